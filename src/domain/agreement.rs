@@ -1,0 +1,157 @@
+//! What is known of ConnectWise's companies, agreements and additions, and whether they are live.
+
+use chrono::TimeDelta;
+
+use super::clock::Instant;
+use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use super::quantity::Quantity;
+use super::words::MappingReason;
+
+/// A company in ConnectWise, as last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CwCompany {
+    /// ConnectWise's id.
+    pub id: CwCompanyId,
+    /// The human key, unique there (30 characters at most).
+    pub identifier: String,
+    /// The name.
+    pub name: String,
+    /// The name of its status, such as `Active`.
+    pub status: Option<String>,
+    /// Deleted softly there.
+    pub deleted: bool,
+}
+
+/// An agreement in ConnectWise, as last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreement {
+    /// ConnectWise's id.
+    pub id: CwAgreementId,
+    /// The company billed.
+    pub company_id: CwCompanyId,
+    /// The name.
+    pub name: String,
+    /// The name of its type.
+    pub type_name: Option<String>,
+    /// `Active`, `Cancelled`, `Expired` or `Inactive`, where ConnectWise says.
+    pub status: Option<String>,
+    /// Cancelled by flag.
+    pub cancelled: bool,
+    /// When it is or was cancelled.
+    pub cancelled_at: Option<Instant>,
+    /// The last day, ignored where `no_end` is set.
+    pub ends_at: Option<Instant>,
+    /// It runs until cancelled.
+    pub no_end: bool,
+    /// It no longer exists in ConnectWise.
+    pub gone: bool,
+}
+
+impl Agreement {
+    /// Why it is not live, or `None` where it is.
+    pub fn dead_because(&self, now: Instant) -> Option<MappingReason> {
+        if self.gone {
+            return Some(MappingReason::Deleted);
+        }
+        if self.cancelled || self.cancelled_at.is_some_and(|at| at <= now) {
+            return Some(MappingReason::Cancelled);
+        }
+        // The end date is a day: the agreement bills through it.
+        if !self.no_end && self.ends_at.is_some_and(|day| day + TimeDelta::days(1) <= now) {
+            return Some(MappingReason::Ended);
+        }
+        status_reason(self.status.as_deref())
+    }
+}
+
+/// An addition (line item) of an agreement, as last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addition {
+    /// ConnectWise's id.
+    pub id: CwAdditionId,
+    /// The agreement it belongs to.
+    pub agreement_id: CwAgreementId,
+    /// The catalog product's identifier.
+    pub product_identifier: Option<String>,
+    /// The description.
+    pub description: Option<String>,
+    /// The quantity, where ConnectWise gave one.
+    pub quantity: Option<Quantity>,
+    /// When billing ends or ended.
+    pub cancelled_at: Option<Instant>,
+    /// It no longer exists in ConnectWise.
+    pub gone: bool,
+}
+
+impl Addition {
+    /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that
+    /// member speaks of the agreement or of the addition, and the agreement is judged by itself.
+    pub fn dead_because(&self, now: Instant) -> Option<MappingReason> {
+        if self.gone {
+            return Some(MappingReason::Deleted);
+        }
+        self.cancelled_at.is_some_and(|at| at <= now).then_some(MappingReason::Cancelled)
+    }
+
+    /// What a person would call it.
+    pub fn label(&self) -> String {
+        match (&self.product_identifier, &self.description) {
+            (Some(product), Some(text)) if !text.is_empty() => format!("{product} ({text})"),
+            (Some(product), _) => product.clone(),
+            (None, Some(text)) if !text.is_empty() => text.clone(),
+            _ => format!("addition {}", self.id),
+        }
+    }
+}
+
+fn status_reason(status: Option<&str>) -> Option<MappingReason> {
+    let status = status?;
+    [
+        ("Cancelled", MappingReason::Cancelled),
+        ("Expired", MappingReason::Expired),
+        ("Inactive", MappingReason::Inactive),
+    ]
+    .into_iter()
+    .find_map(|(word, reason)| status.eq_ignore_ascii_case(word).then_some(reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{TimeZone, Utc};
+
+    use super::*;
+
+    fn live() -> Agreement {
+        Agreement {
+            id: CwAgreementId(1),
+            company_id: CwCompanyId(1),
+            name: "Backup".into(),
+            type_name: None,
+            status: Some("Active".into()),
+            cancelled: false,
+            cancelled_at: None,
+            ends_at: None,
+            no_end: false,
+            gone: false,
+        }
+    }
+
+    #[test]
+    fn an_agreement_bills_through_its_last_day() {
+        let end = Utc.with_ymd_and_hms(2026, 11, 30, 0, 0, 0).unwrap();
+        let agreement = Agreement { ends_at: Some(end), ..live() };
+        assert_eq!(agreement.dead_because(end + TimeDelta::hours(23)), None);
+        assert_eq!(agreement.dead_because(end + TimeDelta::hours(24)), Some(MappingReason::Ended));
+        assert_eq!(Agreement { no_end: true, ..agreement }.dead_because(end + TimeDelta::days(400)), None);
+    }
+
+    #[test]
+    fn a_cancellation_in_the_future_is_not_one_yet() {
+        let day = Utc.with_ymd_and_hms(2026, 12, 1, 0, 0, 0).unwrap();
+        let agreement = Agreement { cancelled_at: Some(day), ..live() };
+        assert_eq!(agreement.dead_because(day - TimeDelta::seconds(1)), None);
+        assert_eq!(agreement.dead_because(day), Some(MappingReason::Cancelled));
+        let expired = Agreement { status: Some("expired".into()), ..live() };
+        assert_eq!(expired.dead_because(day), Some(MappingReason::Expired));
+    }
+}

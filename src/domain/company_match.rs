@@ -1,0 +1,154 @@
+//! Proposing which ConnectWise company a vendor's company is.
+
+use std::collections::{HashMap, HashSet};
+
+use super::agreement::CwCompany;
+use super::ids::{CompanyId, CwCompanyId};
+use super::text::{fold, fold_name};
+use super::words::words;
+
+words! {
+    /// By what a proposal was found.
+    MatchedBy {
+        /// The vendor's external id equals the ConnectWise identifier, ignoring case.
+        Identifier = "identifier",
+        /// The names are equal, ignoring case, accents and spacing.
+        Name = "name",
+    }
+}
+
+words! {
+    /// What auto-match made of one company.
+    MatchOutcome {
+        /// Exactly one unclaimed ConnectWise company fits.
+        Proposed = "proposed",
+        /// Several fit.
+        Ambiguous = "ambiguous",
+        /// The one that fits is already matched to, or equally wanted by, another company.
+        Claimed = "claimed",
+        /// None fits.
+        None = "none",
+    }
+}
+
+/// A company to be matched.
+#[derive(Debug, Clone)]
+pub struct Unmatched {
+    /// Our id.
+    pub id: CompanyId,
+    /// The vendor's id.
+    pub external_id: String,
+    /// The vendor's name.
+    pub name: String,
+}
+
+/// What auto-match says of one company.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The company.
+    pub company_id: CompanyId,
+    /// What was made of it.
+    pub outcome: MatchOutcome,
+    /// By what it was found.
+    pub by: Option<MatchedBy>,
+    /// What fits: one where proposed or claimed, several where ambiguous.
+    pub candidates: Vec<CwCompanyId>,
+}
+
+/// Proposes a ConnectWise company for each unmatched company: by equal identifier, then by equal name; only what is
+/// unique on both sides and not `claimed`. Deleted ConnectWise companies are to be left out of `offered`.
+pub fn propose(unmatched: &[Unmatched], offered: &[CwCompany], claimed: &HashSet<CwCompanyId>) -> Vec<Proposal> {
+    let mut by_identifier: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
+    let mut by_name: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
+    for company in offered {
+        by_identifier.entry(fold(company.identifier.trim())).or_default().push(company.id);
+        by_name.entry(fold_name(&company.name)).or_default().push(company.id);
+    }
+    let found: Vec<Proposal> =
+        unmatched.iter().map(|company| find(company, &by_identifier, &by_name, claimed)).collect();
+    let mut wanted: HashMap<CwCompanyId, usize> = HashMap::new();
+    for proposal in found.iter().filter(|proposal| proposal.outcome == MatchOutcome::Proposed) {
+        proposal.candidates.iter().for_each(|id| *wanted.entry(*id).or_default() += 1);
+    }
+    let contested = |proposal: &Proposal| proposal.candidates.iter().any(|id| wanted.get(id).is_some_and(|n| *n > 1));
+    found
+        .into_iter()
+        .map(|proposal| match proposal.outcome {
+            MatchOutcome::Proposed if contested(&proposal) => Proposal { outcome: MatchOutcome::Claimed, ..proposal },
+            _ => proposal,
+        })
+        .collect()
+}
+
+fn find(
+    company: &Unmatched,
+    by_identifier: &HashMap<String, Vec<CwCompanyId>>,
+    by_name: &HashMap<String, Vec<CwCompanyId>>,
+    claimed: &HashSet<CwCompanyId>,
+) -> Proposal {
+    let tries = [
+        (MatchedBy::Identifier, by_identifier.get(&fold(company.external_id.trim()))),
+        (MatchedBy::Name, by_name.get(&fold_name(&company.name))),
+    ];
+    let hit = tries.into_iter().find_map(|(by, ids)| ids.map(|ids| (by, ids.clone())));
+    let (outcome, by, candidates) = match hit {
+        None => (MatchOutcome::None, None, Vec::new()),
+        Some((by, ids)) => {
+            let outcome = match ids.as_slice() {
+                [one] if claimed.contains(one) => MatchOutcome::Claimed,
+                [_] => MatchOutcome::Proposed,
+                _ => MatchOutcome::Ambiguous,
+            };
+            (outcome, Some(by), ids)
+        }
+    };
+    Proposal { company_id: company.id.clone(), outcome, by, candidates }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn theirs(id: i64, identifier: &str, name: &str) -> CwCompany {
+        CwCompany {
+            id: CwCompanyId(id),
+            identifier: identifier.into(),
+            name: name.into(),
+            status: None,
+            deleted: false,
+        }
+    }
+
+    fn ours(external_id: &str, name: &str) -> Unmatched {
+        Unmatched { id: CompanyId::new(), external_id: external_id.into(), name: name.into() }
+    }
+
+    fn outcomes(proposals: &[Proposal]) -> Vec<(MatchOutcome, Option<MatchedBy>)> {
+        proposals.iter().map(|p| (p.outcome, p.by)).collect()
+    }
+
+    #[test]
+    fn identifier_first_then_name_and_only_what_is_unique() {
+        let offered =
+            [theirs(1, "ACME", "Acme Inc"), theirs(2, "b", "Müller"), theirs(3, "c", "Twin"), theirs(4, "d", "twin")];
+        let companies = [ours("acme", "Other"), ours("x", "MULLER"), ours("y", "Twin"), ours("z", "Nobody")];
+        assert_eq!(
+            outcomes(&propose(&companies, &offered, &HashSet::new())),
+            [
+                (MatchOutcome::Proposed, Some(MatchedBy::Identifier)),
+                (MatchOutcome::Proposed, Some(MatchedBy::Name)),
+                (MatchOutcome::Ambiguous, Some(MatchedBy::Name)),
+                (MatchOutcome::None, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn two_never_claim_one() {
+        let offered = [theirs(1, "acme", "Acme")];
+        let both = [ours("acme", "A"), ours("other", "Acme")];
+        assert!(propose(&both, &offered, &HashSet::new()).iter().all(|p| p.outcome == MatchOutcome::Claimed));
+        let taken = HashSet::from([CwCompanyId(1)]);
+        assert_eq!(propose(&both[..1], &offered, &taken)[0].outcome, MatchOutcome::Claimed);
+    }
+}

@@ -1,0 +1,115 @@
+//! What can go wrong, sorted by what the caller should do about it.
+
+use crate::domain::rules::RuleError;
+
+/// The result of everything above the database and the network.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// One bad field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where: a JSON pointer into the body (`/records/3/amount`), or the name of a parameter.
+    pub field: String,
+    /// A stable word for what is wrong, such as `out_of_range`.
+    pub code: &'static str,
+    /// What is wrong and what would do, for a person.
+    pub message: String,
+}
+
+impl FieldError {
+    /// A bad field.
+    pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self { field: field.into(), code, message: message.into() }
+    }
+}
+
+/// A failure, by what to do next. Texts are for the caller; causes are for the operator's log and never shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing of that name, or it belongs to another tenant.
+    #[error("{what} {id} was not found")]
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// The id that was asked for.
+        id: String,
+    },
+    /// The request is well formed but asks for something that cannot be.
+    #[error("the request has {} bad field(s)", .0.len())]
+    Invalid(Vec<FieldError>),
+    /// A matching rule that cannot be read.
+    #[error("{error}")]
+    Rule {
+        /// The field that holds the expression, as a JSON pointer.
+        field: String,
+        /// What is wrong and where.
+        error: RuleError,
+    },
+    /// The request collides with what is there.
+    #[error("{detail}")]
+    Conflict {
+        /// A stable word for the collision.
+        code: &'static str,
+        /// What collides, and what to do.
+        detail: String,
+    },
+    /// `If-Match` names another version than the present one.
+    #[error("it was changed meanwhile: the present version is {current}")]
+    VersionMismatch {
+        /// The present version.
+        current: i64,
+    },
+    /// An `Idempotency-Key` was used before with another request.
+    #[error("this Idempotency-Key was used before with a different request")]
+    IdempotencyMismatch,
+    /// ConnectWise or the way to it failed.
+    #[error("{detail}")]
+    ConnectWise {
+        /// A stable word for the kind of failure.
+        code: &'static str,
+        /// What failed and what to do.
+        detail: String,
+        /// After how many seconds another try makes sense, where ConnectWise said so.
+        retry_after: Option<u64>,
+    },
+    /// The database cannot be used at the moment.
+    #[error("the service is busy or its database cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A fault of ours.
+    #[error("an internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Nothing of that id.
+    pub fn not_found(what: &'static str, id: impl ToString) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    /// One bad field.
+    pub fn invalid(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError::new(field, code, message)])
+    }
+
+    /// A collision.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::Conflict { code, detail: detail.into() }
+    }
+
+    /// A fault of ours, with its cause for the log.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The error with its whole chain of causes, for one log line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,19 @@
+//! The words and decisions of billing, pure: no database, no network, no clock of its own.
+//!
+//! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
+
+pub mod agreement;
+pub mod clock;
+pub mod company_match;
+pub mod error;
+pub mod ids;
+pub mod mapping;
+pub mod push;
+pub mod quantity;
+pub mod rules;
+pub mod schedule;
+pub mod text;
+pub mod usage;
+pub mod words;
+
+pub use error::{Error, FieldError, Result};

@@ -1,0 +1,194 @@
+//! Push jobs and their lines: the states, and the only legal steps between them.
+
+use super::words::words;
+
+words! {
+    /// Where a push job stands.
+    JobState {
+        /// Stored with its lines; no worker has begun.
+        Queued = "queued",
+        /// A worker has begun.
+        Running = "running",
+        /// Every line came out well.
+        Succeeded = "succeeded",
+        /// It ran to its end, and some lines failed or are held.
+        CompletedWithFailures = "completed_with_failures",
+        /// Nothing could be tried, and it says why.
+        Failed = "failed",
+        /// Someone stopped it.
+        Cancelled = "cancelled",
+    }
+}
+
+words! {
+    /// What happens to a push job.
+    JobEvent {
+        /// A worker takes its first line.
+        Start = "start",
+        /// All lines have an outcome and none failed.
+        FinishWell = "finish_well",
+        /// All lines have an outcome and some failed.
+        FinishWithFailures = "finish_with_failures",
+        /// The connection itself is at fault before any line was tried.
+        Fail = "fail",
+        /// Someone stops it.
+        Cancel = "cancel",
+    }
+}
+
+words! {
+    /// Where a push line stands: not tried, being tried, or its outcome.
+    LineState {
+        /// Waits for a worker.
+        Pending = "pending",
+        /// A worker holds it by lease.
+        Working = "working",
+        /// ConnectWise was told the quantity and answered with it.
+        Pushed = "pushed",
+        /// A dry run: this would be written.
+        WouldPush = "would_push",
+        /// ConnectWise already had the quantity; nothing was written.
+        Unchanged = "unchanged",
+        /// There was nothing to push, and it says why.
+        Skipped = "skipped",
+        /// It could not be written, and it says why.
+        Failed = "failed",
+        /// The job was stopped before it.
+        Cancelled = "cancelled",
+    }
+}
+
+words! {
+    /// What happens to a push line.
+    LineEvent {
+        /// A worker takes it, for the first time or after another's lease ran out.
+        Claim = "claim",
+        /// The worker gives it back to be tried again later.
+        Release = "release",
+        /// ConnectWise confirmed the new quantity.
+        Push = "push",
+        /// A dry run found a difference.
+        WouldPush = "would_push",
+        /// There was no difference.
+        LeaveUnchanged = "leave_unchanged",
+        /// It turned out to have nothing to push to.
+        Skip = "skip",
+        /// It could not be written.
+        Fail = "fail",
+        /// The job was stopped.
+        Cancel = "cancel",
+    }
+}
+
+words! {
+    /// Why a push line was skipped or failed.
+    PushReason {
+        /// Push is not enabled on the billing line.
+        Disabled = "disabled",
+        /// The company is matched to no ConnectWise company.
+        CompanyNotSet = "company_not_set",
+        /// The agreement or the addition is not resolved.
+        Unresolved = "unresolved",
+        /// Several agreements or additions match.
+        Ambiguous = "ambiguous",
+        /// The agreement or the addition was cancelled, ended or deleted.
+        Stale = "stale",
+        /// There is no usage in the billing month.
+        NoUsage = "no_usage",
+        /// The usage gives no quantity that ConnectWise could keep.
+        Quantity = "quantity",
+        /// ConnectWise refused the write.
+        Rejected = "rejected",
+        /// ConnectWise answered success and changed nothing.
+        NotApplied = "not_applied",
+        /// ConnectWise could not be reached, or failed, more often than is tried.
+        Unavailable = "unavailable",
+        /// The connection's settings, keys or permissions are at fault.
+        Connection = "connection",
+        /// A fault of ours.
+        Internal = "internal",
+    }
+}
+
+/// A step that the table of legal steps does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a {thing} that is {state} cannot {event}")]
+pub struct IllegalStep {
+    thing: &'static str,
+    state: &'static str,
+    event: &'static str,
+}
+
+impl JobState {
+    /// The state after an event: the one table of a push job's legal steps.
+    pub fn after(self, event: JobEvent) -> Result<Self, IllegalStep> {
+        use JobEvent as E;
+        Ok(match (self, event) {
+            (Self::Queued, E::Start) => Self::Running,
+            (Self::Queued | Self::Running, E::FinishWell) => Self::Succeeded,
+            (Self::Queued | Self::Running, E::FinishWithFailures) => Self::CompletedWithFailures,
+            (Self::Queued | Self::Running, E::Fail) => Self::Failed,
+            (Self::Queued | Self::Running, E::Cancel) => Self::Cancelled,
+            _ => return Err(IllegalStep { thing: "push job", state: self.as_str(), event: event.as_str() }),
+        })
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+impl LineState {
+    /// The state after an event: the one table of a push line's legal steps.
+    pub fn after(self, event: LineEvent) -> Result<Self, IllegalStep> {
+        use LineEvent as E;
+        Ok(match (self, event) {
+            (Self::Pending | Self::Working, E::Claim) => Self::Working,
+            (Self::Working, E::Release) => Self::Pending,
+            (Self::Working, E::Push) => Self::Pushed,
+            (Self::Working, E::WouldPush) => Self::WouldPush,
+            (Self::Working, E::LeaveUnchanged) => Self::Unchanged,
+            (Self::Pending | Self::Working, E::Skip) => Self::Skipped,
+            (Self::Pending | Self::Working, E::Fail) => Self::Failed,
+            (Self::Pending, E::Cancel) => Self::Cancelled,
+            _ => return Err(IllegalStep { thing: "push line", state: self.as_str(), event: event.as_str() }),
+        })
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Working)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_final_takes_no_event() {
+        for state in JobState::ALL.iter().filter(|state| state.is_final()) {
+            assert!(JobEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
+        }
+        for state in LineState::ALL.iter().filter(|state| state.is_final()) {
+            assert!(LineEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
+        }
+    }
+
+    #[test]
+    fn every_state_can_be_reached() {
+        let mut jobs = std::collections::HashSet::from([JobState::Queued]);
+        let mut lines = std::collections::HashSet::from([LineState::Pending]);
+        for _ in 0..3 {
+            let next: Vec<_> =
+                jobs.iter().flat_map(|s| JobEvent::ALL.iter().filter_map(|e| s.after(*e).ok())).collect();
+            jobs.extend(next);
+            let next: Vec<_> =
+                lines.iter().flat_map(|s| LineEvent::ALL.iter().filter_map(|e| s.after(*e).ok())).collect();
+            lines.extend(next);
+        }
+        assert_eq!(jobs.len(), JobState::ALL.len());
+        assert_eq!(lines.len(), LineState::ALL.len());
+    }
+}

@@ -1,0 +1,252 @@
+//! Exact amounts: usage as measured, block sizes, and the quantity that ConnectWise is told.
+
+use std::fmt;
+use std::str::FromStr;
+
+use num_bigint::BigInt;
+use num_traits::{Signed, ToPrimitive, Zero};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+use super::words::Rounding;
+
+/// ConnectWise keeps quantities as doubles, which carry 15 decimal digits faithfully and no more.
+pub const MAX_QUANTITY_DIGITS: u32 = 15;
+
+/// Why a decimal was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecimalError {
+    /// It is no plain decimal number.
+    #[error("not a decimal number: write digits with an optional point, such as \"12.5\"")]
+    Syntax,
+    /// It has more than 28 digits.
+    #[error("too many digits: at most 28, all told")]
+    TooLong,
+    /// It is below zero where that makes no sense.
+    #[error("must not be negative")]
+    Negative,
+    /// It is zero or less.
+    #[error("must be greater than 0")]
+    NotPositive,
+}
+
+/// Reads a plain decimal exactly: optional minus, digits, optional point. No exponent, no rounding.
+pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !plain(whole) || !plain(fraction) {
+        return Err(DecimalError::Syntax);
+    }
+    Decimal::from_str_exact(text).map(|d| d.normalize()).map_err(|_| DecimalError::TooLong)
+}
+
+/// Defines a checked decimal: text in JSON and in the database, exact everywhere.
+macro_rules! decimals {
+    ($($(#[$meta:meta])* $name:ident: $check:expr;)+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Decimal);
+
+        impl $name {
+            /// Checks a decimal.
+            pub fn new(value: Decimal) -> Result<Self, DecimalError> {
+                let check: fn(Decimal) -> Result<(), DecimalError> = $check;
+                check(value)?;
+                Ok(Self(value.normalize()))
+            }
+
+            /// The number.
+            pub fn get(self) -> Decimal {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = DecimalError;
+            fn from_str(text: &str) -> Result<Self, DecimalError> {
+                Self::new(parse_decimal(text)?)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = DecimalError;
+            fn try_from(text: String) -> Result<Self, DecimalError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+ };
+}
+
+decimals! {
+    /// A measured amount in its product's unit, 0 or more.
+    Amount: |d| if d.is_sign_negative() && !d.is_zero() { Err(DecimalError::Negative) } else { Ok(()) };
+    /// How much usage makes one billed unit, greater than 0.
+    BlockSize: |d| if d > Decimal::ZERO { Ok(()) } else { Err(DecimalError::NotPositive) };
+    /// What an addition's quantity is, or shall be. ConnectWise may hold anything, so any sign is read.
+    Quantity: |_| Ok(());
+}
+
+impl Amount {
+    /// Nothing used.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// The sum, or `None` where it has more digits than are kept.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        // rust_decimal rounds a sum that needs more than 28 digits; an exact sum gives either addend back.
+        let sum = self.0.checked_add(other.0)?;
+        (sum.checked_sub(other.0)? == self.0 && sum.checked_sub(self.0)? == other.0).then(|| Self(sum.normalize()))
+    }
+}
+
+/// Why usage cannot be turned into a quantity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QuantityError {
+    /// The quotient never ends, as in 10 / 3.
+    #[error("{amount} / {block} is no finite decimal: choose another block size, or a rounding other than exact")]
+    NotFinite {
+        /// The usage.
+        amount: Amount,
+        /// The block size.
+        block: BlockSize,
+    },
+    /// More digits than ConnectWise keeps.
+    #[error("the quantity has more than {MAX_QUANTITY_DIGITS} digits, more than ConnectWise keeps exactly")]
+    TooPrecise,
+}
+
+/// The quantity for an amount: `amount / block`, rounded as the product says. Exact integer arithmetic throughout.
+///
+/// ```
+/// use connectwise_billing::domain::{quantity::quantity, words::Rounding};
+/// let blocks = quantity("100.01".parse()?, "100".parse()?, Rounding::Ceil)?;
+/// assert_eq!(blocks.to_string(), "2");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn quantity(amount: Amount, block: BlockSize, rounding: Rounding) -> Result<Quantity, QuantityError> {
+    // amount / block = (a / 10^s) / (b / 10^t) = (a * 10^t) / (b * 10^s)
+    let numerator = BigInt::from(amount.0.mantissa()) * BigInt::from(10).pow(block.0.scale());
+    let denominator = BigInt::from(block.0.mantissa()) * BigInt::from(10).pow(amount.0.scale());
+    let whole = &numerator / &denominator;
+    let rest = &numerator % &denominator;
+    let up = match rounding {
+        Rounding::Ceil => !rest.is_zero(),
+        Rounding::Floor => false,
+        Rounding::Round => &rest * 2 >= denominator,
+        Rounding::Exact => return exact(numerator, &denominator).ok_or(QuantityError::NotFinite { amount, block })?,
+    };
+    checked(whole + i32::from(up), 0)
+}
+
+/// The finite decimal `numerator / denominator`, or `None` where it never ends within the digits allowed.
+fn exact(mut numerator: BigInt, denominator: &BigInt) -> Option<Result<Quantity, QuantityError>> {
+    for scale in 0..=MAX_QUANTITY_DIGITS {
+        if (&numerator % denominator).is_zero() {
+            return Some(checked(numerator / denominator, scale));
+        }
+        numerator *= 10;
+    }
+    None
+}
+
+fn checked(mantissa: BigInt, scale: u32) -> Result<Quantity, QuantityError> {
+    let value = mantissa.to_i128().filter(|m| m.abs() < 10_i128.pow(MAX_QUANTITY_DIGITS));
+    let value = value.and_then(|m| Decimal::try_from_i128_with_scale(m, scale).ok());
+    value.map(|d| Quantity(d.normalize())).ok_or(QuantityError::TooPrecise)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(amount: &str, block: &str, rounding: Rounding) -> Result<String, QuantityError> {
+        quantity(amount.parse().unwrap(), block.parse().unwrap(), rounding).map(|q| q.to_string())
+    }
+
+    #[test]
+    fn a_started_block_is_billed() {
+        for (amount, block, blocks) in [
+            ("0", "100", "0"),
+            ("0.0000000000000000000000000001", "100", "1"),
+            ("100", "100", "1"),
+            ("100.0000000000000000000000001", "100", "2"),
+            ("1", "0.1", "10"),
+            ("0.3", "0.1", "3"),
+        ] {
+            assert_eq!(of(amount, block, Rounding::Ceil).as_deref(), Ok(blocks), "{amount} / {block}");
+        }
+    }
+
+    #[test]
+    fn the_other_roundings() {
+        assert_eq!(of("149", "100", Rounding::Floor).as_deref(), Ok("1"));
+        assert_eq!(of("150", "100", Rounding::Round).as_deref(), Ok("2"));
+        assert_eq!(of("149.9", "100", Rounding::Round).as_deref(), Ok("1"));
+        assert_eq!(of("150", "100", Rounding::Exact).as_deref(), Ok("1.5"));
+        assert!(matches!(of("10", "3", Rounding::Exact), Err(QuantityError::NotFinite { .. })));
+    }
+
+    #[test]
+    fn what_connectwise_cannot_keep_is_refused() {
+        assert_eq!(of("9999999999999999999999999999", "1", Rounding::Ceil), Err(QuantityError::TooPrecise));
+        assert_eq!(of("999999999999999", "1", Rounding::Ceil).as_deref(), Ok("999999999999999"));
+        assert_eq!(of("999999999999999.1", "1", Rounding::Ceil), Err(QuantityError::TooPrecise));
+    }
+
+    #[test]
+    fn bad_decimals_are_refused() {
+        for bad in ["", ".", "1.", ".5", "1e3", " 1", "1_000", "1,5", "NaN", "+1", "--1", "٣"] {
+            assert_eq!(parse_decimal(bad), Err(DecimalError::Syntax), "{bad}");
+        }
+        assert_eq!(parse_decimal("0.12345678901234567890123456789"), Err(DecimalError::TooLong));
+        assert_eq!("-1".parse::<Amount>(), Err(DecimalError::Negative));
+        assert_eq!("0".parse::<BlockSize>(), Err(DecimalError::NotPositive));
+        assert_eq!("1.50".parse::<Amount>().unwrap().to_string(), "1.5");
+    }
+
+    #[test]
+    fn a_sum_that_would_lose_digits_is_none() {
+        let big: Amount = "9999999999999999999999999999".parse().unwrap();
+        assert_eq!(big.checked_add("0.1".parse().unwrap()), None);
+        let (a, b): (Amount, Amount) = ("0.1".parse().unwrap(), "0.2".parse().unwrap());
+        assert_eq!(a.checked_add(b).unwrap().to_string(), "0.3");
+    }
+
+    proptest! {
+        #[test]
+        fn ceil_is_the_least_number_of_blocks_that_holds_the_usage(
+            amount in 0_u64..1_000_000_000_000, amount_scale in 0_u32..10, block in 1_u64..1_000_000, block_scale in 0_u32..6,
+        ) {
+            let amount = Amount::new(Decimal::from_i128_with_scale(i128::from(amount), amount_scale)).unwrap();
+            let block = BlockSize::new(Decimal::from_i128_with_scale(i128::from(block), block_scale)).unwrap();
+            if let Ok(blocks) = quantity(amount, block, Rounding::Ceil) {
+                let blocks = blocks.get();
+                prop_assert!(blocks * block.get() >= amount.get());
+                prop_assert!(blocks.is_zero() || (blocks - Decimal::ONE) * block.get() < amount.get());
+                let floor = quantity(amount, block, Rounding::Floor).unwrap().get();
+                let round = quantity(amount, block, Rounding::Round).unwrap().get();
+                prop_assert!(floor <= round && round <= blocks && blocks - floor <= Decimal::ONE);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,40}") {
+            let _ = text.parse::<Amount>();
+        }
+    }
+}

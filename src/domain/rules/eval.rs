@@ -1,0 +1,141 @@
+//! Evaluating a rule over records, without allocating: needles are folded when the rule is compiled, records when
+//! they are loaded.
+
+use std::cmp::Ordering;
+
+use super::expr::{Attribute, Comparison, Condition, Expr};
+use super::like::Pattern;
+use crate::domain::agreement::{Addition, Agreement};
+use crate::domain::text::fold;
+
+/// A text folded once for many comparisons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folded(String);
+
+impl Folded {
+    /// Folds a text.
+    pub fn new(text: &str) -> Self {
+        Self(fold(text))
+    }
+}
+
+/// What rules may ask of one record. An attribute that ConnectWise left out is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    name: Option<Folded>,
+    type_name: Option<Folded>,
+    product_identifier: Option<Folded>,
+    description: Option<Folded>,
+}
+
+impl From<&Agreement> for Facts {
+    fn from(agreement: &Agreement) -> Self {
+        Self {
+            name: Some(Folded::new(&agreement.name)),
+            type_name: agreement.type_name.as_deref().map(Folded::new),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Addition> for Facts {
+    fn from(addition: &Addition) -> Self {
+        Self {
+            product_identifier: addition.product_identifier.as_deref().map(Folded::new),
+            description: addition.description.as_deref().map(Folded::new),
+            ..Self::default()
+        }
+    }
+}
+
+impl Facts {
+    fn get(&self, attribute: Attribute) -> Option<&str> {
+        let folded = match attribute {
+            Attribute::Name => &self.name,
+            Attribute::TypeName => &self.type_name,
+            Attribute::ProductIdentifier => &self.product_identifier,
+            Attribute::Description => &self.description,
+        };
+        folded.as_ref().map(|text| text.0.as_str())
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Compiled {
+    Test { attribute: Attribute, negated: bool, test: Test },
+    All(Vec<Compiled>),
+    Any(Vec<Compiled>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Test {
+    /// The order of the value against the text is one of these.
+    Order(&'static [Ordering], String),
+    Contains(String),
+    /// Fits the pattern. The parser refused what is none; nothing fits `None`.
+    Like(Option<Pattern>),
+    /// Sorted, for binary search.
+    In(Vec<String>),
+}
+
+impl Compiled {
+    pub(super) fn new(expr: &Expr) -> Self {
+        match expr {
+            Expr::Condition(condition) => Self::condition(condition),
+            Expr::And(parts) => Self::All(parts.iter().map(Self::new).collect()),
+            Expr::Or(parts) => Self::Any(parts.iter().map(Self::new).collect()),
+        }
+    }
+
+    fn condition(condition: &Condition) -> Self {
+        let needle = || condition.texts.first().map(|text| fold(text)).unwrap_or_default();
+        let order = |orders| Test::Order(orders, needle());
+        let (negated, test) = match condition.comparison {
+            Comparison::Equal => (false, order(&[Ordering::Equal])),
+            Comparison::NotEqual => (true, order(&[Ordering::Equal])),
+            Comparison::Less => (false, order(&[Ordering::Less])),
+            Comparison::LessOrEqual => (false, order(&[Ordering::Less, Ordering::Equal])),
+            Comparison::Greater => (false, order(&[Ordering::Greater])),
+            Comparison::GreaterOrEqual => (false, order(&[Ordering::Greater, Ordering::Equal])),
+            Comparison::Contains => (false, Test::Contains(needle())),
+            Comparison::NotContains => (true, Test::Contains(needle())),
+            Comparison::Like => (false, Self::like(condition)),
+            Comparison::NotLike => (true, Self::like(condition)),
+            Comparison::In => (false, Self::list(condition)),
+            Comparison::NotIn => (true, Self::list(condition)),
+        };
+        Self::Test { attribute: condition.attribute, negated, test }
+    }
+
+    fn like(condition: &Condition) -> Test {
+        Test::Like(condition.texts.first().and_then(|text| Pattern::new(text).ok()))
+    }
+
+    fn list(condition: &Condition) -> Test {
+        let mut texts: Vec<String> = condition.texts.iter().map(|text| fold(text)).collect();
+        texts.sort_unstable();
+        Test::In(texts)
+    }
+
+    pub(super) fn matches(&self, facts: &Facts) -> bool {
+        match self {
+            Self::All(parts) => parts.iter().all(|part| part.matches(facts)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches(facts)),
+            // An absent value satisfies no test, and therefore every negated one.
+            Self::Test { attribute, negated, test } => {
+                facts.get(*attribute).is_some_and(|value| test.holds(value)) != *negated
+            }
+        }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Self::Order(orders, text) => orders.contains(&value.cmp(text.as_str())),
+            Self::Contains(text) => value.contains(text.as_str()),
+            Self::Like(pattern) => pattern.as_ref().is_some_and(|pattern| pattern.fits(value)),
+            Self::In(texts) => texts.binary_search_by(|text| text.as_str().cmp(value)).is_ok(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What an expression means, and its one canonical spelling.
+
+use std::fmt;
+
+use crate::domain::words::{Target, words};
+
+words! {
+    /// A member of an agreement or an addition that a rule may ask about.
+    Attribute {
+        /// An agreement's name.
+        Name = "name",
+        /// The name of an agreement's type.
+        TypeName = "type/name",
+        /// The identifier of an addition's catalog product.
+        ProductIdentifier = "product/identifier",
+        /// An addition's description.
+        Description = "description",
+    }
+}
+
+impl Attribute {
+    /// What it is an attribute of.
+    pub fn target(self) -> Target {
+        match self {
+            Self::Name | Self::TypeName => Target::Agreement,
+            Self::ProductIdentifier | Self::Description => Target::Addition,
+        }
+    }
+
+    /// The attributes of a target.
+    pub fn of(target: Target) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |attribute| attribute.target() == target)
+    }
+}
+
+words! {
+    /// How an attribute is compared with text. `not` comes before the operator it negates, as in ConnectWise.
+    Comparison {
+        /// Equal.
+        Equal = "=",
+        /// Not equal.
+        NotEqual = "!=",
+        /// Before, in order of characters.
+        Less = "<",
+        /// Before or equal.
+        LessOrEqual = "<=",
+        /// After, in order of characters.
+        Greater = ">",
+        /// After or equal.
+        GreaterOrEqual = ">=",
+        /// Has the text anywhere in it.
+        Contains = "contains",
+        /// Has the text nowhere in it.
+        NotContains = "not contains",
+        /// Fits the pattern.
+        Like = "like",
+        /// Does not fit the pattern.
+        NotLike = "not like",
+        /// Is one of a list.
+        In = "in",
+        /// Is none of a list.
+        NotIn = "not in",
+    }
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What is compared.
+    pub attribute: Attribute,
+    /// How.
+    pub comparison: Comparison,
+    /// With what: one text, or several for `in` and `not in`.
+    pub texts: Vec<String>,
+}
+
+/// An expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expr {
+    /// One comparison.
+    Condition(Condition),
+    /// All must hold.
+    And(Vec<Expr>),
+    /// One must hold.
+    Or(Vec<Expr>),
+}
+
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Condition(condition) => condition.fmt(f),
+            Self::And(parts) => joined(f, parts, " and "),
+            Self::Or(parts) => joined(f, parts, " or "),
+        }
+    }
+}
+
+fn joined(f: &mut fmt::Formatter<'_>, parts: &[Expr], word: &str) -> fmt::Result {
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            f.write_str(word)?;
+        }
+        // `and` binds tighter, so an `and` inside an `or` needs no parentheses; anything else nested does.
+        match part {
+            Expr::Condition(_) => fmt::Display::fmt(part, f)?,
+            Expr::And(_) if word == " or " => fmt::Display::fmt(part, f)?,
+            _ => write!(f, "({part})")?,
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.attribute, self.comparison)?;
+        match self.comparison {
+            Comparison::In | Comparison::NotIn => {
+                let texts: Vec<String> = self.texts.iter().map(|text| quote(text)).collect();
+                write!(f, "({})", texts.join(", "))
+            }
+            _ => self.texts.iter().try_for_each(|text| f.write_str(&quote(text))),
+        }
+    }
+}
+
+/// A text in the kind of quotes that it does not hold; the grammar lets no text hold both.
+fn quote(text: &str) -> String {
+    if text.contains('"') { format!("'{text}'") } else { format!("\"{text}\"") }
+}

@@ -1,0 +1,54 @@
+//! The rule language: which agreement or addition of a company a product bills to.
+//!
+//! `attribute operator "text"`, combined with `and`, `or` and parentheses; docs/RULES.md teaches it. A rule is parsed
+//! once, when it is saved ([`Rule::parse`]), printed back in one canonical form, and evaluated over what was read
+//! from ConnectWise ([`Rule::matches`]).
+
+mod error;
+mod eval;
+mod expr;
+mod like;
+mod parser;
+mod token;
+
+pub use error::RuleError;
+pub use eval::{Facts, Folded};
+pub use expr::{Attribute, Comparison, Condition, Expr};
+pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
+
+use super::words::Target;
+
+/// A rule that was understood: ready to be evaluated and to be printed.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    expr: Expr,
+    compiled: eval::Compiled,
+}
+
+impl Rule {
+    /// Reads an expression for a target, whose attributes alone it may name.
+    pub fn parse(target: Target, text: &str) -> Result<Self, RuleError> {
+        let expr = parser::parse(target, text)?;
+        let compiled = eval::Compiled::new(&expr);
+        Ok(Self { expr, compiled })
+    }
+
+    /// Whether a record's facts satisfy the rule.
+    pub fn matches(&self, facts: &Facts) -> bool {
+        self.compiled.matches(facts)
+    }
+
+    /// What was understood.
+    pub fn expr(&self) -> &Expr {
+        &self.expr
+    }
+}
+
+impl std::fmt::Display for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.expr.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

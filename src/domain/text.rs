@@ -1,0 +1,51 @@
+//! Comparing text as people do: without regard to letter case, and for matching names also to accents.
+
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+
+/// A text made ready for comparison: composed (NFC) and folded, so that texts differing only in case are equal.
+///
+/// Folding goes to upper case and back to lower case, one character at a time: `ß` becomes `ss`, `ς` becomes `σ`,
+/// and it does not depend on a language or on neighbouring letters.
+pub fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
+}
+
+/// As [`fold`], with accents dropped and runs of white space made one space: `Müller  GmbH` becomes `muller gmbh`.
+pub fn fold_name(text: &str) -> String {
+    let plain: String = fold(text).nfd().filter(|c| !is_combining_mark(*c)).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn folding_ignores_case_in_all_of_unicode() {
+        for (left, right) in
+            [("Straße", "STRASSE"), ("ΟΔΟΣ", "οδος"), ("Æble", "æBLE"), ("e\u{301}", "É"), ("DŽ", "dž"), ("İ", "i̇")]
+        {
+            assert_eq!(fold(left), fold(right), "{left} {right}");
+        }
+        assert_ne!(fold("a"), fold("á"));
+    }
+
+    #[test]
+    fn names_ignore_accents_and_spacing() {
+        assert_eq!(fold_name("  Müller \t GmbH "), "muller gmbh");
+        assert_eq!(fold_name("Café"), fold_name("CAFE\u{301}"));
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_changes_nothing(text in ".{0,40}") {
+            let once = fold(&text);
+            prop_assert_eq!(fold(&once), once);
+        }
+    }
+}

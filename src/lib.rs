@@ -1,0 +1,3 @@
+//! `connectwise-billing` turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement additions.
+
+pub mod domain;
