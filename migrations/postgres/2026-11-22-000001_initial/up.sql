@@ -1,0 +1,261 @@
+-- Types are those both databases share: TEXT (ids, words, exact decimals, JSON), BIGINT, BOOLEAN, TIMESTAMP (UTC, microseconds).
+-- Columns ending in _key hold folded text: searched and sorted without regard to case, the same way on both databases.
+-- Text is COLLATE "C": ordered by character, as SQLite does, whatever the database was created with.
+
+CREATE TABLE tenants (
+    id         TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    name       TEXT COLLATE "C" NOT NULL,
+    created_at TIMESTAMP NOT NULL
+);
+
+CREATE TABLE api_keys (
+    id         TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id  TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    name       TEXT COLLATE "C" NOT NULL,
+    prefix     TEXT COLLATE "C" NOT NULL,
+    hash       TEXT COLLATE "C" NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    revoked_at TIMESTAMP
+);
+CREATE UNIQUE INDEX api_keys_prefix ON api_keys (prefix);
+CREATE INDEX api_keys_tenant ON api_keys (tenant_id, id);
+
+CREATE TABLE connections (
+    tenant_id   TEXT COLLATE "C" PRIMARY KEY NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    site        TEXT COLLATE "C" NOT NULL,
+    company_id  TEXT COLLATE "C" NOT NULL,
+    client_id   TEXT COLLATE "C" NOT NULL,
+    secrets     TEXT COLLATE "C" NOT NULL,
+    version     BIGINT NOT NULL,
+    created_at  TIMESTAMP NOT NULL,
+    updated_at  TIMESTAMP NOT NULL
+);
+
+-- What was read from ConnectWise. Rows that vanish there are marked gone, never deleted.
+CREATE TABLE cw_companies (
+    tenant_id      TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    id             BIGINT NOT NULL,
+    identifier     TEXT COLLATE "C" NOT NULL,
+    identifier_key TEXT COLLATE "C" NOT NULL,
+    name           TEXT COLLATE "C" NOT NULL,
+    name_key       TEXT COLLATE "C" NOT NULL,
+    status         TEXT COLLATE "C",
+    deleted        BOOLEAN NOT NULL,
+    gone_at        TIMESTAMP,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX cw_companies_identifier ON cw_companies (tenant_id, identifier_key, id);
+
+CREATE TABLE cw_agreements (
+    tenant_id         TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    id                BIGINT NOT NULL,
+    company_id        BIGINT NOT NULL,
+    name              TEXT COLLATE "C" NOT NULL,
+    name_key          TEXT COLLATE "C" NOT NULL,
+    type_name         TEXT COLLATE "C",
+    status            TEXT COLLATE "C",
+    cancelled         BOOLEAN NOT NULL,
+    cancelled_at      TIMESTAMP,
+    ends_at           TIMESTAMP,
+    no_end            BOOLEAN NOT NULL,
+    gone_at           TIMESTAMP,
+    additions_read_at TIMESTAMP,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX cw_agreements_company ON cw_agreements (tenant_id, company_id, id);
+
+CREATE TABLE cw_additions (
+    tenant_id          TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    id                 BIGINT NOT NULL,
+    agreement_id       BIGINT NOT NULL,
+    product_identifier TEXT COLLATE "C",
+    description        TEXT COLLATE "C",
+    quantity           TEXT COLLATE "C",
+    cancelled_at       TIMESTAMP,
+    gone_at            TIMESTAMP,
+    PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX cw_additions_agreement ON cw_additions (tenant_id, agreement_id, id);
+
+CREATE TABLE cw_refreshes (
+    tenant_id   TEXT COLLATE "C" PRIMARY KEY NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    lease_owner TEXT COLLATE "C",
+    lease_until TIMESTAMP,
+    finished_at TIMESTAMP,
+    error       TEXT COLLATE "C",
+    companies   BIGINT NOT NULL,
+    agreements  BIGINT NOT NULL,
+    additions   BIGINT NOT NULL
+);
+
+CREATE TABLE companies (
+    id                     TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id              TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    external_id            TEXT COLLATE "C" NOT NULL,
+    name                   TEXT COLLATE "C" NOT NULL,
+    name_key               TEXT COLLATE "C" NOT NULL,
+    connectwise_company_id BIGINT,
+    match_source           TEXT COLLATE "C",
+    matched_at             TIMESTAMP,
+    matched_by             TEXT COLLATE "C",
+    version                BIGINT NOT NULL,
+    created_at             TIMESTAMP NOT NULL,
+    updated_at             TIMESTAMP NOT NULL,
+    UNIQUE (tenant_id, external_id)
+);
+CREATE INDEX companies_name ON companies (tenant_id, name_key, id);
+CREATE INDEX companies_connectwise ON companies (tenant_id, connectwise_company_id);
+
+CREATE TABLE products (
+    id          TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id   TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    code        TEXT COLLATE "C" NOT NULL,
+    name        TEXT COLLATE "C" NOT NULL,
+    name_key    TEXT COLLATE "C" NOT NULL,
+    unit        TEXT COLLATE "C" NOT NULL,
+    block_size  TEXT COLLATE "C" NOT NULL,
+    rounding    TEXT COLLATE "C" NOT NULL,
+    aggregation TEXT COLLATE "C" NOT NULL,
+    version     BIGINT NOT NULL,
+    created_at  TIMESTAMP NOT NULL,
+    updated_at  TIMESTAMP NOT NULL,
+    UNIQUE (tenant_id, code)
+);
+
+CREATE TABLE matching_rules (
+    id         TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id  TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    product_id TEXT COLLATE "C" NOT NULL REFERENCES products (id) ON DELETE CASCADE,
+    target     TEXT COLLATE "C" NOT NULL,
+    expression TEXT COLLATE "C" NOT NULL,
+    version    BIGINT NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP NOT NULL,
+    UNIQUE (tenant_id, product_id, target)
+);
+
+-- Company x product, with its two mappings.
+CREATE TABLE billing_lines (
+    id                   TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id            TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    company_id           TEXT COLLATE "C" NOT NULL REFERENCES companies (id) ON DELETE CASCADE,
+    product_id           TEXT COLLATE "C" NOT NULL REFERENCES products (id) ON DELETE CASCADE,
+    push_enabled         BOOLEAN NOT NULL,
+    block_size           TEXT COLLATE "C",
+    agreement_status     TEXT COLLATE "C" NOT NULL,
+    agreement_source     TEXT COLLATE "C",
+    agreement_id         BIGINT,
+    agreement_reason     TEXT COLLATE "C",
+    agreement_candidates TEXT COLLATE "C",
+    agreement_changed_at TIMESTAMP,
+    agreement_changed_by TEXT COLLATE "C",
+    addition_status      TEXT COLLATE "C" NOT NULL,
+    addition_source      TEXT COLLATE "C",
+    addition_id          BIGINT,
+    addition_reason      TEXT COLLATE "C",
+    addition_candidates  TEXT COLLATE "C",
+    addition_changed_at  TIMESTAMP,
+    addition_changed_by  TEXT COLLATE "C",
+    last_push_job_id     TEXT COLLATE "C",
+    last_push_state      TEXT COLLATE "C",
+    last_push_reason     TEXT COLLATE "C",
+    last_push_at         TIMESTAMP,
+    last_push_quantity   TEXT COLLATE "C",
+    version              BIGINT NOT NULL,
+    created_at           TIMESTAMP NOT NULL,
+    updated_at           TIMESTAMP NOT NULL,
+    UNIQUE (tenant_id, product_id, company_id)
+);
+CREATE INDEX billing_lines_company ON billing_lines (company_id);
+CREATE INDEX billing_lines_product ON billing_lines (product_id);
+
+-- Corrections do not overwrite: the newest record of a key is the one that no other supersedes.
+CREATE TABLE usage_records (
+    id            TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id     TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    company_id    TEXT COLLATE "C" NOT NULL REFERENCES companies (id) ON DELETE CASCADE,
+    product_id    TEXT COLLATE "C" NOT NULL REFERENCES products (id) ON DELETE CASCADE,
+    amount        TEXT COLLATE "C" NOT NULL,
+    measured_at   TIMESTAMP NOT NULL,
+    source        TEXT COLLATE "C" NOT NULL,
+    received_at   TIMESTAMP NOT NULL,
+    superseded_by TEXT COLLATE "C"
+);
+CREATE UNIQUE INDEX usage_records_current ON usage_records (tenant_id, product_id, company_id, measured_at, source)
+    WHERE superseded_by IS NULL;
+CREATE INDEX usage_records_month ON usage_records (tenant_id, product_id, measured_at);
+CREATE INDEX usage_records_company ON usage_records (company_id);
+
+CREATE TABLE push_jobs (
+    id               TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id        TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    kind             TEXT COLLATE "C" NOT NULL,
+    started_by       TEXT COLLATE "C" NOT NULL,
+    state            TEXT COLLATE "C" NOT NULL,
+    detail           TEXT COLLATE "C",
+    product_id       TEXT COLLATE "C",
+    parent_job_id    TEXT COLLATE "C",
+    billing_month    TEXT COLLATE "C" NOT NULL,
+    requested_by     TEXT COLLATE "C" NOT NULL,
+    cancel_requested BOOLEAN NOT NULL,
+    line_count       BIGINT NOT NULL,
+    created_at       TIMESTAMP NOT NULL,
+    started_at       TIMESTAMP,
+    finished_at      TIMESTAMP
+);
+CREATE INDEX push_jobs_tenant ON push_jobs (tenant_id, id);
+CREATE INDEX push_jobs_open ON push_jobs (id) WHERE finished_at IS NULL;
+
+-- Names are copied, not referred to: history stays true when what it tells of is renamed or deleted.
+CREATE TABLE push_lines (
+    id              TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    tenant_id       TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    job_id          TEXT COLLATE "C" NOT NULL REFERENCES push_jobs (id) ON DELETE CASCADE,
+    billing_line_id TEXT COLLATE "C" NOT NULL,
+    company_id      TEXT COLLATE "C" NOT NULL,
+    company_name    TEXT COLLATE "C" NOT NULL,
+    product_id      TEXT COLLATE "C" NOT NULL,
+    product_code    TEXT COLLATE "C" NOT NULL,
+    agreement_id    BIGINT,
+    agreement_name  TEXT COLLATE "C",
+    addition_id     BIGINT,
+    addition_name   TEXT COLLATE "C",
+    usage_amount    TEXT COLLATE "C",
+    block_size      TEXT COLLATE "C",
+    from_quantity   TEXT COLLATE "C",
+    to_quantity     TEXT COLLATE "C",
+    state           TEXT COLLATE "C" NOT NULL,
+    reason          TEXT COLLATE "C",
+    detail          TEXT COLLATE "C",
+    attempts        BIGINT NOT NULL,
+    lease_owner     TEXT COLLATE "C",
+    lease_until     TIMESTAMP,
+    fence           BIGINT NOT NULL,
+    not_before      TIMESTAMP,
+    started_at      TIMESTAMP,
+    finished_at     TIMESTAMP
+);
+CREATE INDEX push_lines_job ON push_lines (tenant_id, job_id, id);
+CREATE INDEX push_lines_open ON push_lines (job_id, agreement_id) WHERE finished_at IS NULL;
+
+CREATE TABLE push_schedules (
+    tenant_id    TEXT COLLATE "C" PRIMARY KEY NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    enabled      BOOLEAN NOT NULL,
+    day_of_month BIGINT NOT NULL,
+    time_of_day  TEXT COLLATE "C" NOT NULL,
+    time_zone    TEXT COLLATE "C" NOT NULL,
+    version      BIGINT NOT NULL,
+    updated_at   TIMESTAMP NOT NULL
+);
+
+-- The answer given to a request, so that the same request under the same key gets the same answer.
+CREATE TABLE idempotency_keys (
+    tenant_id    TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    key          TEXT COLLATE "C" NOT NULL,
+    request_hash TEXT COLLATE "C" NOT NULL,
+    status       BIGINT NOT NULL,
+    location     TEXT COLLATE "C",
+    body         TEXT COLLATE "C" NOT NULL,
+    created_at   TIMESTAMP NOT NULL,
+    PRIMARY KEY (tenant_id, key)
+);

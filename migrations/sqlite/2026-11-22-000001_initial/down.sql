@@ -1,0 +1,16 @@
+DROP TABLE idempotency_keys;
+DROP TABLE push_schedules;
+DROP TABLE push_lines;
+DROP TABLE push_jobs;
+DROP TABLE usage_records;
+DROP TABLE billing_lines;
+DROP TABLE matching_rules;
+DROP TABLE products;
+DROP TABLE companies;
+DROP TABLE cw_refreshes;
+DROP TABLE cw_additions;
+DROP TABLE cw_agreements;
+DROP TABLE cw_companies;
+DROP TABLE connections;
+DROP TABLE api_keys;
+DROP TABLE tenants;

@@ -1,0 +1,137 @@
+//! The vendor's customers and their matches.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::conn::{MultiBackend, on_each};
+use super::page::{Page, PageRequest, containing, keyset};
+use super::pool::Tx;
+use super::schema::companies;
+use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
+use crate::domain::words::{MatchSource, words};
+use crate::domain::{Error, Result};
+
+/// A vendor's customer.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = companies, check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub struct Company {
+    pub id: CompanyId,
+    pub tenant_id: TenantId,
+    pub external_id: String,
+    pub name: String,
+    pub name_key: String,
+    pub connectwise_company_id: Option<CwCompanyId>,
+    pub match_source: Option<MatchSource>,
+    pub matched_at: Option<NaiveDateTime>,
+    pub matched_by: Option<String>,
+    pub version: i64,
+    pub created_at: NaiveDateTime,
+    pub updated_at: NaiveDateTime,
+}
+
+words! {
+    /// The orders of a list of companies.
+    CompanySort {
+        /// By name, ignoring case.
+        Name = "name",
+        /// By the vendor's id.
+        ExternalId = "external_id",
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which companies are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct CompanyFilter {
+    /// Those whose name holds this text.
+    pub search: Option<String>,
+    /// The one with this external id.
+    pub external_id: Option<String>,
+    /// Only matched ones, or only those not set.
+    pub matched: Option<bool>,
+}
+
+impl Tx<'_> {
+    /// A page of companies.
+    pub fn companies(&mut self, filter: &CompanyFilter, page: &PageRequest<CompanySort>) -> Result<Page<Company>> {
+        let mut query = companies::table.filter(companies::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(text) = &filter.search {
+            query = query.filter(companies::name_key.like(containing(text)).escape('\\'));
+        }
+        if let Some(id) = &filter.external_id {
+            query = query.filter(companies::external_id.eq(id.clone()));
+        }
+        match filter.matched {
+            Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
+            Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
+            None => {}
+        }
+        let query = match page.sort {
+            CompanySort::Name => keyset!(query, page, companies::name_key, companies::id),
+            CompanySort::ExternalId => keyset!(query, page, companies::external_id, companies::id),
+            CompanySort::CreatedAt => keyset!(query, page, companies::id, companies::id),
+        };
+        let rows = query.limit(page.fetch()).select(Company::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &Company| {
+            let key = match page.sort {
+                CompanySort::Name => row.name_key.clone(),
+                CompanySort::ExternalId => row.external_id.clone(),
+                CompanySort::CreatedAt => row.id.to_string(),
+            };
+            (key, row.id.to_string())
+        }))
+    }
+
+    /// Every company of the tenant.
+    pub fn all_companies(&mut self) -> Result<Vec<Company>> {
+        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone()));
+        Ok(own.order(companies::id).select(Company::as_select()).load(self.conn)?)
+    }
+
+    /// A company.
+    pub fn company(&mut self, id: &CompanyId) -> Result<Company> {
+        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone())).filter(companies::id.eq(id));
+        let row = own.select(Company::as_select()).first(self.conn).optional()?;
+        row.ok_or_else(|| Error::not_found("company", id))
+    }
+
+    /// The company with the vendor's id.
+    pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
+        let own = companies::table
+            .filter(companies::tenant_id.eq(self.tenant().clone()))
+            .filter(companies::external_id.eq(external_id));
+        Ok(own.select(Company::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Those matched to a ConnectWise company.
+    pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
+        let own = companies::table
+            .filter(companies::tenant_id.eq(self.tenant().clone()))
+            .filter(companies::connectwise_company_id.eq(id));
+        Ok(own.select(Company::as_select()).load(self.conn)?)
+    }
+
+    /// Adds companies.
+    pub fn insert_companies(&mut self, rows: &[Company]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            on_each!(&mut *self.conn, |c| diesel::insert_into(companies::table).values(chunk).execute(c))?;
+        }
+        Ok(())
+    }
+
+    /// Saves a changed company, which raises its version.
+    pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
+        row.version += 1;
+        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone()));
+        diesel::update(own.filter(companies::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Deletes a company with its lines and usage.
+    pub fn delete_company(&mut self, id: &CompanyId) -> Result<()> {
+        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone()));
+        diesel::delete(own.filter(companies::id.eq(id))).execute(self.conn)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! One connection type for both databases, and the two places where they differ.
+
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::{Connection, PgConnection, QueryResult, SqliteConnection, connection::SimpleConnection};
+
+/// A connection to either database. Most queries run on it as they are.
+#[derive(diesel::MultiConnection)]
+pub enum Conn {
+    /// PostgreSQL.
+    Postgres(PgConnection),
+    /// SQLite.
+    Sqlite(SqliteConnection),
+}
+
+/// Compiles one body for each database: for what diesel's enum cannot do (upserts, many rows in one insert).
+macro_rules! on_each {
+    ($conn:expr, |$c:ident| $body:expr) => {
+        match $conn {
+            $crate::db::conn::Conn::Postgres($c) => $body,
+            $crate::db::conn::Conn::Sqlite($c) => $body,
+        }
+    };
+}
+pub(super) use on_each;
+
+/// The kind and place of a database, from its URL's scheme alone: nothing is guessed.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Postgres(String),
+    Sqlite(String),
+}
+
+impl Place {
+    pub(super) fn connect(&self) -> diesel::ConnectionResult<Conn> {
+        let mut conn = match self {
+            Self::Postgres(url) => Conn::Postgres(PgConnection::establish(url)?),
+            Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(path)?),
+        };
+        let set_up = match self {
+            // The writer semaphore queues our own writers; busy_timeout is for other processes (a backup, a shell).
+            Self::Sqlite(_) => {
+                "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+                 PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
+            }
+            Self::Postgres(_) => {
+                "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '10s'; \
+                 SET idle_in_transaction_session_timeout = '60s'; SET application_name = 'connectwise-billing';"
+            }
+        };
+        conn.batch_execute(set_up).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+        Ok(conn)
+    }
+}
+
+/// Runs a body in a transaction that takes SQLite's write lock at once, so that read-then-write never meets
+/// "database is locked". Inside, `conn.transaction` makes savepoints.
+pub(super) fn write_transaction<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    body: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match conn {
+        Conn::Postgres(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN")?,
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?,
+    }
+    finish(conn, body)
+}
+
+/// Runs a body that only reads, all of it seeing one state of the database.
+pub(super) fn read_transaction<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    body: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match conn {
+        Conn::Postgres(c) => {
+            AnsiTransactionManager::begin_transaction_sql(c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        }
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN")?,
+    }
+    finish(conn, body)
+}
+
+type Manager = <Conn as Connection>::TransactionManager;
+
+fn finish<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    body: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match body(conn) {
+        Ok(value) => {
+            Manager::commit_transaction(conn)?;
+            Ok(value)
+        }
+        Err(error) => {
+            let rolled_back: QueryResult<()> = Manager::rollback_transaction(conn);
+            if let Err(cause) = rolled_back {
+                tracing::warn!(cause = %cause, "a transaction could not be rolled back; its connection is dropped");
+            }
+            Err(error)
+        }
+    }
+}

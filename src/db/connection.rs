@@ -1,0 +1,50 @@
+//! A tenant's way into its ConnectWise. Secrets are sealed before they come here.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::conn::{MultiBackend, on_each};
+use super::pool::Tx;
+use super::schema::connections;
+use crate::domain::Result;
+use crate::domain::ids::TenantId;
+
+/// The stored connection.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = connections, check_for_backend(MultiBackend))]
+pub struct Connection {
+    pub tenant_id: TenantId,
+    pub site: String,
+    pub company_id: String,
+    pub client_id: String,
+    /// The keys, sealed.
+    pub secrets: String,
+    pub version: i64,
+    pub created_at: NaiveDateTime,
+    pub updated_at: NaiveDateTime,
+}
+
+impl Tx<'_> {
+    /// The tenant's connection, where one is set.
+    pub fn connection(&mut self) -> Result<Option<Connection>> {
+        let own = connections::table.find(self.tenant().clone());
+        Ok(own.select(Connection::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Sets the tenant's connection.
+    pub fn put_connection(&mut self, row: &Connection) -> Result<()> {
+        on_each!(&mut *self.conn, |c| diesel::insert_into(connections::table)
+            .values(row)
+            .on_conflict(connections::tenant_id)
+            .do_update()
+            .set(row)
+            .execute(c))?;
+        Ok(())
+    }
+
+    /// Removes the tenant's connection.
+    pub fn delete_connection(&mut self) -> Result<()> {
+        diesel::delete(connections::table.find(self.tenant().clone())).execute(self.conn)?;
+        Ok(())
+    }
+}

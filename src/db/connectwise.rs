@@ -1,0 +1,414 @@
+//! What was read from ConnectWise: the choices in drop-down lists, and what rules run over.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::conn::{MultiBackend, on_each};
+use super::page::{Page, PageRequest, containing, keyset};
+use super::pool::Tx;
+use super::schema::{cw_additions, cw_agreements, cw_companies, cw_refreshes};
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
+use crate::domain::quantity::Quantity;
+use crate::domain::text::fold;
+use crate::domain::words::words;
+use crate::domain::{Error, Result};
+
+/// A stored ConnectWise company.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = cw_companies, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+pub struct CwCompanyRow {
+    pub tenant_id: TenantId,
+    pub id: CwCompanyId,
+    pub identifier: String,
+    pub identifier_key: String,
+    pub name: String,
+    pub name_key: String,
+    pub status: Option<String>,
+    pub deleted: bool,
+    pub gone_at: Option<NaiveDateTime>,
+}
+
+/// A stored agreement.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = cw_agreements, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+pub struct AgreementRow {
+    pub tenant_id: TenantId,
+    pub id: CwAgreementId,
+    pub company_id: CwCompanyId,
+    pub name: String,
+    pub name_key: String,
+    pub type_name: Option<String>,
+    pub status: Option<String>,
+    pub cancelled: bool,
+    pub cancelled_at: Option<NaiveDateTime>,
+    pub ends_at: Option<NaiveDateTime>,
+    pub no_end: bool,
+    pub gone_at: Option<NaiveDateTime>,
+    pub additions_read_at: Option<NaiveDateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = cw_additions, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+struct AdditionRow {
+    tenant_id: TenantId,
+    id: CwAdditionId,
+    agreement_id: CwAgreementId,
+    product_identifier: Option<String>,
+    description: Option<String>,
+    quantity: Option<Quantity>,
+    cancelled_at: Option<NaiveDateTime>,
+    gone_at: Option<NaiveDateTime>,
+}
+
+/// How the last refresh went.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub struct RefreshRow {
+    pub tenant_id: TenantId,
+    /// Who is refreshing now, until when at most.
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<NaiveDateTime>,
+    /// When the last one that succeeded ended.
+    pub finished_at: Option<NaiveDateTime>,
+    /// Why the last one failed.
+    pub error: Option<String>,
+    pub companies: i64,
+    pub agreements: i64,
+    pub additions: i64,
+}
+
+words! {
+    /// The orders of ConnectWise's companies.
+    CwCompanySort {
+        /// By identifier, ignoring case.
+        Identifier = "identifier",
+        /// By name, ignoring case.
+        Name = "name",
+    }
+}
+
+/// Which ConnectWise companies are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectWiseFilter {
+    /// Those whose name or identifier holds this text.
+    pub search: Option<String>,
+    /// The one with this identifier, ignoring case.
+    pub identifier: Option<String>,
+}
+
+impl From<CwCompanyRow> for CwCompany {
+    fn from(row: CwCompanyRow) -> Self {
+        let deleted = row.deleted || row.gone_at.is_some();
+        Self { id: row.id, identifier: row.identifier, name: row.name, status: row.status, deleted }
+    }
+}
+
+impl From<AgreementRow> for Agreement {
+    fn from(row: AgreementRow) -> Self {
+        Self {
+            id: row.id,
+            company_id: row.company_id,
+            name: row.name,
+            type_name: row.type_name,
+            status: row.status,
+            cancelled: row.cancelled,
+            cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
+            ends_at: row.ends_at.map(|at| at.and_utc()),
+            no_end: row.no_end,
+            gone: row.gone_at.is_some(),
+        }
+    }
+}
+
+impl From<AdditionRow> for Addition {
+    fn from(row: AdditionRow) -> Self {
+        Self {
+            id: row.id,
+            agreement_id: row.agreement_id,
+            product_identifier: row.product_identifier,
+            description: row.description,
+            quantity: row.quantity,
+            cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
+            gone: row.gone_at.is_some(),
+        }
+    }
+}
+
+/// How many rows a save added, changed, and marked gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Saved {
+    pub added: usize,
+    pub changed: usize,
+    pub gone: usize,
+}
+
+impl Tx<'_> {
+    /// A page of the ConnectWise companies that can be chosen: not deleted, still there.
+    pub fn cw_companies(
+        &mut self,
+        filter: &ConnectWiseFilter,
+        page: &PageRequest<CwCompanySort>,
+    ) -> Result<Page<CwCompany>> {
+        let mut query = cw_companies::table
+            .filter(cw_companies::tenant_id.eq(self.tenant().clone()))
+            .filter(cw_companies::deleted.eq(false))
+            .filter(cw_companies::gone_at.is_null())
+            .into_boxed();
+        if let Some(text) = &filter.search {
+            let pattern = containing(text);
+            let name = cw_companies::name_key.like(pattern.clone()).escape('\\');
+            query = query.filter(name.or(cw_companies::identifier_key.like(pattern).escape('\\')));
+        }
+        if let Some(identifier) = &filter.identifier {
+            query = query.filter(cw_companies::identifier_key.eq(fold(identifier)));
+        }
+        let id = diesel::dsl::sql::<diesel::sql_types::Text>("CAST(id AS TEXT)");
+        let query = match page.sort {
+            CwCompanySort::Identifier => keyset!(query, page, cw_companies::identifier_key, id.clone()),
+            CwCompanySort::Name => keyset!(query, page, cw_companies::name_key, id.clone()),
+        };
+        let rows = query.limit(page.fetch()).select(CwCompanyRow::as_select()).load(self.conn)?;
+        let rows = page.page(rows, |row: &CwCompanyRow| {
+            let key = match page.sort {
+                CwCompanySort::Identifier => row.identifier_key.clone(),
+                CwCompanySort::Name => row.name_key.clone(),
+            };
+            (key, row.id.to_string())
+        });
+        Ok(rows.map(CwCompany::from))
+    }
+
+    /// All ConnectWise companies ever read, or those with the ids given.
+    pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
+        let mut query = cw_companies::table.filter(cw_companies::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(ids) = ids {
+            query = query.filter(cw_companies::id.eq_any(ids.to_vec()));
+        }
+        let rows: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
+        Ok(rows.into_iter().map(CwCompany::from).collect())
+    }
+
+    /// A ConnectWise company that can be chosen.
+    pub fn cw_company(&mut self, id: CwCompanyId) -> Result<CwCompany> {
+        let found = self.cw_companies_by_id(Some(&[id]))?.into_iter().find(|company| !company.deleted);
+        found.ok_or_else(|| Error::not_found("ConnectWise company", id))
+    }
+
+    /// The agreements of ConnectWise companies, or of all.
+    pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
+        let mut query = cw_agreements::table.filter(cw_agreements::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(ids) = companies {
+            query = query.filter(cw_agreements::company_id.eq_any(ids.to_vec()));
+        }
+        Ok(query.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?)
+    }
+
+    /// Agreements by id.
+    pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
+        let own = cw_agreements::table
+            .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
+            .filter(cw_agreements::id.eq_any(ids.to_vec()));
+        Ok(own.select(AgreementRow::as_select()).load(self.conn)?)
+    }
+
+    /// The additions of agreements, or of all.
+    pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
+        let mut query = cw_additions::table.filter(cw_additions::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(ids) = agreements {
+            query = query.filter(cw_additions::agreement_id.eq_any(ids.to_vec()));
+        }
+        let rows: Vec<AdditionRow> =
+            query.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?;
+        Ok(rows.into_iter().map(Addition::from).collect())
+    }
+
+    /// Additions by id.
+    pub fn additions_by_id(&mut self, ids: &[CwAdditionId]) -> Result<Vec<Addition>> {
+        let own = cw_additions::table
+            .filter(cw_additions::tenant_id.eq(self.tenant().clone()))
+            .filter(cw_additions::id.eq_any(ids.to_vec()));
+        let rows: Vec<AdditionRow> = own.select(AdditionRow::as_select()).load(self.conn)?;
+        Ok(rows.into_iter().map(Addition::from).collect())
+    }
+
+    /// Saves all companies as read: new ones are added, changed ones changed, absent ones marked gone.
+    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, now: Instant) -> Result<Saved> {
+        let tenant = self.tenant().clone();
+        let known: Vec<CwCompanyRow> = cw_companies::table
+            .filter(cw_companies::tenant_id.eq(tenant.clone()))
+            .select(CwCompanyRow::as_select())
+            .load(self.conn)?;
+        let known: HashMap<CwCompanyId, CwCompanyRow> = known.into_iter().map(|row| (row.id, row)).collect();
+        let rows = read.into_iter().map(|company| CwCompanyRow {
+            tenant_id: tenant.clone(),
+            id: company.id,
+            identifier_key: fold(&company.identifier),
+            identifier: company.identifier,
+            name_key: fold(&company.name),
+            name: company.name,
+            status: company.status,
+            deleted: company.deleted,
+            gone_at: None,
+        });
+        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
+        for chunk in new.chunks(500) {
+            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_companies::table).values(chunk).execute(c))?;
+        }
+        for row in &changed {
+            diesel::update(cw_companies::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
+        }
+        for id in &gone {
+            diesel::update(cw_companies::table.find((tenant.clone(), *id)))
+                .set(cw_companies::gone_at.eq(now.naive_utc()))
+                .execute(self.conn)?;
+        }
+        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
+    }
+
+    /// Saves all agreements as read, in the same way.
+    pub fn save_agreements(&mut self, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
+        let tenant = self.tenant().clone();
+        let known = self.agreements_of(None)?;
+        let known: HashMap<CwAgreementId, AgreementRow> = known.into_iter().map(|row| (row.id, row)).collect();
+        let rows = read.into_iter().map(|agreement| AgreementRow {
+            tenant_id: tenant.clone(),
+            id: agreement.id,
+            company_id: agreement.company_id,
+            name_key: fold(&agreement.name),
+            name: agreement.name,
+            type_name: agreement.type_name,
+            status: agreement.status,
+            cancelled: agreement.cancelled,
+            cancelled_at: agreement.cancelled_at.map(|at| at.naive_utc()),
+            ends_at: agreement.ends_at.map(|at| at.naive_utc()),
+            no_end: agreement.no_end,
+            gone_at: None,
+            additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
+        });
+        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
+        for chunk in new.chunks(500) {
+            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_agreements::table).values(chunk).execute(c))?;
+        }
+        for row in &changed {
+            diesel::update(cw_agreements::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
+        }
+        for id in &gone {
+            diesel::update(cw_agreements::table.find((tenant.clone(), *id)))
+                .set(cw_agreements::gone_at.eq(now.naive_utc()))
+                .execute(self.conn)?;
+        }
+        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
+    }
+
+    /// Saves all additions of agreements as read, in the same way, and that they were read.
+    pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
+        let tenant = self.tenant().clone();
+        let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
+        let known: Vec<AdditionRow> = cw_additions::table
+            .filter(cw_additions::tenant_id.eq(tenant.clone()))
+            .filter(cw_additions::agreement_id.eq_any(of.to_vec()).or(cw_additions::id.eq_any(read_ids)))
+            .select(AdditionRow::as_select())
+            .load(self.conn)?;
+        let known: HashMap<CwAdditionId, AdditionRow> = known.into_iter().map(|row| (row.id, row)).collect();
+        let rows = read.into_iter().map(|addition| AdditionRow {
+            tenant_id: tenant.clone(),
+            id: addition.id,
+            agreement_id: addition.agreement_id,
+            product_identifier: addition.product_identifier,
+            description: addition.description,
+            quantity: addition.quantity,
+            cancelled_at: addition.cancelled_at.map(|at| at.naive_utc()),
+            gone_at: None,
+        });
+        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
+        for chunk in new.chunks(500) {
+            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_additions::table).values(chunk).execute(c))?;
+        }
+        for row in &changed {
+            diesel::update(cw_additions::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
+        }
+        for id in &gone {
+            diesel::update(cw_additions::table.find((tenant.clone(), *id)))
+                .set(cw_additions::gone_at.eq(now.naive_utc()))
+                .execute(self.conn)?;
+        }
+        let own = cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant));
+        diesel::update(own.filter(cw_agreements::id.eq_any(of.to_vec())))
+            .set(cw_agreements::additions_read_at.eq(now.naive_utc()))
+            .execute(self.conn)?;
+        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
+    }
+
+    /// Records what an addition's quantity was seen or set to be.
+    pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
+        diesel::update(cw_additions::table.find((self.tenant().clone(), id)))
+            .set(cw_additions::quantity.eq(quantity))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// How many companies and agreements are known and still there.
+    pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
+        let companies = cw_companies::table
+            .filter(cw_companies::tenant_id.eq(self.tenant().clone()))
+            .filter(cw_companies::gone_at.is_null());
+        let agreements = cw_agreements::table
+            .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
+            .filter(cw_agreements::gone_at.is_null());
+        Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
+    }
+
+    /// Forgets everything read from ConnectWise.
+    pub fn forget_connectwise(&mut self) -> Result<()> {
+        let tenant = self.tenant().clone();
+        diesel::delete(cw_companies::table.filter(cw_companies::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
+        diesel::delete(cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
+        diesel::delete(cw_additions::table.filter(cw_additions::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
+        diesel::delete(cw_refreshes::table.find(tenant)).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// How the last refresh went.
+    pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
+        let own = cw_refreshes::table.find(self.tenant().clone());
+        Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Saves how a refresh goes or went.
+    pub fn put_refresh(&mut self, row: &RefreshRow) -> Result<()> {
+        on_each!(&mut *self.conn, |c| diesel::insert_into(cw_refreshes::table)
+            .values(row)
+            .on_conflict(cw_refreshes::tenant_id)
+            .do_update()
+            .set(row)
+            .execute(c))?;
+        Ok(())
+    }
+}
+
+/// What is new, what changed, and what is known but was not read and is not marked gone yet.
+fn difference<Id: Copy + Eq + std::hash::Hash, Row: PartialEq>(
+    read: impl Iterator<Item = Row>,
+    known: &HashMap<Id, Row>,
+    id: impl Fn(&Row) -> Id,
+    is_gone: impl Fn(&Row) -> bool,
+) -> (Vec<Row>, Vec<Row>, Vec<Id>) {
+    let (mut new, mut changed, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for row in read {
+        // ConnectWise's pages may repeat a record that moved between them.
+        if !seen.insert(id(&row)) {
+            continue;
+        }
+        match known.get(&id(&row)) {
+            None => new.push(row),
+            Some(before) if *before != row => changed.push(row),
+            Some(_) => {}
+        }
+    }
+    let gone = known.iter().filter(|(id, row)| !seen.contains(id) && !is_gone(row)).map(|(id, _)| *id).collect();
+    (new, changed, gone)
+}

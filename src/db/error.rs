@@ -1,0 +1,41 @@
+//! Database failures, sorted by what to do.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+use crate::domain::Error;
+
+impl From<DieselError> for Error {
+    fn from(error: DieselError) -> Self {
+        match &error {
+            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => {
+                Error::conflict("already_exists", "something with the same key was there already")
+            }
+            DieselError::DatabaseError(
+                DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::ReadOnlyTransaction,
+                _,
+            )
+            | DieselError::BrokenTransactionManager => Error::Unavailable(Box::new(error)),
+            DieselError::DatabaseError(_, info) if is_passing(info.message()) => Error::Unavailable(Box::new(error)),
+            _ => Error::internal(error),
+        }
+    }
+}
+
+/// Faults of the machine or of load rather than of ours, which SQLite and PostgreSQL tell by text alone.
+fn is_passing(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "database is locked",
+        "database or disk is full",
+        "disk i/o error",
+        "readonly database",
+        "server closed the connection",
+        "terminating connection",
+        "canceling statement",
+        "connection to server",
+    ]
+    .iter()
+    .any(|known| message.contains(known))
+}

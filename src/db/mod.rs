@@ -1,0 +1,37 @@
+//! Everything kept: diesel, on SQLite or PostgreSQL, and nowhere else.
+//!
+//! [`Db`] hands out transactions: [`Tx`] sees one tenant, [`SystemTx`] is for the few questions that are no tenant's.
+//! Queries are methods and functions over them, one file a subject; they never call the network.
+
+mod billing_line;
+mod company;
+mod conn;
+mod connectwise;
+mod connection;
+mod error;
+mod idempotency;
+mod migrate;
+mod page;
+mod pool;
+mod product;
+mod push;
+mod rule;
+mod schedule;
+mod schema;
+mod tenant;
+mod types;
+mod usage;
+
+pub use billing_line::{BillingLine, BillingLineSort, BillingLineView, LineFilter};
+pub use company::{Company, CompanyFilter, CompanySort};
+pub use connection::Connection;
+pub use connectwise::{AgreementRow, ConnectWiseFilter, CwCompanyRow, RefreshRow};
+pub use idempotency::StoredAnswer;
+pub use page::{Cursor, Page, PageRequest};
+pub use pool::{Db, DatabaseUrl, SystemTx, Tx};
+pub use product::{Product, ProductFilter, ProductSort};
+pub use push::{JobFilter, LineCount, PushJob, PushLine, PushLineFilter};
+pub use rule::{MatchingRule, RuleFilter};
+pub use schedule::PushSchedule;
+pub use tenant::{ApiKey, Tenant};
+pub use usage::{UsageFilter, UsageRecord};

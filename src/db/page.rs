@@ -1,0 +1,128 @@
+//! Pages of lists: by cursor, so that they stay right while rows come and go.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Error, Result};
+
+/// Where the next page begins: after this sort key and id, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The order it belongs to, so that it cannot be used with another.
+    #[serde(rename = "o")]
+    order: String,
+    #[serde(rename = "k")]
+    pub(super) key: String,
+    #[serde(rename = "i")]
+    pub(super) id: String,
+}
+
+impl Cursor {
+    /// The cursor as opaque text.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone)]
+pub struct PageRequest<S> {
+    pub(super) limit: i64,
+    pub(super) after: Option<Cursor>,
+    pub(super) sort: S,
+    pub(super) descending: bool,
+}
+
+impl<S: std::str::FromStr + std::fmt::Display + Copy> PageRequest<S>
+where
+    S::Err: std::fmt::Display,
+{
+    /// Reads the parameters of a list: at most 500 rows, a cursor that a page gave, `name` or `-name`.
+    pub fn parse(limit: Option<i64>, cursor: Option<&str>, sort: Option<&str>, default: S) -> Result<Self> {
+        let limit = limit.unwrap_or(100);
+        if !(1..=500).contains(&limit) {
+            return Err(Error::invalid("limit", "out_of_range", "limit is from 1 to 500"));
+        }
+        let (descending, sort) = match sort {
+            None => (false, default),
+            Some(text) => {
+                let name = text.strip_prefix('-').unwrap_or(text);
+                let sort = name.parse().map_err(|error| Error::invalid("sort", "unknown_value", format!("{error}")))?;
+                (name != text, sort)
+            }
+        };
+        let mut page = Self { limit, after: None, sort, descending };
+        if let Some(text) = cursor {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+            let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let fits = cursor.filter(|cursor| cursor.order == page.order());
+            page.after = Some(fits.ok_or_else(|| {
+                Error::invalid("cursor", "bad_cursor", "give a next_cursor of this same list, with the same sort")
+            })?);
+        }
+        Ok(page)
+    }
+
+    fn order(&self) -> String {
+        format!("{}{}", if self.descending { "-" } else { "" }, self.sort)
+    }
+
+    /// How many rows to ask the database for: one more than wanted tells whether there is a next page.
+    pub(super) fn fetch(&self) -> i64 {
+        self.limit + 1
+    }
+
+    /// Cuts what was fetched to a page.
+    pub(super) fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> (String, String)) -> Page<T> {
+        let wanted = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let more = rows.len() > wanted;
+        rows.truncate(wanted);
+        let next = rows.last().filter(|_| more).map(|last| {
+            let (key, id) = place(last);
+            Cursor { order: self.order(), key, id }
+        });
+        Page { items: rows, next }
+    }
+}
+
+/// Part of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// The same page of something else.
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+    }
+}
+
+/// Orders a boxed query by a text column and the id, and begins it after the cursor.
+macro_rules! keyset {
+    ($query:expr, $page:expr, $key:expr, $id:expr) => {{
+        let query = $query;
+        let query = match (&$page.after, $page.descending) {
+            (None, _) => query,
+            (Some(at), false) => {
+                query.filter($key.gt(at.key.clone()).or($key.eq(at.key.clone()).and($id.gt(at.id.clone()))))
+            }
+            (Some(at), true) => {
+                query.filter($key.lt(at.key.clone()).or($key.eq(at.key.clone()).and($id.lt(at.id.clone()))))
+            }
+        };
+        if $page.descending { query.order(($key.desc(), $id.desc())) } else { query.order(($key.asc(), $id.asc())) }
+    }};
+}
+pub(super) use keyset;
+
+/// A pattern that finds a folded text anywhere in a `_key` column.
+pub(super) fn containing(text: &str) -> String {
+    let folded = crate::domain::text::fold(text);
+    let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}

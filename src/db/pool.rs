@@ -1,0 +1,244 @@
+//! Connections and transactions: the one way to the database.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::connection::{SimpleConnection, TransactionManager};
+use diesel::r2d2::R2D2Connection;
+use tokio::sync::Semaphore;
+
+use super::conn::{Conn, Place, read_transaction, write_transaction};
+use super::migrate;
+use crate::domain::ids::TenantId;
+use crate::domain::{Error, Result};
+
+/// Where the database is: `sqlite:PATH` or `postgres://…`. Its Debug and Display hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(Place);
+
+/// Why a database URL was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a database URL begins with sqlite: (then a file's path) or postgres://, as in sqlite:data/billing.db")]
+pub struct BadDatabaseUrl;
+
+impl FromStr for DatabaseUrl {
+    type Err = BadDatabaseUrl;
+    fn from_str(text: &str) -> Result<Self, BadDatabaseUrl> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self(Place::Postgres(text.to_owned())));
+        }
+        let path = text.strip_prefix("sqlite:").unwrap_or_default();
+        let path = path.strip_prefix("//").unwrap_or(path);
+        // ":memory:" would be one database for each pooled connection.
+        if path.is_empty() || path.starts_with(':') {
+            return Err(BadDatabaseUrl);
+        }
+        Ok(Self(Place::Sqlite(path.to_owned())))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Sqlite(path) => write!(f, "sqlite:{path}"),
+            Place::Postgres(url) => match url::Url::parse(url) {
+                Ok(mut url) => {
+                    let hidden = url.password().is_some() && url.set_password(Some("***")).is_ok();
+                    url.set_query(None);
+                    write!(f, "{url}{}", if hidden { "" } else { " (no password)" })
+                }
+                Err(_) => f.write_str("postgres://***"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl DatabaseUrl {
+    /// The file, where the database is one.
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match &self.0 {
+            Place::Sqlite(path) => Some(std::path::Path::new(path)),
+            Place::Postgres(_) => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Manager(DatabaseUrl);
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Conn;
+    type Error = diesel::r2d2::Error;
+
+    fn connect(&self) -> Result<Conn, Self::Error> {
+        self.0.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
+    }
+
+    fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
+        conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError)
+    }
+
+    /// A panic in the middle of a transaction must not hand that transaction to the next user.
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        <Conn as diesel::Connection>::TransactionManager::is_broken_transaction_manager(conn) || conn.is_broken()
+    }
+}
+
+/// The database. Copies share one pool.
+#[derive(Clone)]
+pub struct Db {
+    pool: r2d2::Pool<Manager>,
+    /// SQLite has one writer at a time: they queue here rather than in the database.
+    writers: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Db")
+    }
+}
+
+/// A transaction that sees one tenant.
+pub struct Tx<'c> {
+    pub(super) conn: &'c mut Conn,
+    tenant: TenantId,
+}
+
+impl Tx<'_> {
+    /// The tenant.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+}
+
+/// A transaction of the service itself: keys, tenants, and the worker's search for work.
+pub struct SystemTx<'c> {
+    pub(super) conn: &'c mut Conn,
+}
+
+impl SystemTx<'_> {
+    /// The same transaction, seeing one tenant.
+    pub fn of(&mut self, tenant: &TenantId) -> Tx<'_> {
+        Tx { conn: self.conn, tenant: tenant.clone() }
+    }
+}
+
+impl Db {
+    /// Opens the database, creating an SQLite file and its folder where they are missing.
+    pub fn open(url: &DatabaseUrl, connections: u32) -> Result<Self> {
+        if let Some(folder) = url.file().and_then(std::path::Path::parent) {
+            std::fs::create_dir_all(folder).map_err(Error::internal)?;
+        }
+        // The first connection is made here, so that its failure is told as what it is rather than as a time-out.
+        drop(url.0.connect().map_err(|error| Error::Unavailable(Box::new(error)))?);
+        let pool = r2d2::Pool::builder()
+            .max_size(connections)
+            .min_idle(Some(1))
+            .connection_timeout(Duration::from_secs(5))
+            .test_on_check_out(url.file().is_none())
+            .error_handler(Box::new(LogErrors))
+            .build(Manager(url.clone()))
+            .map_err(|error| Error::Unavailable(Box::new(error)))?;
+        let writers = if url.file().is_some() { 1 } else { connections as usize };
+        Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)) })
+    }
+
+    /// Brings the schema up to date and gives the names of the migrations applied.
+    pub async fn migrate(&self) -> Result<Vec<String>> {
+        self.blocking(migrate::up).await
+    }
+
+    /// Whether the database answers and its schema is current.
+    pub async fn is_ready(&self) -> Result<bool> {
+        self.blocking(migrate::is_current).await
+    }
+
+    /// Reads within one tenant, all of it from one state of the database.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let tenant = tenant.clone();
+        self.blocking(move |conn| read_transaction(conn, |conn| body(&mut Tx { conn, tenant }))).await
+    }
+
+    /// Writes within one tenant: all of it, or on an error nothing. The body cannot wait for the network.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let tenant = tenant.clone();
+        self.write_system(move |tx| body(&mut tx.of(&tenant))).await
+    }
+
+    /// Reads across tenants.
+    pub async fn read_system<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.blocking(move |conn| read_transaction(conn, |conn| body(&mut SystemTx { conn }))).await
+    }
+
+    /// Writes across tenants.
+    pub async fn write_system<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = self.writers.acquire().await.map_err(Error::internal)?;
+        self.blocking(move |conn| write_transaction(conn, |conn| body(&mut SystemTx { conn }))).await
+    }
+
+    /// Runs blocking work on a thread for it, within the caller's log span.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (pool, span) = (self.pool.clone(), tracing::Span::current());
+        let task = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| {
+                let mut conn = pool.get().map_err(|error| Error::Unavailable(Box::new(error)))?;
+                body(&mut conn)
+            })
+        });
+        task.await.map_err(Error::internal)?
+    }
+}
+
+#[derive(Debug)]
+struct LogErrors;
+
+impl r2d2::HandleError<diesel::r2d2::Error> for LogErrors {
+    fn handle_error(&self, error: diesel::r2d2::Error) {
+        tracing::warn!(cause = %error, "a database connection could not be made");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_guessed_of_a_url() {
+        for bad in ["", "billing.db", "host=db password=x", "sqlite:", "sqlite::memory:", "mysql://x", "Postgres://x"] {
+            assert_eq!(bad.parse::<DatabaseUrl>().unwrap_err(), BadDatabaseUrl, "{bad}");
+        }
+        let url: DatabaseUrl = "sqlite:data/x.db".parse().unwrap();
+        assert_eq!(url.file(), Some(std::path::Path::new("data/x.db")));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url: DatabaseUrl = "postgres://u:hunter2@db/billing?password=hunter2".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "postgres://u:***@db/billing");
+    }
+}

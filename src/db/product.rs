@@ -1,0 +1,119 @@
+//! What the vendor bills.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::conn::MultiBackend;
+use super::page::{Page, PageRequest, containing, keyset};
+use super::pool::Tx;
+use super::schema::products;
+use crate::domain::ids::{ProductId, TenantId};
+use crate::domain::quantity::BlockSize;
+use crate::domain::words::{Aggregation, Rounding, words};
+use crate::domain::{Error, Result};
+
+/// Something the vendor bills.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(table_name = products, check_for_backend(MultiBackend))]
+pub struct Product {
+    pub id: ProductId,
+    pub tenant_id: TenantId,
+    pub code: String,
+    pub name: String,
+    pub name_key: String,
+    pub unit: String,
+    pub block_size: BlockSize,
+    pub rounding: Rounding,
+    pub aggregation: Aggregation,
+    pub version: i64,
+    pub created_at: NaiveDateTime,
+    pub updated_at: NaiveDateTime,
+}
+
+words! {
+    /// The orders of a list of products.
+    ProductSort {
+        /// By name, ignoring case.
+        Name = "name",
+        /// By code.
+        Code = "code",
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which products are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ProductFilter {
+    /// Those whose name holds this text.
+    pub search: Option<String>,
+    /// The one with this code.
+    pub code: Option<String>,
+}
+
+impl Tx<'_> {
+    /// A page of products.
+    pub fn products(&mut self, filter: &ProductFilter, page: &PageRequest<ProductSort>) -> Result<Page<Product>> {
+        let mut query = products::table.filter(products::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(text) = &filter.search {
+            query = query.filter(products::name_key.like(containing(text)).escape('\\'));
+        }
+        if let Some(code) = &filter.code {
+            query = query.filter(products::code.eq(code.clone()));
+        }
+        let query = match page.sort {
+            ProductSort::Name => keyset!(query, page, products::name_key, products::id),
+            ProductSort::Code => keyset!(query, page, products::code, products::id),
+            ProductSort::CreatedAt => keyset!(query, page, products::id, products::id),
+        };
+        let rows = query.limit(page.fetch()).select(Product::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &Product| {
+            let key = match page.sort {
+                ProductSort::Name => row.name_key.clone(),
+                ProductSort::Code => row.code.clone(),
+                ProductSort::CreatedAt => row.id.to_string(),
+            };
+            (key, row.id.to_string())
+        }))
+    }
+
+    /// Every product of the tenant.
+    pub fn all_products(&mut self) -> Result<Vec<Product>> {
+        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone()));
+        Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
+    }
+
+    /// A product.
+    pub fn product(&mut self, id: &ProductId) -> Result<Product> {
+        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone())).filter(products::id.eq(id));
+        let row = own.select(Product::as_select()).first(self.conn).optional()?;
+        row.ok_or_else(|| Error::not_found("product", id))
+    }
+
+    /// The product with a code.
+    pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
+        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone())).filter(products::code.eq(code));
+        Ok(own.select(Product::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Adds a product.
+    pub fn insert_product(&mut self, row: &Product) -> Result<()> {
+        diesel::insert_into(products::table).values(row).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Saves a changed product, which raises its version.
+    pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
+        row.version += 1;
+        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone()));
+        diesel::update(own.filter(products::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Deletes a product with its rules, lines and usage.
+    pub fn delete_product(&mut self, id: &ProductId) -> Result<()> {
+        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone()));
+        diesel::delete(own.filter(products::id.eq(id))).execute(self.conn)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,403 @@
+//! Push jobs and their lines: what is wanted, what was done, and by whose lease.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::billing_line::LastPush;
+use super::conn::{MultiBackend, on_each};
+use super::page::{Page, PageRequest, keyset};
+use super::pool::{SystemTx, Tx};
+use super::schema::{push_jobs, push_lines};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{
+    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, ProductId, PushJobId, PushLineId, TenantId,
+};
+use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
+use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::usage::BillingMonth;
+use crate::domain::words::{PushKind, PushTrigger, words};
+use crate::domain::{Error, Result};
+
+/// One run that writes quantities.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = push_jobs, check_for_backend(MultiBackend))]
+pub struct PushJob {
+    pub id: PushJobId,
+    pub tenant_id: TenantId,
+    pub kind: PushKind,
+    pub started_by: PushTrigger,
+    pub state: JobState,
+    /// Why it failed.
+    pub detail: Option<String>,
+    pub product_id: Option<ProductId>,
+    /// The job whose failed lines this one retries.
+    pub parent_job_id: Option<PushJobId>,
+    pub billing_month: BillingMonth,
+    /// The name of the API key, or `schedule`.
+    pub requested_by: String,
+    pub cancel_requested: bool,
+    pub line_count: i64,
+    pub created_at: NaiveDateTime,
+    pub started_at: Option<NaiveDateTime>,
+    pub finished_at: Option<NaiveDateTime>,
+}
+
+/// A billing line's part in a push job.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = push_lines, check_for_backend(MultiBackend))]
+pub struct PushLine {
+    pub id: PushLineId,
+    pub tenant_id: TenantId,
+    pub job_id: PushJobId,
+    pub billing_line_id: BillingLineId,
+    pub company_id: CompanyId,
+    pub company_name: String,
+    pub product_id: ProductId,
+    pub product_code: String,
+    pub agreement_id: Option<CwAgreementId>,
+    pub agreement_name: Option<String>,
+    pub addition_id: Option<CwAdditionId>,
+    pub addition_name: Option<String>,
+    pub usage_amount: Option<Amount>,
+    pub block_size: Option<BlockSize>,
+    /// What ConnectWise had before. Stored before the write, so that a lost answer can be told from no write.
+    pub from_quantity: Option<Quantity>,
+    /// What ConnectWise shall have.
+    pub to_quantity: Option<Quantity>,
+    pub state: LineState,
+    pub reason: Option<PushReason>,
+    pub detail: Option<String>,
+    pub attempts: i64,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<NaiveDateTime>,
+    /// Grows with every claim: a worker whose claim is not the latest may record nothing.
+    pub fence: i64,
+    pub not_before: Option<NaiveDateTime>,
+    pub started_at: Option<NaiveDateTime>,
+    pub finished_at: Option<NaiveDateTime>,
+}
+
+/// What became of a line that a worker held.
+#[derive(Debug, Clone)]
+pub struct LineResult {
+    pub event: LineEvent,
+    pub from: Option<Quantity>,
+    pub reason: Option<PushReason>,
+    pub detail: Option<String>,
+    /// For `release`: not to be tried again before.
+    pub not_before: Option<Instant>,
+}
+
+words! {
+    /// The orders of push jobs and of their lines.
+    PushSort {
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which jobs are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// By state.
+    pub state: Option<JobState>,
+    /// By kind.
+    pub kind: Option<PushKind>,
+    /// By product.
+    pub product_id: Option<ProductId>,
+    /// By billing month.
+    pub billing_month: Option<BillingMonth>,
+}
+
+/// Which lines of a job are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PushLineFilter {
+    /// By state.
+    pub state: Option<LineState>,
+    /// By company.
+    pub company_id: Option<CompanyId>,
+}
+
+/// How many lines of a job are in a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineCount {
+    pub state: LineState,
+    pub lines: i64,
+}
+
+impl Tx<'_> {
+    /// Stores a job with its lines.
+    pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {
+        diesel::insert_into(push_jobs::table).values(job).execute(self.conn)?;
+        for chunk in lines.chunks(300) {
+            on_each!(&mut *self.conn, |c| diesel::insert_into(push_lines::table).values(chunk).execute(c))?;
+        }
+        Ok(())
+    }
+
+    /// A page of jobs.
+    pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
+        let mut query = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(state) = filter.state {
+            query = query.filter(push_jobs::state.eq(state));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(push_jobs::kind.eq(kind));
+        }
+        if let Some(id) = &filter.product_id {
+            query = query.filter(push_jobs::product_id.eq(id.clone()));
+        }
+        if let Some(month) = filter.billing_month {
+            query = query.filter(push_jobs::billing_month.eq(month));
+        }
+        let query = keyset!(query, page, push_jobs::id, push_jobs::id);
+        let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// A job.
+    pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
+        let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
+        let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
+        row.ok_or_else(|| Error::not_found("push job", id))
+    }
+
+    /// A page of a job's lines, in the order they were stored.
+    pub fn push_lines(
+        &mut self,
+        job: &PushJobId,
+        filter: &PushLineFilter,
+        page: &PageRequest<PushSort>,
+    ) -> Result<Page<PushLine>> {
+        let mut query = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::job_id.eq(job.clone()))
+            .into_boxed();
+        if let Some(state) = filter.state {
+            query = query.filter(push_lines::state.eq(state));
+        }
+        if let Some(id) = &filter.company_id {
+            query = query.filter(push_lines::company_id.eq(id.clone()));
+        }
+        let query = keyset!(query, page, push_lines::id, push_lines::id);
+        let rows = query.limit(page.fetch()).select(PushLine::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &PushLine| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// All lines of a job, or those in one state.
+    pub fn all_push_lines(&mut self, job: &PushJobId, state: Option<LineState>) -> Result<Vec<PushLine>> {
+        let mut query = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::job_id.eq(job.clone()))
+            .into_boxed();
+        if let Some(state) = state {
+            query = query.filter(push_lines::state.eq(state));
+        }
+        Ok(query.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
+    }
+
+    /// How many lines of a job are in which state.
+    pub fn push_line_counts(&mut self, job: &PushJobId) -> Result<Vec<LineCount>> {
+        let rows: Vec<(LineState, i64)> = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::job_id.eq(job))
+            .group_by(push_lines::state)
+            .select((push_lines::state, diesel::dsl::count_star()))
+            .load(self.conn)?;
+        Ok(rows.into_iter().map(|(state, lines)| LineCount { state, lines }).collect())
+    }
+
+    /// Whether a push job is not finished yet.
+    pub fn has_open_push_job(&mut self) -> Result<bool> {
+        let open = push_jobs::table
+            .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
+            .filter(push_jobs::finished_at.is_null());
+        Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
+    }
+
+    /// Takes a job a step further: the one place where a job's state changes.
+    pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
+        let job = self.push_job(id)?;
+        let state = job.state.after(event).map_err(|step| Error::conflict("illegal_step", step.to_string()))?;
+        let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
+        diesel::update(own.filter(push_jobs::state.eq(job.state)))
+            .set((
+                push_jobs::state.eq(state),
+                push_jobs::detail.eq(detail.map(str::to_owned).or(job.detail)),
+                push_jobs::started_at.eq(job.started_at.or(Some(now.naive_utc()))),
+                push_jobs::finished_at.eq(state.is_final().then(|| now.naive_utc())),
+            ))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Asks the worker to stop a job, and ends every line that no worker holds.
+    pub fn cancel_push_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
+        let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
+        diesel::update(own).set(push_jobs::cancel_requested.eq(true)).execute(self.conn)?;
+        self.end_pending_lines(id, LineEvent::Cancel, None, None, now)
+    }
+
+    /// Ends every line of a job that no worker holds.
+    pub fn end_pending_lines(
+        &mut self,
+        job: &PushJobId,
+        event: LineEvent,
+        reason: Option<PushReason>,
+        detail: Option<&str>,
+        now: Instant,
+    ) -> Result<()> {
+        let state = LineState::Pending.after(event).map_err(Error::internal)?;
+        let pending = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::job_id.eq(job))
+            .filter(push_lines::state.eq(LineState::Pending));
+        diesel::update(pending)
+            .set((
+                push_lines::state.eq(state),
+                push_lines::reason.eq(reason),
+                push_lines::detail.eq(detail.map(str::to_owned)),
+                push_lines::finished_at.eq(now.naive_utc()),
+            ))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Notes, before the write, what ConnectWise had; renews the lease. Errors with `lost_lease` where another worker
+    /// has taken over.
+    pub fn begin_write(&mut self, line: &PushLine, from: Option<Quantity>, lease_until: Instant) -> Result<()> {
+        let held = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::id.eq(line.id.clone()))
+            .filter(push_lines::fence.eq(line.fence))
+            .filter(push_lines::state.eq(LineState::Working));
+        let changed = diesel::update(held)
+            .set((
+                push_lines::from_quantity.eq(from),
+                push_lines::attempts.eq(push_lines::attempts + 1),
+                push_lines::lease_until.eq(lease_until.naive_utc()),
+            ))
+            .execute(self.conn)?;
+        if changed == 1 { Ok(()) } else { Err(Error::conflict("lost_lease", "another worker holds this line")) }
+    }
+
+    /// Records what became of a line held by lease: the one place where a held line's state changes. Gives `false`,
+    /// and records nothing, where another worker has taken over.
+    pub fn finish_line(&mut self, line: &PushLine, result: &LineResult, kind: PushKind, now: Instant) -> Result<bool> {
+        let state = LineState::Working.after(result.event).map_err(Error::internal)?;
+        let finished_at = state.is_final().then(|| now.naive_utc());
+        let held = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::id.eq(line.id.clone()))
+            .filter(push_lines::fence.eq(line.fence))
+            .filter(push_lines::state.eq(LineState::Working));
+        let changed = diesel::update(held)
+            .set((
+                push_lines::state.eq(state),
+                push_lines::from_quantity.eq(result.from),
+                push_lines::reason.eq(result.reason),
+                push_lines::detail.eq(result.detail.clone()),
+                push_lines::lease_owner.eq(None::<String>),
+                push_lines::lease_until.eq(None::<NaiveDateTime>),
+                push_lines::not_before.eq(result.not_before.map(|at| at.naive_utc())),
+                push_lines::finished_at.eq(finished_at),
+            ))
+            .execute(self.conn)?;
+        if changed == 1 && state.is_final() && kind == PushKind::Push {
+            self.set_last_push(&line.billing_line_id, &last_push(line, state, result, now))?;
+        }
+        Ok(changed == 1)
+    }
+
+    /// How many lines of a job have no outcome yet.
+    pub fn open_line_count(&mut self, job: &PushJobId) -> Result<i64> {
+        let open = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::job_id.eq(job))
+            .filter(push_lines::finished_at.is_null());
+        Ok(open.count().get_result(self.conn)?)
+    }
+}
+
+fn last_push(line: &PushLine, state: LineState, result: &LineResult, now: Instant) -> LastPush {
+    LastPush {
+        last_push_job_id: Some(line.job_id.clone()),
+        last_push_state: Some(state),
+        last_push_reason: result.reason,
+        last_push_at: Some(now.naive_utc()),
+        last_push_quantity: line.to_quantity.filter(|_| matches!(state, LineState::Pushed | LineState::Unchanged)),
+    }
+}
+
+impl SystemTx<'_> {
+    /// Claims by lease the waiting lines of one agreement in one job, of whichever tenant: those that no worker holds
+    /// and those whose worker's lease ran out. Empty where there is no work.
+    pub fn claim_push_lines(&mut self, owner: &str, now: Instant, lease_until: Instant) -> Result<Vec<PushLine>> {
+        let at = now.naive_utc();
+        // Two workers may pick the same lines; the update tells who got them, and the other picks again.
+        for _ in 0..8 {
+            let first: Option<(PushJobId, Option<CwAgreementId>)> = push_lines::table
+                .filter(push_lines::finished_at.is_null())
+                .filter(push_lines::agreement_id.is_not_null())
+                .filter(push_lines::not_before.is_null().or(push_lines::not_before.le(at)))
+                .filter(
+                    push_lines::state
+                        .eq(LineState::Pending)
+                        .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt(at))),
+                )
+                .order(push_lines::id)
+                .select((push_lines::job_id, push_lines::agreement_id))
+                .first(self.conn)
+                .optional()?;
+            let Some((job, Some(agreement))) = first else { return Ok(Vec::new()) };
+            let claimed = self.claim_group(&job, agreement, owner, now, lease_until)?;
+            if !claimed.is_empty() {
+                return Ok(claimed);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn claim_group(
+        &mut self,
+        job: &PushJobId,
+        agreement: CwAgreementId,
+        owner: &str,
+        now: Instant,
+        lease_until: Instant,
+    ) -> Result<Vec<PushLine>> {
+        let at = now.naive_utc();
+        let group = push_lines::table
+            .filter(push_lines::job_id.eq(job))
+            .filter(push_lines::agreement_id.eq(agreement))
+            .filter(push_lines::finished_at.is_null());
+        diesel::update(
+            group.filter(push_lines::not_before.is_null().or(push_lines::not_before.le(at))).filter(
+                push_lines::state
+                    .eq(LineState::Pending)
+                    .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt(at))),
+            ),
+        )
+        .set((
+            push_lines::state.eq(LineState::Working),
+            push_lines::lease_owner.eq(owner),
+            push_lines::lease_until.eq(lease_until.naive_utc()),
+            push_lines::fence.eq(push_lines::fence + 1),
+            push_lines::started_at.eq(at),
+        ))
+        .execute(self.conn)?;
+        let mine = push_lines::table
+            .filter(push_lines::job_id.eq(job))
+            .filter(push_lines::agreement_id.eq(agreement))
+            .filter(push_lines::state.eq(LineState::Working))
+            .filter(push_lines::lease_owner.eq(owner))
+            .filter(push_lines::lease_until.eq(lease_until.naive_utc()));
+        Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
+    }
+
+    /// The jobs that are not finished, oldest first.
+    pub fn open_push_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
+        let open = push_jobs::table.filter(push_jobs::finished_at.is_null());
+        Ok(open.order(push_jobs::id).select((push_jobs::tenant_id, push_jobs::id)).load(self.conn)?)
+    }
+}

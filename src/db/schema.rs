@@ -1,0 +1,265 @@
+//! The tables, in the types that both databases share. Kept equal to `migrations/` by a test.
+
+diesel::table! {
+    tenants (id) {
+        id -> Text,
+        name -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    api_keys (id) {
+        id -> Text,
+        tenant_id -> Text,
+        name -> Text,
+        prefix -> Text,
+        hash -> Text,
+        created_at -> Timestamp,
+        revoked_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    connections (tenant_id) {
+        tenant_id -> Text,
+        site -> Text,
+        company_id -> Text,
+        client_id -> Text,
+        secrets -> Text,
+        version -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    cw_companies (tenant_id, id) {
+        tenant_id -> Text,
+        id -> BigInt,
+        identifier -> Text,
+        identifier_key -> Text,
+        name -> Text,
+        name_key -> Text,
+        status -> Nullable<Text>,
+        deleted -> Bool,
+        gone_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    cw_agreements (tenant_id, id) {
+        tenant_id -> Text,
+        id -> BigInt,
+        company_id -> BigInt,
+        name -> Text,
+        name_key -> Text,
+        type_name -> Nullable<Text>,
+        status -> Nullable<Text>,
+        cancelled -> Bool,
+        cancelled_at -> Nullable<Timestamp>,
+        ends_at -> Nullable<Timestamp>,
+        no_end -> Bool,
+        gone_at -> Nullable<Timestamp>,
+        additions_read_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    cw_additions (tenant_id, id) {
+        tenant_id -> Text,
+        id -> BigInt,
+        agreement_id -> BigInt,
+        product_identifier -> Nullable<Text>,
+        description -> Nullable<Text>,
+        quantity -> Nullable<Text>,
+        cancelled_at -> Nullable<Timestamp>,
+        gone_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    cw_refreshes (tenant_id) {
+        tenant_id -> Text,
+        lease_owner -> Nullable<Text>,
+        lease_until -> Nullable<Timestamp>,
+        finished_at -> Nullable<Timestamp>,
+        error -> Nullable<Text>,
+        companies -> BigInt,
+        agreements -> BigInt,
+        additions -> BigInt,
+    }
+}
+
+diesel::table! {
+    companies (id) {
+        id -> Text,
+        tenant_id -> Text,
+        external_id -> Text,
+        name -> Text,
+        name_key -> Text,
+        connectwise_company_id -> Nullable<BigInt>,
+        match_source -> Nullable<Text>,
+        matched_at -> Nullable<Timestamp>,
+        matched_by -> Nullable<Text>,
+        version -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    products (id) {
+        id -> Text,
+        tenant_id -> Text,
+        code -> Text,
+        name -> Text,
+        name_key -> Text,
+        unit -> Text,
+        block_size -> Text,
+        rounding -> Text,
+        aggregation -> Text,
+        version -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    matching_rules (id) {
+        id -> Text,
+        tenant_id -> Text,
+        product_id -> Text,
+        target -> Text,
+        expression -> Text,
+        version -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    billing_lines (id) {
+        id -> Text,
+        tenant_id -> Text,
+        company_id -> Text,
+        product_id -> Text,
+        push_enabled -> Bool,
+        block_size -> Nullable<Text>,
+        agreement_status -> Text,
+        agreement_source -> Nullable<Text>,
+        agreement_id -> Nullable<BigInt>,
+        agreement_reason -> Nullable<Text>,
+        agreement_candidates -> Nullable<Text>,
+        agreement_changed_at -> Nullable<Timestamp>,
+        agreement_changed_by -> Nullable<Text>,
+        addition_status -> Text,
+        addition_source -> Nullable<Text>,
+        addition_id -> Nullable<BigInt>,
+        addition_reason -> Nullable<Text>,
+        addition_candidates -> Nullable<Text>,
+        addition_changed_at -> Nullable<Timestamp>,
+        addition_changed_by -> Nullable<Text>,
+        last_push_job_id -> Nullable<Text>,
+        last_push_state -> Nullable<Text>,
+        last_push_reason -> Nullable<Text>,
+        last_push_at -> Nullable<Timestamp>,
+        last_push_quantity -> Nullable<Text>,
+        version -> BigInt,
+        created_at -> Timestamp,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usage_records (id) {
+        id -> Text,
+        tenant_id -> Text,
+        company_id -> Text,
+        product_id -> Text,
+        amount -> Text,
+        measured_at -> Timestamp,
+        source -> Text,
+        received_at -> Timestamp,
+        superseded_by -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    push_jobs (id) {
+        id -> Text,
+        tenant_id -> Text,
+        kind -> Text,
+        started_by -> Text,
+        state -> Text,
+        detail -> Nullable<Text>,
+        product_id -> Nullable<Text>,
+        parent_job_id -> Nullable<Text>,
+        billing_month -> Text,
+        requested_by -> Text,
+        cancel_requested -> Bool,
+        line_count -> BigInt,
+        created_at -> Timestamp,
+        started_at -> Nullable<Timestamp>,
+        finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    push_lines (id) {
+        id -> Text,
+        tenant_id -> Text,
+        job_id -> Text,
+        billing_line_id -> Text,
+        company_id -> Text,
+        company_name -> Text,
+        product_id -> Text,
+        product_code -> Text,
+        agreement_id -> Nullable<BigInt>,
+        agreement_name -> Nullable<Text>,
+        addition_id -> Nullable<BigInt>,
+        addition_name -> Nullable<Text>,
+        usage_amount -> Nullable<Text>,
+        block_size -> Nullable<Text>,
+        from_quantity -> Nullable<Text>,
+        to_quantity -> Nullable<Text>,
+        state -> Text,
+        reason -> Nullable<Text>,
+        detail -> Nullable<Text>,
+        attempts -> BigInt,
+        lease_owner -> Nullable<Text>,
+        lease_until -> Nullable<Timestamp>,
+        fence -> BigInt,
+        not_before -> Nullable<Timestamp>,
+        started_at -> Nullable<Timestamp>,
+        finished_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    push_schedules (tenant_id) {
+        tenant_id -> Text,
+        enabled -> Bool,
+        day_of_month -> BigInt,
+        time_of_day -> Text,
+        time_zone -> Text,
+        version -> BigInt,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (tenant_id, key) {
+        tenant_id -> Text,
+        key -> Text,
+        request_hash -> Text,
+        status -> BigInt,
+        location -> Nullable<Text>,
+        body -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::joinable!(billing_lines -> companies (company_id));
+
+diesel::allow_tables_to_appear_in_same_query!(billing_lines, companies);

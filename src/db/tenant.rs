@@ -1,0 +1,86 @@
+//! Tenants and their API keys.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::conn::MultiBackend;
+use super::pool::{SystemTx, Tx};
+use super::schema::{api_keys, tenants};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{ApiKeyId, TenantId};
+use crate::domain::{Error, Result};
+
+/// One MSP.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = tenants, check_for_backend(MultiBackend))]
+pub struct Tenant {
+    pub id: TenantId,
+    pub name: String,
+    pub created_at: NaiveDateTime,
+}
+
+/// An API key: what is kept of it, which is not the key.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = api_keys, check_for_backend(MultiBackend))]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub tenant_id: TenantId,
+    pub name: String,
+    /// The key's first characters: it is found and recognised by them.
+    pub prefix: String,
+    /// SHA-256 of the whole key, in hexadecimal.
+    pub hash: String,
+    pub created_at: NaiveDateTime,
+    pub revoked_at: Option<NaiveDateTime>,
+}
+
+impl SystemTx<'_> {
+    /// The key with a prefix, of whichever tenant, unless revoked.
+    pub fn api_key_by_prefix(&mut self, prefix: &str) -> Result<Option<ApiKey>> {
+        let query = api_keys::table.filter(api_keys::prefix.eq(prefix)).filter(api_keys::revoked_at.is_null());
+        Ok(query.select(ApiKey::as_select()).first(self.conn).optional()?)
+    }
+
+    /// All tenants, oldest first.
+    pub fn tenants(&mut self) -> Result<Vec<Tenant>> {
+        Ok(tenants::table.order(tenants::id).select(Tenant::as_select()).load(self.conn)?)
+    }
+
+    /// Adds a tenant.
+    pub fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
+        diesel::insert_into(tenants::table).values(tenant).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Whether there is any tenant.
+    pub fn has_tenants(&mut self) -> Result<bool> {
+        Ok(diesel::select(diesel::dsl::exists(tenants::table.select(tenants::id))).get_result(self.conn)?)
+    }
+}
+
+impl Tx<'_> {
+    /// Adds a key.
+    pub fn insert_api_key(&mut self, key: &ApiKey) -> Result<()> {
+        diesel::insert_into(api_keys::table).values(key).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// The tenant's keys, oldest first, revoked ones too.
+    pub fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
+        let own = api_keys::table.filter(api_keys::tenant_id.eq(self.tenant().clone()));
+        Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
+    }
+
+    /// Revokes a key; one that is revoked already stays as it is.
+    pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<()> {
+        let own = api_keys::table.filter(api_keys::tenant_id.eq(self.tenant().clone())).filter(api_keys::id.eq(id));
+        let known: i64 = own.clone().count().get_result(self.conn)?;
+        if known == 0 {
+            return Err(Error::not_found("API key", id));
+        }
+        diesel::update(own.filter(api_keys::revoked_at.is_null()))
+            .set(api_keys::revoked_at.eq(at.naive_utc()))
+            .execute(self.conn)?;
+        Ok(())
+    }
+}

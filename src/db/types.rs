@@ -1,0 +1,134 @@
+//! How domain values are stored: as text or integers, exactly, on both databases.
+
+use std::io::Write;
+
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, Queryable};
+use diesel::expression::AsExpression;
+use diesel::internal::derives::as_expression::Bound;
+use diesel::pg::Pg;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{BigInt, Nullable, SingleValue, Text};
+use diesel::sqlite::Sqlite;
+
+use super::conn::MultiBackend;
+use crate::domain::ids::{
+    ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, PushLineId,
+    RuleId, TenantId, UsageId,
+};
+use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::usage::BillingMonth;
+use crate::domain::words::{
+    Aggregation, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger, Rounding, Target,
+};
+
+/// What every stored type needs, whatever it is stored as: to be bound in queries and read from rows.
+macro_rules! stored {
+    ($sql:ty: $($name:ty),+ $(,)?) => { $(
+        impl AsExpression<$sql> for $name {
+            type Expression = Bound<$sql, Self>;
+            fn as_expression(self) -> Self::Expression { Bound::new(self) }
+        }
+        impl<'a> AsExpression<$sql> for &'a $name {
+            type Expression = Bound<$sql, Self>;
+            fn as_expression(self) -> Self::Expression { Bound::new(self) }
+        }
+        impl AsExpression<Nullable<$sql>> for $name {
+            type Expression = Bound<Nullable<$sql>, Self>;
+            fn as_expression(self) -> Self::Expression { Bound::new(self) }
+        }
+        impl<'a> AsExpression<Nullable<$sql>> for &'a $name {
+            type Expression = Bound<Nullable<$sql>, Self>;
+            fn as_expression(self) -> Self::Expression { Bound::new(self) }
+        }
+        impl<DB: Backend> ToSql<Nullable<$sql>, DB> for $name where $name: ToSql<$sql, DB> {
+            fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+                ToSql::<$sql, DB>::to_sql(self, out)
+            }
+        }
+        impl<DB: Backend, ST: SingleValue> Queryable<ST, DB> for $name where $name: FromSql<ST, DB> {
+            type Row = Self;
+            fn build(row: Self) -> deserialize::Result<Self> { Ok(row) }
+        }
+    )+ };
+}
+
+/// Types stored as the text they print and parse.
+macro_rules! stored_as_text {
+    ($($name:ty),+ $(,)?) => {
+        stored!(Text: $($name),+);
+        $(
+            impl ToSql<Text, Pg> for $name {
+                fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+                    write!(out, "{self}")?;
+                    Ok(IsNull::No)
+                }
+            }
+            impl ToSql<Text, Sqlite> for $name {
+                fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+                    out.set_value(self.to_string());
+                    Ok(IsNull::No)
+                }
+            }
+            impl ToSql<Text, MultiBackend> for $name {
+                fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, MultiBackend>) -> serialize::Result {
+                    out.set_value((Text, self));
+                    Ok(IsNull::No)
+                }
+            }
+        )+
+    };
+}
+
+/// Words and numbers: what is stored must parse, or the row is refused.
+macro_rules! parsed {
+    ($($name:ty),+ $(,)?) => { $(
+        impl<DB: Backend> FromSql<Text, DB> for $name where String: FromSql<Text, DB> {
+            fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                String::from_sql(bytes)?.parse().map_err(Into::into)
+            }
+        }
+    )+ };
+}
+
+/// Ids of ours: any text is one.
+macro_rules! opaque {
+    ($($name:ty),+ $(,)?) => { $(
+        impl<DB: Backend> FromSql<Text, DB> for $name where String: FromSql<Text, DB> {
+            fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                String::from_sql(bytes).map(Self::from)
+            }
+        }
+    )+ };
+}
+
+macro_rules! stored_as_integer {
+    ($($name:ident),+ $(,)?) => {
+        stored!(BigInt: $($name),+);
+        $(
+            impl<DB: Backend> ToSql<BigInt, DB> for $name where i64: ToSql<BigInt, DB> {
+                fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+                    self.0.to_sql(out)
+                }
+            }
+            impl<DB: Backend> FromSql<BigInt, DB> for $name where i64: FromSql<BigInt, DB> {
+                fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+                    i64::from_sql(bytes).map($name)
+                }
+            }
+        )+
+    };
+}
+
+stored_as_text!(TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
+opaque!(TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
+stored_as_text!(
+    Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind, PushTrigger,
+    JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth,
+);
+parsed!(
+    Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind, PushTrigger,
+    JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth,
+);
+stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

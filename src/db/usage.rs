@@ -1,0 +1,143 @@
+//! Measured amounts, with their corrections.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::conn::{MultiBackend, on_each};
+use super::page::{Page, PageRequest, keyset};
+use super::pool::Tx;
+use super::schema::usage_records;
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
+use crate::domain::quantity::Amount;
+use crate::domain::words::words;
+
+/// One measured amount of a company and product.
+#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[diesel(table_name = usage_records, check_for_backend(MultiBackend))]
+pub struct UsageRecord {
+    pub id: UsageId,
+    pub tenant_id: TenantId,
+    pub company_id: CompanyId,
+    pub product_id: ProductId,
+    pub amount: Amount,
+    pub measured_at: NaiveDateTime,
+    pub source: String,
+    pub received_at: NaiveDateTime,
+    /// The later record that corrects this one.
+    pub superseded_by: Option<UsageId>,
+}
+
+words! {
+    /// The orders of usage history.
+    UsageSort {
+        /// In order of arrival.
+        ReceivedAt = "received_at",
+    }
+}
+
+/// Which records are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct UsageFilter {
+    /// Those of a company.
+    pub company_id: Option<CompanyId>,
+    /// Those of a product.
+    pub product_id: Option<ProductId>,
+    /// Measured at or after.
+    pub from: Option<Instant>,
+    /// Measured before.
+    pub to: Option<Instant>,
+    /// Without those that a later record corrects.
+    pub current_only: bool,
+}
+
+impl Tx<'_> {
+    /// A page of usage history.
+    pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
+        let mut query = usage_records::table.filter(usage_records::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(id) = &filter.company_id {
+            query = query.filter(usage_records::company_id.eq(id.clone()));
+        }
+        if let Some(id) = &filter.product_id {
+            query = query.filter(usage_records::product_id.eq(id.clone()));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(usage_records::measured_at.ge(from.naive_utc()));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(usage_records::measured_at.lt(to.naive_utc()));
+        }
+        if filter.current_only {
+            query = query.filter(usage_records::superseded_by.is_null());
+        }
+        let query = keyset!(query, page, usage_records::id, usage_records::id);
+        let rows = query.limit(page.fetch()).select(UsageRecord::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// The record that holds for a key, if any.
+    pub fn current_usage(
+        &mut self,
+        company: &CompanyId,
+        product: &ProductId,
+        measured_at: NaiveDateTime,
+        source: &str,
+    ) -> Result<Option<UsageRecord>> {
+        let query = usage_records::table
+            .filter(usage_records::tenant_id.eq(self.tenant().clone()))
+            .filter(usage_records::company_id.eq(company))
+            .filter(usage_records::product_id.eq(product))
+            .filter(usage_records::measured_at.eq(measured_at))
+            .filter(usage_records::source.eq(source))
+            .filter(usage_records::superseded_by.is_null());
+        Ok(query.select(UsageRecord::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Marks a record as corrected by another.
+    pub fn supersede_usage(&mut self, id: &UsageId, by: &UsageId) -> Result<()> {
+        let own = usage_records::table.filter(usage_records::tenant_id.eq(self.tenant().clone()));
+        diesel::update(own.filter(usage_records::id.eq(id)))
+            .set(usage_records::superseded_by.eq(by))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Adds records.
+    pub fn insert_usage(&mut self, rows: &[UsageRecord]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            on_each!(&mut *self.conn, |c| diesel::insert_into(usage_records::table).values(chunk).execute(c))?;
+        }
+        Ok(())
+    }
+
+    /// What holds of a product's usage from one moment to another, by company, in one query.
+    pub fn usage_between(
+        &mut self,
+        product: &ProductId,
+        from: Instant,
+        to: Instant,
+        companies: Option<&[CompanyId]>,
+    ) -> Result<HashMap<CompanyId, Vec<(Instant, Amount)>>> {
+        let mut query = usage_records::table
+            .filter(usage_records::tenant_id.eq(self.tenant().clone()))
+            .filter(usage_records::product_id.eq(product.clone()))
+            .filter(usage_records::measured_at.ge(from.naive_utc()))
+            .filter(usage_records::measured_at.lt(to.naive_utc()))
+            .filter(usage_records::superseded_by.is_null())
+            .into_boxed();
+        if let Some(ids) = companies {
+            query = query.filter(usage_records::company_id.eq_any(ids.to_vec()));
+        }
+        let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = query
+            .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
+            .load(self.conn)?;
+        let mut by_company: HashMap<CompanyId, Vec<(Instant, Amount)>> = HashMap::new();
+        for (company, at, amount) in rows {
+            by_company.entry(company).or_default().push((at.and_utc(), amount));
+        }
+        Ok(by_company)
+    }
+}
