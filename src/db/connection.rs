@@ -10,7 +10,7 @@ use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
 /// The stored connection.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = connections, check_for_backend(MultiBackend))]
 pub struct Connection {
     pub tenant_id: TenantId,

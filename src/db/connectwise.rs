@@ -9,13 +9,13 @@ use super::conn::{MultiBackend, on_each};
 use super::page::{Page, PageRequest, containing, keyset};
 use super::pool::Tx;
 use super::schema::{cw_additions, cw_agreements, cw_companies, cw_refreshes};
+use crate::domain::Result;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::quantity::Quantity;
 use crate::domain::text::fold;
 use crate::domain::words::words;
-use crate::domain::{Error, Result};
 
 /// A stored ConnectWise company.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -192,10 +192,14 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(CwCompany::from).collect())
     }
 
-    /// A ConnectWise company that can be chosen.
-    pub fn cw_company(&mut self, id: CwCompanyId) -> Result<CwCompany> {
-        let found = self.cw_companies_by_id(Some(&[id]))?.into_iter().find(|company| !company.deleted);
-        found.ok_or_else(|| Error::not_found("ConnectWise company", id))
+    /// The ConnectWise company with an identifier, ignoring case, unless deleted.
+    pub fn cw_company_identified(&mut self, identifier: &str) -> Result<Option<CwCompany>> {
+        let rows: Vec<CwCompanyRow> = cw_companies::table
+            .filter(cw_companies::tenant_id.eq(self.tenant().clone()))
+            .filter(cw_companies::identifier_key.eq(fold(identifier)))
+            .select(CwCompanyRow::as_select())
+            .load(self.conn)?;
+        Ok(rows.into_iter().map(CwCompany::from).find(|company| !company.deleted))
     }
 
     /// The agreements of ConnectWise companies, or of all.
@@ -221,8 +225,7 @@ impl Tx<'_> {
         if let Some(ids) = agreements {
             query = query.filter(cw_additions::agreement_id.eq_any(ids.to_vec()));
         }
-        let rows: Vec<AdditionRow> =
-            query.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?;
+        let rows: Vec<AdditionRow> = query.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?;
         Ok(rows.into_iter().map(Addition::from).collect())
     }
 
@@ -235,13 +238,15 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(Addition::from).collect())
     }
 
-    /// Saves all companies as read: new ones are added, changed ones changed, absent ones marked gone.
-    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, now: Instant) -> Result<Saved> {
+    /// Saves companies as read: new ones are added, changed ones changed. Where `all` were read, absent ones are
+    /// marked gone.
+    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
-        let known: Vec<CwCompanyRow> = cw_companies::table
-            .filter(cw_companies::tenant_id.eq(tenant.clone()))
-            .select(CwCompanyRow::as_select())
-            .load(self.conn)?;
+        let mut query = cw_companies::table.filter(cw_companies::tenant_id.eq(tenant.clone())).into_boxed();
+        if !all {
+            query = query.filter(cw_companies::id.eq_any(read.iter().map(|company| company.id).collect::<Vec<_>>()));
+        }
+        let known: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
         let known: HashMap<CwCompanyId, CwCompanyRow> = known.into_iter().map(|row| (row.id, row)).collect();
         let rows = read.into_iter().map(|company| CwCompanyRow {
             tenant_id: tenant.clone(),
@@ -269,10 +274,14 @@ impl Tx<'_> {
         Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
     }
 
-    /// Saves all agreements as read, in the same way.
-    pub fn save_agreements(&mut self, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
+    /// Saves all agreements of the companies given, or of all companies, in the same way.
+    pub fn save_agreements(&mut self, of: Option<&[CwCompanyId]>, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
-        let known = self.agreements_of(None)?;
+        let mut known = self.agreements_of(of)?;
+        if of.is_some() {
+            // One that moved here from another company is known, though not as one of these.
+            known.extend(self.agreements_by_id(&read.iter().map(|agreement| agreement.id).collect::<Vec<_>>())?);
+        }
         let known: HashMap<CwAgreementId, AgreementRow> = known.into_iter().map(|row| (row.id, row)).collect();
         let rows = read.into_iter().map(|agreement| AgreementRow {
             tenant_id: tenant.clone(),
@@ -348,6 +357,13 @@ impl Tx<'_> {
         diesel::update(cw_additions::table.find((self.tenant().clone(), id)))
             .set(cw_additions::quantity.eq(quantity))
             .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Marks an agreement as no longer there.
+    pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
+        let row = cw_agreements::table.find((self.tenant().clone(), id)).filter(cw_agreements::gone_at.is_null());
+        diesel::update(row).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         Ok(())
     }
 

@@ -81,6 +81,7 @@ pub struct PushLine {
 #[derive(Debug, Clone)]
 pub struct LineResult {
     pub event: LineEvent,
+    /// What ConnectWise had; `None` keeps what was noted before.
     pub from: Option<Quantity>,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
@@ -294,7 +295,7 @@ impl Tx<'_> {
         let changed = diesel::update(held)
             .set((
                 push_lines::state.eq(state),
-                push_lines::from_quantity.eq(result.from),
+                result.from.map(|from| push_lines::from_quantity.eq(from)),
                 push_lines::reason.eq(result.reason),
                 push_lines::detail.eq(result.detail.clone()),
                 push_lines::lease_owner.eq(None::<String>),

@@ -124,11 +124,39 @@ macro_rules! stored_as_integer {
 stored_as_text!(TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
 opaque!(TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
 stored_as_text!(
-    Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind, PushTrigger,
-    JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth,
+    Rounding,
+    Aggregation,
+    Target,
+    MappingSource,
+    MappingStatus,
+    MappingReason,
+    MatchSource,
+    PushKind,
+    PushTrigger,
+    JobState,
+    LineState,
+    PushReason,
+    Amount,
+    BlockSize,
+    Quantity,
+    BillingMonth,
 );
 parsed!(
-    Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind, PushTrigger,
-    JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth,
+    Rounding,
+    Aggregation,
+    Target,
+    MappingSource,
+    MappingStatus,
+    MappingReason,
+    MatchSource,
+    PushKind,
+    PushTrigger,
+    JobState,
+    LineState,
+    PushReason,
+    Amount,
+    BlockSize,
+    Quantity,
+    BillingMonth,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

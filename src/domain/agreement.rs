@@ -22,6 +22,13 @@ pub struct CwCompany {
     pub deleted: bool,
 }
 
+impl CwCompany {
+    /// Whether auto-match may propose it: neither deleted nor inactive there.
+    pub fn can_be_offered(&self) -> bool {
+        !self.deleted && !self.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("inactive"))
+    }
+}
+
 /// An agreement in ConnectWise, as last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agreement {

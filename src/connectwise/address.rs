@@ -1,0 +1,105 @@
+//! Which network addresses a connection may lead to.
+//!
+//! A tenant names the host, so it must not become a way into the operator's own network. Names are checked where
+//! they are resolved for connecting, which leaves no moment in which the answer could change.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+/// Resolves names as the system does and drops every address of a private network.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PublicOnly;
+
+/// A name that leads only to private addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} leads to a private, loopback or link-local address, which this service does not connect to")]
+pub(super) struct PrivateAddress(pub(super) String);
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
+            let public: Vec<SocketAddr> = found.into_iter().filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(PrivateAddress(host).into());
+            }
+            let addresses: Addrs = Box::new(public.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// Whether an address is one of the public internet.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(v4: Ipv4Addr) -> bool {
+    let [a, b, ..] = v4.octets();
+    let shared = a == 100 && (64..128).contains(&b); // RFC 6598
+    let benchmark = a == 198 && (b == 18 || b == 19); // RFC 2544
+    let reserved = a == 0 || a >= 240;
+    !(v4.is_private()
+        || v4.is_loopback()
+        || v4.is_link_local()
+        || v4.is_multicast()
+        || v4.is_documentation()
+        || shared
+        || benchmark
+        || reserved)
+}
+
+fn is_public_v6(v6: Ipv6Addr) -> bool {
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    let [first, second, third, fourth, .., high, low] = v6.segments();
+    if [first, second, third, fourth] == [0x64, 0xff9b, 0, 0] {
+        // NAT64 leads to the IPv4 address in its last 32 bits.
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        return is_public_v4(Ipv4Addr::new(a, b, c, d));
+    }
+    // Global unicast is 2000::/3; within it 6to4 and the documentation range lead nowhere we want.
+    (0x2000..0x4000).contains(&first) && first != 0x2002 && [first, second] != [0x2001, 0xdb8]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_networks_are_told_apart() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fd12::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "ff02::1",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["1.1.1.1", "52.1.2.3", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+}

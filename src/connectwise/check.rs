@@ -1,0 +1,69 @@
+//! Trying a connection step by step, to say what to fix.
+
+use super::client::{Ask, Client, Patience};
+use super::error::{CwError, Fault, Purpose};
+
+/// One step of a connection test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckStep {
+    /// What was tried: `reach`, `company`, `keys`, `companies`, `agreements`, `additions`.
+    pub name: &'static str,
+    /// Whether it held; `None` where an earlier failure left nothing to try.
+    pub passed: Option<bool>,
+    /// What was found, or what to fix.
+    pub detail: String,
+}
+
+const STEPS: [&str; 6] = ["reach", "company", "keys", "companies", "agreements", "additions"];
+
+impl Client {
+    /// Tries the connection: that the site answers, knows the company, takes the keys and the client id, and lets us
+    /// read companies, agreements and additions. Stops at the first failure.
+    pub async fn check(&self) -> Vec<CheckStep> {
+        let mut steps: Vec<CheckStep> = Vec::new();
+        let failure = self.try_steps(&mut steps).await.err();
+        if let Some(error) = failure {
+            let name = STEPS.get(steps.len()).copied().unwrap_or("additions");
+            // Reaching the site and knowing the company are one request.
+            if let (CwError::Configuration { fault: Fault::Company, .. }, "reach") = (&error, name) {
+                steps.push(step("reach", "the site answers"));
+            }
+            let name = STEPS.get(steps.len()).copied().unwrap_or("additions");
+            steps.push(CheckStep { name, passed: Some(false), detail: error.to_string() });
+        }
+        for name in STEPS.iter().skip(steps.len()) {
+            let detail = "not tried, as an earlier step failed".to_owned();
+            steps.push(CheckStep { name, passed: None, detail });
+        }
+        steps
+    }
+
+    async fn try_steps(&self, steps: &mut Vec<CheckStep>) -> Result<(), CwError> {
+        let base = self.discover().await?;
+        steps.push(step("reach", "the site answers"));
+        steps.push(step("company", format!("the API is at {base}")));
+        let info = Ask::get(Purpose::ReadSystem, "system/info");
+        let (value, _) = self.ask(&info, Patience::Person).await?;
+        let version = value.get("version").and_then(|version| version.as_str()).unwrap_or("unknown").to_owned();
+        steps.push(step("keys", format!("the keys and the client id are accepted; version {version}")));
+        let one = |purpose, path: &str| Ask::get(purpose, path).with("fields", "id").with("pageSize", "1");
+        self.ask(&one(Purpose::ReadCompanies, "company/companies"), Patience::Person).await?;
+        steps.push(step("companies", "companies can be read"));
+        let agreements = one(Purpose::ReadAgreements, "finance/agreements");
+        let (value, _) = self.ask(&agreements, Patience::Person).await?;
+        steps.push(step("agreements", "agreements can be read"));
+        let first = value.get(0).and_then(|agreement| agreement.get("id")).map(ToString::to_string);
+        let Some(id) = first else {
+            steps.push(step("additions", "there is no agreement whose additions could be read"));
+            return Ok(());
+        };
+        let path = format!("finance/agreements/{id}/additions");
+        self.ask(&one(Purpose::ReadAdditions, &path), Patience::Person).await?;
+        steps.push(step("additions", "additions can be read; that they can be changed shows with the first push"));
+        Ok(())
+    }
+}
+
+fn step(name: &'static str, detail: impl Into<String>) -> CheckStep {
+    CheckStep { name, passed: Some(true), detail: detail.into() }
+}

@@ -1,0 +1,387 @@
+//! One connection's client: address, signature, budget, repetition.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Number, Value, json};
+use url::Url;
+
+use super::address::{PrivateAddress, PublicOnly, is_public};
+use super::error::{CwError, Fault, Purpose, from_answer};
+use super::gate::{CircuitStatus, Gate};
+use super::site::Site;
+use super::{conditions, parse};
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Clock;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::quantity::Quantity;
+
+/// The version of ConnectWise's models that this client was written for.
+const ACCEPTED: &str = "application/vnd.connectwise.com+json; version=2025.1";
+/// No answer that we ask for comes near this size.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// How every connection behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Requests a minute at most, for each connection.
+    pub per_minute: NonZeroU32,
+    /// Requests at once at most, for each connection.
+    pub parallel: usize,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// The first wait before a repetition; it doubles from there.
+    pub first_wait: Duration,
+    /// Whether sites on private networks, and plain http, are allowed.
+    pub allow_private: bool,
+}
+
+/// What a connection is made of.
+#[derive(Clone)]
+pub struct Credentials {
+    /// Where.
+    pub site: Site,
+    /// The company that the MSP logs in with.
+    pub company_id: String,
+    /// The API member's public key.
+    pub public_key: SecretString,
+    /// The API member's private key.
+    pub private_key: SecretString,
+    /// The integration's id, issued by ConnectWise.
+    pub client_id: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({} at {})", self.company_id, self.site)
+    }
+}
+
+/// How long a failing request is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A person waits: a few tries within seconds.
+    Person,
+    /// A job runs: many tries over minutes.
+    Job,
+}
+
+impl Patience {
+    fn tries(self) -> usize {
+        match self {
+            Self::Person => 2,
+            Self::Job => 6,
+        }
+    }
+
+    fn longest_wait(self) -> Duration {
+        Duration::from_secs(if self == Self::Person { 5 } else { 60 })
+    }
+}
+
+/// A client for one connection. Everything that uses a connection shares one, and with it the budget of requests.
+pub struct Client {
+    http: reqwest::Client,
+    credentials: Credentials,
+    pub(super) gate: Gate,
+    settings: Settings,
+    /// Where the API is, as company information last said.
+    base: Mutex<Option<Url>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Client({:?})", self.credentials)
+    }
+}
+
+/// A request, before it is known where the API is.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) purpose: Purpose,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) forward_only: bool,
+    pub(super) body: Option<Value>,
+}
+
+impl Ask {
+    pub(super) fn get(purpose: Purpose, path: impl Into<String>) -> Self {
+        let (method, path) = (Method::GET, path.into());
+        Self { purpose, method, path, query: Vec::new(), forward_only: false, body: None }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
+    }
+}
+
+impl Client {
+    /// A client for a connection. Errors where the site is not allowed, or where no CA certificates are installed.
+    pub fn new(credentials: Credentials, settings: Settings, clock: Clock) -> Result<Self, CwError> {
+        if let Some(address) = credentials.site.literal_address().filter(|_| !settings.allow_private)
+            && !is_public(address)
+        {
+            return Err(CwError::fault(Fault::Address, PrivateAddress(address.to_string()).to_string()));
+        }
+        let mut builder = reqwest::Client::builder()
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("connectwise-billing/", env!("CARGO_PKG_VERSION")));
+        if !settings.allow_private {
+            builder = builder.dns_resolver(PublicOnly);
+        }
+        if credentials.site.api().scheme() == "http" {
+            // No TLS will be spoken, so a machine without CA certificates will do.
+            builder = builder.tls_certs_only(std::iter::empty());
+        }
+        let http = builder.build().map_err(|error| CwError::Unavailable(root_cause(&error)))?;
+        let gate = Gate::new(settings.per_minute, settings.parallel, clock);
+        Ok(Self { http, credentials, gate, settings, base: Mutex::new(None) })
+    }
+
+    /// Whether requests are let through at the moment.
+    pub fn circuit(&self) -> CircuitStatus {
+        self.gate.status()
+    }
+
+    /// Every company, deleted ones too.
+    pub async fn companies(&self, patience: Patience) -> Result<Vec<CwCompany>, CwError> {
+        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
+        self.read_all(&ask, patience, parse::company).await
+    }
+
+    /// The companies with an identifier; ConnectWise compares it ignoring case.
+    pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
+        let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
+        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
+        self.read_by_page(&ask.with("conditions", condition), Patience::Person, parse::company).await
+    }
+
+    /// Every agreement.
+    pub async fn agreements(&self, patience: Patience) -> Result<Vec<Agreement>, CwError> {
+        let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+        self.read_all(&ask, patience, parse::agreement).await
+    }
+
+    /// The agreements of some companies.
+    pub async fn agreements_of(
+        &self,
+        companies: &[CwCompanyId],
+        patience: Patience,
+    ) -> Result<Vec<Agreement>, CwError> {
+        let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
+        let mut found = Vec::new();
+        for condition in conditions::one_of("company/id", &ids) {
+            let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+            found.extend(self.read_by_page(&ask.with("conditions", condition), patience, parse::agreement).await?);
+        }
+        Ok(found)
+    }
+
+    /// Every addition of an agreement. [`CwError::Gone`] where the agreement is.
+    pub async fn additions(&self, agreement: CwAgreementId, patience: Patience) -> Result<Vec<Addition>, CwError> {
+        let ask = Ask::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
+            .with("fields", parse::ADDITION_FIELDS);
+        self.read_by_page(&ask, patience, |value| parse::addition(value, agreement)).await
+    }
+
+    /// Writes an addition's quantity, and holds the answer against what was asked. Setting is harmless when done
+    /// twice, so a lost answer is asked for again.
+    pub async fn set_quantity(
+        &self,
+        agreement: CwAgreementId,
+        addition: CwAdditionId,
+        quantity: Quantity,
+        patience: Patience,
+    ) -> Result<(), CwError> {
+        let number: Number = quantity
+            .to_string()
+            .parse()
+            .map_err(|_| CwError::Rejected(format!("{quantity} cannot be written as a JSON number")))?;
+        let ask = Ask {
+            purpose: Purpose::WriteAddition,
+            method: Method::PATCH,
+            path: format!("finance/agreements/{agreement}/additions/{addition}"),
+            query: Vec::new(),
+            forward_only: false,
+            body: Some(json!([{"op": "replace", "path": "quantity", "value": number}])),
+        };
+        let (value, _) = self.ask(&ask, patience).await?;
+        let got = parse::quantity(&value, addition.0)?;
+        if got == Some(quantity) {
+            return Ok(());
+        }
+        let got = got.map_or_else(|| "absent".to_owned(), |got| got.to_string());
+        Err(CwError::NotApplied { asked: quantity.to_string(), got })
+    }
+
+    /// Asks, and repeats as patience allows. Gives the JSON and the `Link` header.
+    pub(super) async fn ask(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
+        let backoff = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(self.settings.first_wait)
+            .with_max_delay(patience.longest_wait())
+            .with_max_times(patience.tries());
+        (|| self.ask_once(ask, patience))
+            .retry(backoff)
+            .when(CwError::is_passing)
+            // A Retry-After holds for the whole connection, and is waited for at the gate.
+            .adjust(|error, wait| if matches!(error, CwError::Throttled(_)) { wait.map(|_| Duration::ZERO) } else { wait })
+            .notify(|error, wait| {
+                tracing::debug!(path = %ask.path, cause = %error, wait_ms = wait.as_millis(), "ConnectWise is asked again");
+            })
+            .await
+    }
+
+    async fn ask_once(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
+        let _permit = self.gate.enter(patience.longest_wait()).await?;
+        let outcome = self.ask_with_fresh_base(ask).await;
+        self.gate.note(outcome.as_ref().err());
+        let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
+        metrics::counter!("connectwise_requests_total", "method" => ask.method.to_string(), "outcome" => code)
+            .increment(1);
+        outcome
+    }
+
+    /// The codebase moves when the hosted version is upgraded: where the API is not found, its address is looked up
+    /// once more, and the request repeated if it changed.
+    async fn ask_with_fresh_base(&self, ask: &Ask) -> Result<(Value, Option<String>), CwError> {
+        let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let base = match &known {
+            Some(base) => base.clone(),
+            None => self.discover().await?,
+        };
+        let first = self.send(ask, &base).await;
+        let lost = matches!(&first, Err(CwError::Gone | CwError::Configuration { fault: Fault::Codebase, .. }));
+        if known.is_none() || !lost {
+            return first;
+        }
+        let fresh = self.discover().await?;
+        if fresh == base { first } else { self.send(ask, &fresh).await }
+    }
+
+    /// Asks company information where the API is. No credentials are sent.
+    pub(super) async fn discover(&self) -> Result<Url, CwError> {
+        let mut url = self.credentials.site.web().clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().extend(["login", "companyinfo", &self.credentials.company_id]);
+        }
+        let response = self.http.get(url).send().await.map_err(|error| unreachable_site(&error))?;
+        let status = response.status();
+        let unknown = || {
+            let id = &self.credentials.company_id;
+            CwError::fault(Fault::Company, format!("ConnectWise knows no company \"{id}\" (letter case matters)"))
+        };
+        if status.as_u16() == 404 {
+            return Err(unknown());
+        }
+        let (retry_after, body) = (retry_after(response.headers()), read_body(response).await?);
+        if !status.is_success() {
+            return Err(from_answer(Purpose::ReadSystem, status, retry_after, &body));
+        }
+        let value: Value = serde_json::from_slice(&body)
+            .map_err(|_| CwError::fault(Fault::Address, "there is no ConnectWise at this address"))?;
+        if value.is_null() {
+            return Err(unknown());
+        }
+        let codebase = value.get("Codebase").and_then(Value::as_str).map(|text| text.trim_matches('/'));
+        // Only a plain folder name goes into the address; anything else is none of ConnectWise's.
+        let plain =
+            |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
+        let Some(codebase) = codebase.filter(plain) else {
+            return Err(CwError::Unintelligible("company information names no codebase".to_owned()));
+        };
+        let mut base = self.credentials.site.api().clone();
+        base.set_path(&format!("/{codebase}/apis/3.0/"));
+        *self.base.lock().unwrap_or_else(PoisonError::into_inner) = Some(base.clone());
+        Ok(base)
+    }
+
+    async fn send(&self, ask: &Ask, base: &Url) -> Result<(Value, Option<String>), CwError> {
+        let url = base.join(&ask.path).map_err(|error| CwError::Rejected(error.to_string()))?;
+        let user = format!("{}+{}", self.credentials.company_id, self.credentials.public_key.expose_secret());
+        let mut request = self
+            .http
+            .request(ask.method.clone(), url)
+            .basic_auth(user, Some(self.credentials.private_key.expose_secret()))
+            .header("clientId", &self.credentials.client_id)
+            .header(ACCEPT, ACCEPTED)
+            .query(&ask.query);
+        if ask.forward_only {
+            request = request.header("pagination-type", "forward-only");
+        }
+        if let Some(body) = &ask.body {
+            let bytes = serde_json::to_vec(body).map_err(|error| CwError::Rejected(error.to_string()))?;
+            request = request.header(CONTENT_TYPE, "application/json").body(bytes);
+        }
+        let response = request.send().await.map_err(|error| unreachable_site(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let request_id = headers.get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
+        tracing::debug!(method = %ask.method, path = %ask.path, %status, request_id, "ConnectWise answered");
+        let body = read_body(response).await?;
+        if !status.is_success() {
+            return Err(from_answer(ask.purpose, status, retry_after(&headers), &body));
+        }
+        let value = serde_json::from_slice(&body)
+            .map_err(|_| CwError::Unintelligible(format!("{} bytes that are no JSON", body.len())))?;
+        let link = headers.get(reqwest::header::LINK).map(|link| link.to_str().unwrap_or_default().to_owned());
+        Ok((value, link))
+    }
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
+async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, CwError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| CwError::Unavailable(root_cause(&error)))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_BODY {
+            return Err(CwError::Unintelligible("an answer of more than 64 MiB".to_owned()));
+        }
+    }
+    Ok(body)
+}
+
+/// What a failed connection means. Texts of reqwest's hold the URL, so only the root cause is told.
+fn unreachable_site(error: &reqwest::Error) -> CwError {
+    let cause = root_cause(error);
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(private) = inner.downcast_ref::<PrivateAddress>() {
+            return CwError::fault(Fault::Address, private.to_string());
+        }
+        source = inner.source();
+    }
+    if error.is_timeout() {
+        return CwError::Unavailable("it did not answer in time".to_owned());
+    }
+    if error.is_connect()
+        && ["dns error", "failed to lookup", "name or service", "certificate"]
+            .iter()
+            .any(|known| cause.to_lowercase().contains(known))
+    {
+        return CwError::fault(Fault::Address, format!("the site cannot be reached: {cause}"));
+    }
+    CwError::Unavailable(cause)
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

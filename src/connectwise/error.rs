@@ -1,0 +1,226 @@
+//! Failures of ConnectWise or of the way to it, sorted by what to do next.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+/// What about the connection is to be put right by a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The address leads nowhere, or somewhere it must not.
+    Address,
+    /// The company id is unknown there.
+    Company,
+    /// The API is not where company information says.
+    Codebase,
+    /// The public or private key is wrong.
+    Keys,
+    /// The client id is missing or unknown.
+    ClientId,
+    /// The API member's security role lacks a right, which is named.
+    Permission(&'static str),
+}
+
+impl Fault {
+    /// A stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Address => "connectwise_address",
+            Self::Company => "connectwise_company",
+            Self::Codebase => "connectwise_codebase",
+            Self::Keys => "connectwise_keys",
+            Self::ClientId => "connectwise_client_id",
+            Self::Permission(_) => "connectwise_permission",
+        }
+    }
+}
+
+/// A failure, by what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CwError {
+    /// Someone must put the connection right; no repetition helps.
+    #[error("{detail}")]
+    Configuration {
+        /// What is wrong.
+        fault: Fault,
+        /// What is wrong and what to do.
+        detail: String,
+    },
+    /// ConnectWise refuses this request, and would again.
+    #[error("ConnectWise refused it: {0}")]
+    Rejected(String),
+    /// The record is not there any more.
+    #[error("it does not exist in ConnectWise any more")]
+    Gone,
+    /// Someone else is at the record.
+    #[error("ConnectWise reports a conflict: {0}")]
+    Conflict(String),
+    /// Too many requests; ConnectWise, or our own rule, says how long to wait.
+    #[error("ConnectWise asks to wait {} s before the next request", .0.as_secs())]
+    Throttled(Duration),
+    /// It cannot be reached or fails at the moment.
+    #[error("ConnectWise cannot be used at the moment: {0}")]
+    Unavailable(String),
+    /// It failed at this one request, in a way that may pass.
+    #[error("ConnectWise failed: {0}")]
+    Failed(String),
+    /// It failed so often that it is left alone for a while.
+    #[error("ConnectWise failed repeatedly and is left alone for {} s more", .0.as_secs())]
+    Resting(Duration),
+    /// It answered something that is no answer.
+    #[error("ConnectWise gave an answer that cannot be understood: {0}")]
+    Unintelligible(String),
+    /// It answered success, and the record is not as asked.
+    #[error("ConnectWise answered success, but the quantity is {got} where {asked} was asked for")]
+    NotApplied {
+        /// What was asked for.
+        asked: String,
+        /// What the answer says.
+        got: String,
+    },
+}
+
+impl CwError {
+    /// Something about the connection that a person must put right.
+    pub(super) fn fault(fault: Fault, detail: impl Into<String>) -> Self {
+        Self::Configuration { fault, detail: detail.into() }
+    }
+
+    /// Whether the same request may succeed when repeated. Only for requests that are harmless when done twice.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Conflict(_) | Self::Throttled(_) | Self::Unavailable(_) | Self::Failed(_) | Self::Unintelligible(_)
+        )
+    }
+
+    /// Whether it speaks against the other side as a whole. A 500 is often about one record, and one record must not
+    /// stop the others.
+    pub(super) fn counts_against_circuit(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    /// A stable word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Configuration { fault, .. } => fault.code(),
+            Self::Rejected(_) => "connectwise_rejected",
+            Self::Gone => "connectwise_gone",
+            Self::Conflict(_) => "connectwise_conflict",
+            Self::Throttled(_) => "connectwise_throttled",
+            Self::Unavailable(_) | Self::Failed(_) | Self::Resting(_) => "connectwise_unavailable",
+            Self::Unintelligible(_) => "connectwise_unintelligible",
+            Self::NotApplied { .. } => "connectwise_not_applied",
+        }
+    }
+
+    /// How long to wait, where it is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled(wait) | Self::Resting(wait) => Some(*wait),
+            _ => None,
+        }
+    }
+}
+
+/// What a request was for, to say which permission it lacks and whether a 404 speaks of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    ReadSystem,
+    ReadCompanies,
+    ReadAgreements,
+    ReadAdditions,
+    WriteAddition,
+}
+
+impl Purpose {
+    fn permission(self) -> &'static str {
+        match self {
+            Self::ReadSystem => "API access",
+            Self::ReadCompanies => "Companies > Company Maintenance: Inquire, level All",
+            Self::ReadAgreements | Self::ReadAdditions => "Finance > Agreements: Inquire, level All",
+            Self::WriteAddition => "Finance > Agreements: Edit, level All",
+        }
+    }
+
+    /// Whether a 404 means that one record is gone, rather than that the API is not here.
+    fn is_of_one_record(self) -> bool {
+        matches!(self, Self::ReadAdditions | Self::WriteAddition)
+    }
+}
+
+/// What an answer without success means. `retry_after` is the header, in seconds.
+pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> CwError {
+    let told = Told::read(body);
+    let text = told.summary(status);
+    let says = |word: &str| told.text.to_ascii_lowercase().contains(word);
+    match status.as_u16() {
+        429 => CwError::Throttled(Duration::from_secs(retry_after.unwrap_or(30).min(600))),
+        400 | 401 if says("clientid") => {
+            CwError::fault(Fault::ClientId, format!("the client id is missing or not known to ConnectWise: {text}"))
+        }
+        400 if says("cannot route") => {
+            CwError::fault(Fault::Codebase, "ConnectWise says that the codebase or the company id is invalid")
+        }
+        400 if told.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
+            Fault::Address,
+            "ConnectWise says that SSL is required: use https, and on its cloud the host that begins with api-",
+        ),
+        401 => {
+            CwError::fault(Fault::Keys, "ConnectWise does not accept the public and private key for this company id")
+        }
+        403 => {
+            let right = purpose.permission();
+            CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
+        }
+        404 | 410 if purpose.is_of_one_record() => CwError::Gone,
+        404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
+        409 => CwError::Conflict(text),
+        500 => CwError::Failed(text),
+        408 | 501..=599 => CwError::Unavailable(text),
+        300..=399 => CwError::fault(
+            Fault::Address,
+            format!("the address answers with a redirect ({status}), which is not followed"),
+        ),
+        _ => CwError::Rejected(text),
+    }
+}
+
+/// ConnectWise's error body, as far as it is one.
+struct Told {
+    code: Option<String>,
+    /// Message and field errors, or nothing where the body is no error of ConnectWise's.
+    text: String,
+}
+
+impl Told {
+    fn read(body: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let member = |name: &str| value.get(name).and_then(Value::as_str).map(clean);
+        let mut parts: Vec<String> = member("message").into_iter().collect();
+        for error in value.get("errors").and_then(Value::as_array).into_iter().flatten().take(10) {
+            let message = error.get("message").and_then(Value::as_str).map(clean).unwrap_or_default();
+            match error.get("field").and_then(Value::as_str).map(clean) {
+                Some(field) if !field.is_empty() => parts.push(format!("{field}: {message}")),
+                _ => parts.push(message),
+            }
+        }
+        parts.retain(|part| !part.is_empty());
+        // 429 bodies carry `error` where the others have `code`.
+        Self { code: member("code").or_else(|| member("error")), text: parts.join("; ") }
+    }
+
+    fn summary(&self, status: StatusCode) -> String {
+        match (&self.code, self.text.as_str()) {
+            (Some(code), text) if !text.is_empty() => format!("{text} ({status}, {code})"),
+            (None, text) if !text.is_empty() => format!("{text} ({status})"),
+            _ => format!("status {status}"),
+        }
+    }
+}
+
+/// At most 300 characters of somebody else's text, on one line.
+fn clean(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

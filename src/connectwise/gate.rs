@@ -1,0 +1,128 @@
+//! Manners towards one ConnectWise: how many requests a minute and at once, waiting when told to, and leaving it
+//! alone for a while when it keeps failing.
+
+use std::num::NonZeroU32;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant as Ticks;
+
+use super::error::CwError;
+use crate::domain::clock::{Clock, Instant};
+
+/// After this many failures in a row the circuit opens.
+const FAILURES: u32 = 5;
+/// For how long it stays open before one request may try again, in seconds.
+const REST: i64 = 30;
+
+/// Whether requests are let through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CircuitStatus {
+    /// They are.
+    Closed,
+    /// They are not, after repeated failures; one may try again at this time.
+    Open {
+        /// When.
+        until: Instant,
+        /// The last failure.
+        cause: String,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Circuit {
+    failures: u32,
+    open_until: Option<Instant>,
+    cause: String,
+}
+
+/// One connection's budget, shared by everything that uses the connection.
+pub(super) struct Gate {
+    rate: DefaultDirectRateLimiter,
+    parallel: Semaphore,
+    /// Set by a `Retry-After`: nobody asks anything before then.
+    paused_until: Mutex<Option<Ticks>>,
+    circuit: Mutex<Circuit>,
+    clock: Clock,
+}
+
+impl Gate {
+    pub(super) fn new(per_minute: NonZeroU32, parallel: usize, clock: Clock) -> Self {
+        Self {
+            rate: RateLimiter::direct(Quota::per_minute(per_minute)),
+            parallel: Semaphore::new(parallel.max(1)),
+            paused_until: Mutex::new(None),
+            circuit: Mutex::new(Circuit::default()),
+            clock,
+        }
+    }
+
+    /// Waits for a turn. Fails at once where the wait would be longer than the caller's patience.
+    pub(super) async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, CwError> {
+        self.check_circuit()?;
+        let permit = self.parallel.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))?;
+        // Somebody else's Retry-After may be prolonged while we wait for it.
+        while let Some(wait) = self.pause() {
+            if wait > patience {
+                return Err(CwError::Throttled(wait));
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.rate.until_ready().await;
+        Ok(permit)
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        let until = (*lock(&self.paused_until))?;
+        until.checked_duration_since(Ticks::now()).filter(|wait| !wait.is_zero())
+    }
+
+    fn check_circuit(&self) -> Result<(), CwError> {
+        let mut circuit = lock(&self.circuit);
+        let Some(until) = circuit.open_until else { return Ok(()) };
+        let now = self.clock.now();
+        if now < until {
+            return Err(CwError::Resting((until - now).to_std().unwrap_or_default()));
+        }
+        // Half open: this one tries, and the others wait for its outcome.
+        circuit.open_until = Some(now + TimeDelta::seconds(REST));
+        Ok(())
+    }
+
+    /// Learns from an outcome.
+    pub(super) fn note(&self, error: Option<&CwError>) {
+        if let Some(CwError::Throttled(wait)) = error {
+            let until = Ticks::now() + *wait;
+            let mut paused = lock(&self.paused_until);
+            *paused = Some(paused.map_or(until, |before| before.max(until)));
+        }
+        let mut circuit = lock(&self.circuit);
+        match error {
+            Some(error) if error.counts_against_circuit() => {
+                circuit.failures += 1;
+                if circuit.failures >= FAILURES {
+                    circuit.open_until = Some(self.clock.now() + TimeDelta::seconds(REST));
+                    circuit.cause = error.to_string();
+                }
+            }
+            // Being told to wait says nothing about health; any other answer shows that it is there.
+            Some(CwError::Throttled(_)) => {}
+            _ => *circuit = Circuit::default(),
+        }
+    }
+
+    pub(super) fn status(&self) -> CircuitStatus {
+        let circuit = lock(&self.circuit);
+        match circuit.open_until {
+            Some(until) => CircuitStatus::Open { until, cause: circuit.cause.clone() },
+            None => CircuitStatus::Closed,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,128 @@
+//! Reading whole lists: forward only where ConnectWise can, else page by page.
+
+use serde_json::Value;
+use url::Url;
+
+use super::client::{Ask, Client, Patience};
+use super::error::CwError;
+
+/// The most that ConnectWise gives at once.
+const PAGE_SIZE: usize = 1_000;
+
+/// What a `Link` header says of the next page. Links are never followed: only their parameters are read, so that
+/// credentials go nowhere but to the connection's own host.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// The header is missing: this endpoint does not say.
+    Unsaid,
+    /// There is none.
+    None,
+    /// There is one, with the `pageId` of forward-only paging where given.
+    Page(Option<String>),
+}
+
+impl Next {
+    fn read(link: Option<&str>) -> Self {
+        let Some(link) = link else { return Self::Unsaid };
+        let next = link.split(',').find(|part| {
+            let rel = part.split(';').skip(1).find_map(|param| param.trim().strip_prefix("rel="));
+            rel.is_some_and(|rel| rel.trim_matches('"') == "next")
+        });
+        let Some(next) = next else { return Self::None };
+        let url = next.split(';').next().unwrap_or_default().trim().trim_start_matches('<').trim_end_matches('>');
+        let id = Url::parse(url).ok().and_then(|url| {
+            url.query_pairs().find(|(name, _)| name.eq_ignore_ascii_case("pageId")).map(|(_, id)| id.into_owned())
+        });
+        Self::Page(id)
+    }
+}
+
+impl Client {
+    /// Reads a whole list forward only, which no record that appears or vanishes meanwhile can shift.
+    pub(super) async fn read_all<T>(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+        parse: impl Fn(&Value) -> Result<T, CwError>,
+    ) -> Result<Vec<T>, CwError> {
+        let mut found = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut page = ask.clone().with("pageSize", PAGE_SIZE.to_string());
+            page.forward_only = true;
+            if let Some(id) = &after {
+                page = page.with("pageId", id.clone());
+            }
+            let (value, link) = self.ask(&page, patience).await?;
+            let rows = array(&value)?;
+            for row in rows {
+                found.push(parse(row)?);
+            }
+            match Next::read(link.as_deref()) {
+                Next::None => return Ok(found),
+                Next::Unsaid if rows.is_empty() => return Ok(found),
+                // This endpoint knows nothing of forward-only paging and gave a first page: begin again by page.
+                Next::Unsaid => return self.read_by_page(ask, patience, parse).await,
+                Next::Page(_) if rows.is_empty() => return Ok(found),
+                Next::Page(id) => {
+                    let next = id.or_else(|| rows.last().and_then(|row| row.get("id")).map(ToString::to_string));
+                    if next.is_none() || next == after {
+                        return Err(CwError::Unintelligible("a list whose next page never comes".to_owned()));
+                    }
+                    after = next;
+                }
+            }
+        }
+    }
+
+    /// Reads a whole list page by page, in order of id.
+    pub(super) async fn read_by_page<T>(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+        parse: impl Fn(&Value) -> Result<T, CwError>,
+    ) -> Result<Vec<T>, CwError> {
+        let mut found = Vec::new();
+        for number in 1_u32.. {
+            let page = ask
+                .clone()
+                .with("orderBy", "id asc")
+                .with("pageSize", PAGE_SIZE.to_string())
+                .with("page", number.to_string());
+            let (value, link) = self.ask(&page, patience).await?;
+            let rows = array(&value)?;
+            for row in rows {
+                found.push(parse(row)?);
+            }
+            // A short page without a Link may be the server's own, smaller, limit: only an empty one ends the list.
+            let more = match Next::read(link.as_deref()) {
+                Next::Page(_) => !rows.is_empty(),
+                Next::None => false,
+                Next::Unsaid => !rows.is_empty(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn array(value: &Value) -> Result<&Vec<Value>, CwError> {
+    value.as_array().ok_or_else(|| CwError::Unintelligible("a list was expected".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_read_and_never_followed() {
+        let both = r#"<https://staging.connectwisedev.com/v4/apis/3.0/company/companies?pageSize=2&pageId=17>; rel="next", <https://x/?page=9>; rel="last""#;
+        assert_eq!(Next::read(Some(both)), Next::Page(Some("17".to_owned())));
+        assert_eq!(Next::read(Some(r#"<https://x/?page=3>; rel="next""#)), Next::Page(None));
+        assert_eq!(Next::read(Some(r#"<https://x/?page=1>; rel="first""#)), Next::None);
+        assert_eq!(Next::read(Some("")), Next::None);
+        assert_eq!(Next::read(None), Next::Unsaid);
+    }
+}

@@ -1,0 +1,165 @@
+//! Reading ConnectWise's records leniently where nothing hangs on it, and strictly where money does.
+//!
+//! Members may be absent, null or unknown, ids may come as floats. But a date or a quantity that is there and cannot
+//! be read is an error: taking it for absent could push to what was cancelled.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound};
+use rust_decimal::Decimal;
+use serde_json::Value;
+
+use super::error::CwError;
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::quantity::Quantity;
+
+pub(super) const COMPANY_FIELDS: &str = "id,identifier,name,status/name,deletedFlag";
+pub(super) const AGREEMENT_FIELDS: &str =
+    "id,name,type/name,company/id,agreementStatus,cancelledFlag,dateCancelled,endDate,noEndingDateFlag";
+pub(super) const ADDITION_FIELDS: &str = "id,agreementId,product/identifier,description,quantity,cancelledDate";
+
+type Read<T> = Result<T, CwError>;
+
+pub(super) fn company(value: &Value) -> Read<CwCompany> {
+    let id = id(value, "company")?;
+    let name = text(value, "name").unwrap_or_default();
+    Ok(CwCompany {
+        id: CwCompanyId(id),
+        identifier: text(value, "identifier").unwrap_or_default(),
+        name,
+        status: text(value, "status/name"),
+        deleted: flag(value, "deletedFlag"),
+    })
+}
+
+pub(super) fn agreement(value: &Value) -> Read<Agreement> {
+    let id = id(value, "agreement")?;
+    let company = at(value, "company/id").and_then(integer);
+    Ok(Agreement {
+        id: CwAgreementId(id),
+        // An agreement of no company is kept, so that nothing is lost, and belongs to nobody.
+        company_id: CwCompanyId(company.unwrap_or_default()),
+        name: text(value, "name").unwrap_or_default(),
+        type_name: text(value, "type/name"),
+        status: text(value, "agreementStatus"),
+        cancelled: flag(value, "cancelledFlag"),
+        cancelled_at: date(value, "dateCancelled", "agreement", id)?,
+        ends_at: date(value, "endDate", "agreement", id)?,
+        no_end: flag(value, "noEndingDateFlag"),
+        gone: false,
+    })
+}
+
+pub(super) fn addition(value: &Value, parent: CwAgreementId) -> Read<Addition> {
+    let id = id(value, "addition")?;
+    let agreement = at(value, "agreementId").and_then(integer).map_or(parent, CwAgreementId);
+    Ok(Addition {
+        id: CwAdditionId(id),
+        agreement_id: agreement,
+        product_identifier: text(value, "product/identifier"),
+        description: text(value, "description"),
+        quantity: quantity(value, id)?,
+        cancelled_at: date(value, "cancelledDate", "addition", id)?,
+        gone: false,
+    })
+}
+
+fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('/').try_fold(value, |value, name| value.get(name)).filter(|value| !value.is_null())
+}
+
+fn text(value: &Value, path: &str) -> Option<String> {
+    match at(value, path)? {
+        // PostgreSQL keeps no NUL, and nobody means one.
+        Value::String(text) => Some(text.replace('\0', "")),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn flag(value: &Value, path: &str) -> bool {
+    match at(value, path) {
+        Some(Value::Bool(flag)) => *flag,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
+fn integer(value: &Value) -> Option<i64> {
+    let number = decimal(value)?;
+    if number.fract().is_zero() { i64::try_from(number).ok() } else { None }
+}
+
+fn id(value: &Value, what: &str) -> Read<i64> {
+    let id = at(value, "id").and_then(integer).filter(|id| *id > 0);
+    id.ok_or_else(|| CwError::Unintelligible(format!("one {what} has no id")))
+}
+
+/// A number from its text, exactly, wherever the text has no more than 28 digits.
+fn decimal(value: &Value) -> Option<Decimal> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.trim().to_owned(),
+        _ => return None,
+    };
+    Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).or_else(|_| text.parse()).ok()
+}
+
+pub(super) fn quantity(value: &Value, id: i64) -> Read<Option<Quantity>> {
+    let Some(found) = at(value, "quantity") else { return Ok(None) };
+    let number = decimal(found).and_then(|number| Quantity::new(number).ok());
+    let unreadable = || CwError::Unintelligible(format!("the quantity of addition {id} is no number"));
+    number.map(Some).ok_or_else(unreadable)
+}
+
+fn date(value: &Value, path: &str, what: &str, id: i64) -> Read<Option<Instant>> {
+    let Some(found) = at(value, path) else { return Ok(None) };
+    let read = found.as_str().map(str::trim).and_then(|text| {
+        let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
+        let naive = || NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok().or_else(day);
+        DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).ok().or_else(|| naive().map(|at| at.and_utc()))
+    });
+    match read {
+        Some(at) => Ok(Some(at.trunc_subsecs(6))),
+        None if found.as_str().is_some_and(str::is_empty) => Ok(None),
+        None => Err(CwError::Unintelligible(format!("{path} of {what} {id} is no date"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::from_str;
+
+    use super::*;
+
+    fn read(json: &str) -> Read<Addition> {
+        addition(&from_str(json).unwrap(), CwAgreementId(9))
+    }
+
+    #[test]
+    fn quantities_are_read_exactly_from_their_text() {
+        for (json, expected) in [
+            ("0.1", "0.1"),
+            ("12.0", "12"),
+            ("1e2", "100"),
+            ("123456789012345.6789", "123456789012345.6789"),
+            ("\"2.5\"", "2.5"),
+            ("-3", "-3"),
+        ] {
+            let addition = read(&format!(r#"{{"id": 1, "quantity": {json}}}"#)).unwrap();
+            assert_eq!(addition.quantity.unwrap().to_string(), expected, "{json}");
+        }
+        assert_eq!(read(r#"{"id": 1, "quantity": null}"#).unwrap().quantity, None);
+        assert!(read(r#"{"id": 1, "quantity": "many"}"#).is_err());
+    }
+
+    #[test]
+    fn odd_records_are_read_and_dangerous_ones_refused() {
+        let odd = read(r#"{"id": 7.0, "unknown": [], "description": null, "cancelledDate": "2026-01-31"}"#).unwrap();
+        assert_eq!((odd.id, odd.agreement_id), (CwAdditionId(7), CwAgreementId(9)));
+        assert_eq!(odd.cancelled_at.unwrap().to_rfc3339(), "2026-01-31T00:00:00+00:00");
+        for bad in [r#"{"id": 1, "cancelledDate": "soon"}"#, r#"{"quantity": 1}"#, r#"{"id": "x"}"#, "[]", "null"] {
+            assert!(matches!(read(bad), Err(CwError::Unintelligible(_))), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Companies and their matches.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Actor, IfMatch, Services, connections, refresh, resolve};
+use crate::connectwise::Patience;
+use crate::db::{BillingLine, Company, LineFilter, Tx};
+use crate::domain::agreement::CwCompany;
+use crate::domain::clock::Instant;
+use crate::domain::company_match::{MatchOutcome, Proposal, Unmatched, propose};
+use crate::domain::ids::{CompanyId, CwCompanyId};
+use crate::domain::text::fold;
+use crate::domain::words::MatchSource;
+use crate::domain::{Error, Result};
+
+/// A company to be added.
+#[derive(Debug, Clone)]
+pub struct NewCompany {
+    /// The vendor's id.
+    pub external_id: String,
+    /// The name.
+    pub name: String,
+}
+
+/// What is to be changed of a company.
+#[derive(Debug, Clone, Default)]
+pub struct CompanyChange {
+    /// The vendor's id.
+    pub external_id: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+}
+
+/// Adds companies, each with a billing line for every product.
+pub fn create(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Company>> {
+    let at = now.naive_utc();
+    let mut rows = Vec::with_capacity(new.len());
+    for NewCompany { external_id, name } in new {
+        refuse_taken(tx, &external_id, None)?;
+        rows.push(Company {
+            id: CompanyId::new(),
+            tenant_id: tx.tenant().clone(),
+            external_id,
+            name_key: fold(&name),
+            name,
+            connectwise_company_id: None,
+            match_source: None,
+            matched_at: None,
+            matched_by: None,
+            version: 1,
+            created_at: at,
+            updated_at: at,
+        });
+    }
+    tx.insert_companies(&rows)?;
+    let products = tx.all_products()?;
+    let tenant = tx.tenant().clone();
+    let lines: Vec<BillingLine> = rows
+        .iter()
+        .flat_map(|company| products.iter().map(|product| BillingLine::new(&tenant, &company.id, &product.id, now)))
+        .collect();
+    tx.insert_billing_lines(&lines)?;
+    Ok(rows)
+}
+
+fn refuse_taken(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&CompanyId>) -> Result<()> {
+    match tx.company_by_external_id(external_id)? {
+        Some(other) if Some(&other.id) != by_other_than => {
+            let detail = format!("company {} has the external id \"{external_id}\" already", other.id);
+            Err(Error::conflict("external_id_taken", detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Changes a company's id or name.
+pub fn update(
+    tx: &mut Tx<'_>,
+    id: &CompanyId,
+    change: CompanyChange,
+    if_match: &IfMatch,
+    now: Instant,
+) -> Result<Company> {
+    let mut row = tx.company(id)?;
+    if_match.check(row.version)?;
+    if let Some(external_id) = change.external_id {
+        refuse_taken(tx, &external_id, Some(id))?;
+        row.external_id = external_id;
+    }
+    if let Some(name) = change.name {
+        row.name_key = fold(&name);
+        row.name = name;
+    }
+    row.updated_at = now.naive_utc();
+    tx.update_company(&mut row)?;
+    Ok(row)
+}
+
+/// Deletes a company with its lines and usage; the history of its pushes stays.
+pub fn delete(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
+    if_match.check(tx.company(id)?.version)?;
+    if tx.has_open_push_job()? {
+        return Err(Error::conflict("push_job_running", "a push job is running: wait for its end, or cancel it"));
+    }
+    tx.delete_company(id)
+}
+
+/// Notes a match, or that there is none.
+pub fn set_match(row: &mut Company, target: Option<(CwCompanyId, MatchSource)>, now: Instant, by: &str) {
+    row.connectwise_company_id = target.map(|(id, _)| id);
+    row.match_source = target.map(|(_, source)| source);
+    row.matched_at = Some(now.naive_utc());
+    row.matched_by = Some(by.to_owned());
+    row.updated_at = now.naive_utc();
+}
+
+/// Which ConnectWise company is meant.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// The one with this id.
+    Id(CwCompanyId),
+    /// The one with this identifier, in any letter case.
+    Identifier(String),
+}
+
+/// A company with what a change of its match did to its lines.
+#[derive(Debug, Clone)]
+pub struct Matched {
+    /// The company.
+    pub company: Company,
+    /// What was undone and found.
+    pub resolved: resolve::Resolved,
+}
+
+/// Matches a company, or sets it to Not Set. What hung on the former match is undone, and the lines resolve anew.
+pub async fn choose(
+    services: &Services,
+    actor: &Actor,
+    id: &CompanyId,
+    choice: Option<Choice>,
+    shared: bool,
+    if_match: IfMatch,
+) -> Result<Matched> {
+    let target = match choice {
+        Some(choice) => Some(find(services, actor, choice).await?.id),
+        None => None,
+    };
+    let (now, by, id) = (services.clock.now(), actor.name.clone(), id.clone());
+    let company_id = id.clone();
+    let work = move |tx: &mut Tx<'_>| {
+        let mut company = tx.company(&id)?;
+        if_match.check(company.version)?;
+        if let Some(target) = target.filter(|_| !shared) {
+            refuse_claimed(tx, target, &id)?;
+        }
+        if company.connectwise_company_id != target || company.match_source == Some(MatchSource::Auto) {
+            set_match(&mut company, target.map(|id| (id, MatchSource::Manual)), now, &by);
+            tx.update_company(&mut company)?;
+        }
+        let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
+        let resolved = resolve::lines(tx, &filter, now, &by)?;
+        Ok(Matched { company, resolved })
+    };
+    let mut matched = services.db.write(&actor.tenant, work).await?;
+    if resolve::waits_for_additions(&matched.resolved) {
+        let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
+        if let Some(later) = resolve::follow_up(services, actor, filter).await? {
+            matched.resolved = merged(matched.resolved, later);
+        }
+    }
+    Ok(matched)
+}
+
+/// Two resolvings of the same lines as one: each line from its first state to its last.
+pub fn merged(first: resolve::Resolved, second: resolve::Resolved) -> resolve::Resolved {
+    let mut changes = first.changes;
+    for change in second.changes {
+        match changes.iter_mut().find(|known| known.billing_line_id == change.billing_line_id) {
+            Some(known) => {
+                known.agreement.1 = change.agreement.1;
+                known.addition.1 = change.addition.1;
+            }
+            None => changes.push(change),
+        }
+    }
+    resolve::Resolved { changes, ..second }
+}
+
+fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyId) -> Result<()> {
+    match tx.companies_matched_to(target)?.into_iter().find(|other| other.id != *by_other_than) {
+        None => Ok(()),
+        Some(other) => {
+            let detail = format!(
+                "ConnectWise company {target} is matched to company {} ({}) already; two companies would write to the \
+                 same additions. If that is meant, send \"shared\": true",
+                other.id, other.name
+            );
+            Err(Error::conflict("connectwise_company_claimed", detail))
+        }
+    }
+}
+
+/// The chosen ConnectWise company: from what was read, or by identifier from ConnectWise itself, as it may be new.
+async fn find(services: &Services, actor: &Actor, choice: Choice) -> Result<CwCompany> {
+    let stored = choice.clone();
+    let known = services.db.read(&actor.tenant, move |tx| find_stored(tx, &stored)).await?;
+    match (known, choice) {
+        (Some(company), _) => Ok(company),
+        (None, Choice::Id(id)) => Err(Error::not_found("ConnectWise company", id)),
+        (None, Choice::Identifier(identifier)) => {
+            let client = connections::client(services, &actor.tenant).await?;
+            let wanted = fold(&identifier);
+            let found = client.companies_identified(&identifier).await?;
+            let found = found.into_iter().find(|company| !company.deleted && fold(&company.identifier) == wanted);
+            let company =
+                found.ok_or_else(|| Error::not_found("ConnectWise company with the identifier", &identifier))?;
+            let agreements = client.agreements_of(&[company.id], Patience::Person).await?;
+            let (now, saved) = (services.clock.now(), company.clone());
+            let save = move |tx: &mut Tx<'_>| {
+                tx.save_agreements(Some(&[saved.id]), agreements, now)?;
+                tx.save_cw_companies(vec![saved], false, now).map(drop)
+            };
+            services.db.write(&actor.tenant, save).await?;
+            Ok(company)
+        }
+    }
+}
+
+fn find_stored(tx: &mut Tx<'_>, choice: &Choice) -> Result<Option<CwCompany>> {
+    match choice {
+        Choice::Id(id) => Ok(tx.cw_companies_by_id(Some(&[*id]))?.into_iter().find(|company| !company.deleted)),
+        Choice::Identifier(identifier) => tx.cw_company_identified(identifier),
+    }
+}
+
+/// What auto-match found, and what it did.
+#[derive(Debug, Clone)]
+pub struct AutoMatched {
+    /// One for each company that was not set, with its names and those of the candidates.
+    pub proposals: Vec<NamedProposal>,
+    /// What the applied matches did to the lines; nothing where it was a dry run.
+    pub resolved: resolve::Resolved,
+}
+
+/// A proposal with what people need to judge it.
+#[derive(Debug, Clone)]
+pub struct NamedProposal {
+    /// The proposal.
+    pub proposal: Proposal,
+    /// The company.
+    pub company: Company,
+    /// The ConnectWise companies that fit.
+    pub candidates: Vec<CwCompany>,
+}
+
+/// Proposes matches for every company that is not set, and applies those that are unique unless it is a dry run.
+pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
+    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let work = move |tx: &mut Tx<'_>| {
+        let mut proposals = proposals(tx)?;
+        let mut applied = Vec::new();
+        for named in proposals.iter_mut().filter(|named| named.proposal.outcome == MatchOutcome::Proposed) {
+            if let (false, Some(target)) = (dry_run, named.proposal.candidates.first()) {
+                set_match(&mut named.company, Some((*target, MatchSource::Auto)), now, &by);
+                tx.update_company(&mut named.company)?;
+                applied.push(named.company.id.clone());
+            }
+        }
+        let resolved = if applied.is_empty() {
+            resolve::Resolved::default()
+        } else {
+            resolve::lines(tx, &LineFilter { company_ids: Some(applied), ..LineFilter::default() }, now, &by)?
+        };
+        Ok(AutoMatched { proposals, resolved })
+    };
+    let mut matched = services.db.write(&actor.tenant, work).await?;
+    if resolve::waits_for_additions(&matched.resolved)
+        && let Some(later) = resolve::follow_up(services, actor, LineFilter::default()).await?
+    {
+        matched.resolved = merged(matched.resolved, later);
+    }
+    Ok(matched)
+}
+
+fn proposals(tx: &mut Tx<'_>) -> Result<Vec<NamedProposal>> {
+    let companies = tx.all_companies()?;
+    let offered: Vec<CwCompany> = tx.cw_companies_by_id(None)?.into_iter().filter(CwCompany::can_be_offered).collect();
+    let claimed: HashSet<CwCompanyId> = companies.iter().filter_map(|row| row.connectwise_company_id).collect();
+    let open: HashMap<CompanyId, Company> = companies
+        .into_iter()
+        .filter(|row| row.connectwise_company_id.is_none())
+        .map(|row| (row.id.clone(), row))
+        .collect();
+    let mut unmatched: Vec<Unmatched> = open
+        .values()
+        .map(|row| Unmatched { id: row.id.clone(), external_id: row.external_id.clone(), name: row.name.clone() })
+        .collect();
+    unmatched.sort_by(|a, b| (fold(&a.name), &a.id).cmp(&(fold(&b.name), &b.id)));
+    let by_id: HashMap<CwCompanyId, &CwCompany> = offered.iter().map(|company| (company.id, company)).collect();
+    let named = propose(&unmatched, &offered, &claimed).into_iter().filter_map(|proposal| {
+        let company = open.get(&proposal.company_id)?.clone();
+        let candidates = proposal.candidates.iter().filter_map(|id| by_id.get(id).map(|c| (*c).clone())).collect();
+        Some(NamedProposal { proposal, company, candidates })
+    });
+    Ok(named.collect())
+}

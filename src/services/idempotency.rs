@@ -1,0 +1,76 @@
+//! The same request under the same Idempotency-Key gets the same answer, and is done once.
+
+use chrono::TimeDelta;
+
+use super::Services;
+use crate::db::{StoredAnswer, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::{Error, FieldError, Result};
+
+/// For how long an answer is given again.
+const KEPT: TimeDelta = TimeDelta::hours(48);
+
+/// A key as given by the caller, with what it stands for.
+#[derive(Debug, Clone)]
+pub struct Key {
+    key: String,
+    request_hash: String,
+}
+
+impl Key {
+    /// Checks a key: 1 to 255 visible ASCII characters. `request_hash` tells requests apart.
+    pub fn parse(key: &str, request_hash: String) -> Result<Self> {
+        if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(Self { key: key.to_owned(), request_hash });
+        }
+        let message = "an Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID";
+        Err(Error::Invalid(vec![FieldError::new("Idempotency-Key", "bad_header", message)]))
+    }
+}
+
+/// An answer as it goes out.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The `Location` of what was made.
+    pub location: Option<String>,
+    /// The JSON.
+    pub body: String,
+    /// Given before, and now given again.
+    pub replayed: bool,
+}
+
+/// Does a piece of work once for a key: its effect and its answer are stored in the one transaction.
+pub fn once(
+    tx: &mut Tx<'_>,
+    key: Option<&Key>,
+    now: Instant,
+    work: impl FnOnce(&mut Tx<'_>) -> Result<Answer>,
+) -> Result<Answer> {
+    let Some(key) = key else { return work(tx) };
+    if let Some(stored) = tx.stored_answer(&key.key)? {
+        if stored.request_hash != key.request_hash {
+            return Err(Error::IdempotencyMismatch);
+        }
+        let status = u16::try_from(stored.status).map_err(Error::internal)?;
+        return Ok(Answer { status, location: stored.location, body: stored.body, replayed: true });
+    }
+    let answer = work(tx)?;
+    tx.store_answer(&StoredAnswer {
+        tenant_id: tx.tenant().clone(),
+        key: key.key.clone(),
+        request_hash: key.request_hash.clone(),
+        status: i64::from(answer.status),
+        location: answer.location.clone(),
+        body: answer.body.clone(),
+        created_at: now.naive_utc(),
+    })?;
+    Ok(answer)
+}
+
+/// Forgets old answers.
+pub async fn forget_old(services: &Services) -> Result<usize> {
+    let before = services.clock.now() - KEPT;
+    services.db.write_system(move |tx| tx.forget_answers(before)).await
+}

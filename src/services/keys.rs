@@ -1,0 +1,82 @@
+//! API keys: random, stored hashed, compared in constant time.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{Actor, Services};
+use crate::db::{ApiKey, SystemTx, Tenant, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{ApiKeyId, TenantId};
+use crate::domain::{Error, Result};
+
+/// What every key begins with, so that people and secret scanners recognise one.
+const MARK: &str = "cwb_";
+/// How much of a key is kept readable, to find and recognise it: 48 of its 256 random bits.
+const PREFIX: usize = MARK.len() + 8;
+
+/// A key as made: to be shown once and never kept.
+pub struct NewKey {
+    /// What is kept of it.
+    pub row: ApiKey,
+    /// The key.
+    pub plain: String,
+}
+
+/// Makes a key of 256 random bits for the tenant and stores its hash.
+pub fn create(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
+    let plain = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(bytes));
+    let row = ApiKey {
+        id: ApiKeyId::new(),
+        tenant_id: tx.tenant().clone(),
+        name: name.to_owned(),
+        prefix: plain.chars().take(PREFIX).collect(),
+        hash: hash(&plain),
+        created_at: now.naive_utc(),
+        revoked_at: None,
+    };
+    tx.insert_api_key(&row)?;
+    Ok(NewKey { row, plain })
+}
+
+/// Adds a tenant with its first key.
+pub fn create_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant, NewKey)> {
+    let tenant = Tenant { id: TenantId::new(), name: name.to_owned(), created_at: now.naive_utc() };
+    tx.insert_tenant(&tenant)?;
+    let key = create(&mut tx.of(&tenant.id), "first key", now)?;
+    Ok((tenant, key))
+}
+
+/// On an empty database: adds a tenant with a key and gives the key, to be shown this once.
+pub async fn first_start(services: &Services) -> Result<Option<NewKey>> {
+    let now = services.clock.now();
+    let make = move |tx: &mut SystemTx<'_>| {
+        if tx.has_tenants()? { Ok(None) } else { create_tenant(tx, "default", now).map(|(_, key)| Some(key)) }
+    };
+    services.db.write_system(make).await
+}
+
+/// Who a presented key belongs to, or `None`.
+pub async fn authenticate(services: &Services, presented: &str) -> Result<Option<Actor>> {
+    if !presented.starts_with(MARK) || presented.len() > 100 || !presented.is_ascii() {
+        return Ok(None);
+    }
+    let prefix: String = presented.chars().take(PREFIX).collect();
+    let found = services.db.read_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
+    let hash = hash(presented);
+    Ok(found
+        .filter(|key| bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes())))
+        .map(|key| Actor { tenant: key.tenant_id, name: key.name }))
+}
+
+/// Whether a presented key is the operator's, in constant time.
+pub fn is_operator(operator_key: &str, presented: &str) -> bool {
+    bool::from(hash(operator_key).as_bytes().ct_eq(hash(presented).as_bytes()))
+}
+
+fn hash(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

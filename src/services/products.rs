@@ -1,0 +1,115 @@
+//! Products: what the vendor bills, and how usage becomes a quantity.
+
+use super::IfMatch;
+use crate::db::{BillingLine, Product, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::ProductId;
+use crate::domain::quantity::BlockSize;
+use crate::domain::text::fold;
+use crate::domain::words::{Aggregation, Rounding};
+use crate::domain::{Error, Result};
+
+/// A product to be added.
+#[derive(Debug, Clone)]
+pub struct NewProduct {
+    /// The vendor's code, unique.
+    pub code: String,
+    /// The name.
+    pub name: String,
+    /// What is measured, such as `GB`.
+    pub unit: String,
+    /// How much usage makes one billed unit.
+    pub block_size: BlockSize,
+    /// How blocks are rounded.
+    pub rounding: Rounding,
+    /// How a month's usage becomes one amount.
+    pub aggregation: Aggregation,
+}
+
+/// What is to be changed of a product.
+#[derive(Debug, Clone, Default)]
+pub struct ProductChange {
+    /// The code.
+    pub code: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+    /// The unit.
+    pub unit: Option<String>,
+    /// The block size.
+    pub block_size: Option<BlockSize>,
+    /// The rounding.
+    pub rounding: Option<Rounding>,
+    /// The aggregation.
+    pub aggregation: Option<Aggregation>,
+}
+
+/// Adds a product, with a billing line for every company.
+pub fn create(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
+    refuse_taken(tx, &new.code, None)?;
+    let row = Product {
+        id: ProductId::new(),
+        tenant_id: tx.tenant().clone(),
+        code: new.code,
+        name_key: fold(&new.name),
+        name: new.name,
+        unit: new.unit,
+        block_size: new.block_size,
+        rounding: new.rounding,
+        aggregation: new.aggregation,
+        version: 1,
+        created_at: now.naive_utc(),
+        updated_at: now.naive_utc(),
+    };
+    tx.insert_product(&row)?;
+    let companies = tx.all_companies()?;
+    let tenant = tx.tenant().clone();
+    let lines: Vec<BillingLine> =
+        companies.iter().map(|company| BillingLine::new(&tenant, &company.id, &row.id, now)).collect();
+    tx.insert_billing_lines(&lines)?;
+    Ok(row)
+}
+
+fn refuse_taken(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
+    match tx.product_by_code(code)? {
+        Some(other) if Some(&other.id) != by_other_than => {
+            Err(Error::conflict("code_taken", format!("product {} has the code \"{code}\" already", other.id)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Changes a product. Quantities follow with the next push.
+pub fn update(
+    tx: &mut Tx<'_>,
+    id: &ProductId,
+    change: ProductChange,
+    if_match: &IfMatch,
+    now: Instant,
+) -> Result<Product> {
+    let mut row = tx.product(id)?;
+    if_match.check(row.version)?;
+    if let Some(code) = change.code {
+        refuse_taken(tx, &code, Some(id))?;
+        row.code = code;
+    }
+    if let Some(name) = change.name {
+        row.name_key = fold(&name);
+        row.name = name;
+    }
+    row.unit = change.unit.unwrap_or(row.unit);
+    row.block_size = change.block_size.unwrap_or(row.block_size);
+    row.rounding = change.rounding.unwrap_or(row.rounding);
+    row.aggregation = change.aggregation.unwrap_or(row.aggregation);
+    row.updated_at = now.naive_utc();
+    tx.update_product(&mut row)?;
+    Ok(row)
+}
+
+/// Deletes a product with its rules, lines and usage; the history of its pushes stays.
+pub fn delete(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
+    if_match.check(tx.product(id)?.version)?;
+    if tx.has_open_push_job()? {
+        return Err(Error::conflict("push_job_running", "a push job is running: wait for its end, or cancel it"));
+    }
+    tx.delete_product(id)
+}

@@ -1,0 +1,184 @@
+//! Storing a job: which lines, with which quantities, and which have nothing to push.
+
+use std::collections::HashMap;
+
+use crate::db::{BillingLine, BillingLineView, LineFilter, PushJob, PushLine, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId, PushLineId};
+use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
+use crate::domain::usage::BillingMonth;
+use crate::domain::words::{MappingReason, MappingStatus, PushKind, PushTrigger};
+use crate::domain::{Error, FieldError, Result};
+use crate::services::schedule;
+use crate::services::usage::{Billed, MonthlyUsage};
+
+/// What is to be pushed.
+#[derive(Debug, Clone)]
+pub struct NewPush {
+    /// Write, or only look.
+    pub kind: PushKind,
+    /// What starts it.
+    pub started_by: PushTrigger,
+    /// The lines of one product, or of all.
+    pub product_id: Option<ProductId>,
+    /// The lines of these companies, or of all.
+    pub company_ids: Option<Vec<CompanyId>>,
+    /// These lines alone: a retry's.
+    pub line_ids: Option<Vec<BillingLineId>>,
+    /// The month whose usage is billed; the present one where left out.
+    pub billing_month: Option<BillingMonth>,
+    /// The job that is retried.
+    pub parent: Option<PushJobId>,
+}
+
+/// Stores a job with every line in its scope: those that cannot be pushed are there too, with why. A worker does the
+/// rest.
+pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<PushJob> {
+    if tx.connection()?.is_none() {
+        let detail = "no ConnectWise connection is set; PUT /api/v1/connection first";
+        return Err(Error::conflict("not_connected", detail));
+    }
+    let (month, zone) = schedule::month_or_present(tx, new.billing_month, now)?;
+    let products = match &new.product_id {
+        Some(id) => vec![tx.product(id)?],
+        None => tx.all_products()?,
+    };
+    refuse_unknown_companies(tx, new)?;
+    let filter = LineFilter {
+        product_id: new.product_id.clone(),
+        company_ids: new.company_ids.clone(),
+        ids: new.line_ids.clone(),
+        ..LineFilter::default()
+    };
+    let rows = tx.all_lines(&filter)?;
+    let views = tx.with_records(rows)?;
+    let mut usage = HashMap::new();
+    for product in products {
+        let id = product.id.clone();
+        usage.insert(id, MonthlyUsage::load(tx, product, month, zone, new.company_ids.as_deref())?);
+    }
+    let job_id = PushJobId::new();
+    let lines = views
+        .iter()
+        .filter_map(|view| usage.get(&view.line.product_id).map(|usage| line(&job_id, view, usage, now)))
+        .collect::<Result<Vec<_>>>()?;
+    let job = PushJob {
+        id: job_id.clone(),
+        tenant_id: tx.tenant().clone(),
+        kind: new.kind,
+        started_by: new.started_by,
+        state: JobState::Queued,
+        detail: None,
+        product_id: new.product_id.clone(),
+        parent_job_id: new.parent.clone(),
+        billing_month: month,
+        requested_by: by.to_owned(),
+        cancel_requested: false,
+        line_count: i64::try_from(lines.len()).map_err(Error::internal)?,
+        created_at: now.naive_utc(),
+        started_at: None,
+        finished_at: None,
+    };
+    tx.insert_push_job(&job, &lines)?;
+    super::finish_if_done(tx, &job_id, now)?;
+    tx.push_job(&job_id)
+}
+
+fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
+    let mut unknown = Vec::new();
+    for (index, id) in new.company_ids.iter().flatten().enumerate() {
+        if let Err(Error::NotFound { .. }) = tx.company(id) {
+            let message = format!("there is no company {id}");
+            unknown.push(FieldError::new(format!("/company_ids/{index}"), "not_found", message));
+        }
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
+}
+
+fn line(job: &PushJobId, view: &BillingLineView, usage: &MonthlyUsage, now: Instant) -> Result<PushLine> {
+    let billed = usage.billed(&view.line);
+    let skipped = reason_to_skip(&view.line, &billed);
+    let (state, reason, detail) = match skipped {
+        None => (LineState::Pending, None, None),
+        Some((reason, detail)) => {
+            let event = if reason == PushReason::Quantity { LineEvent::Fail } else { LineEvent::Skip };
+            (LineState::Pending.after(event).map_err(Error::internal)?, Some(reason), detail)
+        }
+    };
+    Ok(PushLine {
+        id: PushLineId::new(),
+        tenant_id: view.line.tenant_id.clone(),
+        job_id: job.clone(),
+        billing_line_id: view.line.id.clone(),
+        company_id: view.company.id.clone(),
+        company_name: view.company.name.clone(),
+        product_id: view.line.product_id.clone(),
+        product_code: usage.product().code.clone(),
+        agreement_id: view.line.agreement_id,
+        agreement_name: view.agreement.as_ref().map(|agreement| agreement.name.clone()),
+        addition_id: view.line.addition_id,
+        addition_name: view.addition.as_ref().map(crate::domain::agreement::Addition::label),
+        usage_amount: billed.usage,
+        block_size: Some(billed.block_size),
+        from_quantity: None,
+        to_quantity: billed.quantity,
+        state,
+        reason,
+        detail,
+        attempts: 0,
+        lease_owner: None,
+        lease_until: None,
+        fence: 0,
+        not_before: None,
+        started_at: None,
+        finished_at: state.is_final().then(|| now.naive_utc()),
+    })
+}
+
+/// Why a line has nothing to push, in the order in which a clerk would put it right.
+fn reason_to_skip(line: &BillingLine, billed: &Billed) -> Option<(PushReason, Option<String>)> {
+    if !line.push_enabled {
+        return Some((PushReason::Disabled, None));
+    }
+    let mappings = [
+        ("agreement", line.agreement_status, line.agreement_reason),
+        ("addition", line.addition_status, line.addition_reason),
+    ];
+    for (what, status, reason) in mappings {
+        let why = reason.map(|reason| format!("{what}: {reason}"));
+        match (status, reason) {
+            (MappingStatus::Resolved, _) => {}
+            (_, Some(MappingReason::CompanyNotSet)) => return Some((PushReason::CompanyNotSet, None)),
+            (MappingStatus::Unresolved, _) => return Some((PushReason::Unresolved, why)),
+            (MappingStatus::Ambiguous, _) => return Some((PushReason::Ambiguous, why)),
+            (MappingStatus::Stale, _) => return Some((PushReason::Stale, why)),
+        }
+    }
+    match (&billed.problem, billed.quantity) {
+        (Some(problem), _) => Some((PushReason::Quantity, Some(problem.clone()))),
+        (None, None) => Some((PushReason::NoUsage, None)),
+        (None, Some(_)) => None,
+    }
+}
+
+/// A new job of another's failed lines, with their quantities worked out anew.
+pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
+    let job = tx.push_job(id)?;
+    if !job.state.is_final() {
+        return Err(Error::conflict("push_job_running", "the push job has not ended yet"));
+    }
+    let failed = tx.all_push_lines(id, Some(LineState::Failed))?;
+    if failed.is_empty() {
+        return Err(Error::conflict("nothing_to_retry", "no line of the push job failed"));
+    }
+    let new = NewPush {
+        kind: job.kind,
+        started_by: PushTrigger::Retry,
+        product_id: job.product_id,
+        company_ids: None,
+        line_ids: Some(failed.into_iter().map(|line| line.billing_line_id).collect()),
+        billing_month: Some(job.billing_month),
+        parent: Some(job.id),
+    };
+    create(tx, &new, now, by)
+}

@@ -1,0 +1,75 @@
+//! Pushing quantities: a job is stored with all its lines, then a worker takes it line by line.
+
+mod create;
+mod run;
+
+pub use create::{NewPush, create, retry};
+pub use run::{Step, run_one};
+
+use std::collections::HashMap;
+
+use super::Services;
+use crate::db::{PushJob, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::PushJobId;
+use crate::domain::push::{JobEvent, LineState};
+use crate::domain::{Error, Result};
+
+/// A job with how far it is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The job.
+    pub job: PushJob,
+    /// How many of its lines are in which state.
+    pub counts: HashMap<LineState, i64>,
+}
+
+impl Progress {
+    /// How many lines have an outcome.
+    pub fn done(&self) -> i64 {
+        self.counts.iter().filter(|(state, _)| state.is_final()).map(|(_, lines)| lines).sum()
+    }
+}
+
+/// How far a job is.
+pub fn progress(tx: &mut Tx<'_>, id: &PushJobId) -> Result<Progress> {
+    let job = tx.push_job(id)?;
+    let counts = tx.push_line_counts(id)?.into_iter().map(|count| (count.state, count.lines)).collect();
+    Ok(Progress { job, counts })
+}
+
+/// Stops a job between lines. What was written stays written.
+pub fn cancel(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
+    let job = tx.push_job(id)?;
+    if job.state.is_final() {
+        return Err(Error::conflict("push_job_finished", format!("the push job is {} already", job.state)));
+    }
+    tx.cancel_push_job(id, now)?;
+    finish_if_done(tx, id, now)?;
+    progress(tx, id)
+}
+
+/// Ends a job whose last line has an outcome.
+pub(super) fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<bool> {
+    let job = tx.push_job(id)?;
+    if job.state.is_final() || tx.open_line_count(id)? > 0 {
+        return Ok(false);
+    }
+    let Progress { counts, .. } = progress(tx, id)?;
+    let has = |state| counts.contains_key(&state);
+    let event = if job.cancel_requested {
+        JobEvent::Cancel
+    } else if has(LineState::Failed) {
+        JobEvent::FinishWithFailures
+    } else {
+        JobEvent::FinishWell
+    };
+    tx.advance_job(id, event, None, now)?;
+    Ok(true)
+}
+
+/// How far a job is, by its address.
+pub async fn watch(services: &Services, tenant: &crate::domain::ids::TenantId, id: &PushJobId) -> Result<Progress> {
+    let id = id.clone();
+    services.db.read(tenant, move |tx| progress(tx, &id)).await
+}

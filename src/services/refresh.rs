@@ -1,0 +1,232 @@
+//! Reading companies, agreements and additions from ConnectWise into our tables.
+
+use chrono::TimeDelta;
+use futures_util::{StreamExt, stream};
+
+use super::{Actor, Services, connections, resolve};
+use crate::connectwise::{Client, CwError, Fault, Patience};
+use crate::db::{LineFilter, RefreshRow, Tx};
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAgreementId, TenantId};
+use crate::domain::{Error, Result};
+
+/// A refresh that a dead process left behind is given up after this.
+const LEASE: TimeDelta = TimeDelta::minutes(30);
+/// Fewer known records than this may all vanish: somebody is setting up.
+const FEW: usize = 10;
+/// Additions of so many agreements are saved together.
+const BATCH: usize = 200;
+
+/// What a refresh found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// How many companies ConnectWise has.
+    pub companies: usize,
+    /// How many agreements it has.
+    pub agreements: usize,
+    /// Of how many agreements the additions were read.
+    pub agreements_with_additions: usize,
+    /// What it changed of the billing lines.
+    pub resolved: resolve::Resolved,
+}
+
+/// Refreshes when what is known is older than the setting, or nothing is.
+pub async fn ensure_fresh(services: &Services, tenant: &TenantId, patience: Patience) -> Result<()> {
+    let oldest = services.clock.now() - services.settings.refresh_max_age;
+    ensure_since(services, tenant, oldest, patience).await
+}
+
+/// Refreshes when nothing is known yet.
+pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> {
+    ensure_since(services, tenant, Instant::UNIX_EPOCH, Patience::Person).await
+}
+
+async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
+    let row = services.db.read(tenant, |tx| tx.refresh()).await?;
+    let finished_at = row.and_then(|row| row.finished_at).map(|at| at.and_utc());
+    if finished_at.is_some_and(|at| at >= oldest) {
+        return Ok(());
+    }
+    let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
+    run(services, &actor, patience, false).await.map(drop)
+}
+
+/// Reads all companies and agreements, and the additions of agreements in use; then resolves every line again. Never
+/// two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
+pub async fn run(services: &Services, actor: &Actor, patience: Patience, force: bool) -> Result<Report> {
+    let client = connections::client(services, &actor.tenant).await?;
+    let owner = take_lease(services, &actor.tenant).await?;
+    let outcome = read_and_save(services, actor, &client, patience, force).await;
+    let (now, error) = (services.clock.now(), outcome.as_ref().err().map(ToString::to_string));
+    let release = move |tx: &mut Tx<'_>| {
+        let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
+        if row.lease_owner.as_deref() == Some(owner.as_str()) {
+            (row.lease_owner, row.lease_until) = (None, None);
+            row.finished_at = if error.is_none() { Some(now.naive_utc()) } else { row.finished_at };
+            row.error = error;
+            (row.companies, row.agreements) = tx.cw_counts()?;
+            tx.put_refresh(&row)?;
+        }
+        Ok(())
+    };
+    services.db.write(&actor.tenant, release).await?;
+    outcome
+}
+
+fn blank(tenant: &TenantId) -> RefreshRow {
+    RefreshRow {
+        tenant_id: tenant.clone(),
+        lease_owner: None,
+        lease_until: None,
+        finished_at: None,
+        error: None,
+        companies: 0,
+        agreements: 0,
+        additions: 0,
+    }
+}
+
+async fn take_lease(services: &Services, tenant: &TenantId) -> Result<String> {
+    let now = services.clock.now();
+    let take = move |tx: &mut Tx<'_>| {
+        let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
+        if row.lease_until.is_some_and(|until| until > now.naive_utc()) {
+            let detail = "what ConnectWise has is being read already: try again when that has ended";
+            return Err(Error::conflict("refresh_running", detail));
+        }
+        let owner = uuid::Uuid::now_v7().to_string();
+        row.lease_owner = Some(owner.clone());
+        row.lease_until = Some((now + LEASE).naive_utc());
+        tx.put_refresh(&row)?;
+        Ok(owner)
+    };
+    services.db.write(tenant, take).await
+}
+
+async fn read_and_save(
+    services: &Services,
+    actor: &Actor,
+    client: &Client,
+    patience: Patience,
+    force: bool,
+) -> Result<Report> {
+    let (companies, agreements) = tokio::try_join!(client.companies(patience), client.agreements(patience))?;
+    let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
+    let now = services.clock.now();
+    let save = move |tx: &mut Tx<'_>| {
+        if !force {
+            refuse_great_loss(tx, &companies, &agreements)?;
+        }
+        tx.save_cw_companies(companies, true, now)?;
+        tx.save_agreements(None, agreements, now)?;
+        agreements_in_use(tx)
+    };
+    let in_use = services.db.write(&actor.tenant, save).await?;
+    report.agreements_with_additions = in_use.len();
+    additions(services, &actor.tenant, in_use, patience).await?;
+    let by = actor.name.clone();
+    let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
+    report.resolved = services.db.write(&actor.tenant, resolve).await?;
+    Ok(report)
+}
+
+/// An answer that lacks most of what was there is more likely wrong than true.
+fn refuse_great_loss(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agreement]) -> Result<()> {
+    let (known_companies, known_agreements) = tx.cw_counts()?;
+    for (what, known, read) in
+        [("companies", known_companies, companies.len()), ("agreements", known_agreements, agreements.len())]
+    {
+        let known = usize::try_from(known).unwrap_or_default();
+        if known > FEW && read * 2 < known {
+            let detail = format!(
+                "ConnectWise gave {read} {what} where {known} were known, so nothing was changed. Check the API member's \
+                 rights; if it is right, refresh with {{\"force\": true}}"
+            );
+            return Err(Error::conflict("refresh_would_drop", detail));
+        }
+    }
+    Ok(())
+}
+
+fn agreements_in_use(tx: &mut Tx<'_>) -> Result<Vec<CwAgreementId>> {
+    let lines = tx.all_lines(&LineFilter::default())?;
+    let used: std::collections::HashSet<_> = lines.iter().filter_map(|(line, _)| line.agreement_id).collect();
+    let used: Vec<CwAgreementId> = used.into_iter().collect();
+    let there = tx.agreements_by_id(&used)?;
+    Ok(there.into_iter().filter(|row| row.gone_at.is_none()).map(|row| row.id).collect())
+}
+
+/// Reads and saves the additions of agreements. An agreement that refuses is left as it was known; a fault of the
+/// connection ends it.
+pub async fn additions(
+    services: &Services,
+    tenant: &TenantId,
+    agreements: Vec<CwAgreementId>,
+    patience: Patience,
+) -> Result<()> {
+    if agreements.is_empty() {
+        return Ok(());
+    }
+    let client = connections::client(services, tenant).await?;
+    let parallel = services.settings.connectwise.parallel;
+    for batch in agreements.chunks(BATCH) {
+        let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
+            .map(|id| {
+                let client = client.clone();
+                async move { (id, client.additions(id, patience).await) }
+            })
+            .buffer_unordered(parallel)
+            .collect()
+            .await;
+        let now = services.clock.now();
+        let failure = services.db.write(tenant, move |tx| save_answers(tx, answers, now)).await?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Saves what could be read; gives the failure that is not one agreement's own.
+fn save_answers(
+    tx: &mut Tx<'_>,
+    answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
+    now: Instant,
+) -> Result<Option<CwError>> {
+    let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
+    for (id, answer) in answers {
+        match answer {
+            Ok(additions) => {
+                read.push(id);
+                found.extend(additions);
+            }
+            Err(CwError::Gone) => tx.mark_agreement_gone(id, now)?,
+            Err(
+                error @ (CwError::Rejected(_)
+                | CwError::Failed(_)
+                | CwError::Unintelligible(_)
+                | CwError::Configuration { fault: Fault::Permission(_), .. }),
+            ) => {
+                tracing::warn!(tenant = %tx.tenant(), agreement = %id, cause = %error, "additions could not be read");
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    tx.save_additions(&read, found, now)?;
+    Ok(failure)
+}
+
+/// The additions of an agreement as choices, read from ConnectWise where they were not read lately.
+pub async fn additions_of(services: &Services, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
+    let oldest = (services.clock.now() - services.settings.refresh_max_age).naive_utc();
+    let stored = move |tx: &mut Tx<'_>| {
+        let row = tx.agreements_by_id(&[agreement])?.pop();
+        row.ok_or_else(|| Error::not_found("agreement", agreement))
+    };
+    let row = services.db.read(&actor.tenant, stored).await?;
+    if row.gone_at.is_none() && row.additions_read_at.is_none_or(|at| at < oldest) {
+        additions(services, &actor.tenant, vec![agreement], Patience::Person).await?;
+    }
+    services.db.read(&actor.tenant, move |tx| tx.additions_of(Some(&[agreement]))).await
+}

@@ -1,0 +1,181 @@
+//! Matching rules: saved in canonical form, previewed before they are saved.
+
+use super::IfMatch;
+use super::resolve::{self, Resolved, Rules, StatusCounts};
+use crate::db::{BillingLine, Company, LineFilter, MatchingRule, RuleFilter, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{ProductId, RuleId};
+use crate::domain::mapping::{AdditionMapping, AgreementMapping};
+use crate::domain::rules::Rule;
+use crate::domain::words::{MappingStatus, Target};
+use crate::domain::{Error, Result};
+
+/// Reads an expression that stands in a request's `/expression`.
+pub fn parse(target: Target, expression: &str) -> Result<Rule> {
+    Rule::parse(target, expression).map_err(|error| Error::Rule { field: "/expression".to_owned(), error })
+}
+
+/// A saved rule with what saving it changed.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The rule.
+    pub rule: MatchingRule,
+    /// What it changed.
+    pub resolved: Resolved,
+}
+
+/// Adds a product's rule for a target, and resolves the product's lines by it.
+pub fn create(
+    tx: &mut Tx<'_>,
+    product: &ProductId,
+    target: Target,
+    expression: &str,
+    now: Instant,
+    by: &str,
+) -> Result<Saved> {
+    let parsed = parse(target, expression)?;
+    tx.product(product)?;
+    let filter = RuleFilter { product_id: Some(product.clone()), target: Some(target) };
+    if let Some(other) = tx.rules(&filter)?.first() {
+        let detail = format!("the product has an {target} rule already: change rule {} instead", other.id);
+        return Err(Error::conflict("rule_exists", detail));
+    }
+    let rule = MatchingRule {
+        id: RuleId::new(),
+        tenant_id: tx.tenant().clone(),
+        product_id: product.clone(),
+        target,
+        expression: parsed.to_string(),
+        version: 1,
+        created_at: now.naive_utc(),
+        updated_at: now.naive_utc(),
+    };
+    tx.insert_rule(&rule)?;
+    let resolved = resolve_product(tx, product, now, by)?;
+    Ok(Saved { rule, resolved })
+}
+
+/// Changes a rule's expression, and resolves the product's lines by it.
+pub fn update(
+    tx: &mut Tx<'_>,
+    id: &RuleId,
+    expression: &str,
+    if_match: &IfMatch,
+    now: Instant,
+    by: &str,
+) -> Result<Saved> {
+    let mut rule = tx.rule(id)?;
+    if_match.check(rule.version)?;
+    rule.expression = parse(rule.target, expression)?.to_string();
+    rule.updated_at = now.naive_utc();
+    tx.update_rule(&mut rule)?;
+    let resolved = resolve_product(tx, &rule.product_id, now, by)?;
+    Ok(Saved { rule, resolved })
+}
+
+/// Deletes a rule; what it alone had resolved is unresolved again.
+pub fn delete(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, now: Instant, by: &str) -> Result<Resolved> {
+    let rule = tx.rule(id)?;
+    if_match.check(rule.version)?;
+    tx.delete_rule(id)?;
+    resolve_product(tx, &rule.product_id, now, by)
+}
+
+fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Instant, by: &str) -> Result<Resolved> {
+    resolve::lines(tx, &of_product(product), now, by)
+}
+
+/// The lines of a product.
+pub fn of_product(product: &ProductId) -> LineFilter {
+    LineFilter { product_id: Some(product.clone()), ..LineFilter::default() }
+}
+
+/// What a line is, and what it would become.
+#[derive(Debug, Clone)]
+pub struct PreviewLine {
+    /// The line as it is.
+    pub line: BillingLine,
+    /// Its company.
+    pub company: Company,
+    /// What its agreement would become.
+    pub agreement: AgreementMapping,
+    /// What its addition would become.
+    pub addition: AdditionMapping,
+}
+
+impl PreviewLine {
+    /// Whether it would change.
+    pub fn changes(&self) -> bool {
+        self.agreement != self.line.agreement() || self.addition != self.line.addition()
+    }
+}
+
+/// What an unsaved rule would do.
+#[derive(Debug, Clone)]
+pub struct Preview {
+    /// The rule in canonical form.
+    pub expression: String,
+    /// What the lines' agreements would come to.
+    pub agreements: StatusCounts,
+    /// What the lines' additions would come to.
+    pub additions: StatusCounts,
+    /// How many lines would change.
+    pub changed: usize,
+    /// The lines, by company name.
+    pub lines: Vec<PreviewLine>,
+}
+
+/// What every line of a product would become under an unsaved rule. Saves nothing.
+pub fn preview(
+    tx: &mut Tx<'_>,
+    product: &ProductId,
+    target: Target,
+    expression: &str,
+    now: Instant,
+) -> Result<Preview> {
+    let rule = parse(target, expression)?;
+    tx.product(product)?;
+    let mut rules: Rules = resolve::rules(tx, Some(product))?.remove(product).unwrap_or_default();
+    let expression = rule.to_string();
+    rules.set(target, Some(rule));
+    let rows = tx.all_lines(&of_product(product))?;
+    let catalog = resolve::catalog(tx, &rows, true, now)?;
+    let mut preview = Preview {
+        expression,
+        agreements: StatusCounts::default(),
+        additions: StatusCounts::default(),
+        changed: 0,
+        lines: Vec::new(),
+    };
+    for (line, company) in rows {
+        let (agreement, addition) = resolve::decide(&catalog, &rules, &line, &company);
+        preview.agreements.count(agreement.status);
+        preview.additions.count(addition.status);
+        let line = PreviewLine { line, company, agreement, addition };
+        preview.changed += usize::from(line.changes());
+        preview.lines.push(line);
+    }
+    Ok(preview)
+}
+
+/// Which lines of a preview are shown.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PreviewFilter {
+    /// Only those that would change.
+    pub changed_only: bool,
+    /// Only those whose mapping for the rule's target would come to this.
+    pub status: Option<MappingStatus>,
+}
+
+impl Preview {
+    /// The lines that a filter shows, for a target.
+    pub fn shown(&self, target: Target, filter: PreviewFilter) -> impl Iterator<Item = &PreviewLine> {
+        self.lines.iter().filter(move |line| {
+            let status = match target {
+                Target::Agreement => line.agreement.status,
+                Target::Addition => line.addition.status,
+            };
+            (!filter.changed_only || line.changes()) && filter.status.is_none_or(|wanted| wanted == status)
+        })
+    }
+}

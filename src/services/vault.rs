@@ -1,0 +1,162 @@
+//! Sealing what must not be readable in the database: XChaCha20-Poly1305, bound to the tenant.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::domain::ids::TenantId;
+use crate::domain::{Error, Result};
+
+const NONCE: usize = 24;
+const KEY_ID: usize = 4;
+
+/// Why the keys that seal secrets cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// A key is not 32 bytes in base64.
+    #[error("an encryption key is 32 random bytes in base64, as `openssl rand -base64 32` prints")]
+    BadKey,
+    /// There is no key.
+    #[error("no encryption key was given")]
+    NoKey,
+    /// The file cannot be read or made.
+    #[error("the encryption key file {path}: {cause}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        cause: std::io::Error,
+    },
+}
+
+/// The keys that seal secrets: the first seals, all open.
+pub struct Vault {
+    keys: Vec<([u8; KEY_ID], XChaCha20Poly1305)>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Vault({} keys)", self.keys.len())
+    }
+}
+
+impl Vault {
+    /// From keys in base64, separated by white space or commas; the first seals, the others open what they sealed
+    /// before it.
+    pub fn new(keys: &SecretString) -> Result<Self, VaultError> {
+        let texts = keys.expose_secret().split(|c: char| c == ',' || c.is_whitespace()).filter(|text| !text.is_empty());
+        let keys = texts.map(key).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(VaultError::NoKey) } else { Ok(Self { keys }) }
+    }
+
+    /// From a file, which is made with a new key, readable by its owner alone, where it is missing.
+    pub fn from_file(path: &Path) -> Result<Self, VaultError> {
+        let told = |cause| VaultError::File { path: path.display().to_string(), cause };
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::new(&SecretString::from(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut bytes = Zeroizing::new([0_u8; 32]);
+                getrandom::fill(bytes.as_mut_slice()).map_err(|error| told(std::io::Error::other(error)))?;
+                let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
+                write_private(path, text.as_bytes()).map_err(told)?;
+                Self::new(&SecretString::from(text.as_str()))
+            }
+            Err(cause) => Err(told(cause)),
+        }
+    }
+
+    /// Seals a text for a tenant.
+    pub fn seal(&self, tenant: &TenantId, plain: &str) -> Result<String> {
+        let (id, cipher) = self.keys.first().ok_or_else(|| Error::internal(VaultError::NoKey))?;
+        let mut nonce = [0_u8; NONCE];
+        getrandom::fill(&mut nonce).map_err(|error| Error::internal(error.to_string()))?;
+        let payload = Payload { msg: plain.as_bytes(), aad: tenant.as_str().as_bytes() };
+        let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::internal("sealing failed"))?;
+        Ok(STANDARD.encode([id.as_slice(), nonce.as_slice(), sealed.as_slice()].concat()))
+    }
+
+    /// Opens what was sealed for a tenant.
+    pub fn open(&self, tenant: &TenantId, sealed: &str) -> Result<SecretString> {
+        let unreadable = || {
+            let detail = "the stored keys cannot be read with the present encryption key: enter them again";
+            Error::ConnectWise { code: "connection_keys_unreadable", detail: detail.to_owned(), retry_after: None }
+        };
+        let bytes = STANDARD.decode(sealed).map_err(|_| unreadable())?;
+        let (id, rest) = bytes.split_at_checked(KEY_ID).ok_or_else(unreadable)?;
+        let (nonce, text) = rest.split_first_chunk::<NONCE>().ok_or_else(unreadable)?;
+        let cipher =
+            self.keys.iter().find(|(known, _)| known == id).map(|(_, cipher)| cipher).ok_or_else(unreadable)?;
+        let payload = Payload { msg: text, aad: tenant.as_str().as_bytes() };
+        let plain = Zeroizing::new(cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| unreadable())?);
+        Ok(SecretString::from(String::from_utf8_lossy(&plain).into_owned()))
+    }
+}
+
+fn key(text: &str) -> Result<([u8; KEY_ID], XChaCha20Poly1305), VaultError> {
+    let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| VaultError::BadKey)?);
+    let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::BadKey)?;
+    let digest = Sha256::digest(bytes.as_slice());
+    let id = digest.first_chunk::<KEY_ID>().copied().ok_or(VaultError::BadKey)?;
+    Ok((id, cipher))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    // create_new: of two processes starting together one makes the key, and the other must not replace it.
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vault(keys: &[u8]) -> Vault {
+        let text: Vec<String> = keys.iter().map(|byte| STANDARD.encode([*byte; 32])).collect();
+        Vault::new(&SecretString::from(text.join(","))).unwrap()
+    }
+
+    #[test]
+    fn sealed_for_one_tenant_it_opens_for_no_other() {
+        let (one, two) = (TenantId::new(), TenantId::new());
+        let sealed = vault(&[1]).seal(&one, "hunter2").unwrap();
+        assert!(!sealed.contains("hunter2"));
+        assert_eq!(vault(&[1]).open(&one, &sealed).unwrap().expose_secret(), "hunter2");
+        assert!(vault(&[1]).open(&two, &sealed).is_err());
+        assert!(vault(&[2]).open(&one, &sealed).is_err());
+        assert!(vault(&[1]).open(&one, &sealed[..20]).is_err());
+    }
+
+    #[test]
+    fn after_a_rotation_old_secrets_still_open() {
+        let tenant = TenantId::new();
+        let old = vault(&[1]).seal(&tenant, "x").unwrap();
+        let rotated = vault(&[2, 1]);
+        assert_eq!(rotated.open(&tenant, &old).unwrap().expose_secret(), "x");
+        let new = rotated.seal(&tenant, "x").unwrap();
+        assert!(vault(&[1]).open(&tenant, &new).is_err());
+    }
+
+    #[test]
+    fn a_key_file_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sub/key");
+        let tenant = TenantId::new();
+        let sealed = Vault::from_file(&path).unwrap().seal(&tenant, "x").unwrap();
+        assert_eq!(Vault::from_file(&path).unwrap().open(&tenant, &sealed).unwrap().expose_secret(), "x");
+        std::fs::write(&path, "short").unwrap();
+        assert!(matches!(Vault::from_file(&path), Err(VaultError::BadKey)));
+    }
+}
