@@ -3,4 +3,5 @@
 mod connectwise;
 mod db;
 pub mod domain;
+mod http;
 mod services;

@@ -122,6 +122,7 @@ pub struct PushLineFilter {
 /// How many lines of a job are in a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineCount {
+    pub job_id: PushJobId,
     pub state: LineState,
     pub lines: i64,
 }
@@ -197,15 +198,15 @@ impl Tx<'_> {
         Ok(query.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// How many lines of a job are in which state.
-    pub fn push_line_counts(&mut self, job: &PushJobId) -> Result<Vec<LineCount>> {
-        let rows: Vec<(LineState, i64)> = push_lines::table
+    /// How many lines of jobs are in which state.
+    pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
+        let rows: Vec<(PushJobId, LineState, i64)> = push_lines::table
             .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(push_lines::job_id.eq(job))
-            .group_by(push_lines::state)
-            .select((push_lines::state, diesel::dsl::count_star()))
+            .filter(push_lines::job_id.eq_any(jobs.to_vec()))
+            .group_by((push_lines::job_id, push_lines::state))
+            .select((push_lines::job_id, push_lines::state, diesel::dsl::count_star()))
             .load(self.conn)?;
-        Ok(rows.into_iter().map(|(state, lines)| LineCount { state, lines }).collect())
+        Ok(rows.into_iter().map(|(job_id, state, lines)| LineCount { job_id, state, lines }).collect())
     }
 
     /// Whether a push job is not finished yet.

@@ -100,10 +100,12 @@ decimals! {
     Quantity: |_| Ok(());
 }
 
-impl Amount {
-    /// Nothing used.
-    pub const ZERO: Self = Self(Decimal::ZERO);
+impl BlockSize {
+    /// Billed one by one.
+    pub const ONE: Self = Self(Decimal::ONE);
+}
 
+impl Amount {
     /// The sum, or `None` where it has more digits than are kept.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         // rust_decimal rounds a sum that needs more than 28 digits; an exact sum gives either addend back.

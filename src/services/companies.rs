@@ -165,25 +165,10 @@ pub async fn choose(
     if resolve::waits_for_additions(&matched.resolved) {
         let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
         if let Some(later) = resolve::follow_up(services, actor, filter).await? {
-            matched.resolved = merged(matched.resolved, later);
+            matched.resolved = resolve::merged(matched.resolved, later);
         }
     }
     Ok(matched)
-}
-
-/// Two resolvings of the same lines as one: each line from its first state to its last.
-pub fn merged(first: resolve::Resolved, second: resolve::Resolved) -> resolve::Resolved {
-    let mut changes = first.changes;
-    for change in second.changes {
-        match changes.iter_mut().find(|known| known.billing_line_id == change.billing_line_id) {
-            Some(known) => {
-                known.agreement.1 = change.agreement.1;
-                known.addition.1 = change.addition.1;
-            }
-            None => changes.push(change),
-        }
-    }
-    resolve::Resolved { changes, ..second }
 }
 
 fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyId) -> Result<()> {
@@ -278,7 +263,7 @@ pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Re
     if resolve::waits_for_additions(&matched.resolved)
         && let Some(later) = resolve::follow_up(services, actor, LineFilter::default()).await?
     {
-        matched.resolved = merged(matched.resolved, later);
+        matched.resolved = resolve::merged(matched.resolved, later);
     }
     Ok(matched)
 }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::connectwise;
 use crate::db::Db;
@@ -55,6 +56,10 @@ pub struct Services {
     pub clients: Arc<Clients>,
     /// Wakes the worker when there is something to do.
     pub wake: Arc<Notify>,
+    /// The push jobs that somebody watches.
+    pub watched: Arc<push::Watched>,
+    /// Cancelled when the process is to stop.
+    pub stop: CancellationToken,
     /// How they behave.
     pub settings: Arc<Settings>,
 }

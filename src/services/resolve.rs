@@ -222,3 +222,18 @@ pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -
 pub fn waits_for_additions(resolved: &Resolved) -> bool {
     resolved.changes.iter().any(|change| change.addition.1.reason == Some(MappingReason::AdditionsNotRead))
 }
+
+/// Two resolvings of the same lines as one: each line from its first state to its last.
+pub fn merged(first: Resolved, second: Resolved) -> Resolved {
+    let mut changes = first.changes;
+    for change in second.changes {
+        match changes.iter_mut().find(|known| known.billing_line_id == change.billing_line_id) {
+            Some(known) => {
+                known.agreement.1 = change.agreement.1;
+                known.addition.1 = change.addition.1;
+            }
+            None => changes.push(change),
+        }
+    }
+    Resolved { changes, ..second }
+}

@@ -1,10 +1,10 @@
 //! Taking in usage, and what is billed of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono_tz::Tz;
 
-use crate::db::{BillingLine, Product, Tx, UsageRecord};
+use crate::db::{BillingLine, BillingLineView, Product, Tx, UsageRecord};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
 use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
@@ -205,4 +205,33 @@ impl MonthlyUsage {
     pub fn product(&self) -> &Product {
         &self.product
     }
+}
+
+impl Billed {
+    /// Of a line whose product vanished meanwhile.
+    pub fn unknown() -> Self {
+        Self { usage: None, block_size: BlockSize::ONE, quantity: None, problem: None }
+    }
+}
+
+/// What lines are billed in a month, with their products' units, in the same order: one query for each product.
+pub fn billed(
+    tx: &mut Tx<'_>,
+    views: &[BillingLineView],
+    month: BillingMonth,
+    zone: Tz,
+) -> Result<Vec<(Billed, String)>> {
+    let products: HashSet<ProductId> = views.iter().map(|view| view.line.product_id.clone()).collect();
+    let mut usage = HashMap::new();
+    for id in products {
+        let companies: Vec<CompanyId> =
+            views.iter().filter(|view| view.line.product_id == id).map(|view| view.line.company_id.clone()).collect();
+        let product = tx.product(&id)?;
+        usage.insert(id, MonthlyUsage::load(tx, product, month, zone, Some(&companies))?);
+    }
+    let of = |view: &BillingLineView| match usage.get(&view.line.product_id) {
+        Some(usage) => (usage.billed(&view.line), usage.product().unit.clone()),
+        None => (Billed::unknown(), String::new()),
+    };
+    Ok(views.iter().map(of).collect())
 }

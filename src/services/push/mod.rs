@@ -2,14 +2,16 @@
 
 mod create;
 mod run;
+mod watch;
 
 pub use create::{NewPush, create, retry};
 pub use run::{Step, run_one};
+pub use watch::{Watched, subscribe};
 
 use std::collections::HashMap;
 
 use super::Services;
-use crate::db::{PushJob, Tx};
+use crate::db::{JobFilter, Page, PageRequest, PushJob, PushSort, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::PushJobId;
 use crate::domain::push::{JobEvent, LineState};
@@ -34,8 +36,21 @@ impl Progress {
 /// How far a job is.
 pub fn progress(tx: &mut Tx<'_>, id: &PushJobId) -> Result<Progress> {
     let job = tx.push_job(id)?;
-    let counts = tx.push_line_counts(id)?.into_iter().map(|count| (count.state, count.lines)).collect();
+    let counts =
+        tx.push_line_counts(std::slice::from_ref(id))?.into_iter().map(|count| (count.state, count.lines)).collect();
     Ok(Progress { job, counts })
+}
+
+/// A page of jobs, each with how far it is.
+pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<Progress>> {
+    let Page { items, next } = tx.push_jobs(filter, page)?;
+    let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
+    let mut counts: HashMap<PushJobId, HashMap<LineState, i64>> = HashMap::new();
+    for count in tx.push_line_counts(&ids)? {
+        counts.entry(count.job_id).or_default().insert(count.state, count.lines);
+    }
+    let items = items.into_iter().map(|job| Progress { counts: counts.remove(&job.id).unwrap_or_default(), job });
+    Ok(Page { items: items.collect(), next })
 }
 
 /// Stops a job between lines. What was written stays written.
@@ -69,7 +84,11 @@ pub(super) fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> R
 }
 
 /// How far a job is, by its address.
-pub async fn watch(services: &Services, tenant: &crate::domain::ids::TenantId, id: &PushJobId) -> Result<Progress> {
+pub async fn watch_once(
+    services: &Services,
+    tenant: &crate::domain::ids::TenantId,
+    id: &PushJobId,
+) -> Result<Progress> {
     let id = id.clone();
     services.db.read(tenant, move |tx| progress(tx, &id)).await
 }

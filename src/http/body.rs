@@ -1,0 +1,185 @@
+//! A JSON body, read and validated, or a problem that says where it is wrong.
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt;
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
+
+use super::problem::ApiError;
+use crate::domain::{Error, FieldError};
+
+/// The largest body, where a type does not say otherwise.
+const LIMIT: usize = 1024 * 1024;
+
+/// What a body may be at most.
+pub trait Limited {
+    /// In bytes.
+    const LIMIT: usize = LIMIT;
+    /// Whether no body at all means an empty object.
+    const MAY_BE_ABSENT: bool = false;
+}
+
+/// A body that was read and validated.
+#[derive(Debug)]
+pub struct Body<T> {
+    /// What it says.
+    pub value: T,
+    /// A hash of its bytes, to tell requests apart.
+    pub hash: String,
+}
+
+impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, mut payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            let bytes = read(&mut payload, T::LIMIT).await?;
+            if bytes.is_empty() && T::MAY_BE_ABSENT {
+                return parse(&Bytes::from_static(b"{}"));
+            }
+            require_json(&req)?;
+            parse(&bytes)
+        })
+    }
+}
+
+async fn read(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| malformed("", "the body ended before it was complete"))?;
+        if bytes.len() + chunk.len() > limit {
+            let detail = format!("the body may have at most {limit} bytes");
+            return Err(ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.into())
+}
+
+fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
+    let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || kind.ends_with("+json") {
+        return Ok(());
+    }
+    let detail = "send JSON, with the header Content-Type: application/json".to_owned();
+    Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
+}
+
+fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiError> {
+    let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
+    let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error))?;
+    deserializer.end().map_err(|error| {
+        malformed("", format!("there is more after the JSON, at line {} column {}", error.line(), error.column()))
+    })?;
+    value.validate().map_err(|errors| {
+        let mut fields = Vec::new();
+        collect(&errors, "", &mut fields);
+        fields.sort_by(|a: &FieldError, b| a.field.cmp(&b.field));
+        ApiError::Domain(Error::Invalid(fields))
+    })?;
+    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Body { value, hash })
+}
+
+fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let (path, inner) = (pointer(error.path()), error.inner());
+    let text = inner.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    let place = format!("{message} (line {}, column {})", inner.line(), inner.column());
+    match inner.classify() {
+        // Well-formed JSON that is not what is expected: an unknown or missing field, a wrong type, a bad value.
+        serde_json::error::Category::Data => {
+            let code = if message.starts_with("unknown field") {
+                "unknown_field"
+            } else if message.starts_with("missing field") {
+                "required"
+            } else if message.starts_with("invalid type") {
+                "wrong_type"
+            } else {
+                "bad_value"
+            };
+            ApiError::Domain(Error::invalid(path, code, place))
+        }
+        _ => malformed(path, format!("the body is no JSON: {place}")),
+    }
+}
+
+fn malformed(field: impl Into<String>, message: impl Into<String>) -> ApiError {
+    ApiError::Malformed(vec![FieldError::new(field, "malformed", message)])
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+fn collect(errors: &ValidationErrors, at: &str, fields: &mut Vec<FieldError>) {
+    for (name, kind) in &errors.0 {
+        let here = format!("{at}/{name}");
+        match kind {
+            ValidationErrorsKind::Field(found) => {
+                fields.extend(found.iter().map(|error| field_error(&here, error)));
+            }
+            ValidationErrorsKind::Struct(inner) => collect(inner, &here, fields),
+            ValidationErrorsKind::List(items) => {
+                items.iter().for_each(|(index, inner)| collect(inner, &format!("{here}/{index}"), fields));
+            }
+        }
+    }
+}
+
+fn field_error(field: &str, error: &ValidationError) -> FieldError {
+    let code = match error.code.as_ref() {
+        "length" => "length",
+        "range" => "out_of_range",
+        "plain_text" => "plain_text",
+        _ => "bad_value",
+    };
+    let bound = |name: &str| error.params.get(name).map(ToString::to_string);
+    let message = error.message.as_ref().map(ToString::to_string).unwrap_or_else(|| {
+        let what = if code == "length" { " long" } else { "" };
+        match (bound("min"), bound("max")) {
+            (Some(min), Some(max)) => format!("must be from {min} to {max}{what}"),
+            (Some(min), None) => format!("must be at least {min}{what}"),
+            (None, Some(max)) => format!("must be at most {max}{what}"),
+            (None, None) => "is not as it must be".to_owned(),
+        }
+    });
+    FieldError::new(field, code, message)
+}
+
+/// For `#[validate(custom)]`: a text that a person can read: not blank, and without control characters.
+pub fn plain_text(text: &str) -> Result<(), ValidationError> {
+    if text.trim().is_empty() {
+        return Err(ValidationError::new("plain_text").with_message("must not be blank".into()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ValidationError::new("plain_text").with_message("must not hold control characters".into()));
+    }
+    Ok(())
+}
+
+/// For fields that may be absent, null or set: `None`, `Some(None)`, `Some(Some(_))`.
+pub fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}

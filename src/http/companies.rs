@@ -1,0 +1,447 @@
+//! `/companies`: the vendor's customers and their matches.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, delete, get, patch, post, put, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::auth::Caller;
+use super::body::{Body, Limited, plain_text};
+use super::headers::{Idempotency, Match};
+use super::list::{List, page};
+use super::mapping::ResolvedBody;
+use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
+use super::reply::{kept, ok, to_keep, versioned};
+use crate::db::{self, CompanyFilter, CompanySort};
+use crate::domain::agreement::CwCompany;
+use crate::domain::company_match::{MatchOutcome, MatchedBy};
+use crate::domain::ids::{CompanyId, CwCompanyId};
+use crate::domain::words::MatchSource;
+use crate::domain::{Error, Result};
+use crate::services::companies::{self, Choice, CompanyChange, NamedProposal, NewCompany};
+use crate::services::{Services, idempotency};
+
+/// A vendor's customer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Company {
+    /// Its id.
+    pub id: String,
+    /// The vendor's id of it.
+    pub external_id: String,
+    /// Its name.
+    pub name: String,
+    /// The ConnectWise company it is matched to; null is Not Set.
+    #[schema(required)]
+    pub connectwise_company_id: Option<String>,
+    /// How it came to that match.
+    #[schema(required)]
+    pub match_source: Option<MatchSource>,
+    /// When the match was last changed.
+    #[schema(required)]
+    pub matched_at: Option<DateTime<Utc>>,
+    /// Who changed it: the name of the API key.
+    #[schema(required)]
+    pub matched_by: Option<String>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<db::Company> for Company {
+    fn from(row: db::Company) -> Self {
+        Self {
+            id: row.id.to_string(),
+            external_id: row.external_id,
+            name: row.name,
+            connectwise_company_id: row.connectwise_company_id.map(Into::into),
+            match_source: row.match_source,
+            matched_at: row.matched_at.map(|at| at.and_utc()),
+            matched_by: row.matched_by,
+            version: row.version,
+            created_at: row.created_at.and_utc(),
+            updated_at: row.updated_at.and_utc(),
+        }
+    }
+}
+
+/// A company to be added, or what it shall be.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
+pub struct CompanyBody {
+    /// The vendor's id of it, unique.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub external_id: String,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+}
+
+/// What to change of a company; what is left out stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Harbor Dental Group LLC"}))]
+pub struct CompanyPatch {
+    /// The vendor's id of it, unique.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    pub external_id: Option<String>,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    pub name: Option<String>,
+}
+
+impl Limited for CompanyBody {}
+impl Limited for CompanyPatch {}
+
+/// Which companies.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CompanyQuery {
+    /// Those whose name holds this text, in any letter case.
+    pub search: Option<String>,
+    /// The one with this external id.
+    pub external_id: Option<String>,
+    /// Only matched ones (`true`), or only those Not Set (`false`).
+    pub matched: Option<bool>,
+    /// `name`, `external_id` or `created_at`; with `-` before it, descending.
+    #[param(default = "name")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List companies
+#[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, body = List<Company>), Errors))]
+#[get("/companies")]
+pub async fn list_companies(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: web::Query<CompanyQuery>,
+) -> ApiResult {
+    let query = query.into_inner();
+    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
+    let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
+    let rows = services.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, Company::from)))
+}
+
+/// Add a company
+///
+/// It gets a billing line for every product.
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 201, body = Company), Errors, WriteErrors)
+)]
+#[post("/companies")]
+pub async fn create_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<CompanyBody>,
+) -> ApiResult {
+    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
+    let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
+    let work = move |tx: &mut db::Tx<'_>| {
+        let company =
+            companies::create(tx, vec![new], now)?.pop().ok_or_else(|| Error::internal("nothing was added"))?;
+        let location = format!("/api/v1/companies/{}", company.id);
+        to_keep(StatusCode::CREATED, Some(location), &Company::from(company))
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    Ok(kept(services.db.write(&caller.tenant, once).await?))
+}
+
+/// Get a company
+#[utoipa::path(
+    tag = "companies",
+    params(("id" = String, Path, description = "The company")),
+    responses((status = 200, body = Company, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/companies/{id}")]
+pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let id = CompanyId::from(id.into_inner());
+    let row = services.db.read(&caller.tenant, move |tx| tx.company(&id)).await?;
+    Ok(versioned(row.version, &Company::from(row)))
+}
+
+/// Replace a company's external id and name
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyBody,
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = Company), Errors, WriteErrors)
+)]
+#[put("/companies/{id}")]
+pub async fn replace_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<CompanyBody>,
+) -> ApiResult {
+    let change = CompanyChange { external_id: Some(body.value.external_id), name: Some(body.value.name) };
+    change_company(&services, &caller, id.into_inner(), change, if_match).await
+}
+
+/// Change a company
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyPatch,
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = Company), Errors, WriteErrors)
+)]
+#[patch("/companies/{id}")]
+pub async fn update_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<CompanyPatch>,
+) -> ApiResult {
+    let change = CompanyChange { external_id: body.value.external_id, name: body.value.name };
+    change_company(&services, &caller, id.into_inner(), change, if_match).await
+}
+
+async fn change_company(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    change: CompanyChange,
+    if_match: Match,
+) -> ApiResult {
+    let (id, now) = (CompanyId::from(id), services.clock.now());
+    let work = move |tx: &mut db::Tx<'_>| companies::update(tx, &id, change, &if_match.0, now);
+    let row = services.db.write(&caller.tenant, work).await?;
+    Ok(versioned(row.version, &Company::from(row)))
+}
+
+/// Delete a company
+///
+/// Its billing lines and usage go with it; the history of its pushes stays.
+#[utoipa::path(
+    tag = "companies",
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 204, description = "Deleted"), Errors, WriteErrors)
+)]
+#[delete("/companies/{id}")]
+pub async fn delete_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let id = CompanyId::from(id.into_inner());
+    services.db.write(&caller.tenant, move |tx| companies::delete(tx, &id, &if_match.0)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Which ConnectWise company: by id or by identifier.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"identifier": "HarborDental"}))]
+pub struct MatchBody {
+    /// ConnectWise's id, as the list of choices gives it.
+    #[schema(value_type = Option<String>, example = "250")]
+    pub id: Option<CwCompanyId>,
+    /// ConnectWise's identifier, in any letter case. Also finds a company that is newer than the list of choices.
+    #[validate(length(min = 1, max = 100))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub identifier: Option<String>,
+    /// Allow a ConnectWise company that another company is matched to already.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+impl Limited for MatchBody {}
+
+impl MatchBody {
+    fn choice(self) -> Result<Choice> {
+        match (self.id, self.identifier) {
+            (Some(id), None) => Ok(Choice::Id(id)),
+            (None, Some(identifier)) => Ok(Choice::Identifier(identifier)),
+            _ => Err(Error::invalid("/id", "required", "give either id or identifier, one of the two")),
+        }
+    }
+}
+
+/// A company whose match was changed, and what that did to its billing lines.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MatchedCompany {
+    /// The company.
+    pub company: Company,
+    /// What was undone and found.
+    pub resolved: ResolvedBody,
+}
+
+/// Match a company to a ConnectWise company
+///
+/// What hung on a former match is undone, and the company's billing lines resolve anew.
+#[utoipa::path(
+    tag = "companies",
+    request_body = MatchBody,
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = MatchedCompany), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[put("/companies/{id}/connectwise-company")]
+pub async fn match_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<MatchBody>,
+) -> ApiResult {
+    let (id, shared) = (CompanyId::from(id.into_inner()), body.value.shared);
+    let choice = body.value.choice()?;
+    let matched = companies::choose(&services, &caller, &id, Some(choice), shared, if_match.0).await?;
+    Ok(matched_reply(matched))
+}
+
+/// Set a company to Not Set
+#[utoipa::path(
+    tag = "companies",
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = MatchedCompany), Errors, WriteErrors)
+)]
+#[delete("/companies/{id}/connectwise-company")]
+pub async fn unmatch_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let id = CompanyId::from(id.into_inner());
+    let matched = companies::choose(&services, &caller, &id, None, false, if_match.0).await?;
+    Ok(matched_reply(matched))
+}
+
+fn matched_reply(matched: companies::Matched) -> HttpResponse {
+    let version = matched.company.version;
+    versioned(version, &MatchedCompany { company: matched.company.into(), resolved: matched.resolved.into() })
+}
+
+/// How to auto-match.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"dry_run": true}))]
+pub struct AutoMatchBody {
+    /// Only propose.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl Limited for AutoMatchBody {
+    const MAY_BE_ABSENT: bool = true;
+}
+
+/// A ConnectWise company that fits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MatchCandidate {
+    /// ConnectWise's id.
+    pub id: String,
+    /// ConnectWise's identifier.
+    pub identifier: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl From<CwCompany> for MatchCandidate {
+    fn from(company: CwCompany) -> Self {
+        Self { id: company.id.into(), identifier: company.identifier, name: company.name }
+    }
+}
+
+/// What auto-match made of one company that was Not Set.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MatchProposal {
+    /// The company.
+    pub company_id: String,
+    /// Its external id.
+    pub external_id: String,
+    /// Its name.
+    pub name: String,
+    /// What was made of it.
+    pub outcome: MatchOutcome,
+    /// By what it was found.
+    #[schema(required)]
+    pub matched_by: Option<MatchedBy>,
+    /// What fits: one where proposed or claimed, several where ambiguous.
+    pub candidates: Vec<MatchCandidate>,
+}
+
+impl From<NamedProposal> for MatchProposal {
+    fn from(named: NamedProposal) -> Self {
+        Self {
+            company_id: named.company.id.to_string(),
+            external_id: named.company.external_id,
+            name: named.company.name,
+            outcome: named.proposal.outcome,
+            matched_by: named.proposal.by,
+            candidates: named.candidates.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// What auto-match found and did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AutoMatched {
+    /// Whether it only proposed.
+    pub dry_run: bool,
+    /// How many matches were applied.
+    pub applied: usize,
+    /// One for each company that was Not Set.
+    pub proposals: Vec<MatchProposal>,
+    /// What the matches did to the billing lines.
+    pub resolved: ResolvedBody,
+}
+
+/// Match companies by equal identifier, then by equal name
+///
+/// Only what is unique and unclaimed is applied; the rest is reported.
+#[utoipa::path(
+    tag = "companies",
+    request_body = AutoMatchBody,
+    responses((status = 200, body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[post("/companies/auto-match")]
+pub async fn auto_match_companies(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<AutoMatchBody>,
+) -> ApiResult {
+    let dry_run = body.value.dry_run;
+    let matched = companies::auto_match(&services, &caller, dry_run).await?;
+    let proposals: Vec<MatchProposal> = matched.proposals.into_iter().map(Into::into).collect();
+    let proposed = proposals.iter().filter(|proposal| proposal.outcome == MatchOutcome::Proposed).count();
+    let applied = if dry_run { 0 } else { proposed };
+    Ok(ok(&AutoMatched { dry_run, applied, proposals, resolved: matched.resolved.into() }))
+}

@@ -1,0 +1,274 @@
+//! `/agreement-mappings` and `/addition-mappings`: what lines bill to, and choices by hand.
+
+use actix_web::{HttpResponse, delete, get, put, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::auth::Caller;
+use super::billing_lines::line_filter;
+use super::body::{Body, Limited};
+use super::headers::Match;
+use super::list::{List, page};
+use super::mapping::MappingBody;
+use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
+use super::reply::{ok, versioned};
+use crate::db::{BillingLineSort, BillingLineView, LineFilter};
+use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
+use crate::domain::words::{MappingSource, MappingStatus};
+use crate::services::{Services, lines};
+
+/// What a billing line's agreement, or addition, resolved to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineMapping {
+    /// The line.
+    pub billing_line_id: String,
+    /// Its company.
+    pub company_id: String,
+    /// The company's name.
+    pub company_name: String,
+    /// Its product.
+    pub product_id: String,
+    /// The mapping.
+    pub mapping: MappingBody,
+    /// The line's version; also the ETag.
+    pub version: i64,
+}
+
+impl LineMapping {
+    fn new(view: &BillingLineView, mapping: MappingBody) -> Self {
+        Self {
+            billing_line_id: view.line.id.to_string(),
+            company_id: view.company.id.to_string(),
+            company_name: view.company.name.clone(),
+            product_id: view.line.product_id.to_string(),
+            mapping,
+            version: view.line.version,
+        }
+    }
+
+    fn agreement(view: &BillingLineView) -> Self {
+        Self::new(view, MappingBody::agreement(view))
+    }
+
+    fn addition(view: &BillingLineView) -> Self {
+        Self::new(view, MappingBody::addition(view))
+    }
+}
+
+/// Which mappings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MappingQuery {
+    /// Those of a product's lines.
+    pub product_id: Option<String>,
+    /// Those of a company's lines.
+    pub company_id: Option<String>,
+    /// By what they came to.
+    pub status: Option<MappingStatus>,
+    /// By who decided.
+    pub source: Option<MappingSource>,
+    /// `company_name` or `created_at`; with `-` before it, descending.
+    #[param(default = "company_name")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Which agreement is chosen.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"agreement_id": "1201"}))]
+pub struct AgreementChoice {
+    /// ConnectWise's id of the agreement.
+    #[schema(value_type = String)]
+    pub agreement_id: CwAgreementId,
+}
+
+/// Which addition is chosen.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"addition_id": "50310"}))]
+pub struct AdditionChoice {
+    /// ConnectWise's id of the addition.
+    #[schema(value_type = String)]
+    pub addition_id: CwAdditionId,
+}
+
+impl Limited for AgreementChoice {}
+impl Limited for AdditionChoice {}
+
+async fn list(
+    services: &Services,
+    caller: &Caller,
+    query: MappingQuery,
+    filter: LineFilter,
+    render: fn(&BillingLineView) -> LineMapping,
+) -> ApiResult {
+    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
+    let rows = services.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, |view| render(&view))))
+}
+
+async fn one(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    render: fn(&BillingLineView) -> LineMapping,
+) -> ApiResult {
+    let id = BillingLineId::from(id);
+    let view = services.db.read(&caller.tenant, move |tx| tx.billing_line(&id)).await?;
+    Ok(rendered(&view, render))
+}
+
+fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {
+    versioned(view.line.version, &render(view))
+}
+
+/// List agreement mappings
+#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, body = List<LineMapping>), Errors))]
+#[get("/agreement-mappings")]
+pub async fn list_agreement_mappings(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: web::Query<MappingQuery>,
+) -> ApiResult {
+    let query = query.into_inner();
+    let chosen = (query.status, query.source);
+    let filter = line_filter(query.product_id.clone(), query.company_id.clone(), chosen, (None, None));
+    list(&services, &caller, query, filter, LineMapping::agreement).await
+}
+
+/// Get a line's agreement mapping
+#[utoipa::path(
+    tag = "mappings",
+    params(("billing_line_id" = String, Path, description = "The line")),
+    responses((status = 200, body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/agreement-mappings/{billing_line_id}")]
+pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    one(&services, &caller, id.into_inner(), LineMapping::agreement).await
+}
+
+/// Choose a line's agreement by hand
+///
+/// It wins over the rule and stays until taken back. The addition that hung on another agreement is undone.
+#[utoipa::path(
+    tag = "mappings",
+    request_body = AgreementChoice,
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = LineMapping), Errors, WriteErrors)
+)]
+#[put("/agreement-mappings/{billing_line_id}")]
+pub async fn choose_agreement(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<AgreementChoice>,
+) -> ApiResult {
+    let id = BillingLineId::from(id.into_inner());
+    let choice = Some(body.value.agreement_id);
+    let view = lines::choose_agreement(&services, &caller, &id, choice, if_match.0).await?;
+    Ok(rendered(&view, LineMapping::agreement))
+}
+
+/// Give a line's agreement back to the rule
+#[utoipa::path(
+    tag = "mappings",
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = LineMapping), Errors, WriteErrors)
+)]
+#[delete("/agreement-mappings/{billing_line_id}")]
+pub async fn unchoose_agreement(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let id = BillingLineId::from(id.into_inner());
+    let view = lines::choose_agreement(&services, &caller, &id, None, if_match.0).await?;
+    Ok(rendered(&view, LineMapping::agreement))
+}
+
+/// List addition mappings
+#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, body = List<LineMapping>), Errors))]
+#[get("/addition-mappings")]
+pub async fn list_addition_mappings(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: web::Query<MappingQuery>,
+) -> ApiResult {
+    let query = query.into_inner();
+    let chosen = (query.status, query.source);
+    let filter = line_filter(query.product_id.clone(), query.company_id.clone(), (None, None), chosen);
+    list(&services, &caller, query, filter, LineMapping::addition).await
+}
+
+/// Get a line's addition mapping
+#[utoipa::path(
+    tag = "mappings",
+    params(("billing_line_id" = String, Path, description = "The line")),
+    responses((status = 200, body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/addition-mappings/{billing_line_id}")]
+pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    one(&services, &caller, id.into_inner(), LineMapping::addition).await
+}
+
+/// Choose a line's addition by hand
+///
+/// Only an addition that exists in ConnectWise, on the line's resolved agreement.
+#[utoipa::path(
+    tag = "mappings",
+    request_body = AdditionChoice,
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = LineMapping), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[put("/addition-mappings/{billing_line_id}")]
+pub async fn choose_addition(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<AdditionChoice>,
+) -> ApiResult {
+    let id = BillingLineId::from(id.into_inner());
+    let choice = Some(body.value.addition_id);
+    let view = lines::choose_addition(&services, &caller, &id, choice, if_match.0).await?;
+    Ok(rendered(&view, LineMapping::addition))
+}
+
+/// Give a line's addition back to the rule
+#[utoipa::path(
+    tag = "mappings",
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = LineMapping), Errors, WriteErrors)
+)]
+#[delete("/addition-mappings/{billing_line_id}")]
+pub async fn unchoose_addition(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let id = BillingLineId::from(id.into_inner());
+    let view = lines::choose_addition(&services, &caller, &id, None, if_match.0).await?;
+    Ok(rendered(&view, LineMapping::addition))
+}

@@ -1,0 +1,34 @@
+//! The REST interface: actix and utoipa, and nowhere else.
+//!
+//! A handler parses, calls one service or one query, and renders. What a handler needs of a request comes through
+//! extractors that already answer problem+json: [`body::Body`], [`headers::Match`], [`headers::Idempotency`].
+
+mod api_keys;
+mod auth;
+mod billing_lines;
+mod body;
+mod companies;
+mod connection;
+mod connectwise;
+mod document;
+mod events;
+mod headers;
+mod health;
+mod list;
+mod mapping;
+mod mappings;
+mod matching_rules;
+mod problem;
+mod products;
+mod push_jobs;
+mod push_schedule;
+mod reply;
+mod request_id;
+mod routes;
+mod schema;
+mod server;
+mod tenants;
+mod usage;
+
+pub use document::document;
+pub use server::{HttpSettings, Server};

@@ -1,0 +1,258 @@
+//! RFC 9457: what is wrong, where, and what to do.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{Error, FieldError};
+
+/// The content type of every error.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error, as RFC 9457 has it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({
+    "type": "urn:connectwise-billing:problem:validation",
+    "title": "The request has bad fields",
+    "status": 422,
+    "detail": "1 field is not as it must be; see errors",
+    "errors": [{"field": "/name", "code": "length", "message": "from 1 to 200 characters"}]
+}))]
+pub struct Problem {
+    /// What kind of error: stable, to be compared by programs.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// This one error in words, with what to do.
+    pub detail: String,
+    /// One entry for each bad field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemField>,
+}
+
+/// A bad field.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ProblemField {
+    /// A JSON pointer into the body, or the name of a parameter or header.
+    pub field: String,
+    /// A stable word for what is wrong.
+    pub code: String,
+    /// What is wrong and what would do.
+    pub message: String,
+    /// Where in the field's text it begins, in characters: only for matching rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offset: Option<usize>,
+    /// How many characters it spans: only for matching rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
+    /// What would have been understood there: only for matching rules.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expected: Vec<String>,
+}
+
+impl From<FieldError> for ProblemField {
+    fn from(error: FieldError) -> Self {
+        let (code, expected) = (error.code.to_owned(), Vec::new());
+        Self { field: error.field, code, message: error.message, offset: None, length: None, expected }
+    }
+}
+
+/// An error on its way to the caller.
+#[derive(Debug)]
+pub enum ApiError {
+    /// A service's or a query's.
+    Domain(Error),
+    /// One of HTTP itself: status, word, title, detail.
+    Http(StatusCode, &'static str, &'static str, String),
+    /// Bad JSON or bad parameters: 400 with fields.
+    Malformed(Vec<FieldError>),
+    /// Another method than the path has: these are allowed.
+    Method(String),
+}
+
+/// What handlers give.
+pub type ApiResult<T = HttpResponse> = Result<T, ApiError>;
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        Self::Domain(error)
+    }
+}
+
+impl ApiError {
+    /// No usable key.
+    pub fn unauthorized() -> Self {
+        let detail = "send your API key: Authorization: Bearer cwb_…";
+        Self::Http(StatusCode::UNAUTHORIZED, "unauthorized", "An API key is needed", detail.to_owned())
+    }
+
+    /// No such path.
+    pub fn no_path() -> Self {
+        let detail = "there is nothing at this path; /swagger-ui/ shows what there is";
+        Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
+    }
+
+    /// The problem to be told. Causes stay behind.
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Domain(error) => domain_problem(error),
+            Self::Http(status, word, title, detail) => problem(*status, word, title, detail.clone(), Vec::new()),
+            Self::Malformed(fields) => {
+                let detail = fields.first().map(|field| field.message.clone()).unwrap_or_default();
+                let fields = fields.iter().cloned().map(Into::into).collect();
+                problem(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail, fields)
+            }
+            Self::Method(allowed) => {
+                let detail = format!("this path takes {allowed}");
+                problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail, Vec::new())
+            }
+        }
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Domain(Error::ConnectWise { retry_after, .. }) => *retry_after,
+            Self::Domain(Error::Unavailable(_)) => Some(1),
+            _ => None,
+        }
+    }
+}
+
+fn problem(status: StatusCode, word: &str, title: &str, detail: String, errors: Vec<ProblemField>) -> Problem {
+    Problem {
+        kind: format!("urn:connectwise-billing:problem:{word}"),
+        title: title.to_owned(),
+        status: status.as_u16(),
+        detail,
+        errors,
+    }
+}
+
+fn domain_problem(error: &Error) -> Problem {
+    let detail = error.to_string();
+    let plain = |status, word, title| problem(status, word, title, detail.clone(), Vec::new());
+    match error {
+        Error::NotFound { .. } => plain(StatusCode::NOT_FOUND, "not_found", "Not found"),
+        Error::Conflict { code, .. } => plain(StatusCode::CONFLICT, code, "It collides with what is there"),
+        Error::VersionMismatch { .. } => {
+            plain(StatusCode::PRECONDITION_FAILED, "version_mismatch", "It was changed meanwhile")
+        }
+        Error::IdempotencyMismatch => {
+            plain(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key was used before")
+        }
+        Error::Invalid(fields) => {
+            let detail = match fields.len() {
+                1 => "1 field is not as it must be; see errors".to_owned(),
+                count => format!("{count} fields are not as they must be; see errors"),
+            };
+            let fields = fields.iter().cloned().map(Into::into).collect();
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request has bad fields", detail, fields)
+        }
+        Error::Rule { field, error } => {
+            let field = ProblemField {
+                field: field.clone(),
+                code: error.code.to_owned(),
+                message: error.message.clone(),
+                offset: Some(error.offset),
+                length: Some(error.length),
+                expected: error.expected.clone(),
+            };
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "rule", "The expression cannot be read", detail, vec![field])
+        }
+        Error::ConnectWise { code, retry_after, .. } => {
+            let status = if retry_after.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
+            plain(status, code, "ConnectWise could not do it")
+        }
+        Error::Unavailable(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again shortly"),
+        Error::Internal(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal", "An error of the service's own"),
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.problem().detail)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.problem().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        // The one place where a failure is logged: the caller sees what is theirs, the operator the cause.
+        if let Self::Domain(error @ (Error::Internal(_) | Error::Unavailable(_))) = self {
+            tracing::error!(cause = %error.chain(), "a request failed");
+        }
+        let mut response = HttpResponse::build(self.status_code());
+        if let Some(seconds) = self.retry_after() {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
+        }
+        if self.status_code() == StatusCode::UNAUTHORIZED {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Self::Method(allowed) = self
+            && let Ok(value) = HeaderValue::from_str(allowed)
+        {
+            response.insert_header((header::ALLOW, value));
+        }
+        response.content_type(CONTENT_TYPE).body(serde_json::to_string(&self.problem()).unwrap_or_default())
+    }
+}
+
+/// The errors that every operation may answer with.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by the derive, for the document alone")]
+pub enum Errors {
+    /// The request cannot be read: bad JSON, a bad parameter or header.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(#[to_schema] Problem),
+    /// No API key, or none that is known.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(#[to_schema] Problem),
+    /// Nothing of that id; also for another tenant's ids.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(#[to_schema] Problem),
+    /// A fault of the service's own.
+    #[response(status = 500, content_type = "application/problem+json")]
+    Internal(#[to_schema] Problem),
+    /// Busy; try again after `Retry-After`.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(#[to_schema] Problem),
+}
+
+/// The errors that an operation with a body may answer with besides.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by the derive, for the document alone")]
+pub enum WriteErrors {
+    /// It collides with what is there; `type` and `detail` say how.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(#[to_schema] Problem),
+    /// `If-Match` names another version than the present one.
+    #[response(status = 412, content_type = "application/problem+json")]
+    VersionMismatch(#[to_schema] Problem),
+    /// The body is larger than this operation takes.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(#[to_schema] Problem),
+    /// The body is not `application/json`.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotJson(#[to_schema] Problem),
+    /// Well-formed, but some fields are not as they must be.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(#[to_schema] Problem),
+}
+
+/// The error of an operation that asks ConnectWise.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by the derive, for the document alone")]
+pub enum ConnectWiseErrors {
+    /// ConnectWise could not do it; `type` says whether the connection is at fault.
+    #[response(status = 502, content_type = "application/problem+json")]
+    Failed(#[to_schema] Problem),
+}

@@ -1,0 +1,426 @@
+//! `/push-jobs`: writing quantities, and what came of it.
+
+use actix_web::http::StatusCode;
+use actix_web::{get, post, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::auth::Caller;
+use super::body::{Body, Limited};
+use super::headers::Idempotency;
+use super::list::{List, page};
+use super::problem::{ApiResult, Errors, WriteErrors};
+use super::reply::{kept, ok, to_keep};
+use crate::db::{self, JobFilter, PushLineFilter, PushSort};
+use crate::domain::ids::{CompanyId, ProductId, PushJobId};
+use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::usage::BillingMonth;
+use crate::domain::words::{PushKind, PushTrigger};
+use crate::services::push::{self, NewPush, Progress};
+use crate::services::{Services, idempotency};
+
+/// How many of a job's lines are in which state.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LineCounts {
+    /// All lines.
+    pub total: i64,
+    /// Those that have an outcome.
+    pub done: i64,
+    /// Wait for a worker.
+    pub pending: i64,
+    /// Are being worked on.
+    pub working: i64,
+    /// ConnectWise was told the quantity.
+    pub pushed: i64,
+    /// A dry run: would be written.
+    pub would_push: i64,
+    /// ConnectWise had the quantity already.
+    pub unchanged: i64,
+    /// Had nothing to push.
+    pub skipped: i64,
+    /// Could not be written.
+    pub failed: i64,
+    /// The job was stopped before them.
+    pub cancelled: i64,
+}
+
+/// One run that writes quantities.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PushJob {
+    /// Its id.
+    pub id: String,
+    /// What it does.
+    pub kind: PushKind,
+    /// What started it.
+    pub started_by: PushTrigger,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it failed.
+    #[schema(required)]
+    pub detail: Option<String>,
+    /// Its product; null for all.
+    #[schema(required)]
+    pub product_id: Option<String>,
+    /// The job whose failed lines it retries.
+    #[schema(required)]
+    pub retry_of: Option<String>,
+    /// The month whose usage is billed.
+    pub billing_month: BillingMonth,
+    /// Who asked: the name of the API key.
+    pub requested_by: String,
+    /// Whether it was asked to stop.
+    pub cancel_requested: bool,
+    /// How far it is.
+    pub lines: LineCounts,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When a worker began.
+    #[schema(required)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    #[schema(required)]
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl From<&Progress> for PushJob {
+    fn from(progress: &Progress) -> Self {
+        let (job, count) = (&progress.job, |state| progress.counts.get(&state).copied().unwrap_or_default());
+        Self {
+            id: job.id.to_string(),
+            kind: job.kind,
+            started_by: job.started_by,
+            state: job.state,
+            detail: job.detail.clone(),
+            product_id: job.product_id.as_ref().map(ToString::to_string),
+            retry_of: job.parent_job_id.as_ref().map(ToString::to_string),
+            billing_month: job.billing_month,
+            requested_by: job.requested_by.clone(),
+            cancel_requested: job.cancel_requested,
+            lines: LineCounts {
+                total: job.line_count,
+                done: progress.done(),
+                pending: count(LineState::Pending),
+                working: count(LineState::Working),
+                pushed: count(LineState::Pushed),
+                would_push: count(LineState::WouldPush),
+                unchanged: count(LineState::Unchanged),
+                skipped: count(LineState::Skipped),
+                failed: count(LineState::Failed),
+                cancelled: count(LineState::Cancelled),
+            },
+            created_at: job.created_at.and_utc(),
+            started_at: job.started_at.map(|at| at.and_utc()),
+            finished_at: job.finished_at.map(|at| at.and_utc()),
+        }
+    }
+}
+
+/// A billing line's part in a push job, kept for good.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PushLine {
+    /// Its id.
+    pub id: String,
+    /// The billing line.
+    pub billing_line_id: String,
+    /// The company.
+    pub company_id: String,
+    /// The company's name then.
+    pub company_name: String,
+    /// The product.
+    pub product_id: String,
+    /// The product's code then.
+    pub product_code: String,
+    /// ConnectWise's id of the agreement.
+    #[schema(required)]
+    pub agreement_id: Option<String>,
+    /// The agreement's name then.
+    #[schema(required)]
+    pub agreement_name: Option<String>,
+    /// ConnectWise's id of the addition.
+    #[schema(required)]
+    pub addition_id: Option<String>,
+    /// What a person would have called the addition then.
+    #[schema(required)]
+    pub addition_name: Option<String>,
+    /// The billed usage.
+    #[schema(required)]
+    pub usage: Option<Amount>,
+    /// The block size that applied.
+    #[schema(required)]
+    pub block_size: Option<BlockSize>,
+    /// What ConnectWise had.
+    #[schema(required)]
+    pub from: Option<Quantity>,
+    /// What ConnectWise was told, or would be.
+    #[schema(required)]
+    pub to: Option<Quantity>,
+    /// What became of it.
+    pub state: LineState,
+    /// Why, where it was skipped or failed.
+    #[schema(required)]
+    pub reason: Option<PushReason>,
+    /// The reason in words; ConnectWise's own where it refused.
+    #[schema(required)]
+    pub detail: Option<String>,
+    /// How often a write was tried.
+    pub attempts: i64,
+    /// Not tried again before, after a failure that may pass.
+    #[schema(required)]
+    pub not_before: Option<DateTime<Utc>>,
+    /// When a worker began.
+    #[schema(required)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it had its outcome.
+    #[schema(required)]
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl From<db::PushLine> for PushLine {
+    fn from(row: db::PushLine) -> Self {
+        Self {
+            id: row.id.to_string(),
+            billing_line_id: row.billing_line_id.to_string(),
+            company_id: row.company_id.to_string(),
+            company_name: row.company_name,
+            product_id: row.product_id.to_string(),
+            product_code: row.product_code,
+            agreement_id: row.agreement_id.map(Into::into),
+            agreement_name: row.agreement_name,
+            addition_id: row.addition_id.map(Into::into),
+            addition_name: row.addition_name,
+            usage: row.usage_amount,
+            block_size: row.block_size,
+            from: row.from_quantity,
+            to: row.to_quantity,
+            state: row.state,
+            reason: row.reason,
+            detail: row.detail,
+            attempts: row.attempts,
+            not_before: row.not_before.map(|at| at.and_utc()),
+            started_at: row.started_at.map(|at| at.and_utc()),
+            finished_at: row.finished_at.map(|at| at.and_utc()),
+        }
+    }
+}
+
+/// What to push. An empty object pushes everything enabled.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"dry_run": true}))]
+pub struct PushBody {
+    /// Only show what would be written.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The lines of one product; of all where left out.
+    pub product_id: Option<String>,
+    /// The lines of these companies; of all where left out.
+    #[validate(length(min = 1, max = 5000))]
+    #[schema(min_items = 1, max_items = 5000, nullable = false)]
+    pub company_ids: Option<Vec<String>>,
+    /// The month whose usage is billed; the present one, in the schedule's time zone, where left out.
+    pub billing_month: Option<BillingMonth>,
+}
+
+impl Limited for PushBody {
+    const MAY_BE_ABSENT: bool = true;
+}
+
+impl From<PushBody> for NewPush {
+    fn from(body: PushBody) -> Self {
+        Self {
+            kind: if body.dry_run { PushKind::DryRun } else { PushKind::Push },
+            started_by: PushTrigger::Manual,
+            product_id: body.product_id.map(ProductId::from),
+            company_ids: body.company_ids.map(|ids| ids.into_iter().map(CompanyId::from).collect()),
+            line_ids: None,
+            billing_month: body.billing_month,
+            parent: None,
+        }
+    }
+}
+
+/// Which push jobs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PushJobQuery {
+    /// By where they stand.
+    pub state: Option<JobState>,
+    /// By what they do.
+    pub kind: Option<PushKind>,
+    /// Those of one product; jobs of all products are not among them.
+    pub product_id: Option<String>,
+    /// By the month whose usage is billed.
+    #[param(value_type = Option<String>)]
+    pub billing_month: Option<BillingMonth>,
+    /// `created_at`; with `-` before it, newest first.
+    #[param(default = "-created_at")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Push now
+///
+/// Stores the job with its lines and answers at once; a worker does the rest. Watch it at its address, or at
+/// `…/events`.
+#[utoipa::path(
+    tag = "push jobs",
+    request_body = PushBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 202, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs")]
+pub async fn create_push_job(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<PushBody>,
+) -> ApiResult {
+    let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
+    let new = NewPush::from(body.value);
+    let work = move |tx: &mut db::Tx<'_>| {
+        let job = push::create(tx, &new, now, &by)?;
+        accepted(tx, &job.id)
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    let answer = services.db.write(&caller.tenant, once).await?;
+    services.wake.notify_one();
+    Ok(kept(answer))
+}
+
+fn accepted(tx: &mut db::Tx<'_>, id: &PushJobId) -> crate::domain::Result<idempotency::Answer> {
+    let progress = push::progress(tx, id)?;
+    to_keep(StatusCode::ACCEPTED, Some(format!("/api/v1/push-jobs/{id}")), &PushJob::from(&progress))
+}
+
+/// List push jobs
+#[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, body = List<PushJob>), Errors))]
+#[get("/push-jobs")]
+pub async fn list_push_jobs(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: web::Query<PushJobQuery>,
+) -> ApiResult {
+    let query = query.into_inner();
+    let sort = query.sort.as_deref().or(Some("-created_at"));
+    let page = page(query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
+    let filter = JobFilter {
+        state: query.state,
+        kind: query.kind,
+        product_id: query.product_id.map(ProductId::from),
+        billing_month: query.billing_month,
+    };
+    let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page);
+    let rows = services.db.read(&caller.tenant, read).await?;
+    Ok(ok(&List::from_page(rows, |progress| PushJob::from(&progress))))
+}
+
+/// Get a push job
+#[utoipa::path(
+    tag = "push jobs",
+    params(("id" = String, Path, description = "The push job")),
+    responses((status = 200, body = PushJob), Errors)
+)]
+#[get("/push-jobs/{id}")]
+pub async fn get_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let id = PushJobId::from(id.into_inner());
+    let progress = services.db.read(&caller.tenant, move |tx| push::progress(tx, &id)).await?;
+    Ok(ok(&PushJob::from(&progress)))
+}
+
+/// Which lines of a push job.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PushLineQuery {
+    /// By what became of them.
+    pub state: Option<LineState>,
+    /// Those of a company.
+    pub company_id: Option<String>,
+    /// `created_at`, which is by company name; with `-` before it, descending.
+    #[param(default = "created_at")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List a push job's lines
+///
+/// Every line in the job's scope is there, with what ConnectWise had, what it was told, and why not where it was not.
+#[utoipa::path(
+    tag = "push jobs",
+    params(("id" = String, Path, description = "The push job"), PushLineQuery),
+    responses((status = 200, body = List<PushLine>), Errors)
+)]
+#[get("/push-jobs/{id}/lines")]
+pub async fn list_push_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    query: web::Query<PushLineQuery>,
+) -> ApiResult {
+    let (id, query) = (PushJobId::from(id.into_inner()), query.into_inner());
+    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
+    let filter = PushLineFilter { state: query.state, company_id: query.company_id.map(CompanyId::from) };
+    let read = move |tx: &mut db::Tx<'_>| {
+        tx.push_job(&id)?;
+        tx.push_lines(&id, &filter, &page)
+    };
+    let rows = services.db.read(&caller.tenant, read).await?;
+    Ok(ok(&List::from_page(rows, PushLine::from)))
+}
+
+/// Cancel a push job
+///
+/// It stops between lines. What was written stays written; the rest is `cancelled`.
+#[utoipa::path(
+    tag = "push jobs",
+    params(("id" = String, Path, description = "The push job")),
+    responses((status = 200, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/cancel")]
+pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let (id, now) = (PushJobId::from(id.into_inner()), services.clock.now());
+    let progress = services.db.write(&caller.tenant, move |tx| push::cancel(tx, &id, now)).await?;
+    Ok(ok(&PushJob::from(&progress)))
+}
+
+/// Retry a push job's failed lines
+///
+/// In a new job, with their quantities worked out anew.
+#[utoipa::path(
+    tag = "push jobs",
+    params(
+        ("id" = String, Path, description = "The push job"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+    ),
+    responses((status = 202, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/retry")]
+pub async fn retry_push_job(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    idempotency: Idempotency,
+) -> ApiResult {
+    let (key, now, by) = (idempotency.key("")?, services.clock.now(), caller.name.clone());
+    let id = PushJobId::from(id.into_inner());
+    let work = move |tx: &mut db::Tx<'_>| {
+        let job = push::retry(tx, &id, now, &by)?;
+        accepted(tx, &job.id)
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    let answer = services.db.write(&caller.tenant, once).await?;
+    services.wake.notify_one();
+    Ok(kept(answer))
+}

@@ -1,0 +1,121 @@
+//! `/push-schedule`: the monthly push.
+
+use actix_web::{get, put, web};
+use chrono::{DateTime, NaiveTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::auth::Caller;
+use super::body::{Body, Limited};
+use super::headers::Match;
+use super::problem::{ApiResult, Errors, WriteErrors};
+use super::reply::versioned;
+use crate::db;
+use crate::domain::clock::Instant;
+use crate::domain::schedule::MonthlySchedule;
+use crate::domain::{Error, FieldError, Result};
+use crate::services::Services;
+use crate::services::schedule::{self, Schedule};
+
+/// The monthly push.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PushSchedule {
+    /// Whether it fires.
+    pub enabled: bool,
+    /// From 1 to 31; a day past a month's end means its last day.
+    pub day_of_month: u32,
+    /// The local time of day, `HH:MM`.
+    pub time: String,
+    /// An IANA time zone. Billing months begin at midnight of it.
+    pub time_zone: String,
+    /// The next five runs; they take place only while it is enabled.
+    pub next_runs: Vec<DateTime<Utc>>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+}
+
+impl PushSchedule {
+    fn new(schedule: &Schedule, now: Instant) -> Self {
+        Self {
+            enabled: schedule.enabled,
+            day_of_month: schedule.monthly.day_of_month,
+            time: schedule.monthly.time.format("%H:%M").to_string(),
+            time_zone: schedule.monthly.zone.name().to_owned(),
+            next_runs: schedule.monthly.next_runs(now, 5),
+            version: schedule.version,
+        }
+    }
+}
+
+/// What the monthly push shall be.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"enabled": true, "day_of_month": 28, "time": "02:00", "time_zone": "America/New_York"}))]
+pub struct PushScheduleBody {
+    /// Whether it fires.
+    pub enabled: bool,
+    /// From 1 to 31; a day past a month's end means its last day.
+    #[validate(range(min = 1, max = 31))]
+    #[schema(minimum = 1, maximum = 31)]
+    pub day_of_month: u32,
+    /// The local time of day, `HH:MM`. A time that the clocks skip means the first moment after the gap; one that
+    /// occurs twice means the first of the two.
+    #[schema(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    pub time: String,
+    /// An IANA time zone, such as `Europe/Berlin`.
+    pub time_zone: String,
+}
+
+impl Limited for PushScheduleBody {}
+
+impl PushScheduleBody {
+    fn monthly(&self) -> Result<MonthlySchedule> {
+        let mut bad = Vec::new();
+        let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| self.time.len() == 5);
+        if time.is_none() {
+            bad.push(FieldError::new("/time", "bad_value", "write HH:MM, such as \"02:00\""));
+        }
+        let zone: Option<Tz> = self.time_zone.parse().ok();
+        if zone.is_none() {
+            let message = "not an IANA time zone: write one such as \"America/New_York\"";
+            bad.push(FieldError::new("/time_zone", "bad_value", message));
+        }
+        match (time, zone) {
+            (Some(time), Some(zone)) => Ok(MonthlySchedule { day_of_month: self.day_of_month, time, zone }),
+            _ => Err(Error::Invalid(bad)),
+        }
+    }
+}
+
+/// Get the push schedule
+#[utoipa::path(
+    tag = "push schedule",
+    responses((status = 200, body = PushSchedule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/push-schedule")]
+pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
+    let found = services.db.read(&caller.tenant, schedule::get).await?;
+    Ok(versioned(found.version, &PushSchedule::new(&found, services.clock.now())))
+}
+
+/// Set the push schedule
+#[utoipa::path(
+    tag = "push schedule",
+    request_body = PushScheduleBody,
+    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
+    responses((status = 200, body = PushSchedule), Errors, WriteErrors)
+)]
+#[put("/push-schedule")]
+pub async fn put_push_schedule(
+    services: web::Data<Services>,
+    caller: Caller,
+    if_match: Match,
+    body: Body<PushScheduleBody>,
+) -> ApiResult {
+    let (enabled, monthly, now) = (body.value.enabled, body.value.monthly()?, services.clock.now());
+    let work = move |tx: &mut db::Tx<'_>| schedule::put(tx, enabled, monthly, &if_match.0, now);
+    let saved = services.db.write(&caller.tenant, work).await?;
+    Ok(versioned(saved.version, &PushSchedule::new(&saved, now)))
+}

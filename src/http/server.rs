@@ -1,0 +1,134 @@
+//! The HTTP server: binds, serves, stops.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
+use actix_web::{App, HttpRequest, HttpServer, ResponseError, web};
+use secrecy::{ExposeSecret, SecretString};
+use tracing_actix_web::TracingLogger;
+use utoipa_actix_web::AppExt;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::document::{self, Document};
+use super::problem::ApiError;
+use super::request_id::{self, RequestSpan};
+use super::{health, routes};
+use crate::domain::FieldError;
+use crate::services::{Services, keys};
+
+/// Renders the metrics.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// How the server behaves.
+#[derive(Clone)]
+pub struct HttpSettings {
+    /// The operator's key, where tenants are to be managed over HTTP.
+    pub operator_key: Option<SecretString>,
+    /// Renders the metrics.
+    pub metrics: Option<RenderMetrics>,
+    /// How many threads serve.
+    pub threads: usize,
+}
+
+impl HttpSettings {
+    /// Whether a presented key is the operator's.
+    pub(super) fn is_operator(&self, known: &SecretString, presented: &str) -> bool {
+        keys::is_operator(known.expose_secret(), presented)
+    }
+}
+
+/// A server that has bound its address.
+pub struct Server {
+    address: SocketAddr,
+    running: actix_web::dev::Server,
+}
+
+impl Server {
+    /// Starts serving on a listener that is bound already.
+    pub fn start(listener: TcpListener, services: Services, settings: HttpSettings) -> std::io::Result<Self> {
+        let address = listener.local_addr()?;
+        let document = web::Data::new(Document::new());
+        let threads = settings.threads;
+        let (services, settings) = (web::Data::new(services), web::Data::new(settings));
+        let running = HttpServer::new(move || {
+            let (app, _) = App::new()
+                .into_utoipa_app()
+                .openapi(document::base())
+                .app_data(services.clone())
+                .app_data(settings.clone())
+                .app_data(document.clone())
+                .app_data(web::QueryConfig::default().error_handler(|error, _| bad_query(&error).into()))
+                .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::no_path().into()))
+                .configure(routes::all)
+                .map(|app| {
+                    app.wrap(Compress::default())
+                        .wrap(TracingLogger::<RequestSpan>::new())
+                        .wrap(from_fn(request_id::set))
+                        .wrap(
+                            DefaultHeaders::new()
+                                .add(("X-Content-Type-Options", "nosniff"))
+                                .add(("Referrer-Policy", "no-referrer")),
+                        )
+                })
+                .split_for_parts();
+            app.service(swagger_ui())
+                .route("/swagger-ui", web::get().to(health::to_swagger_ui))
+                .route("/", web::get().to(health::to_swagger_ui))
+                .default_service(web::to(nothing_here))
+        })
+        .workers(threads)
+        .shutdown_timeout(5)
+        .keep_alive(Duration::from_secs(75))
+        .disable_signals()
+        .listen(listener)?
+        .run();
+        Ok(Self { address, running })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it from elsewhere.
+    pub fn handle(&self) -> ServerHandle {
+        self.running.handle()
+    }
+
+    /// Serves until stopped.
+    pub async fn run(self) -> std::io::Result<()> {
+        self.running.await
+    }
+}
+
+fn swagger_ui() -> SwaggerUi {
+    let config = Config::from("/openapi.json")
+        .validator_url("none")
+        .display_request_duration(true)
+        .persist_authorization(true)
+        .doc_expansion("none")
+        .filter(true);
+    SwaggerUi::new("/swagger-ui/{_:.*}").config(config)
+}
+
+/// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.
+async fn nothing_here(req: HttpRequest, document: web::Data<Document>) -> actix_web::HttpResponse {
+    let methods = document.methods(req.path());
+    if methods.is_empty() {
+        return ApiError::no_path().error_response();
+    }
+    let mut allowed: Vec<&str> = methods.iter().map(actix_web::http::Method::as_str).collect();
+    allowed.sort_unstable();
+    ApiError::Method(allowed.join(", ")).error_response()
+}
+
+fn bad_query(error: &actix_web::error::QueryPayloadError) -> ApiError {
+    let text = error.to_string();
+    let text = text.strip_prefix("Query deserialize error: ").unwrap_or(&text);
+    let field = text.split('`').nth(1).filter(|_| text.starts_with("unknown field")).unwrap_or("query");
+    let code = if text.starts_with("unknown field") { "unknown_parameter" } else { "bad_value" };
+    ApiError::Malformed(vec![FieldError::new(field, code, text)])
+}

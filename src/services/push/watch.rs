@@ -1,0 +1,71 @@
+//! Watching jobs: one look at the database for each job and interval, however many watch it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Progress, progress};
+use crate::domain::Result;
+use crate::domain::ids::{PushJobId, TenantId};
+use crate::services::Services;
+
+/// How often a watched job is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The jobs that somebody watches.
+#[derive(Debug, Default)]
+pub struct Watched(Mutex<HashMap<(TenantId, PushJobId), Arc<watch::Sender<Progress>>>>);
+
+impl Watched {
+    fn join(&self, key: &(TenantId, PushJobId)) -> Option<watch::Receiver<Progress>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())
+    }
+
+    /// Leaves a job that nobody watches any more; gives whether it was left.
+    fn leave(&self, key: &(TenantId, PushJobId), sender: &watch::Sender<Progress>, anyway: bool) -> bool {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Counted under the lock: nobody can join between the count and the removal.
+        let leave = anyway || sender.receiver_count() == 0;
+        if leave {
+            watched.remove(key);
+        }
+        leave
+    }
+}
+
+/// A job's progress, told whenever it changes.
+pub async fn subscribe(services: &Services, tenant: &TenantId, id: &PushJobId) -> Result<watch::Receiver<Progress>> {
+    let key = (tenant.clone(), id.clone());
+    if let Some(receiver) = services.watched.join(&key) {
+        return Ok(receiver);
+    }
+    let first = super::watch_once(services, tenant, id).await?;
+    let (sender, receiver) = watch::channel(first);
+    let sender = Arc::new(sender);
+    services.watched.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), sender.clone());
+    tokio::spawn(follow(services.clone(), key, sender));
+    Ok(receiver)
+}
+
+async fn follow(services: Services, key: (TenantId, PushJobId), sender: Arc<watch::Sender<Progress>>) {
+    loop {
+        let ended = sender.borrow().job.state.is_final();
+        if services.watched.leave(&key, &sender, ended || services.stop.is_cancelled()) {
+            return;
+        }
+        tokio::time::sleep(INTERVAL).await;
+        let id = key.1.clone();
+        match services.db.read(&key.0, move |tx| progress(tx, &id)).await {
+            Ok(now) => {
+                sender.send_if_modified(|before| {
+                    let changed = before.counts != now.counts || before.job.state != now.job.state;
+                    *before = now;
+                    changed
+                });
+            }
+            Err(error) => tracing::warn!(push_job = %key.1, cause = %error.chain(), "a watched job cannot be read"),
+        }
+    }
+}
