@@ -18,4 +18,4 @@ pub use check::CheckStep;
 pub use client::{Client, Credentials, Patience, Settings};
 pub use error::{CwError, Fault};
 pub use gate::CircuitStatus;
-pub use site::{BadSite, Site};
+pub use site::Site;

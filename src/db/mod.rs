@@ -28,7 +28,7 @@ pub use connection::Connection;
 pub use connectwise::{ConnectWiseFilter, CwCompanySort, RefreshRow};
 pub use idempotency::StoredAnswer;
 pub use page::{Page, PageRequest};
-pub use pool::{BadDatabaseUrl, DatabaseUrl, Db, SystemTx, Tx};
+pub use pool::{DatabaseUrl, Db, SystemTx, Tx};
 pub use product::{Product, ProductFilter, ProductSort};
 pub use push::{JobFilter, LineResult, PushJob, PushLine, PushLineFilter, PushSort};
 pub use rule::{MatchingRule, RuleFilter};

@@ -1,7 +1,7 @@
 //! Lists: pages, filters, sort.
 
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::db::{Page, PageRequest};
 use crate::domain::Result;
@@ -27,17 +27,6 @@ impl<T: ToSchema> List<T> {
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next_cursor: None }
     }
-}
-
-/// Which part of a list is asked for.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Paging {
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
 }
 
 /// Reads the parameters of a list.

@@ -31,4 +31,4 @@ mod tenants;
 mod usage;
 
 pub use document::document;
-pub use server::{HttpSettings, Server};
+pub use server::{HttpSettings, RenderMetrics, Server};

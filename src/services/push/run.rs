@@ -39,7 +39,13 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let lease_until = now + services.settings.lease;
     let claim = move |tx: &mut crate::db::SystemTx<'_>| {
         let lines = tx.claim_push_lines(&owner, now, lease_until)?;
-        let Some(first) = lines.first() else { return Ok(None) };
+        let Some(first) = lines.first() else {
+            // A process that died after a job's last line left the job itself unfinished.
+            for (tenant, job) in tx.open_push_jobs()? {
+                super::finish_if_done(&mut tx.of(&tenant), &job, now)?;
+            }
+            return Ok(None);
+        };
         let mut tx = tx.of(&first.tenant_id);
         let job = tx.push_job(&first.job_id)?;
         if job.state.after(JobEvent::Start).is_ok() {

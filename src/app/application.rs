@@ -1,0 +1,134 @@
+//! The service as a whole: built, running, stopped.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::telemetry;
+use crate::db::Db;
+use crate::domain::clock::Clock;
+use crate::http::{HttpSettings, Server};
+use crate::services::push::Step;
+use crate::services::{Services, keys};
+use crate::worker::Worker;
+
+/// Why the service could not start or go on.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The service, bound to its address and ready to run.
+pub struct Application {
+    services: Services,
+    server: Server,
+    worker: Worker,
+    first_key: Option<String>,
+}
+
+impl Application {
+    /// Opens the database, brings its schema up to date, and binds the address. On an empty database a tenant and a
+    /// key are made; the key is to be shown once.
+    pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        // The only provider there is; a second installation (tests) changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = config.services()?;
+        let vault = config.vault()?;
+        let listener =
+            TcpListener::bind(config.listen).map_err(|cause| format!("cannot listen on {}: {cause}", config.listen))?;
+        let url = config.database_url.clone();
+        let connections = config.database_connections;
+        let opened = tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?;
+        let db = opened
+            .map_err(|error| format!("the database {} cannot be used: {}", config.database_url, error.chain()))?;
+        for migration in db.migrate().await.map_err(|error| error.chain())? {
+            tracing::info!(%migration, "the database's schema was brought up to date");
+        }
+        let services = Services {
+            db,
+            clock,
+            vault: Arc::new(vault),
+            clients: Arc::default(),
+            wake: Arc::new(Notify::new()),
+            watched: Arc::default(),
+            stop: CancellationToken::new(),
+            settings: Arc::new(settings),
+        };
+        let first_key = keys::first_start(&services).await.map_err(|error| error.chain())?.map(|key| key.plain);
+        let http = HttpSettings {
+            operator_key: config.operator_key.clone(),
+            threads: config.http_threads.max(1),
+            ..telemetry::metrics()
+        };
+        let server = Server::start(listener, services.clone(), http)?;
+        let worker = Worker::new(services.clone(), config.workers);
+        Ok(Self { services, server, worker, first_key })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
+    /// The key made at the first start, once.
+    pub fn first_key(&mut self) -> Option<String> {
+        self.first_key.take()
+    }
+
+    /// What stops it: cancel it from anywhere.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.services.stop.clone()
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// A hand on the worker, for tests that step it. Run the application without its worker then.
+    pub fn stepper(&self) -> Stepper {
+        Stepper(self.worker.clone())
+    }
+
+    /// Serves and works until the token is cancelled.
+    pub async fn run(self) -> Result<(), StartError> {
+        let worker = tokio::spawn(self.worker.run());
+        Self::serve(self.server, self.services.stop).await?;
+        worker.await?;
+        Ok(())
+    }
+
+    /// Serves without working, until the token is cancelled.
+    pub async fn run_without_worker(self) -> Result<(), StartError> {
+        Self::serve(self.server, self.services.stop).await
+    }
+
+    async fn serve(server: Server, stop: CancellationToken) -> Result<(), StartError> {
+        let handle = server.handle();
+        let waiting = stop.clone();
+        let stopper = tokio::spawn(async move {
+            waiting.cancelled().await;
+            handle.stop(true).await;
+        });
+        let served = server.run().await;
+        // Whatever ended the server ends the rest.
+        stop.cancel();
+        stopper.await?;
+        Ok(served?)
+    }
+}
+
+/// Steps the worker by hand.
+pub struct Stepper(Worker);
+
+impl Stepper {
+    /// Takes one agreement's waiting lines as far as they go now; gives whether there were any.
+    pub async fn step(&self) -> Result<bool, StartError> {
+        Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)
+    }
+
+    /// Steps until nothing is due.
+    pub async fn run_until_idle(&self) -> Result<(), StartError> {
+        while self.step().await? {}
+        Ok(())
+    }
+}

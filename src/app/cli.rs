@@ -1,0 +1,96 @@
+//! The command line.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use super::application::StartError;
+use super::config::Config;
+use super::telemetry::LogFormat;
+use super::{demo, serve, telemetry};
+
+/// Turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement additions.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: a level, or a list such as info,connectwise_billing=debug
+    ///
+    /// info where left out; for the demo, warn
+    #[arg(long, env = "CWB_LOG", value_name = "FILTER", global = true)]
+    log: Option<String>,
+    /// How log lines look
+    #[arg(long, env = "CWB_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text", global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API, with its worker, until told to stop
+    ///
+    /// The first start on an empty database makes a tenant and prints its API key, once.
+    Serve(Box<Config>),
+    /// See it work: a ConnectWise stand-in, a sample tenant, and one month's push, all in this process
+    ///
+    /// Needs no account. Its data stay in a folder, so that a second run goes on where the first ended.
+    Demo(demo::Options),
+    /// Run the ConnectWise stand-in alone
+    Sandbox {
+        /// Where to listen; loopback addresses only
+        #[arg(long, env = "CWB_SANDBOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+        listen: SocketAddr,
+        /// Keep its records in this file
+        #[arg(long, value_name = "PATH")]
+        file: Option<PathBuf>,
+    },
+    /// Bring the database's schema up to date, and end; serve does it too
+    Migrate(Box<Config>),
+    /// Make an API key for a tenant, for when all keys were lost
+    CreateKey {
+        #[command(flatten)]
+        config: Box<Config>,
+        /// The tenant's id; may be left out where there is one tenant
+        #[arg(long, value_name = "ID")]
+        tenant: Option<String>,
+        /// What history shall call the key's user
+        #[arg(long, value_name = "NAME", default_value = "command line")]
+        name: String,
+    },
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+/// Runs what the command line says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let quiet = matches!(cli.command, Command::Demo(_));
+    let filter = cli.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
+    telemetry::start_logs(filter, cli.log_format);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::from)
+        .and_then(|runtime| runtime.block_on(execute(cli.command)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "connectwise-billing: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> Result<(), StartError> {
+    match command {
+        Command::Serve(config) => serve::serve(&config).await,
+        Command::Demo(options) => demo::run(&options).await,
+        Command::Sandbox { listen, file } => serve::sandbox(listen, file).await,
+        Command::Migrate(config) => serve::migrate(&config).await,
+        Command::CreateKey { config, tenant, name } => serve::create_key(&config, tenant, name).await,
+        Command::Openapi => Ok(write!(std::io::stdout(), "{}", crate::http::document())?),
+    }
+}

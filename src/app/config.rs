@@ -1,0 +1,151 @@
+//! Settings: one typed place for flags, environment variables and `--help`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::Args;
+use secrecy::SecretString;
+
+use crate::connectwise;
+use crate::db::DatabaseUrl;
+use crate::services;
+use crate::services::vault::{Vault, VaultError};
+
+/// How the service runs.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Where the database is: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(
+        long,
+        env = "CWB_DATABASE_URL",
+        value_name = "URL",
+        default_value = "sqlite:data/connectwise-billing.db",
+        hide_env_values = true
+    )]
+    pub database_url: DatabaseUrl,
+    /// How many connections to the database to keep at most
+    #[arg(long, env = "CWB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 8)]
+    pub database_connections: u32,
+    /// Where to listen; port 0 takes any free port
+    #[arg(long, env = "CWB_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// How many threads answer HTTP requests
+    #[arg(long, env = "CWB_HTTP_THREADS", value_name = "N", default_value_t = 2)]
+    pub http_threads: usize,
+    /// The key that manages tenants over HTTP; without it /api/v1/tenants is closed
+    #[arg(long, env = "CWB_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
+    pub operator_key: Option<SecretString>,
+    /// What seals the keys of connections
+    #[command(flatten)]
+    pub encryption_key: EncryptionKey,
+    /// How old what was read from ConnectWise may be before it is read again, in seconds
+    #[arg(long, env = "CWB_REFRESH_MAX_AGE", value_name = "SECONDS", default_value_t = 900)]
+    pub refresh_max_age: u32,
+    /// How many agreements to push at a time
+    #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 4)]
+    pub workers: usize,
+    /// For how long a worker holds the lines it works on, in seconds
+    #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 600)]
+    pub lease: u32,
+    /// Requests a minute to each ConnectWise at most
+    #[arg(long, env = "CWB_CONNECTWISE_PER_MINUTE", value_name = "N", default_value = "900")]
+    pub connectwise_per_minute: NonZeroU32,
+    /// Requests at once to each ConnectWise at most
+    #[arg(long, env = "CWB_CONNECTWISE_PARALLEL", value_name = "N", default_value_t = 4)]
+    pub connectwise_parallel: usize,
+    /// How long one request to ConnectWise may take, in seconds
+    #[arg(long, env = "CWB_CONNECTWISE_TIMEOUT", value_name = "SECONDS", default_value_t = 30)]
+    pub connectwise_timeout: u32,
+    /// The wait before a failed request to ConnectWise is repeated, in milliseconds; it doubles from there
+    #[arg(long, env = "CWB_CONNECTWISE_FIRST_WAIT", value_name = "MS", default_value_t = 300)]
+    pub connectwise_first_wait: u32,
+    /// Allow ConnectWise sites on private networks, and plain http: for on-premises servers and tests
+    #[arg(long, env = "CWB_ALLOW_PRIVATE_CONNECTWISE")]
+    pub allow_private_connectwise: bool,
+}
+
+/// What seals the keys of connections in the database.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EncryptionKey {
+    /// The key that seals ConnectWise keys in the database: 32 random bytes in base64; older keys may follow, separated by commas
+    #[arg(
+        id = "encryption_key",
+        long = "encryption-key",
+        env = "CWB_ENCRYPTION_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub key: Option<SecretString>,
+    /// The same in a file; beside an SQLite database one is made where none is named
+    #[arg(long, env = "CWB_ENCRYPTION_KEY_FILE", value_name = "PATH")]
+    pub encryption_key_file: Option<PathBuf>,
+}
+
+/// Why settings do not fit together.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// PostgreSQL is shared, so a key made beside one process would not do.
+    #[error("with PostgreSQL, give --encryption-key or --encryption-key-file: every replica needs the same key")]
+    KeyNeeded,
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] VaultError),
+    /// A lease must outlast the work done under it.
+    #[error("--lease must be longer than {0} s: one request's time-out, and all its repetitions, must fit into it")]
+    Lease(u32),
+}
+
+impl Config {
+    /// The defaults with a database of one's own, on any free port of loopback; no environment variable is read.
+    pub fn local(database_url: DatabaseUrl) -> Self {
+        Self {
+            database_url,
+            database_connections: 8,
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http_threads: 2,
+            operator_key: None,
+            encryption_key: EncryptionKey::default(),
+            refresh_max_age: 900,
+            workers: 4,
+            lease: 600,
+            connectwise_per_minute: NonZeroU32::MIN.saturating_add(899),
+            connectwise_parallel: 4,
+            connectwise_timeout: 30,
+            connectwise_first_wait: 300,
+            allow_private_connectwise: false,
+        }
+    }
+
+    /// What seals secrets.
+    pub(super) fn vault(&self) -> Result<Vault, ConfigError> {
+        if let Some(key) = &self.encryption_key.key {
+            return Ok(Vault::new(key)?);
+        }
+        let beside = || self.database_url.file().map(|file| file.with_extension("key"));
+        let file = self.encryption_key.encryption_key_file.clone().or_else(beside).ok_or(ConfigError::KeyNeeded)?;
+        Ok(Vault::from_file(&file)?)
+    }
+
+    /// How the use cases behave.
+    pub(super) fn services(&self) -> Result<services::Settings, ConfigError> {
+        // Seven tries, each as long as the time-out, and the waits between them.
+        let needed = self.connectwise_timeout.saturating_mul(7).saturating_add(120);
+        if self.lease <= needed {
+            return Err(ConfigError::Lease(needed));
+        }
+        Ok(services::Settings {
+            refresh_max_age: TimeDelta::seconds(i64::from(self.refresh_max_age)),
+            lease: TimeDelta::seconds(i64::from(self.lease)),
+            connectwise: connectwise::Settings {
+                per_minute: self.connectwise_per_minute,
+                parallel: self.connectwise_parallel,
+                timeout: Duration::from_secs(u64::from(self.connectwise_timeout)),
+                first_wait: Duration::from_millis(u64::from(self.connectwise_first_wait)),
+                allow_private: self.allow_private_connectwise,
+            },
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! The demo: one month's billing, from nothing to quantities in ConnectWise, in one process.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::application::{Application, StartError};
+use super::config::Config;
+use super::demo_tenant::DemoTenant;
+use super::serve::stop_on_signals;
+use super::{demo_table, sample};
+use crate::db::DatabaseUrl;
+use crate::domain::clock::Clock;
+use crate::domain::ids::PushJobId;
+use crate::domain::words::PushKind;
+use crate::sandbox::{Identity, Sandbox, Store, sample as connectwise};
+use crate::services::push::{self, Progress};
+
+const API_PORT: u16 = 8080;
+const SANDBOX_PORT: u16 = 8081;
+
+/// Where the demo keeps its data and listens.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// The folder of the demo's data; delete it to begin anew
+    #[arg(long, value_name = "PATH", default_value = "data/demo")]
+    data_dir: PathBuf,
+    /// Where the API listens; without it port 8080, or a free one where that is taken
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where the ConnectWise stand-in listens; without it port 8081, or a free one where that is taken
+    #[arg(long, value_name = "ADDRESS")]
+    sandbox_listen: Option<SocketAddr>,
+    /// Use this database instead of an SQLite file in the folder
+    #[arg(long, value_name = "URL")]
+    database_url: Option<DatabaseUrl>,
+}
+
+/// Says something on standard output.
+fn say(text: impl std::fmt::Display) -> Result<(), StartError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Shows it all, then serves until told to stop.
+pub(super) async fn run(options: &Options) -> Result<(), StartError> {
+    std::fs::create_dir_all(&options.data_dir)?;
+    let records = options.data_dir.join("sandbox.json");
+    let again = records.exists();
+    let store = Store::load_or(records, || connectwise::small(sample::storage_blocks))?;
+    let sandbox = Sandbox::start(bind(options.sandbox_listen, SANDBOX_PORT)?, store, Identity::default())?;
+    let application = Application::build(&config(options)?, Clock::system()).await?;
+    let (address, stop) = (application.address(), application.stop_token());
+    stop_on_signals(stop.clone());
+    let tenant = DemoTenant::new(application.services().clone()).await?;
+    let key = tenant.new_key().await?;
+    let running = tokio::spawn(application.run());
+
+    let shown = tokio::select! {
+        shown = show(&tenant, &sandbox, again) => shown,
+        () = stop.cancelled() => Ok(()),
+    };
+    if let Err(error) = shown {
+        stop.cancel();
+        running.await??;
+        return Err(error);
+    }
+    if !stop.is_cancelled() {
+        invite(&tenant, address, &sandbox.site(), &key).await?;
+    }
+    running.await??;
+    sandbox.stop().await;
+    say("Stopped.")
+}
+
+fn config(options: &Options) -> Result<Config, StartError> {
+    let url = match &options.database_url {
+        Some(url) => url.clone(),
+        None => format!("sqlite:{}", options.data_dir.join("demo.db").display()).parse()?,
+    };
+    let mut config = Config::local(url);
+    config.listen = bind(options.listen, API_PORT)?.local_addr()?;
+    config.encryption_key.encryption_key_file = Some(options.data_dir.join("demo.key"));
+    // The stand-in is on loopback, by plain http.
+    config.allow_private_connectwise = true;
+    // What was cancelled or changed there a moment ago shall show.
+    config.refresh_max_age = 5;
+    Ok(config)
+}
+
+/// A listener where asked; where nothing was asked, on the usual port, or on a free one where that is taken.
+fn bind(asked: Option<SocketAddr>, usual: u16) -> Result<TcpListener, StartError> {
+    let at = asked.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, usual)));
+    match TcpListener::bind(at) {
+        Ok(listener) => Ok(listener),
+        Err(_) if asked.is_none() => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?),
+        Err(cause) => Err(format!("cannot listen on {at}: {cause}").into()),
+    }
+}
+
+async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool) -> Result<(), StartError> {
+    say(if again { "Going on where the last demo ended.\n" } else { "A new demo.\n" })?;
+    tenant.connect(sandbox).await?;
+    say(format!("1. Connected to ConnectWise (a stand-in, at {}).", sandbox.site()))?;
+    let (companies, added) = tenant.add_companies_and_products().await?;
+    say(format!("2. {companies} companies and 3 products, with their matching rules; {added} of them new."))?;
+    let matched = tenant.match_companies().await?;
+    say(format!("3. Matched companies: {matched}."))?;
+    for line in tenant.resolve().await? {
+        say(format!("4. Resolved {line}"))?;
+    }
+    tenant.choose_by_hand().await?;
+    say(format!("5. Chose an agreement by hand for {}.", connectwise::CUSTOMERS[connectwise::MANUAL]))?;
+    say(format!("6. Usage taken in: {}.", tenant.take_in_usage().await?))?;
+    let stale = tenant.cancel_an_agreement(sandbox).await?;
+    say(format!("7. Somebody cancelled an agreement of {stale} in ConnectWise meanwhile."))?;
+    let preview = run_job(tenant, PushKind::DryRun, "8. Preview").await?;
+    say(format!("8. Preview: {} would be written, {} are right already.", preview.would_push, preview.unchanged))?;
+    let id = start_job(tenant, PushKind::Push).await?;
+    let done = watch(tenant, &id, "9. Push   ").await?;
+    say(format!("9. Pushed, in {:.1} s.\n", seconds(&done)))?;
+    for (product, rows) in demo_table::rows(tenant, &id).await? {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header(demo_table::HEADER);
+        table.add_rows(rows);
+        say(format!("{product}\n{table}\n"))?;
+    }
+    say(demo_table::summary(&done))
+}
+
+fn seconds(progress: &Progress) -> f64 {
+    let job = &progress.job;
+    let taken = job.finished_at.zip(job.started_at).map(|(end, start)| end - start);
+    taken.and_then(|taken| taken.to_std().ok()).map_or(0.0, |taken| taken.as_secs_f64())
+}
+
+struct Preview {
+    would_push: i64,
+    unchanged: i64,
+}
+
+async fn run_job(tenant: &DemoTenant, kind: PushKind, title: &'static str) -> Result<Preview, StartError> {
+    let id = start_job(tenant, kind).await?;
+    let done = watch(tenant, &id, title).await?;
+    let count = |state| done.counts.get(&state).copied().unwrap_or_default();
+    use crate::domain::push::LineState;
+    Ok(Preview { would_push: count(LineState::WouldPush), unchanged: count(LineState::Unchanged) })
+}
+
+async fn start_job(tenant: &DemoTenant, kind: PushKind) -> Result<PushJobId, StartError> {
+    let id = tenant.start_push(kind).await?;
+    tenant.services.wake.notify_one();
+    Ok(id)
+}
+
+/// Shows a progress bar until a job has ended.
+async fn watch(tenant: &DemoTenant, id: &PushJobId, title: &'static str) -> Result<Progress, StartError> {
+    let mut progress = push::subscribe(&tenant.services, &tenant.actor.tenant, id).await.map_err(|e| e.chain())?;
+    let total = u64::try_from(progress.borrow().job.line_count).unwrap_or_default();
+    let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} lines, {elapsed} ({msg})")?;
+    let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(title);
+    loop {
+        let now = progress.borrow_and_update().clone();
+        bar.set_position(u64::try_from(now.done()).unwrap_or_default());
+        bar.set_message(now.job.state.as_str());
+        if now.job.state.is_final() {
+            bar.finish_and_clear();
+            return Ok(now);
+        }
+        progress.changed().await?;
+    }
+}
+
+/// Says how to go on by hand.
+async fn invite(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str) -> Result<(), StartError> {
+    let api = format!("http://{address}/api/v1");
+    let product = tenant.storage_product().await?;
+    let curl = format!("curl -s -H 'Authorization: Bearer {key}'");
+    let preview =
+        json!({"product_id": product, "target": "agreement", "expression": "name contains \"Backup\"", "limit": 3});
+    say(format!(
+        "\nThe service goes on at http://{address}\n\
+         Swagger UI:   http://{address}/swagger-ui/\n\
+         API key:      {key}\n\
+         ConnectWise:  {site}/_sandbox/ledger shows what it was asked\n\n\
+         Try it:\n\
+         # the lines that need a decision\n\
+         {curl} '{api}/billing-lines?product_id={product}&agreement_status=ambiguous'\n\
+         # what another rule would do, without saving it\n\
+         {curl} -H 'Content-Type: application/json' -d '{preview}' {api}/matching-rules/preview\n\
+         # what a push would write now\n\
+         {curl} -X POST -H 'Content-Type: application/json' -d '{{\"dry_run\": true}}' {api}/push-jobs\n\
+         # the last pushes\n\
+         {curl} '{api}/push-jobs?limit=2'\n\n\
+         Ctrl-C ends it."
+    ))
+}

@@ -1,0 +1,257 @@
+//! The demo's sample tenant, set up through the same services that the API calls.
+
+use super::application::StartError;
+use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
+use crate::connectwise::Patience;
+use crate::db::{LineFilter, ProductFilter, Tx};
+use crate::domain::company_match::MatchOutcome;
+use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
+use crate::domain::words::{PushKind, PushTrigger, Target};
+use crate::domain::{Error, Result};
+use crate::sandbox::{Kind, Sandbox, sample as connectwise};
+use crate::services::companies::{self, NewCompany};
+use crate::services::connections::{self, NewConnection};
+use crate::services::lines::{self, LineEdit};
+use crate::services::push::{self, NewPush};
+use crate::services::usage::{self, NewUsage, Who};
+use crate::services::{Actor, IfMatch, Services, keys, products, refresh, resolve, rules};
+
+const KEY_NAME: &str = "demo";
+
+/// The sample tenant.
+pub(super) struct DemoTenant {
+    pub(super) services: Services,
+    pub(super) actor: Actor,
+}
+
+fn told(error: Error) -> StartError {
+    error.chain().into()
+}
+
+fn external_id(index: usize) -> String {
+    // Half of the vendor's ids are ConnectWise's identifiers; the other half is matched by name.
+    let name = connectwise::CUSTOMERS[index];
+    if index.is_multiple_of(2) { connectwise::identifier(name).to_lowercase() } else { format!("V-{:04}", index + 1) }
+}
+
+impl DemoTenant {
+    /// The tenant that the first start made.
+    pub(super) async fn new(services: Services) -> Result<Self, StartError> {
+        let tenants = services.db.read_system(|tx| tx.tenants()).await.map_err(told)?;
+        let tenant = tenants.into_iter().next().ok_or("the database has no tenant")?.id;
+        Ok(Self { services, actor: Actor { tenant, name: KEY_NAME.to_owned() } })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T, StartError> {
+        self.services.db.write(&self.actor.tenant, body).await.map_err(told)
+    }
+
+    /// A key for this run; those of earlier runs are revoked.
+    pub(super) async fn new_key(&self) -> Result<String, StartError> {
+        let now = self.services.clock.now();
+        let work = move |tx: &mut Tx<'_>| {
+            for old in tx.api_keys()?.into_iter().filter(|key| key.name == KEY_NAME && key.revoked_at.is_none()) {
+                tx.revoke_api_key(&old.id, now)?;
+            }
+            keys::create(tx, KEY_NAME, now)
+        };
+        Ok(self.write(work).await?.plain)
+    }
+
+    /// Connects to the stand-in, wherever it listens this time.
+    pub(super) async fn connect(&self, sandbox: &Sandbox) -> Result<(), StartError> {
+        let identity = sandbox.identity();
+        let new = NewConnection {
+            site: sandbox.site(),
+            company_id: identity.company_id.clone(),
+            client_id: identity.client_id.clone(),
+            keys: Some((identity.public_key.as_str().into(), identity.private_key.as_str().into())),
+        };
+        connections::put(&self.services, &self.actor, new, IfMatch::default()).await.map_err(told)?;
+        let steps = connections::test(&self.services, &self.actor).await.map_err(told)?;
+        match steps.into_iter().find(|step| step.passed != Some(true)) {
+            None => Ok(()),
+            Some(step) => Err(format!("the connection fails at {}: {}", step.name, step.detail).into()),
+        }
+    }
+
+    /// Adds what is not there yet; gives how many companies there are and how many were new.
+    pub(super) async fn add_companies_and_products(&self) -> Result<(usize, usize), StartError> {
+        let (now, by) = (self.services.clock.now(), self.actor.name.clone());
+        let mut samples = Vec::new();
+        for sample in &PRODUCTS {
+            samples.push((sample, sample.to_new()?));
+        }
+        let work = move |tx: &mut Tx<'_>| {
+            let all = (0..connectwise::CUSTOMERS.len()).map(|index| NewCompany {
+                external_id: external_id(index),
+                name: connectwise::CUSTOMERS[index].to_owned(),
+            });
+            let mut new = Vec::new();
+            for company in all {
+                if tx.company_by_external_id(&company.external_id)?.is_none() {
+                    new.push(company);
+                }
+            }
+            let added = new.len();
+            companies::create(tx, new, now)?;
+            for (sample, new) in samples {
+                if tx.product_by_code(sample.code)?.is_none() {
+                    let product = products::create(tx, new, now)?.id;
+                    rules::create(tx, &product, Target::Agreement, sample.agreement_rule, now, &by)?;
+                    rules::create(tx, &product, Target::Addition, sample.addition_rule, now, &by)?;
+                }
+            }
+            Ok(added)
+        };
+        Ok((connectwise::CUSTOMERS.len(), self.write(work).await?))
+    }
+
+    /// Matches what is unique; gives what was made of all that was not set.
+    pub(super) async fn match_companies(&self) -> Result<String, StartError> {
+        let matched = companies::auto_match(&self.services, &self.actor, false).await.map_err(told)?;
+        let count = |outcome| matched.proposals.iter().filter(|named| named.proposal.outcome == outcome).count();
+        Ok(format!(
+            "{} matched now, {} have several candidates, {} have none",
+            count(MatchOutcome::Proposed),
+            count(MatchOutcome::Ambiguous) + count(MatchOutcome::Claimed),
+            count(MatchOutcome::None)
+        ))
+    }
+
+    /// The products, in the order of the sample.
+    async fn products(&self) -> Result<Vec<ProductId>, StartError> {
+        let read = |tx: &mut Tx<'_>| {
+            PRODUCTS
+                .iter()
+                .map(|sample| tx.product_by_code(sample.code)?.ok_or_else(|| Error::not_found("product", sample.code)))
+                .map(|product| product.map(|product| product.id))
+                .collect::<Result<Vec<_>>>()
+        };
+        self.services.db.read(&self.actor.tenant, read).await.map_err(told)
+    }
+
+    /// The product whose lines the printed commands show.
+    pub(super) async fn storage_product(&self) -> Result<ProductId, StartError> {
+        self.products().await?.into_iter().next().ok_or_else(|| "there is no product".into())
+    }
+
+    /// Resolves every product; gives a line of text for each.
+    pub(super) async fn resolve(&self) -> Result<Vec<String>, StartError> {
+        let mut told_lines = Vec::new();
+        for (sample, product) in PRODUCTS.iter().zip(self.products().await?) {
+            let done = resolve::product(&self.services, &self.actor, &product).await.map_err(told)?;
+            let (agreements, additions) = (done.agreements, done.additions);
+            told_lines.push(format!(
+                "{:<8} agreements: {} resolved, {} ambiguous, {} unresolved, {} stale; additions: {} resolved, {} ambiguous.",
+                sample.code,
+                agreements.resolved,
+                agreements.ambiguous,
+                agreements.unresolved,
+                agreements.stale,
+                additions.resolved,
+                additions.ambiguous,
+            ));
+        }
+        Ok(told_lines)
+    }
+
+    async fn line(&self, product: &ProductId, customer: usize) -> Result<BillingLineId, StartError> {
+        let product = product.clone();
+        let read = move |tx: &mut Tx<'_>| {
+            let company = tx.company_by_external_id(&external_id(customer))?;
+            let company = company.ok_or_else(|| Error::not_found("company", customer))?;
+            let filter =
+                LineFilter { product_id: Some(product), company_ids: Some(vec![company.id]), ..LineFilter::default() };
+            let line = tx.all_lines(&filter)?.pop();
+            line.map(|(line, _)| line.id).ok_or_else(|| Error::not_found("billing line", customer))
+        };
+        self.services.db.read(&self.actor.tenant, read).await.map_err(told)
+    }
+
+    /// Chooses an agreement by hand where the rule finds two, and enables push, except for a few.
+    pub(super) async fn choose_by_hand(&self) -> Result<(), StartError> {
+        let products = self.products().await?;
+        for product in products.iter().take(2) {
+            let line = self.line(product, connectwise::MANUAL).await?;
+            let choice = Some(CwAgreementId(connectwise::backup_agreement(connectwise::MANUAL)));
+            lines::choose_agreement(&self.services, &self.actor, &line, choice, IfMatch::default())
+                .await
+                .map_err(told)?;
+        }
+        let now = self.services.clock.now();
+        let work = move |tx: &mut Tx<'_>| {
+            let disabled: Vec<String> = PUSH_DISABLED.iter().map(|index| external_id(*index)).collect();
+            let rows = tx.all_lines(&LineFilter::default())?;
+            let ids: Vec<BillingLineId> = rows
+                .into_iter()
+                .filter(|(_, company)| !disabled.contains(&company.external_id))
+                .map(|(line, _)| line.id)
+                .collect();
+            let edit = LineEdit { push_enabled: Some(true), block_size: None };
+            lines::update_many(tx, &ids, &edit, now)
+        };
+        self.write(work).await.map(drop)
+    }
+
+    /// Takes in today's usage; the same again where it was taken in today already.
+    pub(super) async fn take_in_usage(&self) -> Result<String, StartError> {
+        let now = self.services.clock.now();
+        let measured_at = now.date_naive().and_hms_opt(0, 0, 0).map_or(now, |midnight| midnight.and_utc());
+        let mut batch = Vec::new();
+        for sample in &PRODUCTS {
+            for customer in (0..connectwise::CUSTOMERS.len()).filter(|index| *index != NO_USAGE) {
+                batch.push(NewUsage {
+                    company: Who::Vendor(external_id(customer)),
+                    product: Who::Vendor(sample.code.to_owned()),
+                    amount: sample.amount(customer)?,
+                    measured_at,
+                    source: "demo".to_owned(),
+                });
+            }
+        }
+        let accepted = self.write(move |tx| usage::record(tx, batch, now)).await?;
+        Ok(format!("{} new records, {} known already", accepted.added, accepted.duplicates))
+    }
+
+    /// Cancels an agreement in ConnectWise after it was mapped, and reads it back.
+    pub(super) async fn cancel_an_agreement(&self, sandbox: &Sandbox) -> Result<&'static str, StartError> {
+        let id = connectwise::backup_agreement(connectwise::TO_BE_CANCELLED);
+        let cancelled = serde_json::json!({
+            "cancelledFlag": true, "dateCancelled": "2026-01-31T00:00:00Z", "agreementStatus": "Cancelled",
+            "reasonCancelled": "The customer left"
+        });
+        let members = cancelled.as_object().cloned().unwrap_or_default();
+        sandbox.change(|store| store.merge(Kind::Agreements, id, members));
+        refresh::run(&self.services, &self.actor, Patience::Person, false).await.map_err(told)?;
+        Ok(connectwise::CUSTOMERS[connectwise::TO_BE_CANCELLED])
+    }
+
+    /// Stores a push job of everything.
+    pub(super) async fn start_push(&self, kind: PushKind) -> Result<PushJobId, StartError> {
+        let (now, by) = (self.services.clock.now(), self.actor.name.clone());
+        let new = NewPush {
+            kind,
+            started_by: PushTrigger::Manual,
+            product_id: None,
+            company_ids: None,
+            line_ids: None,
+            billing_month: None,
+            parent: None,
+        };
+        Ok(self.write(move |tx| push::create(tx, &new, now, &by)).await?.id)
+    }
+
+    /// The units of the products, by code.
+    pub(super) async fn units(&self) -> Result<Vec<(String, String, String)>, StartError> {
+        let read = |tx: &mut Tx<'_>| {
+            let page = crate::db::PageRequest::parse(None, None, None, crate::db::ProductSort::CreatedAt)?;
+            let rows = tx.products(&ProductFilter::default(), &page)?.items;
+            Ok(rows.into_iter().map(|row| (row.code, row.name, row.unit)).collect())
+        };
+        self.services.db.read(&self.actor.tenant, read).await.map_err(told)
+    }
+}

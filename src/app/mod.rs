@@ -1,0 +1,17 @@
+//! Wiring: configuration, start, stop, and the commands of the binary.
+
+mod application;
+mod cli;
+mod config;
+mod demo;
+mod demo_table;
+mod demo_tenant;
+mod sample;
+mod serve;
+mod telemetry;
+
+pub use application::Application;
+pub use cli::run;
+pub use config::{Config, EncryptionKey};
+
+pub use crate::http::document as openapi_document;

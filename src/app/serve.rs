@@ -1,0 +1,113 @@
+//! The commands `serve`, `migrate`, `sandbox` and `create-key`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::application::{Application, StartError};
+use super::config::Config;
+use crate::db::Db;
+use crate::domain::clock::Clock;
+use crate::domain::ids::TenantId;
+use crate::sandbox::{Identity, Sandbox, Store, sample};
+use crate::services::keys;
+
+/// Serves until told to stop.
+pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
+    let mut application = Application::build(config, Clock::system()).await?;
+    let address = application.address();
+    let mut out = std::io::stdout().lock();
+    if let Some(key) = application.first_key() {
+        writeln!(out, "A tenant was made, with this API key. It is shown only this once:\n\n    {key}\n")?;
+    }
+    writeln!(out, "Listening on http://{address} (Swagger UI: http://{address}/swagger-ui/)")?;
+    out.flush()?;
+    drop(out);
+    stop_on_signals(application.stop_token());
+    application.run().await
+}
+
+/// Cancels the token at Ctrl-C or SIGTERM.
+pub(super) fn stop_on_signals(stop: CancellationToken) {
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            Err(_) => drop(tokio::signal::ctrl_c().await),
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+}
+
+async fn open(config: &Config) -> Result<Db, StartError> {
+    let (url, connections) = (config.database_url.clone(), config.database_connections);
+    Ok(tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?.map_err(|error| error.chain())?)
+}
+
+/// Brings the database's schema up to date.
+pub(super) async fn migrate(config: &Config) -> Result<(), StartError> {
+    let applied = open(config).await?.migrate().await.map_err(|error| error.chain())?;
+    let mut out = std::io::stdout().lock();
+    match applied.len() {
+        0 => writeln!(out, "{} is up to date", config.database_url)?,
+        count => writeln!(out, "{count} migration(s) applied to {}", config.database_url)?,
+    }
+    Ok(())
+}
+
+/// Makes another API key for a tenant, for when all keys were lost.
+pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: String) -> Result<(), StartError> {
+    let (db, now) = (open(config).await?, Clock::system().now());
+    db.migrate().await.map_err(|error| error.chain())?;
+    let tenants = db.read_system(|tx| tx.tenants()).await.map_err(|error| error.chain())?;
+    let wanted = tenant.map(TenantId::from);
+    let mut fitting = tenants.iter().filter(|known| wanted.as_ref().is_none_or(|id| *id == known.id));
+    let tenant = match (fitting.next(), fitting.next()) {
+        (Some(only), None) => only.id.clone(),
+        (None, _) => return Err("there is no such tenant".into()),
+        (Some(_), Some(_)) => {
+            let list: Vec<String> = tenants.iter().map(|known| format!("{}  {}", known.id, known.name)).collect();
+            return Err(format!("name one of the tenants with --tenant:\n{}", list.join("\n")).into());
+        }
+    };
+    let key = db.write(&tenant, move |tx| keys::create(tx, &name, now)).await.map_err(|error| error.chain())?;
+    writeln!(std::io::stdout().lock(), "{}", key.plain)?;
+    Ok(())
+}
+
+/// Runs the sandbox alone.
+pub(super) async fn sandbox(listen: SocketAddr, file: Option<PathBuf>) -> Result<(), StartError> {
+    let make = || sample::small(super::sample::storage_blocks);
+    let store = match file {
+        Some(file) => Store::load_or(file, make)?,
+        None => make(),
+    };
+    let sandbox = Sandbox::start(std::net::TcpListener::bind(listen)?, store, Identity::default())?;
+    let (site, identity) = (sandbox.site(), sandbox.identity().clone());
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "A stand-in for ConnectWise is at {site}. Connect to it from serve --allow-private-connectwise with:\n"
+    )?;
+    writeln!(
+        out,
+        "    {{\"site\": \"{site}\", \"company_id\": \"{}\", \"public_key\": \"{}\", \"private_key\": \"{}\", \"client_id\": \"{}\"}}\n",
+        identity.company_id, identity.public_key, identity.private_key, identity.client_id
+    )?;
+    writeln!(out, "What it was asked: {site}/_sandbox/ledger")?;
+    out.flush()?;
+    drop(out);
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone());
+    stop.cancelled().await;
+    sandbox.stop().await;
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! ConnectWise's paths.
+
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::ledger::Write;
+use super::list::{self, Place, Query};
+use super::patch;
+use super::server::Inner;
+use super::store::{Kind, Store};
+
+/// A request that has passed authentication.
+pub(super) struct Request<'r> {
+    pub(super) method: &'r str,
+    /// After `apis/3.0/`.
+    pub(super) path: &'r str,
+    pub(super) query: &'r Query,
+    pub(super) body: Option<&'r Value>,
+    pub(super) forward_only: bool,
+    pub(super) host: &'r str,
+    /// Answer success and change nothing.
+    pub(super) pretend: bool,
+}
+
+/// Answers a request.
+pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Answer {
+    let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+    if let Some(denied) = inner.tuning.denied(&parts, request.method) {
+        return Answer::error(403, "Security", format!("You do not have security permission: {denied}"));
+    }
+    let outcome = match (request.method, parts.as_slice()) {
+        ("GET", ["system", "info"]) => Ok(info()),
+        ("GET", ["company", "companies", rest @ ..]) => read(inner, request, Kind::Companies, "Company", rest, None),
+        ("GET", ["finance", "agreements", "types", rest @ ..]) => {
+            read(inner, request, Kind::Types, "AgreementType", rest, None)
+        }
+        (method, ["finance", "agreements", parent, "additions", rest @ ..]) => match parent.parse() {
+            Ok(parent) => additions(inner, request, method, parent, rest),
+            Err(_) => Err(Answer::not_found("Agreement")),
+        },
+        ("GET", ["finance", "agreements", rest @ ..]) => {
+            read(inner, request, Kind::Agreements, "Agreement", rest, None)
+        }
+        (_, ["company" | "finance" | "system", ..]) => {
+            Err(Answer::error(405, "MethodNotAllowed", "The method is not allowed here"))
+        }
+        _ => Err(Answer::not_found("Resource")),
+    };
+    outcome.unwrap_or_else(|refusal| refusal)
+}
+
+fn info() -> Answer {
+    let body = json!({
+        "version": "v2025.1.0", "isCloud": true, "serverTimeZone": "Eastern Standard Time", "cloudRegion": "NA",
+        "licenseBits": [{"name": "Finance", "activeFlag": true}], "maxWorkFlowRecordsAllowed": 1000
+    });
+    Answer::json(200, body)
+}
+
+fn read(
+    inner: &Inner,
+    request: &Request<'_>,
+    kind: Kind,
+    what: &str,
+    rest: &[&str],
+    parent: Option<i64>,
+) -> Result<Answer, Answer> {
+    let of_parent = |record: &serde_json::Map<String, Value>| {
+        parent.is_none_or(|parent| record.get("agreementId").and_then(Value::as_i64) == Some(parent))
+    };
+    let records = || inner.store.all(kind).filter(|record| of_parent(record));
+    match rest {
+        [] => {
+            let rows = list::filtered(records(), request.query, &|path| knows(kind, path))?;
+            let place = Place { host: request.host, path: request.path, forward_only: request.forward_only };
+            list::page(rows, request.query, &place)
+        }
+        ["count"] => {
+            let rows = list::filtered(records(), request.query, &|path| knows(kind, path))?;
+            Ok(Answer::json(200, json!({"count": rows.len()})))
+        }
+        [id] => {
+            let id: Option<i64> = id.parse().ok();
+            let record = id.and_then(|id| inner.store.get(kind, id)).filter(|record| of_parent(record));
+            let record = record.ok_or_else(|| Answer::not_found(what))?;
+            let fields = request.query.get("fields").map(String::as_str);
+            Ok(Answer::json(200, list::chosen(record, fields)))
+        }
+        _ => Err(Answer::not_found("Resource")),
+    }
+}
+
+/// The names that conditions may hold.
+fn knows(kind: Kind, path: &str) -> bool {
+    let names: &[&str] = match kind {
+        Kind::Companies => &["id", "identifier", "name", "status", "deletedFlag", "territory", "lastUpdated"],
+        Kind::Agreements => &[
+            "id",
+            "name",
+            "type",
+            "company",
+            "agreementStatus",
+            "cancelledFlag",
+            "dateCancelled",
+            "startDate",
+            "endDate",
+            "noEndingDateFlag",
+            "parentAgreement",
+            "lastUpdated",
+        ],
+        Kind::Additions => patch::ADDITION,
+        Kind::Types => &["id", "name", "inactiveFlag"],
+    };
+    let first = path.split('/').next().unwrap_or_default();
+    names.iter().any(|name| name.eq_ignore_ascii_case(first))
+}
+
+fn additions(
+    inner: &mut Inner,
+    request: &Request<'_>,
+    method: &str,
+    parent: i64,
+    rest: &[&str],
+) -> Result<Answer, Answer> {
+    if inner.store.get(Kind::Agreements, parent).is_none() {
+        return Err(Answer::not_found("Agreement"));
+    }
+    let body = || request.body.ok_or_else(|| Answer::error(400, "InvalidOperation", "A body is required"));
+    match (method, rest) {
+        ("GET", _) => read(inner, request, Kind::Additions, "Addition", rest, Some(parent)),
+        ("POST", []) => create(inner, parent, body()?),
+        ("PATCH", [id]) => change(inner, request, parent, id, |record| patch::apply(record, body()?)),
+        ("PUT", [id]) => change(inner, request, parent, id, |record| patch::replace(record, body()?)),
+        ("DELETE", [id]) => {
+            let id = id.parse().unwrap_or_default();
+            inner.store.addition(parent, id).ok_or_else(|| Answer::not_found("Addition"))?;
+            inner.store.remove(Kind::Additions, id);
+            Ok(Answer { status: 204, body: None, link: None, retry_after: None })
+        }
+        _ => Err(Answer::error(405, "MethodNotAllowed", "The method is not allowed here")),
+    }
+}
+
+fn create(inner: &mut Inner, parent: i64, body: &Value) -> Result<Answer, Answer> {
+    let id = inner.store.new_id(Kind::Additions);
+    let blank = json!({"id": id, "agreementId": parent, "agreementStatus": "Active"});
+    let record = patch::replace(blank.as_object().unwrap_or(&serde_json::Map::new()), body)?;
+    inner.store.put(Kind::Additions, Value::Object(record.clone()));
+    Ok(Answer::json(201, Value::Object(record)))
+}
+
+fn change(
+    inner: &mut Inner,
+    request: &Request<'_>,
+    parent: i64,
+    id: &str,
+    make: impl FnOnce(&serde_json::Map<String, Value>) -> Result<serde_json::Map<String, Value>, Answer>,
+) -> Result<Answer, Answer> {
+    let id = id.parse().unwrap_or_default();
+    let before = inner.store.addition(parent, id).ok_or_else(|| Answer::not_found("Addition"))?.clone();
+    if let Some(why) = inner.store.refusal(id) {
+        return Err(Answer::invalid("addition", "effectiveDate", "InvalidObject", why));
+    }
+    if request.pretend {
+        return Ok(Answer::json(200, Value::Object(before)));
+    }
+    let after = make(&before)?;
+    let quantity = |store: &Store| store.quantity(id);
+    let from = quantity(&inner.store);
+    inner.store.put(Kind::Additions, Value::Object(after.clone()));
+    let to = quantity(&inner.store);
+    inner.ledger.writes.push(Write { addition: id, from, to });
+    if let Err(error) = inner.store.save() {
+        return Err(Answer::error(500, "ConnectWiseApi", error.to_string()));
+    }
+    Ok(Answer::json(200, Value::Object(after)))
+}

@@ -1,0 +1,211 @@
+//! Records to begin with: a small MSP with every kind of trouble, or any number of plain ones.
+
+use serde_json::{Value, json};
+
+use super::store::{Kind, Store};
+
+/// The customers, by name. Their ConnectWise identifiers are [`identifier`]s of these.
+pub const CUSTOMERS: [&str; 66] = [
+    "Abbott Family Dental",
+    "Alder Creek Winery",
+    "Apex Title Agency",
+    "Arbor Veterinary Clinic",
+    "Beacon Hill Law",
+    "Birchwood Academy",
+    "Blue Heron Marine",
+    "Brightline Logistics",
+    "Calloway Orthopedics",
+    "Canyon Ridge Realty",
+    "Cedar & Stone Builders",
+    "Clearwater Insurance",
+    "Copper Kettle Foods",
+    "Crescent Moon Hotel",
+    "Dalton Precision Tools",
+    "Delmar Accounting Group",
+    "Eastgate Pediatrics",
+    "Elm Street Credit Union",
+    "Evergreen Landscaping",
+    "Fairview Museum",
+    "Falcon Freight Lines",
+    "Fischer & Söhne GmbH",
+    "Foundry Lofts HOA",
+    "Gateway Physical Therapy",
+    "Glenwood Country Club",
+    "Granite Peak Mining",
+    "Harbor Dental Group",
+    "Hawthorne Publishing",
+    "Highland Eye Care",
+    "Horizon Solar Works",
+    "Ironwood Fabrication",
+    "Jasper County Library",
+    "Juniper Health Partners",
+    "Keystone Auto Body",
+    "Kingsley Architects",
+    "Lakeshore Property Mgmt",
+    "Larkspur Bakery",
+    "Liberty Court Reporting",
+    "Lumen Optics",
+    "Maple Leaf Nursing Home",
+    "Meridian Travel",
+    "Millbrook Plumbing",
+    "Monarch Textiles",
+    "Northfield Grain Co-op",
+    "Oakdale Surgical Center",
+    "Old Mill Brewing",
+    "Orchard Valley School",
+    "Palisade Engineering",
+    "Pinecrest Church",
+    "Prairie Wind Energy",
+    "Quarry Road Storage",
+    "Redstone Roofing",
+    "Riverbend Chiropractic",
+    "Rosewood Funeral Home",
+    "Saddleback Outfitters",
+    "Silver Lake Marina",
+    "Stonebridge Capital",
+    "Summit Staffing",
+    "Tamarack Timber",
+    "Thornton Electric",
+    "Twin Pines Motel",
+    "Union Street Deli",
+    "Valley Forge Machine",
+    "Westbrook Pharmacy",
+    "Willow Glen Spa",
+    "Zenith Data Recovery",
+];
+
+/// The first customer that ConnectWise does not know.
+pub const FIRST_UNKNOWN: usize = 62;
+/// Has two agreements that the backup rules match.
+pub const AMBIGUOUS: [usize; 2] = [4, 5];
+/// Has two agreements too; one is to be chosen by hand.
+pub const MANUAL: usize = 9;
+/// Has two additions for storage on its agreement.
+pub const TWO_ADDITIONS: usize = 6;
+/// Has no agreement that the backup rules match.
+pub const UNRESOLVED: [usize; 2] = [7, 8];
+/// Has an agreement that is to be cancelled after it was mapped.
+pub const TO_BE_CANCELLED: usize = 10;
+/// Has additions whose quantity is what the demo's usage comes to, already.
+pub const UNCHANGED: [usize; 2] = [11, 12];
+/// Has a storage addition that refuses to be changed.
+pub const REFUSING: usize = 15;
+
+/// The identifier that ConnectWise has for a customer: its letters and digits, 30 at most.
+pub fn identifier(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).take(30).collect()
+}
+
+/// ConnectWise's id of a customer.
+pub fn company_id(index: usize) -> i64 {
+    250 + number(index)
+}
+
+/// ConnectWise's id of a customer's backup agreement.
+pub fn backup_agreement(index: usize) -> i64 {
+    1_000 + number(index) * 10
+}
+
+/// ConnectWise's id of the storage addition on a customer's backup agreement.
+pub fn storage_addition(index: usize) -> i64 {
+    50_000 + number(index) * 10
+}
+
+fn number(index: usize) -> i64 {
+    i64::try_from(index).unwrap_or_default()
+}
+
+/// A small MSP: every customer that it knows has a backup and a workspace agreement, with the exceptions above.
+pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
+    let mut store = Store::default();
+    for (id, name) in [(1, "SP Backup"), (2, "SP Workspace"), (3, "Managed Services"), (4, "Break Fix")] {
+        store.put(Kind::Types, json!({"id": id, "name": name, "inactiveFlag": false}));
+    }
+    for (index, name) in CUSTOMERS.iter().enumerate().take(FIRST_UNKNOWN) {
+        store.put(Kind::Companies, company(company_id(index), &identifier(name), name));
+        customer(&mut store, index, &storage_quantity);
+    }
+    // Two of one name: auto-match must not choose between them.
+    let twin = CUSTOMERS[FIRST_UNKNOWN + 1];
+    store.put(Kind::Companies, company(900, "TwinEast", twin));
+    store.put(Kind::Companies, company(901, "TwinWest", twin));
+    store.refuse(
+        storage_addition(REFUSING),
+        "The agreement is not prorated and its period was invoiced: use a date on or after the next invoice date",
+    );
+    store
+}
+
+fn customer(store: &mut Store, index: usize, storage_quantity: &impl Fn(usize) -> f64) {
+    let (company, backup) = (company_id(index), backup_agreement(index));
+    let managed = agreement(backup + 1, company, "Managed Services", (3, "Managed Services"));
+    store.put(Kind::Agreements, managed);
+    store.put(Kind::Agreements, agreement(backup + 2, company, "Workspace Seats", (2, "SP Workspace")));
+    store.put(Kind::Additions, addition(storage_addition(index) + 2, backup + 2, "WS-SEAT", "Workspace seat", 1.0));
+    if UNRESOLVED.contains(&index) {
+        return;
+    }
+    let quantity = if UNCHANGED.contains(&index) { storage_quantity(index) } else { 1.0 };
+    store.put(Kind::Agreements, agreement(backup, company, "Backup Services 2026", (1, "SP Backup")));
+    let storage = storage_addition(index);
+    store.put(Kind::Additions, addition(storage, backup, "BKP-GB", "Backup storage, 100 GB", quantity));
+    store.put(Kind::Additions, addition(storage + 1, backup, "BKP-ACCT", "Protected account", 2.0));
+    if AMBIGUOUS.contains(&index) || index == MANUAL {
+        store.put(Kind::Agreements, agreement(backup + 3, company, "Backup Services East", (1, "SP Backup")));
+        store.put(Kind::Additions, addition(storage + 3, backup + 3, "BKP-GB", "Backup storage, 100 GB", 1.0));
+        store.put(Kind::Additions, addition(storage + 4, backup + 3, "BKP-ACCT", "Protected account", 1.0));
+    }
+    if index == TWO_ADDITIONS {
+        store.put(Kind::Additions, addition(storage + 5, backup, "BKP-GB", "Backup storage, archive", 1.0));
+    }
+}
+
+/// So many plain companies, each with so many agreements of so many additions.
+pub fn many(companies: i64, agreements_each: i64, additions_each: i64) -> Store {
+    let mut store = Store::default();
+    for c in 1..=companies {
+        store.put(Kind::Companies, company(c, &format!("C{c}"), &format!("Customer {c:06}")));
+        for a in 0..agreements_each {
+            let id = c * agreements_each + a;
+            let kind = if a == 0 { (1, "SP Backup") } else { (3, "Managed Services") };
+            store.put(Kind::Agreements, agreement(id, c, &format!("Agreement {a} of customer {c:06}"), kind));
+            for n in 0..additions_each {
+                let product = if n == 0 { "BKP-GB".to_owned() } else { format!("OTHER-{n}") };
+                store.put(Kind::Additions, addition(id * additions_each + n, id, &product, "Line item", 1.0));
+            }
+        }
+    }
+    store
+}
+
+/// A company, with the members that ConnectWise gives.
+pub fn company(id: i64, identifier: &str, name: &str) -> Value {
+    json!({
+        "id": id, "identifier": identifier, "name": name, "status": {"id": 1, "name": "Active"}, "city": "Tampa",
+        "state": "FL", "phoneNumber": null, "deletedFlag": false, "isVendorFlag": false,
+        "_info": {"lastUpdated": "2026-10-01T12:00:00Z", "updatedBy": "sandbox"}
+    })
+}
+
+/// An agreement, with the members that matter.
+pub fn agreement(id: i64, company: i64, name: &str, kind: (i64, &str)) -> Value {
+    json!({
+        "id": id, "name": name, "type": {"id": kind.0, "name": kind.1}, "company": {"id": company},
+        "contact": {"id": 1, "name": "Accounts Payable"}, "startDate": "2026-01-01T00:00:00Z", "endDate": null,
+        "noEndingDateFlag": true, "cancelledFlag": false, "dateCancelled": null, "reasonCancelled": null,
+        "agreementStatus": "Active", "billTime": "DoNotBill", "billProducts": "Billable",
+        "_info": {"lastUpdated": "2026-10-01T12:00:00Z", "updatedBy": "sandbox"}
+    })
+}
+
+/// An addition, with the members that matter.
+pub fn addition(id: i64, agreement: i64, product: &str, description: &str, quantity: f64) -> Value {
+    json!({
+        "id": id, "product": {"id": 7, "identifier": product}, "quantity": quantity, "lessIncluded": 0.0,
+        "unitPrice": 9.5, "unitCost": 4.0, "billCustomer": "Billable", "effectiveDate": "2026-01-01T00:00:00Z",
+        "cancelledDate": null, "taxableFlag": true, "description": description, "invoiceDescription": description,
+        "agreementId": agreement, "billedQuantity": quantity, "uom": "Each", "extPrice": quantity * 9.5,
+        "agreementStatus": "Active", "serialNumber": null,
+        "_info": {"lastUpdated": "2026-10-01T12:00:00Z", "updatedBy": "sandbox"}
+    })
+}

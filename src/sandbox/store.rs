@@ -1,0 +1,115 @@
+//! The records: JSON objects by id, kept in a file where one is named.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The kinds of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Companies.
+    Companies,
+    /// Agreements.
+    Agreements,
+    /// Additions of agreements.
+    Additions,
+    /// Agreement types.
+    Types,
+}
+
+/// Everything that this ConnectWise knows.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub struct Store {
+    records: BTreeMap<Kind, BTreeMap<i64, Map<String, Value>>>,
+    /// Additions that refuse to be changed, with why.
+    refusals: BTreeMap<i64, String>,
+    #[serde(skip)]
+    file: Option<PathBuf>,
+}
+
+impl Store {
+    /// Reads a store from a file, or makes one and keeps it there from now on.
+    pub fn load_or(file: PathBuf, make: impl FnOnce() -> Self) -> std::io::Result<Self> {
+        let mut store: Self = match std::fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(),
+            Err(error) => return Err(error),
+        };
+        store.file = Some(file);
+        store.save()?;
+        Ok(store)
+    }
+
+    /// Writes the file anew, whole or not at all.
+    pub(super) fn save(&self) -> std::io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let draft = file.with_extension("draft");
+        std::fs::write(&draft, serde_json::to_vec(self).map_err(std::io::Error::other)?)?;
+        std::fs::rename(draft, file)
+    }
+
+    /// The records of a kind, in order of id.
+    pub fn all(&self, kind: Kind) -> impl Iterator<Item = &Map<String, Value>> {
+        self.records.get(&kind).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// A record.
+    pub fn get(&self, kind: Kind, id: i64) -> Option<&Map<String, Value>> {
+        self.records.get(&kind)?.get(&id)
+    }
+
+    /// An addition of an agreement.
+    pub(super) fn addition(&self, agreement: i64, id: i64) -> Option<&Map<String, Value>> {
+        self.get(Kind::Additions, id)
+            .filter(|record| record.get("agreementId").and_then(Value::as_i64) == Some(agreement))
+    }
+
+    /// Puts a record, with the id that it holds.
+    pub fn put(&mut self, kind: Kind, record: Value) {
+        let Value::Object(record) = record else { return };
+        let Some(id) = record.get("id").and_then(Value::as_i64) else { return };
+        self.records.entry(kind).or_default().insert(id, record);
+    }
+
+    /// Sets some members of a record, adding it where it is new.
+    pub fn merge(&mut self, kind: Kind, id: i64, members: Map<String, Value>) {
+        let record = self.records.entry(kind).or_default().entry(id).or_default();
+        record.insert("id".to_owned(), id.into());
+        record.extend(members);
+    }
+
+    /// Removes a record; an agreement's additions go with it.
+    pub fn remove(&mut self, kind: Kind, id: i64) -> bool {
+        let removed = self.records.get_mut(&kind).is_some_and(|records| records.remove(&id).is_some());
+        if let (Kind::Agreements, Some(additions)) = (kind, self.records.get_mut(&Kind::Additions)) {
+            additions.retain(|_, record| record.get("agreementId").and_then(Value::as_i64) != Some(id));
+        }
+        removed
+    }
+
+    /// An id that no record of a kind has.
+    pub(super) fn new_id(&self, kind: Kind) -> i64 {
+        let last = self.records.get(&kind).and_then(|records| records.last_key_value());
+        last.map_or(1, |(id, _)| id + 1)
+    }
+
+    /// Makes an addition refuse to be changed.
+    pub fn refuse(&mut self, addition: i64, why: &str) {
+        self.refusals.insert(addition, why.to_owned());
+    }
+
+    pub(super) fn refusal(&self, addition: i64) -> Option<&str> {
+        self.refusals.get(&addition).map(String::as_str)
+    }
+
+    /// An addition's quantity.
+    pub fn quantity(&self, addition: i64) -> Option<f64> {
+        self.get(Kind::Additions, addition)?.get("quantity")?.as_f64()
+    }
+}

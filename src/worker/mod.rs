@@ -1,0 +1,81 @@
+//! What goes on without being asked: working on push jobs, and forgetting what need not be kept.
+//!
+//! One step does one piece of work and says whether there was any, so that tests can step it without waiting.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::domain::Result;
+use crate::services::push::{self, Step};
+use crate::services::{Services, idempotency};
+
+/// How often the worker looks for work that nobody woke it for.
+const POLL: Duration = Duration::from_secs(1);
+/// How often old answers are forgotten.
+const TIDY: Duration = Duration::from_secs(3_600);
+
+/// Works on push jobs.
+#[derive(Clone)]
+pub struct Worker {
+    services: Services,
+    /// Who holds the lines: unique to this process.
+    owner: String,
+    parallel: usize,
+}
+
+impl Worker {
+    /// A worker of so many agreements at a time.
+    pub fn new(services: Services, parallel: usize) -> Self {
+        Self { services, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1) }
+    }
+
+    /// Takes one agreement's waiting lines as far as they go now.
+    pub async fn step(&self) -> Result<Step> {
+        push::run_one(&self.services, &self.owner).await
+    }
+
+    /// Works until the process is to stop. The step at hand is finished first.
+    pub async fn run(self) {
+        let mut loops = JoinSet::new();
+        for number in 0..self.parallel {
+            let mut worker = self.clone();
+            worker.owner = format!("{}-{number}", self.owner);
+            loops.spawn(worker.run_loop());
+        }
+        loops.spawn(tidy(self.services.clone()));
+        while loops.join_next().await.is_some() {}
+    }
+
+    async fn run_loop(self) {
+        let stop = self.services.stop.clone();
+        while !stop.is_cancelled() {
+            match self.step().await {
+                Ok(Step::Worked) => {
+                    // More may be waiting than one worker takes: pass the word on.
+                    self.services.wake.notify_one();
+                    continue;
+                }
+                Ok(Step::Idle) => {}
+                Err(error) => tracing::error!(cause = %error.chain(), "a worker's step failed"),
+            }
+            tokio::select! {
+                () = self.services.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+}
+
+async fn tidy(services: Services) {
+    loop {
+        if let Err(error) = idempotency::forget_old(&services).await {
+            tracing::warn!(cause = %error.chain(), "old answers could not be forgotten");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TIDY) => {}
+            () = services.stop.cancelled() => return,
+        }
+    }
+}
