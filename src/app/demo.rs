@@ -1,12 +1,12 @@
 //! The demo: one month's billing, from nothing to quantities in ConnectWise, in one process.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -24,6 +24,8 @@ use crate::services::push::{self, Progress};
 
 const API_PORT: u16 = 8080;
 const SANDBOX_PORT: u16 = 8081;
+/// How wide the tables are where nobody's terminal says.
+const WIDTH: u16 = 180;
 
 /// Where the demo keeps its data and listens.
 #[derive(Debug, Clone, Args)]
@@ -129,6 +131,10 @@ async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool) -> Result<(),
     for (product, rows) in demo_table::rows(tenant, &id).await? {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header(demo_table::HEADER);
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        if !std::io::stdout().is_terminal() {
+            table.set_width(WIDTH);
+        }
         table.add_rows(rows);
         say(format!("{product}\n{table}\n"))?;
     }

@@ -17,14 +17,18 @@ pub(super) async fn rows(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<(St
     let lines = tenant.services.db.read(&tenant.actor.tenant, move |tx| tx.all_push_lines(&job, None));
     let lines = lines.await.map_err(|error| error.chain())?;
     let products = tenant.units().await?;
+    let by_hand = tenant.lines_chosen_by_hand().await?;
     let of = |(code, name, unit): (String, String, String)| {
-        let rows = lines.iter().filter(|line| line.product_code == code).map(|line| row(line, &unit)).collect();
+        let rows = lines.iter().filter(|line| line.product_code == code);
+        let rows = rows.map(|line| row(line, &unit, by_hand.contains(&line.billing_line_id))).collect();
         (format!("{name} ({code})"), rows)
     };
     Ok(products.into_iter().map(of).collect())
 }
 
-fn row(line: &PushLine, unit: &str) -> [String; 8] {
+fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
+    let agreement =
+        line.agreement_name.as_ref().map(|name| if by_hand { format!("{name} (by hand)") } else { name.clone() });
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let change = match (line.state, line.from_quantity, line.to_quantity) {
         (LineState::Pushed | LineState::Failed, Some(from), Some(to)) => format!("{from} -> {to}"),
@@ -33,7 +37,7 @@ fn row(line: &PushLine, unit: &str) -> [String; 8] {
     };
     [
         line.company_name.clone(),
-        text(line.agreement_name.clone()),
+        text(agreement),
         text(line.addition_name.clone()),
         text(line.usage_amount.map(|usage| format!("{usage} {unit}"))),
         text(line.block_size.map(|size| size.to_string())),

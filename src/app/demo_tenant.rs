@@ -1,12 +1,14 @@
 //! The demo's sample tenant, set up through the same services that the API calls.
 
+use std::collections::HashSet;
+
 use super::application::StartError;
 use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
 use crate::connectwise::Patience;
 use crate::db::{LineFilter, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
-use crate::domain::words::{PushKind, PushTrigger, Target};
+use crate::domain::words::{MappingSource, PushKind, PushTrigger, Target};
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
 use crate::services::companies::{self, NewCompany};
@@ -245,7 +247,14 @@ impl DemoTenant {
         Ok(self.write(move |tx| push::create(tx, &new, now, &by)).await?.id)
     }
 
-    /// The units of the products, by code.
+    /// The lines whose agreement somebody chose.
+    pub(super) async fn lines_chosen_by_hand(&self) -> Result<HashSet<BillingLineId>, StartError> {
+        let filter = LineFilter { agreement_source: Some(MappingSource::Manual), ..LineFilter::default() };
+        let rows = self.services.db.read(&self.actor.tenant, move |tx| tx.all_lines(&filter)).await.map_err(told)?;
+        Ok(rows.into_iter().map(|(line, _)| line.id).collect())
+    }
+
+    /// Code, name and unit of each product.
     pub(super) async fn units(&self) -> Result<Vec<(String, String, String)>, StartError> {
         let read = |tx: &mut Tx<'_>| {
             let page = crate::db::PageRequest::parse(None, None, None, crate::db::ProductSort::CreatedAt)?;

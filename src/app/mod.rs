@@ -10,8 +10,9 @@ mod sample;
 mod serve;
 mod telemetry;
 
-pub use application::Application;
+pub use application::{Application, Stepper};
 pub use cli::run;
 pub use config::{Config, EncryptionKey};
 
+pub use crate::db::DatabaseUrl;
 pub use crate::http::document as openapi_document;

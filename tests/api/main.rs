@@ -1,1 +1,20 @@
-fn main() {}
+//! The tests that speak HTTP to the real application, on a real database, against the sandbox.
+//!
+//! Those that touch the database run on SQLite and on PostgreSQL: `scripts/test` starts a throw-away PostgreSQL and
+//! names it in `CWB_TEST_POSTGRES_URL`.
+
+#[macro_use]
+mod support;
+
+mod architecture;
+mod auth;
+mod companies;
+mod connectwise;
+mod crud;
+mod errors;
+mod migrations;
+mod openapi;
+mod push;
+mod rules;
+mod schedule;
+mod usage;

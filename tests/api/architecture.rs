@@ -1,0 +1,139 @@
+//! The arrows between the layers, checked where they are written: in the sources' own words.
+
+use std::path::{Path, PathBuf};
+
+/// What a layer may name of this crate, and which libraries are its own.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("db", &["domain"]),
+    ("connectwise", &["domain"]),
+    ("services", &["domain", "db", "connectwise"]),
+    // connectwise only for its words (statuses, steps, patience); db for reads of two hops.
+    ("http", &["domain", "db", "connectwise", "services"]),
+    ("worker", &["domain", "services"]),
+    ("app", &["domain", "db", "connectwise", "services", "http", "worker", "sandbox"]),
+    ("sandbox", &[]),
+];
+
+/// Libraries that only these layers may name.
+const LIBRARIES: &[(&str, &[&str])] = &[
+    ("diesel", &["db"]),
+    ("diesel_migrations", &["db"]),
+    ("r2d2", &["db"]),
+    ("reqwest", &["connectwise"]),
+    ("backon", &["connectwise"]),
+    ("governor", &["connectwise"]),
+    ("actix_web", &["http", "sandbox"]),
+    ("utoipa", &["http"]),
+    ("utoipa_actix_web", &["http"]),
+    ("utoipa_swagger_ui", &["http"]),
+    ("validator", &["http"]),
+    ("chacha20poly1305", &["services"]),
+    ("winnow", &["sandbox"]),
+    ("clap", &["app"]),
+    ("indicatif", &["app"]),
+    ("comfy_table", &["app"]),
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The code of a file: no comments, and nothing after its tests begin.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The names that stand after `crate::` anywhere in a text, also in nested `use crate::{a, b}`.
+fn layers_named(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        match part.strip_prefix('{') {
+            Some(list) => {
+                let list = list.split_once("};").map_or(list, |(list, _)| list);
+                names.extend(list.split(',').map(|name| word(name.trim())));
+            }
+            None => names.push(word(part)),
+        }
+    }
+    names
+}
+
+#[test]
+fn every_folder_is_a_layer() {
+    let mut folders: Vec<String> = std::fs::read_dir(src())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let mut layers: Vec<&str> = LAYERS.iter().map(|(layer, _)| *layer).collect();
+    folders.sort();
+    layers.sort_unstable();
+    assert_eq!(folders, layers);
+}
+
+#[test]
+fn no_layer_names_what_it_may_not() {
+    let all: Vec<&str> = LAYERS.iter().map(|(layer, _)| *layer).collect();
+    for (layer, allowed) in LAYERS {
+        for path in sources(&src().join(layer)) {
+            for name in layers_named(&code(&path)) {
+                let fine = !all.contains(&name.as_str()) || name == *layer || allowed.contains(&name.as_str());
+                assert!(fine, "{} names crate::{name}, which {layer} may not", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_in_their_rooms() {
+    for (layer, _) in LAYERS {
+        for path in sources(&src().join(layer)) {
+            let code = code(&path);
+            for (library, rooms) in LIBRARIES.iter().filter(|(_, rooms)| !rooms.contains(layer)) {
+                let named = [format!("use {library}::"), format!("{library}::"), format!("use {library};")];
+                let words = |text: &str| {
+                    code.match_indices(text)
+                        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
+                };
+                assert!(
+                    !named.iter().any(|text| words(text)),
+                    "{} names {library}, which belongs to {rooms:?}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_checks_see_what_they_look_for() {
+    assert_eq!(layers_named("use crate::db::Tx; crate::{domain::x, http};"), ["db", "domain", "http"]);
+    assert!(sources(&src()).len() > 50);
+    assert!(code(&src().join("db/push.rs")).contains("diesel"));
+}
+
+#[test]
+fn files_stay_readable() {
+    for path in sources(&src()) {
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 560, "{} has {lines} lines: split it by meaning", path.display());
+    }
+}

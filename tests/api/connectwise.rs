@@ -1,0 +1,201 @@
+//! The way to ConnectWise: the connection, its test, refreshing, and what the client keeps to.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Fault, FaultKind, Kind, sample};
+use serde_json::{Value, json};
+
+use crate::support::{Backend, TestApp};
+
+fn status(status: u16) -> FaultKind {
+    FaultKind::Status { status, code: None, message: None }
+}
+
+async fn secrets_go_in_and_never_come_out(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    app.get("/connection").await.problem(404, "not_found");
+    let mut body = app.connection();
+    body["public_key"] = json!("PUBLICSECRET");
+    body["private_key"] = json!("PRIVATESECRET");
+    let saved = app.put("/connection", &body).await;
+    let read = app.get("/connection").await;
+    for reply in [&saved, &read] {
+        assert!(!reply.text.contains("SECRET") && !reply.text.contains("key\""), "{}", reply.text);
+    }
+    assert_eq!(read.header("etag"), "\"1\"");
+    // Keys may be left out while they would go to the same place, and must be entered anew for another.
+    let mut kept = body.clone();
+    kept.as_object_mut().unwrap().retain(|name, _| !name.ends_with("_key"));
+    kept["client_id"] = json!("another-client");
+    app.put("/connection", &kept).await.expect(200);
+    for (field, value) in [("site", json!("http://127.0.0.1:1")), ("company_id", json!("other"))] {
+        let mut moved = kept.clone();
+        moved[field] = value;
+        let problem = app.put("/connection", &moved).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], "/private_key");
+    }
+    let mut half = body.clone();
+    half.as_object_mut().unwrap().remove("private_key");
+    app.put("/connection", &half).await.problem(422, "validation");
+    for site in ["", "ftp://x", "https://me:pw@x.com", "not a host"] {
+        let mut bad = body.clone();
+        bad["site"] = json!(site);
+        let problem = app.put("/connection", &bad).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], "/site", "{problem}");
+    }
+    assert_eq!(app.delete("/connection").await.status, 204);
+    app.get("/connection").await.problem(404, "not_found");
+}
+
+async fn private_sites_are_refused_unless_allowed(backend: Backend) {
+    let app = TestApp::start_with(backend, Default::default(), |config| config.allow_private_connectwise = false).await;
+    app.put("/connection", &app.connection()).await.problem(422, "validation");
+    for site in ["127.0.0.1", "169.254.169.254", "[::1]", "localhost"] {
+        let mut body = app.connection();
+        body["site"] = json!(format!("https://{site}"));
+        app.put("/connection", &body).await.expect(200);
+        let reply = app.post("/connection/test", &json!({})).await;
+        assert!(reply.text.contains("private, loopback or link-local"), "{site}: {}", reply.text);
+    }
+}
+
+async fn a_connection_is_tried_step_by_step(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
+    assert_eq!(app.post("/connection/test", &json!({})).await.expect(200)["passed"], true);
+    let fails = |body: Value, step: &'static str, says: &'static str| {
+        let app = &app;
+        async move {
+            app.put("/connection", &body).await.expect(200);
+            let found = app.post("/connection/test", &json!({})).await.expect(200);
+            let failed = found["steps"].as_array().unwrap().iter().find(|s| s["passed"] == false).unwrap().clone();
+            assert_eq!(failed["step"], step, "{found}");
+            assert!(failed["detail"].as_str().unwrap().contains(says), "{found}");
+        }
+    };
+    let with = |field: &str, value: &str| {
+        let mut body = app.connection();
+        body[field] = json!(value);
+        body
+    };
+    fails(with("site", "http://127.0.0.1:1"), "reach", "").await;
+    fails(with("company_id", "SANDBOX"), "company", "letter case").await;
+    fails(with("private_key", "wrong"), "keys", "private key").await;
+    fails(with("client_id", "wrong"), "keys", "client id").await;
+    for (right, step, says) in [
+        ("companies", "companies", "Company Maintenance"),
+        ("agreements", "agreements", "Agreements: Inquire"),
+        ("additions", "additions", "Agreements: Inquire"),
+    ] {
+        app.sandbox.tune(|tuning| tuning.deny = vec![right.to_owned()]);
+        fails(app.connection(), step, says).await;
+    }
+}
+
+async fn a_refresh_asks_for_pages_only_and_marks_what_vanished(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(2_500, 1, 1)).await;
+    let report = app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    assert_eq!((&report["companies"], &report["agreements"]), (&json!(2_500), &json!(2_500)));
+    let ledger = app.sandbox.ledger();
+    assert_eq!(ledger.requests.len(), 6, "three pages each");
+    assert_eq!(ledger.violations, Vec::<String>::new());
+    app.sandbox.change(|store| store.remove(Kind::Companies, 7));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    assert_eq!(app.all("/connectwise/companies?identifier=c7").await.len(), 0, "gone is no choice");
+    assert_eq!(app.all("/connectwise/companies?limit=500").await.len(), 2_499);
+    for sort in ["name", "-identifier"] {
+        assert_eq!(app.all(&format!("/connectwise/companies?limit=499&sort={sort}")).await.len(), 2_499);
+    }
+    // An answer that lacks most of what was there is not believed.
+    app.sandbox.change(|store| *store = sample::many(5, 1, 1));
+    app.post("/connectwise/refresh", &json!({})).await.problem(409, "refresh_would_drop");
+    assert_eq!(app.all("/connectwise/companies?limit=500").await.len(), 2_499);
+    app.post("/connectwise/refresh", &json!({"force": true})).await.expect(200);
+    assert_eq!(app.all("/connectwise/companies").await.len(), 5);
+}
+
+async fn what_connectwise_answers_oddly_breaks_nothing(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    for (fault, kind) in [
+        (status(401), "connectwise_keys"),
+        (status(403), "connectwise_permission"),
+        (status(418), "connectwise_rejected"),
+        (status(500), "connectwise_unavailable"),
+        (status(503), "connectwise_unavailable"),
+        (FaultKind::Html, "connectwise_unintelligible"),
+        (FaultKind::Truncated, "connectwise_unintelligible"),
+        (FaultKind::WrongType, "connectwise_unintelligible"),
+        (FaultKind::Drop, "connectwise_unavailable"),
+        (FaultKind::Redirect { to: "http://evil.example/".to_owned() }, "connectwise_address"),
+    ] {
+        app.sandbox.fail(Fault::once(fault.clone()).at("finance/agreements").times(100));
+        let reply = app.post("/connectwise/refresh", &json!({})).await;
+        assert!(matches!(reply.status, 502 | 503), "{fault:?}: {}", reply.text);
+        assert_eq!(reply["type"], format!("urn:connectwise-billing:problem:{kind}"), "{fault:?}: {}", reply.text);
+        app.sandbox.clear_faults();
+        app.clock.advance(TimeDelta::minutes(1));
+        assert_eq!(app.all("/connectwise/companies").await.len(), 2, "{fault:?}");
+        app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    }
+}
+
+async fn a_wait_that_connectwise_asks_for_is_told_to_a_person(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
+    app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 30, html: true }).at("company/companies"));
+    let reply = app.post("/connectwise/refresh", &json!({})).await;
+    let wait: u64 = reply.header("retry-after").parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    reply.problem(503, "connectwise_throttled");
+    let asked = app.sandbox.ledger().requests.len();
+    app.post("/connectwise/refresh", &json!({})).await.problem(503, "connectwise_throttled");
+    assert_eq!(app.sandbox.ledger().requests.len(), asked, "the whole connection waits, not just the call");
+}
+
+async fn a_connectwise_that_keeps_failing_is_left_alone(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
+    app.sandbox.fail(Fault::once(status(503)).times(1_000));
+    for _ in 0..3 {
+        let _ = app.post("/connectwise/refresh", &json!({})).await;
+    }
+    let asked = app.sandbox.ledger().requests.len();
+    let reply = app.post("/connectwise/refresh", &json!({})).await;
+    assert!(reply.header("retry-after").parse::<u64>().unwrap() <= 30);
+    reply.problem(503, "connectwise_unavailable");
+    assert_eq!(app.sandbox.ledger().requests.len(), asked, "nothing is asked while it rests");
+    assert!(app.get("/connection").await.expect(200)["resting_until"].is_string());
+    app.sandbox.clear_faults();
+    app.clock.advance(TimeDelta::seconds(31));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    assert_eq!(app.get("/connection").await.expect(200)["resting_until"], json!(null));
+}
+
+async fn a_moved_codebase_is_found_again(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    app.sandbox.tune(|tuning| tuning.codebase = "v2026_1".to_owned());
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+}
+
+async fn another_company_id_needs_a_clean_start(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
+    let company = app.company("C1", "x").await;
+    app.product("P").await;
+    app.post("/companies/auto-match", &json!({})).await.expect(200);
+    let mut other = app.connection();
+    other["company_id"] = json!("other");
+    app.put("/connection", &other).await.problem(409, "other_connectwise");
+    assert_eq!(app.delete("/connection").await.status, 204);
+    assert_eq!(app.get(&format!("/companies/{company}")).await.expect(200)["connectwise_company_id"], json!(null));
+    app.put("/connection", &other).await.expect(200);
+}
+
+on_both!(
+    secrets_go_in_and_never_come_out,
+    private_sites_are_refused_unless_allowed,
+    a_connection_is_tried_step_by_step,
+    a_refresh_asks_for_pages_only_and_marks_what_vanished,
+    what_connectwise_answers_oddly_breaks_nothing,
+    a_wait_that_connectwise_asks_for_is_told_to_a_person,
+    a_connectwise_that_keeps_failing_is_left_alone,
+    a_moved_codebase_is_found_again,
+    another_company_id_needs_a_clean_start,
+);

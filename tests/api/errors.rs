@@ -1,0 +1,169 @@
+//! Bad requests of every kind: problem+json that says what is wrong and where, and nothing half-saved.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Backend, TestApp};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+async fn paths_and_methods(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    for path in ["/nothing", "/companies/a/b/c", "//companies"] {
+        let reply = app.get(path).await;
+        assert_eq!(reply.status, 404, "{path}: {}", reply.text);
+    }
+    app.outside("/nothing").await.problem(404, "not_found");
+    for (method, path, allow) in [
+        ("DELETE", "/companies", "GET, POST"),
+        ("PUT", "/companies/some-id/connectwise-company/", ""),
+        ("GET", "/companies/auto-match", "POST"),
+        ("POST", "/companies/some-id", "DELETE, GET, PATCH, PUT"),
+        ("GET", "/matching-rules/preview", "POST"),
+        ("POST", "/push-schedule", "GET, PUT"),
+    ] {
+        let reply = app.send(method.parse().unwrap(), path, &[], None).await;
+        if allow.is_empty() {
+            assert_eq!(reply.status, 404, "{method} {path}: {}", reply.text);
+            continue;
+        }
+        assert_eq!(reply.status, 405, "{method} {path}: {}", reply.text);
+        assert_eq!(reply.header("allow"), allow, "{method} {path}");
+        reply.problem(405, "method_not_allowed");
+    }
+    let reply = app.send(Method::POST, "/v/healthz", &[], None).await;
+    assert_eq!(reply.header("allow"), "GET");
+    reply.problem(405, "method_not_allowed");
+}
+
+async fn bad_json_says_where(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    for (body, detail) in [
+        ("{\"external_id\": \"x\",\n \"name\": }", "line 2, column 10"),
+        ("", "line 1, column 0"),
+        ("{\"external_id\": \"x\", \"name\": \"y\"} trailing", "after the JSON"),
+        ("{\"external_id\": \"x\", \"name\": \"\\ud800\"}", "line 1"),
+    ] {
+        let reply = app.send(Method::POST, "/companies", &[JSON], Some(body.into())).await;
+        let problem = reply.problem(400, "malformed");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
+    let invalid_utf8 = b"{\"external_id\": \"x\", \"name\": \"\xff\"}".to_vec();
+    app.send(Method::POST, "/companies", &[JSON], Some(invalid_utf8)).await.problem(400, "malformed");
+    let deep = "[".repeat(100_000);
+    app.send(Method::POST, "/companies", &[JSON], Some(deep.into())).await.problem(422, "validation");
+    for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
+        let reply = app.send(Method::POST, "/companies", &[("content-type", kind)], Some(b"{}".to_vec())).await;
+        reply.problem(415, "not_json");
+    }
+    assert_eq!(app.get("/companies").await["items"], json!([]));
+}
+
+async fn bad_fields_are_named(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    for (body, field, code) in [
+        (json!({"external_id": "x", "name": "y", "nmae": 1}), "/nmae", "unknown_field"),
+        (json!({"external_id": "x"}), "", "required"),
+        (json!({"external_id": 5, "name": "y"}), "/external_id", "wrong_type"),
+        (json!({"external_id": "x", "name": null}), "/name", "wrong_type"),
+        (json!([]), "", "required"),
+        (json!({"external_id": "", "name": "y"}), "/external_id", "length"),
+        (json!({"external_id": "x", "name": "y".repeat(201)}), "/name", "length"),
+        (json!({"external_id": "x", "name": " \t "}), "/name", "plain_text"),
+        (json!({"external_id": "x", "name": "a\u{0}b"}), "/name", "plain_text"),
+    ] {
+        let problem = app.post("/companies", &body).await.problem(422, "validation");
+        assert_eq!(
+            (&problem["errors"][0]["field"], &problem["errors"][0]["code"]),
+            (&json!(field), &json!(code)),
+            "{problem}"
+        );
+    }
+    let product = json!({"code": "S", "name": "S", "unit": "GB", "block_size": "100"});
+    for (field, value, code) in [
+        ("block_size", json!("0"), "bad_value"),
+        ("block_size", json!("-1"), "bad_value"),
+        ("block_size", json!("1e3"), "bad_value"),
+        ("block_size", json!(100), "wrong_type"),
+        ("block_size", json!("99999999999999999999999999999"), "bad_value"),
+        ("rounding", json!("up"), "bad_value"),
+    ] {
+        let mut body = product.clone();
+        body[field] = value;
+        let problem = app.post("/products", &body).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], format!("/{field}"), "{problem}");
+        assert_eq!(problem["errors"][0]["code"], code, "{problem}");
+    }
+    assert_eq!(app.get("/products").await["items"], json!([]));
+    let name = "Ünïcode 🦀 \u{202e}right-to-left";
+    app.post("/companies", &json!({"external_id": "u", "name": name})).await.expect(201);
+    assert_eq!(app.get("/companies?search=%C3%9CN%C3%8FCODE").await["items"][0]["name"], name);
+}
+
+async fn bad_parameters_are_named(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    for (query, kind, status) in [
+        ("limit=0", "validation", 422),
+        ("limit=501", "validation", 422),
+        ("limit=x", "malformed", 400),
+        ("sort=nonsense", "validation", 422),
+        ("cursor=nonsense", "validation", 422),
+        ("nonsense=1", "malformed", 400),
+        ("matched=maybe", "malformed", 400),
+    ] {
+        app.get(&format!("/companies?{query}")).await.problem(status, kind);
+    }
+    app.get("/billing-lines?agreement_status=fine").await.problem(400, "malformed");
+    app.get("/billing-lines?billing_month=2026-13").await.problem(400, "malformed");
+    for tag in ["3", "\"3", "nonsense"] {
+        let headers = [("if-match", tag), JSON];
+        let reply = app.send(Method::PATCH, "/companies/x", &headers, Some(b"{}".to_vec())).await;
+        reply.problem(400, "malformed");
+    }
+    let headers = [("idempotency-key", "with space"), JSON];
+    let body = Some(br#"{"external_id":"x","name":"y"}"#.to_vec());
+    app.send(Method::POST, "/companies", &headers, body).await.problem(422, "validation");
+}
+
+async fn large_bodies_are_refused(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let body = json!({"external_id": "x", "name": "y".repeat(2 * 1024 * 1024)});
+    app.post("/companies", &body).await.problem(413, "too_large");
+    assert_eq!(app.get("/companies").await["items"], json!([]));
+}
+
+async fn ids_and_collisions(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    for path in ["/companies/nothing", "/products/%00", "/matching-rules/x", "/billing-lines/x", "/push-jobs/x"] {
+        let reply = app.get(path).await;
+        assert_eq!(reply.status, 404, "{path}: {}", reply.text);
+        reply.problem(404, "not_found");
+    }
+    app.company("C1", "One").await;
+    let again = json!({"external_id": "C1", "name": "Other"});
+    app.post("/companies", &again).await.problem(409, "external_id_taken");
+    app.product("P").await;
+    let again = json!({"code": "P", "name": "x", "unit": "GB", "block_size": "1"});
+    app.post("/products", &again).await.problem(409, "code_taken");
+    app.post("/connection/test", &json!({})).await.problem(409, "not_connected");
+    app.post("/push-jobs", &json!({})).await.problem(409, "not_connected");
+}
+
+async fn request_ids_are_told_back(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let reply = app.send(Method::GET, "/companies", &[("x-request-id", "my-id-1")], None).await;
+    assert_eq!(reply.header("x-request-id"), "my-id-1");
+    let bad = "x".repeat(300);
+    let reply = app.send(Method::GET, "/companies", &[("x-request-id", &bad)], None).await;
+    assert_eq!(reply.header("x-request-id").len(), 36);
+}
+
+on_both!(
+    paths_and_methods,
+    bad_json_says_where,
+    bad_fields_are_named,
+    bad_parameters_are_named,
+    large_bodies_are_refused,
+    ids_and_collisions,
+    request_ids_are_told_back,
+);

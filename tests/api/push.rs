@@ -1,0 +1,306 @@
+//! Pushing quantities: what is written, what is not and why, and what survives faults.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Store, sample};
+use serde_json::{Value, json};
+
+use crate::support::{Backend, TestApp};
+
+fn store(companies: i64) -> Store {
+    let mut store = Store::default();
+    for c in 1..=companies {
+        store.put(Kind::Companies, sample::company(c, &format!("C{c}"), &format!("Company {c}")));
+        store.put(Kind::Agreements, sample::agreement(c * 10, c, "Backup", (1, "SP Backup")));
+        store.put(Kind::Additions, sample::addition(c * 100, c * 10, "BKP-GB", "Storage", 1.0));
+    }
+    store
+}
+
+/// So many companies, each with 250 GB of storage: 3 blocks of 100 GB where ConnectWise has 1.
+async fn ready(backend: Backend, companies: i64) -> (TestApp, String) {
+    let app = TestApp::connected(backend, store(companies)).await;
+    for c in 1..=companies {
+        app.company(&format!("C{c}"), &format!("Company {c}")).await;
+    }
+    let product = app.product("STORAGE").await;
+    app.rule(&product, "agreement", r#"name = "Backup""#).await;
+    app.rule(&product, "addition", r#"product/identifier = "BKP-GB""#).await;
+    app.post("/companies/auto-match", &json!({})).await.expect(200);
+    app.post(&format!("/products/{product}/resolve"), &json!({})).await.expect(200);
+    for c in 1..=companies {
+        app.usage(&format!("C{c}"), "STORAGE", "250").await;
+    }
+    enable(&app, true).await;
+    app.sandbox.clear_ledger();
+    (app, product)
+}
+
+async fn enable(app: &TestApp, enabled: bool) {
+    let ids: Vec<Value> = app.all("/billing-lines?limit=500").await.iter().map(|line| line["id"].clone()).collect();
+    app.patch("/billing-lines", &json!({"ids": ids, "push_enabled": enabled})).await.expect(200);
+}
+
+fn quantities(app: &TestApp, companies: i64) -> Vec<f64> {
+    app.sandbox.read(|store| (1..=companies).map(|c| store.quantity(c * 100).unwrap()).collect())
+}
+
+fn states(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["state"].as_str().unwrap()).collect()
+}
+
+async fn quantities_are_written_once(backend: Backend) {
+    let (app, product) = ready(backend, 3).await;
+    let (job, lines) = app.push(&json!({"product_id": product})).await;
+    assert_eq!((&job["state"], &job["requested_by"]), (&json!("succeeded"), &json!("first key")));
+    assert_eq!(job["lines"]["pushed"], 3);
+    assert_eq!(states(&lines), ["pushed"; 3]);
+    assert_eq!((&lines[0]["from"], &lines[0]["to"], &lines[0]["usage"]), (&json!("1"), &json!("3"), &json!("250")));
+    assert_eq!(quantities(&app, 3), [3.0; 3]);
+    let patches: Vec<Value> =
+        app.sandbox.ledger().requests.iter().filter(|r| r.method == "PATCH").map(|r| r.body.clone().unwrap()).collect();
+    assert_eq!(patches[0], json!([{"op": "replace", "path": "quantity", "value": 3}]));
+    let (again, lines) = app.push(&json!({})).await;
+    assert_eq!((&again["state"], states(&lines)), (&json!("succeeded"), vec!["unchanged"; 3]));
+    assert_eq!(app.sandbox.ledger().writes.len(), 3, "what is right costs no write");
+    let line = app.all("/billing-lines").await[0].clone();
+    assert_eq!((&line["last_push"]["state"], &line["last_push"]["quantity"]), (&json!("unchanged"), &json!("3")));
+    assert_eq!(app.all("/push-jobs").await[0]["id"], again["id"], "newest first");
+    assert_eq!(app.all("/push-jobs?billing_month=2026-11&state=succeeded").await.len(), 2);
+}
+
+async fn a_dry_run_shows_and_writes_nothing(backend: Backend) {
+    let (app, _) = ready(backend, 2).await;
+    let (job, lines) = app.push(&json!({"dry_run": true})).await;
+    assert_eq!((&job["kind"], &job["state"]), (&json!("dry_run"), &json!("succeeded")));
+    assert_eq!(states(&lines), ["would_push"; 2]);
+    assert_eq!((&lines[0]["from"], &lines[0]["to"]), (&json!("1"), &json!("3")));
+    assert!(app.sandbox.ledger().writes.is_empty());
+    assert!(app.sandbox.ledger().requests.iter().all(|request| request.method == "GET"));
+    assert_eq!(app.all("/billing-lines").await[0]["last_push"], json!(null));
+}
+
+async fn a_line_without_anything_to_push_says_why(backend: Backend) {
+    let (app, product) = ready(backend, 7).await;
+    let lines = app.all("/billing-lines?sort=company_external_id").await;
+    let id = |index: usize| lines[index]["id"].as_str().unwrap();
+    let company = |index: usize| lines[index]["company"]["id"].as_str().unwrap();
+    app.patch(&format!("/billing-lines/{}", id(0)), &json!({"push_enabled": false})).await.expect(200);
+    app.delete(&format!("/companies/{}/connectwise-company", company(1))).await.expect(200);
+    app.sandbox.change(|store| {
+        store.put(Kind::Agreements, sample::agreement(31, 3, "Backup", (1, "SP Backup")));
+        store.merge(Kind::Agreements, 40, json!({"cancelledFlag": true}).as_object().unwrap().clone());
+        store.remove(Kind::Additions, 500);
+        store.remove(Kind::Agreements, 60);
+    });
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    app.company("none", "Zero usage").await;
+    let body = json!({"records": [{"company_external_id": "C7", "product_code": "STORAGE", "amount": "0", "measured_at": app.clock.now()}]});
+    app.post("/usage", &body).await.expect(200);
+    let (job, found) = app.push(&json!({"product_id": product})).await;
+    let reasons: Vec<(&str, &str)> =
+        found.iter().map(|line| (line["state"].as_str().unwrap(), line["reason"].as_str().unwrap_or("-"))).collect();
+    assert_eq!(
+        reasons,
+        [
+            ("skipped", "disabled"),
+            ("skipped", "company_not_set"),
+            ("skipped", "ambiguous"),
+            ("skipped", "stale"),
+            ("skipped", "stale"),
+            ("skipped", "stale"),
+            ("pushed", "-"),
+            ("skipped", "disabled"),
+        ]
+    );
+    assert_eq!(job["state"], "succeeded");
+    assert_eq!(app.sandbox.read(|store| store.quantity(700)), Some(0.0), "zero usage pushes zero");
+}
+
+async fn one_failure_stops_no_other_and_is_retried_alone(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    app.sandbox.change(|store| store.refuse(200, "its period was invoiced"));
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!(
+        (&job["state"], states(&lines)),
+        (&json!("completed_with_failures"), vec!["pushed", "failed", "pushed"])
+    );
+    assert_eq!(lines[1]["reason"], "rejected");
+    let detail = lines[1]["detail"].as_str().unwrap();
+    assert!(detail.contains("addition object is invalid") && detail.contains("its period was invoiced"), "{detail}");
+    app.sandbox.change(|store| *store = self::store(3));
+    let id = job["id"].as_str().unwrap();
+    let retry = app.post(&format!("/push-jobs/{id}/retry"), &json!({})).await.expect(202);
+    assert_eq!((&retry["retry_of"], &retry["lines"]["total"]), (&job["id"], &json!(1)));
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 3), [1.0, 3.0, 1.0]);
+    let retried = app.get(&format!("/push-jobs/{}", retry["id"].as_str().unwrap())).await.expect(200);
+    app.post(&format!("/push-jobs/{}/retry", retried["id"].as_str().unwrap()), &json!({}))
+        .await
+        .problem(409, "nothing_to_retry");
+}
+
+async fn faults_that_pass_are_waited_out(backend: Backend) {
+    let faults = [
+        FaultKind::Status { status: 500, code: None, message: None },
+        FaultKind::StatusAfter { status: 500 },
+        FaultKind::Status { status: 503, code: None, message: None },
+        FaultKind::Status { status: 409, code: None, message: None },
+        FaultKind::Throttle { retry_after: 0, html: false },
+        FaultKind::Throttle { retry_after: 0, html: true },
+        FaultKind::Html,
+        FaultKind::Truncated,
+        FaultKind::Drop,
+        FaultKind::DropAfter,
+    ];
+    for fault in faults {
+        let (app, _) = ready(backend, 1).await;
+        app.sandbox.fail(Fault::once(fault.clone()).on("PATCH"));
+        let (job, lines) = app.push(&json!({})).await;
+        assert_eq!((&job["state"], states(&lines)), (&json!("succeeded"), vec!["pushed"]), "{fault:?} {lines:?}");
+        assert_eq!((&lines[0]["from"], &lines[0]["to"]), (&json!("1"), &json!("3")), "{fault:?}");
+        assert_eq!(quantities(&app, 1), [3.0], "{fault:?}");
+    }
+}
+
+async fn success_that_changed_nothing_is_a_failure(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(FaultKind::FalseSuccess).on("PATCH").times(100));
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!((&job["state"], &lines[0]["reason"]), (&json!("completed_with_failures"), &json!("not_applied")));
+}
+
+async fn an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push(backend: Backend) {
+    let (app, _) = ready(backend, 2).await;
+    // Every write is carried out and its answer lost, for longer than one attempt lasts.
+    app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    app.worker.run_until_idle().await.unwrap();
+    let waiting = app.get(&path).await.expect(200);
+    assert_eq!((&waiting["state"], &waiting["lines"]["pending"]), (&json!("running"), &json!(1)), "{waiting}");
+    app.clock.advance(TimeDelta::seconds(31));
+    app.worker.run_until_idle().await.unwrap();
+    let done = app.get(&path).await.expect(200);
+    assert_eq!((&done["state"], &done["lines"]["pushed"]), (&json!("succeeded"), &json!(2)), "{done}");
+    let lines = app.all(&format!("{path}/lines")).await;
+    assert!(lines.iter().all(|line| line["from"] == "1" && line["to"] == "3"), "{lines:?}");
+    let changes = app.sandbox.ledger().writes.iter().filter(|write| write.from != write.to).count();
+    assert_eq!(changes, 2);
+}
+
+async fn bad_keys_stop_the_job_at_once(backend: Backend) {
+    let (app, _) = ready(backend, 5).await;
+    let mut connection = app.connection();
+    connection["private_key"] = json!("wrong");
+    app.put("/connection", &connection).await.expect(200);
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job["detail"].as_str().unwrap().contains("private key"), "{job}");
+    assert!(lines.iter().all(|line| line["reason"] == "connection"), "{lines:?}");
+    let asked = app.sandbox.ledger().requests.len();
+    assert!(asked <= 2, "{asked} requests to learn that the keys are bad");
+    app.connect().await;
+    let id = job["id"].as_str().unwrap();
+    app.post(&format!("/push-jobs/{id}/retry"), &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 5), [3.0; 5]);
+}
+
+async fn a_job_is_cancelled_between_lines(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    app.worker.step().await.unwrap();
+    let cancelled = app.post(&format!("{path}/cancel"), &json!({})).await.expect(200);
+    assert_eq!(cancelled["state"], "cancelled");
+    assert_eq!((&cancelled["lines"]["pushed"], &cancelled["lines"]["cancelled"]), (&json!(1), &json!(2)));
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.sandbox.ledger().writes.len(), 1);
+    app.post(&format!("{path}/cancel"), &json!({})).await.problem(409, "push_job_finished");
+}
+
+async fn only_what_is_asked_for_is_pushed(backend: Backend) {
+    let (app, product) = ready(backend, 3).await;
+    let company = app.all("/companies").await[1]["id"].clone();
+    let (job, lines) = app.push(&json!({"company_ids": [company], "product_id": product})).await;
+    assert_eq!((&job["lines"]["total"], lines.len()), (&json!(1), 1));
+    assert_eq!(quantities(&app, 3), [1.0, 3.0, 1.0]);
+    app.post("/push-jobs", &json!({"product_id": "nothing"})).await.problem(404, "not_found");
+    let problem = app.post("/push-jobs", &json!({"company_ids": ["nothing"]})).await.problem(422, "validation");
+    assert_eq!(problem["errors"][0]["field"], "/company_ids/0");
+    app.post("/push-jobs", &json!({"billing_month": "2026-13"})).await.problem(422, "validation");
+    let (job, lines) = app.push(&json!({"billing_month": "2026-10"})).await;
+    assert_eq!((&job["billing_month"], &lines[0]["reason"]), (&json!("2026-10"), &json!("no_usage")));
+    let filtered = app.all(&format!("/push-jobs/{}/lines?state=skipped", job["id"].as_str().unwrap())).await;
+    assert_eq!(filtered.len(), 3);
+}
+
+async fn a_job_under_an_idempotency_key_is_one_job(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    let headers = [("idempotency-key", "month-end"), ("content-type", "application/json")];
+    let send = || app.send(reqwest::Method::POST, "/push-jobs", &headers, Some(b"{}".to_vec()));
+    let (first, second) = (send().await, send().await);
+    assert_eq!(first.json["id"], second.json["id"]);
+    assert_eq!(second.header("location"), format!("/api/v1/push-jobs/{}", first.json["id"].as_str().unwrap()));
+    assert_eq!(app.all("/push-jobs").await.len(), 1);
+}
+
+async fn progress_is_streamed_to_its_end(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    let path = format!("/push-jobs/{}/events", job["id"].as_str().unwrap());
+    let (events, stepped) = tokio::join!(app.get(&path), app.worker.run_until_idle());
+    stepped.unwrap();
+    assert_eq!((events.status, events.header("content-type")), (200, "text/event-stream"));
+    let end = events.text.trim_end().rsplit("\n\n").next().unwrap();
+    assert!(end.starts_with("event: end\nid: 3\ndata: {") && end.contains("\"succeeded\""), "{}", events.text);
+    let again = app.get(&path).await;
+    assert!(again.text.starts_with("event: end"), "a finished job ends its stream at once: {}", again.text);
+}
+
+async fn an_agreement_cancelled_since_is_not_pushed_to(backend: Backend) {
+    let (app, _) = ready(backend, 2).await;
+    app.sandbox
+        .change(|store| store.merge(Kind::Agreements, 10, json!({"cancelledFlag": true}).as_object().unwrap().clone()));
+    app.sandbox.change(|store| {
+        store.merge(Kind::Additions, 200, json!({"cancelledDate": "2026-11-01T00:00:00Z"}).as_object().unwrap().clone())
+    });
+    app.clock.advance(TimeDelta::hours(1));
+    let (_, lines) = app.push(&json!({})).await;
+    assert_eq!(states(&lines), ["skipped", "skipped"]);
+    assert!(lines.iter().all(|line| line["reason"] == "stale"), "{lines:?}");
+    assert!(app.sandbox.ledger().writes.is_empty());
+}
+
+async fn fractions_are_written_exactly(backend: Backend) {
+    let (app, product) = ready(backend, 1).await;
+    app.patch(&format!("/products/{product}"), &json!({"rounding": "exact", "block_size": "0.3"})).await.expect(200);
+    app.usage("C1", "STORAGE", "0.03").await;
+    app.clock.advance(TimeDelta::seconds(1));
+    app.usage("C1", "STORAGE", "0.0369").await;
+    let (_, lines) = app.push(&json!({})).await;
+    assert_eq!((&lines[0]["to"], &lines[0]["state"]), (&json!("0.123"), &json!("pushed")), "{lines:?}");
+    let patch = app.sandbox.ledger().requests.iter().find(|r| r.method == "PATCH").unwrap().body.clone().unwrap();
+    assert_eq!(patch[0]["value"].to_string(), "0.123");
+    app.patch(&format!("/products/{product}"), &json!({"block_size": "7"})).await.expect(200);
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!((&job["state"], &lines[0]["reason"]), (&json!("completed_with_failures"), &json!("quantity")));
+    assert!(lines[0]["detail"].as_str().unwrap().contains("no finite decimal"), "{lines:?}");
+}
+
+on_both!(
+    quantities_are_written_once,
+    a_dry_run_shows_and_writes_nothing,
+    a_line_without_anything_to_push_says_why,
+    one_failure_stops_no_other_and_is_retried_alone,
+    faults_that_pass_are_waited_out,
+    success_that_changed_nothing_is_a_failure,
+    an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push,
+    bad_keys_stop_the_job_at_once,
+    a_job_is_cancelled_between_lines,
+    only_what_is_asked_for_is_pushed,
+    a_job_under_an_idempotency_key_is_one_job,
+    progress_is_streamed_to_its_end,
+    an_agreement_cancelled_since_is_not_pushed_to,
+    fractions_are_written_exactly,
+);

@@ -1,0 +1,229 @@
+//! The application under test, with a sandbox, a clock to move, and a worker to step.
+
+mod database;
+mod reply;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeZone, Utc};
+use connectwise_billing::app::{Application, Config, Stepper};
+use connectwise_billing::domain::clock::Clock;
+use connectwise_billing::sandbox::{Identity, Sandbox, Store};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+pub use database::{Backend, TestDatabase};
+pub use reply::Reply;
+
+/// Runs each test named on SQLite and on PostgreSQL.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::Backend::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::Backend::Postgres).await;
+            })+
+        }
+    };
+}
+
+/// When every test begins.
+pub fn start_of_test() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 11, 22, 12, 0, 0).unwrap()
+}
+
+/// A running application.
+pub struct TestApp {
+    pub base: String,
+    pub key: String,
+    pub clock: Clock,
+    pub sandbox: Sandbox,
+    pub worker: Stepper,
+    http: reqwest::Client,
+    stop: CancellationToken,
+    _database: Arc<TestDatabase>,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// The settings of tests: short waits, and the sandbox on loopback allowed.
+pub fn test_config(database: &TestDatabase) -> Config {
+    let mut config = Config::local(database.url());
+    config.database_connections = 4;
+    config.allow_private_connectwise = true;
+    config.connectwise_first_wait = 1;
+    config.connectwise_timeout = 2;
+    config.operator_key = Some("the-operators-own-key".into());
+    config.encryption_key.encryption_key_file = Some(database.folder().join("test.key"));
+    config
+}
+
+pub fn sandbox(store: Store) -> Sandbox {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Sandbox::start(TcpListener::bind("127.0.0.1:0").unwrap(), store, Identity::default()).unwrap()
+}
+
+impl TestApp {
+    /// Starts the application on a new database, not connected to ConnectWise yet.
+    pub async fn start(backend: Backend, store: Store) -> Self {
+        Self::start_with(backend, store, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(backend: Backend, store: Store, change: impl FnOnce(&mut Config)) -> Self {
+        let database = Arc::new(TestDatabase::new(backend));
+        let sandbox = sandbox(store);
+        let clock = Clock::fixed(start_of_test());
+        let mut config = test_config(&database);
+        change(&mut config);
+        let mut application = Application::build(&config, clock.clone()).await.unwrap();
+        let key = application.first_key().expect("an empty database makes a key");
+        let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
+        let worker = application.stepper();
+        tokio::spawn(application.run_without_worker());
+        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { base, key, clock, sandbox, worker, http, stop, _database: database }
+    }
+
+    /// Starts it and connects it to the sandbox.
+    pub async fn connected(backend: Backend, store: Store) -> Self {
+        let app = Self::start(backend, store).await;
+        app.connect().await;
+        app
+    }
+
+    pub async fn connect(&self) {
+        self.put("/connection", &self.connection()).await.expect(200);
+    }
+
+    /// The body that connects to the sandbox.
+    pub fn connection(&self) -> Value {
+        let identity = self.sandbox.identity();
+        json!({
+            "site": self.sandbox.site(), "company_id": identity.company_id, "client_id": identity.client_id,
+            "public_key": identity.public_key, "private_key": identity.private_key,
+        })
+    }
+
+    /// Any request, with any headers besides the key's.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Reply {
+        let url = if path.starts_with("/v") || path.starts_with("//") {
+            format!("{}{}", self.base, path.trim_start_matches("/v"))
+        } else {
+            format!("{}/api/v1{path}", self.base)
+        };
+        let mut request = self.http.request(method, &url);
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            request = request.bearer_auth(&self.key);
+        }
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        Reply::read(request.send().await.unwrap()).await
+    }
+
+    async fn send_json(&self, method: Method, path: &str, body: &Value) -> Reply {
+        let bytes = serde_json::to_vec(body).unwrap();
+        self.send(method, path, &[("content-type", "application/json")], Some(bytes)).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send(Method::DELETE, path, &[], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send_json(Method::POST, path, body).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send_json(Method::PUT, path, body).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Reply {
+        self.send_json(Method::PATCH, path, body).await
+    }
+
+    /// Something outside `/api/v1`.
+    pub async fn outside(&self, path: &str) -> Reply {
+        self.send(Method::GET, &format!("/v{path}"), &[("authorization", "")], None).await
+    }
+
+    /// All rows of a list, page by page.
+    pub async fn all(&self, path: &str) -> Vec<Value> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let join = if path.contains('?') { '&' } else { '?' };
+            let next = if cursor.is_empty() { String::new() } else { format!("{join}cursor={cursor}") };
+            let page = self.get(&format!("{path}{next}")).await.expect(200);
+            rows.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => return rows,
+            }
+        }
+    }
+
+    /// Adds a company; gives its id.
+    pub async fn company(&self, external_id: &str, name: &str) -> String {
+        let body = json!({"external_id": external_id, "name": name});
+        self.post("/companies", &body).await.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Adds a product billed in blocks of 100 GB; gives its id.
+    pub async fn product(&self, code: &str) -> String {
+        let body = json!({"code": code, "name": format!("Product {code}"), "unit": "GB", "block_size": "100"});
+        self.post("/products", &body).await.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Adds a rule; gives its id.
+    pub async fn rule(&self, product: &str, target: &str, expression: &str) -> String {
+        let body = json!({"product_id": product, "target": target, "expression": expression});
+        self.post("/matching-rules", &body).await.expect(201)["rule"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Takes in one usage record, measured now.
+    pub async fn usage(&self, company_external_id: &str, product_code: &str, amount: &str) {
+        let record = json!({
+            "company_external_id": company_external_id, "product_code": product_code, "amount": amount,
+            "measured_at": self.clock.now(),
+        });
+        self.post("/usage", &json!({"records": [record]})).await.expect(200);
+    }
+
+    /// The one line of a company and product.
+    pub async fn line(&self, product: &str, company: &str) -> Value {
+        let path = format!("/billing-lines?product_id={product}&company_id={company}");
+        let page = self.get(&path).await.expect(200);
+        assert_eq!(page["items"].as_array().unwrap().len(), 1, "{page}");
+        page["items"][0].clone()
+    }
+
+    /// Starts a push, steps the worker to its end, and gives the job and its lines.
+    pub async fn push(&self, body: &Value) -> (Value, Vec<Value>) {
+        let job = self.post("/push-jobs", body).await.expect(202);
+        let id = job["id"].as_str().unwrap();
+        self.worker.run_until_idle().await.unwrap();
+        let job = self.get(&format!("/push-jobs/{id}")).await.expect(200);
+        let lines = self.all(&format!("/push-jobs/{id}/lines?limit=500")).await;
+        (job, lines)
+    }
+}

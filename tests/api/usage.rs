@@ -1,0 +1,111 @@
+//! Taking in usage.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::support::{Backend, TestApp};
+
+async fn set_up(backend: Backend) -> (TestApp, String, String) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let company = app.company("C1", "One").await;
+    let product = app.product("STORAGE").await;
+    (app, company, product)
+}
+
+fn record(amount: &str, measured_at: &str) -> Value {
+    json!({"company_external_id": "C1", "product_code": "STORAGE", "amount": amount, "measured_at": measured_at})
+}
+
+async fn the_same_record_is_taken_in_once_and_another_amount_corrects_it(backend: Backend) {
+    let (app, company, product) = set_up(backend).await;
+    let batch =
+        json!({"records": [record("250.500", "2026-11-20T00:00:00Z"), record("300", "2026-11-21T02:00:00+02:00")]});
+    assert_eq!(
+        app.post("/usage", &batch).await.expect(200),
+        json!({"records": 2, "added": 2, "duplicates": 0, "corrected": 0})
+    );
+    assert_eq!(app.post("/usage", &batch).await.expect(200)["duplicates"], 2);
+    assert_eq!(app.line(&product, &company).await["usage"]["amount"], "300");
+    assert_eq!(app.line(&product, &company).await["usage"]["quantity"], "3");
+    let correction = json!({"records": [record("301", "2026-11-21T00:00:00Z")]});
+    assert_eq!(app.post("/usage", &correction).await.expect(200)["corrected"], 1);
+    assert_eq!(app.line(&product, &company).await["usage"]["quantity"], "4");
+    let history = app.all("/usage?limit=2").await;
+    assert_eq!(history.len(), 3, "the earlier record stays visible");
+    assert_eq!(history[0]["amount"], "250.5");
+    assert_eq!(history[1]["superseded_by"], history[2]["id"]);
+    assert_eq!(app.all("/usage?current_only=true").await.len(), 2);
+    assert_eq!(app.all("/usage?from=2026-11-20T12:00:00Z").await.len(), 2);
+    assert_eq!(app.all("/usage?to=2026-11-20T12:00:00Z").await.len(), 1);
+}
+
+async fn a_batch_is_all_or_nothing_and_every_bad_record_is_named(backend: Backend) {
+    let (app, _, _) = set_up(backend).await;
+    let future = app.clock.now() + TimeDelta::days(3);
+    let batch = json!({"records": [
+        record("1", "2026-11-01T00:00:00Z"),
+        {"company_external_id": "C9", "product_code": "NOPE", "amount": "1", "measured_at": "2026-11-01T00:00:00Z"},
+        record("1", &future.to_rfc3339()),
+        record("2", "2026-11-01T00:00:00Z"),
+        {"company_id": "x", "company_external_id": "C1", "product_code": "STORAGE", "amount": "1", "measured_at": "2026-11-02T00:00:00Z"},
+    ]});
+    let problem = app.post("/usage", &batch).await.problem(422, "validation");
+    assert_eq!(problem["errors"][0]["field"], "/records/4/company_id", "{problem}");
+    let mut batch = batch;
+    batch["records"].as_array_mut().unwrap().pop();
+    let problem = app.post("/usage", &batch).await.problem(422, "validation");
+    let fields: Vec<&str> =
+        problem["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+    assert_eq!(
+        fields,
+        ["/records/1/company_external_id", "/records/1/product_code", "/records/2/measured_at", "/records/3"]
+    );
+    for (amount, code) in [(json!(1.5), "wrong_type"), (json!("-1"), "bad_value"), (json!("1e3"), "bad_value")] {
+        let mut bad = record("1", "2026-11-01T00:00:00Z");
+        bad["amount"] = amount;
+        let problem = app.post("/usage", &json!({"records": [bad]})).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], "/records/0/amount");
+        assert_eq!(problem["errors"][0]["code"], code);
+    }
+    app.post("/usage", &json!({"records": []})).await.problem(422, "validation");
+    assert_eq!(app.all("/usage").await.len(), 0);
+}
+
+async fn ten_thousand_records_are_one_batch(backend: Backend) {
+    let (app, company, product) = set_up(backend).await;
+    app.patch(&format!("/products/{product}"), &json!({"aggregation": "sum", "rounding": "exact", "block_size": "1"}))
+        .await
+        .expect(200);
+    let at = |n: i64| (app.clock.now() - TimeDelta::seconds(n)).to_rfc3339();
+    let mut records: Vec<Value> = (0..10_000).map(|n| record("0.1", &at(n))).collect();
+    assert_eq!(app.post("/usage", &json!({"records": records})).await.expect(200)["added"], 10_000);
+    assert_eq!(app.line(&product, &company).await["usage"]["amount"], "1000", "exact: no float was near");
+    records.push(record("1", &at(20_000)));
+    app.post("/usage", &json!({"records": records})).await.problem(422, "validation");
+}
+
+async fn a_months_usage_is_that_months(backend: Backend) {
+    let (app, company, product) = set_up(backend).await;
+    let batch = json!({"records": [record("500", "2026-10-31T23:00:00Z"), record("100", "2026-11-01T01:00:00Z")]});
+    app.post("/usage", &batch).await.expect(200);
+    let month = |month: &'static str| {
+        let path = format!("/billing-lines?product_id={product}&company_id={company}&billing_month={month}");
+        let app = &app;
+        async move { app.get(&path).await.expect(200)["items"][0]["usage"].clone() }
+    };
+    assert_eq!(month("2026-10").await["amount"], "500");
+    assert_eq!(month("2026-11").await["amount"], "100");
+    assert_eq!(month("2026-09").await["amount"], json!(null));
+    // In New York both were measured in October.
+    let schedule = json!({"enabled": false, "day_of_month": 1, "time": "02:00", "time_zone": "America/New_York"});
+    app.put("/push-schedule", &schedule).await.expect(200);
+    assert_eq!(month("2026-11").await["amount"], json!(null));
+    assert_eq!(month("2026-10").await["amount"], "100", "the newest of the month");
+}
+
+on_both!(
+    the_same_record_is_taken_in_once_and_another_amount_corrects_it,
+    a_batch_is_all_or_nothing_and_every_bad_record_is_named,
+    ten_thousand_records_are_one_batch,
+    a_months_usage_is_that_months,
+);
