@@ -87,8 +87,9 @@ impl Gate {
         if now < until {
             return Err(CwError::Resting((until - now).to_std().unwrap_or_default()));
         }
-        // Half open: this one tries, and the others wait for its outcome.
-        circuit.open_until = Some(now + TimeDelta::seconds(REST));
+        // Half open: requests are let through again, and the first failure closes the door at once.
+        circuit.open_until = None;
+        circuit.failures = FAILURES - 1;
         Ok(())
     }
 

@@ -17,6 +17,9 @@ impl From<DieselError> for Error {
                 _,
             )
             | DieselError::BrokenTransactionManager => Error::Unavailable(Box::new(error)),
+            DieselError::DatabaseError(_, info) if info.message().contains("invalid byte sequence for encoding") => {
+                Error::invalid("", "bad_text", "a text holds a character that cannot be stored, such as NUL")
+            }
             DieselError::DatabaseError(_, info) if is_passing(info.message()) => Error::Unavailable(Box::new(error)),
             _ => Error::internal(error),
         }

@@ -75,6 +75,10 @@ fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
 }
 
 fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiError> {
+    // Serde would take a list for a struct, by position: nobody should find out.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
+    }
     let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error))?;
     deserializer.end().map_err(|error| {

@@ -212,19 +212,22 @@ impl ResponseError for ApiError {
 pub enum Errors {
     /// The request cannot be read: bad JSON, a bad parameter or header.
     #[response(status = 400, content_type = "application/problem+json")]
-    Malformed(#[to_schema] Problem),
+    Malformed(Problem),
     /// No API key, or none that is known.
     #[response(status = 401, content_type = "application/problem+json")]
-    Unauthorized(#[to_schema] Problem),
+    Unauthorized(Problem),
+    /// This key may not do that: a tenant's key on the operator's paths, or the other way round.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
     /// Nothing of that id; also for another tenant's ids.
     #[response(status = 404, content_type = "application/problem+json")]
-    NotFound(#[to_schema] Problem),
+    NotFound(Problem),
     /// A fault of the service's own.
     #[response(status = 500, content_type = "application/problem+json")]
-    Internal(#[to_schema] Problem),
+    Internal(Problem),
     /// Busy; try again after `Retry-After`.
     #[response(status = 503, content_type = "application/problem+json")]
-    Unavailable(#[to_schema] Problem),
+    Unavailable(Problem),
 }
 
 /// The errors that an operation with a body may answer with besides.
@@ -233,19 +236,19 @@ pub enum Errors {
 pub enum WriteErrors {
     /// It collides with what is there; `type` and `detail` say how.
     #[response(status = 409, content_type = "application/problem+json")]
-    Conflict(#[to_schema] Problem),
+    Conflict(Problem),
     /// `If-Match` names another version than the present one.
     #[response(status = 412, content_type = "application/problem+json")]
-    VersionMismatch(#[to_schema] Problem),
+    VersionMismatch(Problem),
     /// The body is larger than this operation takes.
     #[response(status = 413, content_type = "application/problem+json")]
-    TooLarge(#[to_schema] Problem),
+    TooLarge(Problem),
     /// The body is not `application/json`.
     #[response(status = 415, content_type = "application/problem+json")]
-    NotJson(#[to_schema] Problem),
+    NotJson(Problem),
     /// Well-formed, but some fields are not as they must be.
     #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(#[to_schema] Problem),
+    Invalid(Problem),
 }
 
 /// The error of an operation that asks ConnectWise.
@@ -254,5 +257,5 @@ pub enum WriteErrors {
 pub enum ConnectWiseErrors {
     /// ConnectWise could not do it; `type` says whether the connection is at fault.
     #[response(status = 502, content_type = "application/problem+json")]
-    Failed(#[to_schema] Problem),
+    Failed(Problem),
 }

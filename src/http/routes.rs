@@ -1,9 +1,11 @@
 //! Every path. Registering a handler documents it.
 
 use actix_web::middleware::from_fn;
+use actix_web::web;
 use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::server::nothing_here;
 use super::{
     api_keys, auth, billing_lines, companies, connection, connectwise, events, health, mappings, matching_rules,
     products, push_jobs, push_schedule, tenants, usage,
@@ -29,8 +31,9 @@ fn api(config: &mut ServiceConfig<'_>) {
         .service(connectwise::list_connectwise_agreements)
         .service(connectwise::list_connectwise_additions)
         .service(connectwise::refresh_connectwise)
-        // Before /companies/{id}: the first that fits is taken.
+        // Before /companies/{id}: the first that fits is taken, and other methods must not take it for an id.
         .service(companies::auto_match_companies)
+        .route("/companies/auto-match", web::route().to(nothing_here))
         .service(companies::list_companies)
         .service(companies::create_company)
         .service(companies::get_company)
@@ -47,6 +50,7 @@ fn api(config: &mut ServiceConfig<'_>) {
         .service(products::delete_product)
         .service(products::resolve_product)
         .service(matching_rules::preview_matching_rule)
+        .route("/matching-rules/preview", web::route().to(nothing_here))
         .service(matching_rules::list_matching_rules)
         .service(matching_rules::create_matching_rule)
         .service(matching_rules::get_matching_rule)

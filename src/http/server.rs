@@ -4,8 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
-use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
 use actix_web::{App, HttpRequest, HttpServer, ResponseError, web};
 use secrecy::{ExposeSecret, SecretString};
 use tracing_actix_web::TracingLogger;
@@ -66,6 +67,7 @@ impl Server {
                 .map(|app| {
                     app.wrap(Compress::default())
                         .wrap(TracingLogger::<RequestSpan>::new())
+                        .wrap(from_fn(refuse_nul))
                         .wrap(from_fn(request_id::set))
                         .wrap(
                             DefaultHeaders::new()
@@ -114,8 +116,23 @@ fn swagger_ui() -> SwaggerUi {
     SwaggerUi::new("/swagger-ui/{_:.*}").config(config)
 }
 
+/// No id and no text of ours holds a NUL, and PostgreSQL takes none.
+async fn refuse_nul(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    if req.path().contains("%00") {
+        return Err(ApiError::no_path().into());
+    }
+    if req.query_string().contains("%00") {
+        let error = FieldError::new("query", "bad_value", "a parameter holds a NUL character");
+        return Err(ApiError::Malformed(vec![error]).into());
+    }
+    next.call(req).await
+}
+
 /// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.
-async fn nothing_here(req: HttpRequest, document: web::Data<Document>) -> actix_web::HttpResponse {
+pub(super) async fn nothing_here(req: HttpRequest, document: web::Data<Document>) -> actix_web::HttpResponse {
     let methods = document.methods(req.path());
     if methods.is_empty() {
         return ApiError::no_path().error_response();

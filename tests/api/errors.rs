@@ -50,7 +50,7 @@ async fn bad_json_says_where(backend: Backend) {
     }
     let invalid_utf8 = b"{\"external_id\": \"x\", \"name\": \"\xff\"}".to_vec();
     app.send(Method::POST, "/companies", &[JSON], Some(invalid_utf8)).await.problem(400, "malformed");
-    let deep = "[".repeat(100_000);
+    let deep = format!("{{\"name\": {}", "[".repeat(100_000));
     app.send(Method::POST, "/companies", &[JSON], Some(deep.into())).await.problem(422, "validation");
     for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
         let reply = app.send(Method::POST, "/companies", &[("content-type", kind)], Some(b"{}".to_vec())).await;
@@ -66,7 +66,9 @@ async fn bad_fields_are_named(backend: Backend) {
         (json!({"external_id": "x"}), "", "required"),
         (json!({"external_id": 5, "name": "y"}), "/external_id", "wrong_type"),
         (json!({"external_id": "x", "name": null}), "/name", "wrong_type"),
-        (json!([]), "", "required"),
+        (json!([]), "", "wrong_type"),
+        (json!(["x", "y"]), "", "wrong_type"),
+        (json!("x"), "", "wrong_type"),
         (json!({"external_id": "", "name": "y"}), "/external_id", "length"),
         (json!({"external_id": "x", "name": "y".repeat(201)}), "/name", "length"),
         (json!({"external_id": "x", "name": " \t "}), "/name", "plain_text"),
@@ -134,11 +136,17 @@ async fn large_bodies_are_refused(backend: Backend) {
 
 async fn ids_and_collisions(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
-    for path in ["/companies/nothing", "/products/%00", "/matching-rules/x", "/billing-lines/x", "/push-jobs/x"] {
+    for path in ["/companies/nothing", "/matching-rules/x", "/billing-lines/x", "/push-jobs/x"] {
         let reply = app.get(path).await;
         assert_eq!(reply.status, 404, "{path}: {}", reply.text);
         reply.problem(404, "not_found");
     }
+    assert_eq!(app.get("/products/%00").await.status, 404);
+    app.get("/companies?search=%00").await.problem(400, "malformed");
+    app.post("/push-jobs", &json!({"product_id": "a\u{0}b"})).await.problem(409, "not_connected");
+    let rule = json!({"product_id": "a\u{0}b", "target": "agreement", "expression": "name = 'x'"});
+    let reply = app.post("/matching-rules", &rule).await;
+    assert!(matches!(reply.status, 404 | 422), "{}", reply.text);
     app.company("C1", "One").await;
     let again = json!({"external_id": "C1", "name": "Other"});
     app.post("/companies", &again).await.problem(409, "external_id_taken");
