@@ -43,7 +43,7 @@ pub enum Error {
         /// The field that holds the expression, as a JSON pointer.
         field: String,
         /// What is wrong and where.
-        error: RuleError,
+        error: Box<RuleError>,
     },
     /// The request collides with what is there.
     #[error("{detail}")]

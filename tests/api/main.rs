@@ -3,6 +3,14 @@
 //! Those that touch the database run on SQLite and on PostgreSQL: `scripts/test` starts a throw-away PostgreSQL and
 //! names it in `CWB_TEST_POSTGRES_URL`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test that panics is a test that fails"
+)]
+
 #[macro_use]
 mod support;
 

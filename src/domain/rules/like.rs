@@ -124,7 +124,7 @@ impl Segment {
             Self::Plain(plain) => text.strip_prefix(plain.as_str()),
             Self::Wild(pieces) => {
                 let mut chars = text.chars();
-                pieces.iter().all(|piece| chars.next().is_some_and(|c| piece.fits(c))).then(|| chars.as_str())
+                pieces.iter().all(|piece| chars.next().is_some_and(|c| piece.fits(c))).then_some(chars.as_str())
             }
         }
     }

@@ -14,17 +14,19 @@ use crate::services::Services;
 /// How often a watched job is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+type Key = (TenantId, PushJobId);
+
 /// The jobs that somebody watches.
 #[derive(Debug, Default)]
-pub struct Watched(Mutex<HashMap<(TenantId, PushJobId), Arc<watch::Sender<Progress>>>>);
+pub struct Watched(Mutex<HashMap<Key, Arc<watch::Sender<Progress>>>>);
 
 impl Watched {
-    fn join(&self, key: &(TenantId, PushJobId)) -> Option<watch::Receiver<Progress>> {
+    fn join(&self, key: &Key) -> Option<watch::Receiver<Progress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())
     }
 
     /// Leaves a job that nobody watches any more; gives whether it was left.
-    fn leave(&self, key: &(TenantId, PushJobId), sender: &watch::Sender<Progress>, anyway: bool) -> bool {
+    fn leave(&self, key: &Key, sender: &watch::Sender<Progress>, anyway: bool) -> bool {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Counted under the lock: nobody can join between the count and the removal.
         let leave = anyway || sender.receiver_count() == 0;
@@ -49,7 +51,7 @@ pub async fn subscribe(services: &Services, tenant: &TenantId, id: &PushJobId) -
     Ok(receiver)
 }
 
-async fn follow(services: Services, key: (TenantId, PushJobId), sender: Arc<watch::Sender<Progress>>) {
+async fn follow(services: Services, key: Key, sender: Arc<watch::Sender<Progress>>) {
     loop {
         let ended = sender.borrow().job.state.is_final();
         if services.watched.leave(&key, &sender, ended || services.stop.is_cancelled()) {
