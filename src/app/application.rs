@@ -56,7 +56,7 @@ impl Application {
         };
         let first_key = keys::first_start(&services).await.map_err(|error| error.chain())?.map(|key| key.plain);
         let http = HttpSettings {
-            operator_key: config.operator_key.clone(),
+            operator_key: config.operator_key()?,
             threads: config.http_threads.max(1),
             ..telemetry::metrics()
         };

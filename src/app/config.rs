@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::connectwise;
 use crate::db::DatabaseUrl;
@@ -93,6 +93,9 @@ pub enum ConfigError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] VaultError),
+    /// Short keys can be guessed.
+    #[error("--operator-key must have at least 16 characters")]
+    ShortOperatorKey,
     /// A lease must outlast the work done under it.
     #[error("--lease must be longer than {0} s: one request's time-out, and all its repetitions, must fit into it")]
     Lease(u32),
@@ -119,9 +122,18 @@ impl Config {
         }
     }
 
+    /// The operator's key. An empty one, as an unset variable in a compose file gives, is none.
+    pub(super) fn operator_key(&self) -> Result<Option<SecretString>, ConfigError> {
+        match self.operator_key.as_ref().map(|key| key.expose_secret().len()) {
+            None | Some(0) => Ok(None),
+            Some(1..16) => Err(ConfigError::ShortOperatorKey),
+            Some(_) => Ok(self.operator_key.clone()),
+        }
+    }
+
     /// What seals secrets.
     pub(super) fn vault(&self) -> Result<Vault, ConfigError> {
-        if let Some(key) = &self.encryption_key.key {
+        if let Some(key) = self.encryption_key.key.as_ref().filter(|key| !key.expose_secret().is_empty()) {
             return Ok(Vault::new(key)?);
         }
         let beside = || self.database_url.file().map(|file| file.with_extension("key"));

@@ -49,14 +49,10 @@ impl utoipa::Modify for Security {
     }
 }
 
-/// The document, as it stands without anything else.
-pub(super) fn base() -> utoipa::openapi::OpenApi {
-    Base::openapi()
-}
-
 /// The whole document, as it is served and as it is committed.
 pub fn document() -> String {
-    let (_, openapi) = actix_web::App::new().into_utoipa_app().openapi(base()).configure(routes::all).split_for_parts();
+    let (_, openapi) =
+        actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
     let mut text = openapi.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text

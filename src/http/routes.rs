@@ -1,4 +1,4 @@
-//! Every path. Registering a handler documents it.
+//! Every path. A handler that is registered is documented: both come from the one list.
 
 use actix_web::middleware::from_fn;
 use actix_web::web;
@@ -11,82 +11,67 @@ use super::{
     products, push_jobs, push_schedule, tenants, usage,
 };
 
-/// All paths: those of the API behind its key, and those of operation.
-pub fn all(config: &mut ServiceConfig<'_>) {
-    config
-        .service(health::healthz)
-        .service(health::readyz)
-        .service(health::metrics)
-        .service(health::openapi)
-        .service(scope::scope("/api/v1").wrap(from_fn(auth::authenticate)).configure(api));
+/// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
+/// every thread that serves needs to pay.
+macro_rules! handlers {
+    ($($served:ident, $documented:ident: $($handler:path),+;)+) => { $(
+        fn $served(config: &mut web::ServiceConfig) {
+            config$(.service($handler))+;
+        }
+        fn $documented(config: &mut ServiceConfig<'_>) {
+            config$(.service($handler))+;
+        }
+    )+ };
 }
 
-fn api(config: &mut ServiceConfig<'_>) {
-    config
-        .service(connection::get_connection)
-        .service(connection::put_connection)
-        .service(connection::delete_connection)
-        .service(connection::test_connection)
-        .service(connectwise::list_connectwise_companies)
-        .service(connectwise::list_connectwise_agreements)
-        .service(connectwise::list_connectwise_additions)
-        .service(connectwise::refresh_connectwise)
-        // Before /companies/{id}: the first that fits is taken, and other methods must not take it for an id.
-        .service(companies::auto_match_companies)
+handlers! {
+    serve_operation, document_operation:
+        health::healthz, health::readyz, health::metrics, health::openapi;
+    // Before those with an id in the same place: the first that fits is taken.
+    serve_fixed, document_fixed:
+        companies::auto_match_companies, matching_rules::preview_matching_rule;
+    serve_setup, document_setup:
+        connection::get_connection, connection::put_connection, connection::delete_connection,
+        connection::test_connection,
+        connectwise::list_connectwise_companies, connectwise::list_connectwise_agreements,
+        connectwise::list_connectwise_additions, connectwise::refresh_connectwise,
+        companies::list_companies, companies::create_company, companies::get_company, companies::replace_company,
+        companies::update_company, companies::delete_company, companies::match_company, companies::unmatch_company,
+        products::list_products, products::create_product, products::get_product, products::replace_product,
+        products::update_product, products::delete_product, products::resolve_product,
+        matching_rules::list_matching_rules, matching_rules::create_matching_rule, matching_rules::get_matching_rule,
+        matching_rules::replace_matching_rule, matching_rules::delete_matching_rule;
+    serve_billing, document_billing:
+        billing_lines::list_billing_lines, billing_lines::update_billing_lines, billing_lines::get_billing_line,
+        billing_lines::update_billing_line,
+        mappings::list_agreement_mappings, mappings::get_agreement_mapping, mappings::choose_agreement,
+        mappings::unchoose_agreement, mappings::list_addition_mappings, mappings::get_addition_mapping,
+        mappings::choose_addition, mappings::unchoose_addition,
+        usage::add_usage, usage::list_usage,
+        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_jobs::list_push_lines,
+        push_jobs::cancel_push_job, push_jobs::retry_push_job, events::watch_push_job,
+        push_schedule::get_push_schedule, push_schedule::put_push_schedule,
+        api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
+        tenants::list_tenants, tenants::create_tenant;
+}
+
+/// All paths, to be served: those of the API behind its key, and those of operation.
+pub(super) fn serve(config: &mut web::ServiceConfig) {
+    serve_operation(config);
+    let api = web::scope("/api/v1")
+        .wrap(from_fn(auth::authenticate))
+        .configure(serve_fixed)
+        // With another method these are no ids.
         .route("/companies/auto-match", web::route().to(nothing_here))
-        .service(companies::list_companies)
-        .service(companies::create_company)
-        .service(companies::get_company)
-        .service(companies::replace_company)
-        .service(companies::update_company)
-        .service(companies::delete_company)
-        .service(companies::match_company)
-        .service(companies::unmatch_company)
-        .service(products::list_products)
-        .service(products::create_product)
-        .service(products::get_product)
-        .service(products::replace_product)
-        .service(products::update_product)
-        .service(products::delete_product)
-        .service(products::resolve_product)
-        .service(matching_rules::preview_matching_rule)
         .route("/matching-rules/preview", web::route().to(nothing_here))
-        .service(matching_rules::list_matching_rules)
-        .service(matching_rules::create_matching_rule)
-        .service(matching_rules::get_matching_rule)
-        .service(matching_rules::replace_matching_rule)
-        .service(matching_rules::delete_matching_rule)
-        .configure(billing);
+        .configure(serve_setup)
+        .configure(serve_billing);
+    config.service(api);
 }
 
-fn billing(config: &mut ServiceConfig<'_>) {
-    config
-        .service(billing_lines::list_billing_lines)
-        .service(billing_lines::update_billing_lines)
-        .service(billing_lines::get_billing_line)
-        .service(billing_lines::update_billing_line)
-        .service(mappings::list_agreement_mappings)
-        .service(mappings::get_agreement_mapping)
-        .service(mappings::choose_agreement)
-        .service(mappings::unchoose_agreement)
-        .service(mappings::list_addition_mappings)
-        .service(mappings::get_addition_mapping)
-        .service(mappings::choose_addition)
-        .service(mappings::unchoose_addition)
-        .service(usage::add_usage)
-        .service(usage::list_usage)
-        .service(push_jobs::create_push_job)
-        .service(push_jobs::list_push_jobs)
-        .service(push_jobs::get_push_job)
-        .service(push_jobs::list_push_lines)
-        .service(push_jobs::cancel_push_job)
-        .service(push_jobs::retry_push_job)
-        .service(events::watch_push_job)
-        .service(push_schedule::get_push_schedule)
-        .service(push_schedule::put_push_schedule)
-        .service(api_keys::list_api_keys)
-        .service(api_keys::create_api_key)
-        .service(api_keys::revoke_api_key)
-        .service(tenants::list_tenants)
-        .service(tenants::create_tenant);
+/// All paths, to be documented.
+pub(super) fn document(config: &mut ServiceConfig<'_>) {
+    document_operation(config);
+    let api = scope::scope("/api/v1").configure(document_fixed).configure(document_setup).configure(document_billing);
+    config.service(api);
 }

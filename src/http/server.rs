@@ -10,10 +10,9 @@ use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
 use actix_web::{App, HttpRequest, HttpServer, ResponseError, web};
 use secrecy::{ExposeSecret, SecretString};
 use tracing_actix_web::TracingLogger;
-use utoipa_actix_web::AppExt;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::document::{self, Document};
+use super::document::Document;
 use super::problem::ApiError;
 use super::request_id::{self, RequestSpan};
 use super::{health, routes};
@@ -55,28 +54,23 @@ impl Server {
         let threads = settings.threads;
         let (services, settings) = (web::Data::new(services), web::Data::new(settings));
         let running = HttpServer::new(move || {
-            let (app, _) = App::new()
-                .into_utoipa_app()
-                .openapi(document::base())
+            App::new()
                 .app_data(services.clone())
                 .app_data(settings.clone())
                 .app_data(document.clone())
                 .app_data(web::QueryConfig::default().error_handler(|error, _| bad_query(&error).into()))
                 .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::no_path().into()))
-                .configure(routes::all)
-                .map(|app| {
-                    app.wrap(Compress::default())
-                        .wrap(TracingLogger::<RequestSpan>::new())
-                        .wrap(from_fn(refuse_nul))
-                        .wrap(from_fn(request_id::set))
-                        .wrap(
-                            DefaultHeaders::new()
-                                .add(("X-Content-Type-Options", "nosniff"))
-                                .add(("Referrer-Policy", "no-referrer")),
-                        )
-                })
-                .split_for_parts();
-            app.service(swagger_ui())
+                .configure(routes::serve)
+                .wrap(Compress::default())
+                .wrap(TracingLogger::<RequestSpan>::new())
+                .wrap(from_fn(refuse_nul))
+                .wrap(from_fn(request_id::set))
+                .wrap(
+                    DefaultHeaders::new()
+                        .add(("X-Content-Type-Options", "nosniff"))
+                        .add(("Referrer-Policy", "no-referrer")),
+                )
+                .service(swagger_ui())
                 .route("/swagger-ui", web::get().to(health::to_swagger_ui))
                 .route("/", web::get().to(health::to_swagger_ui))
                 .default_service(web::to(nothing_here))

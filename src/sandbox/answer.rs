@@ -26,7 +26,7 @@ impl Answer {
     }
 
     pub(super) fn invalid(resource: &str, field: &str, code: &str, message: &str) -> Self {
-        let error = json!({"code": code, "message": message, "resource": resource, "field": field, "details": null});
+        let error = json!({"code": code, "message": message, "resource": resource, "field": field});
         let body = json!({
             "code": "InvalidObject", "message": format!("{resource} object is invalid"), "errors": [error]
         });

@@ -12,7 +12,8 @@ use crate::domain::{Error, Result};
 
 /// Reads an expression that stands in a request's `/expression`.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
-    Rule::parse(target, expression).map_err(|error| Error::Rule { field: "/expression".to_owned(), error: Box::new(error) })
+    Rule::parse(target, expression)
+        .map_err(|error| Error::Rule { field: "/expression".to_owned(), error: Box::new(error) })
 }
 
 /// A saved rule with what saving it changed.

@@ -2,6 +2,7 @@
 
 mod database;
 mod reply;
+mod schema;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -55,6 +56,10 @@ pub struct TestApp {
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.stop.cancel();
+        // Whatever a test was about: what it sent to ConnectWise must be as ConnectWise has it.
+        if !std::thread::panicking() {
+            schema::hold(&self.sandbox.ledger());
+        }
     }
 }
 
@@ -72,7 +77,10 @@ pub fn test_config(database: &TestDatabase) -> Config {
 
 pub fn sandbox(store: Store) -> Sandbox {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Sandbox::start(TcpListener::bind("127.0.0.1:0").unwrap(), store, Identity::default()).unwrap()
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sandbox = Sandbox::start(listener, store, Identity::default()).unwrap();
+    sandbox.tune(|tuning| tuning.keep_answers = true);
+    sandbox
 }
 
 impl TestApp {

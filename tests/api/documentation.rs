@@ -1,0 +1,133 @@
+//! What the documents say, tried: README's commands, the settings' table, and the rules of docs/RULES.md.
+
+use std::process::Command;
+
+use connectwise_billing::domain::rules::Rule;
+
+use crate::process::Demo;
+
+const README: &str = include_str!("../../README.md");
+const RULES: &str = include_str!("../../docs/RULES.md");
+
+/// The fenced blocks of a document, with what stands after the fence.
+fn blocks(document: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, Vec<&str>)> = None;
+    for line in document.lines() {
+        match (line.strip_prefix("```"), open.take()) {
+            (Some(kind), None) => open = Some((kind.to_owned(), Vec::new())),
+            (Some(_), Some((kind, lines))) => found.push((kind, lines.join("\n"))),
+            (None, Some((kind, mut lines))) => {
+                lines.push(line);
+                open = Some((kind, lines));
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn the_rules_of_the_manual_are_as_it_says() {
+    let (mut good, mut bad) = (0, 0);
+    for (kind, text) in blocks(RULES) {
+        let (kind, target) = kind.split_once(' ').unwrap();
+        let rule = Rule::parse(target.parse().unwrap(), &text);
+        match kind {
+            "rule" => good += usize::from(rule.map_err(|error| panic!("{text}: {error}")).is_ok()),
+            "bad-rule" => {
+                assert!(rule.is_err(), "{text} was read");
+                bad += 1;
+            }
+            other => panic!("what is {other}?"),
+        }
+    }
+    assert!(good >= 6 && bad >= 5);
+    // The table of operators, one example in each row's last cell.
+    let examples: Vec<&str> =
+        RULES.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 4).collect();
+    let mut tried = 0;
+    for line in examples {
+        let example = line.rsplit('|').nth(1).unwrap().trim().trim_matches('`');
+        if example.contains('"') {
+            Rule::parse("agreement".parse().unwrap(), example).unwrap_or_else(|error| panic!("{example}: {error}"));
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 6);
+}
+
+#[test]
+fn every_setting_is_in_the_table_and_in_the_help() {
+    let program = env!("CARGO_BIN_EXE_connectwise-billing");
+    let mut help = String::new();
+    for command in ["serve", "sandbox", "demo", "migrate", "create-key", "openapi"] {
+        let output = Command::new(program).args([command, "--help"]).output().unwrap();
+        assert!(output.status.success(), "{command}");
+        help.push_str(&String::from_utf8(output.stdout).unwrap());
+        assert!(README.contains(&format!("| `{command}` |")), "{command} is not in README's table");
+    }
+    let names = |text: &str| {
+        let mut names: Vec<String> = text
+            .match_indices("CWB_")
+            .map(|(at, _)| text[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect())
+            .collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(names(README), names(&help));
+}
+
+/// Runs every command of the tour, in one shell, as a reader would paste them.
+#[test]
+fn the_tour_of_the_readme_works() {
+    let demo = Demo::start(&tempfile::tempdir().unwrap());
+    let tour = README.split("## A tour with curl").nth(1).unwrap().split("\n## ").next().unwrap();
+    let commands: Vec<String> =
+        blocks(tour).into_iter().filter(|(kind, _)| kind == "sh").map(|(_, text)| text).collect();
+    assert!(commands.len() >= 9);
+    // The first block names the address and the key that the demo printed.
+    let mut script = format!("set -eu\nexport API={}/api/v1\nexport KEY={}\n", demo.address, demo.key);
+    for command in &commands[1..] {
+        script.push_str(command);
+        script.push_str("\nprintf '\\n'\n");
+    }
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    // One command shows what a bad rule is answered with; nothing else may fail.
+    assert_eq!(text.matches("urn:connectwise-billing:problem:").count(), 1, "{text}");
+    assert!(text.contains("Write like"), "{text}");
+    for sign in [
+        "\"passed\":true",
+        "\"match_source\":\"manual\"",
+        "\"added\":1",
+        "event: end",
+        "\"would_push\"",
+        "\"next_runs\"",
+    ] {
+        assert!(text.contains(sign), "{sign} is missing from {text}");
+    }
+    demo.stop();
+}
+
+/// The commands outside the tour, each of which is run elsewhere: here is where.
+#[test]
+fn every_other_command_is_run_somewhere() {
+    let tour = README.split("## A tour with curl").nth(1).unwrap().split("\n## ").next().unwrap();
+    let in_tour: Vec<_> = blocks(tour);
+    let others: Vec<String> = blocks(README)
+        .into_iter()
+        .filter(|block| block.0 == "sh" && !in_tour.contains(block))
+        .map(|block| block.1)
+        .collect();
+    assert_eq!(
+        others,
+        [
+            "cargo run -- demo",            // process.rs, with the same binary
+            "scripts/test",                 // it runs this test
+            "cargo run --release -- serve", // process.rs, with the same binary
+        ]
+    );
+}

@@ -1,0 +1,222 @@
+//! The real process: what it prints, how it starts, how it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use tempfile::TempDir;
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_connectwise-billing"));
+    // Settings of whoever runs the tests must not reach the process.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CWB_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A process whose standard output is read line by line. It is killed when it is dropped.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// Everything up to and with the line that holds a text.
+    fn until(&mut self, sign: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(sign) {
+            let read = self.out.read_line(&mut text).unwrap();
+            if read == 0 {
+                let mut errors = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                panic!("it ended before it said {sign}:\n{text}\n{errors}");
+            }
+        }
+        text
+    }
+
+    /// Ctrl-C, then whatever it still says; it must end well.
+    fn interrupt(&mut self) -> String {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let mut text = String::new();
+        self.out.read_to_string(&mut text).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        text
+    }
+}
+
+/// A running demo.
+pub struct Demo {
+    running: Running,
+    pub said: String,
+    pub address: String,
+    pub key: String,
+}
+
+fn after(text: &str, sign: &str) -> String {
+    let rest = text.split(sign).nth(1).unwrap_or_else(|| panic!("{sign} is missing from {text}"));
+    rest.split_whitespace().next().unwrap().to_owned()
+}
+
+impl Demo {
+    pub fn start(folder: &TempDir) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    fn start_with(folder: &TempDir, more: &[&str]) -> Self {
+        let mut command = program();
+        command.args(["demo", "--listen", "127.0.0.1:0", "--sandbox-listen", "127.0.0.1:0", "--data-dir"]);
+        command.arg(folder.path()).args(more);
+        let mut running = Running::start(&mut command);
+        let said = running.until("Ctrl-C ends it.");
+        let address = after(&said, "The service goes on at ");
+        let key = after(&said, "API key:");
+        Self { running, said, address, key }
+    }
+
+    pub fn stop(mut self) {
+        let last = self.running.interrupt();
+        assert!(last.contains("Stopped."), "{last}");
+    }
+
+    /// The commands that it printed.
+    fn commands(&self) -> Vec<String> {
+        self.said.lines().filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
+    }
+
+    /// The results of its tables' rows, with the row.
+    fn rows(&self, result: &str) -> usize {
+        self.said.lines().filter(|line| line.contains(&format!("┆ {result}"))).count()
+    }
+}
+
+fn demo_twice(more: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Demo::start_with(&folder, more);
+    for case in [
+        "pushed",
+        "unchanged",
+        "failed: rejected",
+        "skipped: ambiguous",
+        "skipped: unresolved",
+        "skipped: stale",
+        "skipped: disabled",
+        "skipped: no_usage",
+        "skipped: company_not_set",
+    ] {
+        assert!(first.rows(case) > 0, "no line is {case}:\n{}", first.said);
+    }
+    assert!(first.said.contains("(by hand)") && first.said.contains("1 -> 28"), "{}", first.said);
+    assert!(first.said.contains("198 lines: 154 pushed, 11 unchanged, 32 skipped, 1 failed."), "{}", first.said);
+    let commands = first.commands();
+    assert_eq!(commands.len(), 4);
+    for command in commands {
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.starts_with('{') && !text.contains("urn:connectwise-billing"),
+            "{command}\n{text}"
+        );
+    }
+    first.stop();
+    let second = Demo::start_with(&folder, more);
+    assert!(second.said.contains("Going on where the last demo ended."), "{}", second.said);
+    assert!(second.said.contains("198 lines: 165 unchanged, 32 skipped, 1 failed."), "{}", second.said);
+    second.stop();
+}
+
+mod sqlite {
+    #[test]
+    fn the_demo_shows_every_case_and_goes_on_where_it_ended() {
+        super::demo_twice(&[]);
+    }
+}
+
+mod postgres {
+    use crate::support::{Backend, TestDatabase};
+
+    #[test]
+    fn the_demo_shows_every_case_and_goes_on_where_it_ended() {
+        let database = TestDatabase::new(Backend::Postgres);
+        super::demo_twice(&["--database-url", database.text()]);
+    }
+}
+
+fn serve(folder: &TempDir) -> Running {
+    let url = format!("sqlite:{}", folder.path().join("billing.db").display());
+    Running::start(program().args(["serve", "--listen", "127.0.0.1:0", "--database-url", &url]))
+}
+
+#[test]
+fn the_first_start_prints_a_key_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = serve(&folder);
+    let said = first.until("Swagger UI");
+    assert_eq!(said.matches("cwb_").count(), 1, "{said}");
+    first.interrupt();
+    let mut second = serve(&folder);
+    assert!(!second.until("Swagger UI").contains("cwb_"));
+    second.interrupt();
+    let url = format!("sqlite:{}", folder.path().join("billing.db").display());
+    let made = program().args(["create-key", "--database-url", &url]).output().unwrap();
+    assert!(String::from_utf8(made.stdout).unwrap().starts_with("cwb_"));
+    let key = folder.path().join("billing.key");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(key).unwrap().permissions()) & 0o777, 0o600);
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("x.db").display());
+    for (arguments, says) in [
+        (vec!["serve", "--database-url", "billing.db"], "begins with sqlite:"),
+        (
+            vec!["serve", "--database-url", "postgres://nobody:hunter2@127.0.0.1:1/x", "--encryption-key", "x"],
+            "32 random bytes",
+        ),
+        (vec!["serve", "--database-url", "postgres://nobody:hunter2@127.0.0.1:1/x"], "--encryption-key"),
+        (vec!["serve", "--database-url", &url, "--listen", &taken], "cannot listen on"),
+        (vec!["serve", "--database-url", &url, "--lease", "10"], "--lease must be longer"),
+        (vec!["serve", "--database-url", &url, "--operator-key", "short"], "at least 16"),
+        (vec!["sandbox", "--listen", "0.0.0.0:0"], "loopback"),
+    ] {
+        let output = program().args(&arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains(says), "{arguments:?}: {errors}");
+        assert!(!errors.contains("hunter2") && !errors.contains("panicked"), "{arguments:?}: {errors}");
+    }
+    let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    let down = "postgres://nobody:hunter2@127.0.0.1:1/x";
+    let output = program()
+        .args(["serve", "--listen", "127.0.0.1:0", "--database-url", down, "--encryption-key", key])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && errors.contains("postgres://nobody:***@127.0.0.1:1/x"), "{errors}");
+    assert!(!errors.contains("hunter2"), "{errors}");
+}
+
+#[test]
+fn the_sandbox_runs_alone() {
+    let mut sandbox = Running::start(program().args(["sandbox", "--listen", "127.0.0.1:0"]));
+    let said = sandbox.until("_sandbox/ledger");
+    assert!(said.contains("\"company_id\": \"sandbox\""), "{said}");
+    sandbox.interrupt();
+}
