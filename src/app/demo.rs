@@ -60,7 +60,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     let sandbox = Sandbox::start(bind(options.sandbox_listen, SANDBOX_PORT)?, store, Identity::default())?;
     let application = Application::build(&config(options)?, Clock::system()).await?;
     let (address, stop) = (application.address(), application.stop_token());
-    stop_on_signals(stop.clone());
+    stop_on_signals(stop.clone())?;
     let tenant = DemoTenant::new(application.services().clone()).await?;
     let key = tenant.new_key().await?;
     let running = tokio::spawn(application.run());

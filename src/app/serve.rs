@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::application::{Application, StartError};
@@ -17,6 +18,7 @@ use crate::services::keys;
 /// Serves until told to stop.
 pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
     let mut application = Application::build(config, Clock::system()).await?;
+    stop_on_signals(application.stop_token())?;
     let address = application.address();
     let mut out = std::io::stdout().lock();
     if let Some(key) = application.first_key() {
@@ -25,26 +27,21 @@ pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
     writeln!(out, "Listening on http://{address} (Swagger UI: http://{address}/swagger-ui/)")?;
     out.flush()?;
     drop(out);
-    stop_on_signals(application.stop_token());
     application.run().await
 }
 
-/// Cancels the token at Ctrl-C or SIGTERM.
-pub(super) fn stop_on_signals(stop: CancellationToken) {
+/// Cancels the token at Ctrl-C or SIGTERM, from now on: call it before saying that the service is there.
+pub(super) fn stop_on_signals(stop: CancellationToken) -> Result<(), StartError> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            Err(_) => drop(tokio::signal::ctrl_c().await),
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
         tracing::info!("stopping");
         stop.cancel();
     });
+    Ok(())
 }
 
 async fn open(config: &Config) -> Result<Db, StartError> {
@@ -92,6 +89,8 @@ pub(super) async fn sandbox(listen: SocketAddr, file: Option<PathBuf>) -> Result
     };
     let sandbox = Sandbox::start(std::net::TcpListener::bind(listen)?, store, Identity::default())?;
     let (site, identity) = (sandbox.site(), sandbox.identity().clone());
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
@@ -105,8 +104,6 @@ pub(super) async fn sandbox(listen: SocketAddr, file: Option<PathBuf>) -> Result
     writeln!(out, "What it was asked: {site}/_sandbox/ledger")?;
     out.flush()?;
     drop(out);
-    let stop = CancellationToken::new();
-    stop_on_signals(stop.clone());
     stop.cancelled().await;
     sandbox.stop().await;
     Ok(())

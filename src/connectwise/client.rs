@@ -290,8 +290,11 @@ impl Client {
         if !status.is_success() {
             return Err(from_answer(Purpose::ReadSystem, status, retry_after, &body));
         }
-        let value: Value = serde_json::from_slice(&body)
-            .map_err(|_| CwError::fault(Fault::Address, "there is no ConnectWise at this address"))?;
+        let value: Value = serde_json::from_slice(&body).map_err(|_| {
+            CwError::Unintelligible(
+                "company information is no JSON: is there a ConnectWise at this address?".to_owned(),
+            )
+        })?;
         if value.is_null() {
             return Err(unknown());
         }
@@ -369,7 +372,7 @@ fn unreachable_site(error: &reqwest::Error) -> CwError {
         return CwError::Unavailable("it did not answer in time".to_owned());
     }
     if error.is_connect()
-        && ["dns error", "failed to lookup", "name or service", "certificate"]
+        && ["name or service not known", "no address associated", "certificate"]
             .iter()
             .any(|known| cause.to_lowercase().contains(known))
     {

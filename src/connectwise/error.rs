@@ -174,7 +174,8 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
             let right = purpose.permission();
             CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
         }
-        404 | 410 if purpose.is_of_one_record() => CwError::Gone,
+        // A proxy has no `code`: only ConnectWise itself can say that a record is gone.
+        404 | 410 if purpose.is_of_one_record() && told.code.is_some() => CwError::Gone,
         404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
         409 => CwError::Conflict(text),
         500 => CwError::Failed(text),

@@ -8,6 +8,8 @@ use super::error::CwError;
 
 /// The most that ConnectWise gives at once.
 const PAGE_SIZE: usize = 1_000;
+/// No MSP has so many records of a kind; a site that gives more is none of ConnectWise's.
+const MAX_ROWS: usize = 1_000_000;
 
 /// What a `Link` header says of the next page. Links are never followed: only their parameters are read, so that
 /// credentials go nowhere but to the connection's own host.
@@ -58,6 +60,9 @@ impl Client {
             for row in rows {
                 found.push(parse(row)?);
             }
+            if found.len() > MAX_ROWS {
+                return Err(CwError::Unintelligible(format!("a list of more than {MAX_ROWS} records")));
+            }
             match Next::read(link.as_deref()) {
                 Next::None => return Ok(found),
                 Next::Unsaid if rows.is_empty() => return Ok(found),
@@ -93,6 +98,9 @@ impl Client {
             let rows = array(&value)?;
             for row in rows {
                 found.push(parse(row)?);
+            }
+            if found.len() > MAX_ROWS {
+                return Err(CwError::Unintelligible(format!("a list of more than {MAX_ROWS} records")));
             }
             // A short page without a Link may be the server's own, smaller, limit: only an empty one ends the list.
             let more = match Next::read(link.as_deref()) {

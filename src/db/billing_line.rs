@@ -1,13 +1,13 @@
 //! Company x product: the rows of the consolidated billing page, with their mappings.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::company::Company;
 use super::conn::{MultiBackend, on_each};
-use super::page::{Page, PageRequest, containing, keyset};
+use super::page::{Page, PageRequest, chunks, containing, keyset};
 use super::pool::Tx;
 use super::schema::{billing_lines, companies};
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
@@ -280,6 +280,16 @@ impl Tx<'_> {
 
     /// All lines that a filter finds, with their companies, by company name.
     pub fn all_lines(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
+        let Some(ids) = &filter.ids else { return self.lines_filtered(filter) };
+        let mut rows = Vec::with_capacity(ids.len());
+        for chunk in chunks(ids) {
+            rows.extend(self.lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
+        }
+        rows.sort_by(|(a, one), (b, two)| (&one.name_key, &a.id).cmp(&(&two.name_key, &b.id)));
+        Ok(rows)
+    }
+
+    fn lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
         let query = billing_lines::table
             .inner_join(companies::table)
             .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
@@ -315,6 +325,24 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(view).collect())
     }
 
+    /// Those of some additions that more than one enabled and resolved line bills to.
+    pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
+        let mut shared = HashSet::new();
+        for chunk in chunks(additions) {
+            let own = billing_lines::table
+                .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
+                .filter(billing_lines::push_enabled.eq(true))
+                .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
+                .filter(billing_lines::addition_id.eq_any(chunk));
+            let rows: Vec<(Option<CwAdditionId>, i64)> = own
+                .group_by(billing_lines::addition_id)
+                .select((billing_lines::addition_id, diesel::dsl::count_star()))
+                .load(self.conn)?;
+            shared.extend(rows.into_iter().filter(|(_, lines)| *lines > 1).filter_map(|(id, _)| id));
+        }
+        Ok(shared)
+    }
+
     /// Adds lines.
     pub fn insert_billing_lines(&mut self, rows: &[BillingLine]) -> Result<()> {
         for chunk in rows.chunks(500) {
@@ -332,10 +360,15 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Records what a push did to a line. It is no edit: the version stays.
+    /// Records what a push did to a line, unless a later job did something already. It is no edit: the version stays.
     pub fn set_last_push(&mut self, id: &BillingLineId, push: &LastPush) -> Result<()> {
-        let own = billing_lines::table.filter(billing_lines::tenant_id.eq(self.tenant().clone()));
-        diesel::update(own.filter(billing_lines::id.eq(id))).set(push).execute(self.conn)?;
+        // Ids of jobs grow with time.
+        let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
+        let own = billing_lines::table
+            .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(billing_lines::id.eq(id))
+            .filter(billing_lines::last_push_job_id.is_null().or(before));
+        diesel::update(own).set(push).execute(self.conn)?;
         Ok(())
     }
 }

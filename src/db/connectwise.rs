@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::{MultiBackend, on_each};
-use super::page::{Page, PageRequest, containing, keyset};
+use super::page::{Page, PageRequest, chunks, containing, keyset};
 use super::pool::Tx;
 use super::schema::{cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use crate::domain::Result;
@@ -184,11 +184,17 @@ impl Tx<'_> {
 
     /// All ConnectWise companies ever read, or those with the ids given.
     pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
-        let mut query = cw_companies::table.filter(cw_companies::tenant_id.eq(self.tenant().clone())).into_boxed();
-        if let Some(ids) = ids {
-            query = query.filter(cw_companies::id.eq_any(ids.to_vec()));
+        let own = cw_companies::table.filter(cw_companies::tenant_id.eq(self.tenant().clone()));
+        let mut rows: Vec<CwCompanyRow> = Vec::new();
+        match ids {
+            None => rows = own.select(CwCompanyRow::as_select()).load(self.conn)?,
+            Some(ids) => {
+                for chunk in chunks(ids) {
+                    let some = own.clone().filter(cw_companies::id.eq_any(chunk));
+                    rows.extend(some.select(CwCompanyRow::as_select()).load(self.conn)?);
+                }
+            }
         }
-        let rows: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
         Ok(rows.into_iter().map(CwCompany::from).collect())
     }
 
@@ -204,38 +210,60 @@ impl Tx<'_> {
 
     /// The agreements of ConnectWise companies, or of all.
     pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
-        let mut query = cw_agreements::table.filter(cw_agreements::tenant_id.eq(self.tenant().clone())).into_boxed();
-        if let Some(ids) = companies {
-            query = query.filter(cw_agreements::company_id.eq_any(ids.to_vec()));
+        let own = cw_agreements::table.filter(cw_agreements::tenant_id.eq(self.tenant().clone()));
+        let Some(ids) = companies else {
+            return Ok(own.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?);
+        };
+        let mut rows: Vec<AgreementRow> = Vec::new();
+        for chunk in chunks(ids) {
+            let some = own.clone().filter(cw_agreements::company_id.eq_any(chunk)).order(cw_agreements::id);
+            rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
         }
-        Ok(query.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?)
+        Ok(rows)
     }
 
     /// Agreements by id.
     pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
-        let own = cw_agreements::table
-            .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
-            .filter(cw_agreements::id.eq_any(ids.to_vec()));
-        Ok(own.select(AgreementRow::as_select()).load(self.conn)?)
+        let mut rows: Vec<AgreementRow> = Vec::new();
+        for chunk in chunks(ids) {
+            let some = cw_agreements::table
+                .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
+                .filter(cw_agreements::id.eq_any(chunk));
+            rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
     }
 
     /// The additions of agreements, or of all.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
-        let mut query = cw_additions::table.filter(cw_additions::tenant_id.eq(self.tenant().clone())).into_boxed();
-        if let Some(ids) = agreements {
-            query = query.filter(cw_additions::agreement_id.eq_any(ids.to_vec()));
+        let own = cw_additions::table.filter(cw_additions::tenant_id.eq(self.tenant().clone()));
+        let mut rows: Vec<AdditionRow> = Vec::new();
+        match agreements {
+            None => rows = own.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
+            Some(ids) => {
+                for chunk in chunks(ids) {
+                    let some = own.clone().filter(cw_additions::agreement_id.eq_any(chunk)).order(cw_additions::id);
+                    rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
+                }
+            }
         }
-        let rows: Vec<AdditionRow> = query.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?;
         Ok(rows.into_iter().map(Addition::from).collect())
     }
 
     /// Additions by id.
     pub fn additions_by_id(&mut self, ids: &[CwAdditionId]) -> Result<Vec<Addition>> {
-        let own = cw_additions::table
-            .filter(cw_additions::tenant_id.eq(self.tenant().clone()))
-            .filter(cw_additions::id.eq_any(ids.to_vec()));
-        let rows: Vec<AdditionRow> = own.select(AdditionRow::as_select()).load(self.conn)?;
-        Ok(rows.into_iter().map(Addition::from).collect())
+        Ok(self.addition_rows(ids)?.into_iter().map(Addition::from).collect())
+    }
+
+    fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
+        let mut rows: Vec<AdditionRow> = Vec::new();
+        for chunk in chunks(ids) {
+            let some = cw_additions::table
+                .filter(cw_additions::tenant_id.eq(self.tenant().clone()))
+                .filter(cw_additions::id.eq_any(chunk));
+            rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
     }
 
     /// Saves companies as read: new ones are added, changed ones changed. Where `all` were read, absent ones are
@@ -317,11 +345,13 @@ impl Tx<'_> {
     pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
         let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
-        let known: Vec<AdditionRow> = cw_additions::table
+        let mut known: Vec<AdditionRow> = cw_additions::table
             .filter(cw_additions::tenant_id.eq(tenant.clone()))
-            .filter(cw_additions::agreement_id.eq_any(of.to_vec()).or(cw_additions::id.eq_any(read_ids)))
+            .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
             .select(AdditionRow::as_select())
             .load(self.conn)?;
+        // One that moved here from another agreement is known, though not as one of these.
+        known.extend(self.addition_rows(&read_ids)?);
         let known: HashMap<CwAdditionId, AdditionRow> = known.into_iter().map(|row| (row.id, row)).collect();
         let rows = read.into_iter().map(|addition| AdditionRow {
             tenant_id: tenant.clone(),

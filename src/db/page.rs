@@ -120,6 +120,13 @@ macro_rules! keyset {
 }
 pub(super) use keyset;
 
+/// Values without repetition, in lists short enough to be bound in one statement: SQLite takes 32,766.
+pub(super) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Vec<Vec<T>> {
+    let mut seen = std::collections::HashSet::new();
+    let distinct: Vec<T> = values.iter().filter(|value| seen.insert(*value)).cloned().collect();
+    distinct.chunks(10_000).map(<[T]>::to_vec).collect()
+}
+
 /// A pattern that finds a folded text anywhere in a `_key` column.
 pub(super) fn containing(text: &str) -> String {
     let folded = crate::domain::text::fold(text);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::RunQueryDsl;
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
 use tokio::sync::Semaphore;
@@ -125,6 +126,17 @@ pub struct SystemTx<'c> {
 }
 
 impl SystemTx<'_> {
+    /// Waits until no other transaction holds the lock of this name. SQLite has one writer at a time anyway; on
+    /// PostgreSQL this gives each tenant the same, so that what a transaction read is still so when it writes.
+    pub fn lock(&mut self, name: &str) -> Result<()> {
+        if let Conn::Postgres(conn) = &mut *self.conn {
+            diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+                .bind::<diesel::sql_types::Text, _>(name)
+                .execute(conn)?;
+        }
+        Ok(())
+    }
+
     /// The same transaction, seeing one tenant.
     pub fn of(&mut self, tenant: &TenantId) -> Tx<'_> {
         Tx { conn: self.conn, tenant: tenant.clone() }
@@ -178,7 +190,11 @@ impl Db {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let tenant = tenant.clone();
-        self.write_system(move |tx| body(&mut tx.of(&tenant))).await
+        let work = move |tx: &mut SystemTx<'_>| {
+            tx.lock(tenant.as_str())?;
+            body(&mut tx.of(&tenant))
+        };
+        self.write_system(work).await
     }
 
     /// Reads across tenants.

@@ -1,5 +1,7 @@
 //! Push jobs and their lines: what is wanted, what was done, and by whose lease.
 
+use std::collections::HashSet;
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
@@ -67,7 +69,10 @@ pub struct PushLine {
     pub state: LineState,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
+    /// How often a write was begun.
     pub attempts: i64,
+    /// How often it was given back after a failure that may pass.
+    pub failures: i64,
     pub lease_owner: Option<String>,
     pub lease_until: Option<NaiveDateTime>,
     /// Grows with every claim: a worker whose claim is not the latest may record nothing.
@@ -87,6 +92,8 @@ pub struct LineResult {
     pub detail: Option<String>,
     /// For `release`: not to be tried again before.
     pub not_before: Option<Instant>,
+    /// For `release`: whether this was a failure of the line's.
+    pub counted: bool,
 }
 
 words! {
@@ -119,6 +126,9 @@ pub struct PushLineFilter {
     pub company_id: Option<CompanyId>,
 }
 
+/// So many waiting lines are looked at to find an agreement that nobody holds.
+const LOOKED_AT: i64 = 200;
+
 /// How many lines of a job are in a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineCount {
@@ -134,7 +144,45 @@ impl Tx<'_> {
         for chunk in lines.chunks(300) {
             on_each!(&mut *self.conn, |c| diesel::insert_into(push_lines::table).values(chunk).execute(c))?;
         }
+        if job.kind == PushKind::Push {
+            // A disabled line was not meant to be pushed; what the last push did to it stays.
+            let ended = |line: &&PushLine| line.state.is_final() && line.reason != Some(PushReason::Disabled);
+            for line in lines.iter().filter(ended) {
+                let last = last_push(&job.id, line.state, line.reason, None, job.created_at.and_utc());
+                self.set_last_push(&line.billing_line_id, &last)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a later job writes, or wrote, the same billing line.
+    pub fn has_later_push(&mut self, line: &PushLine) -> Result<bool> {
+        let writing = push_jobs::table
+            .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
+            .filter(push_jobs::kind.eq(PushKind::Push))
+            .select(push_jobs::id);
+        let later = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::billing_line_id.eq(line.billing_line_id.clone()))
+            .filter(push_lines::id.gt(line.id.clone()))
+            .filter(push_lines::state.ne_all([LineState::Skipped, LineState::Cancelled]))
+            .filter(push_lines::job_id.eq_any(writing));
+        Ok(diesel::select(diesel::dsl::exists(later)).get_result(self.conn)?)
+    }
+
+    /// The billing lines that jobs after this one write, or wrote.
+    pub fn lines_pushed_after(&mut self, job: &PushJobId) -> Result<HashSet<BillingLineId>> {
+        let writing = push_jobs::table
+            .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
+            .filter(push_jobs::kind.eq(PushKind::Push))
+            .select(push_jobs::id);
+        let later = push_lines::table
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_lines::job_id.gt(job.clone()))
+            .filter(push_lines::state.ne_all([LineState::Skipped, LineState::Cancelled]))
+            .filter(push_lines::job_id.eq_any(writing));
+        let lines: Vec<BillingLineId> = later.select(push_lines::billing_line_id).load(self.conn)?;
+        Ok(lines.into_iter().collect())
     }
 
     /// A page of jobs.
@@ -254,6 +302,12 @@ impl Tx<'_> {
             .filter(push_lines::tenant_id.eq(self.tenant().clone()))
             .filter(push_lines::job_id.eq(job))
             .filter(push_lines::state.eq(LineState::Pending));
+        if self.push_job(job)?.kind == PushKind::Push {
+            let lines: Vec<BillingLineId> = pending.clone().select(push_lines::billing_line_id).load(self.conn)?;
+            for line in &lines {
+                self.set_last_push(line, &last_push(job, state, reason, None, now))?;
+            }
+        }
         diesel::update(pending)
             .set((
                 push_lines::state.eq(state),
@@ -301,12 +355,15 @@ impl Tx<'_> {
                 push_lines::detail.eq(result.detail.clone()),
                 push_lines::lease_owner.eq(None::<String>),
                 push_lines::lease_until.eq(None::<NaiveDateTime>),
+                push_lines::failures.eq(push_lines::failures + i64::from(result.counted)),
                 push_lines::not_before.eq(result.not_before.map(|at| at.naive_utc())),
                 push_lines::finished_at.eq(finished_at),
             ))
             .execute(self.conn)?;
         if changed == 1 && state.is_final() && kind == PushKind::Push {
-            self.set_last_push(&line.billing_line_id, &last_push(line, state, result, now))?;
+            let quantity = line.to_quantity.filter(|_| matches!(state, LineState::Pushed | LineState::Unchanged));
+            let last = last_push(&line.job_id, state, result.reason, quantity, now);
+            self.set_last_push(&line.billing_line_id, &last)?;
         }
         Ok(changed == 1)
     }
@@ -321,13 +378,19 @@ impl Tx<'_> {
     }
 }
 
-fn last_push(line: &PushLine, state: LineState, result: &LineResult, now: Instant) -> LastPush {
+fn last_push(
+    job: &PushJobId,
+    state: LineState,
+    reason: Option<PushReason>,
+    quantity: Option<Quantity>,
+    now: Instant,
+) -> LastPush {
     LastPush {
-        last_push_job_id: Some(line.job_id.clone()),
+        last_push_job_id: Some(job.clone()),
         last_push_state: Some(state),
-        last_push_reason: result.reason,
+        last_push_reason: reason,
         last_push_at: Some(now.naive_utc()),
-        last_push_quantity: line.to_quantity.filter(|_| matches!(state, LineState::Pushed | LineState::Unchanged)),
+        last_push_quantity: quantity,
     }
 }
 
@@ -336,23 +399,32 @@ impl SystemTx<'_> {
     /// and those whose worker's lease ran out. Empty where there is no work.
     pub fn claim_push_lines(&mut self, owner: &str, now: Instant, lease_until: Instant) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
-        // Two workers may pick the same lines; the update tells who got them, and the other picks again.
-        for _ in 0..8 {
-            let first: Option<(PushJobId, Option<CwAgreementId>)> = push_lines::table
-                .filter(push_lines::finished_at.is_null())
-                .filter(push_lines::agreement_id.is_not_null())
-                .filter(push_lines::not_before.is_null().or(push_lines::not_before.le(at)))
-                .filter(
-                    push_lines::state
-                        .eq(LineState::Pending)
-                        .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt(at))),
-                )
-                .order(push_lines::id)
-                .select((push_lines::job_id, push_lines::agreement_id))
-                .first(self.conn)
-                .optional()?;
-            let Some((job, Some(agreement))) = first else { return Ok(Vec::new()) };
-            let claimed = self.claim_group(&job, agreement, owner, now, lease_until)?;
+        // An agreement that some worker holds is left to it, whatever the job: two writing the same addition at once
+        // could end in either's quantity.
+        let held: Vec<(TenantId, Option<CwAgreementId>)> = push_lines::table
+            .filter(push_lines::state.eq(LineState::Working))
+            .filter(push_lines::lease_until.ge(at))
+            .select((push_lines::tenant_id, push_lines::agreement_id))
+            .distinct()
+            .load(self.conn)?;
+        let held: HashSet<(TenantId, Option<CwAgreementId>)> = held.into_iter().collect();
+        let waiting: Vec<(TenantId, PushJobId, Option<CwAgreementId>)> = push_lines::table
+            .filter(push_lines::finished_at.is_null())
+            .filter(push_lines::agreement_id.is_not_null())
+            .filter(push_lines::not_before.is_null().or(push_lines::not_before.le(at)))
+            .filter(
+                push_lines::state
+                    .eq(LineState::Pending)
+                    .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt(at))),
+            )
+            .order(push_lines::id)
+            .limit(LOOKED_AT)
+            .select((push_lines::tenant_id, push_lines::job_id, push_lines::agreement_id))
+            .load(self.conn)?;
+        // Two workers may pick the same lines; the update tells who got them, and the other takes the next.
+        for (tenant, job, agreement) in waiting {
+            let Some(id) = agreement.filter(|_| !held.contains(&(tenant, agreement))) else { continue };
+            let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
             if !claimed.is_empty() {
                 return Ok(claimed);
             }

@@ -227,6 +227,7 @@ diesel::table! {
         reason -> Nullable<Text>,
         detail -> Nullable<Text>,
         attempts -> BigInt,
+        failures -> BigInt,
         lease_owner -> Nullable<Text>,
         lease_until -> Nullable<Timestamp>,
         fence -> BigInt,
@@ -263,3 +264,4 @@ diesel::table! {
 diesel::joinable!(billing_lines -> companies (company_id));
 
 diesel::allow_tables_to_appear_in_same_query!(billing_lines, companies);
+diesel::allow_tables_to_appear_in_same_query!(push_jobs, push_lines);

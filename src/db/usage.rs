@@ -132,6 +132,8 @@ impl Tx<'_> {
             query = query.filter(usage_records::company_id.eq_any(ids.to_vec()));
         }
         let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = query
+            // Of two sources measured at the same moment, the one taken in later is the newest.
+            .order((usage_records::measured_at, usage_records::id))
             .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
             .load(self.conn)?;
         let mut by_company: HashMap<CompanyId, Vec<(Instant, Amount)>> = HashMap::new();

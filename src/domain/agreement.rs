@@ -1,6 +1,6 @@
 //! What is known of ConnectWise's companies, agreements and additions, and whether they are live.
 
-use chrono::TimeDelta;
+use chrono::NaiveDate;
 
 use super::clock::Instant;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
@@ -56,15 +56,17 @@ pub struct Agreement {
 
 impl Agreement {
     /// Why it is not live, or `None` where it is.
-    pub fn dead_because(&self, now: Instant) -> Option<MappingReason> {
+    ///
+    /// ConnectWise's dates are days, written as midnight: they are compared with the day it is where the tenant bills.
+    pub fn dead_because(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
         }
-        if self.cancelled || self.cancelled_at.is_some_and(|at| at <= now) {
+        if self.cancelled || self.cancelled_at.is_some_and(|at| at.date_naive() <= today) {
             return Some(MappingReason::Cancelled);
         }
-        // The end date is a day: the agreement bills through it.
-        if !self.no_end && self.ends_at.is_some_and(|day| day + TimeDelta::days(1) <= now) {
+        // The agreement bills through its last day.
+        if !self.no_end && self.ends_at.is_some_and(|at| at.date_naive() < today) {
             return Some(MappingReason::Ended);
         }
         status_reason(self.status.as_deref())
@@ -93,11 +95,11 @@ pub struct Addition {
 impl Addition {
     /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that
     /// member speaks of the agreement or of the addition, and the agreement is judged by itself.
-    pub fn dead_because(&self, now: Instant) -> Option<MappingReason> {
+    pub fn dead_because(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
         }
-        self.cancelled_at.is_some_and(|at| at <= now).then_some(MappingReason::Cancelled)
+        self.cancelled_at.is_some_and(|at| at.date_naive() <= today).then_some(MappingReason::Cancelled)
     }
 
     /// What a person would call it.
@@ -124,7 +126,7 @@ fn status_reason(status: Option<&str>) -> Option<MappingReason> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{TimeZone, Utc};
+    use chrono::{Days, TimeZone, Utc};
 
     use super::*;
 
@@ -147,18 +149,18 @@ mod tests {
     fn an_agreement_bills_through_its_last_day() {
         let end = Utc.with_ymd_and_hms(2026, 11, 30, 0, 0, 0).unwrap();
         let agreement = Agreement { ends_at: Some(end), ..live() };
-        assert_eq!(agreement.dead_because(end + TimeDelta::hours(23)), None);
-        assert_eq!(agreement.dead_because(end + TimeDelta::hours(24)), Some(MappingReason::Ended));
-        assert_eq!(Agreement { no_end: true, ..agreement }.dead_because(end + TimeDelta::days(400)), None);
+        assert_eq!(agreement.dead_because(end.date_naive()), None);
+        assert_eq!(agreement.dead_because(end.date_naive() + Days::new(1)), Some(MappingReason::Ended));
+        assert_eq!(Agreement { no_end: true, ..agreement }.dead_because(end.date_naive() + Days::new(400)), None);
     }
 
     #[test]
     fn a_cancellation_in_the_future_is_not_one_yet() {
         let day = Utc.with_ymd_and_hms(2026, 12, 1, 0, 0, 0).unwrap();
         let agreement = Agreement { cancelled_at: Some(day), ..live() };
-        assert_eq!(agreement.dead_because(day - TimeDelta::seconds(1)), None);
-        assert_eq!(agreement.dead_because(day), Some(MappingReason::Cancelled));
+        assert_eq!(agreement.dead_because(day.date_naive() - Days::new(1)), None);
+        assert_eq!(agreement.dead_because(day.date_naive()), Some(MappingReason::Cancelled));
         let expired = Agreement { status: Some("expired".into()), ..live() };
-        assert_eq!(expired.dead_because(day), Some(MappingReason::Expired));
+        assert_eq!(expired.dead_because(day.date_naive()), Some(MappingReason::Expired));
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::agreement::{Addition, Agreement};
-use super::clock::Instant;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use super::rules::{Facts, Rule};
 use super::words::{MappingReason, MappingSource, MappingStatus};
@@ -99,10 +99,10 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Indexes what was read, judging liveness at one moment. `read` names the agreements whose additions were read,
+    /// Indexes what was read, judging liveness on one day. `read` names the agreements whose additions were read,
     /// so that "has none" and "not looked yet" differ.
     pub fn new(
-        now: Instant,
+        today: NaiveDate,
         gone_companies: impl IntoIterator<Item = CwCompanyId>,
         agreements: impl IntoIterator<Item = Agreement>,
         additions: impl IntoIterator<Item = Addition>,
@@ -114,12 +114,12 @@ impl Catalog {
         }
         for record in agreements {
             catalog.by_company.entry(record.company_id).or_default().push(record.id);
-            let known = Known { facts: Facts::from(&record), dead: record.dead_because(now), record };
+            let known = Known { facts: Facts::from(&record), dead: record.dead_because(today), record };
             catalog.agreements.insert(known.record.id, known);
         }
         for record in additions {
             catalog.by_agreement.entry(record.agreement_id).or_default().push(record.id);
-            let known = Known { facts: Facts::from(&record), dead: record.dead_because(now), record };
+            let known = Known { facts: Facts::from(&record), dead: record.dead_because(today), record };
             catalog.additions.insert(known.record.id, known);
         }
         catalog
@@ -134,7 +134,12 @@ impl Catalog {
     ) -> AgreementMapping {
         let Some(company) = company else { return Mapping::unresolved(MappingReason::CompanyNotSet) };
         if self.gone_companies.contains(&company) {
-            return Mapping::unresolved(MappingReason::CompanyGone);
+            // What was chosen is kept: the company may be back with the next refresh.
+            let kept = before.target.zip(before.source);
+            return kept.map_or_else(
+                || Mapping::unresolved(MappingReason::CompanyGone),
+                |(id, source)| Mapping::stale(source, id, MappingReason::CompanyGone),
+            );
         }
         let own = |id: &CwAgreementId| self.agreements.get(id).filter(|known| known.record.company_id == company);
         if let Some(id) = before.manual_target() {
@@ -156,7 +161,14 @@ impl Catalog {
         rule: Option<&Rule>,
         before: &AdditionMapping,
     ) -> AdditionMapping {
-        let Some(parent) = agreement.target else { return Mapping::unresolved(MappingReason::AgreementNotResolved) };
+        let Some(parent) = agreement.target else {
+            // A choice by hand outlives a moment in which the agreement is ambiguous; it holds again once the same
+            // agreement is resolved, and is undone if another is.
+            return before.manual_target().map_or_else(
+                || Mapping::unresolved(MappingReason::AgreementNotResolved),
+                |id| Mapping::stale(MappingSource::Manual, *id, MappingReason::AgreementNotResolved),
+            );
+        };
         // An addition of another agreement hung on what the line was mapped to before; it is undone.
         let own = |id: &CwAdditionId| self.additions.get(id).filter(|known| known.record.agreement_id == parent);
         let was = before.target.and_then(|id| own(&id).map(|known| (id, known.dead)));
@@ -225,13 +237,11 @@ fn stale_if_lost<Id>(found: Mapping<Id>, was: Option<(Id, Option<MappingReason>)
 
 #[cfg(test)]
 mod tests {
-    use chrono::{TimeZone, Utc};
-
     use super::*;
     use crate::domain::words::Target;
 
-    fn now() -> Instant {
-        Utc.with_ymd_and_hms(2026, 11, 22, 12, 0, 0).unwrap()
+    fn now() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2026, 11, 22).unwrap()
     }
 
     fn agreement(id: i64, name: &str) -> Agreement {
@@ -268,6 +278,10 @@ mod tests {
 
     fn rule(target: Target, text: &str) -> Rule {
         Rule::parse(target, text).unwrap()
+    }
+
+    fn moved_to(id: i64) -> AdditionMapping {
+        Mapping::resolved(MappingSource::Rule, CwAdditionId(id))
     }
 
     fn fresh<Id>() -> Mapping<Id> {
@@ -337,8 +351,13 @@ mod tests {
         assert_eq!(catalog.addition(&first, Some(&product), &manual), manual);
         let moved = catalog.addition(&second, Some(&product), &manual);
         assert_eq!(moved, Mapping::resolved(MappingSource::Rule, CwAdditionId(20)));
-        let none = catalog.addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &manual);
+        let by_rule = Mapping::resolved(MappingSource::Rule, CwAdditionId(10));
+        let none = catalog.addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &by_rule);
         assert_eq!(none, Mapping::unresolved(MappingReason::AgreementNotResolved));
+        let kept = catalog.addition(&Mapping::unresolved(MappingReason::SeveralMatched), Some(&product), &manual);
+        assert_eq!((kept.status, kept.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
+        assert_eq!(catalog.addition(&first, Some(&product), &kept), manual, "the agreement is resolved again");
+        assert_eq!(catalog.addition(&second, Some(&product), &kept), moved_to(20));
         let stale = Mapping::stale(MappingSource::Rule, CwAgreementId(1), MappingReason::Cancelled);
         let below = catalog.addition(&stale, Some(&product), &manual);
         assert_eq!((below.status, below.target), (MappingStatus::Stale, Some(CwAdditionId(11))));

@@ -95,6 +95,10 @@ words! {
         Stale = "stale",
         /// There is no usage in the billing month.
         NoUsage = "no_usage",
+        /// Another billing line writes to the same addition; each would undo the other.
+        AdditionShared = "addition_shared",
+        /// A later push job has the line, too.
+        Superseded = "superseded",
         /// The usage gives no quantity that ConnectWise could keep.
         Quantity = "quantity",
         /// ConnectWise refused the write.

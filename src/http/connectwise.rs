@@ -1,7 +1,7 @@
 //! `/connectwise`: choices for drop-down lists, and reading them anew.
 
 use actix_web::{get, post, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
@@ -16,11 +16,10 @@ use crate::connectwise::Patience;
 use crate::db::{ConnectWiseFilter, CwCompanySort};
 use crate::domain::Error;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
-use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 use crate::domain::words::MappingReason;
-use crate::services::{Services, refresh};
+use crate::services::{Services, refresh, schedule};
 
 /// A ConnectWise company that can be chosen.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,8 +59,8 @@ pub struct AgreementChoiceItem {
 }
 
 impl AgreementChoiceItem {
-    fn new(agreement: Agreement, now: Instant) -> Self {
-        let reason = agreement.dead_because(now);
+    fn new(agreement: Agreement, today: NaiveDate) -> Self {
+        let reason = agreement.dead_because(today);
         Self {
             id: agreement.id.into(),
             name: agreement.name,
@@ -94,8 +93,8 @@ pub struct AdditionChoiceItem {
 }
 
 impl AdditionChoiceItem {
-    fn new(addition: Addition, now: Instant) -> Self {
-        let reason = addition.dead_because(now);
+    fn new(addition: Addition, today: NaiveDate) -> Self {
+        let reason = addition.dead_because(today);
         Self {
             id: addition.id.into(),
             product_identifier: addition.product_identifier,
@@ -164,14 +163,15 @@ pub async fn list_connectwise_agreements(
 ) -> ApiResult {
     let id: CwCompanyId = id.parse().map_err(|_| Error::not_found("ConnectWise company", &*id))?;
     refresh::ensure_known(&services, &caller.tenant).await?;
+    let now = services.clock.now();
     let read = move |tx: &mut crate::db::Tx<'_>| {
         if tx.cw_companies_by_id(Some(&[id]))?.is_empty() {
             return Err(Error::not_found("ConnectWise company", id));
         }
-        tx.agreements_of(Some(&[id]))
+        Ok((tx.agreements_of(Some(&[id]))?, schedule::today(tx, now)?))
     };
-    let (rows, now) = (services.db.read(&caller.tenant, read).await?, services.clock.now());
-    Ok(ok(&List::whole(rows.into_iter().map(|row| AgreementChoiceItem::new(row.into(), now)).collect())))
+    let (rows, today) = services.db.read(&caller.tenant, read).await?;
+    Ok(ok(&List::whole(rows.into_iter().map(|row| AgreementChoiceItem::new(row.into(), today)).collect())))
 }
 
 /// List the additions of an agreement
@@ -191,7 +191,8 @@ pub async fn list_connectwise_additions(
     let id: CwAgreementId = id.parse().map_err(|_| Error::not_found("agreement", &*id))?;
     let rows = refresh::additions_of(&services, &caller, id).await?;
     let now = services.clock.now();
-    Ok(ok(&List::whole(rows.into_iter().map(|row| AdditionChoiceItem::new(row, now)).collect())))
+    let today = services.db.read(&caller.tenant, move |tx| schedule::today(tx, now)).await?;
+    Ok(ok(&List::whole(rows.into_iter().map(|row| AdditionChoiceItem::new(row, today)).collect())))
 }
 
 /// How to refresh.

@@ -153,12 +153,15 @@ pub async fn choose(
         if let Some(target) = target.filter(|_| !shared) {
             refuse_claimed(tx, target, &id)?;
         }
-        if company.connectwise_company_id != target || company.match_source == Some(MatchSource::Auto) {
+        let moved = company.connectwise_company_id != target;
+        if moved || company.match_source == Some(MatchSource::Auto) {
             set_match(&mut company, target.map(|id| (id, MatchSource::Manual)), now, &by);
             tx.update_company(&mut company)?;
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
-        let resolved = resolve::lines(tx, &filter, now, &by)?;
+        // What hung on another match is undone, choices by hand too.
+        let resolved =
+            if moved { resolve::lines_anew(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
         Ok(Matched { company, resolved })
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;

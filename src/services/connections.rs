@@ -105,7 +105,7 @@ pub async fn put(services: &Services, actor: &Actor, new: NewConnection, if_matc
     let work = move |tx: &mut Tx<'_>| {
         let before = tx.connection()?;
         if_match.check(before.as_ref().map_or(0, |row| row.version))?;
-        refuse_other_connectwise(tx, before.as_ref(), &new.company_id)?;
+        refuse_other_connectwise(tx, before.as_ref(), &site, &new.company_id)?;
         let row = Connection {
             tenant_id: tx.tenant().clone(),
             secrets: sealed_keys(tx.tenant(), &vault, before.as_ref(), &site, &new)?,
@@ -122,10 +122,11 @@ pub async fn put(services: &Services, actor: &Actor, new: NewConnection, if_matc
     services.db.write(&actor.tenant, work).await
 }
 
-fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, company_id: &str) -> Result<()> {
-    let moved = before.is_some_and(|row| row.company_id != company_id);
+fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: &str, company_id: &str) -> Result<()> {
+    let host = |site: &str| url::Url::parse(site).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let moved = before.is_some_and(|row| row.company_id != company_id || host(&row.site) != host(site));
     if moved && tx.cw_counts()? != (0, 0) {
-        let detail = "another company id is another ConnectWise, whose records have other ids: \
+        let detail = "another host or company id is another ConnectWise, whose records have other ids: \
                       DELETE /api/v1/connection first, which also clears company matches and mappings";
         return Err(Error::conflict("other_connectwise", detail));
     }
@@ -174,7 +175,7 @@ pub async fn delete(services: &Services, actor: &Actor, if_match: IfMatch) -> Re
         }
         tx.forget_connectwise()?;
         tx.delete_connection()?;
-        resolve::lines(tx, &LineFilter::default(), now, &by).map(drop)
+        resolve::lines_anew(tx, &LineFilter::default(), now, &by).map(drop)
     };
     services.db.write(&actor.tenant, work).await
 }

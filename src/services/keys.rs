@@ -54,6 +54,8 @@ pub fn create_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<
 pub async fn first_start(services: &Services) -> Result<Option<NewKey>> {
     let now = services.clock.now();
     let make = move |tx: &mut SystemTx<'_>| {
+        // Replicas that start together make one tenant.
+        tx.lock("first start")?;
         if tx.has_tenants()? { Ok(None) } else { create_tenant(tx, "default", now).map(|(_, key)| Some(key)) }
     };
     services.db.write_system(make).await

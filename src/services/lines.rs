@@ -1,6 +1,6 @@
 //! Billing lines: block sizes, push flags, and choices by hand.
 
-use super::{Actor, IfMatch, Services, refresh, resolve};
+use super::{Actor, IfMatch, Services, refresh, resolve, schedule};
 use crate::db::{BillingLine, BillingLineView, LineFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
@@ -120,7 +120,7 @@ fn check_agreement(tx: &mut Tx<'_>, view: &BillingLineView, agreement: CwAgreeme
         let detail = format!("agreement {agreement} is none of ConnectWise company {company}: {choices}");
         return Err(Error::conflict("not_a_choice", detail));
     };
-    match crate::domain::agreement::Agreement::from(row).dead_because(now) {
+    match crate::domain::agreement::Agreement::from(row).dead_because(schedule::today(tx, now)?) {
         None => Ok(()),
         Some(reason) => Err(Error::conflict("not_live", format!("agreement {agreement} is {reason}: {choices}"))),
     }
@@ -176,7 +176,7 @@ fn check_addition(tx: &mut Tx<'_>, view: &BillingLineView, addition: CwAdditionI
             format!("addition {addition} is none of agreement {agreement}: create it in ConnectWise first; {choices}");
         return Err(Error::conflict("not_a_choice", detail));
     };
-    match found.dead_because(now) {
+    match found.dead_because(schedule::today(tx, now)?) {
         None => Ok(()),
         Some(reason) => Err(Error::conflict("not_live", format!("addition {addition} is {reason}: {choices}"))),
     }

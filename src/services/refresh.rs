@@ -12,7 +12,7 @@ use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::{Error, Result};
 
 /// A refresh that a dead process left behind is given up after this.
-const LEASE: TimeDelta = TimeDelta::minutes(30);
+const LEASE: TimeDelta = TimeDelta::minutes(10);
 /// Fewer known records than this may all vanish: somebody is setting up.
 const FEW: usize = 10;
 /// Additions of so many agreements are saved together.
@@ -55,6 +55,13 @@ async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, p
 /// Reads all companies and agreements, and the additions of agreements in use; then resolves every line again. Never
 /// two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
 pub async fn run(services: &Services, actor: &Actor, patience: Patience, force: bool) -> Result<Report> {
+    // A task of its own: a caller who hangs up must not leave a refresh half done and its lease behind.
+    let (services, actor) = (services.clone(), actor.clone());
+    let task = tokio::spawn(async move { run_leased(&services, &actor, patience, force).await });
+    task.await.map_err(Error::internal)?
+}
+
+async fn run_leased(services: &Services, actor: &Actor, patience: Patience, force: bool) -> Result<Report> {
     let client = connections::client(services, &actor.tenant).await?;
     let owner = take_lease(services, &actor.tenant).await?;
     let outcome = read_and_save(services, actor, &client, patience, force).await;
@@ -111,10 +118,14 @@ async fn read_and_save(
     patience: Patience,
     force: bool,
 ) -> Result<Report> {
+    let connection = services.db.read(&actor.tenant, |tx| tx.connection()).await?;
     let (companies, agreements) = tokio::try_join!(client.companies(patience), client.agreements(patience))?;
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = services.clock.now();
     let save = move |tx: &mut Tx<'_>| {
+        if tx.connection()? != connection {
+            return Err(Error::conflict("connection_changed", "the connection was changed meanwhile: refresh again"));
+        }
         if !force {
             refuse_great_loss(tx, &companies, &agreements)?;
         }
@@ -128,6 +139,12 @@ async fn read_and_save(
     let by = actor.name.clone();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = services.db.write(&actor.tenant, resolve).await?;
+    // Lines that found another agreement, one renewed for another year, want its additions.
+    if resolve::waits_for_additions(&report.resolved)
+        && let Some(later) = Box::pin(resolve::follow_up(services, actor, LineFilter::default())).await?
+    {
+        report.resolved = resolve::merged(report.resolved, later);
+    }
     Ok(report)
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Actor, Services, refresh};
+use super::{Actor, Services, refresh, schedule};
 use crate::connectwise::Patience;
 use crate::db::{BillingLine, Company, LineFilter, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAgreementId, CwCompanyId, ProductId};
-use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog};
+use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping};
 use crate::domain::rules::Rule;
 use crate::domain::words::{MappingReason, MappingStatus, Target};
 use crate::domain::{Error, Result};
@@ -106,7 +106,8 @@ pub fn catalog(tx: &mut Tx<'_>, rows: &[(BillingLine, Company)], everything: boo
     let read: Vec<CwAgreementId> =
         agreements.iter().filter(|row| row.additions_read_at.is_some()).map(|row| row.id).collect();
     let additions = tx.additions_of((!everything).then_some(read.as_slice()))?;
-    Ok(Catalog::new(now, gone, agreements.into_iter().map(Into::into), additions, read))
+    let today = schedule::today(tx, now)?;
+    Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
 }
 
 /// What a line resolves to.
@@ -116,13 +117,32 @@ pub fn decide(
     line: &BillingLine,
     company: &Company,
 ) -> (AgreementMapping, AdditionMapping) {
-    let agreement = catalog.agreement(company.connectwise_company_id, rules.agreement.as_ref(), &line.agreement());
-    let addition = catalog.addition(&agreement, rules.addition.as_ref(), &line.addition());
+    decide_from(catalog, rules, company, &line.agreement(), &line.addition())
+}
+
+fn decide_from(
+    catalog: &Catalog,
+    rules: &Rules,
+    company: &Company,
+    agreement: &AgreementMapping,
+    addition: &AdditionMapping,
+) -> (AgreementMapping, AdditionMapping) {
+    let agreement = catalog.agreement(company.connectwise_company_id, rules.agreement.as_ref(), agreement);
+    let addition = catalog.addition(&agreement, rules.addition.as_ref(), addition);
     (agreement, addition)
 }
 
 /// Resolves lines over what was read from ConnectWise, and saves those that change.
 pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
+    resolve(tx, filter, now, by, false)
+}
+
+/// The same as if nothing had been mapped before: choices by hand are undone, too.
+pub fn lines_anew(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
+    resolve(tx, filter, now, by, true)
+}
+
+fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: bool) -> Result<Resolved> {
     let rows = tx.all_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
     let everything = filter.company_ids.is_none() && filter.ids.is_none();
@@ -131,7 +151,14 @@ pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Re
     let mut resolved = Resolved { lines: rows.len(), ..Resolved::default() };
     for (mut line, company) in rows {
         let before = (line.agreement(), line.addition());
-        let after = decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), &line, &company);
+        let rules = rules.get(&line.product_id).unwrap_or(&none);
+        let after = if anew {
+            let (agreement, addition) =
+                (Mapping::unresolved(MappingReason::NoneMatched), Mapping::unresolved(MappingReason::NoneMatched));
+            decide_from(&catalog, rules, &company, &agreement, &addition)
+        } else {
+            decide(&catalog, rules, &line, &company)
+        };
         resolved.agreements.count(after.0.status);
         resolved.additions.count(after.1.status);
         if before == after {

@@ -1,6 +1,6 @@
 //! The monthly push, as set.
 
-use chrono::NaiveTime;
+use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 
 use super::IfMatch;
@@ -70,6 +70,11 @@ pub fn put(
 /// The time zone in which the tenant's months begin: the schedule's.
 pub fn zone(tx: &mut Tx<'_>) -> Result<Tz> {
     Ok(get(tx)?.monthly.zone)
+}
+
+/// The day it is where the tenant bills.
+pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
+    Ok(now.with_timezone(&zone(tx)?).date_naive())
 }
 
 /// The billing month asked for, or else the present one.

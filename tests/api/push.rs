@@ -288,7 +288,94 @@ async fn fractions_are_written_exactly(backend: Backend) {
     assert!(lines[0]["detail"].as_str().unwrap().contains("no finite decimal"), "{lines:?}");
 }
 
+async fn an_older_job_never_undoes_a_newer_one(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(FaultKind::Status { status: 500, code: None, message: None }).on("PATCH").times(7));
+    let older = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    app.clock.advance(TimeDelta::seconds(1));
+    app.usage("C1", "STORAGE", "950").await;
+    let (newer, lines) = app.push(&json!({})).await;
+    assert_eq!((&newer["state"], &lines[0]["to"]), (&json!("succeeded"), &json!("10")));
+    app.clock.advance(TimeDelta::seconds(60));
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 1), [10.0], "the older quantity stays away");
+    let lines = app.all(&format!("/push-jobs/{}/lines", older["id"].as_str().unwrap())).await;
+    assert_eq!((&lines[0]["state"], &lines[0]["reason"]), (&json!("skipped"), &json!("superseded")));
+    assert_eq!(app.all("/billing-lines").await[0]["last_push"]["push_job_id"], newer["id"]);
+}
+
+async fn what_is_changed_while_a_job_waits_is_heeded(backend: Backend) {
+    let (app, product) = ready(backend, 3).await;
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    let lines = app.all("/billing-lines").await;
+    app.patch(&format!("/billing-lines/{}", lines[0]["id"].as_str().unwrap()), &json!({"push_enabled": false}))
+        .await
+        .expect(200);
+    let company = lines[1]["company"]["id"].as_str().unwrap();
+    app.delete(&format!("/companies/{company}/connectwise-company")).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 3), [1.0, 1.0, 3.0]);
+    let job = app.all("/push-jobs").await[0]["id"].as_str().unwrap().to_owned();
+    let found = app.all(&format!("/push-jobs/{job}/lines")).await;
+    assert_eq!((&found[0]["reason"], &found[1]["reason"]), (&json!("disabled"), &json!("stale")));
+    assert_eq!(app.line(&product, company).await["last_push"]["state"], "skipped");
+}
+
+async fn one_addition_that_keeps_failing_stops_no_sibling(backend: Backend) {
+    let app = TestApp::connected(backend, store(1)).await;
+    app.sandbox.change(|store| store.put(Kind::Additions, sample::addition(101, 10, "BKP-ACCT", "Accounts", 1.0)));
+    app.company("C1", "Company 1").await;
+    for (code, identifier) in [("A-STORAGE", "BKP-GB"), ("B-ACCOUNTS", "BKP-ACCT")] {
+        let product = app.product(code).await;
+        app.rule(&product, "agreement", r#"name = "Backup""#).await;
+        app.rule(&product, "addition", &format!("product/identifier = \"{identifier}\"")).await;
+        app.usage("C1", code, "250").await;
+    }
+    app.post("/companies/auto-match", &json!({})).await.expect(200);
+    enable(&app, true).await;
+    app.sandbox
+        .fail(Fault::once(FaultKind::Status { status: 500, code: None, message: None }).at("additions/100").times(7));
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.sandbox.read(|store| (store.quantity(100), store.quantity(101))), (Some(1.0), Some(3.0)));
+    app.clock.advance(TimeDelta::seconds(31));
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.sandbox.read(|store| store.quantity(100)), Some(3.0));
+}
+
+async fn lines_that_share_an_addition_are_not_pushed(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    let second = app.product("SECOND").await;
+    app.rule(&second, "agreement", r#"name = "Backup""#).await;
+    app.rule(&second, "addition", r#"product/identifier = "BKP-GB""#).await;
+    app.usage("C1", "SECOND", "900").await;
+    enable(&app, true).await;
+    let (_, lines) = app.push(&json!({"product_id": second})).await;
+    assert_eq!(lines[0]["reason"], "addition_shared", "also when only one of them is asked for: {lines:?}");
+    assert!(app.sandbox.ledger().writes.is_empty());
+    let id = lines[0]["billing_line_id"].as_str().unwrap();
+    app.patch(&format!("/billing-lines/{id}"), &json!({"push_enabled": false})).await.expect(200);
+    let (_, lines) = app.push(&json!({})).await;
+    assert_eq!(states(&lines).iter().filter(|state| **state == "pushed").count(), 1);
+}
+
+async fn a_job_cancelled_during_an_outage_ends(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(FaultKind::Status { status: 503, code: None, message: None }).times(1_000));
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    assert_eq!(app.get(&path).await.expect(200)["state"], "running");
+    assert_eq!(app.post(&format!("{path}/cancel"), &json!({})).await.expect(200)["state"], "cancelled");
+}
+
 on_both!(
+    an_older_job_never_undoes_a_newer_one,
+    what_is_changed_while_a_job_waits_is_heeded,
+    one_addition_that_keeps_failing_stops_no_sibling,
+    lines_that_share_an_addition_are_not_pushed,
+    a_job_cancelled_during_an_outage_ends,
     quantities_are_written_once,
     a_dry_run_shows_and_writes_nothing,
     a_line_without_anything_to_push_says_why,

@@ -185,7 +185,20 @@ async fn what_is_cancelled_or_deleted_becomes_stale(backend: Backend) {
     assert_eq!(app.line(&product, &companies[0]).await["addition"]["status"], "resolved", "alive again");
 }
 
+async fn another_match_undoes_choices_by_hand(backend: Backend) {
+    let (app, product, companies) = resolved(backend).await;
+    let line = app.line(&product, &companies[1]).await["id"].as_str().unwrap().to_owned();
+    app.put(&format!("/agreement-mappings/{line}"), &json!({"agreement_id": "21"})).await.expect(200);
+    app.delete(&format!("/companies/{}/connectwise-company", companies[0])).await.expect(200);
+    let path = format!("/companies/{}/connectwise-company", companies[1]);
+    let matched = app.put(&path, &json!({"id": "1"})).await.expect(200);
+    assert_eq!(matched["resolved"]["changes"][0]["agreement"]["before"]["id"], "21");
+    let line = app.line(&product, &companies[1]).await;
+    assert_eq!((&line["agreement"]["id"], &line["agreement"]["source"]), (&json!("10"), &json!("rule")));
+}
+
 on_both!(
+    another_match_undoes_choices_by_hand,
     each_line_says_what_it_came_to_and_why,
     a_bad_expression_is_refused_and_nothing_is_saved,
     saving_a_rule_resolves_what_it_touches,

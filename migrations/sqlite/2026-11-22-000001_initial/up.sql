@@ -227,6 +227,7 @@ CREATE TABLE push_lines (
     reason          TEXT,
     detail          TEXT,
     attempts        BIGINT NOT NULL,
+    failures        BIGINT NOT NULL,
     lease_owner     TEXT,
     lease_until     TIMESTAMP,
     fence           BIGINT NOT NULL,
@@ -235,6 +236,7 @@ CREATE TABLE push_lines (
     finished_at     TIMESTAMP
 );
 CREATE INDEX push_lines_job ON push_lines (tenant_id, job_id, id);
+CREATE INDEX push_lines_billing_line ON push_lines (tenant_id, billing_line_id, id);
 CREATE INDEX push_lines_open ON push_lines (job_id, agreement_id) WHERE finished_at IS NULL;
 
 CREATE TABLE push_schedules (

@@ -1,10 +1,10 @@
 //! Storing a job: which lines, with which quantities, and which have nothing to push.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::db::{BillingLine, BillingLineView, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId, PushLineId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::usage::BillingMonth;
 use crate::domain::words::{MappingReason, MappingStatus, PushKind, PushTrigger};
@@ -58,9 +58,11 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         usage.insert(id, MonthlyUsage::load(tx, product, month, zone, new.company_ids.as_deref())?);
     }
     let job_id = PushJobId::new();
+    let additions: Vec<CwAdditionId> = views.iter().filter_map(|view| view.line.addition_id).collect();
+    let shared = tx.additions_shared_by_lines(&additions)?;
     let lines = views
         .iter()
-        .filter_map(|view| usage.get(&view.line.product_id).map(|usage| line(&job_id, view, usage, now)))
+        .filter_map(|view| usage.get(&view.line.product_id).map(|usage| line(&job_id, view, usage, &shared, now)))
         .collect::<Result<Vec<_>>>()?;
     let job = PushJob {
         id: job_id.clone(),
@@ -95,9 +97,15 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 
-fn line(job: &PushJobId, view: &BillingLineView, usage: &MonthlyUsage, now: Instant) -> Result<PushLine> {
+fn line(
+    job: &PushJobId,
+    view: &BillingLineView,
+    usage: &MonthlyUsage,
+    shared: &HashSet<CwAdditionId>,
+    now: Instant,
+) -> Result<PushLine> {
     let billed = usage.billed(&view.line);
-    let skipped = reason_to_skip(&view.line, &billed);
+    let skipped = reason_to_skip(&view.line, &billed, shared);
     let (state, reason, detail) = match skipped {
         None => (LineState::Pending, None, None),
         Some((reason, detail)) => {
@@ -126,6 +134,7 @@ fn line(job: &PushJobId, view: &BillingLineView, usage: &MonthlyUsage, now: Inst
         reason,
         detail,
         attempts: 0,
+        failures: 0,
         lease_owner: None,
         lease_until: None,
         fence: 0,
@@ -136,7 +145,11 @@ fn line(job: &PushJobId, view: &BillingLineView, usage: &MonthlyUsage, now: Inst
 }
 
 /// Why a line has nothing to push, in the order in which a clerk would put it right.
-fn reason_to_skip(line: &BillingLine, billed: &Billed) -> Option<(PushReason, Option<String>)> {
+fn reason_to_skip(
+    line: &BillingLine,
+    billed: &Billed,
+    shared: &HashSet<CwAdditionId>,
+) -> Option<(PushReason, Option<String>)> {
     if !line.push_enabled {
         return Some((PushReason::Disabled, None));
     }
@@ -154,6 +167,11 @@ fn reason_to_skip(line: &BillingLine, billed: &Billed) -> Option<(PushReason, Op
             (MappingStatus::Stale, _) => return Some((PushReason::Stale, why)),
         }
     }
+    if line.addition_id.is_some_and(|id| shared.contains(&id)) {
+        let detail =
+            "several enabled billing lines resolve to this addition: give each its own, or disable all but one";
+        return Some((PushReason::AdditionShared, Some(detail.to_owned())));
+    }
     match (&billed.problem, billed.quantity) {
         (Some(problem), _) => Some((PushReason::Quantity, Some(problem.clone()))),
         (None, None) => Some((PushReason::NoUsage, None)),
@@ -167,9 +185,13 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     if !job.state.is_final() {
         return Err(Error::conflict("push_job_running", "the push job has not ended yet"));
     }
-    let failed = tx.all_push_lines(id, Some(LineState::Failed))?;
+    // What a later job has pushed is not to go back to this job's month.
+    let later = tx.lines_pushed_after(id)?;
+    let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
+    failed.retain(|line| !later.contains(&line.billing_line_id));
     if failed.is_empty() {
-        return Err(Error::conflict("nothing_to_retry", "no line of the push job failed"));
+        let detail = "no line of the push job failed that was not pushed again since";
+        return Err(Error::conflict("nothing_to_retry", detail));
     }
     let new = NewPush {
         kind: job.kind,

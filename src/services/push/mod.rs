@@ -1,6 +1,7 @@
 //! Pushing quantities: a job is stored with all its lines, then a worker takes it line by line.
 
 mod create;
+mod outcome;
 mod run;
 mod watch;
 

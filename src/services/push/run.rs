@@ -5,24 +5,19 @@
 //! the lease has run out, and `from` tells a write whose answer was lost from one that never happened.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use chrono::TimeDelta;
-
+use super::outcome::{Stop, already_there, failed, later, result, skipped};
 use crate::connectwise::{Client, CwError, Patience};
-use crate::db::{LineResult, PushJob, PushLine, Tx};
+use crate::db::{LineFilter, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
-use crate::domain::words::PushKind;
+use crate::domain::words::{MappingStatus, PushKind};
 use crate::domain::{Error, Result};
-use crate::services::{Services, connections, refresh};
-
-/// So often a line is tried before an outage makes it fail.
-const MAX_ATTEMPTS: i64 = 6;
-/// How long a line waits after its first failed attempt; it doubles from there, up to an hour.
-const FIRST_WAIT: i64 = 30;
+use crate::services::{Services, connections, refresh, schedule};
 
 /// Whether there was anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,59 +32,39 @@ pub enum Step {
 pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let (now, owner) = (services.clock.now(), owner.to_owned());
     let lease_until = now + services.settings.lease;
-    let claim = move |tx: &mut crate::db::SystemTx<'_>| {
-        let lines = tx.claim_push_lines(&owner, now, lease_until)?;
-        let Some(first) = lines.first() else {
-            // A process that died after a job's last line left the job itself unfinished.
-            for (tenant, job) in tx.open_push_jobs()? {
-                super::finish_if_done(&mut tx.of(&tenant), &job, now)?;
-            }
-            return Ok(None);
-        };
-        let mut tx = tx.of(&first.tenant_id);
-        let job = tx.push_job(&first.job_id)?;
-        if job.state.after(JobEvent::Start).is_ok() {
-            tx.advance_job(&job.id, JobEvent::Start, None, now)?;
-        }
-        Ok(Some((job, lines)))
-    };
-    let Some((job, lines)) = services.db.write_system(claim).await? else { return Ok(Step::Idle) };
+    let claimed = services.db.write_system(move |tx| claim(tx, &owner, now, lease_until)).await?;
+    let Some((job, lines)) = claimed else { return Ok(Step::Idle) };
     let group = Group { services, tenant: job.tenant_id.clone(), job };
-    let job_id = group.job.id.clone();
-    let outcome = group.run(lines).await;
-    let now = services.clock.now();
-    let finish = move |tx: &mut Tx<'_>| super::finish_if_done(tx, &job_id, now);
-    services.db.write(&group.tenant, finish).await?;
-    outcome.map(|()| Step::Worked)
-}
-
-/// Why the rest of a group is not worked on now.
-enum Stop {
-    /// The connection itself is at fault: the whole job ends.
-    Job(String),
-    /// It may pass: the lines are tried again later.
-    Later(String),
-    /// The agreement is gone or no longer live.
-    Stale(String),
-    /// One agreement's own failure: its lines fail.
-    Failed(String),
-}
-
-impl From<CwError> for Stop {
-    fn from(error: CwError) -> Self {
-        let text = error.to_string();
-        match error {
-            CwError::Configuration { .. } => Self::Job(text),
-            CwError::Gone => Self::Stale("the agreement does not exist in ConnectWise any more".to_owned()),
-            CwError::Rejected(_) | CwError::NotApplied { .. } => Self::Failed(text),
-            CwError::Conflict(_)
-            | CwError::Throttled(_)
-            | CwError::Unavailable(_)
-            | CwError::Failed(_)
-            | CwError::Resting(_)
-            | CwError::Unintelligible(_) => Self::Later(text),
-        }
+    if let Err(error) = group.run(&lines).await {
+        // A fault of ours, or of the database: what is still held is given back, counted, and tried again later.
+        tracing::error!(tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(), "a push failed");
+        group.stop(&lines, Stop::Later(error.to_string())).await?;
     }
+    let (now, job_id) = (services.clock.now(), group.job.id.clone());
+    services.db.write(&group.tenant, move |tx| super::finish_if_done(tx, &job_id, now)).await?;
+    Ok(Step::Worked)
+}
+
+fn claim(
+    tx: &mut SystemTx<'_>,
+    owner: &str,
+    now: Instant,
+    lease_until: Instant,
+) -> Result<Option<(PushJob, Vec<PushLine>)>> {
+    let lines = tx.claim_push_lines(owner, now, lease_until)?;
+    let Some(first) = lines.first() else {
+        // A process that died after a job's last line left the job itself unfinished.
+        for (tenant, job) in tx.open_push_jobs()? {
+            super::finish_if_done(&mut tx.of(&tenant), &job, now)?;
+        }
+        return Ok(None);
+    };
+    let mut tx = tx.of(&first.tenant_id);
+    let job = tx.push_job(&first.job_id)?;
+    if job.state.after(JobEvent::Start).is_ok() {
+        tx.advance_job(&job.id, JobEvent::Start, None, now)?;
+    }
+    Ok(Some((job, lines)))
 }
 
 struct Group<'s> {
@@ -98,39 +73,43 @@ struct Group<'s> {
     job: PushJob,
 }
 
+type Additions = HashMap<CwAdditionId, Addition>;
+
 impl Group<'_> {
-    async fn run(&self, lines: Vec<PushLine>) -> Result<()> {
+    async fn run(&self, lines: &[PushLine]) -> Result<()> {
         let Some(agreement) = lines.first().and_then(|line| line.agreement_id) else { return Ok(()) };
         match self.read(agreement).await? {
             Ok((client, additions)) => self.push_lines(&client, agreement, lines, additions).await,
-            Err(stop) => self.stop(&lines, stop).await,
+            Err(stop) => self.stop(lines, stop).await,
         }
     }
 
     /// The agreement's additions as ConnectWise has them now, if the agreement is live.
-    async fn read(
-        &self,
-        agreement: CwAgreementId,
-    ) -> Result<Result<(std::sync::Arc<Client>, HashMap<CwAdditionId, Addition>), Stop>> {
+    async fn read(&self, agreement: CwAgreementId) -> Result<Result<(Arc<Client>, Additions), Stop>> {
         if let Err(error) = refresh::ensure_fresh(self.services, &self.tenant, Patience::Job).await {
-            match error {
-                Error::ConnectWise { code, detail, .. } if is_passing(code) => return Ok(Err(Stop::Later(detail))),
-                Error::ConnectWise { detail, .. } => return Ok(Err(Stop::Job(detail))),
-                Error::Conflict { code: "refresh_running", detail } => return Ok(Err(Stop::Later(detail))),
-                Error::Conflict { detail, .. } => return Ok(Err(Stop::Job(detail))),
-                other => return Err(other),
-            }
+            return match error {
+                Error::ConnectWise { code, detail, .. } if is_passing(code) => Ok(Err(Stop::Later(detail))),
+                Error::ConnectWise { detail, .. } => Ok(Err(Stop::Job(detail))),
+                Error::Conflict { code: "refresh_running", detail } => Ok(Err(Stop::Busy(detail))),
+                Error::Conflict { detail, .. } => Ok(Err(Stop::Job(detail))),
+                other => Err(other),
+            };
         }
         let now = self.services.clock.now();
-        let known = self.services.db.read(&self.tenant, move |tx| tx.agreements_by_id(&[agreement])).await?;
-        let dead = known.into_iter().next().map(Agreement::from).and_then(|row| row.dead_because(now));
+        let look = move |tx: &mut Tx<'_>| Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?));
+        let (known, today) = self.services.db.read(&self.tenant, look).await?;
+        let dead = known.into_iter().next().map(Agreement::from).and_then(|row| row.dead_because(today));
         if let Some(reason) = dead {
             return Ok(Err(Stop::Stale(format!("agreement: {reason}"))));
         }
         let client = connections::client(self.services, &self.tenant).await?;
         Ok(match client.additions(agreement, Patience::Job).await {
-            Ok(additions) => Ok((client, additions.into_iter().map(|row| (row.id, row)).collect())),
-            Err(error) => Err(error.into()),
+            // Those that are no longer live are as good as gone.
+            Ok(additions) => {
+                let live = additions.into_iter().filter(|row| row.dead_because(today).is_none());
+                Ok((client, live.map(|row| (row.id, row)).collect()))
+            }
+            Err(error) => Err(Stop::of_reading(error)),
         })
     }
 
@@ -138,21 +117,17 @@ impl Group<'_> {
         &self,
         client: &Client,
         agreement: CwAgreementId,
-        lines: Vec<PushLine>,
-        additions: HashMap<CwAdditionId, Addition>,
+        lines: &[PushLine],
+        additions: Additions,
     ) -> Result<()> {
         for (index, line) in lines.iter().enumerate() {
             if self.is_cancelled().await? {
-                return self.give_back(&lines[index..]).await;
+                return self.stop(&lines[index..], Stop::Busy("the job was cancelled".to_owned())).await;
             }
             let addition = line.addition_id.and_then(|id| additions.get(&id));
             match self.push_line(client, agreement, line, addition).await? {
                 Ok(result) => self.record(line, result).await?,
-                // One line's own refusal never stops the others; a fault of the way to ConnectWise stops them all.
-                Err(Stop::Failed(detail)) => {
-                    self.record(line, failed(None, PushReason::Rejected, detail)).await?;
-                }
-                Err(Stop::Stale(detail)) => self.record(line, skipped(PushReason::Stale, detail)).await?,
+                // A fault of the way to ConnectWise stops all; one line's own failure never stops the others.
                 Err(stop) => return self.stop(&lines[index..], stop).await,
             }
         }
@@ -168,14 +143,14 @@ impl Group<'_> {
         addition: Option<&Addition>,
     ) -> Result<Result<LineResult, Stop>> {
         let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
-            return Ok(Ok(failed(None, PushReason::Internal, "the line was stored without a quantity".to_owned())));
+            return Ok(Ok(failed(PushReason::Internal, "the line was stored without a quantity".to_owned())));
         };
         let Some(addition) = addition else {
-            return Ok(Ok(skipped(PushReason::Stale, "addition: deleted".to_owned())));
+            return Ok(Ok(skipped(
+                PushReason::Stale,
+                "the addition was cancelled or deleted in ConnectWise".to_owned(),
+            )));
         };
-        if let Some(reason) = addition.dead_because(self.services.clock.now()) {
-            return Ok(Ok(skipped(PushReason::Stale, format!("addition: {reason}"))));
-        }
         let has = addition.quantity;
         if has == Some(to) {
             return Ok(Ok(already_there(line, to)));
@@ -183,23 +158,32 @@ impl Group<'_> {
         if self.job.kind == PushKind::DryRun {
             return Ok(Ok(result(LineEvent::WouldPush, has)));
         }
-        self.begin_write(line, has).await?;
+        if let Some(overtaken) = self.begin_write(line, has).await? {
+            return Ok(Ok(overtaken));
+        }
         match client.set_quantity(agreement, id, to, Patience::Job).await {
             Ok(()) => Ok(Ok(result(LineEvent::Push, has))),
-            Err(CwError::NotApplied { asked, got }) => {
-                let detail = CwError::NotApplied { asked, got }.to_string();
-                Ok(Ok(failed(has, PushReason::NotApplied, detail)))
+            Err(CwError::Rejected(why)) => Ok(Ok(failed(PushReason::Rejected, why))),
+            Err(error @ CwError::NotApplied { .. }) => Ok(Ok(failed(PushReason::NotApplied, error.to_string()))),
+            Err(CwError::Gone) => {
+                Ok(Ok(skipped(PushReason::Stale, "the addition was deleted in ConnectWise".to_owned())))
             }
-            Err(CwError::Rejected(why)) => Ok(Ok(failed(has, PushReason::Rejected, why))),
-            Err(CwError::Gone) => Ok(Ok(skipped(PushReason::Stale, "addition: deleted".to_owned()))),
-            Err(error) => Ok(Err(error.into())),
+            Err(error @ (CwError::Failed(_) | CwError::Conflict(_) | CwError::Unintelligible(_))) => {
+                Ok(Ok(later(line, &error.to_string(), self.services.clock.now())))
+            }
+            Err(error) => Ok(Err(Stop::of_writing(error))),
         }
     }
 
-    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<()> {
+    /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
+    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<Option<LineResult>> {
         let until = self.services.clock.now() + self.services.settings.lease;
         let line = line.clone();
-        self.services.db.write(&self.tenant, move |tx| tx.begin_write(&line, has, until)).await
+        let work = move |tx: &mut Tx<'_>| match overtaken(tx, &line)? {
+            Some(result) => Ok(Some(result)),
+            None => tx.begin_write(&line, has, until).map(|()| None),
+        };
+        self.services.db.write(&self.tenant, work).await
     }
 
     async fn is_cancelled(&self) -> Result<bool> {
@@ -221,17 +205,6 @@ impl Group<'_> {
         self.services.db.write(&self.tenant, work).await
     }
 
-    async fn give_back(&self, lines: &[PushLine]) -> Result<()> {
-        let (lines, kind, now, job) = (lines.to_vec(), self.job.kind, self.services.clock.now(), self.job.id.clone());
-        let work = move |tx: &mut Tx<'_>| {
-            for line in &lines {
-                tx.finish_line(line, &result(LineEvent::Release, None), kind, now)?;
-            }
-            tx.end_pending_lines(&job, LineEvent::Cancel, None, None, now)
-        };
-        self.services.db.write(&self.tenant, work).await
-    }
-
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
         let (lines, kind, now, job) = (lines.to_vec(), self.job.kind, self.services.clock.now(), self.job.id.clone());
         tracing::warn!(
@@ -239,13 +212,10 @@ impl Group<'_> {
         );
         let work = move |tx: &mut Tx<'_>| {
             for line in &lines {
-                let result = match &stop {
-                    Stop::Job(why) => failed(None, PushReason::Connection, why.clone()),
-                    Stop::Stale(why) => skipped(PushReason::Stale, why.clone()),
-                    Stop::Failed(why) => failed(None, PushReason::Rejected, why.clone()),
-                    Stop::Later(why) => later(line, why, now),
-                };
-                tx.finish_line(line, &result, kind, now)?;
+                tx.finish_line(line, &stop.result(line, now), kind, now)?;
+            }
+            if tx.push_job(&job)?.cancel_requested {
+                return tx.end_pending_lines(&job, LineEvent::Cancel, None, None, now);
             }
             match &stop {
                 Stop::Job(why) => fail_job(tx, &job, why, now),
@@ -256,12 +226,25 @@ impl Group<'_> {
     }
 }
 
-impl Stop {
-    fn text(&self) -> &str {
-        match self {
-            Self::Job(text) | Self::Later(text) | Self::Stale(text) | Self::Failed(text) => text,
-        }
+/// Why a line that was to be pushed when its job was stored is not to be any more.
+fn overtaken(tx: &mut Tx<'_>, line: &PushLine) -> Result<Option<LineResult>> {
+    if tx.has_later_push(line)? {
+        let detail = "a later push job has this line, too: its quantity is the newer one";
+        return Ok(Some(skipped(PushReason::Superseded, detail.to_owned())));
     }
+    let filter = LineFilter { ids: Some(vec![line.billing_line_id.clone()]), ..LineFilter::default() };
+    let Some((now, _)) = tx.all_lines(&filter)?.pop() else {
+        return Ok(Some(skipped(PushReason::Stale, "the billing line was deleted since".to_owned())));
+    };
+    if !now.push_enabled {
+        return Ok(Some(skipped(PushReason::Disabled, "push was disabled since the job was stored".to_owned())));
+    }
+    let resolved = now.agreement_status == MappingStatus::Resolved && now.addition_status == MappingStatus::Resolved;
+    if !resolved || now.agreement_id != line.agreement_id || now.addition_id != line.addition_id {
+        let detail = "the line bills to something else since the job was stored: push again";
+        return Ok(Some(skipped(PushReason::Stale, detail.to_owned())));
+    }
+    Ok(None)
 }
 
 fn is_passing(code: &str) -> bool {
@@ -281,35 +264,4 @@ fn fail_job(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<
         tx.advance_job(id, JobEvent::Fail, Some(why), now)?;
     }
     Ok(())
-}
-
-fn result(event: LineEvent, from: Option<Quantity>) -> LineResult {
-    LineResult { event, from, reason: None, detail: None, not_before: None }
-}
-
-fn failed(from: Option<Quantity>, reason: PushReason, detail: String) -> LineResult {
-    LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Fail, from) }
-}
-
-fn skipped(reason: PushReason, detail: String) -> LineResult {
-    LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Skip, None) }
-}
-
-/// ConnectWise has the quantity: because of an earlier write of ours whose answer was lost, or because nothing changed.
-fn already_there(line: &PushLine, to: Quantity) -> LineResult {
-    if line.attempts > 0 && line.from_quantity != Some(to) {
-        result(LineEvent::Push, line.from_quantity)
-    } else {
-        result(LineEvent::LeaveUnchanged, Some(to))
-    }
-}
-
-fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
-    // Every claim raises the fence, so it counts the attempts of a line that never came to a write, too.
-    if line.fence >= MAX_ATTEMPTS {
-        return failed(None, PushReason::Unavailable, why.to_owned());
-    }
-    let doublings = u32::try_from(line.fence - 1).unwrap_or_default().min(7);
-    let wait = TimeDelta::seconds((FIRST_WAIT << doublings).min(3_600));
-    LineResult { detail: Some(why.to_owned()), not_before: Some(now + wait), ..result(LineEvent::Release, None) }
 }
