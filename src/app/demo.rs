@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -92,6 +93,8 @@ fn config(options: &Options) -> Result<Config, StartError> {
     config.encryption_key.encryption_key_file = Some(options.data_dir.join("demo.key"));
     // The stand-in is on loopback, by plain http.
     config.allow_private_connectwise = true;
+    // ConnectWise's own limits are not the stand-in's.
+    config.connectwise_per_minute = config.connectwise_per_minute.saturating_mul(NonZeroU32::MIN.saturating_add(99));
     // What was cancelled or changed there a moment ago shall show.
     config.refresh_max_age = 5;
     Ok(config)

@@ -15,6 +15,7 @@ use crate::services::companies::{self, NewCompany};
 use crate::services::connections::{self, NewConnection};
 use crate::services::lines::{self, LineEdit};
 use crate::services::push::{self, NewPush};
+use crate::services::refresh::Depth;
 use crate::services::usage::{self, NewUsage, Who};
 use crate::services::{Actor, IfMatch, Services, keys, products, refresh, resolve, rules};
 
@@ -228,7 +229,7 @@ impl DemoTenant {
         });
         let members = cancelled.as_object().cloned().unwrap_or_default();
         sandbox.change(|store| store.merge(Kind::Agreements, id, members));
-        refresh::run(&self.services, &self.actor, Patience::Person, false).await.map_err(told)?;
+        refresh::run(&self.services, &self.actor, Patience::Person, Depth::Additions, false).await.map_err(told)?;
         Ok(connectwise::CUSTOMERS[connectwise::TO_BE_CANCELLED])
     }
 

@@ -51,8 +51,11 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(per_minute: NonZeroU32, parallel: usize, clock: Clock) -> Self {
+        // A burst comes on top of the steady rate, so the two share the minute's budget: no 60 s see more than it.
+        let burst = NonZeroU32::MIN.saturating_add((per_minute.get() / 20).saturating_sub(1));
+        let steady = NonZeroU32::MIN.saturating_add((per_minute.get() - burst.get()).saturating_sub(1));
         Self {
-            rate: RateLimiter::direct(Quota::per_minute(per_minute)),
+            rate: RateLimiter::direct(Quota::per_minute(steady).allow_burst(burst)),
             parallel: Semaphore::new(parallel.max(1)),
             paused_until: Mutex::new(None),
             circuit: Mutex::new(Circuit::default()),

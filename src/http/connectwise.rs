@@ -19,6 +19,7 @@ use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::ids::{CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 use crate::domain::words::MappingReason;
+use crate::services::refresh::Depth;
 use crate::services::{Services, refresh, schedule};
 
 /// A ConnectWise company that can be chosen.
@@ -234,7 +235,7 @@ pub struct RefreshReply {
 )]
 #[post("/connectwise/refresh")]
 pub async fn refresh_connectwise(services: web::Data<Services>, caller: Caller, body: Body<RefreshBody>) -> ApiResult {
-    let report = refresh::run(&services, &caller, Patience::Person, body.value.force).await?;
+    let report = refresh::run(&services, &caller, Patience::Person, Depth::Additions, body.value.force).await?;
     Ok(ok(&RefreshReply {
         companies: report.companies,
         agreements: report.agreements,

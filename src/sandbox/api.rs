@@ -17,6 +17,8 @@ pub(super) struct Request<'r> {
     pub(super) query: &'r Query,
     pub(super) body: Option<&'r Value>,
     pub(super) forward_only: bool,
+    /// Forward-only paging was asked for, whether or not this endpoint has it.
+    pub(super) wants_forward_only: bool,
     pub(super) host: &'r str,
     /// Answer success and change nothing.
     pub(super) pretend: bool,
@@ -72,8 +74,16 @@ fn read(
     match rest {
         [] => {
             let rows = list::filtered(records(), request.query, &|path| knows(kind, path))?;
-            let place = Place { host: request.host, path: request.path, forward_only: request.forward_only };
-            list::page(rows, request.query, &place)
+            let place = Place {
+                host: request.host,
+                path: request.path,
+                forward_only: request.forward_only,
+                cap: inner.tuning.page_cap,
+            };
+            let answer = list::page(rows, request.query, &place)?;
+            // An endpoint that knows nothing of forward-only paging answers as if it had not been asked, without a Link.
+            let silent = request.wants_forward_only && !request.forward_only;
+            Ok(if silent { Answer { link: None, ..answer } } else { answer })
         }
         ["count"] => {
             let rows = list::filtered(records(), request.query, &|path| knows(kind, path))?;

@@ -21,6 +21,7 @@ pub(super) struct Place<'a> {
     pub(super) host: &'a str,
     pub(super) path: &'a str,
     pub(super) forward_only: bool,
+    pub(super) cap: usize,
 }
 
 /// The records that the conditions leave.
@@ -49,7 +50,7 @@ fn parse(text: &str, known: &impl Fn(&str) -> bool) -> Result<Condition, Answer>
 
 /// One page of a list.
 pub(super) fn page(mut rows: Vec<&Map<String, Value>>, query: &Query, place: &Place<'_>) -> Result<Answer, Answer> {
-    let size = number(query, "pagesize", 25)?.min(MAX_PAGE);
+    let size = number(query, "pagesize", 25)?.min(MAX_PAGE).min(place.cap);
     let shown: Vec<&Map<String, Value>>;
     let link;
     if place.forward_only {

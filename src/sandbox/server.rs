@@ -62,6 +62,12 @@ pub struct Tuning {
     pub codebase: String,
     /// Rights that the API member lacks: `companies`, `agreements`, `additions`, `edit`.
     pub deny: Vec<String>,
+    /// Whether lists can be read forward only; endpoints that cannot send no `Link` then.
+    pub forward_only: bool,
+    /// The most records that a page holds, whatever is asked for.
+    pub page_cap: usize,
+    /// Where `Link`s point, in place of this host.
+    pub link_host: Option<String>,
     /// Whether the ledger keeps the bodies of answers.
     pub keep_answers: bool,
 }
@@ -75,6 +81,9 @@ impl Default for Tuning {
             latency_ms: 0,
             codebase: "v2025_1".to_owned(),
             deny: Vec::new(),
+            forward_only: true,
+            page_cap: 1_000,
+            link_host: None,
             keep_answers: false,
         }
     }
@@ -415,15 +424,17 @@ impl Asked {
         if !self.is_known(&shared.identity) {
             return Answer::error(401, "ConnectWiseApi", "UserNotAuthenticated");
         }
-        let forward_only =
+        let wants_forward_only =
             self.headers.iter().any(|(name, value)| name == "pagination-type" && value == "forward-only");
+        let host = inner.tuning.link_host.clone().unwrap_or_else(|| self.host.clone());
         let request = Request {
             method: &self.method,
             path,
             query: &self.query,
             body: self.body.as_ref(),
-            forward_only,
-            host: &self.host,
+            forward_only: wants_forward_only && inner.tuning.forward_only,
+            wants_forward_only,
+            host: &host,
             pretend,
         };
         api::answer(&mut inner, &request)

@@ -31,7 +31,16 @@ pub struct Report {
     pub resolved: resolve::Resolved,
 }
 
-/// Refreshes when what is known is older than the setting, or nothing is.
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Companies and agreements: pages only.
+    Lists,
+    /// And the additions of every agreement in use: a request for each.
+    Additions,
+}
+
+/// Refreshes companies and agreements when what is known is older than the setting, or nothing is.
 pub async fn ensure_fresh(services: &Services, tenant: &TenantId, patience: Patience) -> Result<()> {
     let oldest = services.clock.now() - services.settings.refresh_max_age;
     ensure_since(services, tenant, oldest, patience).await
@@ -42,29 +51,36 @@ pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> 
     ensure_since(services, tenant, Instant::UNIX_EPOCH, Patience::Person).await
 }
 
-async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
+/// Refreshes companies and agreements when they were last read before a moment.
+pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
     let row = services.db.read(tenant, |tx| tx.refresh()).await?;
     let finished_at = row.and_then(|row| row.finished_at).map(|at| at.and_utc());
     if finished_at.is_some_and(|at| at >= oldest) {
         return Ok(());
     }
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
-    run(services, &actor, patience, false).await.map(drop)
+    run(services, &actor, patience, Depth::Lists, false).await.map(drop)
 }
 
-/// Reads all companies and agreements, and the additions of agreements in use; then resolves every line again. Never
-/// two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
-pub async fn run(services: &Services, actor: &Actor, patience: Patience, force: bool) -> Result<Report> {
+/// Reads all companies and agreements, and as asked the additions of agreements in use; then resolves every line again.
+/// Never two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
+pub async fn run(services: &Services, actor: &Actor, patience: Patience, depth: Depth, force: bool) -> Result<Report> {
     // A task of its own: a caller who hangs up must not leave a refresh half done and its lease behind.
     let (services, actor) = (services.clone(), actor.clone());
-    let task = tokio::spawn(async move { run_leased(&services, &actor, patience, force).await });
+    let task = tokio::spawn(async move { run_leased(&services, &actor, patience, depth, force).await });
     task.await.map_err(Error::internal)?
 }
 
-async fn run_leased(services: &Services, actor: &Actor, patience: Patience, force: bool) -> Result<Report> {
+async fn run_leased(
+    services: &Services,
+    actor: &Actor,
+    patience: Patience,
+    depth: Depth,
+    force: bool,
+) -> Result<Report> {
     let client = connections::client(services, &actor.tenant).await?;
     let owner = take_lease(services, &actor.tenant).await?;
-    let outcome = read_and_save(services, actor, &client, patience, force).await;
+    let outcome = read_and_save(services, actor, &client, patience, depth, force).await;
     let (now, error) = (services.clock.now(), outcome.as_ref().err().map(ToString::to_string));
     let release = move |tx: &mut Tx<'_>| {
         let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
@@ -116,6 +132,7 @@ async fn read_and_save(
     actor: &Actor,
     client: &Client,
     patience: Patience,
+    depth: Depth,
     force: bool,
 ) -> Result<Report> {
     let connection = services.db.read(&actor.tenant, |tx| tx.connection()).await?;
@@ -131,7 +148,7 @@ async fn read_and_save(
         }
         tx.save_cw_companies(companies, true, now)?;
         tx.save_agreements(None, agreements, now)?;
-        agreements_in_use(tx)
+        if depth == Depth::Additions { agreements_in_use(tx) } else { Ok(Vec::new()) }
     };
     let in_use = services.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();

@@ -188,7 +188,70 @@ async fn another_company_id_needs_a_clean_start(backend: Backend) {
     app.put("/connection", &other).await.expect(200);
 }
 
+async fn lists_are_whole_however_they_are_paged(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(1_200, 1, 1)).await;
+    type Change = fn(&mut connectwise_billing::sandbox::Tuning);
+    let ways: [Change; 4] = [
+        |tuning| tuning.forward_only = false,
+        |tuning| tuning.page_cap = 70,
+        |tuning| (tuning.forward_only, tuning.page_cap) = (false, 300),
+        |tuning| tuning.link_host = Some("evil.example".to_owned()),
+    ];
+    for change in ways {
+        app.sandbox.tune(change);
+        let report = app.post("/connectwise/refresh", &json!({})).await.expect(200);
+        assert_eq!((&report["companies"], &report["agreements"]), (&json!(1_200), &json!(1_200)));
+        assert_eq!(app.all("/connectwise/companies?limit=500").await.len(), 1_200);
+    }
+}
+
+async fn requests_keep_to_their_budget(backend: Backend) {
+    let settings = |config: &mut connectwise_billing::app::Config| {
+        config.connectwise_parallel = 3;
+        config.connectwise_per_minute = 600.try_into().unwrap();
+    };
+    let app = TestApp::start_with(backend, sample::many(60, 1, 1), settings).await;
+    app.connect().await;
+    for c in 1..=60 {
+        app.company(&format!("C{c}"), &format!("Company {c}")).await;
+    }
+    app.post("/companies/auto-match", &json!({})).await.expect(200);
+    let product = app.product("P").await;
+    app.sandbox.tune(|tuning| tuning.latency_ms = 5);
+    let started = std::time::Instant::now();
+    app.rule(&product, "agreement", r#"type/name = "SP Backup""#).await;
+    let (asked, taken) = (app.sandbox.ledger().requests.len(), started.elapsed());
+    assert!(asked >= 60 && app.sandbox.ledger().most_parallel <= 3, "{}", app.sandbox.ledger().most_parallel);
+    // 30 at once, then 9.5 a second: the other 32 take more than three seconds.
+    assert!(taken.as_secs_f64() > 2.5, "{asked} requests in {taken:?}");
+}
+
+async fn never_two_refreshes_at_once(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
+    app.sandbox.tune(|tuning| tuning.latency_ms = 300);
+    let refresh = || async { app.post("/connectwise/refresh", &json!({})).await };
+    let (first, second) = tokio::join!(refresh(), refresh());
+    let (done, refused) = if first.status == 200 { (first, second) } else { (second, first) };
+    done.expect(200);
+    refused.problem(409, "refresh_running");
+    app.sandbox.tune(|tuning| tuning.latency_ms = 0);
+    refresh().await.expect(200);
+}
+
+async fn an_agreement_deleted_meanwhile_is_gone(backend: Backend) {
+    let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    app.sandbox.change(|store| store.remove(Kind::Agreements, 1));
+    assert_eq!(app.all("/connectwise/agreements/1/additions").await, Vec::<Value>::new());
+    let agreements = app.all("/connectwise/companies/1/agreements").await;
+    assert_eq!((&agreements[0]["live"], &agreements[0]["reason"]), (&json!(false), &json!("deleted")));
+}
+
 on_both!(
+    lists_are_whole_however_they_are_paged,
+    requests_keep_to_their_budget,
+    never_two_refreshes_at_once,
+    an_agreement_deleted_meanwhile_is_gone,
     secrets_go_in_and_never_come_out,
     private_sites_are_refused_unless_allowed,
     a_connection_is_tried_step_by_step,

@@ -26,5 +26,6 @@ mod openapi;
 mod process;
 mod push;
 mod rules;
+mod sandbox;
 mod schedule;
 mod usage;

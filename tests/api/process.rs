@@ -213,6 +213,45 @@ fn what_cannot_start_says_why() {
     assert!(!errors.contains("hunter2"), "{errors}");
 }
 
+/// With everything logged, no secret is in the log: not the API key, not ConnectWise's keys, not the operator's.
+#[test]
+fn no_secret_is_ever_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sandbox = Running::start(program().args(["sandbox", "--listen", "127.0.0.1:0"]));
+    let site = after(&sandbox.until("_sandbox/ledger"), "ConnectWise is at ").trim_end_matches('.').to_owned();
+    let url = format!("sqlite:{}", folder.path().join("billing.db").display());
+    let log = folder.path().join("log");
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &url, "--allow-private-connectwise"]);
+    command.args(["--log", "trace", "--operator-key", "operatorsecret-operatorsecret"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut serve = Running { child, out };
+    let said = serve.until("Swagger UI");
+    let key = format!("cwb_{}", said.split("cwb_").nth(1).unwrap().split_whitespace().next().unwrap());
+    let api = format!("{}/api/v1", after(&said, "Listening on "));
+    let script = format!(
+        r#"api() {{ curl -s -H "Authorization: Bearer {key}" -H 'Content-Type: application/json' "$@"; }}
+        put() {{ api -X PUT {api}/connection -d "{{\"site\": \"{site}\", \"company_id\": \"sandbox\", \"public_key\": \"$1\",
+            \"private_key\": \"$2\", \"client_id\": \"00000000-0000-4000-8000-000000000000\"}}"; }}
+        put publicsecret privatesecret; api -X POST {api}/connection/test; api -X POST {api}/connectwise/refresh
+        put publicsecret 5; put sandboxpublickey sandboxprivatekey; api -X POST {api}/connection/test; api -X POST {api}/connectwise/refresh
+        api -X PUT {api}/connection -d '{{"private_key": "privatesecret", "public_key": 7}}'
+        curl -s -H 'Authorization: Bearer operatorsecret-operatorsecret' {api}/tenants"#
+    );
+    let answers = String::from_utf8(Command::new("bash").args(["-c", &script]).output().unwrap().stdout).unwrap();
+    assert!(answers.contains("\"passed\":true") && answers.contains("connectwise_keys"), "{answers}");
+    serve.interrupt();
+    sandbox.interrupt();
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.lines().count() > 50, "{log}");
+    for secret in [key.as_str(), "publicsecret", "privatesecret", "sandboxprivatekey", "operatorsecret"] {
+        assert!(!answers.contains(secret), "{secret} is in an answer");
+        let line = log.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{secret} is in the log: {line:?}");
+    }
+}
+
 #[test]
 fn the_sandbox_runs_alone() {
     let mut sandbox = Running::start(program().args(["sandbox", "--listen", "127.0.0.1:0"]));

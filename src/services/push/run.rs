@@ -86,7 +86,9 @@ impl Group<'_> {
 
     /// The agreement's additions as ConnectWise has them now, if the agreement is live.
     async fn read(&self, agreement: CwAgreementId) -> Result<Result<(Arc<Client>, Additions), Stop>> {
-        if let Err(error) = refresh::ensure_fresh(self.services, &self.tenant, Patience::Job).await {
+        // Counted from the job's beginning, so that no job reads the lists more than once, however long it takes.
+        let oldest = self.job.created_at.and_utc() - self.services.settings.refresh_max_age;
+        if let Err(error) = refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
             return match error {
                 Error::ConnectWise { code, detail, .. } if is_passing(code) => Ok(Err(Stop::Later(detail))),
                 Error::ConnectWise { detail, .. } => Ok(Err(Stop::Job(detail))),
