@@ -119,6 +119,7 @@ async fn what_connectwise_answers_oddly_breaks_nothing(backend: Backend) {
         (status(401), "connectwise_keys"),
         (status(403), "connectwise_permission"),
         (status(418), "connectwise_rejected"),
+        (status(409), "connectwise_conflict"),
         (status(500), "connectwise_unavailable"),
         (status(503), "connectwise_unavailable"),
         (FaultKind::Html, "connectwise_unintelligible"),

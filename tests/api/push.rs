@@ -151,6 +151,9 @@ async fn faults_that_pass_are_waited_out(backend: Backend) {
         FaultKind::Truncated,
         FaultKind::Drop,
         FaultKind::DropAfter,
+        // Longer than the tests' time-out.
+        FaultKind::Hang { ms: 2_500 },
+        FaultKind::Slow { ms: 100 },
     ];
     for fault in faults {
         let (app, _) = ready(backend, 1).await;

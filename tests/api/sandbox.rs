@@ -4,7 +4,7 @@ use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Sandbox, Store, sampl
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, sandbox};
+use crate::support::{Reply, sandbox, schema};
 
 const VERSION: &str = "application/vnd.connectwise.com+json; version=2025.1";
 
@@ -21,6 +21,14 @@ fn raw() -> Raw {
 
 fn with(store: Store) -> Raw {
     Raw { sandbox: sandbox(store), http: reqwest::Client::builder().no_proxy().build().unwrap() }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            schema::hold_answers(&self.sandbox.ledger());
+        }
+    }
 }
 
 impl Raw {

@@ -2,7 +2,7 @@
 
 mod database;
 mod reply;
-mod schema;
+pub mod schema;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -26,6 +26,13 @@ pub fn hold(ledger: &Ledger) {
     }
 }
 
+/// Panics where an answer is not as the schema has it, whatever was asked.
+pub fn hold_answers(ledger: &Ledger) {
+    for entry in &ledger.requests {
+        schema().hold_answer(entry);
+    }
+}
+
 /// How many bodies of how many operations can be checked: so that the check cannot be empty.
 #[test]
 fn the_schema_is_understood() {
@@ -62,11 +69,22 @@ impl Schema {
         Self { document, validators }
     }
 
-    fn hold(&self, entry: &Entry) {
-        // What is no path of the API (company information, a fault in front of it) is not in the schema.
+    fn operation(&self, entry: &Entry) -> Option<&(String, String)> {
         let path = format!("/{}", entry.path.trim_start_matches('/'));
-        let known = self.validators.keys().find(|(method, known)| *method == entry.method && fits(known, &path));
-        let Some(key) = known else {
+        self.validators.keys().find(|(method, known)| *method == entry.method && fits(known, &path))
+    }
+
+    fn hold_answer(&self, entry: &Entry) {
+        if let (Some(key), Some(answer)) = (self.operation(entry), &entry.answer) {
+            let validator = self.validators[key].get(&entry.status.to_string());
+            let validator =
+                validator.unwrap_or_else(|| panic!("{} {}: no answer {}", entry.method, entry.path, entry.status));
+            check(validator, answer, entry);
+        }
+    }
+
+    fn hold(&self, entry: &Entry) {
+        let Some(key) = self.operation(entry) else {
             panic!("{} {} is no operation of ConnectWise's", entry.method, entry.path);
         };
         let operation = &self.document["paths"][&key.1][key.0.to_lowercase()];
@@ -86,12 +104,7 @@ impl Schema {
             (None, _) => {}
             (Some(_), None) => panic!("{} {} takes no body", entry.method, entry.path),
         }
-        if let Some(answer) = &entry.answer {
-            let validator = of.get(&entry.status.to_string());
-            let validator =
-                validator.unwrap_or_else(|| panic!("{} {}: no answer {}", entry.method, entry.path, entry.status));
-            check(validator, answer, entry);
-        }
+        self.hold_answer(entry);
     }
 }
 
