@@ -1,7 +1,5 @@
 //! What was read from ConnectWise: the choices in drop-down lists, and what rules run over.
 
-use std::collections::{HashMap, HashSet};
-
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
@@ -53,15 +51,15 @@ pub struct AgreementRow {
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = cw_additions, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
-struct AdditionRow {
-    tenant_id: TenantId,
-    id: CwAdditionId,
-    agreement_id: CwAgreementId,
-    product_identifier: Option<String>,
-    description: Option<String>,
-    quantity: Option<Quantity>,
-    cancelled_at: Option<NaiveDateTime>,
-    gone_at: Option<NaiveDateTime>,
+pub(super) struct AdditionRow {
+    pub(super) tenant_id: TenantId,
+    pub(super) id: CwAdditionId,
+    pub(super) agreement_id: CwAgreementId,
+    pub(super) product_identifier: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) quantity: Option<Quantity>,
+    pub(super) cancelled_at: Option<NaiveDateTime>,
+    pub(super) gone_at: Option<NaiveDateTime>,
 }
 
 /// How the last refresh went.
@@ -136,14 +134,6 @@ impl From<AdditionRow> for Addition {
             gone: row.gone_at.is_some(),
         }
     }
-}
-
-/// How many rows a save added, changed, and marked gone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Saved {
-    pub added: usize,
-    pub changed: usize,
-    pub gone: usize,
 }
 
 impl Tx<'_> {
@@ -255,7 +245,7 @@ impl Tx<'_> {
         Ok(self.addition_rows(ids)?.into_iter().map(Addition::from).collect())
     }
 
-    fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
+    pub(super) fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
         let mut rows: Vec<AdditionRow> = Vec::new();
         for chunk in chunks(ids) {
             let some = cw_additions::table
@@ -264,122 +254,6 @@ impl Tx<'_> {
             rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
-    }
-
-    /// Saves companies as read: new ones are added, changed ones changed. Where `all` were read, absent ones are
-    /// marked gone.
-    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
-        let tenant = self.tenant().clone();
-        let mut query = cw_companies::table.filter(cw_companies::tenant_id.eq(tenant.clone())).into_boxed();
-        if !all {
-            query = query.filter(cw_companies::id.eq_any(read.iter().map(|company| company.id).collect::<Vec<_>>()));
-        }
-        let known: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
-        let known: HashMap<CwCompanyId, CwCompanyRow> = known.into_iter().map(|row| (row.id, row)).collect();
-        let rows = read.into_iter().map(|company| CwCompanyRow {
-            tenant_id: tenant.clone(),
-            id: company.id,
-            identifier_key: fold(&company.identifier),
-            identifier: company.identifier,
-            name_key: fold(&company.name),
-            name: company.name,
-            status: company.status,
-            deleted: company.deleted,
-            gone_at: None,
-        });
-        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
-        for chunk in new.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_companies::table).values(chunk).execute(c))?;
-        }
-        for row in &changed {
-            diesel::update(cw_companies::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
-        }
-        for id in &gone {
-            diesel::update(cw_companies::table.find((tenant.clone(), *id)))
-                .set(cw_companies::gone_at.eq(now.naive_utc()))
-                .execute(self.conn)?;
-        }
-        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
-    }
-
-    /// Saves all agreements of the companies given, or of all companies, in the same way.
-    pub fn save_agreements(&mut self, of: Option<&[CwCompanyId]>, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
-        let tenant = self.tenant().clone();
-        let mut known = self.agreements_of(of)?;
-        if of.is_some() {
-            // One that moved here from another company is known, though not as one of these.
-            known.extend(self.agreements_by_id(&read.iter().map(|agreement| agreement.id).collect::<Vec<_>>())?);
-        }
-        let known: HashMap<CwAgreementId, AgreementRow> = known.into_iter().map(|row| (row.id, row)).collect();
-        let rows = read.into_iter().map(|agreement| AgreementRow {
-            tenant_id: tenant.clone(),
-            id: agreement.id,
-            company_id: agreement.company_id,
-            name_key: fold(&agreement.name),
-            name: agreement.name,
-            type_name: agreement.type_name,
-            status: agreement.status,
-            cancelled: agreement.cancelled,
-            cancelled_at: agreement.cancelled_at.map(|at| at.naive_utc()),
-            ends_at: agreement.ends_at.map(|at| at.naive_utc()),
-            no_end: agreement.no_end,
-            gone_at: None,
-            additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
-        });
-        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
-        for chunk in new.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_agreements::table).values(chunk).execute(c))?;
-        }
-        for row in &changed {
-            diesel::update(cw_agreements::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
-        }
-        for id in &gone {
-            diesel::update(cw_agreements::table.find((tenant.clone(), *id)))
-                .set(cw_agreements::gone_at.eq(now.naive_utc()))
-                .execute(self.conn)?;
-        }
-        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
-    }
-
-    /// Saves all additions of agreements as read, in the same way, and that they were read.
-    pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
-        let tenant = self.tenant().clone();
-        let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
-        let mut known: Vec<AdditionRow> = cw_additions::table
-            .filter(cw_additions::tenant_id.eq(tenant.clone()))
-            .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
-            .select(AdditionRow::as_select())
-            .load(self.conn)?;
-        // One that moved here from another agreement is known, though not as one of these.
-        known.extend(self.addition_rows(&read_ids)?);
-        let known: HashMap<CwAdditionId, AdditionRow> = known.into_iter().map(|row| (row.id, row)).collect();
-        let rows = read.into_iter().map(|addition| AdditionRow {
-            tenant_id: tenant.clone(),
-            id: addition.id,
-            agreement_id: addition.agreement_id,
-            product_identifier: addition.product_identifier,
-            description: addition.description,
-            quantity: addition.quantity,
-            cancelled_at: addition.cancelled_at.map(|at| at.naive_utc()),
-            gone_at: None,
-        });
-        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
-        for chunk in new.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_additions::table).values(chunk).execute(c))?;
-        }
-        for row in &changed {
-            diesel::update(cw_additions::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
-        }
-        for id in &gone {
-            diesel::update(cw_additions::table.find((tenant.clone(), *id)))
-                .set(cw_additions::gone_at.eq(now.naive_utc()))
-                .execute(self.conn)?;
-        }
-        let own = cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant));
-        diesel::update(own.filter(cw_agreements::id.eq_any(of.to_vec())))
-            .set(cw_agreements::additions_read_at.eq(now.naive_utc()))
-            .execute(self.conn)?;
-        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
     }
 
     /// Records what an addition's quantity was seen or set to be.
@@ -434,27 +308,4 @@ impl Tx<'_> {
             .execute(c))?;
         Ok(())
     }
-}
-
-/// What is new, what changed, and what is known but was not read and is not marked gone yet.
-fn difference<Id: Copy + Eq + std::hash::Hash, Row: PartialEq>(
-    read: impl Iterator<Item = Row>,
-    known: &HashMap<Id, Row>,
-    id: impl Fn(&Row) -> Id,
-    is_gone: impl Fn(&Row) -> bool,
-) -> (Vec<Row>, Vec<Row>, Vec<Id>) {
-    let (mut new, mut changed, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-    for row in read {
-        // ConnectWise's pages may repeat a record that moved between them.
-        if !seen.insert(id(&row)) {
-            continue;
-        }
-        match known.get(&id(&row)) {
-            None => new.push(row),
-            Some(before) if *before != row => changed.push(row),
-            Some(_) => {}
-        }
-    }
-    let gone = known.iter().filter(|(id, row)| !seen.contains(id) && !is_gone(row)).map(|(id, _)| *id).collect();
-    (new, changed, gone)
 }

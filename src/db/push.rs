@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use super::billing_line::LastPush;
 use super::conn::{MultiBackend, on_each};
 use super::page::{Page, PageRequest, keyset};
-use super::pool::{SystemTx, Tx};
+use super::pool::Tx;
 use super::schema::{push_jobs, push_lines};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
@@ -125,9 +125,6 @@ pub struct PushLineFilter {
     /// By company.
     pub company_id: Option<CompanyId>,
 }
-
-/// So many waiting lines are looked at to find an agreement that nobody holds.
-const LOOKED_AT: i64 = 200;
 
 /// How many lines of a job are in a state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -391,87 +388,5 @@ fn last_push(
         last_push_reason: reason,
         last_push_at: Some(now.naive_utc()),
         last_push_quantity: quantity,
-    }
-}
-
-impl SystemTx<'_> {
-    /// Claims by lease the waiting lines of one agreement in one job, of whichever tenant: those that no worker holds
-    /// and those whose worker's lease ran out. Empty where there is no work.
-    pub fn claim_push_lines(&mut self, owner: &str, now: Instant, lease_until: Instant) -> Result<Vec<PushLine>> {
-        let at = now.naive_utc();
-        // An agreement that some worker holds is left to it, whatever the job: two writing the same addition at once
-        // could end in either's quantity.
-        let held: Vec<(TenantId, Option<CwAgreementId>)> = push_lines::table
-            .filter(push_lines::state.eq(LineState::Working))
-            .filter(push_lines::lease_until.ge(at))
-            .select((push_lines::tenant_id, push_lines::agreement_id))
-            .distinct()
-            .load(self.conn)?;
-        let held: HashSet<(TenantId, Option<CwAgreementId>)> = held.into_iter().collect();
-        let waiting: Vec<(TenantId, PushJobId, Option<CwAgreementId>)> = push_lines::table
-            .filter(push_lines::finished_at.is_null())
-            .filter(push_lines::agreement_id.is_not_null())
-            .filter(push_lines::not_before.is_null().or(push_lines::not_before.le(at)))
-            .filter(
-                push_lines::state
-                    .eq(LineState::Pending)
-                    .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt(at))),
-            )
-            .order(push_lines::id)
-            .limit(LOOKED_AT)
-            .select((push_lines::tenant_id, push_lines::job_id, push_lines::agreement_id))
-            .load(self.conn)?;
-        // Two workers may pick the same lines; the update tells who got them, and the other takes the next.
-        for (tenant, job, agreement) in waiting {
-            let Some(id) = agreement.filter(|_| !held.contains(&(tenant, agreement))) else { continue };
-            let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
-            if !claimed.is_empty() {
-                return Ok(claimed);
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    fn claim_group(
-        &mut self,
-        job: &PushJobId,
-        agreement: CwAgreementId,
-        owner: &str,
-        now: Instant,
-        lease_until: Instant,
-    ) -> Result<Vec<PushLine>> {
-        let at = now.naive_utc();
-        let group = push_lines::table
-            .filter(push_lines::job_id.eq(job))
-            .filter(push_lines::agreement_id.eq(agreement))
-            .filter(push_lines::finished_at.is_null());
-        diesel::update(
-            group.filter(push_lines::not_before.is_null().or(push_lines::not_before.le(at))).filter(
-                push_lines::state
-                    .eq(LineState::Pending)
-                    .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt(at))),
-            ),
-        )
-        .set((
-            push_lines::state.eq(LineState::Working),
-            push_lines::lease_owner.eq(owner),
-            push_lines::lease_until.eq(lease_until.naive_utc()),
-            push_lines::fence.eq(push_lines::fence + 1),
-            push_lines::started_at.eq(at),
-        ))
-        .execute(self.conn)?;
-        let mine = push_lines::table
-            .filter(push_lines::job_id.eq(job))
-            .filter(push_lines::agreement_id.eq(agreement))
-            .filter(push_lines::state.eq(LineState::Working))
-            .filter(push_lines::lease_owner.eq(owner))
-            .filter(push_lines::lease_until.eq(lease_until.naive_utc()));
-        Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
-    }
-
-    /// The jobs that are not finished, oldest first.
-    pub fn open_push_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
-        let open = push_jobs::table.filter(push_jobs::finished_at.is_null());
-        Ok(open.order(push_jobs::id).select((push_jobs::tenant_id, push_jobs::id)).load(self.conn)?)
     }
 }

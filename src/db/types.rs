@@ -121,42 +121,17 @@ macro_rules! stored_as_integer {
     };
 }
 
-stored_as_text!(TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
-opaque!(TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
-stored_as_text!(
-    Rounding,
-    Aggregation,
-    Target,
-    MappingSource,
-    MappingStatus,
-    MappingReason,
-    MatchSource,
-    PushKind,
-    PushTrigger,
-    JobState,
-    LineState,
-    PushReason,
-    Amount,
-    BlockSize,
-    Quantity,
-    BillingMonth,
-);
-parsed!(
-    Rounding,
-    Aggregation,
-    Target,
-    MappingSource,
-    MappingStatus,
-    MappingReason,
-    MatchSource,
-    PushKind,
-    PushTrigger,
-    JobState,
-    LineState,
-    PushReason,
-    Amount,
-    BlockSize,
-    Quantity,
-    BillingMonth,
+/// Both directions for types stored as text, each list named once.
+macro_rules! texts {
+    ($how:ident: $($name:ty),+ $(,)?) => {
+        stored_as_text!($($name),+);
+        $how!($($name),+);
+    };
+}
+
+texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
+texts!(
+    parsed: Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
+    PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

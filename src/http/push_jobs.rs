@@ -13,10 +13,9 @@ use super::headers::Idempotency;
 use super::list::{List, page};
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep};
-use crate::db::{self, JobFilter, PushLineFilter, PushSort};
+use crate::db::{self, JobFilter, PushSort};
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
-use crate::domain::push::{JobState, LineState, PushReason};
-use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::push::{JobState, LineState};
 use crate::domain::usage::BillingMonth;
 use crate::domain::words::{PushKind, PushTrigger};
 use crate::services::push::{self, NewPush, Progress};
@@ -114,94 +113,6 @@ impl From<&Progress> for PushJob {
             created_at: job.created_at.and_utc(),
             started_at: job.started_at.map(|at| at.and_utc()),
             finished_at: job.finished_at.map(|at| at.and_utc()),
-        }
-    }
-}
-
-/// A billing line's part in a push job, kept for good.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PushLine {
-    /// Its id.
-    pub id: String,
-    /// The billing line.
-    pub billing_line_id: String,
-    /// The company.
-    pub company_id: String,
-    /// The company's name then.
-    pub company_name: String,
-    /// The product.
-    pub product_id: String,
-    /// The product's code then.
-    pub product_code: String,
-    /// ConnectWise's id of the agreement.
-    #[schema(required)]
-    pub agreement_id: Option<String>,
-    /// The agreement's name then.
-    #[schema(required)]
-    pub agreement_name: Option<String>,
-    /// ConnectWise's id of the addition.
-    #[schema(required)]
-    pub addition_id: Option<String>,
-    /// What a person would have called the addition then.
-    #[schema(required)]
-    pub addition_name: Option<String>,
-    /// The billed usage.
-    #[schema(required)]
-    pub usage: Option<Amount>,
-    /// The block size that applied.
-    #[schema(required)]
-    pub block_size: Option<BlockSize>,
-    /// What ConnectWise had.
-    #[schema(required)]
-    pub from: Option<Quantity>,
-    /// What ConnectWise was told, or would be.
-    #[schema(required)]
-    pub to: Option<Quantity>,
-    /// What became of it.
-    pub state: LineState,
-    /// Why, where it was skipped or failed.
-    #[schema(required)]
-    pub reason: Option<PushReason>,
-    /// The reason in words; ConnectWise's own where it refused.
-    #[schema(required)]
-    pub detail: Option<String>,
-    /// How often a write was tried.
-    pub attempts: i64,
-    /// Not tried again before, after a failure that may pass.
-    #[schema(required)]
-    pub not_before: Option<DateTime<Utc>>,
-    /// When a worker began.
-    #[schema(required)]
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it had its outcome.
-    #[schema(required)]
-    pub finished_at: Option<DateTime<Utc>>,
-}
-
-impl From<db::PushLine> for PushLine {
-    fn from(row: db::PushLine) -> Self {
-        Self {
-            id: row.id.to_string(),
-            billing_line_id: row.billing_line_id.to_string(),
-            company_id: row.company_id.to_string(),
-            company_name: row.company_name,
-            product_id: row.product_id.to_string(),
-            product_code: row.product_code,
-            agreement_id: row.agreement_id.map(Into::into),
-            agreement_name: row.agreement_name,
-            addition_id: row.addition_id.map(Into::into),
-            addition_name: row.addition_name,
-            usage: row.usage_amount,
-            block_size: row.block_size,
-            from: row.from_quantity,
-            to: row.to_quantity,
-            state: row.state,
-            reason: row.reason,
-            detail: row.detail,
-            attempts: row.attempts,
-            not_before: row.not_before.map(|at| at.and_utc()),
-            started_at: row.started_at.map(|at| at.and_utc()),
-            finished_at: row.finished_at.map(|at| at.and_utc()),
         }
     }
 }
@@ -333,51 +244,6 @@ pub async fn get_push_job(services: web::Data<Services>, caller: Caller, id: web
     let id = PushJobId::from(id.into_inner());
     let progress = services.db.read(&caller.tenant, move |tx| push::progress(tx, &id)).await?;
     Ok(ok(&PushJob::from(&progress)))
-}
-
-/// Which lines of a push job.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct PushLineQuery {
-    /// By what became of them.
-    pub state: Option<LineState>,
-    /// Those of a company.
-    pub company_id: Option<String>,
-    /// `created_at`, which is by company name; with `-` before it, descending.
-    #[param(default = "created_at")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
-}
-
-/// List a push job's lines
-///
-/// Every line in the job's scope is there, with what ConnectWise had, what it was told, and why not where it was not.
-#[utoipa::path(
-    tag = "push jobs",
-    params(("id" = String, Path, description = "The push job"), PushLineQuery),
-    responses((status = 200, body = List<PushLine>), Errors)
-)]
-#[get("/push-jobs/{id}/lines")]
-pub async fn list_push_lines(
-    services: web::Data<Services>,
-    caller: Caller,
-    id: web::Path<String>,
-    query: web::Query<PushLineQuery>,
-) -> ApiResult {
-    let (id, query) = (PushJobId::from(id.into_inner()), query.into_inner());
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
-    let filter = PushLineFilter { state: query.state, company_id: query.company_id.map(CompanyId::from) };
-    let read = move |tx: &mut db::Tx<'_>| {
-        tx.push_job(&id)?;
-        tx.push_lines(&id, &filter, &page)
-    };
-    let rows = services.db.read(&caller.tenant, read).await?;
-    Ok(ok(&List::from_page(rows, PushLine::from)))
 }
 
 /// Cancel a push job

@@ -7,8 +7,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::server::nothing_here;
 use super::{
-    api_keys, auth, billing_lines, companies, connection, connectwise, events, health, mappings, matching_rules,
-    products, push_jobs, push_schedule, tenants, usage,
+    api_keys, auth, billing_lines, companies, company_matches, connection, connectwise, events, health, mappings,
+    matching_rules, products, push_jobs, push_lines, push_schedule, tenants, usage,
 };
 
 /// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
@@ -29,14 +29,14 @@ handlers! {
         health::healthz, health::readyz, health::metrics, health::openapi;
     // Before those with an id in the same place: the first that fits is taken.
     serve_fixed, document_fixed:
-        companies::auto_match_companies, matching_rules::preview_matching_rule;
+        company_matches::auto_match_companies, matching_rules::preview_matching_rule;
     serve_setup, document_setup:
         connection::get_connection, connection::put_connection, connection::delete_connection,
         connection::test_connection,
         connectwise::list_connectwise_companies, connectwise::list_connectwise_agreements,
         connectwise::list_connectwise_additions, connectwise::refresh_connectwise,
         companies::list_companies, companies::create_company, companies::get_company, companies::replace_company,
-        companies::update_company, companies::delete_company, companies::match_company, companies::unmatch_company,
+        companies::update_company, companies::delete_company, company_matches::match_company, company_matches::unmatch_company,
         products::list_products, products::create_product, products::get_product, products::replace_product,
         products::update_product, products::delete_product, products::resolve_product,
         matching_rules::list_matching_rules, matching_rules::create_matching_rule, matching_rules::get_matching_rule,
@@ -48,7 +48,7 @@ handlers! {
         mappings::unchoose_agreement, mappings::list_addition_mappings, mappings::get_addition_mapping,
         mappings::choose_addition, mappings::unchoose_addition,
         usage::add_usage, usage::list_usage,
-        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_jobs::list_push_lines,
+        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_lines::list_push_lines,
         push_jobs::cancel_push_job, push_jobs::retry_push_job, events::watch_push_job,
         push_schedule::get_push_schedule, push_schedule::put_push_schedule,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,

@@ -7,6 +7,7 @@
 
 mod answer;
 mod api;
+mod asked;
 mod conditions;
 mod control;
 mod faults;

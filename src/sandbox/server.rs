@@ -7,19 +7,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, HOST};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::api::{self, Request};
+use super::asked::Asked;
 use super::control;
 use super::faults::{Fault, FaultKind, Faults};
-use super::ledger::{Entry, Ledger};
-use super::list::{KNOWN, Query};
+use super::ledger::Ledger;
 use super::store::Store;
 
 /// Who may come in.
@@ -114,7 +110,7 @@ pub(super) struct Inner {
 /// What all handlers share.
 pub(super) struct Shared {
     inner: Mutex<Inner>,
-    identity: Identity,
+    pub(super) identity: Identity,
     in_flight: AtomicUsize,
 }
 
@@ -352,103 +348,4 @@ async fn spoil(kind: FaultKind, answer: Answer) -> HttpResponse {
 fn cut() -> HttpResponse {
     let broken = futures_util::stream::once(async { Err::<web::Bytes, _>(std::io::Error::other("cut")) });
     HttpResponse::Ok().streaming(broken)
-}
-
-/// A request, read.
-struct Asked {
-    method: String,
-    path: String,
-    query: Query,
-    pairs: Vec<(String, String)>,
-    headers: Vec<(String, String)>,
-    authorization: Option<String>,
-    client_id: Option<String>,
-    accept: String,
-    host: String,
-    body: Option<Value>,
-    length: usize,
-}
-
-impl Asked {
-    fn read(req: &HttpRequest, bytes: &web::Bytes) -> Self {
-        let header = |name: &str| req.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let pairs: Vec<(String, String)> =
-            url::form_urlencoded::parse(req.query_string().as_bytes()).into_owned().collect();
-        let kept = ["accept", "clientid", "content-type", "pagination-type"];
-        Self {
-            method: req.method().to_string(),
-            path: req.path().to_owned(),
-            query: pairs.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect(),
-            pairs,
-            headers: kept.iter().filter_map(|name| header(name).map(|value| ((*name).to_owned(), value))).collect(),
-            authorization: header(AUTHORIZATION.as_str()),
-            client_id: header("clientid"),
-            accept: header(ACCEPT.as_str()).unwrap_or_default(),
-            host: header(HOST.as_str()).unwrap_or_default(),
-            body: serde_json::from_slice(bytes).ok(),
-            length: req.uri().to_string().len(),
-        }
-    }
-
-    /// What ConnectWise forbids, discourages or silently ignores.
-    fn note_violations(&self, ledger: &mut Ledger) {
-        let mut note = |what: String| ledger.violations.push(format!("{} {}: {what}", self.method, self.path));
-        if self.length > 1_745 {
-            note(format!("the URL is {} characters long", self.length));
-        }
-        if !self.accept.contains("application/vnd.connectwise.com+json") {
-            note("no version is pinned by Accept".to_owned());
-        }
-        for (name, _) in &self.pairs {
-            if !KNOWN.contains(&name.to_ascii_lowercase().as_str()) {
-                note(format!("the parameter {name} is not known and ignored"));
-            }
-        }
-        if self.query.get("pagesize").and_then(|size| size.parse::<usize>().ok()).is_some_and(|size| size > 1_000) {
-            note("pageSize is above 1000".to_owned());
-        }
-        if self.method == "PUT" {
-            note("PUT resets every member that is left out".to_owned());
-        }
-    }
-
-    fn answer(&self, shared: &Shared, pretend: bool) -> Answer {
-        let mut inner = shared.lock();
-        let prefix = format!("/{}/apis/3.0/", inner.tuning.codebase);
-        let Some(path) = self.path.strip_prefix(&prefix) else {
-            return Answer::error(404, "NotFound", "Cannot route. Codebase/company is invalid");
-        };
-        if self.client_id.as_deref() != Some(shared.identity.client_id.as_str()) {
-            return Answer::error(400, "ConnectWiseApi", "The clientId header is missing or invalid");
-        }
-        if !self.is_known(&shared.identity) {
-            return Answer::error(401, "ConnectWiseApi", "UserNotAuthenticated");
-        }
-        let wants_forward_only =
-            self.headers.iter().any(|(name, value)| name == "pagination-type" && value == "forward-only");
-        let host = inner.tuning.link_host.clone().unwrap_or_else(|| self.host.clone());
-        let request = Request {
-            method: &self.method,
-            path,
-            query: &self.query,
-            body: self.body.as_ref(),
-            forward_only: wants_forward_only && inner.tuning.forward_only,
-            wants_forward_only,
-            host: &host,
-            pretend,
-        };
-        api::answer(&mut inner, &request)
-    }
-
-    fn is_known(&self, identity: &Identity) -> bool {
-        let token = self.authorization.as_deref().and_then(|header| header.strip_prefix("Basic "));
-        let plain = token.and_then(|token| STANDARD.decode(token).ok()).and_then(|bytes| String::from_utf8(bytes).ok());
-        let wanted = format!("{}+{}:{}", identity.company_id, identity.public_key, identity.private_key);
-        plain.is_some_and(|plain| plain == wanted)
-    }
-
-    fn into_entry(self, status: u16, answer: Option<Value>) -> Entry {
-        let path = self.path.split_once("/apis/3.0/").map_or(self.path.clone(), |(_, path)| path.to_owned());
-        Entry { method: self.method, path, query: self.pairs, headers: self.headers, body: self.body, status, answer }
-    }
 }
