@@ -126,6 +126,11 @@ impl Stepper {
         Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)
     }
 
+    /// Starts the scheduled pushes that are due; gives how many.
+    pub async fn fire_schedules(&self) -> Result<usize, StartError> {
+        Ok(self.0.fire_schedules().await.map_err(|error| error.chain())?)
+    }
+
     /// Steps until nothing is due.
     pub async fn run_until_idle(&self) -> Result<(), StartError> {
         while self.step().await? {}

@@ -44,6 +44,9 @@ pub struct Config {
     /// How old what was read from ConnectWise may be before it is read again, in seconds
     #[arg(long, env = "CWB_REFRESH_MAX_AGE", value_name = "SECONDS", default_value_t = 900)]
     pub refresh_max_age: u32,
+    /// How late a scheduled push may start after an outage, in hours
+    #[arg(long, env = "CWB_SCHEDULE_MAX_LATE", value_name = "HOURS", default_value_t = 168)]
+    pub schedule_max_late: u32,
     /// How many agreements to push at a time
     #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 4)]
     pub workers: usize,
@@ -112,6 +115,7 @@ impl Config {
             operator_key: None,
             encryption_key: EncryptionKey::default(),
             refresh_max_age: 900,
+            schedule_max_late: 168,
             workers: 4,
             lease: 600,
             connectwise_per_minute: NonZeroU32::MIN.saturating_add(899),
@@ -150,6 +154,7 @@ impl Config {
         }
         Ok(services::Settings {
             refresh_max_age: TimeDelta::seconds(i64::from(self.refresh_max_age)),
+            schedule_max_late: TimeDelta::hours(i64::from(self.schedule_max_late)),
             lease: TimeDelta::seconds(i64::from(self.lease)),
             connectwise: connectwise::Settings {
                 per_minute: self.connectwise_per_minute,

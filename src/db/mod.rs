@@ -34,6 +34,6 @@ pub use pool::{DatabaseUrl, Db, SystemTx, Tx};
 pub use product::{Product, ProductFilter, ProductSort};
 pub use push::{JobFilter, LineResult, PushJob, PushLine, PushLineFilter, PushSort};
 pub use rule::{MatchingRule, RuleFilter};
-pub use schedule::PushSchedule;
+pub use schedule::{PushSchedule, ScheduleRun};
 pub use tenant::{ApiKey, Tenant};
 pub use usage::{UsageFilter, UsageRecord, UsageSort};

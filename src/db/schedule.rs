@@ -4,14 +4,15 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::{MultiBackend, on_each};
-use super::pool::Tx;
-use super::schema::push_schedules;
+use super::pool::{SystemTx, Tx};
+use super::schema::{push_schedule_runs, push_schedules};
 use crate::domain::Result;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{PushJobId, TenantId};
+use crate::domain::usage::BillingMonth;
 
 /// The stored schedule. Its fields were checked before they came here.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = push_schedules, check_for_backend(MultiBackend))]
+#[diesel(table_name = push_schedules, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct PushSchedule {
     pub tenant_id: TenantId,
     pub enabled: bool,
@@ -20,11 +21,45 @@ pub struct PushSchedule {
     pub time_of_day: String,
     /// An IANA name.
     pub time_zone: String,
+    /// Since when it is enabled as it is: what was due before is not made up for.
+    pub enabled_at: Option<NaiveDateTime>,
     pub version: i64,
     pub updated_at: NaiveDateTime,
 }
 
+/// A month that the schedule has pushed.
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = push_schedule_runs)]
+pub struct ScheduleRun {
+    pub tenant_id: TenantId,
+    pub month: BillingMonth,
+    pub due_at: NaiveDateTime,
+    pub job_id: PushJobId,
+    pub created_at: NaiveDateTime,
+}
+
+impl SystemTx<'_> {
+    /// The tenants whose schedule is enabled.
+    pub fn scheduled_tenants(&mut self) -> Result<Vec<TenantId>> {
+        let enabled = push_schedules::table.filter(push_schedules::enabled.eq(true));
+        Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
+    }
+}
+
 impl Tx<'_> {
+    /// Whether the schedule has pushed a month.
+    pub fn has_schedule_run(&mut self, month: BillingMonth) -> Result<bool> {
+        let run = push_schedule_runs::table.find((self.tenant().clone(), month.to_string()));
+        let found: Option<String> = run.select(push_schedule_runs::month).first(self.conn).optional()?;
+        Ok(found.is_some())
+    }
+
+    /// Records that the schedule has pushed a month; a second time is refused by the key.
+    pub fn insert_schedule_run(&mut self, run: &ScheduleRun) -> Result<()> {
+        diesel::insert_into(push_schedule_runs::table).values(run).execute(self.conn)?;
+        Ok(())
+    }
+
     /// The tenant's schedule, where one was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
         let own = push_schedules::table.find(self.tenant().clone());

@@ -244,8 +244,19 @@ diesel::table! {
         day_of_month -> BigInt,
         time_of_day -> Text,
         time_zone -> Text,
+        enabled_at -> Nullable<Timestamp>,
         version -> BigInt,
         updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    push_schedule_runs (tenant_id, month) {
+        tenant_id -> Text,
+        month -> Text,
+        due_at -> Timestamp,
+        job_id -> Text,
+        created_at -> Timestamp,
     }
 }
 

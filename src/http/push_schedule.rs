@@ -101,6 +101,9 @@ pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) ->
 }
 
 /// Set the push schedule
+///
+/// Each month it pushes everything enabled, once, billing that month's usage. Turned on or changed after this month's day
+/// has passed, it does not push retroactively.
 #[utoipa::path(
     tag = "push schedule",
     request_body = PushScheduleBody,

@@ -37,6 +37,8 @@ use vault::Vault;
 pub struct Settings {
     /// How old what was read from ConnectWise may be before it is read again.
     pub refresh_max_age: TimeDelta,
+    /// How late a scheduled push may start after an outage.
+    pub schedule_max_late: TimeDelta,
     /// For how long a worker holds the lines it claimed.
     pub lease: TimeDelta,
     /// How every connection to ConnectWise behaves.

@@ -1,4 +1,4 @@
-//! What goes on without being asked: working on push jobs, and forgetting what need not be kept.
+//! What goes on without being asked: scheduled pushes, working on push jobs, and forgetting what need not be kept.
 //!
 //! One step does one piece of work and says whether there was any, so that tests can step it without waiting.
 
@@ -8,10 +8,12 @@ use tokio::task::JoinSet;
 
 use crate::domain::Result;
 use crate::services::push::{self, Step};
-use crate::services::{Services, idempotency};
+use crate::services::{Services, idempotency, schedule};
 
 /// How often the worker looks for work that nobody woke it for.
 const POLL: Duration = Duration::from_secs(1);
+/// How often the schedules are looked at.
+const SCHEDULE: Duration = Duration::from_secs(15);
 /// How often old answers are forgotten.
 const TIDY: Duration = Duration::from_secs(3_600);
 
@@ -35,6 +37,11 @@ impl Worker {
         push::run_one(&self.services, &self.owner).await
     }
 
+    /// Starts the scheduled pushes that are due.
+    pub async fn fire_schedules(&self) -> Result<usize> {
+        schedule::fire_due(&self.services).await
+    }
+
     /// Works until the process is to stop. The step at hand is finished first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
@@ -43,6 +50,7 @@ impl Worker {
             worker.owner = format!("{}-{number}", self.owner);
             loops.spawn(worker.run_loop());
         }
+        loops.spawn(run_schedules(self.services.clone()));
         loops.spawn(tidy(self.services.clone()));
         while loops.join_next().await.is_some() {}
     }
@@ -64,6 +72,18 @@ impl Worker {
                 () = tokio::time::sleep(POLL) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+}
+
+async fn run_schedules(services: Services) {
+    loop {
+        if let Err(error) = schedule::fire_due(&services).await {
+            tracing::warn!(cause = %error.chain(), "the schedules could not be looked at");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SCHEDULE) => {}
+            () = services.stop.cancelled() => return,
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The push schedule: stored and validated.
+//! The push schedule: stored, validated, and fired once a month.
 
+use chrono::TimeDelta;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Backend, TestApp};
 
@@ -51,4 +52,86 @@ async fn bad_schedules_are_refused(backend: Backend) {
     assert_eq!(app.get("/push-schedule").await.expect(200)["version"], 0, "nothing was saved");
 }
 
-on_both!(it_is_stored_and_tells_its_next_runs, bad_schedules_are_refused);
+fn schedule(day: u32, time: &str, zone: &str) -> Value {
+    json!({"enabled": true, "day_of_month": day, "time": time, "time_zone": zone})
+}
+
+/// A tenant with one line that is pushed.
+async fn scheduled(backend: Backend, body: &Value) -> TestApp {
+    let app = TestApp::connected(backend, connectwise_billing::sandbox::sample::many(1, 1, 1)).await;
+    app.company("C1", "Customer").await;
+    app.product("P").await;
+    app.put("/push-schedule", body).await.expect(200);
+    app
+}
+
+async fn jobs(app: &TestApp) -> Vec<Value> {
+    app.all("/push-jobs?sort=created_at&limit=500").await
+}
+
+async fn it_pushes_once_a_month_for_years_in_many_zones(backend: Backend) {
+    let zones = ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia"];
+    for (zone, day) in zones.into_iter().zip([31, 1, 29, 15, 30, 31]) {
+        let app = scheduled(backend, &schedule(day, "02:30", zone)).await;
+        // 36 months in steps of 17 hours, with a step back now and then.
+        for step in 0..1_546 {
+            app.clock.advance(TimeDelta::hours(if step % 50 == 49 { -30 } else { 17 }));
+            app.worker.fire_schedules().await.unwrap();
+        }
+        let found = jobs(&app).await;
+        let months: Vec<&str> = found.iter().map(|job| job["billing_month"].as_str().unwrap()).collect();
+        let mut distinct = months.clone();
+        distinct.dedup();
+        assert_eq!(months, distinct, "{zone}");
+        let elapsed = (app.clock.now() - crate::support::start_of_test()).num_days();
+        let expected = usize::try_from(elapsed / 30).unwrap();
+        assert!(months.len() + 2 >= expected && months.len() <= expected + 1, "{zone}: {} of {expected}", months.len());
+        assert!(found.iter().all(|job| job["started_by"] == "schedule" && job["requested_by"] == "schedule"));
+    }
+}
+
+async fn it_never_pushes_retroactively_and_makes_up_for_an_outage_once(backend: Backend) {
+    // It is the 22nd, noon: the 20th has passed, and so has this morning.
+    let app = scheduled(backend, &schedule(20, "02:00", "UTC")).await;
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
+    app.put("/push-schedule", &schedule(22, "11:59", "UTC")).await.expect(200);
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
+    app.put("/push-schedule", &schedule(22, "12:01", "UTC")).await.expect(200);
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
+    app.clock.advance(TimeDelta::minutes(1));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "once");
+    app.put("/push-schedule", &schedule(25, "12:00", "UTC")).await.expect(200);
+    app.clock.advance(TimeDelta::days(4));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "another day of a month that was pushed");
+    // An outage over the day, five days long: made up for. Then one of ten days: too late.
+    app.clock.advance(TimeDelta::days(34));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
+    app.clock.advance(TimeDelta::days(36));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
+    let found = jobs(&app).await;
+    let months: Vec<&str> = found.iter().map(|job| job["billing_month"].as_str().unwrap()).collect();
+    assert_eq!(months, ["2026-11", "2026-12"]);
+    app.put("/push-schedule", &json!({"enabled": false, "day_of_month": 1, "time": "00:00", "time_zone": "UTC"}))
+        .await
+        .expect(200);
+    app.clock.advance(TimeDelta::days(20));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "disabled");
+}
+
+async fn a_tenant_that_cannot_push_holds_up_no_other_and_is_tried_again(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    app.put("/push-schedule", &schedule(23, "00:00", "UTC")).await.expect(200);
+    app.clock.advance(TimeDelta::days(1));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "not connected");
+    app.connect().await;
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
+}
+
+on_both!(
+    it_is_stored_and_tells_its_next_runs,
+    bad_schedules_are_refused,
+    it_pushes_once_a_month_for_years_in_many_zones,
+    it_never_pushes_retroactively_and_makes_up_for_an_outage_once,
+    a_tenant_that_cannot_push_holds_up_no_other_and_is_tried_again,
+);

@@ -246,8 +246,19 @@ CREATE TABLE push_schedules (
     day_of_month BIGINT NOT NULL,
     time_of_day  TEXT COLLATE "C" NOT NULL,
     time_zone    TEXT COLLATE "C" NOT NULL,
+    enabled_at   TIMESTAMP,
     version      BIGINT NOT NULL,
     updated_at   TIMESTAMP NOT NULL
+);
+
+-- One row for each month that the schedule has pushed: the key is what makes it once.
+CREATE TABLE push_schedule_runs (
+    tenant_id  TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    month      TEXT COLLATE "C" NOT NULL,
+    due_at     TIMESTAMP NOT NULL,
+    job_id     TEXT COLLATE "C" NOT NULL,
+    created_at TIMESTAMP NOT NULL,
+    PRIMARY KEY (tenant_id, month)
 );
 
 -- The answer given to a request, so that the same request under the same key gets the same answer.

@@ -1,4 +1,5 @@
 DROP TABLE idempotency_keys;
+DROP TABLE push_schedule_runs;
 DROP TABLE push_schedules;
 DROP TABLE push_lines;
 DROP TABLE push_jobs;
