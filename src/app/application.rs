@@ -54,6 +54,14 @@ impl Application {
             stop: CancellationToken::new(),
             settings: Arc::new(settings),
         };
+        if config.database_url.file().is_some() {
+            // One process has the file: what a killed one held is free at once.
+            let now = services.clock.now();
+            let freed = services.db.write_system(move |tx| tx.end_leases(now)).await.map_err(|error| error.chain())?;
+            if freed > 0 {
+                tracing::info!(lines = freed, "a push was interrupted and goes on");
+            }
+        }
         let first_key = keys::first_start(&services).await.map_err(|error| error.chain())?.map(|key| key.plain);
         let http = HttpSettings {
             operator_key: config.operator_key()?,

@@ -64,6 +64,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     stop_on_signals(stop.clone())?;
     let tenant = DemoTenant::new(application.services().clone()).await?;
     let key = tenant.new_key().await?;
+    say(format!("The API is at http://{address}, with the key {key}"))?;
     let running = tokio::spawn(application.run());
 
     let shown = tokio::select! {

@@ -32,7 +32,7 @@ pub(super) const PRODUCTS: [SampleProduct; 3] = [
     SampleProduct {
         code: "ACCOUNTS",
         name: "Protected accounts",
-        unit: "account",
+        unit: "accounts",
         block_size: 1,
         aggregation: Aggregation::Max,
         agreement_rule: r#"type/name like "SP Backup%""#,
@@ -42,7 +42,7 @@ pub(super) const PRODUCTS: [SampleProduct; 3] = [
     SampleProduct {
         code: "SEATS",
         name: "Workspace seats",
-        unit: "seat",
+        unit: "seats",
         block_size: 5,
         aggregation: Aggregation::Last,
         agreement_rule: r#"name contains "Workspace" and type/name != "Break Fix""#,

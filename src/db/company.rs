@@ -12,7 +12,7 @@ use crate::domain::words::{MatchSource, words};
 use crate::domain::{Error, Result};
 
 /// A vendor's customer.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = companies, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct Company {
     pub id: CompanyId,

@@ -13,7 +13,7 @@ use crate::domain::words::{Aggregation, Rounding, words};
 use crate::domain::{Error, Result};
 
 /// Something the vendor bills.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(table_name = products, check_for_backend(MultiBackend))]
 pub struct Product {
     pub id: ProductId,

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::pool::SystemTx;
 use super::push::PushLine;
-use super::schema::{push_jobs, push_lines};
+use super::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
@@ -88,6 +88,18 @@ impl SystemTx<'_> {
             .filter(push_lines::lease_owner.eq(owner))
             .filter(push_lines::lease_until.eq(lease_until.naive_utc()));
         Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
+    }
+
+    /// Ends every lease: for a process that starts and knows that it is alone, as on SQLite.
+    pub fn end_leases(&mut self, now: Instant) -> Result<usize> {
+        let at = now.naive_utc();
+        let refreshing = cw_refreshes::table.filter(cw_refreshes::lease_until.gt(at));
+        diesel::update(refreshing).set(cw_refreshes::lease_until.eq(at)).execute(self.conn)?;
+        let held =
+            push_lines::table.filter(push_lines::state.eq(LineState::Working)).filter(push_lines::lease_until.ge(at));
+        // A moment ago, as a lease holds through its last instant.
+        let over = at - chrono::TimeDelta::seconds(1);
+        Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
     }
 
     /// The jobs that are not finished, oldest first.

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::auth::Caller;
-use super::body::{Body, Limited, present};
+use super::body::{Body, Limited, not_null, present};
 use super::headers::Match;
 use super::list::{List, page};
 use super::mapping::MappingBody;
@@ -192,7 +192,6 @@ pub struct LineQuery {
     /// By what the last push did.
     pub last_push_state: Option<LineState>,
     /// The month whose usage is shown; the present one where left out.
-    #[param(value_type = Option<String>)]
     pub billing_month: Option<BillingMonth>,
     /// `company_name`, `company_external_id`, `agreement_status`, `addition_status` or `created_at`; with `-` before it,
     /// descending.
@@ -247,7 +246,6 @@ pub async fn list_billing_lines(
 #[into_params(parameter_in = Query)]
 pub struct MonthQuery {
     /// The month whose usage is shown; the present one where left out.
-    #[param(value_type = Option<String>)]
     pub billing_month: Option<BillingMonth>,
 }
 
@@ -291,6 +289,7 @@ fn render(
 #[schema(example = json!({"push_enabled": true, "block_size": "50"}))]
 pub struct LinePatch {
     /// Whether pushes write it.
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
     /// The line's own block size; null goes back to the product's.
@@ -309,6 +308,7 @@ pub struct LinesPatch {
     #[schema(min_items = 1, max_items = 5000)]
     pub ids: Vec<String>,
     /// Whether pushes write them.
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
     /// Their own block size; null goes back to the product's.

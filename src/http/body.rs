@@ -21,8 +21,6 @@ const LIMIT: usize = 1024 * 1024;
 pub trait Limited {
     /// In bytes.
     const LIMIT: usize = LIMIT;
-    /// Whether no body at all means an empty object.
-    const MAY_BE_ABSENT: bool = false;
 }
 
 /// A body that was read and validated.
@@ -42,9 +40,6 @@ impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Body<T>
         let (req, mut payload) = (req.clone(), payload.take());
         Box::pin(async move {
             let bytes = read(&mut payload, T::LIMIT).await?;
-            if bytes.is_empty() && T::MAY_BE_ABSENT {
-                return parse(&Bytes::from_static(b"{}"));
-            }
             require_json(&req)?;
             parse(&bytes)
         })
@@ -80,7 +75,7 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiEr
         return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
     }
     let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
-    let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error))?;
+    let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error, bytes))?;
     deserializer.end().map_err(|error| {
         malformed("", format!("there is more after the JSON, at line {} column {}", error.line(), error.column()))
     })?;
@@ -94,7 +89,7 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiEr
     Ok(Body { value, hash })
 }
 
-fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> ApiError {
     let (path, inner) = (pointer(error.path()), error.inner());
     let text = inner.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
@@ -102,6 +97,8 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError
     match inner.classify() {
         // Well-formed JSON that is not what is expected: an unknown or missing field, a wrong type, a bad value.
         serde_json::error::Category::Data => {
+            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            let path = missing.map_or(path.clone(), |name| format!("{path}/{name}"));
             let code = if message.starts_with("unknown field") {
                 "unknown_field"
             } else if message.starts_with("missing field") {
@@ -112,6 +109,11 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError
                 "bad_value"
             };
             ApiError::Domain(Error::invalid(path, code, place))
+        }
+        // Serde calls anything but a text, where a word is expected, a fault of syntax.
+        _ if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() => {
+            let message = format!("a text is expected here (line {}, column {})", inner.line(), inner.column());
+            ApiError::Domain(Error::invalid(path, "wrong_type", message))
         }
         _ => malformed(path, format!("the body is no JSON: {place}")),
     }
@@ -177,6 +179,15 @@ pub fn plain_text(text: &str) -> Result<(), ValidationError> {
         return Err(ValidationError::new("plain_text").with_message("must not hold control characters".into()));
     }
     Ok(())
+}
+
+/// For fields that may be absent or set, and not null: who clears a field must not be told that it was saved.
+pub fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
 }
 
 /// For fields that may be absent, null or set: `None`, `Some(None)`, `Some(Some(_))`.

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::auth::Caller;
-use super::body::{Body, Limited, plain_text};
+use super::body::{Body, Limited, not_null, plain_text};
 use super::headers::{Idempotency, Match};
 use super::list::{List, page};
 use super::problem::{ApiResult, Errors, WriteErrors};
@@ -88,10 +88,12 @@ pub struct CompanyBody {
 pub struct CompanyPatch {
     /// The vendor's id of it, unique.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 100, nullable = false)]
     pub external_id: Option<String>,
     /// Its name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 200, nullable = false)]
     pub name: Option<String>,
 }

@@ -119,9 +119,7 @@ pub struct AutoMatchBody {
     pub dry_run: bool,
 }
 
-impl Limited for AutoMatchBody {
-    const MAY_BE_ABSENT: bool = true;
-}
+impl Limited for AutoMatchBody {}
 
 /// A ConnectWise company that fits.
 #[derive(Debug, Serialize, ToSchema)]

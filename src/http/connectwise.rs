@@ -206,9 +206,7 @@ pub struct RefreshBody {
     pub force: bool,
 }
 
-impl Limited for RefreshBody {
-    const MAY_BE_ABSENT: bool = true;
-}
+impl Limited for RefreshBody {}
 
 /// What a refresh found.
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,6 +2,7 @@
 
 use actix_web::http::Method;
 use utoipa::OpenApi;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
@@ -51,11 +52,31 @@ impl utoipa::Modify for Security {
 
 /// The whole document, as it is served and as it is committed.
 pub fn document() -> String {
-    let (_, openapi) =
+    let (_, mut openapi) =
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
+    describe(&mut openapi);
     let mut text = openapi.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Says in words what a success is, where the handler leaves it to the schema.
+fn describe(openapi: &mut utoipa::openapi::OpenApi) {
+    let items = openapi.paths.paths.values_mut();
+    let operations = items.flat_map(|item| {
+        [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+    });
+    for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            response.description = match status.as_str() {
+                "201" => "Made; `Location` says where it is".to_owned(),
+                "202" => "Accepted; `Location` says where to watch it".to_owned(),
+                _ => "As asked".to_owned(),
+            };
+        }
+    }
 }
 
 /// The document and what the fallback needs of it.

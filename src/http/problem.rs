@@ -11,6 +11,9 @@ use crate::domain::{Error, FieldError};
 /// The content type of every error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
+/// So many bad fields are listed; the detail counts them all.
+const LISTED: usize = 100;
+
 /// An error, as RFC 9457 has it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
@@ -149,9 +152,12 @@ fn domain_problem(error: &Error) -> Problem {
         Error::Invalid(fields) => {
             let detail = match fields.len() {
                 1 => "1 field is not as it must be; see errors".to_owned(),
+                count if count > LISTED => {
+                    format!("{count} fields are not as they must be; errors has the first {LISTED}")
+                }
                 count => format!("{count} fields are not as they must be; see errors"),
             };
-            let fields = fields.iter().cloned().map(Into::into).collect();
+            let fields = fields.iter().take(LISTED).cloned().map(Into::into).collect();
             problem(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request has bad fields", detail, fields)
         }
         Error::Rule { field, error } => {
@@ -222,6 +228,9 @@ pub enum Errors {
     /// Nothing of that id; also for another tenant's ids.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
+    /// Well-formed, but some fields or parameters are not as they must be.
+    #[response(status = 422, content_type = "application/problem+json")]
+    Invalid(Problem),
     /// A fault of the service's own.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Problem),
@@ -246,9 +255,6 @@ pub enum WriteErrors {
     /// The body is not `application/json`.
     #[response(status = 415, content_type = "application/problem+json")]
     NotJson(Problem),
-    /// Well-formed, but some fields are not as they must be.
-    #[response(status = 422, content_type = "application/problem+json")]
-    Invalid(Problem),
 }
 
 /// The error of an operation that asks ConnectWise.

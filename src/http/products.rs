@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::auth::Caller;
-use super::body::{Body, Limited, plain_text};
+use super::body::{Body, Limited, not_null, plain_text};
 use super::headers::{Idempotency, Match};
 use super::list::{List, page};
 use super::mapping::ResolvedBody;
@@ -107,23 +107,29 @@ fn newest() -> Aggregation {
 pub struct ProductPatch {
     /// The vendor's code of it, unique.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 60, nullable = false)]
     pub code: Option<String>,
     /// Its name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 200, nullable = false)]
     pub name: Option<String>,
     /// What is measured.
     #[validate(length(min = 1, max = 30), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 30, nullable = false)]
     pub unit: Option<String>,
     /// How much usage makes one billed unit.
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub block_size: Option<BlockSize>,
     /// How blocks are rounded.
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub rounding: Option<Rounding>,
     /// How a month's usage becomes one amount.
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
 }

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::auth::Caller;
-use super::body::{Body, Limited};
+use super::body::{Body, Limited, not_null};
 use super::headers::Idempotency;
 use super::list::{List, page};
 use super::problem::{ApiResult, Errors, WriteErrors};
@@ -129,15 +129,14 @@ pub struct PushBody {
     pub product_id: Option<String>,
     /// The lines of these companies; of all where left out.
     #[validate(length(min = 1, max = 5000))]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
     pub company_ids: Option<Vec<String>>,
     /// The month whose usage is billed; the present one, in the schedule's time zone, where left out.
     pub billing_month: Option<BillingMonth>,
 }
 
-impl Limited for PushBody {
-    const MAY_BE_ABSENT: bool = true;
-}
+impl Limited for PushBody {}
 
 impl From<PushBody> for NewPush {
     fn from(body: PushBody) -> Self {
@@ -165,7 +164,6 @@ pub struct PushJobQuery {
     /// Those of one product; jobs of all products are not among them.
     pub product_id: Option<String>,
     /// By the month whose usage is billed.
-    #[param(value_type = Option<String>)]
     pub billing_month: Option<BillingMonth>,
     /// `created_at`; with `-` before it, newest first.
     #[param(default = "-created_at")]

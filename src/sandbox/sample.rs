@@ -129,6 +129,8 @@ pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
     let twin = CUSTOMERS[FIRST_UNKNOWN + 1];
     store.put(Kind::Companies, company(900, "TwinEast", twin));
     store.put(Kind::Companies, company(901, "TwinWest", twin));
+    store.put(Kind::Agreements, agreement(9_010, 901, "Backup Services 2026", (1, "SP Backup")));
+    store.put(Kind::Additions, addition(90_100, 9_010, "BKP-GB", "Backup storage, 100 GB", 1.0));
     store.refuse(
         storage_addition(REFUSING),
         "The agreement is not prorated and its period was invoiced: use a date on or after the next invoice date",

@@ -83,6 +83,7 @@ pub fn update(
 ) -> Result<Company> {
     let mut row = tx.company(id)?;
     if_match.check(row.version)?;
+    let before = row.clone();
     if let Some(external_id) = change.external_id {
         refuse_taken(tx, &external_id, Some(id))?;
         row.external_id = external_id;
@@ -91,8 +92,11 @@ pub fn update(
         row.name_key = fold(&name);
         row.name = name;
     }
-    row.updated_at = now.naive_utc();
-    tx.update_company(&mut row)?;
+    // Who changes nothing must not make somebody else's ETag stale.
+    if row != before {
+        row.updated_at = now.naive_utc();
+        tx.update_company(&mut row)?;
+    }
     Ok(row)
 }
 

@@ -88,6 +88,7 @@ pub fn update(
 ) -> Result<Product> {
     let mut row = tx.product(id)?;
     if_match.check(row.version)?;
+    let before = row.clone();
     if let Some(code) = change.code {
         refuse_taken(tx, &code, Some(id))?;
         row.code = code;
@@ -100,8 +101,11 @@ pub fn update(
     row.block_size = change.block_size.unwrap_or(row.block_size);
     row.rounding = change.rounding.unwrap_or(row.rounding);
     row.aggregation = change.aggregation.unwrap_or(row.aggregation);
-    row.updated_at = now.naive_utc();
-    tx.update_product(&mut row)?;
+    // Who changes nothing must not make somebody else's ETag stale.
+    if row != before {
+        row.updated_at = now.naive_utc();
+        tx.update_product(&mut row)?;
+    }
     Ok(row)
 }
 

@@ -105,6 +105,7 @@ fn the_tour_of_the_readme_works() {
         "\"added\":1",
         "event: end",
         "\"would_push\"",
+        "\"from\":\"1\",\"to\":\"3\"",
         "\"next_runs\"",
     ] {
         assert!(text.contains(sign), "{sign} is missing from {text}");

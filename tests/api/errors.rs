@@ -63,7 +63,7 @@ async fn bad_fields_are_named(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     for (body, field, code) in [
         (json!({"external_id": "x", "name": "y", "nmae": 1}), "/nmae", "unknown_field"),
-        (json!({"external_id": "x"}), "", "required"),
+        (json!({"external_id": "x"}), "/name", "required"),
         (json!({"external_id": 5, "name": "y"}), "/external_id", "wrong_type"),
         (json!({"external_id": "x", "name": null}), "/name", "wrong_type"),
         (json!([]), "", "wrong_type"),
@@ -89,6 +89,7 @@ async fn bad_fields_are_named(backend: Backend) {
         ("block_size", json!(100), "wrong_type"),
         ("block_size", json!("99999999999999999999999999999"), "bad_value"),
         ("rounding", json!("up"), "bad_value"),
+        ("rounding", json!(5), "wrong_type"),
     ] {
         let mut body = product.clone();
         body[field] = value;
@@ -100,6 +101,28 @@ async fn bad_fields_are_named(backend: Backend) {
     let name = "Ünïcode 🦀 \u{202e}right-to-left";
     app.post("/companies", &json!({"external_id": "u", "name": name})).await.expect(201);
     assert_eq!(app.get("/companies?search=%C3%9CN%C3%8FCODE").await["items"][0]["name"], name);
+}
+
+async fn a_lost_body_starts_nothing_and_null_clears_nothing(backend: Backend) {
+    let app = TestApp::connected(backend, Default::default()).await;
+    for path in ["/push-jobs", "/companies/auto-match", "/connectwise/refresh"] {
+        app.send(Method::POST, path, &[], None).await.problem(415, "not_json");
+        app.send(Method::POST, path, &[JSON], None).await.problem(400, "malformed");
+    }
+    assert_eq!(app.get("/push-jobs").await["items"], json!([]));
+    let (company, product) = (app.company("C1", "One").await, app.product("P").await);
+    let line = app.line(&product, &company).await["id"].as_str().unwrap().to_owned();
+    for (path, field) in [
+        (format!("/companies/{company}"), "name"),
+        (format!("/products/{product}"), "block_size"),
+        (format!("/products/{product}"), "rounding"),
+        (format!("/billing-lines/{line}"), "push_enabled"),
+    ] {
+        let version = app.get(&path).await["version"].clone();
+        let problem = app.patch(&path, &json!({field: null})).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], format!("/{field}"), "{problem}");
+        assert_eq!(app.patch(&path, &json!({})).await.expect(200)["version"], version, "nothing changed");
+    }
 }
 
 async fn bad_parameters_are_named(backend: Backend) {
@@ -167,6 +190,7 @@ async fn request_ids_are_told_back(backend: Backend) {
 }
 
 on_both!(
+    a_lost_body_starts_nothing_and_null_clears_nothing,
     paths_and_methods,
     bad_json_says_where,
     bad_fields_are_named,

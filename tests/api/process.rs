@@ -213,6 +213,55 @@ fn what_cannot_start_says_why() {
     assert!(!errors.contains("hunter2"), "{errors}");
 }
 
+/// Nobody reads the log any more: the service goes on, and ends when it is told to.
+#[test]
+fn a_closed_log_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut serve = serve(&folder);
+    let said = serve.until("Swagger UI");
+    drop(serve.child.stderr.take());
+    let ready = format!("{}/readyz", after(&said, "Listening on "));
+    for _ in 0..3 {
+        assert!(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready]).status().unwrap().success());
+    }
+    serve.interrupt();
+}
+
+/// Killed in the middle of a push, the demo started again goes on at once, and every line is in the record once.
+#[test]
+fn a_killed_push_goes_on_after_the_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&folder);
+    let script = |demo: &Demo, commands: &str| {
+        let api = format!(
+            "api() {{ curl -s -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \"$@\"; }}\nAPI={}/api/v1\n",
+            demo.key, demo.address
+        );
+        let output = Command::new("bash").args(["-c", &(api + commands)]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // Every quantity of storage changes; the kill comes while they are written.
+    let asked = script(
+        &demo,
+        r#"P=$(api "$API/products?code=STORAGE" | grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
+           api -X PATCH $API/products/$P -d '{"block_size": "7"}' > /dev/null
+           api $API/push-jobs -d "{\"product_id\": \"$P\"}""#,
+    );
+    let job = asked.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    // Until some lines, and not all, are written.
+    let begun =
+        script(&demo, &format!("until api $API/push-jobs/{job} | grep -qv '\"pushed\":0,'; do :; done; echo begun"));
+    assert_eq!(begun, "begun\n");
+    drop(demo);
+    let started = std::time::Instant::now();
+    let demo = Demo::start(&folder);
+    assert!(started.elapsed().as_secs() < 60, "it waited for a dead process's lease");
+    let text =
+        script(&demo, &format!("api -N $API/push-jobs/{job}/events | grep '^event: end'; api $API/push-jobs/{job}"));
+    assert!(text.contains("event: end") && text.contains("\"total\":66,\"done\":66"), "{text}");
+    demo.stop();
+}
+
 /// With everything logged, no secret is in the log: not the API key, not ConnectWise's keys, not the operator's.
 #[test]
 fn no_secret_is_ever_logged() {
@@ -234,8 +283,8 @@ fn no_secret_is_ever_logged() {
         r#"api() {{ curl -s -H "Authorization: Bearer {key}" -H 'Content-Type: application/json' "$@"; }}
         put() {{ api -X PUT {api}/connection -d "{{\"site\": \"{site}\", \"company_id\": \"sandbox\", \"public_key\": \"$1\",
             \"private_key\": \"$2\", \"client_id\": \"00000000-0000-4000-8000-000000000000\"}}"; }}
-        put publicsecret privatesecret; api -X POST {api}/connection/test; api -X POST {api}/connectwise/refresh
-        put publicsecret 5; put sandboxpublickey sandboxprivatekey; api -X POST {api}/connection/test; api -X POST {api}/connectwise/refresh
+        put publicsecret privatesecret; api -X POST {api}/connection/test; api {api}/connectwise/refresh -d "{{}}"
+        put publicsecret 5; put sandboxpublickey sandboxprivatekey; api -X POST {api}/connection/test; api {api}/connectwise/refresh -d "{{}}"
         api -X PUT {api}/connection -d '{{"private_key": "privatesecret", "public_key": 7}}'
         curl -s -H 'Authorization: Bearer operatorsecret-operatorsecret' {api}/tenants"#
     );
