@@ -111,7 +111,7 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8
             ApiError::Domain(Error::invalid(path, code, place))
         }
         // Serde calls anything but a text, where a word is expected, a fault of syntax.
-        _ if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() => {
+        _ if serde_json::from_slice::<serde_json::Value>(bytes).is_ok() => {
             let message = format!("a text is expected here (line {}, column {})", inner.line(), inner.column());
             ApiError::Domain(Error::invalid(path, "wrong_type", message))
         }
