@@ -50,6 +50,7 @@ impl Application {
             vault: Arc::new(vault),
             clients: Arc::default(),
             wake: Arc::new(Notify::new()),
+            refreshing: Arc::default(),
             watched: Arc::default(),
             stop: CancellationToken::new(),
             settings: Arc::new(settings),

@@ -51,7 +51,7 @@ pub struct Config {
     #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 4)]
     pub workers: usize,
     /// For how long a worker holds the lines it works on, in seconds
-    #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 900)]
     pub lease: u32,
     /// Requests a minute to each ConnectWise at most
     #[arg(long, env = "CWB_CONNECTWISE_PER_MINUTE", value_name = "N", default_value = "900")]
@@ -117,7 +117,7 @@ impl Config {
             refresh_max_age: 900,
             schedule_max_late: 168,
             workers: 4,
-            lease: 600,
+            lease: 900,
             connectwise_per_minute: NonZeroU32::MIN.saturating_add(899),
             connectwise_parallel: 4,
             connectwise_timeout: 30,
@@ -147,8 +147,8 @@ impl Config {
 
     /// How the use cases behave.
     pub(super) fn services(&self) -> Result<services::Settings, ConfigError> {
-        // Seven tries, each as long as the time-out, and the waits between them.
-        let needed = self.connectwise_timeout.saturating_mul(7).saturating_add(120);
+        // Seven tries, each as long as the time-out, with a wait of up to a minute before each.
+        let needed = self.connectwise_timeout.saturating_add(60).saturating_mul(7);
         if self.lease <= needed {
             return Err(ConfigError::Lease(needed));
         }

@@ -11,6 +11,7 @@ use super::body::{Body, Limited, not_null, present};
 use super::headers::Match;
 use super::list::{List, page};
 use super::mapping::MappingBody;
+use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{ok, versioned};
 use crate::db::{self, BillingLineSort, BillingLineView, LineFilter};
@@ -209,12 +210,8 @@ pub struct LineQuery {
 /// The consolidated billing page: filter by `product_id` for one product's.
 #[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
-pub async fn list_billing_lines(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: web::Query<LineQuery>,
-) -> ApiResult {
-    let (query, now) = (query.into_inner(), services.clock.now());
+pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, query: Params<LineQuery>) -> ApiResult {
+    let (query, now) = (query.0, services.clock.now());
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
     let filter = LineFilter {
         product_id: query.product_id.map(ProductId::from),
@@ -260,9 +257,9 @@ pub async fn get_billing_line(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    query: web::Query<MonthQuery>,
+    query: Params<MonthQuery>,
 ) -> ApiResult {
-    let (id, now, asked) = (BillingLineId::from(id.into_inner()), services.clock.now(), query.billing_month);
+    let (id, now, asked) = (BillingLineId::from(id.into_inner()), services.clock.now(), query.0.billing_month);
     let read = move |tx: &mut db::Tx<'_>| {
         let view = tx.billing_line(&id)?;
         render(tx, view, asked, now)

@@ -11,6 +11,7 @@ use super::auth::Caller;
 use super::body::{Body, Limited, not_null, plain_text};
 use super::headers::{Idempotency, Match};
 use super::list::{List, page};
+use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep, versioned};
 use crate::db::{self, CompanyFilter, CompanySort};
@@ -125,12 +126,8 @@ pub struct CompanyQuery {
 /// List companies
 #[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, body = List<Company>), Errors))]
 #[get("/companies")]
-pub async fn list_companies(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: web::Query<CompanyQuery>,
-) -> ApiResult {
-    let query = query.into_inner();
+pub async fn list_companies(services: web::Data<Services>, caller: Caller, query: Params<CompanyQuery>) -> ApiResult {
+    let query = query.0;
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
     let rows = services.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;

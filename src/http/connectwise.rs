@@ -10,6 +10,7 @@ use super::auth::Caller;
 use super::body::{Body, Limited};
 use super::list::{List, page};
 use super::mapping::ResolvedBody;
+use super::params::Params;
 use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use super::reply::ok;
 use crate::connectwise::Patience;
@@ -138,9 +139,9 @@ pub struct CwCompanyQuery {
 pub async fn list_connectwise_companies(
     services: web::Data<Services>,
     caller: Caller,
-    query: web::Query<CwCompanyQuery>,
+    query: Params<CwCompanyQuery>,
 ) -> ApiResult {
-    let query = query.into_inner();
+    let query = query.0;
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), CwCompanySort::Identifier)?;
     refresh::ensure_known(&services, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };

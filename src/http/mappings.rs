@@ -11,6 +11,7 @@ use super::body::{Body, Limited};
 use super::headers::Match;
 use super::list::{List, page};
 use super::mapping::MappingBody;
+use super::params::Params;
 use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use super::reply::{ok, versioned};
 use crate::db::{BillingLineSort, BillingLineView, LineFilter};
@@ -135,9 +136,9 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 pub async fn list_agreement_mappings(
     services: web::Data<Services>,
     caller: Caller,
-    query: web::Query<MappingQuery>,
+    query: Params<MappingQuery>,
 ) -> ApiResult {
-    let query = query.into_inner();
+    let query = query.0;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id.clone(), query.company_id.clone(), chosen, (None, None));
     list(&services, &caller, query, filter, LineMapping::agreement).await
@@ -207,9 +208,9 @@ pub async fn unchoose_agreement(
 pub async fn list_addition_mappings(
     services: web::Data<Services>,
     caller: Caller,
-    query: web::Query<MappingQuery>,
+    query: Params<MappingQuery>,
 ) -> ApiResult {
-    let query = query.into_inner();
+    let query = query.0;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id.clone(), query.company_id.clone(), (None, None), chosen);
     list(&services, &caller, query, filter, LineMapping::addition).await

@@ -12,6 +12,7 @@ use super::body::{Body, Limited};
 use super::headers::{Idempotency, Match};
 use super::list::List;
 use super::mapping::{MappingState, ResolvedBody, StatusCountsBody};
+use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep, versioned};
 use crate::db::{self, RuleFilter};
@@ -208,12 +209,8 @@ pub struct RuleQuery {
     responses((status = 200, body = List<MatchingRule>), Errors)
 )]
 #[get("/matching-rules")]
-pub async fn list_matching_rules(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: web::Query<RuleQuery>,
-) -> ApiResult {
-    let query = query.into_inner();
+pub async fn list_matching_rules(services: web::Data<Services>, caller: Caller, query: Params<RuleQuery>) -> ApiResult {
+    let query = query.0;
     let filter = RuleFilter { product_id: query.product_id.map(ProductId::from), target: query.target };
     let rows = services.db.read(&caller.tenant, move |tx| tx.rules(&filter)).await?;
     Ok(ok(&List::whole(rows.into_iter().map(MatchingRule::from).collect())))

@@ -19,6 +19,7 @@ mod list;
 mod mapping;
 mod mappings;
 mod matching_rules;
+mod params;
 mod problem;
 mod products;
 mod push_jobs;

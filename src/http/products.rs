@@ -12,6 +12,7 @@ use super::body::{Body, Limited, not_null, plain_text};
 use super::headers::{Idempotency, Match};
 use super::list::{List, page};
 use super::mapping::ResolvedBody;
+use super::params::Params;
 use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep, versioned};
 use crate::db::{self, ProductFilter, ProductSort};
@@ -159,12 +160,8 @@ pub struct ProductQuery {
 /// List products
 #[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, body = List<Product>), Errors))]
 #[get("/products")]
-pub async fn list_products(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: web::Query<ProductQuery>,
-) -> ApiResult {
-    let query = query.into_inner();
+pub async fn list_products(services: web::Data<Services>, caller: Caller, query: Params<ProductQuery>) -> ApiResult {
+    let query = query.0;
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
     let filter = ProductFilter { search: query.search, code: query.code };
     let rows = services.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;

@@ -11,6 +11,7 @@ use super::auth::Caller;
 use super::body::{Body, Limited, not_null};
 use super::headers::Idempotency;
 use super::list::{List, page};
+use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep};
 use crate::db::{self, JobFilter, PushSort};
@@ -212,12 +213,8 @@ fn accepted(tx: &mut db::Tx<'_>, id: &PushJobId) -> crate::domain::Result<idempo
 /// List push jobs
 #[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
-pub async fn list_push_jobs(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: web::Query<PushJobQuery>,
-) -> ApiResult {
-    let query = query.into_inner();
+pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query: Params<PushJobQuery>) -> ApiResult {
+    let query = query.0;
     let sort = query.sort.as_deref().or(Some("-created_at"));
     let page = page(query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
     let filter = JobFilter {

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::list::{List, page};
+use super::params::Params;
 use super::problem::{ApiResult, Errors};
 use super::reply::ok;
 use crate::db::{self, PushLineFilter, PushSort};
@@ -135,9 +136,9 @@ pub async fn list_push_lines(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    query: web::Query<PushLineQuery>,
+    query: Params<PushLineQuery>,
 ) -> ApiResult {
-    let (id, query) = (PushJobId::from(id.into_inner()), query.into_inner());
+    let (id, query) = (PushJobId::from(id.into_inner()), query.0);
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
     let filter = PushLineFilter { state: query.state, company_id: query.company_id.map(CompanyId::from) };
     let read = move |tx: &mut db::Tx<'_>| {

@@ -58,7 +58,6 @@ impl Server {
                 .app_data(services.clone())
                 .app_data(settings.clone())
                 .app_data(document.clone())
-                .app_data(web::QueryConfig::default().error_handler(|error, _| bad_query(&error).into()))
                 .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::no_path().into()))
                 .configure(routes::serve)
                 .wrap(Compress::default())
@@ -134,12 +133,4 @@ pub(super) async fn nothing_here(req: HttpRequest, document: web::Data<Document>
     let mut allowed: Vec<&str> = methods.iter().map(actix_web::http::Method::as_str).collect();
     allowed.sort_unstable();
     ApiError::Method(allowed.join(", ")).error_response()
-}
-
-fn bad_query(error: &actix_web::error::QueryPayloadError) -> ApiError {
-    let text = error.to_string();
-    let text = text.strip_prefix("Query deserialize error: ").unwrap_or(&text);
-    let field = text.split('`').nth(1).filter(|_| text.starts_with("unknown field")).unwrap_or("query");
-    let code = if text.starts_with("unknown field") { "unknown_parameter" } else { "bad_value" };
-    ApiError::Malformed(vec![FieldError::new(field, code, text)])
 }

@@ -11,6 +11,7 @@ use super::auth::Caller;
 use super::body::{Body, Limited, plain_text};
 use super::headers::Idempotency;
 use super::list::{List, page};
+use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep};
 use crate::db::{self, UsageFilter, UsageSort};
@@ -203,8 +204,8 @@ pub struct UsageQuery {
 /// List usage history
 #[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, body = List<UsageRecord>), Errors))]
 #[get("/usage")]
-pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: web::Query<UsageQuery>) -> ApiResult {
-    let query = query.into_inner();
+pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: Params<UsageQuery>) -> ApiResult {
+    let query = query.0;
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
     let filter = UsageFilter {
         company_id: query.company_id.map(CompanyId::from),

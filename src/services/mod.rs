@@ -58,6 +58,8 @@ pub struct Services {
     pub clients: Arc<Clients>,
     /// Wakes the worker when there is something to do.
     pub wake: Arc<Notify>,
+    /// Whose turn it is to refresh.
+    pub refreshing: Arc<refresh::Turns>,
     /// The push jobs that somebody watches.
     pub watched: Arc<push::Watched>,
     /// Cancelled when the process is to stop.

@@ -1,5 +1,8 @@
 //! Reading companies, agreements and additions from ConnectWise into our tables.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
 
@@ -17,6 +20,16 @@ const LEASE: TimeDelta = TimeDelta::minutes(10);
 const FEW: usize = 10;
 /// Additions of so many agreements are saved together.
 const BATCH: usize = 200;
+
+/// One turn at a time for each tenant, within this process; between processes the lease in the database decides.
+#[derive(Debug, Default)]
+pub struct Turns(Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    fn of(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant.clone()).or_default().clone()
+    }
+}
 
 /// What a refresh found.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +66,9 @@ pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> 
 
 /// Refreshes companies and agreements when they were last read before a moment.
 pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
+    // Those of this process that need the same refresh wait for the one that does it, and find it done.
+    let turn = services.refreshing.of(tenant);
+    let _turn = turn.lock().await;
     let row = services.db.read(tenant, |tx| tx.refresh()).await?;
     let finished_at = row.and_then(|row| row.finished_at).map(|at| at.and_utc());
     if finished_at.is_some_and(|at| at >= oldest) {

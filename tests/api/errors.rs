@@ -138,6 +138,8 @@ async fn bad_parameters_are_named(backend: Backend) {
     ] {
         app.get(&format!("/companies?{query}")).await.problem(status, kind);
     }
+    let problem = app.get("/usage?from=yesterday").await.problem(400, "malformed");
+    assert_eq!(problem["errors"][0]["field"], "from", "{problem}");
     app.get("/billing-lines?agreement_status=fine").await.problem(400, "malformed");
     app.get("/billing-lines?billing_month=2026-13").await.problem(400, "malformed");
     for tag in ["3", "\"3", "nonsense"] {

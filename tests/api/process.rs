@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
@@ -18,6 +19,7 @@ fn program() -> Command {
 struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
+    errors: Option<JoinHandle<String>>,
 }
 
 impl Drop for Running {
@@ -31,7 +33,14 @@ impl Running {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
+        // A pipe that nobody reads fills up, and then holds up the process.
+        let mut stderr = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        Self { child, out, errors: Some(errors) }
     }
 
     /// Everything up to and with the line that holds a text.
@@ -40,8 +49,7 @@ impl Running {
         while !text.contains(sign) {
             let read = self.out.read_line(&mut text).unwrap();
             if read == 0 {
-                let mut errors = String::new();
-                self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                let errors = self.errors.take().unwrap().join().unwrap();
                 panic!("it ended before it said {sign}:\n{text}\n{errors}");
             }
         }
@@ -217,9 +225,14 @@ fn what_cannot_start_says_why() {
 #[test]
 fn a_closed_log_takes_nothing_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut serve = serve(&folder);
+    let url = format!("sqlite:{}", folder.path().join("billing.db").display());
+    let mut command = program();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", &url]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    drop(child.stderr.take());
+    let mut serve = Running { child, out, errors: None };
     let said = serve.until("Swagger UI");
-    drop(serve.child.stderr.take());
     let ready = format!("{}/readyz", after(&said, "Listening on "));
     for _ in 0..3 {
         assert!(Command::new("curl").args(["-sf", "-o", "/dev/null", &ready]).status().unwrap().success());
@@ -275,7 +288,7 @@ fn no_secret_is_ever_logged() {
     command.args(["--log", "trace", "--operator-key", "operatorsecret-operatorsecret"]);
     let mut child = command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());
-    let mut serve = Running { child, out };
+    let mut serve = Running { child, out, errors: None };
     let said = serve.until("Swagger UI");
     let key = format!("cwb_{}", said.split("cwb_").nth(1).unwrap().split_whitespace().next().unwrap());
     let api = format!("{}/api/v1", after(&said, "Listening on "));

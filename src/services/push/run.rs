@@ -209,9 +209,14 @@ impl Group<'_> {
 
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
         let (lines, kind, now, job) = (lines.to_vec(), self.job.kind, self.services.clock.now(), self.job.id.clone());
-        tracing::warn!(
-            tenant = %self.tenant, push_job = %job, lines = lines.len(), cause = stop.text(), "a push could not go on"
-        );
+        if let Stop::Busy(why) = &stop {
+            // Somebody's cancellation, or a refresh by another process: nothing for the operator to look at.
+            tracing::debug!(tenant = %self.tenant, push_job = %job, lines = lines.len(), why, "a push waits");
+        } else {
+            tracing::warn!(
+                tenant = %self.tenant, push_job = %job, lines = lines.len(), cause = stop.text(), "a push could not go on"
+            );
+        }
         let work = move |tx: &mut Tx<'_>| {
             for line in &lines {
                 tx.finish_line(line, &stop.result(line, now), kind, now)?;
