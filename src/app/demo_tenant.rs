@@ -8,12 +8,12 @@ use crate::connectwise::Patience;
 use crate::db::{LineFilter, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
-use crate::domain::words::{MappingSource, PushKind, PushTrigger, Target};
+use crate::domain::words::{BulkMode, MappingSource, PushKind, PushTrigger, Target};
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
 use crate::services::companies::{self, NewCompany};
 use crate::services::connections::{self, NewConnection};
-use crate::services::lines::{self, LineEdit};
+use crate::services::lines::{self, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
 use crate::services::refresh::Depth;
 use crate::services::usage::{self, NewUsage, Who};
@@ -180,22 +180,22 @@ impl DemoTenant {
         let products = self.products().await?;
         for product in products.iter().take(2) {
             let line = self.line(product, connectwise::MANUAL).await?;
-            let choice = Some(CwAgreementId(connectwise::backup_agreement(connectwise::MANUAL)));
-            lines::choose_agreement(&self.services, &self.actor, &line, choice, IfMatch::default())
-                .await
-                .map_err(told)?;
+            let chosen = CwAgreementId(connectwise::backup_agreement(connectwise::MANUAL));
+            let change = LineEdit { agreement: Some(Some(chosen)), ..LineEdit::default() };
+            let edit = Edit { line, change, if_match: IfMatch::default() };
+            lines::edit_one(&self.services, &self.actor, edit).await.map_err(told)?;
         }
-        let now = self.services.clock.now();
+        let (now, by) = (self.services.clock.now(), self.actor.name.clone());
         let work = move |tx: &mut Tx<'_>| {
             let disabled: Vec<String> = PUSH_DISABLED.iter().map(|index| external_id(*index)).collect();
             let rows = tx.all_lines(&LineFilter::default())?;
-            let ids: Vec<BillingLineId> = rows
+            let change = LineEdit { push_enabled: Some(true), ..LineEdit::default() };
+            let edits: Vec<Edit> = rows
                 .into_iter()
                 .filter(|(_, company)| !disabled.contains(&company.external_id))
-                .map(|(line, _)| line.id)
+                .map(|(line, _)| Edit { line: line.id, change: change.clone(), if_match: IfMatch::default() })
                 .collect();
-            let edit = LineEdit { push_enabled: Some(true), block_size: None };
-            lines::update_many(tx, &ids, &edit, now)
+            lines::apply(tx, &edits, BulkMode::AllOrNothing, now, &by)
         };
         self.write(work).await.map(drop)
     }

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::company::Company;
 use super::conn::{MultiBackend, on_each};
-use super::page::{Page, PageRequest, chunks, containing, keyset};
+use super::page::{Page, PageRequest, chunks, keyset};
 use super::pool::Tx;
 use super::schema::{billing_lines, companies};
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
@@ -22,8 +22,8 @@ use crate::domain::words::{MappingReason, MappingSource, MappingStatus, words};
 use crate::domain::{Error, Result};
 
 /// A billing line.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = billing_lines, check_for_backend(MultiBackend), treat_none_as_null = true)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = billing_lines, check_for_backend(MultiBackend))]
 pub struct BillingLine {
     pub id: BillingLineId,
     pub tenant_id: TenantId,
@@ -114,35 +114,13 @@ impl BillingLine {
             candidates: candidates(self.addition_candidates.as_deref()),
         }
     }
-
-    /// Sets what the agreement resolved to, with when and by whom.
-    pub fn set_agreement(&mut self, mapping: AgreementMapping, now: Instant, by: &str) {
-        self.agreement_status = mapping.status;
-        self.agreement_source = mapping.source;
-        self.agreement_id = mapping.target;
-        self.agreement_reason = mapping.reason;
-        self.agreement_candidates = to_json(&mapping.candidates);
-        self.agreement_changed_at = Some(now.naive_utc());
-        self.agreement_changed_by = Some(by.to_owned());
-    }
-
-    /// Sets what the addition resolved to, with when and by whom.
-    pub fn set_addition(&mut self, mapping: AdditionMapping, now: Instant, by: &str) {
-        self.addition_status = mapping.status;
-        self.addition_source = mapping.source;
-        self.addition_id = mapping.target;
-        self.addition_reason = mapping.reason;
-        self.addition_candidates = to_json(&mapping.candidates);
-        self.addition_changed_at = Some(now.naive_utc());
-        self.addition_changed_by = Some(by.to_owned());
-    }
 }
 
-fn candidates(json: Option<&str>) -> Vec<Candidate> {
+pub(super) fn candidates(json: Option<&str>) -> Vec<Candidate> {
     json.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-fn to_json(candidates: &[Candidate]) -> Option<String> {
+pub(super) fn to_json(candidates: &[Candidate]) -> Option<String> {
     if candidates.is_empty() { None } else { serde_json::to_string(candidates).ok() }
 }
 
@@ -213,7 +191,7 @@ macro_rules! filtered {
             query = query.filter(billing_lines::id.eq_any(ids.clone()));
         }
         if let Some(text) = &filter.search {
-            query = query.filter(companies::name_key.like(containing(text)).escape('\\'));
+            query = query.filter(companies::name_key.like($crate::db::page::containing(text)).escape('\\'));
         }
         if let Some(status) = filter.agreement_status {
             query = query.filter(billing_lines::agreement_status.eq(status));
@@ -241,6 +219,7 @@ macro_rules! filtered {
         query
     }};
 }
+pub(super) use filtered;
 
 impl Tx<'_> {
     /// A page of lines with their records: one query for the lines and one for each kind of record.
@@ -348,15 +327,6 @@ impl Tx<'_> {
         for chunk in rows.chunks(500) {
             on_each!(&mut *self.conn, |c| diesel::insert_into(billing_lines::table).values(chunk).execute(c))?;
         }
-        Ok(())
-    }
-
-    /// Saves a changed line, which raises its version.
-    pub fn update_billing_line(&mut self, row: &mut BillingLine, now: Instant) -> Result<()> {
-        row.version += 1;
-        row.updated_at = now.naive_utc();
-        let own = billing_lines::table.filter(billing_lines::tenant_id.eq(self.tenant().clone()));
-        diesel::update(own.filter(billing_lines::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 

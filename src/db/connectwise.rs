@@ -224,6 +224,25 @@ impl Tx<'_> {
         Ok(rows)
     }
 
+    /// Those of some agreements that are still there and whose additions were never read, or not since a moment.
+    pub fn agreements_with_additions_older_than(
+        &mut self,
+        ids: &[CwAgreementId],
+        moment: Instant,
+    ) -> Result<Vec<CwAgreementId>> {
+        let mut old: Vec<CwAgreementId> = Vec::new();
+        for chunk in chunks(ids) {
+            let before = cw_agreements::additions_read_at.lt(moment.naive_utc());
+            let some = cw_agreements::table
+                .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
+                .filter(cw_agreements::id.eq_any(chunk))
+                .filter(cw_agreements::gone_at.is_null())
+                .filter(cw_agreements::additions_read_at.is_null().or(before));
+            old.extend(some.select(cw_agreements::id).load::<CwAgreementId>(self.conn)?);
+        }
+        Ok(old)
+    }
+
     /// The additions of agreements, or of all.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
         let own = cw_additions::table.filter(cw_additions::tenant_id.eq(self.tenant().clone()));
@@ -268,7 +287,7 @@ impl Tx<'_> {
     pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
         let row = cw_agreements::table.find((self.tenant().clone(), id)).filter(cw_agreements::gone_at.is_null());
         diesel::update(row).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
-        Ok(())
+        self.renew_generation()
     }
 
     /// How many companies and agreements are known and still there.
@@ -289,7 +308,7 @@ impl Tx<'_> {
         diesel::delete(cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
         diesel::delete(cw_additions::table.filter(cw_additions::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
         diesel::delete(cw_refreshes::table.find(tenant)).execute(self.conn)?;
-        Ok(())
+        self.renew_generation()
     }
 
     /// How the last refresh went.

@@ -56,7 +56,7 @@ impl Tx<'_> {
                 .set(cw_companies::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
-        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
+        self.saved(new.len(), changed.len(), gone.len())
     }
 
     /// Saves all agreements of the companies given, or of all companies, in the same way.
@@ -95,7 +95,7 @@ impl Tx<'_> {
                 .set(cw_agreements::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
-        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
+        self.saved(new.len(), changed.len(), gone.len())
     }
 
     /// Saves all additions of agreements as read, in the same way, and that they were read.
@@ -133,10 +133,23 @@ impl Tx<'_> {
                 .execute(self.conn)?;
         }
         let own = cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant));
-        diesel::update(own.filter(cw_agreements::id.eq_any(of.to_vec())))
-            .set(cw_agreements::additions_read_at.eq(now.naive_utc()))
-            .execute(self.conn)?;
-        Ok(Saved { added: new.len(), changed: changed.len(), gone: gone.len() })
+        let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));
+        let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
+        if unread.get_result::<i64>(self.conn)? > 0 {
+            // "Has no additions" and "was never read" differ.
+            self.renew_generation()?;
+        }
+        diesel::update(own).set(cw_agreements::additions_read_at.eq(now.naive_utc())).execute(self.conn)?;
+        self.saved(new.len(), changed.len(), gone.len())
+    }
+}
+
+impl Tx<'_> {
+    fn saved(&mut self, added: usize, changed: usize, gone: usize) -> Result<Saved> {
+        if added + changed + gone > 0 {
+            self.renew_generation()?;
+        }
+        Ok(Saved { added, changed, gone })
     }
 }
 

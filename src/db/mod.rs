@@ -4,6 +4,7 @@
 //! Queries are methods and functions over them, one file a subject; they never call the network.
 
 mod billing_line;
+mod catalog;
 mod company;
 mod conn;
 mod connection;
@@ -11,6 +12,8 @@ mod connectwise;
 mod connectwise_save;
 mod error;
 mod idempotency;
+mod line_change;
+mod mapped_line;
 mod migrate;
 mod page;
 mod pool;
@@ -29,6 +32,8 @@ pub use company::{Company, CompanyFilter, CompanySort};
 pub use connection::Connection;
 pub use connectwise::{ConnectWiseFilter, CwCompanySort, RefreshRow};
 pub use idempotency::StoredAnswer;
+pub use line_change::LineChangeRow;
+pub use mapped_line::MappedLine;
 pub use page::{Page, PageRequest};
 pub use pool::{DatabaseUrl, Db, SystemTx, Tx};
 pub use product::{Product, ProductFilter, ProductSort};

@@ -10,6 +10,7 @@ use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
 use tokio::sync::Semaphore;
 
+use super::catalog::Catalogs;
 use super::conn::{Conn, Place, read_transaction, write_transaction};
 use super::migrate;
 use crate::domain::ids::TenantId;
@@ -99,6 +100,7 @@ pub struct Db {
     pool: r2d2::Pool<Manager>,
     /// SQLite has one writer at a time: they queue here rather than in the database.
     writers: Arc<Semaphore>,
+    catalogs: Arc<Catalogs>,
 }
 
 impl fmt::Debug for Db {
@@ -110,6 +112,7 @@ impl fmt::Debug for Db {
 /// A transaction that sees one tenant.
 pub struct Tx<'c> {
     pub(super) conn: &'c mut Conn,
+    pub(super) catalogs: &'c Catalogs,
     tenant: TenantId,
 }
 
@@ -123,6 +126,7 @@ impl Tx<'_> {
 /// A transaction of the service itself: keys, tenants, and the worker's search for work.
 pub struct SystemTx<'c> {
     pub(super) conn: &'c mut Conn,
+    catalogs: &'c Catalogs,
 }
 
 impl SystemTx<'_> {
@@ -139,7 +143,7 @@ impl SystemTx<'_> {
 
     /// The same transaction, seeing one tenant.
     pub fn of(&mut self, tenant: &TenantId) -> Tx<'_> {
-        Tx { conn: self.conn, tenant: tenant.clone() }
+        Tx { conn: self.conn, catalogs: self.catalogs, tenant: tenant.clone() }
     }
 }
 
@@ -160,7 +164,7 @@ impl Db {
             .build(Manager(url.clone()))
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
         let writers = if url.file().is_some() { 1 } else { connections as usize };
-        Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)) })
+        Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)), catalogs: Arc::default() })
     }
 
     /// Brings the schema up to date and gives the names of the migrations applied.
@@ -179,8 +183,9 @@ impl Db {
         tenant: &TenantId,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let tenant = tenant.clone();
-        self.blocking(move |conn| read_transaction(conn, |conn| body(&mut Tx { conn, tenant }))).await
+        let (tenant, catalogs) = (tenant.clone(), self.catalogs.clone());
+        let read = move |conn: &mut Conn| body(&mut Tx { conn, catalogs: &catalogs, tenant });
+        self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
     /// Writes within one tenant: all of it, or on an error nothing. The body cannot wait for the network.
@@ -202,7 +207,9 @@ impl Db {
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.blocking(move |conn| read_transaction(conn, |conn| body(&mut SystemTx { conn }))).await
+        let catalogs = self.catalogs.clone();
+        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
+        self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
     /// Writes across tenants.
@@ -211,7 +218,9 @@ impl Db {
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let _turn = self.writers.acquire().await.map_err(Error::internal)?;
-        self.blocking(move |conn| write_transaction(conn, |conn| body(&mut SystemTx { conn }))).await
+        let catalogs = self.catalogs.clone();
+        let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
+        self.blocking(move |conn| write_transaction(conn, write)).await
     }
 
     /// Runs blocking work on a thread for it, within the caller's log span.

@@ -92,6 +92,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    cw_generations (tenant_id) {
+        tenant_id -> Text,
+        generation -> Text,
+    }
+}
+
+diesel::table! {
+    line_changes (id) {
+        id -> Text,
+        tenant_id -> Text,
+        billing_line_id -> Text,
+        part -> Text,
+        was -> Text,
+        became -> Text,
+        changed_at -> Timestamp,
+        changed_by -> Text,
+    }
+}
+
+diesel::table! {
     companies (id) {
         id -> Text,
         tenant_id -> Text,

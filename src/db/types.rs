@@ -13,9 +13,10 @@ use diesel::sqlite::Sqlite;
 
 use super::conn::MultiBackend;
 use crate::domain::ids::{
-    ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, PushLineId,
-    RuleId, TenantId, UsageId,
+    ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId, PushJobId,
+    PushLineId, RuleId, TenantId, UsageId,
 };
+use crate::domain::mapping::LinePart;
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::usage::BillingMonth;
@@ -129,9 +130,9 @@ macro_rules! texts {
     };
 }
 
-texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId);
+texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
 texts!(
     parsed: Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
-    PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth,
+    PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth, LinePart,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

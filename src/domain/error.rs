@@ -101,6 +101,20 @@ impl Error {
         Self::Internal(cause.into())
     }
 
+    /// A stable word for it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Invalid(_) => "validation",
+            Self::Rule { .. } => "rule",
+            Self::Conflict { code, .. } | Self::ConnectWise { code, .. } => code,
+            Self::VersionMismatch { .. } => "version_mismatch",
+            Self::IdempotencyMismatch => "idempotency_key_reused",
+            Self::Unavailable(_) => "unavailable",
+            Self::Internal(_) => "internal",
+        }
+    }
+
     /// The error with its whole chain of causes, for one log line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

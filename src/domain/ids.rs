@@ -50,6 +50,8 @@ ids! {
     RuleId,
     /// Company x product.
     BillingLineId,
+    /// One change of a billing line.
+    LineChangeId,
     /// One measured amount.
     UsageId,
     /// One run that writes quantities.

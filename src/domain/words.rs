@@ -170,6 +170,16 @@ impl MappingReason {
 }
 
 words! {
+    /// What happens to many edits in one request when one of them cannot be done.
+    BulkMode {
+        /// None is done.
+        AllOrNothing = "all_or_nothing",
+        /// The others are done.
+        Each = "each",
+    }
+}
+
+words! {
     /// How a company came to its ConnectWise company.
     MatchSource {
         /// A person chose it.

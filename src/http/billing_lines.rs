@@ -20,7 +20,7 @@ use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::usage::BillingMonth;
 use crate::domain::words::{MappingSource, MappingStatus};
-use crate::services::lines::{self, LineEdit};
+use crate::services::lines::{self, Edit, LineEdit};
 use crate::services::usage::{Billed, billed};
 use crate::services::{Services, schedule};
 
@@ -344,10 +344,12 @@ pub async fn update_billing_line(
     if_match: Match,
     body: Body<LinePatch>,
 ) -> ApiResult {
-    let (id, now) = (BillingLineId::from(id.into_inner()), services.clock.now());
-    let edit = LineEdit { push_enabled: body.value.push_enabled, block_size: body.value.block_size };
+    let (now, by) = (services.clock.now(), caller.name.clone());
+    let LinePatch { push_enabled, block_size } = body.value;
+    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
     let work = move |tx: &mut db::Tx<'_>| {
-        let view = lines::update(tx, &id, &edit, &if_match.0, now)?;
+        let view = lines::update(tx, edit, now, &by)?;
         render(tx, view, None, now)
     };
     let line = services.db.write(&caller.tenant, work).await?;
@@ -362,11 +364,14 @@ pub async fn update_billing_line(
 )]
 #[patch("/billing-lines")]
 pub async fn update_billing_lines(services: web::Data<Services>, caller: Caller, body: Body<LinesPatch>) -> ApiResult {
-    let (asked, now) = (body.value, services.clock.now());
-    let ids: Vec<BillingLineId> = asked.ids.into_iter().map(BillingLineId::from).collect();
-    let edit = LineEdit { push_enabled: asked.push_enabled, block_size: asked.block_size };
-    let lines = ids.len();
-    let changed = services.db.write(&caller.tenant, move |tx| lines::update_many(tx, &ids, &edit, now)).await?;
+    let LinesPatch { ids, push_enabled, block_size } = body.value;
+    let (lines, now, by) = (ids.len(), services.clock.now(), caller.name.clone());
+    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let work = move |tx: &mut db::Tx<'_>| {
+        let ids = ids.into_iter().map(BillingLineId::from).collect();
+        lines::update_many(tx, ids, &change, now, &by)
+    };
+    let changed = services.db.write(&caller.tenant, work).await?;
     Ok(ok(&LinesPatched { lines, changed }))
 }
 

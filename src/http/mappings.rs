@@ -17,7 +17,8 @@ use super::reply::{ok, versioned};
 use crate::db::{BillingLineSort, BillingLineView, LineFilter};
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::words::{MappingSource, MappingStatus};
-use crate::services::{Services, lines};
+use crate::services::Services;
+use crate::services::lines::{self, Edit, LineEdit};
 
 /// What a billing line's agreement, or addition, resolved to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -126,6 +127,19 @@ async fn one(
     Ok(rendered(&view, render))
 }
 
+async fn edit(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    change: LineEdit,
+    if_match: Match,
+    render: fn(&BillingLineView) -> LineMapping,
+) -> ApiResult {
+    let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
+    let view = lines::edit_one(services, caller, edit).await?;
+    Ok(rendered(&view, render))
+}
+
 fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {
     versioned(view.line.version, &render(view))
 }
@@ -175,10 +189,8 @@ pub async fn choose_agreement(
     if_match: Match,
     body: Body<AgreementChoice>,
 ) -> ApiResult {
-    let id = BillingLineId::from(id.into_inner());
-    let choice = Some(body.value.agreement_id);
-    let view = lines::choose_agreement(&services, &caller, &id, choice, if_match.0).await?;
-    Ok(rendered(&view, LineMapping::agreement))
+    let change = LineEdit { agreement: Some(Some(body.value.agreement_id)), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
 }
 
 /// Give a line's agreement back to the rule
@@ -197,9 +209,8 @@ pub async fn unchoose_agreement(
     id: web::Path<String>,
     if_match: Match,
 ) -> ApiResult {
-    let id = BillingLineId::from(id.into_inner());
-    let view = lines::choose_agreement(&services, &caller, &id, None, if_match.0).await?;
-    Ok(rendered(&view, LineMapping::agreement))
+    let change = LineEdit { agreement: Some(None), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
 }
 
 /// List addition mappings
@@ -247,10 +258,8 @@ pub async fn choose_addition(
     if_match: Match,
     body: Body<AdditionChoice>,
 ) -> ApiResult {
-    let id = BillingLineId::from(id.into_inner());
-    let choice = Some(body.value.addition_id);
-    let view = lines::choose_addition(&services, &caller, &id, choice, if_match.0).await?;
-    Ok(rendered(&view, LineMapping::addition))
+    let change = LineEdit { addition: Some(Some(body.value.addition_id)), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
 }
 
 /// Give a line's addition back to the rule
@@ -269,7 +278,6 @@ pub async fn unchoose_addition(
     id: web::Path<String>,
     if_match: Match,
 ) -> ApiResult {
-    let id = BillingLineId::from(id.into_inner());
-    let view = lines::choose_addition(&services, &caller, &id, None, if_match.0).await?;
-    Ok(rendered(&view, LineMapping::addition))
+    let change = LineEdit { addition: Some(None), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
 }

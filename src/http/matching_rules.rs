@@ -160,12 +160,12 @@ impl From<&PreviewLine> for PreviewLineBody {
     fn from(line: &PreviewLine) -> Self {
         Self {
             billing_line_id: line.line.id.to_string(),
-            company_id: line.company.id.to_string(),
-            company_name: line.company.name.clone(),
+            company_id: line.line.company_id.to_string(),
+            company_name: line.line.company_name.clone(),
             changes: line.changes(),
-            agreement_now: line.line.agreement().into(),
+            agreement_now: line.line.agreement.clone().into(),
             agreement_then: line.agreement.clone().into(),
-            addition_now: line.line.addition().into(),
+            addition_now: line.line.addition.clone().into(),
             addition_then: line.addition.clone().into(),
         }
     }

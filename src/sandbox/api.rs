@@ -67,10 +67,12 @@ fn read(
     rest: &[&str],
     parent: Option<i64>,
 ) -> Result<Answer, Answer> {
-    let of_parent = |record: &serde_json::Map<String, Value>| {
-        parent.is_none_or(|parent| record.get("agreementId").and_then(Value::as_i64) == Some(parent))
+    let records = || -> Box<dyn Iterator<Item = &serde_json::Map<String, Value>>> {
+        match parent {
+            None => Box::new(inner.store.all(kind)),
+            Some(agreement) => Box::new(inner.store.additions_of(agreement)),
+        }
     };
-    let records = || inner.store.all(kind).filter(|record| of_parent(record));
     match rest {
         [] => {
             let rows = list::filtered(records(), request.query, &|path| knows(kind, path))?;
@@ -91,7 +93,10 @@ fn read(
         }
         [id] => {
             let id: Option<i64> = id.parse().ok();
-            let record = id.and_then(|id| inner.store.get(kind, id)).filter(|record| of_parent(record));
+            let record = id.and_then(|id| match parent {
+                None => inner.store.get(kind, id),
+                Some(agreement) => inner.store.addition(agreement, id),
+            });
             let record = record.ok_or_else(|| Answer::not_found(what))?;
             let fields = request.query.get("fields").map(String::as_str);
             Ok(Answer::json(200, list::chosen(record, fields)))

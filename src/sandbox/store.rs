@@ -1,6 +1,6 @@
 //! The records: JSON objects by id, kept in a file where one is named.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub struct Store {
     records: BTreeMap<Kind, BTreeMap<i64, Map<String, Value>>>,
     /// Additions that refuse to be changed, with why.
     refusals: BTreeMap<i64, String>,
+    /// The additions of each agreement, so that a large store answers as fast as a small one.
+    #[serde(skip)]
+    by_agreement: BTreeMap<i64, BTreeSet<i64>>,
     #[serde(skip)]
     file: Option<PathBuf>,
 }
@@ -39,6 +42,9 @@ impl Store {
             Err(error) => return Err(error),
         };
         store.file = Some(file);
+        let additions: Vec<i64> =
+            store.records.get(&Kind::Additions).into_iter().flat_map(BTreeMap::keys).copied().collect();
+        additions.into_iter().for_each(|id| store.index(id));
         store.save()?;
         Ok(store)
     }
@@ -64,6 +70,40 @@ impl Store {
         self.records.get(&kind)?.get(&id)
     }
 
+    /// The additions of an agreement, in order of id.
+    pub(super) fn additions_of(&self, agreement: i64) -> impl Iterator<Item = &Map<String, Value>> {
+        let ids = self.by_agreement.get(&agreement).into_iter().flatten();
+        ids.filter_map(|id| self.get(Kind::Additions, *id))
+    }
+
+    fn parent(&self, addition: i64) -> Option<i64> {
+        self.get(Kind::Additions, addition)?.get("agreementId")?.as_i64()
+    }
+
+    fn index(&mut self, addition: i64) {
+        if let Some(parent) = self.parent(addition) {
+            self.by_agreement.entry(parent).or_default().insert(addition);
+        }
+    }
+
+    /// To be done before an addition changes or goes.
+    fn unindex(&mut self, addition: i64) {
+        if let Some(ids) = self.parent(addition).and_then(|parent| self.by_agreement.get_mut(&parent)) {
+            ids.remove(&addition);
+        }
+    }
+
+    /// Does something to a record, keeping the index of additions true.
+    fn change(&mut self, kind: Kind, id: i64, change: impl FnOnce(&mut BTreeMap<i64, Map<String, Value>>)) {
+        if kind == Kind::Additions {
+            self.unindex(id);
+        }
+        change(self.records.entry(kind).or_default());
+        if kind == Kind::Additions {
+            self.index(id);
+        }
+    }
+
     /// An addition of an agreement.
     pub(super) fn addition(&self, agreement: i64, id: i64) -> Option<&Map<String, Value>> {
         self.get(Kind::Additions, id)
@@ -74,21 +114,27 @@ impl Store {
     pub fn put(&mut self, kind: Kind, record: Value) {
         let Value::Object(record) = record else { return };
         let Some(id) = record.get("id").and_then(Value::as_i64) else { return };
-        self.records.entry(kind).or_default().insert(id, record);
+        self.change(kind, id, |records| {
+            records.insert(id, record);
+        });
     }
 
     /// Sets some members of a record, adding it where it is new.
     pub fn merge(&mut self, kind: Kind, id: i64, members: Map<String, Value>) {
-        let record = self.records.entry(kind).or_default().entry(id).or_default();
-        record.insert("id".to_owned(), id.into());
-        record.extend(members);
+        self.change(kind, id, |records| {
+            let record = records.entry(id).or_default();
+            record.insert("id".to_owned(), id.into());
+            record.extend(members);
+        });
     }
 
     /// Removes a record; an agreement's additions go with it.
     pub fn remove(&mut self, kind: Kind, id: i64) -> bool {
-        let removed = self.records.get_mut(&kind).is_some_and(|records| records.remove(&id).is_some());
-        if let (Kind::Agreements, Some(additions)) = (kind, self.records.get_mut(&Kind::Additions)) {
-            additions.retain(|_, record| record.get("agreementId").and_then(Value::as_i64) != Some(id));
+        let mut removed = false;
+        self.change(kind, id, |records| removed = records.remove(&id).is_some());
+        let orphans = if kind == Kind::Agreements { self.by_agreement.remove(&id) } else { None };
+        if let Some(additions) = self.records.get_mut(&Kind::Additions) {
+            orphans.into_iter().flatten().for_each(|id| drop(additions.remove(&id)));
         }
         removed
     }

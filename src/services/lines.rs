@@ -1,183 +1,280 @@
-//! Billing lines: block sizes, push flags, and choices by hand.
+//! Billing lines: block sizes, push flags, and choices by hand, for one line or many.
 
-use super::{Actor, IfMatch, Services, refresh, resolve, schedule};
-use crate::db::{BillingLine, BillingLineView, LineFilter, Tx};
+use std::collections::{HashMap, HashSet};
+
+use super::resolve::{self, LineChange, Resolved, Rules};
+use super::story::Book;
+use super::{Actor, IfMatch, Services, refresh};
+use crate::connectwise::Patience;
+use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
-use crate::domain::mapping::Mapping;
+use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, ProductId};
+use crate::domain::mapping::{AgreementMapping, Catalog, Mapping, Refusal};
 use crate::domain::quantity::BlockSize;
-use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::words::{BulkMode, MappingReason, MappingSource, MappingStatus};
 use crate::domain::{Error, FieldError, Result};
 
-/// What is to be changed of a line.
+/// What is to be changed of a line; `None` leaves it.
 #[derive(Debug, Clone, Default)]
 pub struct LineEdit {
     /// Whether it is pushed.
     pub push_enabled: Option<bool>,
     /// Its own block size; `Some(None)` goes back to the product's.
     pub block_size: Option<Option<BlockSize>>,
+    /// The agreement chosen by hand; `Some(None)` gives it back to the rule.
+    pub agreement: Option<Option<CwAgreementId>>,
+    /// The addition chosen by hand; `Some(None)` gives it back to the rule.
+    pub addition: Option<Option<CwAdditionId>>,
+}
+
+/// An edit of one line.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The line.
+    pub line: BillingLineId,
+    /// What is to be changed.
+    pub change: LineEdit,
+    /// The versions of the line for which it is meant.
+    pub if_match: IfMatch,
+}
+
+/// Why an edit was refused, and which part of it is at fault.
+#[derive(Debug)]
+pub struct Refused {
+    /// The member of the edit at fault.
+    pub member: &'static str,
+    /// What is wrong.
+    pub error: Error,
+}
+
+impl Refused {
+    fn new(member: &'static str, error: Error) -> Self {
+        Self { member, error }
+    }
+
+    fn choice(member: &'static str, refusal: Refusal) -> Self {
+        Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
+    }
+
+    /// The refusal as a bad field of a request, where edits stand at `place`.
+    pub fn field(&self, place: &str) -> FieldError {
+        FieldError::new(format!("{place}/{}", self.member), self.error.word(), self.error.to_string())
+    }
+}
+
+/// What edits came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// For each edit, in order: whether it changed the line, or why it was refused.
+    pub outcomes: Vec<Result<bool, Refused>>,
+    /// What the edits changed of mappings.
+    pub resolved: Resolved,
+}
+
+impl Applied {
+    /// The refusals as bad fields of a request whose edits are the members of a list.
+    pub fn fields(&self, list: &str) -> Vec<FieldError> {
+        let place = |(index, outcome): (usize, &Result<bool, Refused>)| {
+            outcome.as_ref().err().map(|refused| refused.field(&format!("{list}/{index}")))
+        };
+        self.outcomes.iter().enumerate().filter_map(place).collect()
+    }
+
+    /// How many edits changed their line.
+    pub fn changed(&self) -> usize {
+        self.outcomes.iter().filter(|outcome| matches!(outcome, Ok(true))).count()
+    }
+}
+
+/// What edits are worked out over.
+struct Ground {
+    lines: HashMap<BillingLineId, MappedLine>,
+    rules: HashMap<ProductId, Rules>,
+    catalog: std::sync::Arc<Catalog>,
+}
+
+impl Ground {
+    fn load(tx: &mut Tx<'_>, edits: &[Edit], now: Instant) -> Result<Self> {
+        let ids = edits.iter().map(|edit| edit.line.clone()).collect();
+        let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
+        let rows = tx.mapped_lines(&filter)?;
+        let catalog = resolve::catalog(tx, &rows, &filter, now)?;
+        let rules = resolve::rules(tx, None)?;
+        Ok(Self { lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(), rules, catalog })
+    }
+
+    /// The line as an edit leaves it.
+    fn edited(&self, before: &MappedLine, change: &LineEdit) -> Result<MappedLine, Refused> {
+        let mut line = before.clone();
+        line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
+        line.block_size = change.block_size.unwrap_or(line.block_size);
+        if change.agreement.is_none() && change.addition.is_none() {
+            return Ok(line);
+        }
+        line.agreement = self.agreement(before, change)?;
+        let none = Rules::default();
+        let rules = self.rules.get(&line.product_id).unwrap_or(&none);
+        match change.addition {
+            None => {}
+            Some(None) => line.addition = Mapping::unresolved(MappingReason::NoneMatched),
+            Some(Some(id)) if line.addition.manual_target() == Some(&id) => {}
+            Some(Some(id)) => {
+                let agreement = resolve::decide(&self.catalog, rules, &line).0;
+                self.catalog
+                    .may_choose_addition(&agreement, id)
+                    .map_err(|refusal| Refused::choice("addition_id", refusal))?;
+                line.addition = Mapping::resolved(MappingSource::Manual, id);
+            }
+        }
+        (line.agreement, line.addition) = resolve::decide(&self.catalog, rules, &line);
+        Ok(line)
+    }
+
+    fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, Refused> {
+        Ok(match change.agreement {
+            None => before.agreement.clone(),
+            // What the rule found is looked for anew; what was found before does not count.
+            Some(None) => Mapping::unresolved(MappingReason::NoneMatched),
+            Some(Some(id)) if before.agreement.manual_target() == Some(&id) => before.agreement.clone(),
+            Some(Some(id)) => {
+                self.catalog
+                    .may_choose_agreement(before.cw_company, id)
+                    .map_err(|refusal| Refused::choice("agreement_id", refusal))?;
+                Mapping::resolved(MappingSource::Manual, id)
+            }
+        })
+    }
+
+    /// The line before and after an edit.
+    fn outcome(&self, edit: &Edit) -> Result<(MappedLine, MappedLine), Refused> {
+        let before = self.lines.get(&edit.line);
+        let before =
+            before.ok_or_else(|| Refused::new("billing_line_id", Error::not_found("billing line", &edit.line)))?;
+        edit.if_match.check(before.version).map_err(|error| Refused::new("version", error))?;
+        Ok((before.clone(), self.edited(before, &edit.change)?))
+    }
+}
+
+/// Does edits: all or none of them, or each for itself. What was refused says why and changes nothing.
+pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], mode: BulkMode, now: Instant, by: &str) -> Result<Applied> {
+    let ground = Ground::load(tx, edits, now)?;
+    let mut named = HashSet::new();
+    let worked_out: Vec<Result<(MappedLine, MappedLine), Refused>> = edits
+        .iter()
+        .map(|edit| {
+            if named.insert(&edit.line) {
+                return ground.outcome(edit);
+            }
+            let detail = format!("billing line {} is named twice", edit.line);
+            Err(Refused::new("billing_line_id", Error::conflict("named_twice", detail)))
+        })
+        .collect();
+    let write = mode == BulkMode::Each || worked_out.iter().all(Result::is_ok);
+    let mut applied = Applied::default();
+    let mut book = Book::new(&ground.catalog, now, by);
+    for one in worked_out {
+        let (before, after) = match one {
+            Ok(lines) => lines,
+            Err(refused) => {
+                applied.outcomes.push(Err(refused));
+                continue;
+            }
+        };
+        let changed = before != after;
+        applied.outcomes.push(Ok(changed && write));
+        if !write || !changed {
+            continue;
+        }
+        book.save(tx, &before, &after)?;
+        applied.resolved.count(&after);
+        if (&before.agreement, &before.addition) != (&after.agreement, &after.addition) {
+            applied.resolved.changes.push(LineChange::new(before, after));
+        }
+    }
+    book.close(tx)?;
+    Ok(applied)
 }
 
 /// Changes one line.
-pub fn update(
-    tx: &mut Tx<'_>,
-    id: &BillingLineId,
-    edit: &LineEdit,
-    if_match: &IfMatch,
-    now: Instant,
-) -> Result<BillingLineView> {
-    let mut view = tx.billing_line(id)?;
-    if_match.check(view.line.version)?;
-    apply(tx, &mut view.line, edit, now)?;
-    Ok(view)
+pub fn update(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
+    let id = edit.line.clone();
+    let applied = apply(tx, &[edit], BulkMode::AllOrNothing, now, by)?;
+    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
+    tx.billing_line(&id)
 }
 
-/// Changes many lines, all or none: an unknown id changes nothing.
-pub fn update_many(tx: &mut Tx<'_>, ids: &[BillingLineId], edit: &LineEdit, now: Instant) -> Result<usize> {
-    let filter = LineFilter { ids: Some(ids.to_vec()), ..LineFilter::default() };
-    let mut rows = tx.all_lines(&filter)?;
-    let unknown: Vec<FieldError> = ids
-        .iter()
+/// Changes many lines in the same way, all or none: an unknown id changes nothing. Gives how many were changed.
+pub fn update_many(
+    tx: &mut Tx<'_>,
+    ids: Vec<BillingLineId>,
+    change: &LineEdit,
+    now: Instant,
+    by: &str,
+) -> Result<usize> {
+    let edit = |line| Edit { line, change: change.clone(), if_match: IfMatch::default() };
+    let mut named = HashSet::new();
+    let (places, edits): (Vec<usize>, Vec<Edit>) = ids
+        .into_iter()
         .enumerate()
-        .filter(|(_, id)| !rows.iter().any(|(line, _)| line.id == **id))
-        .map(|(index, id)| {
-            FieldError::new(format!("/ids/{index}"), "not_found", format!("there is no billing line {id}"))
+        .filter(|(_, id)| named.insert(id.clone()))
+        .map(|(place, id)| (place, edit(id)))
+        .unzip();
+    let applied = apply(tx, &edits, BulkMode::AllOrNothing, now, by)?;
+    let unknown: Vec<FieldError> = applied
+        .outcomes
+        .iter()
+        .zip(places)
+        .filter_map(|(outcome, place)| Some((place, outcome.as_ref().err()?)))
+        .map(|(place, refused)| {
+            FieldError::new(format!("/ids/{place}"), refused.error.word(), refused.error.to_string())
         })
         .collect();
-    if !unknown.is_empty() {
-        return Err(Error::Invalid(unknown));
-    }
-    let mut changed = 0;
-    for (line, _) in &mut rows {
-        changed += usize::from(apply(tx, line, edit, now)?);
-    }
-    Ok(changed)
+    if unknown.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(unknown)) }
 }
 
-fn apply(tx: &mut Tx<'_>, line: &mut BillingLine, edit: &LineEdit, now: Instant) -> Result<bool> {
-    let before = (line.push_enabled, line.block_size);
-    line.push_enabled = edit.push_enabled.unwrap_or(line.push_enabled);
-    line.block_size = edit.block_size.unwrap_or(line.block_size);
-    let changed = before != (line.push_enabled, line.block_size);
-    if changed {
-        tx.update_billing_line(line, now)?;
-    }
-    Ok(changed)
-}
-
-/// Chooses a line's agreement by hand, or gives it back to the rule.
-pub async fn choose_agreement(
-    services: &Services,
-    actor: &Actor,
-    id: &BillingLineId,
-    choice: Option<CwAgreementId>,
-    if_match: IfMatch,
-) -> Result<BillingLineView> {
-    let (now, by, line_id) = (services.clock.now(), actor.name.clone(), id.clone());
-    let work = move |tx: &mut Tx<'_>| {
-        let mut view = tx.billing_line(&line_id)?;
-        if_match.check(view.line.version)?;
-        let mapping = match choice {
-            Some(agreement) => {
-                check_agreement(tx, &view, agreement, now)?;
-                Mapping::resolved(MappingSource::Manual, agreement)
-            }
-            // What the rule found is looked for anew; what was found before does not count.
-            None => Mapping::unresolved(MappingReason::NoneMatched),
-        };
-        if view.line.agreement() != mapping {
-            view.line.set_agreement(mapping, now, &by);
-            tx.update_billing_line(&mut view.line, now)?;
+/// The same as [`apply`], where choices by hand may need what ConnectWise has but nobody asked for yet.
+pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, mode: BulkMode) -> Result<Applied> {
+    read_additions(services, actor, &edits).await?;
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let ids: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
+    let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, mode, now, &by)).await?;
+    if resolve::waits_for_additions(&applied.resolved) {
+        let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
+        if let Some(later) = resolve::follow_up(services, actor, filter).await? {
+            applied.resolved = resolve::merged(applied.resolved, later);
         }
-        resolve_line(tx, &line_id, now, &by)
-    };
-    let view = services.db.write(&actor.tenant, work).await?;
-    if view.line.addition_reason == Some(MappingReason::AdditionsNotRead) {
-        resolve::follow_up(services, actor, one_line(id)).await?;
-        let id = id.clone();
-        return services.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await;
     }
-    Ok(view)
+    Ok(applied)
 }
 
-fn one_line(id: &BillingLineId) -> LineFilter {
-    LineFilter { ids: Some(vec![id.clone()]), ..LineFilter::default() }
+/// The same for one line.
+pub async fn edit_one(services: &Services, actor: &Actor, edit: Edit) -> Result<BillingLineView> {
+    let id = edit.line.clone();
+    let applied = self::edit(services, actor, vec![edit], BulkMode::AllOrNothing).await?;
+    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
+    services.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await
 }
 
-fn resolve_line(tx: &mut Tx<'_>, id: &BillingLineId, now: Instant, by: &str) -> Result<BillingLineView> {
-    resolve::lines(tx, &one_line(id), now, by)?;
-    tx.billing_line(id)
-}
-
-fn check_agreement(tx: &mut Tx<'_>, view: &BillingLineView, agreement: CwAgreementId, now: Instant) -> Result<()> {
-    let Some(company) = view.company.connectwise_company_id else {
-        let detail = "the company is matched to no ConnectWise company: match it first";
-        return Err(Error::conflict("company_not_set", detail));
-    };
-    let choices = format!("GET /api/v1/connectwise/companies/{company}/agreements lists the choices");
-    let row = tx.agreements_by_id(&[agreement])?.pop().filter(|row| row.company_id == company);
-    let Some(row) = row else {
-        let detail = format!("agreement {agreement} is none of ConnectWise company {company}: {choices}");
-        return Err(Error::conflict("not_a_choice", detail));
-    };
-    match crate::domain::agreement::Agreement::from(row).dead_because(schedule::today(tx, now)?) {
-        None => Ok(()),
-        Some(reason) => Err(Error::conflict("not_live", format!("agreement {agreement} is {reason}: {choices}"))),
+/// Reads the additions of the agreements whose additions are to be chosen: the choices must be those of ConnectWise.
+async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> Result<()> {
+    let choosing: Vec<Edit> =
+        edits.iter().filter(|edit| matches!(edit.change.addition, Some(Some(_)))).cloned().collect();
+    if choosing.is_empty() {
+        return Ok(());
     }
-}
-
-/// Chooses a line's addition by hand, or gives it back to the rule.
-pub async fn choose_addition(
-    services: &Services,
-    actor: &Actor,
-    id: &BillingLineId,
-    choice: Option<CwAdditionId>,
-    if_match: IfMatch,
-) -> Result<BillingLineView> {
-    let line_id = id.clone();
-    let view = services.db.read(&actor.tenant, move |tx| tx.billing_line(&line_id)).await?;
-    if let (Some(_), Some(agreement)) = (choice, resolved_agreement(&view)) {
-        // The choices must be those that ConnectWise has, even where nobody asked for them before.
-        refresh::additions_of(services, actor, agreement).await?;
-    }
-    let (now, by, id) = (services.clock.now(), actor.name.clone(), id.clone());
-    let work = move |tx: &mut Tx<'_>| {
-        let mut view = tx.billing_line(&id)?;
-        if_match.check(view.line.version)?;
-        let mapping = match choice {
-            Some(addition) => {
-                check_addition(tx, &view, addition, now)?;
-                Mapping::resolved(MappingSource::Manual, addition)
-            }
-            None => Mapping::unresolved(MappingReason::NoneMatched),
-        };
-        if view.line.addition() != mapping {
-            view.line.set_addition(mapping, now, &by);
-            tx.update_billing_line(&mut view.line, now)?;
-        }
-        resolve_line(tx, &id, now, &by)
+    let now = services.clock.now();
+    let older_than = now - services.settings.refresh_max_age;
+    let wanted = move |tx: &mut Tx<'_>| {
+        let ground = Ground::load(tx, &choosing, now)?;
+        let agreements: HashSet<CwAgreementId> = choosing
+            .iter()
+            .map(|edit| Edit { change: LineEdit { addition: None, ..edit.change.clone() }, ..edit.clone() })
+            .filter_map(|edit| ground.outcome(&edit).ok())
+            .filter(|(_, after)| after.agreement.status == MappingStatus::Resolved)
+            .filter_map(|(_, after)| after.agreement.target)
+            .collect();
+        tx.agreements_with_additions_older_than(&agreements.into_iter().collect::<Vec<_>>(), older_than)
     };
-    services.db.write(&actor.tenant, work).await
-}
-
-fn resolved_agreement(view: &BillingLineView) -> Option<CwAgreementId> {
-    view.line.agreement_id.filter(|_| view.line.agreement_status == MappingStatus::Resolved)
-}
-
-fn check_addition(tx: &mut Tx<'_>, view: &BillingLineView, addition: CwAdditionId, now: Instant) -> Result<()> {
-    let Some(agreement) = resolved_agreement(view) else {
-        let detail = "the line's agreement is not resolved: choose the agreement first";
-        return Err(Error::conflict("agreement_not_resolved", detail));
-    };
-    let choices = format!("GET /api/v1/connectwise/agreements/{agreement}/additions lists the choices");
-    let found = tx.additions_by_id(&[addition])?.pop().filter(|row| row.agreement_id == agreement);
-    let Some(found) = found else {
-        let detail =
-            format!("addition {addition} is none of agreement {agreement}: create it in ConnectWise first; {choices}");
-        return Err(Error::conflict("not_a_choice", detail));
-    };
-    match found.dead_because(schedule::today(tx, now)?) {
-        None => Ok(()),
-        Some(reason) => Err(Error::conflict("not_live", format!("addition {addition} is {reason}: {choices}"))),
-    }
+    let wanted = services.db.read(&actor.tenant, wanted).await?;
+    refresh::additions(services, &actor.tenant, wanted, Patience::Person).await
 }

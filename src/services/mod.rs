@@ -15,6 +15,7 @@ pub mod refresh;
 pub mod resolve;
 pub mod rules;
 pub mod schedule;
+pub mod story;
 pub mod usage;
 pub mod vault;
 

@@ -200,8 +200,8 @@ fn refuse_great_loss(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agr
 }
 
 fn agreements_in_use(tx: &mut Tx<'_>) -> Result<Vec<CwAgreementId>> {
-    let lines = tx.all_lines(&LineFilter::default())?;
-    let used: std::collections::HashSet<_> = lines.iter().filter_map(|(line, _)| line.agreement_id).collect();
+    let lines = tx.mapped_lines(&LineFilter::default())?;
+    let used: std::collections::HashSet<_> = lines.iter().filter_map(|line| line.agreement.target).collect();
     let used: Vec<CwAgreementId> = used.into_iter().collect();
     let there = tx.agreements_by_id(&used)?;
     Ok(there.into_iter().filter(|row| row.gone_at.is_none()).map(|row| row.id).collect())

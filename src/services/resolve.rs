@@ -1,10 +1,12 @@
 //! Resolving lines to agreements and additions: the domain decides, this loads what it needs and saves what changed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use super::story::Book;
 use super::{Actor, Services, refresh, schedule};
 use crate::connectwise::Patience;
-use crate::db::{BillingLine, Company, LineFilter, RuleFilter, Tx};
+use crate::db::{LineFilter, MappedLine, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping};
@@ -27,6 +29,20 @@ pub struct LineChange {
     pub agreement: (AgreementMapping, AgreementMapping),
     /// The addition before and after.
     pub addition: (AdditionMapping, AdditionMapping),
+}
+
+impl LineChange {
+    /// The difference of a line before and after.
+    pub fn new(before: MappedLine, after: MappedLine) -> Self {
+        Self {
+            billing_line_id: before.id,
+            company_id: before.company_id,
+            company_name: before.company_name,
+            product_id: before.product_id,
+            agreement: (before.agreement, after.agreement),
+            addition: (before.addition, after.addition),
+        }
+    }
 }
 
 /// How many lines came to what, for one kind of mapping.
@@ -66,6 +82,15 @@ pub struct Resolved {
     pub changes: Vec<LineChange>,
 }
 
+impl Resolved {
+    /// Counts a line as it came out.
+    pub(super) fn count(&mut self, line: &MappedLine) {
+        self.lines += 1;
+        self.agreements.count(line.agreement.status);
+        self.additions.count(line.addition.status);
+    }
+}
+
 /// A product's two rules, ready to evaluate.
 #[derive(Debug, Default, Clone)]
 pub struct Rules {
@@ -74,6 +99,14 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// The rule for a target.
+    pub fn get(&self, target: Target) -> Option<&Rule> {
+        match target {
+            Target::Agreement => self.agreement.as_ref(),
+            Target::Addition => self.addition.as_ref(),
+        }
+    }
+
     /// Puts a rule in place of the one for its target.
     pub fn set(&mut self, target: Target, rule: Option<Rule>) {
         match target {
@@ -94,41 +127,21 @@ pub fn rules(tx: &mut Tx<'_>, product: Option<&ProductId>) -> Result<HashMap<Pro
     Ok(by_product)
 }
 
-/// Everything read from ConnectWise that matters to some lines, in three queries.
-pub fn catalog(tx: &mut Tx<'_>, rows: &[(BillingLine, Company)], everything: bool, now: Instant) -> Result<Catalog> {
-    let companies: HashSet<CwCompanyId> =
-        rows.iter().filter_map(|(_, company)| company.connectwise_company_id).collect();
-    let companies: Vec<CwCompanyId> = companies.into_iter().collect();
-    let scope = (!everything).then_some(companies.as_slice());
-    let gone: Vec<CwCompanyId> =
-        tx.cw_companies_by_id(scope)?.into_iter().filter(|company| company.deleted).map(|company| company.id).collect();
-    let agreements = tx.agreements_of(scope)?;
-    let read: Vec<CwAgreementId> =
-        agreements.iter().filter(|row| row.additions_read_at.is_some()).map(|row| row.id).collect();
-    let additions = tx.additions_of((!everything).then_some(read.as_slice()))?;
+/// Everything read from ConnectWise that matters to some lines.
+pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Instant) -> Result<Arc<Catalog>> {
     let today = schedule::today(tx, now)?;
-    Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
+    if filter.company_ids.is_none() && filter.ids.is_none() {
+        return tx.catalog(None, today);
+    }
+    let companies: HashSet<CwCompanyId> = rows.iter().filter_map(|line| line.cw_company).collect();
+    let companies: Vec<CwCompanyId> = companies.into_iter().collect();
+    tx.catalog(Some(&companies), today)
 }
 
 /// What a line resolves to.
-pub fn decide(
-    catalog: &Catalog,
-    rules: &Rules,
-    line: &BillingLine,
-    company: &Company,
-) -> (AgreementMapping, AdditionMapping) {
-    decide_from(catalog, rules, company, &line.agreement(), &line.addition())
-}
-
-fn decide_from(
-    catalog: &Catalog,
-    rules: &Rules,
-    company: &Company,
-    agreement: &AgreementMapping,
-    addition: &AdditionMapping,
-) -> (AgreementMapping, AdditionMapping) {
-    let agreement = catalog.agreement(company.connectwise_company_id, rules.agreement.as_ref(), agreement);
-    let addition = catalog.addition(&agreement, rules.addition.as_ref(), addition);
+pub fn decide(catalog: &Catalog, rules: &Rules, line: &MappedLine) -> (AgreementMapping, AdditionMapping) {
+    let agreement = catalog.agreement(line.cw_company, rules.agreement.as_ref(), &line.agreement);
+    let addition = catalog.addition(&agreement, rules.addition.as_ref(), &line.addition);
     (agreement, addition)
 }
 
@@ -143,43 +156,26 @@ pub fn lines_anew(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) 
 }
 
 fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: bool) -> Result<Resolved> {
-    let rows = tx.all_lines(filter)?;
+    let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
-    let everything = filter.company_ids.is_none() && filter.ids.is_none();
-    let catalog = catalog(tx, &rows, everything, now)?;
+    let catalog = catalog(tx, &rows, filter, now)?;
     let none = Rules::default();
-    let mut resolved = Resolved { lines: rows.len(), ..Resolved::default() };
-    for (mut line, company) in rows {
-        let before = (line.agreement(), line.addition());
-        let rules = rules.get(&line.product_id).unwrap_or(&none);
-        let after = if anew {
-            let (agreement, addition) =
-                (Mapping::unresolved(MappingReason::NoneMatched), Mapping::unresolved(MappingReason::NoneMatched));
-            decide_from(&catalog, rules, &company, &agreement, &addition)
-        } else {
-            decide(&catalog, rules, &line, &company)
-        };
-        resolved.agreements.count(after.0.status);
-        resolved.additions.count(after.1.status);
-        if before == after {
-            continue;
+    let mut resolved = Resolved::default();
+    let mut book = Book::new(&catalog, now, by);
+    for before in rows {
+        let mut line = before.clone();
+        if anew {
+            line.agreement = Mapping::unresolved(MappingReason::NoneMatched);
+            line.addition = Mapping::unresolved(MappingReason::NoneMatched);
         }
-        if before.0 != after.0 {
-            line.set_agreement(after.0.clone(), now, by);
+        (line.agreement, line.addition) = decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), &line);
+        resolved.count(&line);
+        if before != line {
+            book.save(tx, &before, &line)?;
+            resolved.changes.push(LineChange::new(before, line));
         }
-        if before.1 != after.1 {
-            line.set_addition(after.1.clone(), now, by);
-        }
-        tx.update_billing_line(&mut line, now)?;
-        resolved.changes.push(LineChange {
-            billing_line_id: line.id,
-            company_id: line.company_id,
-            company_name: company.name,
-            product_id: line.product_id,
-            agreement: (before.0, after.0),
-            addition: (before.1, after.1),
-        });
     }
+    book.close(tx)?;
     Ok(resolved)
 }
 
@@ -190,20 +186,18 @@ fn additions_wanted(
     older_than: Instant,
     now: Instant,
 ) -> Result<Vec<CwAgreementId>> {
-    let rows = tx.all_lines(filter)?;
+    let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
-    let catalog = catalog(tx, &rows, filter.company_ids.is_none() && filter.ids.is_none(), now)?;
+    let catalog = catalog(tx, &rows, filter, now)?;
     let none = Rules::default();
     let wanted: HashSet<CwAgreementId> = rows
         .iter()
-        .map(|(line, company)| decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), line, company).0)
+        .map(|line| decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), line).0)
         .filter(|mapping| mapping.status == MappingStatus::Resolved)
         .filter_map(|mapping| mapping.target)
         .collect();
     let wanted: Vec<CwAgreementId> = wanted.into_iter().collect();
-    let rows = tx.agreements_by_id(&wanted)?;
-    let fresh = |at: Option<chrono::NaiveDateTime>| at.is_some_and(|at| at.and_utc() >= older_than);
-    Ok(rows.into_iter().filter(|row| !fresh(row.additions_read_at)).map(|row| row.id).collect())
+    tx.agreements_with_additions_older_than(&wanted, older_than)
 }
 
 /// Resolves a product's lines: reads from ConnectWise what is missing or old, then agreements, then additions.
@@ -253,8 +247,10 @@ pub fn waits_for_additions(resolved: &Resolved) -> bool {
 /// Two resolvings of the same lines as one: each line from its first state to its last.
 pub fn merged(first: Resolved, second: Resolved) -> Resolved {
     let mut changes = first.changes;
+    let places: HashMap<BillingLineId, usize> =
+        changes.iter().enumerate().map(|(place, change)| (change.billing_line_id.clone(), place)).collect();
     for change in second.changes {
-        match changes.iter_mut().find(|known| known.billing_line_id == change.billing_line_id) {
+        match places.get(&change.billing_line_id).and_then(|place| changes.get_mut(*place)) {
             Some(known) => {
                 known.agreement.1 = change.agreement.1;
                 known.addition.1 = change.addition.1;

@@ -2,7 +2,7 @@
 
 use super::IfMatch;
 use super::resolve::{self, Resolved, Rules, StatusCounts};
-use crate::db::{BillingLine, Company, LineFilter, MatchingRule, RuleFilter, Tx};
+use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ProductId, RuleId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping};
@@ -95,9 +95,7 @@ pub fn of_product(product: &ProductId) -> LineFilter {
 #[derive(Debug, Clone)]
 pub struct PreviewLine {
     /// The line as it is.
-    pub line: BillingLine,
-    /// Its company.
-    pub company: Company,
+    pub line: MappedLine,
     /// What its agreement would become.
     pub agreement: AgreementMapping,
     /// What its addition would become.
@@ -107,7 +105,7 @@ pub struct PreviewLine {
 impl PreviewLine {
     /// Whether it would change.
     pub fn changes(&self) -> bool {
-        self.agreement != self.line.agreement() || self.addition != self.line.addition()
+        self.agreement != self.line.agreement || self.addition != self.line.addition
     }
 }
 
@@ -139,8 +137,9 @@ pub fn preview(
     let mut rules: Rules = resolve::rules(tx, Some(product))?.remove(product).unwrap_or_default();
     let expression = rule.to_string();
     rules.set(target, Some(rule));
-    let rows = tx.all_lines(&of_product(product))?;
-    let catalog = resolve::catalog(tx, &rows, true, now)?;
+    let filter = of_product(product);
+    let rows = tx.mapped_lines(&filter)?;
+    let catalog = resolve::catalog(tx, &rows, &filter, now)?;
     let mut preview = Preview {
         expression,
         agreements: StatusCounts::default(),
@@ -148,11 +147,11 @@ pub fn preview(
         changed: 0,
         lines: Vec::new(),
     };
-    for (line, company) in rows {
-        let (agreement, addition) = resolve::decide(&catalog, &rules, &line, &company);
+    for line in rows {
+        let (agreement, addition) = resolve::decide(&catalog, &rules, &line);
         preview.agreements.count(agreement.status);
         preview.additions.count(addition.status);
-        let line = PreviewLine { line, company, agreement, addition };
+        let line = PreviewLine { line, agreement, addition };
         preview.changed += usize::from(line.changes());
         preview.lines.push(line);
     }

@@ -10,12 +10,12 @@ use crate::domain::text::fold;
 
 /// A text folded once for many comparisons.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folded(String);
+pub struct Folded(Box<str>);
 
 impl Folded {
     /// Folds a text.
     pub fn new(text: &str) -> Self {
-        Self(fold(text))
+        Self(fold(text).into())
     }
 }
 
@@ -30,19 +30,17 @@ pub struct Facts {
 
 impl From<&Agreement> for Facts {
     fn from(agreement: &Agreement) -> Self {
-        Self {
-            name: Some(Folded::new(&agreement.name)),
-            type_name: agreement.type_name.as_deref().map(Folded::new),
-            ..Self::default()
-        }
+        let folded = |attribute| agreement.attribute(attribute).map(Folded::new);
+        Self { name: folded(Attribute::Name), type_name: folded(Attribute::TypeName), ..Self::default() }
     }
 }
 
 impl From<&Addition> for Facts {
     fn from(addition: &Addition) -> Self {
+        let folded = |attribute| addition.attribute(attribute).map(Folded::new);
         Self {
-            product_identifier: addition.product_identifier.as_deref().map(Folded::new),
-            description: addition.description.as_deref().map(Folded::new),
+            product_identifier: folded(Attribute::ProductIdentifier),
+            description: folded(Attribute::Description),
             ..Self::default()
         }
     }
@@ -56,7 +54,25 @@ impl Facts {
             Attribute::ProductIdentifier => &self.product_identifier,
             Attribute::Description => &self.description,
         };
-        folded.as_ref().map(|text| text.0.as_str())
+        folded.as_ref().map(|text| &*text.0)
+    }
+}
+
+/// One comparison of a rule, and what it comes to for a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// The comparison, in canonical spelling.
+    pub comparison: String,
+    /// Whether it holds.
+    pub holds: bool,
+}
+
+/// Tests every comparison by itself, also those that evaluation would not reach.
+pub(super) fn trace(expr: &Expr, facts: &Facts, tested: &mut Vec<Tested>) {
+    match expr {
+        Expr::Condition(condition) => tested
+            .push(Tested { comparison: condition.to_string(), holds: Compiled::condition(condition).matches(facts) }),
+        Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| trace(part, facts, tested)),
     }
 }
 

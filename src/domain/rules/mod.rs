@@ -12,7 +12,7 @@ mod parser;
 mod token;
 
 pub use error::RuleError;
-pub use eval::{Facts, Folded};
+pub use eval::{Facts, Folded, Tested};
 pub use expr::{Attribute, Comparison, Condition, Expr};
 pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
 
@@ -36,6 +36,13 @@ impl Rule {
     /// Whether a record's facts satisfy the rule.
     pub fn matches(&self, facts: &Facts) -> bool {
         self.compiled.matches(facts)
+    }
+
+    /// Each comparison of the rule with what it comes to for a record, to explain [`Rule::matches`].
+    pub fn trace(&self, facts: &Facts) -> Vec<Tested> {
+        let mut tested = Vec::new();
+        eval::trace(&self.expr, facts, &mut tested);
+        tested
     }
 
     /// What was understood.

@@ -1,0 +1,2 @@
+DROP TABLE line_changes;
+DROP TABLE cw_generations;

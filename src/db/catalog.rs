@@ -1,0 +1,100 @@
+//! What was read from ConnectWise, indexed for resolving and kept in memory while it stays the same.
+//!
+//! Every change of it gives the tenant another generation, a name that is never used again: whatever was built from
+//! rows of one generation is right as long as a transaction reads that generation.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDate;
+use diesel::prelude::*;
+
+use super::conn::on_each;
+use super::pool::Tx;
+use super::schema::cw_generations;
+use crate::domain::Result;
+use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
+use crate::domain::mapping::Catalog;
+
+/// So many tenants' catalogs are kept at most, and none for longer than this after its last use.
+const KEPT: usize = 4;
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+struct Kept {
+    tenant: TenantId,
+    generation: String,
+    today: NaiveDate,
+    used: Instant,
+    catalog: Arc<Catalog>,
+}
+
+/// The catalogs of the tenants that resolved or previewed last.
+#[derive(Default)]
+pub(super) struct Catalogs(Mutex<Vec<Kept>>);
+
+impl Catalogs {
+    fn get(&self, tenant: &TenantId, generation: &str, today: NaiveDate) -> Option<Arc<Catalog>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|one| one.used.elapsed() < KEPT_FOR);
+        let known = kept.iter_mut().find(|one| one.tenant == *tenant)?;
+        if known.generation != generation || known.today != today {
+            return None;
+        }
+        known.used = Instant::now();
+        Some(known.catalog.clone())
+    }
+
+    fn put(&self, tenant: &TenantId, generation: String, today: NaiveDate, catalog: Arc<Catalog>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|one| one.tenant != *tenant);
+        kept.sort_by_key(|one| std::cmp::Reverse(one.used));
+        kept.truncate(KEPT - 1);
+        kept.push(Kept { tenant: tenant.clone(), generation, today, used: Instant::now(), catalog });
+    }
+}
+
+impl Tx<'_> {
+    /// What was read from ConnectWise, judged on a day. `scope` says which companies matter: where only some do and
+    /// nothing is in memory, only theirs is loaded.
+    pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
+        // No row is a generation as well: every change makes one.
+        let generation: Option<String> = cw_generations::table
+            .find(self.tenant().clone())
+            .select(cw_generations::generation)
+            .first(self.conn)
+            .optional()?;
+        let generation = generation.unwrap_or_default();
+        if let Some(catalog) = self.catalogs.get(self.tenant(), &generation, today) {
+            return Ok(catalog);
+        }
+        let catalog = Arc::new(self.load_catalog(scope, today)?);
+        if scope.is_none() {
+            self.catalogs.put(self.tenant(), generation, today, catalog.clone());
+        }
+        Ok(catalog)
+    }
+
+    fn load_catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Catalog> {
+        let companies = self.cw_companies_by_id(scope)?;
+        let gone = companies.into_iter().filter(|company| company.deleted).map(|company| company.id);
+        let agreements = self.agreements_of(scope)?;
+        let read: Vec<CwAgreementId> =
+            agreements.iter().filter(|row| row.additions_read_at.is_some()).map(|row| row.id).collect();
+        let additions = self.additions_of(scope.map(|_| read.as_slice()))?;
+        Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
+    }
+
+    /// To be called whenever what was read from ConnectWise changes.
+    pub(super) fn renew_generation(&mut self) -> Result<()> {
+        let generation = uuid::Uuid::now_v7().to_string();
+        let row =
+            (cw_generations::tenant_id.eq(self.tenant().clone()), cw_generations::generation.eq(generation.clone()));
+        on_each!(&mut *self.conn, |c| diesel::insert_into(cw_generations::table)
+            .values(row)
+            .on_conflict(cw_generations::tenant_id)
+            .do_update()
+            .set(cw_generations::generation.eq(generation))
+            .execute(c))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Telling how a line came to what it bills to: what the rule saw, and why each candidate was taken or not.
+
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Known;
+use super::{AdditionMapping, AgreementMapping, Catalog, Mapping};
+use crate::domain::agreement::{Addition, Agreement};
+use crate::domain::ids::CwCompanyId;
+use crate::domain::rules::{Attribute, Rule, Tested};
+use crate::domain::words::{MappingReason, MappingSource, MappingStatus, Target, words};
+
+/// How many candidates a story tells of at most.
+pub const MAX_SEEN: usize = 200;
+
+words! {
+    /// What of a billing line changed.
+    LinePart {
+        /// What the agreement resolved to.
+        Agreement = "agreement",
+        /// What the addition resolved to.
+        Addition = "addition",
+        /// Whether it is pushed.
+        PushEnabled = "push_enabled",
+        /// Its own block size.
+        BlockSize = "block_size",
+    }
+}
+
+words! {
+    /// Why a candidate is what the line bills to, or is not.
+    Verdict {
+        /// The line bills to it.
+        Taken = "taken",
+        /// It is cancelled, ended, expired, inactive or deleted.
+        NotLive = "not_live",
+        /// The rule does not match it.
+        NotMatched = "not_matched",
+        /// The rule matches it and others too, so none is taken.
+        OneOfSeveral = "one_of_several",
+        /// A person chose another.
+        Overruled = "overruled",
+        /// There is no rule that could match it.
+        NoRule = "no_rule",
+    }
+}
+
+impl Verdict {
+    /// The verdict as a sentence for a billing clerk.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::Taken => "The line bills to it.",
+            Self::NotLive => "It is not live in ConnectWise, so it is no choice.",
+            Self::NotMatched => "The rule does not match it.",
+            Self::OneOfSeveral => "The rule matches it, but others too, so none was taken.",
+            Self::Overruled => "A person chose another, and that wins over the rule.",
+            Self::NoRule => "There is no rule, so nothing was taken.",
+        }
+    }
+}
+
+/// A candidate as resolving sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// ConnectWise's id.
+    pub id: String,
+    /// What a person would call it.
+    pub name: String,
+    /// What rules may ask of it, with what ConnectWise says.
+    pub attributes: Vec<(Attribute, Option<String>)>,
+    /// Why it is not live; `None` where it is.
+    pub dead: Option<MappingReason>,
+    /// Whether the rule matches it; `None` without a rule.
+    pub matched: Option<bool>,
+    /// Each comparison of the rule, and whether it holds.
+    pub tested: Vec<Tested>,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// A mapping as a story remembers it: with the name that its target had then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapped {
+    /// What it came to.
+    pub status: MappingStatus,
+    /// Who decided.
+    pub source: Option<MappingSource>,
+    /// ConnectWise's id of the target.
+    pub id: Option<String>,
+    /// What a person would have called it.
+    pub name: Option<String>,
+    /// Why.
+    pub reason: Option<MappingReason>,
+}
+
+impl Mapped {
+    fn new<Id: ToString>(mapping: &Mapping<Id>, name: Option<String>) -> Self {
+        let id = mapping.target.as_ref().map(ToString::to_string);
+        Self { status: mapping.status, source: mapping.source, id, name, reason: mapping.reason }
+    }
+}
+
+impl Catalog {
+    /// What the agreement rule sees for a company's line that is mapped as given.
+    pub fn seen_agreements(
+        &self,
+        company: Option<CwCompanyId>,
+        rule: Option<&Rule>,
+        mapping: &AgreementMapping,
+    ) -> Vec<Seen> {
+        let known = company.into_iter().flat_map(|company| self.agreements_of(company));
+        seen(known, Target::Agreement, rule, mapping, |record| (record.id, record.name.clone()), Agreement::attribute)
+    }
+
+    /// What the addition rule sees for a line that is mapped as given.
+    pub fn seen_additions(
+        &self,
+        agreement: &AgreementMapping,
+        rule: Option<&Rule>,
+        mapping: &AdditionMapping,
+    ) -> Vec<Seen> {
+        let known = agreement.target.into_iter().flat_map(|agreement| self.additions_of(agreement));
+        seen(known, Target::Addition, rule, mapping, |record| (record.id, record.label()), Addition::attribute)
+    }
+
+    /// An agreement mapping, as a story remembers it.
+    pub fn remembered_agreement(&self, mapping: &AgreementMapping) -> Mapped {
+        let name = mapping.target.and_then(|id| self.agreement_record(id)).map(|record| record.name.clone());
+        Mapped::new(mapping, name)
+    }
+
+    /// An addition mapping, as a story remembers it.
+    pub fn remembered_addition(&self, mapping: &AdditionMapping) -> Mapped {
+        Mapped::new(mapping, mapping.target.and_then(|id| self.addition_record(id)).map(|record| record.label()))
+    }
+}
+
+fn seen<'a, T: 'a, Id: PartialEq + ToString>(
+    known: impl Iterator<Item = &'a Known<T>>,
+    target: Target,
+    rule: Option<&Rule>,
+    mapping: &Mapping<Id>,
+    name: impl Fn(&T) -> (Id, String),
+    value: impl Fn(&T, Attribute) -> Option<&str>,
+) -> Vec<Seen> {
+    let by_hand = mapping.source == Some(MappingSource::Manual);
+    let tell = |known: &Known<T>| {
+        let (id, name) = name(&known.record);
+        let matched = rule.map(|rule| rule.matches(&known.facts));
+        let taken = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
+        let verdict = match (taken, known.dead, matched) {
+            (true, ..) => Verdict::Taken,
+            (_, Some(_), _) => Verdict::NotLive,
+            _ if by_hand => Verdict::Overruled,
+            (_, _, None) => Verdict::NoRule,
+            (_, _, Some(false)) => Verdict::NotMatched,
+            (_, _, Some(true)) => Verdict::OneOfSeveral,
+        };
+        Seen {
+            id: id.to_string(),
+            name,
+            attributes: Attribute::of(target).map(|one| (one, value(&known.record, one).map(str::to_owned))).collect(),
+            dead: known.dead,
+            matched,
+            tested: rule.map(|rule| rule.trace(&known.facts)).unwrap_or_default(),
+            verdict,
+        }
+    };
+    known.take(MAX_SEEN).map(tell).collect()
+}

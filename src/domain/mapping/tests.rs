@@ -1,0 +1,137 @@
+use chrono::NaiveDate;
+
+use super::*;
+use crate::domain::agreement::{Addition, Agreement};
+use crate::domain::ids::CwCompanyId;
+use crate::domain::rules::Rule;
+use crate::domain::words::Target;
+
+fn now() -> NaiveDate {
+    NaiveDate::from_ymd_opt(2026, 11, 22).unwrap()
+}
+
+fn agreement(id: i64, name: &str) -> Agreement {
+    Agreement {
+        id: CwAgreementId(id),
+        company_id: CwCompanyId(7),
+        name: name.into(),
+        type_name: None,
+        status: None,
+        cancelled: false,
+        cancelled_at: None,
+        ends_at: None,
+        no_end: true,
+        gone: false,
+    }
+}
+
+fn addition(id: i64, agreement: i64, product: &str) -> Addition {
+    Addition {
+        id: CwAdditionId(id),
+        agreement_id: CwAgreementId(agreement),
+        product_identifier: Some(product.into()),
+        description: None,
+        quantity: None,
+        cancelled_at: None,
+        gone: false,
+    }
+}
+
+fn catalog(agreements: Vec<Agreement>, additions: Vec<Addition>) -> Catalog {
+    let read: Vec<_> = agreements.iter().map(|a| a.id).collect();
+    Catalog::new(now(), [], agreements, additions, read)
+}
+
+fn rule(target: Target, text: &str) -> Rule {
+    Rule::parse(target, text).unwrap()
+}
+
+fn moved_to(id: i64) -> AdditionMapping {
+    Mapping::resolved(MappingSource::Rule, CwAdditionId(id))
+}
+
+fn fresh<Id>() -> Mapping<Id> {
+    Mapping::unresolved(MappingReason::NoRule)
+}
+
+#[test]
+fn one_match_resolves_none_does_not_several_are_listed() {
+    let catalog = catalog(vec![agreement(1, "Backup"), agreement(2, "Backup 2"), agreement(3, "Other")], vec![]);
+    let of = |text: &str| {
+        let rule = rule(Target::Agreement, text);
+        catalog.agreement(Some(CwCompanyId(7)), Some(&rule), &fresh())
+    };
+    assert_eq!(of(r#"name = "other""#), Mapping::resolved(MappingSource::Rule, CwAgreementId(3)));
+    assert_eq!(of(r#"name = "x""#), Mapping::unresolved(MappingReason::NoneMatched));
+    let several = of(r#"name like "backup%""#);
+    assert_eq!(several.status, MappingStatus::Ambiguous);
+    assert_eq!(several.candidates.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[test]
+fn why_nothing_resolved_is_told() {
+    let dead = Agreement { cancelled: true, ..agreement(1, "Backup") };
+    let catalog = catalog(vec![dead], vec![]);
+    let reason = |company| catalog.agreement(company, None, &fresh()).reason.unwrap();
+    assert_eq!(reason(None), MappingReason::CompanyNotSet);
+    assert_eq!(reason(Some(CwCompanyId(7))), MappingReason::NoLiveAgreement);
+    let gone = Catalog::new(now(), [CwCompanyId(7)], [], [], []);
+    assert_eq!(gone.agreement(Some(CwCompanyId(7)), None, &fresh()).reason, Some(MappingReason::CompanyGone));
+}
+
+#[test]
+fn a_manual_choice_wins_and_goes_stale_when_it_dies() {
+    let any = rule(Target::Agreement, r#"name = "Other""#);
+    let manual = Mapping::resolved(MappingSource::Manual, CwAgreementId(1));
+    let live = catalog(vec![agreement(1, "Backup"), agreement(3, "Other")], vec![]);
+    assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &manual), manual);
+    let dead = catalog(vec![Agreement { cancelled: true, ..agreement(1, "Backup") }, agreement(3, "Other")], vec![]);
+    let stale = dead.agreement(Some(CwCompanyId(7)), Some(&any), &manual);
+    assert_eq!((stale.status, stale.reason), (MappingStatus::Stale, Some(MappingReason::Cancelled)));
+    assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &stale), manual, "alive again, mapped again");
+}
+
+#[test]
+fn a_dead_target_of_a_rule_is_stale_until_the_rule_finds_another() {
+    let backup = rule(Target::Agreement, r#"name contains "Backup""#);
+    let was = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
+    let dead = Agreement { cancelled: true, ..agreement(1, "Backup 2025") };
+    let none = catalog(vec![dead.clone()], vec![]).agreement(Some(CwCompanyId(7)), Some(&backup), &was);
+    assert_eq!((none.status, none.target), (MappingStatus::Stale, Some(CwAgreementId(1))));
+    let renewed = catalog(vec![dead, agreement(2, "Backup 2026")], vec![]);
+    let found = renewed.agreement(Some(CwCompanyId(7)), Some(&backup), &none);
+    assert_eq!(found, Mapping::resolved(MappingSource::Rule, CwAgreementId(2)));
+}
+
+#[test]
+fn an_addition_hangs_on_its_agreement() {
+    let product = rule(Target::Addition, r#"product/identifier = "GB""#);
+    let catalog = catalog(
+        vec![agreement(1, "A"), agreement(2, "B")],
+        vec![addition(10, 1, "GB"), addition(11, 1, "Seat"), addition(20, 2, "GB")],
+    );
+    let first = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
+    let second = Mapping::resolved(MappingSource::Rule, CwAgreementId(2));
+    let manual = Mapping::resolved(MappingSource::Manual, CwAdditionId(11));
+    assert_eq!(catalog.addition(&first, Some(&product), &manual), manual);
+    let moved = catalog.addition(&second, Some(&product), &manual);
+    assert_eq!(moved, Mapping::resolved(MappingSource::Rule, CwAdditionId(20)));
+    let by_rule = Mapping::resolved(MappingSource::Rule, CwAdditionId(10));
+    let none = catalog.addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &by_rule);
+    assert_eq!(none, Mapping::unresolved(MappingReason::AgreementNotResolved));
+    let kept = catalog.addition(&Mapping::unresolved(MappingReason::SeveralMatched), Some(&product), &manual);
+    assert_eq!((kept.status, kept.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
+    assert_eq!(catalog.addition(&first, Some(&product), &kept), manual, "the agreement is resolved again");
+    assert_eq!(catalog.addition(&second, Some(&product), &kept), moved_to(20));
+    let stale = Mapping::stale(MappingSource::Rule, CwAgreementId(1), MappingReason::Cancelled);
+    let below = catalog.addition(&stale, Some(&product), &manual);
+    assert_eq!((below.status, below.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
+    assert_eq!(catalog.addition(&first, Some(&product), &below), manual, "the agreement lives again");
+}
+
+#[test]
+fn not_read_is_not_the_same_as_none() {
+    let catalog = Catalog::new(now(), [], [agreement(1, "A")], [], []);
+    let mapped = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
+    assert_eq!(catalog.addition(&mapped, None, &fresh()).reason, Some(MappingReason::AdditionsNotRead));
+}

@@ -1,0 +1,120 @@
+//! The story of a billing line: written whenever something of it changes, told when somebody asks.
+
+use serde::Serialize;
+
+use super::{resolve, schedule};
+use crate::db::{BillingLineView, LineChangeRow, MappedLine, MatchingRule, RuleFilter, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwCompanyId, LineChangeId};
+use crate::domain::mapping::{Catalog, LinePart, Mapping, Seen};
+use crate::domain::words::Target;
+use crate::domain::{Error, Result};
+
+/// So many changes are told.
+const TOLD: i64 = 100;
+
+/// Saves changed lines and writes down what changed, all with one insert at the end.
+pub struct Book<'a> {
+    catalog: &'a Catalog,
+    now: Instant,
+    by: &'a str,
+    entries: Vec<LineChangeRow>,
+}
+
+impl<'a> Book<'a> {
+    /// An empty book.
+    pub fn new(catalog: &'a Catalog, now: Instant, by: &'a str) -> Self {
+        Self { catalog, now, by, entries: Vec::new() }
+    }
+
+    /// Saves a line that changed.
+    pub fn save(&mut self, tx: &mut Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
+        tx.save_mapped_line(before, after, self.now, self.by)?;
+        if told_apart(&before.agreement) != told_apart(&after.agreement) {
+            let (was, became) = (
+                self.catalog.remembered_agreement(&before.agreement),
+                self.catalog.remembered_agreement(&after.agreement),
+            );
+            self.note(tx, after, LinePart::Agreement, &was, &became)?;
+        }
+        if told_apart(&before.addition) != told_apart(&after.addition) {
+            let (was, became) =
+                (self.catalog.remembered_addition(&before.addition), self.catalog.remembered_addition(&after.addition));
+            self.note(tx, after, LinePart::Addition, &was, &became)?;
+        }
+        if before.push_enabled != after.push_enabled {
+            self.note(tx, after, LinePart::PushEnabled, &before.push_enabled, &after.push_enabled)?;
+        }
+        if before.block_size != after.block_size {
+            self.note(tx, after, LinePart::BlockSize, &before.block_size, &after.block_size)?;
+        }
+        Ok(())
+    }
+
+    fn note<T: Serialize>(
+        &mut self,
+        tx: &Tx<'_>,
+        line: &MappedLine,
+        part: LinePart,
+        was: &T,
+        became: &T,
+    ) -> Result<()> {
+        self.entries.push(LineChangeRow {
+            id: LineChangeId::new(),
+            tenant_id: tx.tenant().clone(),
+            billing_line_id: line.id.clone(),
+            part,
+            was: serde_json::to_string(was).map_err(Error::internal)?,
+            became: serde_json::to_string(became).map_err(Error::internal)?,
+            changed_at: self.now.naive_utc(),
+            changed_by: self.by.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Writes the entries.
+    pub fn close(self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.insert_line_changes(&self.entries)
+    }
+}
+
+/// What makes a change worth telling: another reason for nothing is not.
+fn told_apart<Id: Copy + PartialEq>(mapping: &Mapping<Id>) -> impl PartialEq + use<Id> {
+    (mapping.status, mapping.source, mapping.target)
+}
+
+/// How a line came to what it bills to.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// The agreement rule as it is now.
+    pub agreement_rule: Option<MatchingRule>,
+    /// The agreements that it sees.
+    pub agreements: Vec<Seen>,
+    /// The addition rule as it is now.
+    pub addition_rule: Option<MatchingRule>,
+    /// The additions that it sees.
+    pub additions: Vec<Seen>,
+    /// What changed, newest first.
+    pub changes: Vec<LineChangeRow>,
+}
+
+/// Tells the story of a line.
+pub fn tell(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Story> {
+    let product = &view.line.product_id;
+    let rules = resolve::rules(tx, Some(product))?.remove(product).unwrap_or_default();
+    let filter = RuleFilter { product_id: Some(product.clone()), target: None };
+    let rows = tx.rules(&filter)?;
+    let rule = |target| rows.iter().find(|row| row.target == target).cloned();
+    let company = view.company.connectwise_company_id;
+    let scope: Vec<CwCompanyId> = company.into_iter().collect();
+    let today = schedule::today(tx, now)?;
+    let catalog = tx.catalog(Some(&scope), today)?;
+    let (agreement, addition) = (view.line.agreement(), view.line.addition());
+    Ok(Story {
+        agreement_rule: rule(Target::Agreement),
+        agreements: catalog.seen_agreements(company, rules.get(Target::Agreement), &agreement),
+        addition_rule: rule(Target::Addition),
+        additions: catalog.seen_additions(&agreement, rules.get(Target::Addition), &addition),
+        changes: tx.line_changes(&view.line.id, TOLD)?,
+    })
+}
