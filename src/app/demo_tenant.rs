@@ -8,12 +8,12 @@ use crate::connectwise::Patience;
 use crate::db::{LineFilter, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
-use crate::domain::words::{BulkMode, MappingSource, PushKind, PushTrigger, Target};
+use crate::domain::words::{MappingSource, PushKind, PushTrigger, Target};
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
 use crate::services::companies::{self, NewCompany};
 use crate::services::connections::{self, NewConnection};
-use crate::services::lines::{self, Edit, LineEdit};
+use crate::services::lines::{self, Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
 use crate::services::refresh::Depth;
 use crate::services::usage::{self, NewUsage, Who};
@@ -195,7 +195,7 @@ impl DemoTenant {
                 .filter(|(_, company)| !disabled.contains(&company.external_id))
                 .map(|(line, _)| Edit { line: line.id, change: change.clone(), if_match: IfMatch::default() })
                 .collect();
-            lines::apply(tx, &edits, BulkMode::AllOrNothing, now, &by)
+            lines::apply(tx, &edits, Bulk::TOGETHER, now, &by)
         };
         self.write(work).await.map(drop)
     }

@@ -106,10 +106,20 @@ struct OwnPart {
 impl Tx<'_> {
     /// All lines that a filter finds, by company name.
     pub fn mapped_lines(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
-        let Some(ids) = &filter.ids else { return self.mapped_lines_filtered(filter) };
-        let mut rows = Vec::with_capacity(ids.len());
-        for chunk in chunks(ids) {
-            rows.extend(self.mapped_lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
+        let mut rows = Vec::new();
+        match (&filter.ids, &filter.company_ids) {
+            (None, None) => return self.mapped_lines_filtered(filter),
+            (Some(ids), _) => {
+                for chunk in chunks(ids) {
+                    rows.extend(self.mapped_lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
+                }
+            }
+            (None, Some(companies)) => {
+                for chunk in chunks(companies) {
+                    let some = LineFilter { company_ids: Some(chunk), ..filter.clone() };
+                    rows.extend(self.mapped_lines_filtered(&some)?);
+                }
+            }
         }
         Ok(rows)
     }

@@ -237,38 +237,8 @@ pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, q
     Ok(ok(&services.db.read(&caller.tenant, read).await?))
 }
 
-/// Which month's usage.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct MonthQuery {
-    /// The month whose usage is shown; the present one where left out.
-    pub billing_month: Option<BillingMonth>,
-}
-
-/// Get a billing line
-#[utoipa::path(
-    tag = "billing lines",
-    params(("id" = String, Path, description = "The line"), MonthQuery),
-    responses((status = 200, body = BillingLine, headers(("ETag" = String, description = "For If-Match"))), Errors)
-)]
-#[get("/billing-lines/{id}")]
-pub async fn get_billing_line(
-    services: web::Data<Services>,
-    caller: Caller,
-    id: web::Path<String>,
-    query: Params<MonthQuery>,
-) -> ApiResult {
-    let (id, now, asked) = (BillingLineId::from(id.into_inner()), services.clock.now(), query.0.billing_month);
-    let read = move |tx: &mut db::Tx<'_>| {
-        let view = tx.billing_line(&id)?;
-        render(tx, view, asked, now)
-    };
-    let line = services.db.read(&caller.tenant, read).await?;
-    Ok(versioned(line.version, &line))
-}
-
-fn render(
+/// A line with its usage of a month.
+pub(super) fn render(
     tx: &mut db::Tx<'_>,
     view: BillingLineView,
     asked: Option<BillingMonth>,

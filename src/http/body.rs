@@ -39,14 +39,15 @@ impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Body<T>
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, mut payload) = (req.clone(), payload.take());
         Box::pin(async move {
-            let bytes = read(&mut payload, T::LIMIT).await?;
+            let bytes = read_bytes(&mut payload, T::LIMIT).await?;
             require_json(&req)?;
             parse(&bytes)
         })
     }
 }
 
-async fn read(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
+/// A body's bytes, up to a limit.
+pub(super) async fn read_bytes(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| malformed("", "the body ended before it was complete"))?;

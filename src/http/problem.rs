@@ -257,6 +257,21 @@ pub enum WriteErrors {
     NotJson(Problem),
 }
 
+/// The errors that an operation which takes a table may answer with besides.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by the derive, for the document alone")]
+pub enum TableErrors {
+    /// It collides with what is there; `type` and `detail` say how.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
+    /// The table is larger than this operation takes.
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// The body is not `text/csv`.
+    #[response(status = 415, content_type = "application/problem+json")]
+    NotCsv(Problem),
+}
+
 /// The error of an operation that asks ConnectWise.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]

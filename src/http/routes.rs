@@ -7,8 +7,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::server::nothing_here;
 use super::{
-    api_keys, auth, billing_lines, companies, company_matches, connection, connectwise, events, health, mappings,
-    matching_rules, products, push_jobs, push_lines, push_schedule, tenants, usage,
+    api_keys, auth, billing_lines, bulk_choices, companies, company_matches, connection, connectwise, events, health,
+    mappings, matching_rules, products, push_jobs, push_lines, push_schedule, story, tenants, transfer, usage,
 };
 
 /// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
@@ -42,11 +42,14 @@ handlers! {
         matching_rules::list_matching_rules, matching_rules::create_matching_rule, matching_rules::get_matching_rule,
         matching_rules::replace_matching_rule, matching_rules::delete_matching_rule;
     serve_billing, document_billing:
-        billing_lines::list_billing_lines, billing_lines::update_billing_lines, billing_lines::get_billing_line,
+        billing_lines::list_billing_lines, billing_lines::update_billing_lines, story::get_billing_line,
         billing_lines::update_billing_line,
         mappings::list_agreement_mappings, mappings::get_agreement_mapping, mappings::choose_agreement,
         mappings::unchoose_agreement, mappings::list_addition_mappings, mappings::get_addition_mapping,
-        mappings::choose_addition, mappings::unchoose_addition,
+        mappings::choose_addition, mappings::unchoose_addition, bulk_choices::choose_agreements,
+        bulk_choices::choose_additions,
+        transfer::export_company_matches, transfer::import_company_matches, transfer::export_billing_lines,
+        transfer::import_billing_lines,
         usage::add_usage, usage::list_usage,
         push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_lines::list_push_lines,
         push_jobs::cancel_push_job, push_jobs::retry_push_job, events::watch_push_job,

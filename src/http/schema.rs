@@ -7,11 +7,14 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
+use crate::domain::mapping::{LinePart, Verdict};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::rules::Attribute;
 use crate::domain::usage::BillingMonth;
 use crate::domain::words::{
-    Aggregation, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger, Rounding, Target,
+    Aggregation, BulkMode, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger, Rounding,
+    Target,
 };
 
 macro_rules! enumerations {
@@ -45,6 +48,10 @@ enumerations! {
     LineState: "Where a push line stands",
     PushReason: "Why a push line was skipped or failed",
     MatchedBy: "By what a match was found",
+    BulkMode: "What happens to the other edits of a request where one cannot be done",
+    LinePart: "What of a billing line changed",
+    Verdict: "Why a candidate was taken, or was not",
+    Attribute: "A member of an agreement or addition that rules may ask about",
     MatchOutcome: "What auto-match made of a company",
 }
 

@@ -48,7 +48,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn new(member: &'static str, error: Error) -> Self {
+    pub(super) fn new(member: &'static str, error: Error) -> Self {
         Self { member, error }
     }
 
@@ -62,27 +62,60 @@ impl Refused {
     }
 }
 
+/// A line before and after an edit.
+#[derive(Debug, Clone)]
+pub struct Edited {
+    /// As it was.
+    pub before: MappedLine,
+    /// As it is, or would be.
+    pub after: MappedLine,
+}
+
+impl Edited {
+    /// Whether the edit changes it.
+    pub fn changes(&self) -> bool {
+        self.before != self.after
+    }
+}
+
 /// What edits came to.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// For each edit, in order: whether it changed the line, or why it was refused.
-    pub outcomes: Vec<Result<bool, Refused>>,
+    /// For each edit, in order: the line before and after, or why it was refused.
+    pub outcomes: Vec<Result<Edited, Refused>>,
     /// What the edits changed of mappings.
     pub resolved: Resolved,
 }
 
 impl Applied {
-    /// The refusals as bad fields of a request whose edits are the members of a list.
-    pub fn fields(&self, list: &str) -> Vec<FieldError> {
-        let place = |(index, outcome): (usize, &Result<bool, Refused>)| {
-            outcome.as_ref().err().map(|refused| refused.field(&format!("{list}/{index}")))
-        };
-        self.outcomes.iter().enumerate().filter_map(place).collect()
+    /// The refusals as bad fields of a request; `place` says where the edit of an index stands in it.
+    pub fn fields(&self, place: impl Fn(usize) -> String) -> Vec<FieldError> {
+        let refused = self.outcomes.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref().err()?)));
+        refused.map(|(index, refused)| refused.field(&place(index))).collect()
     }
 
     /// How many edits changed their line.
     pub fn changed(&self) -> usize {
-        self.outcomes.iter().filter(|outcome| matches!(outcome, Ok(true))).count()
+        self.outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(Edited::changes)).count()
+    }
+}
+
+/// How many edits are done.
+#[derive(Debug, Clone, Copy)]
+pub struct Bulk {
+    /// What happens when one of them cannot be done.
+    pub mode: BulkMode,
+    /// Only look what they would do.
+    pub dry_run: bool,
+}
+
+impl Bulk {
+    /// For edits that stand or fall together.
+    pub const TOGETHER: Self = Self { mode: BulkMode::AllOrNothing, dry_run: false };
+
+    /// Whether anything is written, given whether every edit can be done.
+    pub fn writes(self, all_can: bool) -> bool {
+        !self.dry_run && (self.mode == BulkMode::Each || all_can)
     }
 }
 
@@ -146,20 +179,20 @@ impl Ground {
     }
 
     /// The line before and after an edit.
-    fn outcome(&self, edit: &Edit) -> Result<(MappedLine, MappedLine), Refused> {
+    fn outcome(&self, edit: &Edit) -> Result<Edited, Refused> {
         let before = self.lines.get(&edit.line);
         let before =
             before.ok_or_else(|| Refused::new("billing_line_id", Error::not_found("billing line", &edit.line)))?;
         edit.if_match.check(before.version).map_err(|error| Refused::new("version", error))?;
-        Ok((before.clone(), self.edited(before, &edit.change)?))
+        Ok(Edited { before: before.clone(), after: self.edited(before, &edit.change)? })
     }
 }
 
-/// Does edits: all or none of them, or each for itself. What was refused says why and changes nothing.
-pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], mode: BulkMode, now: Instant, by: &str) -> Result<Applied> {
+/// Does edits. What was refused says why and changes nothing.
+pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str) -> Result<Applied> {
     let ground = Ground::load(tx, edits, now)?;
     let mut named = HashSet::new();
-    let worked_out: Vec<Result<(MappedLine, MappedLine), Refused>> = edits
+    let outcomes: Vec<Result<Edited, Refused>> = edits
         .iter()
         .map(|edit| {
             if named.insert(&edit.line) {
@@ -169,36 +202,27 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], mode: BulkMode, now: Instant, by: 
             Err(Refused::new("billing_line_id", Error::conflict("named_twice", detail)))
         })
         .collect();
-    let write = mode == BulkMode::Each || worked_out.iter().all(Result::is_ok);
-    let mut applied = Applied::default();
-    let mut book = Book::new(&ground.catalog, now, by);
-    for one in worked_out {
-        let (before, after) = match one {
-            Ok(lines) => lines,
-            Err(refused) => {
-                applied.outcomes.push(Err(refused));
-                continue;
-            }
-        };
-        let changed = before != after;
-        applied.outcomes.push(Ok(changed && write));
-        if !write || !changed {
-            continue;
+    let mut resolved = Resolved::default();
+    if bulk.writes(outcomes.iter().all(Result::is_ok)) {
+        let mut book = Book::new(&ground.catalog, now, by);
+        for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
+            book.save(tx, &edited.before, &edited.after)?;
         }
-        book.save(tx, &before, &after)?;
-        applied.resolved.count(&after);
+        book.close(tx)?;
+    }
+    for Edited { before, after } in outcomes.iter().flatten() {
+        resolved.count(after);
         if (&before.agreement, &before.addition) != (&after.agreement, &after.addition) {
-            applied.resolved.changes.push(LineChange::new(before, after));
+            resolved.changes.push(LineChange::new(before.clone(), after.clone()));
         }
     }
-    book.close(tx)?;
-    Ok(applied)
+    Ok(Applied { outcomes, resolved })
 }
 
 /// Changes one line.
 pub fn update(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
     let id = edit.line.clone();
-    let applied = apply(tx, &[edit], BulkMode::AllOrNothing, now, by)?;
+    let applied = apply(tx, &[edit], Bulk::TOGETHER, now, by)?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
     tx.billing_line(&id)
 }
@@ -219,7 +243,7 @@ pub fn update_many(
         .filter(|(_, id)| named.insert(id.clone()))
         .map(|(place, id)| (place, edit(id)))
         .unzip();
-    let applied = apply(tx, &edits, BulkMode::AllOrNothing, now, by)?;
+    let applied = apply(tx, &edits, Bulk::TOGETHER, now, by)?;
     let unknown: Vec<FieldError> = applied
         .outcomes
         .iter()
@@ -233,12 +257,12 @@ pub fn update_many(
 }
 
 /// The same as [`apply`], where choices by hand may need what ConnectWise has but nobody asked for yet.
-pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, mode: BulkMode) -> Result<Applied> {
+pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
     read_additions(services, actor, &edits).await?;
     let (now, by) = (services.clock.now(), actor.name.clone());
     let ids: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
-    let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, mode, now, &by)).await?;
-    if resolve::waits_for_additions(&applied.resolved) {
+    let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
+    if !bulk.dry_run && resolve::waits_for_additions(&applied.resolved) {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         if let Some(later) = resolve::follow_up(services, actor, filter).await? {
             applied.resolved = resolve::merged(applied.resolved, later);
@@ -250,7 +274,7 @@ pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, mode: Bu
 /// The same for one line.
 pub async fn edit_one(services: &Services, actor: &Actor, edit: Edit) -> Result<BillingLineView> {
     let id = edit.line.clone();
-    let applied = self::edit(services, actor, vec![edit], BulkMode::AllOrNothing).await?;
+    let applied = self::edit(services, actor, vec![edit], Bulk::TOGETHER).await?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
     services.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await
 }
@@ -270,8 +294,8 @@ async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> R
             .iter()
             .map(|edit| Edit { change: LineEdit { addition: None, ..edit.change.clone() }, ..edit.clone() })
             .filter_map(|edit| ground.outcome(&edit).ok())
-            .filter(|(_, after)| after.agreement.status == MappingStatus::Resolved)
-            .filter_map(|(_, after)| after.agreement.target)
+            .filter(|edited| edited.after.agreement.status == MappingStatus::Resolved)
+            .filter_map(|edited| edited.after.agreement.target)
             .collect();
         tx.agreements_with_additions_older_than(&agreements.into_iter().collect::<Vec<_>>(), older_than)
     };

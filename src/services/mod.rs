@@ -16,6 +16,7 @@ pub mod resolve;
 pub mod rules;
 pub mod schedule;
 pub mod story;
+pub mod transfer;
 pub mod usage;
 pub mod vault;
 

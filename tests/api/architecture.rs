@@ -28,6 +28,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("utoipa_actix_web", &["http"]),
     ("utoipa_swagger_ui", &["http"]),
     ("validator", &["http"]),
+    ("csv", &["http"]),
     ("chacha20poly1305", &["services"]),
     ("winnow", &["sandbox"]),
     ("clap", &["app"]),

@@ -16,6 +16,7 @@ mod support;
 
 mod architecture;
 mod auth;
+mod choices;
 mod companies;
 mod connectwise;
 mod crud;

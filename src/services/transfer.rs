@@ -1,0 +1,305 @@
+//! Company matches and line settings, out and in again as tables: what spreadsheets are for.
+
+use std::collections::{HashMap, HashSet};
+
+use super::lines::{self, Applied, Bulk, Edit, LineEdit, Refused};
+use super::{Actor, IfMatch, Services, companies, refresh, resolve};
+use crate::connectwise::Patience;
+use crate::db::{BillingLineView, Company, LineFilter, Tx};
+use crate::domain::agreement::CwCompany;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::quantity::BlockSize;
+use crate::domain::text::fold;
+use crate::domain::words::{MappingSource, MatchSource};
+use crate::domain::{Error, Result};
+
+/// A company with the ConnectWise company that it is matched to.
+#[derive(Debug, Clone)]
+pub struct MatchOut {
+    /// The company.
+    pub company: Company,
+    /// What it is matched to.
+    pub cw_company: Option<CwCompany>,
+}
+
+/// Every company with its match, by name.
+pub fn matches_out(tx: &mut Tx<'_>) -> Result<Vec<MatchOut>> {
+    let known: HashMap<CwCompanyId, CwCompany> =
+        tx.cw_companies_by_id(None)?.into_iter().map(|company| (company.id, company)).collect();
+    let mut rows = tx.all_companies()?;
+    rows.sort_by(|a, b| (&a.name_key, &a.id).cmp(&(&b.name_key, &b.id)));
+    let out = |company: Company| MatchOut {
+        cw_company: company.connectwise_company_id.and_then(|id| known.get(&id).cloned()),
+        company,
+    };
+    Ok(rows.into_iter().map(out).collect())
+}
+
+/// What a company shall be matched to.
+#[derive(Debug, Clone)]
+pub struct MatchIn {
+    /// The vendor's id of the company.
+    pub external_id: String,
+    /// ConnectWise's id. Where this and `identifier` are both `None`, the company shall be Not Set.
+    pub id: Option<CwCompanyId>,
+    /// ConnectWise's identifier, in any letter case.
+    pub identifier: Option<String>,
+    /// Whether another company may be matched to the same.
+    pub shared: bool,
+}
+
+/// A company's match before and after.
+#[derive(Debug, Clone)]
+pub struct Rematched {
+    /// The company as it was.
+    pub company: Company,
+    /// What it shall be matched to.
+    pub target: Option<CwCompanyId>,
+}
+
+impl Rematched {
+    /// Whether it changes.
+    pub fn changes(&self) -> bool {
+        self.company.connectwise_company_id != self.target
+    }
+}
+
+/// What rows of matches came to.
+#[derive(Debug, Default)]
+pub struct Rematches {
+    /// For each row, in order.
+    pub outcomes: Vec<Result<Rematched, Refused>>,
+    /// What they changed of the billing lines.
+    pub resolved: resolve::Resolved,
+}
+
+/// Matches many companies. What hung on a former match is undone, and the lines resolve anew.
+pub async fn matches_in(services: &Services, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
+    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let mut done = services.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
+    if resolve::waits_for_additions(&done.resolved)
+        && let Some(later) = resolve::follow_up(services, actor, LineFilter::default()).await?
+    {
+        done.resolved = resolve::merged(done.resolved, later);
+    }
+    Ok(done)
+}
+
+fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str) -> Result<Rematches> {
+    let companies = tx.all_companies()?;
+    let known = tx.cw_companies_by_id(None)?;
+    let mut outcomes = targets(rows, &companies, &known);
+    refuse_claims(rows, &companies, &mut outcomes);
+    let mut moved = Vec::new();
+    if bulk.writes(outcomes.iter().all(Result::is_ok)) {
+        for one in outcomes.iter().flatten().filter(|one| one.changes()) {
+            let mut company = one.company.clone();
+            companies::set_match(&mut company, one.target.map(|id| (id, MatchSource::Manual)), now, by);
+            tx.update_company(&mut company)?;
+            moved.push(company.id);
+        }
+    }
+    let resolved = if moved.is_empty() {
+        resolve::Resolved::default()
+    } else {
+        let filter = LineFilter { company_ids: Some(moved), ..LineFilter::default() };
+        resolve::lines_anew(tx, &filter, now, by)?
+    };
+    Ok(Rematches { outcomes, resolved })
+}
+
+/// What each row asks for, or why it cannot be.
+fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, Refused>> {
+    let companies: HashMap<&str, &Company> = companies.iter().map(|row| (row.external_id.as_str(), row)).collect();
+    let live = || known.iter().filter(|company| !company.deleted);
+    let by_id: HashMap<CwCompanyId, &CwCompany> = live().map(|company| (company.id, company)).collect();
+    let by_identifier: HashMap<String, CwCompanyId> =
+        live().map(|company| (fold(&company.identifier), company.id)).collect();
+    let mut named = HashSet::new();
+    let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, Refused> {
+        // What is there already is no choice to be judged, even where ConnectWise has deleted it since.
+        if row.id.is_some() && row.id == company.connectwise_company_id {
+            return Ok(row.id);
+        }
+        let found = row.identifier.as_ref().map(|identifier| {
+            by_identifier.get(&fold(identifier)).copied().ok_or_else(|| {
+                let error = Error::not_found("ConnectWise company with the identifier", identifier);
+                Refused::new("connectwise_identifier", error)
+            })
+        });
+        match (row.id, found.transpose()?) {
+            (Some(id), Some(other)) if id != other => {
+                let detail = format!("ConnectWise company {id} has another identifier: leave one of the two blank");
+                Err(Refused::new("connectwise_identifier", Error::conflict("contradiction", detail)))
+            }
+            (Some(id), _) if !by_id.contains_key(&id) => {
+                Err(Refused::new("connectwise_company_id", Error::not_found("ConnectWise company", id)))
+            }
+            (id, found) => Ok(id.or(found)),
+        }
+    };
+    let outcome = |row: &MatchIn| {
+        let company = companies.get(row.external_id.as_str()).ok_or_else(|| {
+            Refused::new("external_id", Error::not_found("company with the external id", &row.external_id))
+        })?;
+        if !named.insert(row.external_id.clone()) {
+            let detail = format!("company {} is named twice", row.external_id);
+            return Err(Refused::new("external_id", Error::conflict("named_twice", detail)));
+        }
+        Ok(Rematched { company: (*company).clone(), target: target(row, company)? })
+    };
+    rows.iter().map(outcome).collect()
+}
+
+/// Refuses rows that would give two companies one ConnectWise company, unless they say that it is meant. Only what
+/// comes out counts, so that two companies may swap.
+fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, Refused>]) {
+    loop {
+        let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
+            companies.iter().map(|row| (&row.id, row.connectwise_company_id)).collect();
+        for one in outcomes.iter().flatten() {
+            if let Some(target) = after.get_mut(&one.company.id) {
+                *target = one.target;
+            }
+        }
+        let mut claims: HashMap<CwCompanyId, usize> = HashMap::new();
+        after.values().flatten().for_each(|target| *claims.entry(*target).or_default() += 1);
+        let contested = |one: &Rematched| {
+            one.target.filter(|target| one.changes() && claims.get(target).is_some_and(|count| *count > 1))
+        };
+        let mut refused = false;
+        let alone = rows.iter().zip(outcomes.iter_mut()).filter(|(row, _)| !row.shared);
+        for (_, outcome) in alone {
+            if let Some(target) = outcome.as_ref().ok().and_then(contested) {
+                let detail = format!(
+                    "another company is, or would be, matched to ConnectWise company {target}; two companies would \
+                     write to the same additions. If that is meant, put true in the column shared"
+                );
+                let error = Error::conflict("connectwise_company_claimed", detail);
+                *outcome = Err(Refused::new("connectwise_company_id", error));
+                refused = true;
+            }
+        }
+        // A refused row leaves its company where it was, which may be where another row wants to go.
+        if !refused {
+            return;
+        }
+    }
+}
+
+/// A billing line with its product's code, to go out.
+#[derive(Debug, Clone)]
+pub struct LineOut {
+    /// The line with its records.
+    pub view: BillingLineView,
+    /// The product's code.
+    pub product_code: String,
+}
+
+impl LineOut {
+    /// The agreement chosen by hand.
+    pub fn manual_agreement(&self) -> Option<CwAgreementId> {
+        self.view.line.agreement_id.filter(|_| self.view.line.agreement_source == Some(MappingSource::Manual))
+    }
+
+    /// The addition chosen by hand.
+    pub fn manual_addition(&self) -> Option<CwAdditionId> {
+        self.view.line.addition_id.filter(|_| self.view.line.addition_source == Some(MappingSource::Manual))
+    }
+}
+
+/// Every line, or every line of a product, by company name.
+pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>) -> Result<Vec<LineOut>> {
+    if let Some(id) = &product {
+        tx.product(id)?;
+    }
+    let codes: HashMap<ProductId, String> = tx.all_products()?.into_iter().map(|row| (row.id, row.code)).collect();
+    let rows = tx.all_lines(&LineFilter { product_id: product, ..LineFilter::default() })?;
+    let views = tx.with_records(rows)?;
+    let out = |view: BillingLineView| LineOut {
+        product_code: codes.get(&view.line.product_id).cloned().unwrap_or_default(),
+        view,
+    };
+    Ok(views.into_iter().map(out).collect())
+}
+
+/// What a line shall be; `None` leaves a part as it is.
+#[derive(Debug, Clone)]
+pub struct LineIn {
+    /// The vendor's id of the company.
+    pub company: String,
+    /// The product's code.
+    pub product: String,
+    /// Whether it is pushed.
+    pub push_enabled: Option<bool>,
+    /// Its own block size; `Some(None)` is the product's.
+    pub block_size: Option<Option<BlockSize>>,
+    /// The agreement chosen by hand; `Some(None)` is the rule's.
+    pub agreement: Option<Option<CwAgreementId>>,
+    /// The addition chosen by hand; `Some(None)` is the rule's.
+    pub addition: Option<Option<CwAdditionId>>,
+}
+
+/// Sets many lines, found by their company's and product's own ids.
+pub async fn lines_in(services: &Services, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<Applied> {
+    let found = services.db.read(&actor.tenant, move |tx| found(tx, &rows)).await?;
+    let all_found = found.iter().all(Result::is_ok);
+    let mut edits = Vec::new();
+    // Unknown lines are put back where they stood among the outcomes.
+    let mut unknown = Vec::new();
+    for (place, one) in found.into_iter().enumerate() {
+        match one {
+            Ok(edit) => edits.push(edit),
+            Err(refused) => unknown.push((place, refused)),
+        }
+    }
+    let bulk = Bulk { dry_run: !bulk.writes(all_found), ..bulk };
+    let mut applied = lines::edit(services, actor, edits, bulk).await?;
+    for refused in applied.outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
+        refused.member = column(refused.member);
+    }
+    for (place, refused) in unknown {
+        applied.outcomes.insert(place, Err(refused));
+    }
+    Ok(applied)
+}
+
+/// The column of a table that says what a member of an edit says.
+fn column(member: &'static str) -> &'static str {
+    match member {
+        "billing_line_id" => "company_external_id",
+        "agreement_id" => "manual_agreement_id",
+        "addition_id" => "manual_addition_id",
+        other => other,
+    }
+}
+
+fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, Refused>>> {
+    let companies: HashMap<String, CompanyId> =
+        tx.all_companies()?.into_iter().map(|row| (row.external_id, row.id)).collect();
+    let products: HashMap<String, ProductId> = tx.all_products()?.into_iter().map(|row| (row.code, row.id)).collect();
+    let lines: HashMap<(CompanyId, ProductId), _> = tx
+        .mapped_lines(&LineFilter::default())?
+        .into_iter()
+        .map(|line| ((line.company_id.clone(), line.product_id.clone()), line))
+        .collect();
+    let find = |row: &LineIn| {
+        let unknown = |member, what, id: &str| Refused::new(member, Error::not_found(what, id));
+        let company = companies
+            .get(&row.company)
+            .ok_or_else(|| unknown("company_external_id", "company with the external id", &row.company))?;
+        let product =
+            products.get(&row.product).ok_or_else(|| unknown("product_code", "product with the code", &row.product))?;
+        let line = lines
+            .get(&(company.clone(), product.clone()))
+            .ok_or_else(|| unknown("company_external_id", "billing line of company", &row.company))?;
+        // A blank means "by the rule": where the rule decides already there is nothing to take back.
+        let agreement = row.agreement.filter(|to| to.is_some() || line.agreement.manual_target().is_some());
+        let addition = row.addition.filter(|to| to.is_some() || line.addition.manual_target().is_some());
+        let change = LineEdit { push_enabled: row.push_enabled, block_size: row.block_size, agreement, addition };
+        Ok(Edit { line: line.id.clone(), change, if_match: IfMatch::default() })
+    };
+    Ok(rows.iter().map(find).collect())
+}
