@@ -260,7 +260,12 @@ fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),
-    request_body(content = String, content_type = "text/csv", description = "The table, with its header row"),
+    request_body(
+        content = String,
+        content_type = "text/csv",
+        description = "The table, with its header row",
+        example = json!("external_id,connectwise_identifier\r\nC-1001,HarborDental\r\n")
+    ),
     responses((status = 200, body = ImportReport), Errors, TableErrors, ConnectWiseErrors)
 )]
 #[post("/import/company-matches")]
@@ -301,7 +306,12 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),
-    request_body(content = String, content_type = "text/csv", description = "The table, with its header row"),
+    request_body(
+        content = String,
+        content_type = "text/csv",
+        description = "The table, with its header row",
+        example = json!("company_external_id,product_code,push_enabled,block_size\r\nC-1001,STORAGE,true,50\r\n")
+    ),
     responses((status = 200, body = ImportReport), Errors, TableErrors, ConnectWiseErrors)
 )]
 #[post("/import/billing-lines")]

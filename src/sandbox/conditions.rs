@@ -253,9 +253,11 @@ fn in_set(c: char, set: &[char]) -> bool {
     found != negated
 }
 
-/// Without regard to letter case, as a case-insensitive collation compares.
+/// Without regard to letter case, as a case-insensitive collation compares; which takes a letter with its accent
+/// written apart for the same letter written as one.
 fn folded(text: &str) -> String {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    use unicode_normalization::UnicodeNormalization;
+    text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! A pattern is cut at its `%`s into segments. Segments are looked for from left to right, each as early as it fits,
 //! which is enough: an earlier fit leaves more room for the rest. No backtracking, so no pattern is slow.
 
+use memchr::memmem::Finder;
+
 use crate::domain::text::fold;
 
 /// A compiled pattern, over folded text.
@@ -14,10 +16,10 @@ pub(super) struct Pattern {
 
 #[derive(Debug, Clone)]
 enum Segment {
-    /// Plain text: searched for with the standard library's linear search.
-    Plain(String),
-    /// Holds `_` or a set.
-    Wild(Vec<Piece>),
+    /// Plain text: searched for in linear time.
+    Plain { text: String, finder: Finder<'static> },
+    /// Holds `_` or a set. What stands before the first of them is searched for as plain text.
+    Wild { pieces: Vec<Piece>, lead: Finder<'static> },
 }
 
 #[derive(Debug, Clone)]
@@ -112,17 +114,20 @@ impl Piece {
 
 impl Segment {
     fn new(pieces: Vec<Piece>) -> Self {
-        let plain = pieces.iter().map(|piece| if let Piece::One(c) = piece { Some(*c) } else { None }).collect();
-        match plain {
-            Some(text) => Self::Plain(text),
-            None => Self::Wild(pieces),
+        let lead: String =
+            pieces.iter().map_while(|piece| if let Piece::One(c) = piece { Some(*c) } else { None }).collect();
+        let finder = Finder::new(&lead).into_owned();
+        if lead.chars().count() == pieces.len() {
+            Self::Plain { text: lead, finder }
+        } else {
+            Self::Wild { pieces, lead: finder }
         }
     }
 
     fn strip_prefix<'a>(&self, text: &'a str) -> Option<&'a str> {
         match self {
-            Self::Plain(plain) => text.strip_prefix(plain.as_str()),
-            Self::Wild(pieces) => {
+            Self::Plain { text: plain, .. } => text.strip_prefix(plain.as_str()),
+            Self::Wild { pieces, .. } => {
                 let mut chars = text.chars();
                 pieces.iter().all(|piece| chars.next().is_some_and(|c| piece.fits(c))).then_some(chars.as_str())
             }
@@ -131,8 +136,8 @@ impl Segment {
 
     fn is_suffix_of(&self, text: &str) -> bool {
         match self {
-            Self::Plain(plain) => text.ends_with(plain.as_str()),
-            Self::Wild(pieces) => {
+            Self::Plain { text: plain, .. } => text.ends_with(plain.as_str()),
+            Self::Wild { pieces, .. } => {
                 let mut chars = text.chars().rev();
                 pieces.iter().rev().all(|piece| chars.next().is_some_and(|c| piece.fits(c)))
             }
@@ -142,11 +147,17 @@ impl Segment {
     /// Where the earliest fit ends, in bytes.
     fn find_end(&self, text: &str) -> Option<usize> {
         match self {
-            Self::Plain(plain) => text.find(plain.as_str()).map(|at| at + plain.len()),
-            Self::Wild(_) => text.char_indices().find_map(|(at, _)| {
-                let rest = self.strip_prefix(&text[at..])?;
-                Some(text.len() - rest.len())
-            }),
+            Self::Plain { text: plain, finder } => finder.find(text.as_bytes()).map(|at| at + plain.len()),
+            Self::Wild { lead, .. } => {
+                let mut from = 0;
+                loop {
+                    let at = from + lead.find(&text.as_bytes()[from..])?;
+                    if let Some(rest) = self.strip_prefix(&text[at..]) {
+                        return Some(text.len() - rest.len());
+                    }
+                    from = at + text[at..].chars().next()?.len_utf8();
+                }
+            }
         }
     }
 }
