@@ -32,6 +32,8 @@ impl Application {
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         // The only provider there is; a second installation (tests) changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Before the first connection to the database: its statements are counted.
+        let metrics = telemetry::metrics();
         let settings = config.services()?;
         let vault = config.vault()?;
         let listener =
@@ -64,11 +66,8 @@ impl Application {
             }
         }
         let first_key = keys::first_start(&services).await.map_err(|error| error.chain())?.map(|key| key.plain);
-        let http = HttpSettings {
-            operator_key: config.operator_key()?,
-            threads: config.http_threads.max(1),
-            ..telemetry::metrics()
-        };
+        let http =
+            HttpSettings { operator_key: config.operator_key()?, threads: config.http_threads.max(1), ..metrics };
         let server = Server::start(listener, services.clone(), http)?;
         let worker = Worker::new(services.clone(), config.workers);
         Ok(Self { services, server, worker, first_key })

@@ -23,7 +23,7 @@ use crate::domain::{Error, Result};
 
 /// A billing line.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = billing_lines, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = billing_lines, check_for_backend(MultiBackend))]
 pub struct BillingLine {
     pub id: BillingLineId,
     pub tenant_id: TenantId,

@@ -13,7 +13,7 @@ use crate::domain::{Error, Result};
 
 /// A vendor's customer.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = companies, check_for_backend(MultiBackend), treat_none_as_null = true)]
+#[diesel(treat_none_as_default_value = false, table_name = companies, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct Company {
     pub id: CompanyId,
     pub tenant_id: TenantId,

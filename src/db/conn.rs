@@ -1,6 +1,6 @@
 //! One connection type for both databases, and the two places where they differ.
 
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, Instrumentation, InstrumentationEvent, TransactionManager};
 use diesel::{Connection, PgConnection, QueryResult, SqliteConnection, connection::SimpleConnection};
 
 /// A connection to either database. Most queries run on it as they are.
@@ -47,8 +47,29 @@ impl Place {
                  SET idle_in_transaction_session_timeout = '60s'; SET application_name = 'connectwise-billing';"
             }
         };
+        match &mut conn {
+            Conn::Postgres(c) => c.set_instrumentation(Statements::new()),
+            Conn::Sqlite(c) => c.set_instrumentation(Statements::new()),
+        }
         conn.batch_execute(set_up).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
         Ok(conn)
+    }
+}
+
+/// Counts the statements that go to the database.
+struct Statements(metrics::Counter);
+
+impl Statements {
+    fn new() -> Self {
+        Self(metrics::counter!("database_statements_total"))
+    }
+}
+
+impl Instrumentation for Statements {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        if let InstrumentationEvent::StartQuery { .. } = event {
+            self.0.increment(1);
+        }
     }
 }
 

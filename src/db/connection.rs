@@ -11,7 +11,7 @@ use crate::domain::ids::TenantId;
 
 /// The stored connection.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = connections, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = connections, check_for_backend(MultiBackend))]
 pub struct Connection {
     pub tenant_id: TenantId,
     pub site: String,

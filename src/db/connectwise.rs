@@ -17,7 +17,7 @@ use crate::domain::words::words;
 
 /// A stored ConnectWise company.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = cw_companies, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+#[diesel(treat_none_as_default_value = false, table_name = cw_companies, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
 pub struct CwCompanyRow {
     pub tenant_id: TenantId,
     pub id: CwCompanyId,
@@ -32,7 +32,7 @@ pub struct CwCompanyRow {
 
 /// A stored agreement.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = cw_agreements, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+#[diesel(treat_none_as_default_value = false, table_name = cw_agreements, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
 pub struct AgreementRow {
     pub tenant_id: TenantId,
     pub id: CwAgreementId,
@@ -50,7 +50,7 @@ pub struct AgreementRow {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = cw_additions, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+#[diesel(treat_none_as_default_value = false, table_name = cw_additions, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
 pub(super) struct AdditionRow {
     pub(super) tenant_id: TenantId,
     pub(super) id: CwAdditionId,
@@ -64,7 +64,7 @@ pub(super) struct AdditionRow {
 
 /// How the last refresh went.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct RefreshRow {
     pub tenant_id: TenantId,
     /// Who is refreshing now, until when at most.

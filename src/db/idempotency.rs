@@ -12,7 +12,7 @@ use crate::domain::ids::TenantId;
 
 /// An answer that is given again to the same request under the same key.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
-#[diesel(table_name = idempotency_keys, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = idempotency_keys, check_for_backend(MultiBackend))]
 pub struct StoredAnswer {
     pub tenant_id: TenantId,
     pub key: String,

@@ -12,14 +12,12 @@ use crate::domain::mapping::LinePart;
 
 /// One change of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
-#[diesel(table_name = line_changes, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = line_changes, check_for_backend(MultiBackend))]
 pub struct LineChangeRow {
     pub id: LineChangeId,
     pub tenant_id: TenantId,
     pub billing_line_id: BillingLineId,
     pub part: LinePart,
-    /// JSON.
-    pub was: String,
     /// JSON.
     pub became: String,
     pub changed_at: NaiveDateTime,

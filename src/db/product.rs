@@ -14,7 +14,7 @@ use crate::domain::{Error, Result};
 
 /// Something the vendor bills.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = products, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = products, check_for_backend(MultiBackend))]
 pub struct Product {
     pub id: ProductId,
     pub tenant_id: TenantId,

@@ -12,7 +12,7 @@ use crate::domain::{Error, Result};
 
 /// The default matching condition of a product, for one target.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = matching_rules, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = matching_rules, check_for_backend(MultiBackend))]
 pub struct MatchingRule {
     pub id: RuleId,
     pub tenant_id: TenantId,

@@ -12,7 +12,7 @@ use crate::domain::usage::BillingMonth;
 
 /// The stored schedule. Its fields were checked before they came here.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(table_name = push_schedules, check_for_backend(MultiBackend), treat_none_as_null = true)]
+#[diesel(treat_none_as_default_value = false, table_name = push_schedules, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct PushSchedule {
     pub tenant_id: TenantId,
     pub enabled: bool,
@@ -29,7 +29,7 @@ pub struct PushSchedule {
 
 /// A month that the schedule has pushed.
 #[derive(Debug, Clone, Insertable)]
-#[diesel(table_name = push_schedule_runs)]
+#[diesel(treat_none_as_default_value = false, table_name = push_schedule_runs)]
 pub struct ScheduleRun {
     pub tenant_id: TenantId,
     pub month: BillingMonth,

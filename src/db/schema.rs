@@ -99,12 +99,11 @@ diesel::table! {
 }
 
 diesel::table! {
-    line_changes (id) {
+    line_changes (billing_line_id, id) {
         id -> Text,
         tenant_id -> Text,
         billing_line_id -> Text,
         part -> Text,
-        was -> Text,
         became -> Text,
         changed_at -> Timestamp,
         changed_by -> Text,

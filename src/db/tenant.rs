@@ -12,7 +12,7 @@ use crate::domain::{Error, Result};
 
 /// One MSP.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
-#[diesel(table_name = tenants, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = tenants, check_for_backend(MultiBackend))]
 pub struct Tenant {
     pub id: TenantId,
     pub name: String,
@@ -21,7 +21,7 @@ pub struct Tenant {
 
 /// An API key: what is kept of it, which is not the key.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable)]
-#[diesel(table_name = api_keys, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = api_keys, check_for_backend(MultiBackend))]
 pub struct ApiKey {
     pub id: ApiKeyId,
     pub tenant_id: TenantId,

@@ -126,29 +126,31 @@ impl From<Tested> for TestedComparison {
 pub struct LineChanged {
     /// What changed.
     pub part: LinePart,
-    /// What it was: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
-    #[schema(value_type = Value)]
-    pub was: Value,
-    /// What it became.
+    /// What it became: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
     #[schema(value_type = Value)]
     pub became: Value,
+    /// What it had become before; left out where the story does not reach back so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Value>)]
+    pub was: Option<Value>,
     /// When.
     pub at: DateTime<Utc>,
     /// By whom: the name of an API key, or `refresh`.
     pub by: String,
 }
 
-impl From<db::LineChangeRow> for LineChanged {
-    fn from(row: db::LineChangeRow) -> Self {
-        let value = |text: &str| serde_json::from_str(text).unwrap_or_default();
-        Self {
-            part: row.part,
-            was: value(&row.was),
-            became: value(&row.became),
-            at: row.changed_at.and_utc(),
-            by: row.changed_by,
-        }
-    }
+/// Changes, newest first: each was what the one before it of the same part became.
+fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
+    let value = |row: &db::LineChangeRow| -> Value { serde_json::from_str(&row.became).unwrap_or_default() };
+    let was = |place: usize, part: LinePart| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
+    let changed = |(place, row): (usize, &db::LineChangeRow)| LineChanged {
+        part: row.part,
+        became: value(row),
+        was: was(place, row.part),
+        at: row.changed_at.and_utc(),
+        by: row.changed_by.clone(),
+    };
+    rows.iter().enumerate().map(changed).collect()
 }
 
 impl From<story::Story> for LineStory {
@@ -156,7 +158,7 @@ impl From<story::Story> for LineStory {
         Self {
             agreement: MappingStory::new(story.agreement_rule, story.agreements),
             addition: MappingStory::new(story.addition_rule, story.additions),
-            changes: story.changes.into_iter().map(Into::into).collect(),
+            changes: changes(story.changes),
         }
     }
 }

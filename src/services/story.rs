@@ -31,40 +31,26 @@ impl<'a> Book<'a> {
     pub fn save(&mut self, tx: &mut Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
         tx.save_mapped_line(before, after, self.now, self.by)?;
         if told_apart(&before.agreement) != told_apart(&after.agreement) {
-            let (was, became) = (
-                self.catalog.remembered_agreement(&before.agreement),
-                self.catalog.remembered_agreement(&after.agreement),
-            );
-            self.note(tx, after, LinePart::Agreement, &was, &became)?;
+            self.note(tx, after, LinePart::Agreement, &self.catalog.remembered_agreement(&after.agreement))?;
         }
         if told_apart(&before.addition) != told_apart(&after.addition) {
-            let (was, became) =
-                (self.catalog.remembered_addition(&before.addition), self.catalog.remembered_addition(&after.addition));
-            self.note(tx, after, LinePart::Addition, &was, &became)?;
+            self.note(tx, after, LinePart::Addition, &self.catalog.remembered_addition(&after.addition))?;
         }
         if before.push_enabled != after.push_enabled {
-            self.note(tx, after, LinePart::PushEnabled, &before.push_enabled, &after.push_enabled)?;
+            self.note(tx, after, LinePart::PushEnabled, &after.push_enabled)?;
         }
         if before.block_size != after.block_size {
-            self.note(tx, after, LinePart::BlockSize, &before.block_size, &after.block_size)?;
+            self.note(tx, after, LinePart::BlockSize, &after.block_size)?;
         }
         Ok(())
     }
 
-    fn note<T: Serialize>(
-        &mut self,
-        tx: &Tx<'_>,
-        line: &MappedLine,
-        part: LinePart,
-        was: &T,
-        became: &T,
-    ) -> Result<()> {
+    fn note(&mut self, tx: &Tx<'_>, line: &MappedLine, part: LinePart, became: &impl Serialize) -> Result<()> {
         self.entries.push(LineChangeRow {
             id: LineChangeId::new(),
             tenant_id: tx.tenant().clone(),
             billing_line_id: line.id.clone(),
             part,
-            was: serde_json::to_string(was).map_err(Error::internal)?,
             became: serde_json::to_string(became).map_err(Error::internal)?,
             changed_at: self.now.naive_utc(),
             changed_by: self.by.to_owned(),

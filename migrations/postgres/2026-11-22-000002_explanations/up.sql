@@ -4,15 +4,14 @@ CREATE TABLE cw_generations (
     generation TEXT COLLATE "C" NOT NULL
 );
 
--- The story of a billing line: what changed, from what to what (JSON), when, by whom. Written once, never changed.
+-- The story of a billing line: what changed, what it became (JSON), when, by whom. Written once, never changed.
 CREATE TABLE line_changes (
-    id              TEXT COLLATE "C" PRIMARY KEY NOT NULL,
+    id              TEXT COLLATE "C" NOT NULL,
     tenant_id       TEXT COLLATE "C" NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
     billing_line_id TEXT COLLATE "C" NOT NULL REFERENCES billing_lines (id) ON DELETE CASCADE,
     part            TEXT COLLATE "C" NOT NULL,
-    was             TEXT COLLATE "C" NOT NULL,
     became          TEXT COLLATE "C" NOT NULL,
     changed_at      TIMESTAMP NOT NULL,
-    changed_by      TEXT COLLATE "C" NOT NULL
+    changed_by      TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (billing_line_id, id)
 );
-CREATE INDEX line_changes_line ON line_changes (billing_line_id, id);

@@ -4,15 +4,14 @@ CREATE TABLE cw_generations (
     generation TEXT NOT NULL
 );
 
--- The story of a billing line: what changed, from what to what (JSON), when, by whom. Written once, never changed.
+-- The story of a billing line: what changed, what it became (JSON), when, by whom. Written once, never changed.
 CREATE TABLE line_changes (
-    id              TEXT PRIMARY KEY NOT NULL,
+    id              TEXT NOT NULL,
     tenant_id       TEXT NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
     billing_line_id TEXT NOT NULL REFERENCES billing_lines (id) ON DELETE CASCADE,
     part            TEXT NOT NULL,
-    was             TEXT NOT NULL,
     became          TEXT NOT NULL,
     changed_at      TIMESTAMP NOT NULL,
-    changed_by      TEXT NOT NULL
+    changed_by      TEXT NOT NULL,
+    PRIMARY KEY (billing_line_id, id)
 );
-CREATE INDEX line_changes_line ON line_changes (billing_line_id, id);
