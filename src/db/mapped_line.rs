@@ -2,14 +2,16 @@
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
+use diesel::upsert::excluded;
 
 use super::billing_line::{LineFilter, candidates, filtered, to_json};
+use super::conn::on_each;
 use super::page::chunks;
 use super::pool::Tx;
 use super::schema::{billing_lines, companies};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, TenantId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::quantity::BlockSize;
 use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
@@ -33,17 +35,24 @@ pub struct MappedLine {
     pub block_size: Option<BlockSize>,
     /// What its agreement resolved to.
     pub agreement: AgreementMapping,
+    /// When that last changed, and by whom.
+    pub agreement_changed: Changed,
     /// What its addition resolved to.
     pub addition: AdditionMapping,
+    /// When that last changed, and by whom.
+    pub addition_changed: Changed,
     /// Its version.
     pub version: i64,
 }
 
+/// When something changed, and by whom; nothing before its first change.
+pub type Changed = (Option<NaiveDateTime>, Option<String>);
+
 type Part<Id> = (MappingStatus, Option<MappingSource>, Option<Id>, Option<MappingReason>, Option<String>);
 type Row = (
     (BillingLineId, ProductId, bool, Option<BlockSize>, i64),
-    Part<CwAgreementId>,
-    Part<CwAdditionId>,
+    (Part<CwAgreementId>, Changed),
+    (Part<CwAdditionId>, Changed),
     (CompanyId, String, Option<CwCompanyId>),
 );
 
@@ -54,7 +63,7 @@ fn mapping<Id>((status, source, target, reason, json): Part<Id>) -> Mapping<Id> 
 impl From<Row> for MappedLine {
     fn from(((id, product_id, push_enabled, block_size, version), agreement, addition, company): Row) -> Self {
         let (company_id, company_name, cw_company) = company;
-        let (agreement, addition) = (mapping(agreement), mapping(addition));
+        let ((agreement, agreement_changed), (addition, addition_changed)) = (agreement, addition);
         Self {
             id,
             product_id,
@@ -63,16 +72,25 @@ impl From<Row> for MappedLine {
             cw_company,
             push_enabled,
             block_size,
-            agreement,
-            addition,
+            agreement: mapping(agreement),
+            agreement_changed,
+            addition: mapping(addition),
+            addition_changed,
             version,
         }
     }
 }
 
-#[derive(AsChangeset)]
-#[diesel(table_name = billing_lines, treat_none_as_null = true)]
-struct AgreementPart {
+/// A line to be saved. It is there already: what an insert needs besides is never used.
+#[derive(Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = billing_lines)]
+struct Saved {
+    id: BillingLineId,
+    tenant_id: TenantId,
+    company_id: CompanyId,
+    product_id: ProductId,
+    push_enabled: bool,
+    block_size: Option<BlockSize>,
     agreement_status: MappingStatus,
     agreement_source: Option<MappingSource>,
     agreement_id: Option<CwAgreementId>,
@@ -80,11 +98,6 @@ struct AgreementPart {
     agreement_candidates: Option<String>,
     agreement_changed_at: Option<NaiveDateTime>,
     agreement_changed_by: Option<String>,
-}
-
-#[derive(AsChangeset)]
-#[diesel(table_name = billing_lines, treat_none_as_null = true)]
-struct AdditionPart {
     addition_status: MappingStatus,
     addition_source: Option<MappingSource>,
     addition_id: Option<CwAdditionId>,
@@ -92,15 +105,39 @@ struct AdditionPart {
     addition_candidates: Option<String>,
     addition_changed_at: Option<NaiveDateTime>,
     addition_changed_by: Option<String>,
+    version: i64,
+    created_at: NaiveDateTime,
+    updated_at: NaiveDateTime,
 }
 
-#[derive(AsChangeset)]
-#[diesel(table_name = billing_lines, treat_none_as_null = true)]
-struct OwnPart {
-    push_enabled: bool,
-    block_size: Option<BlockSize>,
-    version: i64,
-    updated_at: NaiveDateTime,
+impl Saved {
+    fn new(tenant: &TenantId, line: MappedLine, now: NaiveDateTime) -> Self {
+        Self {
+            id: line.id,
+            tenant_id: tenant.clone(),
+            company_id: line.company_id,
+            product_id: line.product_id,
+            push_enabled: line.push_enabled,
+            block_size: line.block_size,
+            agreement_status: line.agreement.status,
+            agreement_source: line.agreement.source,
+            agreement_id: line.agreement.target,
+            agreement_reason: line.agreement.reason,
+            agreement_candidates: to_json(&line.agreement.candidates),
+            agreement_changed_at: line.agreement_changed.0,
+            agreement_changed_by: line.agreement_changed.1,
+            addition_status: line.addition.status,
+            addition_source: line.addition.source,
+            addition_id: line.addition.target,
+            addition_reason: line.addition.reason,
+            addition_candidates: to_json(&line.addition.candidates),
+            addition_changed_at: line.addition_changed.0,
+            addition_changed_by: line.addition_changed.1,
+            version: line.version + 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
 }
 
 impl Tx<'_> {
@@ -132,58 +169,71 @@ impl Tx<'_> {
             .select((
                 (l::id, l::product_id, l::push_enabled, l::block_size, l::version),
                 (
-                    l::agreement_status,
-                    l::agreement_source,
-                    l::agreement_id,
-                    l::agreement_reason,
-                    l::agreement_candidates,
+                    (
+                        l::agreement_status,
+                        l::agreement_source,
+                        l::agreement_id,
+                        l::agreement_reason,
+                        l::agreement_candidates,
+                    ),
+                    (l::agreement_changed_at, l::agreement_changed_by),
                 ),
-                (l::addition_status, l::addition_source, l::addition_id, l::addition_reason, l::addition_candidates),
+                (
+                    (
+                        l::addition_status,
+                        l::addition_source,
+                        l::addition_id,
+                        l::addition_reason,
+                        l::addition_candidates,
+                    ),
+                    (l::addition_changed_at, l::addition_changed_by),
+                ),
                 (companies::id, companies::name, companies::connectwise_company_id),
             ))
             .load(self.conn)?;
         Ok(rows.into_iter().map(MappedLine::from).collect())
     }
 
-    /// Saves what changed of a line since `before`, which raises its version.
-    pub fn save_mapped_line(&mut self, before: &MappedLine, line: &MappedLine, now: Instant, by: &str) -> Result<()> {
-        let (at, by) = (now.naive_utc(), by.to_owned());
-        let own = OwnPart {
-            push_enabled: line.push_enabled,
-            block_size: line.block_size,
-            version: line.version + 1,
-            updated_at: at,
-        };
-        let agreement = (before.agreement != line.agreement).then(|| AgreementPart {
-            agreement_status: line.agreement.status,
-            agreement_source: line.agreement.source,
-            agreement_id: line.agreement.target,
-            agreement_reason: line.agreement.reason,
-            agreement_candidates: to_json(&line.agreement.candidates),
-            agreement_changed_at: Some(at),
-            agreement_changed_by: Some(by.clone()),
-        });
-        let addition = (before.addition != line.addition).then(|| AdditionPart {
-            addition_status: line.addition.status,
-            addition_source: line.addition.source,
-            addition_id: line.addition.target,
-            addition_reason: line.addition.reason,
-            addition_candidates: to_json(&line.addition.candidates),
-            addition_changed_at: Some(at),
-            addition_changed_by: Some(by),
-        });
-        let row = billing_lines::table
-            .filter(billing_lines::id.eq(&line.id))
-            .filter(billing_lines::tenant_id.eq(self.tenant().clone()));
-        // One shape of statement for each case, so that each is prepared once however many lines there are.
-        match (agreement, addition) {
-            (Some(agreement), Some(addition)) => {
-                diesel::update(row).set((own, agreement, addition)).execute(self.conn)?
-            }
-            (Some(agreement), None) => diesel::update(row).set((own, agreement)).execute(self.conn)?,
-            (None, Some(addition)) => diesel::update(row).set((own, addition)).execute(self.conn)?,
-            (None, None) => diesel::update(row).set(own).execute(self.conn)?,
-        };
+    /// Saves lines that this transaction has read, many in one statement, which raises their versions.
+    pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Instant) -> Result<()> {
+        use billing_lines as l;
+        let tenant = self.tenant().clone();
+        let rows: Vec<Saved> = lines.into_iter().map(|line| Saved::new(&tenant, line, now.naive_utc())).collect();
+        for chunk in rows.chunks(500) {
+            // As an insert whose every row is there already: the one way to update many rows, each to its own values,
+            // that both databases take.
+            on_each!(&mut *self.conn, |c| diesel::insert_into(l::table)
+                .values(chunk)
+                .on_conflict(l::id)
+                .do_update()
+                .set((
+                    (
+                        l::push_enabled.eq(excluded(l::push_enabled)),
+                        l::block_size.eq(excluded(l::block_size)),
+                        l::version.eq(excluded(l::version)),
+                        l::updated_at.eq(excluded(l::updated_at)),
+                    ),
+                    (
+                        l::agreement_status.eq(excluded(l::agreement_status)),
+                        l::agreement_source.eq(excluded(l::agreement_source)),
+                        l::agreement_id.eq(excluded(l::agreement_id)),
+                        l::agreement_reason.eq(excluded(l::agreement_reason)),
+                        l::agreement_candidates.eq(excluded(l::agreement_candidates)),
+                        l::agreement_changed_at.eq(excluded(l::agreement_changed_at)),
+                        l::agreement_changed_by.eq(excluded(l::agreement_changed_by)),
+                    ),
+                    (
+                        l::addition_status.eq(excluded(l::addition_status)),
+                        l::addition_source.eq(excluded(l::addition_source)),
+                        l::addition_id.eq(excluded(l::addition_id)),
+                        l::addition_reason.eq(excluded(l::addition_reason)),
+                        l::addition_candidates.eq(excluded(l::addition_candidates)),
+                        l::addition_changed_at.eq(excluded(l::addition_changed_at)),
+                        l::addition_changed_by.eq(excluded(l::addition_changed_by)),
+                    ),
+                ))
+                .execute(c))?;
+        }
         Ok(())
     }
 }

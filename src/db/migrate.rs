@@ -56,23 +56,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::Sqlite(folder.path().join("test.db").display().to_string());
         let mut conn = place.connect().unwrap();
-        assert_eq!(up(&mut conn).unwrap().len(), 1);
+        let all = migrations("sqlite").len();
+        assert_eq!(up(&mut conn).unwrap().len(), all);
         assert!(is_current(&mut conn).unwrap());
         revert_all(&mut conn);
         assert!(!is_current(&mut conn).unwrap());
-        assert_eq!(up(&mut conn).unwrap().len(), 1);
+        assert_eq!(up(&mut conn).unwrap().len(), all);
+    }
+
+    fn migrations(tree: &str) -> Vec<std::ffi::OsString> {
+        let mut names: Vec<_> = std::fs::read_dir(format!("{}/migrations/{tree}", env!("CARGO_MANIFEST_DIR")))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn both_trees_have_the_same_migrations() {
-        let of = |tree: &str| {
-            let mut names: Vec<_> = std::fs::read_dir(format!("{}/migrations/{tree}", env!("CARGO_MANIFEST_DIR")))
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name())
-                .collect();
-            names.sort();
-            names
-        };
-        assert_eq!(of("sqlite"), of("postgres"));
+        assert_eq!(migrations("sqlite"), migrations("postgres"));
     }
 }

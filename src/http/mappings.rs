@@ -10,7 +10,7 @@ use super::billing_lines::line_filter;
 use super::body::{Body, Limited};
 use super::headers::Match;
 use super::list::{List, page};
-use super::mapping::MappingBody;
+use super::mapping::{MappingBody, ResolvedBody};
 use super::params::Params;
 use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use super::reply::{ok, versioned};
@@ -35,6 +35,16 @@ pub struct LineMapping {
     pub mapping: MappingBody,
     /// The line's version; also the ETag.
     pub version: i64,
+}
+
+/// A mapping after a choice by hand, and what that did to the line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChosenMapping {
+    /// The mapping.
+    #[serde(flatten)]
+    pub mapping: LineMapping,
+    /// What the choice changed: also what hung below and was undone.
+    pub resolved: ResolvedBody,
 }
 
 impl LineMapping {
@@ -136,8 +146,8 @@ async fn edit(
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
-    let view = lines::edit_one(services, caller, edit).await?;
-    Ok(rendered(&view, render))
+    let (view, resolved) = lines::edit_one(services, caller, edit).await?;
+    Ok(versioned(view.line.version, &ChosenMapping { mapping: render(&view), resolved: resolved.into() }))
 }
 
 fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {
@@ -179,7 +189,7 @@ pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller
         ("billing_line_id" = String, Path, description = "The line"),
         ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
     ),
-    responses((status = 200, body = LineMapping), Errors, WriteErrors)
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
 )]
 #[put("/agreement-mappings/{billing_line_id}")]
 pub async fn choose_agreement(
@@ -200,7 +210,7 @@ pub async fn choose_agreement(
         ("billing_line_id" = String, Path, description = "The line"),
         ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
     ),
-    responses((status = 200, body = LineMapping), Errors, WriteErrors)
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
 )]
 #[delete("/agreement-mappings/{billing_line_id}")]
 pub async fn unchoose_agreement(
@@ -248,7 +258,7 @@ pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller,
         ("billing_line_id" = String, Path, description = "The line"),
         ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
     ),
-    responses((status = 200, body = LineMapping), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/addition-mappings/{billing_line_id}")]
 pub async fn choose_addition(
@@ -269,7 +279,7 @@ pub async fn choose_addition(
         ("billing_line_id" = String, Path, description = "The line"),
         ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
     ),
-    responses((status = 200, body = LineMapping), Errors, WriteErrors)
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
 )]
 #[delete("/addition-mappings/{billing_line_id}")]
 pub async fn unchoose_addition(

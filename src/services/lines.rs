@@ -271,12 +271,13 @@ pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, bulk: Bu
     Ok(applied)
 }
 
-/// The same for one line.
-pub async fn edit_one(services: &Services, actor: &Actor, edit: Edit) -> Result<BillingLineView> {
+/// The same for one line. Gives it, and what else the edit changed.
+pub async fn edit_one(services: &Services, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(services, actor, vec![edit], Bulk::TOGETHER).await?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
-    services.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await
+    let view = services.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await?;
+    Ok((view, applied.resolved))
 }
 
 /// Reads the additions of the agreements whose additions are to be chosen: the choices must be those of ConnectWise.

@@ -78,6 +78,8 @@ pub struct Resolved {
     pub agreements: StatusCounts,
     /// What their additions came to.
     pub additions: StatusCounts,
+    /// How many lines wait for additions to be read.
+    pub waiting: usize,
     /// The lines that changed.
     pub changes: Vec<LineChange>,
 }
@@ -88,6 +90,7 @@ impl Resolved {
         self.lines += 1;
         self.agreements.count(line.agreement.status);
         self.additions.count(line.addition.status);
+        self.waiting += usize::from(line.addition.reason == Some(MappingReason::AdditionsNotRead));
     }
 }
 
@@ -241,7 +244,7 @@ pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -
 
 /// Whether lines wait for additions to be read.
 pub fn waits_for_additions(resolved: &Resolved) -> bool {
-    resolved.changes.iter().any(|change| change.addition.1.reason == Some(MappingReason::AdditionsNotRead))
+    resolved.waiting > 0
 }
 
 /// Two resolvings of the same lines as one: each line from its first state to its last.

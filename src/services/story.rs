@@ -13,23 +13,32 @@ use crate::domain::{Error, Result};
 /// So many changes are told.
 const TOLD: i64 = 100;
 
-/// Saves changed lines and writes down what changed, all with one insert at the end.
+/// Saves changed lines and writes down what changed of them, all together at the end.
 pub struct Book<'a> {
     catalog: &'a Catalog,
     now: Instant,
     by: &'a str,
+    lines: Vec<MappedLine>,
     entries: Vec<LineChangeRow>,
 }
 
 impl<'a> Book<'a> {
     /// An empty book.
     pub fn new(catalog: &'a Catalog, now: Instant, by: &'a str) -> Self {
-        Self { catalog, now, by, entries: Vec::new() }
+        Self { catalog, now, by, lines: Vec::new(), entries: Vec::new() }
     }
 
-    /// Saves a line that changed.
-    pub fn save(&mut self, tx: &mut Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
-        tx.save_mapped_line(before, after, self.now, self.by)?;
+    /// Notes a line that changed.
+    pub fn save(&mut self, tx: &Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
+        let mut line = after.clone();
+        let changed = || (Some(self.now.naive_utc()), Some(self.by.to_owned()));
+        if before.agreement != after.agreement {
+            line.agreement_changed = changed();
+        }
+        if before.addition != after.addition {
+            line.addition_changed = changed();
+        }
+        self.lines.push(line);
         if told_apart(&before.agreement) != told_apart(&after.agreement) {
             self.note(tx, after, LinePart::Agreement, &self.catalog.remembered_agreement(&after.agreement))?;
         }
@@ -58,8 +67,9 @@ impl<'a> Book<'a> {
         Ok(())
     }
 
-    /// Writes the entries.
+    /// Writes all of it.
     pub fn close(self, tx: &mut Tx<'_>) -> Result<()> {
+        tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)
     }
 }

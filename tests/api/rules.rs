@@ -149,6 +149,8 @@ async fn a_choice_by_hand_wins_until_taken_back(backend: Backend) {
     app.put(&addition, &json!({"addition_id": "100"})).await.problem(409, "not_a_choice");
     let chosen = app.put(&agreement, &json!({"agreement_id": "20"})).await.expect(200);
     assert_eq!(chosen["mapping"]["id"], "20");
+    let undone = &chosen["resolved"]["changes"][0]["addition"];
+    assert_eq!((&undone["before"]["id"], &undone["after"]["reason"]), (&json!("210"), &json!(null)), "{chosen}");
     assert_eq!(app.get(&addition).await["mapping"]["id"], "200", "the addition of the other agreement is undone");
     app.put(&addition, &json!({"addition_id": "201"})).await.expect(200);
     assert_eq!(app.get(&addition).await["mapping"]["source"], "manual");

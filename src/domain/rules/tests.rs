@@ -161,10 +161,34 @@ fn limits_hold_and_are_fast() {
     assert_eq!(refused(&format!("name in ({list})")).code, "list_too_long");
     let many = vec!["name='a'"; 101].join(" or ");
     assert_eq!(refused(&many).code, "too_many_conditions");
+    assert_eq!(refused(&format!("name in ({})", vec!["'a'"; 100_000].join(","))).code, "too_long");
+    assert_eq!(refused(&format!("name = \"{}\"", "x".repeat(1_000_000))).code, "too_long");
     let text = "a".repeat(20_000);
     let facts = agreement(&text, None);
     assert!(!holds(&format!(r#"name like "%{}b%""#, "a%".repeat(1_000)), &facts));
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[test]
+fn every_character_is_read_back_or_refused() {
+    let (mut read, mut refused_ones) = (0, 0);
+    for c in '\0'..=char::MAX {
+        let expression = if c == '"' { "name = 'a\"'".to_owned() } else { format!("name = \"a{c}\"") };
+        match Rule::parse(Target::Agreement, &expression) {
+            Ok(rule) => {
+                assert_eq!(rule.to_string(), expression, "{c:?}");
+                assert!(rule.matches(&agreement(&format!("a{c}"), None)), "{c:?}");
+                read += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.code, "bad_character", "{c:?}");
+                refused_ones += 1;
+            }
+        }
+    }
+    assert!(read > 1_100_000 && refused_ones < 70, "{read} read, {refused_ones} refused");
+    let hebrew = agreement("גיבוי שירות", None);
+    assert!(holds("name contains \"שירות\"", &hebrew), "from right to left");
 }
 
 fn quotable() -> impl Strategy<Value = String> {
