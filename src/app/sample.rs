@@ -1,5 +1,6 @@
 //! The demo's vendor side: the products it bills, and what each customer used.
 
+use crate::domain::guard::Guard;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::words::{Aggregation, Rounding};
 use crate::services::products::NewProduct;
@@ -65,6 +66,7 @@ impl SampleProduct {
             block_size: BlockSize::new(self.block_size.into())?,
             rounding: Rounding::Ceil,
             aggregation: self.aggregation,
+            guard: Guard::default(),
         })
     }
 

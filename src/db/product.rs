@@ -7,14 +7,15 @@ use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, containing, keyset};
 use super::pool::Tx;
 use super::schema::products;
+use crate::domain::guard::Guard;
 use crate::domain::ids::{ProductId, TenantId};
-use crate::domain::quantity::BlockSize;
+use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::words::{Aggregation, Rounding, words};
 use crate::domain::{Error, Result};
 
 /// Something the vendor bills.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = products, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true, table_name = products, check_for_backend(MultiBackend))]
 pub struct Product {
     pub id: ProductId,
     pub tenant_id: TenantId,
@@ -25,9 +26,18 @@ pub struct Product {
     pub block_size: BlockSize,
     pub rounding: Rounding,
     pub aggregation: Aggregation,
+    pub max_change_percent: Option<Amount>,
+    pub max_change_units: Option<Amount>,
     pub version: i64,
     pub created_at: NaiveDateTime,
     pub updated_at: NaiveDateTime,
+}
+
+impl Product {
+    /// The largest change that goes through unasked.
+    pub fn guard(&self) -> Guard {
+        Guard { percent: self.max_change_percent, units: self.max_change_units }
+    }
 }
 
 words! {

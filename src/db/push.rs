@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::billing_line::LastPush;
 use super::conn::{MultiBackend, on_each};
-use super::page::{Page, PageRequest, keyset};
+use super::page::chunks;
 use super::pool::Tx;
 use super::schema::{push_jobs, push_lines};
 use crate::domain::clock::Instant;
@@ -17,7 +17,7 @@ use crate::domain::ids::{
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::usage::BillingMonth;
-use crate::domain::words::{PushKind, PushTrigger, words};
+use crate::domain::words::{PushKind, PushTrigger};
 use crate::domain::{Error, Result};
 
 /// One run that writes quantities.
@@ -32,7 +32,7 @@ pub struct PushJob {
     /// Why it failed.
     pub detail: Option<String>,
     pub product_id: Option<ProductId>,
-    /// The job whose failed lines this one retries.
+    /// The job that this one retries, reverts, or was started from.
     pub parent_job_id: Option<PushJobId>,
     pub billing_month: BillingMonth,
     /// The name of the API key, or `schedule`.
@@ -78,6 +78,12 @@ pub struct PushLine {
     /// Grows with every claim: a worker whose claim is not the latest may record nothing.
     pub fence: i64,
     pub not_before: Option<NaiveDateTime>,
+    /// What ConnectWise must still have for the line to be written.
+    pub expected_from: Option<Quantity>,
+    /// A person let the change from `from_quantity` to `to_quantity` through.
+    pub approved: bool,
+    /// Who approved or dropped it.
+    pub decided_by: Option<String>,
     pub started_at: Option<NaiveDateTime>,
     pub finished_at: Option<NaiveDateTime>,
 }
@@ -94,36 +100,6 @@ pub struct LineResult {
     pub not_before: Option<Instant>,
     /// For `release`: whether this was a failure of the line's.
     pub counted: bool,
-}
-
-words! {
-    /// The orders of push jobs and of their lines.
-    PushSort {
-        /// Oldest first.
-        CreatedAt = "created_at",
-    }
-}
-
-/// Which jobs are asked for.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    /// By state.
-    pub state: Option<JobState>,
-    /// By kind.
-    pub kind: Option<PushKind>,
-    /// By product.
-    pub product_id: Option<ProductId>,
-    /// By billing month.
-    pub billing_month: Option<BillingMonth>,
-}
-
-/// Which lines of a job are asked for.
-#[derive(Debug, Clone, Default)]
-pub struct PushLineFilter {
-    /// By state.
-    pub state: Option<LineState>,
-    /// By company.
-    pub company_id: Option<CompanyId>,
 }
 
 /// How many lines of a job are in a state.
@@ -182,53 +158,11 @@ impl Tx<'_> {
         Ok(lines.into_iter().collect())
     }
 
-    /// A page of jobs.
-    pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
-        let mut query = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).into_boxed();
-        if let Some(state) = filter.state {
-            query = query.filter(push_jobs::state.eq(state));
-        }
-        if let Some(kind) = filter.kind {
-            query = query.filter(push_jobs::kind.eq(kind));
-        }
-        if let Some(id) = &filter.product_id {
-            query = query.filter(push_jobs::product_id.eq(id.clone()));
-        }
-        if let Some(month) = filter.billing_month {
-            query = query.filter(push_jobs::billing_month.eq(month));
-        }
-        let query = keyset!(query, page, push_jobs::id, push_jobs::id);
-        let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;
-        Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())))
-    }
-
     /// A job.
     pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
         let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
         let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("push job", id))
-    }
-
-    /// A page of a job's lines, in the order they were stored.
-    pub fn push_lines(
-        &mut self,
-        job: &PushJobId,
-        filter: &PushLineFilter,
-        page: &PageRequest<PushSort>,
-    ) -> Result<Page<PushLine>> {
-        let mut query = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(push_lines::job_id.eq(job.clone()))
-            .into_boxed();
-        if let Some(state) = filter.state {
-            query = query.filter(push_lines::state.eq(state));
-        }
-        if let Some(id) = &filter.company_id {
-            query = query.filter(push_lines::company_id.eq(id.clone()));
-        }
-        let query = keyset!(query, page, push_lines::id, push_lines::id);
-        let rows = query.limit(page.fetch()).select(PushLine::as_select()).load(self.conn)?;
-        Ok(page.page(rows, |row: &PushLine| (row.id.to_string(), row.id.to_string())))
     }
 
     /// All lines of a job, or those in one state.
@@ -363,6 +297,37 @@ impl Tx<'_> {
             self.set_last_push(&line.billing_line_id, &last)?;
         }
         Ok(changed == 1)
+    }
+
+    /// Takes held lines a step further, by a person's decision.
+    pub fn decide_held_lines(
+        &mut self,
+        job: &PushJobId,
+        lines: &[PushLineId],
+        event: LineEvent,
+        by: &str,
+        now: Instant,
+    ) -> Result<()> {
+        let state = LineState::Held.after(event).map_err(Error::internal)?;
+        let dropped = state.is_final();
+        for chunk in chunks(lines) {
+            let held = push_lines::table
+                .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+                .filter(push_lines::job_id.eq(job.clone()))
+                .filter(push_lines::state.eq(LineState::Held))
+                .filter(push_lines::id.eq_any(chunk));
+            diesel::update(held)
+                .set((
+                    push_lines::state.eq(state),
+                    push_lines::reason.eq(dropped.then_some(PushReason::Dropped)),
+                    push_lines::approved.eq(!dropped),
+                    push_lines::decided_by.eq(by.to_owned()),
+                    push_lines::not_before.eq(None::<NaiveDateTime>),
+                    push_lines::finished_at.eq(dropped.then(|| now.naive_utc())),
+                ))
+                .execute(self.conn)?;
+        }
+        Ok(())
     }
 
     /// How many lines of a job have no outcome yet.

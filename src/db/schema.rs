@@ -138,6 +138,8 @@ diesel::table! {
         block_size -> Text,
         rounding -> Text,
         aggregation -> Text,
+        max_change_percent -> Nullable<Text>,
+        max_change_units -> Nullable<Text>,
         version -> BigInt,
         created_at -> Timestamp,
         updated_at -> Timestamp,
@@ -201,6 +203,7 @@ diesel::table! {
         source -> Text,
         received_at -> Timestamp,
         superseded_by -> Nullable<Text>,
+        late -> Bool,
     }
 }
 
@@ -251,6 +254,9 @@ diesel::table! {
         lease_until -> Nullable<Timestamp>,
         fence -> BigInt,
         not_before -> Nullable<Timestamp>,
+        expected_from -> Nullable<Text>,
+        approved -> Bool,
+        decided_by -> Nullable<Text>,
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
     }
@@ -292,6 +298,7 @@ diesel::table! {
 }
 
 diesel::joinable!(billing_lines -> companies (company_id));
+diesel::joinable!(push_lines -> push_jobs (job_id));
 
 diesel::allow_tables_to_appear_in_same_query!(billing_lines, companies);
 diesel::allow_tables_to_appear_in_same_query!(push_jobs, push_lines);

@@ -29,6 +29,8 @@ pub struct UsageRecord {
     pub received_at: NaiveDateTime,
     /// The later record that corrects this one.
     pub superseded_by: Option<UsageId>,
+    /// Taken in after the line was pushed for the month it was measured in.
+    pub late: bool,
 }
 
 words! {
@@ -52,6 +54,8 @@ pub struct UsageFilter {
     pub to: Option<Instant>,
     /// Without those that a later record corrects.
     pub current_only: bool,
+    /// By whether they came after their month was pushed.
+    pub late: Option<bool>,
 }
 
 impl Tx<'_> {
@@ -72,6 +76,9 @@ impl Tx<'_> {
         }
         if filter.current_only {
             query = query.filter(usage_records::superseded_by.is_null());
+        }
+        if let Some(late) = filter.late {
+            query = query.filter(usage_records::late.eq(late));
         }
         let query = keyset!(query, page, usage_records::id, usage_records::id);
         let rows = query.limit(page.fetch()).select(UsageRecord::as_select()).load(self.conn)?;

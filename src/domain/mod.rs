@@ -6,6 +6,7 @@ pub mod agreement;
 pub mod clock;
 pub mod company_match;
 pub mod error;
+pub mod guard;
 pub mod ids;
 pub mod mapping;
 pub mod push;

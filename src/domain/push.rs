@@ -33,6 +33,8 @@ words! {
         Fail = "fail",
         /// Someone stops it.
         Cancel = "cancel",
+        /// Someone decided about lines that were held.
+        Reopen = "reopen",
     }
 }
 
@@ -53,6 +55,8 @@ words! {
         Skipped = "skipped",
         /// It could not be written, and it says why.
         Failed = "failed",
+        /// The change is larger than goes through unasked: it waits for a person.
+        Held = "held",
         /// The job was stopped before it.
         Cancelled = "cancelled",
     }
@@ -77,11 +81,17 @@ words! {
         Fail = "fail",
         /// The job was stopped.
         Cancel = "cancel",
+        /// The change is larger than goes through unasked.
+        Hold = "hold",
+        /// A person lets it through.
+        Approve = "approve",
+        /// A person lets it be.
+        Drop = "drop",
     }
 }
 
 words! {
-    /// Why a push line was skipped or failed.
+    /// Why a push line was skipped, held or failed.
     PushReason {
         /// Push is not enabled on the billing line.
         Disabled = "disabled",
@@ -101,6 +111,12 @@ words! {
         Superseded = "superseded",
         /// The usage gives no quantity that ConnectWise could keep.
         Quantity = "quantity",
+        /// The change is larger than the product lets through unasked.
+        Guard = "guard",
+        /// A person dropped it after it was held.
+        Dropped = "dropped",
+        /// ConnectWise has another quantity than the one that the job is to change.
+        ChangedSince = "changed_since",
         /// ConnectWise refused the write.
         Rejected = "rejected",
         /// ConnectWise answered success and changed nothing.
@@ -133,11 +149,12 @@ impl JobState {
             (Self::Queued | Self::Running, E::FinishWithFailures) => Self::CompletedWithFailures,
             (Self::Queued | Self::Running, E::Fail) => Self::Failed,
             (Self::Queued | Self::Running, E::Cancel) => Self::Cancelled,
+            (Self::CompletedWithFailures, E::Reopen) => Self::Running,
             _ => return Err(IllegalStep { thing: "push job", state: self.as_str(), event: event.as_str() }),
         })
     }
 
-    /// Whether nothing more will happen.
+    /// Whether nothing more will happen, unless a person decides about lines that are held.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
@@ -156,11 +173,14 @@ impl LineState {
             (Self::Pending | Self::Working, E::Skip) => Self::Skipped,
             (Self::Pending | Self::Working, E::Fail) => Self::Failed,
             (Self::Pending, E::Cancel) => Self::Cancelled,
+            (Self::Working, E::Hold) => Self::Held,
+            (Self::Held, E::Approve) => Self::Pending,
+            (Self::Held, E::Drop) => Self::Skipped,
             _ => return Err(IllegalStep { thing: "push line", state: self.as_str(), event: event.as_str() }),
         })
     }
 
-    /// Whether nothing more will happen.
+    /// Whether no worker has anything to do with it any more. What is held waits for a person.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Working)
     }
@@ -171,12 +191,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_final_takes_no_event() {
+    fn what_is_final_takes_no_event_but_a_persons_decision() {
         for state in JobState::ALL.iter().filter(|state| state.is_final()) {
-            assert!(JobEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
+            let taken: Vec<_> = JobEvent::ALL.iter().filter(|event| state.after(**event).is_ok()).collect();
+            let reopens = *state == JobState::CompletedWithFailures;
+            assert_eq!(taken, if reopens { vec![&JobEvent::Reopen] } else { vec![] }, "{state}");
         }
         for state in LineState::ALL.iter().filter(|state| state.is_final()) {
-            assert!(LineEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
+            let taken: Vec<_> = LineEvent::ALL.iter().filter(|event| state.after(**event).is_ok()).collect();
+            let held = *state == LineState::Held;
+            assert_eq!(taken, if held { vec![&LineEvent::Approve, &LineEvent::Drop] } else { vec![] }, "{state}");
         }
     }
 

@@ -208,6 +208,10 @@ words! {
         Schedule = "schedule",
         /// A retry of another job's failed lines.
         Retry = "retry",
+        /// A dry run that somebody looked at and found right.
+        DryRun = "dry_run",
+        /// A person who wants another job's quantities put back.
+        Revert = "revert",
     }
 }
 

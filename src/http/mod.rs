@@ -24,6 +24,8 @@ mod matching_rules;
 mod params;
 mod problem;
 mod products;
+mod push_actions;
+mod push_history;
 mod push_jobs;
 mod push_lines;
 mod push_schedule;

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::auth::Caller;
-use super::body::{Body, Limited, not_null, plain_text};
+use super::body::{Body, Limited, not_null, plain_text, present};
 use super::headers::{Idempotency, Match};
 use super::list::{List, page};
 use super::mapping::ResolvedBody;
@@ -16,8 +16,9 @@ use super::params::Params;
 use super::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep, versioned};
 use crate::db::{self, ProductFilter, ProductSort};
+use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
-use crate::domain::quantity::BlockSize;
+use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::words::{Aggregation, Rounding};
 use crate::services::products::{self, NewProduct, ProductChange};
 use crate::services::{Services, idempotency, resolve};
@@ -39,6 +40,12 @@ pub struct Product {
     pub rounding: Rounding,
     /// How a month's usage becomes one amount.
     pub aggregation: Aggregation,
+    /// The largest change of a quantity, in percent, that a push makes unasked; null is any.
+    #[schema(required)]
+    pub max_change_percent: Option<Amount>,
+    /// The largest change of a quantity, in units, that a push makes unasked; null is any.
+    #[schema(required)]
+    pub max_change_units: Option<Amount>,
     /// Grows with every change; also the ETag.
     pub version: i64,
     /// When it was added.
@@ -57,6 +64,8 @@ impl From<db::Product> for Product {
             block_size: row.block_size,
             rounding: row.rounding,
             aggregation: row.aggregation,
+            max_change_percent: row.max_change_percent,
+            max_change_units: row.max_change_units,
             version: row.version,
             created_at: row.created_at.and_utc(),
             updated_at: row.updated_at.and_utc(),
@@ -91,6 +100,11 @@ pub struct ProductBody {
     #[serde(default = "newest")]
     #[schema(default = "last")]
     pub aggregation: Aggregation,
+    /// The largest change of a quantity, in percent of what ConnectWise has, that a push makes unasked. A larger one is
+    /// held until a person approves or drops it; from 0, every change is larger.
+    pub max_change_percent: Option<Amount>,
+    /// The same in units of the quantity.
+    pub max_change_units: Option<Amount>,
 }
 
 fn up() -> Rounding {
@@ -133,6 +147,14 @@ pub struct ProductPatch {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
+    /// The largest change, in percent, that a push makes unasked; null is any.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Amount>)]
+    pub max_change_percent: Option<Option<Amount>>,
+    /// The largest change, in units, that a push makes unasked; null is any.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Amount>)]
+    pub max_change_units: Option<Option<Amount>>,
 }
 
 impl Limited for ProductBody {}
@@ -192,6 +214,7 @@ pub async fn create_product(
         block_size: body.value.block_size,
         rounding: body.value.rounding,
         aggregation: body.value.aggregation,
+        guard: Guard { percent: body.value.max_change_percent, units: body.value.max_change_units },
     };
     let work = move |tx: &mut db::Tx<'_>| {
         let product = products::create(tx, new, now)?;
@@ -242,6 +265,8 @@ pub async fn replace_product(
         block_size: Some(body.value.block_size),
         rounding: Some(body.value.rounding),
         aggregation: Some(body.value.aggregation),
+        max_change_percent: Some(body.value.max_change_percent),
+        max_change_units: Some(body.value.max_change_units),
     };
     change_product(&services, &caller, id.into_inner(), change, if_match).await
 }
@@ -273,6 +298,8 @@ pub async fn update_product(
         block_size: body.value.block_size,
         rounding: body.value.rounding,
         aggregation: body.value.aggregation,
+        max_change_percent: body.value.max_change_percent,
+        max_change_units: body.value.max_change_units,
     };
     change_product(&services, &caller, id.into_inner(), change, if_match).await
 }

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{get, post, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
@@ -15,6 +15,7 @@ use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep};
 use crate::db::{self, JobFilter, PushSort};
+use crate::domain::Error;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::usage::BillingMonth;
@@ -41,6 +42,8 @@ pub struct LineCounts {
     pub unchanged: i64,
     /// Had nothing to push.
     pub skipped: i64,
+    /// Change more than goes through unasked, and wait for a person.
+    pub held: i64,
     /// Could not be written.
     pub failed: i64,
     /// The job was stopped before them.
@@ -64,9 +67,9 @@ pub struct PushJob {
     /// Its product; null for all.
     #[schema(required)]
     pub product_id: Option<String>,
-    /// The job whose failed lines it retries.
+    /// The job that this one retries, reverts, or was started from; `started_by` says which.
     #[schema(required)]
-    pub retry_of: Option<String>,
+    pub parent_job_id: Option<String>,
     /// The month whose usage is billed.
     pub billing_month: BillingMonth,
     /// Who asked: the name of the API key.
@@ -75,6 +78,12 @@ pub struct PushJob {
     pub cancel_requested: bool,
     /// How far it is.
     pub lines: LineCounts,
+    /// How many lines a minute the workers get, or got, through; null before the first.
+    #[schema(required)]
+    pub lines_per_minute: Option<i64>,
+    /// When it will end if it goes on like this; null where it has ended or nothing can be said.
+    #[schema(required)]
+    pub estimated_end_at: Option<DateTime<Utc>>,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
     /// When a worker began.
@@ -95,7 +104,7 @@ impl From<&Progress> for PushJob {
             state: job.state,
             detail: job.detail.clone(),
             product_id: job.product_id.as_ref().map(ToString::to_string),
-            retry_of: job.parent_job_id.as_ref().map(ToString::to_string),
+            parent_job_id: job.parent_job_id.as_ref().map(ToString::to_string),
             billing_month: job.billing_month,
             requested_by: job.requested_by.clone(),
             cancel_requested: job.cancel_requested,
@@ -108,9 +117,12 @@ impl From<&Progress> for PushJob {
                 would_push: count(LineState::WouldPush),
                 unchanged: count(LineState::Unchanged),
                 skipped: count(LineState::Skipped),
+                held: count(LineState::Held),
                 failed: count(LineState::Failed),
                 cancelled: count(LineState::Cancelled),
             },
+            lines_per_minute: progress.lines_per_minute(),
+            estimated_end_at: progress.estimated_end().map(|at| at.trunc_subsecs(0)),
             created_at: job.created_at.and_utc(),
             started_at: job.started_at.map(|at| at.and_utc()),
             finished_at: job.finished_at.map(|at| at.and_utc()),
@@ -135,6 +147,23 @@ pub struct PushBody {
     pub company_ids: Option<Vec<String>>,
     /// The month whose usage is billed; the present one, in the schedule's time zone, where left out.
     pub billing_month: Option<BillingMonth>,
+    /// Push what this dry run showed, with its quantities, and only where ConnectWise still has what it saw. The members
+    /// above are the dry run's then.
+    pub from_dry_run: Option<String>,
+}
+
+impl PushBody {
+    /// The dry run to start from, if any, which leaves nothing else to choose.
+    fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
+        let Some(id) = &self.from_dry_run else { return Ok(None) };
+        let others =
+            self.dry_run || self.product_id.is_some() || self.company_ids.is_some() || self.billing_month.is_some();
+        if others {
+            let message = "leave out dry_run, product_id, company_ids and billing_month: they are the dry run's";
+            return Err(Error::invalid("/from_dry_run", "contradiction", message));
+        }
+        Ok(Some(PushJobId::from(id.clone())))
+    }
 }
 
 impl Limited for PushBody {}
@@ -162,8 +191,16 @@ pub struct PushJobQuery {
     pub state: Option<JobState>,
     /// By what they do.
     pub kind: Option<PushKind>,
-    /// Those of one product; jobs of all products are not among them.
+    /// Those with a line of this product.
     pub product_id: Option<String>,
+    /// Those with a line of this company.
+    pub company_id: Option<String>,
+    /// By what started them.
+    pub started_by: Option<PushTrigger>,
+    /// Those asked for at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Those asked for before this time.
+    pub to: Option<DateTime<Utc>>,
     /// By the month whose usage is billed.
     pub billing_month: Option<BillingMonth>,
     /// `created_at`; with `-` before it, newest first.
@@ -194,20 +231,33 @@ pub async fn create_push_job(
     body: Body<PushBody>,
 ) -> ApiResult {
     let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
+    let shown = body.value.dry_run_to_push()?;
     let new = NewPush::from(body.value);
-    let work = move |tx: &mut db::Tx<'_>| {
-        let job = push::create(tx, &new, now, &by)?;
-        accepted(tx, &job.id)
+    let work = move |tx: &mut db::Tx<'_>| match shown {
+        Some(dry_run) => push::from_dry_run(tx, &dry_run, now, &by),
+        None => push::create(tx, &new, now, &by),
     };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    start(&services, &caller, key, now, work).await
+}
+
+/// Stores a job, once under its key, and answers with it; then wakes the worker.
+pub(super) async fn start(
+    services: &Services,
+    caller: &Caller,
+    key: Option<idempotency::Key>,
+    now: DateTime<Utc>,
+    work: impl FnOnce(&mut db::Tx<'_>) -> crate::domain::Result<db::PushJob> + Send + 'static,
+) -> ApiResult {
+    let accept = move |tx: &mut db::Tx<'_>| {
+        let job = work(tx)?;
+        let progress = push::progress(tx, &job.id, now)?;
+        let location = format!("/api/v1/push-jobs/{}", job.id);
+        to_keep(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, accept);
     let answer = services.db.write(&caller.tenant, once).await?;
     services.wake.notify_one();
     Ok(kept(answer))
-}
-
-fn accepted(tx: &mut db::Tx<'_>, id: &PushJobId) -> crate::domain::Result<idempotency::Answer> {
-    let progress = push::progress(tx, id)?;
-    to_keep(StatusCode::ACCEPTED, Some(format!("/api/v1/push-jobs/{id}")), &PushJob::from(&progress))
 }
 
 /// List push jobs
@@ -221,9 +271,14 @@ pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query
         state: query.state,
         kind: query.kind,
         product_id: query.product_id.map(ProductId::from),
+        company_id: query.company_id.map(CompanyId::from),
+        started_by: query.started_by,
+        from: query.from,
+        to: query.to,
         billing_month: query.billing_month,
     };
-    let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page);
+    let now = services.clock.now();
+    let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page, now);
     let rows = services.db.read(&caller.tenant, read).await?;
     Ok(ok(&List::from_page(rows, |progress| PushJob::from(&progress))))
 }
@@ -236,52 +291,7 @@ pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query
 )]
 #[get("/push-jobs/{id}")]
 pub async fn get_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    let id = PushJobId::from(id.into_inner());
-    let progress = services.db.read(&caller.tenant, move |tx| push::progress(tx, &id)).await?;
-    Ok(ok(&PushJob::from(&progress)))
-}
-
-/// Cancel a push job
-///
-/// It stops between lines. What was written stays written; the rest is `cancelled`.
-#[utoipa::path(
-    tag = "push jobs",
-    params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, body = PushJob), Errors, WriteErrors)
-)]
-#[post("/push-jobs/{id}/cancel")]
-pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let (id, now) = (PushJobId::from(id.into_inner()), services.clock.now());
-    let progress = services.db.write(&caller.tenant, move |tx| push::cancel(tx, &id, now)).await?;
+    let progress = services.db.read(&caller.tenant, move |tx| push::progress(tx, &id, now)).await?;
     Ok(ok(&PushJob::from(&progress)))
-}
-
-/// Retry a push job's failed lines
-///
-/// In a new job, with their quantities worked out anew.
-#[utoipa::path(
-    tag = "push jobs",
-    params(
-        ("id" = String, Path, description = "The push job"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
-    ),
-    responses((status = 202, body = PushJob), Errors, WriteErrors)
-)]
-#[post("/push-jobs/{id}/retry")]
-pub async fn retry_push_job(
-    services: web::Data<Services>,
-    caller: Caller,
-    id: web::Path<String>,
-    idempotency: Idempotency,
-) -> ApiResult {
-    let (key, now, by) = (idempotency.key("")?, services.clock.now(), caller.name.clone());
-    let id = PushJobId::from(id.into_inner());
-    let work = move |tx: &mut db::Tx<'_>| {
-        let job = push::retry(tx, &id, now, &by)?;
-        accepted(tx, &job.id)
-    };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
-    let answer = services.db.write(&caller.tenant, once).await?;
-    services.wake.notify_one();
-    Ok(kept(answer))
 }

@@ -11,7 +11,7 @@ use super::params::Params;
 use super::problem::{ApiResult, Errors};
 use super::reply::ok;
 use crate::db::{self, PushLineFilter, PushSort};
-use crate::domain::ids::{CompanyId, PushJobId};
+use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::services::Services;
@@ -65,6 +65,12 @@ pub struct PushLine {
     pub detail: Option<String>,
     /// How often a write was tried.
     pub attempts: i64,
+    /// What ConnectWise must still have for the line to be written, where the job came from a dry run or puts back.
+    #[schema(required)]
+    pub expected_from: Option<Quantity>,
+    /// Who approved or dropped it after it was held.
+    #[schema(required)]
+    pub decided_by: Option<String>,
     /// Not tried again before, after a failure that may pass.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
@@ -97,6 +103,8 @@ impl From<db::PushLine> for PushLine {
             reason: row.reason,
             detail: row.detail,
             attempts: row.attempts,
+            expected_from: row.expected_from,
+            decided_by: row.decided_by,
             not_before: row.not_before.map(|at| at.and_utc()),
             started_at: row.started_at.map(|at| at.and_utc()),
             finished_at: row.finished_at.map(|at| at.and_utc()),
@@ -111,8 +119,12 @@ impl From<db::PushLine> for PushLine {
 pub struct PushLineQuery {
     /// By what became of them.
     pub state: Option<LineState>,
+    /// By why they were skipped, held or failed.
+    pub reason: Option<PushReason>,
     /// Those of a company.
     pub company_id: Option<String>,
+    /// Those of a product.
+    pub product_id: Option<String>,
     /// `created_at`, which is by company name; with `-` before it, descending.
     #[param(default = "created_at")]
     pub sort: Option<String>,
@@ -140,11 +152,18 @@ pub async fn list_push_lines(
 ) -> ApiResult {
     let (id, query) = (PushJobId::from(id.into_inner()), query.0);
     let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
-    let filter = PushLineFilter { state: query.state, company_id: query.company_id.map(CompanyId::from) };
+    let filter = PushLineFilter {
+        job_id: Some(id.clone()),
+        state: query.state,
+        reason: query.reason,
+        company_id: query.company_id.map(CompanyId::from),
+        product_id: query.product_id.map(ProductId::from),
+        ..PushLineFilter::default()
+    };
     let read = move |tx: &mut db::Tx<'_>| {
         tx.push_job(&id)?;
-        tx.push_lines(&id, &filter, &page)
+        tx.push_lines(&filter, &page)
     };
     let rows = services.db.read(&caller.tenant, read).await?;
-    Ok(ok(&List::from_page(rows, PushLine::from)))
+    Ok(ok(&List::from_page(rows, |(line, _)| PushLine::from(line))))
 }

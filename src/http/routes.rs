@@ -8,7 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::server::nothing_here;
 use super::{
     api_keys, auth, billing_lines, bulk_choices, companies, company_matches, connection, connectwise, events, health,
-    mappings, matching_rules, products, push_jobs, push_lines, push_schedule, story, tenants, transfer, usage,
+    mappings, matching_rules, products, push_actions, push_history, push_jobs, push_lines, push_schedule, story,
+    tenants, transfer, usage,
 };
 
 /// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
@@ -51,8 +52,10 @@ handlers! {
         transfer::export_company_matches, transfer::import_company_matches, transfer::export_billing_lines,
         transfer::import_billing_lines,
         usage::add_usage, usage::list_usage,
-        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_lines::list_push_lines,
-        push_jobs::cancel_push_job, push_jobs::retry_push_job, events::watch_push_job,
+        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_lines::list_push_lines, push_history::list_push_history,
+        push_history::export_push_lines,
+        push_actions::cancel_push_job, push_actions::retry_push_job, push_actions::revert_push_job,
+        push_actions::approve_push_lines, push_actions::drop_push_lines, events::watch_push_job,
         push_schedule::get_push_schedule, push_schedule::put_push_schedule,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
         tenants::list_tenants, tenants::create_tenant;

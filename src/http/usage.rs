@@ -101,6 +101,9 @@ pub struct UsageAccepted {
     pub duplicates: usize,
     /// How many were there with another amount, and are corrected by this batch.
     pub corrected: usize,
+    /// How many of the new and corrected ones are of a month that was pushed for their company and product already: they
+    /// are billed only if that month is pushed again.
+    pub late: usize,
 }
 
 /// Take in usage
@@ -131,8 +134,8 @@ pub async fn add_usage(
     }
     let work = move |tx: &mut db::Tx<'_>| {
         let done = usage::record(tx, batch, now)?;
-        let (added, duplicates, corrected) = (done.added, done.duplicates, done.corrected);
-        to_keep(StatusCode::OK, None, &UsageAccepted { records, added, duplicates, corrected })
+        let usage::Accepted { added, duplicates, corrected, late } = done;
+        to_keep(StatusCode::OK, None, &UsageAccepted { records, added, duplicates, corrected, late })
     };
     let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
     Ok(kept(services.db.write(&caller.tenant, once).await?))
@@ -158,6 +161,8 @@ pub struct UsageRecord {
     /// The later record that corrects it; null where it holds.
     #[schema(required)]
     pub superseded_by: Option<String>,
+    /// Whether its month was pushed for its company and product before it came.
+    pub late: bool,
 }
 
 impl From<db::UsageRecord> for UsageRecord {
@@ -171,6 +176,7 @@ impl From<db::UsageRecord> for UsageRecord {
             source: row.source,
             received_at: row.received_at.and_utc(),
             superseded_by: row.superseded_by.map(|id| id.to_string()),
+            late: row.late,
         }
     }
 }
@@ -191,6 +197,8 @@ pub struct UsageQuery {
     /// Leave out records that a later one corrects.
     #[serde(default)]
     pub current_only: bool,
+    /// Only records that came after their month was pushed (`true`), or only the others.
+    pub late: Option<bool>,
     /// `received_at`; with `-` before it, descending.
     #[param(default = "received_at")]
     pub sort: Option<String>,
@@ -213,6 +221,7 @@ pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: Pa
         from: query.from,
         to: query.to,
         current_only: query.current_only,
+        late: query.late,
     };
     let rows = services.db.read(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, UsageRecord::from)))

@@ -3,8 +3,9 @@
 use super::IfMatch;
 use crate::db::{BillingLine, Product, Tx};
 use crate::domain::clock::Instant;
+use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
-use crate::domain::quantity::BlockSize;
+use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::text::fold;
 use crate::domain::words::{Aggregation, Rounding};
 use crate::domain::{Error, Result};
@@ -24,6 +25,8 @@ pub struct NewProduct {
     pub rounding: Rounding,
     /// How a month's usage becomes one amount.
     pub aggregation: Aggregation,
+    /// The largest change that goes through unasked.
+    pub guard: Guard,
 }
 
 /// What is to be changed of a product.
@@ -41,6 +44,10 @@ pub struct ProductChange {
     pub rounding: Option<Rounding>,
     /// The aggregation.
     pub aggregation: Option<Aggregation>,
+    /// The largest change in percent; `Some(None)` is none.
+    pub max_change_percent: Option<Option<Amount>>,
+    /// The largest change in units; `Some(None)` is none.
+    pub max_change_units: Option<Option<Amount>>,
 }
 
 /// Adds a product, with a billing line for every company.
@@ -56,6 +63,8 @@ pub fn create(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product>
         block_size: new.block_size,
         rounding: new.rounding,
         aggregation: new.aggregation,
+        max_change_percent: new.guard.percent,
+        max_change_units: new.guard.units,
         version: 1,
         created_at: now.naive_utc(),
         updated_at: now.naive_utc(),
@@ -101,6 +110,8 @@ pub fn update(
     row.block_size = change.block_size.unwrap_or(row.block_size);
     row.rounding = change.rounding.unwrap_or(row.rounding);
     row.aggregation = change.aggregation.unwrap_or(row.aggregation);
+    row.max_change_percent = change.max_change_percent.unwrap_or(row.max_change_percent);
+    row.max_change_units = change.max_change_units.unwrap_or(row.max_change_units);
     // Who changes nothing must not make somebody else's ETag stale.
     if row != before {
         row.updated_at = now.naive_utc();

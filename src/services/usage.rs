@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono_tz::Tz;
 
+use super::schedule;
 use crate::db::{BillingLine, BillingLineView, Product, Tx, UsageRecord};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
@@ -47,6 +48,8 @@ pub struct Accepted {
     pub duplicates: usize,
     /// Records that were there with another amount, which this batch corrects.
     pub corrected: usize,
+    /// New or corrected records of a month that was pushed already.
+    pub late: usize,
 }
 
 /// Takes in a batch, all or nothing. A record with the same company, product, time and source as one that is there is
@@ -75,7 +78,24 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     if !bad.is_empty() {
         return Err(Error::Invalid(bad));
     }
+    mark_late(tx, &mut rows, now)?;
     save(tx, rows)
+}
+
+/// Marks what comes too late for a push: its month was pushed for the company and product already.
+fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord], now: Instant) -> Result<()> {
+    let (_, zone) = schedule::month_or_present(tx, None, now)?;
+    let month = |row: &UsageRecord| BillingMonth::of(row.measured_at.and_utc(), zone);
+    let months: HashSet<BillingMonth> = rows.iter().map(month).collect();
+    let pushed: HashSet<(CompanyId, ProductId, BillingMonth)> =
+        tx.pushed_months(&months.into_iter().collect::<Vec<_>>())?.into_iter().collect();
+    if pushed.is_empty() {
+        return Ok(());
+    }
+    for row in rows {
+        row.late = pushed.contains(&(row.company_id.clone(), row.product_id.clone(), month(row)));
+    }
+    Ok(())
 }
 
 fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
@@ -87,10 +107,12 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
             Some(before) => {
                 tx.supersede_usage(&before.id, &row.id)?;
                 accepted.corrected += 1;
+                accepted.late += usize::from(row.late);
                 new.push(row);
             }
             None => {
                 accepted.added += 1;
+                accepted.late += usize::from(row.late);
                 new.push(row);
             }
         }
@@ -147,6 +169,7 @@ impl Known {
                 source: new.source,
                 received_at: now.naive_utc(),
                 superseded_by: None,
+                late: false,
             }),
             _ => Err(bad),
         }

@@ -30,4 +30,5 @@ mod push;
 mod rules;
 mod sandbox;
 mod schedule;
+mod trust;
 mod usage;

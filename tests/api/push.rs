@@ -130,7 +130,7 @@ async fn one_failure_stops_no_other_and_is_retried_alone(backend: Backend) {
     app.sandbox.change(|store| *store = self::store(3));
     let id = job["id"].as_str().unwrap();
     let retry = app.post(&format!("/push-jobs/{id}/retry"), &json!({})).await.expect(202);
-    assert_eq!((&retry["retry_of"], &retry["lines"]["total"]), (&job["id"], &json!(1)));
+    assert_eq!((&retry["parent_job_id"], &retry["lines"]["total"]), (&job["id"], &json!(1)));
     app.worker.run_until_idle().await.unwrap();
     assert_eq!(quantities(&app, 3), [1.0, 3.0, 1.0]);
     let retried = app.get(&format!("/push-jobs/{}", retry["id"].as_str().unwrap())).await.expect(200);

@@ -139,6 +139,9 @@ fn line(
         lease_until: None,
         fence: 0,
         not_before: None,
+        expected_from: None,
+        approved: false,
+        decided_by: None,
         started_at: None,
         finished_at: state.is_final().then(|| now.naive_utc()),
     })
@@ -189,6 +192,8 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     let later = tx.lines_pushed_after(id)?;
     let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
     failed.retain(|line| !later.contains(&line.billing_line_id));
+    // What somebody changed in ConnectWise since is to be looked at anew, not to be written over by a repetition.
+    failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
     if failed.is_empty() {
         let detail = "no line of the push job failed that was not pushed again since";
         return Err(Error::conflict("nothing_to_retry", detail));

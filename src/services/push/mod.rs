@@ -1,15 +1,21 @@
 //! Pushing quantities: a job is stored with all its lines, then a worker takes it line by line.
 
 mod create;
+mod decide;
+mod derive;
 mod outcome;
 mod run;
 mod watch;
 
 pub use create::{NewPush, create, retry};
+pub use decide::{Decision, decide};
+pub use derive::{from_dry_run, revert};
 pub use run::{Step, run_one};
 pub use watch::{Watched, subscribe};
 
 use std::collections::HashMap;
+
+use chrono::TimeDelta;
 
 use super::Services;
 use crate::db::{JobFilter, Page, PageRequest, PushJob, PushSort, Tx};
@@ -25,6 +31,8 @@ pub struct Progress {
     pub job: PushJob,
     /// How many of its lines are in which state.
     pub counts: HashMap<LineState, i64>,
+    /// When that was so.
+    pub at: Instant,
 }
 
 impl Progress {
@@ -32,25 +40,50 @@ impl Progress {
     pub fn done(&self) -> i64 {
         self.counts.iter().filter(|(state, _)| state.is_final()).map(|(_, lines)| lines).sum()
     }
+
+    fn count(&self, states: &[LineState]) -> i64 {
+        states.iter().filter_map(|state| self.counts.get(state)).sum()
+    }
+
+    /// How long a worker has been at it, until now or until its end.
+    fn worked_for(&self) -> Option<TimeDelta> {
+        let until = self.job.finished_at.map_or(self.at, |at| at.and_utc());
+        Some(until - self.job.started_at?.and_utc())
+    }
+
+    /// How many lines a minute the workers get through. Lines that were skipped from the beginning cost no work.
+    pub fn lines_per_minute(&self) -> Option<i64> {
+        use LineState::{Failed, Held, Pushed, Unchanged, WouldPush};
+        let lines = self.count(&[Pushed, WouldPush, Unchanged, Held, Failed]);
+        let milliseconds = self.worked_for()?.num_milliseconds().max(1);
+        (lines > 0).then(|| lines.saturating_mul(60_000) / milliseconds)
+    }
+
+    /// When it will end if it goes on as it has until now.
+    pub fn estimated_end(&self) -> Option<Instant> {
+        let rate = self.lines_per_minute().filter(|rate| *rate > 0 && !self.job.state.is_final())?;
+        let left = self.count(&[LineState::Pending, LineState::Working]);
+        self.at.checked_add_signed(TimeDelta::milliseconds(left.saturating_mul(60_000) / rate))
+    }
 }
 
 /// How far a job is.
-pub fn progress(tx: &mut Tx<'_>, id: &PushJobId) -> Result<Progress> {
+pub fn progress(tx: &mut Tx<'_>, id: &PushJobId, at: Instant) -> Result<Progress> {
     let job = tx.push_job(id)?;
     let counts =
         tx.push_line_counts(std::slice::from_ref(id))?.into_iter().map(|count| (count.state, count.lines)).collect();
-    Ok(Progress { job, counts })
+    Ok(Progress { job, counts, at })
 }
 
 /// A page of jobs, each with how far it is.
-pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<Progress>> {
+pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
     let Page { items, next } = tx.push_jobs(filter, page)?;
     let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
     let mut counts: HashMap<PushJobId, HashMap<LineState, i64>> = HashMap::new();
     for count in tx.push_line_counts(&ids)? {
         counts.entry(count.job_id).or_default().insert(count.state, count.lines);
     }
-    let items = items.into_iter().map(|job| Progress { counts: counts.remove(&job.id).unwrap_or_default(), job });
+    let items = items.into_iter().map(|job| Progress { counts: counts.remove(&job.id).unwrap_or_default(), job, at });
     Ok(Page { items: items.collect(), next })
 }
 
@@ -62,7 +95,7 @@ pub fn cancel(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress>
     }
     tx.cancel_push_job(id, now)?;
     finish_if_done(tx, id, now)?;
-    progress(tx, id)
+    progress(tx, id, now)
 }
 
 /// Ends a job whose last line has an outcome.
@@ -71,11 +104,11 @@ pub(super) fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> R
     if job.state.is_final() || tx.open_line_count(id)? > 0 {
         return Ok(false);
     }
-    let Progress { counts, .. } = progress(tx, id)?;
+    let Progress { counts, .. } = progress(tx, id, now)?;
     let has = |state| counts.contains_key(&state);
     let event = if job.cancel_requested {
         JobEvent::Cancel
-    } else if has(LineState::Failed) {
+    } else if has(LineState::Failed) || has(LineState::Held) {
         JobEvent::FinishWithFailures
     } else {
         JobEvent::FinishWell
@@ -90,6 +123,6 @@ pub async fn watch_once(
     tenant: &crate::domain::ids::TenantId,
     id: &PushJobId,
 ) -> Result<Progress> {
-    let id = id.clone();
-    services.db.read(tenant, move |tx| progress(tx, &id)).await
+    let (id, now) = (id.clone(), services.clock.now());
+    services.db.read(tenant, move |tx| progress(tx, &id, now)).await
 }

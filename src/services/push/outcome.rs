@@ -90,6 +90,28 @@ pub(super) fn skipped(reason: PushReason, detail: String) -> LineResult {
     LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Skip, None) }
 }
 
+/// A dry run found a difference; it also tells what the guard would say.
+pub(super) fn would_push(has: Option<Quantity>, objection: Option<String>) -> LineResult {
+    let reason = objection.is_some().then_some(PushReason::Guard);
+    LineResult { reason, detail: objection, ..result(LineEvent::WouldPush, has) }
+}
+
+/// The change is not made unasked.
+pub(super) fn held(has: Option<Quantity>, why: String) -> LineResult {
+    LineResult { reason: Some(PushReason::Guard), detail: Some(why), ..result(LineEvent::Hold, has) }
+}
+
+/// ConnectWise has another quantity than the one that was to be changed.
+pub(super) fn changed_since(line: &PushLine, has: Option<Quantity>) -> LineResult {
+    let text = |quantity: Option<Quantity>| quantity.map_or_else(|| "nothing".to_owned(), |known| known.to_string());
+    let detail = format!(
+        "ConnectWise has {} by now, where {} was to be changed: look at it there, and push again",
+        text(has),
+        text(line.expected_from)
+    );
+    LineResult { from: has, ..failed(PushReason::ChangedSince, detail) }
+}
+
 /// ConnectWise has the quantity: because of an earlier write of ours whose answer was lost, or because nothing changed.
 pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
     if line.attempts > 0 && line.from_quantity != Some(to) {

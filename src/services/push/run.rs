@@ -7,15 +7,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::outcome::{Stop, already_there, failed, later, result, skipped};
+use super::outcome::{Stop, already_there, changed_since, failed, held, later, result, skipped, would_push};
 use crate::connectwise::{Client, CwError, Patience};
 use crate::db::{LineFilter, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CwAdditionId, CwAgreementId, PushJobId, TenantId};
+use crate::domain::guard::Guard;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, PushJobId, TenantId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
-use crate::domain::words::{MappingStatus, PushKind};
+use crate::domain::words::{MappingStatus, PushKind, PushTrigger};
 use crate::domain::{Error, Result};
 use crate::services::{Services, connections, refresh, schedule};
 
@@ -73,19 +74,24 @@ struct Group<'s> {
     job: PushJob,
 }
 
-type Additions = HashMap<CwAdditionId, Addition>;
+/// What an agreement's lines are held against.
+struct Ground {
+    client: Arc<Client>,
+    additions: HashMap<CwAdditionId, Addition>,
+    guards: HashMap<ProductId, Guard>,
+}
 
 impl Group<'_> {
     async fn run(&self, lines: &[PushLine]) -> Result<()> {
         let Some(agreement) = lines.first().and_then(|line| line.agreement_id) else { return Ok(()) };
         match self.read(agreement).await? {
-            Ok((client, additions)) => self.push_lines(&client, agreement, lines, additions).await,
+            Ok(ground) => self.push_lines(&ground, agreement, lines).await,
             Err(stop) => self.stop(lines, stop).await,
         }
     }
 
     /// The agreement's additions as ConnectWise has them now, if the agreement is live.
-    async fn read(&self, agreement: CwAgreementId) -> Result<Result<(Arc<Client>, Additions), Stop>> {
+    async fn read(&self, agreement: CwAgreementId) -> Result<Result<Ground, Stop>> {
         // Counted from the job's beginning, so that no job reads the lists more than once, however long it takes.
         let oldest = self.job.created_at.and_utc() - self.services.settings.refresh_max_age;
         if let Err(error) = refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
@@ -98,8 +104,10 @@ impl Group<'_> {
             };
         }
         let now = self.services.clock.now();
-        let look = move |tx: &mut Tx<'_>| Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?));
-        let (known, today) = self.services.db.read(&self.tenant, look).await?;
+        let look = move |tx: &mut Tx<'_>| {
+            Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?, tx.all_products()?))
+        };
+        let (known, today, products) = self.services.db.read(&self.tenant, look).await?;
         let dead = known.into_iter().next().map(Agreement::from).and_then(|row| row.dead_because(today));
         if let Some(reason) = dead {
             return Ok(Err(Stop::Stale(format!("agreement: {reason}"))));
@@ -109,25 +117,20 @@ impl Group<'_> {
             // Those that are no longer live are as good as gone.
             Ok(additions) => {
                 let live = additions.into_iter().filter(|row| row.dead_because(today).is_none());
-                Ok((client, live.map(|row| (row.id, row)).collect()))
+                let additions = live.map(|row| (row.id, row)).collect();
+                let guards = products.into_iter().map(|row| (row.id.clone(), row.guard())).collect();
+                Ok(Ground { client, additions, guards })
             }
             Err(error) => Err(Stop::of_reading(error)),
         })
     }
 
-    async fn push_lines(
-        &self,
-        client: &Client,
-        agreement: CwAgreementId,
-        lines: &[PushLine],
-        additions: Additions,
-    ) -> Result<()> {
+    async fn push_lines(&self, ground: &Ground, agreement: CwAgreementId, lines: &[PushLine]) -> Result<()> {
         for (index, line) in lines.iter().enumerate() {
             if self.is_cancelled().await? {
                 return self.stop(&lines[index..], Stop::Busy("the job was cancelled".to_owned())).await;
             }
-            let addition = line.addition_id.and_then(|id| additions.get(&id));
-            match self.push_line(client, agreement, line, addition).await? {
+            match self.push_line(ground, agreement, line).await? {
                 Ok(result) => self.record(line, result).await?,
                 // A fault of the way to ConnectWise stops all; one line's own failure never stops the others.
                 Err(stop) => return self.stop(&lines[index..], stop).await,
@@ -139,15 +142,14 @@ impl Group<'_> {
     /// Takes one line from what ConnectWise has to its result.
     async fn push_line(
         &self,
-        client: &Client,
+        ground: &Ground,
         agreement: CwAgreementId,
         line: &PushLine,
-        addition: Option<&Addition>,
     ) -> Result<Result<LineResult, Stop>> {
         let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
             return Ok(Ok(failed(PushReason::Internal, "the line was stored without a quantity".to_owned())));
         };
-        let Some(addition) = addition else {
+        let Some(addition) = ground.additions.get(&id) else {
             return Ok(Ok(skipped(
                 PushReason::Stale,
                 "the addition was cancelled or deleted in ConnectWise".to_owned(),
@@ -157,13 +159,20 @@ impl Group<'_> {
         if has == Some(to) {
             return Ok(Ok(already_there(line, to)));
         }
+        if line.expected_from.is_some_and(|expected| has != Some(expected)) {
+            return Ok(Ok(changed_since(line, has)));
+        }
+        let objection = self.objection(ground, line, has, to);
         if self.job.kind == PushKind::DryRun {
-            return Ok(Ok(result(LineEvent::WouldPush, has)));
+            return Ok(Ok(would_push(has, objection)));
+        }
+        if let Some(why) = objection {
+            return Ok(Ok(held(has, why)));
         }
         if let Some(overtaken) = self.begin_write(line, has).await? {
             return Ok(Ok(overtaken));
         }
-        match client.set_quantity(agreement, id, to, Patience::Job).await {
+        match ground.client.set_quantity(agreement, id, to, Patience::Job).await {
             Ok(()) => Ok(Ok(result(LineEvent::Push, has))),
             Err(CwError::Rejected(why)) => Ok(Ok(failed(PushReason::Rejected, why))),
             Err(error @ CwError::NotApplied { .. }) => Ok(Ok(failed(PushReason::NotApplied, error.to_string()))),
@@ -177,11 +186,21 @@ impl Group<'_> {
         }
     }
 
+    /// Why the change is not to be made unasked. What a person approved is the change that they saw, and no other; what
+    /// is put back was asked for.
+    fn objection(&self, ground: &Ground, line: &PushLine, has: Option<Quantity>, to: Quantity) -> Option<String> {
+        let approved = line.approved && line.from_quantity == has;
+        if approved || self.job.started_by == PushTrigger::Revert {
+            return None;
+        }
+        ground.guards.get(&line.product_id)?.objection(has, to)
+    }
+
     /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
     async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<Option<LineResult>> {
         let until = self.services.clock.now() + self.services.settings.lease;
-        let line = line.clone();
-        let work = move |tx: &mut Tx<'_>| match overtaken(tx, &line)? {
+        let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
+        let work = move |tx: &mut Tx<'_>| match overtaken(tx, &line, reverts)? {
             Some(result) => Ok(Some(result)),
             None => tx.begin_write(&line, has, until).map(|()| None),
         };
@@ -234,10 +253,14 @@ impl Group<'_> {
 }
 
 /// Why a line that was to be pushed when its job was stored is not to be any more.
-fn overtaken(tx: &mut Tx<'_>, line: &PushLine) -> Result<Option<LineResult>> {
+fn overtaken(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<LineResult>> {
     if tx.has_later_push(line)? {
         let detail = "a later push job has this line, too: its quantity is the newer one";
         return Ok(Some(skipped(PushReason::Superseded, detail.to_owned())));
+    }
+    if reverts {
+        // What was written is put back where it was written, whatever the line bills to by now.
+        return Ok(None);
     }
     let filter = LineFilter { ids: Some(vec![line.billing_line_id.clone()]), ..LineFilter::default() };
     let Some((now, _)) = tx.all_lines(&filter)?.pop() else {
@@ -264,7 +287,7 @@ fn is_passing(code: &str) -> bool {
 /// Ends a job at once for a fault of the connection, instead of failing a thousand times.
 fn fail_job(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<()> {
     tx.end_pending_lines(id, LineEvent::Fail, Some(PushReason::Connection), Some(why), now)?;
-    let progress = super::progress(tx, id)?;
+    let progress = super::progress(tx, id, now)?;
     let tried = [LineState::Pushed, LineState::Unchanged, LineState::WouldPush];
     let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
     if nothing_done && tx.open_line_count(id)? == 0 && !progress.job.state.is_final() {

@@ -58,8 +58,8 @@ async fn follow(services: Services, key: Key, sender: Arc<watch::Sender<Progress
             return;
         }
         tokio::time::sleep(INTERVAL).await;
-        let id = key.1.clone();
-        match services.db.read(&key.0, move |tx| progress(tx, &id)).await {
+        let (id, now) = (key.1.clone(), services.clock.now());
+        match services.db.read(&key.0, move |tx| progress(tx, &id, now)).await {
             Ok(now) => {
                 sender.send_if_modified(|before| {
                     let changed = before.counts != now.counts || before.job.state != now.job.state;

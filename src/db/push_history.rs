@@ -1,0 +1,160 @@
+//! Looking back: pages of push jobs, and of their lines, in one job or across all.
+
+use diesel::prelude::*;
+
+use super::page::{Page, PageRequest, keyset};
+use super::pool::Tx;
+use super::push::{PushJob, PushLine};
+use super::schema::{push_jobs, push_lines};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
+use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::usage::BillingMonth;
+use crate::domain::words::{PushKind, PushTrigger, words};
+
+words! {
+    /// The orders of push jobs and of their lines.
+    PushSort {
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which jobs are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// By state.
+    pub state: Option<JobState>,
+    /// By kind.
+    pub kind: Option<PushKind>,
+    /// With a line of a product.
+    pub product_id: Option<ProductId>,
+    /// With a line of a company.
+    pub company_id: Option<CompanyId>,
+    /// By what started them.
+    pub started_by: Option<PushTrigger>,
+    /// Stored at or after.
+    pub from: Option<Instant>,
+    /// Stored before.
+    pub to: Option<Instant>,
+    /// By billing month.
+    pub billing_month: Option<BillingMonth>,
+}
+
+/// Which lines are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PushLineFilter {
+    /// Those of a job.
+    pub job_id: Option<PushJobId>,
+    /// By state.
+    pub state: Option<LineState>,
+    /// By why they were skipped, held or failed.
+    pub reason: Option<PushReason>,
+    /// Those of a company.
+    pub company_id: Option<CompanyId>,
+    /// Those of a product.
+    pub product_id: Option<ProductId>,
+    /// Those of a billing line.
+    pub billing_line_id: Option<BillingLineId>,
+    /// Those of jobs of a kind.
+    pub kind: Option<PushKind>,
+    /// Those of jobs stored at or after.
+    pub from: Option<Instant>,
+    /// Those of jobs stored before.
+    pub to: Option<Instant>,
+}
+
+impl Tx<'_> {
+    /// A page of jobs.
+    pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
+        let mut query = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).into_boxed();
+        if let Some(state) = filter.state {
+            query = query.filter(push_jobs::state.eq(state));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(push_jobs::kind.eq(kind));
+        }
+        let lines = || push_lines::table.filter(push_lines::tenant_id.eq(self.tenant.clone()));
+        if let Some(id) = &filter.product_id {
+            let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
+            query = query.filter(push_jobs::id.eq_any(with));
+        }
+        if let Some(id) = &filter.company_id {
+            let with = lines().filter(push_lines::company_id.eq(id.clone())).select(push_lines::job_id);
+            query = query.filter(push_jobs::id.eq_any(with));
+        }
+        if let Some(started_by) = filter.started_by {
+            query = query.filter(push_jobs::started_by.eq(started_by));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
+        }
+        if let Some(month) = filter.billing_month {
+            query = query.filter(push_jobs::billing_month.eq(month));
+        }
+        let query = keyset!(query, page, push_jobs::id, push_jobs::id);
+        let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// A page of lines with their jobs, in the order they were stored.
+    pub fn push_lines(
+        &mut self,
+        filter: &PushLineFilter,
+        page: &PageRequest<PushSort>,
+    ) -> Result<Page<(PushLine, PushJob)>> {
+        let mut query = push_lines::table
+            .inner_join(push_jobs::table)
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .into_boxed();
+        if let Some(id) = &filter.job_id {
+            query = query.filter(push_lines::job_id.eq(id.clone()));
+        }
+        if let Some(state) = filter.state {
+            query = query.filter(push_lines::state.eq(state));
+        }
+        if let Some(reason) = filter.reason {
+            query = query.filter(push_lines::reason.eq(reason));
+        }
+        if let Some(id) = &filter.company_id {
+            query = query.filter(push_lines::company_id.eq(id.clone()));
+        }
+        if let Some(id) = &filter.product_id {
+            query = query.filter(push_lines::product_id.eq(id.clone()));
+        }
+        if let Some(id) = &filter.billing_line_id {
+            query = query.filter(push_lines::billing_line_id.eq(id.clone()));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(push_jobs::kind.eq(kind));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
+        }
+        let query = keyset!(query, page, push_lines::id, push_lines::id);
+        let rows = query.limit(page.fetch()).select((PushLine::as_select(), PushJob::as_select())).load(self.conn)?;
+        Ok(page.page(rows, |(row, _): &(PushLine, PushJob)| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// The companies, products and months that were pushed to ConnectWise, of some months.
+    pub fn pushed_months(&mut self, months: &[BillingMonth]) -> Result<Vec<(CompanyId, ProductId, BillingMonth)>> {
+        let there = [LineState::Pushed, LineState::Unchanged];
+        let pushed = push_lines::table
+            .inner_join(push_jobs::table)
+            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            .filter(push_jobs::kind.eq(PushKind::Push))
+            .filter(push_jobs::billing_month.eq_any(months.to_vec()))
+            .filter(push_lines::state.eq_any(there));
+        Ok(pushed
+            .select((push_lines::company_id, push_lines::product_id, push_jobs::billing_month))
+            .distinct()
+            .load(self.conn)?)
+    }
+}

@@ -1,0 +1,53 @@
+//! A person's decision about lines that the guard held.
+
+use super::{Progress, finish_if_done, progress};
+use crate::db::Tx;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{PushJobId, PushLineId};
+use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
+use crate::domain::{Error, FieldError, Result};
+
+/// What is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Let the change through, as it was when the line was held.
+    Approve,
+    /// Let ConnectWise keep what it has.
+    Drop,
+}
+
+/// Decides about held lines of a job, or about all of them. A job that had ended goes on.
+pub fn decide(
+    tx: &mut Tx<'_>,
+    id: &PushJobId,
+    lines: Option<&[PushLineId]>,
+    decision: Decision,
+    now: Instant,
+    by: &str,
+) -> Result<Progress> {
+    let job = tx.push_job(id)?;
+    let held: Vec<PushLineId> = tx.all_push_lines(id, Some(LineState::Held))?.into_iter().map(|line| line.id).collect();
+    let chosen = lines.unwrap_or(&held);
+    let unknown = |(index, line): (usize, &PushLineId)| {
+        let message = format!("line {line} is none of this job's held lines");
+        (!held.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), "not_held", message))
+    };
+    let bad: Vec<FieldError> = chosen.iter().enumerate().filter_map(unknown).collect();
+    if !bad.is_empty() {
+        return Err(Error::Invalid(bad));
+    }
+    if chosen.is_empty() {
+        return Err(Error::conflict("nothing_held", "no line of the push job is held"));
+    }
+    if decision == Decision::Approve && matches!(job.state, JobState::Cancelled | JobState::Failed) {
+        let detail = format!("the push job is {}: start another", job.state);
+        return Err(Error::conflict("push_job_finished", detail));
+    }
+    let event = if decision == Decision::Approve { LineEvent::Approve } else { LineEvent::Drop };
+    tx.decide_held_lines(id, chosen, event, by, now)?;
+    if job.state == JobState::CompletedWithFailures {
+        tx.advance_job(id, JobEvent::Reopen, None, now)?;
+        finish_if_done(tx, id, now)?;
+    }
+    progress(tx, id, now)
+}

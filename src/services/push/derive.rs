@@ -1,0 +1,99 @@
+//! Jobs made of another job's lines: those that a dry run showed, and those that are to be put back.
+
+use crate::db::{PushJob, PushLine, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{PushJobId, PushLineId};
+use crate::domain::push::{JobState, LineState};
+use crate::domain::words::{PushKind, PushTrigger};
+use crate::domain::{Error, Result};
+
+/// A new job of what a dry run would push, with its quantities. A line is written only where ConnectWise still has
+/// what the dry run saw.
+pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
+    let job = tx.push_job(id)?;
+    if job.kind != PushKind::DryRun {
+        return Err(Error::conflict("not_a_dry_run", "this push job was no dry run"));
+    }
+    if !matches!(job.state, JobState::Succeeded | JobState::CompletedWithFailures) {
+        let detail = format!("the dry run is {}: start from one that ran to its end", job.state);
+        return Err(Error::conflict("dry_run_not_finished", detail));
+    }
+    let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
+    let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..blank(line) };
+    derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), now, by)
+}
+
+/// A new job that puts back what each line of a job had before, only where ConnectWise still has what the job wrote.
+pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
+    let job = tx.push_job(id)?;
+    if job.kind != PushKind::Push {
+        return Err(Error::conflict("nothing_to_revert", "a dry run writes nothing"));
+    }
+    if !job.state.is_final() {
+        return Err(Error::conflict("push_job_running", "the push job has not ended yet: wait, or cancel it"));
+    }
+    let pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
+    let line = |line: &PushLine| PushLine {
+        expected_from: line.to_quantity,
+        to_quantity: line.from_quantity,
+        usage_amount: None,
+        block_size: None,
+        ..blank(line)
+    };
+    let lines = pushed.iter().filter(|line| line.from_quantity.is_some()).map(line).collect();
+    derive(tx, &job, PushTrigger::Revert, lines, now, by)
+}
+
+/// A line of a new job for the same billing line, addition and quantity.
+fn blank(line: &PushLine) -> PushLine {
+    PushLine {
+        id: PushLineId::new(),
+        from_quantity: None,
+        state: LineState::Pending,
+        reason: None,
+        detail: None,
+        attempts: 0,
+        failures: 0,
+        lease_owner: None,
+        lease_until: None,
+        fence: 0,
+        not_before: None,
+        expected_from: None,
+        approved: false,
+        decided_by: None,
+        started_at: None,
+        finished_at: None,
+        ..line.clone()
+    }
+}
+
+fn derive(
+    tx: &mut Tx<'_>,
+    of: &PushJob,
+    started_by: PushTrigger,
+    mut lines: Vec<PushLine>,
+    now: Instant,
+    by: &str,
+) -> Result<PushJob> {
+    if lines.is_empty() {
+        return Err(Error::conflict("nothing_to_push", format!("push job {} has no line for this", of.id)));
+    }
+    let job = PushJob {
+        id: PushJobId::new(),
+        kind: PushKind::Push,
+        started_by,
+        state: JobState::Queued,
+        detail: None,
+        parent_job_id: Some(of.id.clone()),
+        requested_by: by.to_owned(),
+        cancel_requested: false,
+        line_count: i64::try_from(lines.len()).map_err(Error::internal)?,
+        created_at: now.naive_utc(),
+        started_at: None,
+        finished_at: None,
+        ..of.clone()
+    };
+    lines.iter_mut().for_each(|line| line.job_id = job.id.clone());
+    tx.insert_push_job(&job, &lines)?;
+    Ok(job)
+}
