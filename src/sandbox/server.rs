@@ -286,13 +286,14 @@ async fn serve(shared: web::Data<Shared>, req: HttpRequest, bytes: web::Bytes) -
         (None, Some(fault)) if !acts(fault) => Answer::json(200, json!({})),
         (None, _) => asked.answer(&shared, pretend),
     };
-    let (status, body, spoilt) = (answer.status, answer.body.clone(), fault.is_some());
+    let (body, spoilt) = (answer.body.clone(), fault.is_some());
+    let cut = matches!(fault, Some(FaultKind::Drop | FaultKind::DropAfter | FaultKind::Hang { .. }));
     let response = match fault {
         Some(kind) => spoil(kind, answer).await,
         None => answer.into_response(),
     };
     let mut inner = shared.lock();
-    let status = if response.status().as_u16() == status { status } else { response.status().as_u16() };
+    let status = if cut { 0 } else { response.status().as_u16() };
     let answer = body.filter(|_| inner.tuning.keep_answers && !spoilt);
     inner.ledger.requests.push(asked.into_entry(status, answer));
     response

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use tempfile::TempDir;
 
-fn program() -> Command {
+pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connectwise-billing"));
     // Settings of whoever runs the tests must not reach the process.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CWB_")) {
@@ -16,7 +16,7 @@ fn program() -> Command {
 }
 
 /// A process whose standard output is read line by line. It is killed when it is dropped.
-struct Running {
+pub struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
     errors: Option<JoinHandle<String>>,
@@ -30,7 +30,7 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         // A pipe that nobody reads fills up, and then holds up the process.
@@ -44,7 +44,7 @@ impl Running {
     }
 
     /// Everything up to and with the line that holds a text.
-    fn until(&mut self, sign: &str) -> String {
+    pub fn until(&mut self, sign: &str) -> String {
         let mut text = String::new();
         while !text.contains(sign) {
             let read = self.out.read_line(&mut text).unwrap();
@@ -57,7 +57,7 @@ impl Running {
     }
 
     /// Ctrl-C, then whatever it still says; it must end well.
-    fn interrupt(&mut self) -> String {
+    pub fn interrupt(&mut self) -> String {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         let mut text = String::new();
@@ -76,7 +76,7 @@ pub struct Demo {
     pub key: String,
 }
 
-fn after(text: &str, sign: &str) -> String {
+pub fn after(text: &str, sign: &str) -> String {
     let rest = text.split(sign).nth(1).unwrap_or_else(|| panic!("{sign} is missing from {text}"));
     rest.split_whitespace().next().unwrap().to_owned()
 }
