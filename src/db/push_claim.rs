@@ -23,7 +23,7 @@ impl SystemTx<'_> {
         // An agreement that some worker holds is left to it, whatever the job: two writing the same addition at once
         // could end in either's quantity.
         let held: Vec<(TenantId, Option<CwAgreementId>)> = push_lines::table
-            .filter(push_lines::state.eq(LineState::Working))
+            .filter(push_lines::lease_owner.is_not_null())
             .filter(push_lines::lease_until.ge(at))
             .select((push_lines::tenant_id, push_lines::agreement_id))
             .distinct()
@@ -96,7 +96,7 @@ impl SystemTx<'_> {
         let refreshing = cw_refreshes::table.filter(cw_refreshes::lease_until.gt(at));
         diesel::update(refreshing).set(cw_refreshes::lease_until.eq(at)).execute(self.conn)?;
         let held =
-            push_lines::table.filter(push_lines::state.eq(LineState::Working)).filter(push_lines::lease_until.ge(at));
+            push_lines::table.filter(push_lines::lease_owner.is_not_null()).filter(push_lines::lease_until.ge(at));
         // A moment ago, as a lease holds through its last instant.
         let over = at - chrono::TimeDelta::seconds(1);
         Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Sandbox, Store, sample};
+use connectwise_billing::domain::clock::Clock;
+use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Sandbox, Store, Write, sample};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use reqwest::Method;
@@ -93,7 +94,7 @@ async fn set_up(service: &Service, sandbox: &Sandbox) {
     let records: Vec<Value> = (1..=LINES)
         .map(|c| {
             json!({"company_external_id": format!("C{c}"), "product_code": "STORAGE", "amount": (c + 1).to_string(),
-                "measured_at": chrono::Utc::now()})
+                "measured_at": Clock::system().now()})
         })
         .collect();
     service.ask(Method::POST, "/usage", json!({"records": records})).await;
@@ -182,12 +183,12 @@ fn only_lost_answers_cost_a_write(sandbox: &Sandbox) {
         }
     }
     assert!(failed * 10 > ledger.requests.len(), "{failed} of {}: too few fail", ledger.requests.len());
-    let mut writes: HashMap<i64, Vec<(Option<f64>, Option<f64>)>> = HashMap::new();
-    ledger.writes.iter().for_each(|write| writes.entry(write.addition).or_default().push((write.from, write.to)));
+    let mut writes: HashMap<i64, Vec<&Write>> = HashMap::new();
+    ledger.writes.iter().for_each(|write| writes.entry(write.addition).or_default().push(write));
     assert_eq!(writes.len(), 300);
     let mut by_kills = 0;
     for (addition, writes) in writes {
-        assert!(writes[1..].iter().all(|(from, to)| from == to), "addition {addition}: {writes:?}");
+        assert!(writes[1..].iter().all(|write| write.from == write.to), "addition {addition}: {writes:?}");
         by_kills += (writes.len() - 1).saturating_sub(lost.get(&addition).copied().unwrap_or_default());
     }
     assert_eq!(by_kills, 0, "{by_kills} writes were made again for no reason but a kill");

@@ -159,10 +159,10 @@ async fn history_is_found_across_jobs(backend: Backend) {
     let app_ref = &app;
     let jobs = |query: String| async move { ids(&app_ref.all(&format!("/push-jobs?{query}")).await) };
     assert_eq!(jobs(format!("company_id={}", companies[0])).await, [two.clone(), one.clone()]);
-    assert_eq!(jobs(format!("company_id={}", companies[1])).await, [one.clone()]);
-    assert_eq!(jobs(format!("product_id={other}")).await, [two.clone()], "a job of all products has it, too");
-    assert_eq!(jobs("from=2026-11-22T13:00:00Z".to_owned()).await, [two.clone()]);
-    assert_eq!(jobs("to=2026-11-22T13:00:00Z&started_by=manual".to_owned()).await, [one.clone()]);
+    assert_eq!(jobs(format!("company_id={}", companies[1])).await.join(" "), one);
+    assert_eq!(jobs(format!("product_id={other}")).await.join(" "), two, "a job of all products has it, too");
+    assert_eq!(jobs("from=2026-11-22T13:00:00Z".to_owned()).await.join(" "), two);
+    assert_eq!(jobs("to=2026-11-22T13:00:00Z&started_by=manual".to_owned()).await.join(" "), one);
     let history = app.all(&format!("/push-lines?company_id={}&state=pushed&limit=1", companies[0])).await;
     let told: Vec<(&str, &str)> =
         history.iter().map(|l| (l["from"].as_str().unwrap(), l["to"].as_str().unwrap())).collect();

@@ -22,7 +22,7 @@ async fn the_same_record_is_taken_in_once_and_another_amount_corrects_it(backend
         json!({"records": [record("250.500", "2026-11-20T00:00:00Z"), record("300", "2026-11-21T02:00:00+02:00")]});
     assert_eq!(
         app.post("/usage", &batch).await.expect(200),
-        json!({"records": 2, "added": 2, "duplicates": 0, "corrected": 0})
+        json!({"records": 2, "added": 2, "duplicates": 0, "corrected": 0, "late": 0})
     );
     assert_eq!(app.post("/usage", &batch).await.expect(200)["duplicates"], 2);
     assert_eq!(app.line(&product, &company).await["usage"]["amount"], "300");

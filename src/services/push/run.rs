@@ -74,6 +74,16 @@ struct Group<'s> {
     job: PushJob,
 }
 
+/// Whether a line's write may begin.
+enum Begun {
+    /// What ConnectWise has is stored: now write.
+    Write,
+    /// Something happened since the job was stored, which is the line's outcome.
+    Overtaken(LineResult),
+    /// Somebody stopped the job.
+    Cancelled,
+}
+
 /// What an agreement's lines are held against.
 struct Ground {
     client: Arc<Client>,
@@ -127,9 +137,6 @@ impl Group<'_> {
 
     async fn push_lines(&self, ground: &Ground, agreement: CwAgreementId, lines: &[PushLine]) -> Result<()> {
         for (index, line) in lines.iter().enumerate() {
-            if self.is_cancelled().await? {
-                return self.stop(&lines[index..], Stop::Busy("the job was cancelled".to_owned())).await;
-            }
             match self.push_line(ground, agreement, line).await? {
                 Ok(result) => self.record(line, result).await?,
                 // A fault of the way to ConnectWise stops all; one line's own failure never stops the others.
@@ -169,8 +176,10 @@ impl Group<'_> {
         if let Some(why) = objection {
             return Ok(Ok(held(has, why)));
         }
-        if let Some(overtaken) = self.begin_write(line, has).await? {
-            return Ok(Ok(overtaken));
+        match self.begin_write(line, has).await? {
+            Begun::Write => {}
+            Begun::Overtaken(result) => return Ok(Ok(result)),
+            Begun::Cancelled => return Ok(Err(Stop::Busy("the job was cancelled".to_owned()))),
         }
         match ground.client.set_quantity(agreement, id, to, Patience::Job).await {
             Ok(()) => Ok(Ok(result(LineEvent::Push, has))),
@@ -197,19 +206,19 @@ impl Group<'_> {
     }
 
     /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
-    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<Option<LineResult>> {
+    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<Begun> {
         let until = self.services.clock.now() + self.services.settings.lease;
         let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
-        let work = move |tx: &mut Tx<'_>| match overtaken(tx, &line, reverts)? {
-            Some(result) => Ok(Some(result)),
-            None => tx.begin_write(&line, has, until).map(|()| None),
+        let work = move |tx: &mut Tx<'_>| {
+            if tx.push_job(&line.job_id)?.cancel_requested {
+                return Ok(Begun::Cancelled);
+            }
+            match overtaken(tx, &line, reverts)? {
+                Some(result) => Ok(Begun::Overtaken(result)),
+                None => tx.begin_write(&line, has, until).map(|()| Begun::Write),
+            }
         };
         self.services.db.write(&self.tenant, work).await
-    }
-
-    async fn is_cancelled(&self) -> Result<bool> {
-        let id = self.job.id.clone();
-        self.services.db.read(&self.tenant, move |tx| Ok(tx.push_job(&id)?.cancel_requested)).await
     }
 
     async fn record(&self, line: &PushLine, result: LineResult) -> Result<()> {
