@@ -50,8 +50,8 @@ pub struct Config {
     /// How many agreements to push at a time
     #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 4)]
     pub workers: usize,
-    /// For how long a worker holds the lines it works on, in seconds
-    #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 900)]
+    /// After how long without a sign of life a worker's lines go to another, in seconds
+    #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 90)]
     pub lease: u32,
     /// Requests a minute to each ConnectWise at most
     #[arg(long, env = "CWB_CONNECTWISE_PER_MINUTE", value_name = "N", default_value = "900")]
@@ -100,7 +100,7 @@ pub enum ConfigError {
     #[error("--operator-key must have at least 16 characters")]
     ShortOperatorKey,
     /// A lease must outlast the work done under it.
-    #[error("--lease must be longer than {0} s: one request's time-out, and all its repetitions, must fit into it")]
+    #[error("--lease must be longer than {0} s, twice a request's time-out: what is sent must end before it does")]
     Lease(u32),
 }
 
@@ -117,7 +117,7 @@ impl Config {
             refresh_max_age: 900,
             schedule_max_late: 168,
             workers: 4,
-            lease: 900,
+            lease: 90,
             connectwise_per_minute: NonZeroU32::MIN.saturating_add(899),
             connectwise_parallel: 4,
             connectwise_timeout: 30,
@@ -147,8 +147,8 @@ impl Config {
 
     /// How the use cases behave.
     pub(super) fn services(&self) -> Result<services::Settings, ConfigError> {
-        // Seven tries, each as long as the time-out, with a wait of up to a minute before each.
-        let needed = self.connectwise_timeout.saturating_add(60).saturating_mul(7);
+        // Nothing is sent in the last time-out of a lease, and something must be sent before.
+        let needed = self.connectwise_timeout.saturating_mul(2);
         if self.lease <= needed {
             return Err(ConfigError::Lease(needed));
         }

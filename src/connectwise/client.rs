@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
+use chrono::TimeDelta;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, redirect};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,7 +19,7 @@ use super::gate::{CircuitStatus, Gate};
 use super::site::Site;
 use super::{conditions, parse};
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Instant};
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 
@@ -110,12 +111,14 @@ pub(super) struct Ask {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) forward_only: bool,
     pub(super) body: Option<Value>,
+    /// Not sent at this time or later.
+    pub(super) not_after: Option<Instant>,
 }
 
 impl Ask {
     pub(super) fn get(purpose: Purpose, path: impl Into<String>) -> Self {
         let (method, path) = (Method::GET, path.into());
-        Self { purpose, method, path, query: Vec::new(), forward_only: false, body: None }
+        Self { purpose, method, path, query: Vec::new(), forward_only: false, body: None, not_after: None }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -197,13 +200,15 @@ impl Client {
     }
 
     /// Writes an addition's quantity, and holds the answer against what was asked. Setting is harmless when done
-    /// twice, so a lost answer is asked for again.
+    /// twice, so a lost answer is asked for again; but only while the caller's right to write, which `holds_until` a
+    /// moment, outlasts the request.
     pub async fn set_quantity(
         &self,
         agreement: CwAgreementId,
         addition: CwAdditionId,
         quantity: Quantity,
         patience: Patience,
+        holds_until: Instant,
     ) -> Result<(), CwError> {
         let number: Number = quantity
             .to_string()
@@ -216,6 +221,8 @@ impl Client {
             query: Vec::new(),
             forward_only: false,
             body: Some(json!([{"op": "replace", "path": "quantity", "value": number}])),
+            // Whatever is sent must have ended, one way or another, before somebody else may write.
+            not_after: Some(holds_until - TimeDelta::from_std(self.settings.timeout).unwrap_or(TimeDelta::MAX)),
         };
         let (value, _) = self.ask(&ask, patience).await?;
         let got = parse::quantity(&value, addition.0)?;
@@ -246,6 +253,10 @@ impl Client {
 
     async fn ask_once(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
         let _permit = self.gate.enter(patience.longest_wait()).await?;
+        // Asked last: the wait for a turn may have been long, and the process may have been stopped meanwhile.
+        if ask.not_after.is_some_and(|at| self.gate.now() >= at) {
+            return Err(CwError::TooLate);
+        }
         let outcome = self.ask_with_fresh_base(ask).await;
         self.gate.note(outcome.as_ref().err());
         let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");

@@ -68,6 +68,9 @@ pub enum CwError {
     /// It failed so often that it is left alone for a while.
     #[error("ConnectWise failed repeatedly and is left alone for {} s more", .0.as_secs())]
     Resting(Duration),
+    /// It was not asked: the right to write would have ended before the answer.
+    #[error("ConnectWise could not be asked in time")]
+    TooLate,
     /// It answered something that is no answer.
     #[error("ConnectWise gave an answer that cannot be understood: {0}")]
     Unintelligible(String),
@@ -109,7 +112,7 @@ impl CwError {
             Self::Gone => "connectwise_gone",
             Self::Conflict(_) => "connectwise_conflict",
             Self::Throttled(_) => "connectwise_throttled",
-            Self::Unavailable(_) | Self::Failed(_) | Self::Resting(_) => "connectwise_unavailable",
+            Self::Unavailable(_) | Self::Failed(_) | Self::Resting(_) | Self::TooLate => "connectwise_unavailable",
             Self::Unintelligible(_) => "connectwise_unintelligible",
             Self::NotApplied { .. } => "connectwise_not_applied",
         }

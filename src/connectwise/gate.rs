@@ -78,6 +78,10 @@ impl Gate {
         Ok(permit)
     }
 
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
     fn pause(&self) -> Option<Duration> {
         let until = (*lock(&self.paused_until))?;
         until.checked_duration_since(Ticks::now()).filter(|wait| !wait.is_zero())

@@ -268,6 +268,20 @@ impl Tx<'_> {
         if changed == 1 { Ok(()) } else { Err(Error::conflict("lost_lease", "another worker holds this line")) }
     }
 
+    /// Renews the lease of those of some lines that their worker still holds; gives how many there are.
+    pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
+        let mut renewed = 0;
+        for line in lines {
+            let held = push_lines::table
+                .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+                .filter(push_lines::id.eq(line.id.clone()))
+                .filter(push_lines::fence.eq(line.fence))
+                .filter(push_lines::state.eq(LineState::Working));
+            renewed += diesel::update(held).set(push_lines::lease_until.eq(until.naive_utc())).execute(self.conn)?;
+        }
+        Ok(renewed)
+    }
+
     /// Records what became of a line held by lease: the one place where a held line's state changes. Gives `false`,
     /// and records nothing, where another worker has taken over.
     pub fn finish_line(&mut self, line: &PushLine, result: &LineResult, kind: PushKind, now: Instant) -> Result<bool> {

@@ -28,7 +28,8 @@ impl Service {
     fn start(database: &TestDatabase, key: Option<&str>) -> Self {
         let mut command = program();
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "off", "--allow-private-connectwise"]);
-        command.args(["--connectwise-timeout", "1", "--connectwise-first-wait", "5"]);
+        // What a killed process held is free after the lease, and on SQLite at once.
+        command.args(["--connectwise-timeout", "1", "--connectwise-first-wait", "5", "--lease", "3"]);
         command.args(["--connectwise-per-minute", "100000", "--database-url", database.text()]);
         command.args(["--encryption-key-file", &database.folder().join("key").display().to_string()]);
         let mut process = Running::start(&mut command);
@@ -194,9 +195,4 @@ fn only_lost_answers_cost_a_write(sandbox: &Sandbox) {
     assert_eq!(by_kills, 0, "{by_kills} writes were made again for no reason but a kill");
 }
 
-mod sqlite {
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn killed_a_hundred_times_every_line_is_written_and_recorded_once() {
-        super::killed_a_hundred_times_every_line_is_written_and_recorded_once(crate::support::Backend::Sqlite).await;
-    }
-}
+on_both!(killed_a_hundred_times_every_line_is_written_and_recorded_once);

@@ -73,6 +73,7 @@ impl Stop {
             | CwError::Unavailable(_)
             | CwError::Failed(_)
             | CwError::Resting(_)
+            | CwError::TooLate
             | CwError::Unintelligible(_) => Self::Later(text),
         }
     }

@@ -36,7 +36,15 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let claimed = services.db.write_system(move |tx| claim(tx, &owner, now, lease_until)).await?;
     let Some((job, lines)) = claimed else { return Ok(Step::Idle) };
     let group = Group { services, tenant: job.tenant_id.clone(), job };
-    if let Err(error) = group.run(&lines).await {
+    let outcome = tokio::select! {
+        outcome = group.run(&lines) => outcome,
+        () = group.keep_lease(&lines) => {
+            // Whoever took the lines over does the rest; what this worker still records is refused by the fence.
+            tracing::warn!(tenant = %group.tenant, push_job = %group.job.id, "a worker's lease was lost");
+            return Ok(Step::Worked);
+        }
+    };
+    if let Err(error) = outcome {
         // A fault of ours, or of the database: what is still held is given back, counted, and tried again later.
         tracing::error!(tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(), "a push failed");
         group.stop(&lines, Stop::Later(error.to_string())).await?;
@@ -76,8 +84,8 @@ struct Group<'s> {
 
 /// Whether a line's write may begin.
 enum Begun {
-    /// What ConnectWise has is stored: now write.
-    Write,
+    /// What ConnectWise has is stored: now write, while the lease holds.
+    Write(Instant),
     /// Something happened since the job was stored, which is the line's outcome.
     Overtaken(LineResult),
     /// Somebody stopped the job.
@@ -97,6 +105,23 @@ impl Group<'_> {
         match self.read(agreement).await? {
             Ok(ground) => self.push_lines(&ground, agreement, lines).await,
             Err(stop) => self.stop(lines, stop).await,
+        }
+    }
+
+    /// Renews the lease, again and again; ends when there is nothing left to renew, because another has the lines.
+    async fn keep_lease(&self, lines: &[PushLine]) {
+        let lease = self.services.settings.lease;
+        let pause = (lease / 3).to_std().unwrap_or_default();
+        loop {
+            tokio::time::sleep(pause).await;
+            let (lines, until) = (lines.to_vec(), self.services.clock.now() + lease);
+            match self.services.db.write(&self.tenant, move |tx| tx.renew_leases(&lines, until)).await {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(push_job = %self.job.id, cause = %error.chain(), "a lease was not renewed")
+                }
+            }
         }
     }
 
@@ -176,12 +201,12 @@ impl Group<'_> {
         if let Some(why) = objection {
             return Ok(Ok(held(has, why)));
         }
-        match self.begin_write(line, has).await? {
-            Begun::Write => {}
+        let holds_until = match self.begin_write(line, has).await? {
+            Begun::Write(holds_until) => holds_until,
             Begun::Overtaken(result) => return Ok(Ok(result)),
             Begun::Cancelled => return Ok(Err(Stop::Busy("the job was cancelled".to_owned()))),
-        }
-        match ground.client.set_quantity(agreement, id, to, Patience::Job).await {
+        };
+        match ground.client.set_quantity(agreement, id, to, Patience::Job, holds_until).await {
             Ok(()) => Ok(Ok(result(LineEvent::Push, has))),
             Err(CwError::Rejected(why)) => Ok(Ok(failed(PushReason::Rejected, why))),
             Err(error @ CwError::NotApplied { .. }) => Ok(Ok(failed(PushReason::NotApplied, error.to_string()))),
@@ -215,7 +240,7 @@ impl Group<'_> {
             }
             match overtaken(tx, &line, reverts)? {
                 Some(result) => Ok(Begun::Overtaken(result)),
-                None => tx.begin_write(&line, has, until).map(|()| Begun::Write),
+                None => tx.begin_write(&line, has, until).map(|()| Begun::Write(until)),
             }
         };
         self.services.db.write(&self.tenant, work).await
