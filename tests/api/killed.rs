@@ -145,10 +145,17 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
         drop(service);
         service = Service::start(&database, Some(&key));
     }
-    let path = format!("/push-jobs/{job}");
-    let left = service.ask(Method::GET, &path, json!({})).await;
+    let left = service.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
     assert_eq!(left["finished_at"], Value::Null, "the kills came while it ran: {left}");
     sandbox.tune(|tuning| tuning.latency_ms = 0);
+    every_line_is_right(&service, &sandbox, &job).await;
+    only_lost_answers_cost_a_write(&sandbox);
+    service.process.interrupt();
+}
+
+/// Waits for the job's end; then every line is in the record once, and ConnectWise has what it should.
+async fn every_line_is_right(service: &Service, sandbox: &Sandbox, job: &str) {
+    let path = format!("/push-jobs/{job}");
     let started = Instant::now();
     let ended = loop {
         let now = service.ask(Method::GET, &path, json!({})).await;
@@ -166,8 +173,29 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     for c in 1..=LINES {
         assert_eq!(sandbox.read(|store| store.quantity(c + 1_000)), Some((c + 1) as f64), "company {c}");
     }
-    only_lost_answers_cost_a_write(&sandbox);
-    service.process.interrupt();
+}
+
+/// Two replicas share a push. One is stopped for longer than its lease and then goes on: the other has done its lines,
+/// and nothing is written twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
+    let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store()));
+    let first = Service::start(&database, None);
+    set_up(&first, &sandbox).await;
+    let second = Service::start(&database, Some(&first.key));
+    sandbox.clear_ledger();
+    sandbox.tune(|tuning| tuning.latency_ms = 100);
+    let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    first.process.signal("STOP");
+    // Longer than its lease of 3 s.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let meanwhile = second.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
+    assert!(meanwhile["lines"]["pushed"].as_i64().unwrap() > 20, "the other goes on: {meanwhile}");
+    first.process.signal("CONT");
+    every_line_is_right(&second, &sandbox, &job).await;
+    assert_eq!(sandbox.ledger().writes.len(), 300, "nothing was written twice");
+    every_line_is_right(&first, &sandbox, &job).await;
 }
 
 /// An addition is written again only after a write whose answer never came: cut off by ConnectWise's failure, or by

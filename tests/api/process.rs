@@ -56,10 +56,14 @@ impl Running {
         text
     }
 
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// Ctrl-C, then whatever it still says; it must end well.
     pub fn interrupt(&mut self) -> String {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        self.signal("INT");
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
         let status = self.child.wait().unwrap();
