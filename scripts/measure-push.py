@@ -2,7 +2,7 @@
 
 It speaks HTTP to a release build of the service and of its sandbox, which it starts and stops.
 """
-import datetime, http.client, json, os, shutil, socket, subprocess, sys, tempfile, threading, time
+import datetime, http.client, json, os, selectors, shutil, socket, subprocess, sys, tempfile, threading, time
 
 BINARY = "target/release/connectwise-billing"
 
@@ -102,7 +102,31 @@ def set_up(http, site, companies, products, quantity):
     return len(ids)
 
 
-def push():
+def watch(port, key, job, count):
+    """So many watchers of a job's events; gives what counts those that saw its end."""
+    selector, ended = selectors.DefaultSelector(), set()
+    ask = f"GET /api/v1/push-jobs/{job}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n".encode()
+    for _ in range(count):
+        s = socket.create_connection(("127.0.0.1", port))
+        s.sendall(ask)
+        s.setblocking(False)
+        selector.register(s, selectors.EVENT_READ)
+
+    def read():
+        while len(ended) < count:
+            for found, _ in selector.select(1):
+                text = found.fileobj.recv(65536)
+                if not text or b"event: end" in text:
+                    ended.add(found.fd)
+                    selector.unregister(found.fileobj)
+                    found.fileobj.close()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    return ended, thread
+
+
+def push(watchers=0):
     folder = tempfile.mkdtemp()
     sandbox, site, service, port, key = start(folder, "--workers", "8", "--connectwise-parallel", "8")
     try:
@@ -115,18 +139,20 @@ def push():
             Http(site)("DELETE", "/_sandbox/ledger")
             before = time.time()
             job = http.api("POST", "/push-jobs", {})["id"]
+            ended, thread = watch(port, key, job, watchers)
             while True:
                 now = http.api("GET", f"/push-jobs/{job}")
                 if now["finished_at"]:
                     break
                 time.sleep(0.02)
             took = time.time() - before
+            thread.join()
             ledger = Http(site)("GET", "/_sandbox/ledger")
             calls, writes = len(ledger["requests"]), len(ledger["writes"])
             ideal = calls * 0.050 / 8
             assert now["state"] == "succeeded", now
             print(f"{lines} {round_} lines over 500 agreements, 50 ms a call, 8 at once: {took:.2f} s, ideal {ideal:.2f} s "
-                  f"({took / ideal:.2f} times); {calls} calls, {writes} writes, {now['lines_per_minute']} lines a minute")
+                  f"({took / ideal:.2f} times); {calls} calls, {writes} writes, {now['lines_per_minute']} lines a minute, {watchers} watchers")
     finally:
         stop(folder, service, sandbox)
 
