@@ -10,18 +10,14 @@ use chrono::TimeDelta;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, redirect};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Number, Value, json};
+use serde_json::Value;
 use url::Url;
 
 use super::address::{PrivateAddress, PublicOnly, is_public};
 use super::error::{CwError, Fault, Purpose, from_answer};
 use super::gate::{CircuitStatus, Gate};
 use super::site::Site;
-use super::{conditions, parse};
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::{Clock, Instant};
-use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
-use crate::domain::quantity::Quantity;
 
 /// The version of ConnectWise's models that this client was written for.
 const ACCEPTED: &str = "application/vnd.connectwise.com+json; version=2025.1";
@@ -158,79 +154,10 @@ impl Client {
         self.gate.status()
     }
 
-    /// Every company, deleted ones too.
-    pub async fn companies(&self, patience: Patience) -> Result<Vec<CwCompany>, CwError> {
-        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_all(&ask, patience, parse::company).await
-    }
-
-    /// The companies with an identifier; ConnectWise compares it ignoring case.
-    pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
-        let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
-        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_by_page(&ask.with("conditions", condition), Patience::Person, parse::company).await
-    }
-
-    /// Every agreement.
-    pub async fn agreements(&self, patience: Patience) -> Result<Vec<Agreement>, CwError> {
-        let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
-        self.read_all(&ask, patience, parse::agreement).await
-    }
-
-    /// The agreements of some companies.
-    pub async fn agreements_of(
-        &self,
-        companies: &[CwCompanyId],
-        patience: Patience,
-    ) -> Result<Vec<Agreement>, CwError> {
-        let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
-        let mut found = Vec::new();
-        for condition in conditions::one_of("company/id", &ids) {
-            let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
-            found.extend(self.read_by_page(&ask.with("conditions", condition), patience, parse::agreement).await?);
-        }
-        Ok(found)
-    }
-
-    /// Every addition of an agreement. [`CwError::Gone`] where the agreement is.
-    pub async fn additions(&self, agreement: CwAgreementId, patience: Patience) -> Result<Vec<Addition>, CwError> {
-        let ask = Ask::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
-            .with("fields", parse::ADDITION_FIELDS);
-        self.read_by_page(&ask, patience, |value| parse::addition(value, agreement)).await
-    }
-
-    /// Writes an addition's quantity, and holds the answer against what was asked. Setting is harmless when done
-    /// twice, so a lost answer is asked for again; but only while the caller's right to write, which `holds_until` a
-    /// moment, outlasts the request.
-    pub async fn set_quantity(
-        &self,
-        agreement: CwAgreementId,
-        addition: CwAdditionId,
-        quantity: Quantity,
-        patience: Patience,
-        holds_until: Instant,
-    ) -> Result<(), CwError> {
-        let number: Number = quantity
-            .to_string()
-            .parse()
-            .map_err(|_| CwError::Rejected(format!("{quantity} cannot be written as a JSON number")))?;
-        let ask = Ask {
-            purpose: Purpose::WriteAddition,
-            method: Method::PATCH,
-            path: format!("finance/agreements/{agreement}/additions/{addition}"),
-            query: Vec::new(),
-            forward_only: false,
-            body: Some(json!([{"op": "replace", "path": "quantity", "value": number}])),
-            // Whatever is sent must have ended, one way or another, before somebody else may write.
-            not_after: Some(holds_until - TimeDelta::from_std(self.settings.timeout).unwrap_or(TimeDelta::MAX)),
-        };
-        let (value, _) = self.ask(&ask, patience).await?;
-        let got = parse::quantity(&value, addition.0)?;
-        if got == Some(quantity) {
-            return Ok(());
-        }
-        let got = got.map_or_else(|| "absent".to_owned(), |got| got.to_string());
-        Err(CwError::NotApplied { asked: quantity.to_string(), got })
+    /// The last moment to send what must have been answered, or given up, at another.
+    pub(super) fn last_moment(&self, holds_until: Instant) -> Instant {
+        let timeout = TimeDelta::from_std(self.settings.timeout).ok();
+        timeout.and_then(|timeout| holds_until.checked_sub_signed(timeout)).unwrap_or(Instant::MIN_UTC)
     }
 
     /// Asks, and repeats as patience allows. Gives the JSON and the `Link` header.
@@ -253,10 +180,6 @@ impl Client {
 
     async fn ask_once(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
         let _permit = self.gate.enter(patience.longest_wait()).await?;
-        // Asked last: the wait for a turn may have been long, and the process may have been stopped meanwhile.
-        if ask.not_after.is_some_and(|at| self.gate.now() >= at) {
-            return Err(CwError::TooLate);
-        }
         let outcome = self.ask_with_fresh_base(ask).await;
         self.gate.note(outcome.as_ref().err());
         let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
@@ -338,6 +261,10 @@ impl Client {
         if let Some(body) = &ask.body {
             let bytes = serde_json::to_vec(body).map_err(|error| CwError::Rejected(error.to_string()))?;
             request = request.header(CONTENT_TYPE, "application/json").body(bytes);
+        }
+        // Asked last: the wait for a turn may have been long, and the process may have been stopped meanwhile.
+        if ask.not_after.is_some_and(|at| self.gate.now() >= at) {
+            return Err(CwError::TooLate);
         }
         let response = request.send().await.map_err(|error| unreachable_site(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());

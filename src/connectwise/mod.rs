@@ -10,7 +10,9 @@ mod client;
 mod conditions;
 mod error;
 mod gate;
+mod operations;
 mod pages;
+
 mod parse;
 mod site;
 

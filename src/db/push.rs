@@ -287,6 +287,8 @@ impl Tx<'_> {
     pub fn finish_line(&mut self, line: &PushLine, result: &LineResult, kind: PushKind, now: Instant) -> Result<bool> {
         let state = LineState::Working.after(result.event).map_err(Error::internal)?;
         let finished_at = state.is_final().then(|| now.naive_utc());
+        // What is shown to a person is what ConnectWise has now, even where that is nothing.
+        let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
         let held = push_lines::table
             .filter(push_lines::tenant_id.eq(self.tenant().clone()))
             .filter(push_lines::id.eq(line.id.clone()))
@@ -295,7 +297,8 @@ impl Tx<'_> {
         let changed = diesel::update(held)
             .set((
                 push_lines::state.eq(state),
-                result.from.map(|from| push_lines::from_quantity.eq(from)),
+                sees.then(|| push_lines::from_quantity.eq(result.from)),
+                (result.event == LineEvent::Hold).then(|| push_lines::approved.eq(false)),
                 push_lines::reason.eq(result.reason),
                 push_lines::detail.eq(result.detail.clone()),
                 push_lines::lease_owner.eq(None::<String>),
@@ -330,6 +333,12 @@ impl Tx<'_> {
                 .filter(push_lines::job_id.eq(job.clone()))
                 .filter(push_lines::state.eq(LineState::Held))
                 .filter(push_lines::id.eq_any(chunk));
+            if dropped {
+                let of: Vec<BillingLineId> = held.clone().select(push_lines::billing_line_id).load(self.conn)?;
+                for line in &of {
+                    self.set_last_push(line, &last_push(job, state, Some(PushReason::Dropped), None, now))?;
+                }
+            }
             diesel::update(held)
                 .set((
                     push_lines::state.eq(state),

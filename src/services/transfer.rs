@@ -120,7 +120,9 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
     let mut named = HashSet::new();
     let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, Refused> {
         // What is there already is no choice to be judged, even where ConnectWise has deleted it since.
-        if row.id.is_some() && row.id == company.connectwise_company_id {
+        let named = |id| known.iter().find(|known| Some(known.id) == id).map(|known| fold(&known.identifier));
+        let same_name = row.identifier.is_none() || row.identifier.as_deref().map(fold) == named(row.id);
+        if row.id.is_some() && row.id == company.connectwise_company_id && same_name {
             return Ok(row.id);
         }
         let found = row.identifier.as_ref().map(|identifier| {

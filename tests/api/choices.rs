@@ -224,6 +224,10 @@ async fn a_table_matches_companies(backend: Backend) {
     let done = import(&app, "/import/company-matches", meant).await.expect(200);
     assert_eq!(done["changed"], 2);
     assert_eq!(app.line(&product, &companies[1]).await["agreement"]["reason"], "company_not_set");
+    // A match whose identifier alone is edited is a contradiction, not "unchanged".
+    let edited = "external_id,connectwise_company_id,connectwise_identifier\nc1,3,C4\n";
+    let refused = import(&app, "/import/company-matches", edited).await.problem(422, "validation");
+    assert_eq!(refused["errors"][0]["code"], "contradiction");
     let each = "external_id,connectwise_company_id,connectwise_identifier\n\
         c1,4,C1\nc2,99,\nc3,,nobody\nc9,1,\nc3,x,\nc2,4,\n";
     let report = import(&app, "/import/company-matches?mode=each&dry_run=true", each).await.expect(200);

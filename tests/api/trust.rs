@@ -92,6 +92,7 @@ async fn a_large_change_is_held_until_a_person_decides(backend: Backend) {
     assert_eq!((has(&app, 200), has(&app, 400)), (10.0, 0.0));
     let (_, lines) = finished(&app, &job).await;
     assert_eq!(outcomes(&lines)[3], ("skipped", "dropped"));
+    assert!(app.all("/billing-lines?last_push_state=held").await.is_empty(), "nothing is left to decide");
     app.post(&drop, &json!({})).await.problem(409, "nothing_held");
     let cleared = app.patch(&format!("/products/{product}"), &json!({"max_change_percent": null})).await.expect(200);
     assert_eq!((&cleared["max_change_percent"], &cleared["max_change_units"]), (&Value::Null, &json!("8")));
@@ -115,9 +116,7 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     assert!(lines[1]["detail"].as_str().unwrap().contains("has 3 by now, where 2"), "{}", lines[1]);
     let retry = format!("/push-jobs/{}/retry", job["id"].as_str().unwrap());
     app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
-    let again = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);
-    let (_, lines) = finished(&app, &again).await;
-    assert_eq!(outcomes(&lines), [("unchanged", "-"), ("failed", "changed_since"), ("unchanged", "-")]);
+    app.post("/push-jobs", &json!({"from_dry_run": id})).await.problem(409, "nothing_to_push");
     let of_push = json!({"from_dry_run": job["id"]});
     app.post("/push-jobs", &of_push).await.problem(409, "not_a_dry_run");
     app.post("/push-jobs", &json!({"from_dry_run": "x"})).await.problem(404, "not_found");
@@ -145,6 +144,50 @@ async fn a_revert_puts_back_what_is_still_ours(backend: Backend) {
     let (dry, _) = app.push(&json!({"dry_run": true})).await;
     let path = format!("/push-jobs/{}/revert", dry["id"].as_str().unwrap());
     app.post(&path, &json!({})).await.problem(409, "nothing_to_revert");
+}
+
+async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
+    let (app, _, _) = ready(backend, &[1.0]).await;
+    let (job, _) = app.push(&json!({})).await;
+    app.sandbox.change(|store| store.refuse(100, "its period was invoiced"));
+    let path = |job: &Value, what: &str| format!("/push-jobs/{}/{what}", job["id"].as_str().unwrap());
+    let reverting = app.post(&path(&job, "revert"), &json!({})).await.expect(202);
+    let (reverting, lines) = finished(&app, &reverting).await;
+    assert_eq!(outcomes(&lines), [("failed", "rejected")]);
+    app.usage("C1", "STORAGE", "9000").await;
+    app.sandbox.change(|store| {
+        *store = self::store(&[10.0]);
+    });
+    let retry = app.post(&path(&reverting, "retry"), &json!({})).await.expect(202);
+    assert_eq!(retry["started_by"], "revert");
+    let (_, lines) = finished(&app, &retry).await;
+    assert_eq!((outcomes(&lines), has(&app, 100)), (vec![("pushed", "-")], 1.0), "not today's usage");
+    // A later month found the same number right: it is that month's now.
+    set(&app, 100, 90.0);
+    let (older, _) = app.push(&json!({})).await;
+    let (newer, _) = app.push(&json!({})).await;
+    assert_eq!(newer["lines"]["unchanged"], 1);
+    app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_push");
+    // Another ConnectWise has other numbers under the same ids.
+    app.delete("/connection").await.expect(204);
+    app.clock.advance(chrono::TimeDelta::minutes(1));
+    app.connect().await;
+    app.post(&path(&job, "revert"), &json!({})).await.problem(409, "connection_changed");
+}
+
+async fn a_dry_run_that_saw_nothing_is_no_leave_to_overwrite(backend: Backend) {
+    let (app, _, _) = ready(backend, &[1.0]).await;
+    let quantity = |value: Value| {
+        let members = json!({"quantity": value});
+        app.sandbox.change(|store| store.merge(Kind::Additions, 100, members.as_object().unwrap().clone()));
+    };
+    quantity(Value::Null);
+    let (dry, lines) = app.push(&json!({"dry_run": true})).await;
+    assert_eq!((&lines[0]["from"], &lines[0]["to"]), (&Value::Null, &json!("10")));
+    quantity(json!(50.0));
+    let job = app.post("/push-jobs", &json!({"from_dry_run": dry["id"]})).await.expect(202);
+    let (_, lines) = finished(&app, &job).await;
+    assert_eq!((outcomes(&lines), has(&app, 100)), (vec![("failed", "changed_since")], 50.0));
 }
 
 async fn history_is_found_across_jobs(backend: Backend) {
@@ -209,6 +252,8 @@ on_both!(
     a_large_change_is_held_until_a_person_decides,
     what_a_dry_run_showed_is_pushed_and_nothing_else,
     a_revert_puts_back_what_is_still_ours,
+    a_retry_of_a_revert_still_puts_back,
+    a_dry_run_that_saw_nothing_is_no_leave_to_overwrite,
     history_is_found_across_jobs,
     usage_of_a_pushed_month_is_flagged,
 );

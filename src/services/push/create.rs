@@ -182,7 +182,8 @@ fn reason_to_skip(
     }
 }
 
-/// A new job of another's failed lines, with their quantities worked out anew.
+/// A new job of another's failed lines, with their quantities worked out anew; except where they were a dry run's, or
+/// are put back: those stay what they were.
 pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if !job.state.is_final() {
@@ -197,6 +198,9 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     if failed.is_empty() {
         let detail = "no line of the push job failed that was not pushed again since";
         return Err(Error::conflict("nothing_to_retry", detail));
+    }
+    if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
+        return super::derive::again(tx, &job, &failed, now, by);
     }
     let new = NewPush {
         kind: job.kind,

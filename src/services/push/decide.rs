@@ -43,6 +43,9 @@ pub fn decide(
         let detail = format!("the push job is {}: start another", job.state);
         return Err(Error::conflict("push_job_finished", detail));
     }
+    if decision == Decision::Approve {
+        super::derive::same_connectwise(tx, &job)?;
+    }
     let event = if decision == Decision::Approve { LineEvent::Approve } else { LineEvent::Drop };
     tx.decide_held_lines(id, chosen, event, by, now)?;
     if job.state == JobState::CompletedWithFailures {

@@ -44,6 +44,23 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result
     derive(tx, &job, PushTrigger::Revert, lines, now, by)
 }
 
+/// A new job of lines of one that came from a dry run or puts back: the same quantities, on the same condition.
+pub(super) fn again(tx: &mut Tx<'_>, of: &PushJob, failed: &[PushLine], now: Instant, by: &str) -> Result<PushJob> {
+    let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..blank(line) };
+    derive(tx, of, of.started_by, failed.iter().map(line).collect(), now, by)
+}
+
+/// Refuses what was stored for another ConnectWise than the present one: its ids and quantities say nothing here.
+pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
+    match tx.connection()? {
+        Some(connection) if connection.created_at <= job.created_at => Ok(()),
+        _ => {
+            let detail = "the connection to ConnectWise was removed or made anew since this push job";
+            Err(Error::conflict("connection_changed", detail))
+        }
+    }
+}
+
 /// A line of a new job for the same billing line, addition and quantity.
 fn blank(line: &PushLine) -> PushLine {
     PushLine {
@@ -75,8 +92,15 @@ fn derive(
     now: Instant,
     by: &str,
 ) -> Result<PushJob> {
+    same_connectwise(tx, of)?;
+    // What a later job wrote, or found right, is that job's: the same number does not make it this one's.
+    let later = tx.lines_pushed_after(&of.id)?;
+    lines.retain(|line| !later.contains(&line.billing_line_id));
     if lines.is_empty() {
-        return Err(Error::conflict("nothing_to_push", format!("push job {} has no line for this", of.id)));
+        return Err(Error::conflict(
+            "nothing_to_push",
+            format!("push job {} has no line for this that no later job has", of.id),
+        ));
     }
     let job = PushJob {
         id: PushJobId::new(),

@@ -34,7 +34,7 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let (now, owner) = (services.clock.now(), owner.to_owned());
     let lease_until = now + services.settings.lease;
     let claimed = services.db.write_system(move |tx| claim(tx, &owner, now, lease_until)).await?;
-    let Some((job, lines)) = claimed else { return Ok(Step::Idle) };
+    let Some((job, lines)) = claimed else { return finish_left_over(services).await.map(|()| Step::Idle) };
     let group = Group { services, tenant: job.tenant_id.clone(), job };
     let outcome = tokio::select! {
         outcome = group.run(&lines) => outcome,
@@ -61,19 +61,23 @@ fn claim(
     lease_until: Instant,
 ) -> Result<Option<(PushJob, Vec<PushLine>)>> {
     let lines = tx.claim_push_lines(owner, now, lease_until)?;
-    let Some(first) = lines.first() else {
-        // A process that died after a job's last line left the job itself unfinished.
-        for (tenant, job) in tx.open_push_jobs()? {
-            super::finish_if_done(&mut tx.of(&tenant), &job, now)?;
-        }
-        return Ok(None);
-    };
+    let Some(first) = lines.first() else { return Ok(None) };
     let mut tx = tx.of(&first.tenant_id);
     let job = tx.push_job(&first.job_id)?;
     if job.state.after(JobEvent::Start).is_ok() {
         tx.advance_job(&job.id, JobEvent::Start, None, now)?;
     }
     Ok(Some((job, lines)))
+}
+
+/// A process that died after a job's last line left the job itself unfinished. Each is finished under its own tenant's
+/// lock, as somebody may be deciding about its lines.
+async fn finish_left_over(services: &Services) -> Result<()> {
+    let now = services.clock.now();
+    for (tenant, job) in services.db.read_system(|tx| tx.open_push_jobs()).await? {
+        services.db.write(&tenant, move |tx| super::finish_if_done(tx, &job, now)).await?;
+    }
+    Ok(())
 }
 
 struct Group<'s> {
@@ -102,7 +106,8 @@ struct Ground {
 impl Group<'_> {
     async fn run(&self, lines: &[PushLine]) -> Result<()> {
         let Some(agreement) = lines.first().and_then(|line| line.agreement_id) else { return Ok(()) };
-        match self.read(agreement).await? {
+        let approved = lines.iter().any(|line| line.approved);
+        match self.read(agreement, approved).await? {
             Ok(ground) => self.push_lines(&ground, agreement, lines).await,
             Err(stop) => self.stop(lines, stop).await,
         }
@@ -114,8 +119,9 @@ impl Group<'_> {
         let pause = (lease / 3).to_std().unwrap_or_default();
         loop {
             tokio::time::sleep(pause).await;
-            let (lines, until) = (lines.to_vec(), self.services.clock.now() + lease);
-            match self.services.db.write(&self.tenant, move |tx| tx.renew_leases(&lines, until)).await {
+            let (lines, clock) = (lines.to_vec(), self.services.clock.clone());
+            // The time is asked in the transaction: a lease must never become shorter than it was said to be.
+            match self.services.db.write(&self.tenant, move |tx| tx.renew_leases(&lines, clock.now() + lease)).await {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {
@@ -126,9 +132,11 @@ impl Group<'_> {
     }
 
     /// The agreement's additions as ConnectWise has them now, if the agreement is live.
-    async fn read(&self, agreement: CwAgreementId) -> Result<Result<Ground, Stop>> {
+    async fn read(&self, agreement: CwAgreementId, approved: bool) -> Result<Result<Ground, Stop>> {
         // Counted from the job's beginning, so that no job reads the lists more than once, however long it takes.
-        let oldest = self.job.created_at.and_utc() - self.services.settings.refresh_max_age;
+        // What a person approved may be days after that.
+        let since = if approved { self.services.clock.now() } else { self.job.created_at.and_utc() };
+        let oldest = since - self.services.settings.refresh_max_age;
         if let Err(error) = refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
             return match error {
                 Error::ConnectWise { code, detail, .. } if is_passing(code) => Ok(Err(Stop::Later(detail))),
@@ -143,7 +151,10 @@ impl Group<'_> {
             Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?, tx.all_products()?))
         };
         let (known, today, products) = self.services.db.read(&self.tenant, look).await?;
-        let dead = known.into_iter().next().map(Agreement::from).and_then(|row| row.dead_because(today));
+        let Some(known) = known.into_iter().next().map(Agreement::from) else {
+            return Ok(Err(Stop::Stale("agreement: not known any more".to_owned())));
+        };
+        let dead = known.dead_because(today);
         if let Some(reason) = dead {
             return Ok(Err(Stop::Stale(format!("agreement: {reason}"))));
         }
@@ -191,7 +202,8 @@ impl Group<'_> {
         if has == Some(to) {
             return Ok(Ok(already_there(line, to)));
         }
-        if line.expected_from.is_some_and(|expected| has != Some(expected)) {
+        let bound = matches!(self.job.started_by, PushTrigger::DryRun | PushTrigger::Revert);
+        if bound && has != line.expected_from {
             return Ok(Ok(changed_since(line, has)));
         }
         let objection = self.objection(ground, line, has, to);
@@ -308,6 +320,11 @@ fn overtaken(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<L
         let detail = "the line bills to something else since the job was stored: push again";
         return Ok(Some(skipped(PushReason::Stale, detail.to_owned())));
     }
+    let own: Vec<CwAdditionId> = line.addition_id.into_iter().collect();
+    if !tx.additions_shared_by_lines(&own)?.is_empty() {
+        let detail = "another enabled billing line resolves to this addition by now: give each its own";
+        return Ok(Some(skipped(PushReason::AdditionShared, detail.to_owned())));
+    }
     Ok(None)
 }
 
@@ -322,7 +339,7 @@ fn is_passing(code: &str) -> bool {
 fn fail_job(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<()> {
     tx.end_pending_lines(id, LineEvent::Fail, Some(PushReason::Connection), Some(why), now)?;
     let progress = super::progress(tx, id, now)?;
-    let tried = [LineState::Pushed, LineState::Unchanged, LineState::WouldPush];
+    let tried = [LineState::Pushed, LineState::Unchanged, LineState::WouldPush, LineState::Held];
     let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
     if nothing_done && tx.open_line_count(id)? == 0 && !progress.job.state.is_final() {
         tx.advance_job(id, JobEvent::Fail, Some(why), now)?;

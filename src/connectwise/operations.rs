@@ -1,0 +1,89 @@
+//! What is asked of ConnectWise: lists to read, and the one thing that is written.
+
+use reqwest::Method;
+use serde_json::{Number, json};
+
+use super::client::{Ask, Client, Patience};
+use super::error::{CwError, Purpose};
+use super::{conditions, parse};
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::quantity::Quantity;
+
+impl Client {
+    /// Every company, deleted ones too.
+    pub async fn companies(&self, patience: Patience) -> Result<Vec<CwCompany>, CwError> {
+        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
+        self.read_all(&ask, patience, parse::company).await
+    }
+
+    /// The companies with an identifier; ConnectWise compares it ignoring case.
+    pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
+        let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
+        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
+        self.read_by_page(&ask.with("conditions", condition), Patience::Person, parse::company).await
+    }
+
+    /// Every agreement.
+    pub async fn agreements(&self, patience: Patience) -> Result<Vec<Agreement>, CwError> {
+        let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+        self.read_all(&ask, patience, parse::agreement).await
+    }
+
+    /// The agreements of some companies.
+    pub async fn agreements_of(
+        &self,
+        companies: &[CwCompanyId],
+        patience: Patience,
+    ) -> Result<Vec<Agreement>, CwError> {
+        let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
+        let mut found = Vec::new();
+        for condition in conditions::one_of("company/id", &ids) {
+            let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+            found.extend(self.read_by_page(&ask.with("conditions", condition), patience, parse::agreement).await?);
+        }
+        Ok(found)
+    }
+
+    /// Every addition of an agreement. [`CwError::Gone`] where the agreement is.
+    pub async fn additions(&self, agreement: CwAgreementId, patience: Patience) -> Result<Vec<Addition>, CwError> {
+        let ask = Ask::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
+            .with("fields", parse::ADDITION_FIELDS);
+        self.read_by_page(&ask, patience, |value| parse::addition(value, agreement)).await
+    }
+
+    /// Writes an addition's quantity, and holds the answer against what was asked. Setting is harmless when done
+    /// twice, so a lost answer is asked for again; but only while the caller's right to write, which `holds_until` a
+    /// moment, outlasts the request.
+    pub async fn set_quantity(
+        &self,
+        agreement: CwAgreementId,
+        addition: CwAdditionId,
+        quantity: Quantity,
+        patience: Patience,
+        holds_until: Instant,
+    ) -> Result<(), CwError> {
+        let number: Number = quantity
+            .to_string()
+            .parse()
+            .map_err(|_| CwError::Rejected(format!("{quantity} cannot be written as a JSON number")))?;
+        let ask = Ask {
+            purpose: Purpose::WriteAddition,
+            method: Method::PATCH,
+            path: format!("finance/agreements/{agreement}/additions/{addition}"),
+            query: Vec::new(),
+            forward_only: false,
+            body: Some(json!([{"op": "replace", "path": "quantity", "value": number}])),
+            // Whatever is sent must have ended, one way or another, before somebody else may write.
+            not_after: Some(self.last_moment(holds_until)),
+        };
+        let (value, _) = self.ask(&ask, patience).await?;
+        let got = parse::quantity(&value, addition.0)?;
+        if got == Some(quantity) {
+            return Ok(());
+        }
+        let got = got.map_or_else(|| "absent".to_owned(), |got| got.to_string());
+        Err(CwError::NotApplied { asked: quantity.to_string(), got })
+    }
+}
