@@ -31,7 +31,7 @@ use super::routes;
         (name = "matching rules", description = "Which agreement and which addition a product bills to"),
         (name = "billing lines", description = "The consolidated billing page: company x product"),
         (name = "mappings", description = "What lines bill to, and choices by hand"),
-        (name = "import and export", description = "Company matches and line settings as CSV"),
+        (name = "import and export", description = "Company matches and line settings as CSV, in and out; what pushes did, out"),
         (name = "usage", description = "Measured amounts"),
         (name = "push jobs", description = "Writing quantities, and what came of it"),
         (name = "push schedule", description = "The monthly push"),

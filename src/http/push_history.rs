@@ -183,7 +183,7 @@ pub async fn export_push_lines(
     }
 }
 
-const HEADER: [&str; 19] = [
+const HEADER: [&str; 20] = [
     "push_job_id",
     "billing_month",
     "kind",
@@ -202,10 +202,11 @@ const HEADER: [&str; 19] = [
     "to",
     "state",
     "reason",
+    "detail",
     "finished_at",
 ];
 
-fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 19] {
+fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 20] {
     fn text<T: ToString>(value: Option<&T>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
@@ -228,6 +229,7 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 19] {
         text(line.to_quantity.as_ref()),
         line.state.to_string(),
         text(line.reason.as_ref()),
+        told(&text(line.detail.as_ref())),
         line.finished_at.map(|at| at.and_utc().to_rfc3339()).unwrap_or_default(),
     ]
 }

@@ -219,7 +219,7 @@ async fn history_is_found_across_jobs(backend: Backend) {
     let rows: Vec<&str> = table.text.lines().collect();
     assert!(rows[0].starts_with("push_job_id,billing_month,kind,"), "{}", rows[0]);
     assert!(
-        rows[1].contains(",Company 1,STORAGE,10,Backup,100,BKP-GB (Storage),1000,100,1,10,pushed,,"),
+        rows[1].contains(",Company 1,STORAGE,10,Backup,100,BKP-GB (Storage),1000,100,1,10,pushed,,,"),
         "{}",
         rows[1]
     );
