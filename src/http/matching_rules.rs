@@ -284,11 +284,8 @@ pub async fn replace_matching_rule(
     let expression = body.value.expression;
     let work = move |tx: &mut db::Tx<'_>| rules::update(tx, &id, &expression, &if_match.0, now, &by);
     let mut saved = services.db.write(&caller.tenant, work).await?;
-    if resolve::waits_for_additions(&saved.resolved)
-        && let Some(later) = resolve::follow_up(&services, &caller, rules::of_product(&saved.rule.product_id)).await?
-    {
-        saved.resolved = resolve::merged(saved.resolved, later);
-    }
+    let lines = rules::of_product(&saved.rule.product_id);
+    saved.resolved = resolve::completed(&services, &caller, lines, saved.resolved).await?;
     Ok(versioned(saved.rule.version, &SavedRule::from(saved)))
 }
 

@@ -169,12 +169,8 @@ pub async fn choose(
         Ok(Matched { company, resolved })
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
-    if resolve::waits_for_additions(&matched.resolved) {
-        let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
-        if let Some(later) = resolve::follow_up(services, actor, filter).await? {
-            matched.resolved = resolve::merged(matched.resolved, later);
-        }
-    }
+    let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
+    matched.resolved = resolve::completed(services, actor, filter, matched.resolved).await?;
     Ok(matched)
 }
 
@@ -267,11 +263,7 @@ pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Re
         Ok(AutoMatched { proposals, resolved })
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
-    if resolve::waits_for_additions(&matched.resolved)
-        && let Some(later) = resolve::follow_up(services, actor, LineFilter::default()).await?
-    {
-        matched.resolved = resolve::merged(matched.resolved, later);
-    }
+    matched.resolved = resolve::completed(services, actor, LineFilter::default(), matched.resolved).await?;
     Ok(matched)
 }
 

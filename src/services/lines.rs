@@ -27,6 +27,13 @@ pub struct LineEdit {
     pub addition: Option<Option<CwAdditionId>>,
 }
 
+impl LineEdit {
+    /// Whether it chooses what the line bills to, or gives that back to the rule.
+    fn chooses(&self) -> bool {
+        self.agreement.is_some() || self.addition.is_some()
+    }
+}
+
 /// An edit of one line.
 #[derive(Debug, Clone)]
 pub struct Edit {
@@ -131,8 +138,12 @@ impl Ground {
         let ids = edits.iter().map(|edit| edit.line.clone()).collect();
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         let rows = tx.mapped_lines(&filter)?;
-        let catalog = resolve::catalog(tx, &rows, &filter, now)?;
-        let rules = resolve::rules(tx, None)?;
+        // Who only sets flags and block sizes needs nothing of ConnectWise's.
+        let (catalog, rules) = if edits.iter().any(|edit| edit.change.chooses()) {
+            (resolve::catalog(tx, &rows, &filter, now)?, resolve::rules(tx, None)?)
+        } else {
+            Default::default()
+        };
         Ok(Self { lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(), rules, catalog })
     }
 
@@ -141,7 +152,7 @@ impl Ground {
         let mut line = before.clone();
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
         line.block_size = change.block_size.unwrap_or(line.block_size);
-        if change.agreement.is_none() && change.addition.is_none() {
+        if !change.chooses() {
             return Ok(line);
         }
         line.agreement = self.agreement(before, change)?;
@@ -262,11 +273,9 @@ pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, bulk: Bu
     let (now, by) = (services.clock.now(), actor.name.clone());
     let ids: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
     let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
-    if !bulk.dry_run && resolve::waits_for_additions(&applied.resolved) {
+    if !bulk.dry_run {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
-        if let Some(later) = resolve::follow_up(services, actor, filter).await? {
-            applied.resolved = resolve::merged(applied.resolved, later);
-        }
+        applied.resolved = resolve::completed(services, actor, filter, applied.resolved).await?;
     }
     Ok(applied)
 }

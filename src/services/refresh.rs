@@ -173,11 +173,7 @@ async fn read_and_save(
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = services.db.write(&actor.tenant, resolve).await?;
     // Lines that found another agreement, one renewed for another year, want its additions.
-    if resolve::waits_for_additions(&report.resolved)
-        && let Some(later) = Box::pin(resolve::follow_up(services, actor, LineFilter::default())).await?
-    {
-        report.resolved = resolve::merged(report.resolved, later);
-    }
+    report.resolved = resolve::completed(services, actor, LineFilter::default(), report.resolved).await?;
     Ok(report)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::story::Book;
 use super::{Actor, Services, refresh, schedule};
 use crate::connectwise::Patience;
-use crate::db::{LineFilter, MappedLine, RuleFilter, Tx};
+use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping};
@@ -102,14 +102,6 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rule for a target.
-    pub fn get(&self, target: Target) -> Option<&Rule> {
-        match target {
-            Target::Agreement => self.agreement.as_ref(),
-            Target::Addition => self.addition.as_ref(),
-        }
-    }
-
     /// Puts a rule in place of the one for its target.
     pub fn set(&mut self, target: Target, rule: Option<Rule>) {
         match target {
@@ -124,10 +116,14 @@ pub fn rules(tx: &mut Tx<'_>, product: Option<&ProductId>) -> Result<HashMap<Pro
     let filter = RuleFilter { product_id: product.cloned(), target: None };
     let mut by_product: HashMap<ProductId, Rules> = HashMap::new();
     for row in tx.rules(&filter)? {
-        let rule = Rule::parse(row.target, &row.expression).map_err(Error::internal)?;
-        by_product.entry(row.product_id).or_default().set(row.target, Some(rule));
+        by_product.entry(row.product_id.clone()).or_default().set(row.target, Some(parsed(&row)?));
     }
     Ok(by_product)
+}
+
+/// A stored rule, ready to evaluate.
+pub fn parsed(row: &MatchingRule) -> Result<Rule> {
+    Rule::parse(row.target, &row.expression).map_err(Error::internal)
 }
 
 /// Everything read from ConnectWise that matters to some lines.
@@ -242,13 +238,21 @@ pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -
     services.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
 }
 
-/// Whether lines wait for additions to be read.
-pub fn waits_for_additions(resolved: &Resolved) -> bool {
-    resolved.waiting > 0
+/// A resolving with its [`follow_up`], where lines wait for additions to be read: what both came to.
+pub async fn completed(services: &Services, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Result<Resolved> {
+    if resolved.waiting == 0 {
+        return Ok(resolved);
+    }
+    // Boxed, as a refresh that follows up may be what asks.
+    let later = Box::pin(follow_up(services, actor, filter)).await?;
+    Ok(match later {
+        Some(later) => merged(resolved, later),
+        None => resolved,
+    })
 }
 
 /// Two resolvings of the same lines as one: each line from its first state to its last.
-pub fn merged(first: Resolved, second: Resolved) -> Resolved {
+fn merged(first: Resolved, second: Resolved) -> Resolved {
     let mut changes = first.changes;
     let places: HashMap<BillingLineId, usize> =
         changes.iter().enumerate().map(|(place, change)| (change.billing_line_id.clone(), place)).collect();

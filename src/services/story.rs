@@ -96,21 +96,22 @@ pub struct Story {
 
 /// Tells the story of a line.
 pub fn tell(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Story> {
-    let product = &view.line.product_id;
-    let rules = resolve::rules(tx, Some(product))?.remove(product).unwrap_or_default();
-    let filter = RuleFilter { product_id: Some(product.clone()), target: None };
+    let filter = RuleFilter { product_id: Some(view.line.product_id.clone()), target: None };
     let rows = tx.rules(&filter)?;
-    let rule = |target| rows.iter().find(|row| row.target == target).cloned();
+    let row = |target| rows.iter().find(|row| row.target == target);
+    let (agreement_rule, addition_rule) = (row(Target::Agreement), row(Target::Addition));
+    let agreement_parsed = agreement_rule.map(resolve::parsed).transpose()?;
+    let addition_parsed = addition_rule.map(resolve::parsed).transpose()?;
     let company = view.company.connectwise_company_id;
     let scope: Vec<CwCompanyId> = company.into_iter().collect();
     let today = schedule::today(tx, now)?;
     let catalog = tx.catalog(Some(&scope), today)?;
     let (agreement, addition) = (view.line.agreement(), view.line.addition());
     Ok(Story {
-        agreement_rule: rule(Target::Agreement),
-        agreements: catalog.seen_agreements(company, rules.get(Target::Agreement), &agreement),
-        addition_rule: rule(Target::Addition),
-        additions: catalog.seen_additions(&agreement, rules.get(Target::Addition), &addition),
+        agreement_rule: agreement_rule.cloned(),
+        agreements: catalog.seen_agreements(company, agreement_parsed.as_ref(), &agreement),
+        addition_rule: addition_rule.cloned(),
+        additions: catalog.seen_additions(&agreement, addition_parsed.as_ref(), &addition),
         changes: tx.line_changes(&view.line.id, TOLD)?,
     })
 }

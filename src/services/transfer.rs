@@ -79,11 +79,7 @@ pub async fn matches_in(services: &Services, actor: &Actor, rows: Vec<MatchIn>, 
     refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
     let (now, by) = (services.clock.now(), actor.name.clone());
     let mut done = services.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
-    if resolve::waits_for_additions(&done.resolved)
-        && let Some(later) = resolve::follow_up(services, actor, LineFilter::default()).await?
-    {
-        done.resolved = resolve::merged(done.resolved, later);
-    }
+    done.resolved = resolve::completed(services, actor, LineFilter::default(), done.resolved).await?;
     Ok(done)
 }
 
@@ -113,6 +109,8 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str
 /// What each row asks for, or why it cannot be.
 fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, Refused>> {
     let companies: HashMap<&str, &Company> = companies.iter().map(|row| (row.external_id.as_str(), row)).collect();
+    let identifiers: HashMap<CwCompanyId, &str> =
+        known.iter().map(|company| (company.id, company.identifier.as_str())).collect();
     let live = || known.iter().filter(|company| !company.deleted);
     let by_id: HashMap<CwCompanyId, &CwCompany> = live().map(|company| (company.id, company)).collect();
     let by_identifier: HashMap<String, CwCompanyId> =
@@ -120,10 +118,11 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
     let mut named = HashSet::new();
     let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, Refused> {
         // What is there already is no choice to be judged, even where ConnectWise has deleted it since.
-        let named = |id| known.iter().find(|known| Some(known.id) == id).map(|known| fold(&known.identifier));
-        let same_name = row.identifier.is_none() || row.identifier.as_deref().map(fold) == named(row.id);
-        if row.id.is_some() && row.id == company.connectwise_company_id && same_name {
-            return Ok(row.id);
+        if let Some(id) = row.id.filter(|id| Some(*id) == company.connectwise_company_id) {
+            let its = identifiers.get(&id);
+            if row.identifier.as_ref().is_none_or(|given| its.is_some_and(|its| fold(its) == fold(given))) {
+                return Ok(Some(id));
+            }
         }
         let found = row.identifier.as_ref().map(|identifier| {
             by_identifier.get(&fold(identifier)).copied().ok_or_else(|| {
