@@ -330,15 +330,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Records what a push did to a line, unless a later job did something already. It is no edit: the version stays.
-    pub fn set_last_push(&mut self, id: &BillingLineId, push: &LastPush) -> Result<()> {
-        // Ids of jobs grow with time.
-        let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
-        let own = billing_lines::table
-            .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(billing_lines::id.eq(id))
-            .filter(billing_lines::last_push_job_id.is_null().or(before));
-        diesel::update(own).set(push).execute(self.conn)?;
+    /// Records what a push did to lines, where no later job did something already. It is no edit: the version stays.
+    pub fn set_last_push(&mut self, lines: &[BillingLineId], push: &LastPush) -> Result<()> {
+        for chunk in chunks(lines) {
+            // Ids of jobs grow with time.
+            let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
+            let own = billing_lines::table
+                .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
+                .filter(billing_lines::id.eq_any(chunk))
+                .filter(billing_lines::last_push_job_id.is_null().or(before));
+            diesel::update(own).set(push).execute(self.conn)?;
+        }
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::mapping::Catalog;
 
-/// So many tenants' catalogs are kept at most, and none for longer than this after its last use.
+/// So many tenants' catalogs are kept at most; whoever asks next lets go of those not used for so long.
 const KEPT: usize = 4;
 const KEPT_FOR: Duration = Duration::from_secs(600);
 

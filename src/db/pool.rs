@@ -113,7 +113,7 @@ impl fmt::Debug for Db {
 pub struct Tx<'c> {
     pub(super) conn: &'c mut Conn,
     pub(super) catalogs: &'c Catalogs,
-    pub(super) tenant: TenantId,
+    tenant: TenantId,
 }
 
 impl Tx<'_> {

@@ -1,6 +1,6 @@
 //! Push jobs and their lines: what is wanted, what was done, and by whose lease.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -120,40 +120,42 @@ impl Tx<'_> {
         if job.kind == PushKind::Push {
             // A disabled line was not meant to be pushed; what the last push did to it stays.
             let ended = |line: &&PushLine| line.state.is_final() && line.reason != Some(PushReason::Disabled);
+            let mut alike: HashMap<(LineState, Option<PushReason>), Vec<BillingLineId>> = HashMap::new();
             for line in lines.iter().filter(ended) {
-                let last = last_push(&job.id, line.state, line.reason, None, job.created_at.and_utc());
-                self.set_last_push(&line.billing_line_id, &last)?;
+                alike.entry((line.state, line.reason)).or_default().push(line.billing_line_id.clone());
+            }
+            for ((state, reason), lines) in alike {
+                let last = last_push(&job.id, state, reason, None, job.created_at.and_utc());
+                self.set_last_push(&lines, &last)?;
             }
         }
         Ok(())
     }
 
-    /// Whether a later job writes, or wrote, the same billing line.
-    pub fn has_later_push(&mut self, line: &PushLine) -> Result<bool> {
+    /// The lines that jobs write, or wrote.
+    fn written(&self) -> push_lines::BoxedQuery<'static, MultiBackend> {
         let writing = push_jobs::table
             .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
             .filter(push_jobs::kind.eq(PushKind::Push))
             .select(push_jobs::id);
-        let later = push_lines::table
+        push_lines::table
             .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(push_lines::billing_line_id.eq(line.billing_line_id.clone()))
-            .filter(push_lines::id.gt(line.id.clone()))
             .filter(push_lines::state.ne_all([LineState::Skipped, LineState::Cancelled]))
-            .filter(push_lines::job_id.eq_any(writing));
-        Ok(diesel::select(diesel::dsl::exists(later)).get_result(self.conn)?)
+            .filter(push_lines::job_id.eq_any(writing))
+            .into_boxed()
+    }
+
+    /// Whether a later job writes, or wrote, the same billing line.
+    pub fn has_later_push(&mut self, line: &PushLine) -> Result<bool> {
+        let of_line = self.written().filter(push_lines::billing_line_id.eq(line.billing_line_id.clone()));
+        let later = of_line.filter(push_lines::id.gt(line.id.clone()));
+        let first: Option<PushLineId> = later.select(push_lines::id).first(self.conn).optional()?;
+        Ok(first.is_some())
     }
 
     /// The billing lines that jobs after this one write, or wrote.
     pub fn lines_pushed_after(&mut self, job: &PushJobId) -> Result<HashSet<BillingLineId>> {
-        let writing = push_jobs::table
-            .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
-            .filter(push_jobs::kind.eq(PushKind::Push))
-            .select(push_jobs::id);
-        let later = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(push_lines::job_id.gt(job.clone()))
-            .filter(push_lines::state.ne_all([LineState::Skipped, LineState::Cancelled]))
-            .filter(push_lines::job_id.eq_any(writing));
+        let later = self.written().filter(push_lines::job_id.gt(job.clone()));
         let lines: Vec<BillingLineId> = later.select(push_lines::billing_line_id).load(self.conn)?;
         Ok(lines.into_iter().collect())
     }
@@ -235,9 +237,7 @@ impl Tx<'_> {
             .filter(push_lines::state.eq(LineState::Pending));
         if self.push_job(job)?.kind == PushKind::Push {
             let lines: Vec<BillingLineId> = pending.clone().select(push_lines::billing_line_id).load(self.conn)?;
-            for line in &lines {
-                self.set_last_push(line, &last_push(job, state, reason, None, now))?;
-            }
+            self.set_last_push(&lines, &last_push(job, state, reason, None, now))?;
         }
         diesel::update(pending)
             .set((
@@ -311,7 +311,7 @@ impl Tx<'_> {
         if changed == 1 && state.is_final() && kind == PushKind::Push {
             let quantity = line.to_quantity.filter(|_| matches!(state, LineState::Pushed | LineState::Unchanged));
             let last = last_push(&line.job_id, state, result.reason, quantity, now);
-            self.set_last_push(&line.billing_line_id, &last)?;
+            self.set_last_push(std::slice::from_ref(&line.billing_line_id), &last)?;
         }
         Ok(changed == 1)
     }
@@ -335,9 +335,7 @@ impl Tx<'_> {
                 .filter(push_lines::id.eq_any(chunk));
             if dropped {
                 let of: Vec<BillingLineId> = held.clone().select(push_lines::billing_line_id).load(self.conn)?;
-                for line in &of {
-                    self.set_last_push(line, &last_push(job, state, Some(PushReason::Dropped), None, now))?;
-                }
+                self.set_last_push(&of, &last_push(job, state, Some(PushReason::Dropped), None, now))?;
             }
             diesel::update(held)
                 .set((

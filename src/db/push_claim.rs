@@ -102,9 +102,13 @@ impl SystemTx<'_> {
         Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
     }
 
-    /// The jobs that are not finished, oldest first.
-    pub fn open_push_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
-        let open = push_jobs::table.filter(push_jobs::finished_at.is_null());
-        Ok(open.order(push_jobs::id).select((push_jobs::tenant_id, push_jobs::id)).load(self.conn)?)
+    /// The jobs that are not finished although all their lines are.
+    pub fn left_over_push_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
+        let open_lines =
+            push_lines::table.filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::finished_at.is_null());
+        let left_over = push_jobs::table
+            .filter(push_jobs::finished_at.is_null())
+            .filter(diesel::dsl::not(diesel::dsl::exists(open_lines)));
+        Ok(left_over.select((push_jobs::tenant_id, push_jobs::id)).load(self.conn)?)
     }
 }

@@ -75,7 +75,8 @@ impl Tx<'_> {
         if let Some(kind) = filter.kind {
             query = query.filter(push_jobs::kind.eq(kind));
         }
-        let lines = || push_lines::table.filter(push_lines::tenant_id.eq(self.tenant.clone()));
+        let tenant = self.tenant().clone();
+        let lines = || push_lines::table.filter(push_lines::tenant_id.eq(tenant.clone()));
         if let Some(id) = &filter.product_id {
             let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
             query = query.filter(push_jobs::id.eq_any(with));

@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::{MultiBackend, on_each};
-use super::page::{Page, PageRequest, keyset};
+use super::page::{Page, PageRequest, chunks, keyset};
 use super::pool::Tx;
 use super::schema::usage_records;
 use crate::domain::Result;
@@ -85,22 +85,18 @@ impl Tx<'_> {
         Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())))
     }
 
-    /// The record that holds for a key, if any.
-    pub fn current_usage(
-        &mut self,
-        company: &CompanyId,
-        product: &ProductId,
-        measured_at: NaiveDateTime,
-        source: &str,
-    ) -> Result<Option<UsageRecord>> {
-        let query = usage_records::table
-            .filter(usage_records::tenant_id.eq(self.tenant().clone()))
-            .filter(usage_records::company_id.eq(company))
-            .filter(usage_records::product_id.eq(product))
-            .filter(usage_records::measured_at.eq(measured_at))
-            .filter(usage_records::source.eq(source))
-            .filter(usage_records::superseded_by.is_null());
-        Ok(query.select(UsageRecord::as_select()).first(self.conn).optional()?)
+    /// The records that hold of some products, measured at one of some moments.
+    pub fn current_usage(&mut self, products: &[ProductId], moments: &[NaiveDateTime]) -> Result<Vec<UsageRecord>> {
+        let mut rows = Vec::new();
+        for chunk in chunks(moments) {
+            let own = usage_records::table
+                .filter(usage_records::tenant_id.eq(self.tenant().clone()))
+                .filter(usage_records::product_id.eq_any(products.to_vec()))
+                .filter(usage_records::measured_at.eq_any(chunk))
+                .filter(usage_records::superseded_by.is_null());
+            rows.extend(own.select(UsageRecord::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
     }
 
     /// Marks a record as corrected by another.

@@ -57,21 +57,17 @@ pub struct Accepted {
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
     let known = Known::load(tx)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
-    let mut first_at: HashMap<(CompanyId, ProductId, Instant, String), usize> = HashMap::new();
+    let mut first_at = HashMap::new();
     for (index, new) in batch.into_iter().enumerate() {
         match known.row(tx, index, new, now) {
-            Ok(row) => {
-                let key =
-                    (row.company_id.clone(), row.product_id.clone(), row.measured_at.and_utc(), row.source.clone());
-                match first_at.insert(key, index) {
-                    None => rows.push(row),
-                    Some(first) => bad.push(FieldError::new(
-                        format!("/records/{index}"),
-                        "duplicate_in_batch",
-                        format!("record {first} has the same company, product, measured_at and source"),
-                    )),
-                }
-            }
+            Ok(row) => match first_at.insert(key(&row), index) {
+                None => rows.push(row),
+                Some(first) => bad.push(FieldError::new(
+                    format!("/records/{index}"),
+                    "duplicate_in_batch",
+                    format!("record {first} has the same company, product, measured_at and source"),
+                )),
+            },
             Err(errors) => bad.extend(errors),
         }
     }
@@ -98,11 +94,21 @@ fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord], now: Instant) -> Result<
     Ok(())
 }
 
+/// What makes two records the same.
+fn key(record: &UsageRecord) -> (CompanyId, ProductId, chrono::NaiveDateTime, String) {
+    (record.company_id.clone(), record.product_id.clone(), record.measured_at, record.source.clone())
+}
+
 fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
     let mut accepted = Accepted::default();
     let mut new = Vec::with_capacity(rows.len());
+    let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
+    let products: Vec<ProductId> = products.into_iter().cloned().collect();
+    let moments: Vec<_> = rows.iter().map(|row| row.measured_at).collect();
+    let known = tx.current_usage(&products, &moments)?;
+    let known: HashMap<_, &UsageRecord> = known.iter().map(|record| (key(record), record)).collect();
     for row in rows {
-        match tx.current_usage(&row.company_id, &row.product_id, row.measured_at, &row.source)? {
+        match known.get(&key(&row)) {
             Some(before) if before.amount == row.amount => accepted.duplicates += 1,
             Some(before) => {
                 tx.supersede_usage(&before.id, &row.id)?;

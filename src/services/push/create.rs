@@ -87,13 +87,12 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
 }
 
 fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
-    let mut unknown = Vec::new();
-    for (index, id) in new.company_ids.iter().flatten().enumerate() {
-        if let Err(Error::NotFound { .. }) = tx.company(id) {
-            let message = format!("there is no company {id}");
-            unknown.push(FieldError::new(format!("/company_ids/{index}"), "not_found", message));
-        }
-    }
+    let Some(ids) = &new.company_ids else { return Ok(()) };
+    let known: HashSet<CompanyId> = tx.all_companies()?.into_iter().map(|company| company.id).collect();
+    let unknown = |(index, id): (usize, &CompanyId)| {
+        FieldError::new(format!("/company_ids/{index}"), "not_found", format!("there is no company {id}"))
+    };
+    let unknown: Vec<FieldError> = ids.iter().enumerate().filter(|(_, id)| !known.contains(id)).map(unknown).collect();
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 

@@ -1,5 +1,7 @@
 //! A person's decision about lines that the guard held.
 
+use std::collections::HashSet;
+
 use super::{Progress, finish_if_done, progress};
 use crate::db::Tx;
 use crate::domain::clock::Instant;
@@ -27,10 +29,11 @@ pub fn decide(
 ) -> Result<Progress> {
     let job = tx.push_job(id)?;
     let held: Vec<PushLineId> = tx.all_push_lines(id, Some(LineState::Held))?.into_iter().map(|line| line.id).collect();
+    let known: HashSet<&PushLineId> = held.iter().collect();
     let chosen = lines.unwrap_or(&held);
     let unknown = |(index, line): (usize, &PushLineId)| {
         let message = format!("line {line} is none of this job's held lines");
-        (!held.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), "not_held", message))
+        (!known.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), "not_held", message))
     };
     let bad: Vec<FieldError> = chosen.iter().enumerate().filter_map(unknown).collect();
     if !bad.is_empty() {

@@ -74,7 +74,7 @@ fn claim(
 /// lock, as somebody may be deciding about its lines.
 async fn finish_left_over(services: &Services) -> Result<()> {
     let now = services.clock.now();
-    for (tenant, job) in services.db.read_system(|tx| tx.open_push_jobs()).await? {
+    for (tenant, job) in services.db.read_system(|tx| tx.left_over_push_jobs()).await? {
         services.db.write(&tenant, move |tx| super::finish_if_done(tx, &job, now)).await?;
     }
     Ok(())
