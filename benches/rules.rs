@@ -43,7 +43,6 @@ fn measure(mut matches: impl FnMut() -> usize) -> (f64, usize) {
     (RECORDS as f64 / best, found)
 }
 
-#[allow(clippy::print_stdout, reason = "what it is for")]
 fn main() {
     let records: Vec<Agreement> = (1..=RECORDS).map(agreement).collect();
     let facts: Vec<Facts> = records.iter().map(Facts::from).collect();

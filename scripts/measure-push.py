@@ -2,7 +2,7 @@
 
 It speaks HTTP to a release build of the service and of its sandbox, which it starts and stops.
 """
-import datetime, http.client, json, os, selectors, shutil, socket, subprocess, sys, tempfile, threading, time
+import datetime, http.client, json, os, resource, selectors, shutil, socket, subprocess, sys, tempfile, threading, time
 
 BINARY = "target/release/connectwise-billing"
 
@@ -201,5 +201,7 @@ def stop(folder, *processes):
 
 
 if __name__ == "__main__":
+    # Thousands of watchers are thousands of open files, in the service as here.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     {"push": push, "tenants": tenants}[sys.argv[1]](*map(int, sys.argv[2:]))

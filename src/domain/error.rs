@@ -101,7 +101,7 @@ impl Error {
         Self::Internal(cause.into())
     }
 
-    /// A stable word for it.
+    /// A stable word for it, which is also the last part of its problem's `type`.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",

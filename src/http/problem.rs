@@ -139,16 +139,12 @@ fn problem(status: StatusCode, word: &str, title: &str, detail: String, errors: 
 
 fn domain_problem(error: &Error) -> Problem {
     let detail = error.to_string();
-    let plain = |status, word, title| problem(status, word, title, detail.clone(), Vec::new());
+    let plain = |status, title| problem(status, error.word(), title, detail.clone(), Vec::new());
     match error {
-        Error::NotFound { .. } => plain(StatusCode::NOT_FOUND, "not_found", "Not found"),
-        Error::Conflict { code, .. } => plain(StatusCode::CONFLICT, code, "It collides with what is there"),
-        Error::VersionMismatch { .. } => {
-            plain(StatusCode::PRECONDITION_FAILED, "version_mismatch", "It was changed meanwhile")
-        }
-        Error::IdempotencyMismatch => {
-            plain(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key was used before")
-        }
+        Error::NotFound { .. } => plain(StatusCode::NOT_FOUND, "Not found"),
+        Error::Conflict { .. } => plain(StatusCode::CONFLICT, "It collides with what is there"),
+        Error::VersionMismatch { .. } => plain(StatusCode::PRECONDITION_FAILED, "It was changed meanwhile"),
+        Error::IdempotencyMismatch => plain(StatusCode::UNPROCESSABLE_ENTITY, "The Idempotency-Key was used before"),
         Error::Invalid(fields) => {
             let detail = match fields.len() {
                 1 => "1 field is not as it must be; see errors".to_owned(),
@@ -158,25 +154,31 @@ fn domain_problem(error: &Error) -> Problem {
                 count => format!("{count} fields are not as they must be; see errors"),
             };
             let fields = fields.iter().take(LISTED).cloned().map(Into::into).collect();
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "validation", "The request has bad fields", detail, fields)
+            problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "The request has bad fields", detail, fields)
         }
-        Error::Rule { field, error } => {
+        Error::Rule { field, error: rule } => {
             let field = ProblemField {
                 field: field.clone(),
-                code: error.code.to_owned(),
-                message: error.message.clone(),
-                offset: Some(error.offset),
-                length: Some(error.length),
-                expected: error.expected.clone(),
+                code: rule.code.to_owned(),
+                message: rule.message.clone(),
+                offset: Some(rule.offset),
+                length: Some(rule.length),
+                expected: rule.expected.clone(),
             };
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "rule", "The expression cannot be read", detail, vec![field])
+            problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                error.word(),
+                "The expression cannot be read",
+                detail,
+                vec![field],
+            )
         }
-        Error::ConnectWise { code, retry_after, .. } => {
+        Error::ConnectWise { retry_after, .. } => {
             let status = if retry_after.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
-            plain(status, code, "ConnectWise could not do it")
+            plain(status, "ConnectWise could not do it")
         }
-        Error::Unavailable(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again shortly"),
-        Error::Internal(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "internal", "An error of the service's own"),
+        Error::Unavailable(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "Try again shortly"),
+        Error::Internal(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "An error of the service's own"),
     }
 }
 

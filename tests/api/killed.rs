@@ -64,7 +64,6 @@ fn store() -> Store {
     let mut store = Store::default();
     for c in 1..=LINES {
         store.put(Kind::Companies, sample::company(c, &format!("C{c}"), &format!("Company {c:03}")));
-        // Some agreements have several of the lines, as those of a company with several products would.
         store.put(Kind::Agreements, sample::agreement(c, c, "Backup", (1, "SP Backup")));
         store.put(Kind::Additions, sample::addition(c + 1_000, c, "BKP-GB", "Storage", 1.0));
     }
