@@ -43,8 +43,10 @@ impl Place {
                  PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
             }
             Self::Postgres(_) => {
+                // No transaction waits for anything but the database: one that is idle belongs to a process that was
+                // stopped or cut off, whose locks the others need back before they give up waiting for them.
                 "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '10s'; \
-                 SET idle_in_transaction_session_timeout = '60s'; SET application_name = 'connectwise-billing';"
+                 SET idle_in_transaction_session_timeout = '5s'; SET application_name = 'connectwise-billing';"
             }
         };
         match &mut conn {

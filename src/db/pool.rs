@@ -98,7 +98,7 @@ impl r2d2::ManageConnection for Manager {
 #[derive(Clone)]
 pub struct Db {
     pool: r2d2::Pool<Manager>,
-    /// SQLite has one writer at a time: they queue here rather than in the database.
+    /// Writers queue here rather than for a connection: SQLite has one at a time.
     writers: Arc<Semaphore>,
     catalogs: Arc<Catalogs>,
 }
@@ -163,7 +163,9 @@ impl Db {
             .error_handler(Box::new(LogErrors))
             .build(Manager(url.clone()))
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        let writers = if url.file().is_some() { 1 } else { connections as usize };
+        // On PostgreSQL writers may wait for one another, and for other replicas: a quarter of the connections is left
+        // to those who read.
+        let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)), catalogs: Arc::default() })
     }
 

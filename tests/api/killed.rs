@@ -187,8 +187,8 @@ async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
     let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
     tokio::time::sleep(Duration::from_millis(700)).await;
     first.process.signal("STOP");
-    // Longer than its lease of 3 s.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Longer than its lease of 3 s, and than the 5 s for which the database leaves it a lock that it may hold.
+    tokio::time::sleep(Duration::from_secs(9)).await;
     let meanwhile = second.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
     assert!(meanwhile["lines"]["pushed"].as_i64().unwrap() > 20, "the other goes on: {meanwhile}");
     first.process.signal("CONT");

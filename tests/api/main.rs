@@ -28,6 +28,7 @@ mod migrations;
 mod openapi;
 mod process;
 mod push;
+mod replicas;
 mod rules;
 mod sandbox;
 mod schedule;

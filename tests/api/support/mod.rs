@@ -50,7 +50,7 @@ pub struct TestApp {
     pub worker: Stepper,
     http: reqwest::Client,
     stop: CancellationToken,
-    _database: Arc<TestDatabase>,
+    database: Arc<TestDatabase>,
 }
 
 impl Drop for TestApp {
@@ -102,7 +102,12 @@ impl TestApp {
         let worker = application.stepper();
         tokio::spawn(application.run_without_worker());
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, key, clock, sandbox, worker, http, stop, _database: database }
+        Self { base, key, clock, sandbox, worker, http, stop, database }
+    }
+
+    /// Where its database is.
+    pub fn database_url(&self) -> &str {
+        self.database.text()
     }
 
     /// Starts it and connects it to the sandbox.
