@@ -6,10 +6,11 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::company::Company;
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, keyset};
 use super::pool::Tx;
 use super::schema::{billing_lines, companies};
+use super::scope::{insert_own, own_joined};
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
@@ -228,10 +229,7 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Page<BillingLineView>> {
-        let query = billing_lines::table
-            .inner_join(companies::table)
-            .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
-            .into_boxed();
+        let query = own_joined!(self, billing_lines, companies).into_boxed();
         let query = filtered!(query, filter);
         let id = billing_lines::id;
         let query = match page.sort {
@@ -269,10 +267,7 @@ impl Tx<'_> {
     }
 
     fn lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
-        let query = billing_lines::table
-            .inner_join(companies::table)
-            .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
-            .into_boxed();
+        let query = own_joined!(self, billing_lines, companies).into_boxed();
         let query = filtered!(query, filter).order((companies::name_key, billing_lines::id));
         Ok(query.select((BillingLine::as_select(), Company::as_select())).load(self.conn)?)
     }
@@ -308,8 +303,8 @@ impl Tx<'_> {
     pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
         let mut shared = HashSet::new();
         for chunk in chunks(additions) {
-            let own = billing_lines::table
-                .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
+            let own = self
+                .own(billing_lines::table)
                 .filter(billing_lines::push_enabled.eq(true))
                 .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
                 .filter(billing_lines::addition_id.eq_any(chunk));
@@ -325,7 +320,7 @@ impl Tx<'_> {
     /// Adds lines.
     pub fn insert_billing_lines(&mut self, rows: &[BillingLine]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(billing_lines::table).values(chunk).execute(c))?;
+            insert_own!(self, billing_lines, chunk)?;
         }
         Ok(())
     }
@@ -335,8 +330,8 @@ impl Tx<'_> {
         for chunk in chunks(lines) {
             // Ids of jobs grow with time.
             let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
-            let own = billing_lines::table
-                .filter(billing_lines::tenant_id.eq(self.tenant().clone()))
+            let own = self
+                .own(billing_lines::table)
                 .filter(billing_lines::id.eq_any(chunk))
                 .filter(billing_lines::last_push_job_id.is_null().or(before));
             diesel::update(own).set(push).execute(self.conn)?;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDate;
 use diesel::prelude::*;
 
-use super::conn::on_each;
 use super::pool::Tx;
 use super::schema::cw_generations;
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::mapping::Catalog;
@@ -53,16 +53,20 @@ impl Catalogs {
     }
 }
 
+#[derive(Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_generations)]
+struct Generation {
+    tenant_id: TenantId,
+    generation: String,
+}
+
 impl Tx<'_> {
     /// What was read from ConnectWise, judged on a day. `scope` says which companies matter: where only some do and
     /// nothing is in memory, only theirs is loaded.
     pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
         // No row is a generation as well: every change makes one.
-        let generation: Option<String> = cw_generations::table
-            .find(self.tenant().clone())
-            .select(cw_generations::generation)
-            .first(self.conn)
-            .optional()?;
+        let generation: Option<String> =
+            self.own(cw_generations::table).select(cw_generations::generation).first(self.conn).optional()?;
         let generation = generation.unwrap_or_default();
         if let Some(catalog) = self.catalogs.get(self.tenant(), &generation, today) {
             return Ok(catalog);
@@ -87,14 +91,10 @@ impl Tx<'_> {
     /// To be called whenever what was read from ConnectWise changes.
     pub(super) fn renew_generation(&mut self) -> Result<()> {
         let generation = uuid::Uuid::now_v7().to_string();
-        let row =
-            (cw_generations::tenant_id.eq(self.tenant().clone()), cw_generations::generation.eq(generation.clone()));
-        on_each!(&mut *self.conn, |c| diesel::insert_into(cw_generations::table)
-            .values(row)
-            .on_conflict(cw_generations::tenant_id)
+        let row = Generation { tenant_id: self.tenant().clone(), generation };
+        insert_own!(self, cw_generations, std::slice::from_ref(&row), .on_conflict(cw_generations::tenant_id)
             .do_update()
-            .set(cw_generations::generation.eq(generation))
-            .execute(c))?;
+            .set(&row))?;
         Ok(())
     }
 }

@@ -3,17 +3,18 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, containing, keyset};
 use super::pool::Tx;
 use super::schema::companies;
+use super::scope::insert_own;
 use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
 use crate::domain::words::{MatchSource, words};
 use crate::domain::{Error, Result};
 
 /// A vendor's customer.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = companies, check_for_backend(MultiBackend), treat_none_as_null = true)]
+#[diesel(treat_none_as_default_value = false, table_name = companies, primary_key(tenant_id, id), check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct Company {
     pub id: CompanyId,
     pub tenant_id: TenantId,
@@ -55,7 +56,7 @@ pub struct CompanyFilter {
 impl Tx<'_> {
     /// A page of companies.
     pub fn companies(&mut self, filter: &CompanyFilter, page: &PageRequest<CompanySort>) -> Result<Page<Company>> {
-        let mut query = companies::table.filter(companies::tenant_id.eq(self.tenant().clone())).into_boxed();
+        let mut query = self.own(companies::table).into_boxed();
         if let Some(text) = &filter.search {
             query = query.filter(companies::name_key.like(containing(text)).escape('\\'));
         }
@@ -85,37 +86,33 @@ impl Tx<'_> {
 
     /// Every company of the tenant.
     pub fn all_companies(&mut self) -> Result<Vec<Company>> {
-        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(companies::table);
         Ok(own.order(companies::id).select(Company::as_select()).load(self.conn)?)
     }
 
     /// A company.
     pub fn company(&mut self, id: &CompanyId) -> Result<Company> {
-        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone())).filter(companies::id.eq(id));
+        let own = self.own(companies::table).filter(companies::id.eq(id));
         let row = own.select(Company::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("company", id))
     }
 
     /// The company with the vendor's id.
     pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
-        let own = companies::table
-            .filter(companies::tenant_id.eq(self.tenant().clone()))
-            .filter(companies::external_id.eq(external_id));
+        let own = self.own(companies::table).filter(companies::external_id.eq(external_id));
         Ok(own.select(Company::as_select()).first(self.conn).optional()?)
     }
 
     /// Those matched to a ConnectWise company.
     pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
-        let own = companies::table
-            .filter(companies::tenant_id.eq(self.tenant().clone()))
-            .filter(companies::connectwise_company_id.eq(id));
+        let own = self.own(companies::table).filter(companies::connectwise_company_id.eq(id));
         Ok(own.select(Company::as_select()).load(self.conn)?)
     }
 
     /// Adds companies.
     pub fn insert_companies(&mut self, rows: &[Company]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(companies::table).values(chunk).execute(c))?;
+            insert_own!(self, companies, chunk)?;
         }
         Ok(())
     }
@@ -123,14 +120,14 @@ impl Tx<'_> {
     /// Saves a changed company, which raises its version.
     pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
         row.version += 1;
-        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(companies::table);
         diesel::update(own.filter(companies::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a company with its lines and usage.
     pub fn delete_company(&mut self, id: &CompanyId) -> Result<()> {
-        let own = companies::table.filter(companies::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(companies::table);
         diesel::delete(own.filter(companies::id.eq(id))).execute(self.conn)?;
         Ok(())
     }

@@ -3,9 +3,10 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::pool::Tx;
 use super::schema::connections;
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
@@ -27,24 +28,21 @@ pub struct Connection {
 impl Tx<'_> {
     /// The tenant's connection, where one is set.
     pub fn connection(&mut self) -> Result<Option<Connection>> {
-        let own = connections::table.find(self.tenant().clone());
+        let own = self.own(connections::table);
         Ok(own.select(Connection::as_select()).first(self.conn).optional()?)
     }
 
     /// Sets the tenant's connection.
     pub fn put_connection(&mut self, row: &Connection) -> Result<()> {
-        on_each!(&mut *self.conn, |c| diesel::insert_into(connections::table)
-            .values(row)
-            .on_conflict(connections::tenant_id)
+        insert_own!(self, connections, std::slice::from_ref(row), .on_conflict(connections::tenant_id)
             .do_update()
-            .set(row)
-            .execute(c))?;
+            .set(row))?;
         Ok(())
     }
 
     /// Removes the tenant's connection.
     pub fn delete_connection(&mut self) -> Result<()> {
-        diesel::delete(connections::table.find(self.tenant().clone())).execute(self.conn)?;
+        diesel::delete(self.own(connections::table)).execute(self.conn)?;
         Ok(())
     }
 }

@@ -3,10 +3,11 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, containing, keyset};
 use super::pool::Tx;
 use super::schema::{cw_additions, cw_agreements, cw_companies, cw_refreshes};
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
@@ -143,8 +144,8 @@ impl Tx<'_> {
         filter: &ConnectWiseFilter,
         page: &PageRequest<CwCompanySort>,
     ) -> Result<Page<CwCompany>> {
-        let mut query = cw_companies::table
-            .filter(cw_companies::tenant_id.eq(self.tenant().clone()))
+        let mut query = self
+            .own(cw_companies::table)
             .filter(cw_companies::deleted.eq(false))
             .filter(cw_companies::gone_at.is_null())
             .into_boxed();
@@ -174,7 +175,7 @@ impl Tx<'_> {
 
     /// All ConnectWise companies ever read, or those with the ids given.
     pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
-        let own = cw_companies::table.filter(cw_companies::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(cw_companies::table);
         let mut rows: Vec<CwCompanyRow> = Vec::new();
         match ids {
             None => rows = own.select(CwCompanyRow::as_select()).load(self.conn)?,
@@ -190,8 +191,8 @@ impl Tx<'_> {
 
     /// The ConnectWise company with an identifier, ignoring case, unless deleted.
     pub fn cw_company_identified(&mut self, identifier: &str) -> Result<Option<CwCompany>> {
-        let rows: Vec<CwCompanyRow> = cw_companies::table
-            .filter(cw_companies::tenant_id.eq(self.tenant().clone()))
+        let rows: Vec<CwCompanyRow> = self
+            .own(cw_companies::table)
             .filter(cw_companies::identifier_key.eq(fold(identifier)))
             .select(CwCompanyRow::as_select())
             .load(self.conn)?;
@@ -200,7 +201,7 @@ impl Tx<'_> {
 
     /// The agreements of ConnectWise companies, or of all.
     pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
-        let own = cw_agreements::table.filter(cw_agreements::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(cw_agreements::table);
         let Some(ids) = companies else {
             return Ok(own.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?);
         };
@@ -216,9 +217,7 @@ impl Tx<'_> {
     pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = cw_agreements::table
-                .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
-                .filter(cw_agreements::id.eq_any(chunk));
+            let some = self.own(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
             rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -233,8 +232,8 @@ impl Tx<'_> {
         let mut old: Vec<CwAgreementId> = Vec::new();
         for chunk in chunks(ids) {
             let before = cw_agreements::additions_read_at.lt(moment.naive_utc());
-            let some = cw_agreements::table
-                .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
+            let some = self
+                .own(cw_agreements::table)
                 .filter(cw_agreements::id.eq_any(chunk))
                 .filter(cw_agreements::gone_at.is_null())
                 .filter(cw_agreements::additions_read_at.is_null().or(before));
@@ -245,7 +244,7 @@ impl Tx<'_> {
 
     /// The additions of agreements, or of all.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
-        let own = cw_additions::table.filter(cw_additions::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(cw_additions::table);
         let mut rows: Vec<AdditionRow> = Vec::new();
         match agreements {
             None => rows = own.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
@@ -267,9 +266,7 @@ impl Tx<'_> {
     pub(super) fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
         let mut rows: Vec<AdditionRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = cw_additions::table
-                .filter(cw_additions::tenant_id.eq(self.tenant().clone()))
-                .filter(cw_additions::id.eq_any(chunk));
+            let some = self.own(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
             rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -277,7 +274,7 @@ impl Tx<'_> {
 
     /// Records what an addition's quantity was seen or set to be.
     pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
-        diesel::update(cw_additions::table.find((self.tenant().clone(), id)))
+        diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(id)))
             .set(cw_additions::quantity.eq(quantity))
             .execute(self.conn)?;
         Ok(())
@@ -285,46 +282,39 @@ impl Tx<'_> {
 
     /// Marks an agreement as no longer there.
     pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
-        let row = cw_agreements::table.find((self.tenant().clone(), id)).filter(cw_agreements::gone_at.is_null());
+        let row =
+            self.own(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
         diesel::update(row).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         self.renew_generation()
     }
 
     /// How many companies and agreements are known and still there.
     pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
-        let companies = cw_companies::table
-            .filter(cw_companies::tenant_id.eq(self.tenant().clone()))
-            .filter(cw_companies::gone_at.is_null());
-        let agreements = cw_agreements::table
-            .filter(cw_agreements::tenant_id.eq(self.tenant().clone()))
-            .filter(cw_agreements::gone_at.is_null());
+        let companies = self.own(cw_companies::table).filter(cw_companies::gone_at.is_null());
+        let agreements = self.own(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
         Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
     }
 
     /// Forgets everything read from ConnectWise.
     pub fn forget_connectwise(&mut self) -> Result<()> {
-        let tenant = self.tenant().clone();
-        diesel::delete(cw_companies::table.filter(cw_companies::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
-        diesel::delete(cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
-        diesel::delete(cw_additions::table.filter(cw_additions::tenant_id.eq(tenant.clone()))).execute(self.conn)?;
-        diesel::delete(cw_refreshes::table.find(tenant)).execute(self.conn)?;
+        diesel::delete(self.own(cw_companies::table)).execute(self.conn)?;
+        diesel::delete(self.own(cw_agreements::table)).execute(self.conn)?;
+        diesel::delete(self.own(cw_additions::table)).execute(self.conn)?;
+        diesel::delete(self.own(cw_refreshes::table)).execute(self.conn)?;
         self.renew_generation()
     }
 
     /// How the last refresh went.
     pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
-        let own = cw_refreshes::table.find(self.tenant().clone());
+        let own = self.own(cw_refreshes::table);
         Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
     }
 
     /// Saves how a refresh goes or went.
     pub fn put_refresh(&mut self, row: &RefreshRow) -> Result<()> {
-        on_each!(&mut *self.conn, |c| diesel::insert_into(cw_refreshes::table)
-            .values(row)
-            .on_conflict(cw_refreshes::tenant_id)
+        insert_own!(self, cw_refreshes, std::slice::from_ref(row), .on_conflict(cw_refreshes::tenant_id)
             .do_update()
-            .set(row)
-            .execute(c))?;
+            .set(row))?;
         Ok(())
     }
 }

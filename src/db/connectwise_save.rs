@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 
-use super::conn::on_each;
 use super::connectwise::{AdditionRow, AgreementRow, CwCompanyRow};
 use super::pool::Tx;
 use super::schema::{cw_additions, cw_agreements, cw_companies};
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
@@ -27,7 +27,7 @@ impl Tx<'_> {
     /// marked gone.
     pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
-        let mut query = cw_companies::table.filter(cw_companies::tenant_id.eq(tenant.clone())).into_boxed();
+        let mut query = self.own(cw_companies::table).into_boxed();
         if !all {
             query = query.filter(cw_companies::id.eq_any(read.iter().map(|company| company.id).collect::<Vec<_>>()));
         }
@@ -46,13 +46,15 @@ impl Tx<'_> {
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_companies::table).values(chunk).execute(c))?;
+            insert_own!(self, cw_companies, chunk)?;
         }
         for row in &changed {
-            diesel::update(cw_companies::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
+            diesel::update(self.own(cw_companies::table).filter(cw_companies::id.eq(row.id)))
+                .set(row)
+                .execute(self.conn)?;
         }
         for id in &gone {
-            diesel::update(cw_companies::table.find((tenant.clone(), *id)))
+            diesel::update(self.own(cw_companies::table).filter(cw_companies::id.eq(*id)))
                 .set(cw_companies::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
@@ -85,13 +87,15 @@ impl Tx<'_> {
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_agreements::table).values(chunk).execute(c))?;
+            insert_own!(self, cw_agreements, chunk)?;
         }
         for row in &changed {
-            diesel::update(cw_agreements::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
+            diesel::update(self.own(cw_agreements::table).filter(cw_agreements::id.eq(row.id)))
+                .set(row)
+                .execute(self.conn)?;
         }
         for id in &gone {
-            diesel::update(cw_agreements::table.find((tenant.clone(), *id)))
+            diesel::update(self.own(cw_agreements::table).filter(cw_agreements::id.eq(*id)))
                 .set(cw_agreements::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
@@ -102,8 +106,8 @@ impl Tx<'_> {
     pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
         let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
-        let mut known: Vec<AdditionRow> = cw_additions::table
-            .filter(cw_additions::tenant_id.eq(tenant.clone()))
+        let mut known: Vec<AdditionRow> = self
+            .own(cw_additions::table)
             .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
             .select(AdditionRow::as_select())
             .load(self.conn)?;
@@ -122,17 +126,19 @@ impl Tx<'_> {
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(cw_additions::table).values(chunk).execute(c))?;
+            insert_own!(self, cw_additions, chunk)?;
         }
         for row in &changed {
-            diesel::update(cw_additions::table.find((tenant.clone(), row.id))).set(row).execute(self.conn)?;
+            diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(row.id)))
+                .set(row)
+                .execute(self.conn)?;
         }
         for id in &gone {
-            diesel::update(cw_additions::table.find((tenant.clone(), *id)))
+            diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(*id)))
                 .set(cw_additions::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
-        let own = cw_agreements::table.filter(cw_agreements::tenant_id.eq(tenant));
+        let own = self.own(cw_agreements::table);
         let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));
         let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
         if unread.get_result::<i64>(self.conn)? > 0 {

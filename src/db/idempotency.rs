@@ -4,10 +4,10 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::pool::{SystemTx, Tx};
+use super::pool::Tx;
 use super::schema::idempotency_keys;
+use super::scope::insert_own;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 
 /// An answer that is given again to the same request under the same key.
@@ -26,21 +26,13 @@ pub struct StoredAnswer {
 impl Tx<'_> {
     /// The answer given under a key, if any.
     pub fn stored_answer(&mut self, key: &str) -> Result<Option<StoredAnswer>> {
-        let own = idempotency_keys::table.find((self.tenant().clone(), key.to_owned()));
+        let own = self.own(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
         Ok(own.select(StoredAnswer::as_select()).first(self.conn).optional()?)
     }
 
     /// Keeps an answer.
     pub fn store_answer(&mut self, answer: &StoredAnswer) -> Result<()> {
-        diesel::insert_into(idempotency_keys::table).values(answer).execute(self.conn)?;
+        insert_own!(self, idempotency_keys, std::slice::from_ref(answer))?;
         Ok(())
-    }
-}
-
-impl SystemTx<'_> {
-    /// Forgets the answers given before a moment.
-    pub fn forget_answers(&mut self, before: Instant) -> Result<usize> {
-        let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
-        Ok(diesel::delete(old).execute(self.conn)?)
     }
 }

@@ -3,9 +3,10 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::pool::Tx;
 use super::schema::line_changes;
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, LineChangeId, TenantId};
 use crate::domain::mapping::LinePart;
@@ -28,16 +29,14 @@ impl Tx<'_> {
     /// Adds to the stories of lines.
     pub fn insert_line_changes(&mut self, rows: &[LineChangeRow]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(line_changes::table).values(chunk).execute(c))?;
+            insert_own!(self, line_changes, chunk)?;
         }
         Ok(())
     }
 
     /// The latest changes of a line, newest first.
     pub fn line_changes(&mut self, line: &BillingLineId, limit: i64) -> Result<Vec<LineChangeRow>> {
-        let own = line_changes::table
-            .filter(line_changes::tenant_id.eq(self.tenant().clone()))
-            .filter(line_changes::billing_line_id.eq(line));
+        let own = self.own(line_changes::table).filter(line_changes::billing_line_id.eq(line));
         Ok(own.order(line_changes::id.desc()).limit(limit).select(LineChangeRow::as_select()).load(self.conn)?)
     }
 }

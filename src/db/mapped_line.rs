@@ -5,10 +5,10 @@ use diesel::prelude::*;
 use diesel::upsert::excluded;
 
 use super::billing_line::{LineFilter, candidates, filtered, to_json};
-use super::conn::on_each;
 use super::page::chunks;
 use super::pool::Tx;
 use super::schema::{billing_lines, companies};
+use super::scope::{insert_own, own_joined};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, TenantId};
@@ -163,7 +163,7 @@ impl Tx<'_> {
 
     fn mapped_lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
         use billing_lines as l;
-        let query = l::table.inner_join(companies::table).filter(l::tenant_id.eq(self.tenant().clone())).into_boxed();
+        let query = own_joined!(self, l, companies).into_boxed();
         let query = filtered!(query, filter).order((companies::name_key, l::id));
         let rows: Vec<Row> = query
             .select((
@@ -202,37 +202,34 @@ impl Tx<'_> {
         for chunk in rows.chunks(500) {
             // As an insert whose every row is there already: the one way to update many rows, each to its own values,
             // that both databases take.
-            on_each!(&mut *self.conn, |c| diesel::insert_into(l::table)
-                .values(chunk)
-                .on_conflict(l::id)
-                .do_update()
-                .set((
-                    (
-                        l::push_enabled.eq(excluded(l::push_enabled)),
-                        l::block_size.eq(excluded(l::block_size)),
-                        l::version.eq(excluded(l::version)),
-                        l::updated_at.eq(excluded(l::updated_at)),
-                    ),
-                    (
-                        l::agreement_status.eq(excluded(l::agreement_status)),
-                        l::agreement_source.eq(excluded(l::agreement_source)),
-                        l::agreement_id.eq(excluded(l::agreement_id)),
-                        l::agreement_reason.eq(excluded(l::agreement_reason)),
-                        l::agreement_candidates.eq(excluded(l::agreement_candidates)),
-                        l::agreement_changed_at.eq(excluded(l::agreement_changed_at)),
-                        l::agreement_changed_by.eq(excluded(l::agreement_changed_by)),
-                    ),
-                    (
-                        l::addition_status.eq(excluded(l::addition_status)),
-                        l::addition_source.eq(excluded(l::addition_source)),
-                        l::addition_id.eq(excluded(l::addition_id)),
-                        l::addition_reason.eq(excluded(l::addition_reason)),
-                        l::addition_candidates.eq(excluded(l::addition_candidates)),
-                        l::addition_changed_at.eq(excluded(l::addition_changed_at)),
-                        l::addition_changed_by.eq(excluded(l::addition_changed_by)),
-                    ),
-                ))
-                .execute(c))?;
+            insert_own!(self, l, chunk, .on_conflict(l::id)
+            .do_update()
+            .set((
+                (
+                    l::push_enabled.eq(excluded(l::push_enabled)),
+                    l::block_size.eq(excluded(l::block_size)),
+                    l::version.eq(excluded(l::version)),
+                    l::updated_at.eq(excluded(l::updated_at)),
+                ),
+                (
+                    l::agreement_status.eq(excluded(l::agreement_status)),
+                    l::agreement_source.eq(excluded(l::agreement_source)),
+                    l::agreement_id.eq(excluded(l::agreement_id)),
+                    l::agreement_reason.eq(excluded(l::agreement_reason)),
+                    l::agreement_candidates.eq(excluded(l::agreement_candidates)),
+                    l::agreement_changed_at.eq(excluded(l::agreement_changed_at)),
+                    l::agreement_changed_by.eq(excluded(l::agreement_changed_by)),
+                ),
+                (
+                    l::addition_status.eq(excluded(l::addition_status)),
+                    l::addition_source.eq(excluded(l::addition_source)),
+                    l::addition_id.eq(excluded(l::addition_id)),
+                    l::addition_reason.eq(excluded(l::addition_reason)),
+                    l::addition_candidates.eq(excluded(l::addition_candidates)),
+                    l::addition_changed_at.eq(excluded(l::addition_changed_at)),
+                    l::addition_changed_by.eq(excluded(l::addition_changed_by)),
+                ),
+            )))?;
         }
         Ok(())
     }

@@ -24,6 +24,8 @@ mod push_history;
 mod rule;
 mod schedule;
 mod schema;
+mod scope;
+mod system;
 mod tenant;
 mod types;
 mod usage;

@@ -7,6 +7,7 @@ use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, containing, keyset};
 use super::pool::Tx;
 use super::schema::products;
+use super::scope::insert_own;
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ProductId, TenantId};
 use crate::domain::quantity::{Amount, BlockSize};
@@ -15,7 +16,7 @@ use crate::domain::{Error, Result};
 
 /// Something the vendor bills.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, treat_none_as_null = true, table_name = products, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true, table_name = products, primary_key(tenant_id, id), check_for_backend(MultiBackend))]
 pub struct Product {
     pub id: ProductId,
     pub tenant_id: TenantId,
@@ -64,7 +65,7 @@ pub struct ProductFilter {
 impl Tx<'_> {
     /// A page of products.
     pub fn products(&mut self, filter: &ProductFilter, page: &PageRequest<ProductSort>) -> Result<Page<Product>> {
-        let mut query = products::table.filter(products::tenant_id.eq(self.tenant().clone())).into_boxed();
+        let mut query = self.own(products::table).into_boxed();
         if let Some(text) = &filter.search {
             query = query.filter(products::name_key.like(containing(text)).escape('\\'));
         }
@@ -89,40 +90,40 @@ impl Tx<'_> {
 
     /// Every product of the tenant.
     pub fn all_products(&mut self) -> Result<Vec<Product>> {
-        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(products::table);
         Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
     }
 
     /// A product.
     pub fn product(&mut self, id: &ProductId) -> Result<Product> {
-        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone())).filter(products::id.eq(id));
+        let own = self.own(products::table).filter(products::id.eq(id));
         let row = own.select(Product::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("product", id))
     }
 
     /// The product with a code.
     pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
-        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone())).filter(products::code.eq(code));
+        let own = self.own(products::table).filter(products::code.eq(code));
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
     /// Adds a product.
     pub fn insert_product(&mut self, row: &Product) -> Result<()> {
-        diesel::insert_into(products::table).values(row).execute(self.conn)?;
+        insert_own!(self, products, std::slice::from_ref(row))?;
         Ok(())
     }
 
     /// Saves a changed product, which raises its version.
     pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
         row.version += 1;
-        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(products::table);
         diesel::update(own.filter(products::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a product with its rules, lines and usage.
     pub fn delete_product(&mut self, id: &ProductId) -> Result<()> {
-        let own = products::table.filter(products::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(products::table);
         diesel::delete(own.filter(products::id.eq(id))).execute(self.conn)?;
         Ok(())
     }

@@ -6,10 +6,11 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::billing_line::LastPush;
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::page::chunks;
 use super::pool::Tx;
 use super::schema::{push_jobs, push_lines};
+use super::scope::insert_own;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, ProductId, PushJobId, PushLineId, TenantId,
@@ -113,9 +114,9 @@ pub struct LineCount {
 impl Tx<'_> {
     /// Stores a job with its lines.
     pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {
-        diesel::insert_into(push_jobs::table).values(job).execute(self.conn)?;
+        insert_own!(self, push_jobs, std::slice::from_ref(job))?;
         for chunk in lines.chunks(300) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(push_lines::table).values(chunk).execute(c))?;
+            insert_own!(self, push_lines, chunk)?;
         }
         if job.kind == PushKind::Push {
             // A disabled line was not meant to be pushed; what the last push did to it stays.
@@ -134,12 +135,8 @@ impl Tx<'_> {
 
     /// The lines that jobs write, or wrote.
     fn written(&self) -> push_lines::BoxedQuery<'static, MultiBackend> {
-        let writing = push_jobs::table
-            .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
-            .filter(push_jobs::kind.eq(PushKind::Push))
-            .select(push_jobs::id);
-        push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+        let writing = self.own(push_jobs::table).filter(push_jobs::kind.eq(PushKind::Push)).select(push_jobs::id);
+        self.own(push_lines::table)
             .filter(push_lines::state.ne_all([LineState::Skipped, LineState::Cancelled]))
             .filter(push_lines::job_id.eq_any(writing))
             .into_boxed()
@@ -162,17 +159,14 @@ impl Tx<'_> {
 
     /// A job.
     pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
-        let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
+        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
         let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("push job", id))
     }
 
     /// All lines of a job, or those in one state.
     pub fn all_push_lines(&mut self, job: &PushJobId, state: Option<LineState>) -> Result<Vec<PushLine>> {
-        let mut query = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(push_lines::job_id.eq(job.clone()))
-            .into_boxed();
+        let mut query = self.own(push_lines::table).filter(push_lines::job_id.eq(job.clone())).into_boxed();
         if let Some(state) = state {
             query = query.filter(push_lines::state.eq(state));
         }
@@ -181,8 +175,8 @@ impl Tx<'_> {
 
     /// How many lines of jobs are in which state.
     pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
-        let rows: Vec<(PushJobId, LineState, i64)> = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+        let rows: Vec<(PushJobId, LineState, i64)> = self
+            .own(push_lines::table)
             .filter(push_lines::job_id.eq_any(jobs.to_vec()))
             .group_by((push_lines::job_id, push_lines::state))
             .select((push_lines::job_id, push_lines::state, diesel::dsl::count_star()))
@@ -192,9 +186,7 @@ impl Tx<'_> {
 
     /// Whether a push job is not finished yet.
     pub fn has_open_push_job(&mut self) -> Result<bool> {
-        let open = push_jobs::table
-            .filter(push_jobs::tenant_id.eq(self.tenant().clone()))
-            .filter(push_jobs::finished_at.is_null());
+        let open = self.own(push_jobs::table).filter(push_jobs::finished_at.is_null());
         Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
     }
 
@@ -202,7 +194,7 @@ impl Tx<'_> {
     pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
         let job = self.push_job(id)?;
         let state = job.state.after(event).map_err(|step| Error::conflict("illegal_step", step.to_string()))?;
-        let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
+        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own.filter(push_jobs::state.eq(job.state)))
             .set((
                 push_jobs::state.eq(state),
@@ -216,7 +208,7 @@ impl Tx<'_> {
 
     /// Asks the worker to stop a job, and ends every line that no worker holds.
     pub fn cancel_push_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
-        let own = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).filter(push_jobs::id.eq(id));
+        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own).set(push_jobs::cancel_requested.eq(true)).execute(self.conn)?;
         self.end_pending_lines(id, LineEvent::Cancel, None, None, now)
     }
@@ -231,8 +223,8 @@ impl Tx<'_> {
         now: Instant,
     ) -> Result<()> {
         let state = LineState::Pending.after(event).map_err(Error::internal)?;
-        let pending = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+        let pending = self
+            .own(push_lines::table)
             .filter(push_lines::job_id.eq(job))
             .filter(push_lines::state.eq(LineState::Pending));
         if self.push_job(job)?.kind == PushKind::Push {
@@ -253,8 +245,8 @@ impl Tx<'_> {
     /// Notes, before the write, what ConnectWise had; renews the lease. Errors with `lost_lease` where another worker
     /// has taken over.
     pub fn begin_write(&mut self, line: &PushLine, from: Option<Quantity>, lease_until: Instant) -> Result<()> {
-        let held = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+        let held = self
+            .own(push_lines::table)
             .filter(push_lines::id.eq(line.id.clone()))
             .filter(push_lines::fence.eq(line.fence))
             .filter(push_lines::state.eq(LineState::Working));
@@ -272,8 +264,8 @@ impl Tx<'_> {
     pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
         let mut renewed = 0;
         for line in lines {
-            let held = push_lines::table
-                .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            let held = self
+                .own(push_lines::table)
                 .filter(push_lines::id.eq(line.id.clone()))
                 .filter(push_lines::fence.eq(line.fence))
                 .filter(push_lines::state.eq(LineState::Working));
@@ -289,8 +281,8 @@ impl Tx<'_> {
         let finished_at = state.is_final().then(|| now.naive_utc());
         // What is shown to a person is what ConnectWise has now, even where that is nothing.
         let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
-        let held = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+        let held = self
+            .own(push_lines::table)
             .filter(push_lines::id.eq(line.id.clone()))
             .filter(push_lines::fence.eq(line.fence))
             .filter(push_lines::state.eq(LineState::Working));
@@ -328,8 +320,8 @@ impl Tx<'_> {
         let state = LineState::Held.after(event).map_err(Error::internal)?;
         let dropped = state.is_final();
         for chunk in chunks(lines) {
-            let held = push_lines::table
-                .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+            let held = self
+                .own(push_lines::table)
                 .filter(push_lines::job_id.eq(job.clone()))
                 .filter(push_lines::state.eq(LineState::Held))
                 .filter(push_lines::id.eq_any(chunk));
@@ -353,10 +345,8 @@ impl Tx<'_> {
 
     /// How many lines of a job have no outcome yet.
     pub fn open_line_count(&mut self, job: &PushJobId) -> Result<i64> {
-        let open = push_lines::table
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .filter(push_lines::job_id.eq(job))
-            .filter(push_lines::finished_at.is_null());
+        let open =
+            self.own(push_lines::table).filter(push_lines::job_id.eq(job)).filter(push_lines::finished_at.is_null());
         Ok(open.count().get_result(self.conn)?)
     }
 }

@@ -6,6 +6,7 @@ use super::page::{Page, PageRequest, keyset};
 use super::pool::Tx;
 use super::push::{PushJob, PushLine};
 use super::schema::{push_jobs, push_lines};
+use super::scope::own_joined;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
@@ -68,15 +69,14 @@ pub struct PushLineFilter {
 impl Tx<'_> {
     /// A page of jobs.
     pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
-        let mut query = push_jobs::table.filter(push_jobs::tenant_id.eq(self.tenant().clone())).into_boxed();
+        let mut query = self.own(push_jobs::table).into_boxed();
         if let Some(state) = filter.state {
             query = query.filter(push_jobs::state.eq(state));
         }
         if let Some(kind) = filter.kind {
             query = query.filter(push_jobs::kind.eq(kind));
         }
-        let tenant = self.tenant().clone();
-        let lines = || push_lines::table.filter(push_lines::tenant_id.eq(tenant.clone()));
+        let lines = || self.own(push_lines::table);
         if let Some(id) = &filter.product_id {
             let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
             query = query.filter(push_jobs::id.eq_any(with));
@@ -108,10 +108,7 @@ impl Tx<'_> {
         filter: &PushLineFilter,
         page: &PageRequest<PushSort>,
     ) -> Result<Page<(PushLine, PushJob)>> {
-        let mut query = push_lines::table
-            .inner_join(push_jobs::table)
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
-            .into_boxed();
+        let mut query = own_joined!(self, push_lines, push_jobs).into_boxed();
         if let Some(id) = &filter.job_id {
             query = query.filter(push_lines::job_id.eq(id.clone()));
         }
@@ -147,9 +144,7 @@ impl Tx<'_> {
     /// The companies, products and months that were pushed to ConnectWise, of some months.
     pub fn pushed_months(&mut self, months: &[BillingMonth]) -> Result<Vec<(CompanyId, ProductId, BillingMonth)>> {
         let there = [LineState::Pushed, LineState::Unchanged];
-        let pushed = push_lines::table
-            .inner_join(push_jobs::table)
-            .filter(push_lines::tenant_id.eq(self.tenant().clone()))
+        let pushed = own_joined!(self, push_lines, push_jobs)
             .filter(push_jobs::kind.eq(PushKind::Push))
             .filter(push_jobs::billing_month.eq_any(months.to_vec()))
             .filter(push_lines::state.eq_any(there));

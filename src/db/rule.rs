@@ -6,13 +6,14 @@ use diesel::prelude::*;
 use super::conn::MultiBackend;
 use super::pool::Tx;
 use super::schema::matching_rules;
+use super::scope::insert_own;
 use crate::domain::ids::{ProductId, RuleId, TenantId};
 use crate::domain::words::Target;
 use crate::domain::{Error, Result};
 
 /// The default matching condition of a product, for one target.
 #[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = matching_rules, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, table_name = matching_rules, primary_key(tenant_id, id), check_for_backend(MultiBackend))]
 pub struct MatchingRule {
     pub id: RuleId,
     pub tenant_id: TenantId,
@@ -36,7 +37,7 @@ pub struct RuleFilter {
 impl Tx<'_> {
     /// Rules, oldest first. There are at most two for each product.
     pub fn rules(&mut self, filter: &RuleFilter) -> Result<Vec<MatchingRule>> {
-        let mut query = matching_rules::table.filter(matching_rules::tenant_id.eq(self.tenant().clone())).into_boxed();
+        let mut query = self.own(matching_rules::table).into_boxed();
         if let Some(id) = &filter.product_id {
             query = query.filter(matching_rules::product_id.eq(id.clone()));
         }
@@ -48,30 +49,28 @@ impl Tx<'_> {
 
     /// A rule.
     pub fn rule(&mut self, id: &RuleId) -> Result<MatchingRule> {
-        let own = matching_rules::table
-            .filter(matching_rules::tenant_id.eq(self.tenant().clone()))
-            .filter(matching_rules::id.eq(id));
+        let own = self.own(matching_rules::table).filter(matching_rules::id.eq(id));
         let row = own.select(MatchingRule::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("matching rule", id))
     }
 
     /// Adds a rule.
     pub fn insert_rule(&mut self, row: &MatchingRule) -> Result<()> {
-        diesel::insert_into(matching_rules::table).values(row).execute(self.conn)?;
+        insert_own!(self, matching_rules, std::slice::from_ref(row))?;
         Ok(())
     }
 
     /// Saves a changed rule, which raises its version.
     pub fn update_rule(&mut self, row: &mut MatchingRule) -> Result<()> {
         row.version += 1;
-        let own = matching_rules::table.filter(matching_rules::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(matching_rules::table);
         diesel::update(own.filter(matching_rules::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a rule.
     pub fn delete_rule(&mut self, id: &RuleId) -> Result<()> {
-        let own = matching_rules::table.filter(matching_rules::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(matching_rules::table);
         diesel::delete(own.filter(matching_rules::id.eq(id))).execute(self.conn)?;
         Ok(())
     }

@@ -3,9 +3,10 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::conn::{MultiBackend, on_each};
-use super::pool::{SystemTx, Tx};
+use super::conn::MultiBackend;
+use super::pool::Tx;
 use super::schema::{push_schedule_runs, push_schedules};
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::usage::BillingMonth;
@@ -38,42 +39,31 @@ pub struct ScheduleRun {
     pub created_at: NaiveDateTime,
 }
 
-impl SystemTx<'_> {
-    /// The tenants whose schedule is enabled.
-    pub fn scheduled_tenants(&mut self) -> Result<Vec<TenantId>> {
-        let enabled = push_schedules::table.filter(push_schedules::enabled.eq(true));
-        Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
-    }
-}
-
 impl Tx<'_> {
     /// Whether the schedule has pushed a month.
     pub fn has_schedule_run(&mut self, month: BillingMonth) -> Result<bool> {
-        let run = push_schedule_runs::table.find((self.tenant().clone(), month.to_string()));
+        let run = self.own(push_schedule_runs::table).filter(push_schedule_runs::month.eq(month.to_string()));
         let found: Option<String> = run.select(push_schedule_runs::month).first(self.conn).optional()?;
         Ok(found.is_some())
     }
 
     /// Records that the schedule has pushed a month; a second time is refused by the key.
     pub fn insert_schedule_run(&mut self, run: &ScheduleRun) -> Result<()> {
-        diesel::insert_into(push_schedule_runs::table).values(run).execute(self.conn)?;
+        insert_own!(self, push_schedule_runs, std::slice::from_ref(run))?;
         Ok(())
     }
 
     /// The tenant's schedule, where one was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
-        let own = push_schedules::table.find(self.tenant().clone());
+        let own = self.own(push_schedules::table);
         Ok(own.select(PushSchedule::as_select()).first(self.conn).optional()?)
     }
 
     /// Sets the tenant's schedule.
     pub fn put_push_schedule(&mut self, row: &PushSchedule) -> Result<()> {
-        on_each!(&mut *self.conn, |c| diesel::insert_into(push_schedules::table)
-            .values(row)
-            .on_conflict(push_schedules::tenant_id)
+        insert_own!(self, push_schedules, std::slice::from_ref(row), .on_conflict(push_schedules::tenant_id)
             .do_update()
-            .set(row)
-            .execute(c))?;
+            .set(row))?;
         Ok(())
     }
 }

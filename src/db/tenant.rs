@@ -4,8 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::pool::{SystemTx, Tx};
+use super::pool::Tx;
 use super::schema::{api_keys, tenants};
+use super::scope::insert_own;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
@@ -34,46 +35,22 @@ pub struct ApiKey {
     pub revoked_at: Option<NaiveDateTime>,
 }
 
-impl SystemTx<'_> {
-    /// The key with a prefix, of whichever tenant, unless revoked.
-    pub fn api_key_by_prefix(&mut self, prefix: &str) -> Result<Option<ApiKey>> {
-        let query = api_keys::table.filter(api_keys::prefix.eq(prefix)).filter(api_keys::revoked_at.is_null());
-        Ok(query.select(ApiKey::as_select()).first(self.conn).optional()?)
-    }
-
-    /// All tenants, oldest first.
-    pub fn tenants(&mut self) -> Result<Vec<Tenant>> {
-        Ok(tenants::table.order(tenants::id).select(Tenant::as_select()).load(self.conn)?)
-    }
-
-    /// Adds a tenant.
-    pub fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
-        diesel::insert_into(tenants::table).values(tenant).execute(self.conn)?;
-        Ok(())
-    }
-
-    /// Whether there is any tenant.
-    pub fn has_tenants(&mut self) -> Result<bool> {
-        Ok(diesel::select(diesel::dsl::exists(tenants::table.select(tenants::id))).get_result(self.conn)?)
-    }
-}
-
 impl Tx<'_> {
     /// Adds a key.
     pub fn insert_api_key(&mut self, key: &ApiKey) -> Result<()> {
-        diesel::insert_into(api_keys::table).values(key).execute(self.conn)?;
+        insert_own!(self, api_keys, std::slice::from_ref(key))?;
         Ok(())
     }
 
     /// The tenant's keys, oldest first, revoked ones too.
     pub fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
-        let own = api_keys::table.filter(api_keys::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(api_keys::table);
         Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
     }
 
     /// Revokes a key; one that is revoked already stays as it is.
     pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<()> {
-        let own = api_keys::table.filter(api_keys::tenant_id.eq(self.tenant().clone())).filter(api_keys::id.eq(id));
+        let own = self.own(api_keys::table).filter(api_keys::id.eq(id));
         let known: i64 = own.clone().count().get_result(self.conn)?;
         if known == 0 {
             return Err(Error::not_found("API key", id));

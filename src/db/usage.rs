@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::conn::{MultiBackend, on_each};
+use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, keyset};
 use super::pool::Tx;
 use super::schema::usage_records;
+use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
@@ -61,7 +62,7 @@ pub struct UsageFilter {
 impl Tx<'_> {
     /// A page of usage history.
     pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
-        let mut query = usage_records::table.filter(usage_records::tenant_id.eq(self.tenant().clone())).into_boxed();
+        let mut query = self.own(usage_records::table).into_boxed();
         if let Some(id) = &filter.company_id {
             query = query.filter(usage_records::company_id.eq(id.clone()));
         }
@@ -89,8 +90,8 @@ impl Tx<'_> {
     pub fn current_usage(&mut self, products: &[ProductId], moments: &[NaiveDateTime]) -> Result<Vec<UsageRecord>> {
         let mut rows = Vec::new();
         for chunk in chunks(moments) {
-            let own = usage_records::table
-                .filter(usage_records::tenant_id.eq(self.tenant().clone()))
+            let own = self
+                .own(usage_records::table)
                 .filter(usage_records::product_id.eq_any(products.to_vec()))
                 .filter(usage_records::measured_at.eq_any(chunk))
                 .filter(usage_records::superseded_by.is_null());
@@ -101,7 +102,7 @@ impl Tx<'_> {
 
     /// Marks a record as corrected by another.
     pub fn supersede_usage(&mut self, id: &UsageId, by: &UsageId) -> Result<()> {
-        let own = usage_records::table.filter(usage_records::tenant_id.eq(self.tenant().clone()));
+        let own = self.own(usage_records::table);
         diesel::update(own.filter(usage_records::id.eq(id)))
             .set(usage_records::superseded_by.eq(by))
             .execute(self.conn)?;
@@ -111,7 +112,7 @@ impl Tx<'_> {
     /// Adds records.
     pub fn insert_usage(&mut self, rows: &[UsageRecord]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            on_each!(&mut *self.conn, |c| diesel::insert_into(usage_records::table).values(chunk).execute(c))?;
+            insert_own!(self, usage_records, chunk)?;
         }
         Ok(())
     }
@@ -124,8 +125,8 @@ impl Tx<'_> {
         to: Instant,
         companies: Option<&[CompanyId]>,
     ) -> Result<HashMap<CompanyId, Vec<(Instant, Amount)>>> {
-        let mut query = usage_records::table
-            .filter(usage_records::tenant_id.eq(self.tenant().clone()))
+        let mut query = self
+            .own(usage_records::table)
             .filter(usage_records::product_id.eq(product.clone()))
             .filter(usage_records::measured_at.ge(from.naive_utc()))
             .filter(usage_records::measured_at.lt(to.naive_utc()))

@@ -124,6 +124,39 @@ fn libraries_stay_in_their_rooms() {
     }
 }
 
+/// Where a text of `src/db` goes to a table by a way that does not name the tenant.
+fn past_the_tenant(code: &str) -> Vec<String> {
+    let code: String = code.split_whitespace().collect();
+    let tables = code.match_indices("::table").filter(|(at, table)| {
+        let (before, after) = (&code[..*at], &code[at + table.len()..]);
+        let name = before.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
+        !after.starts_with(|c: char| c.is_alphanumeric() || c == '_') && !name.ends_with("self.own(")
+    });
+    let others = ["insert_into(", "sql_query("].into_iter().flat_map(|text| code.match_indices(text));
+    let around = |at: usize| code[at.saturating_sub(30)..].chars().take(60).collect();
+    tables.chain(others).map(|(at, _)| around(at)).collect()
+}
+
+/// A query of one tenant cannot forget whose it is: it has no other way to the tables than through db/scope.rs.
+#[test]
+fn tenants_are_kept_apart_in_one_place() {
+    // Those that ask across tenants, and those that ask no table.
+    let apart = ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "pool.rs"];
+    for path in sources(&src().join("db")) {
+        if !apart.iter().any(|name| path.ends_with(name)) {
+            assert_eq!(past_the_tenant(&code(&path)), Vec::<String>::new(), "{}", path.display());
+        }
+    }
+    for bad in
+        ["x::table.filter(x::id.eq(1))", "diesel::insert_into(x::table)", "self.own(x::table).inner_join(y::table)"]
+    {
+        assert!(!past_the_tenant(bad).is_empty(), "{bad}");
+    }
+    assert_eq!(past_the_tenant("self.own(x::table).filter(x::table_name)"), Vec::<String>::new());
+    let pool = code(&src().join("db/pool.rs"));
+    assert!(!pool.contains("::table") && pool.matches("sql_query").count() == 1, "pool.rs asks for its lock alone");
+}
+
 #[test]
 fn the_checks_see_what_they_look_for() {
     assert_eq!(layers_named("use crate::db::Tx; crate::{domain::x, http};"), ["db", "domain", "http"]);
