@@ -1,6 +1,7 @@
 //! The application under test, with a sandbox, a clock to move, and a worker to step.
 
 mod database;
+mod dump;
 mod reply;
 pub mod schema;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use database::{Backend, TestDatabase};
+pub use dump::dump;
 pub use reply::Reply;
 
 /// Runs each test named on SQLite and on PostgreSQL.
