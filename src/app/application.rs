@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::config::Config;
+use super::config::{Config, Role};
 use super::telemetry;
 use crate::db::Db;
 use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
 use crate::services::push::Step;
 use crate::services::{Services, keys};
-use crate::worker::Worker;
+use crate::worker::{Duties, Worker};
 
 /// Why the service could not start or go on.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,6 +34,7 @@ impl Application {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Before the first connection to the database: its statements are counted.
         let metrics = telemetry::metrics();
+        config.check_roles()?;
         let settings = config.services()?;
         let vault = config.vault()?;
         let listener =
@@ -65,17 +66,31 @@ impl Application {
                 tracing::info!(lines = freed, "a push was interrupted and goes on");
             }
         }
-        let first_key = keys::first_start(&services).await.map_err(|error| error.chain())?.map(|key| key.plain);
-        let http =
-            HttpSettings { operator_key: config.operator_key()?, threads: config.http_threads.max(1), ..metrics };
+        let serves_api = config.has(Role::Http);
+        // Said by a process that people look at.
+        let first_key =
+            if serves_api { keys::first_start(&services).await.map_err(|error| error.chain())? } else { None };
+        let first_key = first_key.map(|key| key.plain);
+        let http = HttpSettings {
+            operator_key: config.operator_key()?,
+            serves_api,
+            threads: config.http_threads.max(1),
+            ..metrics
+        };
         let server = Server::start(listener, services.clone(), http)?;
-        let worker = Worker::new(services.clone(), config.workers);
+        let duties = Duties { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
+        let worker = Worker::new(services.clone(), config.workers, duties);
         Ok(Self { services, server, worker, first_key })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// Whether it answers the API, and not only how it is.
+    pub fn serves_api(&self) -> bool {
+        self.server.serves_api()
     }
 
     /// The key made at the first start, once.

@@ -6,13 +6,24 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::connectwise;
 use crate::db::DatabaseUrl;
 use crate::services;
 use crate::services::vault::{Vault, VaultError};
+
+/// A part of the service's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Answers the API.
+    Http,
+    /// Works on push jobs.
+    Worker,
+    /// Starts the scheduled pushes, and forgets what need not be kept.
+    Scheduler,
+}
 
 /// How the service runs.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +37,16 @@ pub struct Config {
         hide_env_values = true
     )]
     pub database_url: DatabaseUrl,
+    /// What this process does, of what the replicas on one PostgreSQL do together; health and metrics it always serves
+    #[arg(
+        long,
+        env = "CWB_ROLES",
+        value_name = "ROLES",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "http,worker,scheduler"
+    )]
+    pub roles: Vec<Role>,
     /// How many connections to the database to keep at most
     #[arg(long, env = "CWB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 8)]
     pub database_connections: u32,
@@ -96,6 +117,9 @@ pub enum ConfigError {
     /// The key cannot be used.
     #[error(transparent)]
     Key(#[from] VaultError),
+    /// One process has an SQLite file, and nobody would do the rest.
+    #[error("on SQLite one process does all of http, worker and scheduler: leave --roles out")]
+    RolesApart,
     /// Short keys can be guessed.
     #[error("--operator-key must have at least 16 characters")]
     ShortOperatorKey,
@@ -109,6 +133,7 @@ impl Config {
     pub fn local(database_url: DatabaseUrl) -> Self {
         Self {
             database_url,
+            roles: vec![Role::Http, Role::Worker, Role::Scheduler],
             database_connections: 8,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             http_threads: 2,
@@ -124,6 +149,17 @@ impl Config {
             connectwise_first_wait: 300,
             allow_private_connectwise: false,
         }
+    }
+
+    /// Whether this process has a role.
+    pub(super) fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Errors where work would be left undone.
+    pub(super) fn check_roles(&self) -> Result<(), ConfigError> {
+        let all = [Role::Http, Role::Worker, Role::Scheduler].into_iter().all(|role| self.has(role));
+        if all || self.database_url.file().is_none() { Ok(()) } else { Err(ConfigError::RolesApart) }
     }
 
     /// The operator's key. An empty one, as an unset variable in a compose file gives, is none.

@@ -12,7 +12,7 @@ mod telemetry;
 
 pub use application::{Application, Stepper};
 pub use cli::run;
-pub use config::{Config, EncryptionKey};
+pub use config::{Config, EncryptionKey, Role};
 
 pub use crate::db::DatabaseUrl;
 pub use crate::http::document as openapi_document;

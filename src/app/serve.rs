@@ -24,7 +24,11 @@ pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
     if let Some(key) = application.first_key() {
         writeln!(out, "A tenant was made, with this API key. It is shown only this once:\n\n    {key}\n")?;
     }
-    writeln!(out, "Listening on http://{address} (Swagger UI: http://{address}/swagger-ui/)")?;
+    if application.serves_api() {
+        writeln!(out, "Listening on http://{address} (Swagger UI: http://{address}/swagger-ui/)")?;
+    } else {
+        writeln!(out, "Listening on http://{address} (health and metrics alone)")?;
+    }
     out.flush()?;
     drop(out);
     application.run().await

@@ -40,5 +40,5 @@ static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 pub fn metrics() -> HttpSettings {
     let handle = METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().ok());
     let render = handle.clone().map(|handle| Arc::new(move || handle.render()) as crate::http::RenderMetrics);
-    HttpSettings { operator_key: None, metrics: render, threads: 2 }
+    HttpSettings { operator_key: None, metrics: render, serves_api: true, threads: 2 }
 }

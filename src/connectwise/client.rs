@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -15,7 +15,7 @@ use url::Url;
 
 use super::address::{PrivateAddress, PublicOnly, is_public};
 use super::error::{CwError, Fault, Purpose, from_answer};
-use super::gate::{CircuitStatus, Gate};
+use super::gate::{CircuitStatus, Gate, Pace, SharedBudget};
 use super::site::Site;
 use crate::domain::clock::{Clock, Instant};
 
@@ -125,7 +125,14 @@ impl Ask {
 
 impl Client {
     /// A client for a connection. Errors where the site is not allowed, or where no CA certificates are installed.
-    pub fn new(credentials: Credentials, settings: Settings, clock: Clock) -> Result<Self, CwError> {
+    ///
+    /// `shared` is the budget where other processes use the connection, too.
+    pub fn new(
+        credentials: Credentials,
+        settings: Settings,
+        shared: Option<Arc<dyn SharedBudget>>,
+        clock: Clock,
+    ) -> Result<Self, CwError> {
         if let Some(address) = credentials.site.literal_address().filter(|_| !settings.allow_private)
             && !is_public(address)
         {
@@ -145,7 +152,7 @@ impl Client {
             builder = builder.tls_certs_only(std::iter::empty());
         }
         let http = builder.build().map_err(|error| CwError::Unavailable(root_cause(&error)))?;
-        let gate = Gate::new(settings.per_minute, settings.parallel, clock);
+        let gate = Gate::new(Pace::of(settings.per_minute), settings.parallel, shared, clock);
         Ok(Self { http, credentials, gate, settings, base: Mutex::new(None) })
     }
 
@@ -181,7 +188,7 @@ impl Client {
     async fn ask_once(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
         let _permit = self.gate.enter(patience.longest_wait()).await?;
         let outcome = self.ask_with_fresh_base(ask).await;
-        self.gate.note(outcome.as_ref().err());
+        self.gate.note(outcome.as_ref().err()).await;
         let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
         metrics::counter!("connectwise_requests_total", "method" => ask.method.to_string(), "outcome" => code)
             .increment(1);

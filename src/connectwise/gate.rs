@@ -2,10 +2,11 @@
 //! alone for a while when it keeps failing.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::future::BoxFuture;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant as Ticks;
@@ -39,9 +40,58 @@ struct Circuit {
     cause: String,
 }
 
+/// How fast requests may follow one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// The steady rate, in requests a minute.
+    pub steady: NonZeroU32,
+    /// So many may go at once after a rest.
+    pub burst: NonZeroU32,
+}
+
+impl Pace {
+    /// A burst comes on top of the steady rate, so the two share the minute's budget: no 60 s see more than it.
+    pub fn of(per_minute: NonZeroU32) -> Self {
+        let burst = NonZeroU32::MIN.saturating_add((per_minute.get() / 20).saturating_sub(1));
+        let steady = NonZeroU32::MIN.saturating_add((per_minute.get() - burst.get()).saturating_sub(1));
+        Self { steady, burst }
+    }
+
+    /// The time from one request to the next at the steady rate.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(60) / self.steady.get()
+    }
+}
+
+/// A place in the queue that several processes share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// After this wait.
+    After(Duration),
+    /// Not now: ConnectWise told one of them that nobody may ask for so long.
+    Held(Duration),
+}
+
+/// The budget of one connection where several processes use it: requests a minute in all, and one `Retry-After` for
+/// all. Where it cannot be asked, nothing is sent: the error says why.
+pub trait SharedBudget: Send + Sync {
+    /// Takes the next turn.
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, String>>;
+    /// Holds everybody's requests.
+    fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
+}
+
+/// Who counts the requests.
+enum Rate {
+    /// This process, the only one.
+    Own(DefaultDirectRateLimiter),
+    /// All processes together.
+    Shared(Arc<dyn SharedBudget>),
+}
+
 /// One connection's budget, shared by everything that uses the connection.
 pub(super) struct Gate {
-    rate: DefaultDirectRateLimiter,
+    rate: Rate,
     parallel: Semaphore,
     /// Set by a `Retry-After`: nobody asks anything before then.
     paused_until: Mutex<Option<Ticks>>,
@@ -50,12 +100,10 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(per_minute: NonZeroU32, parallel: usize, clock: Clock) -> Self {
-        // A burst comes on top of the steady rate, so the two share the minute's budget: no 60 s see more than it.
-        let burst = NonZeroU32::MIN.saturating_add((per_minute.get() / 20).saturating_sub(1));
-        let steady = NonZeroU32::MIN.saturating_add((per_minute.get() - burst.get()).saturating_sub(1));
+    pub(super) fn new(pace: Pace, parallel: usize, shared: Option<Arc<dyn SharedBudget>>, clock: Clock) -> Self {
+        let own = || RateLimiter::direct(Quota::per_minute(pace.steady).allow_burst(pace.burst));
         Self {
-            rate: RateLimiter::direct(Quota::per_minute(steady).allow_burst(burst)),
+            rate: shared.map_or_else(|| Rate::Own(own()), Rate::Shared),
             parallel: Semaphore::new(parallel.max(1)),
             paused_until: Mutex::new(None),
             circuit: Mutex::new(Circuit::default()),
@@ -67,14 +115,23 @@ impl Gate {
     pub(super) async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         self.check_circuit()?;
         let permit = self.parallel.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))?;
-        // Somebody else's Retry-After may be prolonged while we wait for it.
-        while let Some(wait) = self.pause() {
-            if wait > patience {
-                return Err(CwError::Throttled(wait));
+        loop {
+            // Somebody else's Retry-After may be prolonged while we wait for it.
+            while let Some(wait) = self.pause() {
+                wait_for(wait, patience).await?;
             }
-            tokio::time::sleep(wait).await;
+            let Rate::Shared(budget) = &self.rate else { break };
+            match budget.turn().await.map_err(CwError::Unavailable)? {
+                Turn::Held(wait) => self.pause_for(wait),
+                Turn::After(wait) => {
+                    wait_for(wait, patience).await?;
+                    return Ok(permit);
+                }
+            }
         }
-        self.rate.until_ready().await;
+        if let Rate::Own(rate) = &self.rate {
+            rate.until_ready().await;
+        }
         Ok(permit)
     }
 
@@ -85,6 +142,12 @@ impl Gate {
     fn pause(&self) -> Option<Duration> {
         let until = (*lock(&self.paused_until))?;
         until.checked_duration_since(Ticks::now()).filter(|wait| !wait.is_zero())
+    }
+
+    fn pause_for(&self, wait: Duration) {
+        let until = Ticks::now() + wait;
+        let mut paused = lock(&self.paused_until);
+        *paused = Some(paused.map_or(until, |before| before.max(until)));
     }
 
     fn check_circuit(&self) -> Result<(), CwError> {
@@ -101,11 +164,12 @@ impl Gate {
     }
 
     /// Learns from an outcome.
-    pub(super) fn note(&self, error: Option<&CwError>) {
+    pub(super) async fn note(&self, error: Option<&CwError>) {
         if let Some(CwError::Throttled(wait)) = error {
-            let until = Ticks::now() + *wait;
-            let mut paused = lock(&self.paused_until);
-            *paused = Some(paused.map_or(until, |before| before.max(until)));
+            self.pause_for(*wait);
+            if let Rate::Shared(budget) = &self.rate {
+                budget.hold(*wait).await;
+            }
         }
         let mut circuit = lock(&self.circuit);
         match error {
@@ -129,6 +193,15 @@ impl Gate {
             None => CircuitStatus::Closed,
         }
     }
+}
+
+/// Waits, unless that would take longer than the caller's patience.
+async fn wait_for(wait: Duration, patience: Duration) -> Result<(), CwError> {
+    if wait > patience {
+        return Err(CwError::Throttled(wait));
+    }
+    tokio::time::sleep(wait).await;
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

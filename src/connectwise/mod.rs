@@ -12,12 +12,11 @@ mod error;
 mod gate;
 mod operations;
 mod pages;
-
 mod parse;
 mod site;
 
 pub use check::CheckStep;
 pub use client::{Client, Credentials, Patience, Settings};
 pub use error::{CwError, Fault};
-pub use gate::CircuitStatus;
+pub use gate::{CircuitStatus, Pace, SharedBudget, Turn};
 pub use site::Site;

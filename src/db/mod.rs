@@ -4,6 +4,7 @@
 //! Queries are methods and functions over them, one file a subject; they never call the network.
 
 mod billing_line;
+mod budget;
 mod catalog;
 mod company;
 mod conn;

@@ -101,6 +101,7 @@ pub struct Db {
     /// Writers queue here rather than for a connection: SQLite has one at a time.
     writers: Arc<Semaphore>,
     catalogs: Arc<Catalogs>,
+    pub(super) shared: bool,
 }
 
 impl fmt::Debug for Db {
@@ -166,7 +167,8 @@ impl Db {
         // On PostgreSQL writers may wait for one another, and for other replicas: a quarter of the connections is left
         // to those who read.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
-        Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)), catalogs: Arc::default() })
+        let shared = url.file().is_none();
+        Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)), catalogs: Arc::default(), shared })
     }
 
     /// Brings the schema up to date and gives the names of the migrations applied.
@@ -226,7 +228,7 @@ impl Db {
     }
 
     /// Runs blocking work on a thread for it, within the caller's log span.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     ) -> Result<T> {

@@ -297,6 +297,14 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    request_budgets (tenant_id) {
+        tenant_id -> Text,
+        next_at -> Timestamp,
+        held_until -> Timestamp,
+    }
+}
+
 diesel::joinable!(billing_lines -> companies (company_id));
 diesel::joinable!(push_lines -> push_jobs (job_id));
 

@@ -49,6 +49,7 @@ owned!(
     push_lines,
     push_schedule_runs,
     push_schedules,
+    request_budgets,
     usage_records,
 );
 

@@ -101,6 +101,12 @@ impl ApiError {
         Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
     }
 
+    /// This process has another role.
+    pub fn no_api() -> Self {
+        let detail = "this process serves /healthz, /readyz and /metrics alone; ask one with the role http";
+        Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
+    }
+
     /// The problem to be told. Causes stay behind.
     pub fn problem(&self) -> Problem {
         match self {

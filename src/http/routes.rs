@@ -16,7 +16,7 @@ use super::{
 /// every thread that serves needs to pay.
 macro_rules! handlers {
     ($($served:ident, $documented:ident: $($handler:path),+;)+) => { $(
-        fn $served(config: &mut web::ServiceConfig) {
+        pub(super) fn $served(config: &mut web::ServiceConfig) {
             config$(.service($handler))+;
         }
         fn $documented(config: &mut ServiceConfig<'_>) {
@@ -61,9 +61,8 @@ handlers! {
         tenants::list_tenants, tenants::create_tenant;
 }
 
-/// All paths, to be served: those of the API behind its key, and those of operation.
-pub(super) fn serve(config: &mut web::ServiceConfig) {
-    serve_operation(config);
+/// The paths of the API, to be served behind its key.
+pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
         .wrap(from_fn(auth::authenticate))
         .configure(serve_fixed)

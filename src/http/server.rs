@@ -29,6 +29,8 @@ pub struct HttpSettings {
     pub operator_key: Option<SecretString>,
     /// Renders the metrics.
     pub metrics: Option<RenderMetrics>,
+    /// Whether the API is served, and not only how the process is.
+    pub serves_api: bool,
     /// How many threads serve.
     pub threads: usize,
 }
@@ -43,6 +45,7 @@ impl HttpSettings {
 /// A server that has bound its address.
 pub struct Server {
     address: SocketAddr,
+    serves_api: bool,
     running: actix_web::dev::Server,
 }
 
@@ -51,7 +54,7 @@ impl Server {
     pub fn start(listener: TcpListener, services: Services, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let document = web::Data::new(Document::new());
-        let threads = settings.threads;
+        let (threads, serves_api) = (settings.threads, settings.serves_api);
         let (services, settings) = (web::Data::new(services), web::Data::new(settings));
         let running = HttpServer::new(move || {
             App::new()
@@ -59,7 +62,16 @@ impl Server {
                 .app_data(settings.clone())
                 .app_data(document.clone())
                 .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::no_path().into()))
-                .configure(routes::serve)
+                .configure(routes::serve_operation)
+                .configure(|config| {
+                    if serves_api {
+                        routes::serve_api(config);
+                        config
+                            .service(swagger_ui())
+                            .route("/swagger-ui", web::get().to(health::to_swagger_ui))
+                            .route("/", web::get().to(health::to_swagger_ui));
+                    }
+                })
                 .wrap(Compress::default())
                 .wrap(TracingLogger::<RequestSpan>::new())
                 .wrap(from_fn(refuse_nul))
@@ -69,9 +81,6 @@ impl Server {
                         .add(("X-Content-Type-Options", "nosniff"))
                         .add(("Referrer-Policy", "no-referrer")),
                 )
-                .service(swagger_ui())
-                .route("/swagger-ui", web::get().to(health::to_swagger_ui))
-                .route("/", web::get().to(health::to_swagger_ui))
                 .default_service(web::to(nothing_here))
         })
         .workers(threads)
@@ -80,12 +89,17 @@ impl Server {
         .disable_signals()
         .listen(listener)?
         .run();
-        Ok(Self { address, running })
+        Ok(Self { address, serves_api, running })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it serves the API.
+    pub fn serves_api(&self) -> bool {
+        self.serves_api
     }
 
     /// Stops it from elsewhere.
@@ -125,7 +139,14 @@ async fn refuse_nul(
 }
 
 /// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.
-pub(super) async fn nothing_here(req: HttpRequest, document: web::Data<Document>) -> actix_web::HttpResponse {
+pub(super) async fn nothing_here(
+    req: HttpRequest,
+    document: web::Data<Document>,
+    settings: web::Data<HttpSettings>,
+) -> actix_web::HttpResponse {
+    if !settings.serves_api {
+        return ApiError::no_api().error_response();
+    }
     let methods = document.methods(req.path());
     if methods.is_empty() {
         return ApiError::no_path().error_response();

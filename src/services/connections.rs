@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::vault::Vault;
-use super::{Actor, IfMatch, Services, companies, resolve};
+use super::{Actor, IfMatch, Services, budget, companies, resolve};
 use crate::connectwise::{CheckStep, CircuitStatus, Client, Credentials, Site};
 use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::ids::TenantId;
@@ -89,7 +89,8 @@ fn client_for(services: &Services, row: &Connection) -> Result<Arc<Client>> {
         private_key: SecretString::from(keys.private_key.as_str()),
         client_id: row.client_id.clone(),
     };
-    let client = Client::new(credentials, services.settings.connectwise.clone(), services.clock.clone())?;
+    let shared = budget::shared(services, &row.tenant_id);
+    let client = Client::new(credentials, services.settings.connectwise.clone(), shared, services.clock.clone())?;
     Ok(services.clients.put(row, client))
 }
 

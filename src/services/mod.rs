@@ -3,6 +3,7 @@
 //! Functions that take a transaction are one write and never wait for the network. Those that take [`Services`] may:
 //! they read, ask ConnectWise, and then write what they learnt, in transactions of their own.
 
+mod budget;
 pub mod companies;
 pub mod connections;
 mod error;

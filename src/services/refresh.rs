@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use chrono::TimeDelta;
 use futures_util::{StreamExt, stream};
 
 use super::{Actor, Services, connections, resolve};
@@ -14,8 +14,8 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::{Error, Result};
 
-/// A refresh that a dead process left behind is given up after this.
-const LEASE: TimeDelta = TimeDelta::minutes(10);
+/// How often those who wait for another process's refresh look whether it has ended.
+const LOOK: Duration = Duration::from_millis(250);
 /// Fewer known records than this may all vanish: somebody is setting up.
 const FEW: usize = 10;
 /// Additions of so many agreements are saved together.
@@ -69,13 +69,27 @@ pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instan
     // Those of this process that need the same refresh wait for the one that does it, and find it done.
     let turn = services.refreshing.of(tenant);
     let _turn = turn.lock().await;
-    let row = services.db.read(tenant, |tx| tx.refresh()).await?;
-    let finished_at = row.and_then(|row| row.finished_at).map(|at| at.and_utc());
-    if finished_at.is_some_and(|at| at >= oldest) {
-        return Ok(());
-    }
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
-    run(services, &actor, patience, Depth::Lists, false).await.map(drop)
+    let until = tokio::time::Instant::now() + for_another(patience);
+    loop {
+        let row = services.db.read(tenant, |tx| tx.refresh()).await?;
+        let finished_at = row.and_then(|row| row.finished_at).map(|at| at.and_utc());
+        if finished_at.is_some_and(|at| at >= oldest) {
+            return Ok(());
+        }
+        match run(services, &actor, patience, Depth::Lists, false).await {
+            // So do those of other processes, as long as their patience allows.
+            Err(Error::Conflict { code: RUNNING, .. }) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(LOOK).await;
+            }
+            outcome => return outcome.map(drop),
+        }
+    }
+}
+
+/// How long a refresh of another process is waited for.
+fn for_another(patience: Patience) -> Duration {
+    Duration::from_secs(if patience == Patience::Person { 10 } else { 30 })
 }
 
 /// Reads all companies and agreements, and as asked the additions of agreements in use; then resolves every line again.
@@ -96,7 +110,10 @@ async fn run_leased(
 ) -> Result<Report> {
     let client = connections::client(services, &actor.tenant).await?;
     let owner = take_lease(services, &actor.tenant).await?;
-    let outcome = read_and_save(services, actor, &client, patience, depth, force).await;
+    let outcome = tokio::select! {
+        outcome = read_and_save(services, actor, &client, &owner, patience, depth, force) => outcome,
+        () = keep_lease(services, &actor.tenant, &owner) => Err(running()),
+    };
     let (now, error) = (services.clock.now(), outcome.as_ref().err().map(ToString::to_string));
     let release = move |tx: &mut Tx<'_>| {
         let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
@@ -127,30 +144,60 @@ fn blank(tenant: &TenantId) -> RefreshRow {
 }
 
 async fn take_lease(services: &Services, tenant: &TenantId) -> Result<String> {
-    let now = services.clock.now();
+    let (now, lease) = (services.clock.now(), services.settings.lease);
     let take = move |tx: &mut Tx<'_>| {
         let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
         if row.lease_until.is_some_and(|until| until > now.naive_utc()) {
-            let detail = "what ConnectWise has is being read already: try again when that has ended";
-            return Err(Error::conflict("refresh_running", detail));
+            return Err(running());
         }
         let owner = uuid::Uuid::now_v7().to_string();
         row.lease_owner = Some(owner.clone());
-        row.lease_until = Some((now + LEASE).naive_utc());
+        row.lease_until = Some((now + lease).naive_utc());
         tx.put_refresh(&row)?;
         Ok(owner)
     };
     services.db.write(tenant, take).await
 }
 
+/// Renews the lease, again and again, so that a dead process's is soon over; ends when another has it.
+async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
+    let lease = services.settings.lease;
+    let pause = (lease / 3).to_std().unwrap_or_default();
+    loop {
+        tokio::time::sleep(pause).await;
+        let (owner, clock) = (owner.to_owned(), services.clock.clone());
+        let renew = move |tx: &mut Tx<'_>| {
+            let Some(mut row) = tx.refresh()?.filter(|row| row.lease_owner.as_deref() == Some(&*owner)) else {
+                return Ok(false);
+            };
+            row.lease_until = Some((clock.now() + lease).naive_utc());
+            tx.put_refresh(&row)?;
+            Ok(true)
+        };
+        match services.db.write(tenant, renew).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "a refresh's lease was not renewed"),
+        }
+    }
+}
+
+const RUNNING: &str = "refresh_running";
+
+fn running() -> Error {
+    Error::conflict(RUNNING, "what ConnectWise has is being read already: try again when that has ended")
+}
+
 async fn read_and_save(
     services: &Services,
     actor: &Actor,
     client: &Client,
+    owner: &str,
     patience: Patience,
     depth: Depth,
     force: bool,
 ) -> Result<Report> {
+    let owner = owner.to_owned();
     let connection = services.db.read(&actor.tenant, |tx| tx.connection()).await?;
     let (companies, agreements) = tokio::try_join!(client.companies(patience), client.agreements(patience))?;
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
@@ -158,6 +205,10 @@ async fn read_and_save(
     let save = move |tx: &mut Tx<'_>| {
         if tx.connection()? != connection {
             return Err(Error::conflict("connection_changed", "the connection was changed meanwhile: refresh again"));
+        }
+        if tx.refresh()?.and_then(|row| row.lease_owner).is_none_or(|holder| holder != owner) {
+            // Another read later than this process did: what is newer must not be overwritten.
+            return Err(running());
         }
         if !force {
             refuse_great_loss(tx, &companies, &agreements)?;

@@ -17,6 +17,15 @@ const SCHEDULE: Duration = Duration::from_secs(15);
 /// How often old answers are forgotten.
 const TIDY: Duration = Duration::from_secs(3_600);
 
+/// Which of it this process does.
+#[derive(Debug, Clone, Copy)]
+pub struct Duties {
+    /// Working on push jobs.
+    pub push: bool,
+    /// Starting scheduled pushes, and forgetting.
+    pub schedule: bool,
+}
+
 /// Works on push jobs.
 #[derive(Clone)]
 pub struct Worker {
@@ -24,12 +33,13 @@ pub struct Worker {
     /// Who holds the lines: unique to this process.
     owner: String,
     parallel: usize,
+    duties: Duties,
 }
 
 impl Worker {
     /// A worker of so many agreements at a time.
-    pub fn new(services: Services, parallel: usize) -> Self {
-        Self { services, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1) }
+    pub fn new(services: Services, parallel: usize, duties: Duties) -> Self {
+        Self { services, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
 
     /// Takes one agreement's waiting lines as far as they go now.
@@ -45,13 +55,16 @@ impl Worker {
     /// Works until the process is to stop. The step at hand is finished first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
-        for number in 0..self.parallel {
+        let pushing = if self.duties.push { self.parallel } else { 0 };
+        for number in 0..pushing {
             let mut worker = self.clone();
             worker.owner = format!("{}-{number}", self.owner);
             loops.spawn(worker.run_loop());
         }
-        loops.spawn(run_schedules(self.services.clone()));
-        loops.spawn(tidy(self.services.clone()));
+        if self.duties.schedule {
+            loops.spawn(run_schedules(self.services.clone()));
+            loops.spawn(tidy(self.services.clone()));
+        }
         while loops.join_next().await.is_some() {}
     }
 

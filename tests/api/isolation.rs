@@ -208,7 +208,9 @@ async fn another_tenants_ids_are_nobodys_in_every_operation(backend: Backend) {
     let before = dump(app.database_url());
     let tenant = before["tenants"][0]["id"].clone();
     for (table, rows) in &before {
-        assert!(!rows.is_empty(), "{table} has no row to keep");
+        // Where one process has the database, it counts for itself.
+        let unused = backend == Backend::Sqlite && table == "request_budgets";
+        assert!(!rows.is_empty() || unused, "{table} has no row to keep");
         assert!(
             table == "tenants" || rows.iter().all(|row| row["tenant_id"] == tenant),
             "{table} does not say whose it is"

@@ -33,5 +33,6 @@ mod replicas;
 mod rules;
 mod sandbox;
 mod schedule;
+mod service;
 mod trust;
 mod usage;

@@ -1,10 +1,14 @@
-//! What one replica does to the others through the database they share.
+//! Replicas: what they share, and what one does to the others through the database.
 
+use connectwise_billing::app::Config;
+use connectwise_billing::sandbox::{Fault, FaultKind, sample};
 use diesel::sql_types::Text;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl};
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 
-use crate::support::{Backend, TestApp};
+use crate::service::{Service, every_line_is_right, set_up, store};
+use crate::support::{Backend, TestApp, TestDatabase, sandbox};
 
 #[derive(QueryableByName)]
 struct Tenant {
@@ -36,4 +40,109 @@ async fn reads_go_on_while_writes_wait_for_another_replica() {
     for reply in written {
         reply.expect(201);
     }
+}
+
+/// Both ask as fast as they may for some seconds: ConnectWise sees what one of them alone may ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_budget_of_requests_is_shared() {
+    let slow = |config: &mut Config| config.connectwise_per_minute = 120.try_into().unwrap();
+    let first = TestApp::start_with(Backend::Postgres, sample::many(3, 1, 1), slow).await;
+    first.connect().await;
+    let second = first.replica(slow).await;
+    let started = std::time::Instant::now();
+    let ask = async |app: &TestApp| {
+        while started.elapsed().as_secs() < 4 {
+            app.post("/connection/test", &json!({})).await.expect(200);
+        }
+    };
+    tokio::join!(ask(&first), ask(&first), ask(&second), ask(&second));
+    let seconds = started.elapsed().as_secs_f64();
+    let asked =
+        first.sandbox.ledger().requests.iter().filter(|request| !request.path.contains("companyinfo")).count() as f64;
+    // 120 a minute: 6 at once, and 114 a minute from there.
+    let allowed = 6.0 + seconds * 114.0 / 60.0;
+    assert!(asked <= allowed + 1.0, "{asked} requests in {seconds} s");
+    assert!(asked >= allowed - 3.0, "{asked} requests in {seconds} s: some are lost");
+}
+
+/// What ConnectWise tells one replica holds for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_after_holds_for_every_replica() {
+    let first = TestApp::connected(Backend::Postgres, sample::many(3, 1, 1)).await;
+    let second = first.replica(|_| {}).await;
+    second.post("/connectwise/refresh", &json!({})).await.expect(200);
+    first.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 30, html: false }));
+    first.post("/connectwise/refresh", &json!({})).await.problem(503, "connectwise_throttled");
+    first.sandbox.clear_ledger();
+    second.post("/connectwise/refresh", &json!({})).await.problem(503, "connectwise_throttled");
+    assert_eq!(first.sandbox.ledger().requests.len(), 0, "nobody asks before the time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schedulers_fire_once_and_refreshes_are_not_doubled() {
+    let first = TestApp::connected(Backend::Postgres, sample::many(3, 1, 1)).await;
+    let second = first.replica(|_| {}).await;
+    first.company("C1", "Customer 000001").await;
+    first.sandbox.clear_ledger();
+    first.sandbox.tune(|tuning| tuning.latency_ms = 300);
+    let body = json!({});
+    let (one, other) =
+        tokio::join!(first.post("/companies/auto-match", &body), second.post("/companies/auto-match", &body));
+    assert_eq!((one.expect(200)["applied"].clone(), other.expect(200)["applied"].clone()).0, 1);
+    let lists =
+        |name: &str| first.sandbox.ledger().requests.iter().filter(|request| request.path.ends_with(name)).count();
+    assert_eq!((lists("company/companies"), lists("finance/agreements")), (1, 1), "one read for both");
+    let schedule = json!({"enabled": true, "day_of_month": 23, "time": "02:00", "time_zone": "UTC"});
+    first.put("/push-schedule", &schedule).await.expect(200);
+    first.clock.advance(chrono::TimeDelta::days(1));
+    let (one, other) = tokio::join!(first.worker.fire_schedules(), second.worker.fire_schedules());
+    assert_eq!(one.unwrap() + other.unwrap(), 1);
+    assert_eq!(first.all("/push-jobs").await.len(), 1);
+}
+
+/// One process answers, another works, a third watches the clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_may_have_a_process_of_its_own() {
+    let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store(20)));
+    let http = Service::start_at(&database, database.text(), None, &["--roles", "http"]);
+    set_up(&http, &sandbox, 20).await;
+    let job = http.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
+    let scheduler = Service::start_at(&database, database.text(), Some(&http.key), &["--roles", "scheduler"]);
+    let waiting = http.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
+    assert_eq!(waiting["state"], "queued", "nobody works: {waiting}");
+    let worker = Service::start_at(&database, database.text(), Some(&http.key), &["--roles", "worker"]);
+    every_line_is_right(&http, &sandbox, &job, 20).await;
+    for alone in [&worker, &scheduler] {
+        for (path, status) in
+            [("/healthz", 200), ("/readyz", 200), ("/metrics", 200), ("/api/v1/companies", 404), ("/", 404)]
+        {
+            let (said, body) = alone.try_ask(Method::GET, path, Value::Null).await.unwrap();
+            assert_eq!(said, status, "{path}: {body}");
+        }
+    }
+    let (_, problem) = worker.try_ask(Method::POST, "/api/v1/push-jobs", json!({})).await.unwrap();
+    assert!(problem["detail"].as_str().unwrap().contains("role http"), "{problem}");
+}
+
+/// Two replicas share a push. One is stopped for longer than its lease and then goes on: the other has done its lines,
+/// and nothing is written twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
+    let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store(300)));
+    let first = Service::start(&database, None);
+    set_up(&first, &sandbox, 300).await;
+    let second = Service::start(&database, Some(&first.key));
+    sandbox.clear_ledger();
+    sandbox.tune(|tuning| tuning.latency_ms = 100);
+    let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    first.process.signal("STOP");
+    // Longer than its lease of 3 s, and than the 5 s for which the database leaves it a lock that it may hold.
+    tokio::time::sleep(std::time::Duration::from_secs(9)).await;
+    let meanwhile = second.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
+    assert!(meanwhile["lines"]["pushed"].as_i64().unwrap() > 20, "the other goes on: {meanwhile}");
+    first.process.signal("CONT");
+    every_line_is_right(&second, &sandbox, &job, 300).await;
+    assert_eq!(sandbox.ledger().writes.len(), 300, "nothing was written twice");
+    every_line_is_right(&first, &sandbox, &job, 300).await;
 }

@@ -48,7 +48,7 @@ pub struct TestApp {
     pub base: String,
     pub key: String,
     pub clock: Clock,
-    pub sandbox: Sandbox,
+    pub sandbox: Arc<Sandbox>,
     pub worker: Stepper,
     http: reqwest::Client,
     stop: CancellationToken,
@@ -94,12 +94,30 @@ impl TestApp {
     /// The same with other settings.
     pub async fn start_with(backend: Backend, store: Store, change: impl FnOnce(&mut Config)) -> Self {
         let database = Arc::new(TestDatabase::new(backend));
-        let sandbox = sandbox(store);
+        let sandbox = Arc::new(sandbox(store));
         let clock = Clock::fixed(start_of_test());
         let mut config = test_config(&database);
         change(&mut config);
         let mut application = Application::build(&config, clock.clone()).await.unwrap();
         let key = application.first_key().expect("an empty database makes a key");
+        Self::run(application, key, clock, sandbox, database)
+    }
+
+    /// Another replica on the same database.
+    pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = test_config(&self.database);
+        change(&mut config);
+        let application = Application::build(&config, self.clock.clone()).await.unwrap();
+        Self::run(application, self.key.clone(), self.clock.clone(), self.sandbox.clone(), self.database.clone())
+    }
+
+    fn run(
+        application: Application,
+        key: String,
+        clock: Clock,
+        sandbox: Arc<Sandbox>,
+        database: Arc<TestDatabase>,
+    ) -> Self {
         let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
         let worker = application.stepper();
         tokio::spawn(application.run_without_worker());

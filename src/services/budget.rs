@@ -1,0 +1,51 @@
+//! The budget of requests that replicas share, over the database they share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::Services;
+use crate::connectwise::{Pace, SharedBudget, Turn};
+use crate::db::Db;
+use crate::domain::ids::TenantId;
+
+/// A tenant's part of it.
+struct Shared {
+    db: Db,
+    tenant: TenantId,
+    pace: Pace,
+}
+
+/// The budget of a tenant's connection, where more than this process may use it.
+pub(super) fn shared(services: &Services, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
+    let pace = Pace::of(services.settings.connectwise.per_minute);
+    let budget = Shared { db: services.db.clone(), tenant: tenant.clone(), pace };
+    services.db.is_shared().then(|| Arc::new(budget) as Arc<dyn SharedBudget>)
+}
+
+impl SharedBudget for Shared {
+    fn turn(&self) -> BoxFuture<'_, Result<Turn, String>> {
+        Box::pin(async {
+            let interval = self.pace.interval();
+            let place = self.db.take_request(&self.tenant, interval).await.map_err(|error| {
+                tracing::warn!(tenant = %self.tenant, cause = %error.chain(), "a request to ConnectWise was not sent");
+                "not asked, as the database that counts the requests does not answer".to_owned()
+            })?;
+            if !place.held.is_zero() {
+                return Ok(Turn::Held(place.held));
+            }
+            // A whole burst may run ahead of the steady rate.
+            Ok(Turn::After(place.ahead.saturating_sub(interval * self.pace.burst.get())))
+        })
+    }
+
+    fn hold(&self, wait: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.db.hold_requests(&self.tenant, wait).await {
+                // This process keeps to it all the same.
+                tracing::warn!(tenant = %self.tenant, cause = %error.chain(), "other replicas were not told to wait");
+            }
+        })
+    }
+}
