@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, Role};
 use super::telemetry;
-use crate::db::Db;
+use crate::db::{Db, SoleUse};
 use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
 use crate::services::push::Step;
@@ -24,6 +24,7 @@ pub struct Application {
     server: Server,
     worker: Worker,
     first_key: Option<String>,
+    alone: SoleUse,
 }
 
 impl Application {
@@ -39,6 +40,7 @@ impl Application {
         let vault = config.vault()?;
         let listener =
             TcpListener::bind(config.listen).map_err(|cause| format!("cannot listen on {}: {cause}", config.listen))?;
+        let alone = SoleUse::take(&config.database_url).map_err(|error| error.chain())?;
         let url = config.database_url.clone();
         let connections = config.database_connections;
         let opened = tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?;
@@ -80,7 +82,7 @@ impl Application {
         let server = Server::start(listener, services.clone(), http)?;
         let duties = Duties { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
         let worker = Worker::new(services.clone(), config.workers, duties);
-        Ok(Self { services, server, worker, first_key })
+        Ok(Self { services, server, worker, first_key, alone })
     }
 
     /// Where it listens.
@@ -117,12 +119,15 @@ impl Application {
         let worker = tokio::spawn(self.worker.run());
         Self::serve(self.server, self.services.stop).await?;
         worker.await?;
+        drop(self.alone);
         Ok(())
     }
 
     /// Serves without working, until the token is cancelled.
     pub async fn run_without_worker(self) -> Result<(), StartError> {
-        Self::serve(self.server, self.services.stop).await
+        Self::serve(self.server, self.services.stop).await?;
+        drop(self.alone);
+        Ok(())
     }
 
     async fn serve(server: Server, stop: CancellationToken) -> Result<(), StartError> {

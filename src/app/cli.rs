@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use super::application::StartError;
 use super::config::Config;
 use super::telemetry::LogFormat;
-use super::{demo, serve, telemetry};
+use super::{data, demo, serve, telemetry};
+use crate::db::DatabaseUrl;
 
 /// Turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement additions.
 #[derive(Debug, Parser)]
@@ -60,6 +61,25 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "command line")]
         name: String,
     },
+    /// Copy an SQLite database into a new file, while it is in use
+    Backup {
+        #[command(flatten)]
+        config: Box<Config>,
+        /// The file to make
+        #[arg(long, value_name = "PATH")]
+        to: PathBuf,
+    },
+    /// Copy everything into an empty database, SQLite or PostgreSQL, and compare every row
+    ///
+    /// Nobody may serve from either meanwhile. What fails leaves the other database empty.
+    Copy {
+        /// Where everything is
+        #[arg(long, value_name = "URL", hide_env_values = true)]
+        from: DatabaseUrl,
+        /// Where it shall be
+        #[arg(long, value_name = "URL", hide_env_values = true)]
+        to: DatabaseUrl,
+    },
     /// Print the OpenAPI document
     Openapi,
 }
@@ -91,6 +111,8 @@ async fn execute(command: Command) -> Result<(), StartError> {
         Command::Sandbox { listen, file } => serve::sandbox(listen, file).await,
         Command::Migrate(config) => serve::migrate(&config).await,
         Command::CreateKey { config, tenant, name } => serve::create_key(&config, tenant, name).await,
+        Command::Backup { config, to } => data::backup(&config, to).await,
+        Command::Copy { from, to } => data::copy(from, to).await,
         Command::Openapi => Ok(write!(std::io::stdout(), "{}", crate::http::document())?),
     }
 }

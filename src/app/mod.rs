@@ -3,6 +3,7 @@
 mod application;
 mod cli;
 mod config;
+mod data;
 mod demo;
 mod demo_table;
 mod demo_tenant;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDate;
 use diesel::prelude::*;
 
+use super::conn::MultiBackend;
 use super::pool::Tx;
 use super::schema::cw_generations;
 use super::scope::insert_own;
@@ -53,10 +54,10 @@ impl Catalogs {
     }
 }
 
-#[derive(Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = cw_generations)]
-struct Generation {
-    tenant_id: TenantId,
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_generations, check_for_backend(MultiBackend))]
+pub(super) struct Generation {
+    pub(super) tenant_id: TenantId,
     generation: String,
 }
 

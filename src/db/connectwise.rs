@@ -64,7 +64,7 @@ pub(super) struct AdditionRow {
 }
 
 /// How the last refresh went.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct RefreshRow {
     pub tenant_id: TenantId,

@@ -11,7 +11,7 @@ use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
 /// An answer that is given again to the same request under the same key.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = idempotency_keys, check_for_backend(MultiBackend))]
 pub struct StoredAnswer {
     pub tenant_id: TenantId,

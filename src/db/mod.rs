@@ -3,6 +3,7 @@
 //! [`Db`] hands out transactions: [`Tx`] sees one tenant, [`SystemTx`] is for the few questions that are no tenant's.
 //! Queries are methods and functions over them, one file a subject; they never call the network.
 
+mod backup;
 mod billing_line;
 mod budget;
 mod catalog;
@@ -11,6 +12,7 @@ mod conn;
 mod connection;
 mod connectwise;
 mod connectwise_save;
+mod copy;
 mod error;
 mod idempotency;
 mod line_change;
@@ -26,15 +28,18 @@ mod rule;
 mod schedule;
 mod schema;
 mod scope;
+mod sole_use;
 mod system;
 mod tenant;
 mod types;
 mod usage;
 
+pub use backup::backup;
 pub use billing_line::{BillingLine, BillingLineSort, BillingLineView, LineFilter};
 pub use company::{Company, CompanyFilter, CompanySort};
 pub use connection::Connection;
 pub use connectwise::{ConnectWiseFilter, CwCompanySort, RefreshRow};
+pub use copy::copy;
 pub use idempotency::StoredAnswer;
 pub use line_change::LineChangeRow;
 pub use mapped_line::MappedLine;
@@ -45,5 +50,6 @@ pub use push::{LineResult, PushJob, PushLine};
 pub use push_history::{JobFilter, PushLineFilter, PushSort};
 pub use rule::{MatchingRule, RuleFilter};
 pub use schedule::{PushSchedule, ScheduleRun};
+pub use sole_use::SoleUse;
 pub use tenant::{ApiKey, Tenant};
 pub use usage::{UsageFilter, UsageRecord, UsageSort};

@@ -64,6 +64,10 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    pub(super) fn connect(&self) -> diesel::ConnectionResult<Conn> {
+        self.0.connect()
+    }
+
     /// The file, where the database is one.
     pub fn file(&self) -> Option<&std::path::Path> {
         match &self.0 {
@@ -81,7 +85,7 @@ impl r2d2::ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Conn, Self::Error> {
-        self.0.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
+        self.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
     }
 
     fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
@@ -155,7 +159,7 @@ impl Db {
             std::fs::create_dir_all(folder).map_err(Error::internal)?;
         }
         // The first connection is made here, so that its failure is told as what it is rather than as a time-out.
-        drop(url.0.connect().map_err(|error| Error::Unavailable(Box::new(error)))?);
+        drop(url.connect().map_err(|error| Error::Unavailable(Box::new(error)))?);
         let pool = r2d2::Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))

@@ -22,7 +22,7 @@ use crate::domain::words::{PushKind, PushTrigger};
 use crate::domain::{Error, Result};
 
 /// One run that writes quantities.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = push_jobs, check_for_backend(MultiBackend))]
 pub struct PushJob {
     pub id: PushJobId,
@@ -46,7 +46,7 @@ pub struct PushJob {
 }
 
 /// A billing line's part in a push job.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = push_lines, check_for_backend(MultiBackend))]
 pub struct PushLine {
     pub id: PushLineId,

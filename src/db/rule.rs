@@ -12,7 +12,7 @@ use crate::domain::words::Target;
 use crate::domain::{Error, Result};
 
 /// The default matching condition of a product, for one target.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = matching_rules, primary_key(tenant_id, id), check_for_backend(MultiBackend))]
 pub struct MatchingRule {
     pub id: RuleId,

@@ -12,7 +12,7 @@ use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::usage::BillingMonth;
 
 /// The stored schedule. Its fields were checked before they came here.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable, AsChangeset)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = push_schedules, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct PushSchedule {
     pub tenant_id: TenantId,
@@ -29,8 +29,8 @@ pub struct PushSchedule {
 }
 
 /// A month that the schedule has pushed.
-#[derive(Debug, Clone, Insertable)]
-#[diesel(treat_none_as_default_value = false, table_name = push_schedule_runs)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = push_schedule_runs, check_for_backend(MultiBackend))]
 pub struct ScheduleRun {
     pub tenant_id: TenantId,
     pub month: BillingMonth,

@@ -12,7 +12,7 @@ use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
 /// One MSP.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = tenants, check_for_backend(MultiBackend))]
 pub struct Tenant {
     pub id: TenantId,
@@ -21,7 +21,7 @@ pub struct Tenant {
 }
 
 /// An API key: what is kept of it, which is not the key.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = api_keys, check_for_backend(MultiBackend))]
 pub struct ApiKey {
     pub id: ApiKeyId,

@@ -17,7 +17,7 @@ use crate::domain::quantity::Amount;
 use crate::domain::words::words;
 
 /// One measured amount of a company and product.
-#[derive(Debug, Clone, Queryable, Selectable, Insertable)]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = usage_records, check_for_backend(MultiBackend))]
 pub struct UsageRecord {
     pub id: UsageId,

@@ -140,8 +140,8 @@ fn past_the_tenant(code: &str) -> Vec<String> {
 /// A query of one tenant cannot forget whose it is: it has no other way to the tables than through db/scope.rs.
 #[test]
 fn tenants_are_kept_apart_in_one_place() {
-    // Those that ask across tenants, and those that ask no table.
-    let apart = ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "pool.rs", "budget.rs"];
+    // Those that speak of all tenants, and those that ask no table.
+    let apart = ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "pool.rs", "budget.rs", "copy.rs"];
     for path in sources(&src().join("db")) {
         if !apart.iter().any(|name| path.ends_with(name)) {
             assert_eq!(past_the_tenant(&code(&path)), Vec::<String>::new(), "{}", path.display());

@@ -61,7 +61,7 @@ fn the_rules_of_the_manual_are_as_it_says() {
 fn every_setting_is_in_the_table_and_in_the_help() {
     let program = env!("CARGO_BIN_EXE_connectwise-billing");
     let mut help = String::new();
-    for command in ["serve", "sandbox", "demo", "migrate", "create-key", "openapi"] {
+    for command in ["serve", "sandbox", "demo", "migrate", "create-key", "backup", "copy", "openapi"] {
         let output = Command::new(program).args([command, "--help"]).output().unwrap();
         assert!(output.status.success(), "{command}");
         help.push_str(&String::from_utf8(output.stdout).unwrap());

@@ -11,7 +11,7 @@ use crate::support::{Backend, TestApp, dump, sandbox};
 const OPERATOR: &str = "Bearer the-operators-own-key";
 
 /// What a request names of a tenant's, by the word that stands for it in a path, a query or a body.
-type Names = BTreeMap<&'static str, String>;
+pub type Names = BTreeMap<&'static str, String>;
 
 /// The bodies of the operations that take one; `{company}` and the like stand for ids.
 fn body(operation: &str) -> Option<Value> {
@@ -83,8 +83,17 @@ fn query_id(parameter: &str) -> Option<&'static str> {
     }
 }
 
+/// Records whose ids stand in no other text.
+pub fn rich_store() -> Store {
+    let mut store = Store::default();
+    store.put(Kind::Companies, sample::company(7_000_001, "RichWest", "Customer 000001"));
+    store.put(Kind::Agreements, sample::agreement(7_000_002, 7_000_001, "Customer 0's agreement", (1, "SP Backup")));
+    store.put(Kind::Additions, sample::addition(7_000_003, 7_000_002, "BKP-GB", "Storage", 1.0));
+    store
+}
+
 /// A tenant with a row in every table.
-async fn rich(app: &TestApp) -> Names {
+pub async fn rich(app: &TestApp) -> Names {
     app.connect().await;
     let company = json!({"external_id": "RICH-1", "name": "Customer 000001"});
     let headers = [("idempotency-key", "rich"), ("content-type", "application/json")];
@@ -198,12 +207,7 @@ async fn ask(app: &TestApp, bearer: &str, operation: &Operation, names: &Names) 
 }
 
 async fn another_tenants_ids_are_nobodys_in_every_operation(backend: Backend) {
-    // Ids that stand in no other text.
-    let mut store = Store::default();
-    store.put(Kind::Companies, sample::company(7_000_001, "RichWest", "Customer 000001"));
-    store.put(Kind::Agreements, sample::agreement(7_000_002, 7_000_001, "Customer 0's agreement", (1, "SP Backup")));
-    store.put(Kind::Additions, sample::addition(7_000_003, 7_000_002, "BKP-GB", "Storage", 1.0));
-    let app = TestApp::start(backend, store).await;
+    let app = TestApp::start(backend, rich_store()).await;
     let names = rich(&app).await;
     let before = dump(app.database_url());
     let tenant = before["tenants"][0]["id"].clone();

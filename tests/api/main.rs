@@ -26,6 +26,7 @@ mod errors;
 mod isolation;
 mod killed;
 mod migrations;
+mod moving;
 mod openapi;
 mod process;
 mod push;

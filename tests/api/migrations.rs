@@ -61,6 +61,7 @@ async fn a_second_start_finds_nothing_to_do() {
         let config = test_config(&database);
         let mut first = Application::build(&config, Clock::system()).await.unwrap();
         assert!(first.first_key().is_some());
+        drop(first);
         let mut second = Application::build(&config, Clock::system()).await.unwrap();
         assert!(second.first_key().is_none(), "the key is made once");
     }

@@ -1,6 +1,8 @@
 //! The real process, several of it where a test wants, and a push of many lines through it.
 
 use std::collections::HashSet;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use connectwise_billing::domain::clock::Clock;
@@ -27,12 +29,20 @@ impl Service {
 
     /// Starts it with more settings, and with the database at another address.
     pub fn start_at(database: &TestDatabase, url: &str, key: Option<&str>, more: &[&str]) -> Self {
-        let mut command = program();
+        Self::begin(program(), url, &database.folder().join("key"), key, more)
+    }
+
+    /// Starts it on a database that another wrote, with the key that sealed what is in it.
+    pub fn start_with_key(url: &str, key_file: &Path, key: &str) -> Self {
+        Self::begin(program(), url, key_file, Some(key), &[])
+    }
+
+    fn begin(mut command: Command, url: &str, key_file: &Path, key: Option<&str>, more: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "off", "--allow-private-connectwise"]);
         // What a killed process held is free after the lease, and on SQLite at once.
         command.args(["--connectwise-timeout", "1", "--connectwise-first-wait", "5", "--lease", "3"]);
         command.args(["--connectwise-per-minute", "100000", "--database-url", url]);
-        command.args(["--encryption-key-file", &database.folder().join("key").display().to_string()]);
+        command.args(["--encryption-key-file", &key_file.display().to_string()]);
         command.args(more);
         let mut process = Running::start(&mut command);
         let said = process.until("Listening on ");

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use database::{Backend, TestDatabase};
-pub use dump::dump;
+pub use dump::{Dump, dump};
 pub use reply::Reply;
 
 /// Runs each test named on SQLite and on PostgreSQL.
@@ -52,6 +52,7 @@ pub struct TestApp {
     pub worker: Stepper,
     http: reqwest::Client,
     stop: CancellationToken,
+    running: Option<tokio::task::JoinHandle<()>>,
     database: Arc<TestDatabase>,
 }
 
@@ -120,9 +121,21 @@ impl TestApp {
     ) -> Self {
         let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
         let worker = application.stepper();
-        tokio::spawn(application.run_without_worker());
+        let running = Some(tokio::spawn(async move { application.run_without_worker().await.unwrap() }));
         let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, key, clock, sandbox, worker, http, stop, database }
+        Self { base, key, clock, sandbox, worker, http, stop, running, database }
+    }
+
+    /// Ends it; gives its database.
+    pub async fn stop(mut self) -> Arc<TestDatabase> {
+        self.stop.cancel();
+        self.running.take().unwrap().await.unwrap();
+        self.database.clone()
+    }
+
+    /// What seals its connections' keys.
+    pub fn key_file(&self) -> std::path::PathBuf {
+        self.database.folder().join("test.key")
     }
 
     /// Where its database is.

@@ -1,0 +1,40 @@
+//! The commands `backup` and `copy`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::application::StartError;
+use super::config::Config;
+use crate::db::{self, DatabaseUrl};
+
+/// Copies an SQLite database while it is in use.
+pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartError> {
+    let (url, file) = (config.database_url.clone(), to.clone());
+    tokio::task::spawn_blocking(move || db::backup(&url, &file)).await?.map_err(|error| error.chain())?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{} holds all that was in {} at one moment.", to.display(), config.database_url)?;
+    remind_of_the_key(&mut out, config.database_url.file())?;
+    Ok(())
+}
+
+/// Copies everything into another database, which may be of the other kind.
+pub(super) async fn copy(from: DatabaseUrl, to: DatabaseUrl) -> Result<(), StartError> {
+    let (source, target) = (from.clone(), to.clone());
+    let copied =
+        tokio::task::spawn_blocking(move || db::copy(&source, &target)).await?.map_err(|error| error.chain())?;
+    let mut out = std::io::stdout().lock();
+    for one in &copied {
+        writeln!(out, "{:>10}  {}", one.rows, one.table)?;
+    }
+    let rows: usize = copied.iter().map(|one| one.rows).sum();
+    writeln!(out, "{rows} rows of {} tables are in {to}, each compared with {from}.", copied.len())?;
+    remind_of_the_key(&mut out, from.file())?;
+    Ok(())
+}
+
+/// What is sealed opens with the same key alone.
+fn remind_of_the_key(out: &mut impl Write, database: Option<&Path>) -> std::io::Result<()> {
+    let made = database.map(|file| file.with_extension("key")).filter(|key| key.exists());
+    let which = made.map_or_else(|| "the encryption key".to_owned(), |key| key.display().to_string());
+    writeln!(out, "The keys to ConnectWise in it are sealed: keep {which} as well, in another place.")
+}

@@ -1,0 +1,33 @@
+//! One process at a time on an SQLite file: two would each take the other's work for a dead process's.
+
+use std::fs::{File, OpenOptions, TryLockError};
+
+use super::pool::DatabaseUrl;
+use crate::domain::{Error, Result};
+
+/// As long as it is held, no other process serves from the file. It ends with the process, however that ends.
+#[derive(Debug)]
+pub struct SoleUse {
+    _lock: Option<File>,
+}
+
+impl SoleUse {
+    /// Takes it. PostgreSQL is made to be shared, and has none.
+    pub fn take(url: &DatabaseUrl) -> Result<Self> {
+        let Some(file) = url.file() else { return Ok(Self { _lock: None }) };
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::internal)?;
+        }
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Error::internal)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { _lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => {
+                let detail = format!("another process serves from {url}: stop it first, or use PostgreSQL for several");
+                Err(Error::conflict("database_in_use", detail))
+            }
+            Err(TryLockError::Error(error)) => Err(Error::internal(error)),
+        }
+    }
+}
