@@ -39,7 +39,8 @@ impl Place {
         let set_up = match self {
             // The writer semaphore queues our own writers; busy_timeout is for other processes (a backup, a shell).
             Self::Sqlite(_) => {
-                "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+                // What was answered for must outlive a power cut, so each commit is synced to the disk.
+                "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                  PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
             }
             Self::Postgres(_) => {

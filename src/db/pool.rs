@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::RunQueryDsl;
@@ -77,6 +78,11 @@ impl DatabaseUrl {
     }
 }
 
+/// How long a request waits for a connection.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// The same, to tell whether the database is there: whoever asks for that waits a few seconds in all.
+const READY: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 struct Manager(DatabaseUrl);
 
@@ -106,6 +112,8 @@ pub struct Db {
     writers: Arc<Semaphore>,
     catalogs: Arc<Catalogs>,
     pub(super) shared: bool,
+    /// Whether the last write failed for want of the database: a full disk, a file that cannot be written, a lock.
+    unwritable: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Db {
@@ -163,7 +171,7 @@ impl Db {
         let pool = r2d2::Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))
-            .connection_timeout(Duration::from_secs(5))
+            .connection_timeout(CONNECTING)
             .test_on_check_out(url.file().is_none())
             .error_handler(Box::new(LogErrors))
             .build(Manager(url.clone()))
@@ -172,7 +180,8 @@ impl Db {
         // to those who read.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let shared = url.file().is_none();
-        Ok(Self { pool, writers: Arc::new(Semaphore::new(writers)), catalogs: Arc::default(), shared })
+        let writers = Arc::new(Semaphore::new(writers));
+        Ok(Self { pool, writers, catalogs: Arc::default(), shared, unwritable: Arc::default() })
     }
 
     /// Brings the schema up to date and gives the names of the migrations applied.
@@ -180,9 +189,17 @@ impl Db {
         self.blocking(migrate::up).await
     }
 
-    /// Whether the database answers and its schema is current.
+    /// Whether the database answers, soon, and can be written, and its schema is current.
     pub async fn is_ready(&self) -> Result<bool> {
-        self.blocking(migrate::is_current).await
+        let unwritable = self.unwritable.clone();
+        let look = move |conn: &mut Conn| {
+            if unwritable.load(Ordering::Relaxed) {
+                try_to_write(conn)?;
+                unwritable.store(false, Ordering::Relaxed);
+            }
+            migrate::is_current(conn)
+        };
+        self.blocking_within(READY, look).await
     }
 
     /// Reads within one tenant, all of it from one state of the database.
@@ -228,7 +245,13 @@ impl Db {
         let _turn = self.writers.acquire().await.map_err(Error::internal)?;
         let catalogs = self.catalogs.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
-        self.blocking(move |conn| write_transaction(conn, write)).await
+        let written = self.blocking(move |conn| write_transaction(conn, write)).await;
+        match &written {
+            Ok(_) => self.unwritable.store(false, Ordering::Relaxed),
+            Err(Error::Unavailable(_)) => self.unwritable.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        written
     }
 
     /// Runs blocking work on a thread for it, within the caller's log span.
@@ -236,15 +259,38 @@ impl Db {
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.blocking_within(CONNECTING, body).await
+    }
+
+    /// The same, for those who wait for a connection only so long.
+    async fn blocking_within<T: Send + 'static>(
+        &self,
+        wait: Duration,
+        body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (pool, span) = (self.pool.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             span.in_scope(|| {
-                let mut conn = pool.get().map_err(|error| Error::Unavailable(Box::new(error)))?;
+                let mut conn = pool.get_timeout(wait).map_err(|error| Error::Unavailable(Box::new(error)))?;
                 body(&mut conn)
             })
         });
         task.await.map_err(Error::internal)?
     }
+}
+
+/// A write that changes nothing, on SQLite, where writes can fail while reads go on.
+fn try_to_write(conn: &mut Conn) -> Result<()> {
+    if let Conn::Sqlite(conn) = conn {
+        let tried = conn.batch_execute("PRAGMA busy_timeout = 500; BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT");
+        if tried.is_err() {
+            // Where it had begun.
+            let _ = conn.batch_execute("ROLLBACK");
+        }
+        conn.batch_execute("PRAGMA busy_timeout = 5000")?;
+        tried?;
+    }
+    Ok(())
 }
 
 #[derive(Debug)]

@@ -20,7 +20,11 @@ impl SoleUse {
         }
         let mut path = file.as_os_str().to_owned();
         path.push(".lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Error::internal)?;
+        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let lock = opened.map_err(|cause| {
+            let detail = format!("{} cannot be written: {cause}", std::path::Path::new(&path).display());
+            Error::conflict("not_writable", detail)
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {

@@ -73,7 +73,7 @@ pub enum Error {
         retry_after: Option<u64>,
     },
     /// The database cannot be used at the moment.
-    #[error("the service is busy or its database cannot be reached")]
+    #[error("the service is busy, or its database cannot be reached or written")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A fault of ours.
     #[error("an internal error")]

@@ -24,7 +24,7 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Can it do its work: does the database answer, with the right schema
+/// Can it do its work: does the database answer, and take writes, with the right schema
 #[utoipa::path(
     tag = "operation",
     security(()),
@@ -47,7 +47,7 @@ pub async fn readyz(services: web::Data<Services>) -> ApiResult {
         Ok(false) => Err(not_ready("the database has another schema than this version needs")),
         Err(error) => {
             tracing::warn!(cause = %error.chain(), "not ready");
-            Err(not_ready("the database cannot be reached"))
+            Err(not_ready("the database cannot be reached or written; the log has the cause"))
         }
     }
 }

@@ -23,6 +23,7 @@ mod crud;
 mod differential;
 mod documentation;
 mod errors;
+mod failures;
 mod isolation;
 mod killed;
 mod migrations;

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::process::{Running, after, program};
-use crate::support::TestDatabase;
+use crate::support::{Disk, TestDatabase};
 
 pub struct Service {
     pub process: Running,
@@ -35,6 +35,11 @@ impl Service {
     /// Starts it on a database that another wrote, with the key that sealed what is in it.
     pub fn start_with_key(url: &str, key_file: &Path, key: &str) -> Self {
         Self::begin(program(), url, key_file, Some(key), &[])
+    }
+
+    /// Starts it with its database on a disk of its own.
+    pub fn start_in(disk: &Disk, database: &TestDatabase) -> Self {
+        Self::begin(disk.program(), &disk.database(), &database.folder().join("key"), None, &[])
     }
 
     fn begin(mut command: Command, url: &str, key_file: &Path, key: Option<&str>, more: &[&str]) -> Self {

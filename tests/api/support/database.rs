@@ -27,6 +27,11 @@ impl TestDatabase {
         Self { url, folder }
     }
 
+    /// One that is there already.
+    pub fn at(url: String) -> Self {
+        Self { url, folder: tempfile::tempdir().unwrap() }
+    }
+
     pub fn url(&self) -> DatabaseUrl {
         self.url.parse().unwrap()
     }

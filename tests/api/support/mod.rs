@@ -1,6 +1,8 @@
 //! The application under test, with a sandbox, a clock to move, and a worker to step.
 
+mod cluster;
 mod database;
+mod disk;
 mod dump;
 mod reply;
 pub mod schema;
@@ -16,7 +18,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use cluster::{Cluster, Way};
 pub use database::{Backend, TestDatabase};
+pub use disk::{Disk, read_only};
 pub use dump::{Dump, dump};
 pub use reply::Reply;
 

@@ -1,0 +1,124 @@
+//! A PostgreSQL of a test's own, to be stopped and started; and a way to it that can be cut.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use diesel::{Connection, PgConnection, RunQueryDsl};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+
+/// Stopped and removed when it is dropped.
+pub struct Cluster {
+    folder: TempDir,
+    bin: PathBuf,
+    port: u16,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+        let newest = installed.map(|entry| entry.unwrap().path().join("bin")).filter(|bin| bin.join("initdb").exists());
+        let bin = newest.max().unwrap_or_default();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let cluster = Self { folder: tempfile::tempdir().unwrap(), bin, port };
+        if is_root() {
+            assert!(Command::new("chown").arg("postgres").arg(cluster.folder.path()).status().unwrap().success());
+        }
+        cluster.run("initdb", &["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C"]);
+        cluster.start_again();
+        cluster
+    }
+
+    /// PostgreSQL refuses to run as root.
+    fn run(&self, tool: &str, arguments: &[&str]) {
+        let tool = self.bin.join(tool);
+        let mut command = if is_root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(tool);
+            command
+        } else {
+            Command::new(tool)
+        };
+        command.args(["-D", &self.folder.path().join("data").display().to_string()]).args(arguments).current_dir("/");
+        // Its log goes to a file: a pipe would be held open by the server.
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("tools.log")).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        assert!(command.status().unwrap().success(), "{command:?}");
+    }
+
+    pub fn start_again(&self) {
+        let folder = self.folder.path().display();
+        let options =
+            format!("-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off", self.port);
+        self.run("pg_ctl", &["-w", "-l", &format!("{folder}/log"), "-o", &options, "start"]);
+    }
+
+    /// As if it had crashed.
+    pub fn stop(&self) {
+        self.run("pg_ctl", &["-m", "immediate", "stop"]);
+    }
+
+    /// Makes a database; gives its address at a port, its own or that of a way to it.
+    pub fn database(&self, name: &str) -> impl Fn(u16) -> String + use<> {
+        let at = |name: &str, port: u16| format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable");
+        let mut admin = PgConnection::establish(&at("postgres", self.port)).unwrap();
+        diesel::sql_query(format!("CREATE DATABASE {name} TEMPLATE template0")).execute(&mut admin).unwrap();
+        let name = name.to_owned();
+        move |port| at(&name, port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.stop();
+        } else {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.stop()));
+        }
+    }
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().unwrap();
+    id.stdout == b"0\n"
+}
+
+/// Passes connections on to a port, until they are cut.
+pub struct Way {
+    pub port: u16,
+    open: Arc<Mutex<Vec<AbortHandle>>>,
+}
+
+impl Way {
+    pub async fn to(port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = Self { port: listener.local_addr().unwrap().port(), open: Arc::default() };
+        let open = way.open.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut here, _) = listener.accept().await.unwrap();
+                let passing = tokio::spawn(async move {
+                    if let Ok(mut there) = TcpStream::connect(("127.0.0.1", port)).await {
+                        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+                    }
+                });
+                open.lock().unwrap().push(passing.abort_handle());
+            }
+        });
+        way
+    }
+
+    /// Cuts every connection that is open; gives how many were.
+    pub fn cut(&self) -> usize {
+        let open = std::mem::take(&mut *self.open.lock().unwrap());
+        open.iter().filter(|one| !one.is_finished()).inspect(|one| one.abort()).count()
+    }
+}
