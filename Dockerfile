@@ -3,6 +3,9 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends libssl-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
+# Cargo wants every target that Cargo.toml names, whether it is built or not.
+COPY benches benches
+COPY tests/api/main.rs tests/api/main.rs
 COPY src src
 COPY migrations migrations
 RUN cargo build --release --locked --features postgres-tls
@@ -17,6 +20,6 @@ WORKDIR /data
 VOLUME /data
 ENV CWB_LISTEN=0.0.0.0:8080 CWB_DATABASE_URL=sqlite:/data/connectwise-billing.db CWB_LOG_FORMAT=json
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["curl", "-sf", "http://127.0.0.1:8080/readyz"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["curl", "-sf", "http://127.0.0.1:8080/readyz"]
 ENTRYPOINT ["connectwise-billing"]
 CMD ["serve"]

@@ -31,6 +31,7 @@ mod scope;
 mod sole_use;
 mod system;
 mod tenant;
+mod turns;
 mod types;
 mod usage;
 
@@ -52,4 +53,5 @@ pub use rule::{MatchingRule, RuleFilter};
 pub use schedule::{PushSchedule, ScheduleRun};
 pub use sole_use::SoleUse;
 pub use tenant::{ApiKey, Tenant};
+pub use turns::Turns;
 pub use usage::{UsageFilter, UsageRecord, UsageSort};

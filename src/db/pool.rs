@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::catalog::Catalogs;
 use super::conn::{Conn, Place, read_transaction, write_transaction};
 use super::migrate;
+use super::turns::Turns;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
@@ -78,6 +79,8 @@ impl DatabaseUrl {
     }
 }
 
+/// How long a writer waits for those before it.
+const WRITING: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection.
 const CONNECTING: Duration = Duration::from_secs(5);
 /// The same, to tell whether the database is there: whoever asks for that waits a few seconds in all.
@@ -110,6 +113,9 @@ pub struct Db {
     pool: r2d2::Pool<Manager>,
     /// Writers queue here rather than for a connection: SQLite has one at a time.
     writers: Arc<Semaphore>,
+    /// And those of one tenant, who would wait for its lock, before that: with a connection each in the queue for a lock,
+    /// a process that was stopped would be given it again and again.
+    turns: Arc<Turns>,
     catalogs: Arc<Catalogs>,
     pub(super) shared: bool,
     /// Whether the last write failed for want of the database: a full disk, a file that cannot be written, a lock.
@@ -181,7 +187,7 @@ impl Db {
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let shared = url.file().is_none();
         let writers = Arc::new(Semaphore::new(writers));
-        Ok(Self { pool, writers, catalogs: Arc::default(), shared, unwritable: Arc::default() })
+        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), shared, unwritable: Arc::default() })
     }
 
     /// Brings the schema up to date and gives the names of the migrations applied.
@@ -220,6 +226,7 @@ impl Db {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let tenant = tenant.clone();
+        let _turn = in_time(self.turns.wait(&tenant)).await?;
         let work = move |tx: &mut SystemTx<'_>| {
             tx.lock(tenant.as_str())?;
             body(&mut tx.of(&tenant))
@@ -242,7 +249,7 @@ impl Db {
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = self.writers.acquire().await.map_err(Error::internal)?;
+        let _turn = in_time(self.writers.acquire()).await?.map_err(Error::internal)?;
         let catalogs = self.catalogs.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
@@ -277,6 +284,11 @@ impl Db {
         });
         task.await.map_err(Error::internal)?
     }
+}
+
+/// Waits for those before us, but not for ever: whoever asked gives up some time, too.
+async fn in_time<T>(turn: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }
 
 /// A write that changes nothing, on SQLite, where writes can fail while reads go on.

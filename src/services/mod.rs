@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::connectwise;
-use crate::db::Db;
+use crate::db::{Db, Turns};
 use crate::domain::clock::Clock;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
@@ -62,7 +62,7 @@ pub struct Services {
     /// Wakes the worker when there is something to do.
     pub wake: Arc<Notify>,
     /// Whose turn it is to refresh.
-    pub refreshing: Arc<refresh::Turns>,
+    pub refreshing: Arc<Turns>,
     /// The push jobs that somebody watches.
     pub watched: Arc<push::Watched>,
     /// Cancelled when the process is to stop.

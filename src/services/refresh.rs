@@ -1,7 +1,5 @@
 //! Reading companies, agreements and additions from ConnectWise into our tables.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -20,16 +18,6 @@ const LOOK: Duration = Duration::from_millis(250);
 const FEW: usize = 10;
 /// Additions of so many agreements are saved together.
 const BATCH: usize = 200;
-
-/// One turn at a time for each tenant, within this process; between processes the lease in the database decides.
-#[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<TenantId, Arc<tokio::sync::Mutex<()>>>>);
-
-impl Turns {
-    fn of(&self, tenant: &TenantId) -> Arc<tokio::sync::Mutex<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant.clone()).or_default().clone()
-    }
-}
 
 /// What a refresh found.
 #[derive(Debug, Clone, Default)]
@@ -67,8 +55,7 @@ pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> 
 /// Refreshes companies and agreements when they were last read before a moment.
 pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
     // Those of this process that need the same refresh wait for the one that does it, and find it done.
-    let turn = services.refreshing.of(tenant);
-    let _turn = turn.lock().await;
+    let _turn = services.refreshing.wait(tenant).await;
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
     let until = tokio::time::Instant::now() + for_another(patience);
     loop {

@@ -65,7 +65,8 @@ impl Vault {
                 getrandom::fill(bytes.as_mut_slice()).map_err(|error| told(std::io::Error::other(error)))?;
                 let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
                 write_private(path, text.as_bytes()).map_err(told)?;
-                Self::new(&SecretString::from(text.as_str()))
+                // Read back: another process that started with this one may have made it first.
+                Self::new(&SecretString::from(std::fs::read_to_string(path).map_err(told)?))
             }
             Err(cause) => Err(told(cause)),
         }
@@ -112,11 +113,18 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // create_new: of two processes starting together one makes the key, and the other must not replace it.
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let own = path.with_extension(format!("{}.new", uuid::Uuid::now_v7().simple()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&own)?;
     file.write_all(bytes)?;
     file.write_all(b"\n")?;
-    file.sync_all()
+    file.sync_all()?;
+    // It appears whole, and of two processes starting together the first makes it: a link replaces nothing.
+    let linked = std::fs::hard_link(&own, path);
+    std::fs::remove_file(&own)?;
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +155,22 @@ mod tests {
         assert_eq!(rotated.open(&tenant, &old).unwrap().expose_secret(), "x");
         let new = rotated.seal(&tenant, "x").unwrap();
         assert!(vault(&[1]).open(&tenant, &new).is_err());
+    }
+
+    #[test]
+    fn processes_that_start_together_agree_on_a_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, tenant) = (folder.path().join("key"), TenantId::new());
+        let vaults: Vec<Vault> = std::thread::scope(|scope| {
+            let one = || Vault::from_file(&path).unwrap();
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for vault in &vaults {
+            let sealed = vault.seal(&tenant, "x").unwrap();
+            assert!(vaults.iter().all(|other| other.open(&tenant, &sealed).is_ok()));
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod choices;
 mod companies;
 mod connectwise;
 mod crud;
+mod deployment;
 mod differential;
 mod documentation;
 mod errors;

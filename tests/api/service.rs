@@ -59,7 +59,7 @@ impl Service {
     /// The status and the answer, whatever they are; none where there was no answer.
     pub async fn try_ask(&self, method: Method, path: &str, body: Value) -> Option<(u16, Value)> {
         let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
-        let reply = request.json(&body).timeout(Duration::from_secs(15)).send().await.ok()?;
+        let reply = request.json(&body).timeout(Duration::from_secs(30)).send().await.ok()?;
         let (status, text) = (reply.status().as_u16(), reply.text().await.ok()?);
         Some((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }

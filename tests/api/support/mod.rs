@@ -116,6 +116,12 @@ impl TestApp {
         Self::run(application, self.key.clone(), self.clock.clone(), self.sandbox.clone(), self.database.clone())
     }
 
+    /// One on a database that is there already.
+    pub async fn on(database: Arc<TestDatabase>, key: String, clock: Clock, sandbox: Arc<Sandbox>) -> Self {
+        let application = Application::build(&test_config(&database), clock.clone()).await.unwrap();
+        Self::run(application, key, clock, sandbox, database)
+    }
+
     fn run(
         application: Application,
         key: String,

@@ -51,15 +51,20 @@ def wait_for(port, path):
             time.sleep(0.02)
 
 
-def start(folder, *options, url=None):
-    site, port = free_port(), free_port()
+def start_sandbox():
+    site = free_port()
     sandbox = subprocess.Popen([BINARY, "sandbox", "--log", "error", "--listen", f"127.0.0.1:{site}"], stdout=subprocess.DEVNULL)
+    wait_for(site, "/_sandbox/ledger")
+    return sandbox, site
+
+
+def start_service(folder, *options, url=None):
+    port = free_port()
     service = subprocess.Popen(
         [BINARY, "serve", "--log", "error", "--listen", f"127.0.0.1:{port}", "--database-url", url or f"sqlite:{folder}/billing.db",
          "--encryption-key-file", f"{folder}/key", "--allow-private-connectwise", "--connectwise-per-minute", "10000000",
          "--operator-key", "the-operators-key-of-this-measurement", *options],
         stdout=subprocess.PIPE, text=True)
-    wait_for(site, "/_sandbox/ledger")
     key = None
     for line in service.stdout:
         if "cwb_" in line:
@@ -67,7 +72,11 @@ def start(folder, *options, url=None):
         if "Listening" in line:
             break
     wait_for(port, "/readyz")
-    return sandbox, site, service, port, key
+    return service, port, key
+
+
+def start(folder, *options):
+    return *start_sandbox(), *start_service(folder, *options)
 
 
 def memory(pid, what="VmRSS"):
@@ -93,9 +102,10 @@ def set_up(http, site, companies, products, quantity):
         http.api("POST", "/companies", {"external_id": f"C{c}", "name": f"Customer {c:06}"})
     http.api("POST", "/companies/auto-match", {})
     now = datetime.datetime.now(datetime.timezone.utc).isoformat()
-    http.api("POST", "/usage", {"records": [
-        {"company_external_id": f"C{c}", "product_code": code, "amount": str(quantity), "measured_at": now}
-        for c in range(1, companies + 1) for code in products]})
+    records = [{"company_external_id": f"C{c}", "product_code": code, "amount": str(quantity), "measured_at": now}
+               for c in range(1, companies + 1) for code in products]
+    for first in range(0, len(records), 1000):
+        http.api("POST", "/usage", {"records": records[first:first + 1000]})
     ids = [line["id"] for line in http.all("/billing-lines?limit=500")]
     for first in range(0, len(ids), 5000):
         http.api("PATCH", "/billing-lines", {"ids": ids[first:first + 5000], "push_enabled": True})
