@@ -12,10 +12,13 @@ def psql(sql, database="postgres"):
     subprocess.run(["psql", "-qX", "-v", "ON_ERROR_STOP=1", "-c", sql, f"{SERVER}/{database}"], check=True, stdout=subprocess.DEVNULL)
 
 
-def databases(companies=2500, latency=0):
+KINDS = (("SQLite", 1), ("PostgreSQL", 1), ("PostgreSQL", 2), ("PostgreSQL", 3))
+
+
+def databases(companies=2500, latency=0, kinds=KINDS):
     """A job of 10,000 lines over 2,500 agreements; with a latency of ConnectWise's, in milliseconds."""
     products = ["BKP-GB", "OTHER-1", "OTHER-2", "OTHER-3"]
-    for name, replicas in (("SQLite", 1), ("PostgreSQL", 1), ("PostgreSQL", 2), ("PostgreSQL", 3)):
+    for name, replicas in kinds:
         folder, url = tempfile.mkdtemp(), None
         if name == "PostgreSQL":
             psql(f"CREATE DATABASE measured{replicas}_{latency}")
@@ -32,7 +35,7 @@ def databases(companies=2500, latency=0):
             statements, before = count(), time.time()
             job = http.api("POST", "/push-jobs", {})["id"]
             while not (now := http.api("GET", f"/push-jobs/{job}"))["finished_at"]:
-                time.sleep(0.1)
+                time.sleep(0.5)
             took = time.time() - before
             assert now["state"] == "succeeded" and now["lines"]["pushed"] == lines, now
             used = ", ".join(f"{memory(service.pid, 'VmHWM'):.0f}" for service in services)

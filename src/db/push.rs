@@ -343,11 +343,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// How many lines of a job have no outcome yet.
-    pub fn open_line_count(&mut self, job: &PushJobId) -> Result<i64> {
-        let open =
-            self.own(push_lines::table).filter(push_lines::job_id.eq(job)).filter(push_lines::finished_at.is_null());
-        Ok(open.count().get_result(self.conn)?)
+    /// Whether any line of a job has no outcome yet.
+    pub fn has_open_lines(&mut self, job: &PushJobId) -> Result<bool> {
+        let open = self
+            .own(push_lines::table)
+            .filter(push_lines::job_id.eq(job.clone()))
+            .filter(push_lines::finished_at.is_null());
+        Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
     }
 }
 

@@ -52,52 +52,6 @@ async fn richer(app: &TestApp) {
     app.delete(&format!("/api-keys/{}", key["api_key"]["id"].as_str().unwrap_or_else(|| panic!("{key}")))).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_moves_to_postgresql_and_back() {
-    let app = TestApp::start(Backend::Sqlite, rich_store()).await;
-    richer(&app).await;
-    let from = app.database_url().to_owned();
-    let postgres = TestDatabase::new(Backend::Postgres);
-    let (moved, said) = copy(&from, postgres.text());
-    assert!(!moved && said.contains("another process serves from"), "{said}");
-    let (key, sandbox) = (app.key.clone(), app.sandbox.clone());
-    let database = app.stop().await;
-    let before = kept(&from);
-    assert!(before.values().all(|rows| !rows.is_empty()));
-
-    let (moved, said) = copy(&from, postgres.text());
-    assert!(moved && said.contains("1  push_schedule_runs") && said.contains("each compared"), "{said}");
-    assert!(said.contains("test.key") || said.contains("the encryption key"), "{said}");
-    assert_eq!(kept(postgres.text()), before);
-    let (again, said) = copy(&from, postgres.text());
-    assert!(!again && said.contains("there is something in"), "{said}");
-
-    // The service goes on there, and opens the sealed keys.
-    let service = Service::start_with_key(postgres.text(), &database.folder().join("test.key"), &key);
-    let test = service.ask(Method::POST, "/connection/test", json!({})).await;
-    assert_eq!(test["passed"], true, "{test}");
-    let back = format!("sqlite:{}", database.folder().join("back.db").display());
-    let (moved, said) = copy(postgres.text(), &back);
-    assert!(!moved && said.contains("stop it first"), "{said}");
-    drop(service);
-    wait_for_no_one(postgres.text());
-
-    let (moved, said) = copy(postgres.text(), &back);
-    assert!(moved, "{said}");
-    assert_eq!(kept(&back), before);
-    drop(sandbox);
-}
-
-/// A killed process's connections end when PostgreSQL notices.
-fn wait_for_no_one(url: &str) {
-    use diesel::{Connection, PgConnection, RunQueryDsl};
-    let mut conn = PgConnection::establish(url).unwrap();
-    let others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    while diesel::sql_query(others).execute(&mut conn).unwrap() > 0 {
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn what_cannot_be_copied_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -143,22 +97,72 @@ async fn an_sqlite_database_is_backed_up_while_it_is_written() {
     assert!(!output.status.success() && said.contains("is there already"), "{said}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_postgresql_database_is_restored_from_its_dump() {
-    let app = TestApp::start(Backend::Postgres, rich_store()).await;
-    richer(&app).await;
-    let (from, file) = (app.database_url().to_owned(), tempfile::NamedTempFile::new().unwrap());
-    let before = kept(&from);
-    let to = TestDatabase::new(Backend::Postgres);
-    let path = file.path().to_str().unwrap();
-    for (tool, arguments) in [
-        ("pg_dump", vec!["--format=custom", "--file", path, &from]),
-        ("pg_restore", vec!["--no-owner", "--exit-on-error", "--dbname", to.text(), path]),
-    ] {
-        let (output, said) = run(Command::new(tool).args(arguments));
-        assert!(output.status.success(), "{tool}: {said}");
+mod postgres {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn everything_moves_to_postgresql_and_back() {
+        let app = TestApp::start(Backend::Sqlite, rich_store()).await;
+        richer(&app).await;
+        let from = app.database_url().to_owned();
+        let postgres = TestDatabase::new(Backend::Postgres);
+        let (moved, said) = copy(&from, postgres.text());
+        assert!(!moved && said.contains("another process serves from"), "{said}");
+        let (key, sandbox) = (app.key.clone(), app.sandbox.clone());
+        let database = app.stop().await;
+        let before = kept(&from);
+        assert!(before.values().all(|rows| !rows.is_empty()));
+
+        let (moved, said) = copy(&from, postgres.text());
+        assert!(moved && said.contains("1  push_schedule_runs") && said.contains("each compared"), "{said}");
+        assert!(said.contains("test.key") || said.contains("the encryption key"), "{said}");
+        assert_eq!(kept(postgres.text()), before);
+        let (again, said) = copy(&from, postgres.text());
+        assert!(!again && said.contains("there is something in"), "{said}");
+
+        // The service goes on there, and opens the sealed keys.
+        let service = Service::start_with_key(postgres.text(), &database.folder().join("test.key"), &key);
+        let test = service.ask(Method::POST, "/connection/test", json!({})).await;
+        assert_eq!(test["passed"], true, "{test}");
+        let back = format!("sqlite:{}", database.folder().join("back.db").display());
+        let (moved, said) = copy(postgres.text(), &back);
+        assert!(!moved && said.contains("stop it first"), "{said}");
+        drop(service);
+        wait_for_no_one(postgres.text());
+
+        let (moved, said) = copy(postgres.text(), &back);
+        assert!(moved, "{said}");
+        assert_eq!(kept(&back), before);
+        drop(sandbox);
     }
-    assert_eq!(kept(to.text()), before);
-    let service = Service::start_with_key(to.text(), &app.key_file(), &app.key);
-    assert_eq!(service.all("/companies?limit=500").await.len(), 2);
+
+    /// A killed process's connections end when PostgreSQL notices.
+    fn wait_for_no_one(url: &str) {
+        use diesel::{Connection, PgConnection, RunQueryDsl};
+        let mut conn = PgConnection::establish(url).unwrap();
+        let others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        while diesel::sql_query(others).execute(&mut conn).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_postgresql_database_is_restored_from_its_dump() {
+        let app = TestApp::start(Backend::Postgres, rich_store()).await;
+        richer(&app).await;
+        let (from, file) = (app.database_url().to_owned(), tempfile::NamedTempFile::new().unwrap());
+        let before = kept(&from);
+        let to = TestDatabase::new(Backend::Postgres);
+        let path = file.path().to_str().unwrap();
+        for (tool, arguments) in [
+            ("pg_dump", vec!["--format=custom", "--file", path, &from]),
+            ("pg_restore", vec!["--no-owner", "--exit-on-error", "--dbname", to.text(), path]),
+        ] {
+            let (output, said) = run(Command::new(tool).args(arguments));
+            assert!(output.status.success(), "{tool}: {said}");
+        }
+        assert_eq!(kept(to.text()), before);
+        let service = Service::start_with_key(to.text(), &app.key_file(), &app.key);
+        assert_eq!(service.all("/companies?limit=500").await.len(), 2);
+    }
 }

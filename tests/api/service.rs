@@ -151,3 +151,26 @@ pub async fn every_line_is_right(service: &Service, sandbox: &Sandbox, job: &str
         assert_eq!(sandbox.read(|store| store.quantity(c + 1_000)), Some((c + 1) as f64), "company {c}");
     }
 }
+
+/// How many lines of a job are pushed, and the job.
+pub async fn progress(service: &Service, job: &str) -> (i64, Value) {
+    let job = service.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
+    (job["lines"]["pushed"].as_i64().unwrap(), job)
+}
+
+/// Starts a push of everything, with a ConnectWise as slow as said.
+pub async fn start_push(service: &Service, sandbox: &Sandbox, latency_ms: u64) -> String {
+    sandbox.clear_ledger();
+    sandbox.tune(|tuning| {
+        tuning.latency_ms = latency_ms;
+        tuning.keep_answers = false;
+    });
+    service.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned()
+}
+
+/// Every write changed something, or repeated one whose outcome was lost.
+pub fn written_once(sandbox: &Sandbox, lines: i64) {
+    let writes = sandbox.ledger().writes;
+    let real = writes.iter().filter(|write| write.from != write.to).count();
+    assert_eq!(real as i64, lines, "{} writes in all", writes.len());
+}

@@ -101,7 +101,7 @@ pub fn cancel(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress>
 /// Ends a job whose last line has an outcome.
 pub(super) fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<bool> {
     let job = tx.push_job(id)?;
-    if job.state.is_final() || tx.open_line_count(id)? > 0 {
+    if job.state.is_final() || tx.has_open_lines(id)? {
         return Ok(false);
     }
     let Progress { counts, .. } = progress(tx, id, now)?;

@@ -341,7 +341,7 @@ fn fail_job(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<
     let progress = super::progress(tx, id, now)?;
     let tried = [LineState::Pushed, LineState::Unchanged, LineState::WouldPush, LineState::Held];
     let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
-    if nothing_done && tx.open_line_count(id)? == 0 && !progress.job.state.is_final() {
+    if nothing_done && !tx.has_open_lines(id)? && !progress.job.state.is_final() {
         tx.advance_job(id, JobEvent::Fail, Some(why), now)?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use diesel::{Connection, PgConnection, RunQueryDsl};
@@ -95,16 +96,20 @@ fn is_root() -> bool {
 pub struct Way {
     pub port: u16,
     open: Arc<Mutex<Vec<AbortHandle>>>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Way {
     pub async fn to(port: u16) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let way = Self { port: listener.local_addr().unwrap().port(), open: Arc::default() };
-        let open = way.open.clone();
+        let way = Self { port: listener.local_addr().unwrap().port(), open: Arc::default(), closed: Arc::default() };
+        let (open, closed) = (way.open.clone(), way.closed.clone());
         tokio::spawn(async move {
             loop {
                 let (mut here, _) = listener.accept().await.unwrap();
+                if closed.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let passing = tokio::spawn(async move {
                     if let Ok(mut there) = TcpStream::connect(("127.0.0.1", port)).await {
                         let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
@@ -114,6 +119,14 @@ impl Way {
             }
         });
         way
+    }
+
+    /// Lets nobody through any more, or again.
+    pub fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
+        if closed {
+            self.cut();
+        }
     }
 
     /// Cuts every connection that is open; gives how many were.

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::{Service, every_line_is_right, set_up, store};
-use crate::support::{Backend, TestApp, TestDatabase, sandbox};
+use crate::support::{Backend, TestApp, TestDatabase, Way, sandbox};
 
 #[derive(QueryableByName)]
 struct Tenant {
@@ -145,4 +145,32 @@ async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
     every_line_is_right(&second, &sandbox, &job, 300).await;
     assert_eq!(sandbox.ledger().writes.len(), 300, "nothing was written twice");
     every_line_is_right(&first, &sandbox, &job, 300).await;
+}
+
+/// A replica that cannot reach the database, though it reaches ConnectWise, gives way; and is back by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_cut_off_past_its_lease_writes_nothing_late() {
+    let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store(300)));
+    let first = Service::start(&database, None);
+    set_up(&first, &sandbox, 300).await;
+    let server: url::Url = database.text().parse().unwrap();
+    let way = Way::to(server.port().unwrap()).await;
+    let mut by_way = server.clone();
+    by_way.set_port(Some(way.port)).unwrap();
+    let second = Service::start_at(&database, by_way.as_str(), Some(&first.key), &[]);
+    sandbox.clear_ledger();
+    sandbox.tune(|tuning| tuning.latency_ms = 150);
+    let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    way.close(true);
+    let readiness = async || second.try_ask(Method::GET, "/readyz", Value::Null).await.unwrap().0;
+    assert_eq!(readiness().await, 503);
+    // Longer than its lease of 3 s.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    assert_eq!(readiness().await, 503);
+    way.close(false);
+    every_line_is_right(&first, &sandbox, &job, 300).await;
+    assert_eq!(sandbox.ledger().writes.len(), 300, "nothing was written twice");
+    every_line_is_right(&second, &sandbox, &job, 300).await;
+    assert_eq!(readiness().await, 200);
 }

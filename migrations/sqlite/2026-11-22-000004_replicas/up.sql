@@ -5,3 +5,6 @@ CREATE TABLE request_budgets (
     next_at    TIMESTAMP NOT NULL,
     held_until TIMESTAMP NOT NULL
 );
+
+-- Which other lines bill to an addition: asked before each write.
+CREATE INDEX billing_lines_addition ON billing_lines (tenant_id, addition_id);

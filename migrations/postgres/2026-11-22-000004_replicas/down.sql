@@ -1,0 +1,2 @@
+DROP INDEX billing_lines_addition;
+DROP TABLE request_budgets;
