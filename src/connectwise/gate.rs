@@ -68,6 +68,8 @@ impl Pace {
 pub enum Turn {
     /// After this wait.
     After(Duration),
+    /// None was taken, as the wait would be longer than the patience.
+    TooLate(Duration),
     /// Not now: ConnectWise told one of them that nobody may ask for so long.
     Held(Duration),
 }
@@ -75,8 +77,8 @@ pub enum Turn {
 /// The budget of one connection where several processes use it: requests a minute in all, and one `Retry-After` for
 /// all. Where it cannot be asked, nothing is sent: the error says why.
 pub trait SharedBudget: Send + Sync {
-    /// Takes the next turn.
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, String>>;
+    /// Takes the next turn, if it comes within the patience.
+    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Turn, String>>;
     /// Holds everybody's requests.
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
@@ -121,11 +123,15 @@ impl Gate {
                 wait_for(wait, patience).await?;
             }
             let Rate::Shared(budget) = &self.rate else { break };
-            match budget.turn().await.map_err(CwError::Unavailable)? {
+            match budget.turn(patience).await.map_err(CwError::Unavailable)? {
                 Turn::Held(wait) => self.pause_for(wait),
+                Turn::TooLate(wait) => return Err(CwError::Throttled(wait)),
                 Turn::After(wait) => {
-                    wait_for(wait, patience).await?;
-                    return Ok(permit);
+                    tokio::time::sleep(wait).await;
+                    // Meanwhile ConnectWise may have told another request to wait.
+                    if self.pause().is_none() {
+                        return Ok(permit);
+                    }
                 }
             }
         }

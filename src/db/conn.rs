@@ -30,10 +30,35 @@ pub(super) enum Place {
     Sqlite(String),
 }
 
+/// What every connection to PostgreSQL begins with. No transaction waits for anything but the database and some computing
+/// of ours: one that is idle for long belongs to a process that was stopped or cut off, whose locks the others need back
+/// before they give up waiting for them.
+pub(super) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
+    SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
+
+/// The address with what makes a silent network tell of itself, unless it says so itself: a database that is gone is
+/// noticed within seconds, and not when TCP gives up after a quarter of an hour.
+fn with_time_outs(url: &str) -> String {
+    let mut url = url.to_owned();
+    for (name, value) in [
+        ("connect_timeout", "5"),
+        ("tcp_user_timeout", "10000"),
+        ("keepalives_idle", "5"),
+        ("keepalives_interval", "2"),
+        ("keepalives_count", "3"),
+    ] {
+        if !url.contains(name) {
+            let join = if url.contains('?') { '&' } else { '?' };
+            url.push_str(&format!("{join}{name}={value}"));
+        }
+    }
+    url
+}
+
 impl Place {
     pub(super) fn connect(&self) -> diesel::ConnectionResult<Conn> {
         let mut conn = match self {
-            Self::Postgres(url) => Conn::Postgres(PgConnection::establish(url)?),
+            Self::Postgres(url) => Conn::Postgres(PgConnection::establish(&with_time_outs(url))?),
             Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(path)?),
         };
         let set_up = match self {
@@ -43,12 +68,7 @@ impl Place {
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                  PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
             }
-            Self::Postgres(_) => {
-                // No transaction waits for anything but the database: one that is idle belongs to a process that was
-                // stopped or cut off, whose locks the others need back before they give up waiting for them.
-                "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '10s'; \
-                 SET idle_in_transaction_session_timeout = '5s'; SET application_name = 'connectwise-billing';"
-            }
+            Self::Postgres(_) => POSTGRES_SET_UP,
         };
         match &mut conn {
             Conn::Postgres(c) => c.set_instrumentation(Statements::new()),

@@ -156,6 +156,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
         return Err(Error::conflict("other_schema", detail));
     }
     refuse_in_use(&mut source, from)?;
+    refuse_in_use(&mut target, to)?;
     migrate::up(&mut target)?;
     for conn in [&mut source, &mut target] {
         if let Conn::Postgres(conn) = conn {
@@ -165,6 +166,10 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     }
     read_transaction(&mut source, |source| {
         write_transaction(&mut target, |target| {
+            if let Conn::Postgres(conn) = target {
+                // A process that starts on it now waits until all is there.
+                conn.batch_execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")?;
+            }
             if !Tenant::next(target, None)?.is_empty() {
                 return Err(Error::conflict("not_empty", format!("there is something in {to} already")));
             }

@@ -13,6 +13,7 @@ impl From<DieselError> for Error {
             DieselError::DatabaseError(
                 DatabaseErrorKind::ClosedConnection
                 | DatabaseErrorKind::SerializationFailure
+                | DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::ReadOnlyTransaction,
                 _,
             )
@@ -38,6 +39,12 @@ fn is_passing(message: &str) -> bool {
         "terminating connection",
         "canceling statement",
         "connection to server",
+        "no connection to",
+        "the database system is",
+        "no space left on device",
+        "could not extend file",
+        "deadlock detected",
+        "unable to open database file",
     ]
     .iter()
     .any(|known| message.contains(known))

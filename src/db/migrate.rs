@@ -3,7 +3,7 @@
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::conn::Conn;
+use super::conn::{Conn, POSTGRES_SET_UP};
 use crate::domain::{Error, Result};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -17,9 +17,11 @@ pub(super) fn up(conn: &mut Conn) -> Result<Vec<String>> {
         Conn::Sqlite(c) => c.run_pending_migrations(SQLITE).map(|done| names(&done)),
         Conn::Postgres(c) => {
             // Replicas starting together queue here; the second finds nothing left to do.
-            c.batch_execute(&format!("SET lock_timeout = 0; SELECT pg_advisory_lock({LOCK})"))?;
+            c.batch_execute(&format!(
+                "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({LOCK})"
+            ))?;
             let done = c.run_pending_migrations(POSTGRES).map(|done| names(&done));
-            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK}); SET lock_timeout = '10s'"))?;
+            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK}); {POSTGRES_SET_UP}"))?;
             done
         }
     };

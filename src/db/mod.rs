@@ -37,6 +37,7 @@ mod usage;
 
 pub use backup::backup;
 pub use billing_line::{BillingLine, BillingLineSort, BillingLineView, LineFilter};
+pub use budget::Place;
 pub use company::{Company, CompanyFilter, CompanySort};
 pub use connection::Connection;
 pub use connectwise::{ConnectWiseFilter, CwCompanySort, RefreshRow};

@@ -205,7 +205,9 @@ impl Db {
             }
             migrate::is_current(conn)
         };
-        self.blocking_within(READY, look).await
+        // However long the connection at hand does not answer.
+        let answer = tokio::time::timeout(READY + Duration::from_secs(1), self.blocking_within(READY, look)).await;
+        answer.map_err(|late| Error::Unavailable(Box::new(late)))?
     }
 
     /// Reads within one tenant, all of it from one state of the database.
@@ -226,12 +228,13 @@ impl Db {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let tenant = tenant.clone();
-        let _turn = in_time(self.turns.wait(&tenant)).await?;
+        let begun = tokio::time::Instant::now();
+        let _turn = in_time(begun, self.turns.wait(&tenant)).await?;
         let work = move |tx: &mut SystemTx<'_>| {
             tx.lock(tenant.as_str())?;
             body(&mut tx.of(&tenant))
         };
-        self.write_system(work).await
+        self.write_since(begun, work).await
     }
 
     /// Reads across tenants.
@@ -249,7 +252,16 @@ impl Db {
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = in_time(self.writers.acquire()).await?.map_err(Error::internal)?;
+        self.write_since(tokio::time::Instant::now(), body).await
+    }
+
+    /// The same, by somebody who waits since a moment.
+    async fn write_since<T: Send + 'static>(
+        &self,
+        begun: tokio::time::Instant,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = in_time(begun, self.writers.acquire()).await?.map_err(Error::internal)?;
         let catalogs = self.catalogs.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
@@ -287,8 +299,8 @@ impl Db {
 }
 
 /// Waits for those before us, but not for ever: whoever asked gives up some time, too.
-async fn in_time<T>(turn: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
+async fn in_time<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout_at(begun + WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }
 
 /// A write that changes nothing, on SQLite, where writes can fail while reads go on.

@@ -13,7 +13,7 @@ use super::schema::{push_jobs, push_lines};
 use super::scope::insert_own;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
-    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, ProductId, PushJobId, PushLineId, TenantId,
+    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, LaterIds, ProductId, PushJobId, PushLineId, TenantId,
 };
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
@@ -133,6 +133,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Ids for a job and its lines, later than those of every job before: what is later is told by them.
+    pub fn later_push_ids(&mut self) -> Result<LaterIds> {
+        let jobs = self.own(push_jobs::table);
+        let job: Option<PushJobId> = jobs.select(diesel::dsl::max(push_jobs::id)).get_result(self.conn)?;
+        let lines = self.own(push_lines::table).filter(push_lines::job_id.nullable().eq(job.clone()));
+        let line: Option<PushLineId> = lines.select(diesel::dsl::max(push_lines::id)).get_result(self.conn)?;
+        let (job, line) = (job.map(|id| id.to_string()), line.map(|id| id.to_string()));
+        Ok(LaterIds::after(job.max(line).as_deref()))
+    }
+
     /// The lines that jobs write, or wrote.
     fn written(&self) -> push_lines::BoxedQuery<'static, MultiBackend> {
         let writing = self.own(push_jobs::table).filter(push_jobs::kind.eq(PushKind::Push)).select(push_jobs::id);
@@ -208,9 +218,11 @@ impl Tx<'_> {
 
     /// Asks the worker to stop a job, and ends every line that no worker holds.
     pub fn cancel_push_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
+        // Lines first, as those who claim take them: two that take the same locks in other orders could block each other.
+        self.end_pending_lines(id, LineEvent::Cancel, None, None, now)?;
         let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own).set(push_jobs::cancel_requested.eq(true)).execute(self.conn)?;
-        self.end_pending_lines(id, LineEvent::Cancel, None, None, now)
+        Ok(())
     }
 
     /// Ends every line of a job that no worker holds.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::pool::SystemTx;
@@ -22,13 +23,7 @@ impl SystemTx<'_> {
         let at = now.naive_utc();
         // An agreement that some worker holds is left to it, whatever the job: two writing the same addition at once
         // could end in either's quantity.
-        let held: Vec<(TenantId, Option<CwAgreementId>)> = push_lines::table
-            .filter(push_lines::lease_owner.is_not_null())
-            .filter(push_lines::lease_until.ge(at))
-            .select((push_lines::tenant_id, push_lines::agreement_id))
-            .distinct()
-            .load(self.conn)?;
-        let held: HashSet<(TenantId, Option<CwAgreementId>)> = held.into_iter().collect();
+        let mut held = self.held_agreements(at)?;
         let waiting: Vec<(TenantId, PushJobId, Option<CwAgreementId>)> = push_lines::table
             .filter(push_lines::finished_at.is_null())
             .filter(push_lines::agreement_id.is_not_null())
@@ -49,8 +44,20 @@ impl SystemTx<'_> {
             if !claimed.is_empty() {
                 return Ok(claimed);
             }
+            // Another claimed them just now, and may have claimed more.
+            held = self.held_agreements(at)?;
         }
         Ok(Vec::new())
+    }
+
+    fn held_agreements(&mut self, at: NaiveDateTime) -> Result<HashSet<(TenantId, Option<CwAgreementId>)>> {
+        let held: Vec<(TenantId, Option<CwAgreementId>)> = push_lines::table
+            .filter(push_lines::lease_owner.is_not_null())
+            .filter(push_lines::lease_until.ge(at))
+            .select((push_lines::tenant_id, push_lines::agreement_id))
+            .distinct()
+            .load(self.conn)?;
+        Ok(held.into_iter().collect())
     }
 
     fn claim_group(

@@ -37,6 +37,34 @@ macro_rules! ids {
     )+ };
 }
 
+/// Ids later than one that is known, each later than the one before, whatever this machine's clock says: it may be behind
+/// that of the machine which made the known one.
+#[derive(Debug)]
+pub struct LaterIds {
+    context: uuid::ContextV7,
+    /// Milliseconds since 1970.
+    from: u64,
+}
+
+impl LaterIds {
+    /// Later than an id, where there is one.
+    pub fn after(known: Option<&str>) -> Self {
+        let millis = |time: uuid::Timestamp| {
+            let (seconds, nanos) = time.to_unix();
+            seconds * 1_000 + u64::from(nanos / 1_000_000)
+        };
+        let known = known.and_then(|id| uuid::Uuid::parse_str(id).ok()).and_then(|id| id.get_timestamp()).map(millis);
+        let now = millis(uuid::Timestamp::now(uuid::NoContext));
+        Self { context: uuid::ContextV7::new(), from: known.map_or(now, |known| now.max(known + 1)) }
+    }
+
+    /// The next id, as text.
+    pub fn next_id(&self) -> String {
+        let nanos = u32::try_from(self.from % 1_000).unwrap_or_default() * 1_000_000;
+        uuid::Uuid::new_v7(uuid::Timestamp::from_unix(&self.context, self.from / 1_000, nanos)).to_string()
+    }
+}
+
 ids! {
     /// One MSP.
     TenantId,
@@ -130,5 +158,19 @@ mod tests {
         for bad in ["", "0", "-1", "+1", "1.0", "abc", "99999999999999999999"] {
             assert_eq!(bad.parse::<CwCompanyId>(), Err(NotConnectWiseId), "{bad}");
         }
+    }
+
+    #[test]
+    fn later_ids_are_later_whatever_the_clock_says() {
+        let plain = PushJobId::new();
+        let ahead = uuid::Timestamp::from_unix(uuid::NoContext, 4_000_000_000, 999_000_000);
+        let ahead = uuid::Uuid::new_v7(ahead).to_string();
+        for known in [plain.as_str(), &ahead] {
+            let ids = LaterIds::after(Some(known));
+            let many: Vec<String> = (0..10_000).map(|_| ids.next_id()).collect();
+            assert!(many[0].as_str() > known && many.is_sorted_by(|one, next| one < next), "{known}");
+        }
+        assert!(LaterIds::after(None).next_id() >= plain.to_string());
+        assert!(LaterIds::after(Some("no id")).next_id() >= plain.to_string());
     }
 }

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::Services;
 use crate::connectwise::{Pace, SharedBudget, Turn};
-use crate::db::Db;
+use crate::db::{Db, Place};
 use crate::domain::ids::TenantId;
 
 /// A tenant's part of it.
@@ -25,18 +25,20 @@ pub(super) fn shared(services: &Services, tenant: &TenantId) -> Option<Arc<dyn S
 }
 
 impl SharedBudget for Shared {
-    fn turn(&self) -> BoxFuture<'_, Result<Turn, String>> {
-        Box::pin(async {
+    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Turn, String>> {
+        Box::pin(async move {
             let interval = self.pace.interval();
-            let place = self.db.take_request(&self.tenant, interval).await.map_err(|error| {
+            // A whole burst may run ahead of the steady rate.
+            let burst = interval * self.pace.burst.get();
+            let place = self.db.take_request(&self.tenant, interval, burst + patience).await.map_err(|error| {
                 tracing::warn!(tenant = %self.tenant, cause = %error.chain(), "a request to ConnectWise was not sent");
                 "not asked, as the database that counts the requests does not answer".to_owned()
             })?;
-            if !place.held.is_zero() {
-                return Ok(Turn::Held(place.held));
-            }
-            // A whole burst may run ahead of the steady rate.
-            Ok(Turn::After(place.ahead.saturating_sub(interval * self.pace.burst.get())))
+            Ok(match place {
+                Place::Taken(ahead) => Turn::After(ahead.saturating_sub(burst)),
+                Place::TooLate(ahead) => Turn::TooLate(ahead.saturating_sub(burst)),
+                Place::Held(wait) => Turn::Held(wait),
+            })
         })
     }
 

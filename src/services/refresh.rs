@@ -12,7 +12,9 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::{Error, Result};
 
-/// How often those who wait for another process's refresh look whether it has ended.
+/// How long a person waits for another process's refresh.
+const FOR_ANOTHER: Duration = Duration::from_secs(10);
+/// How often they look whether it has ended.
 const LOOK: Duration = Duration::from_millis(250);
 /// Fewer known records than this may all vanish: somebody is setting up.
 const FEW: usize = 10;
@@ -54,29 +56,34 @@ pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> 
 
 /// Refreshes companies and agreements when they were last read before a moment.
 pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
-    // Those of this process that need the same refresh wait for the one that does it, and find it done.
-    let _turn = services.refreshing.wait(tenant).await;
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
-    let until = tokio::time::Instant::now() + for_another(patience);
+    let until = tokio::time::Instant::now() + FOR_ANOTHER;
     loop {
+        // Those of this process that need the same refresh wait for the one that does it, and find it done.
+        let turn = services.refreshing.wait(tenant).await;
         let row = services.db.read(tenant, |tx| tx.refresh()).await?;
-        let finished_at = row.and_then(|row| row.finished_at).map(|at| at.and_utc());
-        if finished_at.is_some_and(|at| at >= oldest) {
+        let read_at = row.as_ref().and_then(|row| row.finished_at).map(|at| at.and_utc());
+        if read_at.is_some_and(|at| at >= oldest) {
             return Ok(());
         }
-        match run(services, &actor, patience, Depth::Lists, false).await {
-            // So do those of other processes, as long as their patience allows.
-            Err(Error::Conflict { code: RUNNING, .. }) if tokio::time::Instant::now() < until => {
+        let running_elsewhere =
+            row.and_then(|row| row.lease_until).is_some_and(|at| at.and_utc() > services.clock.now());
+        let outcome = if running_elsewhere {
+            Err(running())
+        } else {
+            run(services, &actor, patience, Depth::Lists, false).await.map(drop)
+        };
+        drop(turn);
+        match outcome {
+            // So does a person for another process's; a job comes back to it, and does other work meanwhile.
+            Err(Error::Conflict { code: RUNNING, .. })
+                if patience == Patience::Person && tokio::time::Instant::now() < until =>
+            {
                 tokio::time::sleep(LOOK).await;
             }
-            outcome => return outcome.map(drop),
+            outcome => return outcome,
         }
     }
-}
-
-/// How long a refresh of another process is waited for.
-fn for_another(patience: Patience) -> Duration {
-    Duration::from_secs(if patience == Patience::Person { 10 } else { 30 })
 }
 
 /// Reads all companies and agreements, and as asked the additions of agreements in use; then resolves every line again.

@@ -47,8 +47,10 @@ fn compose_runs_two_replicas_on_a_healthy_postgresql() {
     assert!(services["postgres"]["entrypoint"][2].as_str().unwrap().contains("ssl=on"));
     assert!(services["postgres"].get("ports").is_none(), "the database is nobody's from outside");
     assert_eq!(services["demo"]["profiles"], json!(["demo"]));
+    let built = services.iter().filter(|(_, service)| service["build"] == ".").count();
+    assert_eq!(built, 1, "one builds the image, and the others do not race it for its name");
     for (name, service) in services.iter().filter(|(name, _)| *name != "postgres") {
-        assert_eq!((&service["build"], &service["read_only"]), (&json!("."), &json!(true)), "{name}");
+        assert_eq!((&service["image"], &service["read_only"]), (&json!("connectwise-billing"), &json!(true)), "{name}");
         for port in service["ports"].as_array().unwrap() {
             assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name} is seen from outside at {port}");
         }

@@ -1,6 +1,9 @@
 //! Pushes that never surprise: the guard, jobs from a dry run, reverting, looking back, late usage.
 
+use connectwise_billing::domain::clock::Clock;
 use connectwise_billing::sandbox::{Kind, Store, sample};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, SqliteConnection};
 use serde_json::{Value, json};
 
 use crate::support::{Backend, TestApp};
@@ -248,7 +251,28 @@ async fn usage_of_a_pushed_month_is_flagged(backend: Backend) {
     assert_eq!(app.all("/usage?late=false").await.len(), 4);
 }
 
+/// Another replica, whose clock was ahead, stored a job: one stored after it is the later all the same.
+async fn a_clock_that_was_ahead_keeps_no_later_push_from_being_written(backend: Backend) {
+    let (app, ..) = ready(backend, &[1.0]).await;
+    let (job, _) = app.push(&json!({})).await;
+    assert_eq!(job["lines"]["pushed"], 1);
+    let ahead = uuid::Timestamp::from_unix(uuid::NoContext, Clock::system().now().timestamp() as u64 + 3_600, 0);
+    let moved = format!("UPDATE push_lines SET id = '{}'", uuid::Uuid::new_v7(ahead));
+    match backend {
+        Backend::Sqlite => {
+            let path = app.database_url().strip_prefix("sqlite:").unwrap();
+            SqliteConnection::establish(path).unwrap().batch_execute(&moved).unwrap();
+        }
+        Backend::Postgres => PgConnection::establish(app.database_url()).unwrap().batch_execute(&moved).unwrap(),
+    }
+    app.usage("C1", "STORAGE", "2000").await;
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!((&job["lines"]["pushed"], &lines[0]["to"]), (&json!(1), &json!("20")), "{lines:?}");
+    assert_eq!(app.sandbox.read(|store| store.quantity(100)), Some(20.0));
+}
+
 on_both!(
+    a_clock_that_was_ahead_keeps_no_later_push_from_being_written,
     a_large_change_is_held_until_a_person_decides,
     what_a_dry_run_showed_is_pushed_and_nothing_else,
     a_revert_puts_back_what_is_still_ours,

@@ -57,12 +57,14 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         let id = product.id.clone();
         usage.insert(id, MonthlyUsage::load(tx, product, month, zone, new.company_ids.as_deref())?);
     }
-    let job_id = PushJobId::new();
+    let ids = tx.later_push_ids()?;
+    let job_id = PushJobId::from(ids.next_id());
     let additions: Vec<CwAdditionId> = views.iter().filter_map(|view| view.line.addition_id).collect();
     let shared = tx.additions_shared_by_lines(&additions)?;
     let lines = views
         .iter()
-        .filter_map(|view| usage.get(&view.line.product_id).map(|usage| line(&job_id, view, usage, &shared, now)))
+        .filter_map(|view| Some((view, usage.get(&view.line.product_id)?)))
+        .map(|(view, usage)| line(&job_id, ids.next_id().into(), view, usage, &shared, now))
         .collect::<Result<Vec<_>>>()?;
     let job = PushJob {
         id: job_id.clone(),
@@ -98,6 +100,7 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
 
 fn line(
     job: &PushJobId,
+    id: PushLineId,
     view: &BillingLineView,
     usage: &MonthlyUsage,
     shared: &HashSet<CwAdditionId>,
@@ -113,7 +116,7 @@ fn line(
         }
     };
     Ok(PushLine {
-        id: PushLineId::new(),
+        id,
         tenant_id: view.line.tenant_id.clone(),
         job_id: job.clone(),
         billing_line_id: view.line.id.clone(),

@@ -2,7 +2,7 @@
 
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{PushJobId, PushLineId};
+use crate::domain::ids::PushJobId;
 use crate::domain::push::{JobState, LineState};
 use crate::domain::words::{PushKind, PushTrigger};
 use crate::domain::{Error, Result};
@@ -64,7 +64,6 @@ pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
 /// A line of a new job for the same billing line, addition and quantity.
 fn blank(line: &PushLine) -> PushLine {
     PushLine {
-        id: PushLineId::new(),
         from_quantity: None,
         state: LineState::Pending,
         reason: None,
@@ -102,8 +101,9 @@ fn derive(
             format!("push job {} has no line for this that no later job has", of.id),
         ));
     }
+    let ids = tx.later_push_ids()?;
     let job = PushJob {
-        id: PushJobId::new(),
+        id: ids.next_id().into(),
         kind: PushKind::Push,
         started_by,
         state: JobState::Queued,
@@ -117,7 +117,9 @@ fn derive(
         finished_at: None,
         ..of.clone()
     };
-    lines.iter_mut().for_each(|line| line.job_id = job.id.clone());
+    for line in &mut lines {
+        (line.id, line.job_id) = (ids.next_id().into(), job.id.clone());
+    }
     tx.insert_push_job(&job, &lines)?;
     Ok(job)
 }

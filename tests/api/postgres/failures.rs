@@ -60,8 +60,8 @@ async fn three_replicas_end_a_push_whatever_fails() {
     drop(first); // kill -9
     second.process.signal("STOP");
     let stopped = Instant::now();
-    // Longer than the lease of 3 s, and than the 5 s for which the database leaves it a lock that it may hold.
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    // Longer than the lease of 3 s, and than the 10 s for which the database leaves it a lock that it may hold.
+    tokio::time::sleep(Duration::from_secs(13)).await;
     let (meanwhile, _) = progress(&third, &job).await;
     assert!(meanwhile > before && meanwhile < LINES, "{meanwhile}: one goes on alone");
     second.process.signal("CONT");

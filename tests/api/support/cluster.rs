@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use diesel::{Connection, PgConnection, RunQueryDsl};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// Stopped and removed when it is dropped.
@@ -97,28 +98,56 @@ pub struct Way {
     pub port: u16,
     open: Arc<Mutex<Vec<AbortHandle>>>,
     closed: Arc<AtomicBool>,
+    frozen: Arc<watch::Sender<bool>>,
+}
+
+enum Passed {
+    All,
+    Frozen,
+}
+
+/// Passes on until one side ends, or nothing is to be passed.
+async fn pass(here: &mut TcpStream, there: &mut TcpStream, frozen: &watch::Sender<bool>) -> Passed {
+    let mut freezing = frozen.subscribe();
+    tokio::select! {
+        biased;
+        _ = freezing.wait_for(|frozen| *frozen) => Passed::Frozen,
+        _ = tokio::io::copy_bidirectional(here, there) => Passed::All,
+    }
 }
 
 impl Way {
     pub async fn to(port: u16) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let way = Self { port: listener.local_addr().unwrap().port(), open: Arc::default(), closed: Arc::default() };
-        let (open, closed) = (way.open.clone(), way.closed.clone());
+        let way = Self {
+            port: listener.local_addr().unwrap().port(),
+            open: Arc::default(),
+            closed: Arc::default(),
+            frozen: Arc::new(watch::Sender::new(false)),
+        };
+        let (open, closed, frozen) = (way.open.clone(), way.closed.clone(), way.frozen.clone());
         tokio::spawn(async move {
             loop {
                 let (mut here, _) = listener.accept().await.unwrap();
                 if closed.load(Ordering::SeqCst) {
                     continue;
                 }
+                let frozen = frozen.clone();
                 let passing = tokio::spawn(async move {
-                    if let Ok(mut there) = TcpStream::connect(("127.0.0.1", port)).await {
-                        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+                    let Ok(mut there) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    while let Passed::Frozen = pass(&mut here, &mut there, &frozen).await {
+                        frozen.subscribe().wait_for(|frozen| !frozen).await.unwrap();
                     }
                 });
                 open.lock().unwrap().push(passing.abort_handle());
             }
         });
         way
+    }
+
+    /// Passes nothing on any more, without a word, as a network does that loses every packet; or again.
+    pub fn freeze(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
     }
 
     /// Lets nobody through any more, or again.
