@@ -93,7 +93,8 @@ fn the_tour_of_the_readme_works() {
         script.push_str(command);
         script.push_str("\nprintf '\\n'\n");
     }
-    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    // A tour takes seconds; one that waits for ever is to say where.
+    let output = Command::new("timeout").args(["120", "bash", "-c", &script]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     // One command shows what a bad rule is answered with; nothing else may fail.

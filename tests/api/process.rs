@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -68,9 +70,17 @@ impl Running {
     /// Ctrl-C, then whatever it still says; it must end well.
     pub fn interrupt(&mut self) -> String {
         self.signal("INT");
+        // One that does not end is killed, and told of by its status.
+        let (pid, (ended, end)) = (self.child.id().to_string(), std::sync::mpsc::channel::<()>());
+        std::thread::spawn(move || {
+            if end.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-9", &pid]).status();
+            }
+        });
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
         let status = self.child.wait().unwrap();
+        drop(ended);
         assert!(status.success(), "{status}");
         text
     }
