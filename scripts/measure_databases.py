@@ -82,11 +82,15 @@ def explain(companies=10_000, products=10):
         words = {"cursor": page["next_cursor"], "product": product, "company": page["items"][0]["company"]["id"],
                  "product_cursor": http.api("GET", f"/billing-lines?limit=50&product_id={product}")["next_cursor"]}
         plans = {}
-        for name, query in PAGES.items():
-            seen = os.path.getsize(LOG)
+
+        def ask(query):
             before = time.time()
             http.api("GET", "/billing-lines?limit=50" + query.format(**words))
-            took = (time.time() - before) * 1000
+            return (time.time() - before) * 1000
+
+        for name, query in PAGES.items():
+            seen = os.path.getsize(LOG)
+            took = ask(query)
             time.sleep(0.2)
             with open(LOG) as log:
                 log.seek(seen)
@@ -95,11 +99,17 @@ def explain(companies=10_000, products=10):
         service.wait()
         copied = f"{folder}/explained.db"
         subprocess.run([BINARY, "copy", "--from", url, "--to", f"sqlite:{copied}"], check=True, stdout=subprocess.DEVNULL)
+        service, port, _ = start_service(folder, url=f"sqlite:{copied}")
+        http = Http(port, key)
+        ask("")
+        took_lite = {name: ask(query) for name, query in PAGES.items()}
+        service.terminate()
+        service.wait()
         lite = sqlite3.connect(copied)
         print(f"{lines} lines; the plans of PostgreSQL as it ran them, and of SQLite for the same statements")
         bad = 0
         for name, (took, found) in plans.items():
-            print(f"\n{name} ({took:.0f} ms on PostgreSQL)")
+            print(f"\n{name} ({took:.0f} ms on PostgreSQL, {took_lite[name]:.0f} ms on SQLite)")
             for text, plan in found:
                 lines_of_plan = [line.strip() for line in plan if re.search(r"Scan|Sort\b|Sort Key", line)]
                 print("  PostgreSQL: " + "; ".join(re.sub(r"\s*\(cost.*", "", line) for line in lines_of_plan))

@@ -164,7 +164,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
             conn.batch_execute("SET idle_in_transaction_session_timeout = 0")?;
         }
     }
-    read_transaction(&mut source, |source| {
+    let copied = read_transaction(&mut source, |source| {
         write_transaction(&mut target, |target| {
             if let Conn::Postgres(conn) = target {
                 // A process that starts on it now waits until all is there.
@@ -176,7 +176,10 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
             all(&mut Copy(source, target))?;
             all(&mut Compare(source, target))
         })
-    })
+    })?;
+    // So many rows at once, and the planner knows of none of them.
+    target.batch_execute("ANALYZE")?;
+    Ok(copied)
 }
 
 /// What is written while it is copied would be left behind.

@@ -29,6 +29,7 @@ mod schedule;
 mod schema;
 mod scope;
 mod sole_use;
+mod statistics;
 mod system;
 mod tenant;
 mod turns;

@@ -273,6 +273,15 @@ impl Db {
         written
     }
 
+    /// Runs what writes without a transaction, in a writer's turn.
+    pub(super) async fn alone<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = in_time(tokio::time::Instant::now(), self.writers.acquire()).await?.map_err(Error::internal)?;
+        self.blocking(body).await
+    }
+
     /// Runs blocking work on a thread for it, within the caller's log span.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,

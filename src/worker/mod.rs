@@ -14,7 +14,7 @@ use crate::services::{Services, idempotency, schedule};
 const POLL: Duration = Duration::from_secs(1);
 /// How often the schedules are looked at.
 const SCHEDULE: Duration = Duration::from_secs(15);
-/// How often old answers are forgotten.
+/// How often old answers are forgotten, and statistics renewed.
 const TIDY: Duration = Duration::from_secs(3_600);
 
 /// Which of it this process does.
@@ -105,6 +105,9 @@ async fn tidy(services: Services) {
     loop {
         if let Err(error) = idempotency::forget_old(&services).await {
             tracing::warn!(cause = %error.chain(), "old answers could not be forgotten");
+        }
+        if let Err(error) = services.db.renew_statistics().await {
+            tracing::warn!(cause = %error.chain(), "the database's statistics could not be renewed");
         }
         tokio::select! {
             () = tokio::time::sleep(TIDY) => {}

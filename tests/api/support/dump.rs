@@ -32,7 +32,7 @@ pub fn dump(url: &str) -> Dump {
         Some(path) => {
             let mut conn = SqliteConnection::establish(path).unwrap();
             let columns = "SELECT m.name AS in_table, c.name, c.type AS kind FROM sqlite_master m, \
-                           pragma_table_info(m.name) c WHERE m.type = 'table' ORDER BY 1, c.cid";
+                           pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY 1, c.cid";
             let columns: Vec<Column> = diesel::sql_query(columns).load(&mut conn).unwrap();
             read(columns, |table, names| {
                 let pairs: Vec<String> = names.iter().map(|name| format!("'{name}', \"{name}\"")).collect();
