@@ -93,7 +93,7 @@ pub enum Place {
 impl Db {
     /// Whether other processes may be using the same database.
     pub fn is_shared(&self) -> bool {
-        self.shared
+        self.file.is_none()
     }
 
     /// Takes the place of one request to a tenant's ConnectWise, unless those taken reach further than `limit`.

@@ -94,6 +94,10 @@ impl r2d2::ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Conn, Self::Error> {
+        // SQLite would make an empty one in its place.
+        still_there(self.0.file())
+            .map_err(|gone| diesel::ConnectionError::BadConnection(gone.to_owned()))
+            .map_err(diesel::r2d2::Error::ConnectionError)?;
         self.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
     }
 
@@ -117,7 +121,8 @@ pub struct Db {
     /// a process that was stopped would be given it again and again.
     turns: Arc<Turns>,
     catalogs: Arc<Catalogs>,
-    pub(super) shared: bool,
+    /// Where there is one: then no other process uses the database.
+    pub(super) file: Option<Arc<std::path::Path>>,
     /// Whether the last write failed for want of the database: a full disk, a file that cannot be written, a lock.
     unwritable: Arc<AtomicBool>,
 }
@@ -185,9 +190,9 @@ impl Db {
         // On PostgreSQL writers may wait for one another, and for other replicas: a quarter of the connections is left
         // to those who read.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
-        let shared = url.file().is_none();
+        let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
-        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), shared, unwritable: Arc::default() })
+        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
     }
 
     /// Brings the schema up to date and gives the names of the migrations applied.
@@ -197,8 +202,9 @@ impl Db {
 
     /// Whether the database answers, soon, and can be written, and its schema is current.
     pub async fn is_ready(&self) -> Result<bool> {
-        let unwritable = self.unwritable.clone();
+        let (unwritable, file) = (self.unwritable.clone(), self.file.clone());
         let look = move |conn: &mut Conn| {
+            still_there(file.as_deref()).map_err(|gone| Error::Unavailable(gone.into()))?;
             if unwritable.load(Ordering::Relaxed) {
                 try_to_write(conn)?;
                 unwritable.store(false, Ordering::Relaxed);
@@ -310,6 +316,11 @@ impl Db {
 /// Waits for those before us, but not for ever: whoever asked gives up some time, too.
 async fn in_time<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout_at(begun + WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
+}
+
+/// Whether the file that was opened is there still. Whoever removes it leaves us with what nobody else can find.
+fn still_there(file: Option<&std::path::Path>) -> Result<(), &'static str> {
+    if file.is_none_or(std::path::Path::exists) { Ok(()) } else { Err("the database's file is gone") }
 }
 
 /// A write that changes nothing, on SQLite, where writes can fail while reads go on.

@@ -149,3 +149,20 @@ async fn a_torn_write_ahead_log_loses_nothing_that_was_answered_for() {
     every_line_is_right(&service, &sandbox, &job, LINES).await;
     written_once(&sandbox, LINES);
 }
+
+/// Somebody removed the file. What goes on with the one that is open would be lost with the process: it says so, and makes
+/// no empty one in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_gone_is_told_of() {
+    let database = TestDatabase::new(Backend::Sqlite);
+    let service = Service::start(&database, None);
+    assert_eq!(ready(&service).await.0, 200);
+    let file = database.text().strip_prefix("sqlite:").unwrap();
+    std::fs::remove_file(file).unwrap();
+    assert_eq!(ready(&service).await.0, 503);
+    // More at once than there are connections yet.
+    let asked = (0..20).map(|_| service.try_ask(Method::GET, "/api/v1/companies", Value::Null));
+    let answers = futures_util::future::join_all(asked).await;
+    assert!(answers.iter().flatten().all(|(status, _)| [200, 503].contains(status)), "{answers:?}");
+    assert!(!std::path::Path::new(file).exists(), "no empty one is made in its place");
+}
