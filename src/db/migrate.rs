@@ -56,7 +56,23 @@ mod tests {
     #[test]
     fn up_down_and_up_again() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::Sqlite(folder.path().join("test.db").display().to_string());
+        there_and_back(&Place::Sqlite(folder.path().join("test.db").display().to_string()));
+    }
+
+    mod postgres {
+        use super::*;
+
+        #[test]
+        fn up_down_and_up_again() {
+            let server = std::env::var("CWB_TEST_POSTGRES_URL").expect("scripts/test starts a PostgreSQL");
+            let name = format!("migrated_{}", uuid::Uuid::now_v7().simple());
+            let mut admin = Place::Postgres(format!("{server}/postgres?sslmode=disable")).connect().unwrap();
+            admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
+            there_and_back(&Place::Postgres(format!("{server}/{name}?sslmode=disable")));
+        }
+    }
+
+    fn there_and_back(place: &Place) {
         let mut conn = place.connect().unwrap();
         let all = migrations("sqlite").len();
         assert_eq!(up(&mut conn).unwrap().len(), all);
