@@ -71,13 +71,13 @@ enum Command {
     },
     /// Copy everything into an empty database, SQLite or PostgreSQL, and compare every row
     ///
-    /// Nobody may serve from either meanwhile. What fails leaves the other database empty.
+    /// Nobody may serve from either meanwhile. What fails leaves empty tables there.
     Copy {
         /// Where everything is
-        #[arg(long, value_name = "URL", hide_env_values = true)]
+        #[arg(long, value_name = "URL")]
         from: DatabaseUrl,
         /// Where it shall be
-        #[arg(long, value_name = "URL", hide_env_values = true)]
+        #[arg(long, value_name = "URL")]
         to: DatabaseUrl,
     },
     /// Print the OpenAPI document

@@ -91,11 +91,6 @@ pub enum Place {
 }
 
 impl Db {
-    /// Whether other processes may be using the same database.
-    pub fn is_shared(&self) -> bool {
-        self.file.is_none()
-    }
-
     /// Takes the place of one request to a tenant's ConnectWise, unless those taken reach further than `limit`.
     pub async fn take_request(&self, tenant: &TenantId, interval: Duration, limit: Duration) -> Result<Place> {
         let tenant = tenant.clone();

@@ -122,7 +122,7 @@ pub struct Db {
     turns: Arc<Turns>,
     catalogs: Arc<Catalogs>,
     /// Where there is one: then no other process uses the database.
-    pub(super) file: Option<Arc<std::path::Path>>,
+    file: Option<Arc<std::path::Path>>,
     /// Whether the last write failed for want of the database: a full disk, a file that cannot be written, a lock.
     unwritable: Arc<AtomicBool>,
 }
@@ -193,6 +193,11 @@ impl Db {
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
         Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
+    }
+
+    /// Whether other processes may be using the same database.
+    pub fn is_shared(&self) -> bool {
+        self.file.is_none()
     }
 
     /// Brings the schema up to date and gives the names of the migrations applied.

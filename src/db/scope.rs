@@ -2,7 +2,8 @@
 //!
 //! Every table but `tenants` has a `tenant_id`. A [`Tx`] reaches its rows through `own` and `own_joined!`, and adds rows
 //! through `insert_own!`; `tests/api/architecture.rs` finds any query of a `Tx` that goes another way. What is no
-//! tenant's, or of all of them, is asked in `system.rs` and `push_claim.rs` alone.
+//! tenant's, or of all of them, is asked in `system.rs` and `push_claim.rs` alone; `budget.rs` counts for a tenant that
+//! it names, and `copy.rs` takes every row there is.
 
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;
