@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::Datelike;
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -107,7 +108,10 @@ pub async fn rich(app: &TestApp) -> Names {
     let line = app.line(&product, &company).await;
     let id = line["id"].as_str().unwrap().to_owned();
     app.patch(&format!("/billing-lines/{id}"), &json!({"push_enabled": true})).await.expect(200);
-    app.put("/push-schedule", &json!({"enabled": true, "day_of_month": 23, "time": "02:00", "time_zone": "UTC"}))
+    // Due within the day by which the clock is then moved, whatever day it is.
+    let due = app.clock.now() + chrono::TimeDelta::hours(12);
+    let (day, time) = (due.day(), due.format("%H:%M").to_string());
+    app.put("/push-schedule", &json!({"enabled": true, "day_of_month": day, "time": time, "time_zone": "UTC"}))
         .await
         .expect(200);
     app.clock.advance(chrono::TimeDelta::days(1));

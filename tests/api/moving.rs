@@ -67,7 +67,7 @@ fn what_cannot_be_copied_says_why() {
 /// Backed up in the middle of writes, the copy is one moment: every company with its line.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_sqlite_database_is_backed_up_while_it_is_written() {
-    let app = TestApp::start(Backend::Sqlite, rich_store()).await;
+    let app = TestApp::start_yesterday(Backend::Sqlite, rich_store()).await;
     richer(&app).await;
     let file = std::env::temp_dir().join(format!("backup-{}.db", uuid::Uuid::now_v7().simple()));
     let arguments = ["backup", "--database-url", app.database_url(), "--to", file.to_str().unwrap()].map(str::to_owned);
@@ -102,7 +102,7 @@ mod postgres {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn everything_moves_to_postgresql_and_back() {
-        let app = TestApp::start(Backend::Sqlite, rich_store()).await;
+        let app = TestApp::start_yesterday(Backend::Sqlite, rich_store()).await;
         richer(&app).await;
         let from = app.database_url().to_owned();
         let postgres = TestDatabase::new(Backend::Postgres);
@@ -148,7 +148,7 @@ mod postgres {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_postgresql_database_is_restored_from_its_dump() {
-        let app = TestApp::start(Backend::Postgres, rich_store()).await;
+        let app = TestApp::start_yesterday(Backend::Postgres, rich_store()).await;
         richer(&app).await;
         let (from, file) = (app.database_url().to_owned(), tempfile::NamedTempFile::new().unwrap());
         let before = kept(&from);

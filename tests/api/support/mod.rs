@@ -10,7 +10,7 @@ pub mod schema;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use connectwise_billing::app::{Application, Config, Stepper};
 use connectwise_billing::domain::clock::Clock;
 use connectwise_billing::sandbox::{Identity, Sandbox, Store};
@@ -98,9 +98,19 @@ impl TestApp {
 
     /// The same with other settings.
     pub async fn start_with(backend: Backend, store: Store, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(start_of_test(), backend, store, change).await
+    }
+
+    /// Starts it a day before the machine's present time: for a test that then starts a real process on its database.
+    /// That process reads the machine's clock, and must not find data from another time.
+    pub async fn start_yesterday(backend: Backend, store: Store) -> Self {
+        Self::start_at(Clock::system().now() - TimeDelta::days(1), backend, store, |_| {}).await
+    }
+
+    async fn start_at(at: DateTime<Utc>, backend: Backend, store: Store, change: impl FnOnce(&mut Config)) -> Self {
         let database = Arc::new(TestDatabase::new(backend));
         let sandbox = Arc::new(sandbox(store));
-        let clock = Clock::fixed(start_of_test());
+        let clock = Clock::fixed(at);
         let mut config = test_config(&database);
         change(&mut config);
         let mut application = Application::build(&config, clock.clone()).await.unwrap();
