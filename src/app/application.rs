@@ -12,7 +12,7 @@ use crate::db::{Db, SoleUse};
 use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
 use crate::services::push::Step;
-use crate::services::{Services, keys};
+use crate::services::{LoopCount, Services, keys};
 use crate::worker::{Duties, Worker};
 
 /// Why the service could not start or go on.
@@ -35,8 +35,8 @@ impl Application {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Before the first connection to the database: its statements are counted.
         let metrics = telemetry::metrics();
-        config.check_roles()?;
-        let settings = config.services()?;
+        config.check()?;
+        let settings = config.services();
         let vault = config.vault()?;
         let listener =
             TcpListener::bind(config.listen).map_err(|cause| format!("cannot listen on {}: {cause}", config.listen))?;
@@ -56,6 +56,8 @@ impl Application {
             clients: Arc::default(),
             wake: Arc::new(Notify::new()),
             refreshing: Arc::default(),
+            push_loops: LoopCount::default(),
+            schedule_loops: LoopCount::default(),
             watched: Arc::default(),
             stop: CancellationToken::new(),
             settings: Arc::new(settings),
@@ -74,9 +76,10 @@ impl Application {
             if serves_api { keys::first_start(&services).await.map_err(|error| error.chain())? } else { None };
         let first_key = first_key.map(|key| key.plain);
         let http = HttpSettings {
-            operator_key: config.operator_key()?,
+            operator_key: config.operator_key(),
             serves_api,
-            threads: config.http_threads.max(1),
+            threads: config.http_threads,
+            body_limits: config.body_limits(),
             ..metrics
         };
         let server = Server::start(listener, services.clone(), http)?;
@@ -157,6 +160,11 @@ impl Stepper {
     /// Starts the scheduled pushes that are due; gives how many.
     pub async fn fire_schedules(&self) -> Result<usize, StartError> {
         Ok(self.0.fire_schedules().await.map_err(|error| error.chain())?)
+    }
+
+    /// Says, for a test of readiness, that loops ought to work on push jobs in this process, where none does.
+    pub fn expect_loops(&self) {
+        self.0.expect_loops();
     }
 
     /// Steps until nothing is due.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use super::application::StartError;
-use super::config::Config;
+use super::config::{Config, ConfigErrors};
 use super::telemetry::LogFormat;
 use super::{data, demo, serve, telemetry};
 use crate::db::DatabaseUrl;
@@ -84,12 +84,29 @@ enum Command {
     Openapi,
 }
 
-/// Runs what the command line says.
+impl Command {
+    /// The settings of commands that have them all.
+    fn config(&self) -> Option<&Config> {
+        match self {
+            Self::Serve(config) => Some(config),
+            _ => None,
+        }
+    }
+}
+
+/// Runs what the command line says. All that is wrong with the settings is said at once.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let quiet = matches!(cli.command, Command::Demo(_));
     let filter = cli.log.as_deref().unwrap_or(if quiet { "warn" } else { "info" });
-    telemetry::start_logs(filter, cli.log_format);
+    let logs = telemetry::start_logs(filter, cli.log_format);
+    let settings = cli.command.config().map_or(Ok(()), Config::check);
+    let wrong: Vec<String> =
+        logs.err().into_iter().chain(settings.err().into_iter().flat_map(|errors| errors.0)).collect();
+    if !wrong.is_empty() {
+        let _ = writeln!(std::io::stderr(), "connectwise-billing: {}", ConfigErrors(wrong));
+        return ExitCode::FAILURE;
+    }
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

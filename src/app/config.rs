@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::connectwise;
 use crate::db::DatabaseUrl;
+use crate::http::{self, BodyLimits};
 use crate::services;
 use crate::services::vault::{Vault, VaultError};
 
@@ -86,6 +87,12 @@ pub struct Config {
     /// The wait before a failed request to ConnectWise is repeated, in milliseconds; it doubles from there
     #[arg(long, env = "CWB_CONNECTWISE_FIRST_WAIT", value_name = "MS", default_value_t = 300)]
     pub connectwise_first_wait: u32,
+    /// How long the body of one request may take to arrive, in seconds
+    #[arg(long, env = "CWB_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
+    pub body_timeout: u32,
+    /// How much memory the bodies of all requests may take together, in MiB
+    #[arg(long, env = "CWB_BODY_MEMORY", value_name = "MIB", default_value_t = 128)]
+    pub body_memory: u32,
     /// Allow ConnectWise sites on private networks, and plain http: for on-premises servers and tests
     #[arg(long, env = "CWB_ALLOW_PRIVATE_CONNECTWISE")]
     pub allow_private_connectwise: bool,
@@ -108,25 +115,19 @@ pub struct EncryptionKey {
     pub encryption_key_file: Option<PathBuf>,
 }
 
-/// Why settings do not fit together.
+/// Everything that is wrong with the settings, for the person who starts the service.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// PostgreSQL is shared, so a key made beside one process would not do.
-    #[error("with PostgreSQL, give --encryption-key or --encryption-key-file: every replica needs the same key")]
-    KeyNeeded,
-    /// The key cannot be used.
-    #[error(transparent)]
-    Key(#[from] VaultError),
-    /// One process has an SQLite file, and nobody would do the rest.
-    #[error("on SQLite one process does all of http, worker and scheduler: leave --roles out")]
-    RolesApart,
-    /// Short keys can be guessed.
-    #[error("--operator-key must have at least 16 characters")]
-    ShortOperatorKey,
-    /// A lease must outlast the work done under it.
-    #[error("--lease must be longer than {0} s, twice a request's time-out: what is sent must end before it does")]
-    Lease(u32),
+#[error("{}", .0.join("\nconnectwise-billing: "))]
+pub struct ConfigErrors(pub Vec<String>);
+
+/// Where the encryption key comes from.
+enum KeySource<'c> {
+    Given(&'c SecretString),
+    File(PathBuf),
 }
+
+/// Bytes in a MiB.
+const MIB: u64 = 1024 * 1024;
 
 impl Config {
     /// The defaults with a database of one's own, on any free port of loopback; no environment variable is read.
@@ -147,6 +148,8 @@ impl Config {
             connectwise_parallel: 4,
             connectwise_timeout: 30,
             connectwise_first_wait: 300,
+            body_timeout: 60,
+            body_memory: 128,
             allow_private_connectwise: false,
         }
     }
@@ -156,39 +159,97 @@ impl Config {
         self.roles.contains(&role)
     }
 
-    /// Errors where work would be left undone.
-    pub(super) fn check_roles(&self) -> Result<(), ConfigError> {
+    /// Everything that is wrong with the settings. Makes the folder of an SQLite database where it is missing.
+    pub(super) fn check(&self) -> Result<(), ConfigErrors> {
+        let mut wrong = self.useless_numbers();
         let all = [Role::Http, Role::Worker, Role::Scheduler].into_iter().all(|role| self.has(role));
-        if all || self.database_url.file().is_none() { Ok(()) } else { Err(ConfigError::RolesApart) }
-    }
-
-    /// The operator's key. An empty one, as an unset variable in a compose file gives, is none.
-    pub(super) fn operator_key(&self) -> Result<Option<SecretString>, ConfigError> {
-        match self.operator_key.as_ref().map(|key| key.expose_secret().len()) {
-            None | Some(0) => Ok(None),
-            Some(1..16) => Err(ConfigError::ShortOperatorKey),
-            Some(_) => Ok(self.operator_key.clone()),
+        match self.database_url.file().map(Path::parent) {
+            Some(_) if !all => {
+                wrong
+                    .push("on SQLite one process does all of http, worker and scheduler: leave --roles out".to_owned());
+            }
+            // Without a folder it is in the present one, which there is.
+            Some(Some(folder)) if !folder.as_os_str().is_empty() => {
+                let made = std::fs::create_dir_all(folder);
+                wrong.extend(made.err().map(|cause| {
+                    format!("--database-url: the folder {} is missing and cannot be made: {cause}", folder.display())
+                }));
+            }
+            _ => {}
         }
-    }
-
-    /// What seals secrets.
-    pub(super) fn vault(&self) -> Result<Vault, ConfigError> {
-        if let Some(key) = self.encryption_key.key.as_ref().filter(|key| !key.expose_secret().is_empty()) {
-            return Ok(Vault::new(key)?);
+        if self.operator_key.as_ref().is_some_and(|key| (1..16).contains(&key.expose_secret().len())) {
+            wrong.push("--operator-key must have at least 16 characters".to_owned());
         }
-        let beside = || self.database_url.file().map(|file| file.with_extension("key"));
-        let file = self.encryption_key.encryption_key_file.clone().or_else(beside).ok_or(ConfigError::KeyNeeded)?;
-        Ok(Vault::from_file(&file)?)
+        if self.key_source().is_none() {
+            let message =
+                "with PostgreSQL, give --encryption-key or --encryption-key-file: every replica needs the same key";
+            wrong.push(message.to_owned());
+        } else if wrong.is_empty()
+            && let Err(error) = self.vault()
+        {
+            wrong.push(error.to_string());
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(ConfigErrors(wrong)) }
     }
 
-    /// How the use cases behave.
-    pub(super) fn services(&self) -> Result<services::Settings, ConfigError> {
+    /// Numbers with which nothing would work.
+    fn useless_numbers(&self) -> Vec<String> {
+        let at_least_one = [
+            ("--database-connections", u64::from(self.database_connections)),
+            ("--http-threads", self.http_threads as u64),
+            ("--workers", self.workers as u64),
+            ("--connectwise-parallel", self.connectwise_parallel as u64),
+            ("--connectwise-timeout", u64::from(self.connectwise_timeout)),
+            ("--body-timeout", u64::from(self.body_timeout)),
+            ("--schedule-max-late", u64::from(self.schedule_max_late)),
+        ];
+        let zero = at_least_one.iter().filter(|(_, number)| *number == 0);
+        let mut wrong: Vec<String> = zero.map(|(name, _)| format!("{name} must be at least 1")).collect();
+        if u64::from(self.body_memory) * MIB < http::LARGEST_BODY as u64 {
+            wrong.push(format!("--body-memory must be at least {}: the largest body", http::LARGEST_BODY as u64 / MIB));
+        }
         // Nothing is sent in the last time-out of a lease, and something must be sent before.
         let needed = self.connectwise_timeout.saturating_mul(2);
         if self.lease <= needed {
-            return Err(ConfigError::Lease(needed));
+            wrong.push(format!(
+                "--lease must be longer than {needed} s, twice a request's time-out: what is sent must end before it does"
+            ));
         }
-        Ok(services::Settings {
+        wrong
+    }
+
+    /// What reading the bodies of requests may cost.
+    pub(super) fn body_limits(&self) -> BodyLimits {
+        let memory = usize::try_from(u64::from(self.body_memory) * MIB).unwrap_or(usize::MAX);
+        BodyLimits::new(Duration::from_secs(u64::from(self.body_timeout)), memory)
+    }
+
+    /// The operator's key. An empty one, as an unset variable in a compose file gives, is none.
+    pub(super) fn operator_key(&self) -> Option<SecretString> {
+        self.operator_key.clone().filter(|key| !key.expose_secret().is_empty())
+    }
+
+    /// What seals secrets.
+    pub(super) fn vault(&self) -> Result<Vault, VaultError> {
+        match self.key_source() {
+            Some(KeySource::Given(key)) => Vault::new(key),
+            Some(KeySource::File(file)) => Vault::from_file(&file),
+            None => Err(VaultError::NoKey),
+        }
+    }
+
+    /// Where the encryption key comes from; beside an SQLite database there is always a place for one.
+    fn key_source(&self) -> Option<KeySource<'_>> {
+        if let Some(key) = self.encryption_key.key.as_ref().filter(|key| !key.expose_secret().is_empty()) {
+            return Some(KeySource::Given(key));
+        }
+        let beside = || self.database_url.file().map(|file| file.with_extension("key"));
+        self.encryption_key.encryption_key_file.clone().or_else(beside).map(KeySource::File)
+    }
+
+    /// How the use cases behave.
+    pub(super) fn services(&self) -> services::Settings {
+        services::Settings {
             refresh_max_age: TimeDelta::seconds(i64::from(self.refresh_max_age)),
             schedule_max_late: TimeDelta::hours(i64::from(self.schedule_max_late)),
             lease: TimeDelta::seconds(i64::from(self.lease)),
@@ -199,6 +260,6 @@ impl Config {
                 first_wait: Duration::from_millis(u64::from(self.connectwise_first_wait)),
                 allow_private: self.allow_private_connectwise,
             },
-        })
+        }
     }
 }

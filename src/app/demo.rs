@@ -19,6 +19,7 @@ use super::{demo_table, sample};
 use crate::db::DatabaseUrl;
 use crate::domain::clock::Clock;
 use crate::domain::ids::PushJobId;
+use crate::domain::push::JobState;
 use crate::domain::words::PushKind;
 use crate::sandbox::{Identity, Sandbox, Store, sample as connectwise};
 use crate::services::push::{self, Progress};
@@ -180,7 +181,7 @@ async fn watch(tenant: &DemoTenant, id: &PushJobId, title: &'static str) -> Resu
         let now = progress.borrow_and_update().clone();
         bar.set_position(u64::try_from(now.done()).unwrap_or_default());
         bar.set_message(now.job.state.as_str());
-        if now.job.state.is_final() {
+        if now.job.state.is_final() || now.job.state == JobState::WaitingForApproval {
             bar.finish_and_clear();
             return Ok(now);
         }

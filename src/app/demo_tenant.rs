@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use chrono::Datelike;
+
 use super::application::StartError;
 use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
 use crate::connectwise::Patience;
@@ -72,6 +74,7 @@ impl DemoTenant {
             company_id: identity.company_id.clone(),
             client_id: identity.client_id.clone(),
             keys: Some((identity.public_key.as_str().into(), identity.private_key.as_str().into())),
+            same_records: true,
         };
         connections::put(&self.services, &self.actor, new, IfMatch::default()).await.map_err(told)?;
         let steps = connections::test(&self.services, &self.actor).await.map_err(told)?;
@@ -200,18 +203,20 @@ impl DemoTenant {
         self.write(work).await.map(drop)
     }
 
-    /// Takes in today's usage; the same again where it was taken in today already.
+    /// Takes in the usage of today and of the last day of last month, which a product that is billed in arrears bills; the
+    /// same again where it was taken in already.
     pub(super) async fn take_in_usage(&self) -> Result<String, StartError> {
         let now = self.services.clock.now();
-        let measured_at = now.date_naive().and_hms_opt(0, 0, 0).map_or(now, |midnight| midnight.and_utc());
+        let today = now.date_naive();
+        let last_month = today.with_day(1).and_then(|first| first.pred_opt()).unwrap_or(today);
         let mut batch = Vec::new();
-        for sample in &PRODUCTS {
+        for (sample, day) in PRODUCTS.iter().flat_map(|sample| [(sample, last_month), (sample, today)]) {
             for customer in (0..connectwise::CUSTOMERS.len()).filter(|index| *index != NO_USAGE) {
                 batch.push(NewUsage {
                     company: Who::Vendor(external_id(customer)),
                     product: Who::Vendor(sample.code.to_owned()),
                     amount: sample.amount(customer)?,
-                    measured_at,
+                    measured_at: day.and_time(chrono::NaiveTime::MIN).and_utc(),
                     source: "demo".to_owned(),
                 });
             }
@@ -236,15 +241,7 @@ impl DemoTenant {
     /// Stores a push job of everything.
     pub(super) async fn start_push(&self, kind: PushKind) -> Result<PushJobId, StartError> {
         let (now, by) = (self.services.clock.now(), self.actor.name.clone());
-        let new = NewPush {
-            kind,
-            started_by: PushTrigger::Manual,
-            product_id: None,
-            company_ids: None,
-            line_ids: None,
-            billing_month: None,
-            parent: None,
-        };
+        let new = NewPush { kind, ..NewPush::everything(PushTrigger::Manual) };
         Ok(self.write(move |tx| push::create(tx, &new, now, &by)).await?.id)
     }
 
@@ -258,7 +255,7 @@ impl DemoTenant {
     /// Code, name and unit of each product.
     pub(super) async fn units(&self) -> Result<Vec<(String, String, String)>, StartError> {
         let read = |tx: &mut Tx<'_>| {
-            let page = crate::db::PageRequest::parse(None, None, None, crate::db::ProductSort::CreatedAt)?;
+            let page = crate::db::PageRequest::parse("products", None, None, None, crate::db::ProductSort::CreatedAt)?;
             let rows = tx.products(&ProductFilter::default(), &page)?.items;
             Ok(rows.into_iter().map(|row| (row.code, row.name, row.unit)).collect())
         };

@@ -2,6 +2,7 @@
 
 use crate::domain::guard::Guard;
 use crate::domain::quantity::{Amount, BlockSize};
+use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
 use crate::domain::words::{Aggregation, Rounding};
 use crate::services::products::NewProduct;
 
@@ -67,6 +68,8 @@ impl SampleProduct {
             rounding: Rounding::Ceil,
             aggregation: self.aggregation,
             guard: Guard::default(),
+            billing_period: None,
+            max_usage_age_days: DEFAULT_MAX_USAGE_AGE_DAYS,
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::http::HttpSettings;
+use crate::http::{BodyLimits, HttpSettings};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -17,9 +17,10 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `filter` is a level or a list such as `info,connectwise_billing=debug`.
-pub fn start_logs(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging to standard error. `filter` is a level or a list such as `info,connectwise_billing=debug`. Errors where
+/// it is neither.
+pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = filter_of(filter)?;
     // A log that nobody reads any more must not take the service with it: by default a failed write is reported by a
     // panic on the same closed stream.
     let logs = tracing_subscriber::fmt()
@@ -32,6 +33,22 @@ pub fn start_logs(filter: &str, format: LogFormat) {
         LogFormat::Text => logs.with_target(false).compact().try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
+    // One line in the log, with the span that it happened in, instead of text beside the log.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
+    Ok(())
+}
+
+/// Reads what to log. An unknown word would be taken for the name of a module, and nothing be logged.
+fn filter_of(text: &str) -> Result<EnvFilter, String> {
+    let wrong = |why: String| {
+        format!("--log {text:?}: {why}: write a level such as info, or a list such as info,connectwise_billing=debug")
+    };
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let bare = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[', ':']));
+    if let Some(word) = bare.into_iter().find(|word| !word.is_empty() && !is_level(word)) {
+        return Err(wrong(format!("{word:?} is no level")));
+    }
+    EnvFilter::try_new(text).map_err(|error| wrong(error.to_string()))
 }
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
@@ -40,5 +57,6 @@ static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 pub fn metrics() -> HttpSettings {
     let handle = METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().ok());
     let render = handle.clone().map(|handle| Arc::new(move || handle.render()) as crate::http::RenderMetrics);
-    HttpSettings { operator_key: None, metrics: render, serves_api: true, threads: 2 }
+    let body_limits = BodyLimits::new(std::time::Duration::from_secs(60), crate::http::LARGEST_BODY);
+    HttpSettings { operator_key: None, metrics: render, serves_api: true, threads: 2, body_limits }
 }

@@ -40,10 +40,11 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, ..] = v4.octets();
+    let [a, b, c, _] = v4.octets();
     let shared = a == 100 && (64..128).contains(&b); // RFC 6598
     let benchmark = a == 198 && (b == 18 || b == 19); // RFC 2544
     let reserved = a == 0 || a >= 240;
+    let special = (a, b, c) == (192, 0, 0) || (a, b, c) == (192, 88, 99); // RFC 6890; RFC 7526, 6to4 relays
     !(v4.is_private()
         || v4.is_loopback()
         || v4.is_link_local()
@@ -51,7 +52,8 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
         || v4.is_documentation()
         || shared
         || benchmark
-        || reserved)
+        || reserved
+        || special)
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
@@ -65,8 +67,12 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
         let [c, d] = low.to_be_bytes();
         return is_public_v4(Ipv4Addr::new(a, b, c, d));
     }
-    // Global unicast is 2000::/3; within it 6to4 and the documentation range lead nowhere we want.
-    (0x2000..0x4000).contains(&first) && first != 0x2002 && [first, second] != [0x2001, 0xdb8]
+    // Global unicast is 2000::/3. Within it 6to4 (2002::/16), the documentation ranges, and 2001::/32, by which Teredo
+    // reaches IPv4 hosts, lead nowhere we want.
+    (0x2000..0x4000).contains(&first)
+        && first != 0x2002
+        && ![[0x2001, 0xdb8], [0x2001, 0]].contains(&[first, second])
+        && !(first == 0x3fff && second < 0x1000)
 }
 
 #[cfg(test)]
@@ -94,11 +100,26 @@ mod tests {
             "::ffff:127.0.0.1",
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
+            "192.0.0.8",
+            "192.88.99.1",
+            "2001::7f00:1",
+            "2001:0:53aa:64c::1",
+            "3fff::1",
             "ff02::1",
         ] {
             assert!(!is_public(private.parse().unwrap()), "{private}");
         }
-        for public in ["1.1.1.1", "52.1.2.3", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::101:101"] {
+        for public in [
+            "1.1.1.1",
+            "52.1.2.3",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.0.1.1",
+            "192.88.98.1",
+            "2001:200::1",
+            "2606:4700::1111",
+            "64:ff9b::101:101",
+        ] {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
     }

@@ -169,12 +169,23 @@ impl Client {
 
     /// Asks, and repeats as patience allows. Gives the JSON and the `Link` header.
     pub(super) async fn ask(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
+        self.ask_watched(ask, patience, &|_| {}).await
+    }
+
+    /// The same, with each failed try shown to `watch`.
+    pub(super) async fn ask_watched(
+        &self,
+        ask: &Ask,
+        patience: Patience,
+        watch: &(dyn Fn(&CwError) + Sync),
+    ) -> Result<(Value, Option<String>), CwError> {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.settings.first_wait)
             .with_max_delay(patience.longest_wait())
             .with_max_times(patience.tries());
-        (|| self.ask_once(ask, patience))
+        let once = || async { self.ask_once(ask, patience).await.inspect_err(|error| watch(error)) };
+        once
             .retry(backoff)
             .when(CwError::is_passing)
             // A Retry-After holds for the whole connection, and is waited for at the gate.
@@ -283,9 +294,15 @@ impl Client {
         }
         let value = serde_json::from_slice(&body)
             .map_err(|_| CwError::Unintelligible(format!("{} bytes that are no JSON", body.len())))?;
-        let link = headers.get(reqwest::header::LINK).map(|link| link.to_str().unwrap_or_default().to_owned());
-        Ok((value, link))
+        Ok((value, links(&headers)))
     }
+}
+
+/// What the `Link` headers say, as one list: several are the same as one with commas (RFC 9110, section 5.3).
+fn links(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(reqwest::header::LINK);
+    let texts: Vec<&str> = all.iter().map(|link| link.to_str().unwrap_or_default()).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<u64> {

@@ -98,6 +98,12 @@ impl CwError {
         )
     }
 
+    /// Whether ConnectWise may have done what it was asked, although this came back: a lost answer, a failure after the
+    /// fact, or an answer that is none.
+    pub(super) fn may_have_been_carried_out(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Failed(_) | Self::Conflict(_) | Self::Unintelligible(_))
+    }
+
     /// Whether it speaks against the other side as a whole. A 500 is often about one record, and one record must not
     /// stop the others.
     pub(super) fn counts_against_circuit(&self) -> bool {
@@ -173,6 +179,8 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
         401 => {
             CwError::fault(Fault::Keys, "ConnectWise does not accept the public and private key for this company id")
         }
+        // A proxy has no `code`: only ConnectWise itself can say that a right is missing.
+        403 if told.code.is_none() => CwError::Failed(text),
         403 => {
             let right = purpose.permission();
             CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))

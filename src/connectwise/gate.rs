@@ -116,29 +116,29 @@ impl Gate {
     /// Waits for a turn. Fails at once where the wait would be longer than the caller's patience.
     pub(super) async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         self.check_circuit()?;
-        let permit = self.parallel.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))?;
         loop {
-            // Somebody else's Retry-After may be prolonged while we wait for it.
+            // Nobody waits for a Retry-After with a permit in hand: those who won't wait must learn so at once. And it
+            // may be prolonged meanwhile.
             while let Some(wait) = self.pause() {
                 wait_for(wait, patience).await?;
             }
-            let Rate::Shared(budget) = &self.rate else { break };
-            match budget.turn(patience).await.map_err(CwError::Unavailable)? {
-                Turn::Held(wait) => self.pause_for(wait),
-                Turn::TooLate(wait) => return Err(CwError::Throttled(wait)),
-                Turn::After(wait) => {
-                    tokio::time::sleep(wait).await;
-                    // Meanwhile ConnectWise may have told another request to wait.
-                    if self.pause().is_none() {
-                        return Ok(permit);
-                    }
-                }
+            let permit = self.parallel.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))?;
+            if self.pause().is_some() {
+                continue;
+            }
+            match &self.rate {
+                Rate::Own(rate) => rate.until_ready().await,
+                Rate::Shared(budget) => match budget.turn(patience).await.map_err(CwError::Unavailable)? {
+                    Turn::Held(wait) => self.pause_for(wait),
+                    Turn::TooLate(wait) => return Err(CwError::Throttled(wait)),
+                    Turn::After(wait) => tokio::time::sleep(wait).await,
+                },
+            }
+            // Meanwhile ConnectWise may have told another request to wait.
+            if self.pause().is_none() {
+                return Ok(permit);
             }
         }
-        if let Rate::Own(rate) = &self.rate {
-            rate.until_ready().await;
-        }
-        Ok(permit)
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -212,4 +212,32 @@ async fn wait_for(wait: Duration, patience: Duration) -> Result<(), CwError> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+
+    fn gate() -> Gate {
+        let clock = Clock::fixed(chrono::DateTime::<Utc>::UNIX_EPOCH);
+        Gate::new(Pace::of(NonZeroU32::MIN.saturating_add(60_000)), 1, None, clock)
+    }
+
+    /// A job that waits for a Retry-After lets a person through to be told so at once.
+    #[tokio::test]
+    async fn nobody_waits_for_a_retry_after_with_a_permit_in_hand() {
+        let gate = Arc::new(gate());
+        gate.note(Some(&CwError::Throttled(Duration::from_secs(600)))).await;
+        let waiting = gate.clone();
+        let job = tokio::spawn(async move { waiting.enter(Duration::from_secs(3_600)).await.map(drop) });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!job.is_finished() && gate.parallel.available_permits() == 1, "it waits, and holds no permit");
+        let refused = gate.enter(Duration::from_secs(5)).await.map(drop).unwrap_err();
+        assert!(matches!(refused, CwError::Throttled(wait) if wait > Duration::from_secs(500)), "{refused}");
+        job.abort();
+    }
 }

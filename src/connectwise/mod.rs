@@ -19,4 +19,5 @@ pub use check::CheckStep;
 pub use client::{Client, Credentials, Patience, Settings};
 pub use error::{CwError, Fault};
 pub use gate::{CircuitStatus, Pace, SharedBudget, Turn};
+pub use operations::WriteError;
 pub use site::Site;

@@ -1,5 +1,7 @@
 //! What is asked of ConnectWise: lists to read, and the one thing that is written.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::Method;
 use serde_json::{Number, json};
 
@@ -11,7 +13,23 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 
+/// A write that failed, and whether ConnectWise may have carried it out all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriteError {
+    /// The last failure.
+    pub error: CwError,
+    /// Whether a try was sent whose answer was lost.
+    pub may_have_written: bool,
+}
+
 impl Client {
+    /// Asks ConnectWise for something that has nothing to do with any customer: the connection is at fault where this
+    /// fails, too.
+    pub async fn confirm(&self) -> Result<(), CwError> {
+        let info = Ask::get(Purpose::ReadSystem, "system/info");
+        self.ask(&info, Patience::Person).await.map(drop)
+    }
+
     /// Every company, deleted ones too.
     pub async fn companies(&self, patience: Patience) -> Result<Vec<CwCompany>, CwError> {
         let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
@@ -63,11 +81,12 @@ impl Client {
         quantity: Quantity,
         patience: Patience,
         holds_until: Instant,
-    ) -> Result<(), CwError> {
+    ) -> Result<(), WriteError> {
+        let unsent = |error| WriteError { error, may_have_written: false };
         let number: Number = quantity
             .to_string()
             .parse()
-            .map_err(|_| CwError::Rejected(format!("{quantity} cannot be written as a JSON number")))?;
+            .map_err(|_| unsent(CwError::Rejected(format!("{quantity} cannot be written as a JSON number"))))?;
         let ask = Ask {
             purpose: Purpose::WriteAddition,
             method: Method::PATCH,
@@ -78,12 +97,18 @@ impl Client {
             // Whatever is sent must have ended, one way or another, before somebody else may write.
             not_after: Some(self.last_moment(holds_until)),
         };
-        let (value, _) = self.ask(&ask, patience).await?;
-        let got = parse::quantity(&value, addition.0)?;
+        let lost_answer = AtomicBool::new(false);
+        let watch = |error: &CwError| {
+            lost_answer.fetch_or(error.may_have_been_carried_out(), Ordering::Relaxed);
+        };
+        let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
+        let (value, _) = self.ask_watched(&ask, patience, &watch).await.map_err(failed)?;
+        // An answer of success that cannot be read is no answer.
+        let got = parse::quantity(&value, addition.0).map_err(|error| WriteError { error, may_have_written: true })?;
         if got == Some(quantity) {
             return Ok(());
         }
         let got = got.map_or_else(|| "absent".to_owned(), |got| got.to_string());
-        Err(CwError::NotApplied { asked: quantity.to_string(), got })
+        Err(failed(CwError::NotApplied { asked: quantity.to_string(), got }))
     }
 }

@@ -130,6 +130,10 @@ mod tests {
         assert_eq!(Next::read(Some(both)), Next::Page(Some("17".to_owned())));
         assert_eq!(Next::read(Some(r#"<https://x/?page=3>; rel="next""#)), Next::Page(None));
         assert_eq!(Next::read(Some(r#"<https://x/?page=1>; rel="first""#)), Next::None);
+        assert_eq!(
+            Next::read(Some(r#"<https://x/?page=1>; rel="first", <https://x/?page=3>; rel="next""#)),
+            Next::Page(None)
+        );
         assert_eq!(Next::read(Some("")), Next::None);
         assert_eq!(Next::read(None), Next::Unsaid);
     }

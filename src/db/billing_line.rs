@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::company::Company;
 use super::conn::MultiBackend;
-use super::page::{Page, PageRequest, chunks, keyset};
+use super::page::{Cursor, Page, PageRequest, chunks, keyset};
 use super::pool::Tx;
 use super::schema::{billing_lines, companies};
 use super::scope::{insert_own, own_joined};
@@ -135,6 +135,23 @@ pub struct BillingLineView {
     pub addition: Option<Addition>,
 }
 
+impl BillingLineView {
+    /// Where a list goes on after this line.
+    pub fn cursor(&self, page: &PageRequest<BillingLineSort>) -> Cursor {
+        page.after(sort_key(page.sort, &self.line, &self.company), self.line.id.to_string())
+    }
+}
+
+fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> String {
+    match sort {
+        BillingLineSort::CompanyName => company.name_key.clone(),
+        BillingLineSort::CompanyExternalId => company.external_id.clone(),
+        BillingLineSort::AgreementStatus => line.agreement_status.to_string(),
+        BillingLineSort::AdditionStatus => line.addition_status.to_string(),
+        BillingLineSort::CreatedAt => line.id.to_string(),
+    }
+}
+
 words! {
     /// The orders of the billing page.
     BillingLineSort {
@@ -241,16 +258,7 @@ impl Tx<'_> {
         };
         let rows: Vec<(BillingLine, Company)> =
             query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select())).load(self.conn)?;
-        let rows = page.page(rows, |(line, company)| {
-            let key = match page.sort {
-                BillingLineSort::CompanyName => company.name_key.clone(),
-                BillingLineSort::CompanyExternalId => company.external_id.clone(),
-                BillingLineSort::AgreementStatus => line.agreement_status.to_string(),
-                BillingLineSort::AdditionStatus => line.addition_status.to_string(),
-                BillingLineSort::CreatedAt => line.id.to_string(),
-            };
-            (key, line.id.to_string())
-        });
+        let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
         let next = rows.next;
         Ok(Page { items: self.with_records(rows.items)?, next })
     }

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, containing, keyset};
 use super::pool::Tx;
-use super::schema::{cw_additions, cw_agreements, cw_companies, cw_refreshes};
+use super::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use super::scope::insert_own;
 use crate::domain::Result;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
@@ -293,6 +293,17 @@ impl Tx<'_> {
         let companies = self.own(cw_companies::table).filter(cw_companies::gone_at.is_null());
         let agreements = self.own(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
         Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
+    }
+
+    /// Whether anything of a ConnectWise is kept: a record of it, be it gone, or a company's match.
+    pub fn knows_connectwise(&mut self) -> Result<bool> {
+        let matched = self.own(companies::table).filter(companies::connectwise_company_id.is_not_null());
+        let (companies, agreements) = (self.own(cw_companies::table), self.own(cw_agreements::table));
+        let additions = self.own(cw_additions::table);
+        Ok(diesel::select(diesel::dsl::exists(companies)).get_result(self.conn)?
+            || diesel::select(diesel::dsl::exists(agreements)).get_result(self.conn)?
+            || diesel::select(diesel::dsl::exists(additions)).get_result(self.conn)?
+            || diesel::select(diesel::dsl::exists(matched)).get_result(self.conn)?)
     }
 
     /// Forgets everything read from ConnectWise.

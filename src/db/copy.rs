@@ -16,11 +16,11 @@ use super::pool::DatabaseUrl;
 use super::product::Product;
 use super::push::{PushJob, PushLine};
 use super::rule::MatchingRule;
-use super::schedule::{PushSchedule, ScheduleRun};
+use super::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use super::schema::{
-    api_keys, billing_lines, companies, connections, cw_additions, cw_agreements, cw_companies, cw_generations,
-    cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs, push_lines, push_schedule_runs,
-    push_schedules, tenants, usage_records,
+    api_keys, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements, cw_companies,
+    cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs, push_lines,
+    push_schedule_runs, push_schedules, tenants, usage_records,
 };
 use super::sole_use::SoleUse;
 use super::tenant::{ApiKey, Tenant};
@@ -91,6 +91,7 @@ tables! {
     push_jobs: PushJob, id;
     push_lines: PushLine, id;
     push_schedules: PushSchedule, tenant_id;
+    billing_time_zones: BillingTimeZone, tenant_id then from_month;
     push_schedule_runs: ScheduleRun, tenant_id then month;
     idempotency_keys: StoredAnswer, tenant_id then key;
 }

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Error, Result};
 
+/// The most rows on a page.
+const MAX_LIMIT: i64 = 500;
+
 /// Where the next page begins: after this sort key and id, in this order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The order it belongs to, so that it cannot be used with another.
+    /// The list and the order it belongs to, so that it cannot be used with another.
     #[serde(rename = "o")]
     order: String,
     #[serde(rename = "k")]
@@ -32,16 +35,24 @@ pub struct PageRequest<S> {
     pub(super) after: Option<Cursor>,
     pub(super) sort: S,
     pub(super) descending: bool,
+    /// The name of the list.
+    list: &'static str,
 }
 
 impl<S: std::str::FromStr + std::fmt::Display + Copy> PageRequest<S>
 where
     S::Err: std::fmt::Display,
 {
-    /// Reads the parameters of a list: at most 500 rows, a cursor that a page gave, `name` or `-name`.
-    pub fn parse(limit: Option<i64>, cursor: Option<&str>, sort: Option<&str>, default: S) -> Result<Self> {
+    /// Reads the parameters of the list of this name: at most 500 rows, a cursor that a page gave, `name` or `-name`.
+    pub fn parse(
+        list: &'static str,
+        limit: Option<i64>,
+        cursor: Option<&str>,
+        sort: Option<&str>,
+        default: S,
+    ) -> Result<Self> {
         let limit = limit.unwrap_or(100);
-        if !(1..=500).contains(&limit) {
+        if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Error::invalid("limit", "out_of_range", "limit is from 1 to 500"));
         }
         let (descending, sort) = match sort {
@@ -52,7 +63,7 @@ where
                 (name != text, sort)
             }
         };
-        let mut page = Self { limit, after: None, sort, descending };
+        let mut page = Self { limit, after: None, sort, descending, list };
         if let Some(text) = cursor {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok();
             let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -64,8 +75,24 @@ where
         Ok(page)
     }
 
+    /// How many rows are asked for.
+    pub fn limit(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+
+    /// The same list from a place on, or from where this page begins, as many rows at a time as there may be.
+    pub fn scan(&self, after: Option<Cursor>) -> Self {
+        let Self { sort, descending, list, .. } = *self;
+        Self { limit: MAX_LIMIT, after: after.or_else(|| self.after.clone()), sort, descending, list }
+    }
+
+    /// The place after a row with this sort key and id.
+    pub(super) fn after(&self, key: String, id: String) -> Cursor {
+        Cursor { order: self.order(), key, id }
+    }
+
     fn order(&self) -> String {
-        format!("{}{}", if self.descending { "-" } else { "" }, self.sort)
+        format!("{} {}{}", self.list, if self.descending { "-" } else { "" }, self.sort)
     }
 
     /// How many rows to ask the database for: one more than wanted tells whether there is a next page.
@@ -75,12 +102,11 @@ where
 
     /// Cuts what was fetched to a page.
     pub(super) fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> (String, String)) -> Page<T> {
-        let wanted = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let more = rows.len() > wanted;
-        rows.truncate(wanted);
+        let more = rows.len() > self.limit();
+        rows.truncate(self.limit());
         let next = rows.last().filter(|_| more).map(|last| {
             let (key, id) = place(last);
-            Cursor { order: self.order(), key, id }
+            self.after(key, id)
         });
         Page { items: rows, next }
     }

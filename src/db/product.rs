@@ -4,14 +4,14 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::page::{Page, PageRequest, containing, keyset};
+use super::page::{Page, PageRequest, chunks, containing, keyset};
 use super::pool::Tx;
 use super::schema::products;
 use super::scope::insert_own;
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ProductId, TenantId};
 use crate::domain::quantity::{Amount, BlockSize};
-use crate::domain::words::{Aggregation, Rounding, words};
+use crate::domain::words::{Aggregation, BillingPeriod, Rounding, words};
 use crate::domain::{Error, Result};
 
 /// Something the vendor bills.
@@ -29,12 +29,20 @@ pub struct Product {
     pub aggregation: Aggregation,
     pub max_change_percent: Option<Amount>,
     pub max_change_units: Option<Amount>,
+    /// `None` where the aggregation decides.
+    pub billing_period: Option<BillingPeriod>,
+    pub max_usage_age_days: i64,
     pub version: i64,
     pub created_at: NaiveDateTime,
     pub updated_at: NaiveDateTime,
 }
 
 impl Product {
+    /// Which month a push bills.
+    pub fn billing_period(&self) -> BillingPeriod {
+        self.billing_period.unwrap_or(self.aggregation.default_billing_period())
+    }
+
     /// The largest change that goes through unasked.
     pub fn guard(&self) -> Guard {
         Guard { percent: self.max_change_percent, units: self.max_change_units }
@@ -92,6 +100,16 @@ impl Tx<'_> {
     pub fn all_products(&mut self) -> Result<Vec<Product>> {
         let own = self.own(products::table);
         Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
+    }
+
+    /// Those of some products that there are.
+    pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
+        let mut rows = Vec::with_capacity(ids.len());
+        for chunk in chunks(ids) {
+            let own = self.own(products::table).filter(products::id.eq_any(chunk));
+            rows.extend(own.select(Product::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
     }
 
     /// A product.

@@ -11,7 +11,7 @@ use super::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
-use crate::domain::push::LineState;
+use crate::domain::push::{JobState, LineState};
 
 /// So many waiting lines are looked at to find an agreement that nobody holds.
 const LOOKED_AT: i64 = 200;
@@ -115,6 +115,7 @@ impl SystemTx<'_> {
             push_lines::table.filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::finished_at.is_null());
         let left_over = push_jobs::table
             .filter(push_jobs::finished_at.is_null())
+            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
             .filter(diesel::dsl::not(diesel::dsl::exists(open_lines)));
         Ok(left_over.select((push_jobs::tenant_id, push_jobs::id)).load(self.conn)?)
     }

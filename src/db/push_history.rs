@@ -8,10 +8,10 @@ use super::push::{PushJob, PushLine};
 use super::schema::{push_jobs, push_lines};
 use super::scope::own_joined;
 use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState, PushReason};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{PushKind, PushTrigger, words};
 
 words! {
@@ -39,7 +39,7 @@ pub struct JobFilter {
     pub from: Option<Instant>,
     /// Stored before.
     pub to: Option<Instant>,
-    /// By billing month.
+    /// With a line that bills a month.
     pub billing_month: Option<BillingMonth>,
 }
 
@@ -58,6 +58,8 @@ pub struct PushLineFilter {
     pub product_id: Option<ProductId>,
     /// Those of a billing line.
     pub billing_line_id: Option<BillingLineId>,
+    /// Those that bill a month.
+    pub billing_month: Option<BillingMonth>,
     /// Those of jobs of a kind.
     pub kind: Option<PushKind>,
     /// Those of jobs stored at or after.
@@ -95,7 +97,8 @@ impl Tx<'_> {
             query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
         }
         if let Some(month) = filter.billing_month {
-            query = query.filter(push_jobs::billing_month.eq(month));
+            let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
+            query = query.filter(push_jobs::id.eq_any(with));
         }
         let query = keyset!(query, page, push_jobs::id, push_jobs::id);
         let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;
@@ -127,6 +130,10 @@ impl Tx<'_> {
         if let Some(id) = &filter.billing_line_id {
             query = query.filter(push_lines::billing_line_id.eq(id.clone()));
         }
+        if let Some(month) = filter.billing_month {
+            let of_job = push_lines::billing_month.is_null().and(push_jobs::billing_month.eq(month));
+            query = query.filter(push_lines::billing_month.eq(month).or(of_job));
+        }
         if let Some(kind) = filter.kind {
             query = query.filter(push_jobs::kind.eq(kind));
         }
@@ -139,18 +146,5 @@ impl Tx<'_> {
         let query = keyset!(query, page, push_lines::id, push_lines::id);
         let rows = query.limit(page.fetch()).select((PushLine::as_select(), PushJob::as_select())).load(self.conn)?;
         Ok(page.page(rows, |(row, _): &(PushLine, PushJob)| (row.id.to_string(), row.id.to_string())))
-    }
-
-    /// The companies, products and months that were pushed to ConnectWise, of some months.
-    pub fn pushed_months(&mut self, months: &[BillingMonth]) -> Result<Vec<(CompanyId, ProductId, BillingMonth)>> {
-        let there = [LineState::Pushed, LineState::Unchanged];
-        let pushed = own_joined!(self, push_lines, push_jobs)
-            .filter(push_jobs::kind.eq(PushKind::Push))
-            .filter(push_jobs::billing_month.eq_any(months.to_vec()))
-            .filter(push_lines::state.eq_any(there));
-        Ok(pushed
-            .select((push_lines::company_id, push_lines::product_id, push_jobs::billing_month))
-            .distinct()
-            .load(self.conn)?)
     }
 }

@@ -5,11 +5,11 @@ use diesel::prelude::*;
 
 use super::conn::MultiBackend;
 use super::pool::Tx;
-use super::schema::{push_schedule_runs, push_schedules};
+use super::schema::{billing_time_zones, push_jobs, push_schedule_runs, push_schedules, usage_records};
 use super::scope::insert_own;
 use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{PushJobId, TenantId};
-use crate::domain::usage::BillingMonth;
 
 /// The stored schedule. Its fields were checked before they came here.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -39,7 +39,40 @@ pub struct ScheduleRun {
     pub created_at: NaiveDateTime,
 }
 
+/// The time zone of billing months, from a month on.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = billing_time_zones, check_for_backend(MultiBackend))]
+pub struct BillingTimeZone {
+    pub tenant_id: TenantId,
+    /// `YYYY-MM`.
+    pub from_month: BillingMonth,
+    /// An IANA name.
+    pub time_zone: String,
+}
+
 impl Tx<'_> {
+    /// The time zones of the tenant's billing months; none before the first schedule was set.
+    pub fn billing_time_zones(&mut self) -> Result<Vec<BillingTimeZone>> {
+        let own = self.own(billing_time_zones::table).order(billing_time_zones::from_month);
+        Ok(own.select(BillingTimeZone::as_select()).load(self.conn)?)
+    }
+
+    /// Sets the time zones of the tenant's billing months, from a month on: later rows go.
+    pub fn put_billing_time_zones(&mut self, from: BillingMonth, rows: &[BillingTimeZone]) -> Result<()> {
+        let own = self.own(billing_time_zones::table);
+        diesel::delete(own.filter(billing_time_zones::from_month.ge(from))).execute(self.conn)?;
+        insert_own!(self, billing_time_zones, rows)?;
+        Ok(())
+    }
+
+    /// Whether the tenant has usage or pushes: then it matters where its months begin and end.
+    pub fn has_billed(&mut self) -> Result<bool> {
+        let usage = self.own(usage_records::table).select(usage_records::id);
+        let jobs = self.own(push_jobs::table).select(push_jobs::id);
+        let (usage, jobs) = (diesel::dsl::exists(usage), diesel::dsl::exists(jobs));
+        Ok(diesel::select(usage).get_result(self.conn)? || diesel::select(jobs).get_result(self.conn)?)
+    }
+
     /// Whether the schedule has pushed a month.
     pub fn has_schedule_run(&mut self, month: BillingMonth) -> Result<bool> {
         let run = self.own(push_schedule_runs::table).filter(push_schedule_runs::month.eq(month.to_string()));

@@ -140,6 +140,8 @@ diesel::table! {
         aggregation -> Text,
         max_change_percent -> Nullable<Text>,
         max_change_units -> Nullable<Text>,
+        billing_period -> Nullable<Text>,
+        max_usage_age_days -> BigInt,
         version -> BigInt,
         created_at -> Timestamp,
         updated_at -> Timestamp,
@@ -257,6 +259,10 @@ diesel::table! {
         expected_from -> Nullable<Text>,
         approved -> Bool,
         decided_by -> Nullable<Text>,
+        billing_month -> Nullable<Text>,
+        month_closed -> Nullable<Bool>,
+        usage_through -> Nullable<Timestamp>,
+        usage_records -> Nullable<BigInt>,
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
     }
@@ -272,6 +278,14 @@ diesel::table! {
         enabled_at -> Nullable<Timestamp>,
         version -> BigInt,
         updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    billing_time_zones (tenant_id, from_month) {
+        tenant_id -> Text,
+        from_month -> Text,
+        time_zone -> Text,
     }
 }
 

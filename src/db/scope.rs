@@ -35,6 +35,7 @@ macro_rules! owned {
 owned!(
     api_keys,
     billing_lines,
+    billing_time_zones,
     companies,
     connections,
     cw_additions,

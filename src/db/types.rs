@@ -12,6 +12,7 @@ use diesel::sql_types::{BigInt, Nullable, SingleValue, Text};
 use diesel::sqlite::Sqlite;
 
 use super::conn::MultiBackend;
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{
     ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId, PushJobId,
     PushLineId, RuleId, TenantId, UsageId,
@@ -19,9 +20,9 @@ use crate::domain::ids::{
 use crate::domain::mapping::LinePart;
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{
-    Aggregation, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger, Rounding, Target,
+    Aggregation, BillingPeriod, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger,
+    Rounding, Target,
 };
 
 /// What every stored type needs, whatever it is stored as: to be bound in queries and read from rows.
@@ -132,7 +133,7 @@ macro_rules! texts {
 
 texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
 texts!(
-    parsed: Rounding, Aggregation, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
+    parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth, LinePart,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

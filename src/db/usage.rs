@@ -117,32 +117,56 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// What holds of a product's usage from one moment to another, by company, in one query.
+    /// When the newest record of some companies before a moment was measured.
+    pub fn newest_usage_before(
+        &mut self,
+        product: &ProductId,
+        before: Instant,
+        companies: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, Instant>> {
+        let mut newest = HashMap::new();
+        for chunk in chunks(companies) {
+            let own = self
+                .own(usage_records::table)
+                .filter(usage_records::product_id.eq(product.clone()))
+                .filter(usage_records::company_id.eq_any(chunk))
+                .filter(usage_records::measured_at.lt(before.naive_utc()))
+                .filter(usage_records::superseded_by.is_null());
+            let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = own
+                .group_by(usage_records::company_id)
+                .select((usage_records::company_id, diesel::dsl::max(usage_records::measured_at)))
+                .load(self.conn)?;
+            newest.extend(rows.into_iter().filter_map(|(company, at)| Some((company, at?.and_utc()))));
+        }
+        Ok(newest)
+    }
+
+    /// What holds of a product's usage of some companies from one moment to another, by company, in the order in which
+    /// it was measured.
     pub fn usage_between(
         &mut self,
         product: &ProductId,
         from: Instant,
-        to: Instant,
-        companies: Option<&[CompanyId]>,
+        until: Instant,
+        companies: &[CompanyId],
     ) -> Result<HashMap<CompanyId, Vec<(Instant, Amount)>>> {
-        let mut query = self
-            .own(usage_records::table)
-            .filter(usage_records::product_id.eq(product.clone()))
-            .filter(usage_records::measured_at.ge(from.naive_utc()))
-            .filter(usage_records::measured_at.lt(to.naive_utc()))
-            .filter(usage_records::superseded_by.is_null())
-            .into_boxed();
-        if let Some(ids) = companies {
-            query = query.filter(usage_records::company_id.eq_any(ids.to_vec()));
-        }
-        let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = query
-            // Of two sources measured at the same moment, the one taken in later is the newest.
-            .order((usage_records::measured_at, usage_records::id))
-            .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
-            .load(self.conn)?;
         let mut by_company: HashMap<CompanyId, Vec<(Instant, Amount)>> = HashMap::new();
-        for (company, at, amount) in rows {
-            by_company.entry(company).or_default().push((at.and_utc(), amount));
+        for chunk in chunks(companies) {
+            let own = self
+                .own(usage_records::table)
+                .filter(usage_records::product_id.eq(product.clone()))
+                .filter(usage_records::company_id.eq_any(chunk))
+                .filter(usage_records::measured_at.ge(from.naive_utc()))
+                .filter(usage_records::measured_at.lt(until.naive_utc()))
+                .filter(usage_records::superseded_by.is_null());
+            let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = own
+                // Of two sources measured at the same moment, the one taken in later is the newest.
+                .order((usage_records::measured_at, usage_records::id))
+                .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
+                .load(self.conn)?;
+            for (company, at, amount) in rows {
+                by_company.entry(company).or_default().push((at.and_utc(), amount));
+            }
         }
         Ok(by_company)
     }

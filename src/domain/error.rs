@@ -71,6 +71,8 @@ pub enum Error {
         detail: String,
         /// After how many seconds another try makes sense, where ConnectWise said so.
         retry_after: Option<u64>,
+        /// Whether a person must put the connection right: no repetition helps.
+        connection_at_fault: bool,
     },
     /// The database cannot be used at the moment.
     #[error("the service is busy, or its database cannot be reached or written")]

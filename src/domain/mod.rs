@@ -3,6 +3,7 @@
 //! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
 
 pub mod agreement;
+pub mod calendar;
 pub mod clock;
 pub mod company_match;
 pub mod error;

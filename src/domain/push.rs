@@ -1,5 +1,6 @@
 //! Push jobs and their lines: the states, and the only legal steps between them.
 
+use super::calendar::BillingMonth;
 use super::words::words;
 
 words! {
@@ -9,11 +10,14 @@ words! {
         Queued = "queued",
         /// A worker has begun.
         Running = "running",
-        /// Every line came out well.
+        /// Every line that had something to push is `pushed` or `unchanged` (in a dry run `would_push` or `unchanged`).
+        /// Lines that were skipped, and say why, don't count as failures.
         Succeeded = "succeeded",
-        /// It ran to its end, and some lines failed or are held.
+        /// Some lines are held until a person approves or drops them; no other line is left to do.
+        WaitingForApproval = "waiting_for_approval",
+        /// It ran to its end, and some lines failed or are unverified.
         CompletedWithFailures = "completed_with_failures",
-        /// Nothing could be tried, and it says why.
+        /// No line could be tried, and it says why.
         Failed = "failed",
         /// Someone stopped it.
         Cancelled = "cancelled",
@@ -25,16 +29,18 @@ words! {
     JobEvent {
         /// A worker takes its first line.
         Start = "start",
+        /// Lines are held, and nothing else is left to do.
+        WaitForApproval = "wait_for_approval",
         /// All lines have an outcome and none failed.
-        FinishWell = "finish_well",
+        Succeed = "succeed",
         /// All lines have an outcome and some failed.
-        FinishWithFailures = "finish_with_failures",
-        /// The connection itself is at fault before any line was tried.
+        CompleteWithFailures = "complete_with_failures",
+        /// The connection was at fault until it was too late, and no line was tried.
         Fail = "fail",
         /// Someone stops it.
         Cancel = "cancel",
         /// Someone decided about lines that were held.
-        Reopen = "reopen",
+        Resume = "resume",
     }
 }
 
@@ -55,6 +61,8 @@ words! {
         Skipped = "skipped",
         /// It could not be written, and it says why.
         Failed = "failed",
+        /// A write was sent and its answer was lost, and ConnectWise could not be read to tell what came of it.
+        Unverified = "unverified",
         /// The change is larger than goes through unasked: it waits for a person.
         Held = "held",
         /// The job was stopped before it.
@@ -79,6 +87,8 @@ words! {
         Skip = "skip",
         /// It could not be written.
         Fail = "fail",
+        /// A write was sent, and nobody knows what came of it.
+        LeaveUnverified = "leave_unverified",
         /// The job was stopped.
         Cancel = "cancel",
         /// The change is larger than goes through unasked.
@@ -105,9 +115,11 @@ words! {
         Stale = "stale",
         /// There is no usage in the billing month.
         NoUsage = "no_usage",
+        /// The newest usage record is older than the product allows.
+        UsageTooOld = "usage_too_old",
         /// Another billing line writes to the same addition; each would undo the other.
         AdditionShared = "addition_shared",
-        /// A later push job has the line, too.
+        /// A later push job wrote the addition, or found its quantity there.
         Superseded = "superseded",
         /// The usage gives no quantity that ConnectWise could keep.
         Quantity = "quantity",
@@ -130,6 +142,29 @@ words! {
     }
 }
 
+/// A line whose quantity stands in ConnectWise by a push, and the month that it bills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenLine {
+    /// `pushed`, `unchanged` or `unverified`.
+    pub state: LineState,
+    /// The month.
+    pub billing_month: BillingMonth,
+}
+
+impl WrittenLine {
+    /// Whether an earlier line for the same addition must not be written any more: this one wrote its newer quantity, or
+    /// found it there.
+    pub fn supersedes(&self) -> bool {
+        matches!(self.state, LineState::Pushed | LineState::Unchanged)
+    }
+
+    /// Whether an earlier line that bills a month must not be reverted any more: this one changed the addition, or may
+    /// have, or bills another month. One that found the same month's quantity unchanged does not stand in the way.
+    pub fn blocks_revert_of(&self, month: BillingMonth) -> bool {
+        self.state != LineState::Unchanged || self.billing_month != month
+    }
+}
+
 /// A step that the table of legal steps does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a {thing} that is {state} cannot {event}")]
@@ -145,18 +180,20 @@ impl JobState {
         use JobEvent as E;
         Ok(match (self, event) {
             (Self::Queued, E::Start) => Self::Running,
-            (Self::Queued | Self::Running, E::FinishWell) => Self::Succeeded,
-            (Self::Queued | Self::Running, E::FinishWithFailures) => Self::CompletedWithFailures,
+            (Self::Queued | Self::Running, E::WaitForApproval) => Self::WaitingForApproval,
+            (Self::Queued | Self::Running, E::Succeed) => Self::Succeeded,
+            (Self::Queued | Self::Running, E::CompleteWithFailures) => Self::CompletedWithFailures,
             (Self::Queued | Self::Running, E::Fail) => Self::Failed,
-            (Self::Queued | Self::Running, E::Cancel) => Self::Cancelled,
-            (Self::CompletedWithFailures, E::Reopen) => Self::Running,
+            (Self::Queued | Self::Running | Self::WaitingForApproval, E::Cancel) => Self::Cancelled,
+            // Versions before 0.2 completed jobs whose lines were held.
+            (Self::WaitingForApproval | Self::CompletedWithFailures, E::Resume) => Self::Running,
             _ => return Err(IllegalStep { thing: "push job", state: self.as_str(), event: event.as_str() }),
         })
     }
 
-    /// Whether nothing more will happen, unless a person decides about lines that are held.
+    /// Whether nothing more will happen.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
+        !matches!(self, Self::Queued | Self::Running | Self::WaitingForApproval)
     }
 }
 
@@ -172,7 +209,8 @@ impl LineState {
             (Self::Working, E::LeaveUnchanged) => Self::Unchanged,
             (Self::Pending | Self::Working, E::Skip) => Self::Skipped,
             (Self::Pending | Self::Working, E::Fail) => Self::Failed,
-            (Self::Pending, E::Cancel) => Self::Cancelled,
+            (Self::Working, E::LeaveUnverified) => Self::Unverified,
+            (Self::Pending | Self::Working | Self::Held, E::Cancel) => Self::Cancelled,
             (Self::Working, E::Hold) => Self::Held,
             (Self::Held, E::Approve) => Self::Pending,
             (Self::Held, E::Drop) => Self::Skipped,
@@ -180,9 +218,14 @@ impl LineState {
         })
     }
 
-    /// Whether no worker has anything to do with it any more. What is held waits for a person.
+    /// Whether it has its outcome. What is held waits for a person.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Pending | Self::Working)
+        !matches!(self, Self::Pending | Self::Working | Self::Held)
+    }
+
+    /// Whether a worker has something to do with it, now or later.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Working)
     }
 }
 
@@ -191,17 +234,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_final_takes_no_event_but_a_persons_decision() {
+    fn what_is_final_takes_no_event() {
         for state in JobState::ALL.iter().filter(|state| state.is_final()) {
             let taken: Vec<_> = JobEvent::ALL.iter().filter(|event| state.after(**event).is_ok()).collect();
-            let reopens = *state == JobState::CompletedWithFailures;
-            assert_eq!(taken, if reopens { vec![&JobEvent::Reopen] } else { vec![] }, "{state}");
+            let resumes = *state == JobState::CompletedWithFailures;
+            assert_eq!(taken, if resumes { vec![&JobEvent::Resume] } else { vec![] }, "{state}");
         }
         for state in LineState::ALL.iter().filter(|state| state.is_final()) {
-            let taken: Vec<_> = LineEvent::ALL.iter().filter(|event| state.after(**event).is_ok()).collect();
-            let held = *state == LineState::Held;
-            assert_eq!(taken, if held { vec![&LineEvent::Approve, &LineEvent::Drop] } else { vec![] }, "{state}");
+            assert!(LineEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
         }
+        let held: Vec<_> = LineEvent::ALL.iter().filter(|event| LineState::Held.after(**event).is_ok()).collect();
+        assert_eq!(held, [&LineEvent::Cancel, &LineEvent::Approve, &LineEvent::Drop]);
     }
 
     #[test]

@@ -148,12 +148,32 @@ pub fn quantity(amount: Amount, block: BlockSize, rounding: Rounding) -> Result<
         Rounding::Ceil => !rest.is_zero(),
         Rounding::Floor => false,
         Rounding::Round => &rest * 2 >= denominator,
-        Rounding::Exact => return exact(numerator, &denominator).ok_or(QuantityError::NotFinite { amount, block })?,
+        Rounding::Exact => {
+            let finite = is_finite(&numerator, &denominator);
+            let exact = exact(numerator, &denominator);
+            let inexact = if finite { QuantityError::TooPrecise } else { QuantityError::NotFinite { amount, block } };
+            return exact.ok_or(inexact)?;
+        }
     };
     checked(whole + i32::from(up), 0)
 }
 
-/// The finite decimal `numerator / denominator`, or `None` where it never ends within the digits allowed.
+/// Whether `numerator / denominator` ends as a decimal: in lowest terms, the denominator has no prime factor but 2 and 5.
+fn is_finite(numerator: &BigInt, denominator: &BigInt) -> bool {
+    let (mut a, mut b) = (numerator.clone(), denominator.clone());
+    while !b.is_zero() {
+        (a, b) = (b.clone(), a % b);
+    }
+    let mut lowest = denominator / a;
+    for prime in [2_u32, 5] {
+        while (&lowest % prime).is_zero() {
+            lowest /= prime;
+        }
+    }
+    lowest.abs() == BigInt::from(1)
+}
+
+/// The finite decimal `numerator / denominator`, or `None` where it does not end within the digits allowed.
 fn exact(mut numerator: BigInt, denominator: &BigInt) -> Option<Result<Quantity, QuantityError>> {
     for scale in 0..=MAX_QUANTITY_DIGITS {
         if (&numerator % denominator).is_zero() {
@@ -201,6 +221,20 @@ mod tests {
         assert_eq!(of("149.9", "100", Rounding::Round).as_deref(), Ok("1"));
         assert_eq!(of("150", "100", Rounding::Exact).as_deref(), Ok("1.5"));
         assert!(matches!(of("10", "3", Rounding::Exact), Err(QuantityError::NotFinite { .. })));
+        assert_eq!(of("0", "3", Rounding::Exact).as_deref(), Ok("0"));
+    }
+
+    #[test]
+    fn why_a_quotient_cannot_be_kept_is_true() {
+        let finite = [("302448882706.15058637665346", "100"), ("1.0000001", "1024"), ("0.1", "1125899906842624")];
+        for (amount, block) in finite {
+            assert_eq!(of(amount, block, Rounding::Exact), Err(QuantityError::TooPrecise), "{amount} / {block}");
+        }
+        assert_eq!(of("3", "1024", Rounding::Exact).as_deref(), Ok("0.0029296875"));
+        for (amount, block) in [("1", "1025"), ("0.1", "0.3"), ("302448882706.15058637665346", "99")] {
+            let error = of(amount, block, Rounding::Exact).unwrap_err();
+            assert!(matches!(error, QuantityError::NotFinite { .. }), "{amount} / {block}: {error}");
+        }
     }
 
     #[test]

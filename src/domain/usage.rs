@@ -1,154 +1,163 @@
-//! From a billing month's usage records to the one amount that is billed.
+//! From usage records to the one amount that a billing month bills.
 
-use std::fmt;
-use std::str::FromStr;
+use chrono::TimeDelta;
 
-use chrono::{Datelike, NaiveDate, TimeZone};
-use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
-
+use super::calendar::{BillingCalendar, BillingMonth};
 use super::clock::Instant;
 use super::quantity::Amount;
-use super::schedule::first_instant;
-use super::words::Aggregation;
+use super::words::{Aggregation, BillingPeriod};
 
-/// A calendar month, written `2026-11`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct BillingMonth {
-    year: i32,
-    month: u32,
-}
+/// How old the newest record of a gauge may be, in days, where a product does not say.
+pub const DEFAULT_MAX_USAGE_AGE_DAYS: i64 = 35;
 
-/// A text that is no month.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a billing month is written YYYY-MM, such as \"2026-11\", from 2000-01 to 2199-12")]
-pub struct NotBillingMonth;
-
-impl BillingMonth {
-    /// The month that a moment falls into, in a time zone.
-    pub fn of(at: Instant, zone: Tz) -> Self {
-        let local = at.with_timezone(&zone);
-        Self { year: local.year(), month: local.month() }
-    }
-
-    /// The month before.
-    pub fn previous(self) -> Self {
-        match self.month {
-            1 => Self { year: self.year - 1, month: 12 },
-            month => Self { year: self.year, month: month - 1 },
-        }
-    }
-
-    /// The month after.
-    pub fn next(self) -> Self {
-        match self.month {
-            12 => Self { year: self.year + 1, month: 1 },
-            month => Self { year: self.year, month: month + 1 },
-        }
-    }
-
-    /// The year and the month's number, from 1.
-    pub fn parts(self) -> (i32, u32) {
-        (self.year, self.month)
-    }
-
-    /// The first moment of the month and the first after it, in a time zone.
-    pub fn bounds(self, zone: Tz) -> (Instant, Instant) {
-        (self.start(zone), self.next().start(zone))
-    }
-
-    fn start(self, zone: Tz) -> Instant {
-        let midnight = NaiveDate::from_ymd_opt(self.year, self.month, 1).and_then(|day| day.and_hms_opt(0, 0, 0));
-        midnight.map_or_else(|| chrono::Utc.timestamp_nanos(0), |local| first_instant(zone, local))
-    }
-}
-
-impl FromStr for BillingMonth {
-    type Err = NotBillingMonth;
-    fn from_str(text: &str) -> Result<Self, NotBillingMonth> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 7 || bytes[4] != b'-' || !text.is_ascii() {
-            return Err(NotBillingMonth);
-        }
-        let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<u32>().ok()).flatten();
-        match (number(&text[..4]), number(&text[5..])) {
-            (Some(year @ 2000..=2199), Some(month @ 1..=12)) => Ok(Self { year: year.cast_signed(), month }),
-            _ => Err(NotBillingMonth),
+impl Aggregation {
+    /// Which month is billed where a product does not say. The largest record and the sum of a month are known when it
+    /// has ended; a gauge can be read at any time.
+    pub const fn default_billing_period(self) -> BillingPeriod {
+        match self {
+            Self::Last => BillingPeriod::Current,
+            Self::Max | Self::Sum => BillingPeriod::Previous,
         }
     }
 }
 
-impl TryFrom<String> for BillingMonth {
-    type Error = NotBillingMonth;
-    fn try_from(text: String) -> Result<Self, NotBillingMonth> {
-        text.parse()
+impl BillingPeriod {
+    /// The month that is billed by a push in a month.
+    pub fn billed_month(self, pushed_in: BillingMonth) -> BillingMonth {
+        match self {
+            Self::Current => pushed_in,
+            Self::Previous => pushed_in.previous(),
+        }
     }
 }
 
-impl From<BillingMonth> for String {
-    fn from(month: BillingMonth) -> String {
-        month.to_string()
+/// Which records count for a billing month: those measured at or after `from` and before `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsageWindow {
+    /// The earliest moment that counts.
+    pub from: Instant,
+    /// The first moment that no longer counts.
+    pub until: Instant,
+    /// Whether the month had ended at the moment asked about.
+    pub month_closed: bool,
+    /// Whether a record from before the month may count, if it is not too old.
+    pub carries_over: bool,
+}
+
+impl UsageWindow {
+    /// The window of a month, as seen at a moment. The largest record and the sum take the month's own records. A gauge
+    /// takes the newest record up to that moment or the month's end, at most so many days old, even from before the
+    /// month began.
+    pub fn new(
+        aggregation: Aggregation,
+        max_age_days: i64,
+        month: BillingMonth,
+        calendar: &BillingCalendar,
+        now: Instant,
+    ) -> Self {
+        let (start, end) = calendar.bounds(month);
+        let month_closed = now >= end;
+        if aggregation != Aggregation::Last {
+            return Self { from: start, until: end, month_closed, carries_over: false };
+        }
+        // What was measured at this very moment counts, too.
+        let until = if month_closed { end } else { now + TimeDelta::microseconds(1) };
+        let read_at = end.min(now);
+        let from = TimeDelta::try_days(max_age_days).and_then(|age| read_at.checked_sub_signed(age));
+        Self { from: from.unwrap_or(Instant::MIN_UTC), until, month_closed, carries_over: true }
     }
 }
 
-impl fmt::Display for BillingMonth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
-    }
-}
-
-/// The usage of a month has more digits than are kept.
+/// The month's usage has more digits than are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the month's usage adds up to more than 28 digits")]
 pub struct UsageOverflow;
 
-/// The billed amount of a month's records, given as (measured at, amount) in any order; `None` without records.
+/// The billed usage, and what it was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountedUsage {
+    /// The amount, in the product's unit.
+    pub amount: Amount,
+    /// When the newest record that was counted was measured.
+    pub through: Instant,
+    /// How many records were counted: 1 for a gauge, however many there are.
+    pub records: i64,
+}
+
+/// The billed usage of records, given as (measured at, amount); of records measured at the same moment, the one given
+/// last is the newest. `None` without records.
 pub fn aggregate(
     aggregation: Aggregation,
     records: impl IntoIterator<Item = (Instant, Amount)>,
-) -> Result<Option<Amount>, UsageOverflow> {
-    let mut records = records.into_iter();
-    match aggregation {
-        Aggregation::Last => Ok(records.max_by_key(|(at, _)| *at).map(|(_, amount)| amount)),
-        Aggregation::Max => Ok(records.map(|(_, amount)| amount).max()),
-        Aggregation::Sum => {
-            let Some((_, first)) = records.next() else { return Ok(None) };
-            records.try_fold(first, |sum, (_, next)| sum.checked_add(next)).map(Some).ok_or(UsageOverflow)
-        }
+) -> Result<Option<CountedUsage>, UsageOverflow> {
+    let mut counted: Option<CountedUsage> = None;
+    for (at, amount) in records {
+        counted = Some(match counted {
+            None => CountedUsage { amount, through: at, records: 1 },
+            Some(before) => before.with(aggregation, at, amount)?,
+        });
+    }
+    Ok(counted)
+}
+
+impl CountedUsage {
+    fn with(self, aggregation: Aggregation, at: Instant, amount: Amount) -> Result<Self, UsageOverflow> {
+        let through = self.through.max(at);
+        let records = self.records + 1;
+        Ok(match aggregation {
+            Aggregation::Last if at >= self.through => Self { amount, through: at, records: 1 },
+            Aggregation::Last => self,
+            Aggregation::Max => Self { amount: self.amount.max(amount), through, records },
+            Aggregation::Sum => {
+                Self { amount: self.amount.checked_add(amount).ok_or(UsageOverflow)?, through, records }
+            }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::{TimeZone, Utc};
+
     use super::*;
 
-    #[test]
-    fn months_read_and_step() {
-        let month: BillingMonth = "2026-01".parse().unwrap();
-        assert_eq!(month.previous().to_string(), "2025-12");
-        assert_eq!(month.previous().next(), month);
-        for bad in ["2026-1", "2026-13", "2026-00", "1999-12", "2026/01", "20260-1", "२०२६-०१"] {
-            assert!(bad.parse::<BillingMonth>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_month_begins_at_midnight_of_its_zone() {
-        let (start, end) = "2026-11".parse::<BillingMonth>().unwrap().bounds(chrono_tz::America::New_York);
-        assert_eq!(start.to_rfc3339(), "2026-11-01T04:00:00+00:00");
-        assert_eq!(end.to_rfc3339(), "2026-12-01T05:00:00+00:00");
+    fn at(month: u32, day: u32) -> Instant {
+        Utc.with_ymd_and_hms(2026, month, day, 0, 0, 0).unwrap()
     }
 
     #[test]
     fn aggregation_decides_the_amount() {
-        let at = |day| chrono::Utc.with_ymd_and_hms(2026, 11, day, 0, 0, 0).unwrap();
         let records: Vec<(Instant, Amount)> =
-            [(3, "5"), (1, "7.5"), (2, "1.25")].map(|(day, text)| (at(day), text.parse().unwrap())).into();
-        let of = |how| aggregate(how, records.clone()).unwrap().unwrap().to_string();
-        assert_eq!(of(Aggregation::Last), "5");
-        assert_eq!(of(Aggregation::Max), "7.5");
-        assert_eq!(of(Aggregation::Sum), "13.75");
+            [(3, "5"), (1, "7.5"), (2, "1.25")].map(|(day, text)| (at(11, day), text.parse().unwrap())).into();
+        let of = |how| {
+            let counted = aggregate(how, records.clone()).unwrap().unwrap();
+            (counted.amount.to_string(), counted.through == at(11, 3), counted.records)
+        };
+        assert_eq!(of(Aggregation::Last), ("5".to_owned(), true, 1));
+        assert_eq!(of(Aggregation::Max), ("7.5".to_owned(), true, 3));
+        assert_eq!(of(Aggregation::Sum), ("13.75".to_owned(), true, 3));
         assert_eq!(aggregate(Aggregation::Sum, []), Ok(None));
+    }
+
+    #[test]
+    fn the_last_given_of_one_moment_is_the_newest() {
+        let records = [(at(11, 1), "1".parse().unwrap()), (at(11, 1), "2".parse().unwrap())];
+        let counted = aggregate(Aggregation::Last, records).unwrap().unwrap();
+        assert_eq!((counted.amount.to_string().as_str(), counted.records), ("2", 1));
+    }
+
+    #[test]
+    fn a_gauge_is_read_at_the_moment_and_a_month_as_a_whole() {
+        let calendar = BillingCalendar::new(Vec::new());
+        let november: BillingMonth = "2026-11".parse().unwrap();
+        let window = |how, now| UsageWindow::new(how, 35, november, &calendar, now);
+        let sum = UsageWindow { from: at(11, 1), until: at(12, 1), month_closed: false, carries_over: false };
+        assert_eq!(window(Aggregation::Sum, at(11, 15)), sum);
+        assert_eq!(window(Aggregation::Max, at(12, 1)), UsageWindow { month_closed: true, ..sum });
+        let tick = TimeDelta::microseconds(1);
+        let gauge = UsageWindow { from: at(10, 11), until: at(11, 15) + tick, month_closed: false, carries_over: true };
+        assert_eq!(window(Aggregation::Last, at(11, 15)), gauge);
+        let closed = UsageWindow { from: at(10, 27), until: at(12, 1), month_closed: true, carries_over: true };
+        assert_eq!(window(Aggregation::Last, at(12, 20)), closed);
     }
 }

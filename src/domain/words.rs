@@ -75,6 +75,16 @@ words! {
 }
 
 words! {
+    /// Which month a push bills.
+    BillingPeriod {
+        /// The month that holds the moment of the push.
+        Current = "current",
+        /// The month that closed before it: billing in arrears.
+        Previous = "previous",
+    }
+}
+
+words! {
     /// What a matching rule picks.
     Target {
         /// One of a company's agreements.

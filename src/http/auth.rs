@@ -4,7 +4,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
-use actix_web::{HttpMessage, web};
+use actix_web::{HttpMessage, ResponseError, web};
 
 use super::problem::ApiError;
 use super::server::HttpSettings;
@@ -19,22 +19,29 @@ pub async fn authenticate(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let key = bearer(&req).ok_or_else(ApiError::unauthorized)?;
+    match identify(&req).await {
+        Ok(()) => next.call(req).await.map(ServiceResponse::map_into_left_body),
+        // An answer rather than an error, so that what is outside adds its headers to it.
+        Err(refusal) => Ok(req.into_response(refusal.error_response()).map_into_right_body()),
+    }
+}
+
+async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
+    let key = bearer(req).ok_or_else(ApiError::unauthorized)?;
     let (Some(services), Some(settings)) =
         (req.app_data::<web::Data<Services>>(), req.app_data::<web::Data<HttpSettings>>())
     else {
-        return Err(ApiError::unauthorized().into());
+        return Err(ApiError::unauthorized());
     };
     let operator = settings.operator_key.as_ref().is_some_and(|known| settings.is_operator(known, &key));
     if operator {
         req.extensions_mut().insert(Operator);
     } else {
-        let actor = keys::authenticate(services, &key).await.map_err(ApiError::from)?;
-        let actor = actor.ok_or_else(ApiError::unauthorized)?;
+        let actor = keys::authenticate(services, &key).await?.ok_or_else(ApiError::unauthorized)?;
         tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
         req.extensions_mut().insert(actor);
     }
-    next.call(req).await
+    Ok(())
 }
 
 fn bearer(req: &ServiceRequest) -> Option<String> {

@@ -15,14 +15,14 @@ use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{ok, versioned};
 use crate::db::{self, BillingLineSort, BillingLineView, LineFilter};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{MappingSource, MappingStatus};
+use crate::services::Services;
+use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_line, billed_page};
 use crate::services::lines::{self, Edit, LineEdit};
-use crate::services::usage::{Billed, billed};
-use crate::services::{Services, schedule};
 
 /// The company of a line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -54,19 +54,41 @@ pub struct LineCwCompany {
 /// The usage of a line in a month, and what it comes to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineUsage {
-    /// The month.
+    /// The month: the one asked for, or the one that a push would bill now.
     pub billing_month: BillingMonth,
-    /// The billed amount, in the product's unit; null without records.
+    /// Whether the month has ended.
+    pub month_closed: bool,
+    /// The billed amount, in the product's unit; null without records that count.
     #[schema(required)]
     pub amount: Option<Amount>,
+    /// When the newest record that counts was measured; null without one.
+    #[schema(required)]
+    pub usage_through: Option<DateTime<Utc>>,
+    /// How many records count: at most 1 with the aggregation `last`.
+    pub usage_records: i64,
     /// What is measured.
     pub unit: String,
     /// What ConnectWise would be told; null without usage.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// Why there is usage but no quantity.
+    /// Why there are records but no quantity.
     #[schema(required)]
     pub problem: Option<String>,
+}
+
+impl LineUsage {
+    fn new(billed: &Billed, unit: String) -> Self {
+        Self {
+            billing_month: billed.month,
+            month_closed: billed.month_closed,
+            amount: billed.amount(),
+            usage_through: billed.usage.map(|usage| usage.through),
+            usage_records: billed.usage.map_or(0, |usage| usage.records),
+            unit,
+            quantity: billed.quantity,
+            problem: billed.problem.clone(),
+        }
+    }
 }
 
 /// What the last push did to a line.
@@ -104,6 +126,8 @@ pub struct BillingLine {
     pub block_size_override: Option<BlockSize>,
     /// What the month's usage comes to.
     pub usage: LineUsage,
+    /// Whether a push of that month would write another quantity now than the last push of the same month wrote.
+    pub out_of_date: bool,
     /// What it bills to: the agreement.
     pub agreement: MappingBody,
     /// What it bills to: the addition.
@@ -120,9 +144,9 @@ pub struct BillingLine {
     pub updated_at: DateTime<Utc>,
 }
 
-impl BillingLine {
-    /// Renders a line with its usage.
-    pub fn new(view: BillingLineView, billed: Billed, month: BillingMonth, unit: String) -> Self {
+impl From<BilledLine> for BillingLine {
+    fn from(line: BilledLine) -> Self {
+        let BilledLine { view, billed, product, out_of_date } = line;
         let (agreement, addition) = (MappingBody::agreement(&view), MappingBody::addition(&view));
         let connectwise_company = view.cw_company.map(|company| LineCwCompany {
             id: company.id.into(),
@@ -136,13 +160,6 @@ impl BillingLine {
             name: view.company.name,
             connectwise_company,
         };
-        let usage = LineUsage {
-            billing_month: month,
-            amount: billed.usage,
-            unit,
-            quantity: billed.quantity,
-            problem: billed.problem,
-        };
         Self {
             id: view.line.id.to_string(),
             product_id: view.line.product_id.to_string(),
@@ -150,7 +167,8 @@ impl BillingLine {
             push_enabled: view.line.push_enabled,
             block_size: billed.block_size,
             block_size_override: view.line.block_size,
-            usage,
+            usage: LineUsage::new(&billed, product.unit),
+            out_of_date,
             agreement,
             addition,
             connectwise_quantity: view.addition.and_then(|addition| addition.quantity),
@@ -177,10 +195,13 @@ fn last_push(line: &db::BillingLine) -> Option<LinePush> {
 #[into_params(parameter_in = Query)]
 pub struct LineQuery {
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Those of a company.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// Those whose company's name holds this text, in any letter case.
+    #[param(max_length = 300)]
     pub search: Option<String>,
     /// Those of matched companies (`true`), or of companies Not Set (`false`).
     pub matched: Option<bool>,
@@ -192,7 +213,10 @@ pub struct LineQuery {
     pub push_enabled: Option<bool>,
     /// By what the last push did.
     pub last_push_state: Option<LineState>,
-    /// The month whose usage is shown; the present one where left out.
+    /// Those that are out of date (`true`), or the others: lines for which a push would write another quantity now than
+    /// the last push of the same month wrote.
+    pub out_of_date: Option<bool>,
+    /// The month whose usage is shown; where left out, the one that a push would bill now.
     pub billing_month: Option<BillingMonth>,
     /// `company_name`, `company_external_id`, `agreement_status`, `addition_status` or `created_at`; with `-` before it,
     /// descending.
@@ -212,7 +236,13 @@ pub struct LineQuery {
 #[get("/billing-lines")]
 pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, query: Params<LineQuery>) -> ApiResult {
     let (query, now) = (query.0, services.clock.now());
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
+    let page = page(
+        "billing-lines",
+        query.limit,
+        query.cursor.as_deref(),
+        query.sort.as_deref(),
+        BillingLineSort::CompanyName,
+    )?;
     let filter = LineFilter {
         product_id: query.product_id.map(ProductId::from),
         company_ids: query.company_id.map(|id| vec![CompanyId::from(id)]),
@@ -224,17 +254,9 @@ pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, q
         last_push_state: query.last_push_state,
         ..LineFilter::default()
     };
-    let read = move |tx: &mut db::Tx<'_>| {
-        let (month, zone) = schedule::month_or_present(tx, query.billing_month, now)?;
-        let rows = tx.billing_lines(&filter, &page)?;
-        let usage = billed(tx, &rows.items, month, zone)?;
-        let mut usage = usage.into_iter();
-        Ok(List::from_page(rows, |view| {
-            let (billed, unit) = usage.next().unwrap_or_else(|| (Billed::unknown(), String::new()));
-            BillingLine::new(view, billed, month, unit)
-        }))
-    };
-    Ok(ok(&services.db.read(&caller.tenant, read).await?))
+    let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
+    let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
+    Ok(ok(&List::from_page(services.db.read(&caller.tenant, read).await?, BillingLine::from)))
 }
 
 /// A line with its usage of a month.
@@ -244,10 +266,7 @@ pub(super) fn render(
     asked: Option<BillingMonth>,
     now: DateTime<Utc>,
 ) -> crate::domain::Result<BillingLine> {
-    let (month, zone) = schedule::month_or_present(tx, asked, now)?;
-    let usage = billed(tx, std::slice::from_ref(&view), month, zone)?.pop();
-    let (billed, unit) = usage.unwrap_or_else(|| (Billed::unknown(), String::new()));
-    Ok(BillingLine::new(view, billed, month, unit))
+    billed_line(tx, view, &BilledMonths::named_or_now(asked), now).map(BillingLine::from)
 }
 
 /// What to change of a billing line; what is left out stays.

@@ -5,12 +5,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
-use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
+use super::body_limits;
 use super::problem::ApiError;
 use crate::domain::{Error, FieldError};
 
@@ -39,25 +39,11 @@ impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Body<T>
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, mut payload) = (req.clone(), payload.take());
         Box::pin(async move {
-            let bytes = read_bytes(&mut payload, T::LIMIT).await?;
             require_json(&req)?;
-            parse(&bytes)
+            let read = body_limits::read(&req, &mut payload, T::LIMIT).await?;
+            parse(&read.bytes)
         })
     }
-}
-
-/// A body's bytes, up to a limit.
-pub(super) async fn read_bytes(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| malformed("", "the body ended before it was complete"))?;
-        if bytes.len() + chunk.len() > limit {
-            let detail = format!("the body may have at most {limit} bytes");
-            return Err(ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes.into())
 }
 
 fn require_json(req: &HttpRequest) -> Result<(), ApiError> {

@@ -154,7 +154,11 @@ pub async fn choose_additions(services: web::Data<Services>, caller: Caller, bod
 }
 
 fn edit(line: String, change: LineEdit, version: Option<i64>) -> Edit {
-    Edit { line: BillingLineId::from(line), change, if_match: IfMatch(version.map(|version| vec![version])) }
+    Edit {
+        line: BillingLineId::from(line),
+        change,
+        if_match: IfMatch(version.map(|version| vec![version.to_string()])),
+    }
 }
 
 async fn choose(services: &Services, caller: &Caller, edits: Vec<Edit>, mode: BulkMode) -> ApiResult {

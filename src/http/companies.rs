@@ -108,8 +108,10 @@ impl Limited for CompanyPatch {}
 #[into_params(parameter_in = Query)]
 pub struct CompanyQuery {
     /// Those whose name holds this text, in any letter case.
+    #[param(max_length = 300)]
     pub search: Option<String>,
     /// The one with this external id.
+    #[param(max_length = 300)]
     pub external_id: Option<String>,
     /// Only matched ones (`true`), or only those Not Set (`false`).
     pub matched: Option<bool>,
@@ -128,7 +130,7 @@ pub struct CompanyQuery {
 #[get("/companies")]
 pub async fn list_companies(services: web::Data<Services>, caller: Caller, query: Params<CompanyQuery>) -> ApiResult {
     let query = query.0;
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
+    let page = page("companies", query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
     let rows = services.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Company::from)))

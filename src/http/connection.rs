@@ -109,7 +109,13 @@ impl ConnectionBody {
             (Some(_), None) => return Err(Error::invalid("/private_key", "required", "give both keys or neither")),
             (None, Some(_)) => return Err(Error::invalid("/public_key", "required", "give both keys or neither")),
         };
-        Ok(NewConnection { site: self.site, company_id: self.company_id, client_id: self.client_id, keys })
+        Ok(NewConnection {
+            site: self.site,
+            company_id: self.company_id,
+            client_id: self.client_id,
+            keys,
+            same_records: false,
+        })
     }
 }
 

@@ -114,8 +114,10 @@ impl AdditionChoiceItem {
 #[into_params(parameter_in = Query)]
 pub struct CwCompanyQuery {
     /// Those whose name or identifier holds this text, in any letter case.
+    #[param(max_length = 300)]
     pub search: Option<String>,
     /// The one with this identifier, in any letter case.
+    #[param(max_length = 300)]
     pub identifier: Option<String>,
     /// `identifier` or `name`; with `-` before it, descending.
     #[param(default = "identifier")]
@@ -142,7 +144,13 @@ pub async fn list_connectwise_companies(
     query: Params<CwCompanyQuery>,
 ) -> ApiResult {
     let query = query.0;
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), CwCompanySort::Identifier)?;
+    let page = page(
+        "connectwise-companies",
+        query.limit,
+        query.cursor.as_deref(),
+        query.sort.as_deref(),
+        CwCompanySort::Identifier,
+    )?;
     refresh::ensure_known(&services, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
     let rows = services.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;

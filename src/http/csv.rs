@@ -4,22 +4,27 @@ use std::collections::HashMap;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use actix_web::web::Bytes;
+use actix_web::web;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
 use csv::StringRecord;
 use futures_util::future::LocalBoxFuture;
 
-use super::body::read_bytes;
+use super::body_limits::{self, BodyBytes, LARGEST_BODY};
 use super::problem::ApiError;
 use crate::domain::{Error, FieldError, Result};
 
-/// The largest table, in bytes and in rows.
-const LIMIT: usize = 8 * 1024 * 1024;
+/// The largest table, in bytes.
+const LIMIT: usize = LARGEST_BODY;
+/// The most rows of a table.
 const MAX_ROWS: usize = 50_000;
+/// The most columns of a table.
+const MAX_COLUMNS: usize = 100;
+/// The most cells of a table: what is kept of a table in memory grows with them, and a comma makes a cell.
+const MAX_CELLS: usize = 1_000_000;
 
 /// A body of CSV, not read yet.
 #[derive(Debug)]
-pub struct CsvBody(Bytes);
+pub struct CsvBody(BodyBytes);
 
 impl FromRequest for CsvBody {
     type Error = ApiError;
@@ -28,7 +33,6 @@ impl FromRequest for CsvBody {
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, mut payload) = (req.clone(), payload.take());
         Box::pin(async move {
-            let bytes = read_bytes(&mut payload, LIMIT).await?;
             let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             if kind != "text/csv" {
@@ -36,7 +40,7 @@ impl FromRequest for CsvBody {
                 let title = "The body must be CSV";
                 return Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_csv", title, detail));
             }
-            Ok(Self(bytes))
+            Ok(Self(body_limits::read(&req, &mut payload, LIMIT).await?))
         })
     }
 }
@@ -50,6 +54,8 @@ pub struct Columns {
     pub optional: &'static [&'static str],
     /// Told to people on the way out, passed over on the way in.
     pub told: &'static [&'static str],
+    /// Without any of these it says nothing; empty where that is not so.
+    pub one_of: &'static [&'static str],
 }
 
 /// A table that was read.
@@ -57,6 +63,25 @@ pub struct Columns {
 pub struct Table {
     places: HashMap<&'static str, usize>,
     rows: Vec<(u64, StringRecord)>,
+}
+
+/// The line of a row, and whether it could be read.
+pub type ReadRow = (u64, Result<(), FieldError>);
+
+/// Reads a table and every row of it, on a thread of its own: a large one takes long, and those that answer requests have
+/// others to answer. Gives what could be read, and for each row whether it could.
+pub async fn read_rows<T: Send + 'static>(
+    body: CsvBody,
+    columns: Columns,
+    parse: impl Fn(Row<'_>) -> Result<T, FieldError> + Send + 'static,
+) -> Result<(Vec<T>, Vec<ReadRow>)> {
+    let read = move || {
+        let table = Table::read(&body, columns)?;
+        let mut parsed = Vec::new();
+        let rows = table.rows().map(|row| (row.line, parse(row).map(|value| parsed.push(value)))).collect();
+        Ok((parsed, rows))
+    };
+    web::block(read).await.map_err(Error::internal)?
 }
 
 /// One row of a table.
@@ -71,9 +96,17 @@ pub struct Row<'t> {
 impl Table {
     /// Reads a table; an unknown column is an error, as a misspelt one would silently change nothing.
     pub fn read(body: &CsvBody, columns: Columns) -> Result<Self> {
-        let bytes = body.0.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body.0);
+        let bytes = &body.0.bytes;
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        if memchr::memchr2_iter(b',', b'\n', bytes).count() > MAX_CELLS {
+            return Err(Error::invalid("", "too_many_cells", format!("at most {MAX_CELLS} cells at a time")));
+        }
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(bytes);
         let headers = reader.headers().map_err(|error| unreadable(&error))?.clone();
+        if headers.len() > MAX_COLUMNS {
+            let message = format!("the table has {} columns; at most {MAX_COLUMNS} are read", headers.len());
+            return Err(Error::invalid("/1", "too_many_columns", message));
+        }
         let places = places(&headers, columns)?;
         let mut rows = Vec::new();
         for record in reader.into_records() {
@@ -84,11 +117,6 @@ impl Table {
             rows.push((record.position().map_or(0, csv::Position::line), record));
         }
         Ok(Self { places, rows })
-    }
-
-    /// Whether it has a column.
-    pub fn has(&self, column: &str) -> bool {
-        self.places.contains_key(column)
     }
 
     /// Its rows.
@@ -119,6 +147,11 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
     }
     for name in columns.required.iter().filter(|name| !places.contains_key(*name)) {
         bad.push(FieldError::new(format!("/1/{name}"), "missing_column", format!("the column {name} is missing")));
+    }
+    if let (Some(first), true) = (columns.one_of.first(), columns.one_of.iter().all(|name| !places.contains_key(name)))
+    {
+        let message = format!("give one of the columns {}", columns.one_of.join(", "));
+        bad.push(FieldError::new(format!("/1/{first}"), "missing_column", message));
     }
     if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
 }

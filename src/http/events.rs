@@ -21,7 +21,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Watch a push job
 ///
-/// Server-sent events: `progress` with the push job as JSON whenever it got further, then `end` with its last state.
+/// Server-sent events: `progress` with the push job as JSON whenever it got further, then `end` with its last state. While
+/// a job waits for a person or for ConnectWise, the stream stays open.
 /// A comment every 15 seconds keeps the connection open. The id of an event is the number of lines done:
 /// `Last-Event-ID` leaves out what was seen.
 #[utoipa::path(
@@ -77,12 +78,12 @@ impl Watching {
                     () = self.stop.cancelled() => return None,
                 }
             }
-            self.first = false;
             let now = self.progress.borrow_and_update().clone();
             let done = now.done();
             self.ended = now.job.state.is_final();
-            if self.ended || self.seen != Some(done) {
-                self.seen = Some(done);
+            // The watched job tells of every change; only what was seen before a reconnection is left out.
+            let known = std::mem::take(&mut self.first) && self.seen == Some(done);
+            if self.ended || !known {
                 return Some(event(&now, done));
             }
         }

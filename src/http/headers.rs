@@ -37,9 +37,11 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
             if tag == "*" {
                 return Ok(IfMatch(None));
             }
+            // If-Match takes no weak tag for the same (RFC 9110, section 13.1.1), and none of ours is weak.
+            let (weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
             let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(bad)?;
             // A tag that is none of ours matches nothing, which is an answer and no error.
-            versions.extend(version.parse::<i64>().ok());
+            versions.extend((!weak).then(|| version.to_owned()));
         }
     }
     Ok(IfMatch(given.then_some(versions)))

@@ -24,7 +24,7 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Can it do its work: does the database answer, and take writes, with the right schema
+/// Can it do its work: does the database answer, and take writes, with the right schema, and do its workers run
 #[utoipa::path(
     tag = "operation",
     security(()),
@@ -41,6 +41,9 @@ pub async fn readyz(services: web::Data<Services>) -> ApiResult {
     };
     if services.stop.is_cancelled() {
         return Err(not_ready("the service is shutting down"));
+    }
+    if !services.push_loops.is_alive() || !services.schedule_loops.is_alive() {
+        return Err(not_ready("no worker runs; the log has the cause"));
     }
     match services.db.is_ready().await {
         Ok(true) => Ok(HttpResponse::Ok().json(Health { status: "ok" })),

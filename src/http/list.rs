@@ -1,5 +1,6 @@
 //! Lists: pages, filters, sort.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,11 +30,25 @@ impl<T: ToSchema> List<T> {
     }
 }
 
-/// Reads the parameters of a list.
-pub fn page<S>(limit: Option<i64>, cursor: Option<&str>, sort: Option<&str>, default: S) -> Result<PageRequest<S>>
+/// A moment by which a list is filtered, within what both databases can compare.
+pub fn comparable(at: DateTime<Utc>) -> DateTime<Utc> {
+    const YEAR_1: i64 = -62_135_596_800;
+    const YEAR_9999: i64 = 253_370_764_800;
+    let bound = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or(at);
+    at.clamp(bound(YEAR_1), bound(YEAR_9999))
+}
+
+/// Reads the parameters of the list of this name.
+pub fn page<S>(
+    list: &'static str,
+    limit: Option<i64>,
+    cursor: Option<&str>,
+    sort: Option<&str>,
+    default: S,
+) -> Result<PageRequest<S>>
 where
     S: std::str::FromStr + std::fmt::Display + Copy,
     S::Err: std::fmt::Display,
 {
-    PageRequest::parse(limit, cursor, sort, default)
+    PageRequest::parse(list, limit, cursor, sort, default)
 }

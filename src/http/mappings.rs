@@ -74,8 +74,10 @@ impl LineMapping {
 #[into_params(parameter_in = Query)]
 pub struct MappingQuery {
     /// Those of a product's lines.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Those of a company's lines.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// By what they came to.
     pub status: Option<MappingStatus>,
@@ -121,7 +123,8 @@ async fn list(
     filter: LineFilter,
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
+    let page =
+        page("mappings", query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
     let rows = services.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, |view| render(&view))))
 }

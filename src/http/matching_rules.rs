@@ -195,6 +195,7 @@ pub struct PreviewReply {
 #[into_params(parameter_in = Query)]
 pub struct RuleQuery {
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Those for a target.
     pub target: Option<Target>,
@@ -243,7 +244,7 @@ pub async fn create_matching_rule(
     };
     let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
     let answer = services.db.write(&caller.tenant, once).await?;
-    resolve::follow_up(&services, &caller, lines).await?;
+    resolve::follow_up(&services, &caller, lines).await;
     Ok(kept(answer))
 }
 
@@ -285,7 +286,7 @@ pub async fn replace_matching_rule(
     let work = move |tx: &mut db::Tx<'_>| rules::update(tx, &id, &expression, &if_match.0, now, &by);
     let mut saved = services.db.write(&caller.tenant, work).await?;
     let lines = rules::of_product(&saved.rule.product_id);
-    saved.resolved = resolve::completed(&services, &caller, lines, saved.resolved).await?;
+    saved.resolved = resolve::completed(&services, &caller, lines, saved.resolved).await;
     Ok(versioned(saved.rule.version, &SavedRule::from(saved)))
 }
 

@@ -7,6 +7,7 @@ mod api_keys;
 mod auth;
 mod billing_lines;
 mod body;
+mod body_limits;
 mod bulk_choices;
 mod companies;
 mod company_matches;
@@ -37,7 +38,9 @@ mod server;
 mod story;
 mod tenants;
 mod transfer;
+mod unread;
 mod usage;
 
+pub use body_limits::{BodyLimits, LARGEST_BODY};
 pub use document::document;
 pub use server::{HttpSettings, RenderMetrics, Server};

@@ -22,7 +22,25 @@ impl<T: DeserializeOwned> FromRequest for Params<T> {
     }
 }
 
+/// The longest text of a parameter, in characters: longer than any id, code or name.
+const MAX_LENGTH: usize = 300;
+/// The longest cursor: it holds a sort key, as base64.
+const MAX_CURSOR: usize = 4_000;
+
+fn refuse_long_texts(query: &str) -> ApiResult<()> {
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let limit = if name == "cursor" { MAX_CURSOR } else { MAX_LENGTH };
+        if value.chars().nth(limit).is_some() {
+            let message = format!("must be at most {limit} characters long");
+            let name = name.chars().take(MAX_LENGTH).collect::<String>();
+            return Err(ApiError::Malformed(vec![FieldError::new(name, "length", message)]));
+        }
+    }
+    Ok(())
+}
+
 fn parse<T: DeserializeOwned>(query: &str) -> ApiResult<T> {
+    refuse_long_texts(query)?;
     let pairs = url::form_urlencoded::parse(query.as_bytes());
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
         let text = error.inner().to_string();
@@ -64,6 +82,7 @@ mod tests {
             ("from=2026-01-01T00:00:00+02:00", "from", "%2B"),
             ("matched=yes", "matched", "true"),
             ("lmit=1", "lmit", "expected one of"),
+            (&format!("limit={}", "1".repeat(301)), "limit", "at most 300 characters"),
         ] {
             let Err(ApiError::Malformed(fields)) = parse::<Asked>(query) else { panic!("{query} was read") };
             assert_eq!(fields[0].field, field, "{query}: {fields:?}");

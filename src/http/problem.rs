@@ -77,6 +77,8 @@ pub enum ApiError {
     Malformed(Vec<FieldError>),
     /// Another method than the path has: these are allowed.
     Method(String),
+    /// Too much to do at the moment.
+    Busy(String),
 }
 
 /// What handlers give.
@@ -117,6 +119,9 @@ impl ApiError {
                 let fields = fields.iter().cloned().map(Into::into).collect();
                 problem(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail, fields)
             }
+            Self::Busy(detail) => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Try again shortly", detail.clone(), Vec::new())
+            }
             Self::Method(allowed) => {
                 let detail = format!("this path takes {allowed}");
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail, Vec::new())
@@ -127,7 +132,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Domain(Error::ConnectWise { retry_after, .. }) => *retry_after,
-            Self::Domain(Error::Unavailable(_)) => Some(1),
+            Self::Domain(Error::Unavailable(_)) | Self::Busy(_) => Some(1),
             _ => None,
         }
     }
@@ -257,6 +262,9 @@ pub enum WriteErrors {
     /// `If-Match` names another version than the present one.
     #[response(status = 412, content_type = "application/problem+json")]
     VersionMismatch(Problem),
+    /// The body did not arrive in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(Problem),
     /// The body is larger than this operation takes.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
@@ -272,6 +280,9 @@ pub enum TableErrors {
     /// It collides with what is there; `type` and `detail` say how.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
+    /// The table did not arrive in time.
+    #[response(status = 408, content_type = "application/problem+json")]
+    TooSlow(Problem),
     /// The table is larger than this operation takes.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),

@@ -19,7 +19,8 @@ use crate::db::{self, ProductFilter, ProductSort};
 use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
 use crate::domain::quantity::{Amount, BlockSize};
-use crate::domain::words::{Aggregation, Rounding};
+use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
+use crate::domain::words::{Aggregation, BillingPeriod, Rounding};
 use crate::services::products::{self, NewProduct, ProductChange};
 use crate::services::{Services, idempotency, resolve};
 
@@ -40,6 +41,10 @@ pub struct Product {
     pub rounding: Rounding,
     /// How a month's usage becomes one amount.
     pub aggregation: Aggregation,
+    /// Which month a push bills.
+    pub billing_period: BillingPeriod,
+    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    pub max_usage_age_days: i64,
     /// The largest change of a quantity, in percent, that a push makes unasked; null is any.
     #[schema(required)]
     pub max_change_percent: Option<Amount>,
@@ -57,6 +62,8 @@ pub struct Product {
 impl From<db::Product> for Product {
     fn from(row: db::Product) -> Self {
         Self {
+            billing_period: row.billing_period(),
+            max_usage_age_days: row.max_usage_age_days,
             id: row.id.to_string(),
             code: row.code,
             name: row.name,
@@ -100,6 +107,13 @@ pub struct ProductBody {
     #[serde(default = "newest")]
     #[schema(default = "last")]
     pub aggregation: Aggregation,
+    /// Which month a push bills. Where left out or null: `current` for the aggregation `last`, else `previous`.
+    pub billing_period: Option<BillingPeriod>,
+    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    #[serde(default = "usual_age")]
+    #[validate(range(min = 1, max = 366))]
+    #[schema(minimum = 1, maximum = 366, default = 35)]
+    pub max_usage_age_days: i64,
     /// The largest change of a quantity, in percent of what ConnectWise has, that a push makes unasked. A larger one is
     /// held until a person approves or drops it; from 0, every change is larger.
     pub max_change_percent: Option<Amount>,
@@ -113,6 +127,10 @@ fn up() -> Rounding {
 
 fn newest() -> Aggregation {
     Aggregation::Last
+}
+
+fn usual_age() -> i64 {
+    DEFAULT_MAX_USAGE_AGE_DAYS
 }
 
 /// What to change of a product; what is left out stays.
@@ -147,6 +165,15 @@ pub struct ProductPatch {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
+    /// Which month a push bills; null is what the aggregation decides.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<BillingPeriod>)]
+    pub billing_period: Option<Option<BillingPeriod>>,
+    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    #[serde(default, deserialize_with = "not_null")]
+    #[validate(range(min = 1, max = 366))]
+    #[schema(minimum = 1, maximum = 366, nullable = false)]
+    pub max_usage_age_days: Option<i64>,
     /// The largest change, in percent, that a push makes unasked; null is any.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<Amount>)]
@@ -166,8 +193,10 @@ impl Limited for ProductPatch {}
 #[into_params(parameter_in = Query)]
 pub struct ProductQuery {
     /// Those whose name holds this text, in any letter case.
+    #[param(max_length = 300)]
     pub search: Option<String>,
     /// The one with this code.
+    #[param(max_length = 300)]
     pub code: Option<String>,
     /// `name`, `code` or `created_at`; with `-` before it, descending.
     #[param(default = "name")]
@@ -184,7 +213,7 @@ pub struct ProductQuery {
 #[get("/products")]
 pub async fn list_products(services: web::Data<Services>, caller: Caller, query: Params<ProductQuery>) -> ApiResult {
     let query = query.0;
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
+    let page = page("products", query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
     let filter = ProductFilter { search: query.search, code: query.code };
     let rows = services.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Product::from)))
@@ -215,6 +244,8 @@ pub async fn create_product(
         rounding: body.value.rounding,
         aggregation: body.value.aggregation,
         guard: Guard { percent: body.value.max_change_percent, units: body.value.max_change_units },
+        billing_period: body.value.billing_period,
+        max_usage_age_days: body.value.max_usage_age_days,
     };
     let work = move |tx: &mut db::Tx<'_>| {
         let product = products::create(tx, new, now)?;
@@ -267,6 +298,8 @@ pub async fn replace_product(
         aggregation: Some(body.value.aggregation),
         max_change_percent: Some(body.value.max_change_percent),
         max_change_units: Some(body.value.max_change_units),
+        billing_period: Some(body.value.billing_period),
+        max_usage_age_days: Some(body.value.max_usage_age_days),
     };
     change_product(&services, &caller, id.into_inner(), change, if_match).await
 }
@@ -300,6 +333,8 @@ pub async fn update_product(
         aggregation: body.value.aggregation,
         max_change_percent: body.value.max_change_percent,
         max_change_units: body.value.max_change_units,
+        billing_period: body.value.billing_period,
+        max_usage_age_days: body.value.max_usage_age_days,
     };
     change_product(&services, &caller, id.into_inner(), change, if_match).await
 }

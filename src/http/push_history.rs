@@ -7,15 +7,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
 use super::csv::{Writer, told};
-use super::list::{List, page};
+use super::list::{List, comparable, page};
 use super::params::Params;
 use super::problem::{ApiResult, Errors};
 use super::push_lines::PushLine;
 use super::reply::ok;
 use crate::db::{self, PageRequest, PushLineFilter, PushSort};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{PushKind, PushTrigger};
 use crate::services::Services;
 
@@ -30,8 +30,6 @@ pub struct LineJob {
     pub started_by: PushTrigger,
     /// Who asked for it.
     pub requested_by: String,
-    /// The month whose usage was billed.
-    pub billing_month: BillingMonth,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
 }
@@ -48,15 +46,15 @@ pub struct PushLineInJob {
 
 impl From<(db::PushLine, db::PushJob)> for PushLineInJob {
     fn from((line, job): (db::PushLine, db::PushJob)) -> Self {
+        let line = PushLine::from((line, &job));
         let push_job = LineJob {
             id: job.id.to_string(),
             kind: job.kind,
             started_by: job.started_by,
             requested_by: job.requested_by,
-            billing_month: job.billing_month,
             created_at: job.created_at.and_utc(),
         };
-        Self { line: line.into(), push_job }
+        Self { line, push_job }
     }
 }
 
@@ -66,17 +64,23 @@ impl From<(db::PushLine, db::PushJob)> for PushLineInJob {
 #[into_params(parameter_in = Query)]
 pub struct HistoryQuery {
     /// Those of a push job.
+    #[param(max_length = 300)]
     pub push_job_id: Option<String>,
     /// Those of a company.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Those of a billing line.
+    #[param(max_length = 300)]
     pub billing_line_id: Option<String>,
     /// By what became of them.
     pub state: Option<LineState>,
     /// By why they were skipped, held or failed.
     pub reason: Option<PushReason>,
+    /// Those that bill this month.
+    pub billing_month: Option<BillingMonth>,
     /// Those of jobs that write, or of dry runs.
     pub kind: Option<PushKind>,
     /// Those of jobs asked for at this time or later.
@@ -109,7 +113,7 @@ pub async fn list_push_history(
 ) -> ApiResult {
     let query = query.0;
     let sort = query.sort.as_deref().or(Some("-created_at"));
-    let page = page(query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
+    let page = page("push-lines", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
     let filter = PushLineFilter {
         job_id: query.push_job_id.map(PushJobId::from),
         state: query.state,
@@ -117,9 +121,10 @@ pub async fn list_push_history(
         company_id: query.company_id.map(CompanyId::from),
         product_id: query.product_id.map(ProductId::from),
         billing_line_id: query.billing_line_id.map(BillingLineId::from),
+        billing_month: query.billing_month,
         kind: query.kind,
-        from: query.from,
-        to: query.to,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
     };
     let rows = services.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, PushLineInJob::from)))
@@ -131,13 +136,18 @@ pub async fn list_push_history(
 #[into_params(parameter_in = Query)]
 pub struct HistoryExportQuery {
     /// Those of a push job.
+    #[param(max_length = 300)]
     pub push_job_id: Option<String>,
     /// Those of a company.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// By what became of them.
     pub state: Option<LineState>,
+    /// Those that bill this month.
+    pub billing_month: Option<BillingMonth>,
     /// Those of jobs asked for at this time or later.
     pub from: Option<DateTime<Utc>>,
     /// Those of jobs asked for before this time.
@@ -164,15 +174,16 @@ pub async fn export_push_lines(
         state: query.state,
         company_id: query.company_id.map(CompanyId::from),
         product_id: query.product_id.map(ProductId::from),
-        from: query.from,
-        to: query.to,
+        billing_month: query.billing_month,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
         ..PushLineFilter::default()
     };
     let mut table = Writer::new(&HEADER)?;
     let mut cursor: Option<String> = None;
     // Page by page, so that no read holds the database for as long as the table is large.
     loop {
-        let request = PageRequest::parse(Some(500), cursor.as_deref(), None, PushSort::CreatedAt)?;
+        let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), None, PushSort::CreatedAt)?;
         let filter = filter.clone();
         let rows = services.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
         rows.items.iter().try_for_each(|(line, job)| table.row(&cells(line, job)))?;
@@ -183,9 +194,10 @@ pub async fn export_push_lines(
     }
 }
 
-const HEADER: [&str; 20] = [
+const HEADER: [&str; 23] = [
     "push_job_id",
     "billing_month",
+    "month_closed",
     "kind",
     "started_by",
     "requested_by",
@@ -197,6 +209,8 @@ const HEADER: [&str; 20] = [
     "addition_id",
     "addition_name",
     "usage",
+    "usage_through",
+    "usage_records",
     "block_size",
     "from",
     "to",
@@ -206,13 +220,15 @@ const HEADER: [&str; 20] = [
     "finished_at",
 ];
 
-fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 20] {
+fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
     fn text<T: ToString>(value: Option<&T>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
+    let time = |at: Option<chrono::NaiveDateTime>| at.map(|at| at.and_utc().to_rfc3339()).unwrap_or_default();
     [
         job.id.to_string(),
-        job.billing_month.to_string(),
+        line.billing_month.unwrap_or(job.billing_month).to_string(),
+        text(line.month_closed.as_ref()),
         job.kind.to_string(),
         job.started_by.to_string(),
         told(&job.requested_by),
@@ -224,12 +240,14 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 20] {
         text(line.addition_id.as_ref()),
         told(&text(line.addition_name.as_ref())),
         text(line.usage_amount.as_ref()),
+        time(line.usage_through),
+        text(line.usage_records.as_ref()),
         text(line.block_size.as_ref()),
         text(line.from_quantity.as_ref()),
         text(line.to_quantity.as_ref()),
         line.state.to_string(),
         text(line.reason.as_ref()),
         told(&text(line.detail.as_ref())),
-        line.finished_at.map(|at| at.and_utc().to_rfc3339()).unwrap_or_default(),
+        time(line.finished_at.filter(|_| line.state.is_final())),
     ]
 }

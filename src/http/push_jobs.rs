@@ -10,17 +10,17 @@ use validator::Validate;
 use super::auth::Caller;
 use super::body::{Body, Limited, not_null};
 use super::headers::Idempotency;
-use super::list::{List, page};
+use super::list::{List, comparable, page};
 use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep};
 use crate::db::{self, JobFilter, PushSort};
 use crate::domain::Error;
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{PushKind, PushTrigger};
-use crate::services::push::{self, NewPush, Progress};
+use crate::services::push::{self, BilledMonths, NewPush, Progress};
 use crate::services::{Services, idempotency};
 
 /// How many of a job's lines are in which state.
@@ -28,7 +28,7 @@ use crate::services::{Services, idempotency};
 pub struct LineCounts {
     /// All lines.
     pub total: i64,
-    /// Those that have an outcome.
+    /// Those that have an outcome; it never goes down.
     pub done: i64,
     /// Wait for a worker.
     pub pending: i64,
@@ -46,6 +46,8 @@ pub struct LineCounts {
     pub held: i64,
     /// Could not be written.
     pub failed: i64,
+    /// Were written, or not: the answer was lost, and ConnectWise could not be read since.
+    pub unverified: i64,
     /// The job was stopped before them.
     pub cancelled: i64,
 }
@@ -61,7 +63,7 @@ pub struct PushJob {
     pub started_by: PushTrigger,
     /// Where it stands.
     pub state: JobState,
-    /// Why it failed.
+    /// Why it failed; while it runs, what it waits for.
     #[schema(required)]
     pub detail: Option<String>,
     /// Its product; null for all.
@@ -70,8 +72,8 @@ pub struct PushJob {
     /// The job that this one retries, reverts, or was started from; `started_by` says which.
     #[schema(required)]
     pub parent_job_id: Option<String>,
-    /// The month whose usage is billed.
-    pub billing_month: BillingMonth,
+    /// The months whose usage its lines bill.
+    pub billing_months: Vec<BillingMonth>,
     /// Who asked: the name of the API key.
     pub requested_by: String,
     /// Whether it was asked to stop.
@@ -105,7 +107,7 @@ impl From<&Progress> for PushJob {
             detail: job.detail.clone(),
             product_id: job.product_id.as_ref().map(ToString::to_string),
             parent_job_id: job.parent_job_id.as_ref().map(ToString::to_string),
-            billing_month: job.billing_month,
+            billing_months: progress.billing_months.iter().copied().collect(),
             requested_by: job.requested_by.clone(),
             cancel_requested: job.cancel_requested,
             lines: LineCounts {
@@ -119,6 +121,7 @@ impl From<&Progress> for PushJob {
                 skipped: count(LineState::Skipped),
                 held: count(LineState::Held),
                 failed: count(LineState::Failed),
+                unverified: count(LineState::Unverified),
                 cancelled: count(LineState::Cancelled),
             },
             lines_per_minute: progress.lines_per_minute(),
@@ -145,8 +148,12 @@ pub struct PushBody {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
     pub company_ids: Option<Vec<String>>,
-    /// The month whose usage is billed; the present one, in the schedule's time zone, where left out.
+    /// The month whose usage is billed. Where left out, each product's `billing_period` says which: what the schedule
+    /// would bill now.
     pub billing_month: Option<BillingMonth>,
+    /// Only lines that are out of date: those for which the last push of the same month wrote another quantity.
+    #[serde(default)]
+    pub out_of_date: bool,
     /// Push what this dry run showed, with its quantities, and only where ConnectWise still has what it saw. The members
     /// above are the dry run's then.
     pub from_dry_run: Option<String>,
@@ -156,10 +163,14 @@ impl PushBody {
     /// The dry run to start from, if any, which leaves nothing else to choose.
     fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
         let Some(id) = &self.from_dry_run else { return Ok(None) };
-        let others =
-            self.dry_run || self.product_id.is_some() || self.company_ids.is_some() || self.billing_month.is_some();
+        let others = self.dry_run
+            || self.out_of_date
+            || self.product_id.is_some()
+            || self.company_ids.is_some()
+            || self.billing_month.is_some();
         if others {
-            let message = "leave out dry_run, product_id, company_ids and billing_month: they are the dry run's";
+            let message =
+                "leave out dry_run, product_id, company_ids, billing_month and out_of_date: they are the dry run's";
             return Err(Error::invalid("/from_dry_run", "contradiction", message));
         }
         Ok(Some(PushJobId::from(id.clone())))
@@ -175,8 +186,8 @@ impl From<PushBody> for NewPush {
             started_by: PushTrigger::Manual,
             product_id: body.product_id.map(ProductId::from),
             company_ids: body.company_ids.map(|ids| ids.into_iter().map(CompanyId::from).collect()),
-            line_ids: None,
-            billing_month: body.billing_month,
+            out_of_date_only: body.out_of_date,
+            months: BilledMonths::named_or_now(body.billing_month),
             parent: None,
         }
     }
@@ -192,8 +203,10 @@ pub struct PushJobQuery {
     /// By what they do.
     pub kind: Option<PushKind>,
     /// Those with a line of this product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Those with a line of this company.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// By what started them.
     pub started_by: Option<PushTrigger>,
@@ -201,7 +214,7 @@ pub struct PushJobQuery {
     pub from: Option<DateTime<Utc>>,
     /// Those asked for before this time.
     pub to: Option<DateTime<Utc>>,
-    /// By the month whose usage is billed.
+    /// Those with a line that bills this month.
     pub billing_month: Option<BillingMonth>,
     /// `created_at`; with `-` before it, newest first.
     #[param(default = "-created_at")]
@@ -266,15 +279,15 @@ pub(super) async fn start(
 pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query: Params<PushJobQuery>) -> ApiResult {
     let query = query.0;
     let sort = query.sort.as_deref().or(Some("-created_at"));
-    let page = page(query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
+    let page = page("push-jobs", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
     let filter = JobFilter {
         state: query.state,
         kind: query.kind,
         product_id: query.product_id.map(ProductId::from),
         company_id: query.company_id.map(CompanyId::from),
         started_by: query.started_by,
-        from: query.from,
-        to: query.to,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
         billing_month: query.billing_month,
     };
     let now = services.clock.now();

@@ -11,6 +11,7 @@ use super::params::Params;
 use super::problem::{ApiResult, Errors};
 use super::reply::ok;
 use crate::db::{self, PushLineFilter, PushSort};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
@@ -43,9 +44,20 @@ pub struct PushLine {
     /// What a person would have called the addition then.
     #[schema(required)]
     pub addition_name: Option<String>,
+    /// The month whose usage is billed.
+    pub billing_month: BillingMonth,
+    /// Whether that month had ended when the quantity was worked out; null in lines of versions that did not say.
+    #[schema(required)]
+    pub month_closed: Option<bool>,
     /// The billed usage.
     #[schema(required)]
     pub usage: Option<Amount>,
+    /// When the newest record that counted was measured.
+    #[schema(required)]
+    pub usage_through: Option<DateTime<Utc>>,
+    /// How many records counted: at most 1 with the aggregation `last`.
+    #[schema(required)]
+    pub usage_records: Option<i64>,
     /// The block size that applied.
     #[schema(required)]
     pub block_size: Option<BlockSize>,
@@ -57,7 +69,7 @@ pub struct PushLine {
     pub to: Option<Quantity>,
     /// What became of it.
     pub state: LineState,
-    /// Why, where it was skipped or failed.
+    /// Why, where it was skipped, held, failed or left unverified.
     #[schema(required)]
     pub reason: Option<PushReason>,
     /// The reason in words; ConnectWise's own where it refused.
@@ -82,9 +94,13 @@ pub struct PushLine {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-impl From<db::PushLine> for PushLine {
-    fn from(row: db::PushLine) -> Self {
+impl From<(db::PushLine, &db::PushJob)> for PushLine {
+    fn from((row, job): (db::PushLine, &db::PushJob)) -> Self {
         Self {
+            billing_month: row.billing_month.unwrap_or(job.billing_month),
+            month_closed: row.month_closed,
+            usage_through: row.usage_through.map(|at| at.and_utc()),
+            usage_records: row.usage_records,
             id: row.id.to_string(),
             billing_line_id: row.billing_line_id.to_string(),
             company_id: row.company_id.to_string(),
@@ -107,7 +123,7 @@ impl From<db::PushLine> for PushLine {
             decided_by: row.decided_by,
             not_before: row.not_before.map(|at| at.and_utc()),
             started_at: row.started_at.map(|at| at.and_utc()),
-            finished_at: row.finished_at.map(|at| at.and_utc()),
+            finished_at: row.finished_at.filter(|_| row.state.is_final()).map(|at| at.and_utc()),
         }
     }
 }
@@ -122,8 +138,10 @@ pub struct PushLineQuery {
     /// By why they were skipped, held or failed.
     pub reason: Option<PushReason>,
     /// Those of a company.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// `created_at`, which is by company name; with `-` before it, descending.
     #[param(default = "created_at")]
@@ -151,7 +169,8 @@ pub async fn list_push_lines(
     query: Params<PushLineQuery>,
 ) -> ApiResult {
     let (id, query) = (PushJobId::from(id.into_inner()), query.0);
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
+    let page =
+        page("lines-of-a-push-job", query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
     let filter = PushLineFilter {
         job_id: Some(id.clone()),
         state: query.state,
@@ -165,5 +184,5 @@ pub async fn list_push_lines(
         tx.push_lines(&filter, &page)
     };
     let rows = services.db.read(&caller.tenant, read).await?;
-    Ok(ok(&List::from_page(rows, |(line, _)| PushLine::from(line))))
+    Ok(ok(&List::from_page(rows, |(line, job)| PushLine::from((line, &job)))))
 }

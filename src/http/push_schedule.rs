@@ -13,11 +13,12 @@ use super::headers::Match;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::versioned;
 use crate::db;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, FieldError, Result};
 use crate::services::Services;
-use crate::services::schedule::{self, Schedule};
+use crate::services::schedule::{self, NewSchedule, Schedule};
 
 /// The monthly push.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,22 +29,51 @@ pub struct PushSchedule {
     pub day_of_month: u32,
     /// The local time of day, `HH:MM`.
     pub time: String,
-    /// An IANA time zone. Billing months begin at midnight of it.
+    /// The IANA time zone that was set. It is that of the present month unless it was changed in it: then it takes effect
+    /// with the next.
     pub time_zone: String,
+    /// The present billing month.
+    pub current_month: MonthBounds,
+    /// The billing month after it.
+    pub next_month: MonthBounds,
     /// The next five runs; they take place only while it is enabled.
     pub next_runs: Vec<DateTime<Utc>>,
     /// Grows with every change; also the ETag.
     pub version: i64,
 }
 
+/// Where a billing month begins and ends.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MonthBounds {
+    /// The month.
+    pub billing_month: BillingMonth,
+    /// Its first moment.
+    pub starts_at: DateTime<Utc>,
+    /// The first moment after it.
+    pub ends_at: DateTime<Utc>,
+    /// The IANA time zone in which its days are counted, and in which it ends.
+    pub time_zone: String,
+}
+
+impl MonthBounds {
+    fn new(month: BillingMonth, calendar: &BillingCalendar) -> Self {
+        let (starts_at, ends_at) = calendar.bounds(month);
+        Self { billing_month: month, starts_at, ends_at, time_zone: calendar.zone_of(month).name().to_owned() }
+    }
+}
+
 impl PushSchedule {
     fn new(schedule: &Schedule, now: Instant) -> Self {
+        let calendar = &schedule.calendar;
+        let month = calendar.month_of(now);
         Self {
+            current_month: MonthBounds::new(month, calendar),
+            next_month: MonthBounds::new(month.next(), calendar),
             enabled: schedule.enabled,
             day_of_month: schedule.monthly.day_of_month,
             time: schedule.monthly.time.format("%H:%M").to_string(),
-            time_zone: schedule.monthly.zone.name().to_owned(),
-            next_runs: schedule.monthly.next_runs(now, 5),
+            time_zone: schedule.zone.name().to_owned(),
+            next_runs: schedule.monthly.next_runs(now, calendar, 5),
             version: schedule.version,
         }
     }
@@ -64,14 +94,15 @@ pub struct PushScheduleBody {
     /// occurs twice means the first of the two.
     #[schema(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     pub time: String,
-    /// An IANA time zone, such as `Europe/Berlin`.
+    /// An IANA time zone, such as `Europe/Berlin`. A change takes effect with the next month; before any usage or push,
+    /// at once.
     pub time_zone: String,
 }
 
 impl Limited for PushScheduleBody {}
 
 impl PushScheduleBody {
-    fn monthly(&self) -> Result<MonthlySchedule> {
+    fn read(&self) -> Result<NewSchedule> {
         let mut bad = Vec::new();
         let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| self.time.len() == 5);
         if time.is_none() {
@@ -83,7 +114,10 @@ impl PushScheduleBody {
             bad.push(FieldError::new("/time_zone", "bad_value", message));
         }
         match (time, zone) {
-            (Some(time), Some(zone)) => Ok(MonthlySchedule { day_of_month: self.day_of_month, time, zone }),
+            (Some(time), Some(zone)) => {
+                let monthly = MonthlySchedule { day_of_month: self.day_of_month, time };
+                Ok(NewSchedule { enabled: self.enabled, monthly, zone })
+            }
             _ => Err(Error::Invalid(bad)),
         }
     }
@@ -102,8 +136,9 @@ pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) ->
 
 /// Set the push schedule
 ///
-/// Each month it pushes everything enabled, once, billing that month's usage. Turned on or changed after this month's day
-/// has passed, it does not push retroactively.
+/// Each month it pushes everything enabled, once; each product's `billing_period` says which month's usage that bills.
+/// Turned on or changed after this month's day has passed, it does not push retroactively. Setting it as it is changes
+/// nothing.
 #[utoipa::path(
     tag = "push schedule",
     request_body = PushScheduleBody,
@@ -117,8 +152,8 @@ pub async fn put_push_schedule(
     if_match: Match,
     body: Body<PushScheduleBody>,
 ) -> ApiResult {
-    let (enabled, monthly, now) = (body.value.enabled, body.value.monthly()?, services.clock.now());
-    let work = move |tx: &mut db::Tx<'_>| schedule::put(tx, enabled, monthly, &if_match.0, now);
+    let (new, now) = (body.value.read()?, services.clock.now());
+    let work = move |tx: &mut db::Tx<'_>| schedule::put(tx, new, &if_match.0, now);
     let saved = services.db.write(&caller.tenant, work).await?;
     Ok(versioned(saved.version, &PushSchedule::new(&saved, now)))
 }

@@ -6,15 +6,15 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
 use crate::domain::mapping::{LinePart, Verdict};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::rules::Attribute;
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{
-    Aggregation, BulkMode, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger, Rounding,
-    Target,
+    Aggregation, BillingPeriod, BulkMode, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind,
+    PushTrigger, Rounding, Target,
 };
 
 macro_rules! enumerations {
@@ -37,6 +37,7 @@ macro_rules! enumerations {
 enumerations! {
     Rounding: "How usage in blocks becomes a quantity",
     Aggregation: "How a month's usage records become one amount",
+    BillingPeriod: "Which month a push bills: the one that holds the moment of the push, or the one that closed before it",
     Target: "What a matching rule picks",
     MappingSource: "Who decided a mapping",
     MappingStatus: "What a mapping came to",
@@ -46,7 +47,7 @@ enumerations! {
     PushTrigger: "What started a push job",
     JobState: "Where a push job stands",
     LineState: "Where a push line stands",
-    PushReason: "Why a push line was skipped or failed",
+    PushReason: "Why a push line was skipped, held, failed or left unverified",
     MatchedBy: "By what a match was found",
     BulkMode: "What happens to the other edits of a request where one cannot be done",
     LinePart: "What of a billing line changed",

@@ -12,10 +12,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_actix_web::TracingLogger;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::body_limits::BodyLimits;
 use super::document::Document;
 use super::problem::ApiError;
 use super::request_id::{self, RequestSpan};
-use super::{health, routes};
+use super::{health, routes, unread};
 use crate::domain::FieldError;
 use crate::services::{Services, keys};
 
@@ -33,6 +34,8 @@ pub struct HttpSettings {
     pub serves_api: bool,
     /// How many threads serve.
     pub threads: usize,
+    /// What reading bodies may cost.
+    pub body_limits: BodyLimits,
 }
 
 impl HttpSettings {
@@ -81,8 +84,13 @@ impl Server {
                         .add(("X-Content-Type-Options", "nosniff"))
                         .add(("Referrer-Policy", "no-referrer")),
                 )
+                // The outermost: what answers outside of it would drop the body.
+                .wrap(from_fn(unread::close))
                 .default_service(web::to(nothing_here))
         })
+        .on_connect(unread::on_connect)
+        // For so long a connection lingers that is closed with its body unread.
+        .client_disconnect_timeout(Duration::from_secs(2))
         .workers(threads)
         .shutdown_timeout(5)
         .keep_alive(Duration::from_secs(75))
@@ -128,14 +136,15 @@ async fn refuse_nul(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    if req.path().contains("%00") {
-        return Err(ApiError::no_path().into());
-    }
-    if req.query_string().contains("%00") {
+    let refusal = if req.path().contains("%00") {
+        ApiError::no_path()
+    } else if req.query_string().contains("%00") {
         let error = FieldError::new("query", "bad_value", "a parameter holds a NUL character");
-        return Err(ApiError::Malformed(vec![error]).into());
-    }
-    next.call(req).await
+        ApiError::Malformed(vec![error])
+    } else {
+        return next.call(req).await.map(ServiceResponse::map_into_left_body);
+    };
+    Ok(req.into_response(refusal.error_response()).map_into_right_body())
 }
 
 /// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.

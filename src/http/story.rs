@@ -13,10 +13,10 @@ use super::params::Params;
 use super::problem::{ApiResult, Errors};
 use super::reply::versioned;
 use crate::db;
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::BillingLineId;
 use crate::domain::mapping::{LinePart, Seen, Verdict};
 use crate::domain::rules::{Attribute, Tested};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::MappingReason;
 use crate::services::{Services, story};
 
@@ -168,7 +168,7 @@ impl From<story::Story> for LineStory {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct MonthQuery {
-    /// The month whose usage is shown; the present one where left out.
+    /// The month whose usage is shown; where left out, the one that a push would bill now.
     pub billing_month: Option<BillingMonth>,
 }
 

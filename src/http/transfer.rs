@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::csv::{Columns, CsvBody, Row, Table, Writer, told};
+use super::csv::{Columns, CsvBody, ReadRow, Row, Writer, read_rows, told};
 use super::mapping::ResolvedBody;
 use super::params::Params;
 use super::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
@@ -23,12 +23,26 @@ const MATCHES: Columns = Columns {
     required: &["external_id"],
     optional: &["connectwise_company_id", "connectwise_identifier", "shared"],
     told: &["name", "connectwise_name"],
+    one_of: &["connectwise_company_id", "connectwise_identifier"],
 };
 
 const LINES: Columns = Columns {
     required: &["company_external_id", "product_code"],
     optional: &["push_enabled", "block_size", "manual_agreement_id", "manual_addition_id"],
-    told: &["company_name", "agreement_name", "agreement_status", "addition_name", "addition_status"],
+    told: &[
+        "company_name",
+        "agreement_name",
+        "agreement_status",
+        "addition_name",
+        "addition_status",
+        "billing_month",
+        "month_closed",
+        "usage",
+        "usage_through",
+        "usage_records",
+        "quantity",
+    ],
+    one_of: &[],
 };
 
 /// Export company matches
@@ -58,13 +72,14 @@ pub async fn export_company_matches(services: web::Data<Services>, caller: Calle
 #[into_params(parameter_in = Query)]
 pub struct ExportQuery {
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
 }
 
 /// Export billing lines
 ///
-/// Push flags, block sizes and choices by hand of every line, as CSV. What this gives, the import takes, and changes
-/// nothing.
+/// Push flags, block sizes and choices by hand of every line, with the usage that a push would bill now, as CSV. What this
+/// gives, the import takes, and changes nothing.
 #[utoipa::path(
     tag = "import and export",
     params(ExportQuery),
@@ -77,7 +92,8 @@ pub async fn export_billing_lines(
     query: Params<ExportQuery>,
 ) -> ApiResult {
     let product = query.0.product_id.map(ProductId::from);
-    let rows = services.db.read(&caller.tenant, move |tx| transfer::lines_out(tx, product)).await?;
+    let now = services.clock.now();
+    let rows = services.db.read(&caller.tenant, move |tx| transfer::lines_out(tx, product, now)).await?;
     let mut table = Writer::new(&[
         "company_external_id",
         "company_name",
@@ -90,6 +106,12 @@ pub async fn export_billing_lines(
         "agreement_status",
         "addition_name",
         "addition_status",
+        "billing_month",
+        "month_closed",
+        "usage",
+        "usage_through",
+        "usage_records",
+        "quantity",
     ])?;
     for row in rows {
         table.row(&line_cells(&row))?;
@@ -97,8 +119,8 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 11] {
-    let (line, company) = (&row.view.line, &row.view.company);
+fn line_cells(row: &LineOut) -> [String; 17] {
+    let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
     [
         company.external_id.clone(),
@@ -112,6 +134,12 @@ fn line_cells(row: &LineOut) -> [String; 11] {
         line.agreement_status.to_string(),
         text(row.view.addition.as_ref().map(|addition| told(&addition.label()))),
         line.addition_status.to_string(),
+        billed.month.to_string(),
+        billed.month_closed.to_string(),
+        text(billed.amount().map(|amount| amount.to_string())),
+        text(billed.usage.map(|usage| usage.through.to_rfc3339())),
+        billed.usage.map_or(0, |usage| usage.records).to_string(),
+        text(billed.quantity.map(|quantity| quantity.to_string())),
     ]
 }
 
@@ -199,9 +227,6 @@ pub struct ImportReport {
     pub resolved: ResolvedBody,
 }
 
-/// The line of a row, and whether it could be read.
-type ReadRow = (u64, Result<(), FieldError>);
-
 /// Puts the outcomes of readable rows back between the rows that could not be read.
 fn report<T>(
     bulk: Bulk,
@@ -240,13 +265,6 @@ fn report<T>(
     Ok(ImportReport { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
 }
 
-/// Reads every row; gives what could be read, and for each row whether it could.
-fn rows<T>(table: &Table, parse: impl Fn(Row<'_>) -> Result<T, FieldError>) -> (Vec<T>, Vec<ReadRow>) {
-    let mut parsed = Vec::new();
-    let read = table.rows().map(|row| (row.line, parse(row).map(|value| parsed.push(value)))).collect();
-    (parsed, read)
-}
-
 /// Rows that could not be read are a reason for doing nothing, as those that cannot be done.
 fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
     Bulk { dry_run: !bulk.writes(read.iter().all(|(_, row)| row.is_ok())), ..bulk }
@@ -275,21 +293,19 @@ pub async fn import_company_matches(
     query: Params<ImportQuery>,
     body: CsvBody,
 ) -> ApiResult {
-    let (table, bulk) = (Table::read(&body, MATCHES)?, query.0.bulk());
-    if ["connectwise_company_id", "connectwise_identifier"].iter().all(|column| !table.has(column)) {
-        let message = "give connectwise_company_id or connectwise_identifier, or both";
-        return Err(Error::invalid("/1/connectwise_company_id", "missing_column", message).into());
-    }
-    let (matches, read) = rows(&table, |row| {
-        Ok(MatchIn {
-            external_id: row.required("external_id")?.to_owned(),
-            id: row.parsed("connectwise_company_id")?.flatten(),
-            identifier: row.parsed("connectwise_identifier")?.flatten(),
-            shared: row.flag("shared")?.unwrap_or(false),
-        })
-    });
+    let bulk = query.0.bulk();
+    let (matches, read) = read_rows(body, MATCHES, match_in).await?;
     let done = transfer::matches_in(&services, &caller, matches, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, match_changes, done.resolved)?))
+}
+
+fn match_in(row: Row<'_>) -> Result<MatchIn, FieldError> {
+    Ok(MatchIn {
+        external_id: row.required("external_id")?.to_owned(),
+        id: row.parsed("connectwise_company_id")?.flatten(),
+        identifier: row.parsed("connectwise_identifier")?.flatten(),
+        shared: row.flag("shared")?.unwrap_or(false),
+    })
 }
 
 fn match_changes(one: &Rematched) -> Vec<CellChange> {
@@ -321,19 +337,21 @@ pub async fn import_billing_lines(
     query: Params<ImportQuery>,
     body: CsvBody,
 ) -> ApiResult {
-    let (table, bulk) = (Table::read(&body, LINES)?, query.0.bulk());
-    let (lines, read) = rows(&table, |row| {
-        Ok(LineIn {
-            company: row.required("company_external_id")?.to_owned(),
-            product: row.required("product_code")?.to_owned(),
-            push_enabled: row.flag("push_enabled")?,
-            block_size: row.parsed("block_size")?,
-            agreement: row.parsed("manual_agreement_id")?,
-            addition: row.parsed("manual_addition_id")?,
-        })
-    });
+    let bulk = query.0.bulk();
+    let (lines, read) = read_rows(body, LINES, line_in).await?;
     let done = transfer::lines_in(&services, &caller, lines, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, line_changes, done.resolved)?))
+}
+
+fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
+    Ok(LineIn {
+        company: row.required("company_external_id")?.to_owned(),
+        product: row.required("product_code")?.to_owned(),
+        push_enabled: row.flag("push_enabled")?,
+        block_size: row.parsed("block_size")?,
+        agreement: row.parsed("manual_agreement_id")?,
+        addition: row.parsed("manual_addition_id")?,
+    })
 }
 
 fn line_changes(edited: &Edited) -> Vec<CellChange> {

@@ -9,8 +9,9 @@ use validator::Validate;
 
 use super::auth::Caller;
 use super::body::{Body, Limited, plain_text};
+use super::body_limits::LARGEST_BODY;
 use super::headers::Idempotency;
-use super::list::{List, page};
+use super::list::{List, comparable, page};
 use super::params::Params;
 use super::problem::{ApiResult, Errors, WriteErrors};
 use super::reply::{kept, ok, to_keep};
@@ -36,7 +37,7 @@ pub struct UsageBatch {
 }
 
 impl Limited for UsageBatch {
-    const LIMIT: usize = 8 * 1024 * 1024;
+    const LIMIT: usize = LARGEST_BODY;
 }
 
 /// A measured amount.
@@ -187,8 +188,10 @@ impl From<db::UsageRecord> for UsageRecord {
 #[into_params(parameter_in = Query)]
 pub struct UsageQuery {
     /// Those of a company.
+    #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// Those of a product.
+    #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Measured at or after.
     pub from: Option<DateTime<Utc>>,
@@ -214,12 +217,12 @@ pub struct UsageQuery {
 #[get("/usage")]
 pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: Params<UsageQuery>) -> ApiResult {
     let query = query.0;
-    let page = page(query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
+    let page = page("usage", query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
     let filter = UsageFilter {
         company_id: query.company_id.map(CompanyId::from),
         product_id: query.product_id.map(ProductId::from),
-        from: query.from,
-        to: query.to,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
         current_only: query.current_only,
         late: query.late,
     };

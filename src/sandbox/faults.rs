@@ -30,6 +30,11 @@ pub enum FaultKind {
     },
     /// 200 with a page of HTML.
     Html,
+    /// A proxy's page of HTML with this status, before anything is done.
+    Page {
+        /// The status.
+        status: u16,
+    },
     /// Half of the answer's body, complete by its length.
     Truncated,
     /// JSON of another type than asked for.

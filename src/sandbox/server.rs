@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -197,6 +198,11 @@ impl Sandbox {
         self.shared.lock().ledger.clone()
     }
 
+    /// How many requests wait for their answer.
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(Ordering::SeqCst)
+    }
+
     /// Forgets what was asked so far.
     pub fn clear_ledger(&self) {
         self.shared.lock().ledger = Ledger::default();
@@ -326,6 +332,10 @@ async fn spoil(kind: FaultKind, answer: Answer) -> HttpResponse {
             .content_type("text/html")
             .body(html),
         FaultKind::Html => HttpResponse::Ok().content_type("text/html").body(html),
+        FaultKind::Page { status } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+            HttpResponse::build(status).content_type("text/html").body(html)
+        }
         FaultKind::Truncated => {
             let bytes = answer.bytes();
             HttpResponse::Ok().content_type("application/json").body(bytes[..bytes.len() / 2].to_vec())

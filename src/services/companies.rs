@@ -170,7 +170,7 @@ pub async fn choose(
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
     let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
-    matched.resolved = resolve::completed(services, actor, filter, matched.resolved).await?;
+    matched.resolved = resolve::completed(services, actor, filter, matched.resolved).await;
     Ok(matched)
 }
 
@@ -263,7 +263,7 @@ pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Re
         Ok(AutoMatched { proposals, resolved })
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
-    matched.resolved = resolve::completed(services, actor, LineFilter::default(), matched.resolved).await?;
+    matched.resolved = resolve::completed(services, actor, LineFilter::default(), matched.resolved).await;
     Ok(matched)
 }
 

@@ -38,6 +38,8 @@ pub struct NewConnection {
     pub client_id: String,
     /// Public and private key; `None` keeps those that are there.
     pub keys: Option<(SecretString, SecretString)>,
+    /// Whether it is known to be the ConnectWise of before at another address, as the demo's stand-in is.
+    pub same_records: bool,
 }
 
 /// Clients by tenant, each for one version of the tenant's connection.
@@ -65,7 +67,7 @@ impl Clients {
 }
 
 /// Nothing is connected yet.
-fn not_connected() -> Error {
+pub(super) fn not_connected() -> Error {
     Error::conflict("not_connected", "no ConnectWise connection is set; PUT /api/v1/connection first")
 }
 
@@ -75,7 +77,8 @@ pub async fn client(services: &Services, tenant: &TenantId) -> Result<Arc<Client
     client_for(services, &row)
 }
 
-fn client_for(services: &Services, row: &Connection) -> Result<Arc<Client>> {
+/// The client for a connection.
+pub(super) fn client_for(services: &Services, row: &Connection) -> Result<Arc<Client>> {
     if let Some(client) = services.clients.get(row) {
         return Ok(client);
     }
@@ -106,7 +109,9 @@ pub async fn put(services: &Services, actor: &Actor, new: NewConnection, if_matc
     let work = move |tx: &mut Tx<'_>| {
         let before = tx.connection()?;
         if_match.check(before.as_ref().map_or(0, |row| row.version))?;
-        refuse_other_connectwise(tx, before.as_ref(), &site, &new.company_id)?;
+        if !new.same_records {
+            refuse_other_connectwise(tx, before.as_ref(), &site, &new.company_id)?;
+        }
         let row = Connection {
             tenant_id: tx.tenant().clone(),
             secrets: sealed_keys(tx.tenant(), &vault, before.as_ref(), &site, &new)?,
@@ -118,16 +123,23 @@ pub async fn put(services: &Services, actor: &Actor, new: NewConnection, if_matc
             updated_at: now.naive_utc(),
         };
         tx.put_connection(&row)?;
+        // Lines that wait for the connection to work again are tried with the new one at once.
+        tx.wake_pending_lines()?;
         Ok(row)
     };
-    services.db.write(&actor.tenant, work).await
+    let row = services.db.write(&actor.tenant, work).await?;
+    services.wake.notify_one();
+    Ok(row)
 }
 
 fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: &str, company_id: &str) -> Result<()> {
-    let host = |site: &str| url::Url::parse(site).ok().and_then(|url| url.host_str().map(str::to_owned));
-    let moved = before.is_some_and(|row| row.company_id != company_id || host(&row.site) != host(site));
-    if moved && tx.cw_counts()? != (0, 0) {
-        let detail = "another host or company id is another ConnectWise, whose records have other ids: \
+    let place = |site: &str| {
+        let url = url::Url::parse(site).ok()?;
+        Some((url.host_str()?.to_owned(), url.port_or_known_default()))
+    };
+    let moved = before.is_some_and(|row| row.company_id != company_id || place(&row.site) != place(site));
+    if moved && tx.knows_connectwise()? {
+        let detail = "another host, port or company id is another ConnectWise, whose records have other ids: \
                       DELETE /api/v1/connection first, which also clears company matches and mappings";
         return Err(Error::conflict("other_connectwise", detail));
     }

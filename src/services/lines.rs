@@ -275,7 +275,7 @@ pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, bulk: Bu
     let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
     if !bulk.dry_run {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
-        applied.resolved = resolve::completed(services, actor, filter, applied.resolved).await?;
+        applied.resolved = resolve::completed(services, actor, filter, applied.resolved).await;
     }
     Ok(applied)
 }

@@ -3,6 +3,7 @@
 //! Functions that take a transaction are one write and never wait for the network. Those that take [`Services`] may:
 //! they read, ask ConnectWise, and then write what they learnt, in transactions of their own.
 
+pub mod billed;
 mod budget;
 pub mod companies;
 pub mod connections;
@@ -22,6 +23,7 @@ pub mod usage;
 pub mod vault;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
 use tokio::sync::Notify;
@@ -63,12 +65,54 @@ pub struct Services {
     pub wake: Arc<Notify>,
     /// Whose turn it is to refresh.
     pub refreshing: Arc<Turns>,
+    /// The loops that work on push jobs.
+    pub push_loops: LoopCount,
+    /// The loop that starts scheduled pushes.
+    pub schedule_loops: LoopCount,
     /// The push jobs that somebody watches.
     pub watched: Arc<push::Watched>,
     /// Cancelled when the process is to stop.
     pub stop: CancellationToken,
     /// How they behave.
     pub settings: Arc<Settings>,
+}
+
+/// How many loops of a kind run in this process, and whether any ought to. Copies share the count.
+#[derive(Debug, Clone, Default)]
+pub struct LoopCount(Arc<LoopState>);
+
+#[derive(Debug, Default)]
+struct LoopState {
+    expected: AtomicBool,
+    running: AtomicUsize,
+}
+
+impl LoopCount {
+    /// Says that loops of this kind run in this process.
+    pub fn expect_loops(&self) {
+        self.0.expected.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a loop for as long as what this gives is kept.
+    pub fn count(&self) -> RunningLoop {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        RunningLoop(self.0.clone())
+    }
+
+    /// Whether one runs, or none ought to.
+    pub fn is_alive(&self) -> bool {
+        !self.0.expected.load(Ordering::Relaxed) || self.0.running.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A loop that runs.
+#[derive(Debug)]
+pub struct RunningLoop(Arc<LoopState>);
+
+impl Drop for RunningLoop {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Who asks.
@@ -80,15 +124,15 @@ pub struct Actor {
     pub name: String,
 }
 
-/// The versions that a caller's `If-Match` allows; `None` allows any.
+/// The versions that a caller's `If-Match` allows, as they are written in an ETag; `None` allows any.
 #[derive(Debug, Clone, Default)]
-pub struct IfMatch(pub Option<Vec<i64>>);
+pub struct IfMatch(pub Option<Vec<String>>);
 
 impl IfMatch {
     /// Errors where the present version is not among them.
     pub fn check(&self, current: i64) -> Result<()> {
         match &self.0 {
-            Some(versions) if !versions.contains(&current) => Err(Error::VersionMismatch { current }),
+            Some(versions) if !versions.contains(&current.to_string()) => Err(Error::VersionMismatch { current }),
             _ => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::text::fold;
-use crate::domain::words::{Aggregation, Rounding};
+use crate::domain::words::{Aggregation, BillingPeriod, Rounding};
 use crate::domain::{Error, Result};
 
 /// A product to be added.
@@ -27,6 +27,10 @@ pub struct NewProduct {
     pub aggregation: Aggregation,
     /// The largest change that goes through unasked.
     pub guard: Guard,
+    /// Which month a push bills; `None` where the aggregation decides.
+    pub billing_period: Option<BillingPeriod>,
+    /// How old the newest record of a gauge may be, in days.
+    pub max_usage_age_days: i64,
 }
 
 /// What is to be changed of a product.
@@ -48,6 +52,10 @@ pub struct ProductChange {
     pub max_change_percent: Option<Option<Amount>>,
     /// The largest change in units; `Some(None)` is none.
     pub max_change_units: Option<Option<Amount>>,
+    /// Which month a push bills; `Some(None)` is what the aggregation decides.
+    pub billing_period: Option<Option<BillingPeriod>>,
+    /// How old the newest record of a gauge may be, in days.
+    pub max_usage_age_days: Option<i64>,
 }
 
 /// Adds a product, with a billing line for every company.
@@ -65,6 +73,8 @@ pub fn create(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product>
         aggregation: new.aggregation,
         max_change_percent: new.guard.percent,
         max_change_units: new.guard.units,
+        billing_period: new.billing_period,
+        max_usage_age_days: new.max_usage_age_days,
         version: 1,
         created_at: now.naive_utc(),
         updated_at: now.naive_utc(),
@@ -112,7 +122,9 @@ pub fn update(
     row.aggregation = change.aggregation.unwrap_or(row.aggregation);
     row.max_change_percent = change.max_change_percent.unwrap_or(row.max_change_percent);
     row.max_change_units = change.max_change_units.unwrap_or(row.max_change_units);
-    // Who changes nothing must not make somebody else's ETag stale.
+    row.billing_period = change.billing_period.unwrap_or(row.billing_period);
+    row.max_usage_age_days = change.max_usage_age_days.unwrap_or(row.max_usage_age_days);
+    // An update that changes nothing must not bump the version.
     if row != before {
         row.updated_at = now.naive_utc();
         tx.update_product(&mut row)?;

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{Actor, Services, connections, resolve};
 use crate::connectwise::{Client, CwError, Fault, Patience};
-use crate::db::{LineFilter, RefreshRow, Tx};
+use crate::db::{Connection, LineFilter, RefreshRow, Tx};
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
@@ -76,9 +76,7 @@ pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instan
         drop(turn);
         match outcome {
             // So does a person for another process's; a job comes back to it, and does other work meanwhile.
-            Err(Error::Conflict { code: RUNNING, .. })
-                if patience == Patience::Person && tokio::time::Instant::now() < until =>
-            {
+            Err(error) if is_running(&error) && patience == Patience::Person && tokio::time::Instant::now() < until => {
                 tokio::time::sleep(LOOK).await;
             }
             outcome => return outcome,
@@ -178,6 +176,11 @@ async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
 
 const RUNNING: &str = "refresh_running";
 
+/// Whether an error says that another process is reading what ConnectWise has.
+pub fn is_running(error: &Error) -> bool {
+    matches!(error, Error::Conflict { code: RUNNING, .. })
+}
+
 fn running() -> Error {
     Error::conflict(RUNNING, "what ConnectWise has is being read already: try again when that has ended")
 }
@@ -191,19 +194,14 @@ async fn read_and_save(
     depth: Depth,
     force: bool,
 ) -> Result<Report> {
-    let owner = owner.to_owned();
     let connection = services.db.read(&actor.tenant, |tx| tx.connection()).await?;
     let (companies, agreements) = tokio::try_join!(client.companies(patience), client.agreements(patience))?;
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = services.clock.now();
+    let read_under = ReadUnder { connection, refresh: Some(owner.to_owned()) };
+    let still_held = read_under.clone();
     let save = move |tx: &mut Tx<'_>| {
-        if tx.connection()? != connection {
-            return Err(Error::conflict("connection_changed", "the connection was changed meanwhile: refresh again"));
-        }
-        if tx.refresh()?.and_then(|row| row.lease_owner).is_none_or(|holder| holder != owner) {
-            // Another read later than this process did: what is newer must not be overwritten.
-            return Err(running());
-        }
+        still_held.check(tx)?;
         if !force {
             refuse_great_loss(tx, &companies, &agreements)?;
         }
@@ -213,12 +211,12 @@ async fn read_and_save(
     };
     let in_use = services.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
-    additions(services, &actor.tenant, in_use, patience).await?;
+    read_additions(services, &actor.tenant, in_use, patience, read_under).await?;
     let by = actor.name.clone();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = services.db.write(&actor.tenant, resolve).await?;
     // Lines that found another agreement, one renewed for another year, want its additions.
-    report.resolved = resolve::completed(services, actor, LineFilter::default(), report.resolved).await?;
+    report.resolved = resolve::completed(services, actor, LineFilter::default(), report.resolved).await;
     Ok(report)
 }
 
@@ -256,10 +254,42 @@ pub async fn additions(
     agreements: Vec<CwAgreementId>,
     patience: Patience,
 ) -> Result<()> {
+    let connection = services.db.read(tenant, |tx| tx.connection()).await?;
+    read_additions(services, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
+}
+
+/// Under which connection, and by whose lease of a refresh, something was read from ConnectWise. What was read under
+/// another is not saved: it may be another ConnectWise's, or older than what is there.
+#[derive(Debug, Clone)]
+struct ReadUnder {
+    connection: Option<Connection>,
+    /// The lease's owner, for what is read by a refresh.
+    refresh: Option<String>,
+}
+
+impl ReadUnder {
+    fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.connection()? != self.connection {
+            return Err(Error::conflict("connection_changed", "the connection was changed meanwhile: refresh again"));
+        }
+        let Some(owner) = &self.refresh else { return Ok(()) };
+        let holder = tx.refresh()?.and_then(|row| row.lease_owner);
+        if holder.as_ref() == Some(owner) { Ok(()) } else { Err(running()) }
+    }
+}
+
+async fn read_additions(
+    services: &Services,
+    tenant: &TenantId,
+    agreements: Vec<CwAgreementId>,
+    patience: Patience,
+    read_under: ReadUnder,
+) -> Result<()> {
     if agreements.is_empty() {
         return Ok(());
     }
-    let client = connections::client(services, tenant).await?;
+    let row = read_under.connection.as_ref().ok_or_else(connections::not_connected)?;
+    let client = connections::client_for(services, row)?;
     let parallel = services.settings.connectwise.parallel;
     for batch in agreements.chunks(BATCH) {
         let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
@@ -270,8 +300,12 @@ pub async fn additions(
             .buffer_unordered(parallel)
             .collect()
             .await;
-        let now = services.clock.now();
-        let failure = services.db.write(tenant, move |tx| save_answers(tx, answers, now)).await?;
+        let (now, read_under) = (services.clock.now(), read_under.clone());
+        let save = move |tx: &mut Tx<'_>| {
+            read_under.check(tx)?;
+            save_answers(tx, answers, now)
+        };
+        let failure = services.db.write(tenant, save).await?;
         if let Some(error) = failure {
             return Err(error.into());
         }

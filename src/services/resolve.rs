@@ -222,16 +222,20 @@ async fn read_additions(services: &Services, actor: &Actor, filter: &LineFilter,
 
 /// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
 /// fails leaves the lines at `additions_not_read`, which resolving or refreshing mends later.
-pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
-    // Nothing is older than the beginning of time: only what was never read is wanted.
-    let read = match read_additions(services, actor, &filter, Instant::UNIX_EPOCH).await {
-        Ok(read) => read,
+pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
+    // What was asked for is committed by now, and is answered for, whatever happens here.
+    match read_and_resolve(services, actor, filter).await {
+        Ok(resolved) => resolved,
         Err(error) => {
-            tracing::warn!(tenant = %actor.tenant, cause = %error.chain(), "additions could not be read yet");
-            0
+            tracing::warn!(tenant = %actor.tenant, cause = %error.chain(), "additions were not read yet");
+            None
         }
-    };
-    if read == 0 {
+    }
+}
+
+async fn read_and_resolve(services: &Services, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
+    // Nothing is older than the beginning of time: only what was never read is wanted.
+    if read_additions(services, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
         return Ok(None);
     }
     let (now, by) = (services.clock.now(), actor.name.clone());
@@ -239,16 +243,15 @@ pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -
 }
 
 /// A resolving with its [`follow_up`], where lines wait for additions to be read: what both came to.
-pub async fn completed(services: &Services, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Result<Resolved> {
+pub async fn completed(services: &Services, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
     if resolved.waiting == 0 {
-        return Ok(resolved);
+        return resolved;
     }
     // Boxed, as a refresh that follows up may be what asks.
-    let later = Box::pin(follow_up(services, actor, filter)).await?;
-    Ok(match later {
+    match Box::pin(follow_up(services, actor, filter)).await {
         Some(later) => merged(resolved, later),
         None => resolved,
-    })
+    }
 }
 
 /// Two resolvings of the same lines as one: each line from its first state to its last.

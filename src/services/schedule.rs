@@ -3,17 +3,17 @@
 use chrono::{NaiveDate, NaiveTime, TimeDelta};
 use chrono_tz::Tz;
 
-use super::push::{self, NewPush};
+use super::push::{self, BilledMonths, NewPush};
 use super::{IfMatch, Services};
-use crate::db::{PushSchedule, ScheduleRun, Tx};
+use crate::db::{BillingTimeZone, PushSchedule, ScheduleRun, Tx};
 use crate::domain::Result;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
-use crate::domain::usage::BillingMonth;
-use crate::domain::words::{PushKind, PushTrigger};
+use crate::domain::words::PushTrigger;
 
 /// A schedule that was understood.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Schedule {
     /// Whether it fires.
     pub enabled: bool,
@@ -21,6 +21,10 @@ pub struct Schedule {
     pub enabled_at: Option<Instant>,
     /// When.
     pub monthly: MonthlySchedule,
+    /// The time zone that was set: of the present month, or where it was changed lately of the next.
+    pub zone: Tz,
+    /// The tenant's billing months.
+    pub calendar: BillingCalendar,
     /// The version; 0 where none was ever set.
     pub version: i64,
 }
@@ -28,10 +32,13 @@ pub struct Schedule {
 /// The tenant's schedule; until one is set, the first of the month at 02:00 UTC, not enabled.
 pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
     let row = tx.push_schedule()?;
-    Ok(row.and_then(|row| understood(&row)).unwrap_or(Schedule {
+    let calendar = calendar_of(tx, row.as_ref())?;
+    Ok(row.and_then(|row| understood(&row, &calendar)).unwrap_or(Schedule {
         enabled: false,
         enabled_at: None,
-        monthly: MonthlySchedule { day_of_month: 1, time: two_o_clock(), zone: Tz::UTC },
+        monthly: MonthlySchedule { day_of_month: 1, time: two_o_clock() },
+        zone: Tz::UTC,
+        calendar,
         version: 0,
     }))
 }
@@ -40,38 +47,89 @@ fn two_o_clock() -> NaiveTime {
     NaiveTime::from_hms_opt(2, 0, 0).unwrap_or_default()
 }
 
-fn understood(row: &PushSchedule) -> Option<Schedule> {
-    let monthly = MonthlySchedule {
-        day_of_month: u32::try_from(row.day_of_month).ok()?,
-        time: row.time_of_day.parse().ok()?,
+fn understood(row: &PushSchedule, calendar: &BillingCalendar) -> Option<Schedule> {
+    Some(Schedule {
+        enabled: row.enabled,
+        enabled_at: row.enabled_at.map(|at| at.and_utc()),
+        monthly: MonthlySchedule {
+            day_of_month: u32::try_from(row.day_of_month).ok()?,
+            time: row.time_of_day.parse().ok()?,
+        },
         zone: row.time_zone.parse().ok()?,
-    };
-    let enabled_at = row.enabled_at.map(|at| at.and_utc());
-    Some(Schedule { enabled: row.enabled, enabled_at, monthly, version: row.version })
+        calendar: calendar.clone(),
+        version: row.version,
+    })
 }
 
-/// Sets the tenant's schedule.
-pub fn put(
-    tx: &mut Tx<'_>,
-    enabled: bool,
-    monthly: MonthlySchedule,
-    if_match: &IfMatch,
-    now: Instant,
-) -> Result<Schedule> {
-    let before = tx.push_schedule()?.map_or(0, |row| row.version);
-    if_match.check(before)?;
+/// The tenant's billing months. A schedule of a version that kept no time zones by month has one for all months.
+fn calendar_of(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
+    let rows = tx.billing_time_zones()?;
+    let mut zones: Vec<(BillingMonth, Tz)> =
+        rows.iter().filter_map(|row| Some((row.from_month, row.time_zone.parse().ok()?))).collect();
+    if let (true, Some(zone)) = (zones.is_empty(), schedule.and_then(|row| row.time_zone.parse().ok())) {
+        zones.push((BillingMonth::FIRST, zone));
+    }
+    Ok(BillingCalendar::new(zones))
+}
+
+/// The tenant's billing months.
+pub fn calendar(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
+    let row = tx.push_schedule()?;
+    calendar_of(tx, row.as_ref())
+}
+
+/// What a schedule shall be.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSchedule {
+    /// Whether it fires.
+    pub enabled: bool,
+    /// When.
+    pub monthly: MonthlySchedule,
+    /// The time zone.
+    pub zone: Tz,
+}
+
+/// Sets the tenant's schedule. An equal one changes nothing. A new time zone takes effect with the next month, or where
+/// nothing has been billed or measured yet at once.
+pub fn put(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> Result<Schedule> {
+    let before = get(tx)?;
+    if_match.check(before.version)?;
+    let NewSchedule { enabled, monthly, zone } = new;
+    if before.version > 0 && (before.enabled, before.monthly, before.zone) == (enabled, monthly, zone) {
+        return Ok(before);
+    }
+    set_time_zone(tx, &before.calendar, zone, now)?;
     let row = PushSchedule {
         tenant_id: tx.tenant().clone(),
         enabled,
         day_of_month: i64::from(monthly.day_of_month),
         time_of_day: monthly.time.format("%H:%M:%S").to_string(),
-        time_zone: monthly.zone.name().to_owned(),
+        time_zone: zone.name().to_owned(),
         enabled_at: enabled.then(|| now.naive_utc()),
-        version: before + 1,
+        version: before.version + 1,
         updated_at: now.naive_utc(),
     };
     tx.put_push_schedule(&row)?;
-    Ok(Schedule { enabled, enabled_at: enabled.then_some(now), monthly, version: row.version })
+    get(tx)
+}
+
+fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Instant) -> Result<()> {
+    let tenant = tx.tenant().clone();
+    let row = |from_month, zone: Tz| BillingTimeZone {
+        tenant_id: tenant.clone(),
+        from_month,
+        time_zone: zone.name().to_owned(),
+    };
+    let first = BillingMonth::FIRST;
+    if !tx.has_billed()? {
+        return tx.put_billing_time_zones(first, &[row(first, zone)]);
+    }
+    let present = calendar.month_of(now);
+    if tx.billing_time_zones()?.is_empty() {
+        // Until now all months had one time zone, which nothing had stored by month.
+        tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
+    }
+    tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])
 }
 
 /// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. What was
@@ -95,26 +153,18 @@ pub async fn fire_due(services: &Services) -> Result<usize> {
 
 /// The job and the record that its month was pushed are stored together, or neither is.
 fn fire(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
-    let schedule = get(tx)?;
-    let Some(enabled_at) = schedule.enabled_at.filter(|_| schedule.enabled) else { return Ok(0) };
-    let present = BillingMonth::of(now, schedule.monthly.zone);
+    let Schedule { enabled, enabled_at, monthly, calendar, .. } = get(tx)?;
+    let Some(enabled_at) = enabled_at.filter(|_| enabled) else { return Ok(0) };
+    let present = calendar.month_of(now);
     for month in [present.previous(), present] {
-        let due = schedule.monthly.due(month);
+        let due = monthly.due(month, &calendar);
         let is_due = due <= now && due > enabled_at && now - due <= max_late;
         if !is_due || tx.has_schedule_run(month)? {
             continue;
         }
-        let new = NewPush {
-            kind: PushKind::Push,
-            started_by: PushTrigger::Schedule,
-            product_id: None,
-            company_ids: None,
-            line_ids: None,
-            billing_month: Some(month),
-            parent: None,
-        };
+        let new = NewPush { months: BilledMonths::OfRun(month), ..NewPush::everything(PushTrigger::Schedule) };
         let job = push::create(tx, &new, now, "schedule")?;
-        tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "the scheduled push was started");
+        tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started the scheduled push");
         let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
         tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;
         // One at a time: the next look finds the next.
@@ -123,18 +173,8 @@ fn fire(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
     Ok(0)
 }
 
-/// The time zone in which the tenant's months begin: the schedule's.
-pub fn zone(tx: &mut Tx<'_>) -> Result<Tz> {
-    Ok(get(tx)?.monthly.zone)
-}
-
 /// The day it is where the tenant bills.
 pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
-    Ok(now.with_timezone(&zone(tx)?).date_naive())
-}
-
-/// The billing month asked for, or else the present one.
-pub fn month_or_present(tx: &mut Tx<'_>, asked: Option<BillingMonth>, now: Instant) -> Result<(BillingMonth, Tz)> {
-    let zone = zone(tx)?;
-    Ok((asked.unwrap_or_else(|| BillingMonth::of(now, zone)), zone))
+    let calendar = calendar(tx)?;
+    Ok(now.with_timezone(&calendar.zone_of(calendar.month_of(now))).date_naive())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::billed::{Billed, BilledLine, BilledMonths, billed_lines};
 use super::lines::{self, Applied, Bulk, Edit, LineEdit, Refused};
 use super::{Actor, IfMatch, Services, companies, refresh, resolve};
 use crate::connectwise::Patience;
@@ -79,7 +80,7 @@ pub async fn matches_in(services: &Services, actor: &Actor, rows: Vec<MatchIn>, 
     refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
     let (now, by) = (services.clock.now(), actor.name.clone());
     let mut done = services.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
-    done.resolved = resolve::completed(services, actor, LineFilter::default(), done.resolved).await?;
+    done.resolved = resolve::completed(services, actor, LineFilter::default(), done.resolved).await;
     Ok(done)
 }
 
@@ -190,13 +191,21 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
     }
 }
 
-/// A billing line with its product's code, to go out.
+/// A billing line with what it bills, to go out.
 #[derive(Debug, Clone)]
 pub struct LineOut {
     /// The line with its records.
     pub view: BillingLineView,
+    /// What it bills, as a push would now.
+    pub billed: Billed,
     /// The product's code.
     pub product_code: String,
+}
+
+impl From<BilledLine> for LineOut {
+    fn from(line: BilledLine) -> Self {
+        Self { view: line.view, billed: line.billed, product_code: line.product.code }
+    }
 }
 
 impl LineOut {
@@ -212,18 +221,14 @@ impl LineOut {
 }
 
 /// Every line, or every line of a product, by company name.
-pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>) -> Result<Vec<LineOut>> {
+pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> Result<Vec<LineOut>> {
     if let Some(id) = &product {
         tx.product(id)?;
     }
-    let codes: HashMap<ProductId, String> = tx.all_products()?.into_iter().map(|row| (row.id, row.code)).collect();
     let rows = tx.all_lines(&LineFilter { product_id: product, ..LineFilter::default() })?;
     let views = tx.with_records(rows)?;
-    let out = |view: BillingLineView| LineOut {
-        product_code: codes.get(&view.line.product_id).cloned().unwrap_or_default(),
-        view,
-    };
-    Ok(views.into_iter().map(out).collect())
+    let lines = billed_lines(tx, views, &BilledMonths::OfNow, now)?;
+    Ok(lines.into_iter().map(LineOut::from).collect())
 }
 
 /// What a line shall be; `None` leaves a part as it is.

@@ -1,15 +1,15 @@
-//! Taking in usage, and what is billed of it.
+//! Taking in usage.
 
 use std::collections::{HashMap, HashSet};
 
 use chrono_tz::Tz;
 
 use super::schedule;
-use crate::db::{BillingLine, BillingLineView, Product, Tx, UsageRecord};
+use crate::db::{Tx, UsageRecord};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
-use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
-use crate::domain::usage::{BillingMonth, aggregate};
+use crate::domain::quantity::Amount;
 use crate::domain::{Error, FieldError, Result};
 
 /// The most records in one batch.
@@ -48,7 +48,7 @@ pub struct Accepted {
     pub duplicates: usize,
     /// Records that were there with another amount, which this batch corrects.
     pub corrected: usize,
-    /// New or corrected records of a month that was pushed already.
+    /// New or corrected records for which a push has worked out the quantity of their month already.
     pub late: usize,
 }
 
@@ -74,17 +74,19 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     if !bad.is_empty() {
         return Err(Error::Invalid(bad));
     }
-    mark_late(tx, &mut rows, now)?;
+    mark_late(tx, &mut rows)?;
     save(tx, rows)
 }
 
-/// Marks what comes too late for a push: its month was pushed for the company and product already.
-fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord], now: Instant) -> Result<()> {
-    let (_, zone) = schedule::month_or_present(tx, None, now)?;
-    let month = |row: &UsageRecord| BillingMonth::of(row.measured_at.and_utc(), zone);
+/// Marks what comes too late for a push: one has worked out the quantity of its month, company and product already.
+fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord]) -> Result<()> {
+    let calendar = schedule::calendar(tx)?;
+    let month = |row: &UsageRecord| calendar.month_of(row.measured_at.and_utc());
     let months: HashSet<BillingMonth> = rows.iter().map(month).collect();
-    let pushed: HashSet<(CompanyId, ProductId, BillingMonth)> =
-        tx.pushed_months(&months.into_iter().collect::<Vec<_>>())?.into_iter().collect();
+    let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
+    let products: Vec<ProductId> = products.into_iter().cloned().collect();
+    let companies: Vec<CompanyId> = rows.iter().map(|row| row.company_id.clone()).collect();
+    let pushed = tx.months_with_quantities(&companies, &products, &months.into_iter().collect::<Vec<_>>())?;
     if pushed.is_empty() {
         return Ok(());
     }
@@ -160,6 +162,11 @@ impl Known {
             let message = format!("nothing has the {field} \"{given}\"");
             bad.push(FieldError::new(format!("/records/{index}/{field}"), "not_found", message));
         }
+        if BillingMonth::of(new.measured_at, Tz::UTC) <= BillingMonth::FIRST {
+            // In every time zone it is of a month that there is.
+            let message = "measured_at lies before February 2000";
+            bad.push(FieldError::new(format!("/records/{index}/measured_at"), "out_of_range", message));
+        }
         if new.measured_at > now + chrono::TimeDelta::days(1) {
             let message = "measured_at lies more than a day in the future";
             bad.push(FieldError::new(format!("/records/{index}/measured_at"), "out_of_range", message));
@@ -180,87 +187,4 @@ impl Known {
             _ => Err(bad),
         }
     }
-}
-
-/// What a line is billed in a month, or why nothing can be said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Billed {
-    /// The month's usage; `None` without records.
-    pub usage: Option<Amount>,
-    /// The block size that applies.
-    pub block_size: BlockSize,
-    /// The quantity; `None` without usage, or where there is none that ConnectWise could keep.
-    pub quantity: Option<Quantity>,
-    /// Why there is usage but no quantity.
-    pub problem: Option<String>,
-}
-
-/// The usage of one product in one month, by company.
-pub struct MonthlyUsage {
-    product: Product,
-    records: HashMap<CompanyId, Vec<(Instant, Amount)>>,
-}
-
-impl MonthlyUsage {
-    /// Loads it in one query, for some companies or for all.
-    pub fn load(
-        tx: &mut Tx<'_>,
-        product: Product,
-        month: BillingMonth,
-        zone: Tz,
-        companies: Option<&[CompanyId]>,
-    ) -> Result<Self> {
-        let (from, to) = month.bounds(zone);
-        let records = tx.usage_between(&product.id, from, to, companies)?;
-        Ok(Self { product, records })
-    }
-
-    /// What a line of the product is billed.
-    pub fn billed(&self, line: &BillingLine) -> Billed {
-        let block_size = line.block_size.unwrap_or(self.product.block_size);
-        let records = self.records.get(&line.company_id).into_iter().flatten().copied();
-        let (usage, problem) = match aggregate(self.product.aggregation, records) {
-            Ok(usage) => (usage, None),
-            Err(overflow) => (None, Some(overflow.to_string())),
-        };
-        let quantity = usage.map(|usage| quantity(usage, block_size, self.product.rounding)).transpose();
-        match quantity {
-            Ok(quantity) => Billed { usage, block_size, quantity, problem },
-            Err(error) => Billed { usage, block_size, quantity: None, problem: Some(error.to_string()) },
-        }
-    }
-
-    /// The product.
-    pub fn product(&self) -> &Product {
-        &self.product
-    }
-}
-
-impl Billed {
-    /// Of a line whose product vanished meanwhile.
-    pub fn unknown() -> Self {
-        Self { usage: None, block_size: BlockSize::ONE, quantity: None, problem: None }
-    }
-}
-
-/// What lines are billed in a month, with their products' units, in the same order: one query for each product.
-pub fn billed(
-    tx: &mut Tx<'_>,
-    views: &[BillingLineView],
-    month: BillingMonth,
-    zone: Tz,
-) -> Result<Vec<(Billed, String)>> {
-    let products: HashSet<ProductId> = views.iter().map(|view| view.line.product_id.clone()).collect();
-    let mut usage = HashMap::new();
-    for id in products {
-        let companies: Vec<CompanyId> =
-            views.iter().filter(|view| view.line.product_id == id).map(|view| view.line.company_id.clone()).collect();
-        let product = tx.product(&id)?;
-        usage.insert(id, MonthlyUsage::load(tx, product, month, zone, Some(&companies))?);
-    }
-    let of = |view: &BillingLineView| match usage.get(&view.line.product_id) {
-        Some(usage) => (usage.billed(&view.line), usage.product().unit.clone()),
-        None => (Billed::unknown(), String::new()),
-    };
-    Ok(views.iter().map(of).collect())
 }

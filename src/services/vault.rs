@@ -86,7 +86,12 @@ impl Vault {
     pub fn open(&self, tenant: &TenantId, sealed: &str) -> Result<SecretString> {
         let unreadable = || {
             let detail = "the stored keys cannot be read with the present encryption key: enter them again";
-            Error::ConnectWise { code: "connection_keys_unreadable", detail: detail.to_owned(), retry_after: None }
+            Error::ConnectWise {
+                code: "connection_keys_unreadable",
+                detail: detail.to_owned(),
+                retry_after: None,
+                connection_at_fault: true,
+            }
         };
         let bytes = STANDARD.decode(sealed).map_err(|_| unreadable())?;
         let (id, rest) = bytes.split_at_checked(KEY_ID).ok_or_else(unreadable)?;

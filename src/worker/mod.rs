@@ -2,13 +2,16 @@
 //!
 //! One step does one piece of work and says whether there was any, so that tests can step it without waiting.
 
+mod supervise;
+
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use crate::domain::Result;
 use crate::services::push::{self, Step};
-use crate::services::{Services, idempotency, schedule};
+use crate::services::{LoopCount, Services, idempotency, schedule};
+use supervise::supervise;
 
 /// How often the worker looks for work that nobody woke it for.
 const POLL: Duration = Duration::from_secs(1);
@@ -52,18 +55,32 @@ impl Worker {
         schedule::fire_due(&self.services).await
     }
 
+    /// Says that loops ought to run in this process, before they do.
+    pub fn expect_loops(&self) {
+        self.services.push_loops.expect_loops();
+    }
+
     /// Works until the process is to stop. The step at hand is finished first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
+        let (stop, services) = (&self.services.stop, &self.services);
+        if self.duties.push {
+            self.expect_loops();
+        }
         let pushing = if self.duties.push { self.parallel } else { 0 };
         for number in 0..pushing {
             let mut worker = self.clone();
             worker.owner = format!("{}-{number}", self.owner);
-            loops.spawn(worker.run_loop());
+            let start = move || worker.clone().run_loop();
+            loops.spawn(supervise("push", stop.clone(), services.push_loops.clone(), start));
         }
         if self.duties.schedule {
-            loops.spawn(run_schedules(self.services.clone()));
-            loops.spawn(tidy(self.services.clone()));
+            services.schedule_loops.expect_loops();
+            let (schedules, idle) = (services.clone(), services.clone());
+            let start = move || run_schedules(schedules.clone());
+            loops.spawn(supervise("schedule", stop.clone(), services.schedule_loops.clone(), start));
+            let start = move || tidy(idle.clone());
+            loops.spawn(supervise("cleanup", stop.clone(), LoopCount::default(), start));
         }
         while loops.join_next().await.is_some() {}
     }

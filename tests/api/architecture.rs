@@ -130,7 +130,9 @@ fn past_the_tenant(code: &str) -> Vec<String> {
     let tables = code.match_indices("::table").filter(|(at, table)| {
         let (before, after) = (&code[..*at], &code[at + table.len()..]);
         let name = before.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
-        !after.starts_with(|c: char| c.is_alphanumeric() || c == '_') && !name.ends_with("self.own(")
+        !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+            && !name.ends_with("self.own(")
+            && !name.ends_with("$tx.own(")
     });
     let others = ["insert_into(", "sql_query("].into_iter().flat_map(|text| code.match_indices(text));
     let around = |at: usize| code[at.saturating_sub(30)..].chars().take(60).collect();

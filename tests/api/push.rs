@@ -17,7 +17,7 @@ fn store(companies: i64) -> Store {
 }
 
 /// So many companies, each with 250 GB of storage: 3 blocks of 100 GB where ConnectWise has 1.
-async fn ready(backend: Backend, companies: i64) -> (TestApp, String) {
+pub async fn ready(backend: Backend, companies: i64) -> (TestApp, String) {
     let app = TestApp::connected(backend, store(companies)).await;
     for c in 1..=companies {
         app.company(&format!("C{c}"), &format!("Company {c}")).await;
@@ -35,16 +35,16 @@ async fn ready(backend: Backend, companies: i64) -> (TestApp, String) {
     (app, product)
 }
 
-async fn enable(app: &TestApp, enabled: bool) {
+pub async fn enable(app: &TestApp, enabled: bool) {
     let ids: Vec<Value> = app.all("/billing-lines?limit=500").await.iter().map(|line| line["id"].clone()).collect();
     app.patch("/billing-lines", &json!({"ids": ids, "push_enabled": enabled})).await.expect(200);
 }
 
-fn quantities(app: &TestApp, companies: i64) -> Vec<f64> {
+pub fn quantities(app: &TestApp, companies: i64) -> Vec<f64> {
     app.sandbox.read(|store| (1..=companies).map(|c| store.quantity(c * 100).unwrap()).collect())
 }
 
-fn states(lines: &[Value]) -> Vec<&str> {
+pub fn states(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["state"].as_str().unwrap()).collect()
 }
 
@@ -191,22 +191,51 @@ async fn an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push(back
     assert_eq!(changes, 2);
 }
 
-async fn bad_keys_stop_the_job_at_once(backend: Backend) {
+/// Bad keys on the day of the push lose nothing: the job waits, and goes on when they are put right.
+async fn a_job_waits_for_its_connection_and_goes_on(backend: Backend) {
     let (app, _) = ready(backend, 5).await;
     let mut connection = app.connection();
     connection["private_key"] = json!("wrong");
     app.put("/connection", &connection).await.expect(200);
     let (job, lines) = app.push(&json!({})).await;
-    assert_eq!(job["state"], "failed", "{job}");
+    assert_eq!((&job["state"], &job["lines"]["pending"]), (&json!("running"), &json!(5)), "{job}");
     assert!(job["detail"].as_str().unwrap().contains("private key"), "{job}");
-    assert!(lines.iter().all(|line| line["reason"] == "connection"), "{lines:?}");
+    assert!(lines.iter().all(|line| line["state"] == "pending" && line["not_before"].is_string()), "{lines:?}");
     let asked = app.sandbox.ledger().requests.len();
-    assert!(asked <= 2, "{asked} requests to learn that the keys are bad");
-    app.connect().await;
-    let id = job["id"].as_str().unwrap();
-    app.post(&format!("/push-jobs/{id}/retry"), &json!({})).await.expect(202);
+    assert!(asked <= 4, "{asked} requests to learn, and to confirm, that the keys are bad");
+    app.clock.advance(TimeDelta::days(3));
     app.worker.run_until_idle().await.unwrap();
+    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    assert_eq!(app.get(&path).await.expect(200)["state"], "running", "still");
+    app.connect().await;
+    app.worker.run_until_idle().await.unwrap();
+    let done = app.get(&path).await.expect(200);
+    assert_eq!(
+        (&done["state"], &done["lines"]["pushed"], &done["detail"]),
+        (&json!("succeeded"), &json!(5), &Value::Null)
+    );
     assert_eq!(quantities(&app, 5), [3.0; 5]);
+}
+
+async fn a_job_does_not_wait_for_its_connection_for_ever(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    let mut connection = app.connection();
+    connection["private_key"] = json!("wrong");
+    app.put("/connection", &connection).await.expect(200);
+    let (job, _) = app.push(&json!({})).await;
+    // CWB_SCHEDULE_MAX_LATE is a week.
+    app.clock.advance(TimeDelta::hours(169));
+    app.worker.run_until_idle().await.unwrap();
+    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    let failed = app.get(&path).await.expect(200);
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert!(failed["detail"].as_str().unwrap().contains("private key"), "{failed}");
+    let lines = app.all(&format!("{path}/lines")).await;
+    assert!(lines.iter().all(|line| line["reason"] == "connection"), "{lines:?}");
+    app.connect().await;
+    app.post(&format!("{path}/retry"), &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 3), [3.0; 3]);
 }
 
 async fn a_job_is_cancelled_between_lines(backend: Backend) {
@@ -233,7 +262,7 @@ async fn only_what_is_asked_for_is_pushed(backend: Backend) {
     assert_eq!(problem["errors"][0]["field"], "/company_ids/0");
     app.post("/push-jobs", &json!({"billing_month": "2026-13"})).await.problem(422, "validation");
     let (job, lines) = app.push(&json!({"billing_month": "2026-10"})).await;
-    assert_eq!((&job["billing_month"], &lines[0]["reason"]), (&json!("2026-10"), &json!("no_usage")));
+    assert_eq!((&job["billing_months"], &lines[0]["reason"]), (&json!(["2026-10"]), &json!("no_usage")));
     let filtered = app.all(&format!("/push-jobs/{}/lines?state=skipped", job["id"].as_str().unwrap())).await;
     assert_eq!(filtered.len(), 3);
 }
@@ -386,7 +415,8 @@ on_both!(
     faults_that_pass_are_waited_out,
     success_that_changed_nothing_is_a_failure,
     an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push,
-    bad_keys_stop_the_job_at_once,
+    a_job_waits_for_its_connection_and_goes_on,
+    a_job_does_not_wait_for_its_connection_for_ever,
     a_job_is_cancelled_between_lines,
     only_what_is_asked_for_is_pushed,
     a_job_under_an_idempotency_key_is_one_job,

@@ -65,6 +65,12 @@ async fn scheduled(backend: Backend, body: &Value) -> TestApp {
     app
 }
 
+/// The one month that a job bills.
+fn month(job: &Value) -> &str {
+    assert_eq!(job["billing_months"].as_array().unwrap().len(), 1, "{job}");
+    job["billing_months"][0].as_str().unwrap()
+}
+
 async fn jobs(app: &TestApp) -> Vec<Value> {
     app.all("/push-jobs?sort=created_at&limit=500").await
 }
@@ -79,7 +85,7 @@ async fn it_pushes_once_a_month_for_years_in_many_zones(backend: Backend) {
             app.worker.fire_schedules().await.unwrap();
         }
         let found = jobs(&app).await;
-        let months: Vec<&str> = found.iter().map(|job| job["billing_month"].as_str().unwrap()).collect();
+        let months: Vec<&str> = found.iter().map(month).collect();
         let mut distinct = months.clone();
         distinct.dedup();
         assert_eq!(months, distinct, "{zone}");
@@ -110,7 +116,7 @@ async fn it_never_pushes_retroactively_and_makes_up_for_an_outage_once(backend: 
     app.clock.advance(TimeDelta::days(36));
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
     let found = jobs(&app).await;
-    let months: Vec<&str> = found.iter().map(|job| job["billing_month"].as_str().unwrap()).collect();
+    let months: Vec<&str> = found.iter().map(month).collect();
     assert_eq!(months, ["2026-11", "2026-12"]);
     app.put("/push-schedule", &json!({"enabled": false, "day_of_month": 1, "time": "00:00", "time_zone": "UTC"}))
         .await

@@ -71,7 +71,9 @@ async fn a_large_change_is_held_until_a_person_decides(backend: Backend) {
     );
     let (job, lines) = app.push(&json!({})).await;
     assert_eq!(outcomes(&lines), [("pushed", "-"), ("held", "guard"), ("held", "guard"), ("held", "guard")]);
-    assert_eq!((&job["state"], &job["lines"]["held"]), (&json!("completed_with_failures"), &json!(3)));
+    assert_eq!((&job["state"], &job["lines"]["held"]), (&json!("waiting_for_approval"), &json!(3)));
+    assert_eq!((&job["finished_at"], &job["lines"]["done"]), (&Value::Null, &json!(1)), "it is not over");
+    assert_eq!(lines[1]["finished_at"], Value::Null, "nor is the line");
     assert!(lines[1]["detail"].as_str().unwrap().contains("from 5 to 10 is larger than 50 %"), "{}", lines[1]);
     assert!(lines[2]["detail"].as_str().unwrap().contains("larger than 8 units"), "{}", lines[2]);
     assert_eq!(app.sandbox.ledger().writes.len(), 1);
@@ -86,7 +88,7 @@ async fn a_large_change_is_held_until_a_person_decides(backend: Backend) {
     assert_eq!(outcomes(&lines), [("pushed", "-"), ("held", "guard"), ("pushed", "-"), ("held", "guard")]);
     assert_eq!((lines[2]["decided_by"].as_str(), &lines[1]["from"]), (Some("first key"), &json!("4")));
     assert_eq!((has(&app, 200), has(&app, 300)), (4.0, 10.0));
-    assert_eq!(job["state"], "completed_with_failures");
+    assert_eq!((&job["state"], &job["lines"]["done"]), (&json!("waiting_for_approval"), &json!(2)));
     app.post(&approve, &json!({"line_ids": [lines[0]["id"]]})).await.problem(422, "validation");
     app.post(&approve, &json!({"line_ids": [lines[1]["id"]]})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
@@ -119,7 +121,9 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     assert!(lines[1]["detail"].as_str().unwrap().contains("has 3 by now, where 2"), "{}", lines[1]);
     let retry = format!("/push-jobs/{}/retry", job["id"].as_str().unwrap());
     app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
-    app.post("/push-jobs", &json!({"from_dry_run": id})).await.problem(409, "nothing_to_push");
+    let again = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);
+    let (_, lines) = finished(&app, &again).await;
+    assert_eq!(outcomes(&lines), [("failed", "changed_since")], "what was written is that job's");
     let of_push = json!({"from_dry_run": job["id"]});
     app.post("/push-jobs", &of_push).await.problem(409, "not_a_dry_run");
     app.post("/push-jobs", &json!({"from_dry_run": "x"})).await.problem(404, "not_found");
@@ -166,11 +170,13 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
     let (_, lines) = finished(&app, &retry).await;
     assert_eq!((outcomes(&lines), has(&app, 100)), (vec![("pushed", "-")], 1.0), "not today's usage");
     // A later month found the same number right: it is that month's now.
-    set(&app, 100, 90.0);
+    set(&app, 100, 80.0);
     let (older, _) = app.push(&json!({})).await;
-    let (newer, _) = app.push(&json!({})).await;
-    assert_eq!(newer["lines"]["unchanged"], 1);
-    app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_push");
+    app.clock.advance(chrono::TimeDelta::days(10));
+    let (newer, lines) = app.push(&json!({})).await;
+    assert_eq!((&newer["lines"]["unchanged"], &lines[0]["billing_month"]), (&json!(1), &json!("2026-12")));
+    let refused = app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_push");
+    assert!(refused["detail"].as_str().unwrap().contains(newer["id"].as_str().unwrap()), "it names the job: {refused}");
     // Another ConnectWise has other numbers under the same ids.
     app.delete("/connection").await.expect(204);
     app.clock.advance(chrono::TimeDelta::minutes(1));
@@ -213,19 +219,15 @@ async fn history_is_found_across_jobs(backend: Backend) {
     let told: Vec<(&str, &str)> =
         history.iter().map(|l| (l["from"].as_str().unwrap(), l["to"].as_str().unwrap())).collect();
     assert_eq!(told, [("10", "20"), ("1", "10")], "newest first");
-    assert_eq!(
-        (&history[0]["push_job"]["id"], &history[0]["push_job"]["billing_month"]),
-        (&json!(two), &json!("2026-11"))
-    );
+    assert_eq!((&history[0]["push_job"]["id"], &history[0]["billing_month"]), (&json!(two), &json!("2026-11")));
     let table = app.get(&format!("/export/push-lines?push_job_id={one}")).await;
     assert_eq!(table.status, 200);
     let rows: Vec<&str> = table.text.lines().collect();
-    assert!(rows[0].starts_with("push_job_id,billing_month,kind,"), "{}", rows[0]);
-    assert!(
-        rows[1].contains(",Company 1,STORAGE,10,Backup,100,BKP-GB (Storage),1000,100,1,10,pushed,,,"),
-        "{}",
-        rows[1]
-    );
+    assert!(rows[0].starts_with("push_job_id,billing_month,month_closed,kind,"), "{}", rows[0]);
+    assert!(rows[1].starts_with(&format!("{one},2026-11,false,push,manual,first key,")), "{}", rows[1]);
+    let billed =
+        ",Company 1,STORAGE,10,Backup,100,BKP-GB (Storage),1000,2026-11-22T12:00:00+00:00,1,100,1,10,pushed,,,";
+    assert!(rows[1].contains(billed), "{}", rows[1]);
     assert_eq!(rows.len(), 3);
     let lines = app.all(&format!("/push-jobs/{two}/lines?product_id={other}&reason=disabled")).await;
     assert_eq!(lines.len(), 1);

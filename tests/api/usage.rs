@@ -73,9 +73,12 @@ async fn a_batch_is_all_or_nothing_and_every_bad_record_is_named(backend: Backen
 
 async fn ten_thousand_records_are_one_batch(backend: Backend) {
     let (app, company, product) = set_up(backend).await;
-    app.patch(&format!("/products/{product}"), &json!({"aggregation": "sum", "rounding": "exact", "block_size": "1"}))
-        .await
-        .expect(200);
+    app.patch(
+        &format!("/products/{product}"),
+        &json!({"aggregation": "sum", "billing_period": "current", "rounding": "exact", "block_size": "1"}),
+    )
+    .await
+    .expect(200);
     let at = |n: i64| (app.clock.now() - TimeDelta::seconds(n)).to_rfc3339();
     let mut records: Vec<Value> = (0..10_000).map(|n| record("0.1", &at(n))).collect();
     assert_eq!(app.post("/usage", &json!({"records": records})).await.expect(200)["added"], 10_000);
@@ -96,11 +99,17 @@ async fn a_months_usage_is_that_months(backend: Backend) {
     assert_eq!(month("2026-10").await["amount"], "500");
     assert_eq!(month("2026-11").await["amount"], "100");
     assert_eq!(month("2026-09").await["amount"], json!(null));
-    // In New York both were measured in October.
+    // In New York both were measured in October. But this month began, and ends, as it was opened.
     let schedule = json!({"enabled": false, "day_of_month": 1, "time": "02:00", "time_zone": "America/New_York"});
-    app.put("/push-schedule", &schedule).await.expect(200);
-    assert_eq!(month("2026-11").await["amount"], json!(null));
-    assert_eq!(month("2026-10").await["amount"], "100", "the newest of the month");
+    let saved = app.put("/push-schedule", &schedule).await.expect(200);
+    assert_eq!(month("2026-11").await["amount"], "100");
+    assert_eq!(
+        (&saved["current_month"], &saved["next_month"]),
+        (
+            &json!({"billing_month": "2026-11", "starts_at": "2026-11-01T00:00:00Z", "ends_at": "2026-12-01T00:00:00Z", "time_zone": "UTC"}),
+            &json!({"billing_month": "2026-12", "starts_at": "2026-12-01T00:00:00Z", "ends_at": "2027-01-01T05:00:00Z", "time_zone": "America/New_York"})
+        )
+    );
 }
 
 on_both!(

@@ -1,16 +1,16 @@
 //! Storing a job: which lines, with which quantities, and which have nothing to push.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use crate::db::{BillingLine, BillingLineView, LineFilter, PushJob, PushLine, Tx};
+use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
+use crate::domain::ids::{CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
-use crate::domain::usage::BillingMonth;
 use crate::domain::words::{MappingReason, MappingStatus, PushKind, PushTrigger};
 use crate::domain::{Error, FieldError, Result};
+use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_lines};
 use crate::services::schedule;
-use crate::services::usage::{Billed, MonthlyUsage};
 
 /// What is to be pushed.
 #[derive(Debug, Clone)]
@@ -23,12 +23,27 @@ pub struct NewPush {
     pub product_id: Option<ProductId>,
     /// The lines of these companies, or of all.
     pub company_ids: Option<Vec<CompanyId>>,
-    /// These lines alone: a retry's.
-    pub line_ids: Option<Vec<BillingLineId>>,
-    /// The month whose usage is billed; the present one where left out.
-    pub billing_month: Option<BillingMonth>,
+    /// Only lines that are out of date.
+    pub out_of_date_only: bool,
+    /// Which month each line bills; of [`BilledMonths::OfLines`] only those lines are pushed.
+    pub months: BilledMonths,
     /// The job that is retried.
     pub parent: Option<PushJobId>,
+}
+
+impl NewPush {
+    /// A push of everything enabled.
+    pub fn everything(started_by: PushTrigger) -> Self {
+        Self {
+            kind: PushKind::Push,
+            started_by,
+            product_id: None,
+            company_ids: None,
+            out_of_date_only: false,
+            months: BilledMonths::OfNow,
+            parent: None,
+        }
+    }
 }
 
 /// Stores a job with every line in its scope: those that cannot be pushed are there too, with why. A worker does the
@@ -38,33 +53,21 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         let detail = "no ConnectWise connection is set; PUT /api/v1/connection first";
         return Err(Error::conflict("not_connected", detail));
     }
-    let (month, zone) = schedule::month_or_present(tx, new.billing_month, now)?;
-    let products = match &new.product_id {
-        Some(id) => vec![tx.product(id)?],
-        None => tx.all_products()?,
-    };
+    if let Some(id) = &new.product_id {
+        tx.product(id)?;
+    }
     refuse_unknown_companies(tx, new)?;
-    let filter = LineFilter {
-        product_id: new.product_id.clone(),
-        company_ids: new.company_ids.clone(),
-        ids: new.line_ids.clone(),
-        ..LineFilter::default()
-    };
-    let rows = tx.all_lines(&filter)?;
-    let views = tx.with_records(rows)?;
-    let mut usage = HashMap::new();
-    for product in products {
-        let id = product.id.clone();
-        usage.insert(id, MonthlyUsage::load(tx, product, month, zone, new.company_ids.as_deref())?);
+    let mut billed = billed_lines_of(tx, new, now)?;
+    if new.out_of_date_only {
+        billed.retain(|line| line.out_of_date);
     }
     let ids = tx.later_push_ids()?;
     let job_id = PushJobId::from(ids.next_id());
-    let additions: Vec<CwAdditionId> = views.iter().filter_map(|view| view.line.addition_id).collect();
+    let additions: Vec<CwAdditionId> = billed.iter().filter_map(|line| line.view.line.addition_id).collect();
     let shared = tx.additions_shared_by_lines(&additions)?;
-    let lines = views
+    let lines = billed
         .iter()
-        .filter_map(|view| Some((view, usage.get(&view.line.product_id)?)))
-        .map(|(view, usage)| line(&job_id, ids.next_id().into(), view, usage, &shared, now))
+        .map(|line| self::line(&job_id, ids.next_id().into(), line, &shared, now))
         .collect::<Result<Vec<_>>>()?;
     let job = PushJob {
         id: job_id.clone(),
@@ -75,7 +78,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         detail: None,
         product_id: new.product_id.clone(),
         parent_job_id: new.parent.clone(),
-        billing_month: month,
+        billing_month: month_of_job(tx, new, now)?,
         requested_by: by.to_owned(),
         cancel_requested: false,
         line_count: i64::try_from(lines.len()).map_err(Error::internal)?,
@@ -86,6 +89,31 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
     tx.insert_push_job(&job, &lines)?;
     super::finish_if_done(tx, &job_id, now)?;
     tx.push_job(&job_id)
+}
+
+fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<BilledLine>> {
+    let ids = match &new.months {
+        BilledMonths::OfLines(months) => Some(months.keys().cloned().collect()),
+        _ => None,
+    };
+    let filter = LineFilter {
+        product_id: new.product_id.clone(),
+        company_ids: new.company_ids.clone(),
+        ids,
+        ..LineFilter::default()
+    };
+    let rows = tx.all_lines(&filter)?;
+    let views = tx.with_records(rows)?;
+    billed_lines(tx, views, &new.months, now)
+}
+
+/// The month that a job is said to be of: the one asked for, or else the one in which it was pushed. Its lines say what
+/// each bills.
+fn month_of_job(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<BillingMonth> {
+    Ok(match &new.months {
+        BilledMonths::Named(month) | BilledMonths::OfRun(month) => *month,
+        BilledMonths::OfNow | BilledMonths::OfLines(_) => schedule::calendar(tx)?.month_of(now),
+    })
 }
 
 fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
@@ -101,13 +129,12 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
 fn line(
     job: &PushJobId,
     id: PushLineId,
-    view: &BillingLineView,
-    usage: &MonthlyUsage,
+    line: &BilledLine,
     shared: &HashSet<CwAdditionId>,
     now: Instant,
 ) -> Result<PushLine> {
-    let billed = usage.billed(&view.line);
-    let skipped = reason_to_skip(&view.line, &billed, shared);
+    let BilledLine { view, billed, product, .. } = line;
+    let skipped = reason_to_skip(&view.line, billed, shared);
     let (state, reason, detail) = match skipped {
         None => (LineState::Pending, None, None),
         Some((reason, detail)) => {
@@ -123,12 +150,12 @@ fn line(
         company_id: view.company.id.clone(),
         company_name: view.company.name.clone(),
         product_id: view.line.product_id.clone(),
-        product_code: usage.product().code.clone(),
+        product_code: product.code.clone(),
         agreement_id: view.line.agreement_id,
         agreement_name: view.agreement.as_ref().map(|agreement| agreement.name.clone()),
         addition_id: view.line.addition_id,
         addition_name: view.addition.as_ref().map(crate::domain::agreement::Addition::label),
-        usage_amount: billed.usage,
+        usage_amount: billed.amount(),
         block_size: Some(billed.block_size),
         from_quantity: None,
         to_quantity: billed.quantity,
@@ -144,6 +171,10 @@ fn line(
         expected_from: None,
         approved: false,
         decided_by: None,
+        billing_month: Some(billed.month),
+        month_closed: Some(billed.month_closed),
+        usage_through: billed.usage.map(|usage| usage.through.naive_utc()),
+        usage_records: Some(billed.usage.map_or(0, |usage| usage.records)),
         started_at: None,
         finished_at: state.is_final().then(|| now.naive_utc()),
     })
@@ -178,25 +209,27 @@ fn reason_to_skip(
         return Some((PushReason::AdditionShared, Some(detail.to_owned())));
     }
     match (&billed.problem, billed.quantity) {
+        (Some(problem), _) if billed.too_old.is_some() => Some((PushReason::UsageTooOld, Some(problem.clone()))),
         (Some(problem), _) => Some((PushReason::Quantity, Some(problem.clone()))),
         (None, None) => Some((PushReason::NoUsage, None)),
         (None, Some(_)) => None,
     }
 }
 
-/// A new job of another's failed lines, with their quantities worked out anew; except where they were a dry run's, or
-/// are put back: those stay what they were.
+/// A new job of another's failed and unverified lines, with their quantities worked out anew for the same months; except
+/// where they were a dry run's, or are put back: those stay what they were.
 pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if !job.state.is_final() {
         return Err(Error::conflict("push_job_running", "the push job has not ended yet"));
     }
-    // What a later job has pushed is not to go back to this job's month.
-    let later = tx.lines_pushed_after(id)?;
     let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
-    failed.retain(|line| !later.contains(&line.billing_line_id));
+    failed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
     // What somebody changed in ConnectWise since is to be looked at anew, not to be written over by a repetition.
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
+    // What a later job has pushed is not to go back to this job's month.
+    let later = super::later::LaterLines::load(tx, id, &failed)?;
+    failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
         let detail = "no line of the push job failed that was not pushed again since";
         return Err(Error::conflict("nothing_to_retry", detail));
@@ -204,14 +237,16 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
         return super::derive::again(tx, &job, &failed, now, by);
     }
+    let months = failed
+        .into_iter()
+        .map(|line| (line.billing_line_id, line.billing_month.unwrap_or(job.billing_month)))
+        .collect();
     let new = NewPush {
         kind: job.kind,
-        started_by: PushTrigger::Retry,
         product_id: job.product_id,
-        company_ids: None,
-        line_ids: Some(failed.into_iter().map(|line| line.billing_line_id).collect()),
-        billing_month: Some(job.billing_month),
+        months: BilledMonths::OfLines(months),
         parent: Some(job.id),
+        ..NewPush::everything(PushTrigger::Retry)
     };
     create(tx, &new, now, by)
 }

@@ -51,8 +51,8 @@ pub fn decide(
     }
     let event = if decision == Decision::Approve { LineEvent::Approve } else { LineEvent::Drop };
     tx.decide_held_lines(id, chosen, event, by, now)?;
-    if job.state == JobState::CompletedWithFailures {
-        tx.advance_job(id, JobEvent::Reopen, None, now)?;
+    if matches!(job.state, JobState::WaitingForApproval | JobState::CompletedWithFailures) {
+        tx.advance_job(id, JobEvent::Resume, None, now)?;
         finish_if_done(tx, id, now)?;
     }
     progress(tx, id, now)

@@ -1,11 +1,17 @@
 //! Jobs made of another job's lines: those that a dry run showed, and those that are to be put back.
 
+use std::collections::BTreeSet;
+
+use super::later::LaterLines;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::PushJobId;
 use crate::domain::push::{JobState, LineState};
 use crate::domain::words::{PushKind, PushTrigger};
 use crate::domain::{Error, Result};
+
+/// So many later jobs are named in a refusal, the newest first.
+const NAMED_JOBS: usize = 5;
 
 /// A new job of what a dry run would push, with its quantities. A line is written only where ConnectWise still has
 /// what the dry run saw.
@@ -20,10 +26,29 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> 
     }
     let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
     let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..blank(line) };
-    derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), now, by)
+    let (shown, blocking) = not_superseded(tx, id, shown)?;
+    derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, now, by)
 }
 
-/// A new job that puts back what each line of a job had before, only where ConnectWise still has what the job wrote.
+/// The lines that no later job wrote, or found right: what was, is that job's, and the same number does not make it
+/// this one's. And the later jobs of the others.
+fn not_superseded(
+    tx: &mut Tx<'_>,
+    id: &PushJobId,
+    mut lines: Vec<PushLine>,
+) -> Result<(Vec<PushLine>, BTreeSet<PushJobId>)> {
+    let later = LaterLines::load(tx, id, &lines)?;
+    let mut blocking = BTreeSet::new();
+    lines.retain(|line| {
+        let jobs = later.superseding(line);
+        blocking.extend(jobs.iter().cloned());
+        jobs.is_empty()
+    });
+    Ok((lines, blocking))
+}
+
+/// A new job that puts back what each line of a job had before, only where ConnectWise still has what the job wrote. A
+/// line is left out where a later job changed its addition, or bills another month.
 pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::Push {
@@ -32,22 +57,32 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result
     if !job.state.is_final() {
         return Err(Error::conflict("push_job_running", "the push job has not ended yet: wait, or cancel it"));
     }
-    let pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
+    let mut pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
+    pushed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
+    let later = LaterLines::load(tx, id, &pushed)?;
+    let mut blocking = BTreeSet::new();
+    pushed.retain(|line| {
+        let jobs = later.blocking_revert(line, line.billing_month.unwrap_or(job.billing_month));
+        blocking.extend(jobs.iter().cloned());
+        jobs.is_empty()
+    });
     let line = |line: &PushLine| PushLine {
         expected_from: line.to_quantity,
         to_quantity: line.from_quantity,
         usage_amount: None,
+        usage_through: None,
+        usage_records: None,
         block_size: None,
         ..blank(line)
     };
     let lines = pushed.iter().filter(|line| line.from_quantity.is_some()).map(line).collect();
-    derive(tx, &job, PushTrigger::Revert, lines, now, by)
+    derive(tx, &job, PushTrigger::Revert, lines, &blocking, now, by)
 }
 
 /// A new job of lines of one that came from a dry run or puts back: the same quantities, on the same condition.
 pub(super) fn again(tx: &mut Tx<'_>, of: &PushJob, failed: &[PushLine], now: Instant, by: &str) -> Result<PushJob> {
     let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..blank(line) };
-    derive(tx, of, of.started_by, failed.iter().map(line).collect(), now, by)
+    derive(tx, of, of.started_by, failed.iter().map(line).collect(), &BTreeSet::new(), now, by)
 }
 
 /// Refuses what was stored for another ConnectWise than the present one: its ids and quantities say nothing here.
@@ -88,18 +123,13 @@ fn derive(
     of: &PushJob,
     started_by: PushTrigger,
     mut lines: Vec<PushLine>,
+    blocking: &BTreeSet<PushJobId>,
     now: Instant,
     by: &str,
 ) -> Result<PushJob> {
     same_connectwise(tx, of)?;
-    // What a later job wrote, or found right, is that job's: the same number does not make it this one's.
-    let later = tx.lines_pushed_after(&of.id)?;
-    lines.retain(|line| !later.contains(&line.billing_line_id));
     if lines.is_empty() {
-        return Err(Error::conflict(
-            "nothing_to_push",
-            format!("push job {} has no line for this that no later job has", of.id),
-        ));
+        return Err(Error::conflict("nothing_to_push", nothing_to_push(of, blocking)));
     }
     let ids = tx.later_push_ids()?;
     let job = PushJob {
@@ -122,4 +152,15 @@ fn derive(
     }
     tx.insert_push_job(&job, &lines)?;
     Ok(job)
+}
+
+/// Why a job has no line to push or revert, with the later jobs that stand in the way.
+fn nothing_to_push(of: &PushJob, blocking: &BTreeSet<PushJobId>) -> String {
+    if blocking.is_empty() {
+        return format!("push job {} has no line for this", of.id);
+    }
+    let named: Vec<String> = blocking.iter().rev().take(NAMED_JOBS).map(ToString::to_string).collect();
+    let more = blocking.len().saturating_sub(NAMED_JOBS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("later push jobs wrote the lines of push job {}: {}{more}", of.id, named.join(", "))
 }

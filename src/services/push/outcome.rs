@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 
-use crate::connectwise::{CwError, Fault};
+use crate::connectwise::CwError;
 use crate::db::{LineResult, PushLine};
+use crate::domain::Error;
 use crate::domain::clock::Instant;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::quantity::Quantity;
@@ -14,61 +15,83 @@ const MAX_FAILURES: i64 = 12;
 const FIRST_WAIT: i64 = 30;
 /// How long a line waits for somebody else's refresh, in seconds.
 const BUSY_WAIT: i64 = 5;
+/// How long the lines of a job wait until the connection is tried again, in seconds.
+pub(super) const CONNECTION_WAIT: i64 = 300;
 
-/// Why the rest of a group is not worked on now.
+/// Why lines are not worked on any further now.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
-    /// The connection itself is at fault: the whole job ends.
-    Job(String),
+    /// The connection itself was confirmed to be at fault: the job's lines wait until it works again.
+    Connection(String),
     /// It may pass: the lines are tried again later.
     Later(String),
     /// What is needed is being read by somebody else: no failure of the line's.
     Busy(String),
+    /// The job was cancelled.
+    Cancelled,
     /// The agreement is gone or no longer live.
     Stale(String),
-    /// One agreement's own failure: its lines fail.
+    /// It is refused, and would be again.
     Failed(PushReason, String),
+}
+
+/// Why a step of a push ended early.
+#[derive(Debug)]
+pub(super) enum StepError {
+    /// The lines are not worked on any further now.
+    Stop(Stop),
+    /// One line is not; the others go on.
+    Line(Stop),
+    /// A fault of ours, or of the database.
+    Internal(Error),
+}
+
+impl From<Error> for StepError {
+    fn from(error: Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl From<Stop> for StepError {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
 }
 
 impl Stop {
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Job(text) | Self::Later(text) | Self::Busy(text) | Self::Stale(text) | Self::Failed(_, text) => text,
+            Self::Connection(text) | Self::Later(text) | Self::Busy(text) | Self::Stale(text) => text,
+            Self::Failed(_, text) => text,
+            Self::Cancelled => "the job was cancelled",
         }
     }
 
-    /// What it makes of a line.
-    pub(super) fn result(&self, line: &PushLine, now: Instant) -> LineResult {
+    /// What it makes of a line. A job waits for its connection until `give_up_at`; what a person approved later than
+    /// that is tried as often as after any other failure.
+    pub(super) fn result(&self, line: &PushLine, now: Instant, give_up_at: Instant) -> LineResult {
         match self {
-            Self::Job(why) => failed(PushReason::Connection, why.clone()),
+            Self::Connection(why) if line.approved => later(line, why, now),
+            Self::Connection(why) if now >= give_up_at => failed(PushReason::Connection, why.clone()),
+            Self::Connection(why) => LineResult { detail: Some(why.clone()), ..released(now, CONNECTION_WAIT) },
             Self::Stale(why) => skipped(PushReason::Stale, why.clone()),
             Self::Failed(reason, why) => failed(*reason, why.clone()),
             Self::Later(why) => later(line, why, now),
-            Self::Busy(_) => {
-                LineResult { not_before: Some(now + TimeDelta::seconds(BUSY_WAIT)), ..result(LineEvent::Release, None) }
-            }
+            Self::Busy(_) => released(now, BUSY_WAIT),
+            Self::Cancelled => result(LineEvent::Cancel, None),
         }
     }
 
-    /// What a failure to read an agreement's additions means.
-    pub(super) fn of_reading(error: CwError) -> Self {
+    /// What a failure that concerns one agreement or addition means. A fault of the connection is none of these: it is
+    /// confirmed first.
+    pub(super) fn of(error: CwError) -> Self {
         let text = error.to_string();
         match error {
-            // One agreement may be closed to the API member; the others are not.
-            CwError::Configuration { fault: Fault::Permission(_), .. } => Self::Failed(PushReason::Connection, text),
-            other => Self::of_writing(other),
-        }
-    }
-
-    /// What a failure to write means, where it says more than that this one line failed.
-    pub(super) fn of_writing(error: CwError) -> Self {
-        let text = error.to_string();
-        match error {
-            CwError::Configuration { .. } => Self::Job(text),
             CwError::Gone => Self::Stale("the agreement does not exist in ConnectWise any more".to_owned()),
             CwError::Rejected(_) => Self::Failed(PushReason::Rejected, text),
             CwError::NotApplied { .. } => Self::Failed(PushReason::NotApplied, text),
-            CwError::Conflict(_)
+            CwError::Configuration { .. }
+            | CwError::Conflict(_)
             | CwError::Throttled(_)
             | CwError::Unavailable(_)
             | CwError::Failed(_)
@@ -91,6 +114,11 @@ pub(super) fn skipped(reason: PushReason, detail: String) -> LineResult {
     LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Skip, None) }
 }
 
+/// Back to waiting, which counts as no failure of the line's.
+fn released(now: Instant, seconds: i64) -> LineResult {
+    LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
+}
+
 /// A dry run found a difference; it also tells what the guard would say.
 pub(super) fn would_push(has: Option<Quantity>, objection: Option<String>) -> LineResult {
     let reason = objection.is_some().then_some(PushReason::Guard);
@@ -104,13 +132,16 @@ pub(super) fn held(has: Option<Quantity>, why: String) -> LineResult {
 
 /// ConnectWise has another quantity than the one that was to be changed.
 pub(super) fn changed_since(line: &PushLine, has: Option<Quantity>) -> LineResult {
-    let text = |quantity: Option<Quantity>| quantity.map_or_else(|| "nothing".to_owned(), |known| known.to_string());
     let detail = format!(
         "ConnectWise has {} by now, where {} was to be changed: look at it there, and push again",
         text(has),
         text(line.expected_from)
     );
     LineResult { from: has, ..failed(PushReason::ChangedSince, detail) }
+}
+
+fn text(quantity: Option<Quantity>) -> String {
+    quantity.map_or_else(|| "nothing".to_owned(), |known| known.to_string())
 }
 
 /// ConnectWise has the quantity: because of an earlier write of ours whose answer was lost, or because nothing changed.
@@ -128,11 +159,40 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
         return failed(PushReason::Unavailable, why.to_owned());
     }
     let doublings = u32::try_from(line.failures).unwrap_or_default().min(7);
-    let wait = TimeDelta::seconds((FIRST_WAIT << doublings).min(3_600));
-    LineResult {
-        detail: Some(why.to_owned()),
-        not_before: Some(now + wait),
-        counted: true,
-        ..result(LineEvent::Release, None)
+    let wait = (FIRST_WAIT << doublings).min(3_600);
+    LineResult { detail: Some(why.to_owned()), counted: true, ..released(now, wait) }
+}
+
+/// What ConnectWise has, as far as a last look told, for a line whose write was sent and whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LastLook {
+    /// The addition could not be read.
+    Unreadable,
+    /// The addition is not there any more.
+    Gone,
+    /// The addition has this quantity.
+    Has(Option<Quantity>),
+}
+
+/// The outcome of a line whose write was sent and whose answer was lost, instead of the one that was planned: what a
+/// last look says.
+pub(super) fn settled(line: &PushLine, planned: LineResult, look: LastLook) -> LineResult {
+    let why = planned.detail.as_deref().unwrap_or("the job was stopped");
+    match look {
+        LastLook::Has(Some(has)) if Some(has) == line.to_quantity => result(LineEvent::Push, line.from_quantity),
+        LastLook::Has(has) if has == line.from_quantity => planned,
+        LastLook::Has(has) => {
+            let detail = format!("{why}; a write was sent before, and ConnectWise now has {}", text(has));
+            LineResult { detail: Some(detail), ..planned }
+        }
+        LastLook::Gone => planned,
+        LastLook::Unreadable => {
+            let detail = format!(
+                "{why}; a write of {} was sent and its answer was lost, and ConnectWise could not be read to see \
+                 whether it took effect: retry or revert it, or look at it there",
+                text(line.to_quantity)
+            );
+            LineResult { reason: planned.reason, detail: Some(detail), ..result(LineEvent::LeaveUnverified, None) }
+        }
     }
 }

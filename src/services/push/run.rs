@@ -4,21 +4,16 @@
 //! what ConnectWise had (`from`); after it, what came of it. Killed anywhere between, the line is claimed again when
 //! the lease has run out, and `from` tells a write whose answer was lost from one that never happened.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use chrono::TimeDelta;
 
-use super::outcome::{Stop, already_there, changed_since, failed, held, later, result, skipped, would_push};
-use crate::connectwise::{Client, CwError, Patience};
-use crate::db::{LineFilter, LineResult, PushJob, PushLine, SystemTx, Tx};
-use crate::domain::agreement::{Addition, Agreement};
+use super::agreement::AgreementContext;
+use super::outcome::{CONNECTION_WAIT, LastLook, StepError, Stop, settled};
+use crate::db::{LineResult, PushJob, PushLine, SystemTx, Tx};
+use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::guard::Guard;
-use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, PushJobId, TenantId};
+use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
-use crate::domain::quantity::Quantity;
-use crate::domain::words::{MappingStatus, PushKind, PushTrigger};
-use crate::domain::{Error, Result};
-use crate::services::{Services, connections, refresh, schedule};
+use crate::services::Services;
 
 /// Whether there was anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,36 +75,24 @@ async fn finish_left_over(services: &Services) -> Result<()> {
     Ok(())
 }
 
-struct Group<'s> {
-    services: &'s Services,
-    tenant: TenantId,
-    job: PushJob,
-}
-
-/// Whether a line's write may begin.
-enum Begun {
-    /// What ConnectWise has is stored: now write, while the lease holds.
-    Write(Instant),
-    /// Something happened since the job was stored, which is the line's outcome.
-    Overtaken(LineResult),
-    /// Somebody stopped the job.
-    Cancelled,
-}
-
-/// What an agreement's lines are held against.
-struct Ground {
-    client: Arc<Client>,
-    additions: HashMap<CwAdditionId, Addition>,
-    guards: HashMap<ProductId, Guard>,
+/// The lines of one agreement in one job, held by a worker.
+pub(super) struct Group<'s> {
+    pub(super) services: &'s Services,
+    pub(super) tenant: TenantId,
+    pub(super) job: PushJob,
 }
 
 impl Group<'_> {
     async fn run(&self, lines: &[PushLine]) -> Result<()> {
         let Some(agreement) = lines.first().and_then(|line| line.agreement_id) else { return Ok(()) };
+        if self.job.cancel_requested {
+            return self.stop(lines, Stop::Cancelled).await;
+        }
         let approved = lines.iter().any(|line| line.approved);
-        match self.read(agreement, approved).await? {
-            Ok(ground) => self.push_lines(&ground, agreement, lines).await,
-            Err(stop) => self.stop(lines, stop).await,
+        match self.read_agreement(agreement, approved).await {
+            Ok(context) => self.push_lines(&context, agreement, lines).await,
+            Err(StepError::Stop(stop) | StepError::Line(stop)) => self.stop(lines, stop).await,
+            Err(StepError::Internal(error)) => Err(error),
         }
     }
 
@@ -131,215 +114,121 @@ impl Group<'_> {
         }
     }
 
-    /// The agreement's additions as ConnectWise has them now, if the agreement is live.
-    async fn read(&self, agreement: CwAgreementId, approved: bool) -> Result<Result<Ground, Stop>> {
-        // Counted from the job's beginning, so that no job reads the lists more than once, however long it takes.
-        // What a person approved may be days after that.
-        let since = if approved { self.services.clock.now() } else { self.job.created_at.and_utc() };
-        let oldest = since - self.services.settings.refresh_max_age;
-        if let Err(error) = refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
-            return match error {
-                Error::ConnectWise { code, detail, .. } if is_passing(code) => Ok(Err(Stop::Later(detail))),
-                Error::ConnectWise { detail, .. } => Ok(Err(Stop::Job(detail))),
-                Error::Conflict { code: "refresh_running", detail } => Ok(Err(Stop::Busy(detail))),
-                Error::Conflict { detail, .. } => Ok(Err(Stop::Job(detail))),
-                other => Err(other),
-            };
-        }
-        let now = self.services.clock.now();
-        let look = move |tx: &mut Tx<'_>| {
-            Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?, tx.all_products()?))
-        };
-        let (known, today, products) = self.services.db.read(&self.tenant, look).await?;
-        let Some(known) = known.into_iter().next().map(Agreement::from) else {
-            return Ok(Err(Stop::Stale("agreement: not known any more".to_owned())));
-        };
-        let dead = known.dead_because(today);
-        if let Some(reason) = dead {
-            return Ok(Err(Stop::Stale(format!("agreement: {reason}"))));
-        }
-        let client = connections::client(self.services, &self.tenant).await?;
-        Ok(match client.additions(agreement, Patience::Job).await {
-            // Those that are no longer live are as good as gone.
-            Ok(additions) => {
-                let live = additions.into_iter().filter(|row| row.dead_because(today).is_none());
-                let additions = live.map(|row| (row.id, row)).collect();
-                let guards = products.into_iter().map(|row| (row.id.clone(), row.guard())).collect();
-                Ok(Ground { client, additions, guards })
-            }
-            Err(error) => Err(Stop::of_reading(error)),
-        })
-    }
-
-    async fn push_lines(&self, ground: &Ground, agreement: CwAgreementId, lines: &[PushLine]) -> Result<()> {
+    async fn push_lines(&self, context: &AgreementContext, agreement: CwAgreementId, lines: &[PushLine]) -> Result<()> {
         for (index, line) in lines.iter().enumerate() {
-            match self.push_line(ground, agreement, line).await? {
+            match self.push_line(context, agreement, line).await {
                 Ok(result) => self.record(line, result).await?,
-                // A fault of the way to ConnectWise stops all; one line's own failure never stops the others.
-                Err(stop) => return self.stop(&lines[index..], stop).await,
+                // One line's own failure never stops the others.
+                Err(StepError::Line(stop)) => self.stop(std::slice::from_ref(line), stop).await?,
+                // A fault of the way to ConnectWise, or a person, stops all.
+                Err(StepError::Stop(stop)) => return self.stop(&lines[index..], stop).await,
+                Err(StepError::Internal(error)) => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// Takes one line from what ConnectWise has to its result.
-    async fn push_line(
-        &self,
-        ground: &Ground,
-        agreement: CwAgreementId,
-        line: &PushLine,
-    ) -> Result<Result<LineResult, Stop>> {
-        let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
-            return Ok(Ok(failed(PushReason::Internal, "the line was stored without a quantity".to_owned())));
-        };
-        let Some(addition) = ground.additions.get(&id) else {
-            return Ok(Ok(skipped(
-                PushReason::Stale,
-                "the addition was cancelled or deleted in ConnectWise".to_owned(),
-            )));
-        };
-        let has = addition.quantity;
-        if has == Some(to) {
-            return Ok(Ok(already_there(line, to)));
-        }
-        let bound = matches!(self.job.started_by, PushTrigger::DryRun | PushTrigger::Revert);
-        if bound && has != line.expected_from {
-            return Ok(Ok(changed_since(line, has)));
-        }
-        let objection = self.objection(ground, line, has, to);
-        if self.job.kind == PushKind::DryRun {
-            return Ok(Ok(would_push(has, objection)));
-        }
-        if let Some(why) = objection {
-            return Ok(Ok(held(has, why)));
-        }
-        let holds_until = match self.begin_write(line, has).await? {
-            Begun::Write(holds_until) => holds_until,
-            Begun::Overtaken(result) => return Ok(Ok(result)),
-            Begun::Cancelled => return Ok(Err(Stop::Busy("the job was cancelled".to_owned()))),
-        };
-        match ground.client.set_quantity(agreement, id, to, Patience::Job, holds_until).await {
-            Ok(()) => Ok(Ok(result(LineEvent::Push, has))),
-            Err(CwError::Rejected(why)) => Ok(Ok(failed(PushReason::Rejected, why))),
-            Err(error @ CwError::NotApplied { .. }) => Ok(Ok(failed(PushReason::NotApplied, error.to_string()))),
-            Err(CwError::Gone) => {
-                Ok(Ok(skipped(PushReason::Stale, "the addition was deleted in ConnectWise".to_owned())))
-            }
-            Err(error @ (CwError::Failed(_) | CwError::Conflict(_) | CwError::Unintelligible(_))) => {
-                Ok(Ok(later(line, &error.to_string(), self.services.clock.now())))
-            }
-            Err(error) => Ok(Err(Stop::of_writing(error))),
-        }
-    }
-
-    /// Why the change is not to be made unasked. What a person approved is the change that they saw, and no other; what
-    /// is put back was asked for.
-    fn objection(&self, ground: &Ground, line: &PushLine, has: Option<Quantity>, to: Quantity) -> Option<String> {
-        let approved = line.approved && line.from_quantity == has;
-        if approved || self.job.started_by == PushTrigger::Revert {
-            return None;
-        }
-        ground.guards.get(&line.product_id)?.objection(has, to)
-    }
-
-    /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
-    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<Begun> {
-        let until = self.services.clock.now() + self.services.settings.lease;
-        let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
-        let work = move |tx: &mut Tx<'_>| {
-            if tx.push_job(&line.job_id)?.cancel_requested {
-                return Ok(Begun::Cancelled);
-            }
-            match overtaken(tx, &line, reverts)? {
-                Some(result) => Ok(Begun::Overtaken(result)),
-                None => tx.begin_write(&line, has, until).map(|()| Begun::Write(until)),
-            }
-        };
-        self.services.db.write(&self.tenant, work).await
-    }
-
     async fn record(&self, line: &PushLine, result: LineResult) -> Result<()> {
-        let (line, kind, now) = (line.clone(), self.job.kind, self.services.clock.now());
+        let (line, job, now) = (line.clone(), self.job.clone(), self.services.clock.now());
         metrics::counter!("push_lines_total", "outcome" => result.event.as_str()).increment(1);
         let work = move |tx: &mut Tx<'_>| {
-            let held = tx.finish_line(&line, &result, kind, now)?;
+            let held = tx.finish_line(&line, &result, job.kind, now)?;
             let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
             if let (true, Some(id), Some(quantity)) = (held, line.addition_id, seen) {
                 tx.set_addition_quantity(id, quantity)?;
+            }
+            if job.detail.is_some() {
+                // ConnectWise answers again: the job no longer waits.
+                tx.set_job_detail(&job.id, None)?;
             }
             Ok(())
         };
         self.services.db.write(&self.tenant, work).await
     }
 
+    /// Ends the work on lines for now. Those that would get an outcome although their write was sent and its answer was
+    /// lost get one only after a last look at ConnectWise.
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
-        let (lines, kind, now, job) = (lines.to_vec(), self.job.kind, self.services.clock.now(), self.job.id.clone());
-        if let Stop::Busy(why) = &stop {
-            // Somebody's cancellation, or a refresh by another process: nothing for the operator to look at.
-            tracing::debug!(tenant = %self.tenant, push_job = %job, lines = lines.len(), why, "a push waits");
-        } else {
-            tracing::warn!(
-                tenant = %self.tenant, push_job = %job, lines = lines.len(), cause = stop.text(), "a push could not go on"
-            );
-        }
+        self.log_stop(lines, &stop);
+        let (now, give_up_at) = (self.services.clock.now(), self.give_up_at());
+        let (job, given) = (self.job.id.clone(), lines.to_vec());
+        let look = move |tx: &mut Tx<'_>| Ok((tx.push_job(&job)?.cancel_requested, tx.lines_held_by_worker(&given)?));
+        let (cancelled, held) = self.services.db.read(&self.tenant, look).await?;
+        let stop = if cancelled { Stop::Cancelled } else { stop };
+        let planned: Vec<(PushLine, LineResult)> = held
+            .into_iter()
+            .map(|line| {
+                let result = stop.result(&line, now, give_up_at);
+                (line, result)
+            })
+            .collect();
+        let results = self.settle(planned).await;
+        let (job, kind) = (self.job.id.clone(), self.job.kind);
         let work = move |tx: &mut Tx<'_>| {
-            for line in &lines {
-                tx.finish_line(line, &stop.result(line, now), kind, now)?;
+            for (line, result) in &results {
+                tx.finish_line(line, result, kind, now)?;
             }
-            if tx.push_job(&job)?.cancel_requested {
-                return tx.end_pending_lines(&job, LineEvent::Cancel, None, None, now);
-            }
-            match &stop {
-                Stop::Job(why) => fail_job(tx, &job, why, now),
-                _ => Ok(()),
-            }
+            note_stop(tx, &job, &stop, now, give_up_at)
         };
         self.services.db.write(&self.tenant, work).await
     }
+
+    /// When a job whose connection is at fault is given up.
+    fn give_up_at(&self) -> Instant {
+        self.job.created_at.and_utc() + self.services.settings.schedule_max_late
+    }
+
+    async fn settle(&self, planned: Vec<(PushLine, LineResult)>) -> Vec<(PushLine, LineResult)> {
+        let ends_unseen = |line: &PushLine, result: &LineResult| {
+            line.attempts > 0 && LineState::Working.after(result.event).is_ok_and(LineState::is_final)
+        };
+        let unseen: Vec<PushLine> =
+            planned.iter().filter(|(line, result)| ends_unseen(line, result)).map(|(line, _)| line.clone()).collect();
+        let Some(agreement) = unseen.first().and_then(|line| line.agreement_id) else { return planned };
+        let mut looks = self.last_look(agreement, &unseen).await.into_iter();
+        let settle = |(line, result): (PushLine, LineResult)| {
+            if !ends_unseen(&line, &result) {
+                return (line, result);
+            }
+            let result = settled(&line, result, looks.next().unwrap_or(LastLook::Unreadable));
+            (line, result)
+        };
+        planned.into_iter().map(settle).collect()
+    }
+
+    fn log_stop(&self, lines: &[PushLine], stop: &Stop) {
+        let (tenant, job, lines) = (&self.tenant, &self.job.id, lines.len());
+        if matches!(stop, Stop::Busy(_) | Stop::Cancelled) {
+            // Somebody's cancellation, or a refresh by another process: nothing for the operator to look at.
+            tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "a push waits");
+        } else {
+            tracing::warn!(%tenant, push_job = %job, lines, cause = stop.text(), "a push could not go on");
+        }
+    }
 }
 
-/// Why a line that was to be pushed when its job was stored is not to be any more.
-fn overtaken(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<LineResult>> {
-    if tx.has_later_push(line)? {
-        let detail = "a later push job has this line, too: its quantity is the newer one";
-        return Ok(Some(skipped(PushReason::Superseded, detail.to_owned())));
+/// What a stop means for the rest of the job.
+fn note_stop(tx: &mut Tx<'_>, id: &PushJobId, stop: &Stop, now: Instant, give_up_at: Instant) -> Result<()> {
+    match stop {
+        Stop::Cancelled => tx.end_untried_lines(id, LineState::Pending, LineEvent::Cancel, None, None, now),
+        Stop::Connection(why) if now < give_up_at => {
+            let until = now + TimeDelta::seconds(CONNECTION_WAIT);
+            tx.postpone_pending_lines(id, until, why)?;
+            tx.set_job_detail(id, Some(&format!("it waits for the connection to ConnectWise: {why}")))
+        }
+        Stop::Connection(why) => give_up(tx, id, why, now),
+        Stop::Later(why) => tx.set_job_detail(id, Some(why)),
+        Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..) => Ok(()),
     }
-    if reverts {
-        // What was written is put back where it was written, whatever the line bills to by now.
-        return Ok(None);
-    }
-    let filter = LineFilter { ids: Some(vec![line.billing_line_id.clone()]), ..LineFilter::default() };
-    let Some((now, _)) = tx.all_lines(&filter)?.pop() else {
-        return Ok(Some(skipped(PushReason::Stale, "the billing line was deleted since".to_owned())));
-    };
-    if !now.push_enabled {
-        return Ok(Some(skipped(PushReason::Disabled, "push was disabled since the job was stored".to_owned())));
-    }
-    let resolved = now.agreement_status == MappingStatus::Resolved && now.addition_status == MappingStatus::Resolved;
-    if !resolved || now.agreement_id != line.agreement_id || now.addition_id != line.addition_id {
-        let detail = "the line bills to something else since the job was stored: push again";
-        return Ok(Some(skipped(PushReason::Stale, detail.to_owned())));
-    }
-    let own: Vec<CwAdditionId> = line.addition_id.into_iter().collect();
-    if !tx.additions_shared_by_lines(&own)?.is_empty() {
-        let detail = "another enabled billing line resolves to this addition by now: give each its own";
-        return Ok(Some(skipped(PushReason::AdditionShared, detail.to_owned())));
-    }
-    Ok(None)
 }
 
-fn is_passing(code: &str) -> bool {
-    matches!(
-        code,
-        "connectwise_unavailable" | "connectwise_throttled" | "connectwise_conflict" | "connectwise_unintelligible"
-    )
-}
-
-/// Ends a job at once for a fault of the connection, instead of failing a thousand times.
-fn fail_job(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<()> {
-    tx.end_pending_lines(id, LineEvent::Fail, Some(PushReason::Connection), Some(why), now)?;
+/// Ends a job that has waited for its connection for too long.
+fn give_up(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<()> {
+    let connection = Some(PushReason::Connection);
+    tx.end_untried_lines(id, LineState::Pending, LineEvent::Fail, connection, Some(why), now)?;
     let progress = super::progress(tx, id, now)?;
-    let tried = [LineState::Pushed, LineState::Unchanged, LineState::WouldPush, LineState::Held];
+    use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
+    let tried = [Pushed, Unchanged, WouldPush, Held, Unverified];
     let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
     if nothing_done && !tx.has_open_lines(id)? && !progress.job.state.is_final() {
         tx.advance_job(id, JobEvent::Fail, Some(why), now)?;

@@ -9,10 +9,13 @@ use tokio::sync::watch;
 use super::{Progress, progress};
 use crate::domain::Result;
 use crate::domain::ids::{PushJobId, TenantId};
+use crate::domain::push::JobState;
 use crate::services::Services;
 
 /// How often a watched job is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
+/// The same for a job that waits for a person, perhaps for days.
+const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(2);
 
 type Key = (TenantId, PushJobId);
 
@@ -57,12 +60,14 @@ async fn follow(services: Services, key: Key, sender: Arc<watch::Sender<Progress
         if services.watched.leave(&key, &sender, ended || services.stop.is_cancelled()) {
             return;
         }
-        tokio::time::sleep(INTERVAL).await;
+        let waits = sender.borrow().job.state == JobState::WaitingForApproval;
+        tokio::time::sleep(if waits { INTERVAL_WHILE_WAITING } else { INTERVAL }).await;
         let (id, now) = (key.1.clone(), services.clock.now());
         match services.db.read(&key.0, move |tx| progress(tx, &id, now)).await {
             Ok(now) => {
                 sender.send_if_modified(|before| {
-                    let changed = before.counts != now.counts || before.job.state != now.job.state;
+                    let (was, is) = (&before.job, &now.job);
+                    let changed = before.counts != now.counts || (was.state, &was.detail) != (is.state, &is.detail);
                     *before = now;
                     changed
                 });

@@ -1,0 +1,238 @@
+//! What billing lines bill in a month: the usage that counts, and the quantity that it comes to.
+
+use std::collections::{HashMap, HashSet};
+
+use super::schedule;
+use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
+use crate::domain::usage::{CountedUsage, UsageWindow, aggregate};
+use crate::domain::words::MappingStatus;
+
+/// What a line bills in a month, or why nothing can be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Billed {
+    /// The month.
+    pub month: BillingMonth,
+    /// Whether the month had ended at the moment asked about.
+    pub month_closed: bool,
+    /// The usage that counts; `None` without records.
+    pub usage: Option<CountedUsage>,
+    /// When the newest record was measured, where it is too old to count.
+    pub too_old: Option<Instant>,
+    /// The block size that applies.
+    pub block_size: BlockSize,
+    /// The quantity; `None` without usage, or where there is none that ConnectWise could keep.
+    pub quantity: Option<Quantity>,
+    /// Why there are records but no quantity.
+    pub problem: Option<String>,
+}
+
+impl Billed {
+    /// The billed amount.
+    pub fn amount(&self) -> Option<Amount> {
+        self.usage.map(|usage| usage.amount)
+    }
+}
+
+/// The usage of one product in one month, by company.
+#[derive(Debug)]
+pub struct MonthlyUsage {
+    product: Product,
+    month: BillingMonth,
+    month_closed: bool,
+    records: HashMap<CompanyId, Vec<(Instant, Amount)>>,
+    /// The newest record of companies whose records are all too old.
+    too_old: HashMap<CompanyId, Instant>,
+}
+
+impl MonthlyUsage {
+    /// Loads the usage of some companies as it counts at a moment, in one query; and for a gauge in another the newest
+    /// older record of companies without any.
+    pub fn load(
+        tx: &mut Tx<'_>,
+        product: Product,
+        month: BillingMonth,
+        calendar: &BillingCalendar,
+        now: Instant,
+        companies: &[CompanyId],
+    ) -> Result<Self> {
+        let window = UsageWindow::new(product.aggregation, product.max_usage_age_days, month, calendar, now);
+        let records = tx.usage_between(&product.id, window.from, window.until, companies)?;
+        let mut too_old = HashMap::new();
+        if window.carries_over {
+            let silent: Vec<CompanyId> = companies.iter().filter(|id| !records.contains_key(id)).cloned().collect();
+            too_old = tx.newest_usage_before(&product.id, window.from, &silent)?;
+        }
+        Ok(Self { product, month, month_closed: window.month_closed, records, too_old })
+    }
+
+    /// What a line of the product bills.
+    pub fn billed(&self, line: &BillingLine) -> Billed {
+        let block_size = line.block_size.unwrap_or(self.product.block_size);
+        let mut billed = Billed {
+            month: self.month,
+            month_closed: self.month_closed,
+            usage: None,
+            too_old: self.too_old.get(&line.company_id).copied(),
+            block_size,
+            quantity: None,
+            problem: None,
+        };
+        if let Some(at) = billed.too_old {
+            let days = self.product.max_usage_age_days;
+            let at = at.format("%Y-%m-%dT%H:%M:%SZ");
+            billed.problem = Some(format!(
+                "the newest usage record was measured at {at}, more than {days} days ago: is the meter alive?"
+            ));
+        }
+        let records = self.records.get(&line.company_id).into_iter().flatten().copied();
+        match aggregate(self.product.aggregation, records) {
+            Ok(usage) => billed.usage = usage,
+            Err(overflow) => billed.problem = Some(overflow.to_string()),
+        }
+        match billed.usage.map(|usage| quantity(usage.amount, block_size, self.product.rounding)).transpose() {
+            Ok(quantity) => billed.quantity = quantity,
+            Err(error) => billed.problem = Some(error.to_string()),
+        }
+        billed
+    }
+
+    /// The product.
+    pub fn product(&self) -> &Product {
+        &self.product
+    }
+}
+
+/// Which month each line bills.
+#[derive(Debug, Clone, Default)]
+pub enum BilledMonths {
+    /// The one of its product's billing period, for a push at this moment.
+    #[default]
+    OfNow,
+    /// The one of its product's billing period, for the scheduled push of a month, however late that runs.
+    OfRun(BillingMonth),
+    /// This one.
+    Named(BillingMonth),
+    /// For each of some lines its own.
+    OfLines(HashMap<BillingLineId, BillingMonth>),
+}
+
+impl BilledMonths {
+    /// The month asked for, or the one of a push at this moment.
+    pub fn named_or_now(asked: Option<BillingMonth>) -> Self {
+        asked.map_or(Self::OfNow, Self::Named)
+    }
+
+    fn month(&self, line: &BillingLine, product: &Product, calendar: &BillingCalendar, now: Instant) -> BillingMonth {
+        let of_period = |pushed_in| product.billing_period().billed_month(pushed_in);
+        match self {
+            Self::OfNow => of_period(calendar.month_of(now)),
+            Self::OfRun(month) => of_period(*month),
+            Self::Named(month) => *month,
+            Self::OfLines(months) => months.get(&line.id).copied().unwrap_or_else(|| of_period(calendar.month_of(now))),
+        }
+    }
+}
+
+/// A line with what it bills.
+#[derive(Debug, Clone)]
+pub struct BilledLine {
+    /// The line with its records.
+    pub view: BillingLineView,
+    /// What it bills.
+    pub billed: Billed,
+    /// Its product.
+    pub product: Product,
+    /// Whether a push would write another quantity than the last push of the same month did.
+    pub out_of_date: bool,
+}
+
+/// What lines bill, in the same order: a few queries for each product and month, however many lines there are.
+pub fn billed_lines(
+    tx: &mut Tx<'_>,
+    views: Vec<BillingLineView>,
+    months: &BilledMonths,
+    now: Instant,
+) -> Result<Vec<BilledLine>> {
+    let calendar = schedule::calendar(tx)?;
+    let mut products: HashMap<ProductId, Product> = HashMap::new();
+    let wanted: HashSet<&ProductId> = views.iter().map(|view| &view.line.product_id).collect();
+    for product in tx.products_by_id(&wanted.into_iter().cloned().collect::<Vec<_>>())? {
+        products.insert(product.id.clone(), product);
+    }
+    let mut companies: HashMap<(ProductId, BillingMonth), Vec<CompanyId>> = HashMap::new();
+    let mut lines = Vec::with_capacity(views.len());
+    for view in views {
+        let Some(product) = products.get(&view.line.product_id) else { continue };
+        let month = months.month(&view.line, product, &calendar, now);
+        companies.entry((product.id.clone(), month)).or_default().push(view.company.id.clone());
+        lines.push((view, month));
+    }
+    let mut usage: HashMap<(ProductId, BillingMonth), MonthlyUsage> = HashMap::new();
+    for ((product, month), companies) in companies {
+        let Some(row) = products.get(&product) else { continue };
+        let loaded = MonthlyUsage::load(tx, row.clone(), month, &calendar, now, &companies)?;
+        usage.insert((product, month), loaded);
+    }
+    let ids: Vec<BillingLineId> = lines.iter().map(|(view, _)| view.line.id.clone()).collect();
+    let distinct: HashSet<BillingMonth> = lines.iter().map(|(_, month)| *month).collect();
+    let last = tx.last_quantities(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
+    let bill = |(view, month): (BillingLineView, BillingMonth)| {
+        let usage = usage.get(&(view.line.product_id.clone(), month))?;
+        let billed = usage.billed(&view.line);
+        let written = last.get(&(view.line.id.clone(), month));
+        let out_of_date =
+            is_pushable(&view.line) && written.is_some_and(|last| billed.quantity.is_some_and(|now| now != *last));
+        Some(BilledLine { view, billed, product: usage.product().clone(), out_of_date })
+    };
+    Ok(lines.into_iter().filter_map(bill).collect())
+}
+
+/// A page of lines with what they bill. Whether a line is out of date is known only when its usage was added up, so that
+/// filter reads on until the page is full.
+pub fn billed_page(
+    tx: &mut Tx<'_>,
+    filter: &LineFilter,
+    page: &PageRequest<BillingLineSort>,
+    months: &BilledMonths,
+    out_of_date: Option<bool>,
+    now: Instant,
+) -> Result<Page<BilledLine>> {
+    let Some(out_of_date) = out_of_date else {
+        let Page { items, next } = tx.billing_lines(filter, page)?;
+        return Ok(Page { items: billed_lines(tx, items, months, now)?, next });
+    };
+    let mut found: Vec<BilledLine> = Vec::new();
+    let mut part = page.scan(None);
+    loop {
+        let Page { items, next } = tx.billing_lines(filter, &part)?;
+        let lines = billed_lines(tx, items, months, now)?;
+        found.extend(lines.into_iter().filter(|line| line.out_of_date == out_of_date));
+        if found.len() > page.limit() {
+            found.truncate(page.limit());
+            let next = found.last().map(|line| line.view.cursor(page));
+            return Ok(Page { items: found, next });
+        }
+        match next {
+            Some(next) => part = page.scan(Some(next)),
+            None => return Ok(Page { items: found, next: None }),
+        }
+    }
+}
+
+/// What one line bills.
+pub fn billed_line(tx: &mut Tx<'_>, view: BillingLineView, months: &BilledMonths, now: Instant) -> Result<BilledLine> {
+    let id = view.line.product_id.clone();
+    let line = billed_lines(tx, vec![view], months, now)?.pop();
+    line.ok_or_else(|| crate::domain::Error::not_found("product", id))
+}
+
+fn is_pushable(line: &BillingLine) -> bool {
+    let resolved =
+        [line.agreement_status, line.addition_status].iter().all(|status| *status == MappingStatus::Resolved);
+    line.push_enabled && resolved
+}

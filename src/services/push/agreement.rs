@@ -1,0 +1,114 @@
+//! What a push needs to know of an agreement before it writes to it, as ConnectWise has it now.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::outcome::{LastLook, StepError, Stop};
+use super::run::Group;
+use crate::connectwise::{Client, CwError, Fault, Patience};
+use crate::db::{PushLine, Tx};
+use crate::domain::agreement::{Addition, Agreement};
+use crate::domain::guard::Guard;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
+use crate::domain::{Error, Result};
+use crate::services::{connections, refresh, schedule};
+
+/// What the lines of one agreement are compared with.
+pub(super) struct AgreementContext {
+    pub(super) client: Arc<Client>,
+    /// The live additions.
+    pub(super) additions: HashMap<CwAdditionId, Addition>,
+    pub(super) guards: HashMap<ProductId, Guard>,
+}
+
+impl Group<'_> {
+    /// The agreement's additions as ConnectWise has them now, if the agreement is live.
+    pub(super) async fn read_agreement(
+        &self,
+        agreement: CwAgreementId,
+        approved: bool,
+    ) -> Result<AgreementContext, StepError> {
+        self.refresh_lists(approved).await?;
+        let now = self.services.clock.now();
+        let look = move |tx: &mut Tx<'_>| {
+            Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?, tx.all_products()?))
+        };
+        let (known, today, products) = self.services.db.read(&self.tenant, look).await?;
+        let Some(known) = known.into_iter().next().map(Agreement::from) else {
+            return Err(Stop::Stale("agreement: not known any more".to_owned()).into());
+        };
+        if let Some(reason) = known.dead_because(today) {
+            return Err(Stop::Stale(format!("agreement: {reason}")).into());
+        }
+        let client = connections::client(self.services, &self.tenant).await?;
+        let additions = match client.additions(agreement, Patience::Job).await {
+            Ok(additions) => additions,
+            Err(error) => return Err(self.classify(&client, error).await.into()),
+        };
+        // Those that are no longer live are as good as gone.
+        let live = additions.into_iter().filter(|row| row.dead_because(today).is_none());
+        Ok(AgreementContext {
+            client,
+            additions: live.map(|row| (row.id, row)).collect(),
+            guards: products.into_iter().map(|row| (row.id.clone(), row.guard())).collect(),
+        })
+    }
+
+    /// Reads companies and agreements anew where they were read too long ago.
+    async fn refresh_lists(&self, approved: bool) -> Result<(), StepError> {
+        // Counted from the job's beginning, so that no job reads the lists more than once, however long it takes.
+        // What a person approved may be days after that.
+        let since = if approved { self.services.clock.now() } else { self.job.created_at.and_utc() };
+        let oldest = since - self.services.settings.refresh_max_age;
+        match refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
+            Ok(()) => Ok(()),
+            // The lists have nothing to do with one line; what fails there is the connection's, or passes.
+            Err(Error::ConnectWise { connection_at_fault: true, detail, .. }) => {
+                let client = connections::client(self.services, &self.tenant).await?;
+                Err(self.confirm(&client, detail).await.into())
+            }
+            Err(Error::ConnectWise { detail, .. }) => Err(Stop::Later(detail).into()),
+            Err(error) if refresh::is_running(&error) => Err(Stop::Busy(error.to_string()).into()),
+            // A list that lacks most of what was known, or a connection that was changed: somebody has to look at it.
+            Err(Error::Conflict { detail, .. }) => Err(Stop::Connection(detail).into()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// What a failure at one agreement or addition means. One odd answer never stops a job: a fault of the connection is
+    /// confirmed by a request that has nothing to do with the agreement.
+    pub(super) async fn classify(&self, client: &Client, error: CwError) -> Stop {
+        match error {
+            // One agreement may be closed to the API member; the others are not.
+            CwError::Configuration { fault: Fault::Permission(_), ref detail } => {
+                Stop::Failed(crate::domain::push::PushReason::Connection, detail.clone())
+            }
+            CwError::Configuration { detail, .. } => self.confirm(client, detail).await,
+            other => Stop::of(other),
+        }
+    }
+
+    async fn confirm(&self, client: &Client, detail: String) -> Stop {
+        match client.confirm().await {
+            Err(CwError::Configuration { detail, .. }) => Stop::Connection(detail),
+            _ => Stop::Later(detail),
+        }
+    }
+
+    /// One look at the additions of lines whose writes were sent and whose answers were lost.
+    pub(super) async fn last_look(&self, agreement: CwAgreementId, line: &[PushLine]) -> Vec<LastLook> {
+        let read = match connections::client(self.services, &self.tenant).await {
+            Ok(client) => client.additions(agreement, Patience::Person).await,
+            Err(_) => return vec![LastLook::Unreadable; line.len()],
+        };
+        let look = |line: &PushLine| match (&read, line.addition_id) {
+            (Ok(additions), Some(id)) => {
+                let found = additions.iter().find(|addition| addition.id == id);
+                found.map_or(LastLook::Gone, |addition| LastLook::Has(addition.quantity))
+            }
+            (Err(CwError::Gone), _) => LastLook::Gone,
+            _ => LastLook::Unreadable,
+        };
+        line.iter().map(look).collect()
+    }
+}

@@ -1,0 +1,44 @@
+//! What later jobs did to the billing lines and additions of a job.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::db::{LaterLine, PushLine, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CwAdditionId, PushJobId};
+use crate::domain::push::WrittenLine;
+
+/// What jobs after one wrote to its lines, found by billing line and by addition.
+pub(super) struct LaterLines {
+    by_line: HashMap<BillingLineId, Vec<LaterLine>>,
+    by_addition: HashMap<CwAdditionId, Vec<LaterLine>>,
+}
+
+impl LaterLines {
+    pub(super) fn load(tx: &mut Tx<'_>, job: &PushJobId, lines: &[PushLine]) -> Result<Self> {
+        let mut later = Self { by_line: HashMap::new(), by_addition: HashMap::new() };
+        for one in tx.written_after_job(job, lines)? {
+            if let Some(addition) = one.addition_id {
+                later.by_addition.entry(addition).or_default().push(one.clone());
+            }
+            later.by_line.entry(one.billing_line_id.clone()).or_default().push(one);
+        }
+        Ok(later)
+    }
+
+    /// The later jobs that wrote the line's addition, or found their quantity there.
+    pub(super) fn superseding(&self, line: &PushLine) -> BTreeSet<PushJobId> {
+        self.jobs(line, |later| later.supersedes())
+    }
+
+    /// The later jobs for which the line is not to be reverted.
+    pub(super) fn blocking_revert(&self, line: &PushLine, month: BillingMonth) -> BTreeSet<PushJobId> {
+        self.jobs(line, |later| later.blocks_revert_of(month))
+    }
+
+    fn jobs(&self, line: &PushLine, counts: impl Fn(&WrittenLine) -> bool) -> BTreeSet<PushJobId> {
+        let of_line = self.by_line.get(&line.billing_line_id).into_iter().flatten();
+        let of_addition = line.addition_id.and_then(|id| self.by_addition.get(&id)).into_iter().flatten();
+        of_line.chain(of_addition).filter(|later| counts(&later.written)).map(|later| later.job_id.clone()).collect()
+    }
+}

@@ -1,0 +1,165 @@
+//! Writing one line: compared, checked, noted, written.
+
+use super::agreement::AgreementContext;
+use super::outcome::{StepError, Stop, already_there, changed_since, failed, held, result, skipped, would_push};
+use super::run::Group;
+use crate::connectwise::{CwError, Patience, WriteError};
+use crate::db::{LineFilter, LineResult, PushLine, Tx};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId};
+use crate::domain::push::{LineEvent, PushReason};
+use crate::domain::quantity::Quantity;
+use crate::domain::words::{MappingStatus, PushKind, PushTrigger};
+
+/// Whether a line's write may begin.
+enum WriteDecision {
+    /// It may, and the lease holds until then.
+    Write(Instant),
+    /// Something that happened since the job was stored decides.
+    Overtaken(LineResult),
+    /// The job was cancelled.
+    Cancelled,
+}
+
+impl Group<'_> {
+    /// Takes one line from what ConnectWise has to its result.
+    pub(super) async fn push_line(
+        &self,
+        context: &AgreementContext,
+        agreement: CwAgreementId,
+        line: &PushLine,
+    ) -> Result<LineResult, StepError> {
+        let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
+            return Ok(failed(PushReason::Internal, "the line was stored without a quantity".to_owned()));
+        };
+        let Some(addition) = context.additions.get(&id) else {
+            let why = "the addition was cancelled or deleted in ConnectWise".to_owned();
+            return Err(StepError::Line(Stop::Stale(why)));
+        };
+        let has = addition.quantity;
+        if has == Some(to) {
+            return Ok(already_there(line, to));
+        }
+        let bound = matches!(self.job.started_by, PushTrigger::DryRun | PushTrigger::Revert);
+        if bound && has != line.expected_from {
+            return Ok(changed_since(line, has));
+        }
+        let objection = self.objection(context, line, has, to);
+        if self.job.kind == PushKind::DryRun {
+            return Ok(would_push(has, objection));
+        }
+        if let Some(why) = objection {
+            return Ok(held(has, why));
+        }
+        let holds_until = match self.begin_write(line, has).await? {
+            WriteDecision::Write(holds_until) => holds_until,
+            WriteDecision::Overtaken(result) => return Ok(result),
+            WriteDecision::Cancelled => return Err(Stop::Cancelled.into()),
+        };
+        let written = context.client.set_quantity(agreement, id, to, Patience::Job, holds_until).await;
+        match written {
+            Ok(()) => Ok(result(LineEvent::Push, has)),
+            Err(error) => self.after_failed_write(context, error).await,
+        }
+    }
+
+    /// What a failed write means for its line, and for the lines after it.
+    async fn after_failed_write(
+        &self,
+        context: &AgreementContext,
+        WriteError { error, may_have_written }: WriteError,
+    ) -> Result<LineResult, StepError> {
+        let text = error.to_string();
+        match error {
+            CwError::NotApplied { .. } => Ok(failed(PushReason::NotApplied, text)),
+            // An answer that says no, and no try before it whose answer was lost: it is known that nothing was written.
+            CwError::Rejected(why) if !may_have_written => Ok(failed(PushReason::Rejected, why)),
+            CwError::Rejected(why) => Err(StepError::Line(Stop::Failed(PushReason::Rejected, why))),
+            CwError::Gone => Err(StepError::Line(Stop::Stale("the addition was deleted in ConnectWise".to_owned()))),
+            CwError::Failed(_) | CwError::Conflict(_) | CwError::Unintelligible(_) => {
+                Err(StepError::Line(Stop::Later(text)))
+            }
+            error => Err(self.classify(&context.client, error).await.into()),
+        }
+    }
+
+    /// Why the change is not to be made unasked. What a person approved is the change that they saw, and no other; what
+    /// is put back was asked for.
+    fn objection(
+        &self,
+        context: &AgreementContext,
+        line: &PushLine,
+        has: Option<Quantity>,
+        to: Quantity,
+    ) -> Option<String> {
+        let approved = line.approved && line.from_quantity == has;
+        if approved || self.job.started_by == PushTrigger::Revert {
+            return None;
+        }
+        context.guards.get(&line.product_id)?.objection(has, to)
+    }
+
+    /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
+    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<WriteDecision> {
+        let until = self.services.clock.now() + self.services.settings.lease;
+        let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
+        let work = move |tx: &mut Tx<'_>| {
+            if tx.push_job(&line.job_id)?.cancel_requested {
+                return Ok(WriteDecision::Cancelled);
+            }
+            match overtaken(tx, &line, reverts)? {
+                Some(result) => Ok(WriteDecision::Overtaken(result)),
+                None => tx.begin_write(&line, has, until).map(|()| WriteDecision::Write(until)),
+            }
+        };
+        self.services.db.write(&self.tenant, work).await
+    }
+}
+
+/// Why a line that was to be pushed when its job was stored is not to be any more.
+fn overtaken(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<LineResult>> {
+    if let Some(result) = superseded(tx, line, reverts)? {
+        return Ok(Some(result));
+    }
+    if reverts {
+        // What was written is put back where it was written, whatever the line bills to by now.
+        return Ok(None);
+    }
+    let filter = LineFilter { ids: Some(vec![line.billing_line_id.clone()]), ..LineFilter::default() };
+    let Some((present, _)) = tx.all_lines(&filter)?.pop() else {
+        return Ok(Some(skipped(PushReason::Stale, "the billing line was deleted since".to_owned())));
+    };
+    if !present.push_enabled {
+        return Ok(Some(skipped(PushReason::Disabled, "push was disabled since the job was stored".to_owned())));
+    }
+    let statuses = [present.agreement_status, present.addition_status];
+    let resolved = statuses.iter().all(|status| *status == MappingStatus::Resolved);
+    if !resolved || present.agreement_id != line.agreement_id || present.addition_id != line.addition_id {
+        let detail = "the line bills to something else since the job was stored: push again";
+        return Ok(Some(skipped(PushReason::Stale, detail.to_owned())));
+    }
+    let own: Vec<CwAdditionId> = line.addition_id.into_iter().collect();
+    if !tx.additions_shared_by_lines(&own)?.is_empty() {
+        let detail = "another enabled billing line resolves to this addition by now: give each its own";
+        return Ok(Some(skipped(PushReason::AdditionShared, detail.to_owned())));
+    }
+    Ok(None)
+}
+
+/// Whether a later job's quantity is in the addition by now.
+fn superseded(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<LineResult>> {
+    let month = match line.billing_month {
+        Some(month) => month,
+        None => tx.push_job(&line.job_id)?.billing_month,
+    };
+    let later = tx.written_after(line)?;
+    let newer = later.iter().find(|later| {
+        let written = &later.written;
+        if reverts { written.blocks_revert_of(month) } else { written.supersedes() }
+    });
+    Ok(newer.map(|newer| {
+        let detail = format!("push job {} wrote this addition since, or found its newer quantity there", newer.job_id);
+        skipped(PushReason::Superseded, detail)
+    }))
+}

@@ -1,0 +1,63 @@
+//! Loops that go on for as long as the process: one that panics is started again.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::services::LoopCount;
+
+/// How long a loop that panicked rests before it is started again.
+const REST: Duration = Duration::from_secs(1);
+
+/// Runs a loop until the process is to stop. Where it panics it is started again, which is counted; what panicked is in
+/// the log already, by the process's panic hook.
+pub(super) async fn supervise<F: Future<Output = ()>>(
+    name: &'static str,
+    stop: CancellationToken,
+    running: LoopCount,
+    start: impl Fn() -> F,
+) {
+    loop {
+        let ended = {
+            let _running = running.count();
+            AssertUnwindSafe(start()).catch_unwind().await
+        };
+        if ended.is_ok() || stop.is_cancelled() {
+            return;
+        }
+        metrics::counter!("worker_loop_restarts_total", "loop" => name).increment(1);
+        tokio::select! {
+            () = tokio::time::sleep(REST) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_panics_is_started_again() {
+        let (stop, running, starts) = (CancellationToken::new(), LoopCount::default(), Arc::new(AtomicUsize::new(0)));
+        running.expect_loops();
+        assert!(!running.is_alive(), "none runs yet");
+        let (seen, stopping, alive) = (starts.clone(), stop.clone(), running.clone());
+        let one = move || {
+            let (start, stop, alive) = (seen.fetch_add(1, Ordering::SeqCst), stopping.clone(), alive.clone());
+            async move {
+                assert!(alive.is_alive());
+                assert!(start > 0, "the first one panics");
+                stop.cancel();
+            }
+        };
+        supervise("test", stop, running.clone(), one).await;
+        assert_eq!(starts.load(Ordering::SeqCst), 2);
+        assert!(!running.is_alive(), "none runs any more");
+    }
+}

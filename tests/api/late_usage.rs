@@ -1,0 +1,95 @@
+//! Usage that comes when its month's quantity was worked out already: flagged, and shown as out of date.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::push::{enable, ready};
+use crate::support::{Backend, TestApp};
+
+/// How many records of a batch of one are late.
+async fn late(app: &TestApp, company: &str, amount: &str) -> Value {
+    app.clock.advance(TimeDelta::seconds(1));
+    let record = json!({"company_external_id": company, "product_code": "STORAGE", "amount": amount, "measured_at": app.clock.now()});
+    app.post("/usage", &json!({"records": [record]})).await.expect(200)["late"].clone()
+}
+
+/// Whatever state the line is in: its quantity is stored, and does not count what comes now.
+async fn usage_is_late_from_the_moment_its_quantity_is_stored(backend: Backend) {
+    let (app, product) = ready(backend, 6).await;
+    assert_eq!(late(&app, "C1", "251").await, 0, "no push yet");
+    app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
+    app.usage("C5", "STORAGE", "120").await;
+    app.sandbox.change(|store| store.refuse(500, "its period was invoiced"));
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    assert_eq!(late(&app, "C1", "252").await, 1, "pending");
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(late(&app, "C2", "253").await, 1, "held");
+    assert_eq!(late(&app, "C5", "121").await, 1, "failed");
+    let job = app.all("/push-jobs").await[0].clone();
+    app.post(&format!("/push-jobs/{}/cancel", job["id"].as_str().unwrap()), &json!({})).await.expect(200);
+    assert_eq!(late(&app, "C3", "254").await, 1, "cancelled");
+    // What is not to be pushed at all has no quantity that matters.
+    enable(&app, false).await;
+    app.company("C7", "Company 7").await;
+    app.usage("C7", "STORAGE", "1").await;
+    app.push(&json!({})).await;
+    assert_eq!(late(&app, "C7", "2").await, 0, "disabled");
+    assert_eq!(app.all("/usage?late=true").await.len(), 4);
+}
+
+async fn lines(app: &TestApp, query: &str) -> Vec<String> {
+    let rows = app.all(&format!("/billing-lines?limit=2&{query}")).await;
+    rows.iter().map(|line| line["company"]["external_id"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn a_line_is_out_of_date_when_a_push_would_write_another_quantity(backend: Backend) {
+    let (app, product) = ready(backend, 7).await;
+    assert!(lines(&app, "out_of_date=true").await.is_empty(), "nothing was pushed yet");
+    app.push(&json!({})).await;
+    assert!(lines(&app, "out_of_date=true").await.is_empty());
+    late(&app, "C2", "299").await; // still 3 blocks
+    for company in ["C3", "C5", "C6"] {
+        late(&app, company, "301").await;
+    }
+    assert_eq!(lines(&app, "out_of_date=true").await, ["C3", "C5", "C6"]);
+    assert_eq!(lines(&app, "out_of_date=false").await, ["C1", "C2", "C4", "C7"]);
+    assert_eq!(lines(&app, "out_of_date=true&sort=-company_external_id").await, ["C6", "C5", "C3"]);
+    let all = app.all("/billing-lines?sort=company_external_id").await;
+    assert_eq!(all.iter().filter(|line| line["out_of_date"] == true).count(), 3);
+    // A line that would not be pushed is not out of date: a push would write nothing.
+    app.patch(&format!("/billing-lines/{}", all[5]["id"].as_str().unwrap()), &json!({"push_enabled": false}))
+        .await
+        .expect(200);
+    assert_eq!(lines(&app, "out_of_date=true").await, ["C3", "C5"]);
+    let (job, pushed) = app.push(&json!({"out_of_date": true})).await;
+    assert_eq!((&job["lines"]["total"], &job["lines"]["pushed"]), (&json!(2), &json!(2)), "{pushed:?}");
+    assert!(lines(&app, "out_of_date=true").await.is_empty());
+    // Another block size changes every quantity; the next month has no push to be compared with.
+    app.patch(&format!("/products/{product}"), &json!({"block_size": "50"})).await.expect(200);
+    assert_eq!(lines(&app, "out_of_date=true").await.len(), 6);
+    app.clock.advance(TimeDelta::days(10));
+    assert!(lines(&app, "out_of_date=true").await.is_empty());
+    assert_eq!(lines(&app, "out_of_date=true&billing_month=2026-11").await.len(), 6);
+    let refused = json!({"from_dry_run": job["id"], "out_of_date": true});
+    app.post("/push-jobs", &refused).await.problem(422, "validation");
+}
+
+/// The quantity is stored, usage comes, and then the line is written: the record is flagged and the line out of date.
+async fn what_comes_between_the_quantity_and_its_write_is_told(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(FaultKind::Status { status: 500, code: None, message: None }).on("PATCH").times(7));
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(late(&app, "C1", "950").await, 1);
+    app.clock.advance(TimeDelta::seconds(60));
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.sandbox.read(|store| store.quantity(100)), Some(3.0), "as it was stored");
+    assert_eq!(lines(&app, "out_of_date=true").await, ["C1"]);
+}
+
+on_both!(
+    usage_is_late_from_the_moment_its_quantity_is_stored,
+    a_line_is_out_of_date_when_a_push_would_write_another_quantity,
+    what_comes_between_the_quantity_and_its_write_is_told,
+);
