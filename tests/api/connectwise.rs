@@ -76,7 +76,7 @@ async fn a_connection_is_tried_step_by_step(backend: Backend) {
         body[field] = json!(value);
         body
     };
-    fails(with("site", "http://127.0.0.1:1"), "reach", "").await;
+    fails(with("site", "http://127.0.0.1:1"), "reach", "refused").await;
     fails(with("company_id", "SANDBOX"), "company", "letter case").await;
     fails(with("private_key", "wrong"), "keys", "private key").await;
     fails(with("client_id", "wrong"), "keys", "client id").await;

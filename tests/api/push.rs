@@ -290,6 +290,22 @@ async fn progress_is_streamed_to_its_end(backend: Backend) {
     assert!(again.text.starts_with("event: end"), "a finished job ends its stream at once: {}", again.text);
 }
 
+async fn how_fast_a_job_goes_is_told(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    assert_eq!((&job["lines_per_minute"], &job["estimated_end_at"]), (&Value::Null, &Value::Null), "nothing is known yet");
+    app.worker.step().await.unwrap();
+    app.clock.advance(TimeDelta::seconds(30));
+    let begun = app.get(&path).await.expect(200);
+    let end = app.clock.now() + TimeDelta::seconds(60);
+    assert_eq!(begun["lines_per_minute"], 2, "one in half a minute: {begun}");
+    assert_eq!(begun["estimated_end_at"], json!(end), "and two are left");
+    app.worker.run_until_idle().await.unwrap();
+    let ended = app.get(&path).await.expect(200);
+    assert_eq!((&ended["lines_per_minute"], &ended["estimated_end_at"]), (&json!(6), &Value::Null), "{ended}");
+}
+
 async fn an_agreement_cancelled_since_is_not_pushed_to(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     app.sandbox
@@ -420,6 +436,7 @@ on_both!(
     a_job_is_cancelled_between_lines,
     only_what_is_asked_for_is_pushed,
     a_job_under_an_idempotency_key_is_one_job,
+    how_fast_a_job_goes_is_told,
     progress_is_streamed_to_its_end,
     an_agreement_cancelled_since_is_not_pushed_to,
     fractions_are_written_exactly,

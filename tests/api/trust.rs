@@ -231,7 +231,6 @@ async fn history_is_found_across_jobs(backend: Backend) {
     assert_eq!(rows.len(), 3);
     let lines = app.all(&format!("/push-jobs/{two}/lines?product_id={other}&reason=disabled")).await;
     assert_eq!(lines.len(), 1);
-    assert!(first["lines_per_minute"].is_null() || first["lines_per_minute"].as_i64().unwrap() > 0, "{first}");
 }
 
 async fn usage_of_a_pushed_month_is_flagged(backend: Backend) {
