@@ -350,3 +350,19 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderValue, LINK};
+
+    use super::*;
+
+    #[test]
+    fn several_link_headers_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(links(&headers), None);
+        headers.append(LINK, HeaderValue::from_static("<https://x/?page=1>; rel=\"first\""));
+        headers.append(LINK, HeaderValue::from_static("<https://x/?page=3>; rel=\"next\""));
+        assert_eq!(links(&headers).unwrap(), "<https://x/?page=1>; rel=\"first\", <https://x/?page=3>; rel=\"next\"");
+    }
+}

@@ -11,7 +11,7 @@ use super::schema::{billing_lines, push_jobs, push_lines};
 use super::scope::own_joined;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::push::{LineState, PushReason, WrittenLine};
 use crate::domain::quantity::Quantity;
 use crate::domain::words::PushKind;
@@ -146,23 +146,26 @@ impl Tx<'_> {
         lines: &[BillingLineId],
         months: &[BillingMonth],
     ) -> Result<HashMap<(BillingLineId, BillingMonth), Quantity>> {
-        let mut newest = HashMap::new();
+        let mut newest: Vec<PushLineId> = Vec::new();
         for chunk in chunks(lines) {
-            let own = own_joined!(self, push_lines, push_jobs)
+            let written = own_joined!(self, push_lines, push_jobs)
                 .filter(push_jobs::kind.eq(PushKind::Push))
                 .filter(push_lines::state.eq_any([LineState::Pushed, LineState::Unchanged]))
                 .filter(push_lines::billing_line_id.eq_any(chunk))
-                .filter(push_lines::billing_month.eq_any(months.to_vec()));
+                .filter(push_lines::billing_month.eq_any(months.to_vec()))
+                .group_by((push_lines::billing_line_id, push_lines::billing_month))
+                .select(diesel::dsl::max(push_lines::id));
+            newest.extend(written.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
+        }
+        let mut quantities = HashMap::new();
+        for chunk in chunks(&newest) {
+            let own = self.own(push_lines::table).filter(push_lines::id.eq_any(chunk));
             let rows: Vec<(BillingLineId, Option<BillingMonth>, Option<Quantity>)> = own
-                .order(push_lines::id)
                 .select((push_lines::billing_line_id, push_lines::billing_month, push_lines::to_quantity))
                 .load(self.conn)?;
-            for (line, month, quantity) in rows {
-                if let (Some(month), Some(quantity)) = (month, quantity) {
-                    newest.insert((line, month), quantity);
-                }
-            }
+            let known = rows.into_iter().filter_map(|(line, month, quantity)| Some(((line, month?), quantity?)));
+            quantities.extend(known);
         }
-        Ok(newest)
+        Ok(quantities)
     }
 }

@@ -147,7 +147,7 @@ pub struct BilledLine {
     pub billed: Billed,
     /// Its product.
     pub product: Product,
-    /// Whether a push would write another quantity than the last push of the same month did.
+    /// Whether a push would write another quantity than the last push of the same month did, where that was asked.
     pub out_of_date: bool,
 }
 
@@ -178,18 +178,31 @@ pub fn billed_lines(
         let loaded = MonthlyUsage::load(tx, row.clone(), month, &calendar, now, &companies)?;
         usage.insert((product, month), loaded);
     }
-    let ids: Vec<BillingLineId> = lines.iter().map(|(view, _)| view.line.id.clone()).collect();
-    let distinct: HashSet<BillingMonth> = lines.iter().map(|(_, month)| *month).collect();
-    let last = tx.last_quantities(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
     let bill = |(view, month): (BillingLineView, BillingMonth)| {
         let usage = usage.get(&(view.line.product_id.clone(), month))?;
         let billed = usage.billed(&view.line);
-        let written = last.get(&(view.line.id.clone(), month));
-        let out_of_date =
-            is_pushable(&view.line) && written.is_some_and(|last| billed.quantity.is_some_and(|now| now != *last));
-        Some(BilledLine { view, billed, product: usage.product().clone(), out_of_date })
+        Some(BilledLine { view, billed, product: usage.product().clone(), out_of_date: false })
     };
     Ok(lines.into_iter().filter_map(bill).collect())
+}
+
+/// The same, with whether each line is out of date.
+pub fn compared_lines(
+    tx: &mut Tx<'_>,
+    views: Vec<BillingLineView>,
+    months: &BilledMonths,
+    now: Instant,
+) -> Result<Vec<BilledLine>> {
+    let mut lines = billed_lines(tx, views, months, now)?;
+    let ids: Vec<BillingLineId> = lines.iter().map(|line| line.view.line.id.clone()).collect();
+    let distinct: HashSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
+    let last = tx.last_quantities(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
+    for line in &mut lines {
+        let written = last.get(&(line.view.line.id.clone(), line.billed.month));
+        let changed = written.zip(line.billed.quantity).is_some_and(|(written, now)| *written != now);
+        line.out_of_date = changed && is_pushable(&line.view.line);
+    }
+    Ok(lines)
 }
 
 /// A page of lines with what they bill. Whether a line is out of date is known only when its usage was added up, so that
@@ -204,13 +217,13 @@ pub fn billed_page(
 ) -> Result<Page<BilledLine>> {
     let Some(out_of_date) = out_of_date else {
         let Page { items, next } = tx.billing_lines(filter, page)?;
-        return Ok(Page { items: billed_lines(tx, items, months, now)?, next });
+        return Ok(Page { items: compared_lines(tx, items, months, now)?, next });
     };
     let mut found: Vec<BilledLine> = Vec::new();
     let mut part = page.scan(None);
     loop {
         let Page { items, next } = tx.billing_lines(filter, &part)?;
-        let lines = billed_lines(tx, items, months, now)?;
+        let lines = compared_lines(tx, items, months, now)?;
         found.extend(lines.into_iter().filter(|line| line.out_of_date == out_of_date));
         if found.len() > page.limit() {
             found.truncate(page.limit());
@@ -227,7 +240,7 @@ pub fn billed_page(
 /// What one line bills.
 pub fn billed_line(tx: &mut Tx<'_>, view: BillingLineView, months: &BilledMonths, now: Instant) -> Result<BilledLine> {
     let id = view.line.product_id.clone();
-    let line = billed_lines(tx, vec![view], months, now)?.pop();
+    let line = compared_lines(tx, vec![view], months, now)?.pop();
     line.ok_or_else(|| crate::domain::Error::not_found("product", id))
 }
 

@@ -294,7 +294,11 @@ async fn how_fast_a_job_goes_is_told(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
-    assert_eq!((&job["lines_per_minute"], &job["estimated_end_at"]), (&Value::Null, &Value::Null), "nothing is known yet");
+    assert_eq!(
+        (&job["lines_per_minute"], &job["estimated_end_at"]),
+        (&Value::Null, &Value::Null),
+        "nothing is known yet"
+    );
     app.worker.step().await.unwrap();
     app.clock.advance(TimeDelta::seconds(30));
     let begun = app.get(&path).await.expect(200);

@@ -9,7 +9,7 @@ use crate::domain::ids::{CompanyId, CwAdditionId, ProductId, PushJobId, PushLine
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::words::{MappingReason, MappingStatus, PushKind, PushTrigger};
 use crate::domain::{Error, FieldError, Result};
-use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_lines};
+use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::schedule;
 
 /// What is to be pushed.
@@ -57,10 +57,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         tx.product(id)?;
     }
     refuse_unknown_companies(tx, new)?;
-    let mut billed = billed_lines_of(tx, new, now)?;
-    if new.out_of_date_only {
-        billed.retain(|line| line.out_of_date);
-    }
+    let billed = billed_lines_of(tx, new, now)?;
     let ids = tx.later_push_ids()?;
     let job_id = PushJobId::from(ids.next_id());
     let additions: Vec<CwAdditionId> = billed.iter().filter_map(|line| line.view.line.addition_id).collect();
@@ -104,7 +101,12 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<B
     };
     let rows = tx.all_lines(&filter)?;
     let views = tx.with_records(rows)?;
-    billed_lines(tx, views, &new.months, now)
+    if !new.out_of_date_only {
+        return billed_lines(tx, views, &new.months, now);
+    }
+    let mut lines = compared_lines(tx, views, &new.months, now)?;
+    lines.retain(|line| line.out_of_date);
+    Ok(lines)
 }
 
 /// The month that a job is said to be of: the one asked for, or else the one in which it was pushed. Its lines say what
