@@ -53,6 +53,7 @@ pub use pool::{DatabaseUrl, Db, SystemTx, Tx};
 pub use product::{Product, ProductFilter, ProductSort};
 pub use push::{LineCount, LineResult, PushJob, PushLine};
 pub use push_history::{JobFilter, PushLineFilter, PushSort};
+pub use push_steps::LineEnd;
 pub use push_written::LaterLine;
 pub use rule::{MatchingRule, RuleFilter};
 pub use schedule::{BillingTimeZone, PushSchedule, ScheduleRun};

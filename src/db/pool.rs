@@ -123,7 +123,8 @@ pub struct Db {
     catalogs: Arc<Catalogs>,
     /// Where there is one: then no other process uses the database.
     file: Option<Arc<std::path::Path>>,
-    /// Whether the last write failed for want of the database: a full disk, a file that cannot be written, a lock.
+    /// Whether a write failed for want of the database (a full disk, a file that cannot be written, a lock), and none was
+    /// tried with success since.
     unwritable: Arc<AtomicBool>,
 }
 
@@ -276,10 +277,9 @@ impl Db {
         let catalogs = self.catalogs.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
-        match &written {
-            Ok(_) => self.unwritable.store(false, Ordering::Relaxed),
-            Err(Error::Unavailable(_)) => self.unwritable.store(true, Ordering::Relaxed),
-            Err(_) => {}
+        // What succeeds says nothing: a worker that found no work has written nothing. `is_ready` tries a write.
+        if let Err(Error::Unavailable(_)) = &written {
+            self.unwritable.store(true, Ordering::Relaxed);
         }
         written
     }

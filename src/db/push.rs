@@ -69,7 +69,7 @@ pub struct PushLine {
     pub state: LineState,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
-    /// How often a write was begun.
+    /// How often a write was begun, but for those of which it is known that they were not carried out.
     pub attempts: i64,
     /// How often it was given back after a failure that may pass.
     pub failures: i64,
@@ -92,6 +92,8 @@ pub struct PushLine {
     pub usage_through: Option<NaiveDateTime>,
     /// How many records counted.
     pub usage_records: Option<i64>,
+    /// When a person approved or dropped it.
+    pub decided_at: Option<NaiveDateTime>,
     pub started_at: Option<NaiveDateTime>,
     pub finished_at: Option<NaiveDateTime>,
 }

@@ -98,7 +98,11 @@ impl Tx<'_> {
         }
         if let Some(month) = filter.billing_month {
             let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
-            query = query.filter(push_jobs::id.eq_any(with));
+            // Lines of versions that billed the job's month name none.
+            let named =
+                lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_not_null());
+            let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::not(diesel::dsl::exists(named)));
+            query = query.filter(push_jobs::id.eq_any(with).or(of_job));
         }
         let query = keyset!(query, page, push_jobs::id, push_jobs::id);
         let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;

@@ -14,6 +14,21 @@ use crate::domain::quantity::Quantity;
 use crate::domain::words::PushKind;
 use crate::domain::{Error, Result};
 
+/// How lines end that nobody has tried.
+#[derive(Debug, Clone, Copy)]
+pub struct LineEnd<'t> {
+    pub event: LineEvent,
+    pub reason: Option<PushReason>,
+    pub detail: Option<&'t str>,
+    /// Not those about which a person decided later than this.
+    pub decided_until: Option<Instant>,
+}
+
+impl LineEnd<'static> {
+    /// Somebody cancelled the job.
+    pub const CANCELLED: Self = Self { event: LineEvent::Cancel, reason: None, detail: None, decided_until: None };
+}
+
 /// The lines of a worker that still holds one of them: the same fence, and no outcome.
 macro_rules! held_by_worker {
     ($tx:expr, $line:expr) => {
@@ -52,8 +67,8 @@ impl Tx<'_> {
     /// was sent is left to a worker, which looks at ConnectWise first.
     pub fn cancel_push_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
         // Lines first, as those who claim take them: two that take the same locks in other orders could block each other.
-        self.end_untried_lines(id, LineState::Pending, LineEvent::Cancel, None, None, now)?;
-        self.end_untried_lines(id, LineState::Held, LineEvent::Cancel, None, None, now)?;
+        self.end_untried_lines(id, LineState::Pending, &LineEnd::CANCELLED, now)?;
+        self.end_untried_lines(id, LineState::Held, &LineEnd::CANCELLED, now)?;
         let own = self.own(push_lines::table).filter(push_lines::job_id.eq(id));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
@@ -63,21 +78,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends the lines of a job that are in a state (`pending` or `held`) and for which no write was sent.
-    pub fn end_untried_lines(
-        &mut self,
-        job: &PushJobId,
-        of: LineState,
-        event: LineEvent,
-        reason: Option<PushReason>,
-        detail: Option<&str>,
-        now: Instant,
-    ) -> Result<()> {
+    /// Ends the lines of a job that are in a state (`pending` or `held`) and for which no write was sent; but for those
+    /// that a person decided about after a moment, where one is given.
+    pub fn end_untried_lines(&mut self, job: &PushJobId, of: LineState, end: &LineEnd<'_>, now: Instant) -> Result<()> {
+        let LineEnd { event, reason, detail, decided_until } = *end;
         let state = of.after(event).map_err(Error::internal)?;
+        let until = decided_until.unwrap_or(now).naive_utc();
         let untried = self
             .own(push_lines::table)
             .filter(push_lines::job_id.eq(job))
             .filter(push_lines::state.eq(of))
+            .filter(push_lines::decided_at.is_null().or(push_lines::decided_at.le(until)))
             .filter(push_lines::attempts.eq(0).or(push_lines::state.eq(LineState::Held)));
         if self.push_job(job)?.kind == PushKind::Push {
             let lines: Vec<BillingLineId> = untried.clone().select(push_lines::billing_line_id).load(self.conn)?;
@@ -91,6 +102,14 @@ impl Tx<'_> {
                 push_lines::not_before.eq(None::<NaiveDateTime>),
                 push_lines::finished_at.eq(now.naive_utc()),
             ))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Notes of a write that was begun that it was not carried out.
+    pub fn note_not_written(&mut self, line: &PushLine) -> Result<()> {
+        diesel::update(held_by_worker!(self, line))
+            .set(push_lines::attempts.eq(push_lines::attempts - 1))
             .execute(self.conn)?;
         Ok(())
     }
@@ -203,6 +222,7 @@ impl Tx<'_> {
                     push_lines::reason.eq(dropped.then_some(PushReason::Dropped)),
                     push_lines::approved.eq(!dropped),
                     push_lines::decided_by.eq(by.to_owned()),
+                    push_lines::decided_at.eq(now.naive_utc()),
                     push_lines::not_before.eq(None::<NaiveDateTime>),
                     push_lines::finished_at.eq(dropped.then(|| now.naive_utc())),
                 ))

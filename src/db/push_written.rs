@@ -12,7 +12,7 @@ use super::scope::own_joined;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
-use crate::domain::push::{LineState, PushReason, WrittenLine};
+use crate::domain::push::{LaterWrite, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 use crate::domain::words::PushKind;
 
@@ -25,15 +25,30 @@ pub struct LaterLine {
     pub job_id: PushJobId,
     pub billing_line_id: BillingLineId,
     pub addition_id: Option<CwAdditionId>,
-    pub written: WrittenLine,
+    state: LineState,
+    billing_month: BillingMonth,
+    quantity: Option<Quantity>,
 }
 
-type Row = (PushJobId, BillingLineId, Option<CwAdditionId>, LineState, Option<BillingMonth>, BillingMonth);
+impl LaterLine {
+    /// What it means for an earlier line.
+    pub fn seen_by(&self, line: &PushLine) -> LaterWrite {
+        LaterWrite {
+            state: self.state,
+            billing_month: self.billing_month,
+            quantity: self.quantity,
+            same_billing_line: self.billing_line_id == line.billing_line_id,
+        }
+    }
+}
+
+type Row =
+    (PushJobId, BillingLineId, Option<CwAdditionId>, LineState, Option<Quantity>, Option<BillingMonth>, BillingMonth);
 
 impl From<Row> for LaterLine {
-    fn from((job_id, billing_line_id, addition_id, state, month, job_month): Row) -> Self {
-        let written = WrittenLine { state, billing_month: month.unwrap_or(job_month) };
-        Self { job_id, billing_line_id, addition_id, written }
+    fn from((job_id, billing_line_id, addition_id, state, quantity, month, job_month): Row) -> Self {
+        let billing_month = month.unwrap_or(job_month);
+        Self { job_id, billing_line_id, addition_id, state, billing_month, quantity }
     }
 }
 
@@ -45,6 +60,7 @@ macro_rules! later_line {
             push_lines::billing_line_id,
             push_lines::addition_id,
             push_lines::state,
+            push_lines::to_quantity,
             push_lines::billing_month,
             push_jobs::billing_month,
         )
@@ -118,53 +134,63 @@ impl Tx<'_> {
         let ids: Vec<BillingLineId> = lines.keys().cloned().collect();
         let mut found = HashSet::new();
         for chunk in chunks(&ids) {
-            let of_month = push_lines::billing_month
-                .eq_any(months.to_vec())
-                .or(push_lines::billing_month.is_null().and(push_jobs::billing_month.eq_any(months.to_vec())));
-            let known = own_joined!(self, push_lines, push_jobs)
-                .filter(push_jobs::kind.eq(PushKind::Push))
-                .filter(push_lines::billing_line_id.eq_any(chunk))
-                .filter(push_lines::to_quantity.is_not_null())
-                .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
-                .filter(of_month);
-            let rows: Vec<(BillingLineId, Option<BillingMonth>, BillingMonth)> = known
-                .select((push_lines::billing_line_id, push_lines::billing_month, push_jobs::billing_month))
-                .distinct()
-                .load(self.conn)?;
-            for (line, month, job_month) in rows {
-                if let Some((company, product)) = lines.get(&line) {
-                    found.insert((company.clone(), product.clone(), month.unwrap_or(job_month)));
-                }
-            }
+            let known = || {
+                own_joined!(self, push_lines, push_jobs)
+                    .filter(push_jobs::kind.eq(PushKind::Push))
+                    .filter(push_lines::billing_line_id.eq_any(chunk.clone()))
+                    .filter(push_lines::to_quantity.is_not_null())
+                    .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
+            };
+            let of_month = known().filter(push_lines::billing_month.eq_any(months.to_vec()));
+            let of_month = of_month.select((push_lines::billing_line_id, push_lines::billing_month.assume_not_null()));
+            let of_job = known().filter(push_lines::billing_month.is_null());
+            let of_job = of_job.filter(push_jobs::billing_month.eq_any(months.to_vec()));
+            let of_job = of_job.select((push_lines::billing_line_id, push_jobs::billing_month));
+            // Two statements, as no index serves one condition over two tables.
+            let mut rows: Vec<(BillingLineId, BillingMonth)> = of_month.distinct().load(self.conn)?;
+            rows.extend(of_job.distinct().load::<(BillingLineId, BillingMonth)>(self.conn)?);
+            found.extend(rows.into_iter().filter_map(|(line, month)| {
+                let (company, product) = lines.get(&line)?.clone();
+                Some((company, product, month))
+            }));
         }
         Ok(found)
     }
 
-    /// The quantity that the last push of each billing line wrote for a month, or found there.
+    /// The quantity that the last push of each billing line wrote for a month, or found there; `None` where it may have
+    /// been written and nobody knows.
     pub fn last_quantities(
         &mut self,
         lines: &[BillingLineId],
         months: &[BillingMonth],
-    ) -> Result<HashMap<(BillingLineId, BillingMonth), Quantity>> {
+    ) -> Result<HashMap<(BillingLineId, BillingMonth), Option<Quantity>>> {
         let mut newest: Vec<PushLineId> = Vec::new();
         for chunk in chunks(lines) {
-            let written = own_joined!(self, push_lines, push_jobs)
-                .filter(push_jobs::kind.eq(PushKind::Push))
-                .filter(push_lines::state.eq_any([LineState::Pushed, LineState::Unchanged]))
-                .filter(push_lines::billing_line_id.eq_any(chunk))
+            let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
+            let of_month = of_lines()
                 .filter(push_lines::billing_month.eq_any(months.to_vec()))
                 .group_by((push_lines::billing_line_id, push_lines::billing_month))
                 .select(diesel::dsl::max(push_lines::id));
-            newest.extend(written.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
+            let of_job = of_lines()
+                .filter(push_lines::billing_month.is_null())
+                .filter(push_jobs::billing_month.eq_any(months.to_vec()))
+                .group_by((push_lines::billing_line_id, push_jobs::billing_month))
+                .select(diesel::dsl::max(push_lines::id));
+            newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
+            newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
         }
         let mut quantities = HashMap::new();
         for chunk in chunks(&newest) {
-            let own = self.own(push_lines::table).filter(push_lines::id.eq_any(chunk));
-            let rows: Vec<(BillingLineId, Option<BillingMonth>, Option<Quantity>)> = own
-                .select((push_lines::billing_line_id, push_lines::billing_month, push_lines::to_quantity))
+            let rows: Vec<Row> = own_joined!(self, push_lines, push_jobs)
+                .filter(push_lines::id.eq_any(chunk))
+                // Where a month has lines of both kinds, those that name it are the later.
+                .order(push_lines::id)
+                .select(later_line!())
                 .load(self.conn)?;
-            let known = rows.into_iter().filter_map(|(line, month, quantity)| Some(((line, month?), quantity?)));
-            quantities.extend(known);
+            for line in rows.into_iter().map(LaterLine::from) {
+                let known = line.quantity.filter(|_| line.state != LineState::Unverified);
+                quantities.insert((line.billing_line_id, line.billing_month), known);
+            }
         }
         Ok(quantities)
     }

@@ -263,6 +263,7 @@ diesel::table! {
         month_closed -> Nullable<Bool>,
         usage_through -> Nullable<Timestamp>,
         usage_records -> Nullable<BigInt>,
+        decided_at -> Nullable<Timestamp>,
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
     }

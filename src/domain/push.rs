@@ -1,6 +1,7 @@
 //! Push jobs and their lines: the states, and the only legal steps between them.
 
 use super::calendar::BillingMonth;
+use super::quantity::Quantity;
 use super::words::words;
 
 words! {
@@ -142,26 +143,34 @@ words! {
     }
 }
 
-/// A line whose quantity stands in ConnectWise by a push, and the month that it bills.
+/// A later line whose quantity stands in an addition, or may stand there, as an earlier line for the addition sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrittenLine {
+pub struct LaterWrite {
     /// `pushed`, `unchanged` or `unverified`.
     pub state: LineState,
-    /// The month.
+    /// The month that it bills.
     pub billing_month: BillingMonth,
+    /// Its quantity.
+    pub quantity: Option<Quantity>,
+    /// Whether both are of the same billing line, and not only of the same addition.
+    pub same_billing_line: bool,
 }
 
-impl WrittenLine {
-    /// Whether an earlier line for the same addition must not be written any more: this one wrote its newer quantity, or
-    /// found it there.
-    pub fn supersedes(&self) -> bool {
-        matches!(self.state, LineState::Pushed | LineState::Unchanged)
+impl LaterWrite {
+    /// Whether the earlier line must not be written any more: this one wrote its newer quantity, or found it there. One
+    /// that is unverified did so, where the addition now has just its quantity.
+    pub fn supersedes(&self, addition_has: Option<Quantity>) -> bool {
+        match self.state {
+            LineState::Unverified => self.quantity.is_some() && self.quantity == addition_has,
+            _ => true,
+        }
     }
 
-    /// Whether an earlier line that bills a month must not be reverted any more: this one changed the addition, or may
-    /// have, or bills another month. One that found the same month's quantity unchanged does not stand in the way.
+    /// Whether the earlier line, which bills a month, must not be reverted any more: this one changed the addition, or may
+    /// have, or bills another month or another billing line. One that found the quantity of the same month and billing line
+    /// unchanged does not stand in the way.
     pub fn blocks_revert_of(&self, month: BillingMonth) -> bool {
-        self.state != LineState::Unchanged || self.billing_month != month
+        self.state != LineState::Unchanged || self.billing_month != month || !self.same_billing_line
     }
 }
 

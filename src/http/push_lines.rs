@@ -75,7 +75,7 @@ pub struct PushLine {
     /// The reason in words; ConnectWise's own where it refused.
     #[schema(required)]
     pub detail: Option<String>,
-    /// How often a write was tried.
+    /// How often a write was begun, but for those of which it is known that they were not carried out.
     pub attempts: i64,
     /// What ConnectWise must still have for the line to be written, where the job came from a dry run or puts back.
     #[schema(required)]
@@ -83,6 +83,9 @@ pub struct PushLine {
     /// Who approved or dropped it after it was held.
     #[schema(required)]
     pub decided_by: Option<String>,
+    /// When that was.
+    #[schema(required)]
+    pub decided_at: Option<DateTime<Utc>>,
     /// Not tried again before, after a failure that may pass.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
@@ -121,6 +124,7 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
             attempts: row.attempts,
             expected_from: row.expected_from,
             decided_by: row.decided_by,
+            decided_at: row.decided_at.map(|at| at.and_utc()),
             not_before: row.not_before.map(|at| at.and_utc()),
             started_at: row.started_at.map(|at| at.and_utc()),
             finished_at: row.finished_at.filter(|_| row.state.is_final()).map(|at| at.and_utc()),

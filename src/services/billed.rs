@@ -199,7 +199,9 @@ pub fn compared_lines(
     let last = tx.last_quantities(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
     for line in &mut lines {
         let written = last.get(&(line.view.line.id.clone(), line.billed.month));
-        let changed = written.zip(line.billed.quantity).is_some_and(|(written, now)| *written != now);
+        let now = line.billed.quantity;
+        // A quantity of which nobody knows whether it was written is not this one.
+        let changed = written.is_some_and(|written| now.is_some() && *written != now);
         line.out_of_date = changed && is_pushable(&line.view.line);
     }
     Ok(lines)

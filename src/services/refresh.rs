@@ -175,10 +175,16 @@ async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
 }
 
 const RUNNING: &str = "refresh_running";
+const CONNECTION_CHANGED: &str = "connection_changed";
 
 /// Whether an error says that another process is reading what ConnectWise has.
-pub fn is_running(error: &Error) -> bool {
+fn is_running(error: &Error) -> bool {
     matches!(error, Error::Conflict { code: RUNNING, .. })
+}
+
+/// Whether an error says that something else came first: another process's reading, or another connection.
+pub fn is_overtaken(error: &Error) -> bool {
+    matches!(error, Error::Conflict { code: RUNNING | CONNECTION_CHANGED, .. })
 }
 
 fn running() -> Error {
@@ -270,7 +276,7 @@ struct ReadUnder {
 impl ReadUnder {
     fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
         if tx.connection()? != self.connection {
-            return Err(Error::conflict("connection_changed", "the connection was changed meanwhile: refresh again"));
+            return Err(Error::conflict(CONNECTION_CHANGED, "the connection was changed meanwhile: refresh again"));
         }
         let Some(owner) = &self.refresh else { return Ok(()) };
         let holder = tx.refresh()?.and_then(|row| row.lease_owner);

@@ -36,6 +36,7 @@ mod openapi;
 mod postgres;
 mod process;
 mod push;
+mod push_interruptions;
 mod push_outcomes;
 mod rules;
 mod sandbox;

@@ -1,4 +1,6 @@
 DROP INDEX push_lines_addition;
+ALTER TABLE push_lines DROP COLUMN decided_at;
+DROP INDEX push_lines_jobs_of_month;
 DROP INDEX push_lines_month;
 ALTER TABLE push_lines DROP COLUMN usage_records;
 ALTER TABLE push_lines DROP COLUMN usage_through;

@@ -17,5 +17,8 @@ ALTER TABLE push_lines ADD COLUMN month_closed BOOLEAN;
 ALTER TABLE push_lines ADD COLUMN usage_through TIMESTAMP;
 ALTER TABLE push_lines ADD COLUMN usage_records BIGINT;
 CREATE INDEX push_lines_month ON push_lines (tenant_id, billing_line_id, billing_month, id);
+CREATE INDEX push_lines_jobs_of_month ON push_lines (tenant_id, billing_month, job_id);
+-- When a person approved or dropped a held line.
+ALTER TABLE push_lines ADD COLUMN decided_at TIMESTAMP;
 -- What later pushes wrote to the same addition.
 CREATE INDEX push_lines_addition ON push_lines (tenant_id, addition_id, id);

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::outcome::{LastLook, StepError, Stop};
 use super::run::Group;
 use crate::connectwise::{Client, CwError, Fault, Patience};
@@ -12,6 +14,9 @@ use crate::domain::guard::Guard;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::{Error, Result};
 use crate::services::{connections, refresh, schedule};
+
+/// For how long the lists of companies and agreements that a job began with hold for it.
+const LISTS_HOLD: TimeDelta = TimeDelta::hours(1);
 
 /// What the lines of one agreement are compared with.
 pub(super) struct AgreementContext {
@@ -56,9 +61,10 @@ impl Group<'_> {
 
     /// Reads companies and agreements anew where they were read too long ago.
     async fn refresh_lists(&self, approved: bool) -> Result<(), StepError> {
-        // Counted from the job's beginning, so that no job reads the lists more than once, however long it takes.
-        // What a person approved may be days after that.
-        let since = if approved { self.services.clock.now() } else { self.job.created_at.and_utc() };
+        // Counted from the job's beginning, so that a job reads the lists once, and once more in each hour that it takes:
+        // it may wait for days for its connection. What a person approved may be days after the job, too.
+        let now = self.services.clock.now();
+        let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_HOLD) };
         let oldest = since - self.services.settings.refresh_max_age;
         match refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
             Ok(()) => Ok(()),
@@ -68,8 +74,8 @@ impl Group<'_> {
                 Err(self.confirm(&client, detail).await.into())
             }
             Err(Error::ConnectWise { detail, .. }) => Err(Stop::Later(detail).into()),
-            Err(error) if refresh::is_running(&error) => Err(Stop::Busy(error.to_string()).into()),
-            // A list that lacks most of what was known, or a connection that was changed: somebody has to look at it.
+            Err(error) if refresh::is_overtaken(&error) => Err(Stop::Busy(error.to_string()).into()),
+            // A list that lacks most of what was known: somebody has to look at it.
             Err(Error::Conflict { detail, .. }) => Err(Stop::Connection(detail).into()),
             Err(other) => Err(other.into()),
         }
@@ -101,6 +107,10 @@ impl Group<'_> {
             Ok(client) => client.additions(agreement, Patience::Person).await,
             Err(_) => return vec![LastLook::Unreadable; line.len()],
         };
+        if let Err(CwError::Resting(wait) | CwError::Throttled(wait)) = read {
+            // Nothing was asked, and nothing is known yet.
+            return vec![LastLook::Later(wait); line.len()];
+        }
         let look = |line: &PushLine| match (&read, line.addition_id) {
             (Ok(additions), Some(id)) => {
                 let found = additions.iter().find(|addition| addition.id == id);

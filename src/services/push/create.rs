@@ -177,6 +177,7 @@ fn line(
         month_closed: Some(billed.month_closed),
         usage_through: billed.usage.map(|usage| usage.through.naive_utc()),
         usage_records: Some(billed.usage.map_or(0, |usage| usage.records)),
+        decided_at: None,
         started_at: None,
         finished_at: state.is_final().then(|| now.naive_utc()),
     })

@@ -112,6 +112,7 @@ fn blank(line: &PushLine) -> PushLine {
         expected_from: None,
         approved: false,
         decided_by: None,
+        decided_at: None,
         started_at: None,
         finished_at: None,
         ..line.clone()

@@ -6,7 +6,7 @@ use crate::db::{LaterLine, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CwAdditionId, PushJobId};
-use crate::domain::push::WrittenLine;
+use crate::domain::push::LaterWrite;
 
 /// What jobs after one wrote to its lines, found by billing line and by addition.
 pub(super) struct LaterLines {
@@ -28,7 +28,7 @@ impl LaterLines {
 
     /// The later jobs that wrote the line's addition, or found their quantity there.
     pub(super) fn superseding(&self, line: &PushLine) -> BTreeSet<PushJobId> {
-        self.jobs(line, |later| later.supersedes())
+        self.jobs(line, |later| later.supersedes(None))
     }
 
     /// The later jobs for which the line is not to be reverted.
@@ -36,9 +36,10 @@ impl LaterLines {
         self.jobs(line, |later| later.blocks_revert_of(month))
     }
 
-    fn jobs(&self, line: &PushLine, counts: impl Fn(&WrittenLine) -> bool) -> BTreeSet<PushJobId> {
+    fn jobs(&self, line: &PushLine, counts: impl Fn(&LaterWrite) -> bool) -> BTreeSet<PushJobId> {
         let of_line = self.by_line.get(&line.billing_line_id).into_iter().flatten();
         let of_addition = line.addition_id.and_then(|id| self.by_addition.get(&id)).into_iter().flatten();
-        of_line.chain(of_addition).filter(|later| counts(&later.written)).map(|later| later.job_id.clone()).collect()
+        let later = of_line.chain(of_addition).filter(|later| counts(&later.seen_by(line)));
+        later.map(|later| later.job_id.clone()).collect()
     }
 }

@@ -1,5 +1,7 @@
 //! What may become of a line that a worker holds.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 
 use crate::connectwise::CwError;
@@ -67,12 +69,12 @@ impl Stop {
         }
     }
 
-    /// What it makes of a line. A job waits for its connection until `give_up_at`; what a person approved later than
-    /// that is tried as often as after any other failure.
-    pub(super) fn result(&self, line: &PushLine, now: Instant, give_up_at: Instant) -> LineResult {
+    /// What it makes of a line. A line waits for its connection for so long since its job was stored, or a person decided
+    /// about it.
+    pub(super) fn result(&self, line: &PushLine, now: Instant, stored_at: Instant, max_late: TimeDelta) -> LineResult {
+        let asked_at = line.decided_at.map_or(stored_at, |at| at.and_utc().max(stored_at));
         match self {
-            Self::Connection(why) if line.approved => later(line, why, now),
-            Self::Connection(why) if now >= give_up_at => failed(PushReason::Connection, why.clone()),
+            Self::Connection(why) if now - asked_at >= max_late => failed(PushReason::Connection, why.clone()),
             Self::Connection(why) => LineResult { detail: Some(why.clone()), ..released(now, CONNECTION_WAIT) },
             Self::Stale(why) => skipped(PushReason::Stale, why.clone()),
             Self::Failed(reason, why) => failed(*reason, why.clone()),
@@ -168,6 +170,8 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
 pub(super) enum LastLook {
     /// The addition could not be read.
     Unreadable,
+    /// It may not be read before this has passed.
+    Later(Duration),
     /// The addition is not there any more.
     Gone,
     /// The addition has this quantity.
@@ -176,7 +180,7 @@ pub(super) enum LastLook {
 
 /// The outcome of a line whose write was sent and whose answer was lost, instead of the one that was planned: what a
 /// last look says.
-pub(super) fn settled(line: &PushLine, planned: LineResult, look: LastLook) -> LineResult {
+pub(super) fn settled(line: &PushLine, planned: LineResult, look: LastLook, now: Instant) -> LineResult {
     let why = planned.detail.as_deref().unwrap_or("the job was stopped");
     match look {
         LastLook::Has(Some(has)) if Some(has) == line.to_quantity => result(LineEvent::Push, line.from_quantity),
@@ -186,6 +190,10 @@ pub(super) fn settled(line: &PushLine, planned: LineResult, look: LastLook) -> L
             LineResult { detail: Some(detail), ..planned }
         }
         LastLook::Gone => planned,
+        LastLook::Later(wait) => {
+            let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).clamp(1, 600) + 1;
+            LineResult { detail: planned.detail, ..released(now, seconds) }
+        }
         LastLook::Unreadable => {
             let detail = format!(
                 "{why}; a write of {} was sent and its answer was lost, and ConnectWise could not be read to see \

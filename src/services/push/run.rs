@@ -7,8 +7,8 @@
 use chrono::TimeDelta;
 
 use super::agreement::AgreementContext;
-use super::outcome::{CONNECTION_WAIT, LastLook, StepError, Stop, settled};
-use crate::db::{LineResult, PushJob, PushLine, SystemTx, Tx};
+use super::outcome::{self, CONNECTION_WAIT, LastLook, StepError, Stop, settled};
+use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
@@ -30,7 +30,9 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let lease_until = now + services.settings.lease;
     let claimed = services.db.write_system(move |tx| claim(tx, &owner, now, lease_until)).await?;
     let Some((job, lines)) = claimed else { return finish_left_over(services).await.map(|()| Step::Idle) };
-    let group = Group { services, tenant: job.tenant_id.clone(), job };
+    let tenant = job.tenant_id.clone();
+    let connection = services.db.read(&tenant, |tx| tx.connection()).await?;
+    let group = Group { services, tenant, job, connection };
     let outcome = tokio::select! {
         outcome = group.run(&lines) => outcome,
         () = group.keep_lease(&lines) => {
@@ -80,6 +82,8 @@ pub(super) struct Group<'s> {
     pub(super) services: &'s Services,
     pub(super) tenant: TenantId,
     pub(super) job: PushJob,
+    /// The connection as it was when the work began.
+    pub(super) connection: Option<Connection>,
 }
 
 impl Group<'_> {
@@ -132,11 +136,11 @@ impl Group<'_> {
         let (line, job, now) = (line.clone(), self.job.clone(), self.services.clock.now());
         metrics::counter!("push_lines_total", "outcome" => result.event.as_str()).increment(1);
         let work = move |tx: &mut Tx<'_>| {
+            // A job that was cancelled waits for nobody's approval.
+            let cancelled = result.event == LineEvent::Hold && tx.push_job(&job.id)?.cancel_requested;
+            let result = if cancelled { outcome::result(LineEvent::Cancel, None) } else { result };
             let held = tx.finish_line(&line, &result, job.kind, now)?;
-            let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
-            if let (true, Some(id), Some(quantity)) = (held, line.addition_id, seen) {
-                tx.set_addition_quantity(id, quantity)?;
-            }
+            note_quantity(tx, &line, &result, held)?;
             if job.detail.is_some() {
                 // ConnectWise answers again: the job no longer waits.
                 tx.set_job_detail(&job.id, None)?;
@@ -150,35 +154,44 @@ impl Group<'_> {
     /// lost get one only after a last look at ConnectWise.
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
         self.log_stop(lines, &stop);
-        let (now, give_up_at) = (self.services.clock.now(), self.give_up_at());
-        let (job, given) = (self.job.id.clone(), lines.to_vec());
-        let look = move |tx: &mut Tx<'_>| Ok((tx.push_job(&job)?.cancel_requested, tx.lines_held_by_worker(&given)?));
-        let (cancelled, held) = self.services.db.read(&self.tenant, look).await?;
-        let stop = if cancelled { Stop::Cancelled } else { stop };
-        let planned: Vec<(PushLine, LineResult)> = held
-            .into_iter()
-            .map(|line| {
-                let result = stop.result(&line, now, give_up_at);
-                (line, result)
-            })
-            .collect();
-        let results = self.settle(planned).await;
-        let (job, kind) = (self.job.id.clone(), self.job.kind);
+        let now = self.services.clock.now();
+        let (job, given, connection) = (self.job.id.clone(), lines.to_vec(), self.connection.clone());
+        let look = move |tx: &mut Tx<'_>| {
+            let cancelled = tx.push_job(&job)?.cancel_requested;
+            Ok((cancelled, tx.connection()? != connection, tx.lines_held_by_worker(&given)?))
+        };
+        let (cancelled, reconnected, held) = self.services.db.read(&self.tenant, look).await?;
+        let stop = match stop {
+            _ if cancelled => Stop::Cancelled,
+            // It was put right meanwhile, perhaps.
+            Stop::Connection(_) if reconnected => Stop::Busy("the connection was changed".to_owned()),
+            other => other,
+        };
+        let (stored_at, max_late) = (self.job.created_at.and_utc(), self.services.settings.schedule_max_late);
+        let plan = |line: PushLine| {
+            let result = stop.result(&line, now, stored_at, max_late);
+            (line, result)
+        };
+        let results = self.settle(held.into_iter().map(plan).collect(), now).await;
+        let (job, connection) = (self.job.clone(), self.connection.clone());
         let work = move |tx: &mut Tx<'_>| {
             for (line, result) in &results {
-                tx.finish_line(line, result, kind, now)?;
+                let held = tx.finish_line(line, result, job.kind, now)?;
+                note_quantity(tx, line, result, held)?;
             }
-            note_stop(tx, &job, &stop, now, give_up_at)
+            note_stop(tx, &job, &stop, now, max_late)?;
+            if !matches!(stop, Stop::Cancelled) && tx.push_job(&job.id)?.cancel_requested {
+                // That came while ConnectWise was looked at.
+                tx.cancel_push_job(&job.id, now)?;
+            } else if tx.connection()? != connection {
+                tx.wake_pending_lines()?;
+            }
+            Ok(())
         };
         self.services.db.write(&self.tenant, work).await
     }
 
-    /// When a job whose connection is at fault is given up.
-    fn give_up_at(&self) -> Instant {
-        self.job.created_at.and_utc() + self.services.settings.schedule_max_late
-    }
-
-    async fn settle(&self, planned: Vec<(PushLine, LineResult)>) -> Vec<(PushLine, LineResult)> {
+    async fn settle(&self, planned: Vec<(PushLine, LineResult)>, now: Instant) -> Vec<(PushLine, LineResult)> {
         let ends_unseen = |line: &PushLine, result: &LineResult| {
             line.attempts > 0 && LineState::Working.after(result.event).is_ok_and(LineState::is_final)
         };
@@ -190,7 +203,7 @@ impl Group<'_> {
             if !ends_unseen(&line, &result) {
                 return (line, result);
             }
-            let result = settled(&line, result, looks.next().unwrap_or(LastLook::Unreadable));
+            let result = settled(&line, result, looks.next().unwrap_or(LastLook::Unreadable), now);
             (line, result)
         };
         planned.into_iter().map(settle).collect()
@@ -207,25 +220,40 @@ impl Group<'_> {
     }
 }
 
-/// What a stop means for the rest of the job.
-fn note_stop(tx: &mut Tx<'_>, id: &PushJobId, stop: &Stop, now: Instant, give_up_at: Instant) -> Result<()> {
-    match stop {
-        Stop::Cancelled => tx.end_untried_lines(id, LineState::Pending, LineEvent::Cancel, None, None, now),
-        Stop::Connection(why) if now < give_up_at => {
-            let until = now + TimeDelta::seconds(CONNECTION_WAIT);
-            tx.postpone_pending_lines(id, until, why)?;
-            tx.set_job_detail(id, Some(&format!("it waits for the connection to ConnectWise: {why}")))
-        }
-        Stop::Connection(why) => give_up(tx, id, why, now),
-        Stop::Later(why) => tx.set_job_detail(id, Some(why)),
-        Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..) => Ok(()),
+/// Notes in our own table what an addition has, as a worker that still held its line has seen it.
+fn note_quantity(tx: &mut Tx<'_>, line: &PushLine, result: &LineResult, held: bool) -> Result<()> {
+    let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
+    match (held, line.addition_id, seen) {
+        (true, Some(id), Some(quantity)) => tx.set_addition_quantity(id, quantity),
+        _ => Ok(()),
     }
 }
 
-/// Ends a job that has waited for its connection for too long.
-fn give_up(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant) -> Result<()> {
-    let connection = Some(PushReason::Connection);
-    tx.end_untried_lines(id, LineState::Pending, LineEvent::Fail, connection, Some(why), now)?;
+/// What a stop means for the rest of the job.
+fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late: TimeDelta) -> Result<()> {
+    match stop {
+        Stop::Connection(why) => {
+            if now - job.created_at.and_utc() >= max_late {
+                give_up(tx, &job.id, why, now, max_late)?;
+            }
+            let until = now + TimeDelta::seconds(CONNECTION_WAIT);
+            tx.postpone_pending_lines(&job.id, until, why)?;
+            tx.set_job_detail(&job.id, Some(&format!("it waits for the connection to ConnectWise: {why}")))
+        }
+        Stop::Later(why) => tx.set_job_detail(&job.id, Some(why)),
+        Stop::Cancelled | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..) => Ok(()),
+    }
+}
+
+/// Ends those lines of a job that have waited for its connection for too long, and the job with its last line.
+fn give_up(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant, max_late: TimeDelta) -> Result<()> {
+    let end = LineEnd {
+        event: LineEvent::Fail,
+        reason: Some(PushReason::Connection),
+        detail: Some(why),
+        decided_until: Some(now - max_late),
+    };
+    tx.end_untried_lines(id, LineState::Pending, &end, now)?;
     let progress = super::progress(tx, id, now)?;
     use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
     let tried = [Pushed, Unchanged, WouldPush, Held, Unverified];

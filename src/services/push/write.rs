@@ -60,7 +60,7 @@ impl Group<'_> {
         let written = context.client.set_quantity(agreement, id, to, Patience::Job, holds_until).await;
         match written {
             Ok(()) => Ok(result(LineEvent::Push, has)),
-            Err(error) => self.after_failed_write(context, error).await,
+            Err(error) => self.after_failed_write(context, line, error).await,
         }
     }
 
@@ -68,8 +68,13 @@ impl Group<'_> {
     async fn after_failed_write(
         &self,
         context: &AgreementContext,
+        line: &PushLine,
         WriteError { error, may_have_written }: WriteError,
     ) -> Result<LineResult, StepError> {
+        if !may_have_written {
+            let line = line.clone();
+            self.services.db.write(&self.tenant, move |tx| tx.note_not_written(&line)).await?;
+        }
         let text = error.to_string();
         match error {
             CwError::NotApplied { .. } => Ok(failed(PushReason::NotApplied, text)),
@@ -108,7 +113,7 @@ impl Group<'_> {
             if tx.push_job(&line.job_id)?.cancel_requested {
                 return Ok(WriteDecision::Cancelled);
             }
-            match overtaken(tx, &line, reverts)? {
+            match overtaken(tx, &line, has, reverts)? {
                 Some(result) => Ok(WriteDecision::Overtaken(result)),
                 None => tx.begin_write(&line, has, until).map(|()| WriteDecision::Write(until)),
             }
@@ -118,8 +123,8 @@ impl Group<'_> {
 }
 
 /// Why a line that was to be pushed when its job was stored is not to be any more.
-fn overtaken(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<LineResult>> {
-    if let Some(result) = superseded(tx, line, reverts)? {
+fn overtaken(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
+    if let Some(result) = superseded(tx, line, has, reverts)? {
         return Ok(Some(result));
     }
     if reverts {
@@ -148,15 +153,15 @@ fn overtaken(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<L
 }
 
 /// Whether a later job's quantity is in the addition by now.
-fn superseded(tx: &mut Tx<'_>, line: &PushLine, reverts: bool) -> Result<Option<LineResult>> {
+fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
     let month = match line.billing_month {
         Some(month) => month,
         None => tx.push_job(&line.job_id)?.billing_month,
     };
     let later = tx.written_after(line)?;
     let newer = later.iter().find(|later| {
-        let written = &later.written;
-        if reverts { written.blocks_revert_of(month) } else { written.supersedes() }
+        let written = later.seen_by(line);
+        if reverts { written.blocks_revert_of(month) } else { written.supersedes(has) }
     });
     Ok(newer.map(|newer| {
         let detail = format!("push job {} wrote this addition since, or found its newer quantity there", newer.job_id);

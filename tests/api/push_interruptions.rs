@@ -1,0 +1,207 @@
+//! What comes in between: a person, another job, another connection, a long wait; and what a push then says and does.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Fault, FaultKind, Kind};
+use serde_json::{Value, json};
+
+use crate::push::{quantities, ready, states};
+use crate::support::{Backend, TestApp};
+
+fn status(status: u16) -> FaultKind {
+    FaultKind::Status { status, code: None, message: None }
+}
+
+fn path(job: &Value) -> String {
+    format!("/push-jobs/{}", job["id"].as_str().unwrap())
+}
+
+async fn job_and_lines(app: &TestApp, job: &Value) -> (Value, Vec<Value>) {
+    (app.get(&path(job)).await.expect(200), app.all(&format!("{}/lines?limit=500", path(job))).await)
+}
+
+async fn with_keys(app: &TestApp, private_key: &str) {
+    let mut connection = app.connection();
+    connection["private_key"] = json!(private_key);
+    app.put("/connection", &connection).await.expect(200);
+}
+
+/// Another product's line comes to the very quantity that is there: it bills it, and a revert leaves it alone.
+async fn a_revert_leaves_what_another_line_found(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    let (first, lines) = app.push(&json!({})).await;
+    let line = lines[0]["billing_line_id"].as_str().unwrap();
+    app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);
+    let second = app.product("SECOND").await;
+    app.rule(&second, "agreement", r#"name = "Backup""#).await;
+    app.rule(&second, "addition", r#"product/identifier = "BKP-GB""#).await;
+    app.usage("C1", "SECOND", "250").await;
+    let other = app.line(&second, lines[0]["company_id"].as_str().unwrap()).await["id"].as_str().unwrap().to_owned();
+    app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true})).await.expect(200);
+    let (later, lines) = app.push(&json!({"product_id": second})).await;
+    assert_eq!(states(&lines), ["unchanged"]);
+    let refused = app.post(&format!("{}/revert", path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
+    assert_eq!(quantities(&app, 1), [3.0]);
+}
+
+/// A job may wait for days for its connection: it reads anew which agreements are live before it goes on.
+async fn what_ended_while_a_job_waited_is_not_written(backend: Backend) {
+    let (app, _) = ready(backend, 2).await;
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    with_keys(&app, "wrong").await;
+    let (job, _) = app.push(&json!({})).await;
+    app.clock.advance(TimeDelta::days(3));
+    let cancelled = json!({"cancelledFlag": true}).as_object().unwrap().clone();
+    app.sandbox.change(|store| store.merge(Kind::Agreements, 10, cancelled));
+    app.connect().await;
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((states(&lines), &lines[0]["reason"]), (vec!["skipped", "pushed"], &json!("stale")), "{lines:?}");
+    assert_eq!(quantities(&app, 2), [1.0, 3.0]);
+}
+
+/// What a person approved waits for the connection as long as anything else, counted from the approval.
+async fn approved_lines_wait_for_the_connection_too(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
+    let (job, _) = app.push(&json!({})).await;
+    app.clock.advance(TimeDelta::days(10));
+    with_keys(&app, "wrong").await;
+    let approved = app.post(&format!("{}/lines/approve", path(&job)), &json!({})).await.expect(200);
+    assert_eq!(approved["state"], "running");
+    for _ in 0..20 {
+        app.worker.run_until_idle().await.unwrap();
+        app.clock.advance(TimeDelta::hours(1));
+    }
+    let (waiting, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((&waiting["state"], states(&lines)), (&json!("running"), vec!["pending"; 2]), "{lines:?}");
+    assert!(lines[0]["decided_at"].is_string(), "{}", lines[0]);
+    app.connect().await;
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.get(&path(&job)).await.expect(200)["state"], "succeeded");
+    assert_eq!(quantities(&app, 2), [3.0; 2]);
+}
+
+/// A write that ConnectWise would not take at the moment was not carried out, and nobody needs to look.
+async fn a_write_that_was_not_taken_is_no_lost_answer(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 300, html: false }).on("PATCH"));
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.step().await.unwrap();
+    let (_, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((states(&lines), &lines[0]["attempts"]), (vec!["pending"], &json!(0)), "{lines:?}");
+    let cancelled = app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    assert_eq!((&cancelled["state"], &cancelled["lines"]["cancelled"]), (&json!("cancelled"), &json!(1)));
+}
+
+/// ConnectWise is left alone for half a minute after it failed so often: the look comes when it may be asked again.
+async fn a_look_that_may_not_be_made_yet_is_made_later(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.sandbox.fail(Fault::once(FaultKind::DropAfter).on("PATCH").times(7));
+    app.worker.run_until_idle().await.unwrap();
+    app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    let (waiting, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((&waiting["state"], states(&lines)), (&json!("running"), vec!["pending"]), "{lines:?}");
+    app.clock.advance(TimeDelta::seconds(40));
+    app.worker.run_until_idle().await.unwrap();
+    let (ended, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((&ended["state"], states(&lines)), (&json!("cancelled"), vec!["pushed"]), "{lines:?}");
+    // What the look found is in our own table, too.
+    assert_eq!(app.all("/billing-lines").await[0]["connectwise_quantity"], "3");
+}
+
+/// Makes a job whose one line is unverified, with its quantity in ConnectWise.
+async fn unverified(app: &TestApp) -> Value {
+    app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(3));
+    app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    app.sandbox.clear_faults();
+    let (job, lines) = job_and_lines(app, &job).await;
+    assert_eq!(states(&lines), ["unverified"], "{lines:?}");
+    job
+}
+
+async fn a_line_that_may_have_been_written_is_out_of_date(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.push(&json!({})).await;
+    app.usage("C1", "STORAGE", "900").await;
+    unverified(&app).await;
+    app.usage("C1", "STORAGE", "250").await;
+    assert_eq!(quantities(&app, 1), [9.0]);
+    assert_eq!(app.all("/billing-lines?out_of_date=true").await.len(), 1, "nobody knows what is there");
+    let (job, lines) = app.push(&json!({"out_of_date": true})).await;
+    assert_eq!((&job["lines"]["total"], states(&lines), quantities(&app, 1)), (&json!(1), vec!["pushed"], vec![3.0]));
+    assert!(app.all("/billing-lines?out_of_date=true").await.is_empty());
+}
+
+/// The newer quantity is there, though nobody has verified who wrote it: an older job does not write over it.
+async fn an_older_quantity_stays_away_from_a_newer_one_that_is_unverified(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(status(500)).on("PATCH").times(7));
+    let older = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    app.usage("C1", "STORAGE", "900").await;
+    unverified(&app).await;
+    app.clock.advance(TimeDelta::minutes(2));
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = job_and_lines(&app, &older).await;
+    assert_eq!((&lines[0]["state"], &lines[0]["reason"]), (&json!("skipped"), &json!("superseded")), "{lines:?}");
+    assert_eq!(quantities(&app, 1), [9.0]);
+}
+
+/// The job is cancelled while ConnectWise is read, and then the change is too large: nobody is asked to approve it.
+async fn a_cancelled_job_holds_no_line(backend: Backend) {
+    let (app, product) = ready(backend, 1).await;
+    app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.sandbox.fail(Fault::once(FaultKind::Slow { ms: 400 }).at("additions"));
+    let cancel = async {
+        while app.sandbox.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    };
+    let (stepped, ()) = tokio::join!(app.worker.run_until_idle(), cancel);
+    stepped.unwrap();
+    let (job, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((&job["state"], states(&lines)), (&json!("cancelled"), vec!["cancelled"]), "{lines:?}");
+    assert_eq!(job["lines"]["done"], job["lines"]["total"]);
+}
+
+/// The keys are put right while a worker learns that the old ones are bad: the job goes on at once all the same.
+async fn keys_put_right_meanwhile_are_used_at_once(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    with_keys(&app, "wrong").await;
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.sandbox.fail(Fault::once(FaultKind::Slow { ms: 400 }).at("additions"));
+    let mend = async {
+        while app.sandbox.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        app.connect().await;
+    };
+    let (stepped, ()) = tokio::join!(app.worker.step(), mend);
+    stepped.unwrap();
+    app.clock.advance(TimeDelta::seconds(6));
+    app.worker.run_until_idle().await.unwrap();
+    let (job, lines) = job_and_lines(&app, &job).await;
+    assert_eq!((&job["state"], states(&lines)), (&json!("succeeded"), vec!["pushed"]), "{lines:?}");
+}
+
+on_both!(
+    a_revert_leaves_what_another_line_found,
+    what_ended_while_a_job_waited_is_not_written,
+    approved_lines_wait_for_the_connection_too,
+    a_write_that_was_not_taken_is_no_lost_answer,
+    a_look_that_may_not_be_made_yet_is_made_later,
+    a_line_that_may_have_been_written_is_out_of_date,
+    an_older_quantity_stays_away_from_a_newer_one_that_is_unverified,
+    a_cancelled_job_holds_no_line,
+    keys_put_right_meanwhile_are_used_at_once,
+);
