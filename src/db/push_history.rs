@@ -99,9 +99,9 @@ impl Tx<'_> {
         if let Some(month) = filter.billing_month {
             let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
             // Lines of versions that billed the job's month name none.
-            let named =
-                lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_not_null());
-            let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::not(diesel::dsl::exists(named)));
+            let unnamed =
+                lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
+            let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));
             query = query.filter(push_jobs::id.eq_any(with).or(of_job));
         }
         let query = keyset!(query, page, push_jobs::id, push_jobs::id);
