@@ -88,7 +88,7 @@ pub struct Config {
     #[arg(long, env = "CWB_CONNECTWISE_FIRST_WAIT", value_name = "MS", default_value_t = 300)]
     pub connectwise_first_wait: u32,
     /// How long the body of one request may take to arrive, in seconds
-    #[arg(long, env = "CWB_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, env = "CWB_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 300)]
     pub body_timeout: u32,
     /// How much memory the bodies of all requests may take together, in MiB
     #[arg(long, env = "CWB_BODY_MEMORY", value_name = "MIB", default_value_t = 128)]
@@ -148,7 +148,7 @@ impl Config {
             connectwise_parallel: 4,
             connectwise_timeout: 30,
             connectwise_first_wait: 300,
-            body_timeout: 60,
+            body_timeout: 300,
             body_memory: 128,
             allow_private_connectwise: false,
         }

@@ -112,9 +112,9 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
-    /// The companies, products and months for which a push has worked out a quantity, whatever came of it since; but
-    /// for lines that were not to be pushed at all.
-    pub fn months_with_quantities(
+    /// The companies, products and months for which a push has worked out the quantity, or that there is none, whatever
+    /// came of it since; but for lines that were not to be pushed at all.
+    pub fn months_worked_out(
         &mut self,
         companies: &[CompanyId],
         products: &[ProductId],
@@ -138,7 +138,6 @@ impl Tx<'_> {
                 own_joined!(self, push_lines, push_jobs)
                     .filter(push_jobs::kind.eq(PushKind::Push))
                     .filter(push_lines::billing_line_id.eq_any(chunk.clone()))
-                    .filter(push_lines::to_quantity.is_not_null())
                     .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
             };
             let of_month = known().filter(push_lines::billing_month.eq_any(months.to_vec()));

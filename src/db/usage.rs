@@ -109,6 +109,27 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Flags records of some companies as late that were measured within bounds and taken in after a moment.
+    pub fn flag_late_usage(
+        &mut self,
+        product: &ProductId,
+        companies: &[CompanyId],
+        (from, until): (Instant, Instant),
+        received_since: NaiveDateTime,
+    ) -> Result<()> {
+        for chunk in chunks(companies) {
+            let own = self
+                .own(usage_records::table)
+                .filter(usage_records::product_id.eq(product.clone()))
+                .filter(usage_records::company_id.eq_any(chunk))
+                .filter(usage_records::measured_at.ge(from.naive_utc()))
+                .filter(usage_records::measured_at.lt(until.naive_utc()))
+                .filter(usage_records::received_at.gt(received_since));
+            diesel::update(own).set(usage_records::late.eq(true)).execute(self.conn)?;
+        }
+        Ok(())
+    }
+
     /// Adds records.
     pub fn insert_usage(&mut self, rows: &[UsageRecord]) -> Result<()> {
         for chunk in rows.chunks(500) {

@@ -23,9 +23,14 @@ impl MonthlySchedule {
         first_instant(calendar.zone_of(month), local).max(calendar.start(month))
     }
 
-    /// The next runs strictly after a moment.
-    pub fn next_runs(&self, after: Instant, calendar: &BillingCalendar, count: usize) -> Vec<Instant> {
-        let first = calendar.month_of(after);
+    /// The runs strictly after a moment, of a month and those after it.
+    pub fn next_runs(
+        &self,
+        after: Instant,
+        first: BillingMonth,
+        calendar: &BillingCalendar,
+        count: usize,
+    ) -> Vec<Instant> {
         std::iter::successors(Some(first), |month| Some(month.next()))
             .map(|month| self.due(month, calendar))
             .filter(|due| *due > after)
@@ -73,7 +78,8 @@ mod tests {
     fn the_next_runs_are_one_a_month() {
         let calendar = BillingCalendar::new(Vec::new());
         let schedule = MonthlySchedule { day_of_month: 31, time: NaiveTime::MIN };
-        let runs = schedule.next_runs(Tz::UTC.with_ymd_and_hms(2026, 11, 30, 0, 0, 0).unwrap().to_utc(), &calendar, 3);
+        let after = Tz::UTC.with_ymd_and_hms(2026, 11, 30, 0, 0, 0).unwrap().to_utc();
+        let runs = schedule.next_runs(after, "2026-11".parse().unwrap(), &calendar, 3);
         let days: Vec<_> = runs.iter().map(|at| at.format("%F").to_string()).collect();
         assert_eq!(days, ["2026-12-31", "2027-01-31", "2027-02-28"]);
     }

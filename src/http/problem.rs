@@ -13,6 +13,8 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// So many bad fields are listed; the detail counts them all.
 const LISTED: usize = 100;
+/// The longest text of a problem, in characters.
+const TOLD: usize = 1_000;
 
 /// An error, as RFC 9457 has it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -62,7 +64,8 @@ pub struct ProblemField {
 impl From<FieldError> for ProblemField {
     fn from(error: FieldError) -> Self {
         let (code, expected) = (error.code.to_owned(), Vec::new());
-        Self { field: error.field, code, message: error.message, offset: None, length: None, expected }
+        let (field, message) = (shortened(error.field), shortened(error.message));
+        Self { field, code, message, offset: None, length: None, expected }
     }
 }
 
@@ -138,7 +141,16 @@ impl ApiError {
     }
 }
 
+/// A text that may repeat what was sent, cut to what a person reads: an answer must not be larger than its request.
+fn shortened(text: String) -> String {
+    match text.char_indices().nth(TOLD) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 fn problem(status: StatusCode, word: &str, title: &str, detail: String, errors: Vec<ProblemField>) -> Problem {
+    let detail = shortened(detail);
     Problem {
         kind: format!("urn:connectwise-billing:problem:{word}"),
         title: title.to_owned(),

@@ -1,7 +1,7 @@
 //! `/push-lines` and `/export/push-lines`: a company's, a product's or everybody's billing history, across push jobs.
 
 use actix_web::{get, web};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -224,7 +224,9 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
     fn text<T: ToString>(value: Option<&T>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
-    let time = |at: Option<chrono::NaiveDateTime>| at.map(|at| at.and_utc().to_rfc3339()).unwrap_or_default();
+    let time = |at: Option<chrono::NaiveDateTime>| {
+        at.map(|at| at.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true)).unwrap_or_default()
+    };
     [
         job.id.to_string(),
         line.billing_month.unwrap_or(job.billing_month).to_string(),

@@ -63,19 +63,19 @@ impl MonthBounds {
 }
 
 impl PushSchedule {
-    fn new(schedule: &Schedule, now: Instant) -> Self {
+    fn read(tx: &mut db::Tx<'_>, schedule: &Schedule, now: Instant) -> Result<Self> {
         let calendar = &schedule.calendar;
         let month = calendar.month_of(now);
-        Self {
+        Ok(Self {
             current_month: MonthBounds::new(month, calendar),
             next_month: MonthBounds::new(month.next(), calendar),
             enabled: schedule.enabled,
             day_of_month: schedule.monthly.day_of_month,
             time: schedule.monthly.time.format("%H:%M").to_string(),
             time_zone: schedule.zone.name().to_owned(),
-            next_runs: schedule.monthly.next_runs(now, calendar, 5),
+            next_runs: schedule.next_runs(tx, now, 5)?,
             version: schedule.version,
-        }
+        })
     }
 }
 
@@ -104,7 +104,8 @@ impl Limited for PushScheduleBody {}
 impl PushScheduleBody {
     fn read(&self) -> Result<NewSchedule> {
         let mut bad = Vec::new();
-        let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| self.time.len() == 5);
+        let plain = self.time.len() == 5 && self.time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+        let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| plain);
         if time.is_none() {
             bad.push(FieldError::new("/time", "bad_value", "write HH:MM, such as \"02:00\""));
         }
@@ -130,8 +131,13 @@ impl PushScheduleBody {
 )]
 #[get("/push-schedule")]
 pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let found = services.db.read(&caller.tenant, schedule::get).await?;
-    Ok(versioned(found.version, &PushSchedule::new(&found, services.clock.now())))
+    let now = services.clock.now();
+    let read = move |tx: &mut db::Tx<'_>| {
+        let schedule = schedule::get(tx)?;
+        PushSchedule::read(tx, &schedule, now)
+    };
+    let found = services.db.read(&caller.tenant, read).await?;
+    Ok(versioned(found.version, &found))
 }
 
 /// Set the push schedule
@@ -153,7 +159,10 @@ pub async fn put_push_schedule(
     body: Body<PushScheduleBody>,
 ) -> ApiResult {
     let (new, now) = (body.value.read()?, services.clock.now());
-    let work = move |tx: &mut db::Tx<'_>| schedule::put(tx, new, &if_match.0, now);
+    let work = move |tx: &mut db::Tx<'_>| {
+        let saved = schedule::put(tx, new, &if_match.0, now)?;
+        PushSchedule::read(tx, &saved, now)
+    };
     let saved = services.db.write(&caller.tenant, work).await?;
-    Ok(versioned(saved.version, &PushSchedule::new(&saved, now)))
+    Ok(versioned(saved.version, &saved))
 }

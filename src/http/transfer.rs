@@ -1,6 +1,7 @@
 //! `/export` and `/import`: company matches and line settings as CSV.
 
 use actix_web::{get, post, web};
+use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -41,6 +42,8 @@ const LINES: Columns = Columns {
         "usage_through",
         "usage_records",
         "quantity",
+        "problem",
+        "out_of_date",
     ],
     one_of: &[],
 };
@@ -112,6 +115,8 @@ pub async fn export_billing_lines(
         "usage_through",
         "usage_records",
         "quantity",
+        "problem",
+        "out_of_date",
     ])?;
     for row in rows {
         table.row(&line_cells(&row))?;
@@ -119,7 +124,7 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 17] {
+fn line_cells(row: &LineOut) -> [String; 19] {
     let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
     [
@@ -137,9 +142,11 @@ fn line_cells(row: &LineOut) -> [String; 17] {
         billed.month.to_string(),
         billed.month_closed.to_string(),
         text(billed.amount().map(|amount| amount.to_string())),
-        text(billed.usage.map(|usage| usage.through.to_rfc3339())),
+        text(billed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
         billed.usage.map_or(0, |usage| usage.records).to_string(),
         text(billed.quantity.map(|quantity| quantity.to_string())),
+        text(billed.problem.clone()),
+        row.out_of_date.to_string(),
     ]
 }
 

@@ -81,6 +81,10 @@ fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &s
 impl UsageIn {
     fn into_new(self, index: usize) -> Result<NewUsage, FieldError> {
         let at = format!("/records/{index}");
+        if self.measured_at.timestamp_subsec_nanos() >= 1_000_000_000 {
+            let message = "a leap second cannot be kept: write the second after it";
+            return Err(FieldError::new(format!("{at}/measured_at"), "out_of_range", message));
+        }
         Ok(NewUsage {
             company: one_of(self.company_id, self.company_external_id, &at, ("company_id", "company_external_id"))?,
             product: one_of(self.product_id, self.product_code, &at, ("product_id", "product_code"))?,
@@ -102,8 +106,8 @@ pub struct UsageAccepted {
     pub duplicates: usize,
     /// How many were there with another amount, and are corrected by this batch.
     pub corrected: usize,
-    /// How many of the new and corrected ones are of a month that was pushed for their company and product already: they
-    /// are billed only if that month is pushed again.
+    /// How many of the new and corrected ones came when a push had worked out the quantity of their month, company and
+    /// product already. They are billed when that month is pushed again; the newest of a gauge counts in later months, too.
     pub late: usize,
 }
 
@@ -162,7 +166,7 @@ pub struct UsageRecord {
     /// The later record that corrects it; null where it holds.
     #[schema(required)]
     pub superseded_by: Option<String>,
-    /// Whether its month was pushed for its company and product before it came.
+    /// Whether it came when a push had worked out the quantity of its month, company and product already.
     pub late: bool,
 }
 
@@ -200,7 +204,7 @@ pub struct UsageQuery {
     /// Leave out records that a later one corrects.
     #[serde(default)]
     pub current_only: bool,
-    /// Only records that came after their month was pushed (`true`), or only the others.
+    /// Only records that came when a push had worked out their month's quantity already (`true`), or only the others.
     pub late: Option<bool>,
     /// `received_at`; with `-` before it, descending.
     #[param(default = "received_at")]

@@ -38,12 +38,16 @@ impl Billed {
     }
 }
 
+const TO_THE_SECOND: &str = "%Y-%m-%dT%H:%M:%SZ";
+
 /// The usage of one product in one month, by company.
 #[derive(Debug)]
 pub struct MonthlyUsage {
     product: Product,
     month: BillingMonth,
     month_closed: bool,
+    /// The moment as of which a gauge is read.
+    read_at: Instant,
     records: HashMap<CompanyId, Vec<(Instant, Amount)>>,
     /// The newest record of companies whose records are all too old.
     too_old: HashMap<CompanyId, Instant>,
@@ -67,7 +71,8 @@ impl MonthlyUsage {
             let silent: Vec<CompanyId> = companies.iter().filter(|id| !records.contains_key(id)).cloned().collect();
             too_old = tx.newest_usage_before(&product.id, window.from, &silent)?;
         }
-        Ok(Self { product, month, month_closed: window.month_closed, records, too_old })
+        let read_at = calendar.bounds(month).1.min(now);
+        Ok(Self { product, month, month_closed: window.month_closed, read_at, records, too_old })
     }
 
     /// What a line of the product bills.
@@ -84,9 +89,9 @@ impl MonthlyUsage {
         };
         if let Some(at) = billed.too_old {
             let days = self.product.max_usage_age_days;
-            let at = at.format("%Y-%m-%dT%H:%M:%SZ");
+            let (at, read_at) = (at.format(TO_THE_SECOND), self.read_at.format(TO_THE_SECOND));
             billed.problem = Some(format!(
-                "the newest usage record was measured at {at}, more than {days} days ago: is the meter alive?"
+                "the newest usage record was measured at {at}, more than {days} days before {read_at}: is the meter alive?"
             ));
         }
         let records = self.records.get(&line.company_id).into_iter().flatten().copied();
@@ -203,6 +208,12 @@ pub fn compared_lines(
         // A quantity of which nobody knows whether it was written is not this one.
         let changed = written.is_some_and(|written| now.is_some() && *written != now);
         line.out_of_date = changed && is_pushable(&line.view.line);
+    }
+    // What several lines bill to is not pushed either.
+    let changed = lines.iter().filter(|line| line.out_of_date).filter_map(|line| line.view.line.addition_id);
+    let shared = tx.additions_shared_by_lines(&changed.collect::<Vec<_>>())?;
+    for line in &mut lines {
+        line.out_of_date &= line.view.line.addition_id.is_some_and(|id| !shared.contains(&id));
     }
     Ok(lines)
 }

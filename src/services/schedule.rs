@@ -29,6 +29,15 @@ pub struct Schedule {
     pub version: i64,
 }
 
+impl Schedule {
+    /// The next runs after a moment. A month that has had its run has no other, whatever day is set since.
+    pub fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
+        let present = self.calendar.month_of(now);
+        let first = if tx.has_schedule_run(present)? { present.next() } else { present };
+        Ok(self.monthly.next_runs(now, first, &self.calendar, count))
+    }
+}
+
 /// The tenant's schedule; until one is set, the first of the month at 02:00 UTC, not enabled.
 pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
     let row = tx.push_schedule()?;
@@ -99,13 +108,15 @@ pub fn put(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) 
         return Ok(before);
     }
     set_time_zone(tx, &before.calendar, zone, now)?;
+    let same_runs = before.enabled_at.filter(|_| before.monthly == monthly);
     let row = PushSchedule {
         tenant_id: tx.tenant().clone(),
         enabled,
         day_of_month: i64::from(monthly.day_of_month),
         time_of_day: monthly.time.format("%H:%M:%S").to_string(),
         time_zone: zone.name().to_owned(),
-        enabled_at: enabled.then(|| now.naive_utc()),
+        // Another time zone alone moves no run of this month, which may be due just now.
+        enabled_at: enabled.then(|| same_runs.unwrap_or(now).naive_utc()),
         version: before.version + 1,
         updated_at: now.naive_utc(),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::billed::{Billed, BilledLine, BilledMonths, billed_lines};
+use super::billed::{Billed, BilledLine, BilledMonths, compared_lines};
 use super::lines::{self, Applied, Bulk, Edit, LineEdit, Refused};
 use super::{Actor, IfMatch, Services, companies, refresh, resolve};
 use crate::connectwise::Patience;
@@ -198,13 +198,16 @@ pub struct LineOut {
     pub view: BillingLineView,
     /// What it bills, as a push would now.
     pub billed: Billed,
+    /// Whether that is another quantity than the last push of the month wrote.
+    pub out_of_date: bool,
     /// The product's code.
     pub product_code: String,
 }
 
 impl From<BilledLine> for LineOut {
     fn from(line: BilledLine) -> Self {
-        Self { view: line.view, billed: line.billed, product_code: line.product.code }
+        let BilledLine { view, billed, product, out_of_date } = line;
+        Self { view, billed, out_of_date, product_code: product.code }
     }
 }
 
@@ -227,7 +230,7 @@ pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> R
     }
     let rows = tx.all_lines(&LineFilter { product_id: product, ..LineFilter::default() })?;
     let views = tx.with_records(rows)?;
-    let lines = billed_lines(tx, views, &BilledMonths::OfNow, now)?;
+    let lines = compared_lines(tx, views, &BilledMonths::OfNow, now)?;
     Ok(lines.into_iter().map(LineOut::from).collect())
 }
 

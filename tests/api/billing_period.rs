@@ -258,26 +258,29 @@ async fn push_now_bills_what_the_schedule_would_unless_a_month_is_named(backend:
         assert_eq!(usage["usage_records"], 1);
     }
     let table = app.get("/export/billing-lines").await.text;
-    assert!(
-        table
-            .lines()
-            .next()
-            .unwrap()
-            .ends_with(",billing_month,month_closed,usage,usage_through,usage_records,quantity"),
-        "{table}"
-    );
-    assert!(
-        table.contains(",2026-10,true,10,2026-10-30T12:00:00+00:00,1,10\r\n")
-            || table.contains(",2026-10,true,10,2026-10-30T12:00:00+00:00,1,10\n"),
-        "{table}"
-    );
+    let header = ",billing_month,month_closed,usage,usage_through,usage_records,quantity,problem,out_of_date";
+    assert!(table.lines().next().unwrap().ends_with(header), "{table}");
+    assert!(table.contains(",2026-10,true,10,2026-10-30T12:00:00Z,1,10,,false"), "{table}");
     let (job, lines) = app.push(&json!({})).await;
     assert_eq!((told(&lines), job["billing_months"].clone()), (shown, json!(["2026-10", "2026-11"])));
     let (job, lines) = app.push(&json!({"billing_month": "2026-09"})).await;
     assert_eq!(job["billing_months"], json!(["2026-09"]));
     assert!(lines.iter().all(|line| line["to"] == "9" && line["month_closed"] == true), "{lines:?}");
     let table = app.get(&format!("/export/push-lines?push_job_id={}", job["id"].as_str().unwrap())).await.text;
-    assert!(table.contains(",9,2026-09-30T12:00:00+00:00,1,1,"), "{table}");
+    assert!(table.contains(",9,2026-09-30T12:00:00Z,1,1,"), "{table}");
+}
+
+async fn a_month_that_has_not_begun_is_not_billed(backend: Backend) {
+    let app = six_products(backend, "2026-11-20T12:00:00Z").await;
+    take_in(&app, &[(app.clock.now(), 5)]).await;
+    for month in ["2026-12", "2199-12"] {
+        let problem = app.post("/push-jobs", &json!({"billing_month": month})).await.problem(422, "validation");
+        assert_eq!(
+            (&problem["errors"][0]["field"], &problem["errors"][0]["code"]),
+            (&json!("/billing_month"), &json!("out_of_range"))
+        );
+    }
+    app.push(&json!({"billing_month": "2026-11"})).await;
 }
 
 async fn a_gauge_counts_until_it_is_too_old(backend: Backend) {
@@ -342,12 +345,35 @@ async fn saving_the_same_schedule_changes_nothing(backend: Backend) {
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 1, "the month is not lost");
 }
 
+/// Another time zone moves no run that is due; and a month that had its run has no other, whatever day is set.
+async fn the_next_runs_are_those_that_will_be(backend: Backend) {
+    let app = six_products(backend, "2026-11-20T12:00:00Z").await;
+    take_in(&app, &[(app.clock.now(), 5)]).await;
+    let schedule =
+        |day: u32, zone: &str| json!({"enabled": true, "day_of_month": day, "time": "02:00", "time_zone": zone});
+    app.put("/push-schedule", &schedule(21, "UTC")).await.expect(200);
+    app.clock.advance(TimeDelta::days(1));
+    app.put("/push-schedule", &schedule(21, "Europe/Berlin")).await.expect(200);
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 1, "it was due in this month, which is UTC's");
+    let saved = app.put("/push-schedule", &schedule(28, "Europe/Berlin")).await.expect(200);
+    assert_eq!(saved["next_runs"][0], "2026-12-28T01:00:00Z", "November had its run");
+    app.clock.advance(TimeDelta::days(8));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
+    for bad in [" 2:00", "02: 0", "2:000"] {
+        let mut body = schedule(1, "UTC");
+        body["time"] = json!(bad);
+        app.put("/push-schedule", &body).await.problem(422, "validation");
+    }
+}
+
 on_both!(
     each_product_bills_its_period,
     a_new_time_zone_bills_nothing_twice_and_nothing_never,
     a_late_run_bills_the_month_that_was_due,
     push_now_bills_what_the_schedule_would_unless_a_month_is_named,
+    a_month_that_has_not_begun_is_not_billed,
     a_gauge_counts_until_it_is_too_old,
+    the_next_runs_are_those_that_will_be,
     a_products_period_is_its_aggregations_until_it_is_set,
     saving_the_same_schedule_changes_nothing,
 );

@@ -143,11 +143,59 @@ async fn all_bodies_together_have_a_budget(backend: Backend) {
     };
     assert_eq!(refused.header("retry-after"), "1");
     refused.problem(503, "busy");
+    // A small body is read all the same.
+    app.post("/companies", &json!({"external_id": "SMALL", "name": "Small"})).await.expect(201);
     app.outside("/healthz").await.expect(200);
     app.get("/companies").await.expect(200);
     let answer = tokio::task::block_in_place(|| read_to_end(&mut slow));
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!([201, 409].contains(&send().await.status), "the budget is free again");
+}
+
+/// One tenant's bodies take a quarter of the budget: the others go on.
+async fn one_tenants_bodies_leave_room_for_the_others(backend: Backend) {
+    let app = TestApp::start_with(backend, Default::default(), |config| {
+        config.body_timeout = 6;
+        config.body_memory = 32;
+    })
+    .await;
+    let operator = [("authorization", "Bearer the-operators-own-key"), ("content-type", "application/json")];
+    let other = app.send(reqwest::Method::POST, "/tenants", &operator, Some(b"{\"name\": \"Other\"}".to_vec())).await;
+    let bearer = format!("Bearer {}", other.expect(201)["key"].as_str().unwrap());
+    let mut slow = stall(&app, 8_388_000, 8_300_000);
+    let body = format!("{{\"external_id\": \"C1\", \"name\": \"One\"}}{}", " ".repeat(400_000));
+    let began = Instant::now();
+    let send = |bearer: String| {
+        let (app, body) = (&app, body.clone().into_bytes());
+        async move {
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            app.send(reqwest::Method::POST, "/companies", &headers, Some(body)).await
+        }
+    };
+    while send(format!("Bearer {}", app.key)).await.status != 503 {
+        assert!(began.elapsed() < Duration::from_secs(5), "the tenant's own share is not used up");
+    }
+    send(bearer).await.expect(201);
+    tokio::task::block_in_place(|| read_to_end(&mut slow));
+}
+
+/// An answer repeats of what was sent no more than a person reads.
+async fn answers_repeat_little_of_what_was_sent(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let long = "x".repeat(900_000);
+    let headers = [("content-type", "application/json")];
+    let unknown = format!("{{\"external_id\": \"C\", \"name\": \"N\", \"{long}\": 1}}");
+    let reply = app.send(reqwest::Method::POST, "/companies", &headers, Some(unknown.into_bytes())).await;
+    assert!(reply.status == 422 && reply.text.len() < 10_000, "{} bytes", reply.text.len());
+    let record =
+        json!({"company_external_id": long, "product_code": long, "amount": "1", "measured_at": app.clock.now()});
+    let reply = app.post("/usage", &json!({"records": [record]})).await;
+    assert!(reply.status == 422 && reply.text.len() < 20_000, "{} bytes", reply.text.len());
+    for table in [vec![0_u8; 4_000_000], format!("company_external_id,product_code\n{long},x\n").into_bytes()] {
+        let headers = [("content-type", "text/csv")];
+        let reply = app.send(reqwest::Method::POST, "/import/billing-lines", &headers, Some(table)).await;
+        assert!(reply.status == 422 && reply.text.len() < 20_000, "{} bytes", reply.text.len());
+    }
 }
 
 /// Eight million commas: refused at once, by what they are, while others are answered.
@@ -213,6 +261,7 @@ async fn what_is_measured_has_a_time_that_can_be_written(backend: Backend) {
         );
     }
     app.post("/usage", &record("2000-02-02T00:00:00Z")).await.expect(200);
+    app.post("/usage", &record("2016-12-31T23:59:60Z")).await.problem(422, "validation");
     for query in ["from=-262143-01-01T00:00:00Z", "to=%2B262142-01-01T00:00:00Z"] {
         let reply = app.get(&format!("/usage?{query}")).await;
         assert!([200, 400].contains(&reply.status), "{query}: {}", reply.text);
@@ -296,6 +345,8 @@ on_both!(
     a_refusal_has_the_headers_of_every_answer,
     a_body_that_stands_still_is_given_up,
     all_bodies_together_have_a_budget,
+    one_tenants_bodies_leave_room_for_the_others,
+    answers_repeat_little_of_what_was_sent,
     a_table_of_commas_is_refused_and_holds_nobody_up,
     every_text_of_a_query_has_a_length,
     what_is_measured_has_a_time_that_can_be_written,

@@ -75,6 +75,39 @@ async fn a_line_is_out_of_date_when_a_push_would_write_another_quantity(backend:
     app.post("/push-jobs", &refused).await.problem(422, "validation");
 }
 
+/// A push that found no usage has looked at the month, too; and one made of a dry run does not count what came since.
+async fn usage_that_a_push_did_not_count_is_late(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    app.company("C9", "Company 1").await;
+    enable(&app, true).await;
+    let (dry, lines) = app.push(&json!({"dry_run": true})).await;
+    assert_eq!(lines.len(), 3);
+    assert_eq!(late(&app, "C1", "251").await, 0, "no push yet");
+    assert_eq!(late(&app, "C2", "252").await, 0);
+    app.post("/push-jobs", &json!({"from_dry_run": dry["id"]})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.all("/usage?late=true").await.len(), 2, "the dry run did not know of them");
+    assert_eq!(late(&app, "C9", "9").await, 0, "it was not in that push");
+    app.push(&json!({"product_id": product})).await;
+    app.company("C8", "Company 8").await;
+    enable(&app, true).await;
+    let (_, lines) = app.push(&json!({})).await;
+    assert!(lines.iter().any(|line| line["company_name"] == "Company 8"), "{lines:?}");
+    assert_eq!(late(&app, "C8", "8").await, 1, "a push has looked for it, and found none");
+}
+
+async fn a_line_that_is_not_pushed_for_its_addition_is_not_out_of_date(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.push(&json!({})).await;
+    late(&app, "C1", "950").await;
+    assert_eq!(lines(&app, "out_of_date=true").await, ["C1"]);
+    let second = app.product("SECOND").await;
+    app.rule(&second, "agreement", r#"name = "Backup""#).await;
+    app.rule(&second, "addition", r#"product/identifier = "BKP-GB""#).await;
+    enable(&app, true).await;
+    assert!(lines(&app, "out_of_date=true").await.is_empty(), "two lines bill to its addition: neither is pushed");
+}
+
 /// The quantity is stored, usage comes, and then the line is written: the record is flagged and the line out of date.
 async fn what_comes_between_the_quantity_and_its_write_is_told(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
@@ -92,4 +125,6 @@ on_both!(
     usage_is_late_from_the_moment_its_quantity_is_stored,
     a_line_is_out_of_date_when_a_push_would_write_another_quantity,
     what_comes_between_the_quantity_and_its_write_is_told,
+    usage_that_a_push_did_not_count_is_late,
+    a_line_that_is_not_pushed_for_its_addition_is_not_out_of_date,
 );

@@ -57,6 +57,12 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         tx.product(id)?;
     }
     refuse_unknown_companies(tx, new)?;
+    if let BilledMonths::Named(month) = new.months
+        && month > schedule::calendar(tx)?.month_of(now)
+    {
+        let message = format!("{month} has not begun: there is nothing to bill yet");
+        return Err(Error::invalid("/billing_month", "out_of_range", message));
+    }
     let billed = billed_lines_of(tx, new, now)?;
     let ids = tx.later_push_ids()?;
     let job_id = PushJobId::from(ids.next_id());

@@ -1,14 +1,16 @@
 //! Jobs made of another job's lines: those that a dry run showed, and those that are to be put back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::later::LaterLines;
 use crate::db::{PushJob, PushLine, Tx};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
-use crate::domain::ids::PushJobId;
+use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::words::{PushKind, PushTrigger};
 use crate::domain::{Error, Result};
+use crate::services::schedule;
 
 /// So many later jobs are named in a refusal, the newest first.
 const NAMED_JOBS: usize = 5;
@@ -27,7 +29,22 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> 
     let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
     let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..blank(line) };
     let (shown, blocking) = not_superseded(tx, id, shown)?;
+    flag_usage_since(tx, &job, &shown)?;
     derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, now, by)
+}
+
+/// Flags usage that came after a dry run worked out the quantities that are pushed now: it is not in them.
+fn flag_usage_since(tx: &mut Tx<'_>, dry_run: &PushJob, lines: &[PushLine]) -> Result<()> {
+    let calendar = schedule::calendar(tx)?;
+    let mut companies: BTreeMap<(ProductId, BillingMonth), Vec<CompanyId>> = BTreeMap::new();
+    for line in lines {
+        let month = line.billing_month.unwrap_or(dry_run.billing_month);
+        companies.entry((line.product_id.clone(), month)).or_default().push(line.company_id.clone());
+    }
+    for ((product, month), companies) in companies {
+        tx.flag_late_usage(&product, &companies, calendar.bounds(month), dry_run.created_at)?;
+    }
+    Ok(())
 }
 
 /// The lines that no later job wrote, or found right: what was, is that job's, and the same number does not make it
