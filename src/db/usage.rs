@@ -181,8 +181,9 @@ impl Tx<'_> {
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());
             let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = own
-                // Of two sources measured at the same moment, the one taken in later is the newest.
-                .order((usage_records::measured_at, usage_records::id))
+                // Of two sources measured at the same moment, the newest is the one whose name comes last: which that is
+                // does not change when one of them is corrected, nor with the order in which they were taken in.
+                .order((usage_records::measured_at, usage_records::source))
                 .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
                 .load(self.conn)?;
             for (company, at, amount) in rows {

@@ -56,7 +56,8 @@ pub struct UsageIn {
     pub amount: Amount,
     /// When it was measured.
     pub measured_at: DateTime<Utc>,
-    /// Which meter or report it comes from.
+    /// Which meter or report it comes from. Of records measured at the same moment, a gauge (the aggregation `last`) counts
+    /// the one whose source comes last in the order of letters.
     #[serde(default = "api")]
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100, default = "api")]

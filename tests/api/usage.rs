@@ -71,6 +71,22 @@ async fn a_batch_is_all_or_nothing_and_every_bad_record_is_named(backend: Backen
     assert_eq!(app.all("/usage").await.len(), 0);
 }
 
+/// Two meters measured at one moment: which of them counts is the same however they come, and are corrected.
+async fn a_correction_does_not_change_which_source_counts(backend: Backend) {
+    let (app, company, product) = set_up(backend).await;
+    let of = |source: &str, amount: &str| {
+        let mut record = record(amount, "2026-11-20T00:00:00Z");
+        record["source"] = json!(source);
+        json!({"records": [record]})
+    };
+    for (source, amount) in [("b", "2000"), ("a", "1000"), ("a", "1001")] {
+        app.post("/usage", &of(source, amount)).await.expect(200);
+        assert_eq!(app.line(&product, &company).await["usage"]["amount"], "2000", "after {source}");
+    }
+    app.post("/usage", &of("b", "2002")).await.expect(200);
+    assert_eq!(app.line(&product, &company).await["usage"]["amount"], "2002");
+}
+
 async fn ten_thousand_records_are_one_batch(backend: Backend) {
     let (app, company, product) = set_up(backend).await;
     app.patch(
@@ -115,6 +131,7 @@ async fn a_months_usage_is_that_months(backend: Backend) {
 on_both!(
     the_same_record_is_taken_in_once_and_another_amount_corrects_it,
     a_batch_is_all_or_nothing_and_every_bad_record_is_named,
+    a_correction_does_not_change_which_source_counts,
     ten_thousand_records_are_one_batch,
     a_months_usage_is_that_months,
 );
