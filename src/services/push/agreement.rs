@@ -12,6 +12,7 @@ use crate::db::{PushLine, Tx};
 use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::guard::Guard;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
+use crate::domain::push::PushReason;
 use crate::domain::{Error, Result};
 use crate::services::{connections, refresh, schedule};
 
@@ -87,7 +88,7 @@ impl Group<'_> {
         match error {
             // One agreement may be closed to the API member; the others are not.
             CwError::Configuration { fault: Fault::Permission(_), ref detail } => {
-                Stop::Failed(crate::domain::push::PushReason::Connection, detail.clone())
+                Stop::Failed(PushReason::Connection, detail.clone())
             }
             CwError::Configuration { detail, .. } => self.confirm(client, detail).await,
             other => Stop::of(other),
@@ -102,14 +103,14 @@ impl Group<'_> {
     }
 
     /// One look at the additions of lines whose writes were sent and whose answers were lost.
-    pub(super) async fn last_look(&self, agreement: CwAgreementId, line: &[PushLine]) -> Vec<LastLook> {
+    pub(super) async fn last_look(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<LastLook> {
         let read = match connections::client(self.services, &self.tenant).await {
             Ok(client) => client.additions(agreement, Patience::Person).await,
-            Err(_) => return vec![LastLook::Unreadable; line.len()],
+            Err(_) => return vec![LastLook::Unreadable; lines.len()],
         };
         if let Err(CwError::Resting(wait) | CwError::Throttled(wait)) = read {
             // Nothing was asked, and nothing is known yet.
-            return vec![LastLook::Later(wait); line.len()];
+            return vec![LastLook::Later(wait); lines.len()];
         }
         let look = |line: &PushLine| match (&read, line.addition_id) {
             (Ok(additions), Some(id)) => {
@@ -119,6 +120,6 @@ impl Group<'_> {
             (Err(CwError::Gone), _) => LastLook::Gone,
             _ => LastLook::Unreadable,
         };
-        line.iter().map(look).collect()
+        lines.iter().map(look).collect()
     }
 }

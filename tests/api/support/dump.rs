@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::NaiveDateTime;
+use diesel::connection::SimpleConnection;
 use diesel::sql_types::Text;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub fn dump(url: &str) -> Dump {
     match url.strip_prefix("sqlite:") {
         Some(path) => {
             let mut conn = SqliteConnection::establish(path).unwrap();
+            // An application that ended just now may be putting its log into the file with its last connection.
+            conn.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
             let columns = "SELECT m.name AS in_table, c.name, c.type AS kind FROM sqlite_master m, \
                            pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY 1, c.cid";
             let columns: Vec<Column> = diesel::sql_query(columns).load(&mut conn).unwrap();
