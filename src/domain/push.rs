@@ -150,7 +150,7 @@ pub struct LaterWrite {
     pub state: LineState,
     /// The month that it bills.
     pub billing_month: BillingMonth,
-    /// Its quantity.
+    /// The quantity that it wrote or found, or meant to write; `None` where it had none to push.
     pub quantity: Option<Quantity>,
     /// Whether both are of the same billing line, and not only of the same addition.
     pub same_billing_line: bool,
@@ -194,7 +194,7 @@ impl JobState {
             (Self::Queued | Self::Running, E::CompleteWithFailures) => Self::CompletedWithFailures,
             (Self::Queued | Self::Running, E::Fail) => Self::Failed,
             (Self::Queued | Self::Running | Self::WaitingForApproval, E::Cancel) => Self::Cancelled,
-            // Versions before 0.2 completed jobs whose lines were held.
+            // Earlier builds completed jobs whose lines were held.
             (Self::WaitingForApproval | Self::CompletedWithFailures, E::Resume) => Self::Running,
             _ => return Err(IllegalStep { thing: "push job", state: self.as_str(), event: event.as_str() }),
         })

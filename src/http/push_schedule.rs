@@ -45,7 +45,7 @@ pub struct PushSchedule {
 /// Where a billing month begins and ends.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MonthBounds {
-    /// The month.
+    /// The month, as `2026-11`.
     pub billing_month: BillingMonth,
     /// Its first moment.
     pub starts_at: DateTime<Utc>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum FaultKind {
     /// This status with ConnectWise's error body, before anything is done.
     Status {
-        /// The status.
+        /// The HTTP status of the answer.
         status: u16,
         /// The `code` of the body.
         code: Option<String>,
@@ -17,7 +17,7 @@ pub enum FaultKind {
     },
     /// The request is carried out, and then answered with this status.
     StatusAfter {
-        /// The status.
+        /// The HTTP status of the answer.
         status: u16,
     },
     /// 429 with `Retry-After`, as ConnectWise's own or, without JSON, as the network in front of it answers.
@@ -32,7 +32,7 @@ pub enum FaultKind {
     Html,
     /// A proxy's page of HTML with this status, before anything is done.
     Page {
-        /// The status.
+        /// The HTTP status of the page, such as 502.
         status: u16,
     },
     /// Half of the answer's body, complete by its length.

@@ -15,7 +15,7 @@ use crate::domain::words::MappingStatus;
 /// What a line bills in a month, or why nothing can be said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Billed {
-    /// The month.
+    /// The month whose usage counts.
     pub month: BillingMonth,
     /// Whether the month had ended at the moment asked about.
     pub month_closed: bool,
@@ -106,7 +106,7 @@ impl MonthlyUsage {
         billed
     }
 
-    /// The product.
+    /// The product whose usage this is, with the aggregation and rounding by which it counts.
     pub fn product(&self) -> &Product {
         &self.product
     }
@@ -120,7 +120,7 @@ pub enum BilledMonths {
     OfNow,
     /// The one of its product's billing period, for the scheduled push of a month, however late that runs.
     OfRun(BillingMonth),
-    /// This one.
+    /// The one that the caller named, whatever the products' billing periods are.
     Named(BillingMonth),
     /// For each of some lines its own.
     OfLines(HashMap<BillingLineId, BillingMonth>),
@@ -150,7 +150,7 @@ pub struct BilledLine {
     pub view: BillingLineView,
     /// What it bills.
     pub billed: Billed,
-    /// Its product.
+    /// The product that it bills, as it is now.
     pub product: Product,
     /// Whether a push would write another quantity than the last push of the same month did, where that was asked.
     pub out_of_date: bool,

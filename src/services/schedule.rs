@@ -19,7 +19,7 @@ pub struct Schedule {
     pub enabled: bool,
     /// Since when it is enabled as it is.
     pub enabled_at: Option<Instant>,
-    /// When.
+    /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
     /// The time zone that was set: of the present month, or where it was changed lately of the next.
     pub zone: Tz,
@@ -92,9 +92,9 @@ pub fn calendar(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
 pub struct NewSchedule {
     /// Whether it fires.
     pub enabled: bool,
-    /// When.
+    /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
-    /// The time zone.
+    /// The time zone of the runs, and from the next month on of the billing months.
     pub zone: Tz,
 }
 
