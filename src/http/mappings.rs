@@ -117,14 +117,14 @@ impl Limited for AgreementChoice {}
 impl Limited for AdditionChoice {}
 
 async fn list(
+    name: &'static str,
     services: &Services,
     caller: &Caller,
     query: MappingQuery,
     filter: LineFilter,
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
-    let page =
-        page("mappings", query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
+    let page = page(name, query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
     let rows = services.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, |view| render(&view))))
 }
@@ -168,7 +168,7 @@ pub async fn list_agreement_mappings(
     let query = query.0;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id.clone(), query.company_id.clone(), chosen, (None, None));
-    list(&services, &caller, query, filter, LineMapping::agreement).await
+    list("agreement-mappings", &services, &caller, query, filter, LineMapping::agreement).await
 }
 
 /// Get a line's agreement mapping
@@ -237,7 +237,7 @@ pub async fn list_addition_mappings(
     let query = query.0;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id.clone(), query.company_id.clone(), (None, None), chosen);
-    list(&services, &caller, query, filter, LineMapping::addition).await
+    list("addition-mappings", &services, &caller, query, filter, LineMapping::addition).await
 }
 
 /// Get a line's addition mapping

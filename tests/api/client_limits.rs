@@ -291,6 +291,9 @@ async fn etags_are_texts_and_cursors_are_of_their_list(backend: Backend) {
     app.get(&format!("/companies?limit=1&cursor={products}")).await.problem(422, "validation");
     app.get(&format!("/products?limit=1&cursor={companies}")).await.problem(422, "validation");
     app.get(&format!("/companies?limit=1&sort=-name&cursor={companies}")).await.problem(422, "validation");
+    let agreements = cursor(&app.get("/agreement-mappings?limit=1").await.expect(200));
+    app.get(&format!("/agreement-mappings?limit=1&cursor={agreements}")).await.expect(200);
+    app.get(&format!("/addition-mappings?limit=1&cursor={agreements}")).await.problem(422, "validation");
 }
 
 /// Everything that is wrong is said at once, in words of the settings.
