@@ -57,8 +57,9 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         tx.product(id)?;
     }
     refuse_unknown_companies(tx, new)?;
+    let present = schedule::calendar(tx)?.month_of(now);
     if let BilledMonths::Named(month) = new.months
-        && month > schedule::calendar(tx)?.month_of(now)
+        && month > present
     {
         let message = format!("{month} has not begun: there is nothing to bill yet");
         return Err(Error::invalid("/billing_month", "out_of_range", message));
@@ -81,7 +82,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         detail: None,
         product_id: new.product_id.clone(),
         parent_job_id: new.parent.clone(),
-        billing_month: month_of_job(tx, new, now)?,
+        billing_month: month_of_job(new, present),
         requested_by: by.to_owned(),
         cancel_requested: false,
         line_count: i64::try_from(lines.len()).map_err(Error::internal)?,
@@ -115,13 +116,13 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<B
     Ok(lines)
 }
 
-/// The month that a job is said to be of: the one asked for, or else the one in which it was pushed. Its lines say what
+/// The month that a job is said to be of: the one asked for, or else the one in which it is pushed. Its lines say what
 /// each bills.
-fn month_of_job(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<BillingMonth> {
-    Ok(match &new.months {
+fn month_of_job(new: &NewPush, present: BillingMonth) -> BillingMonth {
+    match &new.months {
         BilledMonths::Named(month) | BilledMonths::OfRun(month) => *month,
-        BilledMonths::OfNow | BilledMonths::OfLines(_) => schedule::calendar(tx)?.month_of(now),
-    })
+        BilledMonths::OfNow | BilledMonths::OfLines(_) => present,
+    }
 }
 
 fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {

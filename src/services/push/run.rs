@@ -29,10 +29,9 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let (now, owner) = (services.clock.now(), owner.to_owned());
     let lease_until = now + services.settings.lease;
     let claimed = services.db.write_system(move |tx| claim(tx, &owner, now, lease_until)).await?;
-    let Some((job, lines)) = claimed else { return finish_left_over(services).await.map(|()| Step::Idle) };
-    let tenant = job.tenant_id.clone();
-    let connection = services.db.read(&tenant, |tx| tx.connection()).await?;
-    let group = Group { services, tenant, job, connection };
+    let Some(claimed) = claimed else { return finish_left_over(services).await.map(|()| Step::Idle) };
+    let Claimed { job, connection, lines } = claimed;
+    let group = Group { services, tenant: job.tenant_id.clone(), job, connection };
     let outcome = tokio::select! {
         outcome = group.run(&lines) => outcome,
         () = group.keep_lease(&lines) => {
@@ -51,12 +50,14 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     Ok(Step::Worked)
 }
 
-fn claim(
-    tx: &mut SystemTx<'_>,
-    owner: &str,
-    now: Instant,
-    lease_until: Instant,
-) -> Result<Option<(PushJob, Vec<PushLine>)>> {
+/// Lines of one agreement, with what was so when they were claimed.
+struct Claimed {
+    job: PushJob,
+    connection: Option<Connection>,
+    lines: Vec<PushLine>,
+}
+
+fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant) -> Result<Option<Claimed>> {
     let lines = tx.claim_push_lines(owner, now, lease_until)?;
     let Some(first) = lines.first() else { return Ok(None) };
     let mut tx = tx.of(&first.tenant_id);
@@ -64,7 +65,8 @@ fn claim(
     if job.state.after(JobEvent::Start).is_ok() {
         tx.advance_job(&job.id, JobEvent::Start, None, now)?;
     }
-    Ok(Some((job, lines)))
+    let connection = tx.connection()?;
+    Ok(Some(Claimed { job, connection, lines }))
 }
 
 /// A process that died after a job's last line left the job itself unfinished. Each is finished under its own tenant's
@@ -238,7 +240,7 @@ fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late
             }
             let until = now + TimeDelta::seconds(CONNECTION_WAIT);
             tx.postpone_pending_lines(&job.id, until, why)?;
-            tx.set_job_detail(&job.id, Some(&format!("it waits for the connection to ConnectWise: {why}")))
+            tx.set_job_detail(&job.id, Some(&format!("waiting for ConnectWise: {why}")))
         }
         Stop::Later(why) => tx.set_job_detail(&job.id, Some(why)),
         Stop::Cancelled | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..) => Ok(()),
