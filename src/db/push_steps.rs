@@ -1,7 +1,11 @@
 //! How push jobs and their lines change their state: each change goes through the domain's table of legal steps.
 
+use std::collections::HashMap;
+
 use chrono::NaiveDateTime;
+use diesel::IntoSql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::page::chunks;
 use super::pool::Tx;
@@ -83,12 +87,13 @@ impl Tx<'_> {
     pub fn end_untried_lines(&mut self, job: &PushJobId, of: LineState, end: &LineEnd<'_>, now: Instant) -> Result<()> {
         let LineEnd { event, reason, detail, decided_until } = *end;
         let state = of.after(event).map_err(Error::internal)?;
-        let until = decided_until.unwrap_or(now).naive_utc();
+        let until = decided_until.map(|at| at.naive_utc());
+        let any_decision = until.is_none().into_sql::<Bool>();
         let untried = self
             .own(push_lines::table)
             .filter(push_lines::job_id.eq(job))
             .filter(push_lines::state.eq(of))
-            .filter(push_lines::decided_at.is_null().or(push_lines::decided_at.le(until)))
+            .filter(push_lines::decided_at.is_null().or(push_lines::decided_at.le(until)).or(any_decision))
             .filter(push_lines::attempts.eq(0).or(push_lines::state.eq(LineState::Held)));
         if self.push_job(job)?.kind == PushKind::Push {
             let lines: Vec<BillingLineId> = untried.clone().select(push_lines::billing_line_id).load(self.conn)?;
@@ -134,11 +139,15 @@ impl Tx<'_> {
 
     /// Those of some lines that their worker still holds, as they are now.
     pub fn lines_held_by_worker(&mut self, lines: &[PushLine]) -> Result<Vec<PushLine>> {
+        let fences: HashMap<&PushLineId, i64> = lines.iter().map(|line| (&line.id, line.fence)).collect();
+        let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
         let mut held = Vec::with_capacity(lines.len());
-        for line in lines {
-            let own = held_by_worker!(self, line);
-            held.extend(own.select(PushLine::as_select()).first(self.conn).optional()?);
+        for chunk in chunks(&ids) {
+            let own = self.own(push_lines::table).filter(push_lines::id.eq_any(chunk));
+            let working = own.filter(push_lines::state.eq(LineState::Working)).order(push_lines::id);
+            held.extend(working.select(PushLine::as_select()).load(self.conn)?);
         }
+        held.retain(|line: &PushLine| fences.get(&line.id) == Some(&line.fence));
         Ok(held)
     }
 

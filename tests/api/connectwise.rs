@@ -4,11 +4,7 @@ use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind, sample};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, TestApp};
-
-fn status(status: u16) -> FaultKind {
-    FaultKind::Status { status, code: None, message: None }
-}
+use crate::support::{Backend, TestApp, status};
 
 async fn secrets_go_in_and_never_come_out(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;

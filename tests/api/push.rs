@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Store, sample};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, TestApp};
+use crate::support::{Backend, TestApp, job_path, status};
 
 fn store(companies: i64) -> Store {
     let mut store = Store::default();
@@ -133,7 +133,7 @@ async fn one_failure_stops_no_other_and_is_retried_alone(backend: Backend) {
     assert_eq!((&retry["parent_job_id"], &retry["lines"]["total"]), (&job["id"], &json!(1)));
     app.worker.run_until_idle().await.unwrap();
     assert_eq!(quantities(&app, 3), [1.0, 3.0, 1.0]);
-    let retried = app.get(&format!("/push-jobs/{}", retry["id"].as_str().unwrap())).await.expect(200);
+    let retried = app.get(&job_path(&retry)).await.expect(200);
     app.post(&format!("/push-jobs/{}/retry", retried["id"].as_str().unwrap()), &json!({}))
         .await
         .problem(409, "nothing_to_retry");
@@ -141,10 +141,10 @@ async fn one_failure_stops_no_other_and_is_retried_alone(backend: Backend) {
 
 async fn faults_that_pass_are_waited_out(backend: Backend) {
     let faults = [
-        FaultKind::Status { status: 500, code: None, message: None },
+        status(500),
         FaultKind::StatusAfter { status: 500 },
-        FaultKind::Status { status: 503, code: None, message: None },
-        FaultKind::Status { status: 409, code: None, message: None },
+        status(503),
+        status(409),
         FaultKind::Throttle { retry_after: 0, html: false },
         FaultKind::Throttle { retry_after: 0, html: true },
         FaultKind::Html,
@@ -177,7 +177,7 @@ async fn an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push(back
     // Every write is carried out and its answer lost, for longer than one attempt lasts.
     app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
-    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    let path = job_path(&job);
     app.worker.run_until_idle().await.unwrap();
     let waiting = app.get(&path).await.expect(200);
     assert_eq!((&waiting["state"], &waiting["lines"]["pending"]), (&json!("running"), &json!(1)), "{waiting}");
@@ -191,57 +191,10 @@ async fn an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push(back
     assert_eq!(changes, 2);
 }
 
-/// Bad keys on the day of the push lose nothing: the job waits, and goes on when they are put right.
-async fn a_job_waits_for_its_connection_and_goes_on(backend: Backend) {
-    let (app, _) = ready(backend, 5).await;
-    let mut connection = app.connection();
-    connection["private_key"] = json!("wrong");
-    app.put("/connection", &connection).await.expect(200);
-    let (job, lines) = app.push(&json!({})).await;
-    assert_eq!((&job["state"], &job["lines"]["pending"]), (&json!("running"), &json!(5)), "{job}");
-    assert!(job["detail"].as_str().unwrap().contains("private key"), "{job}");
-    assert!(lines.iter().all(|line| line["state"] == "pending" && line["not_before"].is_string()), "{lines:?}");
-    let asked = app.sandbox.ledger().requests.len();
-    assert!(asked <= 4, "{asked} requests to learn, and to confirm, that the keys are bad");
-    app.clock.advance(TimeDelta::days(3));
-    app.worker.run_until_idle().await.unwrap();
-    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
-    assert_eq!(app.get(&path).await.expect(200)["state"], "running", "still");
-    app.connect().await;
-    app.worker.run_until_idle().await.unwrap();
-    let done = app.get(&path).await.expect(200);
-    assert_eq!(
-        (&done["state"], &done["lines"]["pushed"], &done["detail"]),
-        (&json!("succeeded"), &json!(5), &Value::Null)
-    );
-    assert_eq!(quantities(&app, 5), [3.0; 5]);
-}
-
-async fn a_job_does_not_wait_for_its_connection_for_ever(backend: Backend) {
-    let (app, _) = ready(backend, 3).await;
-    let mut connection = app.connection();
-    connection["private_key"] = json!("wrong");
-    app.put("/connection", &connection).await.expect(200);
-    let (job, _) = app.push(&json!({})).await;
-    // CWB_SCHEDULE_MAX_LATE is a week.
-    app.clock.advance(TimeDelta::hours(169));
-    app.worker.run_until_idle().await.unwrap();
-    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
-    let failed = app.get(&path).await.expect(200);
-    assert_eq!(failed["state"], "failed", "{failed}");
-    assert!(failed["detail"].as_str().unwrap().contains("private key"), "{failed}");
-    let lines = app.all(&format!("{path}/lines")).await;
-    assert!(lines.iter().all(|line| line["reason"] == "connection"), "{lines:?}");
-    app.connect().await;
-    app.post(&format!("{path}/retry"), &json!({})).await.expect(202);
-    app.worker.run_until_idle().await.unwrap();
-    assert_eq!(quantities(&app, 3), [3.0; 3]);
-}
-
 async fn a_job_is_cancelled_between_lines(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
-    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    let path = job_path(&job);
     app.worker.step().await.unwrap();
     let cancelled = app.post(&format!("{path}/cancel"), &json!({})).await.expect(200);
     assert_eq!(cancelled["state"], "cancelled");
@@ -293,7 +246,7 @@ async fn progress_is_streamed_to_its_end(backend: Backend) {
 async fn how_fast_a_job_goes_is_told(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
-    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
+    let path = job_path(&job);
     assert_eq!(
         (&job["lines_per_minute"], &job["estimated_end_at"]),
         (&Value::Null, &Value::Null),
@@ -342,7 +295,7 @@ async fn fractions_are_written_exactly(backend: Backend) {
 
 async fn an_older_job_never_undoes_a_newer_one(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
-    app.sandbox.fail(Fault::once(FaultKind::Status { status: 500, code: None, message: None }).on("PATCH").times(7));
+    app.sandbox.fail(Fault::once(status(500)).on("PATCH").times(7));
     let older = app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
     app.clock.advance(TimeDelta::seconds(1));
@@ -357,23 +310,6 @@ async fn an_older_job_never_undoes_a_newer_one(backend: Backend) {
     assert_eq!(app.all("/billing-lines").await[0]["last_push"]["push_job_id"], newer["id"]);
 }
 
-async fn what_is_changed_while_a_job_waits_is_heeded(backend: Backend) {
-    let (app, product) = ready(backend, 3).await;
-    app.post("/push-jobs", &json!({})).await.expect(202);
-    let lines = app.all("/billing-lines").await;
-    app.patch(&format!("/billing-lines/{}", lines[0]["id"].as_str().unwrap()), &json!({"push_enabled": false}))
-        .await
-        .expect(200);
-    let company = lines[1]["company"]["id"].as_str().unwrap();
-    app.delete(&format!("/companies/{company}/connectwise-company")).await.expect(200);
-    app.worker.run_until_idle().await.unwrap();
-    assert_eq!(quantities(&app, 3), [1.0, 1.0, 3.0]);
-    let job = app.all("/push-jobs").await[0]["id"].as_str().unwrap().to_owned();
-    let found = app.all(&format!("/push-jobs/{job}/lines")).await;
-    assert_eq!((&found[0]["reason"], &found[1]["reason"]), (&json!("disabled"), &json!("stale")));
-    assert_eq!(app.line(&product, company).await["last_push"]["state"], "skipped");
-}
-
 async fn one_addition_that_keeps_failing_stops_no_sibling(backend: Backend) {
     let app = TestApp::connected(backend, store(1)).await;
     app.sandbox.change(|store| store.put(Kind::Additions, sample::addition(101, 10, "BKP-ACCT", "Accounts", 1.0)));
@@ -386,8 +322,7 @@ async fn one_addition_that_keeps_failing_stops_no_sibling(backend: Backend) {
     }
     app.post("/companies/auto-match", &json!({})).await.expect(200);
     enable(&app, true).await;
-    app.sandbox
-        .fail(Fault::once(FaultKind::Status { status: 500, code: None, message: None }).at("additions/100").times(7));
+    app.sandbox.fail(Fault::once(status(500)).at("additions/100").times(7));
     app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
     assert_eq!(app.sandbox.read(|store| (store.quantity(100), store.quantity(101))), (Some(1.0), Some(3.0)));
@@ -412,22 +347,10 @@ async fn lines_that_share_an_addition_are_not_pushed(backend: Backend) {
     assert_eq!(states(&lines).iter().filter(|state| **state == "pushed").count(), 1);
 }
 
-async fn a_job_cancelled_during_an_outage_ends(backend: Backend) {
-    let (app, _) = ready(backend, 1).await;
-    app.sandbox.fail(Fault::once(FaultKind::Status { status: 503, code: None, message: None }).times(1_000));
-    let job = app.post("/push-jobs", &json!({})).await.expect(202);
-    app.worker.run_until_idle().await.unwrap();
-    let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
-    assert_eq!(app.get(&path).await.expect(200)["state"], "running");
-    assert_eq!(app.post(&format!("{path}/cancel"), &json!({})).await.expect(200)["state"], "cancelled");
-}
-
 on_both!(
     an_older_job_never_undoes_a_newer_one,
-    what_is_changed_while_a_job_waits_is_heeded,
     one_addition_that_keeps_failing_stops_no_sibling,
     lines_that_share_an_addition_are_not_pushed,
-    a_job_cancelled_during_an_outage_ends,
     quantities_are_written_once,
     a_dry_run_shows_and_writes_nothing,
     a_line_without_anything_to_push_says_why,
@@ -435,8 +358,6 @@ on_both!(
     faults_that_pass_are_waited_out,
     success_that_changed_nothing_is_a_failure,
     an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push,
-    a_job_waits_for_its_connection_and_goes_on,
-    a_job_does_not_wait_for_its_connection_for_ever,
     a_job_is_cancelled_between_lines,
     only_what_is_asked_for_is_pushed,
     a_job_under_an_idempotency_key_is_one_job,

@@ -5,19 +5,7 @@ use connectwise_billing::sandbox::{Fault, FaultKind, Kind};
 use serde_json::{Value, json};
 
 use crate::push::{quantities, ready, states};
-use crate::support::{Backend, TestApp};
-
-fn status(status: u16) -> FaultKind {
-    FaultKind::Status { status, code: None, message: None }
-}
-
-fn path(job: &Value) -> String {
-    format!("/push-jobs/{}", job["id"].as_str().unwrap())
-}
-
-async fn job_and_lines(app: &TestApp, job: &Value) -> (Value, Vec<Value>) {
-    (app.get(&path(job)).await.expect(200), app.all(&format!("{}/lines?limit=500", path(job))).await)
-}
+use crate::support::{Backend, TestApp, job_path, status};
 
 async fn with_keys(app: &TestApp, private_key: &str) {
     let mut connection = app.connection();
@@ -39,7 +27,7 @@ async fn a_revert_leaves_what_another_line_found(backend: Backend) {
     app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true})).await.expect(200);
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!(states(&lines), ["unchanged"]);
-    let refused = app.post(&format!("{}/revert", path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_push");
     assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
     assert_eq!(quantities(&app, 1), [3.0]);
 }
@@ -55,7 +43,7 @@ async fn what_ended_while_a_job_waited_is_not_written(backend: Backend) {
     app.sandbox.change(|store| store.merge(Kind::Agreements, 10, cancelled));
     app.connect().await;
     app.worker.run_until_idle().await.unwrap();
-    let (_, lines) = job_and_lines(&app, &job).await;
+    let (_, lines) = app.job_and_lines(&job).await;
     assert_eq!((states(&lines), &lines[0]["reason"]), (vec!["skipped", "pushed"], &json!("stale")), "{lines:?}");
     assert_eq!(quantities(&app, 2), [1.0, 3.0]);
 }
@@ -67,19 +55,35 @@ async fn approved_lines_wait_for_the_connection_too(backend: Backend) {
     let (job, _) = app.push(&json!({})).await;
     app.clock.advance(TimeDelta::days(10));
     with_keys(&app, "wrong").await;
-    let approved = app.post(&format!("{}/lines/approve", path(&job)), &json!({})).await.expect(200);
+    let approved = app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.expect(200);
     assert_eq!(approved["state"], "running");
     for _ in 0..20 {
         app.worker.run_until_idle().await.unwrap();
         app.clock.advance(TimeDelta::hours(1));
     }
-    let (waiting, lines) = job_and_lines(&app, &job).await;
+    let (waiting, lines) = app.job_and_lines(&job).await;
     assert_eq!((&waiting["state"], states(&lines)), (&json!("running"), vec!["pending"; 2]), "{lines:?}");
     assert!(lines[0]["decided_at"].is_string(), "{}", lines[0]);
     app.connect().await;
     app.worker.run_until_idle().await.unwrap();
-    assert_eq!(app.get(&path(&job)).await.expect(200)["state"], "succeeded");
+    assert_eq!(app.get(&job_path(&job)).await.expect(200)["state"], "succeeded");
     assert_eq!(quantities(&app, 2), [3.0; 2]);
+}
+
+/// The replica that took the approval is a little ahead of the one that takes the cancellation.
+async fn lines_approved_by_a_faster_clock_are_cancelled(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
+    let (job, _) = app.push(&json!({})).await;
+    app.clock.advance(TimeDelta::seconds(2));
+    app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.expect(200);
+    app.clock.advance(TimeDelta::seconds(-2));
+    let cancelled = app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
+    assert_eq!(
+        (&cancelled["state"], &cancelled["lines"]["cancelled"]),
+        (&json!("cancelled"), &json!(2)),
+        "{cancelled}"
+    );
 }
 
 /// A write that ConnectWise would not take at the moment was not carried out, and nobody needs to look.
@@ -88,9 +92,9 @@ async fn a_write_that_was_not_taken_is_no_lost_answer(backend: Backend) {
     app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 300, html: false }).on("PATCH"));
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.step().await.unwrap();
-    let (_, lines) = job_and_lines(&app, &job).await;
+    let (_, lines) = app.job_and_lines(&job).await;
     assert_eq!((states(&lines), &lines[0]["attempts"]), (vec!["pending"], &json!(0)), "{lines:?}");
-    let cancelled = app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    let cancelled = app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
     assert_eq!((&cancelled["state"], &cancelled["lines"]["cancelled"]), (&json!("cancelled"), &json!(1)));
 }
 
@@ -100,13 +104,13 @@ async fn a_look_that_may_not_be_made_yet_is_made_later(backend: Backend) {
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     app.sandbox.fail(Fault::once(FaultKind::DropAfter).on("PATCH").times(7));
     app.worker.run_until_idle().await.unwrap();
-    app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
-    let (waiting, lines) = job_and_lines(&app, &job).await;
+    let (waiting, lines) = app.job_and_lines(&job).await;
     assert_eq!((&waiting["state"], states(&lines)), (&json!("running"), vec!["pending"]), "{lines:?}");
     app.clock.advance(TimeDelta::seconds(40));
     app.worker.run_until_idle().await.unwrap();
-    let (ended, lines) = job_and_lines(&app, &job).await;
+    let (ended, lines) = app.job_and_lines(&job).await;
     assert_eq!((&ended["state"], states(&lines)), (&json!("cancelled"), vec!["pushed"]), "{lines:?}");
     // What the look found is in our own table, too.
     assert_eq!(app.all("/billing-lines").await[0]["connectwise_quantity"], "3");
@@ -118,10 +122,10 @@ async fn unverified(app: &TestApp) -> Value {
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
     app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(3));
-    app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     app.sandbox.clear_faults();
-    let (job, lines) = job_and_lines(app, &job).await;
+    let (job, lines) = app.job_and_lines(&job).await;
     assert_eq!(states(&lines), ["unverified"], "{lines:?}");
     job
 }
@@ -149,7 +153,7 @@ async fn an_older_quantity_stays_away_from_a_newer_one_that_is_unverified(backen
     unverified(&app).await;
     app.clock.advance(TimeDelta::minutes(2));
     app.worker.run_until_idle().await.unwrap();
-    let (_, lines) = job_and_lines(&app, &older).await;
+    let (_, lines) = app.job_and_lines(&older).await;
     assert_eq!((&lines[0]["state"], &lines[0]["reason"]), (&json!("skipped"), &json!("superseded")), "{lines:?}");
     assert_eq!(quantities(&app, 1), [9.0]);
 }
@@ -164,11 +168,11 @@ async fn a_cancelled_job_holds_no_line(backend: Backend) {
         while app.sandbox.in_flight() == 0 {
             tokio::task::yield_now().await;
         }
-        app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+        app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
     };
     let (stepped, ()) = tokio::join!(app.worker.run_until_idle(), cancel);
     stepped.unwrap();
-    let (job, lines) = job_and_lines(&app, &job).await;
+    let (job, lines) = app.job_and_lines(&job).await;
     assert_eq!((&job["state"], states(&lines)), (&json!("cancelled"), vec!["cancelled"]), "{lines:?}");
     assert_eq!(job["lines"]["done"], job["lines"]["total"]);
 }
@@ -190,18 +194,93 @@ async fn keys_put_right_meanwhile_are_used_at_once(backend: Backend) {
     stepped.unwrap();
     app.clock.advance(TimeDelta::seconds(6));
     app.worker.run_until_idle().await.unwrap();
-    let (job, lines) = job_and_lines(&app, &job).await;
+    let (job, lines) = app.job_and_lines(&job).await;
     assert_eq!((&job["state"], states(&lines)), (&json!("succeeded"), vec!["pushed"]), "{lines:?}");
+}
+
+/// Bad keys on the day of the push lose nothing: the job waits, and goes on when they are put right.
+async fn a_job_waits_for_its_connection_and_goes_on(backend: Backend) {
+    let (app, _) = ready(backend, 5).await;
+    with_keys(&app, "wrong").await;
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!((&job["state"], &job["lines"]["pending"]), (&json!("running"), &json!(5)), "{job}");
+    assert!(job["detail"].as_str().unwrap().contains("private key"), "{job}");
+    assert!(lines.iter().all(|line| line["state"] == "pending" && line["not_before"].is_string()), "{lines:?}");
+    let asked = app.sandbox.ledger().requests.len();
+    assert!(asked <= 4, "{asked} requests to learn, and to confirm, that the keys are bad");
+    app.clock.advance(TimeDelta::days(3));
+    app.worker.run_until_idle().await.unwrap();
+    let path = job_path(&job);
+    assert_eq!(app.get(&path).await.expect(200)["state"], "running", "still");
+    app.connect().await;
+    app.worker.run_until_idle().await.unwrap();
+    let done = app.get(&path).await.expect(200);
+    assert_eq!(
+        (&done["state"], &done["lines"]["pushed"], &done["detail"]),
+        (&json!("succeeded"), &json!(5), &Value::Null)
+    );
+    assert_eq!(quantities(&app, 5), [3.0; 5]);
+}
+
+async fn a_job_does_not_wait_for_its_connection_for_ever(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    with_keys(&app, "wrong").await;
+    let (job, _) = app.push(&json!({})).await;
+    // CWB_SCHEDULE_MAX_LATE is a week.
+    app.clock.advance(TimeDelta::hours(169));
+    app.worker.run_until_idle().await.unwrap();
+    let path = job_path(&job);
+    let failed = app.get(&path).await.expect(200);
+    assert_eq!(failed["state"], "failed", "{failed}");
+    assert!(failed["detail"].as_str().unwrap().contains("private key"), "{failed}");
+    let lines = app.all(&format!("{path}/lines")).await;
+    assert!(lines.iter().all(|line| line["reason"] == "connection"), "{lines:?}");
+    app.connect().await;
+    app.post(&format!("{path}/retry"), &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 3), [3.0; 3]);
+}
+
+async fn what_is_changed_while_a_job_waits_is_heeded(backend: Backend) {
+    let (app, product) = ready(backend, 3).await;
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    let lines = app.all("/billing-lines").await;
+    app.patch(&format!("/billing-lines/{}", lines[0]["id"].as_str().unwrap()), &json!({"push_enabled": false}))
+        .await
+        .expect(200);
+    let company = lines[1]["company"]["id"].as_str().unwrap();
+    app.delete(&format!("/companies/{company}/connectwise-company")).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(quantities(&app, 3), [1.0, 1.0, 3.0]);
+    let job = app.all("/push-jobs").await[0]["id"].as_str().unwrap().to_owned();
+    let found = app.all(&format!("/push-jobs/{job}/lines")).await;
+    assert_eq!((&found[0]["reason"], &found[1]["reason"]), (&json!("disabled"), &json!("stale")));
+    assert_eq!(app.line(&product, company).await["last_push"]["state"], "skipped");
+}
+
+async fn a_job_cancelled_during_an_outage_ends(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(status(503)).times(1_000));
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    let path = job_path(&job);
+    assert_eq!(app.get(&path).await.expect(200)["state"], "running");
+    assert_eq!(app.post(&format!("{path}/cancel"), &json!({})).await.expect(200)["state"], "cancelled");
 }
 
 on_both!(
     a_revert_leaves_what_another_line_found,
     what_ended_while_a_job_waited_is_not_written,
     approved_lines_wait_for_the_connection_too,
+    lines_approved_by_a_faster_clock_are_cancelled,
     a_write_that_was_not_taken_is_no_lost_answer,
     a_look_that_may_not_be_made_yet_is_made_later,
     a_line_that_may_have_been_written_is_out_of_date,
     an_older_quantity_stays_away_from_a_newer_one_that_is_unverified,
     a_cancelled_job_holds_no_line,
     keys_put_right_meanwhile_are_used_at_once,
+    a_job_waits_for_its_connection_and_goes_on,
+    a_job_does_not_wait_for_its_connection_for_ever,
+    what_is_changed_while_a_job_waits_is_heeded,
+    a_job_cancelled_during_an_outage_ends,
 );

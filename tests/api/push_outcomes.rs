@@ -8,19 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::push::{quantities, ready, states};
-use crate::support::{Backend, TestApp, dump};
-
-fn status(status: u16) -> FaultKind {
-    FaultKind::Status { status, code: None, message: None }
-}
-
-fn path(job: &Value) -> String {
-    format!("/push-jobs/{}", job["id"].as_str().unwrap())
-}
-
-async fn job_and_lines(app: &TestApp, job: &Value) -> (Value, Vec<Value>) {
-    (app.get(&path(job)).await.expect(200), app.all(&format!("{}/lines?limit=500", path(job))).await)
-}
+use crate::support::{Backend, TestApp, dump, job_path, status};
 
 /// Push Now during the scheduled job, and then cancelled: the scheduled job writes every line all the same.
 async fn a_later_job_that_wrote_nothing_supersedes_nothing(backend: Backend) {
@@ -33,9 +21,9 @@ async fn a_later_job_that_wrote_nothing_supersedes_nothing(backend: Backend) {
     for _ in 0..2 {
         app.worker.step().await.unwrap();
     }
-    app.post(&format!("{}/cancel", path(&second)), &json!({})).await.expect(200);
+    app.post(&format!("{}/cancel", job_path(&second)), &json!({})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
-    let (first, lines) = job_and_lines(&app, &first).await;
+    let (first, lines) = app.job_and_lines(&first).await;
     assert_eq!((&first["state"], states(&lines)), (&json!("succeeded"), vec!["pushed"; 12]), "{lines:?}");
     assert_eq!(quantities(&app, 12), [3.0; 12]);
 }
@@ -54,10 +42,10 @@ async fn a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled(backe
         app.worker.run_until_idle().await.unwrap();
         // After connections were cut so often, ConnectWise is left alone for half a minute.
         app.clock.advance(TimeDelta::seconds(31));
-        let asked = app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+        let asked = app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
         assert_eq!((&asked["state"], &asked["cancel_requested"]), (&json!("running"), &json!(true)), "{asked}");
         app.worker.run_until_idle().await.unwrap();
-        let (job, lines) = job_and_lines(&app, &job).await;
+        let (job, lines) = app.job_and_lines(&job).await;
         assert_eq!((&job["state"], states(&lines)), (&json!("cancelled"), outcomes.to_vec()), "{fault:?} {lines:?}");
         let has = quantities(&app, 2)[0];
         assert_eq!(has, if outcomes[0] == "pushed" { 3.0 } else { 1.0 }, "{fault:?}");
@@ -72,10 +60,10 @@ async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
         let job = app.post("/push-jobs", &json!({})).await.expect(202);
         app.worker.run_until_idle().await.unwrap();
         app.sandbox.fail(Fault::once(status(500)).on("GET").at("agreements/10/additions").times(3));
-        app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+        app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
         app.worker.run_until_idle().await.unwrap();
         app.sandbox.clear_faults();
-        job_and_lines(&app, &job).await
+        app.job_and_lines(&job).await
     };
     let (job, lines) = unverified().await;
     assert_eq!((&job["state"], states(&lines)), (&json!("cancelled"), vec!["unverified", "pushed"]), "{lines:?}");
@@ -84,18 +72,18 @@ async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
     assert!(lines[0]["detail"].as_str().unwrap().contains("answer was lost"), "{}", lines[0]);
     assert_eq!(app.all("/push-lines?state=unverified").await.len(), 1);
     assert_eq!(app.all("/billing-lines?last_push_state=unverified").await.len(), 1);
-    let retry = app.post(&format!("{}/retry", path(&job)), &json!({})).await.expect(202);
+    let retry = app.post(&format!("{}/retry", job_path(&job)), &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
-    let (_, lines) = job_and_lines(&app, &retry).await;
+    let (_, lines) = app.job_and_lines(&retry).await;
     assert_eq!(states(&lines), ["unchanged"], "it had taken effect");
 
     // And reverted: it is put back, as ConnectWise has what the job wrote.
     app.usage("C1", "STORAGE", "900").await;
     let (job, lines) = unverified().await;
     assert_eq!(states(&lines), ["unverified", "unchanged"], "{lines:?}");
-    let revert = app.post(&format!("{}/revert", path(&job)), &json!({})).await.expect(202);
+    let revert = app.post(&format!("{}/revert", job_path(&job)), &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
-    let (_, lines) = job_and_lines(&app, &revert).await;
+    let (_, lines) = app.job_and_lines(&revert).await;
     assert_eq!((states(&lines), quantities(&app, 2)[0]), (vec!["pushed"], 3.0), "{lines:?}");
 }
 
@@ -113,7 +101,7 @@ async fn the_last_attempt_ends_with_a_look(backend: Backend) {
             app.clock.advance(TimeDelta::minutes(61));
             app.worker.run_until_idle().await.unwrap();
         }
-        let (job, lines) = job_and_lines(&app, &job).await;
+        let (job, lines) = app.job_and_lines(&job).await;
         assert_eq!(states(&lines), [outcome], "{lines:?}");
         assert_eq!(job["state"], if looks_fail { "completed_with_failures" } else { "succeeded" });
     }
@@ -152,9 +140,9 @@ async fn one_odd_answer_never_ends_a_job(backend: Backend) {
         if job["state"] == "running" {
             app.clock.advance(TimeDelta::minutes(2));
             app.worker.run_until_idle().await.unwrap();
-            assert_eq!(app.get(&path(&job)).await.expect(200)["state"], "succeeded", "{fault:?} at {at:?}");
+            assert_eq!(app.get(&job_path(&job)).await.expect(200)["state"], "succeeded", "{fault:?} at {at:?}");
         } else {
-            app.post(&format!("{}/retry", path(&job)), &json!({})).await.expect(202);
+            app.post(&format!("{}/retry", job_path(&job)), &json!({})).await.expect(202);
             app.worker.run_until_idle().await.unwrap();
         }
         assert_eq!(quantities(&app, 4), [3.0; 4], "{fault:?} at {at:?}");
@@ -176,7 +164,7 @@ async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backen
     app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true, "block_size": "50"})).await.expect(200);
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!((states(&lines), quantities(&app, 1)), (vec!["pushed"], vec![5.0]));
-    let refused = app.post(&format!("{}/revert", path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_push");
     assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
     // Nor does a line that waits since before that undo it.
     assert_eq!(quantities(&app, 1), [5.0]);
@@ -190,11 +178,11 @@ async fn a_revert_is_refused_only_for_what_was_changed_since(backend: Backend) {
     app.usage("C2", "STORAGE", "900").await;
     let (third, lines) = app.push(&json!({})).await;
     assert_eq!(states(&lines), ["unchanged", "pushed"]);
-    let revert = app.post(&format!("{}/revert", path(&first)), &json!({})).await.expect(202);
+    let revert = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.expect(202);
     assert_eq!(revert["lines"]["total"], 1, "the other was changed since");
     app.worker.run_until_idle().await.unwrap();
     assert_eq!(quantities(&app, 2), [1.0, 9.0]);
-    let refused = app.post(&format!("{}/revert", path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_push");
     let detail = refused["detail"].as_str().unwrap();
     for job in [&third, &revert] {
         assert!(detail.contains(job["id"].as_str().unwrap()), "{refused}");
@@ -266,15 +254,15 @@ async fn the_stream_of_a_job_that_waits_for_approval_stays_open(backend: Backend
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
     app.usage("C1", "STORAGE", "190").await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
-    let stream = format!("{}/events", path(&job));
+    let stream = format!("{}/events", job_path(&job));
     let decide = async {
         app.worker.run_until_idle().await.unwrap();
-        let waiting = app.get(&path(&job)).await.expect(200);
+        let waiting = app.get(&job_path(&job)).await.expect(200);
         assert_eq!((&waiting["state"], &waiting["finished_at"]), (&json!("waiting_for_approval"), &Value::Null));
-        let line = app.all(&format!("{}/lines?state=held", path(&job))).await[0]["id"].clone();
-        app.post(&format!("{}/lines/drop", path(&job)), &json!({"line_ids": [line]})).await.expect(200);
-        assert_eq!(app.get(&path(&job)).await.expect(200)["state"], "waiting_for_approval", "one is left");
-        app.post(&format!("{}/lines/approve", path(&job)), &json!({})).await.expect(200);
+        let line = app.all(&format!("{}/lines?state=held", job_path(&job))).await[0]["id"].clone();
+        app.post(&format!("{}/lines/drop", job_path(&job)), &json!({"line_ids": [line]})).await.expect(200);
+        assert_eq!(app.get(&job_path(&job)).await.expect(200)["state"], "waiting_for_approval", "one is left");
+        app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.expect(200);
         app.worker.run_until_idle().await.unwrap();
     };
     let (events, ()) = tokio::join!(app.get(&stream), decide);
@@ -297,9 +285,9 @@ async fn a_job_that_waits_for_approval_can_be_cancelled(backend: Backend) {
     let (job, lines) = app.push(&json!({})).await;
     assert_eq!((&job["state"], states(&lines)), (&json!("waiting_for_approval"), vec!["held"; 2]));
     assert_eq!(app.all("/push-jobs?state=waiting_for_approval").await.len(), 1);
-    let cancelled = app.post(&format!("{}/cancel", path(&job)), &json!({})).await.expect(200);
+    let cancelled = app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
     assert_eq!((&cancelled["state"], &cancelled["lines"]["cancelled"]), (&json!("cancelled"), &json!(2)));
-    app.post(&format!("{}/lines/approve", path(&job)), &json!({})).await.problem(409, "nothing_held");
+    app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.problem(409, "nothing_held");
     assert!(app.sandbox.ledger().writes.is_empty());
 }
 
@@ -309,12 +297,12 @@ async fn a_job_says_that_connectwise_is_down(backend: Backend) {
     app.sandbox.fail(Fault::once(status(503)).on("PATCH").at("additions/100").times(7));
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
-    let down = app.get(&path(&job)).await.expect(200);
+    let down = app.get(&job_path(&job)).await.expect(200);
     assert_eq!(down["state"], "running");
     assert!(down["detail"].as_str().unwrap().contains("ConnectWise"), "{down}");
     app.clock.advance(TimeDelta::minutes(2));
     app.worker.run_until_idle().await.unwrap();
-    let up = app.get(&path(&job)).await.expect(200);
+    let up = app.get(&job_path(&job)).await.expect(200);
     assert_eq!((&up["state"], &up["detail"]), (&json!("succeeded"), &Value::Null), "{up}");
 }
 
@@ -345,8 +333,8 @@ async fn jobs_that_overlap_leave_what_the_last_write_says(backend: Backend) {
     app.usage("C2", "STORAGE", "900").await;
     let second = app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.run_until_idle().await.unwrap();
-    let (first, one) = job_and_lines(&app, &first).await;
-    let (second, two) = job_and_lines(&app, &second).await;
+    let (first, one) = app.job_and_lines(&first).await;
+    let (second, two) = app.job_and_lines(&second).await;
     assert_eq!((&first["state"], &second["state"]), (&json!("succeeded"), &json!("succeeded")));
     assert_eq!(quantities(&app, 6), [3.0, 9.0, 3.0, 3.0, 3.0, 3.0]);
     let ids: HashSet<&str> = one.iter().chain(&two).map(|line| line["id"].as_str().unwrap()).collect();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use connectwise_billing::app::{Application, Config, Stepper};
 use connectwise_billing::domain::clock::Clock;
-use connectwise_billing::sandbox::{Identity, Sandbox, Store};
+use connectwise_billing::sandbox::{FaultKind, Identity, Sandbox, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,16 @@ macro_rules! on_both {
 /// When every test begins.
 pub fn start_of_test() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 11, 22, 12, 0, 0).unwrap()
+}
+
+/// An answer with this status and ConnectWise's body of an error.
+pub fn status(status: u16) -> FaultKind {
+    FaultKind::Status { status, code: None, message: None }
+}
+
+/// Where a push job is read.
+pub fn job_path(job: &Value) -> String {
+    format!("/push-jobs/{}", job["id"].as_str().unwrap())
 }
 
 /// A running application.
@@ -286,10 +296,13 @@ impl TestApp {
     /// Starts a push, steps the worker to its end, and gives the job and its lines.
     pub async fn push(&self, body: &Value) -> (Value, Vec<Value>) {
         let job = self.post("/push-jobs", body).await.expect(202);
-        let id = job["id"].as_str().unwrap();
         self.worker.run_until_idle().await.unwrap();
-        let job = self.get(&format!("/push-jobs/{id}")).await.expect(200);
-        let lines = self.all(&format!("/push-jobs/{id}/lines?limit=500")).await;
-        (job, lines)
+        self.job_and_lines(&job).await
+    }
+
+    /// A push job as it is now, with its lines.
+    pub async fn job_and_lines(&self, job: &Value) -> (Value, Vec<Value>) {
+        let path = job_path(job);
+        (self.get(&path).await.expect(200), self.all(&format!("{path}/lines?limit=500")).await)
     }
 }
