@@ -59,6 +59,15 @@ pub struct UsageFilter {
     pub late: Option<bool>,
 }
 
+/// The records of a product and some companies.
+macro_rules! of_companies {
+    ($tx:expr, $product:expr, $companies:expr) => {
+        $tx.own(usage_records::table)
+            .filter(usage_records::product_id.eq($product.clone()))
+            .filter(usage_records::company_id.eq_any($companies))
+    };
+}
+
 impl Tx<'_> {
     /// A page of usage history.
     pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
@@ -118,10 +127,7 @@ impl Tx<'_> {
         received_since: NaiveDateTime,
     ) -> Result<()> {
         for chunk in chunks(companies) {
-            let own = self
-                .own(usage_records::table)
-                .filter(usage_records::product_id.eq(product.clone()))
-                .filter(usage_records::company_id.eq_any(chunk))
+            let own = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.ge(from.naive_utc()))
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::received_at.gt(received_since));
@@ -147,10 +153,7 @@ impl Tx<'_> {
     ) -> Result<HashMap<CompanyId, Instant>> {
         let mut newest = HashMap::new();
         for chunk in chunks(companies) {
-            let own = self
-                .own(usage_records::table)
-                .filter(usage_records::product_id.eq(product.clone()))
-                .filter(usage_records::company_id.eq_any(chunk))
+            let own = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.lt(before.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());
             let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = own
@@ -173,10 +176,7 @@ impl Tx<'_> {
     ) -> Result<HashMap<CompanyId, Vec<(Instant, Amount)>>> {
         let mut by_company: HashMap<CompanyId, Vec<(Instant, Amount)>> = HashMap::new();
         for chunk in chunks(companies) {
-            let own = self
-                .own(usage_records::table)
-                .filter(usage_records::product_id.eq(product.clone()))
-                .filter(usage_records::company_id.eq_any(chunk))
+            let own = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.ge(from.naive_utc()))
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());

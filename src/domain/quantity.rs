@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use num_bigint::BigInt;
-use num_traits::{Signed, ToPrimitive, Zero};
+use num_integer::Integer;
+use num_traits::{One, ToPrimitive, Zero};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -160,17 +161,13 @@ pub fn quantity(amount: Amount, block: BlockSize, rounding: Rounding) -> Result<
 
 /// Whether `numerator / denominator` ends as a decimal: in lowest terms, the denominator has no prime factor but 2 and 5.
 fn is_finite(numerator: &BigInt, denominator: &BigInt) -> bool {
-    let (mut a, mut b) = (numerator.clone(), denominator.clone());
-    while !b.is_zero() {
-        (a, b) = (b.clone(), a % b);
-    }
-    let mut lowest = denominator / a;
+    let mut lowest = denominator / numerator.gcd(denominator);
     for prime in [2_u32, 5] {
         while (&lowest % prime).is_zero() {
             lowest /= prime;
         }
     }
-    lowest.abs() == BigInt::from(1)
+    lowest.is_one()
 }
 
 /// The finite decimal `numerator / denominator`, or `None` where it does not end within the digits allowed.

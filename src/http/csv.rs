@@ -45,15 +45,16 @@ impl FromRequest for CsvBody {
     }
 }
 
-/// What columns a table may have: those that are read, and those that are there for people and passed over.
+/// What columns a table may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
+    /// Those of the export, in its order. An import passes over those that only inform people, and leaves as it is what
+    /// the table has no column for.
+    pub exported: &'static [&'static str],
+    /// Those that only an import has.
+    pub import_only: &'static [&'static str],
     /// Without these it is no such table.
     pub required: &'static [&'static str],
-    /// What is left out of these stays as it is.
-    pub optional: &'static [&'static str],
-    /// Told to people on the way out, passed over on the way in.
-    pub told: &'static [&'static str],
     /// Without any of these it says nothing; empty where that is not so.
     pub one_of: &'static [&'static str],
 }
@@ -126,7 +127,7 @@ impl Table {
 }
 
 fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static str, usize>> {
-    let known = || columns.required.iter().chain(columns.optional).chain(columns.told);
+    let known = || columns.exported.iter().chain(columns.import_only);
     let mut places = HashMap::new();
     let mut bad = Vec::new();
     for (place, given) in headers.iter().enumerate() {

@@ -21,17 +21,21 @@ use crate::services::resolve::Resolved;
 use crate::services::transfer::{self, LineIn, LineOut, MatchIn, MatchOut, Rematched};
 
 const MATCHES: Columns = Columns {
+    exported: &["external_id", "name", "connectwise_company_id", "connectwise_identifier", "connectwise_name"],
+    import_only: &["shared"],
     required: &["external_id"],
-    optional: &["connectwise_company_id", "connectwise_identifier", "shared"],
-    told: &["name", "connectwise_name"],
     one_of: &["connectwise_company_id", "connectwise_identifier"],
 };
 
 const LINES: Columns = Columns {
-    required: &["company_external_id", "product_code"],
-    optional: &["push_enabled", "block_size", "manual_agreement_id", "manual_addition_id"],
-    told: &[
+    exported: &[
+        "company_external_id",
         "company_name",
+        "product_code",
+        "push_enabled",
+        "block_size",
+        "manual_agreement_id",
+        "manual_addition_id",
         "agreement_name",
         "agreement_status",
         "addition_name",
@@ -45,6 +49,8 @@ const LINES: Columns = Columns {
         "problem",
         "out_of_date",
     ],
+    import_only: &[],
+    required: &["company_external_id", "product_code"],
     one_of: &[],
 };
 
@@ -59,8 +65,7 @@ const LINES: Columns = Columns {
 #[get("/export/company-matches")]
 pub async fn export_company_matches(services: web::Data<Services>, caller: Caller) -> ApiResult {
     let rows = services.db.read(&caller.tenant, transfer::matches_out).await?;
-    let mut table =
-        Writer::new(&["external_id", "name", "connectwise_company_id", "connectwise_identifier", "connectwise_name"])?;
+    let mut table = Writer::new(MATCHES.exported)?;
     for MatchOut { company, cw_company } in rows {
         let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
         let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
@@ -97,27 +102,7 @@ pub async fn export_billing_lines(
     let product = query.0.product_id.map(ProductId::from);
     let now = services.clock.now();
     let rows = services.db.read(&caller.tenant, move |tx| transfer::lines_out(tx, product, now)).await?;
-    let mut table = Writer::new(&[
-        "company_external_id",
-        "company_name",
-        "product_code",
-        "push_enabled",
-        "block_size",
-        "manual_agreement_id",
-        "manual_addition_id",
-        "agreement_name",
-        "agreement_status",
-        "addition_name",
-        "addition_status",
-        "billing_month",
-        "month_closed",
-        "usage",
-        "usage_through",
-        "usage_records",
-        "quantity",
-        "problem",
-        "out_of_date",
-    ])?;
+    let mut table = Writer::new(LINES.exported)?;
     for row in rows {
         table.row(&line_cells(&row))?;
     }
