@@ -161,7 +161,7 @@ impl Config {
 
     /// Everything that is wrong with the settings. Makes the folder of an SQLite database where it is missing.
     pub(super) fn check(&self) -> Result<(), ConfigErrors> {
-        let mut wrong = self.useless_numbers();
+        let mut wrong = self.invalid_numbers();
         let all = [Role::Http, Role::Worker, Role::Scheduler].into_iter().all(|role| self.has(role));
         match self.database_url.file().map(Path::parent) {
             Some(_) if !all => {
@@ -193,7 +193,7 @@ impl Config {
     }
 
     /// Numbers with which nothing would work.
-    fn useless_numbers(&self) -> Vec<String> {
+    fn invalid_numbers(&self) -> Vec<String> {
         let at_least_one = [
             ("--database-connections", u64::from(self.database_connections)),
             ("--http-threads", self.http_threads as u64),

@@ -296,7 +296,7 @@ impl Tx<'_> {
     }
 
     /// Whether anything of a ConnectWise is kept: a record of it, be it gone, or a company's match.
-    pub fn knows_connectwise(&mut self) -> Result<bool> {
+    pub fn has_connectwise_data(&mut self) -> Result<bool> {
         let matched = self.own(companies::table).filter(companies::connectwise_company_id.is_not_null());
         let (companies, agreements) = (self.own(cw_companies::table), self.own(cw_agreements::table));
         let additions = self.own(cw_additions::table);

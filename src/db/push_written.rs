@@ -112,9 +112,9 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
-    /// The companies, products and months for which a push has worked out the quantity, or that there is none, whatever
+    /// The companies, products and months for which a push has computed the quantity, or that there is none, whatever
     /// came of it since; but for lines that were not to be pushed at all.
-    pub fn months_worked_out(
+    pub fn months_computed(
         &mut self,
         companies: &[CompanyId],
         products: &[ProductId],

@@ -25,8 +25,9 @@ pub const LARGEST_BODY: usize = 8 * 1024 * 1024;
 const LEAST_RATE: f64 = 8.0 * 1024.0;
 /// For how long a body may come more slowly than that at first, and for how long it may stand still.
 const GRACE: Duration = Duration::from_secs(10);
-/// So much of a body is free, so that a small one is read however many large ones there are. In bytes.
-const FREE: usize = 16 * 1024;
+/// The part of a body that no budget is charged for, so that a small one is read however many large ones there are. In
+/// bytes.
+const UNCHARGED: usize = 16 * 1024;
 
 /// What all bodies of a process share.
 #[derive(Debug, Clone)]
@@ -98,8 +99,8 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
             return Err(too_large(limit));
         }
         if needed > bytes.capacity() {
-            let wanted = needed.max(bytes.capacity() * 2).max(FREE).min(limit);
-            let more = wanted - bytes.capacity().max(FREE);
+            let wanted = needed.max(bytes.capacity() * 2).max(UNCHARGED).min(limit);
+            let more = wanted - bytes.capacity().max(UNCHARGED);
             take(&limits.left, more, &mut taken.of_all)?;
             if let Some(share) = &share {
                 take(share, more, &mut taken.of_tenant)?;

@@ -117,28 +117,28 @@ impl MonthlyUsage {
 pub enum BilledMonths {
     /// The one of its product's billing period, for a push at this moment.
     #[default]
-    OfNow,
+    Now,
     /// The one of its product's billing period, for the scheduled push of a month, however late that runs.
-    OfRun(BillingMonth),
+    ScheduledRun(BillingMonth),
     /// The one that the caller named, whatever the products' billing periods are.
     Named(BillingMonth),
     /// For each of some lines its own.
-    OfLines(HashMap<BillingLineId, BillingMonth>),
+    PerLine(HashMap<BillingLineId, BillingMonth>),
 }
 
 impl BilledMonths {
     /// The month asked for, or the one of a push at this moment.
     pub fn named_or_now(asked: Option<BillingMonth>) -> Self {
-        asked.map_or(Self::OfNow, Self::Named)
+        asked.map_or(Self::Now, Self::Named)
     }
 
     fn month(&self, line: &BillingLine, product: &Product, calendar: &BillingCalendar, now: Instant) -> BillingMonth {
         let of_period = |pushed_in| product.billing_period().billed_month(pushed_in);
         match self {
-            Self::OfNow => of_period(calendar.month_of(now)),
-            Self::OfRun(month) => of_period(*month),
+            Self::Now => of_period(calendar.month_of(now)),
+            Self::ScheduledRun(month) => of_period(*month),
             Self::Named(month) => *month,
-            Self::OfLines(months) => months.get(&line.id).copied().unwrap_or_else(|| of_period(calendar.month_of(now))),
+            Self::PerLine(months) => months.get(&line.id).copied().unwrap_or_else(|| of_period(calendar.month_of(now))),
         }
     }
 }

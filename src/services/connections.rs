@@ -138,7 +138,7 @@ fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: 
         Some((url.host_str()?.to_owned(), url.port_or_known_default()))
     };
     let moved = before.is_some_and(|row| row.company_id != company_id || place(&row.site) != place(site));
-    if moved && tx.knows_connectwise()? {
+    if moved && tx.has_connectwise_data()? {
         let detail = "another host, port or company id is another ConnectWise, whose records have other ids: \
                       DELETE /api/v1/connection first, which also clears company matches and mappings";
         return Err(Error::conflict("other_connectwise", detail));

@@ -11,6 +11,7 @@ mod error;
 pub mod idempotency;
 pub mod keys;
 pub mod lines;
+mod loops;
 pub mod products;
 pub mod push;
 pub mod refresh;
@@ -23,7 +24,6 @@ pub mod usage;
 pub mod vault;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
 use tokio::sync::Notify;
@@ -36,6 +36,8 @@ use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 use connections::Clients;
 use vault::Vault;
+
+pub use loops::LoopCount;
 
 /// How the use cases behave.
 #[derive(Debug, Clone)]
@@ -75,44 +77,6 @@ pub struct Services {
     pub stop: CancellationToken,
     /// How they behave.
     pub settings: Arc<Settings>,
-}
-
-/// How many loops of a kind run in this process, and whether any ought to. Copies share the count.
-#[derive(Debug, Clone, Default)]
-pub struct LoopCount(Arc<LoopState>);
-
-#[derive(Debug, Default)]
-struct LoopState {
-    expected: AtomicBool,
-    running: AtomicUsize,
-}
-
-impl LoopCount {
-    /// Says that loops of this kind run in this process.
-    pub fn expect_loops(&self) {
-        self.0.expected.store(true, Ordering::Relaxed);
-    }
-
-    /// Counts a loop for as long as what this gives is kept.
-    pub fn count(&self) -> RunningLoop {
-        self.0.running.fetch_add(1, Ordering::Relaxed);
-        RunningLoop(self.0.clone())
-    }
-
-    /// Whether one runs, or none ought to.
-    pub fn is_alive(&self) -> bool {
-        !self.0.expected.load(Ordering::Relaxed) || self.0.running.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// A loop that runs.
-#[derive(Debug)]
-pub struct RunningLoop(Arc<LoopState>);
-
-impl Drop for RunningLoop {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Who asks.

@@ -173,7 +173,7 @@ fn fire(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
         if !is_due || tx.has_schedule_run(month)? {
             continue;
         }
-        let new = NewPush { months: BilledMonths::OfRun(month), ..NewPush::everything(PushTrigger::Schedule) };
+        let new = NewPush { months: BilledMonths::ScheduledRun(month), ..NewPush::everything(PushTrigger::Schedule) };
         let job = push::create(tx, &new, now, "schedule")?;
         tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started the scheduled push");
         let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());

@@ -230,7 +230,7 @@ pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> R
     }
     let rows = tx.all_lines(&LineFilter { product_id: product, ..LineFilter::default() })?;
     let views = tx.with_records(rows)?;
-    let lines = compared_lines(tx, views, &BilledMonths::OfNow, now)?;
+    let lines = compared_lines(tx, views, &BilledMonths::Now, now)?;
     Ok(lines.into_iter().map(LineOut::from).collect())
 }
 

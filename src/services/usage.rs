@@ -86,7 +86,7 @@ fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord]) -> Result<()> {
     let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
     let products: Vec<ProductId> = products.into_iter().cloned().collect();
     let companies: Vec<CompanyId> = rows.iter().map(|row| row.company_id.clone()).collect();
-    let pushed = tx.months_worked_out(&companies, &products, &months.into_iter().collect::<Vec<_>>())?;
+    let pushed = tx.months_computed(&companies, &products, &months.into_iter().collect::<Vec<_>>())?;
     if pushed.is_empty() {
         return Ok(());
     }

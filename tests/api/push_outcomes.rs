@@ -94,7 +94,7 @@ async fn the_last_attempt_ends_with_a_look(backend: Backend) {
         app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
         let job = app.post("/push-jobs", &json!({})).await.expect(202);
         app.worker.run_until_idle().await.unwrap();
-        // Every read fails from now on; seven tries an attempt, and three more for the last look.
+        // Every read fails from now on; seven tries an attempt, and three more to read it back.
         let reads = if looks_fail { u32::MAX } else { 11 * 7 };
         app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(reads));
         for _ in 0..12 {

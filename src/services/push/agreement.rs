@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use super::outcome::{LastLook, StepError, Stop};
+use super::outcome::{ReadBack, StepError, Stop};
 use super::run::Group;
 use crate::connectwise::{Client, CwError, Fault, Patience};
 use crate::db::{PushLine, Tx};
@@ -16,8 +16,8 @@ use crate::domain::push::PushReason;
 use crate::domain::{Error, Result};
 use crate::services::{connections, refresh, schedule};
 
-/// For how long the lists of companies and agreements that a job began with hold for it.
-const LISTS_HOLD: TimeDelta = TimeDelta::hours(1);
+/// How long a job relies on the lists of companies and agreements that it began with.
+const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// What the lines of one agreement are compared with.
 pub(super) struct AgreementContext {
@@ -65,7 +65,7 @@ impl Group<'_> {
         // Counted from the job's beginning, so that a job reads the lists once, and once more in each hour that it takes:
         // it may wait for days for its connection. What a person approved may be days after the job, too.
         let now = self.services.clock.now();
-        let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_HOLD) };
+        let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_VALID_FOR) };
         let oldest = since - self.services.settings.refresh_max_age;
         match refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
             Ok(()) => Ok(()),
@@ -102,23 +102,23 @@ impl Group<'_> {
         }
     }
 
-    /// One look at the additions of lines whose writes were sent and whose answers were lost.
-    pub(super) async fn last_look(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<LastLook> {
+    /// Reads back, with one request, the additions of lines whose writes were sent and whose answers were lost.
+    pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
         let read = match connections::client(self.services, &self.tenant).await {
             Ok(client) => client.additions(agreement, Patience::Person).await,
-            Err(_) => return vec![LastLook::Unreadable; lines.len()],
+            Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };
         if let Err(CwError::Resting(wait) | CwError::Throttled(wait)) = read {
             // Nothing was asked, and nothing is known yet.
-            return vec![LastLook::Later(wait); lines.len()];
+            return vec![ReadBack::Later(wait); lines.len()];
         }
         let look = |line: &PushLine| match (&read, line.addition_id) {
             (Ok(additions), Some(id)) => {
                 let found = additions.iter().find(|addition| addition.id == id);
-                found.map_or(LastLook::Gone, |addition| LastLook::Has(addition.quantity))
+                found.map_or(ReadBack::Gone, |addition| ReadBack::Has(addition.quantity))
             }
-            (Err(CwError::Gone), _) => LastLook::Gone,
-            _ => LastLook::Unreadable,
+            (Err(CwError::Gone), _) => ReadBack::Gone,
+            _ => ReadBack::Unreadable,
         };
         lines.iter().map(look).collect()
     }

@@ -25,7 +25,7 @@ pub struct NewPush {
     pub company_ids: Option<Vec<CompanyId>>,
     /// Only lines that are out of date.
     pub out_of_date_only: bool,
-    /// Which month each line bills; of [`BilledMonths::OfLines`] only those lines are pushed.
+    /// Which month each line bills; of [`BilledMonths::PerLine`] only those lines are pushed.
     pub months: BilledMonths,
     /// The job that is retried.
     pub parent: Option<PushJobId>,
@@ -40,7 +40,7 @@ impl NewPush {
             product_id: None,
             company_ids: None,
             out_of_date_only: false,
-            months: BilledMonths::OfNow,
+            months: BilledMonths::Now,
             parent: None,
         }
     }
@@ -97,7 +97,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
 
 fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<BilledLine>> {
     let ids = match &new.months {
-        BilledMonths::OfLines(months) => Some(months.keys().cloned().collect()),
+        BilledMonths::PerLine(months) => Some(months.keys().cloned().collect()),
         _ => None,
     };
     let filter = LineFilter {
@@ -120,8 +120,8 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<B
 /// each bills.
 fn month_of_job(new: &NewPush, present: BillingMonth) -> BillingMonth {
     match &new.months {
-        BilledMonths::Named(month) | BilledMonths::OfRun(month) => *month,
-        BilledMonths::OfNow | BilledMonths::OfLines(_) => present,
+        BilledMonths::Named(month) | BilledMonths::ScheduledRun(month) => *month,
+        BilledMonths::Now | BilledMonths::PerLine(_) => present,
     }
 }
 
@@ -254,7 +254,7 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     let new = NewPush {
         kind: job.kind,
         product_id: job.product_id,
-        months: BilledMonths::OfLines(months),
+        months: BilledMonths::PerLine(months),
         parent: Some(job.id),
         ..NewPush::everything(PushTrigger::Retry)
     };

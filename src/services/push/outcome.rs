@@ -165,9 +165,9 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
     LineResult { detail: Some(why.to_owned()), counted: true, ..released(now, wait) }
 }
 
-/// What ConnectWise has, as far as a last look told, for a line whose write was sent and whose answer was lost.
+/// What reading an addition back told about a write that was sent and whose answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LastLook {
+pub(super) enum ReadBack {
     /// The addition could not be read.
     Unreadable,
     /// It may not be read before this has passed.
@@ -178,23 +178,23 @@ pub(super) enum LastLook {
     Has(Option<Quantity>),
 }
 
-/// The outcome of a line whose write was sent and whose answer was lost, instead of the one that was planned: what a
-/// last look says.
-pub(super) fn settled(line: &PushLine, planned: LineResult, look: LastLook, now: Instant) -> LineResult {
+/// The outcome of a line whose write was sent and whose answer was lost, instead of the one that was planned, when its
+/// addition was read back.
+pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBack, now: Instant) -> LineResult {
     let why = planned.detail.as_deref().unwrap_or("the job was stopped");
-    match look {
-        LastLook::Has(Some(has)) if Some(has) == line.to_quantity => result(LineEvent::Push, line.from_quantity),
-        LastLook::Has(has) if has == line.from_quantity => planned,
-        LastLook::Has(has) => {
+    match read {
+        ReadBack::Has(Some(has)) if Some(has) == line.to_quantity => result(LineEvent::Push, line.from_quantity),
+        ReadBack::Has(has) if has == line.from_quantity => planned,
+        ReadBack::Has(has) => {
             let detail = format!("{why}; a write was sent before, and ConnectWise now has {}", text(has));
             LineResult { detail: Some(detail), ..planned }
         }
-        LastLook::Gone => planned,
-        LastLook::Later(wait) => {
+        ReadBack::Gone => planned,
+        ReadBack::Later(wait) => {
             let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).clamp(1, 600) + 1;
             LineResult { detail: planned.detail, ..released(now, seconds) }
         }
-        LastLook::Unreadable => {
+        ReadBack::Unreadable => {
             let detail = format!(
                 "{why}; a write of {} was sent and its answer was lost, and ConnectWise could not be read to see \
                  whether it took effect: retry or revert it, or look at it there",

@@ -7,7 +7,7 @@
 use chrono::TimeDelta;
 
 use super::agreement::AgreementContext;
-use super::outcome::{self, CONNECTION_WAIT, LastLook, StepError, Stop, settled};
+use super::outcome::{self, CONNECTION_WAIT, ReadBack, StepError, Stop, after_read_back};
 use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -153,7 +153,7 @@ impl Group<'_> {
     }
 
     /// Ends the work on lines for now. Those that would get an outcome although their write was sent and its answer was
-    /// lost get one only after a last look at ConnectWise.
+    /// lost get one only after the addition was read back.
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
         self.log_stop(lines, &stop);
         let now = self.services.clock.now();
@@ -174,7 +174,7 @@ impl Group<'_> {
             let result = stop.result(&line, now, stored_at, max_late);
             (line, result)
         };
-        let results = self.settle(held.into_iter().map(plan).collect(), now).await;
+        let results = self.verify_lost_writes(held.into_iter().map(plan).collect(), now).await;
         let (job, connection) = (self.job.clone(), self.connection.clone());
         let work = move |tx: &mut Tx<'_>| {
             for (line, result) in &results {
@@ -193,22 +193,31 @@ impl Group<'_> {
         self.services.db.write(&self.tenant, work).await
     }
 
-    async fn settle(&self, planned: Vec<(PushLine, LineResult)>, now: Instant) -> Vec<(PushLine, LineResult)> {
-        let ends_unseen = |line: &PushLine, result: &LineResult| {
+    /// The results as planned, but for lines whose write was sent and whose answer was lost: their additions are read back
+    /// first.
+    async fn verify_lost_writes(
+        &self,
+        planned: Vec<(PushLine, LineResult)>,
+        now: Instant,
+    ) -> Vec<(PushLine, LineResult)> {
+        let must_read_back = |line: &PushLine, result: &LineResult| {
             line.attempts > 0 && LineState::Working.after(result.event).is_ok_and(LineState::is_final)
         };
-        let unseen: Vec<PushLine> =
-            planned.iter().filter(|(line, result)| ends_unseen(line, result)).map(|(line, _)| line.clone()).collect();
-        let Some(agreement) = unseen.first().and_then(|line| line.agreement_id) else { return planned };
-        let mut looks = self.last_look(agreement, &unseen).await.into_iter();
-        let settle = |(line, result): (PushLine, LineResult)| {
-            if !ends_unseen(&line, &result) {
+        let unknown: Vec<PushLine> = planned
+            .iter()
+            .filter(|(line, result)| must_read_back(line, result))
+            .map(|(line, _)| line.clone())
+            .collect();
+        let Some(agreement) = unknown.first().and_then(|line| line.agreement_id) else { return planned };
+        let mut found = self.read_back(agreement, &unknown).await.into_iter();
+        let result_of = |(line, result): (PushLine, LineResult)| {
+            if !must_read_back(&line, &result) {
                 return (line, result);
             }
-            let result = settled(&line, result, looks.next().unwrap_or(LastLook::Unreadable), now);
+            let result = after_read_back(&line, result, found.next().unwrap_or(ReadBack::Unreadable), now);
             (line, result)
         };
-        planned.into_iter().map(settle).collect()
+        planned.into_iter().map(result_of).collect()
     }
 
     fn log_stop(&self, lines: &[PushLine], stop: &Stop) {

@@ -1,0 +1,42 @@
+//! Which background loops run in this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// How many loops of a kind run in this process, and whether any ought to. Copies share the count.
+#[derive(Debug, Clone, Default)]
+pub struct LoopCount(Arc<LoopState>);
+
+#[derive(Debug, Default)]
+struct LoopState {
+    expected: AtomicBool,
+    running: AtomicUsize,
+}
+
+impl LoopCount {
+    /// Says that loops of this kind run in this process.
+    pub fn expect_loops(&self) {
+        self.0.expected.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a loop for as long as what this gives is kept.
+    pub fn count(&self) -> RunningLoop {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        RunningLoop(self.0.clone())
+    }
+
+    /// Whether one runs, or none ought to.
+    pub fn is_alive(&self) -> bool {
+        !self.0.expected.load(Ordering::Relaxed) || self.0.running.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// A loop that runs.
+#[derive(Debug)]
+pub struct RunningLoop(Arc<LoopState>);
+
+impl Drop for RunningLoop {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
