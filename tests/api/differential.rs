@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::sandbox;
+use crate::support::{http_client, sandbox};
 
 const RECORDS: i64 = 150;
 const EXPRESSIONS: usize = 1_000;
@@ -111,7 +111,7 @@ async fn sandboxed(http: &reqwest::Client, sandbox: &Sandbox, path: &str, expres
 }
 
 async fn compare(target: Target, path: &str, sandbox: &Sandbox, facts: &[(i64, Facts)], runner: &mut TestRunner) {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = http_client();
     let mut found = 0;
     for _ in 0..EXPRESSIONS {
         let expression = some(runner, expressions(target)).to_string();

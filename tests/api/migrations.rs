@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::{Backend, TestApp, TestDatabase, test_config};
 
 async fn a_second_start_finds_nothing_to_do(backend: Backend) {
-    let database = TestDatabase::new(backend);
+    let database = TestDatabase::empty(backend);
     let config = test_config(&database);
     let mut first = Application::build(&config, Clock::system()).await.unwrap();
     assert!(first.first_key().is_some());

@@ -105,7 +105,7 @@ mod postgres {
         let app = TestApp::start_yesterday(Backend::Sqlite, rich_store()).await;
         richer(&app).await;
         let from = app.database_url().to_owned();
-        let postgres = TestDatabase::new(Backend::Postgres);
+        let postgres = TestDatabase::empty(Backend::Postgres);
         let (moved, said) = copy(&from, postgres.text());
         assert!(!moved && said.contains("another process serves from"), "{said}");
         let (key, sandbox) = (app.key.clone(), app.sandbox.clone());
@@ -152,7 +152,7 @@ mod postgres {
         richer(&app).await;
         let (from, file) = (app.database_url().to_owned(), tempfile::NamedTempFile::new().unwrap());
         let before = kept(&from);
-        let to = TestDatabase::new(Backend::Postgres);
+        let to = TestDatabase::empty(Backend::Postgres);
         let path = file.path().to_str().unwrap();
         for (tool, arguments) in [
             ("pg_dump", vec!["--format=custom", "--file", path, &from]),

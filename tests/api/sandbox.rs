@@ -4,7 +4,7 @@ use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Sandbox, Store, sampl
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Reply, sandbox, schema};
+use crate::support::{Reply, http_client, sandbox, schema};
 
 const VERSION: &str = "application/vnd.connectwise.com+json; version=2025.1";
 
@@ -20,7 +20,7 @@ fn raw() -> Raw {
 }
 
 fn with(store: Store) -> Raw {
-    Raw { sandbox: sandbox(store), http: reqwest::Client::builder().no_proxy().build().unwrap() }
+    Raw { sandbox: sandbox(store), http: http_client() }
 }
 
 impl Drop for Raw {

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::process::{Running, after, program};
-use crate::support::{Disk, TestDatabase};
+use crate::support::{Disk, TestDatabase, http_client};
 
 pub struct Service {
     pub process: Running,
@@ -53,7 +53,7 @@ impl Service {
         let said = process.until("Listening on ");
         let key = key.map_or_else(|| format!("cwb_{}", after(&said, "cwb_")), str::to_owned);
         let base = after(&said, "Listening on ");
-        Self { process, base, http: reqwest::Client::builder().no_proxy().build().unwrap(), key }
+        Self { process, base, http: http_client(), key }
     }
 
     /// The status and the answer, whatever they are; none where there was no answer.

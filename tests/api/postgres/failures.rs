@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::service::{Service, every_line_is_right, progress, set_up, start_push, store, written_once};
-use crate::support::{Cluster, TestDatabase, Way, sandbox};
+use crate::support::{Cluster, TestDatabase, Way, http_client, sandbox};
 
 /// What `/readyz` said, asked again and again; nothing where nobody answered.
 struct Watch(Arc<Mutex<Vec<Said>>>);
@@ -19,7 +19,7 @@ type Said = (Instant, Instant, Option<u16>);
 impl Watch {
     fn on(base: &str) -> Self {
         let (said, url) = (Arc::new(Mutex::new(Vec::new())), format!("{base}/readyz"));
-        let (log, http) = (said.clone(), reqwest::Client::builder().no_proxy().build().unwrap());
+        let (log, http) = (said.clone(), http_client());
         tokio::spawn(async move {
             loop {
                 let asked = Instant::now();

@@ -80,6 +80,12 @@ impl Drop for TestApp {
     }
 }
 
+/// A client for loopback. No TLS is spoken, so the machine's CA certificates are not read: that takes longer than most tests.
+pub fn http_client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    builder.tls_certs_only(std::iter::empty()).build().unwrap()
+}
+
 /// The settings of tests: short waits, and the sandbox on loopback allowed.
 pub fn test_config(database: &TestDatabase) -> Config {
     let mut config = Config::local(database.url());
@@ -152,7 +158,7 @@ impl TestApp {
         let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
         let worker = application.stepper();
         let running = Some(tokio::spawn(async move { application.run_without_worker().await.unwrap() }));
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let http = http_client();
         Self { base, key, clock, sandbox, worker, http, stop, running, database }
     }
 
