@@ -213,6 +213,7 @@ impl Db {
             still_there(file.as_deref()).map_err(|gone| Error::Unavailable(gone.into()))?;
             if unwritable.load(Ordering::Relaxed) {
                 try_to_write(conn)?;
+                try_to_grow(file.as_deref())?;
                 unwritable.store(false, Ordering::Relaxed);
             }
             migrate::is_current(conn)
@@ -342,12 +343,25 @@ fn try_to_write(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// Writes a small file beside the database's, and removes it. On a full disk the log may still have room for the one page
+/// of [`try_to_write`], and for none of the writes that the service is there for.
+fn try_to_grow(file: Option<&std::path::Path>) -> Result<()> {
+    const ROOM: usize = 64 * 1024;
+    let Some(file) = file else { return Ok(()) };
+    let mut probe = file.as_os_str().to_owned();
+    probe.push("-probe");
+    let written = std::fs::write(&probe, [0; ROOM]);
+    // Another probe may have removed it.
+    let _ = std::fs::remove_file(&probe);
+    written.map_err(|cause| Error::Unavailable(Box::new(cause)))
+}
+
 #[derive(Debug)]
 struct LogErrors;
 
 impl r2d2::HandleError<diesel::r2d2::Error> for LogErrors {
     fn handle_error(&self, error: diesel::r2d2::Error) {
-        tracing::warn!(cause = %error, "a database connection could not be made");
+        tracing::warn!(cause = %error, "failed to open a database connection");
     }
 }
 
