@@ -47,7 +47,7 @@ impl Application {
         let db = opened
             .map_err(|error| format!("the database {} cannot be used: {}", config.database_url, error.chain()))?;
         for migration in db.migrate().await.map_err(|error| error.chain())? {
-            tracing::info!(%migration, "the database's schema was brought up to date");
+            tracing::info!(%migration, "applied a database migration");
         }
         let services = Services {
             db,
@@ -67,7 +67,7 @@ impl Application {
             let now = services.clock.now();
             let freed = services.db.write_system(move |tx| tx.end_leases(now)).await.map_err(|error| error.chain())?;
             if freed > 0 {
-                tracing::info!(lines = freed, "a push was interrupted and goes on");
+                tracing::info!(lines = freed, "resuming interrupted push lines");
             }
         }
         let serves_api = config.has(Role::Http);

@@ -44,6 +44,9 @@ pub struct Options {
     /// Use this database instead of an SQLite file in the folder
     #[arg(long, value_name = "URL")]
     database_url: Option<DatabaseUrl>,
+    /// Print every line of the push, and not only those that need a person
+    #[arg(long)]
+    all: bool,
 }
 
 /// Says something on standard output.
@@ -69,7 +72,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     let running = tokio::spawn(application.run());
 
     let shown = tokio::select! {
-        shown = show(&tenant, &sandbox, again) => shown,
+        shown = show(&tenant, &sandbox, again, options.all) => shown,
         () = stop.cancelled() => Ok(()),
     };
     if let Err(error) = shown {
@@ -112,7 +115,7 @@ fn bind(asked: Option<SocketAddr>, usual: u16) -> Result<TcpListener, StartError
     }
 }
 
-async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool) -> Result<(), StartError> {
+async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool, all: bool) -> Result<(), StartError> {
     say(if again { "Going on where the last demo ended.\n" } else { "A new demo.\n" })?;
     tenant.connect(sandbox).await?;
     say(format!("1. Connected to ConnectWise (a stand-in, at {}).", sandbox.site()))?;
@@ -133,17 +136,31 @@ async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool) -> Result<(),
     let id = start_job(tenant, PushKind::Push).await?;
     let done = watch(tenant, &id, "9. Push   ").await?;
     say(format!("9. Pushed, in {:.1} s.\n", seconds(&done)))?;
-    for (product, rows) in demo_table::rows(tenant, &id).await? {
+    print_lines(tenant, &id, &done, all).await?;
+    say(demo_table::summary(&done))
+}
+
+/// Prints what became of the lines: all of them, or those that need a person.
+async fn print_lines(tenant: &DemoTenant, id: &PushJobId, done: &Progress, all: bool) -> Result<(), StartError> {
+    let tables = if all {
+        demo_table::by_product(tenant, id).await?
+    } else {
+        let tables = demo_table::exceptions(tenant, id).await?;
+        let exceptions: usize = tables.iter().map(|table| table.rows.len()).sum();
+        say(format!("{exceptions} of {} lines need a person. demo --all prints every line.\n", done.job.line_count))?;
+        tables
+    };
+    for lines in tables {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED).set_header(demo_table::HEADER);
         table.set_content_arrangement(ContentArrangement::Dynamic);
         if !std::io::stdout().is_terminal() {
             table.set_width(WIDTH);
         }
-        table.add_rows(rows);
-        say(format!("{product}\n{table}\n"))?;
+        table.add_rows(lines.rows);
+        say(format!("{}\n{table}\n", lines.heading))?;
     }
-    say(demo_table::summary(&done))
+    Ok(())
 }
 
 fn seconds(progress: &Progress) -> f64 {

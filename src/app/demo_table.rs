@@ -8,25 +8,70 @@ use crate::domain::push::LineState;
 use crate::services::push::Progress;
 
 /// The columns.
-pub(super) const HEADER: [&str; 8] =
-    ["Company", "Agreement", "Addition", "Usage", "Block size", "Quantity", "From -> to", "Result"];
+pub(super) const HEADER: [&str; 9] =
+    ["Product", "Company", "Agreement", "Addition", "Usage", "Block size", "Quantity", "From -> to", "Result"];
 
-/// The rows of each product, with the product's name.
-pub(super) async fn rows(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<(String, Vec<[String; 8]>)>, StartError> {
+/// Some lines under one heading, a row a line.
+pub(super) struct LineTable {
+    pub(super) heading: String,
+    pub(super) rows: Vec<[String; 9]>,
+}
+
+/// A line of the job, and its row.
+struct Line {
+    product: String,
+    state: LineState,
+    outcome: String,
+    row: [String; 9],
+}
+
+/// All lines, a table a product.
+pub(super) async fn by_product(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<LineTable>, StartError> {
+    Ok(grouped(lines(tenant, job).await?, |line| line.product.clone()))
+}
+
+/// The lines that were neither pushed nor right already, a table for each outcome.
+pub(super) async fn exceptions(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<LineTable>, StartError> {
+    let mut lines = lines(tenant, job).await?;
+    lines.retain(|line| !matches!(line.state, LineState::Pushed | LineState::Unchanged));
+    let mut tables = grouped(lines, |line| line.outcome.clone());
+    for table in &mut tables {
+        table.heading = format!("{} ({})", table.heading, table.rows.len());
+    }
+    Ok(tables)
+}
+
+/// Tables in the order in which their headings first occur.
+fn grouped(lines: Vec<Line>, heading: impl Fn(&Line) -> String) -> Vec<LineTable> {
+    let mut tables: Vec<LineTable> = Vec::new();
+    for line in lines {
+        let heading = heading(&line);
+        match tables.iter_mut().find(|table| table.heading == heading) {
+            Some(table) => table.rows.push(line.row),
+            None => tables.push(LineTable { heading, rows: vec![line.row] }),
+        }
+    }
+    tables
+}
+
+/// The lines of a job, product by product.
+async fn lines(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<Line>, StartError> {
     let job = job.clone();
     let lines = tenant.services.db.read(&tenant.actor.tenant, move |tx| tx.all_push_lines(&job, None));
     let lines = lines.await.map_err(|error| error.chain())?;
-    let products = tenant.units().await?;
     let by_hand = tenant.lines_chosen_by_hand().await?;
-    let of = |(code, name, unit): (String, String, String)| {
-        let rows = lines.iter().filter(|line| line.product_code == code);
-        let rows = rows.map(|line| row(line, &unit, by_hand.contains(&line.billing_line_id))).collect();
-        (format!("{name} ({code})"), rows)
-    };
-    Ok(products.into_iter().map(of).collect())
+    let mut found = Vec::new();
+    for (code, name, unit) in tenant.units().await? {
+        for line in lines.iter().filter(|line| line.product_code == code) {
+            let row = row(line, &unit, by_hand.contains(&line.billing_line_id));
+            let product = format!("{name} ({code})");
+            found.push(Line { product, state: line.state, outcome: outcome(line), row });
+        }
+    }
+    Ok(found)
 }
 
-fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
+fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 9] {
     let agreement =
         line.agreement_name.as_ref().map(|name| if by_hand { format!("{name} (by hand)") } else { name.clone() });
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -36,6 +81,7 @@ fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
         _ => "-".to_owned(),
     };
     [
+        line.product_code.clone(),
         line.company_name.clone(),
         text(agreement),
         text(line.addition_name.clone()),
@@ -49,10 +95,12 @@ fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
 
 fn result(line: &PushLine) -> String {
     let detail = line.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
-    match line.reason {
-        Some(reason) => format!("{}: {reason}{detail}", line.state),
-        None => line.state.to_string(),
-    }
+    format!("{}{}", outcome(line), if line.reason.is_some() { detail } else { String::new() })
+}
+
+/// The line's state, and the reason where it has one.
+fn outcome(line: &PushLine) -> String {
+    line.reason.map_or_else(|| line.state.to_string(), |reason| format!("{}: {reason}", line.state))
 }
 
 /// How many lines came to what.

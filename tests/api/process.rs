@@ -133,7 +133,7 @@ impl Demo {
 
 fn demo_twice(more: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
-    let first = Demo::start_with(&folder, more);
+    let first = Demo::start_with(&folder, &[more, &["--all"]].concat());
     for case in [
         "pushed",
         "unchanged",
@@ -163,6 +163,9 @@ fn demo_twice(more: &[&str]) {
     let second = Demo::start_with(&folder, more);
     assert!(second.said.contains("Going on where the last demo ended."), "{}", second.said);
     assert!(second.said.contains("198 lines: 165 unchanged, 32 skipped, 1 failed."), "{}", second.said);
+    assert!(second.said.contains("33 of 198 lines need a person. demo --all prints every line."), "{}", second.said);
+    assert_eq!((second.rows("unchanged"), second.rows("skipped") + second.rows("failed")), (0, 33), "{}", second.said);
+    assert!(second.said.contains("\nfailed: rejected (1)\n"), "{}", second.said);
     second.stop();
 }
 
