@@ -191,7 +191,7 @@ impl Client {
             // A Retry-After holds for the whole connection, and is waited for at the gate.
             .adjust(|error, wait| if matches!(error, CwError::Throttled(_)) { wait.map(|_| Duration::ZERO) } else { wait })
             .notify(|error, wait| {
-                tracing::debug!(path = %ask.path, cause = %error, wait_ms = wait.as_millis(), "ConnectWise is asked again");
+                tracing::debug!(path = %ask.path, cause = %error, wait_ms = wait.as_millis(), "retrying a request to ConnectWise");
             })
             .await
     }
@@ -287,7 +287,7 @@ impl Client {
         let response = request.send().await.map_err(|error| unreachable_site(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let request_id = headers.get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
-        tracing::debug!(method = %ask.method, path = %ask.path, %status, request_id, "ConnectWise answered");
+        tracing::debug!(method = %ask.method, path = %ask.path, %status, request_id, "ConnectWise responded");
         let body = read_body(response).await?;
         if !status.is_success() {
             return Err(from_answer(ask.purpose, status, retry_after(&headers), &body));

@@ -137,7 +137,7 @@ fn finish<T, E: From<diesel::result::Error>>(
         Err(error) => {
             let rolled_back: QueryResult<()> = Manager::rollback_transaction(conn);
             if let Err(cause) = rolled_back {
-                tracing::warn!(cause = %cause, "a transaction could not be rolled back; its connection is dropped");
+                tracing::warn!(cause = %cause, "failed to roll back a transaction; its connection is dropped");
             }
             Err(error)
         }

@@ -180,7 +180,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     })?;
     // So many rows at once, and the planner knows of none of them. It learns in time; the copy is made already.
     if let Err(cause) = target.batch_execute("ANALYZE") {
-        tracing::warn!(%cause, "the copy's statistics could not be made");
+        tracing::warn!(%cause, "failed to make the copy's statistics");
     }
     Ok(copied)
 }

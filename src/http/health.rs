@@ -49,7 +49,7 @@ pub async fn readyz(services: web::Data<Services>) -> ApiResult {
         Ok(true) => Ok(HttpResponse::Ok().json(Health { status: "ok" })),
         Ok(false) => Err(not_ready("the database has another schema than this version needs")),
         Err(error) => {
-            tracing::warn!(cause = %error.chain(), "not ready");
+            tracing::warn!(cause = %error.chain(), "readiness probe failed");
             Err(not_ready("the database cannot be reached or written; the log has the cause"))
         }
     }

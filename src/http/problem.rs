@@ -219,7 +219,7 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         // The one place where a failure is logged: the caller sees what is theirs, the operator the cause.
         if let Self::Domain(error @ (Error::Internal(_) | Error::Unavailable(_))) = self {
-            tracing::error!(cause = %error.chain(), "a request failed");
+            tracing::error!(cause = %error.chain(), "request failed");
         }
         let mut response = HttpResponse::build(self.status_code());
         if let Some(seconds) = self.retry_after() {

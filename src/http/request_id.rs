@@ -53,6 +53,6 @@ impl RootSpanBuilder for RequestSpan {
             Ok(response) => response.status(),
             Err(error) => error.as_response_error().status_code(),
         };
-        span.in_scope(|| tracing::info!(status = status.as_u16(), "answered"));
+        span.in_scope(|| tracing::info!(status = status.as_u16(), "request completed"));
     }
 }

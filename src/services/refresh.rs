@@ -169,7 +169,7 @@ async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
         match services.db.write(tenant, renew).await {
             Ok(true) => {}
             Ok(false) => return,
-            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "a refresh's lease was not renewed"),
+            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to renew the lease of a refresh"),
         }
     }
 }
@@ -339,7 +339,7 @@ fn save_answers(
                 | CwError::Unintelligible(_)
                 | CwError::Configuration { fault: Fault::Permission(_), .. }),
             ) => {
-                tracing::warn!(tenant = %tx.tenant(), agreement = %id, cause = %error, "additions could not be read");
+                tracing::warn!(tenant = %tx.tenant(), agreement = %id, cause = %error, "failed to read the additions of an agreement");
             }
             Err(error) => failure = Some(error),
         }

@@ -153,7 +153,7 @@ pub async fn fire_due(services: &Services) -> Result<usize> {
         match services.db.write(&tenant, move |tx| fire(tx, now, late)).await {
             Ok(jobs) => started += jobs,
             // One tenant's trouble is not another's; it is tried again with the next look.
-            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "a scheduled push could not be started"),
+            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to start a scheduled push"),
         }
     }
     if started > 0 {
@@ -175,7 +175,7 @@ fn fire(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
         }
         let new = NewPush { months: BilledMonths::ScheduledRun(month), ..NewPush::everything(PushTrigger::Schedule) };
         let job = push::create(tx, &new, now, "schedule")?;
-        tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started the scheduled push");
+        tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started a scheduled push");
         let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
         tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;
         // One at a time: the next look finds the next.

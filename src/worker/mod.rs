@@ -95,7 +95,7 @@ impl Worker {
                     continue;
                 }
                 Ok(Step::Idle) => {}
-                Err(error) => tracing::error!(cause = %error.chain(), "a worker's step failed"),
+                Err(error) => tracing::error!(cause = %error.chain(), "worker step failed"),
             }
             tokio::select! {
                 () = self.services.wake.notified() => {}
@@ -109,7 +109,7 @@ impl Worker {
 async fn run_schedules(services: Services) {
     loop {
         if let Err(error) = schedule::fire_due(&services).await {
-            tracing::warn!(cause = %error.chain(), "the schedules could not be looked at");
+            tracing::warn!(cause = %error.chain(), "failed to check the push schedules");
         }
         tokio::select! {
             () = tokio::time::sleep(SCHEDULE) => {}
@@ -121,10 +121,10 @@ async fn run_schedules(services: Services) {
 async fn tidy(services: Services) {
     loop {
         if let Err(error) = idempotency::forget_old(&services).await {
-            tracing::warn!(cause = %error.chain(), "old answers could not be forgotten");
+            tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
         }
         if let Err(error) = services.db.renew_statistics().await {
-            tracing::warn!(cause = %error.chain(), "the database's statistics could not be renewed");
+            tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
         }
         tokio::select! {
             () = tokio::time::sleep(TIDY) => {}

@@ -36,13 +36,13 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
         outcome = group.run(&lines) => outcome,
         () = group.keep_lease(&lines) => {
             // Whoever took the lines over does the rest; what this worker still records is refused by the fence.
-            tracing::warn!(tenant = %group.tenant, push_job = %group.job.id, "a worker's lease was lost");
+            tracing::warn!(tenant = %group.tenant, push_job = %group.job.id, "lost the lease of push lines; another worker has them");
             return Ok(Step::Worked);
         }
     };
     if let Err(error) = outcome {
         // A fault of ours, or of the database: what is still held is given back, counted, and tried again later.
-        tracing::error!(tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(), "a push failed");
+        tracing::error!(tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(), "failed to push the lines of an agreement; they are retried");
         group.stop(&lines, Stop::Later(error.to_string())).await?;
     }
     let (now, job_id) = (services.clock.now(), group.job.id.clone());
@@ -114,7 +114,7 @@ impl Group<'_> {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(push_job = %self.job.id, cause = %error.chain(), "a lease was not renewed")
+                    tracing::warn!(push_job = %self.job.id, cause = %error.chain(), "failed to renew the lease of push lines")
                 }
             }
         }
@@ -224,9 +224,9 @@ impl Group<'_> {
         let (tenant, job, lines) = (&self.tenant, &self.job.id, lines.len());
         if matches!(stop, Stop::Busy(_) | Stop::Cancelled) {
             // Somebody's cancellation, or a refresh by another process: nothing for the operator to look at.
-            tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "a push waits");
+            tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines wait");
         } else {
-            tracing::warn!(%tenant, push_job = %job, lines, cause = stop.text(), "a push could not go on");
+            tracing::warn!(%tenant, push_job = %job, lines, cause = stop.text(), "push lines stopped");
         }
     }
 }

@@ -72,7 +72,9 @@ async fn follow(services: Services, key: Key, sender: Arc<watch::Sender<Progress
                     changed
                 });
             }
-            Err(error) => tracing::warn!(push_job = %key.1, cause = %error.chain(), "a watched job cannot be read"),
+            Err(error) => {
+                tracing::warn!(push_job = %key.1, cause = %error.chain(), "failed to read a watched push job")
+            }
         }
     }
 }

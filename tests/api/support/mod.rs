@@ -86,6 +86,15 @@ pub fn http_client() -> reqwest::Client {
     builder.tls_certs_only(std::iter::empty()).build().unwrap()
 }
 
+/// Writes the application's log to standard error where `TEST_LOG` is set: a filter as of `--log`, or 1 for everything of
+/// ours. Docs: CONTRIBUTING.md.
+fn show_log_if_asked() {
+    let Ok(filter) = std::env::var("TEST_LOG") else { return };
+    let filter = if filter == "1" { "info,connectwise_billing=debug".to_owned() } else { filter };
+    // One log a process; the second application of a test writes to it, too.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
 /// The settings of tests: short waits, and the sandbox on loopback allowed.
 pub fn test_config(database: &TestDatabase) -> Config {
     let mut config = Config::local(database.url());
@@ -124,6 +133,7 @@ impl TestApp {
     }
 
     async fn start_at(at: DateTime<Utc>, backend: Backend, store: Store, change: impl FnOnce(&mut Config)) -> Self {
+        show_log_if_asked();
         let database = Arc::new(TestDatabase::new(backend));
         let sandbox = Arc::new(sandbox(store));
         let clock = Clock::fixed(at);
