@@ -8,13 +8,13 @@ use crate::domain::push::LineState;
 use crate::services::push::Progress;
 
 /// The columns.
-pub(super) const HEADER: [&str; 9] =
-    ["Product", "Company", "Agreement", "Addition", "Usage", "Block size", "Quantity", "From -> to", "Result"];
+pub(super) const HEADER: [&str; 8] =
+    ["Company", "Agreement", "Addition", "Usage", "Block size", "Quantity", "From -> to", "Result"];
 
 /// Some lines under one heading, a row a line.
 pub(super) struct LineTable {
     pub(super) heading: String,
-    pub(super) rows: Vec<[String; 9]>,
+    pub(super) rows: Vec<[String; 8]>,
 }
 
 /// A line of the job, and its row.
@@ -22,7 +22,7 @@ struct Line {
     product: String,
     state: LineState,
     outcome: String,
-    row: [String; 9],
+    row: [String; 8],
 }
 
 /// All lines, a table a product.
@@ -30,14 +30,17 @@ pub(super) async fn by_product(tenant: &DemoTenant, job: &PushJobId) -> Result<V
     Ok(grouped(lines(tenant, job).await?, |line| line.product.clone()))
 }
 
-/// The lines that were neither pushed nor right already, a table for each outcome.
+/// The lines that were neither pushed nor right already, a table for each outcome of each product.
 pub(super) async fn exceptions(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<LineTable>, StartError> {
     let mut lines = lines(tenant, job).await?;
     lines.retain(|line| !matches!(line.state, LineState::Pushed | LineState::Unchanged));
-    let mut tables = grouped(lines, |line| line.outcome.clone());
+    let mut tables = grouped(lines, |line| format!("{}, {}", line.outcome, line.product));
     for table in &mut tables {
-        table.heading = format!("{} ({})", table.heading, table.rows.len());
+        let count = table.rows.len();
+        table.heading = format!("{}: {count} {}", table.heading, if count == 1 { "line" } else { "lines" });
     }
+    // One outcome after the other, whatever the product.
+    tables.sort_by(|one, other| one.heading.cmp(&other.heading));
     Ok(tables)
 }
 
@@ -71,7 +74,7 @@ async fn lines(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<Line>, StartE
     Ok(found)
 }
 
-fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 9] {
+fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
     let agreement =
         line.agreement_name.as_ref().map(|name| if by_hand { format!("{name} (by hand)") } else { name.clone() });
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
@@ -81,7 +84,6 @@ fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 9] {
         _ => "-".to_owned(),
     };
     [
-        line.product_code.clone(),
         line.company_name.clone(),
         text(agreement),
         text(line.addition_name.clone()),

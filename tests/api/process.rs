@@ -165,7 +165,7 @@ fn demo_twice(more: &[&str]) {
     assert!(second.said.contains("198 lines: 165 unchanged, 32 skipped, 1 failed."), "{}", second.said);
     assert!(second.said.contains("33 of 198 lines need a person. demo --all prints every line."), "{}", second.said);
     assert_eq!((second.rows("unchanged"), second.rows("skipped") + second.rows("failed")), (0, 33), "{}", second.said);
-    assert!(second.said.contains("\nfailed: rejected (1)\n"), "{}", second.said);
+    assert!(second.said.contains("\nfailed: rejected, ") && second.said.contains(": 1 line\n"), "{}", second.said);
     second.stop();
 }
 
