@@ -120,6 +120,8 @@ pub struct Db {
     /// And those of one tenant, who would wait for its lock, before that: with a connection each in the queue for a lock,
     /// a process that was stopped would be given it again and again.
     turns: Arc<Turns>,
+    /// And those across tenants, for the same reason: all workers claim the same first lines, and wait for their rows.
+    system_turn: Arc<Semaphore>,
     catalogs: Arc<Catalogs>,
     /// Where there is one: then no other process uses the database.
     file: Option<Arc<std::path::Path>>,
@@ -193,7 +195,9 @@ impl Db {
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
-        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
+        let system_turn = Arc::new(Semaphore::new(1));
+        let (turns, catalogs, unwritable) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { pool, writers, turns, system_turn, catalogs, file, unwritable })
     }
 
     /// Whether other processes may be using the same database.
@@ -260,12 +264,14 @@ impl Db {
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
-    /// Writes across tenants.
+    /// Writes across tenants, one at a time in this process.
     pub async fn write_system<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.write_since(tokio::time::Instant::now(), body).await
+        let begun = tokio::time::Instant::now();
+        let _turn = in_time(begun, self.system_turn.acquire()).await?.map_err(Error::internal)?;
+        self.write_since(begun, body).await
     }
 
     /// The same, by somebody who waits since a moment.
