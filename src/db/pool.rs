@@ -117,11 +117,9 @@ pub struct Db {
     pool: r2d2::Pool<Manager>,
     /// Writers queue here rather than for a connection: SQLite has one at a time.
     writers: Arc<Semaphore>,
-    /// And those of one tenant, who would wait for its lock, before that: with a connection each in the queue for a lock,
-    /// a process that was stopped would be given it again and again.
+    /// And those who would wait for the same lock, before that: those of one tenant, and those who claim push lines. With a
+    /// connection each in the queue for a lock, a process that was stopped would be given it again and again.
     turns: Arc<Turns>,
-    /// And those across tenants, for the same reason: all workers claim the same first lines, and wait for their rows.
-    system_turn: Arc<Semaphore>,
     catalogs: Arc<Catalogs>,
     /// Where there is one: then no other process uses the database.
     file: Option<Arc<std::path::Path>>,
@@ -195,9 +193,7 @@ impl Db {
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
-        let system_turn = Arc::new(Semaphore::new(1));
-        let (turns, catalogs, unwritable) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { pool, writers, turns, system_turn, catalogs, file, unwritable })
+        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
     }
 
     /// Whether other processes may be using the same database.
@@ -244,14 +240,12 @@ impl Db {
         tenant: &TenantId,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let tenant = tenant.clone();
-        let begun = tokio::time::Instant::now();
-        let _turn = in_time(begun, self.turns.wait(&tenant)).await?;
+        let of_tenant = tenant.clone();
         let work = move |tx: &mut SystemTx<'_>| {
-            tx.lock(tenant.as_str())?;
-            body(&mut tx.of(&tenant))
+            tx.lock(of_tenant.as_str())?;
+            body(&mut tx.of(&of_tenant))
         };
-        self.write_since(begun, work).await
+        self.write_system_in_turn(tenant.as_str(), work).await
     }
 
     /// Reads across tenants.
@@ -264,17 +258,27 @@ impl Db {
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
-    /// Writes across tenants, one at a time in this process.
+    /// Writes across tenants.
     pub async fn write_system<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_since(tokio::time::Instant::now(), body).await
+    }
+
+    /// Writes across tenants, one after the other in this process under a name: for those who would wait for the same lock
+    /// or the same rows.
+    pub async fn write_system_in_turn<T: Send + 'static>(
+        &self,
+        name: &str,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let begun = tokio::time::Instant::now();
-        let _turn = in_time(begun, self.system_turn.acquire()).await?.map_err(Error::internal)?;
+        let _turn = in_time(begun, self.turns.wait(name)).await?;
         self.write_since(begun, body).await
     }
 
-    /// The same, by somebody who waits since a moment.
+    /// Writes across tenants, for somebody who has waited since a moment.
     async fn write_since<T: Send + 'static>(
         &self,
         begun: tokio::time::Instant,

@@ -1,24 +1,22 @@
-//! One at a time for each tenant, within this process.
+//! One at a time under a name, such as a tenant's id, within this process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
-use crate::domain::ids::TenantId;
-
-/// Who waits for whom, by tenant. Tenants that nobody waits for are forgotten.
+/// Who waits for whom, by name. Names that nobody waits for are forgotten.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<TenantId, Arc<Turn<()>>>>);
+pub struct Turns(Mutex<HashMap<String, Arc<Turn<()>>>>);
 
 impl Turns {
-    /// Waits for the tenant's turn, which lasts until the guard is dropped.
-    pub async fn wait(&self, tenant: &TenantId) -> OwnedMutexGuard<()> {
+    /// Waits for the turn of this name, which lasts until the guard is dropped.
+    pub async fn wait(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Only the map has one that nobody holds or waits for.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            turns.entry(tenant.clone()).or_default().clone()
+            turns.entry(name.to_owned()).or_default().clone()
         };
         turn.lock_owned().await
     }
@@ -29,17 +27,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_tenant_waits_for_itself_alone() {
-        let (turns, one, other) = (Turns::default(), TenantId::new(), TenantId::new());
-        let held = turns.wait(&one).await;
-        let _other = turns.wait(&other).await;
-        let second = turns.wait(&one);
+    async fn one_name_waits_for_itself_alone() {
+        let (turns, one, other) = (Turns::default(), "one", "other");
+        let held = turns.wait(one).await;
+        let _other = turns.wait(other).await;
+        let second = turns.wait(one);
         tokio::pin!(second);
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(held);
         assert!(futures_util::poll!(&mut second).is_ready());
         drop(_other);
-        let _third = turns.wait(&TenantId::new()).await;
+        let _third = turns.wait("third").await;
         assert_eq!(turns.0.lock().unwrap().len(), 1, "the others are forgotten");
     }
 }

@@ -60,7 +60,7 @@ pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instan
     let until = tokio::time::Instant::now() + FOR_ANOTHER;
     loop {
         // Those of this process that need the same refresh wait for the one that does it, and find it done.
-        let turn = services.refreshing.wait(tenant).await;
+        let turn = services.refreshing.wait(tenant.as_str()).await;
         let row = services.db.read(tenant, |tx| tx.refresh()).await?;
         let read_at = row.as_ref().and_then(|row| row.finished_at).map(|at| at.and_utc());
         if read_at.is_some_and(|at| at >= oldest) {

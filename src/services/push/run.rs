@@ -28,7 +28,9 @@ pub enum Step {
 pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     let (now, owner) = (services.clock.now(), owner.to_owned());
     let lease_until = now + services.settings.lease;
-    let claimed = services.db.write_system(move |tx| claim(tx, &owner, now, lease_until)).await?;
+    // All workers would claim the same first lines.
+    let claim = move |tx: &mut SystemTx<'_>| claim(tx, &owner, now, lease_until);
+    let claimed = services.db.write_system_in_turn("push lines", claim).await?;
     let Some(claimed) = claimed else { return finish_left_over(services).await.map(|()| Step::Idle) };
     let Claimed { job, connection, lines } = claimed;
     let group = Group { services, tenant: job.tenant_id.clone(), job, connection };

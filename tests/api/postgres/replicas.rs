@@ -2,11 +2,12 @@
 
 use connectwise_billing::app::Config;
 use connectwise_billing::sandbox::{Fault, FaultKind, sample};
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::push::ready;
 use crate::service::{Service, every_line_is_right, set_up, store};
 use crate::support::{Backend, TestApp, TestDatabase, Way, sandbox};
 
@@ -40,6 +41,42 @@ async fn reads_go_on_while_writes_wait_for_another_replica() {
     for reply in written {
         reply.expect(201);
     }
+}
+
+#[derive(QueryableByName)]
+struct Waiting {
+    #[diesel(sql_type = BigInt)]
+    connections: i64,
+}
+
+/// A replica that is stopped in the middle of a claim holds the lines that all workers would claim next. Of each process one
+/// worker waits for them: if that process is stopped, too, it gets them once, and not once for each of its workers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_worker_of_a_process_waits_for_lines_that_another_claims() {
+    const WAITING: &str = "SELECT count(*) AS connections FROM pg_stat_activity \
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let (app, _) = ready(Backend::Postgres, 3).await;
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    let mut other = PgConnection::establish(app.database_url()).unwrap();
+    diesel::sql_query("BEGIN").execute(&mut other).unwrap();
+    diesel::sql_query("SELECT id FROM push_lines FOR UPDATE").execute(&mut other).unwrap();
+    let watch = tokio::task::spawn_blocking(move || {
+        let mut most = 0;
+        // Asked often enough for all of them to have come: they start together.
+        let mut left = 300;
+        let began = std::time::Instant::now();
+        while left > 0 && began.elapsed().as_secs() < 10 {
+            let waiting: Waiting = diesel::sql_query(WAITING).get_result(&mut other).unwrap();
+            most = most.max(waiting.connections);
+            left -= i64::from(most > 0);
+        }
+        diesel::sql_query("ROLLBACK").execute(&mut other).unwrap();
+        most
+    });
+    let workers = futures_util::future::join_all((0..3).map(|_| app.worker.step()));
+    let (worked, most) = tokio::join!(workers, watch);
+    assert_eq!(most.unwrap(), 1);
+    assert!(worked.into_iter().all(Result::unwrap), "each then claims lines of its own");
 }
 
 /// Both ask as fast as they may for some seconds: ConnectWise sees what one of them alone may ask.
