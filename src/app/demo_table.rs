@@ -96,8 +96,10 @@ fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
 }
 
 fn result(line: &PushLine) -> String {
-    let detail = line.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
-    format!("{}{}", outcome(line), if line.reason.is_some() { detail } else { String::new() })
+    match (line.reason, &line.detail) {
+        (Some(_), Some(detail)) => format!("{} ({detail})", outcome(line)),
+        _ => outcome(line),
+    }
 }
 
 /// The line's state, and the reason where it has one.

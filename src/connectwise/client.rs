@@ -185,13 +185,17 @@ impl Client {
             .with_max_delay(patience.longest_wait())
             .with_max_times(patience.tries());
         let once = || async { self.ask_once(ask, patience).await.inspect_err(|error| watch(error)) };
-        once
-            .retry(backoff)
+        once.retry(backoff)
             .when(CwError::is_passing)
             // A Retry-After holds for the whole connection, and is waited for at the gate.
-            .adjust(|error, wait| if matches!(error, CwError::Throttled(_)) { wait.map(|_| Duration::ZERO) } else { wait })
+            .adjust(
+                |error, wait| if matches!(error, CwError::Throttled(_)) { wait.map(|_| Duration::ZERO) } else { wait },
+            )
             .notify(|error, wait| {
-                tracing::debug!(path = %ask.path, cause = %error, wait_ms = wait.as_millis(), "retrying a request to ConnectWise");
+                tracing::debug!(
+                    path = %ask.path, cause = %error, wait_ms = wait.as_millis(),
+                    "retrying a request to ConnectWise"
+                );
             })
             .await
     }

@@ -14,6 +14,7 @@ mod connectwise;
 mod connectwise_save;
 mod copy;
 mod error;
+mod file;
 mod idempotency;
 mod line_change;
 mod mapped_line;

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::catalog::Catalogs;
 use super::conn::{Conn, Place, read_transaction, write_transaction};
+use super::file::{still_there, try_to_grow, try_to_write};
 use super::migrate;
 use super::turns::Turns;
 use crate::domain::ids::TenantId;
@@ -332,38 +333,6 @@ impl Db {
 /// Waits for those before us, but not for ever: whoever asked gives up some time, too.
 async fn in_time<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout_at(begun + WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
-}
-
-/// Whether the file that was opened is there still. Whoever removes it leaves us with what nobody else can find.
-fn still_there(file: Option<&std::path::Path>) -> Result<(), &'static str> {
-    if file.is_none_or(std::path::Path::exists) { Ok(()) } else { Err("the database's file is gone") }
-}
-
-/// A write that changes nothing, on SQLite, where writes can fail while reads go on.
-fn try_to_write(conn: &mut Conn) -> Result<()> {
-    if let Conn::Sqlite(conn) = conn {
-        let tried = conn.batch_execute("PRAGMA busy_timeout = 500; BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT");
-        if tried.is_err() {
-            // Where it had begun.
-            let _ = conn.batch_execute("ROLLBACK");
-        }
-        conn.batch_execute("PRAGMA busy_timeout = 5000")?;
-        tried?;
-    }
-    Ok(())
-}
-
-/// Writes a small file beside the database's, and removes it. On a full disk the log may still have room for the one page
-/// of [`try_to_write`], and for none of the writes that the service is there for.
-fn try_to_grow(file: Option<&std::path::Path>) -> Result<()> {
-    const ROOM: usize = 64 * 1024;
-    let Some(file) = file else { return Ok(()) };
-    let mut probe = file.as_os_str().to_owned();
-    probe.push("-probe");
-    let written = std::fs::write(&probe, [0; ROOM]);
-    // Another probe may have removed it.
-    let _ = std::fs::remove_file(&probe);
-    written.map_err(|cause| Error::Unavailable(Box::new(cause)))
 }
 
 #[derive(Debug)]

@@ -31,7 +31,10 @@ impl SharedBudget for Shared {
             // A whole burst may run ahead of the steady rate.
             let burst = interval * self.pace.burst.get();
             let place = self.db.take_request(&self.tenant, interval, burst + patience).await.map_err(|error| {
-                tracing::warn!(tenant = %self.tenant, cause = %error.chain(), "failed to reserve a request to ConnectWise; it was not sent");
+                tracing::warn!(
+                    tenant = %self.tenant, cause = %error.chain(),
+                    "failed to reserve a request to ConnectWise; it was not sent"
+                );
                 "not asked, as the database that counts the requests does not answer".to_owned()
             })?;
             Ok(match place {
@@ -46,7 +49,10 @@ impl SharedBudget for Shared {
         Box::pin(async move {
             if let Err(error) = self.db.hold_requests(&self.tenant, wait).await {
                 // This process keeps to it all the same.
-                tracing::warn!(tenant = %self.tenant, cause = %error.chain(), "failed to share a Retry-After with other replicas");
+                tracing::warn!(
+                    tenant = %self.tenant, cause = %error.chain(),
+                    "failed to share a Retry-After with other replicas"
+                );
             }
         })
     }

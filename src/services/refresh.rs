@@ -339,7 +339,10 @@ fn save_answers(
                 | CwError::Unintelligible(_)
                 | CwError::Configuration { fault: Fault::Permission(_), .. }),
             ) => {
-                tracing::warn!(tenant = %tx.tenant(), agreement = %id, cause = %error, "failed to read the additions of an agreement");
+                tracing::warn!(
+                    tenant = %tx.tenant(), agreement = %id, cause = %error,
+                    "failed to read the additions of an agreement"
+                );
             }
             Err(error) => failure = Some(error),
         }

@@ -227,7 +227,10 @@ pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -
     match read_and_resolve(services, actor, filter).await {
         Ok(resolved) => resolved,
         Err(error) => {
-            tracing::warn!(tenant = %actor.tenant, cause = %error.chain(), "failed to read additions; the next refresh reads them");
+            tracing::warn!(
+                tenant = %actor.tenant, cause = %error.chain(),
+                "failed to read additions; the next refresh reads them"
+            );
             None
         }
     }

@@ -38,13 +38,19 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
         outcome = group.run(&lines) => outcome,
         () = group.keep_lease(&lines) => {
             // Whoever took the lines over does the rest; what this worker still records is refused by the fence.
-            tracing::warn!(tenant = %group.tenant, push_job = %group.job.id, "lost the lease of push lines; another worker has them");
+            tracing::warn!(
+                tenant = %group.tenant, push_job = %group.job.id,
+                "lost the lease of push lines; another worker has them"
+            );
             return Ok(Step::Worked);
         }
     };
     if let Err(error) = outcome {
         // A fault of ours, or of the database: what is still held is given back, counted, and tried again later.
-        tracing::error!(tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(), "failed to push the lines of an agreement; they are retried");
+        tracing::error!(
+            tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(),
+            "failed to push the lines of an agreement; they are retried"
+        );
         group.stop(&lines, Stop::Later(error.to_string())).await?;
     }
     let (now, job_id) = (services.clock.now(), group.job.id.clone());
@@ -116,7 +122,10 @@ impl Group<'_> {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(push_job = %self.job.id, cause = %error.chain(), "failed to renew the lease of push lines")
+                    tracing::warn!(
+                        push_job = %self.job.id, cause = %error.chain(),
+                        "failed to renew the lease of push lines"
+                    )
                 }
             }
         }

@@ -23,26 +23,21 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// A database with the present schema and no rows: a copy of a template, which is quicker than to migrate each.
     pub fn new(backend: Backend) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = match backend {
-            Backend::Sqlite => {
-                let file = folder.path().join("test.db");
-                std::fs::write(&file, sqlite_template()).unwrap();
-                format!("sqlite:{}", file.display())
-            }
-            Backend::Postgres => new_postgres("test", postgres_template()),
-        };
-        Self { url, folder }
+        if backend == Backend::Postgres {
+            return Self::at(new_postgres("test", postgres_template()));
+        }
+        let database = Self::empty(backend);
+        std::fs::write(database.text().strip_prefix("sqlite:").unwrap(), sqlite_template()).unwrap();
+        database
     }
 
     /// A database without any table.
     pub fn empty(backend: Backend) -> Self {
+        if backend == Backend::Postgres {
+            return Self::at(new_postgres("test", "template0"));
+        }
         let folder = tempfile::tempdir().unwrap();
-        let url = match backend {
-            Backend::Sqlite => format!("sqlite:{}", folder.path().join("test.db").display()),
-            Backend::Postgres => new_postgres("test", "template0"),
-        };
-        Self { url, folder }
+        Self { url: format!("sqlite:{}", folder.path().join("test.db").display()), folder }
     }
 
     /// One that is there already.

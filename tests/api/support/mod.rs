@@ -80,14 +80,14 @@ impl Drop for TestApp {
     }
 }
 
-/// A client for loopback. No TLS is spoken, so the machine's CA certificates are not read: that takes longer than most tests.
+/// A client for loopback. No TLS is spoken, so the machine's CA certificates are not read.
 pub fn http_client() -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     builder.tls_certs_only(std::iter::empty()).build().unwrap()
 }
 
 /// Writes the application's log to standard error where `TEST_LOG` is set: a filter as of `--log`, or 1 for everything of
-/// ours. Docs: CONTRIBUTING.md.
+/// ours.
 fn show_log_if_asked() {
     let Ok(filter) = std::env::var("TEST_LOG") else { return };
     let filter = if filter == "1" { "info,connectwise_billing=debug".to_owned() } else { filter };
