@@ -229,7 +229,7 @@ pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -
         Err(error) => {
             tracing::warn!(
                 tenant = %actor.tenant, cause = %error.chain(),
-                "failed to read additions; the next refresh reads them"
+                "failed to read additions; resolving or refreshing reads them later"
             );
             None
         }
