@@ -5,12 +5,12 @@ use actix_web::web;
 use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::server::nothing_here;
-use super::{
-    api_keys, auth, billing_lines, bulk_choices, companies, company_matches, connection, connectwise, events, health,
-    mappings, matching_rules, products, push_actions, push_history, push_jobs, push_lines, push_schedule, story,
-    tenants, transfer, usage,
+use super::kit::auth;
+use super::resources::{
+    api_keys, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules, operations,
+    products, push_jobs, push_schedule, tenants, usage,
 };
+use super::server::nothing_here;
 
 /// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
 /// every thread that serves needs to pay.
@@ -27,35 +27,35 @@ macro_rules! handlers {
 
 handlers! {
     serve_operation, document_operation:
-        health::healthz, health::readyz, health::metrics, health::openapi;
+        operations::healthz, operations::readyz, operations::metrics, operations::openapi;
     // Before those with an id in the same place: the first that fits is taken.
     serve_fixed, document_fixed:
-        company_matches::auto_match_companies, matching_rules::preview_matching_rule;
+        companies::matches::auto_match_companies, matching_rules::preview_matching_rule;
     serve_setup, document_setup:
         connection::get_connection, connection::put_connection, connection::delete_connection,
         connection::test_connection,
         connectwise::list_connectwise_companies, connectwise::list_connectwise_agreements,
         connectwise::list_connectwise_additions, connectwise::refresh_connectwise,
         companies::list_companies, companies::create_company, companies::get_company, companies::replace_company,
-        companies::update_company, companies::delete_company, company_matches::match_company, company_matches::unmatch_company,
+        companies::update_company, companies::delete_company, companies::matches::match_company, companies::matches::unmatch_company,
         products::list_products, products::create_product, products::get_product, products::replace_product,
         products::update_product, products::delete_product, products::resolve_product,
         matching_rules::list_matching_rules, matching_rules::create_matching_rule, matching_rules::get_matching_rule,
         matching_rules::replace_matching_rule, matching_rules::delete_matching_rule;
     serve_billing, document_billing:
-        billing_lines::list_billing_lines, billing_lines::update_billing_lines, story::get_billing_line,
+        billing_lines::list_billing_lines, billing_lines::update_billing_lines, billing_lines::explain::get_billing_line,
         billing_lines::update_billing_line,
         mappings::list_agreement_mappings, mappings::get_agreement_mapping, mappings::choose_agreement,
         mappings::unchoose_agreement, mappings::list_addition_mappings, mappings::get_addition_mapping,
-        mappings::choose_addition, mappings::unchoose_addition, bulk_choices::choose_agreements,
-        bulk_choices::choose_additions,
-        transfer::export_company_matches, transfer::import_company_matches, transfer::export_billing_lines,
-        transfer::import_billing_lines,
+        mappings::choose_addition, mappings::unchoose_addition, mappings::bulk::choose_agreements,
+        mappings::bulk::choose_additions,
+        import_export::export_company_matches, import_export::import_company_matches, import_export::export_billing_lines,
+        import_export::import_billing_lines,
         usage::add_usage, usage::list_usage,
-        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_lines::list_push_lines, push_history::list_push_history,
-        push_history::export_push_lines,
-        push_actions::cancel_push_job, push_actions::retry_push_job, push_actions::revert_push_job,
-        push_actions::approve_push_lines, push_actions::drop_push_lines, events::watch_push_job,
+        push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_jobs::lines::list_push_lines, push_jobs::history::list_push_history,
+        push_jobs::history::export_push_lines,
+        push_jobs::actions::cancel_push_job, push_jobs::actions::retry_push_job, push_jobs::actions::revert_push_job,
+        push_jobs::actions::approve_push_lines, push_jobs::actions::drop_push_lines, push_jobs::events::watch_push_job,
         push_schedule::get_push_schedule, push_schedule::put_push_schedule,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
         tenants::list_tenants, tenants::create_tenant;

@@ -12,11 +12,14 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_actix_web::TracingLogger;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::body_limits::BodyLimits;
-use super::document::Document;
-use super::problem::ApiError;
-use super::request_id::{self, RequestSpan};
-use super::{health, routes, unread};
+use super::kit::extract::body_limits::BodyLimits;
+use super::kit::problem::ApiError;
+use super::kit::request_id;
+use super::kit::request_id::RequestSpan;
+use super::kit::unread;
+use super::openapi::Document;
+use super::resources::operations;
+use super::routes;
 use crate::domain::FieldError;
 use crate::services::{Services, keys};
 
@@ -71,8 +74,8 @@ impl Server {
                         routes::serve_api(config);
                         config
                             .service(swagger_ui())
-                            .route("/swagger-ui", web::get().to(health::to_swagger_ui))
-                            .route("/", web::get().to(health::to_swagger_ui));
+                            .route("/swagger-ui", web::get().to(operations::to_swagger_ui))
+                            .route("/", web::get().to(operations::to_swagger_ui));
                     }
                 })
                 .wrap(Compress::default())

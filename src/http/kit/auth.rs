@@ -1,0 +1,87 @@
+//! Every call under `/api/v1` needs a key, and the key decides the tenant.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, ResponseError, web};
+
+use super::problem::ApiError;
+use crate::http::server::HttpSettings;
+use crate::services::{Services, keys};
+
+/// The operator, who manages tenants and sees nothing inside them.
+#[derive(Debug, Clone, Copy)]
+pub struct Operator;
+
+/// Lets a request pass that carries a known key, and leaves who it is for the handlers.
+pub async fn authenticate(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    match identify(&req).await {
+        Ok(()) => next.call(req).await.map(ServiceResponse::map_into_left_body),
+        // An answer rather than an error, so that what is outside adds its headers to it.
+        Err(refusal) => Ok(req.into_response(refusal.error_response()).map_into_right_body()),
+    }
+}
+
+async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
+    let key = bearer(req).ok_or_else(ApiError::unauthorized)?;
+    let (Some(services), Some(settings)) =
+        (req.app_data::<web::Data<Services>>(), req.app_data::<web::Data<HttpSettings>>())
+    else {
+        return Err(ApiError::unauthorized());
+    };
+    let operator = settings.operator_key.as_ref().is_some_and(|known| settings.is_operator(known, &key));
+    if operator {
+        req.extensions_mut().insert(Operator);
+    } else {
+        let actor = keys::authenticate(services, &key).await?.ok_or_else(ApiError::unauthorized)?;
+        tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
+        req.extensions_mut().insert(actor);
+    }
+    Ok(())
+}
+
+fn bearer(req: &ServiceRequest) -> Option<String> {
+    let header = req.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+}
+
+/// The tenant's caller, for handlers. A key that is no tenant's (the operator's) is refused.
+#[derive(Debug, Clone)]
+pub struct Caller(pub crate::services::Actor);
+
+impl std::ops::Deref for Caller {
+    type Target = crate::services::Actor;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl actix_web::FromRequest for Caller {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let actor = req.extensions().get::<crate::services::Actor>().cloned();
+        std::future::ready(actor.map(Self).ok_or_else(|| forbidden("this is a tenant's: use a key of the tenant")))
+    }
+}
+
+impl actix_web::FromRequest for Operator {
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
+
+    fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let operator = req.extensions().get::<Self>().copied();
+        std::future::ready(operator.ok_or_else(|| forbidden("only the operator's key may do this")))
+    }
+}
+
+fn forbidden(detail: &str) -> ApiError {
+    let status = actix_web::http::StatusCode::FORBIDDEN;
+    ApiError::Http(status, "forbidden", "This key may not do that", detail.to_owned())
+}

@@ -1,0 +1,148 @@
+//! What reading a request's body may cost: time, a least rate, and memory for all bodies of the process together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::web::Bytes;
+use actix_web::{HttpMessage, HttpRequest, web};
+use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::domain::FieldError;
+use crate::domain::ids::TenantId;
+use crate::http::kit::problem::{ApiError, ApiResult};
+use crate::http::server::HttpSettings;
+use crate::services::Actor;
+
+/// The largest body that any operation takes, in bytes.
+pub const LARGEST_BODY: usize = 8 * 1024 * 1024;
+/// A body that comes more slowly than this, in bytes a second, is given up.
+const LEAST_RATE: f64 = 8.0 * 1024.0;
+/// For how long a body may come more slowly than that at first, and for how long it may stand still.
+const GRACE: Duration = Duration::from_secs(10);
+/// The part of a body that no budget is charged for, so that a small one is read however many large ones there are. In
+/// bytes.
+const UNCHARGED: usize = 16 * 1024;
+
+/// What all bodies of a process share.
+#[derive(Debug, Clone)]
+pub struct BodyLimits {
+    /// How long one body may take.
+    time: Duration,
+    /// The memory, in bytes, that is left for bodies.
+    left: Arc<Semaphore>,
+    /// What of it is left for each tenant: a quarter of all, and the largest body at least.
+    left_of_tenant: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    share: usize,
+}
+
+/// Memory that a body has taken, until it is dropped.
+#[derive(Debug, Default)]
+struct Taken {
+    of_all: Option<OwnedSemaphorePermit>,
+    of_tenant: Option<OwnedSemaphorePermit>,
+}
+
+impl BodyLimits {
+    /// Limits by the time that one body may take, and by the memory, in bytes, that all together may take.
+    pub fn new(time: Duration, memory: usize) -> Self {
+        let memory = memory.min(Semaphore::MAX_PERMITS);
+        let share = (memory / 4).max(LARGEST_BODY);
+        Self { time, left: Arc::new(Semaphore::new(memory)), left_of_tenant: Arc::default(), share }
+    }
+
+    /// What is left for a tenant.
+    fn share_of(&self, tenant: &TenantId) -> Arc<Semaphore> {
+        let mut shares = self.left_of_tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody uses are whole again, and need not be kept.
+        shares.retain(|_, share| Arc::strong_count(share) > 1);
+        shares.entry(tenant.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.share))).clone()
+    }
+}
+
+/// A body's bytes, and the memory that they take until they are dropped.
+#[derive(Debug)]
+pub(in crate::http) struct BodyBytes {
+    pub(in crate::http) bytes: Bytes,
+    _taken: Taken,
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(in crate::http) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize) -> ApiResult<BodyBytes> {
+    let declared = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(too_large(limit));
+    }
+    let limits = req.app_data::<web::Data<HttpSettings>>().map(|settings| settings.body_limits.clone());
+    let limits = limits.unwrap_or_else(|| BodyLimits::new(GRACE, limit));
+    let share = req.extensions().get::<Actor>().map(|actor| limits.share_of(&actor.tenant));
+    let (began, mut last_came) = (Instant::now(), Instant::now());
+    let (mut bytes, mut taken) = (Vec::new(), Taken::default());
+    loop {
+        // Beyond the grace, what has come so far must have earned the time that has passed.
+        let earned = Duration::from_secs_f64(f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) / LEAST_RATE);
+        let until = (began + limits.time.min(GRACE + earned)).min(last_came + GRACE);
+        if Instant::now() >= until {
+            return Err(too_slow(&limits));
+        }
+        let next = tokio::time::timeout_at(until, payload.next()).await.map_err(|_| too_slow(&limits))?;
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|_| incomplete())?;
+        last_came = Instant::now();
+        let needed = bytes.len() + chunk.len();
+        if needed > limit {
+            return Err(too_large(limit));
+        }
+        if needed > bytes.capacity() {
+            let wanted = needed.max(bytes.capacity() * 2).max(UNCHARGED).min(limit);
+            let more = wanted - bytes.capacity().max(UNCHARGED);
+            take(&limits.left, more, &mut taken.of_all)?;
+            if let Some(share) = &share {
+                take(share, more, &mut taken.of_tenant)?;
+            }
+            bytes.reserve_exact(wanted - bytes.len());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(BodyBytes { bytes: bytes.into(), _taken: taken })
+}
+
+/// Takes memory of what is left, or fails at once: whoever waited with a part in hand could wait for ever.
+fn take(left: &Arc<Semaphore>, bytes: usize, taken: &mut Option<OwnedSemaphorePermit>) -> ApiResult<()> {
+    let more = left.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|_| busy())?;
+    match taken {
+        Some(taken) => taken.merge(more),
+        None => *taken = Some(more),
+    }
+    Ok(())
+}
+
+fn too_large(limit: usize) -> ApiError {
+    let detail = format!("the body may have at most {limit} bytes");
+    ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content too large", detail)
+}
+
+fn too_slow(limits: &BodyLimits) -> ApiError {
+    let detail = format!(
+        "the body did not arrive in time: it may take {} s, at {} KiB a second at least, and may not stand still for {} s",
+        limits.time.as_secs(),
+        LEAST_RATE / 1024.0,
+        GRACE.as_secs()
+    );
+    ApiError::Http(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "Request timeout", detail)
+}
+
+fn busy() -> ApiError {
+    let detail = "too many large bodies are being read: try again shortly".to_owned();
+    ApiError::Busy(detail)
+}
+
+fn incomplete() -> ApiError {
+    let error = FieldError::new("", "malformed", "the body ended before it was complete");
+    ApiError::Malformed(vec![error])
+}

@@ -1,0 +1,248 @@
+//! Tables as CSV: RFC 4180, UTF-8, a header row. Spreadsheets write a byte order mark; it is skipped.
+
+use std::collections::HashMap;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::web;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
+use csv::StringRecord;
+use futures_util::future::LocalBoxFuture;
+
+use super::body_limits::{self, BodyBytes, LARGEST_BODY};
+use crate::domain::{Error, FieldError, Result};
+use crate::http::kit::problem::ApiError;
+
+/// The largest table, in bytes.
+const LIMIT: usize = LARGEST_BODY;
+/// The most rows of a table.
+const MAX_ROWS: usize = 50_000;
+/// The most columns of a table.
+const MAX_COLUMNS: usize = 100;
+/// The most cells of a table: what is kept of a table in memory grows with them, and a comma makes a cell.
+const MAX_CELLS: usize = 1_000_000;
+
+/// A body of CSV, not read yet.
+#[derive(Debug)]
+pub struct CsvBody(BodyBytes);
+
+impl FromRequest for CsvBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, mut payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            if kind != "text/csv" {
+                let detail = "send CSV, with the header Content-Type: text/csv".to_owned();
+                let title = "The body must be CSV";
+                return Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_csv", title, detail));
+            }
+            Ok(Self(body_limits::read(&req, &mut payload, LIMIT).await?))
+        })
+    }
+}
+
+/// What columns a table may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Columns {
+    /// Those of the export, in its order. An import passes over those that only inform people, and leaves as it is what
+    /// the table has no column for.
+    pub exported: &'static [&'static str],
+    /// Those that only an import has.
+    pub import_only: &'static [&'static str],
+    /// Without these it is no such table.
+    pub required: &'static [&'static str],
+    /// Without any of these it says nothing; empty where that is not so.
+    pub one_of: &'static [&'static str],
+}
+
+/// A table that was read.
+#[derive(Debug)]
+pub struct Table {
+    places: HashMap<&'static str, usize>,
+    rows: Vec<(u64, StringRecord)>,
+}
+
+/// The line of a row, and whether it could be read.
+pub type ReadRow = (u64, Result<(), FieldError>);
+
+/// Reads a table and every row of it, on a thread of its own: a large one takes long, and those that answer requests have
+/// others to answer. Gives what could be read, and for each row whether it could.
+pub async fn read_rows<T: Send + 'static>(
+    body: CsvBody,
+    columns: Columns,
+    parse: impl Fn(Row<'_>) -> Result<T, FieldError> + Send + 'static,
+) -> Result<(Vec<T>, Vec<ReadRow>)> {
+    let read = move || {
+        let table = Table::read(&body, columns)?;
+        let mut parsed = Vec::new();
+        let rows = table.rows().map(|row| (row.line, parse(row).map(|value| parsed.push(value)))).collect();
+        Ok((parsed, rows))
+    };
+    web::block(read).await.map_err(Error::internal)?
+}
+
+/// One row of a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'t> {
+    table: &'t Table,
+    record: &'t StringRecord,
+    /// The line of the file on which it begins.
+    pub line: u64,
+}
+
+impl Table {
+    /// Reads a table; an unknown column is an error, as a misspelt one would silently change nothing.
+    pub fn read(body: &CsvBody, columns: Columns) -> Result<Self> {
+        let bytes = &body.0.bytes;
+        let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+        if memchr::memchr2_iter(b',', b'\n', bytes).count() > MAX_CELLS {
+            return Err(Error::invalid("", "too_many_cells", format!("at most {MAX_CELLS} cells at a time")));
+        }
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(bytes);
+        let headers = reader.headers().map_err(|error| unreadable(&error))?.clone();
+        if headers.len() > MAX_COLUMNS {
+            let message = format!("the table has {} columns; at most {MAX_COLUMNS} are read", headers.len());
+            return Err(Error::invalid("/1", "too_many_columns", message));
+        }
+        let places = places(&headers, columns)?;
+        let mut rows = Vec::new();
+        for record in reader.into_records() {
+            let record = record.map_err(|error| unreadable(&error))?;
+            if rows.len() == MAX_ROWS {
+                return Err(Error::invalid("", "too_many_rows", format!("at most {MAX_ROWS} rows at a time")));
+            }
+            rows.push((record.position().map_or(0, csv::Position::line), record));
+        }
+        Ok(Self { places, rows })
+    }
+
+    /// Its rows.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.rows.iter().map(|(line, record)| Row { table: self, record, line: *line })
+    }
+}
+
+fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static str, usize>> {
+    let known = || columns.exported.iter().chain(columns.import_only);
+    let mut places = HashMap::new();
+    let mut bad = Vec::new();
+    for (place, given) in headers.iter().enumerate() {
+        let name = known().find(|name| name.eq_ignore_ascii_case(given));
+        let field = format!("/1/{given}");
+        match name {
+            None => {
+                let names: Vec<&str> = known().copied().collect();
+                let hint = if given.contains(';') { "separate columns by commas, not semicolons; " } else { "" };
+                let message = format!("{hint}no column of that name; known are {}", names.join(", "));
+                bad.push(FieldError::new(field, "unknown_column", message));
+            }
+            Some(name) if places.insert(*name, place).is_some() => {
+                bad.push(FieldError::new(field, "column_twice", "the column is there twice"));
+            }
+            Some(_) => {}
+        }
+    }
+    for name in columns.required.iter().filter(|name| !places.contains_key(*name)) {
+        bad.push(FieldError::new(format!("/1/{name}"), "missing_column", format!("the column {name} is missing")));
+    }
+    if let (Some(first), true) = (columns.one_of.first(), columns.one_of.iter().all(|name| !places.contains_key(name)))
+    {
+        let message = format!("give one of the columns {}", columns.one_of.join(", "));
+        bad.push(FieldError::new(format!("/1/{first}"), "missing_column", message));
+    }
+    if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
+}
+
+fn unreadable(error: &csv::Error) -> Error {
+    let line = error.position().map_or(1, csv::Position::line);
+    let message = match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => "the text is not UTF-8: save the table as CSV UTF-8".to_owned(),
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("the row has {len} columns where the header has {expected_len}; put quotes around commas in texts")
+        }
+        _ => "the row is no CSV".to_owned(),
+    };
+    Error::invalid(format!("/{line}"), "bad_csv", message)
+}
+
+impl<'t> Row<'t> {
+    /// A cell; `None` where the table has no such column.
+    pub fn cell(&self, column: &str) -> Option<&'t str> {
+        self.record.get(*self.table.places.get(column)?)
+    }
+
+    /// A cell of a required column, which may not be blank.
+    pub fn required(&self, column: &str) -> Result<&'t str, FieldError> {
+        match self.cell(column) {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(self.bad(column, "required", "this cell must not be blank")),
+        }
+    }
+
+    /// A cell that may be blank, parsed: `None` without the column, `Some(None)` where it is blank.
+    pub fn parsed<T: std::str::FromStr>(&self, column: &str) -> Result<Option<Option<T>>, FieldError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        match self.cell(column).map(str::trim) {
+            None => Ok(None),
+            Some("") => Ok(Some(None)),
+            Some(text) => match text.parse() {
+                Ok(value) => Ok(Some(Some(value))),
+                Err(error) => Err(self.bad(column, "bad_value", error.to_string())),
+            },
+        }
+    }
+
+    /// A cell that says yes or no, in the ways that spreadsheets do; blank is neither.
+    pub fn flag(&self, column: &str) -> Result<Option<bool>, FieldError> {
+        match self.cell(column).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
+            None | Some("") => Ok(None),
+            Some("true" | "yes" | "1") => Ok(Some(true)),
+            Some("false" | "no" | "0") => Ok(Some(false)),
+            Some(_) => Err(self.bad(column, "bad_value", "write true or false")),
+        }
+    }
+
+    fn bad(&self, column: &str, code: &'static str, message: impl Into<String>) -> FieldError {
+        FieldError::new(format!("/{}/{column}", self.line), code, message)
+    }
+}
+
+/// Writes a table.
+#[derive(Debug)]
+pub struct Writer(csv::Writer<Vec<u8>>);
+
+impl Writer {
+    /// A table with its header row.
+    pub fn new(header: &[&str]) -> Result<Self> {
+        let writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+        let mut table = Self(writer);
+        table.row(header)?;
+        Ok(table)
+    }
+
+    /// Adds a row.
+    pub fn row<T: AsRef<str>>(&mut self, cells: &[T]) -> Result<()> {
+        self.0.write_record(cells.iter().map(|cell| cell.as_ref().as_bytes())).map_err(Error::internal)
+    }
+
+    /// The table as a file to be saved.
+    pub fn reply(self, name: &str) -> Result<HttpResponse> {
+        let bytes = self.0.into_inner().map_err(|error| Error::internal(error.to_string()))?;
+        Ok(HttpResponse::Ok()
+            .content_type("text/csv; charset=utf-8; header=present")
+            .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
+            .body(bytes))
+    }
+}
+
+/// A text for people, so that no spreadsheet takes it for a formula. Only for columns that are passed over on the way
+/// in: what is read back must be what was written.
+pub fn told(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text.to_owned() }
+}

@@ -1,0 +1,78 @@
+//! `If-Match`, `ETag` and `Idempotency-Key`.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::http::header::IF_MATCH;
+use actix_web::{FromRequest, HttpRequest};
+
+use crate::domain::FieldError;
+use crate::http::kit::problem::{ApiError, ApiResult};
+use crate::services::IfMatch;
+use crate::services::idempotency::Key;
+
+/// The versions that the caller's `If-Match` allows.
+#[derive(Debug)]
+pub struct Match(pub IfMatch);
+
+impl FromRequest for Match {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(if_match(req).map(Self))
+    }
+}
+
+fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
+    let bad = || {
+        let message = "If-Match takes the ETag that GET gave, such as \"3\" with its quotes, or *";
+        ApiError::Malformed(vec![FieldError::new("If-Match", "bad_header", message)])
+    };
+    let mut versions = Vec::new();
+    let mut given = false;
+    for header in req.headers().get_all(IF_MATCH) {
+        given = true;
+        for tag in header.to_str().map_err(|_| bad())?.split(',').map(str::trim) {
+            if tag == "*" {
+                return Ok(IfMatch(None));
+            }
+            // If-Match takes no weak tag for the same (RFC 9110, section 13.1.1), and none of ours is weak.
+            let (weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
+            let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(bad)?;
+            // A tag that is none of ours matches nothing, which is an answer and no error.
+            versions.extend((!weak).then(|| version.to_owned()));
+        }
+    }
+    Ok(IfMatch(given.then_some(versions)))
+}
+
+/// A version as an `ETag`.
+pub fn etag(version: i64) -> String {
+    format!("\"{version}\"")
+}
+
+/// The caller's `Idempotency-Key`, with what tells this operation from others.
+#[derive(Debug)]
+pub struct Idempotency {
+    key: Option<String>,
+    operation: String,
+}
+
+impl Idempotency {
+    /// The key for a body, if one was sent.
+    pub fn key(&self, body_hash: &str) -> ApiResult<Option<Key>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        Ok(Some(Key::parse(key, format!("{} {body_hash}", self.operation))?))
+    }
+}
+
+impl FromRequest for Idempotency {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let key = req.headers().get("Idempotency-Key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+        ready(Ok(Self { key, operation: format!("{} {}", req.method(), req.path()) }))
+    }
+}

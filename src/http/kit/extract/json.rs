@@ -1,0 +1,187 @@
+//! A JSON body, read and validated, or a problem that says where it is wrong.
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
+
+use super::body_limits;
+use crate::domain::{Error, FieldError};
+use crate::http::kit::problem::ApiError;
+
+/// The largest body, where a type does not say otherwise.
+const LIMIT: usize = 1024 * 1024;
+
+/// What a body may be at most.
+pub trait Limited {
+    /// In bytes.
+    const LIMIT: usize = LIMIT;
+}
+
+/// A body that was read and validated.
+#[derive(Debug)]
+pub struct Body<T> {
+    /// What it says.
+    pub value: T,
+    /// A hash of its bytes, to tell requests apart.
+    pub hash: String,
+}
+
+impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Body<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, mut payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            require_json(&req)?;
+            let read = body_limits::read(&req, &mut payload, T::LIMIT).await?;
+            parse(&read.bytes)
+        })
+    }
+}
+
+fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
+    let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || kind.ends_with("+json") {
+        return Ok(());
+    }
+    let detail = "send JSON, with the header Content-Type: application/json".to_owned();
+    Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
+}
+
+fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiError> {
+    // Serde would take a list for a struct, by position: nobody should find out.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
+    }
+    let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
+    let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error, bytes))?;
+    deserializer.end().map_err(|error| {
+        malformed("", format!("there is more after the JSON, at line {} column {}", error.line(), error.column()))
+    })?;
+    value.validate().map_err(|errors| {
+        let mut fields = Vec::new();
+        collect(&errors, "", &mut fields);
+        fields.sort_by(|a: &FieldError, b| a.field.cmp(&b.field));
+        ApiError::Domain(Error::Invalid(fields))
+    })?;
+    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Body { value, hash })
+}
+
+fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> ApiError {
+    let (path, inner) = (pointer(error.path()), error.inner());
+    let text = inner.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    let place = format!("{message} (line {}, column {})", inner.line(), inner.column());
+    match inner.classify() {
+        // Well-formed JSON that is not what is expected: an unknown or missing field, a wrong type, a bad value.
+        serde_json::error::Category::Data => {
+            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            let path = missing.map_or(path.clone(), |name| format!("{path}/{name}"));
+            let code = if message.starts_with("unknown field") {
+                "unknown_field"
+            } else if message.starts_with("missing field") {
+                "required"
+            } else if message.starts_with("invalid type") {
+                "wrong_type"
+            } else {
+                "bad_value"
+            };
+            ApiError::Domain(Error::invalid(path, code, place))
+        }
+        // Serde calls anything but a text, where a word is expected, a fault of syntax.
+        _ if serde_json::from_slice::<serde_json::Value>(bytes).is_ok() => {
+            let message = format!("a text is expected here (line {}, column {})", inner.line(), inner.column());
+            ApiError::Domain(Error::invalid(path, "wrong_type", message))
+        }
+        _ => malformed(path, format!("the body is no JSON: {place}")),
+    }
+}
+
+fn malformed(field: impl Into<String>, message: impl Into<String>) -> ApiError {
+    ApiError::Malformed(vec![FieldError::new(field, "malformed", message)])
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+fn collect(errors: &ValidationErrors, at: &str, fields: &mut Vec<FieldError>) {
+    for (name, kind) in &errors.0 {
+        let here = format!("{at}/{name}");
+        match kind {
+            ValidationErrorsKind::Field(found) => {
+                fields.extend(found.iter().map(|error| field_error(&here, error)));
+            }
+            ValidationErrorsKind::Struct(inner) => collect(inner, &here, fields),
+            ValidationErrorsKind::List(items) => {
+                items.iter().for_each(|(index, inner)| collect(inner, &format!("{here}/{index}"), fields));
+            }
+        }
+    }
+}
+
+fn field_error(field: &str, error: &ValidationError) -> FieldError {
+    let code = match error.code.as_ref() {
+        "length" => "length",
+        "range" => "out_of_range",
+        "plain_text" => "plain_text",
+        _ => "bad_value",
+    };
+    let bound = |name: &str| error.params.get(name).map(ToString::to_string);
+    let message = error.message.as_ref().map(ToString::to_string).unwrap_or_else(|| {
+        let what = if code == "length" { " long" } else { "" };
+        match (bound("min"), bound("max")) {
+            (Some(min), Some(max)) => format!("must be from {min} to {max}{what}"),
+            (Some(min), None) => format!("must be at least {min}{what}"),
+            (None, Some(max)) => format!("must be at most {max}{what}"),
+            (None, None) => "is not as it must be".to_owned(),
+        }
+    });
+    FieldError::new(field, code, message)
+}
+
+/// For `#[validate(custom)]`: a text that a person can read: not blank, and without control characters.
+pub fn plain_text(text: &str) -> Result<(), ValidationError> {
+    if text.trim().is_empty() {
+        return Err(ValidationError::new("plain_text").with_message("must not be blank".into()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ValidationError::new("plain_text").with_message("must not hold control characters".into()));
+    }
+    Ok(())
+}
+
+/// For fields that may be absent or set, and not null: who clears a field must not be told that it was saved.
+pub fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// For fields that may be absent, null or set: `None`, `Some(None)`, `Some(Some(_))`.
+pub fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    serde::Deserialize::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,10 @@
+//! What every resource uses: authentication, problems, responses, lists and extractors. It knows no resource.
+
+pub mod auth;
+pub mod extract;
+pub mod list;
+pub mod problem;
+pub mod request_id;
+pub mod response;
+pub mod unread;
+pub mod value_schemas;

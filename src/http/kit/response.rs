@@ -1,0 +1,39 @@
+//! Rendering answers.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ETAG, LOCATION};
+use serde::Serialize;
+
+use super::extract::headers::etag;
+use crate::domain::{Error, Result};
+use crate::services::idempotency::Answer;
+
+/// 200 with JSON.
+pub fn ok(value: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().json(value)
+}
+
+/// 200 with JSON and the `ETag` of its version.
+pub fn versioned(version: i64, value: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().insert_header((ETAG, etag(version))).json(value)
+}
+
+/// An answer to be kept under an Idempotency-Key.
+pub fn to_keep(status: StatusCode, location: Option<String>, value: &impl Serialize) -> Result<Answer> {
+    let body = serde_json::to_string(value).map_err(Error::internal)?;
+    Ok(Answer { status: status.as_u16(), location, body, replayed: false })
+}
+
+/// A kept answer, given now or again.
+pub fn kept(answer: Answer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status);
+    if let Some(location) = answer.location {
+        response.insert_header((LOCATION, location));
+    }
+    if answer.replayed {
+        response.insert_header(("Idempotency-Replayed", "true"));
+    }
+    response.content_type("application/json").body(answer.body)
+}

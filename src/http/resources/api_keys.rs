@@ -1,0 +1,111 @@
+//! `/api-keys`: the tenant's keys.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, delete, get, post, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::db;
+use crate::domain::ids::ApiKeyId;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::list::List;
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::ok;
+use crate::services::{Services, keys};
+
+/// An API key: what is kept of it, which is not the key.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: String,
+    /// What history calls its user.
+    pub name: String,
+    /// Its first characters, to recognise it by.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was revoked; null while it works.
+    #[schema(required)]
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl From<db::ApiKey> for ApiKey {
+    fn from(row: db::ApiKey) -> Self {
+        Self {
+            id: row.id.to_string(),
+            name: row.name,
+            prefix: row.prefix,
+            created_at: row.created_at.and_utc(),
+            revoked_at: row.revoked_at.map(|at| at.and_utc()),
+        }
+    }
+}
+
+/// A key to be made.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "billing dashboard"}))]
+pub struct ApiKeyBody {
+    /// What history shall call its user.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub name: String,
+}
+
+impl Limited for ApiKeyBody {}
+
+/// A key as made: shown this once.
+#[derive(Serialize, ToSchema)]
+pub struct NewApiKey {
+    /// What is kept of it.
+    pub api_key: ApiKey,
+    /// The key. It is not kept and cannot be shown again.
+    pub key: String,
+}
+
+impl From<keys::NewKey> for NewApiKey {
+    fn from(new: keys::NewKey) -> Self {
+        Self { api_key: new.row.into(), key: new.plain }
+    }
+}
+
+/// List API keys
+#[utoipa::path(tag = "api keys", responses((status = 200, body = List<ApiKey>), Errors))]
+#[get("/api-keys")]
+pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> ApiResult {
+    let rows = services.db.read(&caller.tenant, |tx| tx.api_keys()).await?;
+    Ok(ok(&List::whole(rows.into_iter().map(ApiKey::from).collect())))
+}
+
+/// Make an API key
+///
+/// The key is in the answer and nowhere else: this operation takes no Idempotency-Key, as that would keep it.
+#[utoipa::path(
+    tag = "api keys",
+    request_body = ApiKeyBody,
+    responses((status = 201, body = NewApiKey), Errors, WriteErrors)
+)]
+#[post("/api-keys")]
+pub async fn create_api_key(services: web::Data<Services>, caller: Caller, body: Body<ApiKeyBody>) -> ApiResult {
+    let (name, now) = (body.value.name, services.clock.now());
+    let new = services.db.write(&caller.tenant, move |tx| keys::create(tx, &name, now)).await?;
+    Ok(HttpResponse::build(StatusCode::CREATED).json(NewApiKey::from(new)))
+}
+
+/// Revoke an API key
+///
+/// It stops working at once, also where it is the one in use.
+#[utoipa::path(
+    tag = "api keys",
+    params(("id" = String, Path, description = "The key's id")),
+    responses((status = 204, description = "Revoked"), Errors)
+)]
+#[delete("/api-keys/{id}")]
+pub async fn revoke_api_key(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let (id, now) = (ApiKeyId::from(id.into_inner()), services.clock.now());
+    services.db.write(&caller.tenant, move |tx| tx.revoke_api_key(&id, now)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

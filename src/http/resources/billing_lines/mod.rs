@@ -1,0 +1,385 @@
+//! `/billing-lines`: the consolidated billing page.
+
+pub mod explain;
+
+use actix_web::{get, patch, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::db::{self, BillingLineSort, BillingLineView, LineFilter};
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::push::{LineState, PushReason};
+use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::words::{MappingSource, MappingStatus};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Match;
+use crate::http::kit::extract::json::{Body, Limited, not_null, present};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, page};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{ok, versioned};
+use crate::http::views::mapping::MappingBody;
+use crate::services::Services;
+use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_line, billed_page};
+use crate::services::lines::{self, Edit, LineEdit};
+
+/// The company of a line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineCompany {
+    /// Its id.
+    pub id: String,
+    /// The vendor's id of it.
+    pub external_id: String,
+    /// Its name.
+    pub name: String,
+    /// The ConnectWise company it is matched to; null is Not Set.
+    #[schema(required)]
+    pub connectwise_company: Option<LineCwCompany>,
+}
+
+/// The ConnectWise company of a line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineCwCompany {
+    /// ConnectWise's id.
+    pub id: String,
+    /// ConnectWise's identifier.
+    pub identifier: String,
+    /// Its name there.
+    pub name: String,
+    /// Whether it was deleted there.
+    pub deleted: bool,
+}
+
+/// The usage of a line in a month, and what it comes to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineUsage {
+    /// The month: the one asked for, or the one that a push would bill now.
+    pub billing_month: BillingMonth,
+    /// Whether the month has ended.
+    pub month_closed: bool,
+    /// The billed amount, in the product's unit; null without records that count.
+    #[schema(required)]
+    pub amount: Option<Amount>,
+    /// When the newest record that counts was measured; null without one.
+    #[schema(required)]
+    pub usage_through: Option<DateTime<Utc>>,
+    /// How many records count: at most 1 with the aggregation `last`.
+    pub usage_records: i64,
+    /// What is measured.
+    pub unit: String,
+    /// What ConnectWise would be told; null without usage.
+    #[schema(required)]
+    pub quantity: Option<Quantity>,
+    /// Why there are records but no quantity.
+    #[schema(required)]
+    pub problem: Option<String>,
+}
+
+impl LineUsage {
+    fn new(billed: &Billed, unit: String) -> Self {
+        Self {
+            billing_month: billed.month,
+            month_closed: billed.month_closed,
+            amount: billed.amount(),
+            usage_through: billed.usage.map(|usage| usage.through),
+            usage_records: billed.usage.map_or(0, |usage| usage.records),
+            unit,
+            quantity: billed.quantity,
+            problem: billed.problem.clone(),
+        }
+    }
+}
+
+/// What the last push did to a line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LinePush {
+    /// The push job.
+    pub push_job_id: String,
+    /// What became of the line.
+    pub state: LineState,
+    /// Why, where it was skipped or failed.
+    #[schema(required)]
+    pub reason: Option<PushReason>,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The quantity that ConnectWise has since.
+    #[schema(required)]
+    pub quantity: Option<Quantity>,
+}
+
+/// A row of the consolidated billing page: company x product.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BillingLine {
+    /// Its id.
+    pub id: String,
+    /// Its product.
+    pub product_id: String,
+    /// Its company.
+    pub company: LineCompany,
+    /// Whether pushes write it.
+    pub push_enabled: bool,
+    /// The block size that applies.
+    pub block_size: BlockSize,
+    /// The line's own block size; null where the product's applies.
+    #[schema(required)]
+    pub block_size_override: Option<BlockSize>,
+    /// What the month's usage comes to.
+    pub usage: LineUsage,
+    /// Whether a push of that month would write another quantity now than the last push of the same month wrote.
+    pub out_of_date: bool,
+    /// What it bills to: the agreement.
+    pub agreement: MappingBody,
+    /// What it bills to: the addition.
+    pub addition: MappingBody,
+    /// What ConnectWise had as the addition's quantity when it was last read or written.
+    #[schema(required)]
+    pub connectwise_quantity: Option<Quantity>,
+    /// What the last push did; null before the first.
+    #[schema(required)]
+    pub last_push: Option<LinePush>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<BilledLine> for BillingLine {
+    fn from(line: BilledLine) -> Self {
+        let BilledLine { view, billed, product, out_of_date } = line;
+        let (agreement, addition) = (MappingBody::agreement(&view), MappingBody::addition(&view));
+        let connectwise_company = view.cw_company.map(|company| LineCwCompany {
+            id: company.id.into(),
+            identifier: company.identifier,
+            name: company.name,
+            deleted: company.deleted,
+        });
+        let company = LineCompany {
+            id: view.company.id.to_string(),
+            external_id: view.company.external_id,
+            name: view.company.name,
+            connectwise_company,
+        };
+        Self {
+            id: view.line.id.to_string(),
+            product_id: view.line.product_id.to_string(),
+            company,
+            push_enabled: view.line.push_enabled,
+            block_size: billed.block_size,
+            block_size_override: view.line.block_size,
+            usage: LineUsage::new(&billed, product.unit),
+            out_of_date,
+            agreement,
+            addition,
+            connectwise_quantity: view.addition.and_then(|addition| addition.quantity),
+            last_push: last_push(&view.line),
+            version: view.line.version,
+            updated_at: view.line.updated_at.and_utc(),
+        }
+    }
+}
+
+fn last_push(line: &db::BillingLine) -> Option<LinePush> {
+    Some(LinePush {
+        push_job_id: line.last_push_job_id.as_ref()?.to_string(),
+        state: line.last_push_state?,
+        reason: line.last_push_reason,
+        at: line.last_push_at?.and_utc(),
+        quantity: line.last_push_quantity,
+    })
+}
+
+/// Which lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LineQuery {
+    /// Those of a product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Those of a company.
+    #[param(max_length = 300)]
+    pub company_id: Option<String>,
+    /// Those whose company's name holds this text, in any letter case.
+    #[param(max_length = 300)]
+    pub search: Option<String>,
+    /// Those of matched companies (`true`), or of companies Not Set (`false`).
+    pub matched: Option<bool>,
+    /// By what the agreement came to.
+    pub agreement_status: Option<MappingStatus>,
+    /// By what the addition came to.
+    pub addition_status: Option<MappingStatus>,
+    /// By whether pushes write them.
+    pub push_enabled: Option<bool>,
+    /// By what the last push did.
+    pub last_push_state: Option<LineState>,
+    /// Those that are out of date (`true`), or the others: lines for which a push would write another quantity now than
+    /// the last push of the same month wrote.
+    pub out_of_date: Option<bool>,
+    /// The month whose usage is shown; where left out, the one that a push would bill now.
+    pub billing_month: Option<BillingMonth>,
+    /// `company_name`, `company_external_id`, `agreement_status`, `addition_status` or `created_at`; with `-` before it,
+    /// descending.
+    #[param(default = "company_name")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List billing lines
+///
+/// The consolidated billing page: filter by `product_id` for one product's.
+#[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, body = List<BillingLine>), Errors))]
+#[get("/billing-lines")]
+pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, query: Params<LineQuery>) -> ApiResult {
+    let (query, now) = (query.0, services.clock.now());
+    let page = page(
+        "billing-lines",
+        query.limit,
+        query.cursor.as_deref(),
+        query.sort.as_deref(),
+        BillingLineSort::CompanyName,
+    )?;
+    let filter = LineFilter {
+        product_id: query.product_id.map(ProductId::from),
+        company_ids: query.company_id.map(|id| vec![CompanyId::from(id)]),
+        search: query.search,
+        matched: query.matched,
+        agreement_status: query.agreement_status,
+        addition_status: query.addition_status,
+        push_enabled: query.push_enabled,
+        last_push_state: query.last_push_state,
+        ..LineFilter::default()
+    };
+    let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
+    let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
+    Ok(ok(&List::from_page(services.db.read(&caller.tenant, read).await?, BillingLine::from)))
+}
+
+/// A line with its usage of a month.
+pub(in crate::http) fn render(
+    tx: &mut db::Tx<'_>,
+    view: BillingLineView,
+    asked: Option<BillingMonth>,
+    now: DateTime<Utc>,
+) -> crate::domain::Result<BillingLine> {
+    billed_line(tx, view, &BilledMonths::named_or_now(asked), now).map(BillingLine::from)
+}
+
+/// What to change of a billing line; what is left out stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"push_enabled": true, "block_size": "50"}))]
+pub struct LinePatch {
+    /// Whether pushes write it.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub push_enabled: Option<bool>,
+    /// The line's own block size; null goes back to the product's.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<BlockSize>)]
+    pub block_size: Option<Option<BlockSize>>,
+}
+
+/// What to change of many billing lines: all of them or, where one id is unknown, none.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"ids": ["0193f0a0-0000-7000-8000-000000000002"], "push_enabled": true}))]
+pub struct LinesPatch {
+    /// The lines.
+    #[validate(length(min = 1, max = 5000))]
+    #[schema(min_items = 1, max_items = 5000)]
+    pub ids: Vec<String>,
+    /// Whether pushes write them.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub push_enabled: Option<bool>,
+    /// Their own block size; null goes back to the product's.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<BlockSize>)]
+    pub block_size: Option<Option<BlockSize>>,
+}
+
+impl Limited for LinePatch {}
+impl Limited for LinesPatch {}
+
+/// How many lines were changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LinesPatched {
+    /// How many were named.
+    pub lines: usize,
+    /// How many were not so already.
+    pub changed: usize,
+}
+
+/// Change a billing line
+#[utoipa::path(
+    tag = "billing lines",
+    request_body = LinePatch,
+    params(
+        ("id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = BillingLine), Errors, WriteErrors)
+)]
+#[patch("/billing-lines/{id}")]
+pub async fn update_billing_line(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<LinePatch>,
+) -> ApiResult {
+    let (now, by) = (services.clock.now(), caller.name.clone());
+    let LinePatch { push_enabled, block_size } = body.value;
+    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
+    let work = move |tx: &mut db::Tx<'_>| {
+        let view = lines::update(tx, edit, now, &by)?;
+        render(tx, view, None, now)
+    };
+    let line = services.db.write(&caller.tenant, work).await?;
+    Ok(versioned(line.version, &line))
+}
+
+/// Change many billing lines
+#[utoipa::path(
+    tag = "billing lines",
+    request_body = LinesPatch,
+    responses((status = 200, body = LinesPatched), Errors, WriteErrors)
+)]
+#[patch("/billing-lines")]
+pub async fn update_billing_lines(services: web::Data<Services>, caller: Caller, body: Body<LinesPatch>) -> ApiResult {
+    let LinesPatch { ids, push_enabled, block_size } = body.value;
+    let (lines, now, by) = (ids.len(), services.clock.now(), caller.name.clone());
+    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let work = move |tx: &mut db::Tx<'_>| {
+        let ids = ids.into_iter().map(BillingLineId::from).collect();
+        lines::update_many(tx, ids, &change, now, &by)
+    };
+    let changed = services.db.write(&caller.tenant, work).await?;
+    Ok(ok(&LinesPatched { lines, changed }))
+}
+
+/// Those of a mapping list's filters that name a source.
+pub(in crate::http) fn line_filter(
+    product_id: Option<String>,
+    company_id: Option<String>,
+    agreement: (Option<MappingStatus>, Option<MappingSource>),
+    addition: (Option<MappingStatus>, Option<MappingSource>),
+) -> LineFilter {
+    LineFilter {
+        product_id: product_id.map(ProductId::from),
+        company_ids: company_id.map(|id| vec![CompanyId::from(id)]),
+        agreement_status: agreement.0,
+        agreement_source: agreement.1,
+        addition_status: addition.0,
+        addition_source: addition.1,
+        ..LineFilter::default()
+    }
+}

@@ -1,0 +1,260 @@
+//! `/companies`: the vendor's customers and their matches.
+
+pub mod matches;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, delete, get, patch, post, put, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::db::{self, CompanyFilter, CompanySort};
+use crate::domain::Error;
+use crate::domain::ids::CompanyId;
+use crate::domain::words::MatchSource;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::{Idempotency, Match};
+use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, page};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::services::companies::{self, CompanyChange, NewCompany};
+use crate::services::{Services, idempotency};
+
+/// A vendor's customer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Company {
+    /// Its id.
+    pub id: String,
+    /// The vendor's id of it.
+    pub external_id: String,
+    /// Its name.
+    pub name: String,
+    /// The ConnectWise company it is matched to; null is Not Set.
+    #[schema(required)]
+    pub connectwise_company_id: Option<String>,
+    /// How it came to that match.
+    #[schema(required)]
+    pub match_source: Option<MatchSource>,
+    /// When the match was last changed.
+    #[schema(required)]
+    pub matched_at: Option<DateTime<Utc>>,
+    /// Who changed it: the name of the API key.
+    #[schema(required)]
+    pub matched_by: Option<String>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<db::Company> for Company {
+    fn from(row: db::Company) -> Self {
+        Self {
+            id: row.id.to_string(),
+            external_id: row.external_id,
+            name: row.name,
+            connectwise_company_id: row.connectwise_company_id.map(Into::into),
+            match_source: row.match_source,
+            matched_at: row.matched_at.map(|at| at.and_utc()),
+            matched_by: row.matched_by,
+            version: row.version,
+            created_at: row.created_at.and_utc(),
+            updated_at: row.updated_at.and_utc(),
+        }
+    }
+}
+
+/// A company to be added, or what it shall be.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
+pub struct CompanyBody {
+    /// The vendor's id of it, unique.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub external_id: String,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+}
+
+/// What to change of a company; what is left out stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Harbor Dental Group LLC"}))]
+pub struct CompanyPatch {
+    /// The vendor's id of it, unique.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_length = 1, max_length = 100, nullable = false)]
+    pub external_id: Option<String>,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    pub name: Option<String>,
+}
+
+impl Limited for CompanyBody {}
+impl Limited for CompanyPatch {}
+
+/// Which companies.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CompanyQuery {
+    /// Those whose name holds this text, in any letter case.
+    #[param(max_length = 300)]
+    pub search: Option<String>,
+    /// The one with this external id.
+    #[param(max_length = 300)]
+    pub external_id: Option<String>,
+    /// Only matched ones (`true`), or only those Not Set (`false`).
+    pub matched: Option<bool>,
+    /// `name`, `external_id` or `created_at`; with `-` before it, descending.
+    #[param(default = "name")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List companies
+#[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, body = List<Company>), Errors))]
+#[get("/companies")]
+pub async fn list_companies(services: web::Data<Services>, caller: Caller, query: Params<CompanyQuery>) -> ApiResult {
+    let query = query.0;
+    let page = page("companies", query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
+    let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
+    let rows = services.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, Company::from)))
+}
+
+/// Add a company
+///
+/// It gets a billing line for every product.
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 201, body = Company), Errors, WriteErrors)
+)]
+#[post("/companies")]
+pub async fn create_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<CompanyBody>,
+) -> ApiResult {
+    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
+    let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
+    let work = move |tx: &mut db::Tx<'_>| {
+        let company =
+            companies::create(tx, vec![new], now)?.pop().ok_or_else(|| Error::internal("nothing was added"))?;
+        let location = format!("/api/v1/companies/{}", company.id);
+        to_keep(StatusCode::CREATED, Some(location), &Company::from(company))
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    Ok(kept(services.db.write(&caller.tenant, once).await?))
+}
+
+/// Get a company
+#[utoipa::path(
+    tag = "companies",
+    params(("id" = String, Path, description = "The company")),
+    responses((status = 200, body = Company, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/companies/{id}")]
+pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let id = CompanyId::from(id.into_inner());
+    let row = services.db.read(&caller.tenant, move |tx| tx.company(&id)).await?;
+    Ok(versioned(row.version, &Company::from(row)))
+}
+
+/// Replace a company's external id and name
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyBody,
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = Company), Errors, WriteErrors)
+)]
+#[put("/companies/{id}")]
+pub async fn replace_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<CompanyBody>,
+) -> ApiResult {
+    let change = CompanyChange { external_id: Some(body.value.external_id), name: Some(body.value.name) };
+    change_company(&services, &caller, id.into_inner(), change, if_match).await
+}
+
+/// Change a company
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyPatch,
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = Company), Errors, WriteErrors)
+)]
+#[patch("/companies/{id}")]
+pub async fn update_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<CompanyPatch>,
+) -> ApiResult {
+    let change = CompanyChange { external_id: body.value.external_id, name: body.value.name };
+    change_company(&services, &caller, id.into_inner(), change, if_match).await
+}
+
+async fn change_company(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    change: CompanyChange,
+    if_match: Match,
+) -> ApiResult {
+    let (id, now) = (CompanyId::from(id), services.clock.now());
+    let work = move |tx: &mut db::Tx<'_>| companies::update(tx, &id, change, &if_match.0, now);
+    let row = services.db.write(&caller.tenant, work).await?;
+    Ok(versioned(row.version, &Company::from(row)))
+}
+
+/// Delete a company
+///
+/// Its billing lines and usage go with it; the history of its pushes stays.
+#[utoipa::path(
+    tag = "companies",
+    params(
+        ("id" = String, Path, description = "The company"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 204, description = "Deleted"), Errors, WriteErrors)
+)]
+#[delete("/companies/{id}")]
+pub async fn delete_company(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let id = CompanyId::from(id.into_inner());
+    services.db.write(&caller.tenant, move |tx| companies::delete(tx, &id, &if_match.0)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,211 @@
+//! `/connection`: the tenant's way into its ConnectWise.
+
+use actix_web::{HttpResponse, delete, get, post, put, web};
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::connectwise::{CheckStep, CircuitStatus};
+use crate::db;
+use crate::domain::Error;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Match;
+use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{ok, versioned};
+use crate::services::Services;
+use crate::services::connections::{self, NewConnection};
+
+/// The connection. Its keys never come out.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Connection {
+    /// Where.
+    pub site: String,
+    /// The company that the MSP logs in with.
+    pub company_id: String,
+    /// The integration's id, issued by ConnectWise.
+    pub client_id: String,
+    /// Whether ConnectWise is being left alone after repeated failures: until when.
+    #[schema(required)]
+    pub resting_until: Option<DateTime<Utc>>,
+    /// The failure that led to it.
+    #[schema(required)]
+    pub last_failure: Option<String>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+    /// When it was first set.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Connection {
+    fn new(row: db::Connection, circuit: CircuitStatus) -> Self {
+        let (resting_until, last_failure) = match circuit {
+            CircuitStatus::Closed => (None, None),
+            CircuitStatus::Open { until, cause } => (Some(until), Some(cause)),
+        };
+        Self {
+            site: row.site,
+            company_id: row.company_id,
+            client_id: row.client_id,
+            resting_until,
+            last_failure,
+            version: row.version,
+            created_at: row.created_at.and_utc(),
+            updated_at: row.updated_at.and_utc(),
+        }
+    }
+}
+
+/// What the connection shall be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "site": "na.myconnectwise.net", "company_id": "mycompany", "public_key": "AbCdEfGhIjKlMnOp",
+    "private_key": "QrStUvWxYz012345", "client_id": "01234567-89ab-cdef-0123-456789abcdef"
+}))]
+pub struct ConnectionBody {
+    /// The ConnectWise site, as people see it in their browser.
+    #[validate(length(min = 1, max = 300))]
+    #[schema(min_length = 1, max_length = 300)]
+    pub site: String,
+    /// The company that the MSP logs in with; letter case matters.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub company_id: String,
+    /// The API member's public key. May be left out, with the private key, while site and company id stay.
+    #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
+    pub public_key: Option<SecretString>,
+    /// The API member's private key.
+    #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
+    pub private_key: Option<SecretString>,
+    /// The integration's id, issued by ConnectWise.
+    #[validate(length(min = 1, max = 100), custom(function = header_text))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub client_id: String,
+}
+
+impl Limited for ConnectionBody {}
+
+fn header_text(text: &str) -> Result<(), validator::ValidationError> {
+    if text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(validator::ValidationError::new("plain_text").with_message("only visible ASCII characters".into()))
+}
+
+impl ConnectionBody {
+    fn into_new(self) -> Result<NewConnection, Error> {
+        let keys = match (self.public_key, self.private_key) {
+            (Some(public_key), Some(private_key)) => {
+                check_key("/public_key", &public_key)?;
+                check_key("/private_key", &private_key)?;
+                Some((public_key, private_key))
+            }
+            (None, None) => None,
+            (Some(_), None) => return Err(Error::invalid("/private_key", "required", "give both keys or neither")),
+            (None, Some(_)) => return Err(Error::invalid("/public_key", "required", "give both keys or neither")),
+        };
+        Ok(NewConnection {
+            site: self.site,
+            company_id: self.company_id,
+            client_id: self.client_id,
+            keys,
+            same_records: false,
+        })
+    }
+}
+
+fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
+    use secrecy::ExposeSecret;
+    let text = key.expose_secret();
+    if (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, "bad_value", "a key is 1 to 200 visible ASCII characters"))
+}
+
+/// Get the connection
+#[utoipa::path(
+    tag = "connection",
+    responses((status = 200, body = Connection, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/connection")]
+pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
+    let row = services.db.read(&caller.tenant, |tx| tx.connection()).await?;
+    let row = row.ok_or_else(|| Error::not_found("connection", "of this tenant"))?;
+    let circuit = connections::circuit(&services, &row);
+    Ok(versioned(row.version, &Connection::new(row, circuit)))
+}
+
+/// Set the connection
+///
+/// The keys are sealed before they are stored, and never come out.
+#[utoipa::path(
+    tag = "connection",
+    request_body = ConnectionBody,
+    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
+    responses((status = 200, body = Connection), Errors, WriteErrors)
+)]
+#[put("/connection")]
+pub async fn put_connection(
+    services: web::Data<Services>,
+    caller: Caller,
+    if_match: Match,
+    body: Body<ConnectionBody>,
+) -> ApiResult {
+    let row = connections::put(&services, &caller, body.value.into_new()?, if_match.0).await?;
+    Ok(versioned(row.version, &Connection::new(row, CircuitStatus::Closed)))
+}
+
+/// Remove the connection
+///
+/// With it goes all that was read through it: every company is Not Set again, and every mapping is undone.
+#[utoipa::path(
+    tag = "connection",
+    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
+    responses((status = 204, description = "Removed"), Errors, WriteErrors)
+)]
+#[delete("/connection")]
+pub async fn delete_connection(services: web::Data<Services>, caller: Caller, if_match: Match) -> ApiResult {
+    connections::delete(&services, &caller, if_match.0).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// One step of a connection test.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectionStep {
+    /// What was tried: `reach`, `company`, `keys`, `companies`, `agreements`, `additions`.
+    pub step: String,
+    /// Whether it held; null where an earlier failure left nothing to try.
+    #[schema(required)]
+    pub passed: Option<bool>,
+    /// What was found, or what to fix.
+    pub detail: String,
+}
+
+/// What a connection test found.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ConnectionTest {
+    /// Whether every step passed.
+    pub passed: bool,
+    /// The steps in order.
+    pub steps: Vec<ConnectionStep>,
+}
+
+/// Test the connection
+///
+/// Tries, step by step, that the site answers, knows the company, takes keys and client id, and lets us read companies,
+/// agreements and additions; and says what to fix.
+#[utoipa::path(tag = "connection", responses((status = 200, body = ConnectionTest), Errors, WriteErrors))]
+#[post("/connection/test")]
+pub async fn test_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
+    let steps = connections::test(&services, &caller).await?;
+    let passed = steps.iter().all(|step| step.passed == Some(true));
+    let step =
+        |step: CheckStep| ConnectionStep { step: step.name.to_owned(), passed: step.passed, detail: step.detail };
+    Ok(ok(&ConnectionTest { passed, steps: steps.into_iter().map(step).collect() }))
+}

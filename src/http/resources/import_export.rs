@@ -1,0 +1,368 @@
+//! `/export` and `/import`: company matches and line settings as CSV.
+
+use actix_web::{get, post, web};
+use chrono::SecondsFormat;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::domain::ids::ProductId;
+use crate::domain::mapping::LinePart;
+use crate::domain::words::BulkMode;
+use crate::domain::{Error, FieldError};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, Writer, read_rows, told};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
+use crate::http::kit::response::ok;
+use crate::http::views::mapping::ResolvedBody;
+use crate::services::Services;
+use crate::services::lines::{Bulk, Edited, Refused};
+use crate::services::resolve::Resolved;
+use crate::services::transfer::{self, LineIn, LineOut, MatchIn, MatchOut, Rematched};
+
+const MATCHES: Columns = Columns {
+    exported: &["external_id", "name", "connectwise_company_id", "connectwise_identifier", "connectwise_name"],
+    import_only: &["shared"],
+    required: &["external_id"],
+    one_of: &["connectwise_company_id", "connectwise_identifier"],
+};
+
+const LINES: Columns = Columns {
+    exported: &[
+        "company_external_id",
+        "company_name",
+        "product_code",
+        "push_enabled",
+        "block_size",
+        "manual_agreement_id",
+        "manual_addition_id",
+        "agreement_name",
+        "agreement_status",
+        "addition_name",
+        "addition_status",
+        "billing_month",
+        "month_closed",
+        "usage",
+        "usage_through",
+        "usage_records",
+        "quantity",
+        "problem",
+        "out_of_date",
+    ],
+    import_only: &[],
+    required: &["company_external_id", "product_code"],
+    one_of: &[],
+};
+
+/// Export company matches
+///
+/// Every company with the ConnectWise company that it is matched to, as CSV. What this gives, the import takes, and
+/// changes nothing.
+#[utoipa::path(
+    tag = "import and export",
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
+)]
+#[get("/export/company-matches")]
+pub async fn export_company_matches(services: web::Data<Services>, caller: Caller) -> ApiResult {
+    let rows = services.db.read(&caller.tenant, transfer::matches_out).await?;
+    let mut table = Writer::new(MATCHES.exported)?;
+    for MatchOut { company, cw_company } in rows {
+        let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
+        let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
+        table.row(&[company.external_id, told(&company.name), id, identifier, told(&name)])?;
+    }
+    Ok(table.reply("company-matches.csv")?)
+}
+
+/// Which lines are exported.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// Those of a product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+}
+
+/// Export billing lines
+///
+/// Push flags, block sizes and choices by hand of every line, with the usage that a push would bill now, as CSV. What this
+/// gives, the import takes, and changes nothing.
+#[utoipa::path(
+    tag = "import and export",
+    params(ExportQuery),
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
+)]
+#[get("/export/billing-lines")]
+pub async fn export_billing_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<ExportQuery>,
+) -> ApiResult {
+    let product = query.0.product_id.map(ProductId::from);
+    let now = services.clock.now();
+    let rows = services.db.read(&caller.tenant, move |tx| transfer::lines_out(tx, product, now)).await?;
+    let mut table = Writer::new(LINES.exported)?;
+    for row in rows {
+        table.row(&line_cells(&row))?;
+    }
+    Ok(table.reply("billing-lines.csv")?)
+}
+
+fn line_cells(row: &LineOut) -> [String; 19] {
+    let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
+    let text = |value: Option<String>| value.unwrap_or_default();
+    [
+        company.external_id.clone(),
+        told(&company.name),
+        row.product_code.clone(),
+        line.push_enabled.to_string(),
+        text(line.block_size.map(|size| size.to_string())),
+        text(row.manual_agreement().map(|id| id.to_string())),
+        text(row.manual_addition().map(|id| id.to_string())),
+        text(row.view.agreement.as_ref().map(|agreement| told(&agreement.name))),
+        line.agreement_status.to_string(),
+        text(row.view.addition.as_ref().map(|addition| told(&addition.label()))),
+        line.addition_status.to_string(),
+        billed.month.to_string(),
+        billed.month_closed.to_string(),
+        text(billed.amount().map(|amount| amount.to_string())),
+        text(billed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
+        billed.usage.map_or(0, |usage| usage.records).to_string(),
+        text(billed.quantity.map(|quantity| quantity.to_string())),
+        text(billed.problem.clone()),
+        row.out_of_date.to_string(),
+    ]
+}
+
+/// How a table is imported.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ImportQuery {
+    /// Only report what each row would do.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What happens to the other rows where one cannot be done.
+    #[param(default = "all_or_nothing")]
+    pub mode: Option<BulkMode>,
+}
+
+impl ImportQuery {
+    fn bulk(&self) -> Bulk {
+        Bulk { mode: self.mode.unwrap_or(BulkMode::AllOrNothing), dry_run: self.dry_run }
+    }
+}
+
+/// What became of a row.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RowOutcome {
+    /// It changed something, or would.
+    Changed,
+    /// It is so already.
+    Unchanged,
+    /// It cannot be done; `error` says why.
+    Refused,
+}
+
+/// A value before and after.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CellChange {
+    /// What changed.
+    pub part: String,
+    /// What it was; null where there was nothing.
+    #[schema(required)]
+    pub was: Option<String>,
+    /// What it is, or would be.
+    #[schema(required)]
+    pub becomes: Option<String>,
+}
+
+impl CellChange {
+    fn new<T: ToString>(part: &str, was: Option<T>, becomes: Option<T>) -> Self {
+        let text = |value: Option<T>| value.map(|value| value.to_string());
+        Self { part: part.to_owned(), was: text(was), becomes: text(becomes) }
+    }
+}
+
+/// What became of one row.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RowReport {
+    /// The line of the file on which the row begins.
+    pub line: u64,
+    /// What became of it.
+    pub outcome: RowOutcome,
+    /// What it changes.
+    pub changes: Vec<CellChange>,
+    /// Why it cannot be done.
+    #[schema(required)]
+    pub error: Option<ProblemField>,
+}
+
+/// What an import did, or would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ImportReport {
+    /// Whether it only looked.
+    pub dry_run: bool,
+    /// How many rows there were.
+    pub rows: usize,
+    /// How many change something.
+    pub changed: usize,
+    /// How many are so already.
+    pub unchanged: usize,
+    /// How many cannot be done.
+    pub refused: usize,
+    /// One for each row, in order.
+    pub items: Vec<RowReport>,
+    /// What it changed of the billing lines' mappings.
+    pub resolved: ResolvedBody,
+}
+
+/// Puts the outcomes of readable rows back between the rows that could not be read.
+fn report<T>(
+    bulk: Bulk,
+    read: Vec<ReadRow>,
+    outcomes: Vec<Result<T, Refused>>,
+    changes: impl Fn(&T) -> Vec<CellChange>,
+    resolved: Resolved,
+) -> Result<ImportReport, Error> {
+    let mut outcomes = outcomes.into_iter();
+    let row = |(line, read): ReadRow| {
+        let done = read.and_then(|()| match outcomes.next() {
+            Some(Ok(done)) => Ok(changes(&done)),
+            Some(Err(refused)) => Err(refused.field(&format!("/{line}"))),
+            None => Ok(Vec::new()),
+        });
+        let (outcome, changes, error) = match done {
+            Ok(changes) if changes.is_empty() => (RowOutcome::Unchanged, changes, None),
+            Ok(changes) => (RowOutcome::Changed, changes, None),
+            Err(error) => (RowOutcome::Refused, Vec::new(), Some(error)),
+        };
+        (RowReport { line, outcome, changes, error: None }, error)
+    };
+    let (mut items, errors): (Vec<RowReport>, Vec<Option<FieldError>>) = read.into_iter().map(row).unzip();
+    let bad: Vec<FieldError> = errors.iter().flatten().cloned().collect();
+    if !bad.is_empty() && !bulk.dry_run && bulk.mode == BulkMode::AllOrNothing {
+        return Err(Error::Invalid(bad));
+    }
+    let count = |wanted: fn(&RowOutcome) -> bool| items.iter().filter(|item| wanted(&item.outcome)).count();
+    let changed = count(|outcome| matches!(outcome, RowOutcome::Changed));
+    let unchanged = count(|outcome| matches!(outcome, RowOutcome::Unchanged));
+    for (item, error) in items.iter_mut().zip(errors) {
+        item.error = error.map(Into::into);
+    }
+    let rows = items.len();
+    let dry_run = bulk.dry_run;
+    Ok(ImportReport { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
+}
+
+/// Rows that could not be read are a reason for doing nothing, as those that cannot be done.
+fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
+    Bulk { dry_run: !bulk.writes(read.iter().all(|(_, row)| row.is_ok())), ..bulk }
+}
+
+/// Import company matches
+///
+/// Columns: `external_id`, and `connectwise_company_id` or `connectwise_identifier`; both blank is Not Set. `shared`
+/// allows a ConnectWise company that another company is matched to. Try it with `dry_run=true` first. In errors, a field
+/// such as `/7/connectwise_company_id` is the column of that name on line 7.
+#[utoipa::path(
+    tag = "import and export",
+    params(ImportQuery),
+    request_body(
+        content = String,
+        content_type = "text/csv",
+        description = "The table, with its header row",
+        example = json!("external_id,connectwise_identifier\r\nC-1001,HarborDental\r\n")
+    ),
+    responses((status = 200, body = ImportReport), Errors, TableErrors, ConnectWiseErrors)
+)]
+#[post("/import/company-matches")]
+pub async fn import_company_matches(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<ImportQuery>,
+    body: CsvBody,
+) -> ApiResult {
+    let bulk = query.0.bulk();
+    let (matches, read) = read_rows(body, MATCHES, match_in).await?;
+    let done = transfer::matches_in(&services, &caller, matches, after_reading(bulk, &read)).await?;
+    Ok(ok(&report(bulk, read, done.outcomes, match_changes, done.resolved)?))
+}
+
+fn match_in(row: Row<'_>) -> Result<MatchIn, FieldError> {
+    Ok(MatchIn {
+        external_id: row.required("external_id")?.to_owned(),
+        id: row.parsed("connectwise_company_id")?.flatten(),
+        identifier: row.parsed("connectwise_identifier")?.flatten(),
+        shared: row.flag("shared")?.unwrap_or(false),
+    })
+}
+
+fn match_changes(one: &Rematched) -> Vec<CellChange> {
+    let change = || CellChange::new("connectwise_company_id", one.company.connectwise_company_id, one.target);
+    one.changes().then(change).into_iter().collect()
+}
+
+/// Import billing lines
+///
+/// Columns: `company_external_id` and `product_code` name the line; of `push_enabled`, `block_size`,
+/// `manual_agreement_id` and `manual_addition_id` those that are there are set. A blank block size is the product's, a
+/// blank choice is the rule's, a blank push flag stays as it is. Try it with `dry_run=true` first. In errors, a field such
+/// as `/7/block_size` is the column of that name on line 7.
+#[utoipa::path(
+    tag = "import and export",
+    params(ImportQuery),
+    request_body(
+        content = String,
+        content_type = "text/csv",
+        description = "The table, with its header row",
+        example = json!("company_external_id,product_code,push_enabled,block_size\r\nC-1001,STORAGE,true,50\r\n")
+    ),
+    responses((status = 200, body = ImportReport), Errors, TableErrors, ConnectWiseErrors)
+)]
+#[post("/import/billing-lines")]
+pub async fn import_billing_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<ImportQuery>,
+    body: CsvBody,
+) -> ApiResult {
+    let bulk = query.0.bulk();
+    let (lines, read) = read_rows(body, LINES, line_in).await?;
+    let done = transfer::lines_in(&services, &caller, lines, after_reading(bulk, &read)).await?;
+    Ok(ok(&report(bulk, read, done.outcomes, line_changes, done.resolved)?))
+}
+
+fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
+    Ok(LineIn {
+        company: row.required("company_external_id")?.to_owned(),
+        product: row.required("product_code")?.to_owned(),
+        push_enabled: row.flag("push_enabled")?,
+        block_size: row.parsed("block_size")?,
+        agreement: row.parsed("manual_agreement_id")?,
+        addition: row.parsed("manual_addition_id")?,
+    })
+}
+
+fn line_changes(edited: &Edited) -> Vec<CellChange> {
+    let Edited { before, after } = edited;
+    let mut changes = Vec::new();
+    if before.push_enabled != after.push_enabled {
+        let part = LinePart::PushEnabled.as_str();
+        changes.push(CellChange::new(part, Some(before.push_enabled), Some(after.push_enabled)));
+    }
+    if before.block_size != after.block_size {
+        changes.push(CellChange::new(LinePart::BlockSize.as_str(), before.block_size, after.block_size));
+    }
+    if before.agreement != after.agreement {
+        let part = LinePart::Agreement.as_str();
+        changes.push(CellChange::new(part, before.agreement.target, after.agreement.target));
+    }
+    if before.addition != after.addition {
+        let part = LinePart::Addition.as_str();
+        changes.push(CellChange::new(part, before.addition.target, after.addition.target));
+    }
+    changes
+}

@@ -1,0 +1,184 @@
+//! `PATCH /agreement-mappings` and `/addition-mappings`: choices by hand for many lines at once.
+
+use actix_web::{HttpResponse, patch, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
+use crate::domain::words::BulkMode;
+use crate::domain::{Error, Result};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
+use crate::http::kit::response::ok;
+use crate::http::views::mapping::ResolvedBody;
+use crate::services::lines::{self, Bulk, Edit, LineEdit};
+use crate::services::{IfMatch, Services};
+
+/// The agreement of one line.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineAgreementChoice {
+    /// The line.
+    pub billing_line_id: String,
+    /// ConnectWise's id of the agreement; null gives the line back to the rule.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<String>, required)]
+    pub agreement_id: Option<CwAgreementId>,
+    /// The line's version for which this is meant, as `If-Match` would say.
+    pub version: Option<i64>,
+}
+
+/// The addition of one line.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LineAdditionChoice {
+    /// The line.
+    pub billing_line_id: String,
+    /// ConnectWise's id of the addition; null gives the line back to the rule.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<String>, required)]
+    pub addition_id: Option<CwAdditionId>,
+    /// The line's version for which this is meant, as `If-Match` would say.
+    pub version: Option<i64>,
+}
+
+/// The agreements of many lines.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "mode": "each",
+    "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "agreement_id": "1201"}]
+}))]
+pub struct AgreementChoices {
+    /// What happens to the others where one cannot be chosen.
+    #[serde(default = "together")]
+    #[schema(default = "all_or_nothing")]
+    pub mode: BulkMode,
+    /// The choices.
+    #[validate(length(min = 1, max = 5000))]
+    #[schema(min_items = 1, max_items = 5000)]
+    pub choices: Vec<LineAgreementChoice>,
+}
+
+/// The additions of many lines.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "addition_id": "50310"}]
+}))]
+pub struct AdditionChoices {
+    /// What happens to the others where one cannot be chosen.
+    #[serde(default = "together")]
+    #[schema(default = "all_or_nothing")]
+    pub mode: BulkMode,
+    /// The choices.
+    #[validate(length(min = 1, max = 5000))]
+    #[schema(min_items = 1, max_items = 5000)]
+    pub choices: Vec<LineAdditionChoice>,
+}
+
+fn together() -> BulkMode {
+    BulkMode::AllOrNothing
+}
+
+impl Limited for AgreementChoices {}
+impl Limited for AdditionChoices {}
+
+/// What became of one choice.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChoiceOutcome {
+    /// The line.
+    pub billing_line_id: String,
+    /// Whether it was not so already.
+    pub changed: bool,
+    /// Why it was refused; null where it was not.
+    #[schema(required)]
+    pub error: Option<ProblemField>,
+}
+
+/// What became of many choices.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChoiceOutcomes {
+    /// How many lines were changed.
+    pub changed: usize,
+    /// How many choices were refused.
+    pub refused: usize,
+    /// One for each choice, in order.
+    pub items: Vec<ChoiceOutcome>,
+    /// What they changed of the billing lines.
+    pub resolved: ResolvedBody,
+}
+
+/// Choose the agreements of many lines by hand
+///
+/// As one choice does, for up to 5,000 lines: all or, where one cannot be chosen, none (422 with one error for each), or
+/// each for itself (`mode`: `each`).
+#[utoipa::path(
+    tag = "mappings",
+    request_body = AgreementChoices,
+    responses((status = 200, body = ChoiceOutcomes), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[patch("/agreement-mappings")]
+pub async fn choose_agreements(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<AgreementChoices>,
+) -> ApiResult {
+    let AgreementChoices { mode, choices } = body.value;
+    let edit = |one: LineAgreementChoice| {
+        let change = LineEdit { agreement: Some(one.agreement_id), ..LineEdit::default() };
+        edit(one.billing_line_id, change, one.version)
+    };
+    choose(&services, &caller, choices.into_iter().map(edit).collect(), mode).await
+}
+
+/// Choose the additions of many lines by hand
+///
+/// As one choice does, for up to 5,000 lines: all or, where one cannot be chosen, none (422 with one error for each), or
+/// each for itself (`mode`: `each`).
+#[utoipa::path(
+    tag = "mappings",
+    request_body = AdditionChoices,
+    responses((status = 200, body = ChoiceOutcomes), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[patch("/addition-mappings")]
+pub async fn choose_additions(services: web::Data<Services>, caller: Caller, body: Body<AdditionChoices>) -> ApiResult {
+    let AdditionChoices { mode, choices } = body.value;
+    let edit = |one: LineAdditionChoice| {
+        let change = LineEdit { addition: Some(one.addition_id), ..LineEdit::default() };
+        edit(one.billing_line_id, change, one.version)
+    };
+    choose(&services, &caller, choices.into_iter().map(edit).collect(), mode).await
+}
+
+fn edit(line: String, change: LineEdit, version: Option<i64>) -> Edit {
+    Edit {
+        line: BillingLineId::from(line),
+        change,
+        if_match: IfMatch(version.map(|version| vec![version.to_string()])),
+    }
+}
+
+async fn choose(services: &Services, caller: &Caller, edits: Vec<Edit>, mode: BulkMode) -> ApiResult {
+    let lines: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
+    let applied = lines::edit(services, caller, edits, Bulk { mode, dry_run: false }).await?;
+    Ok(rendered(lines, applied, mode)?)
+}
+
+fn rendered(lines: Vec<BillingLineId>, applied: lines::Applied, mode: BulkMode) -> Result<HttpResponse> {
+    let fields = applied.fields(|index| format!("/choices/{index}"));
+    if mode == BulkMode::AllOrNothing && !fields.is_empty() {
+        return Err(Error::Invalid(fields));
+    }
+    let (changed, refused) = (applied.changed(), fields.len());
+    let mut errors = fields.into_iter().map(ProblemField::from);
+    let item = |(line, outcome): (BillingLineId, std::result::Result<lines::Edited, lines::Refused>)| ChoiceOutcome {
+        billing_line_id: line.to_string(),
+        changed: outcome.as_ref().is_ok_and(lines::Edited::changes),
+        error: if outcome.is_err() { errors.next() } else { None },
+    };
+    let items = lines.into_iter().zip(applied.outcomes).map(item).collect();
+    Ok(ok(&ChoiceOutcomes { changed, refused, items, resolved: applied.resolved.into() }))
+}

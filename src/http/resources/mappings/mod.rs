@@ -1,0 +1,298 @@
+//! `/agreement-mappings` and `/addition-mappings`: what lines bill to, and choices by hand.
+
+pub mod bulk;
+
+use actix_web::{HttpResponse, delete, get, put, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::billing_lines::line_filter;
+use crate::db::{BillingLineSort, BillingLineView, LineFilter};
+use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
+use crate::domain::words::{MappingSource, MappingStatus};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Match;
+use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, page};
+use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
+use crate::http::kit::response::{ok, versioned};
+use crate::http::views::mapping::{MappingBody, ResolvedBody};
+use crate::services::Services;
+use crate::services::lines::{self, Edit, LineEdit};
+
+/// What a billing line's agreement, or addition, resolved to.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineMapping {
+    /// The line.
+    pub billing_line_id: String,
+    /// Its company.
+    pub company_id: String,
+    /// The company's name.
+    pub company_name: String,
+    /// Its product.
+    pub product_id: String,
+    /// The mapping.
+    pub mapping: MappingBody,
+    /// The line's version; also the ETag.
+    pub version: i64,
+}
+
+/// A mapping after a choice by hand, and what that did to the line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChosenMapping {
+    /// The mapping.
+    #[serde(flatten)]
+    pub mapping: LineMapping,
+    /// What the choice changed: also what hung below and was undone.
+    pub resolved: ResolvedBody,
+}
+
+impl LineMapping {
+    fn new(view: &BillingLineView, mapping: MappingBody) -> Self {
+        Self {
+            billing_line_id: view.line.id.to_string(),
+            company_id: view.company.id.to_string(),
+            company_name: view.company.name.clone(),
+            product_id: view.line.product_id.to_string(),
+            mapping,
+            version: view.line.version,
+        }
+    }
+
+    fn agreement(view: &BillingLineView) -> Self {
+        Self::new(view, MappingBody::agreement(view))
+    }
+
+    fn addition(view: &BillingLineView) -> Self {
+        Self::new(view, MappingBody::addition(view))
+    }
+}
+
+/// Which mappings.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct MappingQuery {
+    /// Those of a product's lines.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Those of a company's lines.
+    #[param(max_length = 300)]
+    pub company_id: Option<String>,
+    /// By what they came to.
+    pub status: Option<MappingStatus>,
+    /// By who decided.
+    pub source: Option<MappingSource>,
+    /// `company_name` or `created_at`; with `-` before it, descending.
+    #[param(default = "company_name")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Which agreement is chosen.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"agreement_id": "1201"}))]
+pub struct AgreementChoice {
+    /// ConnectWise's id of the agreement.
+    #[schema(value_type = String)]
+    pub agreement_id: CwAgreementId,
+}
+
+/// Which addition is chosen.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"addition_id": "50310"}))]
+pub struct AdditionChoice {
+    /// ConnectWise's id of the addition.
+    #[schema(value_type = String)]
+    pub addition_id: CwAdditionId,
+}
+
+impl Limited for AgreementChoice {}
+impl Limited for AdditionChoice {}
+
+async fn list(
+    name: &'static str,
+    services: &Services,
+    caller: &Caller,
+    query: MappingQuery,
+    filter: LineFilter,
+    render: fn(&BillingLineView) -> LineMapping,
+) -> ApiResult {
+    let page = page(name, query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
+    let rows = services.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, |view| render(&view))))
+}
+
+async fn one(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    render: fn(&BillingLineView) -> LineMapping,
+) -> ApiResult {
+    let id = BillingLineId::from(id);
+    let view = services.db.read(&caller.tenant, move |tx| tx.billing_line(&id)).await?;
+    Ok(rendered(&view, render))
+}
+
+async fn edit(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    change: LineEdit,
+    if_match: Match,
+    render: fn(&BillingLineView) -> LineMapping,
+) -> ApiResult {
+    let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
+    let (view, resolved) = lines::edit_one(services, caller, edit).await?;
+    Ok(versioned(view.line.version, &ChosenMapping { mapping: render(&view), resolved: resolved.into() }))
+}
+
+fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {
+    versioned(view.line.version, &render(view))
+}
+
+/// List agreement mappings
+#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, body = List<LineMapping>), Errors))]
+#[get("/agreement-mappings")]
+pub async fn list_agreement_mappings(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<MappingQuery>,
+) -> ApiResult {
+    let query = query.0;
+    let chosen = (query.status, query.source);
+    let filter = line_filter(query.product_id.clone(), query.company_id.clone(), chosen, (None, None));
+    list("agreement-mappings", &services, &caller, query, filter, LineMapping::agreement).await
+}
+
+/// Get a line's agreement mapping
+#[utoipa::path(
+    tag = "mappings",
+    params(("billing_line_id" = String, Path, description = "The line")),
+    responses((status = 200, body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/agreement-mappings/{billing_line_id}")]
+pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    one(&services, &caller, id.into_inner(), LineMapping::agreement).await
+}
+
+/// Choose a line's agreement by hand
+///
+/// It wins over the rule and stays until taken back. The addition that hung on another agreement is undone.
+#[utoipa::path(
+    tag = "mappings",
+    request_body = AgreementChoice,
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
+)]
+#[put("/agreement-mappings/{billing_line_id}")]
+pub async fn choose_agreement(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<AgreementChoice>,
+) -> ApiResult {
+    let change = LineEdit { agreement: Some(Some(body.value.agreement_id)), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
+}
+
+/// Give a line's agreement back to the rule
+#[utoipa::path(
+    tag = "mappings",
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
+)]
+#[delete("/agreement-mappings/{billing_line_id}")]
+pub async fn unchoose_agreement(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let change = LineEdit { agreement: Some(None), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
+}
+
+/// List addition mappings
+#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, body = List<LineMapping>), Errors))]
+#[get("/addition-mappings")]
+pub async fn list_addition_mappings(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<MappingQuery>,
+) -> ApiResult {
+    let query = query.0;
+    let chosen = (query.status, query.source);
+    let filter = line_filter(query.product_id.clone(), query.company_id.clone(), (None, None), chosen);
+    list("addition-mappings", &services, &caller, query, filter, LineMapping::addition).await
+}
+
+/// Get a line's addition mapping
+#[utoipa::path(
+    tag = "mappings",
+    params(("billing_line_id" = String, Path, description = "The line")),
+    responses((status = 200, body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/addition-mappings/{billing_line_id}")]
+pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    one(&services, &caller, id.into_inner(), LineMapping::addition).await
+}
+
+/// Choose a line's addition by hand
+///
+/// Only an addition that exists in ConnectWise, on the line's resolved agreement.
+#[utoipa::path(
+    tag = "mappings",
+    request_body = AdditionChoice,
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[put("/addition-mappings/{billing_line_id}")]
+pub async fn choose_addition(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<AdditionChoice>,
+) -> ApiResult {
+    let change = LineEdit { addition: Some(Some(body.value.addition_id)), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
+}
+
+/// Give a line's addition back to the rule
+#[utoipa::path(
+    tag = "mappings",
+    params(
+        ("billing_line_id" = String, Path, description = "The line"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
+)]
+#[delete("/addition-mappings/{billing_line_id}")]
+pub async fn unchoose_addition(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let change = LineEdit { addition: Some(None), ..LineEdit::default() };
+    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
+}

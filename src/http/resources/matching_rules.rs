@@ -1,0 +1,354 @@
+//! `/matching-rules`: the default matching conditions.
+
+use actix_web::http::StatusCode;
+use actix_web::{delete, get, post, put, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::db::{self, RuleFilter};
+use crate::domain::Error;
+use crate::domain::ids::{ProductId, RuleId};
+use crate::domain::words::{MappingStatus, Target};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::{Idempotency, Match};
+use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::List;
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::http::views::mapping::{MappingState, ResolvedBody, StatusCountsBody};
+use crate::services::rules::{self, PreviewFilter, PreviewLine};
+use crate::services::{Services, idempotency, resolve};
+
+/// The default matching condition of a product, for one target.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MatchingRule {
+    /// Its id.
+    pub id: String,
+    /// Its product.
+    pub product_id: String,
+    /// What it picks.
+    pub target: Target,
+    /// The expression, in its canonical spelling.
+    pub expression: String,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<db::MatchingRule> for MatchingRule {
+    fn from(row: db::MatchingRule) -> Self {
+        Self {
+            id: row.id.to_string(),
+            product_id: row.product_id.to_string(),
+            target: row.target,
+            expression: row.expression,
+            version: row.version,
+            created_at: row.created_at.and_utc(),
+            updated_at: row.updated_at.and_utc(),
+        }
+    }
+}
+
+/// A saved rule, and what saving it changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SavedRule {
+    /// The rule.
+    pub rule: MatchingRule,
+    /// What it changed of the product's billing lines.
+    pub resolved: ResolvedBody,
+}
+
+impl From<rules::Saved> for SavedRule {
+    fn from(saved: rules::Saved) -> Self {
+        Self { rule: saved.rule.into(), resolved: saved.resolved.into() }
+    }
+}
+
+/// A rule to be added.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "product_id": "0193f0a0-0000-7000-8000-000000000001", "target": "agreement", "expression": "type/name like \"%SP%\""
+}))]
+pub struct RuleBody {
+    /// The product.
+    pub product_id: String,
+    /// What it picks.
+    pub target: Target,
+    /// The expression; docs/RULES.md teaches the language.
+    #[schema(max_length = 4000)]
+    pub expression: String,
+}
+
+/// A rule's new expression.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"expression": "name contains \"Backup\" and type/name != \"Trial\""}))]
+pub struct ExpressionBody {
+    /// The expression.
+    #[schema(max_length = 4000)]
+    pub expression: String,
+}
+
+/// A rule to be tried.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "product_id": "0193f0a0-0000-7000-8000-000000000001", "target": "agreement",
+    "expression": "name contains \"Backup\"", "changed_only": true
+}))]
+pub struct PreviewBody {
+    /// The product whose lines are looked at.
+    pub product_id: String,
+    /// What the rule picks.
+    pub target: Target,
+    /// The expression.
+    #[schema(max_length = 4000)]
+    pub expression: String,
+    /// List only lines that would change.
+    #[serde(default)]
+    pub changed_only: bool,
+    /// List only lines whose mapping would come to this.
+    pub status: Option<MappingStatus>,
+    /// How many lines to list at most.
+    #[validate(range(min = 1, max = 500))]
+    #[schema(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<u32>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Limited for RuleBody {
+    // A megabyte of expression is refused by the language, which says what is wrong, rather than by size.
+    const LIMIT: usize = 4 * 1024 * 1024;
+}
+impl Limited for ExpressionBody {
+    const LIMIT: usize = 4 * 1024 * 1024;
+}
+impl Limited for PreviewBody {
+    const LIMIT: usize = 4 * 1024 * 1024;
+}
+
+/// What a line is, and what it would become.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PreviewLineBody {
+    /// The line.
+    pub billing_line_id: String,
+    /// Its company.
+    pub company_id: String,
+    /// The company's name.
+    pub company_name: String,
+    /// Whether it would change.
+    pub changes: bool,
+    /// What its agreement is.
+    pub agreement_now: MappingState,
+    /// What its agreement would be.
+    pub agreement_then: MappingState,
+    /// What its addition is.
+    pub addition_now: MappingState,
+    /// What its addition would be.
+    pub addition_then: MappingState,
+}
+
+impl From<&PreviewLine> for PreviewLineBody {
+    fn from(line: &PreviewLine) -> Self {
+        Self {
+            billing_line_id: line.line.id.to_string(),
+            company_id: line.line.company_id.to_string(),
+            company_name: line.line.company_name.clone(),
+            changes: line.changes(),
+            agreement_now: line.line.agreement.clone().into(),
+            agreement_then: line.agreement.clone().into(),
+            addition_now: line.line.addition.clone().into(),
+            addition_then: line.addition.clone().into(),
+        }
+    }
+}
+
+/// What an unsaved rule would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PreviewReply {
+    /// The expression in its canonical spelling.
+    pub expression: String,
+    /// What the lines' agreements would come to.
+    pub agreements: StatusCountsBody,
+    /// What the lines' additions would come to.
+    pub additions: StatusCountsBody,
+    /// How many lines would change.
+    pub changed: usize,
+    /// The lines, by company name.
+    pub items: Vec<PreviewLineBody>,
+    /// Send this as `cursor` for the next page; null at the end.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// Which rules.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RuleQuery {
+    /// Those of a product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Those for a target.
+    pub target: Option<Target>,
+}
+
+/// List matching rules
+///
+/// A product has at most two, so the list is never paged.
+#[utoipa::path(
+    tag = "matching rules",
+    params(RuleQuery),
+    responses((status = 200, body = List<MatchingRule>), Errors)
+)]
+#[get("/matching-rules")]
+pub async fn list_matching_rules(services: web::Data<Services>, caller: Caller, query: Params<RuleQuery>) -> ApiResult {
+    let query = query.0;
+    let filter = RuleFilter { product_id: query.product_id.map(ProductId::from), target: query.target };
+    let rows = services.db.read(&caller.tenant, move |tx| tx.rules(&filter)).await?;
+    Ok(ok(&List::whole(rows.into_iter().map(MatchingRule::from).collect())))
+}
+
+/// Add a matching rule
+///
+/// The product's lines resolve by it at once; the answer says what changed.
+#[utoipa::path(
+    tag = "matching rules",
+    request_body = RuleBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 201, body = SavedRule), Errors, WriteErrors)
+)]
+#[post("/matching-rules")]
+pub async fn create_matching_rule(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<RuleBody>,
+) -> ApiResult {
+    let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
+    let RuleBody { product_id, target, expression } = body.value;
+    let product = ProductId::from(product_id);
+    let lines = rules::of_product(&product);
+    let work = move |tx: &mut db::Tx<'_>| {
+        let saved = rules::create(tx, &product, target, &expression, now, &by)?;
+        let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
+        to_keep(StatusCode::CREATED, Some(location), &SavedRule::from(saved))
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    let answer = services.db.write(&caller.tenant, once).await?;
+    resolve::follow_up(&services, &caller, lines).await;
+    Ok(kept(answer))
+}
+
+/// Get a matching rule
+#[utoipa::path(
+    tag = "matching rules",
+    params(("id" = String, Path, description = "The rule")),
+    responses((status = 200, body = MatchingRule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/matching-rules/{id}")]
+pub async fn get_matching_rule(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let id = RuleId::from(id.into_inner());
+    let row = services.db.read(&caller.tenant, move |tx| tx.rule(&id)).await?;
+    Ok(versioned(row.version, &MatchingRule::from(row)))
+}
+
+/// Change a matching rule's expression
+///
+/// The product's lines resolve by it at once; the answer says what changed.
+#[utoipa::path(
+    tag = "matching rules",
+    request_body = ExpressionBody,
+    params(
+        ("id" = String, Path, description = "The rule"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = SavedRule), Errors, WriteErrors)
+)]
+#[put("/matching-rules/{id}")]
+pub async fn replace_matching_rule(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<ExpressionBody>,
+) -> ApiResult {
+    let (id, now, by) = (RuleId::from(id.into_inner()), services.clock.now(), caller.name.clone());
+    let expression = body.value.expression;
+    let work = move |tx: &mut db::Tx<'_>| rules::update(tx, &id, &expression, &if_match.0, now, &by);
+    let mut saved = services.db.write(&caller.tenant, work).await?;
+    let lines = rules::of_product(&saved.rule.product_id);
+    saved.resolved = resolve::completed(&services, &caller, lines, saved.resolved).await;
+    Ok(versioned(saved.rule.version, &SavedRule::from(saved)))
+}
+
+/// Delete a matching rule
+///
+/// What it alone had resolved is unresolved again; choices by hand stay.
+#[utoipa::path(
+    tag = "matching rules",
+    params(
+        ("id" = String, Path, description = "The rule"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = ResolvedBody, description = "Deleted; what that changed"), Errors, WriteErrors)
+)]
+#[delete("/matching-rules/{id}")]
+pub async fn delete_matching_rule(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let (id, now, by) = (RuleId::from(id.into_inner()), services.clock.now(), caller.name.clone());
+    let work = move |tx: &mut db::Tx<'_>| rules::delete(tx, &id, &if_match.0, now, &by);
+    let resolved = services.db.write(&caller.tenant, work).await?;
+    Ok(ok(&ResolvedBody::from(resolved)))
+}
+
+/// Preview a matching rule
+///
+/// What every line of the product would become against today. Saves nothing.
+#[utoipa::path(
+    tag = "matching rules",
+    request_body = PreviewBody,
+    responses((status = 200, body = PreviewReply), Errors, WriteErrors)
+)]
+#[post("/matching-rules/preview")]
+pub async fn preview_matching_rule(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<PreviewBody>,
+) -> ApiResult {
+    let (asked, now) = (body.value, services.clock.now());
+    let from = match &asked.cursor {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| Error::invalid("/cursor", "bad_cursor", "give a next_cursor"))?,
+    };
+    let filter = PreviewFilter { changed_only: asked.changed_only, status: asked.status };
+    let limit = usize::try_from(asked.limit.unwrap_or(100)).unwrap_or(100);
+    let work = move |tx: &mut db::Tx<'_>| {
+        let preview = rules::preview(tx, &ProductId::from(asked.product_id), asked.target, &asked.expression, now)?;
+        let mut items: Vec<PreviewLineBody> =
+            preview.shown(asked.target, filter).skip(from).take(limit + 1).map(Into::into).collect();
+        let next_cursor = (items.len() > limit).then(|| (from + limit).to_string());
+        items.truncate(limit);
+        Ok(PreviewReply {
+            expression: preview.expression,
+            agreements: preview.agreements.into(),
+            additions: preview.additions.into(),
+            changed: preview.changed,
+            items,
+            next_cursor,
+        })
+    };
+    Ok(ok(&services.db.read(&caller.tenant, work).await?))
+}

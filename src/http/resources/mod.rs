@@ -1,0 +1,16 @@
+//! The resources of the API, a file or folder each: their handlers, request bodies and answers.
+
+pub mod api_keys;
+pub mod billing_lines;
+pub mod companies;
+pub mod connection;
+pub mod connectwise;
+pub mod import_export;
+pub mod mappings;
+pub mod matching_rules;
+pub mod operations;
+pub mod products;
+pub mod push_jobs;
+pub mod push_schedule;
+pub mod tenants;
+pub mod usage;

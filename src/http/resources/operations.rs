@@ -1,0 +1,81 @@
+//! Outside `/api/v1`: is it alive, is it ready, what does it measure, what does it offer.
+
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpResponse, get, web};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::kit::problem::{ApiError, ApiResult, Problem};
+use crate::http::openapi::Document;
+use crate::http::server::HttpSettings;
+use crate::services::Services;
+
+/// How the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: &'static str,
+}
+
+/// Is the process alive
+#[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Health)))]
+#[get("/healthz")]
+pub async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(Health { status: "ok" })
+}
+
+/// Can it do its work: does the database answer, and take writes, with the right schema, and do its workers run
+#[utoipa::path(
+    tag = "operation",
+    security(()),
+    responses(
+        (status = 200, body = Health),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not now")
+    )
+)]
+#[get("/readyz")]
+pub async fn readyz(services: web::Data<Services>) -> ApiResult {
+    let not_ready = |detail: &str| {
+        let status = actix_web::http::StatusCode::SERVICE_UNAVAILABLE;
+        ApiError::Http(status, "not_ready", "Not ready", detail.to_owned())
+    };
+    if services.stop.is_cancelled() {
+        return Err(not_ready("the service is shutting down"));
+    }
+    if !services.push_loops.is_alive() || !services.schedule_loops.is_alive() {
+        return Err(not_ready("no worker runs; the log has the cause"));
+    }
+    match services.db.is_ready().await {
+        Ok(true) => Ok(HttpResponse::Ok().json(Health { status: "ok" })),
+        Ok(false) => Err(not_ready("the database has another schema than this version needs")),
+        Err(error) => {
+            tracing::warn!(cause = %error.chain(), "readiness probe failed");
+            Err(not_ready("the database cannot be reached or written; the log has the cause"))
+        }
+    }
+}
+
+/// What it measures, for Prometheus
+#[utoipa::path(
+    tag = "operation",
+    security(()),
+    responses((status = 200, body = String, content_type = "text/plain",
+        example = "connectwise_requests_total{method=\"GET\",outcome=\"ok\"} 12"))
+)]
+#[get("/metrics")]
+pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
+    let text = settings.metrics.as_ref().map(|render| render()).unwrap_or_default();
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
+}
+
+/// What it offers: this document
+#[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Object)))]
+#[get("/openapi.json")]
+pub async fn openapi(document: web::Data<Document>) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(document.json.clone())
+}
+
+/// Where people look first.
+pub async fn to_swagger_ui() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/swagger-ui/")).finish()
+}

@@ -1,0 +1,392 @@
+//! `/products`: what the vendor bills.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, delete, get, patch, post, put, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::db::{self, ProductFilter, ProductSort};
+use crate::domain::guard::Guard;
+use crate::domain::ids::ProductId;
+use crate::domain::quantity::{Amount, BlockSize};
+use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
+use crate::domain::words::{Aggregation, BillingPeriod, Rounding};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::{Idempotency, Match};
+use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text, present};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, page};
+use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
+use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::http::views::mapping::ResolvedBody;
+use crate::services::products::{self, NewProduct, ProductChange};
+use crate::services::{Services, idempotency, resolve};
+
+/// Something the vendor bills.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Product {
+    /// Its id.
+    pub id: String,
+    /// The vendor's code of it.
+    pub code: String,
+    /// Its name.
+    pub name: String,
+    /// What is measured, such as `GB`.
+    pub unit: String,
+    /// How much usage makes one billed unit, unless a line has its own.
+    pub block_size: BlockSize,
+    /// How blocks are rounded.
+    pub rounding: Rounding,
+    /// How a month's usage becomes one amount.
+    pub aggregation: Aggregation,
+    /// Which month a push bills.
+    pub billing_period: BillingPeriod,
+    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    pub max_usage_age_days: i64,
+    /// The largest change of a quantity, in percent, that a push makes unasked; null is any.
+    #[schema(required)]
+    pub max_change_percent: Option<Amount>,
+    /// The largest change of a quantity, in units, that a push makes unasked; null is any.
+    #[schema(required)]
+    pub max_change_units: Option<Amount>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl From<db::Product> for Product {
+    fn from(row: db::Product) -> Self {
+        Self {
+            billing_period: row.billing_period(),
+            max_usage_age_days: row.max_usage_age_days,
+            id: row.id.to_string(),
+            code: row.code,
+            name: row.name,
+            unit: row.unit,
+            block_size: row.block_size,
+            rounding: row.rounding,
+            aggregation: row.aggregation,
+            max_change_percent: row.max_change_percent,
+            max_change_units: row.max_change_units,
+            version: row.version,
+            created_at: row.created_at.and_utc(),
+            updated_at: row.updated_at.and_utc(),
+        }
+    }
+}
+
+/// A product to be added, or what it shall be.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"code": "STORAGE", "name": "Backup storage", "unit": "GB", "block_size": "100"}))]
+pub struct ProductBody {
+    /// The vendor's code of it, unique.
+    #[validate(length(min = 1, max = 60), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 60)]
+    pub code: String,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+    /// What is measured, such as `GB` or `account`.
+    #[validate(length(min = 1, max = 30), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 30)]
+    pub unit: String,
+    /// How much usage makes one billed unit.
+    pub block_size: BlockSize,
+    /// How blocks are rounded; up where left out.
+    #[serde(default = "up")]
+    #[schema(default = "ceil")]
+    pub rounding: Rounding,
+    /// How a month's usage becomes one amount; the newest record where left out.
+    #[serde(default = "newest")]
+    #[schema(default = "last")]
+    pub aggregation: Aggregation,
+    /// Which month a push bills. Where left out or null: `current` for the aggregation `last`, else `previous`.
+    pub billing_period: Option<BillingPeriod>,
+    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    #[serde(default = "usual_age")]
+    #[validate(range(min = 1, max = 366))]
+    #[schema(minimum = 1, maximum = 366, default = 35)]
+    pub max_usage_age_days: i64,
+    /// The largest change of a quantity, in percent of what ConnectWise has, that a push makes unasked. A larger one is
+    /// held until a person approves or drops it; from 0, every change is larger.
+    pub max_change_percent: Option<Amount>,
+    /// The same in units of the quantity.
+    pub max_change_units: Option<Amount>,
+}
+
+fn up() -> Rounding {
+    Rounding::Ceil
+}
+
+fn newest() -> Aggregation {
+    Aggregation::Last
+}
+
+fn usual_age() -> i64 {
+    DEFAULT_MAX_USAGE_AGE_DAYS
+}
+
+/// What to change of a product; what is left out stays.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"block_size": "50"}))]
+pub struct ProductPatch {
+    /// The vendor's code of it, unique.
+    #[validate(length(min = 1, max = 60), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_length = 1, max_length = 60, nullable = false)]
+    pub code: Option<String>,
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_length = 1, max_length = 200, nullable = false)]
+    pub name: Option<String>,
+    /// What is measured.
+    #[validate(length(min = 1, max = 30), custom(function = plain_text))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_length = 1, max_length = 30, nullable = false)]
+    pub unit: Option<String>,
+    /// How much usage makes one billed unit.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub block_size: Option<BlockSize>,
+    /// How blocks are rounded.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub rounding: Option<Rounding>,
+    /// How a month's usage becomes one amount.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub aggregation: Option<Aggregation>,
+    /// Which month a push bills; null is what the aggregation decides.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<BillingPeriod>)]
+    pub billing_period: Option<Option<BillingPeriod>>,
+    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    #[serde(default, deserialize_with = "not_null")]
+    #[validate(range(min = 1, max = 366))]
+    #[schema(minimum = 1, maximum = 366, nullable = false)]
+    pub max_usage_age_days: Option<i64>,
+    /// The largest change, in percent, that a push makes unasked; null is any.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Amount>)]
+    pub max_change_percent: Option<Option<Amount>>,
+    /// The largest change, in units, that a push makes unasked; null is any.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Amount>)]
+    pub max_change_units: Option<Option<Amount>>,
+}
+
+impl Limited for ProductBody {}
+impl Limited for ProductPatch {}
+
+/// Which products.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ProductQuery {
+    /// Those whose name holds this text, in any letter case.
+    #[param(max_length = 300)]
+    pub search: Option<String>,
+    /// The one with this code.
+    #[param(max_length = 300)]
+    pub code: Option<String>,
+    /// `name`, `code` or `created_at`; with `-` before it, descending.
+    #[param(default = "name")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List products
+#[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, body = List<Product>), Errors))]
+#[get("/products")]
+pub async fn list_products(services: web::Data<Services>, caller: Caller, query: Params<ProductQuery>) -> ApiResult {
+    let query = query.0;
+    let page = page("products", query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
+    let filter = ProductFilter { search: query.search, code: query.code };
+    let rows = services.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, Product::from)))
+}
+
+/// Add a product
+///
+/// Every company gets a billing line for it.
+#[utoipa::path(
+    tag = "products",
+    request_body = ProductBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 201, body = Product), Errors, WriteErrors)
+)]
+#[post("/products")]
+pub async fn create_product(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<ProductBody>,
+) -> ApiResult {
+    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
+    let new = NewProduct {
+        code: body.value.code,
+        name: body.value.name,
+        unit: body.value.unit,
+        block_size: body.value.block_size,
+        rounding: body.value.rounding,
+        aggregation: body.value.aggregation,
+        guard: Guard { percent: body.value.max_change_percent, units: body.value.max_change_units },
+        billing_period: body.value.billing_period,
+        max_usage_age_days: body.value.max_usage_age_days,
+    };
+    let work = move |tx: &mut db::Tx<'_>| {
+        let product = products::create(tx, new, now)?;
+        let location = format!("/api/v1/products/{}", product.id);
+        to_keep(StatusCode::CREATED, Some(location), &Product::from(product))
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    Ok(kept(services.db.write(&caller.tenant, once).await?))
+}
+
+/// Get a product
+#[utoipa::path(
+    tag = "products",
+    params(("id" = String, Path, description = "The product")),
+    responses((status = 200, body = Product, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/products/{id}")]
+pub async fn get_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let id = ProductId::from(id.into_inner());
+    let row = services.db.read(&caller.tenant, move |tx| tx.product(&id)).await?;
+    Ok(versioned(row.version, &Product::from(row)))
+}
+
+/// Replace a product
+///
+/// Quantities follow with the next push.
+#[utoipa::path(
+    tag = "products",
+    request_body = ProductBody,
+    params(
+        ("id" = String, Path, description = "The product"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = Product), Errors, WriteErrors)
+)]
+#[put("/products/{id}")]
+pub async fn replace_product(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<ProductBody>,
+) -> ApiResult {
+    let change = ProductChange {
+        code: Some(body.value.code),
+        name: Some(body.value.name),
+        unit: Some(body.value.unit),
+        block_size: Some(body.value.block_size),
+        rounding: Some(body.value.rounding),
+        aggregation: Some(body.value.aggregation),
+        max_change_percent: Some(body.value.max_change_percent),
+        max_change_units: Some(body.value.max_change_units),
+        billing_period: Some(body.value.billing_period),
+        max_usage_age_days: Some(body.value.max_usage_age_days),
+    };
+    change_product(&services, &caller, id.into_inner(), change, if_match).await
+}
+
+/// Change a product
+///
+/// Quantities follow with the next push.
+#[utoipa::path(
+    tag = "products",
+    request_body = ProductPatch,
+    params(
+        ("id" = String, Path, description = "The product"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 200, body = Product), Errors, WriteErrors)
+)]
+#[patch("/products/{id}")]
+pub async fn update_product(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+    body: Body<ProductPatch>,
+) -> ApiResult {
+    let change = ProductChange {
+        code: body.value.code,
+        name: body.value.name,
+        unit: body.value.unit,
+        block_size: body.value.block_size,
+        rounding: body.value.rounding,
+        aggregation: body.value.aggregation,
+        max_change_percent: body.value.max_change_percent,
+        max_change_units: body.value.max_change_units,
+        billing_period: body.value.billing_period,
+        max_usage_age_days: body.value.max_usage_age_days,
+    };
+    change_product(&services, &caller, id.into_inner(), change, if_match).await
+}
+
+async fn change_product(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    change: ProductChange,
+    if_match: Match,
+) -> ApiResult {
+    let (id, now) = (ProductId::from(id), services.clock.now());
+    let work = move |tx: &mut db::Tx<'_>| products::update(tx, &id, change, &if_match.0, now);
+    let row = services.db.write(&caller.tenant, work).await?;
+    Ok(versioned(row.version, &Product::from(row)))
+}
+
+/// Delete a product
+///
+/// Its rules, billing lines and usage go with it; the history of its pushes stays.
+#[utoipa::path(
+    tag = "products",
+    params(
+        ("id" = String, Path, description = "The product"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+    ),
+    responses((status = 204, description = "Deleted"), Errors, WriteErrors)
+)]
+#[delete("/products/{id}")]
+pub async fn delete_product(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: Match,
+) -> ApiResult {
+    let id = ProductId::from(id.into_inner());
+    services.db.write(&caller.tenant, move |tx| products::delete(tx, &id, &if_match.0)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Resolve a product's agreements, then its additions
+///
+/// Reads from ConnectWise what is missing or old, applies the two rules to every line that has no choice by hand, and
+/// says what changed.
+#[utoipa::path(
+    tag = "products",
+    params(("id" = String, Path, description = "The product")),
+    responses((status = 200, body = ResolvedBody), Errors, WriteErrors, ConnectWiseErrors)
+)]
+#[post("/products/{id}/resolve")]
+pub async fn resolve_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let id = ProductId::from(id.into_inner());
+    let resolved = resolve::product(&services, &caller, &id).await?;
+    Ok(ok(&ResolvedBody::from(resolved)))
+}

@@ -1,0 +1,147 @@
+//! `/push-jobs/{id}/…`: what people do about a push job: cancel, retry, revert, approve and drop.
+
+use actix_web::{HttpResponse, post, web};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::{PushJob, start};
+use crate::domain::ids::{PushJobId, PushLineId};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Idempotency;
+use crate::http::kit::extract::json::{Body, Limited, not_null};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::ok;
+use crate::services::Services;
+use crate::services::push::{self, Decision};
+
+/// Cancel a push job
+///
+/// It stops between lines. What was written stays written; the rest is `cancelled`.
+#[utoipa::path(
+    tag = "push jobs",
+    params(("id" = String, Path, description = "The push job")),
+    responses((status = 200, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/cancel")]
+pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let (id, now) = (PushJobId::from(id.into_inner()), services.clock.now());
+    let progress = services.db.write(&caller.tenant, move |tx| push::cancel(tx, &id, now)).await?;
+    Ok(ok(&PushJob::from(&progress)))
+}
+
+/// Retry a push job's failed lines
+///
+/// In a new job, with their quantities worked out anew. Lines that were refused because ConnectWise had something else
+/// are left out: they want to be looked at.
+#[utoipa::path(
+    tag = "push jobs",
+    params(
+        ("id" = String, Path, description = "The push job"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+    ),
+    responses((status = 202, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/retry")]
+pub async fn retry_push_job(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    idempotency: Idempotency,
+) -> ApiResult {
+    let (key, now, by) = (idempotency.key("")?, services.clock.now(), caller.name.clone());
+    let id = PushJobId::from(id.into_inner());
+    start(&services, &caller, key, now, move |tx| push::retry(tx, &id, now, &by)).await
+}
+
+/// Revert a push job
+///
+/// A new job puts back what each pushed line had before, only where ConnectWise still has what this job wrote; where it
+/// has something else the line fails, and says so.
+#[utoipa::path(
+    tag = "push jobs",
+    params(
+        ("id" = String, Path, description = "The push job"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+    ),
+    responses((status = 202, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/revert")]
+pub async fn revert_push_job(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    idempotency: Idempotency,
+) -> ApiResult {
+    let (key, now, by) = (idempotency.key("")?, services.clock.now(), caller.name.clone());
+    let id = PushJobId::from(id.into_inner());
+    start(&services, &caller, key, now, move |tx| push::revert(tx, &id, now, &by)).await
+}
+
+/// Which held lines. An empty object means all of them.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"line_ids": ["0193f0a0-0000-7000-8000-000000000003"]}))]
+pub struct HeldLines {
+    /// The lines; all that are held where left out.
+    #[validate(length(min = 1, max = 5000))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_items = 1, max_items = 5000, nullable = false)]
+    pub line_ids: Option<Vec<String>>,
+}
+
+impl Limited for HeldLines {}
+
+/// Approve held lines
+///
+/// The change that each line was held for goes through; the job goes on, if it had ended. Where ConnectWise has something
+/// else by then, the line is held again.
+#[utoipa::path(
+    tag = "push jobs",
+    request_body = HeldLines,
+    params(("id" = String, Path, description = "The push job")),
+    responses((status = 200, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/lines/approve")]
+pub async fn approve_push_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    body: Body<HeldLines>,
+) -> ApiResult {
+    decide(&services, &caller, id.into_inner(), body.value, Decision::Approve).await
+}
+
+/// Drop held lines
+///
+/// ConnectWise keeps what it has; the lines are `skipped`.
+#[utoipa::path(
+    tag = "push jobs",
+    request_body = HeldLines,
+    params(("id" = String, Path, description = "The push job")),
+    responses((status = 200, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs/{id}/lines/drop")]
+pub async fn drop_push_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    id: web::Path<String>,
+    body: Body<HeldLines>,
+) -> ApiResult {
+    decide(&services, &caller, id.into_inner(), body.value, Decision::Drop).await
+}
+
+async fn decide(
+    services: &Services,
+    caller: &Caller,
+    id: String,
+    held: HeldLines,
+    decision: Decision,
+) -> ApiResult<HttpResponse> {
+    let (id, now, by) = (PushJobId::from(id), services.clock.now(), caller.name.clone());
+    let lines = held.line_ids.map(|ids| ids.into_iter().map(PushLineId::from).collect::<Vec<_>>());
+    let work = move |tx: &mut crate::db::Tx<'_>| push::decide(tx, &id, lines.as_deref(), decision, now, &by);
+    let progress = services.db.write(&caller.tenant, work).await?;
+    services.wake.notify_one();
+    Ok(ok(&PushJob::from(&progress)))
+}

@@ -1,0 +1,255 @@
+//! `/push-lines` and `/export/push-lines`: a company's, a product's or everybody's billing history, across push jobs.
+
+use actix_web::{get, web};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::lines::PushLine;
+use crate::db::{self, PageRequest, PushLineFilter, PushSort};
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
+use crate::domain::push::{LineState, PushReason};
+use crate::domain::words::{PushKind, PushTrigger};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::csv::{Writer, told};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::problem::{ApiResult, Errors};
+use crate::http::kit::response::ok;
+use crate::services::Services;
+
+/// The job of a line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineJob {
+    /// Its id.
+    pub id: String,
+    /// What it did.
+    pub kind: PushKind,
+    /// What started it.
+    pub started_by: PushTrigger,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A line with its job.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PushLineInJob {
+    /// The line.
+    #[serde(flatten)]
+    pub line: PushLine,
+    /// Its job.
+    pub push_job: LineJob,
+}
+
+impl From<(db::PushLine, db::PushJob)> for PushLineInJob {
+    fn from((line, job): (db::PushLine, db::PushJob)) -> Self {
+        let line = PushLine::from((line, &job));
+        let push_job = LineJob {
+            id: job.id.to_string(),
+            kind: job.kind,
+            started_by: job.started_by,
+            requested_by: job.requested_by,
+            created_at: job.created_at.and_utc(),
+        };
+        Self { line, push_job }
+    }
+}
+
+/// Which lines of all push jobs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryQuery {
+    /// Those of a push job.
+    #[param(max_length = 300)]
+    pub push_job_id: Option<String>,
+    /// Those of a company.
+    #[param(max_length = 300)]
+    pub company_id: Option<String>,
+    /// Those of a product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Those of a billing line.
+    #[param(max_length = 300)]
+    pub billing_line_id: Option<String>,
+    /// By what became of them.
+    pub state: Option<LineState>,
+    /// By why they were skipped, held or failed.
+    pub reason: Option<PushReason>,
+    /// Those that bill this month.
+    pub billing_month: Option<BillingMonth>,
+    /// Those of jobs that write, or of dry runs.
+    pub kind: Option<PushKind>,
+    /// Those of jobs asked for at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Those of jobs asked for before this time.
+    pub to: Option<DateTime<Utc>>,
+    /// `created_at`; with `-` before it, newest first.
+    #[param(default = "-created_at")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List push lines across jobs
+///
+/// A company's billing history in one call: what each push did to its lines, newest first.
+#[utoipa::path(
+    tag = "push jobs",
+    params(HistoryQuery),
+    responses((status = 200, body = List<PushLineInJob>), Errors)
+)]
+#[get("/push-lines")]
+pub async fn list_push_history(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<HistoryQuery>,
+) -> ApiResult {
+    let query = query.0;
+    let sort = query.sort.as_deref().or(Some("-created_at"));
+    let page = page("push-lines", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
+    let filter = PushLineFilter {
+        job_id: query.push_job_id.map(PushJobId::from),
+        state: query.state,
+        reason: query.reason,
+        company_id: query.company_id.map(CompanyId::from),
+        product_id: query.product_id.map(ProductId::from),
+        billing_line_id: query.billing_line_id.map(BillingLineId::from),
+        billing_month: query.billing_month,
+        kind: query.kind,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
+    };
+    let rows = services.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, PushLineInJob::from)))
+}
+
+/// Which push lines are exported.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct HistoryExportQuery {
+    /// Those of a push job.
+    #[param(max_length = 300)]
+    pub push_job_id: Option<String>,
+    /// Those of a company.
+    #[param(max_length = 300)]
+    pub company_id: Option<String>,
+    /// Those of a product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// By what became of them.
+    pub state: Option<LineState>,
+    /// Those that bill this month.
+    pub billing_month: Option<BillingMonth>,
+    /// Those of jobs asked for at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Those of jobs asked for before this time.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// Export push lines
+///
+/// What pushes did, line by line, as CSV, oldest first.
+#[utoipa::path(
+    tag = "import and export",
+    params(HistoryExportQuery),
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
+)]
+#[get("/export/push-lines")]
+pub async fn export_push_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: Params<HistoryExportQuery>,
+) -> ApiResult {
+    let query = query.0;
+    let filter = PushLineFilter {
+        job_id: query.push_job_id.map(PushJobId::from),
+        state: query.state,
+        company_id: query.company_id.map(CompanyId::from),
+        product_id: query.product_id.map(ProductId::from),
+        billing_month: query.billing_month,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
+        ..PushLineFilter::default()
+    };
+    let mut table = Writer::new(&HEADER)?;
+    let mut cursor: Option<String> = None;
+    // Page by page, so that no read holds the database for as long as the table is large.
+    loop {
+        let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), None, PushSort::CreatedAt)?;
+        let filter = filter.clone();
+        let rows = services.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
+        rows.items.iter().try_for_each(|(line, job)| table.row(&cells(line, job)))?;
+        match rows.next {
+            Some(next) => cursor = Some(next.encode()),
+            None => return Ok(table.reply("push-lines.csv")?),
+        }
+    }
+}
+
+const HEADER: [&str; 23] = [
+    "push_job_id",
+    "billing_month",
+    "month_closed",
+    "kind",
+    "started_by",
+    "requested_by",
+    "company_id",
+    "company_name",
+    "product_code",
+    "agreement_id",
+    "agreement_name",
+    "addition_id",
+    "addition_name",
+    "usage",
+    "usage_through",
+    "usage_records",
+    "block_size",
+    "from",
+    "to",
+    "state",
+    "reason",
+    "detail",
+    "finished_at",
+];
+
+fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
+    fn text<T: ToString>(value: Option<&T>) -> String {
+        value.map(ToString::to_string).unwrap_or_default()
+    }
+    let time = |at: Option<chrono::NaiveDateTime>| {
+        at.map(|at| at.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true)).unwrap_or_default()
+    };
+    [
+        job.id.to_string(),
+        line.billing_month.unwrap_or(job.billing_month).to_string(),
+        text(line.month_closed.as_ref()),
+        job.kind.to_string(),
+        job.started_by.to_string(),
+        told(&job.requested_by),
+        line.company_id.to_string(),
+        told(&line.company_name),
+        told(&line.product_code),
+        text(line.agreement_id.as_ref()),
+        told(&text(line.agreement_name.as_ref())),
+        text(line.addition_id.as_ref()),
+        told(&text(line.addition_name.as_ref())),
+        text(line.usage_amount.as_ref()),
+        time(line.usage_through),
+        text(line.usage_records.as_ref()),
+        text(line.block_size.as_ref()),
+        text(line.from_quantity.as_ref()),
+        text(line.to_quantity.as_ref()),
+        line.state.to_string(),
+        text(line.reason.as_ref()),
+        told(&text(line.detail.as_ref())),
+        time(line.finished_at.filter(|_| line.state.is_final())),
+    ]
+}

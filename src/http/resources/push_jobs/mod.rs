@@ -1,0 +1,315 @@
+//! `/push-jobs`: writing quantities, and what came of it.
+
+pub mod actions;
+pub mod events;
+pub mod history;
+pub mod lines;
+
+use actix_web::http::StatusCode;
+use actix_web::{get, post, web};
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::db::{self, JobFilter, PushSort};
+use crate::domain::Error;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{CompanyId, ProductId, PushJobId};
+use crate::domain::push::{JobState, LineState};
+use crate::domain::words::{PushKind, PushTrigger};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Idempotency;
+use crate::http::kit::extract::json::{Body, Limited, not_null};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{kept, ok, to_keep};
+use crate::services::push::{self, BilledMonths, NewPush, Progress};
+use crate::services::{Services, idempotency};
+
+/// How many of a job's lines are in which state.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct LineCounts {
+    /// All lines.
+    pub total: i64,
+    /// Those that have an outcome; it never goes down.
+    pub done: i64,
+    /// Wait for a worker.
+    pub pending: i64,
+    /// Are being worked on.
+    pub working: i64,
+    /// ConnectWise was told the quantity.
+    pub pushed: i64,
+    /// A dry run: would be written.
+    pub would_push: i64,
+    /// ConnectWise had the quantity already.
+    pub unchanged: i64,
+    /// Had nothing to push.
+    pub skipped: i64,
+    /// Change more than goes through unasked, and wait for a person.
+    pub held: i64,
+    /// Could not be written.
+    pub failed: i64,
+    /// Were written, or not: the answer was lost, and ConnectWise could not be read since.
+    pub unverified: i64,
+    /// The job was stopped before them.
+    pub cancelled: i64,
+}
+
+/// One run that writes quantities.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PushJob {
+    /// Its id.
+    pub id: String,
+    /// What it does.
+    pub kind: PushKind,
+    /// What started it.
+    pub started_by: PushTrigger,
+    /// Where it stands.
+    pub state: JobState,
+    /// Why it failed; while it runs, what it waits for.
+    #[schema(required)]
+    pub detail: Option<String>,
+    /// Its product; null for all.
+    #[schema(required)]
+    pub product_id: Option<String>,
+    /// The job that this one retries, reverts, or was started from; `started_by` says which.
+    #[schema(required)]
+    pub parent_job_id: Option<String>,
+    /// The months whose usage its lines bill.
+    pub billing_months: Vec<BillingMonth>,
+    /// Who asked: the name of the API key.
+    pub requested_by: String,
+    /// Whether it was asked to stop.
+    pub cancel_requested: bool,
+    /// How far it is.
+    pub lines: LineCounts,
+    /// How many lines a minute the workers get, or got, through; null before the first.
+    #[schema(required)]
+    pub lines_per_minute: Option<i64>,
+    /// When it will end if it goes on like this; null where it has ended or nothing can be said.
+    #[schema(required)]
+    pub estimated_end_at: Option<DateTime<Utc>>,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When a worker began.
+    #[schema(required)]
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    #[schema(required)]
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl From<&Progress> for PushJob {
+    fn from(progress: &Progress) -> Self {
+        let (job, count) = (&progress.job, |state| progress.counts.get(&state).copied().unwrap_or_default());
+        Self {
+            id: job.id.to_string(),
+            kind: job.kind,
+            started_by: job.started_by,
+            state: job.state,
+            detail: job.detail.clone(),
+            product_id: job.product_id.as_ref().map(ToString::to_string),
+            parent_job_id: job.parent_job_id.as_ref().map(ToString::to_string),
+            billing_months: progress.billing_months.iter().copied().collect(),
+            requested_by: job.requested_by.clone(),
+            cancel_requested: job.cancel_requested,
+            lines: LineCounts {
+                total: job.line_count,
+                done: progress.done(),
+                pending: count(LineState::Pending),
+                working: count(LineState::Working),
+                pushed: count(LineState::Pushed),
+                would_push: count(LineState::WouldPush),
+                unchanged: count(LineState::Unchanged),
+                skipped: count(LineState::Skipped),
+                held: count(LineState::Held),
+                failed: count(LineState::Failed),
+                unverified: count(LineState::Unverified),
+                cancelled: count(LineState::Cancelled),
+            },
+            lines_per_minute: progress.lines_per_minute(),
+            estimated_end_at: progress.estimated_end().map(|at| at.trunc_subsecs(0)),
+            created_at: job.created_at.and_utc(),
+            started_at: job.started_at.map(|at| at.and_utc()),
+            finished_at: job.finished_at.map(|at| at.and_utc()),
+        }
+    }
+}
+
+/// What to push. An empty object pushes everything enabled.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"dry_run": true}))]
+pub struct PushBody {
+    /// Only show what would be written.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The lines of one product; of all where left out.
+    pub product_id: Option<String>,
+    /// The lines of these companies; of all where left out.
+    #[validate(length(min = 1, max = 5000))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_items = 1, max_items = 5000, nullable = false)]
+    pub company_ids: Option<Vec<String>>,
+    /// The month whose usage is billed. Where left out, each product's `billing_period` says which: what the schedule
+    /// would bill now.
+    pub billing_month: Option<BillingMonth>,
+    /// Only lines that are out of date: those for which the last push of the same month wrote another quantity.
+    #[serde(default)]
+    pub out_of_date: bool,
+    /// Push what this dry run showed, with its quantities, and only where ConnectWise still has what it saw. The members
+    /// above are the dry run's then.
+    pub from_dry_run: Option<String>,
+}
+
+impl PushBody {
+    /// The dry run to start from, if any, which leaves nothing else to choose.
+    fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
+        let Some(id) = &self.from_dry_run else { return Ok(None) };
+        let others = self.dry_run
+            || self.out_of_date
+            || self.product_id.is_some()
+            || self.company_ids.is_some()
+            || self.billing_month.is_some();
+        if others {
+            let message =
+                "leave out dry_run, product_id, company_ids, billing_month and out_of_date: they are the dry run's";
+            return Err(Error::invalid("/from_dry_run", "contradiction", message));
+        }
+        Ok(Some(PushJobId::from(id.clone())))
+    }
+}
+
+impl Limited for PushBody {}
+
+impl From<PushBody> for NewPush {
+    fn from(body: PushBody) -> Self {
+        Self {
+            kind: if body.dry_run { PushKind::DryRun } else { PushKind::Push },
+            started_by: PushTrigger::Manual,
+            product_id: body.product_id.map(ProductId::from),
+            company_ids: body.company_ids.map(|ids| ids.into_iter().map(CompanyId::from).collect()),
+            out_of_date_only: body.out_of_date,
+            months: BilledMonths::named_or_now(body.billing_month),
+            parent: None,
+        }
+    }
+}
+
+/// Which push jobs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PushJobQuery {
+    /// By where they stand.
+    pub state: Option<JobState>,
+    /// By what they do.
+    pub kind: Option<PushKind>,
+    /// Those with a line of this product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Those with a line of this company.
+    #[param(max_length = 300)]
+    pub company_id: Option<String>,
+    /// By what started them.
+    pub started_by: Option<PushTrigger>,
+    /// Those asked for at this time or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Those asked for before this time.
+    pub to: Option<DateTime<Utc>>,
+    /// Those with a line that bills this month.
+    pub billing_month: Option<BillingMonth>,
+    /// `created_at`; with `-` before it, newest first.
+    #[param(default = "-created_at")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Push now
+///
+/// Stores the job with its lines and answers at once; a worker does the rest. Watch it at its address, or at
+/// `…/events`.
+#[utoipa::path(
+    tag = "push jobs",
+    request_body = PushBody,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 202, body = PushJob), Errors, WriteErrors)
+)]
+#[post("/push-jobs")]
+pub async fn create_push_job(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<PushBody>,
+) -> ApiResult {
+    let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
+    let shown = body.value.dry_run_to_push()?;
+    let new = NewPush::from(body.value);
+    let work = move |tx: &mut db::Tx<'_>| match shown {
+        Some(dry_run) => push::from_dry_run(tx, &dry_run, now, &by),
+        None => push::create(tx, &new, now, &by),
+    };
+    start(&services, &caller, key, now, work).await
+}
+
+/// Stores a job, once under its key, and answers with it; then wakes the worker.
+pub(in crate::http) async fn start(
+    services: &Services,
+    caller: &Caller,
+    key: Option<idempotency::Key>,
+    now: DateTime<Utc>,
+    work: impl FnOnce(&mut db::Tx<'_>) -> crate::domain::Result<db::PushJob> + Send + 'static,
+) -> ApiResult {
+    let accept = move |tx: &mut db::Tx<'_>| {
+        let job = work(tx)?;
+        let progress = push::progress(tx, &job.id, now)?;
+        let location = format!("/api/v1/push-jobs/{}", job.id);
+        to_keep(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, accept);
+    let answer = services.db.write(&caller.tenant, once).await?;
+    services.wake.notify_one();
+    Ok(kept(answer))
+}
+
+/// List push jobs
+#[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, body = List<PushJob>), Errors))]
+#[get("/push-jobs")]
+pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query: Params<PushJobQuery>) -> ApiResult {
+    let query = query.0;
+    let sort = query.sort.as_deref().or(Some("-created_at"));
+    let page = page("push-jobs", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
+    let filter = JobFilter {
+        state: query.state,
+        kind: query.kind,
+        product_id: query.product_id.map(ProductId::from),
+        company_id: query.company_id.map(CompanyId::from),
+        started_by: query.started_by,
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
+        billing_month: query.billing_month,
+    };
+    let now = services.clock.now();
+    let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page, now);
+    let rows = services.db.read(&caller.tenant, read).await?;
+    Ok(ok(&List::from_page(rows, |progress| PushJob::from(&progress))))
+}
+
+/// Get a push job
+#[utoipa::path(
+    tag = "push jobs",
+    params(("id" = String, Path, description = "The push job")),
+    responses((status = 200, body = PushJob), Errors)
+)]
+#[get("/push-jobs/{id}")]
+pub async fn get_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let (id, now) = (PushJobId::from(id.into_inner()), services.clock.now());
+    let progress = services.db.read(&caller.tenant, move |tx| push::progress(tx, &id, now)).await?;
+    Ok(ok(&PushJob::from(&progress)))
+}

@@ -1,0 +1,168 @@
+//! `/push-schedule`: the monthly push.
+
+use actix_web::{get, put, web};
+use chrono::{DateTime, NaiveTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::db;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
+use crate::domain::clock::Instant;
+use crate::domain::schedule::MonthlySchedule;
+use crate::domain::{Error, FieldError, Result};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Match;
+use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::versioned;
+use crate::services::Services;
+use crate::services::schedule::{self, NewSchedule, Schedule};
+
+/// The monthly push.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PushSchedule {
+    /// Whether it fires.
+    pub enabled: bool,
+    /// From 1 to 31; a day past a month's end means its last day.
+    pub day_of_month: u32,
+    /// The local time of day, `HH:MM`.
+    pub time: String,
+    /// The IANA time zone that was set. It is that of the present month unless it was changed in it: then it takes effect
+    /// with the next.
+    pub time_zone: String,
+    /// The present billing month.
+    pub current_month: MonthBounds,
+    /// The billing month after it.
+    pub next_month: MonthBounds,
+    /// The next five runs; they take place only while it is enabled.
+    pub next_runs: Vec<DateTime<Utc>>,
+    /// Grows with every change; also the ETag.
+    pub version: i64,
+}
+
+/// Where a billing month begins and ends.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MonthBounds {
+    /// The month, as `2026-11`.
+    pub billing_month: BillingMonth,
+    /// Its first moment.
+    pub starts_at: DateTime<Utc>,
+    /// The first moment after it.
+    pub ends_at: DateTime<Utc>,
+    /// The IANA time zone in which its days are counted, and in which it ends.
+    pub time_zone: String,
+}
+
+impl MonthBounds {
+    fn new(month: BillingMonth, calendar: &BillingCalendar) -> Self {
+        let (starts_at, ends_at) = calendar.bounds(month);
+        Self { billing_month: month, starts_at, ends_at, time_zone: calendar.zone_of(month).name().to_owned() }
+    }
+}
+
+impl PushSchedule {
+    fn read(tx: &mut db::Tx<'_>, schedule: &Schedule, now: Instant) -> Result<Self> {
+        let calendar = &schedule.calendar;
+        let month = calendar.month_of(now);
+        Ok(Self {
+            current_month: MonthBounds::new(month, calendar),
+            next_month: MonthBounds::new(month.next(), calendar),
+            enabled: schedule.enabled,
+            day_of_month: schedule.monthly.day_of_month,
+            time: schedule.monthly.time.format("%H:%M").to_string(),
+            time_zone: schedule.zone.name().to_owned(),
+            next_runs: schedule.next_runs(tx, now, 5)?,
+            version: schedule.version,
+        })
+    }
+}
+
+/// What the monthly push shall be.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"enabled": true, "day_of_month": 28, "time": "02:00", "time_zone": "America/New_York"}))]
+pub struct PushScheduleBody {
+    /// Whether it fires.
+    pub enabled: bool,
+    /// From 1 to 31; a day past a month's end means its last day.
+    #[validate(range(min = 1, max = 31))]
+    #[schema(minimum = 1, maximum = 31)]
+    pub day_of_month: u32,
+    /// The local time of day, `HH:MM`. A time that the clocks skip means the first moment after the gap; one that
+    /// occurs twice means the first of the two.
+    #[schema(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    pub time: String,
+    /// An IANA time zone, such as `Europe/Berlin`. A change takes effect with the next month; before any usage or push,
+    /// at once.
+    pub time_zone: String,
+}
+
+impl Limited for PushScheduleBody {}
+
+impl PushScheduleBody {
+    fn read(&self) -> Result<NewSchedule> {
+        let mut bad = Vec::new();
+        let plain = self.time.len() == 5 && self.time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+        let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| plain);
+        if time.is_none() {
+            bad.push(FieldError::new("/time", "bad_value", "write HH:MM, such as \"02:00\""));
+        }
+        let zone: Option<Tz> = self.time_zone.parse().ok();
+        if zone.is_none() {
+            let message = "not an IANA time zone: write one such as \"America/New_York\"";
+            bad.push(FieldError::new("/time_zone", "bad_value", message));
+        }
+        match (time, zone) {
+            (Some(time), Some(zone)) => {
+                let monthly = MonthlySchedule { day_of_month: self.day_of_month, time };
+                Ok(NewSchedule { enabled: self.enabled, monthly, zone })
+            }
+            _ => Err(Error::Invalid(bad)),
+        }
+    }
+}
+
+/// Get the push schedule
+#[utoipa::path(
+    tag = "push schedule",
+    responses((status = 200, body = PushSchedule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+)]
+#[get("/push-schedule")]
+pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
+    let now = services.clock.now();
+    let read = move |tx: &mut db::Tx<'_>| {
+        let schedule = schedule::get(tx)?;
+        PushSchedule::read(tx, &schedule, now)
+    };
+    let found = services.db.read(&caller.tenant, read).await?;
+    Ok(versioned(found.version, &found))
+}
+
+/// Set the push schedule
+///
+/// Each month it pushes everything enabled, once; each product's `billing_period` says which month's usage that bills.
+/// Turned on or changed after this month's day has passed, it does not push retroactively. Setting it as it is changes
+/// nothing.
+#[utoipa::path(
+    tag = "push schedule",
+    request_body = PushScheduleBody,
+    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
+    responses((status = 200, body = PushSchedule), Errors, WriteErrors)
+)]
+#[put("/push-schedule")]
+pub async fn put_push_schedule(
+    services: web::Data<Services>,
+    caller: Caller,
+    if_match: Match,
+    body: Body<PushScheduleBody>,
+) -> ApiResult {
+    let (new, now) = (body.value.read()?, services.clock.now());
+    let work = move |tx: &mut db::Tx<'_>| {
+        let saved = schedule::put(tx, new, &if_match.0, now)?;
+        PushSchedule::read(tx, &saved, now)
+    };
+    let saved = services.db.write(&caller.tenant, work).await?;
+    Ok(versioned(saved.version, &saved))
+}

@@ -1,0 +1,80 @@
+//! `/tenants`: for the operator's key alone.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, get, post, web};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use crate::db;
+use crate::http::kit::auth::Operator;
+use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::list::List;
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::ok;
+use crate::services::{Services, keys};
+
+/// One MSP.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Tenant {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+impl From<db::Tenant> for Tenant {
+    fn from(row: db::Tenant) -> Self {
+        Self { id: row.id.to_string(), name: row.name, created_at: row.created_at.and_utc() }
+    }
+}
+
+/// A tenant to be added.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "Northwind IT"}))]
+pub struct TenantBody {
+    /// Its name.
+    #[validate(length(min = 1, max = 200), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 200)]
+    pub name: String,
+}
+
+impl Limited for TenantBody {}
+
+/// A tenant as added, with its first key.
+#[derive(Serialize, ToSchema)]
+pub struct NewTenant {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Its first API key. It is not kept and cannot be shown again.
+    pub key: String,
+}
+
+/// List tenants
+///
+/// Only with the operator's key.
+#[utoipa::path(tag = "tenants", responses((status = 200, body = List<Tenant>), Errors))]
+#[get("/tenants")]
+pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) -> ApiResult {
+    let rows = services.db.read_system(|tx| tx.tenants()).await?;
+    Ok(ok(&List::whole(rows.into_iter().map(Tenant::from).collect())))
+}
+
+/// Add a tenant
+///
+/// Only with the operator's key. The answer holds the tenant's first API key, this once.
+#[utoipa::path(
+    tag = "tenants",
+    request_body = TenantBody,
+    responses((status = 201, body = NewTenant), Errors, WriteErrors)
+)]
+#[post("/tenants")]
+pub async fn create_tenant(services: web::Data<Services>, _operator: Operator, body: Body<TenantBody>) -> ApiResult {
+    let (name, now) = (body.value.name, services.clock.now());
+    let (tenant, key) = services.db.write_system(move |tx| keys::create_tenant(tx, &name, now)).await?;
+    Ok(HttpResponse::build(StatusCode::CREATED).json(NewTenant { tenant: tenant.into(), key: key.plain }))
+}

@@ -1,0 +1,236 @@
+//! `/usage`: measured amounts in, history out.
+
+use actix_web::http::StatusCode;
+use actix_web::{get, post, web};
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use crate::db::{self, UsageFilter, UsageSort};
+use crate::domain::ids::{CompanyId, ProductId};
+use crate::domain::quantity::Amount;
+use crate::domain::{Error, FieldError, Result};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::body_limits::LARGEST_BODY;
+use crate::http::kit::extract::headers::Idempotency;
+use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::extract::query::Params;
+use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{kept, ok, to_keep};
+use crate::services::usage::{self, MAX_BATCH, NewUsage, Who};
+use crate::services::{Services, idempotency};
+
+/// A batch of measured amounts: all are taken in, or none.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"records": [{
+    "company_external_id": "C-1001", "product_code": "STORAGE", "amount": "250.5",
+    "measured_at": "2026-11-21T00:00:00Z", "source": "nightly"
+}]}))]
+pub struct UsageBatch {
+    /// The records, at most 10,000.
+    #[validate(length(min = 1, max = 10000), nested)]
+    #[schema(min_items = 1, max_items = 10000)]
+    pub records: Vec<UsageIn>,
+}
+
+impl Limited for UsageBatch {
+    const LIMIT: usize = LARGEST_BODY;
+}
+
+/// A measured amount.
+#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UsageIn {
+    /// The company, by our id; or give `company_external_id`.
+    pub company_id: Option<String>,
+    /// The company, by the vendor's id; or give `company_id`.
+    pub company_external_id: Option<String>,
+    /// The product, by our id; or give `product_code`.
+    pub product_id: Option<String>,
+    /// The product, by the vendor's code; or give `product_id`.
+    pub product_code: Option<String>,
+    /// How much, in the product's unit.
+    pub amount: Amount,
+    /// When it was measured.
+    pub measured_at: DateTime<Utc>,
+    /// Which meter or report it comes from. Of records measured at the same moment, a gauge (the aggregation `last`) counts
+    /// the one whose source comes last in the order of letters.
+    #[serde(default = "api")]
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100, default = "api")]
+    pub source: String,
+}
+
+fn api() -> String {
+    "api".to_owned()
+}
+
+fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &str)) -> Result<Who, FieldError> {
+    match (id, vendor) {
+        (Some(id), None) => Ok(Who::Id(id)),
+        (None, Some(id)) => Ok(Who::Vendor(id)),
+        _ => {
+            let message = format!("give either {} or {}, one of the two", names.0, names.1);
+            Err(FieldError::new(format!("{at}/{}", names.0), "required", message))
+        }
+    }
+}
+
+impl UsageIn {
+    fn into_new(self, index: usize) -> Result<NewUsage, FieldError> {
+        let at = format!("/records/{index}");
+        if self.measured_at.timestamp_subsec_nanos() >= 1_000_000_000 {
+            let message = "a leap second cannot be kept: write the second after it";
+            return Err(FieldError::new(format!("{at}/measured_at"), "out_of_range", message));
+        }
+        Ok(NewUsage {
+            company: one_of(self.company_id, self.company_external_id, &at, ("company_id", "company_external_id"))?,
+            product: one_of(self.product_id, self.product_code, &at, ("product_id", "product_code"))?,
+            amount: self.amount,
+            measured_at: self.measured_at.trunc_subsecs(6),
+            source: self.source,
+        })
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageAccepted {
+    /// How many records the batch had.
+    pub records: usize,
+    /// How many were new.
+    pub added: usize,
+    /// How many were there already, with the same amount.
+    pub duplicates: usize,
+    /// How many were there with another amount, and are corrected by this batch.
+    pub corrected: usize,
+    /// How many of the new and corrected ones came when a push had worked out the quantity of their month, company and
+    /// product already. They are billed when that month is pushed again; the newest of a gauge counts in later months, too.
+    pub late: usize,
+}
+
+/// Take in usage
+///
+/// Idempotent by company, product, measured_at and source: the same amount again changes nothing, another amount
+/// corrects the record. All or nothing: every bad record is named.
+#[utoipa::path(
+    tag = "usage",
+    request_body = UsageBatch,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    responses((status = 200, body = UsageAccepted), Errors, WriteErrors)
+)]
+#[post("/usage")]
+pub async fn add_usage(
+    services: web::Data<Services>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: Body<UsageBatch>,
+) -> ApiResult {
+    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
+    let records = body.value.records.len().min(MAX_BATCH);
+    let (mut batch, mut bad) = (Vec::with_capacity(records), Vec::new());
+    for (index, record) in body.value.records.into_iter().enumerate() {
+        record.into_new(index).map_or_else(|error| bad.push(error), |new| batch.push(new));
+    }
+    if !bad.is_empty() {
+        return Err(Error::Invalid(bad).into());
+    }
+    let work = move |tx: &mut db::Tx<'_>| {
+        let done = usage::record(tx, batch, now)?;
+        let usage::Accepted { added, duplicates, corrected, late } = done;
+        to_keep(StatusCode::OK, None, &UsageAccepted { records, added, duplicates, corrected, late })
+    };
+    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
+    Ok(kept(services.db.write(&caller.tenant, once).await?))
+}
+
+/// A usage record.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageRecord {
+    /// Its id.
+    pub id: String,
+    /// The company.
+    pub company_id: String,
+    /// The product.
+    pub product_id: String,
+    /// How much, in the product's unit.
+    pub amount: Amount,
+    /// When it was measured.
+    pub measured_at: DateTime<Utc>,
+    /// Which meter or report it comes from.
+    pub source: String,
+    /// When it was taken in.
+    pub received_at: DateTime<Utc>,
+    /// The later record that corrects it; null where it holds.
+    #[schema(required)]
+    pub superseded_by: Option<String>,
+    /// Whether it came when a push had worked out the quantity of its month, company and product already.
+    pub late: bool,
+}
+
+impl From<db::UsageRecord> for UsageRecord {
+    fn from(row: db::UsageRecord) -> Self {
+        Self {
+            id: row.id.to_string(),
+            company_id: row.company_id.to_string(),
+            product_id: row.product_id.to_string(),
+            amount: row.amount,
+            measured_at: row.measured_at.and_utc(),
+            source: row.source,
+            received_at: row.received_at.and_utc(),
+            superseded_by: row.superseded_by.map(|id| id.to_string()),
+            late: row.late,
+        }
+    }
+}
+
+/// Which usage records.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageQuery {
+    /// Those of a company.
+    #[param(max_length = 300)]
+    pub company_id: Option<String>,
+    /// Those of a product.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Measured at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Measured before.
+    pub to: Option<DateTime<Utc>>,
+    /// Leave out records that a later one corrects.
+    #[serde(default)]
+    pub current_only: bool,
+    /// Only records that came when a push had worked out their month's quantity already (`true`), or only the others.
+    pub late: Option<bool>,
+    /// `received_at`; with `-` before it, descending.
+    #[param(default = "received_at")]
+    pub sort: Option<String>,
+    /// How many rows at most.
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    pub limit: Option<i64>,
+    /// Where to go on: the `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// List usage history
+#[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, body = List<UsageRecord>), Errors))]
+#[get("/usage")]
+pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: Params<UsageQuery>) -> ApiResult {
+    let query = query.0;
+    let page = page("usage", query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
+    let filter = UsageFilter {
+        company_id: query.company_id.map(CompanyId::from),
+        product_id: query.product_id.map(ProductId::from),
+        from: query.from.map(comparable),
+        to: query.to.map(comparable),
+        current_only: query.current_only,
+        late: query.late,
+    };
+    let rows = services.db.read(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
+    Ok(ok(&List::from_page(rows, UsageRecord::from)))
+}

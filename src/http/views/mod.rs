@@ -1,0 +1,3 @@
+//! Parts of answers that several resources share.
+
+pub mod mapping;
