@@ -166,6 +166,16 @@ fn the_checks_see_what_they_look_for() {
     assert!(code(&src().join("db/push.rs")).contains("diesel"));
 }
 
+/// What every handler uses knows no handler.
+#[test]
+fn the_kit_names_no_resource() {
+    let kit = sources(&src().join("http/kit"));
+    assert!(kit.len() > 10);
+    for path in kit {
+        assert!(!code(&path).contains("resources::"), "{}", path.display());
+    }
+}
+
 #[test]
 fn files_stay_readable() {
     for path in sources(&src()) {
