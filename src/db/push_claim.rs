@@ -44,8 +44,12 @@ impl SystemTx<'_> {
             .select((push_lines::tenant_id, push_lines::job_id, push_lines::agreement_id))
             .load(self.conn)?;
         // Two workers may pick the same lines; the first to lock them gets them, and the other takes the next.
+        let mut tried = HashSet::new();
         for (tenant, job, agreement) in waiting {
             let Some(id) = agreement.filter(|_| !held.contains(&(tenant, agreement))) else { continue };
+            if !tried.insert((job.clone(), id)) {
+                continue;
+            }
             let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
             if !claimed.is_empty() {
                 return Ok(claimed);
