@@ -14,8 +14,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::kit::extract::body_limits::BodyLimits;
 use super::kit::problem::ApiError;
-use super::kit::request_id;
-use super::kit::request_id::RequestSpan;
+use super::kit::request_id::{self, RequestSpan};
 use super::kit::unread;
 use super::openapi::Document;
 use super::resources::operations;

@@ -67,13 +67,13 @@ impl BodyLimits {
 
 /// A body's bytes, and the memory that they take until they are dropped.
 #[derive(Debug)]
-pub(in crate::http) struct BodyBytes {
-    pub(in crate::http) bytes: Bytes,
+pub(super) struct BodyBytes {
+    pub(super) bytes: Bytes,
     _taken: Taken,
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(in crate::http) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize) -> ApiResult<BodyBytes> {
+pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize) -> ApiResult<BodyBytes> {
     let declared = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));

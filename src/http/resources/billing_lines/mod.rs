@@ -262,7 +262,7 @@ pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, q
 }
 
 /// A line with its usage of a month.
-pub(in crate::http) fn render(
+fn render(
     tx: &mut db::Tx<'_>,
     view: BillingLineView,
     asked: Option<BillingMonth>,
@@ -367,7 +367,7 @@ pub async fn update_billing_lines(services: web::Data<Services>, caller: Caller,
 }
 
 /// Those of a mapping list's filters that name a source.
-pub(in crate::http) fn line_filter(
+pub(in crate::http::resources) fn line_filter(
     product_id: Option<String>,
     company_id: Option<String>,
     agreement: (Option<MappingStatus>, Option<MappingSource>),

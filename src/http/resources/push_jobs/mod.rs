@@ -259,7 +259,7 @@ pub async fn create_push_job(
 }
 
 /// Stores a job, once under its key, and answers with it; then wakes the worker.
-pub(in crate::http) async fn start(
+async fn start(
     services: &Services,
     caller: &Caller,
     key: Option<idempotency::Key>,
