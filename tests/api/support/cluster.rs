@@ -45,6 +45,9 @@ impl Cluster {
             Command::new(tool)
         };
         command.args(["-D", &self.folder.path().join("data").display().to_string()]).args(arguments).current_dir("/");
+        // Always at the real time: under libfaketime PostgreSQL's time-outs never come, and a process that was stopped
+        // would keep its locks.
+        command.env_remove("LD_PRELOAD");
         // Its log goes to a file: a pipe would be held open by the server.
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("tools.log")).unwrap();
