@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use super::conn::Conn;
-use super::pool::DatabaseUrl;
+use super::url::DatabaseUrl;
 use crate::domain::{Error, Result};
 
 /// Writes all that is there at one moment into a new file, which appears whole or not at all. Nobody waits for it, and

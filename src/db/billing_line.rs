@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use super::company::Company;
 use super::conn::MultiBackend;
 use super::page::{Cursor, Page, PageRequest, chunks, keyset};
-use super::pool::Tx;
 use super::schema::{billing_lines, companies};
 use super::scope::{insert_own, own_joined};
+use super::tx::Tx;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{

@@ -3,56 +3,18 @@
 //! Every change of it gives the tenant another generation, a name that is never used again: whatever was built from
 //! rows of one generation is right as long as a transaction reads that generation.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::pool::Tx;
 use super::schema::cw_generations;
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::mapping::Catalog;
-
-/// So many tenants' catalogs are kept at most; whoever asks next lets go of those not used for so long.
-const KEPT: usize = 4;
-const KEPT_FOR: Duration = Duration::from_secs(600);
-
-struct Kept {
-    tenant: TenantId,
-    generation: String,
-    today: NaiveDate,
-    used: Instant,
-    catalog: Arc<Catalog>,
-}
-
-/// The catalogs of the tenants that resolved or previewed last.
-#[derive(Default)]
-pub(super) struct Catalogs(Mutex<Vec<Kept>>);
-
-impl Catalogs {
-    fn get(&self, tenant: &TenantId, generation: &str, today: NaiveDate) -> Option<Arc<Catalog>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|one| one.used.elapsed() < KEPT_FOR);
-        let known = kept.iter_mut().find(|one| one.tenant == *tenant)?;
-        if known.generation != generation || known.today != today {
-            return None;
-        }
-        known.used = Instant::now();
-        Some(known.catalog.clone())
-    }
-
-    fn put(&self, tenant: &TenantId, generation: String, today: NaiveDate, catalog: Arc<Catalog>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|one| one.tenant != *tenant);
-        kept.sort_by_key(|one| std::cmp::Reverse(one.used));
-        kept.truncate(KEPT - 1);
-        kept.push(Kept { tenant: tenant.clone(), generation, today, used: Instant::now(), catalog });
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = cw_generations, check_for_backend(MultiBackend))]

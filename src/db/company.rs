@@ -5,9 +5,9 @@ use diesel::prelude::*;
 
 use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, containing, keyset};
-use super::pool::Tx;
 use super::schema::companies;
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
 use crate::domain::words::{MatchSource, words};
 use crate::domain::{Error, Result};

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 
 use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, containing, keyset};
-use super::pool::Tx;
 use super::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;

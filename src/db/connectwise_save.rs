@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::connectwise::{AdditionRow, AgreementRow, CwCompanyRow};
-use super::pool::Tx;
 use super::schema::{cw_additions, cw_agreements, cw_companies};
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;

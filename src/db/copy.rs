@@ -12,7 +12,6 @@ use super::connectwise::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
 use super::idempotency::StoredAnswer;
 use super::line_change::LineChangeRow;
 use super::migrate;
-use super::pool::DatabaseUrl;
 use super::product::Product;
 use super::push::{PushJob, PushLine};
 use super::rule::MatchingRule;
@@ -24,6 +23,7 @@ use super::schema::{
 };
 use super::sole_use::SoleUse;
 use super::tenant::{ApiKey, Tenant};
+use super::url::DatabaseUrl;
 use super::usage::UsageRecord;
 use crate::domain::{Error, Result};
 

@@ -4,9 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::pool::Tx;
 use super::schema::idempotency_keys;
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 

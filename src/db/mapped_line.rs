@@ -6,9 +6,9 @@ use diesel::upsert::excluded;
 
 use super::billing_line::{LineFilter, candidates, filtered, to_json};
 use super::page::chunks;
-use super::pool::Tx;
 use super::schema::{billing_lines, companies};
 use super::scope::{insert_own, own_joined};
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, TenantId};

@@ -1,84 +1,23 @@
 //! Connections and transactions: the one way to the database.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel::RunQueryDsl;
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
 use tokio::sync::Semaphore;
 
-use super::catalog::Catalogs;
-use super::conn::{Conn, Place, read_transaction, write_transaction};
+use super::catalog_cache::Catalogs;
+use super::conn::{Conn, read_transaction, write_transaction};
 use super::file::{still_there, try_to_grow, try_to_write};
 use super::migrate;
 use super::turns::Turns;
+use super::tx::{SystemTx, Tx};
+use super::url::DatabaseUrl;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
-
-/// Where the database is: `sqlite:PATH` or `postgres://…`. Its Debug and Display hide the password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(Place);
-
-/// Why a database URL was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a database URL begins with sqlite: (then a file's path) or postgres://, as in sqlite:data/billing.db")]
-pub struct BadDatabaseUrl;
-
-impl FromStr for DatabaseUrl {
-    type Err = BadDatabaseUrl;
-    fn from_str(text: &str) -> Result<Self, BadDatabaseUrl> {
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self(Place::Postgres(text.to_owned())));
-        }
-        let path = text.strip_prefix("sqlite:").unwrap_or_default();
-        let path = path.strip_prefix("//").unwrap_or(path);
-        // ":memory:" would be one database for each pooled connection.
-        if path.is_empty() || path.starts_with(':') {
-            return Err(BadDatabaseUrl);
-        }
-        Ok(Self(Place::Sqlite(path.to_owned())))
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Place::Sqlite(path) => write!(f, "sqlite:{path}"),
-            Place::Postgres(url) => match url::Url::parse(url) {
-                Ok(mut url) => {
-                    let hidden = url.password().is_some() && url.set_password(Some("***")).is_ok();
-                    url.set_query(None);
-                    write!(f, "{url}{}", if hidden { "" } else { " (no password)" })
-                }
-                Err(_) => f.write_str("postgres://***"),
-            },
-        }
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl DatabaseUrl {
-    pub(super) fn connect(&self) -> diesel::ConnectionResult<Conn> {
-        self.0.connect()
-    }
-
-    /// The file, where the database is one.
-    pub fn file(&self) -> Option<&std::path::Path> {
-        match &self.0 {
-            Place::Sqlite(path) => Some(std::path::Path::new(path)),
-            Place::Postgres(_) => None,
-        }
-    }
-}
 
 /// How long a writer waits for those before it.
 const WRITING: Duration = Duration::from_secs(10);
@@ -132,44 +71,6 @@ pub struct Db {
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Db")
-    }
-}
-
-/// A transaction that sees one tenant.
-pub struct Tx<'c> {
-    pub(super) conn: &'c mut Conn,
-    pub(super) catalogs: &'c Catalogs,
-    tenant: TenantId,
-}
-
-impl Tx<'_> {
-    /// The tenant.
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-}
-
-/// A transaction of the service itself: keys, tenants, and the worker's search for work.
-pub struct SystemTx<'c> {
-    pub(super) conn: &'c mut Conn,
-    catalogs: &'c Catalogs,
-}
-
-impl SystemTx<'_> {
-    /// Waits until no other transaction holds the lock of this name. SQLite has one writer at a time anyway; on
-    /// PostgreSQL this gives each tenant the same, so that what a transaction read is still so when it writes.
-    pub fn lock(&mut self, name: &str) -> Result<()> {
-        if let Conn::Postgres(conn) = &mut *self.conn {
-            diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-                .bind::<diesel::sql_types::Text, _>(name)
-                .execute(conn)?;
-        }
-        Ok(())
-    }
-
-    /// The same transaction, seeing one tenant.
-    pub fn of(&mut self, tenant: &TenantId) -> Tx<'_> {
-        Tx { conn: self.conn, catalogs: self.catalogs, tenant: tenant.clone() }
     }
 }
 
@@ -231,7 +132,7 @@ impl Db {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (tenant, catalogs) = (tenant.clone(), self.catalogs.clone());
-        let read = move |conn: &mut Conn| body(&mut Tx { conn, catalogs: &catalogs, tenant });
+        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs }.of(&tenant));
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
@@ -341,25 +242,5 @@ struct LogErrors;
 impl r2d2::HandleError<diesel::r2d2::Error> for LogErrors {
     fn handle_error(&self, error: diesel::r2d2::Error) {
         tracing::warn!(cause = %error, "failed to open a database connection");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_guessed_of_a_url() {
-        for bad in ["", "billing.db", "host=db password=x", "sqlite:", "sqlite::memory:", "mysql://x", "Postgres://x"] {
-            assert_eq!(bad.parse::<DatabaseUrl>().unwrap_err(), BadDatabaseUrl, "{bad}");
-        }
-        let url: DatabaseUrl = "sqlite:data/x.db".parse().unwrap();
-        assert_eq!(url.file(), Some(std::path::Path::new("data/x.db")));
-    }
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let url: DatabaseUrl = "postgres://u:hunter2@db/billing?password=hunter2".parse().unwrap();
-        assert_eq!(format!("{url:?}"), "postgres://u:***@db/billing");
     }
 }

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 
 use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, containing, keyset};
-use super::pool::Tx;
 use super::schema::products;
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ProductId, TenantId};
 use crate::domain::quantity::{Amount, BlockSize};

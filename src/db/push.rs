@@ -7,9 +7,9 @@ use diesel::prelude::*;
 
 use super::billing_line::LastPush;
 use super::conn::MultiBackend;
-use super::pool::Tx;
 use super::schema::{push_jobs, push_lines};
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{

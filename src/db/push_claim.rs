@@ -6,9 +6,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::Conn;
-use super::pool::SystemTx;
 use super::push::PushLine;
 use super::schema::{cw_refreshes, push_jobs, push_lines};
+use super::tx::SystemTx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, PushLineId, TenantId};

@@ -3,10 +3,10 @@
 use diesel::prelude::*;
 
 use super::page::{Page, PageRequest, keyset};
-use super::pool::Tx;
 use super::push::{PushJob, PushLine};
 use super::schema::{push_jobs, push_lines};
 use super::scope::own_joined;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;

@@ -8,9 +8,9 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::page::chunks;
-use super::pool::Tx;
 use super::push::{LineResult, PushLine, last_push};
 use super::schema::{push_jobs, push_lines};
+use super::tx::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};

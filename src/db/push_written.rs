@@ -5,10 +5,10 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::page::chunks;
-use super::pool::Tx;
 use super::push::PushLine;
 use super::schema::{billing_lines, push_jobs, push_lines};
 use super::scope::own_joined;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};

@@ -4,9 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::pool::Tx;
 use super::schema::matching_rules;
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::ids::{ProductId, RuleId, TenantId};
 use crate::domain::words::Target;
 use crate::domain::{Error, Result};

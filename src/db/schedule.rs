@@ -4,9 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::conn::MultiBackend;
-use super::pool::Tx;
 use super::schema::{billing_time_zones, push_jobs, push_schedule_runs, push_schedules, usage_records};
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{PushJobId, TenantId};

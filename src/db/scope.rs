@@ -8,8 +8,8 @@
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;
 
-use super::pool::Tx;
 use super::schema;
+use super::tx::Tx;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 

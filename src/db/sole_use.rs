@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 
-use super::pool::DatabaseUrl;
+use super::url::DatabaseUrl;
 use crate::domain::{Error, Result};
 
 /// As long as it is held, no other process serves from the file. It ends with the process, however that ends.

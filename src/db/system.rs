@@ -2,9 +2,9 @@
 
 use diesel::prelude::*;
 
-use super::pool::SystemTx;
 use super::schema::{api_keys, idempotency_keys, push_schedules, tenants};
 use super::tenant::{ApiKey, Tenant};
+use super::tx::SystemTx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;

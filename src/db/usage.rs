@@ -7,9 +7,9 @@ use diesel::prelude::*;
 
 use super::conn::MultiBackend;
 use super::page::{Page, PageRequest, chunks, keyset};
-use super::pool::Tx;
 use super::schema::usage_records;
 use super::scope::insert_own;
+use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};

@@ -143,7 +143,7 @@ fn past_the_tenant(code: &str) -> Vec<String> {
 #[test]
 fn tenants_are_kept_apart_in_one_place() {
     // Those that speak of all tenants, and those that ask no table.
-    let apart = ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "pool.rs", "budget.rs", "copy.rs", "backup.rs"];
+    let apart = ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "tx.rs", "budget.rs", "copy.rs", "backup.rs"];
     for path in sources(&src().join("db")) {
         if !apart.iter().any(|name| path.ends_with(name)) {
             assert_eq!(past_the_tenant(&code(&path)), Vec::<String>::new(), "{}", path.display());
@@ -155,8 +155,8 @@ fn tenants_are_kept_apart_in_one_place() {
         assert!(!past_the_tenant(bad).is_empty(), "{bad}");
     }
     assert_eq!(past_the_tenant("self.own(x::table).filter(x::table_name)"), Vec::<String>::new());
-    let pool = code(&src().join("db/pool.rs"));
-    assert!(!pool.contains("::table") && pool.matches("sql_query").count() == 1, "pool.rs asks for its lock alone");
+    let tx = code(&src().join("db/tx.rs"));
+    assert!(!tx.contains("::table") && tx.matches("sql_query").count() == 1, "tx.rs asks for its lock alone");
 }
 
 #[test]
