@@ -139,11 +139,12 @@ fn past_the_tenant(code: &str) -> Vec<String> {
     tables.chain(others).map(|(at, _)| around(at)).collect()
 }
 
-/// A query of one tenant cannot forget whose it is: it has no other way to the tables than through db/scope.rs.
+/// A query of one tenant cannot forget whose it is: it has no other way to the tables than through db/engine/scope.rs.
 #[test]
 fn tenants_are_kept_apart_in_one_place() {
     // Those that speak of all tenants, and those that ask no table.
-    let apart = ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "tx.rs", "budget.rs", "copy.rs", "backup.rs"];
+    let apart =
+        ["scope.rs", "system.rs", "push_claim.rs", "schema.rs", "tx.rs", "request_budget.rs", "copy.rs", "backup.rs"];
     for path in sources(&src().join("db")) {
         if !apart.iter().any(|name| path.ends_with(name)) {
             assert_eq!(past_the_tenant(&code(&path)), Vec::<String>::new(), "{}", path.display());
@@ -155,7 +156,7 @@ fn tenants_are_kept_apart_in_one_place() {
         assert!(!past_the_tenant(bad).is_empty(), "{bad}");
     }
     assert_eq!(past_the_tenant("self.own(x::table).filter(x::table_name)"), Vec::<String>::new());
-    let tx = code(&src().join("db/tx.rs"));
+    let tx = code(&src().join("db/engine/tx.rs"));
     assert!(!tx.contains("::table") && tx.matches("sql_query").count() == 1, "tx.rs asks for its lock alone");
 }
 
@@ -163,7 +164,7 @@ fn tenants_are_kept_apart_in_one_place() {
 fn the_checks_see_what_they_look_for() {
     assert_eq!(layers_named("use crate::db::Tx; crate::{domain::x, http};"), ["db", "domain", "http"]);
     assert!(sources(&src()).len() > 50);
-    assert!(code(&src().join("db/push.rs")).contains("diesel"));
+    assert!(code(&src().join("db/queries/push_job.rs")).contains("diesel"));
 }
 
 /// What every handler uses knows no handler.

@@ -1,0 +1,46 @@
+//! The catalogs of a few tenants, kept in memory as long as their generation stays the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::NaiveDate;
+
+use crate::domain::ids::TenantId;
+use crate::domain::mapping::Catalog;
+
+/// So many tenants' catalogs are kept at most; whoever asks next lets go of those not used for so long.
+const KEPT: usize = 4;
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+struct Kept {
+    tenant: TenantId,
+    generation: String,
+    today: NaiveDate,
+    used: Instant,
+    catalog: Arc<Catalog>,
+}
+
+/// The catalogs of the tenants that resolved or previewed last.
+#[derive(Default)]
+pub(in crate::db) struct Catalogs(Mutex<Vec<Kept>>);
+
+impl Catalogs {
+    pub(in crate::db) fn get(&self, tenant: &TenantId, generation: &str, today: NaiveDate) -> Option<Arc<Catalog>> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|one| one.used.elapsed() < KEPT_FOR);
+        let known = kept.iter_mut().find(|one| one.tenant == *tenant)?;
+        if known.generation != generation || known.today != today {
+            return None;
+        }
+        known.used = Instant::now();
+        Some(known.catalog.clone())
+    }
+
+    pub(in crate::db) fn put(&self, tenant: &TenantId, generation: String, today: NaiveDate, catalog: Arc<Catalog>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|one| one.tenant != *tenant);
+        kept.sort_by_key(|one| std::cmp::Reverse(one.used));
+        kept.truncate(KEPT - 1);
+        kept.push(Kept { tenant: tenant.clone(), generation, today, used: Instant::now(), catalog });
+    }
+}

@@ -1,0 +1,145 @@
+//! One connection type for both databases, and the two places where they differ.
+
+use diesel::connection::{AnsiTransactionManager, Instrumentation, InstrumentationEvent, TransactionManager};
+use diesel::{Connection, PgConnection, QueryResult, SqliteConnection, connection::SimpleConnection};
+
+/// A connection to either database. Most queries run on it as they are.
+#[derive(diesel::MultiConnection)]
+pub enum Conn {
+    /// PostgreSQL.
+    Postgres(PgConnection),
+    /// SQLite.
+    Sqlite(SqliteConnection),
+}
+
+/// Compiles one body for each database: for what diesel's enum cannot do (upserts, many rows in one insert).
+macro_rules! on_each {
+    ($conn:expr, |$c:ident| $body:expr) => {
+        match $conn {
+            $crate::db::engine::conn::Conn::Postgres($c) => $body,
+            $crate::db::engine::conn::Conn::Sqlite($c) => $body,
+        }
+    };
+}
+pub(in crate::db) use on_each;
+
+/// The kind and place of a database, from its URL's scheme alone: nothing is guessed.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::db) enum Place {
+    Postgres(String),
+    Sqlite(String),
+}
+
+/// What every connection to PostgreSQL begins with. No transaction waits for anything but the database and some computing
+/// of ours: one that is idle for long belongs to a process that was stopped or cut off, whose locks the others need back
+/// before they give up waiting for them.
+pub(in crate::db) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
+    SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
+
+/// The address with what makes a silent network tell of itself, unless it says so itself: a database that is gone is
+/// noticed within seconds, and not when TCP gives up after a quarter of an hour.
+fn with_time_outs(url: &str) -> String {
+    let mut url = url.to_owned();
+    for (name, value) in [
+        ("connect_timeout", "5"),
+        ("tcp_user_timeout", "10000"),
+        ("keepalives_idle", "5"),
+        ("keepalives_interval", "2"),
+        ("keepalives_count", "3"),
+    ] {
+        if !url.contains(name) {
+            let join = if url.contains('?') { '&' } else { '?' };
+            url.push_str(&format!("{join}{name}={value}"));
+        }
+    }
+    url
+}
+
+impl Place {
+    pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
+        let mut conn = match self {
+            Self::Postgres(url) => Conn::Postgres(PgConnection::establish(&with_time_outs(url))?),
+            Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(path)?),
+        };
+        let set_up = match self {
+            // The writer semaphore queues our own writers; busy_timeout is for other processes (a backup, a shell).
+            Self::Sqlite(_) => {
+                // What was answered for must outlive a power cut, so each commit is synced to the disk.
+                "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                 PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
+            }
+            Self::Postgres(_) => POSTGRES_SET_UP,
+        };
+        match &mut conn {
+            Conn::Postgres(c) => c.set_instrumentation(Statements::new()),
+            Conn::Sqlite(c) => c.set_instrumentation(Statements::new()),
+        }
+        conn.batch_execute(set_up).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
+        Ok(conn)
+    }
+}
+
+/// Counts the statements that go to the database.
+struct Statements(metrics::Counter);
+
+impl Statements {
+    fn new() -> Self {
+        Self(metrics::counter!("database_statements_total"))
+    }
+}
+
+impl Instrumentation for Statements {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        if let InstrumentationEvent::StartQuery { .. } = event {
+            self.0.increment(1);
+        }
+    }
+}
+
+/// Runs a body in a transaction that takes SQLite's write lock at once, so that read-then-write never meets
+/// "database is locked". Inside, `conn.transaction` makes savepoints.
+pub(in crate::db) fn write_transaction<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    body: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match conn {
+        Conn::Postgres(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN")?,
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE")?,
+    }
+    finish(conn, body)
+}
+
+/// Runs a body that only reads, all of it seeing one state of the database.
+pub(in crate::db) fn read_transaction<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    body: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match conn {
+        Conn::Postgres(c) => {
+            AnsiTransactionManager::begin_transaction_sql(c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        }
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN")?,
+    }
+    finish(conn, body)
+}
+
+type Manager = <Conn as Connection>::TransactionManager;
+
+fn finish<T, E: From<diesel::result::Error>>(
+    conn: &mut Conn,
+    body: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match body(conn) {
+        Ok(value) => {
+            Manager::commit_transaction(conn)?;
+            Ok(value)
+        }
+        Err(error) => {
+            let rolled_back: QueryResult<()> = Manager::rollback_transaction(conn);
+            if let Err(cause) = rolled_back {
+                tracing::warn!(cause = %cause, "failed to roll back a transaction; its connection is dropped");
+            }
+            Err(error)
+        }
+    }
+}

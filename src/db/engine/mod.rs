@@ -1,0 +1,17 @@
+//! What queries stand on: connections, transactions, whose rows they see, pages, and the schema.
+
+pub(super) mod catalog_cache;
+pub(super) mod conn;
+pub(super) mod error;
+pub(super) mod file;
+pub(super) mod instance_lock;
+pub(super) mod keyed_locks;
+pub(super) mod maintenance;
+pub(super) mod migrate;
+pub(super) mod page;
+pub(super) mod pool;
+pub(super) mod schema;
+pub(super) mod scope;
+pub(super) mod tx;
+pub(super) mod types;
+pub(super) mod url;

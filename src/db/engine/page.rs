@@ -1,0 +1,161 @@
+//! Pages of lists: by cursor, so that they stay right while rows come and go.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Error, Result};
+
+/// The most rows on a page.
+const MAX_LIMIT: i64 = 500;
+
+/// Where the next page begins: after this sort key and id, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The list and the order it belongs to, so that it cannot be used with another.
+    #[serde(rename = "o")]
+    order: String,
+    #[serde(rename = "k")]
+    pub(in crate::db) key: String,
+    #[serde(rename = "i")]
+    pub(in crate::db) id: String,
+}
+
+impl Cursor {
+    /// The cursor as opaque text.
+    pub fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+}
+
+/// Which part of a list is asked for.
+#[derive(Debug, Clone)]
+pub struct PageRequest<S> {
+    pub(in crate::db) limit: i64,
+    pub(in crate::db) after: Option<Cursor>,
+    pub(in crate::db) sort: S,
+    pub(in crate::db) descending: bool,
+    /// The name of the list.
+    list: &'static str,
+}
+
+impl<S: std::str::FromStr + std::fmt::Display + Copy> PageRequest<S>
+where
+    S::Err: std::fmt::Display,
+{
+    /// Reads the parameters of the list of this name: at most 500 rows, a cursor that a page gave, `name` or `-name`.
+    pub fn parse(
+        list: &'static str,
+        limit: Option<i64>,
+        cursor: Option<&str>,
+        sort: Option<&str>,
+        default: S,
+    ) -> Result<Self> {
+        let limit = limit.unwrap_or(100);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Error::invalid("limit", "out_of_range", "limit is from 1 to 500"));
+        }
+        let (descending, sort) = match sort {
+            None => (false, default),
+            Some(text) => {
+                let name = text.strip_prefix('-').unwrap_or(text);
+                let sort = name.parse().map_err(|error| Error::invalid("sort", "unknown_value", format!("{error}")))?;
+                (name != text, sort)
+            }
+        };
+        let mut page = Self { limit, after: None, sort, descending, list };
+        if let Some(text) = cursor {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok();
+            let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let fits = cursor.filter(|cursor| cursor.order == page.order());
+            page.after = Some(fits.ok_or_else(|| {
+                Error::invalid("cursor", "bad_cursor", "give a next_cursor of this same list, with the same sort")
+            })?);
+        }
+        Ok(page)
+    }
+
+    /// How many rows are asked for.
+    pub fn limit(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+
+    /// The same list from a place on, or from where this page begins, as many rows at a time as there may be.
+    pub fn scan(&self, after: Option<Cursor>) -> Self {
+        let Self { sort, descending, list, .. } = *self;
+        Self { limit: MAX_LIMIT, after: after.or_else(|| self.after.clone()), sort, descending, list }
+    }
+
+    /// The place after a row with this sort key and id.
+    pub(in crate::db) fn after(&self, key: String, id: String) -> Cursor {
+        Cursor { order: self.order(), key, id }
+    }
+
+    fn order(&self) -> String {
+        format!("{} {}{}", self.list, if self.descending { "-" } else { "" }, self.sort)
+    }
+
+    /// How many rows to ask the database for: one more than wanted tells whether there is a next page.
+    pub(in crate::db) fn fetch(&self) -> i64 {
+        self.limit + 1
+    }
+
+    /// Cuts what was fetched to a page.
+    pub(in crate::db) fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> (String, String)) -> Page<T> {
+        let more = rows.len() > self.limit();
+        rows.truncate(self.limit());
+        let next = rows.last().filter(|_| more).map(|last| {
+            let (key, id) = place(last);
+            self.after(key, id)
+        });
+        Page { items: rows, next }
+    }
+}
+
+/// Part of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// The same page of something else.
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+    }
+}
+
+/// Orders a boxed query by a text column and the id, and begins it after the cursor.
+macro_rules! keyset {
+    ($query:expr, $page:expr, $key:expr, $id:expr) => {{
+        let query = $query;
+        let query = match (&$page.after, $page.descending) {
+            (None, _) => query,
+            (Some(at), false) => {
+                query.filter($key.gt(at.key.clone()).or($key.eq(at.key.clone()).and($id.gt(at.id.clone()))))
+            }
+            (Some(at), true) => {
+                query.filter($key.lt(at.key.clone()).or($key.eq(at.key.clone()).and($id.lt(at.id.clone()))))
+            }
+        };
+        if $page.descending { query.order(($key.desc(), $id.desc())) } else { query.order(($key.asc(), $id.asc())) }
+    }};
+}
+pub(in crate::db) use keyset;
+
+/// Values without repetition, in lists short enough to be bound in one statement: SQLite takes 32,766.
+pub(in crate::db) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Vec<Vec<T>> {
+    let mut seen = std::collections::HashSet::new();
+    let distinct: Vec<T> = values.iter().filter(|value| seen.insert(*value)).cloned().collect();
+    distinct.chunks(10_000).map(<[T]>::to_vec).collect()
+}
+
+/// A pattern that finds a folded text anywhere in a `_key` column.
+pub(in crate::db) fn containing(text: &str) -> String {
+    let folded = crate::domain::text::fold(text);
+    let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}

@@ -1,0 +1,246 @@
+//! Connections and transactions: the one way to the database.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel::connection::{SimpleConnection, TransactionManager};
+use diesel::r2d2::R2D2Connection;
+use tokio::sync::Semaphore;
+
+use super::catalog_cache::Catalogs;
+use super::conn::{Conn, read_transaction, write_transaction};
+use super::file::{still_there, try_to_grow, try_to_write};
+use super::keyed_locks::Turns;
+use super::migrate;
+use super::tx::{SystemTx, Tx};
+use super::url::DatabaseUrl;
+use crate::domain::ids::TenantId;
+use crate::domain::{Error, Result};
+
+/// How long a writer waits for those before it.
+const WRITING: Duration = Duration::from_secs(10);
+/// How long a request waits for a connection.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// The same, to tell whether the database is there: whoever asks for that waits a few seconds in all.
+const READY: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Manager(DatabaseUrl);
+
+impl r2d2::ManageConnection for Manager {
+    type Connection = Conn;
+    type Error = diesel::r2d2::Error;
+
+    fn connect(&self) -> Result<Conn, Self::Error> {
+        // SQLite would make an empty one in its place.
+        still_there(self.0.file())
+            .map_err(|gone| diesel::ConnectionError::BadConnection(gone.to_owned()))
+            .map_err(diesel::r2d2::Error::ConnectionError)?;
+        self.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
+    }
+
+    fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
+        conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError)
+    }
+
+    /// A panic in the middle of a transaction must not hand that transaction to the next user.
+    fn has_broken(&self, conn: &mut Conn) -> bool {
+        <Conn as diesel::Connection>::TransactionManager::is_broken_transaction_manager(conn) || conn.is_broken()
+    }
+}
+
+/// The database. Copies share one pool.
+#[derive(Clone)]
+pub struct Db {
+    pool: r2d2::Pool<Manager>,
+    /// Writers queue here rather than for a connection: SQLite has one at a time.
+    writers: Arc<Semaphore>,
+    /// And those who would wait for the same lock, before that: those of one tenant, and those who claim push lines. With a
+    /// connection each in the queue for a lock, a process that was stopped would be given it again and again.
+    turns: Arc<Turns>,
+    catalogs: Arc<Catalogs>,
+    /// Where there is one: then no other process uses the database.
+    file: Option<Arc<std::path::Path>>,
+    /// Whether a write failed for want of the database (a full disk, a file that cannot be written, a lock), and none was
+    /// tried with success since.
+    unwritable: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Db")
+    }
+}
+
+impl Db {
+    /// Opens the database, creating an SQLite file and its folder where they are missing.
+    pub fn open(url: &DatabaseUrl, connections: u32) -> Result<Self> {
+        if let Some(folder) = url.file().and_then(std::path::Path::parent) {
+            std::fs::create_dir_all(folder).map_err(Error::internal)?;
+        }
+        // The first connection is made here, so that its failure is told as what it is rather than as a time-out.
+        drop(url.connect().map_err(|error| Error::Unavailable(Box::new(error)))?);
+        let pool = r2d2::Pool::builder()
+            .max_size(connections)
+            .min_idle(Some(1))
+            .connection_timeout(CONNECTING)
+            .test_on_check_out(url.file().is_none())
+            .error_handler(Box::new(LogErrors))
+            .build(Manager(url.clone()))
+            .map_err(|error| Error::Unavailable(Box::new(error)))?;
+        // On PostgreSQL writers may wait for one another, and for other replicas: a quarter of the connections is left
+        // to those who read.
+        let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
+        let file = url.file().map(Arc::from);
+        let writers = Arc::new(Semaphore::new(writers));
+        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
+    }
+
+    /// Whether other processes may be using the same database.
+    pub fn is_shared(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// Brings the schema up to date and gives the names of the migrations applied.
+    pub async fn migrate(&self) -> Result<Vec<String>> {
+        self.blocking(migrate::up).await
+    }
+
+    /// Whether the database answers, soon, and can be written, and its schema is current.
+    pub async fn is_ready(&self) -> Result<bool> {
+        let (unwritable, file) = (self.unwritable.clone(), self.file.clone());
+        let look = move |conn: &mut Conn| {
+            still_there(file.as_deref()).map_err(|gone| Error::Unavailable(gone.into()))?;
+            if unwritable.load(Ordering::Relaxed) {
+                try_to_write(conn)?;
+                try_to_grow(file.as_deref())?;
+                unwritable.store(false, Ordering::Relaxed);
+            }
+            migrate::is_current(conn)
+        };
+        // However long the connection at hand does not answer.
+        let answer = tokio::time::timeout(READY + Duration::from_secs(1), self.blocking_within(READY, look)).await;
+        answer.map_err(|late| Error::Unavailable(Box::new(late)))?
+    }
+
+    /// Reads within one tenant, all of it from one state of the database.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (tenant, catalogs) = (tenant.clone(), self.catalogs.clone());
+        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs }.of(&tenant));
+        self.blocking(move |conn| read_transaction(conn, read)).await
+    }
+
+    /// Writes within one tenant: all of it, or on an error nothing. The body cannot wait for the network.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let of_tenant = tenant.clone();
+        let work = move |tx: &mut SystemTx<'_>| {
+            tx.lock(of_tenant.as_str())?;
+            body(&mut tx.of(&of_tenant))
+        };
+        self.write_system_in_turn(tenant.as_str(), work).await
+    }
+
+    /// Reads across tenants.
+    pub async fn read_system<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let catalogs = self.catalogs.clone();
+        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
+        self.blocking(move |conn| read_transaction(conn, read)).await
+    }
+
+    /// Writes across tenants.
+    pub async fn write_system<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.write_since(tokio::time::Instant::now(), body).await
+    }
+
+    /// Writes across tenants, one after the other in this process under a name: for those who would wait for the same lock
+    /// or the same rows.
+    pub async fn write_system_in_turn<T: Send + 'static>(
+        &self,
+        name: &str,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let begun = tokio::time::Instant::now();
+        let _turn = in_time(begun, self.turns.wait(name)).await?;
+        self.write_since(begun, body).await
+    }
+
+    /// Writes across tenants, for somebody who has waited since a moment.
+    async fn write_since<T: Send + 'static>(
+        &self,
+        begun: tokio::time::Instant,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = in_time(begun, self.writers.acquire()).await?.map_err(Error::internal)?;
+        let catalogs = self.catalogs.clone();
+        let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
+        let written = self.blocking(move |conn| write_transaction(conn, write)).await;
+        // What succeeds says nothing: a worker that found no work has written nothing. `is_ready` tries a write.
+        if let Err(Error::Unavailable(_)) = &written {
+            self.unwritable.store(true, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Runs what writes without a transaction, in a writer's turn.
+    pub(in crate::db) async fn alone<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _turn = in_time(tokio::time::Instant::now(), self.writers.acquire()).await?.map_err(Error::internal)?;
+        self.blocking(body).await
+    }
+
+    /// Runs blocking work on a thread for it, within the caller's log span.
+    pub(in crate::db) async fn blocking<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.blocking_within(CONNECTING, body).await
+    }
+
+    /// The same, for those who wait for a connection only so long.
+    async fn blocking_within<T: Send + 'static>(
+        &self,
+        wait: Duration,
+        body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (pool, span) = (self.pool.clone(), tracing::Span::current());
+        let task = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| {
+                let mut conn = pool.get_timeout(wait).map_err(|error| Error::Unavailable(Box::new(error)))?;
+                body(&mut conn)
+            })
+        });
+        task.await.map_err(Error::internal)?
+    }
+}
+
+/// Waits for those before us, but not for ever: whoever asked gives up some time, too.
+async fn in_time<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout_at(begun + WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
+}
+
+#[derive(Debug)]
+struct LogErrors;
+
+impl r2d2::HandleError<diesel::r2d2::Error> for LogErrors {
+    fn handle_error(&self, error: diesel::r2d2::Error) {
+        tracing::warn!(cause = %error, "failed to open a database connection");
+    }
+}

@@ -1,0 +1,110 @@
+//! Whose rows a query is about: the one place where tenants are kept apart.
+//!
+//! Every table but `tenants` has a `tenant_id`. A [`Tx`] reaches its rows through `own` and `own_joined!`, and adds rows
+//! through `insert_own!`; `tests/api/architecture.rs` finds any query of a `Tx` that goes another way. What is no
+//! tenant's, or of all of them, is asked in `system.rs` and `push_claim.rs` alone; `request_budget.rs` counts for a tenant that
+//! it names, and `copy.rs` takes every row there is.
+
+use diesel::dsl::{Eq, Filter};
+use diesel::prelude::*;
+
+use super::schema;
+use super::tx::Tx;
+use crate::domain::ids::TenantId;
+use crate::domain::{Error, Result};
+
+/// A table whose rows each belong to a tenant.
+pub(in crate::db) trait Owned {
+    /// The rows of one tenant.
+    type Rows;
+    fn of(self, tenant: TenantId) -> Self::Rows;
+}
+
+macro_rules! owned {
+    ($($table:ident),+ $(,)?) => {
+        $(impl Owned for schema::$table::table {
+            type Rows = Filter<Self, Eq<schema::$table::tenant_id, TenantId>>;
+            fn of(self, tenant: TenantId) -> Self::Rows {
+                self.filter(schema::$table::tenant_id.eq(tenant))
+            }
+        })+
+        #[cfg(test)]
+        const OWNED: &[&str] = &[$(stringify!($table)),+];
+    };
+}
+owned!(
+    api_keys,
+    billing_lines,
+    billing_time_zones,
+    companies,
+    connections,
+    cw_additions,
+    cw_agreements,
+    cw_companies,
+    cw_generations,
+    cw_refreshes,
+    idempotency_keys,
+    line_changes,
+    matching_rules,
+    products,
+    push_jobs,
+    push_lines,
+    push_schedule_runs,
+    push_schedules,
+    request_budgets,
+    usage_records,
+);
+
+impl Tx<'_> {
+    /// The tenant's own rows of a table: to select, to update, to delete.
+    pub(in crate::db) fn own<T: Owned>(&self, table: T) -> T::Rows {
+        table.of(self.tenant().clone())
+    }
+
+    /// Refuses rows that are to be added for another tenant.
+    pub(in crate::db) fn all_own<'r>(&self, mut tenants: impl Iterator<Item = &'r TenantId>) -> Result<()> {
+        match tenants.find(|tenant| *tenant != self.tenant()) {
+            None => Ok(()),
+            Some(other) => Err(Error::internal(format!("a row of {other} in a transaction of {}", self.tenant()))),
+        }
+    }
+}
+
+/// The tenant's own rows of a table together with its own rows of another that they refer to.
+macro_rules! own_joined {
+    ($tx:expr, $table:ident, $other:ident) => {
+        $tx.own($table::table).inner_join($other::table).filter($other::tenant_id.eq($tx.tenant().clone()))
+    };
+}
+pub(in crate::db) use own_joined;
+
+/// Adds rows (a slice) to a table of the tenant's own, on whichever database. What follows the rows is said of the
+/// insert: `.on_conflict(…)` and the like.
+macro_rules! insert_own {
+    ($tx:expr, $table:ident, $rows:expr $(, $($more:tt)+)?) => {{
+        $tx.all_own($rows.iter().map(|row| &row.tenant_id))?;
+        $crate::db::engine::conn::on_each!(&mut *$tx.conn, |c| {
+            diesel::insert_into($table::table).values($rows) $($($more)+)? .execute(c)
+        })
+    }};
+}
+pub(in crate::db) use insert_own;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_but_tenants_is_owned() {
+        let schema = include_str!("schema.rs");
+        let tables: Vec<&str> = schema
+            .split("diesel::table! {")
+            .skip(1)
+            .filter_map(|table| table.split_whitespace().next())
+            .filter(|table| *table != "tenants")
+            .collect();
+        let mut sorted = tables.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, OWNED);
+    }
+}

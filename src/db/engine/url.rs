@@ -1,0 +1,88 @@
+//! Where the database is, as operators write it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::conn::{Conn, Place};
+use crate::domain::Result;
+
+/// Where the database is: `sqlite:PATH` or `postgres://…`. Its Debug and Display hide the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(Place);
+
+/// Why a database URL was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a database URL begins with sqlite: (then a file's path) or postgres://, as in sqlite:data/billing.db")]
+pub struct BadDatabaseUrl;
+
+impl FromStr for DatabaseUrl {
+    type Err = BadDatabaseUrl;
+    fn from_str(text: &str) -> Result<Self, BadDatabaseUrl> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self(Place::Postgres(text.to_owned())));
+        }
+        let path = text.strip_prefix("sqlite:").unwrap_or_default();
+        let path = path.strip_prefix("//").unwrap_or(path);
+        // ":memory:" would be one database for each pooled connection.
+        if path.is_empty() || path.starts_with(':') {
+            return Err(BadDatabaseUrl);
+        }
+        Ok(Self(Place::Sqlite(path.to_owned())))
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Sqlite(path) => write!(f, "sqlite:{path}"),
+            Place::Postgres(url) => match url::Url::parse(url) {
+                Ok(mut url) => {
+                    let hidden = url.password().is_some() && url.set_password(Some("***")).is_ok();
+                    url.set_query(None);
+                    write!(f, "{url}{}", if hidden { "" } else { " (no password)" })
+                }
+                Err(_) => f.write_str("postgres://***"),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl DatabaseUrl {
+    pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
+        self.0.connect()
+    }
+
+    /// The file, where the database is one.
+    pub fn file(&self) -> Option<&std::path::Path> {
+        match &self.0 {
+            Place::Sqlite(path) => Some(std::path::Path::new(path)),
+            Place::Postgres(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_guessed_of_a_url() {
+        for bad in ["", "billing.db", "host=db password=x", "sqlite:", "sqlite::memory:", "mysql://x", "Postgres://x"] {
+            assert_eq!(bad.parse::<DatabaseUrl>().unwrap_err(), BadDatabaseUrl, "{bad}");
+        }
+        let url: DatabaseUrl = "sqlite:data/x.db".parse().unwrap();
+        assert_eq!(url.file(), Some(std::path::Path::new("data/x.db")));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url: DatabaseUrl = "postgres://u:hunter2@db/billing?password=hunter2".parse().unwrap();
+        assert_eq!(format!("{url:?}"), "postgres://u:***@db/billing");
+    }
+}

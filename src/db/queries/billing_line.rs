@@ -1,0 +1,360 @@
+//! Company x product: the rows of the consolidated billing page, with their mappings.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::company::Company;
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::{Cursor, Page, PageRequest, chunks, keyset};
+use crate::db::engine::schema::{billing_lines, companies};
+use crate::db::engine::scope::{insert_own, own_joined};
+use crate::db::engine::tx::Tx;
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{
+    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, TenantId,
+};
+use crate::domain::mapping::{AdditionMapping, AgreementMapping, Candidate, Mapping};
+use crate::domain::push::{LineState, PushReason};
+use crate::domain::quantity::{BlockSize, Quantity};
+use crate::domain::words::{MappingReason, MappingSource, MappingStatus, words};
+use crate::domain::{Error, Result};
+
+/// A billing line.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = billing_lines, check_for_backend(MultiBackend))]
+pub struct BillingLine {
+    pub id: BillingLineId,
+    pub tenant_id: TenantId,
+    pub company_id: CompanyId,
+    pub product_id: ProductId,
+    pub push_enabled: bool,
+    /// Overrides the product's.
+    pub block_size: Option<BlockSize>,
+    pub agreement_status: MappingStatus,
+    pub agreement_source: Option<MappingSource>,
+    pub agreement_id: Option<CwAgreementId>,
+    pub agreement_reason: Option<MappingReason>,
+    /// A JSON array.
+    pub agreement_candidates: Option<String>,
+    pub agreement_changed_at: Option<NaiveDateTime>,
+    pub agreement_changed_by: Option<String>,
+    pub addition_status: MappingStatus,
+    pub addition_source: Option<MappingSource>,
+    pub addition_id: Option<CwAdditionId>,
+    pub addition_reason: Option<MappingReason>,
+    /// A JSON array.
+    pub addition_candidates: Option<String>,
+    pub addition_changed_at: Option<NaiveDateTime>,
+    pub addition_changed_by: Option<String>,
+    pub last_push_job_id: Option<PushJobId>,
+    pub last_push_state: Option<LineState>,
+    pub last_push_reason: Option<PushReason>,
+    pub last_push_at: Option<NaiveDateTime>,
+    pub last_push_quantity: Option<Quantity>,
+    pub version: i64,
+    pub created_at: NaiveDateTime,
+    pub updated_at: NaiveDateTime,
+}
+
+impl BillingLine {
+    /// A line as it is before anything resolved it.
+    pub fn new(tenant: &TenantId, company: &CompanyId, product: &ProductId, now: Instant) -> Self {
+        Self {
+            id: BillingLineId::new(),
+            tenant_id: tenant.clone(),
+            company_id: company.clone(),
+            product_id: product.clone(),
+            push_enabled: false,
+            block_size: None,
+            agreement_status: MappingStatus::Unresolved,
+            agreement_source: None,
+            agreement_id: None,
+            agreement_reason: Some(MappingReason::CompanyNotSet),
+            agreement_candidates: None,
+            agreement_changed_at: None,
+            agreement_changed_by: None,
+            addition_status: MappingStatus::Unresolved,
+            addition_source: None,
+            addition_id: None,
+            addition_reason: Some(MappingReason::AgreementNotResolved),
+            addition_candidates: None,
+            addition_changed_at: None,
+            addition_changed_by: None,
+            last_push_job_id: None,
+            last_push_state: None,
+            last_push_reason: None,
+            last_push_at: None,
+            last_push_quantity: None,
+            version: 1,
+            created_at: now.naive_utc(),
+            updated_at: now.naive_utc(),
+        }
+    }
+
+    /// What the agreement resolved to.
+    pub fn agreement(&self) -> AgreementMapping {
+        Mapping {
+            status: self.agreement_status,
+            source: self.agreement_source,
+            target: self.agreement_id,
+            reason: self.agreement_reason,
+            candidates: candidates(self.agreement_candidates.as_deref()),
+        }
+    }
+
+    /// What the addition resolved to.
+    pub fn addition(&self) -> AdditionMapping {
+        Mapping {
+            status: self.addition_status,
+            source: self.addition_source,
+            target: self.addition_id,
+            reason: self.addition_reason,
+            candidates: candidates(self.addition_candidates.as_deref()),
+        }
+    }
+}
+
+pub(in crate::db) fn candidates(json: Option<&str>) -> Vec<Candidate> {
+    json.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+pub(in crate::db) fn to_json(candidates: &[Candidate]) -> Option<String> {
+    if candidates.is_empty() { None } else { serde_json::to_string(candidates).ok() }
+}
+
+/// A line with the records it speaks of.
+#[derive(Debug, Clone)]
+pub struct BillingLineView {
+    pub line: BillingLine,
+    pub company: Company,
+    pub cw_company: Option<CwCompany>,
+    pub agreement: Option<Agreement>,
+    pub addition: Option<Addition>,
+}
+
+impl BillingLineView {
+    /// Where a list goes on after this line.
+    pub fn cursor(&self, page: &PageRequest<BillingLineSort>) -> Cursor {
+        page.after(sort_key(page.sort, &self.line, &self.company), self.line.id.to_string())
+    }
+}
+
+fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> String {
+    match sort {
+        BillingLineSort::CompanyName => company.name_key.clone(),
+        BillingLineSort::CompanyExternalId => company.external_id.clone(),
+        BillingLineSort::AgreementStatus => line.agreement_status.to_string(),
+        BillingLineSort::AdditionStatus => line.addition_status.to_string(),
+        BillingLineSort::CreatedAt => line.id.to_string(),
+    }
+}
+
+words! {
+    /// The orders of the billing page.
+    BillingLineSort {
+        /// By the company's name, ignoring case.
+        CompanyName = "company_name",
+        /// By the company's external id.
+        CompanyExternalId = "company_external_id",
+        /// By the agreement mapping's status.
+        AgreementStatus = "agreement_status",
+        /// By the addition mapping's status.
+        AdditionStatus = "addition_status",
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which lines are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct LineFilter {
+    /// Those of a product.
+    pub product_id: Option<ProductId>,
+    /// Those of companies.
+    pub company_ids: Option<Vec<CompanyId>>,
+    /// Those named.
+    pub ids: Option<Vec<BillingLineId>>,
+    /// Those whose company's name holds this text.
+    pub search: Option<String>,
+    /// By agreement mapping.
+    pub agreement_status: Option<MappingStatus>,
+    /// By who decided the agreement mapping.
+    pub agreement_source: Option<MappingSource>,
+    /// By addition mapping.
+    pub addition_status: Option<MappingStatus>,
+    /// By who decided the addition mapping.
+    pub addition_source: Option<MappingSource>,
+    /// By whether push is enabled.
+    pub push_enabled: Option<bool>,
+    /// By what the last push did.
+    pub last_push_state: Option<LineState>,
+    /// By whether the company is matched.
+    pub matched: Option<bool>,
+}
+
+/// Applies a filter to a boxed query over lines joined with their companies.
+macro_rules! filtered {
+    ($query:expr, $filter:expr) => {{
+        let (mut query, filter): (_, &LineFilter) = ($query, $filter);
+        if let Some(id) = &filter.product_id {
+            query = query.filter(billing_lines::product_id.eq(id.clone()));
+        }
+        if let Some(ids) = &filter.company_ids {
+            query = query.filter(billing_lines::company_id.eq_any(ids.clone()));
+        }
+        if let Some(ids) = &filter.ids {
+            query = query.filter(billing_lines::id.eq_any(ids.clone()));
+        }
+        if let Some(text) = &filter.search {
+            query = query.filter(companies::name_key.like($crate::db::engine::page::containing(text)).escape('\\'));
+        }
+        if let Some(status) = filter.agreement_status {
+            query = query.filter(billing_lines::agreement_status.eq(status));
+        }
+        if let Some(source) = filter.agreement_source {
+            query = query.filter(billing_lines::agreement_source.eq(source));
+        }
+        if let Some(status) = filter.addition_status {
+            query = query.filter(billing_lines::addition_status.eq(status));
+        }
+        if let Some(source) = filter.addition_source {
+            query = query.filter(billing_lines::addition_source.eq(source));
+        }
+        if let Some(enabled) = filter.push_enabled {
+            query = query.filter(billing_lines::push_enabled.eq(enabled));
+        }
+        if let Some(state) = filter.last_push_state {
+            query = query.filter(billing_lines::last_push_state.eq(state));
+        }
+        match filter.matched {
+            Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
+            Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
+            None => {}
+        }
+        query
+    }};
+}
+pub(in crate::db) use filtered;
+
+impl Tx<'_> {
+    /// A page of lines with their records: one query for the lines and one for each kind of record.
+    pub fn billing_lines(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+    ) -> Result<Page<BillingLineView>> {
+        let query = own_joined!(self, billing_lines, companies).into_boxed();
+        let query = filtered!(query, filter);
+        let id = billing_lines::id;
+        let query = match page.sort {
+            BillingLineSort::CompanyName => keyset!(query, page, companies::name_key, id),
+            BillingLineSort::CompanyExternalId => keyset!(query, page, companies::external_id, id),
+            BillingLineSort::AgreementStatus => keyset!(query, page, billing_lines::agreement_status, id),
+            BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
+            BillingLineSort::CreatedAt => keyset!(query, page, id, id),
+        };
+        let rows: Vec<(BillingLine, Company)> =
+            query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select())).load(self.conn)?;
+        let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
+        let next = rows.next;
+        Ok(Page { items: self.with_records(rows.items)?, next })
+    }
+
+    /// All lines that a filter finds, with their companies, by company name.
+    pub fn all_lines(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
+        let Some(ids) = &filter.ids else { return self.lines_filtered(filter) };
+        let mut rows = Vec::with_capacity(ids.len());
+        for chunk in chunks(ids) {
+            rows.extend(self.lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
+        }
+        rows.sort_by(|(a, one), (b, two)| (&one.name_key, &a.id).cmp(&(&two.name_key, &b.id)));
+        Ok(rows)
+    }
+
+    fn lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
+        let query = own_joined!(self, billing_lines, companies).into_boxed();
+        let query = filtered!(query, filter).order((companies::name_key, billing_lines::id));
+        Ok(query.select((BillingLine::as_select(), Company::as_select())).load(self.conn)?)
+    }
+
+    /// A line with its records.
+    pub fn billing_line(&mut self, id: &BillingLineId) -> Result<BillingLineView> {
+        let filter = LineFilter { ids: Some(vec![id.clone()]), ..LineFilter::default() };
+        let rows = self.all_lines(&filter)?;
+        self.with_records(rows)?.pop().ok_or_else(|| Error::not_found("billing line", id))
+    }
+
+    /// Lines with the records they speak of, in the same order.
+    pub fn with_records(&mut self, rows: Vec<(BillingLine, Company)>) -> Result<Vec<BillingLineView>> {
+        let wanted: Vec<CwCompanyId> = rows.iter().filter_map(|(_, company)| company.connectwise_company_id).collect();
+        let companies: HashMap<_, _> =
+            self.cw_companies_by_id(Some(&wanted))?.into_iter().map(|row| (row.id, row)).collect();
+        let wanted: Vec<CwAgreementId> = rows.iter().filter_map(|(line, _)| line.agreement_id).collect();
+        let agreements: HashMap<_, Agreement> =
+            self.agreements_by_id(&wanted)?.into_iter().map(|row| (row.id, row.into())).collect();
+        let wanted: Vec<CwAdditionId> = rows.iter().filter_map(|(line, _)| line.addition_id).collect();
+        let additions: HashMap<_, _> = self.additions_by_id(&wanted)?.into_iter().map(|row| (row.id, row)).collect();
+        let view = |(line, company): (BillingLine, Company)| BillingLineView {
+            cw_company: company.connectwise_company_id.and_then(|id| companies.get(&id).cloned()),
+            agreement: line.agreement_id.and_then(|id| agreements.get(&id).cloned()),
+            addition: line.addition_id.and_then(|id| additions.get(&id).cloned()),
+            line,
+            company,
+        };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// Those of some additions that more than one enabled and resolved line bills to.
+    pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
+        let mut shared = HashSet::new();
+        for chunk in chunks(additions) {
+            let own = self
+                .own(billing_lines::table)
+                .filter(billing_lines::push_enabled.eq(true))
+                .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
+                .filter(billing_lines::addition_id.eq_any(chunk));
+            let rows: Vec<(Option<CwAdditionId>, i64)> = own
+                .group_by(billing_lines::addition_id)
+                .select((billing_lines::addition_id, diesel::dsl::count_star()))
+                .load(self.conn)?;
+            shared.extend(rows.into_iter().filter(|(_, lines)| *lines > 1).filter_map(|(id, _)| id));
+        }
+        Ok(shared)
+    }
+
+    /// Adds lines.
+    pub fn insert_billing_lines(&mut self, rows: &[BillingLine]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            insert_own!(self, billing_lines, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Records what a push did to lines, where no later job did something already. It is no edit: the version stays.
+    pub fn set_last_push(&mut self, lines: &[BillingLineId], push: &LastPush) -> Result<()> {
+        for chunk in chunks(lines) {
+            // Ids of jobs grow with time.
+            let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
+            let own = self
+                .own(billing_lines::table)
+                .filter(billing_lines::id.eq_any(chunk))
+                .filter(billing_lines::last_push_job_id.is_null().or(before));
+            diesel::update(own).set(push).execute(self.conn)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the last push did to a line.
+#[derive(Debug, Clone, AsChangeset)]
+#[diesel(table_name = billing_lines, treat_none_as_null = true)]
+pub struct LastPush {
+    pub last_push_job_id: Option<PushJobId>,
+    pub last_push_state: Option<LineState>,
+    pub last_push_reason: Option<PushReason>,
+    pub last_push_at: Option<NaiveDateTime>,
+    pub last_push_quantity: Option<Quantity>,
+}

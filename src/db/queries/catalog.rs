@@ -1,0 +1,63 @@
+//! What was read from ConnectWise, indexed for resolving and kept in memory while it stays the same.
+//!
+//! Every change of it gives the tenant another generation, a name that is never used again: whatever was built from
+//! rows of one generation is right as long as a transaction reads that generation.
+
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::cw_generations;
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
+use crate::domain::mapping::Catalog;
+
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_generations, check_for_backend(MultiBackend))]
+pub(in crate::db) struct Generation {
+    pub(in crate::db) tenant_id: TenantId,
+    generation: String,
+}
+
+impl Tx<'_> {
+    /// What was read from ConnectWise, judged on a day. `scope` says which companies matter: where only some do and
+    /// nothing is in memory, only theirs is loaded.
+    pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
+        // No row is a generation as well: every change makes one.
+        let generation: Option<String> =
+            self.own(cw_generations::table).select(cw_generations::generation).first(self.conn).optional()?;
+        let generation = generation.unwrap_or_default();
+        if let Some(catalog) = self.catalogs.get(self.tenant(), &generation, today) {
+            return Ok(catalog);
+        }
+        let catalog = Arc::new(self.load_catalog(scope, today)?);
+        if scope.is_none() {
+            self.catalogs.put(self.tenant(), generation, today, catalog.clone());
+        }
+        Ok(catalog)
+    }
+
+    fn load_catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Catalog> {
+        let companies = self.cw_companies_by_id(scope)?;
+        let gone = companies.into_iter().filter(|company| company.deleted).map(|company| company.id);
+        let agreements = self.agreements_of(scope)?;
+        let read: Vec<CwAgreementId> =
+            agreements.iter().filter(|row| row.additions_read_at.is_some()).map(|row| row.id).collect();
+        let additions = self.additions_of(scope.map(|_| read.as_slice()))?;
+        Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
+    }
+
+    /// To be called whenever what was read from ConnectWise changes.
+    pub(in crate::db) fn renew_generation(&mut self) -> Result<()> {
+        let generation = uuid::Uuid::now_v7().to_string();
+        let row = Generation { tenant_id: self.tenant().clone(), generation };
+        insert_own!(self, cw_generations, std::slice::from_ref(&row), .on_conflict(cw_generations::tenant_id)
+            .do_update()
+            .set(&row))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The vendor's customers and their matches.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::{Page, PageRequest, containing, keyset};
+use crate::db::engine::schema::companies;
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
+use crate::domain::words::{MatchSource, words};
+use crate::domain::{Error, Result};
+
+/// A vendor's customer.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = companies, primary_key(tenant_id, id), check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub struct Company {
+    pub id: CompanyId,
+    pub tenant_id: TenantId,
+    pub external_id: String,
+    pub name: String,
+    pub name_key: String,
+    pub connectwise_company_id: Option<CwCompanyId>,
+    pub match_source: Option<MatchSource>,
+    pub matched_at: Option<NaiveDateTime>,
+    pub matched_by: Option<String>,
+    pub version: i64,
+    pub created_at: NaiveDateTime,
+    pub updated_at: NaiveDateTime,
+}
+
+words! {
+    /// The orders of a list of companies.
+    CompanySort {
+        /// By name, ignoring case.
+        Name = "name",
+        /// By the vendor's id.
+        ExternalId = "external_id",
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which companies are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct CompanyFilter {
+    /// Those whose name holds this text.
+    pub search: Option<String>,
+    /// The one with this external id.
+    pub external_id: Option<String>,
+    /// Only matched ones, or only those not set.
+    pub matched: Option<bool>,
+}
+
+impl Tx<'_> {
+    /// A page of companies.
+    pub fn companies(&mut self, filter: &CompanyFilter, page: &PageRequest<CompanySort>) -> Result<Page<Company>> {
+        let mut query = self.own(companies::table).into_boxed();
+        if let Some(text) = &filter.search {
+            query = query.filter(companies::name_key.like(containing(text)).escape('\\'));
+        }
+        if let Some(id) = &filter.external_id {
+            query = query.filter(companies::external_id.eq(id.clone()));
+        }
+        match filter.matched {
+            Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
+            Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
+            None => {}
+        }
+        let query = match page.sort {
+            CompanySort::Name => keyset!(query, page, companies::name_key, companies::id),
+            CompanySort::ExternalId => keyset!(query, page, companies::external_id, companies::id),
+            CompanySort::CreatedAt => keyset!(query, page, companies::id, companies::id),
+        };
+        let rows = query.limit(page.fetch()).select(Company::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &Company| {
+            let key = match page.sort {
+                CompanySort::Name => row.name_key.clone(),
+                CompanySort::ExternalId => row.external_id.clone(),
+                CompanySort::CreatedAt => row.id.to_string(),
+            };
+            (key, row.id.to_string())
+        }))
+    }
+
+    /// Every company of the tenant.
+    pub fn all_companies(&mut self) -> Result<Vec<Company>> {
+        let own = self.own(companies::table);
+        Ok(own.order(companies::id).select(Company::as_select()).load(self.conn)?)
+    }
+
+    /// A company.
+    pub fn company(&mut self, id: &CompanyId) -> Result<Company> {
+        let own = self.own(companies::table).filter(companies::id.eq(id));
+        let row = own.select(Company::as_select()).first(self.conn).optional()?;
+        row.ok_or_else(|| Error::not_found("company", id))
+    }
+
+    /// The company with the vendor's id.
+    pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
+        let own = self.own(companies::table).filter(companies::external_id.eq(external_id));
+        Ok(own.select(Company::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Those matched to a ConnectWise company.
+    pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
+        let own = self.own(companies::table).filter(companies::connectwise_company_id.eq(id));
+        Ok(own.select(Company::as_select()).load(self.conn)?)
+    }
+
+    /// Adds companies.
+    pub fn insert_companies(&mut self, rows: &[Company]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            insert_own!(self, companies, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Saves a changed company, which raises its version.
+    pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
+        row.version += 1;
+        let own = self.own(companies::table);
+        diesel::update(own.filter(companies::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Deletes a company with its lines and usage.
+    pub fn delete_company(&mut self, id: &CompanyId) -> Result<()> {
+        let own = self.own(companies::table);
+        diesel::delete(own.filter(companies::id.eq(id))).execute(self.conn)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+//! What was read from ConnectWise: the choices in drop-down lists, and what rules run over.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::{Page, PageRequest, chunks, containing, keyset};
+use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
+use crate::domain::quantity::Quantity;
+use crate::domain::text::fold;
+use crate::domain::words::words;
+
+/// A stored ConnectWise company.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_companies, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+pub struct CwCompanyRow {
+    pub tenant_id: TenantId,
+    pub id: CwCompanyId,
+    pub identifier: String,
+    pub identifier_key: String,
+    pub name: String,
+    pub name_key: String,
+    pub status: Option<String>,
+    pub deleted: bool,
+    pub gone_at: Option<NaiveDateTime>,
+}
+
+/// A stored agreement.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_agreements, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+pub struct AgreementRow {
+    pub tenant_id: TenantId,
+    pub id: CwAgreementId,
+    pub company_id: CwCompanyId,
+    pub name: String,
+    pub name_key: String,
+    pub type_name: Option<String>,
+    pub status: Option<String>,
+    pub cancelled: bool,
+    pub cancelled_at: Option<NaiveDateTime>,
+    pub ends_at: Option<NaiveDateTime>,
+    pub no_end: bool,
+    pub gone_at: Option<NaiveDateTime>,
+    pub additions_read_at: Option<NaiveDateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_additions, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+pub(in crate::db) struct AdditionRow {
+    pub(in crate::db) tenant_id: TenantId,
+    pub(in crate::db) id: CwAdditionId,
+    pub(in crate::db) agreement_id: CwAgreementId,
+    pub(in crate::db) product_identifier: Option<String>,
+    pub(in crate::db) description: Option<String>,
+    pub(in crate::db) quantity: Option<Quantity>,
+    pub(in crate::db) cancelled_at: Option<NaiveDateTime>,
+    pub(in crate::db) gone_at: Option<NaiveDateTime>,
+}
+
+/// How the last refresh went.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
+pub struct RefreshRow {
+    pub tenant_id: TenantId,
+    /// Who is refreshing now, until when at most.
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<NaiveDateTime>,
+    /// When the last one that succeeded ended.
+    pub finished_at: Option<NaiveDateTime>,
+    /// Why the last one failed.
+    pub error: Option<String>,
+    pub companies: i64,
+    pub agreements: i64,
+    pub additions: i64,
+}
+
+words! {
+    /// The orders of ConnectWise's companies.
+    CwCompanySort {
+        /// By identifier, ignoring case.
+        Identifier = "identifier",
+        /// By name, ignoring case.
+        Name = "name",
+    }
+}
+
+/// Which ConnectWise companies are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectWiseFilter {
+    /// Those whose name or identifier holds this text.
+    pub search: Option<String>,
+    /// The one with this identifier, ignoring case.
+    pub identifier: Option<String>,
+}
+
+impl From<CwCompanyRow> for CwCompany {
+    fn from(row: CwCompanyRow) -> Self {
+        let deleted = row.deleted || row.gone_at.is_some();
+        Self { id: row.id, identifier: row.identifier, name: row.name, status: row.status, deleted }
+    }
+}
+
+impl From<AgreementRow> for Agreement {
+    fn from(row: AgreementRow) -> Self {
+        Self {
+            id: row.id,
+            company_id: row.company_id,
+            name: row.name,
+            type_name: row.type_name,
+            status: row.status,
+            cancelled: row.cancelled,
+            cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
+            ends_at: row.ends_at.map(|at| at.and_utc()),
+            no_end: row.no_end,
+            gone: row.gone_at.is_some(),
+        }
+    }
+}
+
+impl From<AdditionRow> for Addition {
+    fn from(row: AdditionRow) -> Self {
+        Self {
+            id: row.id,
+            agreement_id: row.agreement_id,
+            product_identifier: row.product_identifier,
+            description: row.description,
+            quantity: row.quantity,
+            cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
+            gone: row.gone_at.is_some(),
+        }
+    }
+}
+
+impl Tx<'_> {
+    /// A page of the ConnectWise companies that can be chosen: not deleted, still there.
+    pub fn cw_companies(
+        &mut self,
+        filter: &ConnectWiseFilter,
+        page: &PageRequest<CwCompanySort>,
+    ) -> Result<Page<CwCompany>> {
+        let mut query = self
+            .own(cw_companies::table)
+            .filter(cw_companies::deleted.eq(false))
+            .filter(cw_companies::gone_at.is_null())
+            .into_boxed();
+        if let Some(text) = &filter.search {
+            let pattern = containing(text);
+            let name = cw_companies::name_key.like(pattern.clone()).escape('\\');
+            query = query.filter(name.or(cw_companies::identifier_key.like(pattern).escape('\\')));
+        }
+        if let Some(identifier) = &filter.identifier {
+            query = query.filter(cw_companies::identifier_key.eq(fold(identifier)));
+        }
+        let id = diesel::dsl::sql::<diesel::sql_types::Text>("CAST(id AS TEXT)");
+        let query = match page.sort {
+            CwCompanySort::Identifier => keyset!(query, page, cw_companies::identifier_key, id.clone()),
+            CwCompanySort::Name => keyset!(query, page, cw_companies::name_key, id.clone()),
+        };
+        let rows = query.limit(page.fetch()).select(CwCompanyRow::as_select()).load(self.conn)?;
+        let rows = page.page(rows, |row: &CwCompanyRow| {
+            let key = match page.sort {
+                CwCompanySort::Identifier => row.identifier_key.clone(),
+                CwCompanySort::Name => row.name_key.clone(),
+            };
+            (key, row.id.to_string())
+        });
+        Ok(rows.map(CwCompany::from))
+    }
+
+    /// All ConnectWise companies ever read, or those with the ids given.
+    pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
+        let own = self.own(cw_companies::table);
+        let mut rows: Vec<CwCompanyRow> = Vec::new();
+        match ids {
+            None => rows = own.select(CwCompanyRow::as_select()).load(self.conn)?,
+            Some(ids) => {
+                for chunk in chunks(ids) {
+                    let some = own.clone().filter(cw_companies::id.eq_any(chunk));
+                    rows.extend(some.select(CwCompanyRow::as_select()).load(self.conn)?);
+                }
+            }
+        }
+        Ok(rows.into_iter().map(CwCompany::from).collect())
+    }
+
+    /// The ConnectWise company with an identifier, ignoring case, unless deleted.
+    pub fn cw_company_identified(&mut self, identifier: &str) -> Result<Option<CwCompany>> {
+        let rows: Vec<CwCompanyRow> = self
+            .own(cw_companies::table)
+            .filter(cw_companies::identifier_key.eq(fold(identifier)))
+            .select(CwCompanyRow::as_select())
+            .load(self.conn)?;
+        Ok(rows.into_iter().map(CwCompany::from).find(|company| !company.deleted))
+    }
+
+    /// The agreements of ConnectWise companies, or of all.
+    pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
+        let own = self.own(cw_agreements::table);
+        let Some(ids) = companies else {
+            return Ok(own.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?);
+        };
+        let mut rows: Vec<AgreementRow> = Vec::new();
+        for chunk in chunks(ids) {
+            let some = own.clone().filter(cw_agreements::company_id.eq_any(chunk)).order(cw_agreements::id);
+            rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
+    }
+
+    /// Agreements by id.
+    pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
+        let mut rows: Vec<AgreementRow> = Vec::new();
+        for chunk in chunks(ids) {
+            let some = self.own(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
+            rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
+    }
+
+    /// Those of some agreements that are still there and whose additions were never read, or not since a moment.
+    pub fn agreements_with_additions_older_than(
+        &mut self,
+        ids: &[CwAgreementId],
+        moment: Instant,
+    ) -> Result<Vec<CwAgreementId>> {
+        let mut old: Vec<CwAgreementId> = Vec::new();
+        for chunk in chunks(ids) {
+            let before = cw_agreements::additions_read_at.lt(moment.naive_utc());
+            let some = self
+                .own(cw_agreements::table)
+                .filter(cw_agreements::id.eq_any(chunk))
+                .filter(cw_agreements::gone_at.is_null())
+                .filter(cw_agreements::additions_read_at.is_null().or(before));
+            old.extend(some.select(cw_agreements::id).load::<CwAgreementId>(self.conn)?);
+        }
+        Ok(old)
+    }
+
+    /// The additions of agreements, or of all.
+    pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
+        let own = self.own(cw_additions::table);
+        let mut rows: Vec<AdditionRow> = Vec::new();
+        match agreements {
+            None => rows = own.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
+            Some(ids) => {
+                for chunk in chunks(ids) {
+                    let some = own.clone().filter(cw_additions::agreement_id.eq_any(chunk)).order(cw_additions::id);
+                    rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
+                }
+            }
+        }
+        Ok(rows.into_iter().map(Addition::from).collect())
+    }
+
+    /// Additions by id.
+    pub fn additions_by_id(&mut self, ids: &[CwAdditionId]) -> Result<Vec<Addition>> {
+        Ok(self.addition_rows(ids)?.into_iter().map(Addition::from).collect())
+    }
+
+    pub(in crate::db) fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
+        let mut rows: Vec<AdditionRow> = Vec::new();
+        for chunk in chunks(ids) {
+            let some = self.own(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
+            rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
+    }
+
+    /// Records what an addition's quantity was seen or set to be.
+    pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
+        diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(id)))
+            .set(cw_additions::quantity.eq(quantity))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Marks an agreement as no longer there.
+    pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
+        let row =
+            self.own(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
+        diesel::update(row).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
+        self.renew_generation()
+    }
+
+    /// How many companies and agreements are known and still there.
+    pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
+        let companies = self.own(cw_companies::table).filter(cw_companies::gone_at.is_null());
+        let agreements = self.own(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
+        Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
+    }
+
+    /// Whether anything of a ConnectWise is kept: a record of it, be it gone, or a company's match.
+    pub fn has_connectwise_data(&mut self) -> Result<bool> {
+        let matched = self.own(companies::table).filter(companies::connectwise_company_id.is_not_null());
+        let (companies, agreements) = (self.own(cw_companies::table), self.own(cw_agreements::table));
+        let additions = self.own(cw_additions::table);
+        Ok(diesel::select(diesel::dsl::exists(companies)).get_result(self.conn)?
+            || diesel::select(diesel::dsl::exists(agreements)).get_result(self.conn)?
+            || diesel::select(diesel::dsl::exists(additions)).get_result(self.conn)?
+            || diesel::select(diesel::dsl::exists(matched)).get_result(self.conn)?)
+    }
+
+    /// Forgets everything read from ConnectWise.
+    pub fn forget_connectwise(&mut self) -> Result<()> {
+        diesel::delete(self.own(cw_companies::table)).execute(self.conn)?;
+        diesel::delete(self.own(cw_agreements::table)).execute(self.conn)?;
+        diesel::delete(self.own(cw_additions::table)).execute(self.conn)?;
+        diesel::delete(self.own(cw_refreshes::table)).execute(self.conn)?;
+        self.renew_generation()
+    }
+
+    /// How the last refresh went.
+    pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
+        let own = self.own(cw_refreshes::table);
+        Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Saves how a refresh goes or went.
+    pub fn put_refresh(&mut self, row: &RefreshRow) -> Result<()> {
+        insert_own!(self, cw_refreshes, std::slice::from_ref(row), .on_conflict(cw_refreshes::tenant_id)
+            .do_update()
+            .set(row))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! Saving what was read from ConnectWise: the differences alone. What vanished there is marked gone, never deleted.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::prelude::*;
+
+use super::cw_records::{AdditionRow, AgreementRow, CwCompanyRow};
+use crate::db::engine::schema::{cw_additions, cw_agreements, cw_companies};
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::text::fold;
+
+/// How many rows a save added, changed, and marked gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Saved {
+    pub added: usize,
+    pub changed: usize,
+    pub gone: usize,
+}
+
+impl Tx<'_> {
+    /// Saves companies as read: new ones are added, changed ones changed. Where `all` were read, absent ones are
+    /// marked gone.
+    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
+        let tenant = self.tenant().clone();
+        let mut query = self.own(cw_companies::table).into_boxed();
+        if !all {
+            query = query.filter(cw_companies::id.eq_any(read.iter().map(|company| company.id).collect::<Vec<_>>()));
+        }
+        let known: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
+        let known: HashMap<CwCompanyId, CwCompanyRow> = known.into_iter().map(|row| (row.id, row)).collect();
+        let rows = read.into_iter().map(|company| CwCompanyRow {
+            tenant_id: tenant.clone(),
+            id: company.id,
+            identifier_key: fold(&company.identifier),
+            identifier: company.identifier,
+            name_key: fold(&company.name),
+            name: company.name,
+            status: company.status,
+            deleted: company.deleted,
+            gone_at: None,
+        });
+        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
+        for chunk in new.chunks(500) {
+            insert_own!(self, cw_companies, chunk)?;
+        }
+        for row in &changed {
+            diesel::update(self.own(cw_companies::table).filter(cw_companies::id.eq(row.id)))
+                .set(row)
+                .execute(self.conn)?;
+        }
+        for id in &gone {
+            diesel::update(self.own(cw_companies::table).filter(cw_companies::id.eq(*id)))
+                .set(cw_companies::gone_at.eq(now.naive_utc()))
+                .execute(self.conn)?;
+        }
+        self.saved(new.len(), changed.len(), gone.len())
+    }
+
+    /// Saves all agreements of the companies given, or of all companies, in the same way.
+    pub fn save_agreements(&mut self, of: Option<&[CwCompanyId]>, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
+        let tenant = self.tenant().clone();
+        let mut known = self.agreements_of(of)?;
+        if of.is_some() {
+            // One that moved here from another company is known, though not as one of these.
+            known.extend(self.agreements_by_id(&read.iter().map(|agreement| agreement.id).collect::<Vec<_>>())?);
+        }
+        let known: HashMap<CwAgreementId, AgreementRow> = known.into_iter().map(|row| (row.id, row)).collect();
+        let rows = read.into_iter().map(|agreement| AgreementRow {
+            tenant_id: tenant.clone(),
+            id: agreement.id,
+            company_id: agreement.company_id,
+            name_key: fold(&agreement.name),
+            name: agreement.name,
+            type_name: agreement.type_name,
+            status: agreement.status,
+            cancelled: agreement.cancelled,
+            cancelled_at: agreement.cancelled_at.map(|at| at.naive_utc()),
+            ends_at: agreement.ends_at.map(|at| at.naive_utc()),
+            no_end: agreement.no_end,
+            gone_at: None,
+            additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
+        });
+        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
+        for chunk in new.chunks(500) {
+            insert_own!(self, cw_agreements, chunk)?;
+        }
+        for row in &changed {
+            diesel::update(self.own(cw_agreements::table).filter(cw_agreements::id.eq(row.id)))
+                .set(row)
+                .execute(self.conn)?;
+        }
+        for id in &gone {
+            diesel::update(self.own(cw_agreements::table).filter(cw_agreements::id.eq(*id)))
+                .set(cw_agreements::gone_at.eq(now.naive_utc()))
+                .execute(self.conn)?;
+        }
+        self.saved(new.len(), changed.len(), gone.len())
+    }
+
+    /// Saves all additions of agreements as read, in the same way, and that they were read.
+    pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
+        let tenant = self.tenant().clone();
+        let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
+        let mut known: Vec<AdditionRow> = self
+            .own(cw_additions::table)
+            .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
+            .select(AdditionRow::as_select())
+            .load(self.conn)?;
+        // One that moved here from another agreement is known, though not as one of these.
+        known.extend(self.addition_rows(&read_ids)?);
+        let known: HashMap<CwAdditionId, AdditionRow> = known.into_iter().map(|row| (row.id, row)).collect();
+        let rows = read.into_iter().map(|addition| AdditionRow {
+            tenant_id: tenant.clone(),
+            id: addition.id,
+            agreement_id: addition.agreement_id,
+            product_identifier: addition.product_identifier,
+            description: addition.description,
+            quantity: addition.quantity,
+            cancelled_at: addition.cancelled_at.map(|at| at.naive_utc()),
+            gone_at: None,
+        });
+        let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
+        for chunk in new.chunks(500) {
+            insert_own!(self, cw_additions, chunk)?;
+        }
+        for row in &changed {
+            diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(row.id)))
+                .set(row)
+                .execute(self.conn)?;
+        }
+        for id in &gone {
+            diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(*id)))
+                .set(cw_additions::gone_at.eq(now.naive_utc()))
+                .execute(self.conn)?;
+        }
+        let own = self.own(cw_agreements::table);
+        let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));
+        let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
+        if unread.get_result::<i64>(self.conn)? > 0 {
+            // "Has no additions" and "was never read" differ.
+            self.renew_generation()?;
+        }
+        diesel::update(own).set(cw_agreements::additions_read_at.eq(now.naive_utc())).execute(self.conn)?;
+        self.saved(new.len(), changed.len(), gone.len())
+    }
+}
+
+impl Tx<'_> {
+    fn saved(&mut self, added: usize, changed: usize, gone: usize) -> Result<Saved> {
+        if added + changed + gone > 0 {
+            self.renew_generation()?;
+        }
+        Ok(Saved { added, changed, gone })
+    }
+}
+
+/// What is new, what changed, and what is known but was not read and is not marked gone yet.
+fn difference<Id: Copy + Eq + std::hash::Hash, Row: PartialEq>(
+    read: impl Iterator<Item = Row>,
+    known: &HashMap<Id, Row>,
+    id: impl Fn(&Row) -> Id,
+    is_gone: impl Fn(&Row) -> bool,
+) -> (Vec<Row>, Vec<Row>, Vec<Id>) {
+    let (mut new, mut changed, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for row in read {
+        // ConnectWise's pages may repeat a record that moved between them.
+        if !seen.insert(id(&row)) {
+            continue;
+        }
+        match known.get(&id(&row)) {
+            None => new.push(row),
+            Some(before) if *before != row => changed.push(row),
+            Some(_) => {}
+        }
+    }
+    let gone = known.iter().filter(|(id, row)| !seen.contains(id) && !is_gone(row)).map(|(id, _)| *id).collect();
+    (new, changed, gone)
+}

@@ -1,0 +1,38 @@
+//! The answers given under Idempotency-Keys.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::idempotency_keys;
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::TenantId;
+
+/// An answer that is given again to the same request under the same key.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = idempotency_keys, check_for_backend(MultiBackend))]
+pub struct StoredAnswer {
+    pub tenant_id: TenantId,
+    pub key: String,
+    pub request_hash: String,
+    pub status: i64,
+    pub location: Option<String>,
+    pub body: String,
+    pub created_at: NaiveDateTime,
+}
+
+impl Tx<'_> {
+    /// The answer given under a key, if any.
+    pub fn stored_answer(&mut self, key: &str) -> Result<Option<StoredAnswer>> {
+        let own = self.own(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
+        Ok(own.select(StoredAnswer::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Keeps an answer.
+    pub fn store_answer(&mut self, answer: &StoredAnswer) -> Result<()> {
+        insert_own!(self, idempotency_keys, std::slice::from_ref(answer))?;
+        Ok(())
+    }
+}

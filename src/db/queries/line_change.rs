@@ -1,0 +1,42 @@
+//! The stories of billing lines: what changed of them, when, by whom.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::line_changes;
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::{BillingLineId, LineChangeId, TenantId};
+use crate::domain::mapping::LinePart;
+
+/// One change of a line.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = line_changes, check_for_backend(MultiBackend))]
+pub struct LineChangeRow {
+    pub id: LineChangeId,
+    pub tenant_id: TenantId,
+    pub billing_line_id: BillingLineId,
+    pub part: LinePart,
+    /// JSON.
+    pub became: String,
+    pub changed_at: NaiveDateTime,
+    pub changed_by: String,
+}
+
+impl Tx<'_> {
+    /// Adds to the stories of lines.
+    pub fn insert_line_changes(&mut self, rows: &[LineChangeRow]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            insert_own!(self, line_changes, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// The latest changes of a line, newest first.
+    pub fn line_changes(&mut self, line: &BillingLineId, limit: i64) -> Result<Vec<LineChangeRow>> {
+        let own = self.own(line_changes::table).filter(line_changes::billing_line_id.eq(line));
+        Ok(own.order(line_changes::id.desc()).limit(limit).select(LineChangeRow::as_select()).load(self.conn)?)
+    }
+}

@@ -1,0 +1,236 @@
+//! Billing lines as resolving needs them: little of each, many at a time.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+
+use super::billing_line::{LineFilter, candidates, filtered, to_json};
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{billing_lines, companies};
+use crate::db::engine::scope::{insert_own, own_joined};
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, TenantId};
+use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
+use crate::domain::quantity::BlockSize;
+use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
+
+/// What of a line a person or a rule decides, with the company that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedLine {
+    /// The line.
+    pub id: BillingLineId,
+    /// Its product.
+    pub product_id: ProductId,
+    /// Its company.
+    pub company_id: CompanyId,
+    /// The company's name.
+    pub company_name: String,
+    /// The ConnectWise company that it is matched to.
+    pub cw_company: Option<CwCompanyId>,
+    /// Whether it is pushed.
+    pub push_enabled: bool,
+    /// Its own block size.
+    pub block_size: Option<BlockSize>,
+    /// What its agreement resolved to.
+    pub agreement: AgreementMapping,
+    /// When that last changed, and by whom.
+    pub agreement_changed: Changed,
+    /// What its addition resolved to.
+    pub addition: AdditionMapping,
+    /// When that last changed, and by whom.
+    pub addition_changed: Changed,
+    /// Its version.
+    pub version: i64,
+}
+
+/// When something changed, and by whom; nothing before its first change.
+pub type Changed = (Option<NaiveDateTime>, Option<String>);
+
+type Part<Id> = (MappingStatus, Option<MappingSource>, Option<Id>, Option<MappingReason>, Option<String>);
+type Row = (
+    (BillingLineId, ProductId, bool, Option<BlockSize>, i64),
+    (Part<CwAgreementId>, Changed),
+    (Part<CwAdditionId>, Changed),
+    (CompanyId, String, Option<CwCompanyId>),
+);
+
+fn mapping<Id>((status, source, target, reason, json): Part<Id>) -> Mapping<Id> {
+    Mapping { status, source, target, reason, candidates: candidates(json.as_deref()) }
+}
+
+impl From<Row> for MappedLine {
+    fn from(((id, product_id, push_enabled, block_size, version), agreement, addition, company): Row) -> Self {
+        let (company_id, company_name, cw_company) = company;
+        let ((agreement, agreement_changed), (addition, addition_changed)) = (agreement, addition);
+        Self {
+            id,
+            product_id,
+            company_id,
+            company_name,
+            cw_company,
+            push_enabled,
+            block_size,
+            agreement: mapping(agreement),
+            agreement_changed,
+            addition: mapping(addition),
+            addition_changed,
+            version,
+        }
+    }
+}
+
+/// A line to be saved. It is there already: what an insert needs besides is never used.
+#[derive(Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = billing_lines)]
+struct Saved {
+    id: BillingLineId,
+    tenant_id: TenantId,
+    company_id: CompanyId,
+    product_id: ProductId,
+    push_enabled: bool,
+    block_size: Option<BlockSize>,
+    agreement_status: MappingStatus,
+    agreement_source: Option<MappingSource>,
+    agreement_id: Option<CwAgreementId>,
+    agreement_reason: Option<MappingReason>,
+    agreement_candidates: Option<String>,
+    agreement_changed_at: Option<NaiveDateTime>,
+    agreement_changed_by: Option<String>,
+    addition_status: MappingStatus,
+    addition_source: Option<MappingSource>,
+    addition_id: Option<CwAdditionId>,
+    addition_reason: Option<MappingReason>,
+    addition_candidates: Option<String>,
+    addition_changed_at: Option<NaiveDateTime>,
+    addition_changed_by: Option<String>,
+    version: i64,
+    created_at: NaiveDateTime,
+    updated_at: NaiveDateTime,
+}
+
+impl Saved {
+    fn new(tenant: &TenantId, line: MappedLine, now: NaiveDateTime) -> Self {
+        Self {
+            id: line.id,
+            tenant_id: tenant.clone(),
+            company_id: line.company_id,
+            product_id: line.product_id,
+            push_enabled: line.push_enabled,
+            block_size: line.block_size,
+            agreement_status: line.agreement.status,
+            agreement_source: line.agreement.source,
+            agreement_id: line.agreement.target,
+            agreement_reason: line.agreement.reason,
+            agreement_candidates: to_json(&line.agreement.candidates),
+            agreement_changed_at: line.agreement_changed.0,
+            agreement_changed_by: line.agreement_changed.1,
+            addition_status: line.addition.status,
+            addition_source: line.addition.source,
+            addition_id: line.addition.target,
+            addition_reason: line.addition.reason,
+            addition_candidates: to_json(&line.addition.candidates),
+            addition_changed_at: line.addition_changed.0,
+            addition_changed_by: line.addition_changed.1,
+            version: line.version + 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
+impl Tx<'_> {
+    /// All lines that a filter finds, by company name.
+    pub fn mapped_lines(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
+        let mut rows = Vec::new();
+        match (&filter.ids, &filter.company_ids) {
+            (None, None) => return self.mapped_lines_filtered(filter),
+            (Some(ids), _) => {
+                for chunk in chunks(ids) {
+                    rows.extend(self.mapped_lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
+                }
+            }
+            (None, Some(companies)) => {
+                for chunk in chunks(companies) {
+                    let some = LineFilter { company_ids: Some(chunk), ..filter.clone() };
+                    rows.extend(self.mapped_lines_filtered(&some)?);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    fn mapped_lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
+        use billing_lines as l;
+        let query = own_joined!(self, l, companies).into_boxed();
+        let query = filtered!(query, filter).order((companies::name_key, l::id));
+        let rows: Vec<Row> = query
+            .select((
+                (l::id, l::product_id, l::push_enabled, l::block_size, l::version),
+                (
+                    (
+                        l::agreement_status,
+                        l::agreement_source,
+                        l::agreement_id,
+                        l::agreement_reason,
+                        l::agreement_candidates,
+                    ),
+                    (l::agreement_changed_at, l::agreement_changed_by),
+                ),
+                (
+                    (
+                        l::addition_status,
+                        l::addition_source,
+                        l::addition_id,
+                        l::addition_reason,
+                        l::addition_candidates,
+                    ),
+                    (l::addition_changed_at, l::addition_changed_by),
+                ),
+                (companies::id, companies::name, companies::connectwise_company_id),
+            ))
+            .load(self.conn)?;
+        Ok(rows.into_iter().map(MappedLine::from).collect())
+    }
+
+    /// Saves lines that this transaction has read, many in one statement, which raises their versions.
+    pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Instant) -> Result<()> {
+        use billing_lines as l;
+        let tenant = self.tenant().clone();
+        let rows: Vec<Saved> = lines.into_iter().map(|line| Saved::new(&tenant, line, now.naive_utc())).collect();
+        for chunk in rows.chunks(500) {
+            // As an insert whose every row is there already: the one way to update many rows, each to its own values,
+            // that both databases take.
+            insert_own!(self, l, chunk, .on_conflict(l::id)
+            .do_update()
+            .set((
+                (
+                    l::push_enabled.eq(excluded(l::push_enabled)),
+                    l::block_size.eq(excluded(l::block_size)),
+                    l::version.eq(excluded(l::version)),
+                    l::updated_at.eq(excluded(l::updated_at)),
+                ),
+                (
+                    l::agreement_status.eq(excluded(l::agreement_status)),
+                    l::agreement_source.eq(excluded(l::agreement_source)),
+                    l::agreement_id.eq(excluded(l::agreement_id)),
+                    l::agreement_reason.eq(excluded(l::agreement_reason)),
+                    l::agreement_candidates.eq(excluded(l::agreement_candidates)),
+                    l::agreement_changed_at.eq(excluded(l::agreement_changed_at)),
+                    l::agreement_changed_by.eq(excluded(l::agreement_changed_by)),
+                ),
+                (
+                    l::addition_status.eq(excluded(l::addition_status)),
+                    l::addition_source.eq(excluded(l::addition_source)),
+                    l::addition_id.eq(excluded(l::addition_id)),
+                    l::addition_reason.eq(excluded(l::addition_reason)),
+                    l::addition_candidates.eq(excluded(l::addition_candidates)),
+                    l::addition_changed_at.eq(excluded(l::addition_changed_at)),
+                    l::addition_changed_by.eq(excluded(l::addition_changed_by)),
+                ),
+            )))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! What is asked of the tables and written to them: methods of transactions, one file a subject.
+
+pub(super) mod billing_line;
+pub(super) mod catalog;
+pub(super) mod company;
+pub(super) mod cw_connection;
+pub(super) mod cw_records;
+pub(super) mod cw_records_save;
+pub(super) mod idempotency;
+pub(super) mod line_change;
+pub(super) mod mapped_line;
+pub(super) mod product;
+pub(super) mod push_claim;
+pub(super) mod push_history;
+pub(super) mod push_job;
+pub(super) mod push_steps;
+pub(super) mod push_written;
+pub(super) mod request_budget;
+pub(super) mod rule;
+pub(super) mod schedule;
+pub(super) mod system;
+pub(super) mod tenant;
+pub(super) mod usage;

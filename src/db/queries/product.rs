@@ -1,0 +1,148 @@
+//! What the vendor bills.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::{Page, PageRequest, chunks, containing, keyset};
+use crate::db::engine::schema::products;
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::guard::Guard;
+use crate::domain::ids::{ProductId, TenantId};
+use crate::domain::quantity::{Amount, BlockSize};
+use crate::domain::words::{Aggregation, BillingPeriod, Rounding, words};
+use crate::domain::{Error, Result};
+
+/// Something the vendor bills.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true, table_name = products, primary_key(tenant_id, id), check_for_backend(MultiBackend))]
+pub struct Product {
+    pub id: ProductId,
+    pub tenant_id: TenantId,
+    pub code: String,
+    pub name: String,
+    pub name_key: String,
+    pub unit: String,
+    pub block_size: BlockSize,
+    pub rounding: Rounding,
+    pub aggregation: Aggregation,
+    pub max_change_percent: Option<Amount>,
+    pub max_change_units: Option<Amount>,
+    /// `None` where the aggregation decides.
+    pub billing_period: Option<BillingPeriod>,
+    pub max_usage_age_days: i64,
+    pub version: i64,
+    pub created_at: NaiveDateTime,
+    pub updated_at: NaiveDateTime,
+}
+
+impl Product {
+    /// Which month a push bills.
+    pub fn billing_period(&self) -> BillingPeriod {
+        self.billing_period.unwrap_or(self.aggregation.default_billing_period())
+    }
+
+    /// The largest change that goes through unasked.
+    pub fn guard(&self) -> Guard {
+        Guard { percent: self.max_change_percent, units: self.max_change_units }
+    }
+}
+
+words! {
+    /// The orders of a list of products.
+    ProductSort {
+        /// By name, ignoring case.
+        Name = "name",
+        /// By code.
+        Code = "code",
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which products are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ProductFilter {
+    /// Those whose name holds this text.
+    pub search: Option<String>,
+    /// The one with this code.
+    pub code: Option<String>,
+}
+
+impl Tx<'_> {
+    /// A page of products.
+    pub fn products(&mut self, filter: &ProductFilter, page: &PageRequest<ProductSort>) -> Result<Page<Product>> {
+        let mut query = self.own(products::table).into_boxed();
+        if let Some(text) = &filter.search {
+            query = query.filter(products::name_key.like(containing(text)).escape('\\'));
+        }
+        if let Some(code) = &filter.code {
+            query = query.filter(products::code.eq(code.clone()));
+        }
+        let query = match page.sort {
+            ProductSort::Name => keyset!(query, page, products::name_key, products::id),
+            ProductSort::Code => keyset!(query, page, products::code, products::id),
+            ProductSort::CreatedAt => keyset!(query, page, products::id, products::id),
+        };
+        let rows = query.limit(page.fetch()).select(Product::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &Product| {
+            let key = match page.sort {
+                ProductSort::Name => row.name_key.clone(),
+                ProductSort::Code => row.code.clone(),
+                ProductSort::CreatedAt => row.id.to_string(),
+            };
+            (key, row.id.to_string())
+        }))
+    }
+
+    /// Every product of the tenant.
+    pub fn all_products(&mut self) -> Result<Vec<Product>> {
+        let own = self.own(products::table);
+        Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
+    }
+
+    /// Those of some products that there are.
+    pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
+        let mut rows = Vec::with_capacity(ids.len());
+        for chunk in chunks(ids) {
+            let own = self.own(products::table).filter(products::id.eq_any(chunk));
+            rows.extend(own.select(Product::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
+    }
+
+    /// A product.
+    pub fn product(&mut self, id: &ProductId) -> Result<Product> {
+        let own = self.own(products::table).filter(products::id.eq(id));
+        let row = own.select(Product::as_select()).first(self.conn).optional()?;
+        row.ok_or_else(|| Error::not_found("product", id))
+    }
+
+    /// The product with a code.
+    pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
+        let own = self.own(products::table).filter(products::code.eq(code));
+        Ok(own.select(Product::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Adds a product.
+    pub fn insert_product(&mut self, row: &Product) -> Result<()> {
+        insert_own!(self, products, std::slice::from_ref(row))?;
+        Ok(())
+    }
+
+    /// Saves a changed product, which raises its version.
+    pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
+        row.version += 1;
+        let own = self.own(products::table);
+        diesel::update(own.filter(products::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Deletes a product with its rules, lines and usage.
+    pub fn delete_product(&mut self, id: &ProductId) -> Result<()> {
+        let own = self.own(products::table);
+        diesel::delete(own.filter(products::id.eq(id))).execute(self.conn)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Looking back: pages of push jobs, and of their lines, in one job or across all.
+
+use diesel::prelude::*;
+
+use super::push_job::{PushJob, PushLine};
+use crate::db::engine::page::{Page, PageRequest, keyset};
+use crate::db::engine::schema::{push_jobs, push_lines};
+use crate::db::engine::scope::own_joined;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
+use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::words::{PushKind, PushTrigger, words};
+
+words! {
+    /// The orders of push jobs and of their lines.
+    PushSort {
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+/// Which jobs are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// By state.
+    pub state: Option<JobState>,
+    /// By kind.
+    pub kind: Option<PushKind>,
+    /// With a line of a product.
+    pub product_id: Option<ProductId>,
+    /// With a line of a company.
+    pub company_id: Option<CompanyId>,
+    /// By what started them.
+    pub started_by: Option<PushTrigger>,
+    /// Stored at or after.
+    pub from: Option<Instant>,
+    /// Stored before.
+    pub to: Option<Instant>,
+    /// With a line that bills a month.
+    pub billing_month: Option<BillingMonth>,
+}
+
+/// Which lines are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PushLineFilter {
+    /// Those of a job.
+    pub job_id: Option<PushJobId>,
+    /// By state.
+    pub state: Option<LineState>,
+    /// By why they were skipped, held or failed.
+    pub reason: Option<PushReason>,
+    /// Those of a company.
+    pub company_id: Option<CompanyId>,
+    /// Those of a product.
+    pub product_id: Option<ProductId>,
+    /// Those of a billing line.
+    pub billing_line_id: Option<BillingLineId>,
+    /// Those that bill a month.
+    pub billing_month: Option<BillingMonth>,
+    /// Those of jobs of a kind.
+    pub kind: Option<PushKind>,
+    /// Those of jobs stored at or after.
+    pub from: Option<Instant>,
+    /// Those of jobs stored before.
+    pub to: Option<Instant>,
+}
+
+impl Tx<'_> {
+    /// A page of jobs.
+    pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
+        let mut query = self.own(push_jobs::table).into_boxed();
+        if let Some(state) = filter.state {
+            query = query.filter(push_jobs::state.eq(state));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(push_jobs::kind.eq(kind));
+        }
+        let lines = || self.own(push_lines::table);
+        if let Some(id) = &filter.product_id {
+            let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
+            query = query.filter(push_jobs::id.eq_any(with));
+        }
+        if let Some(id) = &filter.company_id {
+            let with = lines().filter(push_lines::company_id.eq(id.clone())).select(push_lines::job_id);
+            query = query.filter(push_jobs::id.eq_any(with));
+        }
+        if let Some(started_by) = filter.started_by {
+            query = query.filter(push_jobs::started_by.eq(started_by));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
+        }
+        if let Some(month) = filter.billing_month {
+            let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
+            // Lines of versions that billed the job's month name none.
+            let unnamed =
+                lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
+            let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));
+            query = query.filter(push_jobs::id.eq_any(with).or(of_job));
+        }
+        let query = keyset!(query, page, push_jobs::id, push_jobs::id);
+        let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// A page of lines with their jobs, in the order they were stored.
+    pub fn push_lines(
+        &mut self,
+        filter: &PushLineFilter,
+        page: &PageRequest<PushSort>,
+    ) -> Result<Page<(PushLine, PushJob)>> {
+        let mut query = own_joined!(self, push_lines, push_jobs).into_boxed();
+        if let Some(id) = &filter.job_id {
+            query = query.filter(push_lines::job_id.eq(id.clone()));
+        }
+        if let Some(state) = filter.state {
+            query = query.filter(push_lines::state.eq(state));
+        }
+        if let Some(reason) = filter.reason {
+            query = query.filter(push_lines::reason.eq(reason));
+        }
+        if let Some(id) = &filter.company_id {
+            query = query.filter(push_lines::company_id.eq(id.clone()));
+        }
+        if let Some(id) = &filter.product_id {
+            query = query.filter(push_lines::product_id.eq(id.clone()));
+        }
+        if let Some(id) = &filter.billing_line_id {
+            query = query.filter(push_lines::billing_line_id.eq(id.clone()));
+        }
+        if let Some(month) = filter.billing_month {
+            let of_job = push_lines::billing_month.is_null().and(push_jobs::billing_month.eq(month));
+            query = query.filter(push_lines::billing_month.eq(month).or(of_job));
+        }
+        if let Some(kind) = filter.kind {
+            query = query.filter(push_jobs::kind.eq(kind));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
+        }
+        let query = keyset!(query, page, push_lines::id, push_lines::id);
+        let rows = query.limit(page.fetch()).select((PushLine::as_select(), PushJob::as_select())).load(self.conn)?;
+        Ok(page.page(rows, |(row, _): &(PushLine, PushJob)| (row.id.to_string(), row.id.to_string())))
+    }
+}

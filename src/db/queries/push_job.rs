@@ -1,0 +1,219 @@
+//! Push jobs and their lines: what is wanted, what was done, and by whose lease.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::billing_line::LastPush;
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::{push_jobs, push_lines};
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{
+    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, LaterIds, ProductId, PushJobId, PushLineId, TenantId,
+};
+use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
+use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::words::{PushKind, PushTrigger};
+use crate::domain::{Error, Result};
+
+/// One run that writes quantities.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = push_jobs, check_for_backend(MultiBackend))]
+pub struct PushJob {
+    pub id: PushJobId,
+    pub tenant_id: TenantId,
+    pub kind: PushKind,
+    pub started_by: PushTrigger,
+    pub state: JobState,
+    /// Why it failed.
+    pub detail: Option<String>,
+    pub product_id: Option<ProductId>,
+    /// The job that this one retries, reverts, or was started from.
+    pub parent_job_id: Option<PushJobId>,
+    pub billing_month: BillingMonth,
+    /// The name of the API key, or `schedule`.
+    pub requested_by: String,
+    pub cancel_requested: bool,
+    pub line_count: i64,
+    pub created_at: NaiveDateTime,
+    pub started_at: Option<NaiveDateTime>,
+    pub finished_at: Option<NaiveDateTime>,
+}
+
+/// A billing line's part in a push job.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = push_lines, check_for_backend(MultiBackend))]
+pub struct PushLine {
+    pub id: PushLineId,
+    pub tenant_id: TenantId,
+    pub job_id: PushJobId,
+    pub billing_line_id: BillingLineId,
+    pub company_id: CompanyId,
+    pub company_name: String,
+    pub product_id: ProductId,
+    pub product_code: String,
+    pub agreement_id: Option<CwAgreementId>,
+    pub agreement_name: Option<String>,
+    pub addition_id: Option<CwAdditionId>,
+    pub addition_name: Option<String>,
+    pub usage_amount: Option<Amount>,
+    pub block_size: Option<BlockSize>,
+    /// What ConnectWise had before. Stored before the write, so that a lost answer can be told from no write.
+    pub from_quantity: Option<Quantity>,
+    /// What ConnectWise shall have.
+    pub to_quantity: Option<Quantity>,
+    pub state: LineState,
+    pub reason: Option<PushReason>,
+    pub detail: Option<String>,
+    /// How often a write was begun, but for those of which it is known that they were not carried out.
+    pub attempts: i64,
+    /// How often it was given back after a failure that may pass.
+    pub failures: i64,
+    pub lease_owner: Option<String>,
+    pub lease_until: Option<NaiveDateTime>,
+    /// Grows with every claim: a worker whose claim is not the latest may record nothing.
+    pub fence: i64,
+    pub not_before: Option<NaiveDateTime>,
+    /// What ConnectWise must still have for the line to be written.
+    pub expected_from: Option<Quantity>,
+    /// A person let the change from `from_quantity` to `to_quantity` through.
+    pub approved: bool,
+    /// Who approved or dropped it.
+    pub decided_by: Option<String>,
+    /// The month whose usage is billed; `None` in lines of versions that billed the job's month.
+    pub billing_month: Option<BillingMonth>,
+    /// Whether that month had ended when the quantity was worked out.
+    pub month_closed: Option<bool>,
+    /// When the newest record that counted was measured.
+    pub usage_through: Option<NaiveDateTime>,
+    /// How many records counted.
+    pub usage_records: Option<i64>,
+    /// When a person approved or dropped it.
+    pub decided_at: Option<NaiveDateTime>,
+    pub started_at: Option<NaiveDateTime>,
+    pub finished_at: Option<NaiveDateTime>,
+}
+
+/// What became of a line that a worker held.
+#[derive(Debug, Clone)]
+pub struct LineResult {
+    pub event: LineEvent,
+    /// What ConnectWise had; `None` keeps what was noted before.
+    pub from: Option<Quantity>,
+    pub reason: Option<PushReason>,
+    pub detail: Option<String>,
+    /// For `release`: not to be tried again before.
+    pub not_before: Option<Instant>,
+    /// For `release`: whether this was a failure of the line's.
+    pub counted: bool,
+}
+
+/// How many lines of a job are in a state and bill a month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineCount {
+    pub job_id: PushJobId,
+    pub state: LineState,
+    /// `None` in jobs of versions that billed the job's month.
+    pub billing_month: Option<BillingMonth>,
+    pub lines: i64,
+}
+
+impl Tx<'_> {
+    /// Stores a job with its lines.
+    pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {
+        insert_own!(self, push_jobs, std::slice::from_ref(job))?;
+        for chunk in lines.chunks(300) {
+            insert_own!(self, push_lines, chunk)?;
+        }
+        if job.kind == PushKind::Push {
+            // A disabled line was not meant to be pushed; what the last push did to it stays.
+            let ended = |line: &&PushLine| !line.state.is_open() && line.reason != Some(PushReason::Disabled);
+            let mut alike: HashMap<(LineState, Option<PushReason>), Vec<BillingLineId>> = HashMap::new();
+            for line in lines.iter().filter(ended) {
+                alike.entry((line.state, line.reason)).or_default().push(line.billing_line_id.clone());
+            }
+            for ((state, reason), lines) in alike {
+                let last = last_push(&job.id, state, reason, None, job.created_at.and_utc());
+                self.set_last_push(&lines, &last)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids for a job and its lines, later than those of every job before: what is later is told by them.
+    pub fn later_push_ids(&mut self) -> Result<LaterIds> {
+        let jobs = self.own(push_jobs::table);
+        let job: Option<PushJobId> = jobs.select(diesel::dsl::max(push_jobs::id)).get_result(self.conn)?;
+        let lines = self.own(push_lines::table).filter(push_lines::job_id.nullable().eq(job.clone()));
+        let line: Option<PushLineId> = lines.select(diesel::dsl::max(push_lines::id)).get_result(self.conn)?;
+        let (job, line) = (job.map(|id| id.to_string()), line.map(|id| id.to_string()));
+        Ok(LaterIds::after(job.max(line).as_deref()))
+    }
+
+    /// A job.
+    pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
+        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
+        let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
+        row.ok_or_else(|| Error::not_found("push job", id))
+    }
+
+    /// All lines of a job, or those in one state.
+    pub fn all_push_lines(&mut self, job: &PushJobId, state: Option<LineState>) -> Result<Vec<PushLine>> {
+        let mut query = self.own(push_lines::table).filter(push_lines::job_id.eq(job.clone())).into_boxed();
+        if let Some(state) = state {
+            query = query.filter(push_lines::state.eq(state));
+        }
+        Ok(query.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
+    }
+
+    /// How many lines of jobs are in which state and bill which month.
+    pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
+        let rows: Vec<(PushJobId, LineState, Option<BillingMonth>, i64)> = self
+            .own(push_lines::table)
+            .filter(push_lines::job_id.eq_any(jobs.to_vec()))
+            .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
+            .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
+            .load(self.conn)?;
+        let count = |(job_id, state, billing_month, lines)| LineCount { job_id, state, billing_month, lines };
+        Ok(rows.into_iter().map(count).collect())
+    }
+
+    /// Whether a worker has something to do for a push job, now or later. A job that waits for a person is none.
+    pub fn has_open_push_job(&mut self) -> Result<bool> {
+        let open = self
+            .own(push_jobs::table)
+            .filter(push_jobs::finished_at.is_null())
+            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]));
+        Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
+    }
+
+    /// Whether any line of a job has no outcome yet.
+    pub fn has_open_lines(&mut self, job: &PushJobId) -> Result<bool> {
+        let open = self
+            .own(push_lines::table)
+            .filter(push_lines::job_id.eq(job.clone()))
+            .filter(push_lines::finished_at.is_null());
+        Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
+    }
+}
+
+/// What the last push did to a line.
+pub(in crate::db) fn last_push(
+    job: &PushJobId,
+    state: LineState,
+    reason: Option<PushReason>,
+    quantity: Option<Quantity>,
+    now: Instant,
+) -> LastPush {
+    LastPush {
+        last_push_job_id: Some(job.clone()),
+        last_push_state: Some(state),
+        last_push_reason: reason,
+        last_push_at: Some(now.naive_utc()),
+        last_push_quantity: quantity,
+    }
+}

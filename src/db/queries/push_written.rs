@@ -1,0 +1,196 @@
+//! What pushes wrote, or found right: to a billing line, to an addition, for a month.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::prelude::*;
+
+use super::push_job::PushLine;
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
+use crate::db::engine::scope::own_joined;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
+use crate::domain::push::{LaterWrite, LineState, PushReason};
+use crate::domain::quantity::Quantity;
+use crate::domain::words::PushKind;
+
+/// What stands in an addition by a push: written, found there, or perhaps written.
+const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];
+
+/// A line of a later push, with what it was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaterLine {
+    pub job_id: PushJobId,
+    pub billing_line_id: BillingLineId,
+    pub addition_id: Option<CwAdditionId>,
+    state: LineState,
+    billing_month: BillingMonth,
+    quantity: Option<Quantity>,
+}
+
+impl LaterLine {
+    /// What it means for an earlier line.
+    pub fn seen_by(&self, line: &PushLine) -> LaterWrite {
+        LaterWrite {
+            state: self.state,
+            billing_month: self.billing_month,
+            quantity: self.quantity,
+            same_billing_line: self.billing_line_id == line.billing_line_id,
+        }
+    }
+}
+
+type Row =
+    (PushJobId, BillingLineId, Option<CwAdditionId>, LineState, Option<Quantity>, Option<BillingMonth>, BillingMonth);
+
+impl From<Row> for LaterLine {
+    fn from((job_id, billing_line_id, addition_id, state, quantity, month, job_month): Row) -> Self {
+        let billing_month = month.unwrap_or(job_month);
+        Self { job_id, billing_line_id, addition_id, state, billing_month, quantity }
+    }
+}
+
+/// The columns of a [`LaterLine`].
+macro_rules! later_line {
+    () => {
+        (
+            push_lines::job_id,
+            push_lines::billing_line_id,
+            push_lines::addition_id,
+            push_lines::state,
+            push_lines::to_quantity,
+            push_lines::billing_month,
+            push_jobs::billing_month,
+        )
+    };
+}
+
+/// Lines of jobs that write, and whose quantity stands in ConnectWise.
+macro_rules! written {
+    ($tx:expr) => {
+        own_joined!($tx, push_lines, push_jobs)
+            .filter(push_jobs::kind.eq(PushKind::Push))
+            .filter(push_lines::state.eq_any(WRITTEN))
+    };
+}
+
+impl Tx<'_> {
+    /// What later pushes wrote to a line's billing line, or to its addition for whichever billing line.
+    pub fn written_after(&mut self, line: &PushLine) -> Result<Vec<LaterLine>> {
+        let later = written!(self)
+            .filter(push_lines::id.gt(line.id.clone()))
+            .filter(push_lines::billing_line_id.eq(line.billing_line_id.clone()));
+        let mut rows: Vec<Row> = later.select(later_line!()).load(self.conn)?;
+        if let Some(addition) = line.addition_id {
+            let later = written!(self)
+                .filter(push_lines::id.gt(line.id.clone()))
+                .filter(push_lines::addition_id.eq(addition))
+                .filter(push_lines::billing_line_id.ne(line.billing_line_id.clone()));
+            rows.extend(later.select(later_line!()).load::<Row>(self.conn)?);
+        }
+        Ok(rows.into_iter().map(LaterLine::from).collect())
+    }
+
+    /// The same for all of some lines of a job: what jobs after it wrote.
+    pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
+        let mut rows: Vec<Row> = Vec::new();
+        let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
+        for chunk in chunks(&billing_lines) {
+            let later = written!(self)
+                .filter(push_lines::job_id.gt(job.clone()))
+                .filter(push_lines::billing_line_id.eq_any(chunk));
+            rows.extend(later.select(later_line!()).load::<Row>(self.conn)?);
+        }
+        let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
+        for chunk in chunks(&additions) {
+            let later =
+                written!(self).filter(push_lines::job_id.gt(job.clone())).filter(push_lines::addition_id.eq_any(chunk));
+            rows.extend(later.select(later_line!()).load::<Row>(self.conn)?);
+        }
+        Ok(rows.into_iter().map(LaterLine::from).collect())
+    }
+
+    /// The companies, products and months for which a push has computed the quantity, or that there is none, whatever
+    /// came of it since; but for lines that were not to be pushed at all.
+    pub fn months_computed(
+        &mut self,
+        companies: &[CompanyId],
+        products: &[ProductId],
+        months: &[BillingMonth],
+    ) -> Result<HashSet<(CompanyId, ProductId, BillingMonth)>> {
+        let mut lines: HashMap<BillingLineId, (CompanyId, ProductId)> = HashMap::new();
+        for chunk in chunks(companies) {
+            let own = self
+                .own(billing_lines::table)
+                .filter(billing_lines::company_id.eq_any(chunk))
+                .filter(billing_lines::product_id.eq_any(products.to_vec()));
+            let rows: Vec<(BillingLineId, CompanyId, ProductId)> = own
+                .select((billing_lines::id, billing_lines::company_id, billing_lines::product_id))
+                .load(self.conn)?;
+            lines.extend(rows.into_iter().map(|(id, company, product)| (id, (company, product))));
+        }
+        let ids: Vec<BillingLineId> = lines.keys().cloned().collect();
+        let mut found = HashSet::new();
+        for chunk in chunks(&ids) {
+            let known = || {
+                own_joined!(self, push_lines, push_jobs)
+                    .filter(push_jobs::kind.eq(PushKind::Push))
+                    .filter(push_lines::billing_line_id.eq_any(chunk.clone()))
+                    .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
+            };
+            let of_month = known().filter(push_lines::billing_month.eq_any(months.to_vec()));
+            let of_month = of_month.select((push_lines::billing_line_id, push_lines::billing_month.assume_not_null()));
+            let of_job = known().filter(push_lines::billing_month.is_null());
+            let of_job = of_job.filter(push_jobs::billing_month.eq_any(months.to_vec()));
+            let of_job = of_job.select((push_lines::billing_line_id, push_jobs::billing_month));
+            // Two statements, as no index serves one condition over two tables.
+            let mut rows: Vec<(BillingLineId, BillingMonth)> = of_month.distinct().load(self.conn)?;
+            rows.extend(of_job.distinct().load::<(BillingLineId, BillingMonth)>(self.conn)?);
+            found.extend(rows.into_iter().filter_map(|(line, month)| {
+                let (company, product) = lines.get(&line)?.clone();
+                Some((company, product, month))
+            }));
+        }
+        Ok(found)
+    }
+
+    /// The quantity that the last push of each billing line wrote for a month, or found there; `None` where it may have
+    /// been written and nobody knows.
+    pub fn last_quantities(
+        &mut self,
+        lines: &[BillingLineId],
+        months: &[BillingMonth],
+    ) -> Result<HashMap<(BillingLineId, BillingMonth), Option<Quantity>>> {
+        let mut newest: Vec<PushLineId> = Vec::new();
+        for chunk in chunks(lines) {
+            let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
+            let of_month = of_lines()
+                .filter(push_lines::billing_month.eq_any(months.to_vec()))
+                .group_by((push_lines::billing_line_id, push_lines::billing_month))
+                .select(diesel::dsl::max(push_lines::id));
+            let of_job = of_lines()
+                .filter(push_lines::billing_month.is_null())
+                .filter(push_jobs::billing_month.eq_any(months.to_vec()))
+                .group_by((push_lines::billing_line_id, push_jobs::billing_month))
+                .select(diesel::dsl::max(push_lines::id));
+            newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
+            newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
+        }
+        let mut quantities = HashMap::new();
+        for chunk in chunks(&newest) {
+            let rows: Vec<Row> = own_joined!(self, push_lines, push_jobs)
+                .filter(push_lines::id.eq_any(chunk))
+                // Where a month has lines of both kinds, those that name it are the later.
+                .order(push_lines::id)
+                .select(later_line!())
+                .load(self.conn)?;
+            for line in rows.into_iter().map(LaterLine::from) {
+                let known = line.quantity.filter(|_| line.state != LineState::Unverified);
+                quantities.insert((line.billing_line_id, line.billing_month), known);
+            }
+        }
+        Ok(quantities)
+    }
+}

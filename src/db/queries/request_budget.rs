@@ -1,0 +1,131 @@
+//! The budget of requests that replicas on one PostgreSQL share. Its times are the database's own, so that replicas need
+//! not agree about the time; one statement takes a turn, and waits for no transaction.
+
+use std::time::Duration;
+
+use diesel::sql_types::{BigInt, Text};
+use diesel::{OptionalExtension, RunQueryDsl};
+
+use crate::db::engine::conn::Conn;
+use crate::db::engine::pool::Db;
+use crate::domain::Result;
+use crate::domain::ids::TenantId;
+
+/// Now, as our columns have it.
+macro_rules! now {
+    () => {
+        "(clock_timestamp() AT TIME ZONE 'UTC')"
+    };
+}
+
+/// What is far ahead of every wait was written by a clock that was set back since.
+macro_rules! next_at {
+    () => {
+        concat!(
+            "CASE WHEN b.next_at BETWEEN ",
+            now!(),
+            " AND ",
+            now!(),
+            " + interval '5 minutes' THEN b.next_at ELSE ",
+            now!(),
+            " END"
+        )
+    };
+}
+
+/// `next_at` grows by an interval with each request, and never falls behind the time. Whoever would wait too long takes no
+/// place: then no row comes back.
+const TAKE: &str = concat!(
+    "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
+    now!(),
+    " + $2 * interval '1 microsecond', ",
+    now!(),
+    ") ON CONFLICT (tenant_id) DO UPDATE SET next_at = ",
+    next_at!(),
+    " + $2 * interval '1 microsecond' WHERE b.held_until <= ",
+    now!(),
+    " AND ",
+    next_at!(),
+    " <= ",
+    now!(),
+    " + $3 * interval '1 microsecond' RETURNING (EXTRACT(EPOCH FROM b.next_at - ",
+    now!(),
+    ") * 1000000)::bigint AS ahead, 0::bigint AS held"
+);
+
+const LOOK: &str = concat!(
+    "SELECT (EXTRACT(EPOCH FROM b.next_at - ",
+    now!(),
+    ") * 1000000)::bigint AS ahead, (EXTRACT(EPOCH FROM b.held_until - ",
+    now!(),
+    ") * 1000000)::bigint AS held FROM request_budgets b WHERE b.tenant_id = $1"
+);
+
+const HOLD: &str = concat!(
+    "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
+    now!(),
+    ", ",
+    now!(),
+    " + $2 * interval '1 microsecond') ON CONFLICT (tenant_id) DO UPDATE SET held_until = ",
+    "GREATEST(b.held_until, EXCLUDED.held_until)"
+);
+
+/// What a request was given.
+#[derive(diesel::QueryableByName)]
+struct Given {
+    #[diesel(sql_type = BigInt)]
+    ahead: i64,
+    #[diesel(sql_type = BigInt)]
+    held: i64,
+}
+
+/// A request's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It was taken: so far do the requests taken reach beyond now, at the steady rate.
+    Taken(Duration),
+    /// None was, as those taken reach so far already.
+    TooLate(Duration),
+    /// None was, as nobody may ask for so long.
+    Held(Duration),
+}
+
+impl Db {
+    /// Takes the place of one request to a tenant's ConnectWise, unless those taken reach further than `limit`.
+    pub async fn take_request(&self, tenant: &TenantId, interval: Duration, limit: Duration) -> Result<Place> {
+        let tenant = tenant.clone();
+        let take = move |conn: &mut Conn| {
+            let Conn::Postgres(conn) = conn else { return Ok(Place::Taken(Duration::ZERO)) };
+            let length = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or_default());
+            let taken: Option<Given> = diesel::sql_query(TAKE)
+                .bind::<Text, _>(tenant.as_str())
+                .bind::<BigInt, _>(micros(interval))
+                .bind::<BigInt, _>(micros(limit))
+                .get_result(conn)
+                .optional()?;
+            if let Some(given) = taken {
+                return Ok(Place::Taken(length(given.ahead)));
+            }
+            let now: Given = diesel::sql_query(LOOK).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
+            Ok(if now.held > 0 { Place::Held(length(now.held)) } else { Place::TooLate(length(now.ahead)) })
+        };
+        self.blocking(take).await
+    }
+
+    /// Holds all requests to a tenant's ConnectWise for so long.
+    pub async fn hold_requests(&self, tenant: &TenantId, wait: Duration) -> Result<()> {
+        let tenant = tenant.clone();
+        let hold = move |conn: &mut Conn| {
+            if let Conn::Postgres(conn) = conn {
+                let query = diesel::sql_query(HOLD).bind::<Text, _>(tenant.as_str());
+                query.bind::<BigInt, _>(micros(wait)).execute(conn)?;
+            }
+            Ok(())
+        };
+        self.blocking(hold).await
+    }
+}
+
+fn micros(length: Duration) -> i64 {
+    i64::try_from(length.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,46 @@
+//! The few questions that are no tenant's own: who a key belongs to, which tenants there are, whose schedule is set.
+
+use diesel::prelude::*;
+
+use super::tenant::{ApiKey, Tenant};
+use crate::db::engine::schema::{api_keys, idempotency_keys, push_schedules, tenants};
+use crate::db::engine::tx::SystemTx;
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::TenantId;
+
+impl SystemTx<'_> {
+    /// The key with a prefix, of whichever tenant, unless revoked.
+    pub fn api_key_by_prefix(&mut self, prefix: &str) -> Result<Option<ApiKey>> {
+        let query = api_keys::table.filter(api_keys::prefix.eq(prefix)).filter(api_keys::revoked_at.is_null());
+        Ok(query.select(ApiKey::as_select()).first(self.conn).optional()?)
+    }
+
+    /// All tenants, oldest first.
+    pub fn tenants(&mut self) -> Result<Vec<Tenant>> {
+        Ok(tenants::table.order(tenants::id).select(Tenant::as_select()).load(self.conn)?)
+    }
+
+    /// Adds a tenant.
+    pub fn insert_tenant(&mut self, tenant: &Tenant) -> Result<()> {
+        diesel::insert_into(tenants::table).values(tenant).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Whether there is any tenant.
+    pub fn has_tenants(&mut self) -> Result<bool> {
+        Ok(diesel::select(diesel::dsl::exists(tenants::table.select(tenants::id))).get_result(self.conn)?)
+    }
+
+    /// The tenants whose schedule is enabled.
+    pub fn scheduled_tenants(&mut self) -> Result<Vec<TenantId>> {
+        let enabled = push_schedules::table.filter(push_schedules::enabled.eq(true));
+        Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
+    }
+
+    /// Forgets the answers given before a moment.
+    pub fn forget_answers(&mut self, before: Instant) -> Result<usize> {
+        let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
+        Ok(diesel::delete(old).execute(self.conn)?)
+    }
+}

@@ -1,0 +1,63 @@
+//! Tenants and their API keys.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::{api_keys, tenants};
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{ApiKeyId, TenantId};
+use crate::domain::{Error, Result};
+
+/// One MSP.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = tenants, check_for_backend(MultiBackend))]
+pub struct Tenant {
+    pub id: TenantId,
+    pub name: String,
+    pub created_at: NaiveDateTime,
+}
+
+/// An API key: what is kept of it, which is not the key.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = api_keys, check_for_backend(MultiBackend))]
+pub struct ApiKey {
+    pub id: ApiKeyId,
+    pub tenant_id: TenantId,
+    pub name: String,
+    /// The key's first characters: it is found and recognised by them.
+    pub prefix: String,
+    /// SHA-256 of the whole key, in hexadecimal.
+    pub hash: String,
+    pub created_at: NaiveDateTime,
+    pub revoked_at: Option<NaiveDateTime>,
+}
+
+impl Tx<'_> {
+    /// Adds a key.
+    pub fn insert_api_key(&mut self, key: &ApiKey) -> Result<()> {
+        insert_own!(self, api_keys, std::slice::from_ref(key))?;
+        Ok(())
+    }
+
+    /// The tenant's keys, oldest first, revoked ones too.
+    pub fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
+        let own = self.own(api_keys::table);
+        Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
+    }
+
+    /// Revokes a key; one that is revoked already stays as it is.
+    pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<()> {
+        let own = self.own(api_keys::table).filter(api_keys::id.eq(id));
+        let known: i64 = own.clone().count().get_result(self.conn)?;
+        if known == 0 {
+            return Err(Error::not_found("API key", id));
+        }
+        diesel::update(own.filter(api_keys::revoked_at.is_null()))
+            .set(api_keys::revoked_at.eq(at.naive_utc()))
+            .execute(self.conn)?;
+        Ok(())
+    }
+}

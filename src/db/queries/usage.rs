@@ -1,0 +1,195 @@
+//! Measured amounts, with their corrections.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset};
+use crate::db::engine::schema::usage_records;
+use crate::db::engine::scope::insert_own;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
+use crate::domain::quantity::Amount;
+use crate::domain::words::words;
+
+/// One measured amount of a company and product.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = usage_records, check_for_backend(MultiBackend))]
+pub struct UsageRecord {
+    pub id: UsageId,
+    pub tenant_id: TenantId,
+    pub company_id: CompanyId,
+    pub product_id: ProductId,
+    pub amount: Amount,
+    pub measured_at: NaiveDateTime,
+    pub source: String,
+    pub received_at: NaiveDateTime,
+    /// The later record that corrects this one.
+    pub superseded_by: Option<UsageId>,
+    /// Taken in after the line was pushed for the month it was measured in.
+    pub late: bool,
+}
+
+words! {
+    /// The orders of usage history.
+    UsageSort {
+        /// In order of arrival.
+        ReceivedAt = "received_at",
+    }
+}
+
+/// Which records are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct UsageFilter {
+    /// Those of a company.
+    pub company_id: Option<CompanyId>,
+    /// Those of a product.
+    pub product_id: Option<ProductId>,
+    /// Measured at or after.
+    pub from: Option<Instant>,
+    /// Measured before.
+    pub to: Option<Instant>,
+    /// Without those that a later record corrects.
+    pub current_only: bool,
+    /// By whether they came after their month was pushed.
+    pub late: Option<bool>,
+}
+
+/// The records of a product and some companies.
+macro_rules! of_companies {
+    ($tx:expr, $product:expr, $companies:expr) => {
+        $tx.own(usage_records::table)
+            .filter(usage_records::product_id.eq($product.clone()))
+            .filter(usage_records::company_id.eq_any($companies))
+    };
+}
+
+impl Tx<'_> {
+    /// A page of usage history.
+    pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
+        let mut query = self.own(usage_records::table).into_boxed();
+        if let Some(id) = &filter.company_id {
+            query = query.filter(usage_records::company_id.eq(id.clone()));
+        }
+        if let Some(id) = &filter.product_id {
+            query = query.filter(usage_records::product_id.eq(id.clone()));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(usage_records::measured_at.ge(from.naive_utc()));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(usage_records::measured_at.lt(to.naive_utc()));
+        }
+        if filter.current_only {
+            query = query.filter(usage_records::superseded_by.is_null());
+        }
+        if let Some(late) = filter.late {
+            query = query.filter(usage_records::late.eq(late));
+        }
+        let query = keyset!(query, page, usage_records::id, usage_records::id);
+        let rows = query.limit(page.fetch()).select(UsageRecord::as_select()).load(self.conn)?;
+        Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())))
+    }
+
+    /// The records that hold of some products, measured at one of some moments.
+    pub fn current_usage(&mut self, products: &[ProductId], moments: &[NaiveDateTime]) -> Result<Vec<UsageRecord>> {
+        let mut rows = Vec::new();
+        for chunk in chunks(moments) {
+            let own = self
+                .own(usage_records::table)
+                .filter(usage_records::product_id.eq_any(products.to_vec()))
+                .filter(usage_records::measured_at.eq_any(chunk))
+                .filter(usage_records::superseded_by.is_null());
+            rows.extend(own.select(UsageRecord::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
+    }
+
+    /// Marks a record as corrected by another.
+    pub fn supersede_usage(&mut self, id: &UsageId, by: &UsageId) -> Result<()> {
+        let own = self.own(usage_records::table);
+        diesel::update(own.filter(usage_records::id.eq(id)))
+            .set(usage_records::superseded_by.eq(by))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Flags records of some companies as late that were measured within bounds and taken in after a moment.
+    pub fn flag_late_usage(
+        &mut self,
+        product: &ProductId,
+        companies: &[CompanyId],
+        (from, until): (Instant, Instant),
+        received_since: NaiveDateTime,
+    ) -> Result<()> {
+        for chunk in chunks(companies) {
+            let own = of_companies!(self, product, chunk)
+                .filter(usage_records::measured_at.ge(from.naive_utc()))
+                .filter(usage_records::measured_at.lt(until.naive_utc()))
+                .filter(usage_records::received_at.gt(received_since));
+            diesel::update(own).set(usage_records::late.eq(true)).execute(self.conn)?;
+        }
+        Ok(())
+    }
+
+    /// Adds records.
+    pub fn insert_usage(&mut self, rows: &[UsageRecord]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            insert_own!(self, usage_records, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// When the newest record of some companies before a moment was measured.
+    pub fn newest_usage_before(
+        &mut self,
+        product: &ProductId,
+        before: Instant,
+        companies: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, Instant>> {
+        let mut newest = HashMap::new();
+        for chunk in chunks(companies) {
+            let own = of_companies!(self, product, chunk)
+                .filter(usage_records::measured_at.lt(before.naive_utc()))
+                .filter(usage_records::superseded_by.is_null());
+            let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = own
+                .group_by(usage_records::company_id)
+                .select((usage_records::company_id, diesel::dsl::max(usage_records::measured_at)))
+                .load(self.conn)?;
+            newest.extend(rows.into_iter().filter_map(|(company, at)| Some((company, at?.and_utc()))));
+        }
+        Ok(newest)
+    }
+
+    /// What holds of a product's usage of some companies from one moment to another, by company, in the order in which
+    /// it was measured.
+    pub fn usage_between(
+        &mut self,
+        product: &ProductId,
+        from: Instant,
+        until: Instant,
+        companies: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, Vec<(Instant, Amount)>>> {
+        let mut by_company: HashMap<CompanyId, Vec<(Instant, Amount)>> = HashMap::new();
+        for chunk in chunks(companies) {
+            let own = of_companies!(self, product, chunk)
+                .filter(usage_records::measured_at.ge(from.naive_utc()))
+                .filter(usage_records::measured_at.lt(until.naive_utc()))
+                .filter(usage_records::superseded_by.is_null());
+            let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = own
+                // Of two sources measured at the same moment, the newest is the one whose name comes last: which that is
+                // does not change when one of them is corrected, nor with the order in which they were taken in.
+                .order((usage_records::measured_at, usage_records::source))
+                .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
+                .load(self.conn)?;
+            for (company, at, amount) in rows {
+                by_company.entry(company).or_default().push((at.and_utc(), amount));
+            }
+        }
+        Ok(by_company)
+    }
+}

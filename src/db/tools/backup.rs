@@ -1,0 +1,44 @@
+//! A copy of an SQLite file while it is in use.
+
+use std::path::Path;
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+
+use crate::db::engine::conn::Conn;
+use crate::db::engine::url::DatabaseUrl;
+use crate::domain::{Error, Result};
+
+/// Writes all that is there at one moment into a new file, which appears whole or not at all. Nobody waits for it, and
+/// it waits for nobody. Errors where the file is there already, and on PostgreSQL, which has tools of its own.
+pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<()> {
+    let Some(file) = url.file() else {
+        return Err(Error::conflict("not_sqlite", "a PostgreSQL database is backed up with pg_dump"));
+    };
+    if !file.exists() {
+        return Err(Error::conflict("no_database", format!("there is no database at {url}")));
+    }
+    if to.exists() {
+        return Err(Error::conflict("already_exists", format!("{} is there already", to.display())));
+    }
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Path::new(&partial);
+    let text = partial.to_str().ok_or_else(|| Error::internal("the file's name is no text"))?;
+    let _ = std::fs::remove_file(partial);
+    let mut conn = url.connect().map_err(|error| Error::Unavailable(Box::new(error)))?;
+    let Conn::Sqlite(conn) = &mut conn else { return Err(Error::internal("an SQLite file is no SQLite database")) };
+    diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(text).execute(conn)?;
+    whole(text)?;
+    std::fs::File::open(partial).and_then(|file| file.sync_all()).map_err(Error::internal)?;
+    std::fs::rename(partial, to).map_err(Error::internal)
+}
+
+/// Reads all of a file and errors where it is damaged.
+fn whole(path: &str) -> Result<()> {
+    let mut conn = SqliteConnection::establish(path).map_err(|error| Error::Unavailable(Box::new(error)))?;
+    let found: String =
+        diesel::select(diesel::dsl::sql::<Text>("(SELECT integrity_check FROM pragma_integrity_check)"))
+            .get_result(&mut conn)?;
+    if found == "ok" { Ok(()) } else { Err(Error::internal(format!("the copy is damaged: {found}"))) }
+}

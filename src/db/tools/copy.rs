@@ -1,0 +1,199 @@
+//! All rows of all tables, from one database to another of either kind; and that they arrived.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::{Conn, on_each, read_transaction, write_transaction};
+use crate::db::engine::instance_lock::SoleUse;
+use crate::db::engine::migrate;
+use crate::db::engine::schema::{
+    api_keys, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements, cw_companies,
+    cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs, push_lines,
+    push_schedule_runs, push_schedules, tenants, usage_records,
+};
+use crate::db::engine::url::DatabaseUrl;
+use crate::db::queries::billing_line::BillingLine;
+use crate::db::queries::catalog::Generation;
+use crate::db::queries::company::Company;
+use crate::db::queries::cw_connection::Connection as CwConnection;
+use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
+use crate::db::queries::idempotency::StoredAnswer;
+use crate::db::queries::line_change::LineChangeRow;
+use crate::db::queries::product::Product;
+use crate::db::queries::push_job::{PushJob, PushLine};
+use crate::db::queries::rule::MatchingRule;
+use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
+use crate::db::queries::tenant::{ApiKey, Tenant};
+use crate::db::queries::usage::UsageRecord;
+use crate::domain::{Error, Result};
+
+/// So many rows are read, written and compared at a time.
+const BATCH: i64 = 500;
+
+/// The rows of a table, in the order of its key.
+trait Rows: Sized + PartialEq {
+    const TABLE: &'static str;
+    /// The next rows, from the first or after one.
+    fn next(conn: &mut Conn, after: Option<&Self>) -> QueryResult<Vec<Self>>;
+    fn add(conn: &mut Conn, rows: &[Self]) -> QueryResult<usize>;
+}
+
+/// Every table with its row and its key, those that others refer to first. `request_budgets` is not among them: it
+/// speaks of the minute at hand.
+macro_rules! tables {
+    ($($table:ident: $row:ty, $key:ident $(then $second:ident)?;)+) => {
+        $(impl Rows for $row {
+            const TABLE: &'static str = stringify!($table);
+
+            fn next(conn: &mut Conn, after: Option<&Self>) -> QueryResult<Vec<Self>> {
+                let mut query = $table::table.order(($table::$key, $($table::$second)?)).limit(BATCH).into_boxed();
+                if let Some(last) = after {
+                    query = tables!(@after query, last, $table, $key $(, $second)?);
+                }
+                query.select(<$row>::as_select()).load(conn)
+            }
+
+            fn add(conn: &mut Conn, rows: &[Self]) -> QueryResult<usize> {
+                on_each!(conn, |c| diesel::insert_into($table::table).values(rows).execute(c))
+            }
+        })+
+
+        fn all(each: &mut impl Each) -> Result<Vec<Copied>> {
+            Ok(vec![$(Copied { table: <$row>::TABLE, rows: each.table::<$row>()? }),+])
+        }
+    };
+    (@after $query:ident, $last:ident, $table:ident, $key:ident) => {
+        $query.filter($table::$key.gt($last.$key.clone()))
+    };
+    (@after $query:ident, $last:ident, $table:ident, $key:ident, $second:ident) => {
+        $query
+            // Says it twice, as this half is what an index serves.
+            .filter($table::$key.ge($last.$key.clone()))
+            .filter($table::$key.gt($last.$key.clone()).or($table::$second.gt($last.$second.clone())))
+    };
+}
+
+tables! {
+    tenants: Tenant, id;
+    api_keys: ApiKey, id;
+    connections: CwConnection, tenant_id;
+    cw_companies: CwCompanyRow, tenant_id then id;
+    cw_agreements: AgreementRow, tenant_id then id;
+    cw_additions: AdditionRow, tenant_id then id;
+    cw_refreshes: RefreshRow, tenant_id;
+    cw_generations: Generation, tenant_id;
+    companies: Company, id;
+    products: Product, id;
+    matching_rules: MatchingRule, id;
+    billing_lines: BillingLine, id;
+    line_changes: LineChangeRow, billing_line_id then id;
+    usage_records: UsageRecord, id;
+    push_jobs: PushJob, id;
+    push_lines: PushLine, id;
+    push_schedules: PushSchedule, tenant_id;
+    billing_time_zones: BillingTimeZone, tenant_id then from_month;
+    push_schedule_runs: ScheduleRun, tenant_id then month;
+    idempotency_keys: StoredAnswer, tenant_id then key;
+}
+
+/// How many rows of a table were copied and found equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    pub table: &'static str,
+    pub rows: usize,
+}
+
+/// Something done to each table.
+trait Each {
+    fn table<R: Rows>(&mut self) -> Result<usize>;
+}
+
+struct Copy<'c>(&'c mut Conn, &'c mut Conn);
+
+impl Each for Copy<'_> {
+    fn table<R: Rows>(&mut self) -> Result<usize> {
+        let (mut count, mut rows) = (0, R::next(self.0, None)?);
+        while !rows.is_empty() {
+            R::add(self.1, &rows)?;
+            count += rows.len();
+            rows = R::next(self.0, rows.last())?;
+        }
+        Ok(count)
+    }
+}
+
+struct Compare<'c>(&'c mut Conn, &'c mut Conn);
+
+impl Each for Compare<'_> {
+    fn table<R: Rows>(&mut self) -> Result<usize> {
+        let (mut count, mut last) = (0, None);
+        loop {
+            let (here, there) = (R::next(self.0, last.as_ref())?, R::next(self.1, last.as_ref())?);
+            if here != there {
+                let first = here.iter().zip(&there).take_while(|(one, other)| one == other).count();
+                let detail = format!("row {} of {} is not as it was; nothing was kept", count + first + 1, R::TABLE);
+                return Err(Error::conflict("copy_differs", detail));
+            }
+            count += here.len();
+            match here.into_iter().next_back() {
+                Some(row) => last = Some(row),
+                None => return Ok(count),
+            }
+        }
+    }
+}
+
+/// Copies everything to an empty database, whose tables are made, and compares every row before any is kept. Errors
+/// where somebody serves from either, where the schema is another version's, or where there is something already.
+pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
+    if from.file().is_some_and(|file| !file.exists()) {
+        return Err(Error::conflict("no_database", format!("there is no database at {from}")));
+    }
+    let _alone = (SoleUse::take(from)?, SoleUse::take(to)?);
+    let open = |url: &DatabaseUrl| url.connect().map_err(|error| Error::Unavailable(Box::new(error)));
+    let (mut source, mut target) = (open(from)?, open(to)?);
+    if !migrate::is_current(&mut source)? {
+        let detail = format!("{from} has another schema than this version: run migrate on it first");
+        return Err(Error::conflict("other_schema", detail));
+    }
+    refuse_in_use(&mut source, from)?;
+    refuse_in_use(&mut target, to)?;
+    migrate::up(&mut target)?;
+    for conn in [&mut source, &mut target] {
+        if let Conn::Postgres(conn) = conn {
+            // Each waits while the other works.
+            conn.batch_execute("SET idle_in_transaction_session_timeout = 0")?;
+        }
+    }
+    let copied = read_transaction(&mut source, |source| {
+        write_transaction(&mut target, |target| {
+            if let Conn::Postgres(conn) = target {
+                // A process that starts on it now waits until all is there.
+                conn.batch_execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")?;
+            }
+            if !Tenant::next(target, None)?.is_empty() {
+                return Err(Error::conflict("not_empty", format!("there is something in {to} already")));
+            }
+            all(&mut Copy(source, target))?;
+            all(&mut Compare(source, target))
+        })
+    })?;
+    // So many rows at once, and the planner knows of none of them. It learns in time; the copy is made already.
+    if let Err(cause) = target.batch_execute("ANALYZE") {
+        tracing::warn!(%cause, "failed to make the copy's statistics");
+    }
+    Ok(copied)
+}
+
+/// What is written while it is copied would be left behind.
+fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
+    let Conn::Postgres(conn) = conn else { return Ok(()) };
+    let others = "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+                  AND application_name = current_setting('application_name'))";
+    let others: i64 = diesel::select(diesel::dsl::sql::<diesel::sql_types::BigInt>(others)).get_result(conn)?;
+    if others == 0 {
+        return Ok(());
+    }
+    let detail = format!("{others} connection(s) of the service to {url} are open: stop it first");
+    Err(Error::conflict("database_in_use", detail))
+}
