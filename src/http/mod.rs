@@ -11,5 +11,6 @@ mod server;
 mod views;
 
 pub use kit::extract::body_limits::{BodyLimits, LARGEST_BODY};
+pub use kit::settings::{HttpSettings, RenderMetrics};
 pub use openapi::document;
-pub use server::{HttpSettings, RenderMetrics, Server};
+pub use server::Server;

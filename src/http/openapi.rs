@@ -1,6 +1,5 @@
 //! The OpenAPI document, made from the routes themselves.
 
-use actix_web::http::Method;
 use utoipa::OpenApi;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -77,45 +76,5 @@ fn describe(openapi: &mut utoipa::openapi::OpenApi) {
                 _ => "As asked".to_owned(),
             };
         }
-    }
-}
-
-/// The document and what the fallback needs of it.
-pub struct Document {
-    /// As served.
-    pub json: String,
-    /// Path segments with the methods that the path takes; `None` is a parameter.
-    paths: Vec<(Vec<Option<String>>, Vec<Method>)>,
-}
-
-impl Document {
-    /// Reads back what the routes say.
-    pub fn new() -> Self {
-        let json = document();
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
-        let paths = value.get("paths").and_then(|paths| paths.as_object()).into_iter().flatten();
-        let paths = paths.map(|(path, item)| {
-            let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
-            let methods = item.as_object().into_iter().flatten();
-            let methods = methods.filter_map(|(name, _)| name.to_ascii_uppercase().parse().ok());
-            (path.split('/').map(segment).collect(), methods.collect())
-        });
-        Self { paths: paths.collect(), json }
-    }
-
-    /// The methods that a path takes, where there is such a path.
-    pub fn methods(&self, path: &str) -> Vec<Method> {
-        let parts: Vec<&str> = path.split('/').collect();
-        let fits = |pattern: &[Option<String>]| {
-            pattern.len() == parts.len()
-                && pattern
-                    .iter()
-                    .zip(&parts)
-                    .all(|(known, part)| known.as_ref().map_or(!part.is_empty(), |known| known == part))
-        };
-        // A path without parameters wins: /companies/auto-match is no company.
-        let mut fitting: Vec<_> = self.paths.iter().filter(|(pattern, _)| fits(pattern)).collect();
-        fitting.sort_by_key(|(pattern, _)| pattern.iter().filter(|part| part.is_none()).count());
-        fitting.first().map(|(_, methods)| methods.clone()).unwrap_or_default()
     }
 }

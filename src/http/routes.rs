@@ -6,11 +6,11 @@ use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::kit::auth;
+use super::kit::fallback::no_route;
 use super::resources::{
     api_keys, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules, operations,
     products, push_jobs, push_schedule, tenants, usage,
 };
-use super::server::nothing_here;
 
 /// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
 /// every thread that serves needs to pay.
@@ -67,8 +67,8 @@ pub(super) fn serve_api(config: &mut web::ServiceConfig) {
         .wrap(from_fn(auth::authenticate))
         .configure(serve_fixed)
         // With another method these are no ids.
-        .route("/companies/auto-match", web::route().to(nothing_here))
-        .route("/matching-rules/preview", web::route().to(nothing_here))
+        .route("/companies/auto-match", web::route().to(no_route))
+        .route("/matching-rules/preview", web::route().to(no_route))
         .configure(serve_setup)
         .configure(serve_billing);
     config.service(api);

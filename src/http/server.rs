@@ -1,51 +1,24 @@
 //! The HTTP server: binds, serves, stops.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
-use actix_web::{App, HttpRequest, HttpServer, ResponseError, web};
-use secrecy::{ExposeSecret, SecretString};
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
+use actix_web::{App, HttpServer, web};
 use tracing_actix_web::TracingLogger;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::kit::extract::body_limits::BodyLimits;
+use super::kit::fallback::{no_route, refuse_nul};
 use super::kit::problem::ApiError;
 use super::kit::request_id::{self, RequestSpan};
+use super::kit::served_document::ServedDocument;
+use super::kit::settings::HttpSettings;
 use super::kit::unread;
-use super::openapi::Document;
+use super::openapi;
 use super::resources::operations;
 use super::routes;
-use crate::domain::FieldError;
-use crate::services::{Services, keys};
-
-/// Renders the metrics.
-pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// How the server behaves.
-#[derive(Clone)]
-pub struct HttpSettings {
-    /// The operator's key, where tenants are to be managed over HTTP.
-    pub operator_key: Option<SecretString>,
-    /// Renders the metrics.
-    pub metrics: Option<RenderMetrics>,
-    /// Whether the API is served, and not only how the process is.
-    pub serves_api: bool,
-    /// How many threads serve.
-    pub threads: usize,
-    /// What reading bodies may cost.
-    pub body_limits: BodyLimits,
-}
-
-impl HttpSettings {
-    /// Whether a presented key is the operator's.
-    pub(super) fn is_operator(&self, known: &SecretString, presented: &str) -> bool {
-        keys::is_operator(known.expose_secret(), presented)
-    }
-}
+use crate::services::Services;
 
 /// A server that has bound its address.
 pub struct Server {
@@ -58,13 +31,15 @@ impl Server {
     /// Starts serving on a listener that is bound already.
     pub fn start(listener: TcpListener, services: Services, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let document = web::Data::new(Document::new());
+        let document = web::Data::new(ServedDocument::new(openapi::document()));
         let (threads, serves_api) = (settings.threads, settings.serves_api);
+        let limits = web::Data::new(settings.body_limits.clone());
         let (services, settings) = (web::Data::new(services), web::Data::new(settings));
         let running = HttpServer::new(move || {
             App::new()
                 .app_data(services.clone())
                 .app_data(settings.clone())
+                .app_data(limits.clone())
                 .app_data(document.clone())
                 .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::no_path().into()))
                 .configure(routes::serve_operation)
@@ -88,7 +63,7 @@ impl Server {
                 )
                 // The outermost: what answers outside of it would drop the body.
                 .wrap(from_fn(unread::close))
-                .default_service(web::to(nothing_here))
+                .default_service(web::to(no_route))
         })
         .on_connect(unread::on_connect)
         // For so long a connection lingers that is closed with its body unread.
@@ -131,38 +106,4 @@ fn swagger_ui() -> SwaggerUi {
         .doc_expansion("none")
         .filter(true);
     SwaggerUi::new("/swagger-ui/{_:.*}").config(config)
-}
-
-/// No id and no text of ours holds a NUL, and PostgreSQL takes none.
-async fn refuse_nul(
-    req: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let refusal = if req.path().contains("%00") {
-        ApiError::no_path()
-    } else if req.query_string().contains("%00") {
-        let error = FieldError::new("query", "bad_value", "a parameter holds a NUL character");
-        ApiError::Malformed(vec![error])
-    } else {
-        return next.call(req).await.map(ServiceResponse::map_into_left_body);
-    };
-    Ok(req.into_response(refusal.error_response()).map_into_right_body())
-}
-
-/// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.
-pub(super) async fn nothing_here(
-    req: HttpRequest,
-    document: web::Data<Document>,
-    settings: web::Data<HttpSettings>,
-) -> actix_web::HttpResponse {
-    if !settings.serves_api {
-        return ApiError::no_api().error_response();
-    }
-    let methods = document.methods(req.path());
-    if methods.is_empty() {
-        return ApiError::no_path().error_response();
-    }
-    let mut allowed: Vec<&str> = methods.iter().map(actix_web::http::Method::as_str).collect();
-    allowed.sort_unstable();
-    ApiError::Method(allowed.join(", ")).error_response()
 }

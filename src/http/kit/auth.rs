@@ -7,7 +7,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 
 use super::problem::ApiError;
-use crate::http::server::HttpSettings;
+use super::settings::HttpSettings;
 use crate::services::{Services, keys};
 
 /// The operator, who manages tenants and sees nothing inside them.

@@ -2,9 +2,12 @@
 
 pub mod auth;
 pub mod extract;
+pub mod fallback;
 pub mod list;
 pub mod problem;
 pub mod request_id;
 pub mod response;
+pub mod served_document;
+pub mod settings;
 pub mod unread;
 pub mod value_schemas;

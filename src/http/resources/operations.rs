@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::kit::problem::{ApiError, ApiResult, Problem};
-use crate::http::openapi::Document;
-use crate::http::server::HttpSettings;
+use crate::http::kit::served_document::ServedDocument;
+use crate::http::kit::settings::HttpSettings;
 use crate::services::Services;
 
 /// How the service is.
@@ -71,7 +71,7 @@ pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
 /// What it offers: this document
 #[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Object)))]
 #[get("/openapi.json")]
-pub async fn openapi(document: web::Data<Document>) -> HttpResponse {
+pub async fn openapi(document: web::Data<ServedDocument>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document.json.clone())
 }
 

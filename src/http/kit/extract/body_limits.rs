@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use crate::domain::FieldError;
 use crate::domain::ids::TenantId;
 use crate::http::kit::problem::{ApiError, ApiResult};
-use crate::http::server::HttpSettings;
 use crate::services::Actor;
 
 /// The largest body that any operation takes, in bytes.
@@ -78,7 +77,7 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    let limits = req.app_data::<web::Data<HttpSettings>>().map(|settings| settings.body_limits.clone());
+    let limits = req.app_data::<web::Data<BodyLimits>>().map(|limits| BodyLimits::clone(limits));
     let limits = limits.unwrap_or_else(|| BodyLimits::new(GRACE, limit));
     let share = req.extensions().get::<Actor>().map(|actor| limits.share_of(&actor.tenant));
     let (began, mut last_came) = (Instant::now(), Instant::now());

@@ -1,0 +1,45 @@
+//! What is answered where no handler is reached.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{HttpRequest, ResponseError, web};
+
+use super::problem::ApiError;
+use super::served_document::ServedDocument;
+use super::settings::HttpSettings;
+use crate::domain::FieldError;
+
+/// Refuses a NUL in the path or the query: no id and no text of ours holds one, and PostgreSQL stores none.
+pub async fn refuse_nul(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let refusal = if req.path().contains("%00") {
+        ApiError::no_path()
+    } else if req.query_string().contains("%00") {
+        let error = FieldError::new("query", "bad_value", "a parameter holds a NUL character");
+        ApiError::Malformed(vec![error])
+    } else {
+        return next.call(req).await.map(ServiceResponse::map_into_left_body);
+    };
+    Ok(req.into_response(refusal.error_response()).map_into_right_body())
+}
+
+/// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.
+pub async fn no_route(
+    req: HttpRequest,
+    document: web::Data<ServedDocument>,
+    settings: web::Data<HttpSettings>,
+) -> actix_web::HttpResponse {
+    if !settings.serves_api {
+        return ApiError::no_api().error_response();
+    }
+    let methods = document.methods(req.path());
+    if methods.is_empty() {
+        return ApiError::no_path().error_response();
+    }
+    let mut allowed: Vec<&str> = methods.iter().map(actix_web::http::Method::as_str).collect();
+    allowed.sort_unstable();
+    ApiError::Method(allowed.join(", ")).error_response()
+}
