@@ -11,8 +11,9 @@ use super::telemetry;
 use crate::db::{Db, SoleUse};
 use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
+use crate::services::api_keys;
 use crate::services::push::Step;
-use crate::services::{LoopCount, Services, keys};
+use crate::services::{LoopCount, Services};
 use crate::worker::{Duties, Worker};
 
 /// Why the service could not start or go on.
@@ -73,7 +74,7 @@ impl Application {
         let serves_api = config.has(Role::Http);
         // Said by a process that people look at.
         let first_key =
-            if serves_api { keys::first_start(&services).await.map_err(|error| error.chain())? } else { None };
+            if serves_api { api_keys::first_start(&services).await.map_err(|error| error.chain())? } else { None };
         let first_key = first_key.map(|key| key.plain);
         let http = HttpSettings {
             operator_key: config.operator_key(),

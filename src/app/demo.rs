@@ -22,7 +22,8 @@ use crate::domain::ids::PushJobId;
 use crate::domain::push::JobState;
 use crate::domain::words::PushKind;
 use crate::sandbox::{Identity, Sandbox, Store, sample as connectwise};
-use crate::services::push::{self, Progress};
+use crate::services::push;
+use crate::services::push::Progress;
 
 const API_PORT: u16 = 8080;
 const SANDBOX_PORT: u16 = 8081;

@@ -13,13 +13,17 @@ use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
 use crate::domain::words::{MappingSource, PushKind, PushTrigger, Target};
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
+use crate::services::Services;
 use crate::services::companies::{self, NewCompany};
-use crate::services::connections::{self, NewConnection};
-use crate::services::lines::{self, Bulk, Edit, LineEdit};
+use crate::services::connection;
+use crate::services::connection::NewConnection;
+use crate::services::mapping::edit;
+use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
 use crate::services::refresh::Depth;
 use crate::services::usage::{self, NewUsage, Who};
-use crate::services::{Actor, IfMatch, Services, keys, products, refresh, resolve, rules};
+use crate::services::{Actor, IfMatch};
+use crate::services::{api_keys, matching_rules, products, refresh};
 
 const KEY_NAME: &str = "demo";
 
@@ -61,7 +65,7 @@ impl DemoTenant {
             for old in tx.api_keys()?.into_iter().filter(|key| key.name == KEY_NAME && key.revoked_at.is_none()) {
                 tx.revoke_api_key(&old.id, now)?;
             }
-            keys::create(tx, KEY_NAME, now)
+            api_keys::create(tx, KEY_NAME, now)
         };
         Ok(self.write(work).await?.plain)
     }
@@ -76,8 +80,8 @@ impl DemoTenant {
             keys: Some((identity.public_key.as_str().into(), identity.private_key.as_str().into())),
             same_records: true,
         };
-        connections::put(&self.services, &self.actor, new, IfMatch::default()).await.map_err(told)?;
-        let steps = connections::test(&self.services, &self.actor).await.map_err(told)?;
+        connection::put(&self.services, &self.actor, new, IfMatch::default()).await.map_err(told)?;
+        let steps = connection::test(&self.services, &self.actor).await.map_err(told)?;
         match steps.into_iter().find(|step| step.passed != Some(true)) {
             None => Ok(()),
             Some(step) => Err(format!("the connection fails at {}: {}", step.name, step.detail).into()),
@@ -107,8 +111,8 @@ impl DemoTenant {
             for (sample, new) in samples {
                 if tx.product_by_code(sample.code)?.is_none() {
                     let product = products::create(tx, new, now)?.id;
-                    rules::create(tx, &product, Target::Agreement, sample.agreement_rule, now, &by)?;
-                    rules::create(tx, &product, Target::Addition, sample.addition_rule, now, &by)?;
+                    matching_rules::create(tx, &product, Target::Agreement, sample.agreement_rule, now, &by)?;
+                    matching_rules::create(tx, &product, Target::Addition, sample.addition_rule, now, &by)?;
                 }
             }
             Ok(added)
@@ -149,7 +153,7 @@ impl DemoTenant {
     pub(super) async fn resolve(&self) -> Result<Vec<String>, StartError> {
         let mut told_lines = Vec::new();
         for (sample, product) in PRODUCTS.iter().zip(self.products().await?) {
-            let done = resolve::product(&self.services, &self.actor, &product).await.map_err(told)?;
+            let done = products::resolve(&self.services, &self.actor, &product).await.map_err(told)?;
             let (agreements, additions) = (done.agreements, done.additions);
             told_lines.push(format!(
                 "{:<8} agreements: {} resolved, {} ambiguous, {} unresolved, {} stale; additions: {} resolved, {} ambiguous.",
@@ -186,7 +190,7 @@ impl DemoTenant {
             let chosen = CwAgreementId(connectwise::backup_agreement(connectwise::MANUAL));
             let change = LineEdit { agreement: Some(Some(chosen)), ..LineEdit::default() };
             let edit = Edit { line, change, if_match: IfMatch::default() };
-            lines::edit_one(&self.services, &self.actor, edit).await.map_err(told)?;
+            edit::edit_one(&self.services, &self.actor, edit).await.map_err(told)?;
         }
         let (now, by) = (self.services.clock.now(), self.actor.name.clone());
         let work = move |tx: &mut Tx<'_>| {
@@ -198,7 +202,7 @@ impl DemoTenant {
                 .filter(|(_, company)| !disabled.contains(&company.external_id))
                 .map(|(line, _)| Edit { line: line.id, change: change.clone(), if_match: IfMatch::default() })
                 .collect();
-            lines::apply(tx, &edits, Bulk::TOGETHER, now, &by)
+            edit::apply(tx, &edits, Bulk::TOGETHER, now, &by)
         };
         self.write(work).await.map(drop)
     }

@@ -1,6 +1,7 @@
 //! What can go wrong, sorted by what the caller should do about it.
 
-use crate::domain::rules::RuleError;
+use super::conflict::ConflictCode;
+use super::rules::RuleError;
 
 /// The result of everything above the database and the network.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -48,8 +49,8 @@ pub enum Error {
     /// The request collides with what is there.
     #[error("{detail}")]
     Conflict {
-        /// A stable word for the collision.
-        code: &'static str,
+        /// The kind of conflict.
+        code: ConflictCode,
         /// What collides, and what to do.
         detail: String,
     },
@@ -93,8 +94,8 @@ impl Error {
         Self::Invalid(vec![FieldError::new(field, code, message)])
     }
 
-    /// A collision.
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+    /// A conflict with what is there.
+    pub fn conflict(code: ConflictCode, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into() }
     }
 
@@ -109,7 +110,8 @@ impl Error {
             Self::NotFound { .. } => "not_found",
             Self::Invalid(_) => "validation",
             Self::Rule { .. } => "rule",
-            Self::Conflict { code, .. } | Self::ConnectWise { code, .. } => code,
+            Self::Conflict { code, .. } => code.as_str(),
+            Self::ConnectWise { code, .. } => code,
             Self::VersionMismatch { .. } => "version_mismatch",
             Self::IdempotencyMismatch => "idempotency_key_reused",
             Self::Unavailable(_) => "unavailable",

@@ -6,6 +6,7 @@ pub mod agreement;
 pub mod calendar;
 pub mod clock;
 pub mod company_match;
+mod conflict;
 pub mod error;
 pub mod guard;
 pub mod ids;
@@ -18,4 +19,5 @@ pub mod text;
 pub mod usage;
 pub mod words;
 
+pub use conflict::ConflictCode;
 pub use error::{Error, FieldError, Result};

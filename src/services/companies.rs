@@ -2,7 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Actor, IfMatch, Services, connections, refresh, resolve};
+use super::actor::{Actor, IfMatch};
+use super::context::Services;
+use super::mapping::complete;
+use super::mapping::resolve;
+use super::refresh;
+use super::remote::client;
 use crate::connectwise::Patience;
 use crate::db::{BillingLine, Company, LineFilter, Tx};
 use crate::domain::agreement::CwCompany;
@@ -11,7 +16,7 @@ use crate::domain::company_match::{MatchOutcome, Proposal, Unmatched, propose};
 use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::text::fold;
 use crate::domain::words::MatchSource;
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// A company to be added.
 #[derive(Debug, Clone)]
@@ -67,7 +72,7 @@ fn refuse_taken(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&Compa
     match tx.company_by_external_id(external_id)? {
         Some(other) if Some(&other.id) != by_other_than => {
             let detail = format!("company {} has the external id \"{external_id}\" already", other.id);
-            Err(Error::conflict("external_id_taken", detail))
+            Err(Error::conflict(ConflictCode::ExternalIdTaken, detail))
         }
         _ => Ok(()),
     }
@@ -104,18 +109,12 @@ pub fn update(
 pub fn delete(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
     if_match.check(tx.company(id)?.version)?;
     if tx.has_open_push_job()? {
-        return Err(Error::conflict("push_job_running", "a push job is running: wait for its end, or cancel it"));
+        return Err(Error::conflict(
+            ConflictCode::PushJobRunning,
+            "a push job is running: wait for its end, or cancel it",
+        ));
     }
     tx.delete_company(id)
-}
-
-/// Notes a match, or that there is none.
-pub fn set_match(row: &mut Company, target: Option<(CwCompanyId, MatchSource)>, now: Instant, by: &str) {
-    row.connectwise_company_id = target.map(|(id, _)| id);
-    row.match_source = target.map(|(_, source)| source);
-    row.matched_at = Some(now.naive_utc());
-    row.matched_by = Some(by.to_owned());
-    row.updated_at = now.naive_utc();
 }
 
 /// Which ConnectWise company is meant.
@@ -159,7 +158,7 @@ pub async fn choose(
         }
         let moved = company.connectwise_company_id != target;
         if moved || company.match_source == Some(MatchSource::Auto) {
-            set_match(&mut company, target.map(|id| (id, MatchSource::Manual)), now, &by);
+            company.set_match(target.map(|id| (id, MatchSource::Manual)), now, &by);
             tx.update_company(&mut company)?;
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
@@ -170,7 +169,7 @@ pub async fn choose(
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
     let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
-    matched.resolved = resolve::completed(services, actor, filter, matched.resolved).await;
+    matched.resolved = complete::with_additions(services, actor, filter, matched.resolved).await;
     Ok(matched)
 }
 
@@ -183,7 +182,7 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
                  same additions. If that is meant, send \"shared\": true",
                 other.id, other.name
             );
-            Err(Error::conflict("connectwise_company_claimed", detail))
+            Err(Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail))
         }
     }
 }
@@ -196,7 +195,7 @@ async fn find(services: &Services, actor: &Actor, choice: Choice) -> Result<CwCo
         (Some(company), _) => Ok(company),
         (None, Choice::Id(id)) => Err(Error::not_found("ConnectWise company", id)),
         (None, Choice::Identifier(identifier)) => {
-            let client = connections::client(services, &actor.tenant).await?;
+            let client = client::for_tenant(services, &actor.tenant).await?;
             let wanted = fold(&identifier);
             let found = client.companies_identified(&identifier).await?;
             let found = found.into_iter().find(|company| !company.deleted && fold(&company.identifier) == wanted);
@@ -250,7 +249,7 @@ pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Re
         let mut applied = Vec::new();
         for named in proposals.iter_mut().filter(|named| named.proposal.outcome == MatchOutcome::Proposed) {
             if let (false, Some(target)) = (dry_run, named.proposal.candidates.first()) {
-                set_match(&mut named.company, Some((*target, MatchSource::Auto)), now, &by);
+                named.company.set_match(Some((*target, MatchSource::Auto)), now, &by);
                 tx.update_company(&mut named.company)?;
                 applied.push(named.company.id.clone());
             }
@@ -263,7 +262,7 @@ pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Re
         Ok(AutoMatched { proposals, resolved })
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
-    matched.resolved = resolve::completed(services, actor, LineFilter::default(), matched.resolved).await;
+    matched.resolved = complete::with_additions(services, actor, LineFilter::default(), matched.resolved).await;
     Ok(matched)
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::Services;
+use super::context::Services;
 use crate::db::{StoredAnswer, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::{Error, FieldError, Result};

@@ -1,14 +1,19 @@
 //! Products: what the vendor bills, and how usage becomes a quantity.
 
-use super::IfMatch;
-use crate::db::{BillingLine, Product, Tx};
+use super::actor::{Actor, IfMatch};
+use super::context::Services;
+use super::mapping::complete;
+use super::mapping::resolve::{self, Resolved};
+use super::refresh;
+use crate::connectwise::Patience;
+use crate::db::{BillingLine, LineFilter, Product, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::text::fold;
 use crate::domain::words::{Aggregation, BillingPeriod, Rounding};
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// A product to be added.
 #[derive(Debug, Clone)]
@@ -90,9 +95,10 @@ pub fn create(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product>
 
 fn refuse_taken(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
     match tx.product_by_code(code)? {
-        Some(other) if Some(&other.id) != by_other_than => {
-            Err(Error::conflict("code_taken", format!("product {} has the code \"{code}\" already", other.id)))
-        }
+        Some(other) if Some(&other.id) != by_other_than => Err(Error::conflict(
+            ConflictCode::CodeTaken,
+            format!("product {} has the code \"{code}\" already", other.id),
+        )),
         _ => Ok(()),
     }
 }
@@ -136,7 +142,23 @@ pub fn update(
 pub fn delete(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
     if_match.check(tx.product(id)?.version)?;
     if tx.has_open_push_job()? {
-        return Err(Error::conflict("push_job_running", "a push job is running: wait for its end, or cancel it"));
+        return Err(Error::conflict(
+            ConflictCode::PushJobRunning,
+            "a push job is running: wait for its end, or cancel it",
+        ));
     }
     tx.delete_product(id)
+}
+
+/// Resolves a product's lines: reads from ConnectWise what is missing or old, then agreements, then additions.
+pub async fn resolve(services: &Services, actor: &Actor, product: &ProductId) -> Result<Resolved> {
+    let id = product.clone();
+    services.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
+    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
+    let filter = LineFilter { product_id: Some(product.clone()), ..LineFilter::default() };
+    let now = services.clock.now();
+    let older_than = now - services.settings.refresh_max_age;
+    complete::read_additions(services, actor, &filter, older_than).await?;
+    let by = actor.name.clone();
+    services.db.write(&actor.tenant, move |tx| resolve::lines(tx, &filter, now, &by)).await
 }

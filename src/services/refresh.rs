@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
-
-use super::{Actor, Services, connections, resolve};
-use crate::connectwise::{Client, CwError, Fault, Patience};
-use crate::db::{Connection, LineFilter, RefreshRow, Tx};
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
+use super::actor::Actor;
+use super::context::Services;
+use super::mapping::complete;
+use super::mapping::resolve;
+use super::remote::additions::{self, ReadUnder, refresh_running};
+use super::remote::client;
+use crate::connectwise::{Client, Patience};
+use crate::db::{LineFilter, RefreshRow, Tx};
+use crate::domain::agreement::{Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// How long a person waits for another process's refresh.
 const FOR_ANOTHER: Duration = Duration::from_secs(10);
@@ -18,8 +21,6 @@ const FOR_ANOTHER: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
 /// Fewer known records than this may all vanish: somebody is setting up.
 const FEW: usize = 10;
-/// Additions of so many agreements are saved together.
-const BATCH: usize = 200;
 
 /// What a refresh found.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +70,7 @@ pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instan
         let running_elsewhere =
             row.and_then(|row| row.lease_until).is_some_and(|at| at.and_utc() > services.clock.now());
         let outcome = if running_elsewhere {
-            Err(running())
+            Err(refresh_running())
         } else {
             run(services, &actor, patience, Depth::Lists, false).await.map(drop)
         };
@@ -100,11 +101,11 @@ async fn run_leased(
     depth: Depth,
     force: bool,
 ) -> Result<Report> {
-    let client = connections::client(services, &actor.tenant).await?;
+    let client = client::for_tenant(services, &actor.tenant).await?;
     let owner = take_lease(services, &actor.tenant).await?;
     let outcome = tokio::select! {
         outcome = read_and_save(services, actor, &client, &owner, patience, depth, force) => outcome,
-        () = keep_lease(services, &actor.tenant, &owner) => Err(running()),
+        () = keep_lease(services, &actor.tenant, &owner) => Err(refresh_running()),
     };
     let (now, error) = (services.clock.now(), outcome.as_ref().err().map(ToString::to_string));
     let release = move |tx: &mut Tx<'_>| {
@@ -140,7 +141,7 @@ async fn take_lease(services: &Services, tenant: &TenantId) -> Result<String> {
     let take = move |tx: &mut Tx<'_>| {
         let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
         if row.lease_until.is_some_and(|until| until > now.naive_utc()) {
-            return Err(running());
+            return Err(refresh_running());
         }
         let owner = uuid::Uuid::now_v7().to_string();
         row.lease_owner = Some(owner.clone());
@@ -174,21 +175,9 @@ async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
     }
 }
 
-const RUNNING: &str = "refresh_running";
-const CONNECTION_CHANGED: &str = "connection_changed";
-
 /// Whether an error says that another process is reading what ConnectWise has.
 fn is_running(error: &Error) -> bool {
-    matches!(error, Error::Conflict { code: RUNNING, .. })
-}
-
-/// Whether an error says that something else came first: another process's reading, or another connection.
-pub fn is_overtaken(error: &Error) -> bool {
-    matches!(error, Error::Conflict { code: RUNNING | CONNECTION_CHANGED, .. })
-}
-
-fn running() -> Error {
-    Error::conflict(RUNNING, "what ConnectWise has is being read already: try again when that has ended")
+    matches!(error, Error::Conflict { code: ConflictCode::RefreshRunning, .. })
 }
 
 async fn read_and_save(
@@ -217,12 +206,12 @@ async fn read_and_save(
     };
     let in_use = services.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
-    read_additions(services, &actor.tenant, in_use, patience, read_under).await?;
+    additions::read_under(services, &actor.tenant, in_use, patience, read_under).await?;
     let by = actor.name.clone();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = services.db.write(&actor.tenant, resolve).await?;
     // Lines that found another agreement, one renewed for another year, want its additions.
-    report.resolved = resolve::completed(services, actor, LineFilter::default(), report.resolved).await;
+    report.resolved = complete::with_additions(services, actor, LineFilter::default(), report.resolved).await;
     Ok(report)
 }
 
@@ -238,7 +227,7 @@ fn refuse_great_loss(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agr
                 "ConnectWise gave {read} {what} where {known} were known, so nothing was changed. Check the API member's \
                  rights; if it is right, refresh with {{\"force\": true}}"
             );
-            return Err(Error::conflict("refresh_would_drop", detail));
+            return Err(Error::conflict(ConflictCode::RefreshWouldDrop, detail));
         }
     }
     Ok(())
@@ -250,117 +239,4 @@ fn agreements_in_use(tx: &mut Tx<'_>) -> Result<Vec<CwAgreementId>> {
     let used: Vec<CwAgreementId> = used.into_iter().collect();
     let there = tx.agreements_by_id(&used)?;
     Ok(there.into_iter().filter(|row| row.gone_at.is_none()).map(|row| row.id).collect())
-}
-
-/// Reads and saves the additions of agreements. An agreement that refuses is left as it was known; a fault of the
-/// connection ends it.
-pub async fn additions(
-    services: &Services,
-    tenant: &TenantId,
-    agreements: Vec<CwAgreementId>,
-    patience: Patience,
-) -> Result<()> {
-    let connection = services.db.read(tenant, |tx| tx.connection()).await?;
-    read_additions(services, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
-}
-
-/// Under which connection, and by whose lease of a refresh, something was read from ConnectWise. What was read under
-/// another is not saved: it may be another ConnectWise's, or older than what is there.
-#[derive(Debug, Clone)]
-struct ReadUnder {
-    connection: Option<Connection>,
-    /// The lease's owner, for what is read by a refresh.
-    refresh: Option<String>,
-}
-
-impl ReadUnder {
-    fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
-        if tx.connection()? != self.connection {
-            return Err(Error::conflict(CONNECTION_CHANGED, "the connection was changed meanwhile: refresh again"));
-        }
-        let Some(owner) = &self.refresh else { return Ok(()) };
-        let holder = tx.refresh()?.and_then(|row| row.lease_owner);
-        if holder.as_ref() == Some(owner) { Ok(()) } else { Err(running()) }
-    }
-}
-
-async fn read_additions(
-    services: &Services,
-    tenant: &TenantId,
-    agreements: Vec<CwAgreementId>,
-    patience: Patience,
-    read_under: ReadUnder,
-) -> Result<()> {
-    if agreements.is_empty() {
-        return Ok(());
-    }
-    let row = read_under.connection.as_ref().ok_or_else(connections::not_connected)?;
-    let client = connections::client_for(services, row)?;
-    let parallel = services.settings.connectwise.parallel;
-    for batch in agreements.chunks(BATCH) {
-        let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
-            .map(|id| {
-                let client = client.clone();
-                async move { (id, client.additions(id, patience).await) }
-            })
-            .buffer_unordered(parallel)
-            .collect()
-            .await;
-        let (now, read_under) = (services.clock.now(), read_under.clone());
-        let save = move |tx: &mut Tx<'_>| {
-            read_under.check(tx)?;
-            save_answers(tx, answers, now)
-        };
-        let failure = services.db.write(tenant, save).await?;
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-    }
-    Ok(())
-}
-
-/// Saves what could be read; gives the failure that is not one agreement's own.
-fn save_answers(
-    tx: &mut Tx<'_>,
-    answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
-    now: Instant,
-) -> Result<Option<CwError>> {
-    let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
-    for (id, answer) in answers {
-        match answer {
-            Ok(additions) => {
-                read.push(id);
-                found.extend(additions);
-            }
-            Err(CwError::Gone) => tx.mark_agreement_gone(id, now)?,
-            Err(
-                error @ (CwError::Rejected(_)
-                | CwError::Failed(_)
-                | CwError::Unintelligible(_)
-                | CwError::Configuration { fault: Fault::Permission(_), .. }),
-            ) => {
-                tracing::warn!(
-                    tenant = %tx.tenant(), agreement = %id, cause = %error,
-                    "failed to read the additions of an agreement"
-                );
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-    tx.save_additions(&read, found, now)?;
-    Ok(failure)
-}
-
-/// The additions of an agreement as choices, read from ConnectWise where they were not read lately.
-pub async fn additions_of(services: &Services, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
-    let oldest = (services.clock.now() - services.settings.refresh_max_age).naive_utc();
-    let stored = move |tx: &mut Tx<'_>| {
-        let row = tx.agreements_by_id(&[agreement])?.pop();
-        row.ok_or_else(|| Error::not_found("agreement", agreement))
-    };
-    let row = services.db.read(&actor.tenant, stored).await?;
-    if row.gone_at.is_none() && row.additions_read_at.is_none_or(|at| at < oldest) {
-        additions(services, &actor.tenant, vec![agreement], Patience::Person).await?;
-    }
-    services.db.read(&actor.tenant, move |tx| tx.additions_of(Some(&[agreement]))).await
 }

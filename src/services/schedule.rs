@@ -1,16 +1,15 @@
 //! The monthly push, as set.
 
-use chrono::{NaiveDate, NaiveTime, TimeDelta};
+use chrono::NaiveTime;
 use chrono_tz::Tz;
 
-use super::push::{self, BilledMonths, NewPush};
-use super::{IfMatch, Services};
-use crate::db::{BillingTimeZone, PushSchedule, ScheduleRun, Tx};
+use super::actor::IfMatch;
+use super::billing_calendar;
+use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
-use crate::domain::words::PushTrigger;
 
 /// A schedule that was understood.
 #[derive(Debug, Clone)]
@@ -41,7 +40,7 @@ impl Schedule {
 /// The tenant's schedule; until one is set, the first of the month at 02:00 UTC, not enabled.
 pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
     let row = tx.push_schedule()?;
-    let calendar = calendar_of(tx, row.as_ref())?;
+    let calendar = billing_calendar::of_schedule(tx, row.as_ref())?;
     Ok(row.and_then(|row| understood(&row, &calendar)).unwrap_or(Schedule {
         enabled: false,
         enabled_at: None,
@@ -68,23 +67,6 @@ fn understood(row: &PushSchedule, calendar: &BillingCalendar) -> Option<Schedule
         calendar: calendar.clone(),
         version: row.version,
     })
-}
-
-/// The tenant's billing months. A schedule of a version that kept no time zones by month has one for all months.
-fn calendar_of(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
-    let rows = tx.billing_time_zones()?;
-    let mut zones: Vec<(BillingMonth, Tz)> =
-        rows.iter().filter_map(|row| Some((row.from_month, row.time_zone.parse().ok()?))).collect();
-    if let (true, Some(zone)) = (zones.is_empty(), schedule.and_then(|row| row.time_zone.parse().ok())) {
-        zones.push((BillingMonth::FIRST, zone));
-    }
-    Ok(BillingCalendar::new(zones))
-}
-
-/// The tenant's billing months.
-pub fn calendar(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
-    let row = tx.push_schedule()?;
-    calendar_of(tx, row.as_ref())
 }
 
 /// What a schedule shall be.
@@ -141,51 +123,4 @@ fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Ins
         tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
     }
     tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])
-}
-
-/// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. What was
-/// missed is made up for once, unless it is older than the setting. Gives how many were started.
-pub async fn fire_due(services: &Services) -> Result<usize> {
-    let now = services.clock.now();
-    let mut started = 0;
-    for tenant in services.db.read_system(|tx| tx.scheduled_tenants()).await? {
-        let late = services.settings.schedule_max_late;
-        match services.db.write(&tenant, move |tx| fire(tx, now, late)).await {
-            Ok(jobs) => started += jobs,
-            // One tenant's trouble is not another's; it is tried again with the next look.
-            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to start a scheduled push"),
-        }
-    }
-    if started > 0 {
-        services.wake.notify_one();
-    }
-    Ok(started)
-}
-
-/// The job and the record that its month was pushed are stored together, or neither is.
-fn fire(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
-    let Schedule { enabled, enabled_at, monthly, calendar, .. } = get(tx)?;
-    let Some(enabled_at) = enabled_at.filter(|_| enabled) else { return Ok(0) };
-    let present = calendar.month_of(now);
-    for month in [present.previous(), present] {
-        let due = monthly.due(month, &calendar);
-        let is_due = due <= now && due > enabled_at && now - due <= max_late;
-        if !is_due || tx.has_schedule_run(month)? {
-            continue;
-        }
-        let new = NewPush { months: BilledMonths::ScheduledRun(month), ..NewPush::everything(PushTrigger::Schedule) };
-        let job = push::create(tx, &new, now, "schedule")?;
-        tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started a scheduled push");
-        let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
-        tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;
-        // One at a time: the next look finds the next.
-        return Ok(1);
-    }
-    Ok(0)
-}
-
-/// The day it is where the tenant bills.
-pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
-    let calendar = calendar(tx)?;
-    Ok(now.with_timezone(&calendar.zone_of(calendar.month_of(now))).date_naive())
 }

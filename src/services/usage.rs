@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono_tz::Tz;
 
-use super::schedule;
+use super::billing_calendar;
 use crate::db::{Tx, UsageRecord};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
@@ -80,7 +80,7 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
 
 /// Marks what comes too late for a push: one has worked out the quantity of its month, company and product already.
 fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord]) -> Result<()> {
-    let calendar = schedule::calendar(tx)?;
+    let calendar = billing_calendar::load(tx)?;
     let month = |row: &UsageRecord| calendar.month_of(row.measured_at.and_utc());
     let months: HashSet<BillingMonth> = rows.iter().map(month).collect();
     let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();

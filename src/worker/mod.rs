@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::domain::Result;
+use crate::services::idempotency;
 use crate::services::push::{self, Step};
-use crate::services::{LoopCount, Services, idempotency, schedule};
+use crate::services::{LoopCount, Services};
 use supervise::supervise;
 
 /// How often the worker looks for work that nobody woke it for.
@@ -52,7 +53,7 @@ impl Worker {
 
     /// Starts the scheduled pushes that are due.
     pub async fn fire_schedules(&self) -> Result<usize> {
-        schedule::fire_due(&self.services).await
+        push::start_due(&self.services).await
     }
 
     /// Says that loops ought to run in this process, before they do.
@@ -108,7 +109,7 @@ impl Worker {
 
 async fn run_schedules(services: Services) {
     loop {
-        if let Err(error) = schedule::fire_due(&services).await {
+        if let Err(error) = push::start_due(&services).await {
             tracing::warn!(cause = %error.chain(), "failed to check the push schedules");
         }
         tokio::select! {

@@ -2,13 +2,14 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::domain::ConflictCode;
 use crate::domain::Error;
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         match &error {
             DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => {
-                Error::conflict("already_exists", "something with the same key was there already")
+                Error::conflict(ConflictCode::AlreadyExists, "something with the same key was there already")
             }
             DieselError::DatabaseError(
                 DatabaseErrorKind::ClosedConnection

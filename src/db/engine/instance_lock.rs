@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 
 use super::url::DatabaseUrl;
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// As long as it is held, no other process serves from the file. It ends with the process, however that ends.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ impl SoleUse {
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = opened.map_err(|cause| {
             let detail = format!("{} cannot be written: {cause}", std::path::Path::new(&path).display());
-            Error::conflict("not_writable", detail)
+            Error::conflict(ConflictCode::NotWritable, detail)
         })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 let detail = format!("another process serves from {url}: stop it first, or use PostgreSQL for several");
-                Err(Error::conflict("database_in_use", detail))
+                Err(Error::conflict(ConflictCode::DatabaseInUse, detail))
             }
             Err(TryLockError::Error(error)) => Err(Error::internal(error)),
         }

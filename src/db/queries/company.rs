@@ -8,6 +8,7 @@ use crate::db::engine::page::{Page, PageRequest, containing, keyset};
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_own;
 use crate::db::engine::tx::Tx;
+use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
 use crate::domain::words::{MatchSource, words};
 use crate::domain::{Error, Result};
@@ -28,6 +29,17 @@ pub struct Company {
     pub version: i64,
     pub created_at: NaiveDateTime,
     pub updated_at: NaiveDateTime,
+}
+
+impl Company {
+    /// Notes a match, or that there is none.
+    pub fn set_match(&mut self, target: Option<(CwCompanyId, MatchSource)>, now: Instant, by: &str) {
+        self.connectwise_company_id = target.map(|(id, _)| id);
+        self.match_source = target.map(|(_, source)| source);
+        self.matched_at = Some(now.naive_utc());
+        self.matched_by = Some(by.to_owned());
+        self.updated_at = now.naive_utc();
+    }
 }
 
 words! {

@@ -16,7 +16,7 @@ use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 use crate::domain::words::PushKind;
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// How lines end that nobody has tried.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,8 @@ impl Tx<'_> {
     /// Takes a job a step further: the one place where a job's state changes.
     pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
         let job = self.push_job(id)?;
-        let state = job.state.after(event).map_err(|step| Error::conflict("illegal_step", step.to_string()))?;
+        let state =
+            job.state.after(event).map_err(|step| Error::conflict(ConflictCode::IllegalStep, step.to_string()))?;
         let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own.filter(push_jobs::state.eq(job.state)))
             .set((
@@ -161,7 +162,11 @@ impl Tx<'_> {
                 push_lines::lease_until.eq(lease_until.naive_utc()),
             ))
             .execute(self.conn)?;
-        if changed == 1 { Ok(()) } else { Err(Error::conflict("lost_lease", "another worker holds this line")) }
+        if changed == 1 {
+            Ok(())
+        } else {
+            Err(Error::conflict(ConflictCode::LostLease, "another worker holds this line"))
+        }
     }
 
     /// Renews the lease of those of some lines that their worker still holds; gives how many there are.

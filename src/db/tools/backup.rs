@@ -7,19 +7,19 @@ use diesel::sql_types::Text;
 
 use crate::db::engine::conn::Conn;
 use crate::db::engine::url::DatabaseUrl;
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// Writes all that is there at one moment into a new file, which appears whole or not at all. Nobody waits for it, and
 /// it waits for nobody. Errors where the file is there already, and on PostgreSQL, which has tools of its own.
 pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<()> {
     let Some(file) = url.file() else {
-        return Err(Error::conflict("not_sqlite", "a PostgreSQL database is backed up with pg_dump"));
+        return Err(Error::conflict(ConflictCode::NotSqlite, "a PostgreSQL database is backed up with pg_dump"));
     };
     if !file.exists() {
-        return Err(Error::conflict("no_database", format!("there is no database at {url}")));
+        return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {url}")));
     }
     if to.exists() {
-        return Err(Error::conflict("already_exists", format!("{} is there already", to.display())));
+        return Err(Error::conflict(ConflictCode::AlreadyExists, format!("{} is there already", to.display())));
     }
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");

@@ -25,7 +25,7 @@ use crate::db::queries::rule::MatchingRule;
 use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// So many rows are read, written and compared at a time.
 const BATCH: i64 = 500;
@@ -132,7 +132,7 @@ impl Each for Compare<'_> {
             if here != there {
                 let first = here.iter().zip(&there).take_while(|(one, other)| one == other).count();
                 let detail = format!("row {} of {} is not as it was; nothing was kept", count + first + 1, R::TABLE);
-                return Err(Error::conflict("copy_differs", detail));
+                return Err(Error::conflict(ConflictCode::CopyDiffers, detail));
             }
             count += here.len();
             match here.into_iter().next_back() {
@@ -147,14 +147,14 @@ impl Each for Compare<'_> {
 /// where somebody serves from either, where the schema is another version's, or where there is something already.
 pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     if from.file().is_some_and(|file| !file.exists()) {
-        return Err(Error::conflict("no_database", format!("there is no database at {from}")));
+        return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {from}")));
     }
     let _alone = (SoleUse::take(from)?, SoleUse::take(to)?);
     let open = |url: &DatabaseUrl| url.connect().map_err(|error| Error::Unavailable(Box::new(error)));
     let (mut source, mut target) = (open(from)?, open(to)?);
     if !migrate::is_current(&mut source)? {
         let detail = format!("{from} has another schema than this version: run migrate on it first");
-        return Err(Error::conflict("other_schema", detail));
+        return Err(Error::conflict(ConflictCode::OtherSchema, detail));
     }
     refuse_in_use(&mut source, from)?;
     refuse_in_use(&mut target, to)?;
@@ -172,7 +172,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
                 conn.batch_execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")?;
             }
             if !Tenant::next(target, None)?.is_empty() {
-                return Err(Error::conflict("not_empty", format!("there is something in {to} already")));
+                return Err(Error::conflict(ConflictCode::NotEmpty, format!("there is something in {to} already")));
             }
             all(&mut Copy(source, target))?;
             all(&mut Compare(source, target))
@@ -195,5 +195,5 @@ fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
         return Ok(());
     }
     let detail = format!("{others} connection(s) of the service to {url} are open: stop it first");
-    Err(Error::conflict("database_in_use", detail))
+    Err(Error::conflict(ConflictCode::DatabaseInUse, detail))
 }

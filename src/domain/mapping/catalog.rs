@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::NaiveDate;
 
 use super::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping};
+use crate::domain::ConflictCode;
 use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::rules::{Facts, Rule};
@@ -182,12 +183,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// A stable word for it.
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> ConflictCode {
         match self {
-            Self::CompanyNotSet => "company_not_set",
-            Self::NotOfCompany(..) | Self::NotOfAgreement(..) => "not_a_choice",
-            Self::DeadAgreement(..) | Self::DeadAddition(..) => "not_live",
-            Self::AgreementNotResolved => "agreement_not_resolved",
+            Self::CompanyNotSet => ConflictCode::CompanyNotSet,
+            Self::NotOfCompany(..) | Self::NotOfAgreement(..) => ConflictCode::NotAChoice,
+            Self::DeadAgreement(..) | Self::DeadAddition(..) => ConflictCode::NotLive,
+            Self::AgreementNotResolved => ConflictCode::AgreementNotResolved,
         }
     }
 }

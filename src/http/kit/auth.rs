@@ -8,7 +8,8 @@ use actix_web::{HttpMessage, ResponseError, web};
 
 use super::problem::ApiError;
 use super::settings::HttpSettings;
-use crate::services::{Services, keys};
+use crate::services::Services;
+use crate::services::api_keys;
 
 /// The operator, who manages tenants and sees nothing inside them.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +38,7 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
     if operator {
         req.extensions_mut().insert(Operator);
     } else {
-        let actor = keys::authenticate(services, &key).await?.ok_or_else(ApiError::unauthorized)?;
+        let actor = api_keys::authenticate(services, &key).await?.ok_or_else(ApiError::unauthorized)?;
         tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
         req.extensions_mut().insert(actor);
     }

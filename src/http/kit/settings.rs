@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::extract::body_limits::BodyLimits;
-use crate::services::keys;
+use crate::services::api_keys;
 
 /// Renders the metrics.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -28,6 +28,6 @@ pub struct HttpSettings {
 impl HttpSettings {
     /// Whether a presented key is the operator's.
     pub fn is_operator(&self, known: &SecretString, presented: &str) -> bool {
-        keys::is_operator(known.expose_secret(), presented)
+        api_keys::is_operator(known.expose_secret(), presented)
     }
 }

@@ -14,7 +14,8 @@ use crate::http::kit::extract::json::{Body, Limited, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::services::{Services, keys};
+use crate::services::Services;
+use crate::services::api_keys;
 
 /// An API key: what is kept of it, which is not the key.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,8 +67,8 @@ pub struct NewApiKey {
     pub key: String,
 }
 
-impl From<keys::NewKey> for NewApiKey {
-    fn from(new: keys::NewKey) -> Self {
+impl From<api_keys::NewKey> for NewApiKey {
+    fn from(new: api_keys::NewKey) -> Self {
         Self { api_key: new.row.into(), key: new.plain }
     }
 }
@@ -91,7 +92,7 @@ pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> Api
 #[post("/api-keys")]
 pub async fn create_api_key(services: web::Data<Services>, caller: Caller, body: Body<ApiKeyBody>) -> ApiResult {
     let (name, now) = (body.value.name, services.clock.now());
-    let new = services.db.write(&caller.tenant, move |tx| keys::create(tx, &name, now)).await?;
+    let new = services.db.write(&caller.tenant, move |tx| api_keys::create(tx, &name, now)).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(NewApiKey::from(new)))
 }
 

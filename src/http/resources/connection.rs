@@ -16,7 +16,9 @@ use crate::http::kit::extract::json::{Body, Limited, plain_text};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
 use crate::services::Services;
-use crate::services::connections::{self, NewConnection};
+use crate::services::connection;
+use crate::services::connection::NewConnection;
+use crate::services::remote::client;
 
 /// The connection. Its keys never come out.
 #[derive(Debug, Serialize, ToSchema)]
@@ -137,7 +139,7 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
 pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
     let row = services.db.read(&caller.tenant, |tx| tx.connection()).await?;
     let row = row.ok_or_else(|| Error::not_found("connection", "of this tenant"))?;
-    let circuit = connections::circuit(&services, &row);
+    let circuit = client::circuit(&services, &row);
     Ok(versioned(row.version, &Connection::new(row, circuit)))
 }
 
@@ -157,7 +159,7 @@ pub async fn put_connection(
     if_match: Match,
     body: Body<ConnectionBody>,
 ) -> ApiResult {
-    let row = connections::put(&services, &caller, body.value.into_new()?, if_match.0).await?;
+    let row = connection::put(&services, &caller, body.value.into_new()?, if_match.0).await?;
     Ok(versioned(row.version, &Connection::new(row, CircuitStatus::Closed)))
 }
 
@@ -171,7 +173,7 @@ pub async fn put_connection(
 )]
 #[delete("/connection")]
 pub async fn delete_connection(services: web::Data<Services>, caller: Caller, if_match: Match) -> ApiResult {
-    connections::delete(&services, &caller, if_match.0).await?;
+    connection::delete(&services, &caller, if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -203,7 +205,7 @@ pub struct ConnectionTest {
 #[utoipa::path(tag = "connection", responses((status = 200, body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]
 pub async fn test_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let steps = connections::test(&services, &caller).await?;
+    let steps = connection::test(&services, &caller).await?;
     let passed = steps.iter().all(|step| step.passed == Some(true));
     let step =
         |step: CheckStep| ConnectionStep { step: step.name.to_owned(), passed: step.passed, detail: step.detail };

@@ -20,8 +20,11 @@ use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolvedBody;
+use crate::services::Services;
+use crate::services::billing_calendar;
+use crate::services::refresh;
 use crate::services::refresh::Depth;
-use crate::services::{Services, refresh, schedule};
+use crate::services::remote::additions;
 
 /// A ConnectWise company that can be chosen.
 #[derive(Debug, Serialize, ToSchema)]
@@ -178,7 +181,7 @@ pub async fn list_connectwise_agreements(
         if tx.cw_companies_by_id(Some(&[id]))?.is_empty() {
             return Err(Error::not_found("ConnectWise company", id));
         }
-        Ok((tx.agreements_of(Some(&[id]))?, schedule::today(tx, now)?))
+        Ok((tx.agreements_of(Some(&[id]))?, billing_calendar::today(tx, now)?))
     };
     let (rows, today) = services.db.read(&caller.tenant, read).await?;
     Ok(ok(&List::whole(rows.into_iter().map(|row| AgreementChoiceItem::new(row.into(), today)).collect())))
@@ -199,9 +202,9 @@ pub async fn list_connectwise_additions(
     id: web::Path<String>,
 ) -> ApiResult {
     let id: CwAgreementId = id.parse().map_err(|_| Error::not_found("agreement", &*id))?;
-    let rows = refresh::additions_of(&services, &caller, id).await?;
+    let rows = additions::choices(&services, &caller, id).await?;
     let now = services.clock.now();
-    let today = services.db.read(&caller.tenant, move |tx| schedule::today(tx, now)).await?;
+    let today = services.db.read(&caller.tenant, move |tx| billing_calendar::today(tx, now)).await?;
     Ok(ok(&List::whole(rows.into_iter().map(|row| AdditionChoiceItem::new(row, today)).collect())))
 }
 

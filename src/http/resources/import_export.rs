@@ -16,9 +16,10 @@ use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemFie
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolvedBody;
 use crate::services::Services;
-use crate::services::lines::{Bulk, Edited, Refused};
-use crate::services::resolve::Resolved;
-use crate::services::transfer::{self, LineIn, LineOut, MatchIn, MatchOut, Rematched};
+use crate::services::import_export;
+use crate::services::import_export::{LineIn, LineOut, MatchIn, MatchOut, Rematched};
+use crate::services::mapping::edit::{Bulk, Edited, Refused};
+use crate::services::mapping::resolve::Resolved;
 
 const MATCHES: Columns = Columns {
     exported: &["external_id", "name", "connectwise_company_id", "connectwise_identifier", "connectwise_name"],
@@ -64,7 +65,7 @@ const LINES: Columns = Columns {
 )]
 #[get("/export/company-matches")]
 pub async fn export_company_matches(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let rows = services.db.read(&caller.tenant, transfer::matches_out).await?;
+    let rows = services.db.read(&caller.tenant, import_export::matches_out).await?;
     let mut table = Writer::new(MATCHES.exported)?;
     for MatchOut { company, cw_company } in rows {
         let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
@@ -101,7 +102,7 @@ pub async fn export_billing_lines(
 ) -> ApiResult {
     let product = query.0.product_id.map(ProductId::from);
     let now = services.clock.now();
-    let rows = services.db.read(&caller.tenant, move |tx| transfer::lines_out(tx, product, now)).await?;
+    let rows = services.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, product, now)).await?;
     let mut table = Writer::new(LINES.exported)?;
     for row in rows {
         table.row(&line_cells(&row))?;
@@ -287,7 +288,7 @@ pub async fn import_company_matches(
 ) -> ApiResult {
     let bulk = query.0.bulk();
     let (matches, read) = read_rows(body, MATCHES, match_in).await?;
-    let done = transfer::matches_in(&services, &caller, matches, after_reading(bulk, &read)).await?;
+    let done = import_export::matches_in(&services, &caller, matches, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, match_changes, done.resolved)?))
 }
 
@@ -331,7 +332,7 @@ pub async fn import_billing_lines(
 ) -> ApiResult {
     let bulk = query.0.bulk();
     let (lines, read) = read_rows(body, LINES, line_in).await?;
-    let done = transfer::lines_in(&services, &caller, lines, after_reading(bulk, &read)).await?;
+    let done = import_export::lines_in(&services, &caller, lines, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, line_changes, done.resolved)?))
 }
 

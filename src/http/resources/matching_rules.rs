@@ -19,8 +19,11 @@ use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
 use crate::http::views::mapping::{MappingState, ResolvedBody, StatusCountsBody};
-use crate::services::rules::{self, PreviewFilter, PreviewLine};
-use crate::services::{Services, idempotency, resolve};
+use crate::services::Services;
+use crate::services::idempotency;
+use crate::services::mapping::complete;
+use crate::services::matching_rules;
+use crate::services::matching_rules::{PreviewFilter, PreviewLine};
 
 /// The default matching condition of a product, for one target.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,8 +67,8 @@ pub struct SavedRule {
     pub resolved: ResolvedBody,
 }
 
-impl From<rules::Saved> for SavedRule {
-    fn from(saved: rules::Saved) -> Self {
+impl From<matching_rules::Saved> for SavedRule {
+    fn from(saved: matching_rules::Saved) -> Self {
         Self { rule: saved.rule.into(), resolved: saved.resolved.into() }
     }
 }
@@ -236,15 +239,15 @@ pub async fn create_matching_rule(
     let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
     let RuleBody { product_id, target, expression } = body.value;
     let product = ProductId::from(product_id);
-    let lines = rules::of_product(&product);
+    let lines = matching_rules::of_product(&product);
     let work = move |tx: &mut db::Tx<'_>| {
-        let saved = rules::create(tx, &product, target, &expression, now, &by)?;
+        let saved = matching_rules::create(tx, &product, target, &expression, now, &by)?;
         let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
         to_keep(StatusCode::CREATED, Some(location), &SavedRule::from(saved))
     };
     let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
     let answer = services.db.write(&caller.tenant, once).await?;
-    resolve::follow_up(&services, &caller, lines).await;
+    complete::fetch_missing_additions(&services, &caller, lines).await;
     Ok(kept(answer))
 }
 
@@ -283,10 +286,10 @@ pub async fn replace_matching_rule(
 ) -> ApiResult {
     let (id, now, by) = (RuleId::from(id.into_inner()), services.clock.now(), caller.name.clone());
     let expression = body.value.expression;
-    let work = move |tx: &mut db::Tx<'_>| rules::update(tx, &id, &expression, &if_match.0, now, &by);
+    let work = move |tx: &mut db::Tx<'_>| matching_rules::update(tx, &id, &expression, &if_match.0, now, &by);
     let mut saved = services.db.write(&caller.tenant, work).await?;
-    let lines = rules::of_product(&saved.rule.product_id);
-    saved.resolved = resolve::completed(&services, &caller, lines, saved.resolved).await;
+    let lines = matching_rules::of_product(&saved.rule.product_id);
+    saved.resolved = complete::with_additions(&services, &caller, lines, saved.resolved).await;
     Ok(versioned(saved.rule.version, &SavedRule::from(saved)))
 }
 
@@ -309,7 +312,7 @@ pub async fn delete_matching_rule(
     if_match: Match,
 ) -> ApiResult {
     let (id, now, by) = (RuleId::from(id.into_inner()), services.clock.now(), caller.name.clone());
-    let work = move |tx: &mut db::Tx<'_>| rules::delete(tx, &id, &if_match.0, now, &by);
+    let work = move |tx: &mut db::Tx<'_>| matching_rules::delete(tx, &id, &if_match.0, now, &by);
     let resolved = services.db.write(&caller.tenant, work).await?;
     Ok(ok(&ResolvedBody::from(resolved)))
 }
@@ -336,7 +339,8 @@ pub async fn preview_matching_rule(
     let filter = PreviewFilter { changed_only: asked.changed_only, status: asked.status };
     let limit = usize::try_from(asked.limit.unwrap_or(100)).unwrap_or(100);
     let work = move |tx: &mut db::Tx<'_>| {
-        let preview = rules::preview(tx, &ProductId::from(asked.product_id), asked.target, &asked.expression, now)?;
+        let preview =
+            matching_rules::preview(tx, &ProductId::from(asked.product_id), asked.target, &asked.expression, now)?;
         let mut items: Vec<PreviewLineBody> =
             preview.shown(asked.target, filter).skip(from).take(limit + 1).map(Into::into).collect();
         let next_cursor = (items.len() > limit).then(|| (from + limit).to_string());

@@ -21,8 +21,9 @@ use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
 use crate::http::views::mapping::ResolvedBody;
+use crate::services::Services;
+use crate::services::idempotency;
 use crate::services::products::{self, NewProduct, ProductChange};
-use crate::services::{Services, idempotency, resolve};
 
 /// Something the vendor bills.
 #[derive(Debug, Serialize, ToSchema)]
@@ -387,6 +388,6 @@ pub async fn delete_product(
 #[post("/products/{id}/resolve")]
 pub async fn resolve_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = ProductId::from(id.into_inner());
-    let resolved = resolve::product(&services, &caller, &id).await?;
+    let resolved = products::resolve(&services, &caller, &id).await?;
     Ok(ok(&ResolvedBody::from(resolved)))
 }

@@ -13,7 +13,8 @@ use crate::http::kit::extract::json::{Body, Limited, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::services::{Services, keys};
+use crate::services::Services;
+use crate::services::api_keys;
 
 /// One MSP.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,6 +76,6 @@ pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) ->
 #[post("/tenants")]
 pub async fn create_tenant(services: web::Data<Services>, _operator: Operator, body: Body<TenantBody>) -> ApiResult {
     let (name, now) = (body.value.name, services.clock.now());
-    let (tenant, key) = services.db.write_system(move |tx| keys::create_tenant(tx, &name, now)).await?;
+    let (tenant, key) = services.db.write_system(move |tx| api_keys::create_tenant(tx, &name, now)).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(NewTenant { tenant: tenant.into(), key: key.plain }))
 }

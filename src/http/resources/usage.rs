@@ -19,8 +19,9 @@ use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep};
+use crate::services::Services;
+use crate::services::idempotency;
 use crate::services::usage::{self, MAX_BATCH, NewUsage, Who};
-use crate::services::{Services, idempotency};
 
 /// A batch of measured amounts: all are taken in, or none.
 #[derive(Debug, Deserialize, Validate, ToSchema)]

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::db::BillingLineView;
 use crate::domain::mapping::{Candidate, Mapping};
 use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
-use crate::services::resolve::{LineChange, Resolved, StatusCounts};
+use crate::services::mapping::resolve::{LineChange, Resolved, StatusCounts};
 
 /// One of several targets that a rule matched.
 #[derive(Debug, Serialize, ToSchema)]

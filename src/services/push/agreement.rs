@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use super::group::Group;
 use super::outcome::{ReadBack, StepError, Stop};
-use super::run::Group;
 use crate::connectwise::{Client, CwError, Fault, Patience};
 use crate::db::{PushLine, Tx};
 use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::guard::Guard;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::push::PushReason;
-use crate::domain::{Error, Result};
-use crate::services::{connections, refresh, schedule};
+use crate::domain::{ConflictCode, Error, Result};
+use crate::services::billing_calendar;
+use crate::services::refresh;
+use crate::services::remote::client;
 
 /// How long a job relies on the lists of companies and agreements that it began with.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
@@ -37,7 +39,7 @@ impl Group<'_> {
         self.refresh_lists(approved).await?;
         let now = self.services.clock.now();
         let look = move |tx: &mut Tx<'_>| {
-            Ok((tx.agreements_by_id(&[agreement])?, schedule::today(tx, now)?, tx.all_products()?))
+            Ok((tx.agreements_by_id(&[agreement])?, billing_calendar::today(tx, now)?, tx.all_products()?))
         };
         let (known, today, products) = self.services.db.read(&self.tenant, look).await?;
         let Some(known) = known.into_iter().next().map(Agreement::from) else {
@@ -46,7 +48,7 @@ impl Group<'_> {
         if let Some(reason) = known.dead_because(today) {
             return Err(Stop::Stale(format!("agreement: {reason}")).into());
         }
-        let client = connections::client(self.services, &self.tenant).await?;
+        let client = client::for_tenant(self.services, &self.tenant).await?;
         let additions = match client.additions(agreement, Patience::Job).await {
             Ok(additions) => additions,
             Err(error) => return Err(self.classify(&client, error).await.into()),
@@ -71,11 +73,13 @@ impl Group<'_> {
             Ok(()) => Ok(()),
             // The lists have nothing to do with one line; what fails there is the connection's, or passes.
             Err(Error::ConnectWise { connection_at_fault: true, detail, .. }) => {
-                let client = connections::client(self.services, &self.tenant).await?;
+                let client = client::for_tenant(self.services, &self.tenant).await?;
                 Err(self.confirm(&client, detail).await.into())
             }
             Err(Error::ConnectWise { detail, .. }) => Err(Stop::Later(detail).into()),
-            Err(error) if refresh::is_overtaken(&error) => Err(Stop::Busy(error.to_string()).into()),
+            Err(Error::Conflict { code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged, detail }) => {
+                Err(Stop::Busy(detail).into())
+            }
             // A list that lacks most of what was known: somebody has to look at it.
             Err(Error::Conflict { detail, .. }) => Err(Stop::Connection(detail).into()),
             Err(other) => Err(other.into()),
@@ -104,7 +108,7 @@ impl Group<'_> {
 
     /// Reads back, with one request, the additions of lines whose writes were sent and whose answers were lost.
     pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
-        let read = match connections::client(self.services, &self.tenant).await {
+        let read = match client::for_tenant(self.services, &self.tenant).await {
             Ok(client) => client.additions(agreement, Patience::Person).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };

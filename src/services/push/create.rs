@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
+use super::jobs::finish_if_done;
 use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::words::{MappingReason, MappingStatus, PushKind, PushTrigger};
-use crate::domain::{Error, FieldError, Result};
-use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
-use crate::services::schedule;
+use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
+use crate::services::billing_calendar;
 
 /// What is to be pushed.
 #[derive(Debug, Clone)]
@@ -51,13 +52,13 @@ impl NewPush {
 pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<PushJob> {
     if tx.connection()?.is_none() {
         let detail = "no ConnectWise connection is set; PUT /api/v1/connection first";
-        return Err(Error::conflict("not_connected", detail));
+        return Err(Error::conflict(ConflictCode::NotConnected, detail));
     }
     if let Some(id) = &new.product_id {
         tx.product(id)?;
     }
     refuse_unknown_companies(tx, new)?;
-    let present = schedule::calendar(tx)?.month_of(now);
+    let present = billing_calendar::load(tx)?.month_of(now);
     if let BilledMonths::Named(month) = new.months
         && month > present
     {
@@ -91,7 +92,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         finished_at: None,
     };
     tx.insert_push_job(&job, &lines)?;
-    super::finish_if_done(tx, &job_id, now)?;
+    finish_if_done(tx, &job_id, now)?;
     tx.push_job(&job_id)
 }
 
@@ -231,7 +232,7 @@ fn reason_to_skip(
 pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if !job.state.is_final() {
-        return Err(Error::conflict("push_job_running", "the push job has not ended yet"));
+        return Err(Error::conflict(ConflictCode::PushJobRunning, "the push job has not ended yet"));
     }
     let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
     failed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
@@ -242,7 +243,7 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
         let detail = "no line of the push job failed that was not pushed again since";
-        return Err(Error::conflict("nothing_to_retry", detail));
+        return Err(Error::conflict(ConflictCode::NothingToRetry, detail));
     }
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
         return super::derive::again(tx, &job, &failed, now, by);

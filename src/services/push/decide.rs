@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{Progress, finish_if_done, progress};
+use super::jobs::finish_if_done;
+use super::progress::{Progress, progress};
 use crate::db::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
-use crate::domain::{Error, FieldError, Result};
+use crate::domain::{ConflictCode, Error, FieldError, Result};
 
 /// What is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +41,11 @@ pub fn decide(
         return Err(Error::Invalid(bad));
     }
     if chosen.is_empty() {
-        return Err(Error::conflict("nothing_held", "no line of the push job is held"));
+        return Err(Error::conflict(ConflictCode::NothingHeld, "no line of the push job is held"));
     }
     if decision == Decision::Approve && matches!(job.state, JobState::Cancelled | JobState::Failed) {
         let detail = format!("the push job is {}: start another", job.state);
-        return Err(Error::conflict("push_job_finished", detail));
+        return Err(Error::conflict(ConflictCode::PushJobFinished, detail));
     }
     if decision == Decision::Approve {
         super::derive::same_connectwise(tx, &job)?;

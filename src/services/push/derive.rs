@@ -9,8 +9,8 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::words::{PushKind, PushTrigger};
-use crate::domain::{Error, Result};
-use crate::services::schedule;
+use crate::domain::{ConflictCode, Error, Result};
+use crate::services::billing_calendar;
 
 /// So many later jobs are named in a refusal, the newest first.
 const NAMED_JOBS: usize = 5;
@@ -20,11 +20,11 @@ const NAMED_JOBS: usize = 5;
 pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::DryRun {
-        return Err(Error::conflict("not_a_dry_run", "this push job was no dry run"));
+        return Err(Error::conflict(ConflictCode::NotADryRun, "this push job was no dry run"));
     }
     if !matches!(job.state, JobState::Succeeded | JobState::CompletedWithFailures) {
         let detail = format!("the dry run is {}: start from one that ran to its end", job.state);
-        return Err(Error::conflict("dry_run_not_finished", detail));
+        return Err(Error::conflict(ConflictCode::DryRunNotFinished, detail));
     }
     let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
     let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..blank(line) };
@@ -35,7 +35,7 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> 
 
 /// Flags usage that came after a dry run worked out the quantities that are pushed now: it is not in them.
 fn flag_usage_since(tx: &mut Tx<'_>, dry_run: &PushJob, lines: &[PushLine]) -> Result<()> {
-    let calendar = schedule::calendar(tx)?;
+    let calendar = billing_calendar::load(tx)?;
     let mut companies: BTreeMap<(ProductId, BillingMonth), Vec<CompanyId>> = BTreeMap::new();
     for line in lines {
         let month = line.billing_month.unwrap_or(dry_run.billing_month);
@@ -69,10 +69,13 @@ fn not_superseded(
 pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::Push {
-        return Err(Error::conflict("nothing_to_revert", "a dry run writes nothing"));
+        return Err(Error::conflict(ConflictCode::NothingToRevert, "a dry run writes nothing"));
     }
     if !job.state.is_final() {
-        return Err(Error::conflict("push_job_running", "the push job has not ended yet: wait, or cancel it"));
+        return Err(Error::conflict(
+            ConflictCode::PushJobRunning,
+            "the push job has not ended yet: wait, or cancel it",
+        ));
     }
     let mut pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
     pushed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
@@ -108,7 +111,7 @@ pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
         Some(connection) if connection.created_at <= job.created_at => Ok(()),
         _ => {
             let detail = "the connection to ConnectWise was removed or made anew since this push job";
-            Err(Error::conflict("connection_changed", detail))
+            Err(Error::conflict(ConflictCode::ConnectionChanged, detail))
         }
     }
 }
@@ -147,7 +150,7 @@ fn derive(
 ) -> Result<PushJob> {
     same_connectwise(tx, of)?;
     if lines.is_empty() {
-        return Err(Error::conflict("nothing_to_push", nothing_to_push(of, blocking)));
+        return Err(Error::conflict(ConflictCode::NothingToPush, nothing_to_push(of, blocking)));
     }
     let ids = tx.later_push_ids()?;
     let job = PushJob {

@@ -7,13 +7,15 @@
 use chrono::TimeDelta;
 
 use super::agreement::AgreementContext;
+use super::group::Group;
+use super::jobs::finish_if_done;
 use super::outcome::{self, CONNECTION_WAIT, ReadBack, StepError, Stop, after_read_back};
 use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
+use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
-use crate::services::Services;
+use crate::services::context::Services;
 
 /// Whether there was anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
         group.stop(&lines, Stop::Later(error.to_string())).await?;
     }
     let (now, job_id) = (services.clock.now(), group.job.id.clone());
-    services.db.write(&group.tenant, move |tx| super::finish_if_done(tx, &job_id, now)).await?;
+    services.db.write(&group.tenant, move |tx| finish_if_done(tx, &job_id, now)).await?;
     Ok(Step::Worked)
 }
 
@@ -82,18 +84,9 @@ fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant)
 async fn finish_left_over(services: &Services) -> Result<()> {
     let now = services.clock.now();
     for (tenant, job) in services.db.read_system(|tx| tx.left_over_push_jobs()).await? {
-        services.db.write(&tenant, move |tx| super::finish_if_done(tx, &job, now)).await?;
+        services.db.write(&tenant, move |tx| finish_if_done(tx, &job, now)).await?;
     }
     Ok(())
-}
-
-/// The lines of one agreement in one job, held by a worker.
-pub(super) struct Group<'s> {
-    pub(super) services: &'s Services,
-    pub(super) tenant: TenantId,
-    pub(super) job: PushJob,
-    /// The connection as it was when the work began.
-    pub(super) connection: Option<Connection>,
 }
 
 impl Group<'_> {

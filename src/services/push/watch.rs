@@ -1,44 +1,20 @@
 //! Watching jobs: one look at the database for each job and interval, however many watch it.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Progress, progress};
+use super::progress::{Progress, progress};
 use crate::domain::Result;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::JobState;
-use crate::services::Services;
+use crate::services::context::{Services, WatchedKey};
 
 /// How often a watched job is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The same for a job that waits for a person, perhaps for days.
 const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(2);
-
-type Key = (TenantId, PushJobId);
-
-/// The jobs that somebody watches.
-#[derive(Debug, Default)]
-pub struct Watched(Mutex<HashMap<Key, Arc<watch::Sender<Progress>>>>);
-
-impl Watched {
-    fn join(&self, key: &Key) -> Option<watch::Receiver<Progress>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())
-    }
-
-    /// Leaves a job that nobody watches any more; gives whether it was left.
-    fn leave(&self, key: &Key, sender: &watch::Sender<Progress>, anyway: bool) -> bool {
-        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Counted under the lock: nobody can join between the count and the removal.
-        let leave = anyway || sender.receiver_count() == 0;
-        if leave {
-            watched.remove(key);
-        }
-        leave
-    }
-}
 
 /// A job's progress, told whenever it changes.
 pub async fn subscribe(services: &Services, tenant: &TenantId, id: &PushJobId) -> Result<watch::Receiver<Progress>> {
@@ -46,15 +22,15 @@ pub async fn subscribe(services: &Services, tenant: &TenantId, id: &PushJobId) -
     if let Some(receiver) = services.watched.join(&key) {
         return Ok(receiver);
     }
-    let first = super::watch_once(services, tenant, id).await?;
+    let first = super::jobs::get(services, tenant, id).await?;
     let (sender, receiver) = watch::channel(first);
     let sender = Arc::new(sender);
-    services.watched.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), sender.clone());
+    services.watched.add(key.clone(), sender.clone());
     tokio::spawn(follow(services.clone(), key, sender));
     Ok(receiver)
 }
 
-async fn follow(services: Services, key: Key, sender: Arc<watch::Sender<Progress>>) {
+async fn follow(services: Services, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
     loop {
         let ended = sender.borrow().job.state.is_final();
         if services.watched.leave(&key, &sender, ended || services.stop.is_cancelled()) {

@@ -1,8 +1,8 @@
 //! Writing one line: compared, checked, noted, written.
 
 use super::agreement::AgreementContext;
+use super::group::Group;
 use super::outcome::{StepError, Stop, already_there, changed_since, failed, held, result, skipped, would_push};
-use super::run::Group;
 use crate::connectwise::{CwError, Patience, WriteError};
 use crate::db::{LineFilter, LineResult, PushLine, Tx};
 use crate::domain::Result;

@@ -18,7 +18,8 @@ use crate::http::kit::extract::query::Params;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::versioned;
 use crate::http::resources::matching_rules::MatchingRule;
-use crate::services::{Services, story};
+use crate::services::Services;
+use crate::services::mapping::explain;
 
 /// A billing line, and how it came to what it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -153,8 +154,8 @@ fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
     rows.iter().enumerate().map(changed).collect()
 }
 
-impl From<story::Story> for LineStory {
-    fn from(story: story::Story) -> Self {
+impl From<explain::Story> for LineStory {
+    fn from(story: explain::Story) -> Self {
         Self {
             agreement: MappingStory::new(story.agreement_rule, story.agreements),
             addition: MappingStory::new(story.addition_rule, story.additions),
@@ -193,7 +194,7 @@ pub async fn get_billing_line(
     let (id, now, asked) = (BillingLineId::from(id.into_inner()), services.clock.now(), query.0.billing_month);
     let read = move |tx: &mut db::Tx<'_>| {
         let view = tx.billing_line(&id)?;
-        let story = story::tell(tx, &view, now)?.into();
+        let story = explain::tell(tx, &view, now)?.into();
         Ok(BillingLineWithStory { line: render(tx, view, asked, now)?, story })
     };
     let told = services.db.read(&caller.tenant, read).await?;

@@ -23,8 +23,9 @@ use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
 use crate::http::views::mapping::MappingBody;
 use crate::services::Services;
-use crate::services::billed::{Billed, BilledLine, BilledMonths, billed_line, billed_page};
-use crate::services::lines::{self, Edit, LineEdit};
+use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_line, billed_page};
+use crate::services::mapping::edit;
+use crate::services::mapping::edit::{Edit, LineEdit};
 
 /// The company of a line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -340,7 +341,7 @@ pub async fn update_billing_line(
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
     let work = move |tx: &mut db::Tx<'_>| {
-        let view = lines::update(tx, edit, now, &by)?;
+        let view = edit::update(tx, edit, now, &by)?;
         render(tx, view, None, now)
     };
     let line = services.db.write(&caller.tenant, work).await?;
@@ -360,7 +361,7 @@ pub async fn update_billing_lines(services: web::Data<Services>, caller: Caller,
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let work = move |tx: &mut db::Tx<'_>| {
         let ids = ids.into_iter().map(BillingLineId::from).collect();
-        lines::update_many(tx, ids, &change, now, &by)
+        edit::update_many(tx, ids, &change, now, &by)
     };
     let changed = services.db.write(&caller.tenant, work).await?;
     Ok(ok(&LinesPatched { lines, changed }))

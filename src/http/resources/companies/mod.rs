@@ -20,8 +20,9 @@ use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::services::Services;
 use crate::services::companies::{self, CompanyChange, NewCompany};
-use crate::services::{Services, idempotency};
+use crate::services::idempotency;
 
 /// A vendor's customer.
 #[derive(Debug, Serialize, ToSchema)]

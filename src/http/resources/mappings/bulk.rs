@@ -13,8 +13,10 @@ use crate::http::kit::extract::json::{Body, Limited};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolvedBody;
-use crate::services::lines::{self, Bulk, Edit, LineEdit};
-use crate::services::{IfMatch, Services};
+use crate::services::IfMatch;
+use crate::services::Services;
+use crate::services::mapping::edit;
+use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 
 /// The agreement of one line.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
@@ -163,20 +165,20 @@ fn edit(line: String, change: LineEdit, version: Option<i64>) -> Edit {
 
 async fn choose(services: &Services, caller: &Caller, edits: Vec<Edit>, mode: BulkMode) -> ApiResult {
     let lines: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
-    let applied = lines::edit(services, caller, edits, Bulk { mode, dry_run: false }).await?;
+    let applied = edit::edit(services, caller, edits, Bulk { mode, dry_run: false }).await?;
     Ok(rendered(lines, applied, mode)?)
 }
 
-fn rendered(lines: Vec<BillingLineId>, applied: lines::Applied, mode: BulkMode) -> Result<HttpResponse> {
+fn rendered(lines: Vec<BillingLineId>, applied: edit::Applied, mode: BulkMode) -> Result<HttpResponse> {
     let fields = applied.fields(|index| format!("/choices/{index}"));
     if mode == BulkMode::AllOrNothing && !fields.is_empty() {
         return Err(Error::Invalid(fields));
     }
     let (changed, refused) = (applied.changed(), fields.len());
     let mut errors = fields.into_iter().map(ProblemField::from);
-    let item = |(line, outcome): (BillingLineId, std::result::Result<lines::Edited, lines::Refused>)| ChoiceOutcome {
+    let item = |(line, outcome): (BillingLineId, std::result::Result<edit::Edited, edit::Refused>)| ChoiceOutcome {
         billing_line_id: line.to_string(),
-        changed: outcome.as_ref().is_ok_and(lines::Edited::changes),
+        changed: outcome.as_ref().is_ok_and(edit::Edited::changes),
         error: if outcome.is_err() { errors.next() } else { None },
     };
     let items = lines.into_iter().zip(applied.outcomes).map(item).collect();

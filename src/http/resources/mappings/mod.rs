@@ -20,7 +20,8 @@ use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteError
 use crate::http::kit::response::{ok, versioned};
 use crate::http::views::mapping::{MappingBody, ResolvedBody};
 use crate::services::Services;
-use crate::services::lines::{self, Edit, LineEdit};
+use crate::services::mapping::edit;
+use crate::services::mapping::edit::{Edit, LineEdit};
 
 /// What a billing line's agreement, or addition, resolved to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -151,7 +152,7 @@ async fn edit(
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
-    let (view, resolved) = lines::edit_one(services, caller, edit).await?;
+    let (view, resolved) = edit::edit_one(services, caller, edit).await?;
     Ok(versioned(view.line.version, &ChosenMapping { mapping: render(&view), resolved: resolved.into() }))
 }
 

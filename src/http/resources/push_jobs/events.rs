@@ -14,7 +14,8 @@ use crate::domain::ids::PushJobId;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::services::Services;
-use crate::services::push::{self, Progress};
+use crate::services::push;
+use crate::services::push::Progress;
 
 /// Without news for so long, a comment keeps the connection open.
 const HEARTBEAT: Duration = Duration::from_secs(15);

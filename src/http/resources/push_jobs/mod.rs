@@ -25,8 +25,12 @@ use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep};
-use crate::services::push::{self, BilledMonths, NewPush, Progress};
-use crate::services::{Services, idempotency};
+use crate::services::Services;
+use crate::services::billed_lines::BilledMonths;
+use crate::services::idempotency;
+use crate::services::push;
+use crate::services::push::NewPush;
+use crate::services::push::Progress;
 
 /// How many of a job's lines are in which state.
 #[derive(Debug, Clone, Serialize, ToSchema)]

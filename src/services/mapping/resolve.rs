@@ -3,16 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::story::Book;
-use super::{Actor, Services, refresh, schedule};
-use crate::connectwise::Patience;
+use super::history::ChangeRecorder;
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CompanyId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwCompanyId, ProductId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping};
 use crate::domain::rules::Rule;
 use crate::domain::words::{MappingReason, MappingStatus, Target};
 use crate::domain::{Error, Result};
+use crate::services::billing_calendar;
 
 /// What resolving changed of a line.
 #[derive(Debug, Clone)]
@@ -59,7 +58,8 @@ pub struct StatusCounts {
 }
 
 impl StatusCounts {
-    pub(super) fn count(&mut self, status: MappingStatus) {
+    /// Counts one line.
+    pub fn count(&mut self, status: MappingStatus) {
         match status {
             MappingStatus::Resolved => self.resolved += 1,
             MappingStatus::Unresolved => self.unresolved += 1,
@@ -128,7 +128,7 @@ pub fn parsed(row: &MatchingRule) -> Result<Rule> {
 
 /// Everything read from ConnectWise that matters to some lines.
 pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Instant) -> Result<Arc<Catalog>> {
-    let today = schedule::today(tx, now)?;
+    let today = billing_calendar::today(tx, now)?;
     if filter.company_ids.is_none() && filter.ids.is_none() {
         return tx.catalog(None, today);
     }
@@ -160,7 +160,7 @@ fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: b
     let catalog = catalog(tx, &rows, filter, now)?;
     let none = Rules::default();
     let mut resolved = Resolved::default();
-    let mut book = Book::new(&catalog, now, by);
+    let mut book = ChangeRecorder::new(&catalog, now, by);
     for before in rows {
         let mut line = before.clone();
         if anew {
@@ -176,100 +176,4 @@ fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: b
     }
     book.close(tx)?;
     Ok(resolved)
-}
-
-/// The agreements that lines would resolve to and whose additions were never read, or not since `older_than`.
-fn additions_wanted(
-    tx: &mut Tx<'_>,
-    filter: &LineFilter,
-    older_than: Instant,
-    now: Instant,
-) -> Result<Vec<CwAgreementId>> {
-    let rows = tx.mapped_lines(filter)?;
-    let rules = rules(tx, filter.product_id.as_ref())?;
-    let catalog = catalog(tx, &rows, filter, now)?;
-    let none = Rules::default();
-    let wanted: HashSet<CwAgreementId> = rows
-        .iter()
-        .map(|line| decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), line).0)
-        .filter(|mapping| mapping.status == MappingStatus::Resolved)
-        .filter_map(|mapping| mapping.target)
-        .collect();
-    let wanted: Vec<CwAgreementId> = wanted.into_iter().collect();
-    tx.agreements_with_additions_older_than(&wanted, older_than)
-}
-
-/// Resolves a product's lines: reads from ConnectWise what is missing or old, then agreements, then additions.
-pub async fn product(services: &Services, actor: &Actor, product: &ProductId) -> Result<Resolved> {
-    let id = product.clone();
-    services.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
-    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
-    let filter = LineFilter { product_id: Some(product.clone()), ..LineFilter::default() };
-    let now = services.clock.now();
-    let older_than = now - services.settings.refresh_max_age;
-    read_additions(services, actor, &filter, older_than).await?;
-    let by = actor.name.clone();
-    services.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await
-}
-
-async fn read_additions(services: &Services, actor: &Actor, filter: &LineFilter, older_than: Instant) -> Result<usize> {
-    let (filter, now) = (filter.clone(), services.clock.now());
-    let wanted = services.db.read(&actor.tenant, move |tx| additions_wanted(tx, &filter, older_than, now)).await?;
-    let count = wanted.len();
-    refresh::additions(services, &actor.tenant, wanted, Patience::Person).await?;
-    Ok(count)
-}
-
-/// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
-/// fails leaves the lines at `additions_not_read`, which resolving or refreshing mends later.
-pub async fn follow_up(services: &Services, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
-    // What was asked for is committed by now, and is answered for, whatever happens here.
-    match read_and_resolve(services, actor, filter).await {
-        Ok(resolved) => resolved,
-        Err(error) => {
-            tracing::warn!(
-                tenant = %actor.tenant, cause = %error.chain(),
-                "failed to read additions; resolving or refreshing reads them later"
-            );
-            None
-        }
-    }
-}
-
-async fn read_and_resolve(services: &Services, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
-    // Nothing is older than the beginning of time: only what was never read is wanted.
-    if read_additions(services, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
-        return Ok(None);
-    }
-    let (now, by) = (services.clock.now(), actor.name.clone());
-    services.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
-}
-
-/// A resolving with its [`follow_up`], where lines wait for additions to be read: what both came to.
-pub async fn completed(services: &Services, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
-    if resolved.waiting == 0 {
-        return resolved;
-    }
-    // Boxed, as a refresh that follows up may be what asks.
-    match Box::pin(follow_up(services, actor, filter)).await {
-        Some(later) => merged(resolved, later),
-        None => resolved,
-    }
-}
-
-/// Two resolvings of the same lines as one: each line from its first state to its last.
-fn merged(first: Resolved, second: Resolved) -> Resolved {
-    let mut changes = first.changes;
-    let places: HashMap<BillingLineId, usize> =
-        changes.iter().enumerate().map(|(place, change)| (change.billing_line_id.clone(), place)).collect();
-    for change in second.changes {
-        match places.get(&change.billing_line_id).and_then(|place| changes.get_mut(*place)) {
-            Some(known) => {
-                known.agreement.1 = change.agreement.1;
-                known.addition.1 = change.addition.1;
-            }
-            None => changes.push(change),
-        }
-    }
-    Resolved { changes, ..second }
 }

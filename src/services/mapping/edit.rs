@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::complete;
+use super::history::ChangeRecorder;
 use super::resolve::{self, LineChange, Resolved, Rules};
-use super::story::Book;
-use super::{Actor, IfMatch, Services, refresh};
 use crate::connectwise::Patience;
 use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Instant;
@@ -12,7 +12,10 @@ use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::mapping::{AgreementMapping, Catalog, Mapping, Refusal};
 use crate::domain::quantity::BlockSize;
 use crate::domain::words::{BulkMode, MappingReason, MappingSource, MappingStatus};
-use crate::domain::{Error, FieldError, Result};
+use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::services::actor::{Actor, IfMatch};
+use crate::services::context::Services;
+use crate::services::remote::additions;
 
 /// What is to be changed of a line; `None` leaves it.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +58,8 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(super) fn new(member: &'static str, error: Error) -> Self {
+    /// An edit that is refused for one of its members.
+    pub fn new(member: &'static str, error: Error) -> Self {
         Self { member, error }
     }
 
@@ -210,12 +214,12 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
                 return ground.outcome(edit);
             }
             let detail = format!("billing line {} is named twice", edit.line);
-            Err(Refused::new("billing_line_id", Error::conflict("named_twice", detail)))
+            Err(Refused::new("billing_line_id", Error::conflict(ConflictCode::NamedTwice, detail)))
         })
         .collect();
     let mut resolved = Resolved::default();
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
-        let mut book = Book::new(&ground.catalog, now, by);
+        let mut book = ChangeRecorder::new(&ground.catalog, now, by);
         for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
             book.save(tx, &edited.before, &edited.after)?;
         }
@@ -275,7 +279,7 @@ pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, bulk: Bu
     let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
     if !bulk.dry_run {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
-        applied.resolved = resolve::completed(services, actor, filter, applied.resolved).await;
+        applied.resolved = complete::with_additions(services, actor, filter, applied.resolved).await;
     }
     Ok(applied)
 }
@@ -310,5 +314,5 @@ async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> R
         tx.agreements_with_additions_older_than(&agreements.into_iter().collect::<Vec<_>>(), older_than)
     };
     let wanted = services.db.read(&actor.tenant, wanted).await?;
-    refresh::additions(services, &actor.tenant, wanted, Patience::Person).await
+    additions::read(services, &actor.tenant, wanted, Patience::Person).await
 }

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Actor, Services};
+use super::actor::Actor;
+use super::context::Services;
 use crate::db::{ApiKey, SystemTx, Tenant, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};

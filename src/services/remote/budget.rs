@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::Services;
 use crate::connectwise::{Pace, SharedBudget, Turn};
 use crate::db::{Db, Place};
 use crate::domain::ids::TenantId;
+use crate::services::context::Services;
 
 /// A tenant's part of it.
 struct Shared {

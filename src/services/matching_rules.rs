@@ -1,14 +1,15 @@
 //! Matching rules: saved in canonical form, previewed before they are saved.
 
-use super::IfMatch;
-use super::resolve::{self, Resolved, Rules, StatusCounts};
+use super::actor::IfMatch;
+use super::mapping::resolve;
+use super::mapping::resolve::{Resolved, Rules, StatusCounts};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ProductId, RuleId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping};
 use crate::domain::rules::Rule;
 use crate::domain::words::{MappingStatus, Target};
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// Reads an expression that stands in a request's `/expression`.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
@@ -39,7 +40,7 @@ pub fn create(
     let filter = RuleFilter { product_id: Some(product.clone()), target: Some(target) };
     if let Some(other) = tx.rules(&filter)?.first() {
         let detail = format!("the product has an {target} rule already: change rule {} instead", other.id);
-        return Err(Error::conflict("rule_exists", detail));
+        return Err(Error::conflict(ConflictCode::RuleExists, detail));
     }
     let rule = MatchingRule {
         id: RuleId::new(),

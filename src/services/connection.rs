@@ -1,32 +1,16 @@
 //! A tenant's way into its ConnectWise: kept sealed, tried on demand, one client each.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use secrecy::SecretString;
 
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, Zeroizing};
-
-use super::vault::Vault;
-use super::{Actor, IfMatch, Services, budget, companies, resolve};
-use crate::connectwise::{CheckStep, CircuitStatus, Client, Credentials, Site};
+use super::actor::{Actor, IfMatch};
+use super::context::Services;
+use super::encryption::Vault;
+use super::mapping::resolve;
+use super::remote::client::{self, not_connected, parse_site};
+use crate::connectwise::CheckStep;
 use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::ids::TenantId;
-use crate::domain::{Error, Result};
-
-/// The two keys, as they are sealed together.
-#[derive(Serialize, Deserialize)]
-struct Keys {
-    public_key: String,
-    private_key: String,
-}
-
-impl Drop for Keys {
-    fn drop(&mut self) {
-        self.public_key.zeroize();
-        self.private_key.zeroize();
-    }
-}
+use crate::domain::{ConflictCode, Error, Result};
 
 /// What a caller sets.
 pub struct NewConnection {
@@ -40,66 +24,6 @@ pub struct NewConnection {
     pub keys: Option<(SecretString, SecretString)>,
     /// Whether it is known to be the ConnectWise of before at another address, as the demo's stand-in is.
     pub same_records: bool,
-}
-
-/// Clients by tenant, each for one version of the tenant's connection.
-#[derive(Default)]
-pub struct Clients(Mutex<HashMap<TenantId, (Connection, Arc<Client>)>>);
-
-impl Clients {
-    fn get(&self, row: &Connection) -> Option<Arc<Client>> {
-        let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.get(&row.tenant_id).filter(|(known, _)| known == row).map(|(_, client)| client.clone())
-    }
-
-    fn put(&self, row: &Connection, client: Client) -> Arc<Client> {
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another request may have made one meanwhile; its budget is the one that counts.
-        match clients.get(&row.tenant_id) {
-            Some((known, there)) if known == row => there.clone(),
-            _ => {
-                let client = Arc::new(client);
-                clients.insert(row.tenant_id.clone(), (row.clone(), client.clone()));
-                client
-            }
-        }
-    }
-}
-
-/// Nothing is connected yet.
-pub(super) fn not_connected() -> Error {
-    Error::conflict("not_connected", "no ConnectWise connection is set; PUT /api/v1/connection first")
-}
-
-/// The tenant's client. Errors with `not_connected` where no connection is set.
-pub async fn client(services: &Services, tenant: &TenantId) -> Result<Arc<Client>> {
-    let row = services.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
-    client_for(services, &row)
-}
-
-/// The client for a connection.
-pub(super) fn client_for(services: &Services, row: &Connection) -> Result<Arc<Client>> {
-    if let Some(client) = services.clients.get(row) {
-        return Ok(client);
-    }
-    let sealed = services.vault.open(&row.tenant_id, &row.secrets)?;
-    let keys: Keys = serde_json::from_str(sealed.expose_secret()).map_err(|_| Error::internal("sealed keys"))?;
-    let site = parse_site(services, &row.site)?;
-    let credentials = Credentials {
-        site,
-        company_id: row.company_id.clone(),
-        public_key: SecretString::from(keys.public_key.as_str()),
-        private_key: SecretString::from(keys.private_key.as_str()),
-        client_id: row.client_id.clone(),
-    };
-    let shared = budget::shared(services, &row.tenant_id);
-    let client = Client::new(credentials, services.settings.connectwise.clone(), shared, services.clock.clone())?;
-    Ok(services.clients.put(row, client))
-}
-
-fn parse_site(services: &Services, text: &str) -> Result<Site> {
-    let site = Site::parse(text, services.settings.connectwise.allow_private);
-    site.map_err(|error| Error::invalid("/site", "bad_site", error.to_string()))
 }
 
 /// Sets the tenant's connection.
@@ -141,7 +65,7 @@ fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: 
     if moved && tx.has_connectwise_data()? {
         let detail = "another host, port or company id is another ConnectWise, whose records have other ids: \
                       DELETE /api/v1/connection first, which also clears company matches and mappings";
-        return Err(Error::conflict("other_connectwise", detail));
+        return Err(Error::conflict(ConflictCode::OtherConnectwise, detail));
     }
     Ok(())
 }
@@ -155,14 +79,7 @@ fn sealed_keys(
 ) -> Result<String> {
     let same_place = |row: &&Connection| row.site == site && row.company_id == new.company_id;
     match (&new.keys, before.filter(same_place)) {
-        (Some((public_key, private_key)), _) => {
-            let keys = Keys {
-                public_key: public_key.expose_secret().to_owned(),
-                private_key: private_key.expose_secret().to_owned(),
-            };
-            let text = Zeroizing::new(serde_json::to_string(&keys).map_err(Error::internal)?);
-            vault.seal(tenant, &text)
-        }
+        (Some((public_key, private_key)), _) => client::seal_keys(vault, tenant, public_key, private_key),
         (None, Some(row)) => Ok(row.secrets.clone()),
         // Kept keys must never be sent to another place than the one they were entered for.
         (None, None) => {
@@ -180,10 +97,10 @@ pub async fn delete(services: &Services, actor: &Actor, if_match: IfMatch) -> Re
         if_match.check(row.version)?;
         if tx.has_open_push_job()? {
             let detail = "a push job is running: wait for its end, or cancel it";
-            return Err(Error::conflict("push_job_running", detail));
+            return Err(Error::conflict(ConflictCode::PushJobRunning, detail));
         }
         for mut company in tx.all_companies()?.into_iter().filter(|row| row.connectwise_company_id.is_some()) {
-            companies::set_match(&mut company, None, now, &by);
+            company.set_match(None, now, &by);
             tx.update_company(&mut company)?;
         }
         tx.forget_connectwise()?;
@@ -193,12 +110,7 @@ pub async fn delete(services: &Services, actor: &Actor, if_match: IfMatch) -> Re
     services.db.write(&actor.tenant, work).await
 }
 
-/// Whether requests to the tenant's ConnectWise are let through; closed where no client was needed yet.
-pub fn circuit(services: &Services, row: &Connection) -> CircuitStatus {
-    services.clients.get(row).map_or(CircuitStatus::Closed, |client| client.circuit())
-}
-
 /// Tries the connection, step by step.
 pub async fn test(services: &Services, actor: &Actor) -> Result<Vec<CheckStep>> {
-    Ok(client(services, &actor.tenant).await?.check().await)
+    Ok(client::for_tenant(services, &actor.tenant).await?.check().await)
 }

@@ -2,9 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::billed::{Billed, BilledLine, BilledMonths, compared_lines};
-use super::lines::{self, Applied, Bulk, Edit, LineEdit, Refused};
-use super::{Actor, IfMatch, Services, companies, refresh, resolve};
+use super::actor::{Actor, IfMatch};
+use super::billed_lines::{Billed, BilledLine, BilledMonths, compared_lines};
+use super::context::Services;
+use super::mapping::complete;
+use super::mapping::edit;
+use super::mapping::edit::{Applied, Bulk, Edit, LineEdit, Refused};
+use super::mapping::resolve;
+use super::refresh;
 use crate::connectwise::Patience;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
 use crate::domain::agreement::CwCompany;
@@ -13,7 +18,7 @@ use crate::domain::ids::{CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, Pr
 use crate::domain::quantity::BlockSize;
 use crate::domain::text::fold;
 use crate::domain::words::{MappingSource, MatchSource};
-use crate::domain::{Error, Result};
+use crate::domain::{ConflictCode, Error, Result};
 
 /// A company with the ConnectWise company that it is matched to.
 #[derive(Debug, Clone)]
@@ -80,7 +85,7 @@ pub async fn matches_in(services: &Services, actor: &Actor, rows: Vec<MatchIn>, 
     refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
     let (now, by) = (services.clock.now(), actor.name.clone());
     let mut done = services.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
-    done.resolved = resolve::completed(services, actor, LineFilter::default(), done.resolved).await;
+    done.resolved = complete::with_additions(services, actor, LineFilter::default(), done.resolved).await;
     Ok(done)
 }
 
@@ -93,7 +98,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
             let mut company = one.company.clone();
-            companies::set_match(&mut company, one.target.map(|id| (id, MatchSource::Manual)), now, by);
+            company.set_match(one.target.map(|id| (id, MatchSource::Manual)), now, by);
             tx.update_company(&mut company)?;
             moved.push(company.id);
         }
@@ -134,7 +139,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
         match (row.id, found.transpose()?) {
             (Some(id), Some(other)) if id != other => {
                 let detail = format!("ConnectWise company {id} has another identifier: leave one of the two blank");
-                Err(Refused::new("connectwise_identifier", Error::conflict("contradiction", detail)))
+                Err(Refused::new("connectwise_identifier", Error::conflict(ConflictCode::Contradiction, detail)))
             }
             (Some(id), _) if !by_id.contains_key(&id) => {
                 Err(Refused::new("connectwise_company_id", Error::not_found("ConnectWise company", id)))
@@ -148,7 +153,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
         })?;
         if !named.insert(row.external_id.clone()) {
             let detail = format!("company {} is named twice", row.external_id);
-            return Err(Refused::new("external_id", Error::conflict("named_twice", detail)));
+            return Err(Refused::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)));
         }
         Ok(Rematched { company: (*company).clone(), target: target(row, company)? })
     };
@@ -179,7 +184,7 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
                     "another company is, or would be, matched to ConnectWise company {target}; two companies would \
                      write to the same additions. If that is meant, put true in the column shared"
                 );
-                let error = Error::conflict("connectwise_company_claimed", detail);
+                let error = Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail);
                 *outcome = Err(Refused::new("connectwise_company_id", error));
                 refused = true;
             }
@@ -265,7 +270,7 @@ pub async fn lines_in(services: &Services, actor: &Actor, rows: Vec<LineIn>, bul
         }
     }
     let bulk = Bulk { dry_run: !bulk.writes(all_found), ..bulk };
-    let mut applied = lines::edit(services, actor, edits, bulk).await?;
+    let mut applied = edit::edit(services, actor, edits, bulk).await?;
     for refused in applied.outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
         refused.member = column(refused.member);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::schedule;
+use super::billing_calendar;
 use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -163,7 +163,7 @@ pub fn billed_lines(
     months: &BilledMonths,
     now: Instant,
 ) -> Result<Vec<BilledLine>> {
-    let calendar = schedule::calendar(tx)?;
+    let calendar = billing_calendar::load(tx)?;
     let mut products: HashMap<ProductId, Product> = HashMap::new();
     let wanted: HashSet<&ProductId> = views.iter().map(|view| &view.line.product_id).collect();
     for product in tx.products_by_id(&wanted.into_iter().cloned().collect::<Vec<_>>())? {

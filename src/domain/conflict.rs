@@ -1,0 +1,75 @@
+//! Why a request conflicts with what is there.
+
+use super::words::words;
+
+words! {
+    /// The kinds of conflict, each with the code that callers compare: the last part of a problem's `type`.
+    ConflictCode {
+        /// There is one with this unique value already.
+        AlreadyExists = "already_exists",
+        /// Another product has this code.
+        CodeTaken = "code_taken",
+        /// Another company has this external id.
+        ExternalIdTaken = "external_id_taken",
+        /// The product has a rule for this target.
+        RuleExists = "rule_exists",
+        /// Another company is matched to this ConnectWise company.
+        ConnectwiseCompanyClaimed = "connectwise_company_claimed",
+        /// The company is matched to no ConnectWise company.
+        CompanyNotSet = "company_not_set",
+        /// The line's agreement is not resolved.
+        AgreementNotResolved = "agreement_not_resolved",
+        /// The agreement or addition is none of those that the line can bill to.
+        NotAChoice = "not_a_choice",
+        /// The agreement or addition is cancelled, ended or deleted.
+        NotLive = "not_live",
+        /// An id and an identifier that name different records.
+        Contradiction = "contradiction",
+        /// One request names the same thing twice.
+        NamedTwice = "named_twice",
+        /// No ConnectWise connection is set.
+        NotConnected = "not_connected",
+        /// The address is that of another ConnectWise, and records of the present one are kept.
+        OtherConnectwise = "other_connectwise",
+        /// The connection was changed while ConnectWise was read.
+        ConnectionChanged = "connection_changed",
+        /// What ConnectWise has is being read already.
+        RefreshRunning = "refresh_running",
+        /// ConnectWise gave less than half of what was known.
+        RefreshWouldDrop = "refresh_would_drop",
+        /// A push job has not ended.
+        PushJobRunning = "push_job_running",
+        /// The push job has ended.
+        PushJobFinished = "push_job_finished",
+        /// The push job was no dry run.
+        NotADryRun = "not_a_dry_run",
+        /// The dry run did not run to its end.
+        DryRunNotFinished = "dry_run_not_finished",
+        /// No line of the push job waits for approval.
+        NothingHeld = "nothing_held",
+        /// No line would be pushed.
+        NothingToPush = "nothing_to_push",
+        /// No line of the push job failed.
+        NothingToRetry = "nothing_to_retry",
+        /// No line of the push job can be put back.
+        NothingToRevert = "nothing_to_revert",
+        /// The push job or line is in a state that does not allow it.
+        IllegalStep = "illegal_step",
+        /// Another worker holds the line.
+        LostLease = "lost_lease",
+        /// There is no database at the address.
+        NoDatabase = "no_database",
+        /// The file is no SQLite database.
+        NotSqlite = "not_sqlite",
+        /// The database or its lock cannot be written.
+        NotWritable = "not_writable",
+        /// The database to copy to has rows.
+        NotEmpty = "not_empty",
+        /// The two databases have different schema versions.
+        OtherSchema = "other_schema",
+        /// What was copied is not what was read.
+        CopyDiffers = "copy_differs",
+        /// Another process uses the database file.
+        DatabaseInUse = "database_in_use",
+    }
+}

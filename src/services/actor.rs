@@ -1,0 +1,27 @@
+//! Who asks, and under which condition.
+
+use crate::domain::ids::TenantId;
+use crate::domain::{Error, Result};
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// Whose data it is about.
+    pub tenant: TenantId,
+    /// What history calls them: the name of the API key.
+    pub name: String,
+}
+
+/// The versions that a caller's `If-Match` allows, as they are written in an ETag; `None` allows any.
+#[derive(Debug, Clone, Default)]
+pub struct IfMatch(pub Option<Vec<String>>);
+
+impl IfMatch {
+    /// Errors where the present version is not among them.
+    pub fn check(&self, current: i64) -> Result<()> {
+        match &self.0 {
+            Some(versions) if !versions.contains(&current.to_string()) => Err(Error::VersionMismatch { current }),
+            _ => Ok(()),
+        }
+    }
+}

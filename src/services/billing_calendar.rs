@@ -1,0 +1,32 @@
+//! The tenant's billing months: each in the time zone that it was opened with.
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use crate::db::{PushSchedule, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
+use crate::domain::clock::Instant;
+
+/// The tenant's billing months. A schedule of a version that kept no time zones by month has one for all months.
+pub(super) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
+    let rows = tx.billing_time_zones()?;
+    let mut zones: Vec<(BillingMonth, Tz)> =
+        rows.iter().filter_map(|row| Some((row.from_month, row.time_zone.parse().ok()?))).collect();
+    if let (true, Some(zone)) = (zones.is_empty(), schedule.and_then(|row| row.time_zone.parse().ok())) {
+        zones.push((BillingMonth::FIRST, zone));
+    }
+    Ok(BillingCalendar::new(zones))
+}
+
+/// The tenant's billing months.
+pub fn load(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
+    let row = tx.push_schedule()?;
+    of_schedule(tx, row.as_ref())
+}
+
+/// The day it is where the tenant bills.
+pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
+    let calendar = load(tx)?;
+    Ok(now.with_timezone(&calendar.zone_of(calendar.month_of(now))).date_naive())
+}

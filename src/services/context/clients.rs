@@ -1,0 +1,34 @@
+//! The ConnectWise clients that this process has made.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::connectwise::Client;
+use crate::db::Connection;
+use crate::domain::ids::TenantId;
+
+/// Clients by tenant, each for one version of the tenant's connection.
+#[derive(Default)]
+pub struct Clients(Mutex<HashMap<TenantId, (Connection, Arc<Client>)>>);
+
+impl Clients {
+    /// The client of a connection, where there is one.
+    pub fn get(&self, row: &Connection) -> Option<Arc<Client>> {
+        let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.get(&row.tenant_id).filter(|(known, _)| known == row).map(|(_, client)| client.clone())
+    }
+
+    /// Keeps a client; gives the one to be used.
+    pub fn put(&self, row: &Connection, client: Client) -> Arc<Client> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another request may have made one meanwhile; its budget is the one that counts.
+        match clients.get(&row.tenant_id) {
+            Some((known, there)) if known == row => there.clone(),
+            _ => {
+                let client = Arc::new(client);
+                clients.insert(row.tenant_id.clone(), (row.clone(), client.clone()));
+                client
+            }
+        }
+    }
+}

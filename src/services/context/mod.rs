@@ -1,0 +1,60 @@
+//! What every use case is given: the database, the time, the clients, and what runs beside it.
+
+mod clients;
+mod loop_count;
+mod watched_jobs;
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::encryption::Vault;
+use crate::connectwise;
+use crate::db::{Db, Turns};
+use crate::domain::clock::Clock;
+
+pub use clients::Clients;
+pub use loop_count::LoopCount;
+pub use watched_jobs::{Watched, WatchedKey};
+
+/// How the use cases behave.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How old what was read from ConnectWise may be before it is read again.
+    pub refresh_max_age: TimeDelta,
+    /// How late a scheduled push may start after an outage.
+    pub schedule_max_late: TimeDelta,
+    /// For how long a worker holds the lines it claimed.
+    pub lease: TimeDelta,
+    /// How every connection to ConnectWise behaves.
+    pub connectwise: connectwise::Settings,
+}
+
+/// Everything the use cases need. Copies share it.
+#[derive(Clone)]
+pub struct Services {
+    /// The database.
+    pub db: Db,
+    /// The time.
+    pub clock: Clock,
+    /// Seals and opens stored secrets.
+    pub vault: Arc<Vault>,
+    /// One ConnectWise client for each tenant.
+    pub clients: Arc<Clients>,
+    /// Wakes the worker when there is something to do.
+    pub wake: Arc<Notify>,
+    /// Whose turn it is to refresh.
+    pub refreshing: Arc<Turns>,
+    /// The loops that work on push jobs.
+    pub push_loops: LoopCount,
+    /// The loop that starts scheduled pushes.
+    pub schedule_loops: LoopCount,
+    /// The push jobs that somebody watches.
+    pub watched: Arc<Watched>,
+    /// Cancelled when the process is to stop.
+    pub stop: CancellationToken,
+    /// How they behave.
+    pub settings: Arc<Settings>,
+}

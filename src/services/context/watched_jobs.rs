@@ -1,0 +1,39 @@
+//! The push jobs that somebody watches.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::domain::ids::{PushJobId, TenantId};
+use crate::services::push::progress::Progress;
+
+/// A job of a tenant.
+pub type WatchedKey = (TenantId, PushJobId);
+
+/// The jobs that somebody watches.
+#[derive(Debug, Default)]
+pub struct Watched(Mutex<HashMap<WatchedKey, Arc<watch::Sender<Progress>>>>);
+
+impl Watched {
+    /// Joins those who watch a job, if anybody does.
+    pub fn join(&self, key: &WatchedKey) -> Option<watch::Receiver<Progress>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())
+    }
+
+    /// Adds a job that somebody begins to watch.
+    pub fn add(&self, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
+    }
+
+    /// Leaves a job that nobody watches any more; gives whether it was left.
+    pub fn leave(&self, key: &WatchedKey, sender: &watch::Sender<Progress>, anyway: bool) -> bool {
+        let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Counted under the lock: nobody can join between the count and the removal.
+        let leave = anyway || sender.receiver_count() == 0;
+        if leave {
+            watched.remove(key);
+        }
+        leave
+    }
+}

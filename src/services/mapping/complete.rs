@@ -1,0 +1,103 @@
+//! Reading the additions that lines wait for, and resolving those lines again.
+
+use std::collections::{HashMap, HashSet};
+
+use super::resolve::{Resolved, Rules, catalog, decide, lines, rules};
+use crate::connectwise::Patience;
+use crate::db::{LineFilter, Tx};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, CwAgreementId};
+use crate::domain::words::MappingStatus;
+use crate::services::actor::Actor;
+use crate::services::context::Services;
+use crate::services::remote::additions;
+
+/// The agreements that lines would resolve to and whose additions were never read, or not since `older_than`.
+fn additions_wanted(
+    tx: &mut Tx<'_>,
+    filter: &LineFilter,
+    older_than: Instant,
+    now: Instant,
+) -> Result<Vec<CwAgreementId>> {
+    let rows = tx.mapped_lines(filter)?;
+    let rules = rules(tx, filter.product_id.as_ref())?;
+    let catalog = catalog(tx, &rows, filter, now)?;
+    let none = Rules::default();
+    let wanted: HashSet<CwAgreementId> = rows
+        .iter()
+        .map(|line| decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), line).0)
+        .filter(|mapping| mapping.status == MappingStatus::Resolved)
+        .filter_map(|mapping| mapping.target)
+        .collect();
+    let wanted: Vec<CwAgreementId> = wanted.into_iter().collect();
+    tx.agreements_with_additions_older_than(&wanted, older_than)
+}
+
+/// Reads the additions that lines want and that were read before a moment, or never; gives of how many agreements.
+pub async fn read_additions(
+    services: &Services,
+    actor: &Actor,
+    filter: &LineFilter,
+    older_than: Instant,
+) -> Result<usize> {
+    let (filter, now) = (filter.clone(), services.clock.now());
+    let wanted = services.db.read(&actor.tenant, move |tx| additions_wanted(tx, &filter, older_than, now)).await?;
+    let count = wanted.len();
+    additions::read(services, &actor.tenant, wanted, Patience::Person).await?;
+    Ok(count)
+}
+
+/// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
+/// fails leaves the lines at `additions_not_read`, which resolving or refreshing mends later.
+pub async fn fetch_missing_additions(services: &Services, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
+    // What was asked for is committed by now, and is answered for, whatever happens here.
+    match read_and_resolve(services, actor, filter).await {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            tracing::warn!(
+                tenant = %actor.tenant, cause = %error.chain(),
+                "failed to read additions; resolving or refreshing reads them later"
+            );
+            None
+        }
+    }
+}
+
+async fn read_and_resolve(services: &Services, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
+    // Nothing is older than the beginning of time: only what was never read is wanted.
+    if read_additions(services, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
+        return Ok(None);
+    }
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    services.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
+}
+
+/// A resolving with its [`fetch_missing_additions`], where lines wait for additions to be read: what both came to.
+pub async fn with_additions(services: &Services, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
+    if resolved.waiting == 0 {
+        return resolved;
+    }
+    // Boxed, as a refresh that follows up may be what asks.
+    match Box::pin(fetch_missing_additions(services, actor, filter)).await {
+        Some(later) => merged(resolved, later),
+        None => resolved,
+    }
+}
+
+/// Two resolvings of the same lines as one: each line from its first state to its last.
+fn merged(first: Resolved, second: Resolved) -> Resolved {
+    let mut changes = first.changes;
+    let places: HashMap<BillingLineId, usize> =
+        changes.iter().enumerate().map(|(place, change)| (change.billing_line_id.clone(), place)).collect();
+    for change in second.changes {
+        match places.get(&change.billing_line_id).and_then(|place| changes.get_mut(*place)) {
+            Some(known) => {
+                known.agreement.1 = change.agreement.1;
+                known.addition.1 = change.addition.1;
+            }
+            None => changes.push(change),
+        }
+    }
+    Resolved { changes, ..second }
+}

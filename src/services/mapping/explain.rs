@@ -1,0 +1,50 @@
+//! The story of a billing line: written whenever something of it changes, told when somebody asks.
+
+use super::resolve;
+use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::CwCompanyId;
+use crate::domain::mapping::Seen;
+use crate::domain::words::Target;
+use crate::services::billing_calendar;
+
+/// So many changes are told.
+const TOLD: i64 = 100;
+
+/// How a line came to what it bills to.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// The agreement rule as it is now.
+    pub agreement_rule: Option<MatchingRule>,
+    /// The agreements that it sees.
+    pub agreements: Vec<Seen>,
+    /// The addition rule as it is now.
+    pub addition_rule: Option<MatchingRule>,
+    /// The additions that it sees.
+    pub additions: Vec<Seen>,
+    /// What changed, newest first.
+    pub changes: Vec<LineChangeRow>,
+}
+
+/// Tells the story of a line.
+pub fn tell(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Story> {
+    let filter = RuleFilter { product_id: Some(view.line.product_id.clone()), target: None };
+    let rows = tx.rules(&filter)?;
+    let row = |target| rows.iter().find(|row| row.target == target);
+    let (agreement_rule, addition_rule) = (row(Target::Agreement), row(Target::Addition));
+    let agreement_parsed = agreement_rule.map(resolve::parsed).transpose()?;
+    let addition_parsed = addition_rule.map(resolve::parsed).transpose()?;
+    let company = view.company.connectwise_company_id;
+    let scope: Vec<CwCompanyId> = company.into_iter().collect();
+    let today = billing_calendar::today(tx, now)?;
+    let catalog = tx.catalog(Some(&scope), today)?;
+    let (agreement, addition) = (view.line.agreement(), view.line.addition());
+    Ok(Story {
+        agreement_rule: agreement_rule.cloned(),
+        agreements: catalog.seen_agreements(company, agreement_parsed.as_ref(), &agreement),
+        addition_rule: addition_rule.cloned(),
+        additions: catalog.seen_additions(&agreement, addition_parsed.as_ref(), &addition),
+        changes: tx.line_changes(&view.line.id, TOLD)?,
+    })
+}

@@ -1,0 +1,7 @@
+//! What billing lines bill to: resolved by rules, chosen by hand, written down, and explained.
+
+pub mod complete;
+pub mod edit;
+pub mod explain;
+pub mod history;
+pub mod resolve;

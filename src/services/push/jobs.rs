@@ -1,0 +1,67 @@
+//! Push jobs as a whole: listed, watched, cancelled, ended.
+
+use std::collections::HashMap;
+
+use super::progress::{Progress, progress};
+use crate::db::{JobFilter, LineCount, Page, PageRequest, PushSort, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{PushJobId, TenantId};
+use crate::domain::push::{JobEvent, JobState, LineState};
+use crate::domain::{ConflictCode, Error, Result};
+use crate::services::context::Services;
+
+/// A page of jobs, each with how far it is.
+pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
+    let Page { items, next } = tx.push_jobs(filter, page)?;
+    let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
+    let mut counts: HashMap<PushJobId, Vec<LineCount>> = HashMap::new();
+    for count in tx.push_line_counts(&ids)? {
+        counts.entry(count.job_id.clone()).or_default().push(count);
+    }
+    let items = items.into_iter().map(|job| {
+        let counts = counts.remove(&job.id).unwrap_or_default();
+        Progress::new(job, counts, at)
+    });
+    Ok(Page { items: items.collect(), next })
+}
+
+/// Stops a job between lines. What was written stays written. Where a write was sent and its answer was lost, the job
+/// ends only after a worker has looked at ConnectWise.
+pub fn cancel(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
+    let job = tx.push_job(id)?;
+    if job.state.is_final() {
+        return Err(Error::conflict(ConflictCode::PushJobFinished, format!("the push job is {} already", job.state)));
+    }
+    tx.cancel_push_job(id, now)?;
+    finish_if_done(tx, id, now)?;
+    progress(tx, id, now)
+}
+
+/// Ends a job whose last line has an outcome, or lets it wait for approval where lines are held.
+pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<()> {
+    let job = tx.push_job(id)?;
+    if job.state.is_final() || tx.has_open_lines(id)? {
+        return Ok(());
+    }
+    let Progress { counts, .. } = progress(tx, id, now)?;
+    let has = |state| counts.contains_key(&state);
+    let event = if job.cancel_requested {
+        JobEvent::Cancel
+    } else if has(LineState::Held) {
+        JobEvent::WaitForApproval
+    } else if has(LineState::Failed) || has(LineState::Unverified) {
+        JobEvent::CompleteWithFailures
+    } else {
+        JobEvent::Succeed
+    };
+    if (job.state, event) == (JobState::WaitingForApproval, JobEvent::WaitForApproval) {
+        return Ok(());
+    }
+    tx.advance_job(id, event, None, now)
+}
+
+/// How far a job is, by its address.
+pub async fn get(services: &Services, tenant: &TenantId, id: &PushJobId) -> Result<Progress> {
+    let (id, now) = (id.clone(), services.clock.now());
+    services.db.read(tenant, move |tx| progress(tx, &id, now)).await
+}

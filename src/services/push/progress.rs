@@ -1,0 +1,77 @@
+//! How far a push job is.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::TimeDelta;
+
+use crate::db::{LineCount, PushJob, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::PushJobId;
+use crate::domain::push::{JobState, LineState};
+
+/// A job with how far it is.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// The job.
+    pub job: PushJob,
+    /// How many of its lines are in which state.
+    pub counts: HashMap<LineState, i64>,
+    /// The months that its lines bill.
+    pub billing_months: BTreeSet<BillingMonth>,
+    /// When that was so.
+    pub at: Instant,
+}
+
+impl Progress {
+    /// Sums up the counts of a job's lines.
+    pub(super) fn new(job: PushJob, counts: Vec<LineCount>, at: Instant) -> Self {
+        let mut progress = Self { job, counts: HashMap::new(), billing_months: BTreeSet::new(), at };
+        for count in counts {
+            *progress.counts.entry(count.state).or_default() += count.lines;
+            progress.billing_months.insert(count.billing_month.unwrap_or(progress.job.billing_month));
+        }
+        progress
+    }
+
+    /// How many lines have an outcome. It never goes down: a held line has none until a person decides.
+    pub fn done(&self) -> i64 {
+        self.counts.iter().filter(|(state, _)| state.is_final()).map(|(_, lines)| lines).sum()
+    }
+
+    fn count(&self, states: &[LineState]) -> i64 {
+        states.iter().filter_map(|state| self.counts.get(state)).sum()
+    }
+
+    /// How long a worker has been at it, until now or until its end; `None` while it waits for a person.
+    fn worked_for(&self) -> Option<TimeDelta> {
+        if self.job.state == JobState::WaitingForApproval {
+            return None;
+        }
+        let until = self.job.finished_at.map_or(self.at, |at| at.and_utc());
+        Some(until - self.job.started_at?.and_utc())
+    }
+
+    /// How many lines a minute the workers get through. Lines that were skipped from the beginning cost no work.
+    pub fn lines_per_minute(&self) -> Option<i64> {
+        use LineState::{Failed, Held, Pushed, Unchanged, Unverified, WouldPush};
+        let lines = self.count(&[Pushed, WouldPush, Unchanged, Held, Failed, Unverified]);
+        let milliseconds = self.worked_for()?.num_milliseconds().max(1);
+        (lines > 0).then(|| lines.saturating_mul(60_000) / milliseconds)
+    }
+
+    /// When it will end if it goes on as it has until now.
+    pub fn estimated_end(&self) -> Option<Instant> {
+        let rate = self.lines_per_minute().filter(|rate| *rate > 0 && !self.job.state.is_final())?;
+        let left = self.count(&[LineState::Pending, LineState::Working]);
+        self.at.checked_add_signed(TimeDelta::milliseconds(left.saturating_mul(60_000) / rate))
+    }
+}
+
+/// How far a job is.
+pub fn progress(tx: &mut Tx<'_>, id: &PushJobId, at: Instant) -> Result<Progress> {
+    let job = tx.push_job(id)?;
+    let counts = tx.push_line_counts(std::slice::from_ref(id))?;
+    Ok(Progress::new(job, counts, at))
+}

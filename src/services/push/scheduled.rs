@@ -1,0 +1,53 @@
+//! Starting the monthly push when it is due.
+
+use chrono::TimeDelta;
+
+use super::create::{NewPush, create};
+use crate::db::{ScheduleRun, Tx};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::words::PushTrigger;
+use crate::services::billed_lines::BilledMonths;
+use crate::services::context::Services;
+use crate::services::schedule::{self, Schedule};
+
+/// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. What was
+/// missed is made up for once, unless it is older than the setting. Gives how many were started.
+pub async fn start_due(services: &Services) -> Result<usize> {
+    let now = services.clock.now();
+    let mut started = 0;
+    for tenant in services.db.read_system(|tx| tx.scheduled_tenants()).await? {
+        let late = services.settings.schedule_max_late;
+        match services.db.write(&tenant, move |tx| start(tx, now, late)).await {
+            Ok(jobs) => started += jobs,
+            // One tenant's trouble is not another's; it is tried again with the next look.
+            Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to start a scheduled push"),
+        }
+    }
+    if started > 0 {
+        services.wake.notify_one();
+    }
+    Ok(started)
+}
+
+/// The job and the record that its month was pushed are stored together, or neither is.
+fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
+    let Schedule { enabled, enabled_at, monthly, calendar, .. } = schedule::get(tx)?;
+    let Some(enabled_at) = enabled_at.filter(|_| enabled) else { return Ok(0) };
+    let present = calendar.month_of(now);
+    for month in [present.previous(), present] {
+        let due = monthly.due(month, &calendar);
+        let is_due = due <= now && due > enabled_at && now - due <= max_late;
+        if !is_due || tx.has_schedule_run(month)? {
+            continue;
+        }
+        let new = NewPush { months: BilledMonths::ScheduledRun(month), ..NewPush::everything(PushTrigger::Schedule) };
+        let job = create(tx, &new, now, "schedule")?;
+        tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started a scheduled push");
+        let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
+        tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;
+        // One at a time: the next look finds the next.
+        return Ok(1);
+    }
+    Ok(0)
+}

@@ -1,0 +1,141 @@
+//! The additions of agreements, read from ConnectWise on demand.
+
+use futures_util::{StreamExt, stream};
+
+use super::client;
+use crate::connectwise::{CwError, Fault, Patience};
+use crate::db::{Connection, Tx};
+use crate::domain::agreement::Addition;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAgreementId, TenantId};
+use crate::domain::{ConflictCode, Error, Result};
+use crate::services::actor::Actor;
+use crate::services::context::Services;
+
+/// Additions of so many agreements are saved together.
+const BATCH: usize = 200;
+
+/// Another process reads what ConnectWise has.
+pub fn refresh_running() -> Error {
+    let detail = "what ConnectWise has is being read already: try again when that has ended";
+    Error::conflict(ConflictCode::RefreshRunning, detail)
+}
+
+/// Reads and saves the additions of agreements. An agreement that refuses is left as it was known; a fault of the
+/// connection ends it.
+pub async fn read(
+    services: &Services,
+    tenant: &TenantId,
+    agreements: Vec<CwAgreementId>,
+    patience: Patience,
+) -> Result<()> {
+    let connection = services.db.read(tenant, |tx| tx.connection()).await?;
+    read_under(services, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
+}
+
+/// Under which connection, and by whose lease of a refresh, something was read from ConnectWise. What was read under
+/// another is not saved: it may be another ConnectWise's, or older than what is there.
+#[derive(Debug, Clone)]
+pub struct ReadUnder {
+    /// The connection.
+    pub connection: Option<Connection>,
+    /// The lease's owner, for what is read by a refresh.
+    pub refresh: Option<String>,
+}
+
+impl ReadUnder {
+    /// Errors where the connection was changed, or another process has the lease.
+    pub fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
+        if tx.connection()? != self.connection {
+            return Err(Error::conflict(
+                ConflictCode::ConnectionChanged,
+                "the connection was changed meanwhile: refresh again",
+            ));
+        }
+        let Some(owner) = &self.refresh else { return Ok(()) };
+        let holder = tx.refresh()?.and_then(|row| row.lease_owner);
+        if holder.as_ref() == Some(owner) { Ok(()) } else { Err(refresh_running()) }
+    }
+}
+
+/// Reads and saves the additions of agreements, for what was read under a connection and lease.
+pub async fn read_under(
+    services: &Services,
+    tenant: &TenantId,
+    agreements: Vec<CwAgreementId>,
+    patience: Patience,
+    read_under: ReadUnder,
+) -> Result<()> {
+    if agreements.is_empty() {
+        return Ok(());
+    }
+    let row = read_under.connection.as_ref().ok_or_else(client::not_connected)?;
+    let client = client::for_connection(services, row)?;
+    let parallel = services.settings.connectwise.parallel;
+    for batch in agreements.chunks(BATCH) {
+        let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
+            .map(|id| {
+                let client = client.clone();
+                async move { (id, client.additions(id, patience).await) }
+            })
+            .buffer_unordered(parallel)
+            .collect()
+            .await;
+        let (now, read_under) = (services.clock.now(), read_under.clone());
+        let save = move |tx: &mut Tx<'_>| {
+            read_under.check(tx)?;
+            save_answers(tx, answers, now)
+        };
+        let failure = services.db.write(tenant, save).await?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Saves what could be read; gives the failure that is not one agreement's own.
+fn save_answers(
+    tx: &mut Tx<'_>,
+    answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
+    now: Instant,
+) -> Result<Option<CwError>> {
+    let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
+    for (id, answer) in answers {
+        match answer {
+            Ok(additions) => {
+                read.push(id);
+                found.extend(additions);
+            }
+            Err(CwError::Gone) => tx.mark_agreement_gone(id, now)?,
+            Err(
+                error @ (CwError::Rejected(_)
+                | CwError::Failed(_)
+                | CwError::Unintelligible(_)
+                | CwError::Configuration { fault: Fault::Permission(_), .. }),
+            ) => {
+                tracing::warn!(
+                    tenant = %tx.tenant(), agreement = %id, cause = %error,
+                    "failed to read the additions of an agreement"
+                );
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    tx.save_additions(&read, found, now)?;
+    Ok(failure)
+}
+
+/// The additions of an agreement as choices, read from ConnectWise where they were not read lately.
+pub async fn choices(services: &Services, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
+    let oldest = (services.clock.now() - services.settings.refresh_max_age).naive_utc();
+    let stored = move |tx: &mut Tx<'_>| {
+        let row = tx.agreements_by_id(&[agreement])?.pop();
+        row.ok_or_else(|| Error::not_found("agreement", agreement))
+    };
+    let row = services.db.read(&actor.tenant, stored).await?;
+    if row.gone_at.is_none() && row.additions_read_at.is_none_or(|at| at < oldest) {
+        read(services, &actor.tenant, vec![agreement], Patience::Person).await?;
+    }
+    services.db.read(&actor.tenant, move |tx| tx.additions_of(Some(&[agreement]))).await
+}

@@ -1,0 +1,78 @@
+//! The client of a tenant's connection: the sealed keys opened, the budget shared.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::budget;
+use crate::connectwise::{CircuitStatus, Client, Credentials, Site};
+use crate::db::Connection;
+use crate::domain::ids::TenantId;
+use crate::domain::{ConflictCode, Error, Result};
+use crate::services::context::Services;
+use crate::services::encryption::Vault;
+
+/// The two keys, as they are sealed together.
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    public_key: String,
+    private_key: String,
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.public_key.zeroize();
+        self.private_key.zeroize();
+    }
+}
+
+/// Seals the two keys of a connection.
+pub fn seal_keys(vault: &Vault, tenant: &TenantId, public: &SecretString, private: &SecretString) -> Result<String> {
+    let keys = Keys { public_key: public.expose_secret().to_owned(), private_key: private.expose_secret().to_owned() };
+    let text = Zeroizing::new(serde_json::to_string(&keys).map_err(Error::internal)?);
+    vault.seal(tenant, &text)
+}
+
+/// Nothing is connected yet.
+pub fn not_connected() -> Error {
+    Error::conflict(ConflictCode::NotConnected, "no ConnectWise connection is set; PUT /api/v1/connection first")
+}
+
+/// The tenant's client. Errors with `not_connected` where no connection is set.
+pub async fn for_tenant(services: &Services, tenant: &TenantId) -> Result<Arc<Client>> {
+    let row = services.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
+    for_connection(services, &row)
+}
+
+/// The client for a connection.
+pub fn for_connection(services: &Services, row: &Connection) -> Result<Arc<Client>> {
+    if let Some(client) = services.clients.get(row) {
+        return Ok(client);
+    }
+    let sealed = services.vault.open(&row.tenant_id, &row.secrets)?;
+    let keys: Keys = serde_json::from_str(sealed.expose_secret()).map_err(|_| Error::internal("sealed keys"))?;
+    let site = parse_site(services, &row.site)?;
+    let credentials = Credentials {
+        site,
+        company_id: row.company_id.clone(),
+        public_key: SecretString::from(keys.public_key.as_str()),
+        private_key: SecretString::from(keys.private_key.as_str()),
+        client_id: row.client_id.clone(),
+    };
+    let shared = budget::shared(services, &row.tenant_id);
+    let client = Client::new(credentials, services.settings.connectwise.clone(), shared, services.clock.clone())?;
+    Ok(services.clients.put(row, client))
+}
+
+/// Reads an address as people paste it.
+pub fn parse_site(services: &Services, text: &str) -> Result<Site> {
+    let site = Site::parse(text, services.settings.connectwise.allow_private);
+    site.map_err(|error| Error::invalid("/site", "bad_site", error.to_string()))
+}
+
+/// Whether requests to the tenant's ConnectWise are let through; closed where no client was needed yet.
+pub fn circuit(services: &Services, row: &Connection) -> CircuitStatus {
+    services.clients.get(row).map_or(CircuitStatus::Closed, |client| client.circuit())
+}
