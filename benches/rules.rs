@@ -7,11 +7,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use connectwise_billing::domain::agreement::Agreement;
 use connectwise_billing::domain::ids::{CwAgreementId, CwCompanyId};
+use connectwise_billing::domain::records::Agreement;
+use connectwise_billing::domain::rules::Target;
 use connectwise_billing::domain::rules::{Facts, Rule};
 use connectwise_billing::domain::text::fold;
-use connectwise_billing::domain::words::Target;
 
 const RECORDS: i64 = 100_000;
 const ROUNDS: usize = 20;

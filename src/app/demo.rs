@@ -20,7 +20,7 @@ use crate::db::DatabaseUrl;
 use crate::domain::clock::Clock;
 use crate::domain::ids::PushJobId;
 use crate::domain::push::JobState;
-use crate::domain::words::PushKind;
+use crate::domain::push::PushKind;
 use crate::sandbox::{Identity, Sandbox, Store, sample as connectwise};
 use crate::services::push;
 use crate::services::push::Progress;

@@ -1,9 +1,10 @@
 //! The demo's vendor side: the products it bills, and what each customer used.
 
 use crate::domain::guard::Guard;
+use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
+use crate::domain::usage::Aggregation;
 use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
-use crate::domain::words::{Aggregation, Rounding};
 use crate::services::products::NewProduct;
 
 /// A product with its rules and its usage.

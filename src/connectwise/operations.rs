@@ -8,10 +8,10 @@ use serde_json::{Number, json};
 use super::client::{Ask, Client, Patience};
 use super::error::{CwError, Purpose};
 use super::{conditions, parse};
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
+use crate::domain::records::{Addition, Agreement, CwCompany};
 
 /// A write that failed, and whether ConnectWise may have carried it out all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::error::CwError;
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
+use crate::domain::records::{Addition, Agreement, CwCompany};
 
 pub(super) const COMPANY_FIELDS: &str = "id,identifier,name,status/name,deletedFlag";
 pub(super) const AGREEMENT_FIELDS: &str =

@@ -2,12 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::agreement::CwCompany;
 use super::ids::{CompanyId, CwCompanyId};
+use super::records::CwCompany;
+use super::string_enum::string_enum;
 use super::text::{fold, fold_name};
-use super::words::words;
 
-words! {
+string_enum! {
+    /// How a company came to its ConnectWise company.
+    MatchSource {
+        /// A person chose it.
+        Manual = "manual",
+        /// Auto-match applied it.
+        Auto = "auto",
+    }
+}
+
+string_enum! {
     /// By what a proposal was found.
     MatchedBy {
         /// The vendor's external id equals the ConnectWise identifier, ignoring case.
@@ -17,7 +27,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What auto-match made of one company.
     MatchOutcome {
         /// Exactly one unclaimed ConnectWise company fits.

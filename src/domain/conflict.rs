@@ -1,8 +1,8 @@
 //! Why a request conflicts with what is there.
 
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// The kinds of conflict, each with the code that callers compare: the last part of a problem's `type`.
     ConflictCode {
         /// There is one with this unique value already.

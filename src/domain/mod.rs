@@ -2,7 +2,6 @@
 //!
 //! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
 
-pub mod agreement;
 pub mod calendar;
 pub mod clock;
 pub mod company_match;
@@ -11,13 +10,15 @@ pub mod error;
 pub mod guard;
 pub mod ids;
 pub mod mapping;
+pub mod mapping_status;
 pub mod push;
 pub mod quantity;
+pub mod records;
 pub mod rules;
 pub mod schedule;
+pub mod string_enum;
 pub mod text;
 pub mod usage;
-pub mod words;
 
 pub use conflict::ConflictCode;
 pub use error::{Error, FieldError, Result};

@@ -2,9 +2,35 @@
 
 use super::calendar::BillingMonth;
 use super::quantity::Quantity;
-use super::words::words;
+use super::string_enum::string_enum;
 
-words! {
+string_enum! {
+    /// What a push job does.
+    PushKind {
+        /// Writes quantities.
+        Push = "push",
+        /// Reads and compares, and writes nothing.
+        DryRun = "dry_run",
+    }
+}
+
+string_enum! {
+    /// What started a push job.
+    PushTrigger {
+        /// A person or their script, through the API.
+        Manual = "manual",
+        /// The monthly schedule.
+        Schedule = "schedule",
+        /// A retry of another job's failed lines.
+        Retry = "retry",
+        /// A dry run that somebody looked at and found right.
+        DryRun = "dry_run",
+        /// A person who wants another job's quantities put back.
+        Revert = "revert",
+    }
+}
+
+string_enum! {
     /// Where a push job stands.
     JobState {
         /// Stored with its lines; no worker has begun.
@@ -25,7 +51,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What happens to a push job.
     JobEvent {
         /// A worker takes its first line.
@@ -45,7 +71,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Where a push line stands: not tried, being tried, or its outcome.
     LineState {
         /// Waits for a worker.
@@ -71,7 +97,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// What happens to a push line.
     LineEvent {
         /// A worker takes it, for the first time or after another's lease ran out.
@@ -101,7 +127,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Why a push line was skipped, held or failed.
     PushReason {
         /// Push is not enabled on the billing line.

@@ -9,7 +9,21 @@ use num_traits::{One, ToPrimitive, Zero};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-use super::words::Rounding;
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// How usage in blocks becomes a quantity.
+    Rounding {
+        /// Up to the next whole block (the default: a started block is billed).
+        Ceil = "ceil",
+        /// Down to whole blocks.
+        Floor = "floor",
+        /// To the nearest whole block, halves away from zero.
+        Round = "round",
+        /// Not at all: the exact quotient, which must be a finite decimal.
+        Exact = "exact",
+    }
+}
 
 /// ConnectWise keeps quantities as doubles, which carry 15 decimal digits faithfully and no more.
 pub const MAX_QUANTITY_DIGITS: u32 = 15;

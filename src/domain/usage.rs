@@ -5,7 +5,29 @@ use chrono::TimeDelta;
 use super::calendar::{BillingCalendar, BillingMonth};
 use super::clock::Instant;
 use super::quantity::Amount;
-use super::words::{Aggregation, BillingPeriod};
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// How a billing month's usage records become the one billed amount.
+    Aggregation {
+        /// The newest record by `measured_at`.
+        Last = "last",
+        /// The largest record.
+        Max = "max",
+        /// All records added up.
+        Sum = "sum",
+    }
+}
+
+string_enum! {
+    /// Which month a push bills.
+    BillingPeriod {
+        /// The month that holds the moment of the push.
+        Current = "current",
+        /// The month that closed before it: billing in arrears.
+        Previous = "previous",
+    }
+}
 
 /// How old the newest record of a gauge may be, in days, where a product does not say.
 pub const DEFAULT_MAX_USAGE_AGE_DAYS: i64 = 35;

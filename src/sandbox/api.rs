@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::ledger::Write;
 use super::list::{self, Place, Query};
 use super::patch;
-use super::server::Inner;
+use super::state::Inner;
 use super::store::{Kind, Store};
 
 /// A request that has passed authentication.

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::api::{self, Request};
 use super::ledger::{Entry, Ledger};
 use super::list::{KNOWN, Query};
-use super::server::{Identity, Shared};
+use super::state::{Identity, Shared};
 
 /// A request, read.
 pub(super) struct Asked {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::faults::Fault;
 use super::sample;
-use super::server::{Shared, Tuning};
+use super::state::{Shared, Tuning};
 use super::store::Kind;
 
 /// Registers the control paths.

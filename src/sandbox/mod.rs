@@ -16,9 +16,11 @@ mod list;
 mod patch;
 pub mod sample;
 mod server;
+mod state;
 mod store;
 
 pub use faults::{Fault, FaultKind};
 pub use ledger::{Entry, Ledger, Write};
-pub use server::{Identity, Sandbox, Tuning};
+pub use server::Sandbox;
+pub use state::{Identity, Tuning};
 pub use store::{Kind, Store};

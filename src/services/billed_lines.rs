@@ -8,9 +8,9 @@ use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
 use crate::domain::usage::{CountedUsage, UsageWindow, aggregate};
-use crate::domain::words::MappingStatus;
 
 /// What a line bills in a month, or why nothing can be said.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,12 +10,12 @@ use super::refresh;
 use super::remote::client;
 use crate::connectwise::Patience;
 use crate::db::{BillingLine, Company, LineFilter, Tx};
-use crate::domain::agreement::CwCompany;
 use crate::domain::clock::Instant;
+use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, Proposal, Unmatched, propose};
 use crate::domain::ids::{CompanyId, CwCompanyId};
+use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
-use crate::domain::words::MatchSource;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// A company to be added.

@@ -12,12 +12,13 @@ use super::mapping::resolve;
 use super::refresh;
 use crate::connectwise::Patience;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
-use crate::domain::agreement::CwCompany;
 use crate::domain::clock::Instant;
+use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::mapping_status::MappingSource;
 use crate::domain::quantity::BlockSize;
+use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
-use crate::domain::words::{MappingSource, MatchSource};
 use crate::domain::{ConflictCode, Error, Result};
 
 /// A company with the ConnectWise company that it is matched to.

@@ -7,8 +7,9 @@ use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ProductId, RuleId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping};
+use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Rule;
-use crate::domain::words::{MappingStatus, Target};
+use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// Reads an expression that stands in a request's `/expression`.

@@ -10,9 +10,10 @@ use crate::db::{BillingLine, LineFilter, Product, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
+use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::text::fold;
-use crate::domain::words::{Aggregation, BillingPeriod, Rounding};
+use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, Result};
 
 /// A product to be added.

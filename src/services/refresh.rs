@@ -10,9 +10,9 @@ use super::remote::additions::{self, ReadUnder, refresh_running};
 use super::remote::client;
 use crate::connectwise::{Client, Patience};
 use crate::db::{LineFilter, RefreshRow, Tx};
-use crate::domain::agreement::{Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
+use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How long a person waits for another process's refresh.

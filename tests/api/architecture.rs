@@ -1,5 +1,7 @@
 //! The arrows between the layers, checked where they are written: in the sources' own words.
 
+mod circles;
+
 use std::path::{Path, PathBuf};
 
 /// What a layer may name of this crate, and which libraries are its own.

@@ -1,10 +1,10 @@
 //! The same expressions, over the same records, by our evaluator and by the sandbox's own, which shares no code with
 //! it: no difference.
 
-use connectwise_billing::domain::agreement::{Addition, Agreement};
 use connectwise_billing::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use connectwise_billing::domain::records::{Addition, Agreement};
+use connectwise_billing::domain::rules::Target;
 use connectwise_billing::domain::rules::{Attribute, Comparison, Condition, Expr, Facts, Rule};
-use connectwise_billing::domain::words::Target;
 use connectwise_billing::sandbox::{Kind, Sandbox, Store, sample};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -13,17 +13,19 @@ use diesel::sqlite::Sqlite;
 
 use super::conn::MultiBackend;
 use crate::domain::calendar::BillingMonth;
+use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{
     ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId, PushJobId,
     PushLineId, RuleId, TenantId, UsageId,
 };
 use crate::domain::mapping::LinePart;
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
-use crate::domain::words::{
-    Aggregation, BillingPeriod, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind, PushTrigger,
-    Rounding, Target,
-};
+use crate::domain::rules::Target;
+use crate::domain::usage::{Aggregation, BillingPeriod};
 
 /// What every stored type needs, whatever it is stored as: to be bound in queries and read from rows.
 macro_rules! stored {

@@ -11,15 +11,16 @@ use crate::db::engine::page::{Cursor, Page, PageRequest, chunks, keyset};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::{insert_own, own_joined};
 use crate::db::engine::tx::Tx;
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, TenantId,
 };
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Candidate, Mapping};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{BlockSize, Quantity};
-use crate::domain::words::{MappingReason, MappingSource, MappingStatus, words};
+use crate::domain::records::{Addition, Agreement, CwCompany};
+use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, Result};
 
 /// A billing line.
@@ -152,7 +153,7 @@ fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> Str
     }
 }
 
-words! {
+string_enum! {
     /// The orders of the billing page.
     BillingLineSort {
         /// By the company's name, ignoring case.

@@ -9,8 +9,9 @@ use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_own;
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Instant;
+use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
-use crate::domain::words::{MatchSource, words};
+use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, Result};
 
 /// A vendor's customer.
@@ -42,7 +43,7 @@ impl Company {
     }
 }
 
-words! {
+string_enum! {
     /// The orders of a list of companies.
     CompanySort {
         /// By name, ignoring case.

@@ -9,12 +9,12 @@ use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_compa
 use crate::db::engine::scope::insert_own;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::quantity::Quantity;
+use crate::domain::records::{Addition, Agreement, CwCompany};
+use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
-use crate::domain::words::words;
 
 /// A stored ConnectWise company.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
@@ -80,7 +80,7 @@ pub struct RefreshRow {
     pub additions: i64,
 }
 
-words! {
+string_enum! {
     /// The orders of ConnectWise's companies.
     CwCompanySort {
         /// By identifier, ignoring case.

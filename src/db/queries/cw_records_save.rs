@@ -9,9 +9,9 @@ use crate::db::engine::schema::{cw_additions, cw_agreements, cw_companies};
 use crate::db::engine::scope::insert_own;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
-use crate::domain::agreement::{Addition, Agreement, CwCompany};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::text::fold;
 
 /// How many rows a save added, changed, and marked gone.

@@ -13,8 +13,8 @@ use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, TenantId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::quantity::BlockSize;
-use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
 
 /// What of a line a person or a rule decides, with the company that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

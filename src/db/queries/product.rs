@@ -10,8 +10,10 @@ use crate::db::engine::scope::insert_own;
 use crate::db::engine::tx::Tx;
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ProductId, TenantId};
+use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
-use crate::domain::words::{Aggregation, BillingPeriod, Rounding, words};
+use crate::domain::string_enum::string_enum;
+use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{Error, Result};
 
 /// Something the vendor bills.
@@ -49,7 +51,7 @@ impl Product {
     }
 }
 
-words! {
+string_enum! {
     /// The orders of a list of products.
     ProductSort {
         /// By name, ignoring case.

@@ -12,9 +12,10 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState, PushReason};
-use crate::domain::words::{PushKind, PushTrigger, words};
+use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// The orders of push jobs and of their lines.
     PushSort {
         /// Oldest first.

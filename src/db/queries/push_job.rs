@@ -16,8 +16,8 @@ use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, LaterIds, ProductId, PushJobId, PushLineId, TenantId,
 };
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
+use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
-use crate::domain::words::{PushKind, PushTrigger};
 use crate::domain::{Error, Result};
 
 /// One run that writes quantities.

@@ -13,9 +13,9 @@ use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
+use crate::domain::push::PushKind;
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
-use crate::domain::words::PushKind;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How lines end that nobody has tried.

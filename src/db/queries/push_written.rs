@@ -12,9 +12,9 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
+use crate::domain::push::PushKind;
 use crate::domain::push::{LaterWrite, LineState, PushReason};
 use crate::domain::quantity::Quantity;
-use crate::domain::words::PushKind;
 
 /// What stands in an addition by a push: written, found there, or perhaps written.
 const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];

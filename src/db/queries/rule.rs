@@ -8,7 +8,7 @@ use crate::db::engine::schema::matching_rules;
 use crate::db::engine::scope::insert_own;
 use crate::db::engine::tx::Tx;
 use crate::domain::ids::{ProductId, RuleId, TenantId};
-use crate::domain::words::Target;
+use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 
 /// The default matching condition of a product, for one target.

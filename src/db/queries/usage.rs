@@ -14,7 +14,7 @@ use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
-use crate::domain::words::words;
+use crate::domain::string_enum::string_enum;
 
 /// One measured amount of a company and product.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -34,7 +34,7 @@ pub struct UsageRecord {
     pub late: bool,
 }
 
-words! {
+string_enum! {
     /// The orders of usage history.
     UsageSort {
         /// In order of arrival.

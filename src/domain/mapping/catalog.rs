@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 
-use super::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping};
+use super::resolution::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping};
 use crate::domain::ConflictCode;
-use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::{Facts, Rule};
-use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
 
 /// A record with what rules may ask of it, folded once for all lines.
 #[derive(Debug, Clone)]

@@ -1,10 +1,11 @@
 use chrono::NaiveDate;
 
 use super::*;
-use crate::domain::agreement::{Addition, Agreement};
-use crate::domain::ids::CwCompanyId;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Rule;
-use crate::domain::words::Target;
+use crate::domain::rules::Target;
 
 fn now() -> NaiveDate {
     NaiveDate::from_ymd_opt(2026, 11, 22).unwrap()

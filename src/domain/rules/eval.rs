@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 
 use super::expr::{Attribute, Comparison, Condition, Expr};
 use super::like::Pattern;
-use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::text::fold;
 
 /// A text folded once for many comparisons.
@@ -28,25 +27,18 @@ pub struct Facts {
     description: Option<Folded>,
 }
 
-impl From<&Agreement> for Facts {
-    fn from(agreement: &Agreement) -> Self {
-        let folded = |attribute| agreement.attribute(attribute).map(Folded::new);
-        Self { name: folded(Attribute::Name), type_name: folded(Attribute::TypeName), ..Self::default() }
-    }
-}
-
-impl From<&Addition> for Facts {
-    fn from(addition: &Addition) -> Self {
-        let folded = |attribute| addition.attribute(attribute).map(Folded::new);
+impl Facts {
+    /// The facts that `read` gives of each attribute.
+    pub fn new<'r>(read: impl Fn(Attribute) -> Option<&'r str>) -> Self {
+        let folded = |attribute| read(attribute).map(Folded::new);
         Self {
+            name: folded(Attribute::Name),
+            type_name: folded(Attribute::TypeName),
             product_identifier: folded(Attribute::ProductIdentifier),
             description: folded(Attribute::Description),
-            ..Self::default()
         }
     }
-}
 
-impl Facts {
     fn get(&self, attribute: Attribute) -> Option<&str> {
         let folded = match attribute {
             Attribute::Name => &self.name,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use crate::domain::words::{Target, words};
+use super::Target;
+use crate::domain::string_enum::string_enum;
 
-words! {
+string_enum! {
     /// A member of an agreement or an addition that a rule may ask about.
     Attribute {
         /// An agreement's name.
@@ -33,7 +34,7 @@ impl Attribute {
     }
 }
 
-words! {
+string_enum! {
     /// How an attribute is compared with text. `not` comes before the operator it negates, as in ConnectWise.
     Comparison {
         /// Equal.

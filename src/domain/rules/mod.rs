@@ -9,6 +9,7 @@ mod eval;
 mod expr;
 mod like;
 mod parser;
+mod target;
 mod token;
 
 pub use error::RuleError;
@@ -16,7 +17,7 @@ pub use eval::{Facts, Folded, Tested};
 pub use expr::{Attribute, Comparison, Condition, Expr};
 pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
 
-use super::words::Target;
+pub use target::Target;
 
 /// A rule that was understood: ready to be evaluated and to be printed.
 #[derive(Debug, Clone)]

@@ -1,10 +1,10 @@
 //! From tokens to an expression. Recursion is bounded by [`MAX_DEPTH`].
 
+use super::Target;
 use super::error::{RuleError, Span};
 use super::expr::{Attribute, Comparison, Condition, Expr};
 use super::like::{BadPattern, Pattern};
 use super::token::{Token, shorten, tokens};
-use crate::domain::words::Target;
 
 /// The longest expression, in characters.
 pub const MAX_LENGTH: usize = 4_000;

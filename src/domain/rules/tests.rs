@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::agreement::{Addition, Agreement};
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::records::{Addition, Agreement};
 
 fn agreement(name: &str, type_name: Option<&str>) -> Facts {
     Facts::from(&Agreement {

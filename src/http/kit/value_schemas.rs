@@ -7,15 +7,18 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::calendar::BillingMonth;
+use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
 use crate::domain::mapping::{LinePart, Verdict};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::rules::Attribute;
-use crate::domain::words::{
-    Aggregation, BillingPeriod, BulkMode, MappingReason, MappingSource, MappingStatus, MatchSource, PushKind,
-    PushTrigger, Rounding, Target,
-};
+use crate::domain::rules::Target;
+use crate::domain::usage::{Aggregation, BillingPeriod};
+use crate::services::mapping::edit::BulkMode;
 
 macro_rules! enumerations {
     ($($name:ident: $description:literal),+ $(,)?) => { $(

@@ -7,7 +7,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::ids::ProductId;
 use crate::domain::mapping::LinePart;
-use crate::domain::words::BulkMode;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, Writer, read_rows, told};
@@ -18,6 +17,7 @@ use crate::http::views::mapping::ResolvedBody;
 use crate::services::Services;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, LineOut, MatchIn, MatchOut, Rematched};
+use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, Edited, Refused};
 use crate::services::mapping::resolve::Resolved;
 

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::db::BillingLineView;
 use crate::domain::mapping::{Candidate, Mapping};
-use crate::domain::words::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::services::mapping::resolve::{LineChange, Resolved, StatusCounts};
 
 /// One of several targets that a rule matched.
@@ -82,7 +82,7 @@ impl MappingBody {
 
     /// A line's addition.
     pub fn addition(view: &BillingLineView) -> Self {
-        let name = view.addition.as_ref().map(crate::domain::agreement::Addition::label);
+        let name = view.addition.as_ref().map(crate::domain::records::Addition::label);
         let line = &view.line;
         Self::new(line.addition(), name).changed(line.addition_changed_at, line.addition_changed_by.clone())
     }

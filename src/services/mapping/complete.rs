@@ -8,7 +8,7 @@ use crate::db::{LineFilter, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CwAgreementId};
-use crate::domain::words::MappingStatus;
+use crate::domain::mapping_status::MappingStatus;
 use crate::services::actor::Actor;
 use crate::services::context::Services;
 use crate::services::remote::additions;

@@ -10,12 +10,23 @@ use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::mapping::{AgreementMapping, Catalog, Mapping, Refusal};
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::quantity::BlockSize;
-use crate::domain::words::{BulkMode, MappingReason, MappingSource, MappingStatus};
+use crate::domain::string_enum::string_enum;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
 use crate::services::context::Services;
 use crate::services::remote::additions;
+
+string_enum! {
+    /// What happens to many edits in one request when one of them cannot be done.
+    BulkMode {
+        /// None is done.
+        AllOrNothing = "all_or_nothing",
+        /// The others are done.
+        Each = "each",
+    }
+}
 
 /// What is to be changed of a line; `None` leaves it.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,7 @@ use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::CwCompanyId;
 use crate::domain::mapping::Seen;
-use crate::domain::words::Target;
+use crate::domain::rules::Target;
 use crate::services::billing_calendar;
 
 /// So many changes are told.

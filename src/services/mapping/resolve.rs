@@ -8,8 +8,9 @@ use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwCompanyId, ProductId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping};
+use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::rules::Rule;
-use crate::domain::words::{MappingReason, MappingStatus, Target};
+use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::services::billing_calendar;
 

@@ -7,8 +7,9 @@ use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
+use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
-use crate::domain::words::{MappingReason, MappingStatus, PushKind, PushTrigger};
+use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::billing_calendar;
@@ -164,7 +165,7 @@ fn line(
         agreement_id: view.line.agreement_id,
         agreement_name: view.agreement.as_ref().map(|agreement| agreement.name.clone()),
         addition_id: view.line.addition_id,
-        addition_name: view.addition.as_ref().map(crate::domain::agreement::Addition::label),
+        addition_name: view.addition.as_ref().map(crate::domain::records::Addition::label),
         usage_amount: billed.amount(),
         block_size: Some(billed.block_size),
         from_quantity: None,

@@ -8,7 +8,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
-use crate::domain::words::{PushKind, PushTrigger};
+use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::billing_calendar;
 

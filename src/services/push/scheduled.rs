@@ -6,7 +6,7 @@ use super::create::{NewPush, create};
 use crate::db::{ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::words::PushTrigger;
+use crate::domain::push::PushTrigger;
 use crate::services::billed_lines::BilledMonths;
 use crate::services::context::Services;
 use crate::services::schedule::{self, Schedule};

@@ -8,9 +8,10 @@ use crate::db::{LineFilter, LineResult, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId};
+use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineEvent, PushReason};
+use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
-use crate::domain::words::{MappingStatus, PushKind, PushTrigger};
 
 /// Whether a line's write may begin.
 enum WriteDecision {

@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 use validator::Validate;
 
 use super::Company;
-use crate::domain::agreement::CwCompany;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
 use crate::domain::ids::{CompanyId, CwCompanyId};
+use crate::domain::records::CwCompany;
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Match;

@@ -11,8 +11,8 @@ use validator::Validate;
 
 use crate::db::{self, CompanyFilter, CompanySort};
 use crate::domain::Error;
+use crate::domain::company_match::MatchSource;
 use crate::domain::ids::CompanyId;
-use crate::domain::words::MatchSource;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, Match};
 use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text};

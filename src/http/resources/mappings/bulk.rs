@@ -6,7 +6,6 @@ use utoipa::ToSchema;
 use validator::Validate;
 
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
-use crate::domain::words::BulkMode;
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::json::{Body, Limited};
@@ -16,6 +15,7 @@ use crate::http::views::mapping::ResolvedBody;
 use crate::services::IfMatch;
 use crate::services::Services;
 use crate::services::mapping::edit;
+use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 
 /// The agreement of one line.

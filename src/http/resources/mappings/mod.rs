@@ -10,7 +10,7 @@ use validator::Validate;
 use super::billing_lines::line_filter;
 use crate::db::{BillingLineSort, BillingLineView, LineFilter};
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
-use crate::domain::words::{MappingSource, MappingStatus};
+use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Match;
 use crate::http::kit::extract::json::{Body, Limited};

@@ -10,7 +10,7 @@ use crate::db::{self, PageRequest, PushLineFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::words::{PushKind, PushTrigger};
+use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Writer, told};
 use crate::http::kit::extract::query::Params;

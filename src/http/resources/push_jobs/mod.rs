@@ -17,7 +17,7 @@ use crate::domain::Error;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
-use crate::domain::words::{PushKind, PushTrigger};
+use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::json::{Body, Limited, not_null};

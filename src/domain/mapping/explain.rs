@@ -2,17 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::Catalog;
 use super::catalog::Known;
-use super::{AdditionMapping, AgreementMapping, Catalog, Mapping};
-use crate::domain::agreement::{Addition, Agreement};
+use super::resolution::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::ids::CwCompanyId;
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::records::{Addition, Agreement};
+use crate::domain::rules::Target;
 use crate::domain::rules::{Attribute, Rule, Tested};
-use crate::domain::words::{MappingReason, MappingSource, MappingStatus, Target, words};
+use crate::domain::string_enum::string_enum;
 
 /// How many candidates a story tells of at most.
 pub const MAX_SEEN: usize = 200;
 
-words! {
+string_enum! {
     /// What of a billing line changed.
     LinePart {
         /// What the agreement resolved to.
@@ -26,7 +29,7 @@ words! {
     }
 }
 
-words! {
+string_enum! {
     /// Why a candidate is what the line bills to, or is not.
     Verdict {
         /// The line bills to it.

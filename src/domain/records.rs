@@ -4,9 +4,8 @@ use chrono::NaiveDate;
 
 use super::clock::Instant;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use super::mapping_status::MappingReason;
 use super::quantity::Quantity;
-use super::rules::Attribute;
-use super::words::MappingReason;
 
 /// A company in ConnectWise, as last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +55,6 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// What a rule may ask of it; absent where ConnectWise left it out.
-    pub fn attribute(&self, attribute: Attribute) -> Option<&str> {
-        match attribute {
-            Attribute::Name => Some(&self.name),
-            Attribute::TypeName => self.type_name.as_deref(),
-            Attribute::ProductIdentifier | Attribute::Description => None,
-        }
-    }
-
     /// Why it is not live, or `None` where it is.
     ///
     /// ConnectWise's dates are days, written as midnight: they are compared with the day it is where the tenant bills.
@@ -103,15 +93,6 @@ pub struct Addition {
 }
 
 impl Addition {
-    /// What a rule may ask of it; absent where ConnectWise left it out.
-    pub fn attribute(&self, attribute: Attribute) -> Option<&str> {
-        match attribute {
-            Attribute::ProductIdentifier => self.product_identifier.as_deref(),
-            Attribute::Description => self.description.as_deref(),
-            Attribute::Name | Attribute::TypeName => None,
-        }
-    }
-
     /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that
     /// member speaks of the agreement or of the addition, and the agreement is judged by itself.
     pub fn dead_because(&self, today: NaiveDate) -> Option<MappingReason> {

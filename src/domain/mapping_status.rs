@@ -1,0 +1,88 @@
+//! What a mapping came to, why, and who decided.
+
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// Who decided a mapping.
+    MappingSource {
+        /// A person chose it; it wins over the rule and stays until taken back.
+        Manual = "manual",
+        /// The product's matching rule found it.
+        Rule = "rule",
+    }
+}
+
+string_enum! {
+    /// What a mapping came to.
+    MappingStatus {
+        /// Exactly one live target.
+        Resolved = "resolved",
+        /// No target.
+        Unresolved = "unresolved",
+        /// Several targets match; the candidates are listed.
+        Ambiguous = "ambiguous",
+        /// The target was resolved once and has since been cancelled, ended or deleted.
+        Stale = "stale",
+    }
+}
+
+string_enum! {
+    /// Why a mapping is what it is, where its status alone does not say.
+    MappingReason {
+        /// The company is matched to no ConnectWise company.
+        CompanyNotSet = "company_not_set",
+        /// The matched ConnectWise company was deleted there.
+        CompanyGone = "company_gone",
+        /// The product has no matching rule for this target.
+        NoRule = "no_rule",
+        /// The ConnectWise company has no live agreement.
+        NoLiveAgreement = "no_live_agreement",
+        /// The agreement has no live addition.
+        NoLiveAddition = "no_live_addition",
+        /// There are live targets, but the rule matches none.
+        NoneMatched = "none_matched",
+        /// The rule matches more than one.
+        SeveralMatched = "several_matched",
+        /// Additions are looked for only when the agreement is resolved.
+        AgreementNotResolved = "agreement_not_resolved",
+        /// The agreement's additions were not read from ConnectWise yet.
+        AdditionsNotRead = "additions_not_read",
+        /// The target was cancelled.
+        Cancelled = "cancelled",
+        /// The target's end date has passed.
+        Ended = "ended",
+        /// ConnectWise calls the target expired.
+        Expired = "expired",
+        /// ConnectWise calls the target inactive.
+        Inactive = "inactive",
+        /// The target no longer exists in ConnectWise.
+        Deleted = "deleted",
+        /// The agreement above is stale.
+        AgreementStale = "agreement_stale",
+    }
+}
+
+impl MappingReason {
+    /// The reason as a sentence for a billing clerk, with what to do.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::CompanyNotSet => "The company is matched to no ConnectWise company. Match it first.",
+            Self::CompanyGone => "The matched ConnectWise company was deleted there. Match the company anew.",
+            Self::NoRule => "The product has no matching rule for this. Save one, or choose by hand.",
+            Self::NoLiveAgreement => "The ConnectWise company has no agreement that is neither cancelled nor ended.",
+            Self::NoLiveAddition => "The agreement has no addition that is not cancelled. Create it in ConnectWise.",
+            Self::NoneMatched => "The rule matches none. Change the rule, or choose by hand.",
+            Self::SeveralMatched => "The rule matches several. Make the rule narrower, or choose one by hand.",
+            Self::AgreementNotResolved => "The agreement is not resolved. Resolve it first.",
+            Self::AdditionsNotRead => {
+                "The agreement's additions were not read from ConnectWise yet. Resolve or refresh."
+            }
+            Self::Cancelled => "It was cancelled in ConnectWise. Choose another.",
+            Self::Ended => "It has ended in ConnectWise. Choose another.",
+            Self::Expired => "It has expired in ConnectWise. Choose another.",
+            Self::Inactive => "It is inactive in ConnectWise. Choose another.",
+            Self::Deleted => "It no longer exists in ConnectWise. Choose another.",
+            Self::AgreementStale => "The agreement above was cancelled, ended or deleted. Choose another agreement.",
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What a rule picks.
+
+use crate::domain::string_enum::string_enum;
+
+string_enum! {
+    /// What a matching rule picks.
+    Target {
+        /// One of a company's agreements.
+        Agreement = "agreement",
+        /// One of an agreement's additions.
+        Addition = "addition",
+    }
+}

@@ -1,0 +1,72 @@
+//! Enumerations with one spelling, used in JSON, in the database and in logs.
+
+/// A text that is none of the values of an enumeration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{given}\" is not one of: {expected}")]
+pub struct ParseEnumError {
+    /// What was given.
+    pub given: String,
+    /// The values, comma separated.
+    pub expected: String,
+}
+
+/// Defines an enumeration with its one spelling: `as_str`, `ALL`, `Display`, `FromStr`, serde.
+macro_rules! string_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every value, in the order of definition.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The one spelling, as in JSON and in the database.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::domain::string_enum::ParseEnumError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
+                    $crate::domain::string_enum::ParseEnumError {
+                        given: text.chars().take(40).collect(),
+                        expected: Self::ALL.iter().map(|value| value.as_str()).collect::<Vec<_>>().join(", "),
+                    }
+                })
+            }
+        }
+    };
+}
+pub(crate) use string_enum;
+
+#[cfg(test)]
+mod tests {
+
+    string_enum! {
+        /// Two values.
+        Side {
+            /// One.
+            Left = "left",
+            /// The other.
+            Right = "right",
+        }
+    }
+
+    #[test]
+    fn every_value_is_read_back() {
+        for side in Side::ALL {
+            assert_eq!(side.as_str().parse::<Side>().as_ref(), Ok(side));
+        }
+        let error = "LEFT".parse::<Side>().unwrap_err();
+        assert_eq!(error.to_string(), "\"LEFT\" is not one of: left, right");
+    }
+}
