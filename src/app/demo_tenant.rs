@@ -67,7 +67,7 @@ impl DemoTenant {
             for old in tx.api_keys()?.into_iter().filter(|key| key.name == KEY_NAME && key.revoked_at.is_none()) {
                 tx.revoke_api_key(&old.id, now)?;
             }
-            api_keys::create(tx, KEY_NAME, now)
+            api_keys::add(tx, KEY_NAME, now)
         };
         Ok(self.write(work).await?.plain)
     }
@@ -109,12 +109,12 @@ impl DemoTenant {
                 }
             }
             let added = new.len();
-            companies::create(tx, new, now)?;
+            companies::add(tx, new, now)?;
             for (sample, new) in samples {
                 if tx.product_by_code(sample.code)?.is_none() {
-                    let product = products::create(tx, new, now)?.id;
-                    matching_rules::create(tx, &product, Target::Agreement, sample.agreement_rule, now, &by)?;
-                    matching_rules::create(tx, &product, Target::Addition, sample.addition_rule, now, &by)?;
+                    let product = products::add(tx, new, now)?.id;
+                    matching_rules::add(tx, &product, Target::Agreement, sample.agreement_rule, now, &by)?;
+                    matching_rules::add(tx, &product, Target::Addition, sample.addition_rule, now, &by)?;
                 }
             }
             Ok(added)

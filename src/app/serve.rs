@@ -79,7 +79,7 @@ pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: St
             return Err(format!("name one of the tenants with --tenant:\n{}", list.join("\n")).into());
         }
     };
-    let key = db.write(&tenant, move |tx| api_keys::create(tx, &name, now)).await.map_err(|error| error.chain())?;
+    let key = db.write(&tenant, move |tx| api_keys::add(tx, &name, now)).await.map_err(|error| error.chain())?;
     writeln!(std::io::stdout().lock(), "{}", key.plain)?;
     Ok(())
 }

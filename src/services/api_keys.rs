@@ -26,7 +26,13 @@ pub struct NewKey {
 }
 
 /// Makes a key of 256 random bits for the tenant and stores its hash.
-pub fn create(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
+pub async fn create(services: &Services, tenant: &TenantId, name: String) -> Result<NewKey> {
+    let now = services.clock.now();
+    services.db.write(tenant, move |tx| add(tx, &name, now)).await
+}
+
+/// The same in a transaction.
+pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     let plain = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(bytes));
@@ -43,11 +49,22 @@ pub fn create(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
     Ok(NewKey { row, plain })
 }
 
+/// Revokes a key of the caller's tenant; it opens nothing from now on.
+pub async fn revoke(services: &Services, actor: &Actor, id: ApiKeyId) -> Result<()> {
+    let now = services.clock.now();
+    services.db.write(&actor.tenant, move |tx| tx.revoke_api_key(&id, now)).await
+}
+
 /// Adds a tenant with its first key.
-pub fn create_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant, NewKey)> {
+pub async fn create_tenant(services: &Services, name: String) -> Result<(Tenant, NewKey)> {
+    let now = services.clock.now();
+    services.db.write_system(move |tx| add_tenant(tx, &name, now)).await
+}
+
+fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant, NewKey)> {
     let tenant = Tenant { id: TenantId::new(), name: name.to_owned(), created_at: now.naive_utc() };
     tx.insert_tenant(&tenant)?;
-    let key = create(&mut tx.of(&tenant.id), "first key", now)?;
+    let key = add(&mut tx.of(&tenant.id), "first key", now)?;
     Ok((tenant, key))
 }
 
@@ -57,7 +74,7 @@ pub async fn first_start(services: &Services) -> Result<Option<NewKey>> {
     let make = move |tx: &mut SystemTx<'_>| {
         // Replicas that start together make one tenant.
         tx.lock("first start")?;
-        if tx.has_tenants()? { Ok(None) } else { create_tenant(tx, "default", now).map(|(_, key)| Some(key)) }
+        if tx.has_tenants()? { Ok(None) } else { add_tenant(tx, "default", now).map(|(_, key)| Some(key)) }
     };
     services.db.write_system(make).await
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
 use super::context::Services;
+use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve;
 use super::refresh;
@@ -36,8 +37,21 @@ pub struct CompanyChange {
     pub name: Option<String>,
 }
 
+/// Adds a company, with a billing line for every product.
+pub async fn create<R>(services: &Services, actor: &Actor, new: NewCompany, once: Once<R>) -> Result<Answer>
+where
+    R: FnOnce(Company) -> Result<Answer> + Send + 'static,
+{
+    let now = services.clock.now();
+    let work = move |tx: &mut Tx<'_>| {
+        let added = add(tx, vec![new], now)?.pop();
+        added.ok_or_else(|| Error::internal("no company was added"))
+    };
+    once.run(services, &actor.tenant, work).await
+}
+
 /// Adds companies, each with a billing line for every product.
-pub fn create(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Company>> {
+pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Company>> {
     let at = now.naive_utc();
     let mut rows = Vec::with_capacity(new.len());
     for NewCompany { external_id, name } in new {
@@ -79,13 +93,18 @@ fn refuse_taken(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&Compa
 }
 
 /// Changes a company's id or name.
-pub fn update(
-    tx: &mut Tx<'_>,
-    id: &CompanyId,
+pub async fn update(
+    services: &Services,
+    actor: &Actor,
+    id: CompanyId,
     change: CompanyChange,
-    if_match: &IfMatch,
-    now: Instant,
+    if_match: IfMatch,
 ) -> Result<Company> {
+    let now = services.clock.now();
+    services.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
+}
+
+fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMatch, now: Instant) -> Result<Company> {
     let mut row = tx.company(id)?;
     if_match.check(row.version)?;
     let before = row.clone();
@@ -106,7 +125,11 @@ pub fn update(
 }
 
 /// Deletes a company with its lines and usage; the history of its pushes stays.
-pub fn delete(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
+pub async fn delete(services: &Services, actor: &Actor, id: CompanyId, if_match: IfMatch) -> Result<()> {
+    services.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
+}
+
+fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
     if_match.check(tx.company(id)?.version)?;
     if tx.has_open_push_job()? {
         return Err(Error::conflict(

@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use super::context::Services;
 use crate::db::{StoredAnswer, Tx};
 use crate::domain::clock::Instant;
+use crate::domain::ids::TenantId;
 use crate::domain::{Error, FieldError, Result};
 
 /// For how long an answer is given again.
@@ -41,8 +42,35 @@ pub struct Answer {
     pub replayed: bool,
 }
 
-/// Does a piece of work once for a key: its effect and its answer are stored in the one transaction.
-pub fn once(
+/// How an effect becomes an answer, which is stored under the caller's key where one was sent.
+#[derive(Debug)]
+pub struct Once<R> {
+    key: Option<Key>,
+    render: R,
+}
+
+impl<R> Once<R> {
+    /// For a caller who sent this key, or none. `render` gives the answer.
+    pub fn new(key: Option<Key>, render: R) -> Self {
+        Self { key, render }
+    }
+
+    /// Does the work and renders its answer in one transaction, or gives the answer of the first time again.
+    pub async fn run<T>(
+        self,
+        services: &Services,
+        tenant: &TenantId,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<Answer>
+    where
+        R: FnOnce(T) -> Result<Answer> + Send + 'static,
+    {
+        let (Self { key, render }, now) = (self, services.clock.now());
+        services.db.write(tenant, move |tx| once(tx, key.as_ref(), now, |tx| render(work(tx)?))).await
+    }
+}
+
+fn once(
     tx: &mut Tx<'_>,
     key: Option<&Key>,
     now: Instant,

@@ -1,6 +1,10 @@
 //! Matching rules: saved in canonical form, previewed before they are saved.
 
+use super::actor::Actor;
 use super::actor::IfMatch;
+use super::context::Services;
+use super::idempotency::{Answer, Once};
+use super::mapping::complete;
 use super::mapping::resolve;
 use super::mapping::resolve::{Resolved, Rules, StatusCounts};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
@@ -27,8 +31,31 @@ pub struct Saved {
     pub resolved: Resolved,
 }
 
+/// A matching rule to be added.
+#[derive(Debug, Clone)]
+pub struct NewRule {
+    /// The product.
+    pub product: ProductId,
+    /// What it picks.
+    pub target: Target,
+    /// The expression.
+    pub expression: String,
+}
+
+/// Adds a product's rule for a target, resolves the product's lines by it, and reads the additions that they want.
+pub async fn create<R>(services: &Services, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
+where
+    R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
+{
+    let (now, by, lines) = (services.clock.now(), actor.name.clone(), of_product(&new.product));
+    let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, now, &by);
+    let answer = once.run(services, &actor.tenant, work).await?;
+    complete::fetch_missing_additions(services, actor, lines).await;
+    Ok(answer)
+}
+
 /// Adds a product's rule for a target, and resolves the product's lines by it.
-pub fn create(
+pub fn add(
     tx: &mut Tx<'_>,
     product: &ProductId,
     target: Target,
@@ -58,15 +85,23 @@ pub fn create(
     Ok(Saved { rule, resolved })
 }
 
-/// Changes a rule's expression, and resolves the product's lines by it.
-pub fn update(
-    tx: &mut Tx<'_>,
-    id: &RuleId,
-    expression: &str,
-    if_match: &IfMatch,
-    now: Instant,
-    by: &str,
+/// Changes a rule's expression, resolves the product's lines by it, and reads the additions that they want.
+pub async fn update(
+    services: &Services,
+    actor: &Actor,
+    id: RuleId,
+    expression: String,
+    if_match: IfMatch,
 ) -> Result<Saved> {
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let work = move |tx: &mut Tx<'_>| change(tx, &id, &expression, &if_match, now, &by);
+    let mut saved = services.db.write(&actor.tenant, work).await?;
+    let lines = of_product(&saved.rule.product_id);
+    saved.resolved = complete::with_additions(services, actor, lines, saved.resolved).await;
+    Ok(saved)
+}
+
+fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, now: Instant, by: &str) -> Result<Saved> {
     let mut rule = tx.rule(id)?;
     if_match.check(rule.version)?;
     rule.expression = parse(rule.target, expression)?.to_string();
@@ -77,7 +112,12 @@ pub fn update(
 }
 
 /// Deletes a rule; what it alone had resolved is unresolved again.
-pub fn delete(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, now: Instant, by: &str) -> Result<Resolved> {
+pub async fn delete(services: &Services, actor: &Actor, id: RuleId, if_match: IfMatch) -> Result<Resolved> {
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    services.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, now, &by)).await
+}
+
+fn remove(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, now: Instant, by: &str) -> Result<Resolved> {
     let rule = tx.rule(id)?;
     if_match.check(rule.version)?;
     tx.delete_rule(id)?;
@@ -89,7 +129,7 @@ fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Instant, by: &str)
 }
 
 /// The lines of a product.
-pub fn of_product(product: &ProductId) -> LineFilter {
+fn of_product(product: &ProductId) -> LineFilter {
     LineFilter { product_id: Some(product.clone()), ..LineFilter::default() }
 }
 

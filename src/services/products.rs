@@ -2,6 +2,7 @@
 
 use super::actor::{Actor, IfMatch};
 use super::context::Services;
+use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve::{self, Resolved};
 use super::refresh;
@@ -65,7 +66,16 @@ pub struct ProductChange {
 }
 
 /// Adds a product, with a billing line for every company.
-pub fn create(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
+pub async fn create<R>(services: &Services, actor: &Actor, new: NewProduct, once: Once<R>) -> Result<Answer>
+where
+    R: FnOnce(Product) -> Result<Answer> + Send + 'static,
+{
+    let now = services.clock.now();
+    once.run(services, &actor.tenant, move |tx| add(tx, new, now)).await
+}
+
+/// The same in a transaction.
+pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
     refuse_taken(tx, &new.code, None)?;
     let row = Product {
         id: ProductId::new(),
@@ -105,13 +115,18 @@ fn refuse_taken(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) 
 }
 
 /// Changes a product. Quantities follow with the next push.
-pub fn update(
-    tx: &mut Tx<'_>,
-    id: &ProductId,
+pub async fn update(
+    services: &Services,
+    actor: &Actor,
+    id: ProductId,
     change: ProductChange,
-    if_match: &IfMatch,
-    now: Instant,
+    if_match: IfMatch,
 ) -> Result<Product> {
+    let now = services.clock.now();
+    services.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
+}
+
+fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMatch, now: Instant) -> Result<Product> {
     let mut row = tx.product(id)?;
     if_match.check(row.version)?;
     let before = row.clone();
@@ -140,7 +155,11 @@ pub fn update(
 }
 
 /// Deletes a product with its rules, lines and usage; the history of its pushes stays.
-pub fn delete(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
+pub async fn delete(services: &Services, actor: &Actor, id: ProductId, if_match: IfMatch) -> Result<()> {
+    services.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
+}
+
+fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
     if_match.check(tx.product(id)?.version)?;
     if tx.has_open_push_job()? {
         return Err(Error::conflict(

@@ -3,8 +3,9 @@
 use chrono::NaiveTime;
 use chrono_tz::Tz;
 
-use super::actor::IfMatch;
+use super::actor::{Actor, IfMatch};
 use super::billing_calendar;
+use super::context::Services;
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -28,9 +29,35 @@ pub struct Schedule {
     pub version: i64,
 }
 
+/// A schedule with what it comes to at a moment.
+#[derive(Debug, Clone)]
+pub struct ScheduleView {
+    /// The schedule.
+    pub schedule: Schedule,
+    /// The billing month that it is.
+    pub current_month: BillingMonth,
+    /// The next five runs.
+    pub next_runs: Vec<Instant>,
+}
+
+/// The tenant's schedule, with its next runs.
+pub async fn show(services: &Services, actor: &Actor) -> Result<ScheduleView> {
+    let now = services.clock.now();
+    let read = move |tx: &mut Tx<'_>| {
+        let schedule = get(tx)?;
+        view(tx, schedule, now)
+    };
+    services.db.read(&actor.tenant, read).await
+}
+
+fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Instant) -> Result<ScheduleView> {
+    let (current_month, next_runs) = (schedule.calendar.month_of(now), schedule.next_runs(tx, now, 5)?);
+    Ok(ScheduleView { schedule, current_month, next_runs })
+}
+
 impl Schedule {
     /// The next runs after a moment. A month that has had its run has no other, whatever day is set since.
-    pub fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
+    fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
         let present = self.calendar.month_of(now);
         let first = if tx.has_schedule_run(present)? { present.next() } else { present };
         Ok(self.monthly.next_runs(now, first, &self.calendar, count))
@@ -82,7 +109,16 @@ pub struct NewSchedule {
 
 /// Sets the tenant's schedule. An equal one changes nothing. A new time zone takes effect with the next month, or where
 /// nothing has been billed or measured yet at once.
-pub fn put(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> Result<Schedule> {
+pub async fn put(services: &Services, actor: &Actor, new: NewSchedule, if_match: IfMatch) -> Result<ScheduleView> {
+    let now = services.clock.now();
+    let work = move |tx: &mut Tx<'_>| {
+        let schedule = save(tx, new, &if_match, now)?;
+        view(tx, schedule, now)
+    };
+    services.db.write(&actor.tenant, work).await
+}
+
+fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> Result<Schedule> {
     let before = get(tx)?;
     if_match.check(before.version)?;
     let NewSchedule { enabled, monthly, zone } = new;

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use chrono_tz::Tz;
 
+use super::actor::Actor;
 use super::billing_calendar;
+use super::context::Services;
+use super::idempotency::{Answer, Once};
 use crate::db::{Tx, UsageRecord};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
@@ -50,6 +53,15 @@ pub struct Accepted {
     pub corrected: usize,
     /// New or corrected records for which a push has worked out the quantity of their month already.
     pub late: usize,
+}
+
+/// Takes in a batch, all or nothing.
+pub async fn add<R>(services: &Services, actor: &Actor, batch: Vec<NewUsage>, once: Once<R>) -> Result<Answer>
+where
+    R: FnOnce(Accepted) -> Result<Answer> + Send + 'static,
+{
+    let now = services.clock.now();
+    once.run(services, &actor.tenant, move |tx| record(tx, batch, now)).await
 }
 
 /// Takes in a batch, all or nothing. A record with the same company, product, time and source as one that is there is

@@ -179,6 +179,16 @@ fn the_kit_names_no_resource() {
     }
 }
 
+/// A transaction that writes belongs to a service; a handler may read.
+#[test]
+fn http_opens_no_write_transaction() {
+    let writes = |code: &str| [".write(", ".write_system"].iter().any(|call| code.contains(call));
+    for path in sources(&src().join("http")) {
+        assert!(!writes(&code(&path)), "{}", path.display());
+    }
+    assert!(writes(&code(&src().join("services/products.rs"))), "the check sees one");
+}
+
 #[test]
 fn files_stay_readable() {
     for path in sources(&src()) {

@@ -91,8 +91,7 @@ pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> Api
 )]
 #[post("/api-keys")]
 pub async fn create_api_key(services: web::Data<Services>, caller: Caller, body: Body<ApiKeyBody>) -> ApiResult {
-    let (name, now) = (body.value.name, services.clock.now());
-    let new = services.db.write(&caller.tenant, move |tx| api_keys::create(tx, &name, now)).await?;
+    let new = api_keys::create(&services, &caller.tenant, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(NewApiKey::from(new)))
 }
 
@@ -106,7 +105,6 @@ pub async fn create_api_key(services: web::Data<Services>, caller: Caller, body:
 )]
 #[delete("/api-keys/{id}")]
 pub async fn revoke_api_key(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    let (id, now) = (ApiKeyId::from(id.into_inner()), services.clock.now());
-    services.db.write(&caller.tenant, move |tx| tx.revoke_api_key(&id, now)).await?;
+    api_keys::revoke(&services, &caller, ApiKeyId::from(id.into_inner())).await?;
     Ok(HttpResponse::NoContent().finish())
 }

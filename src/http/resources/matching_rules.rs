@@ -21,9 +21,8 @@ use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
 use crate::http::views::mapping::{MappingState, ResolvedBody, StatusCountsBody};
 use crate::services::Services;
-use crate::services::idempotency;
-use crate::services::mapping::complete;
 use crate::services::matching_rules;
+use crate::services::matching_rules::NewRule;
 use crate::services::matching_rules::{PreviewFilter, PreviewLine};
 
 /// The default matching condition of a product, for one target.
@@ -237,19 +236,13 @@ pub async fn create_matching_rule(
     idempotency: Idempotency,
     body: Body<RuleBody>,
 ) -> ApiResult {
-    let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
-    let RuleBody { product_id, target, expression } = body.value;
-    let product = ProductId::from(product_id);
-    let lines = matching_rules::of_product(&product);
-    let work = move |tx: &mut db::Tx<'_>| {
-        let saved = matching_rules::create(tx, &product, target, &expression, now, &by)?;
+    let once = idempotency.once(&body.hash, |saved: matching_rules::Saved| {
         let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
         to_keep(StatusCode::CREATED, Some(location), &SavedRule::from(saved))
-    };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
-    let answer = services.db.write(&caller.tenant, once).await?;
-    complete::fetch_missing_additions(&services, &caller, lines).await;
-    Ok(kept(answer))
+    })?;
+    let RuleBody { product_id, target, expression } = body.value;
+    let new = NewRule { product: ProductId::from(product_id), target, expression };
+    Ok(kept(matching_rules::create(&services, &caller, new, once).await?))
 }
 
 /// Get a matching rule
@@ -285,12 +278,8 @@ pub async fn replace_matching_rule(
     if_match: Match,
     body: Body<ExpressionBody>,
 ) -> ApiResult {
-    let (id, now, by) = (RuleId::from(id.into_inner()), services.clock.now(), caller.name.clone());
-    let expression = body.value.expression;
-    let work = move |tx: &mut db::Tx<'_>| matching_rules::update(tx, &id, &expression, &if_match.0, now, &by);
-    let mut saved = services.db.write(&caller.tenant, work).await?;
-    let lines = matching_rules::of_product(&saved.rule.product_id);
-    saved.resolved = complete::with_additions(&services, &caller, lines, saved.resolved).await;
+    let id = RuleId::from(id.into_inner());
+    let saved = matching_rules::update(&services, &caller, id, body.value.expression, if_match.0).await?;
     Ok(versioned(saved.rule.version, &SavedRule::from(saved)))
 }
 
@@ -312,9 +301,7 @@ pub async fn delete_matching_rule(
     id: web::Path<String>,
     if_match: Match,
 ) -> ApiResult {
-    let (id, now, by) = (RuleId::from(id.into_inner()), services.clock.now(), caller.name.clone());
-    let work = move |tx: &mut db::Tx<'_>| matching_rules::delete(tx, &id, &if_match.0, now, &by);
-    let resolved = services.db.write(&caller.tenant, work).await?;
+    let resolved = matching_rules::delete(&services, &caller, RuleId::from(id.into_inner()), if_match.0).await?;
     Ok(ok(&ResolvedBody::from(resolved)))
 }
 

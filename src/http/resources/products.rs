@@ -23,7 +23,6 @@ use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteError
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
 use crate::http::views::mapping::ResolvedBody;
 use crate::services::Services;
-use crate::services::idempotency;
 use crate::services::products::{self, NewProduct, ProductChange};
 
 /// Something the vendor bills.
@@ -237,7 +236,10 @@ pub async fn create_product(
     idempotency: Idempotency,
     body: Body<ProductBody>,
 ) -> ApiResult {
-    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
+    let once = idempotency.once(&body.hash, |product: db::Product| {
+        let location = format!("/api/v1/products/{}", product.id);
+        to_keep(StatusCode::CREATED, Some(location), &Product::from(product))
+    })?;
     let new = NewProduct {
         code: body.value.code,
         name: body.value.name,
@@ -249,13 +251,7 @@ pub async fn create_product(
         billing_period: body.value.billing_period,
         max_usage_age_days: body.value.max_usage_age_days,
     };
-    let work = move |tx: &mut db::Tx<'_>| {
-        let product = products::create(tx, new, now)?;
-        let location = format!("/api/v1/products/{}", product.id);
-        to_keep(StatusCode::CREATED, Some(location), &Product::from(product))
-    };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
-    Ok(kept(services.db.write(&caller.tenant, once).await?))
+    Ok(kept(products::create(&services, &caller, new, once).await?))
 }
 
 /// Get a product
@@ -348,9 +344,7 @@ async fn change_product(
     change: ProductChange,
     if_match: Match,
 ) -> ApiResult {
-    let (id, now) = (ProductId::from(id), services.clock.now());
-    let work = move |tx: &mut db::Tx<'_>| products::update(tx, &id, change, &if_match.0, now);
-    let row = services.db.write(&caller.tenant, work).await?;
+    let row = products::update(services, caller, ProductId::from(id), change, if_match.0).await?;
     Ok(versioned(row.version, &Product::from(row)))
 }
 
@@ -372,8 +366,7 @@ pub async fn delete_product(
     id: web::Path<String>,
     if_match: Match,
 ) -> ApiResult {
-    let id = ProductId::from(id.into_inner());
-    services.db.write(&caller.tenant, move |tx| products::delete(tx, &id, &if_match.0)).await?;
+    products::delete(&services, &caller, ProductId::from(id.into_inner()), if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

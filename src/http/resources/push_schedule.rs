@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use crate::db;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
@@ -18,7 +16,8 @@ use crate::http::kit::extract::json::{Body, Limited};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::versioned;
 use crate::services::Services;
-use crate::services::schedule::{self, NewSchedule, Schedule};
+use crate::services::schedule::ScheduleView;
+use crate::services::schedule::{self, NewSchedule};
 
 /// The monthly push.
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,20 +61,20 @@ impl MonthBounds {
     }
 }
 
-impl PushSchedule {
-    fn read(tx: &mut db::Tx<'_>, schedule: &Schedule, now: Instant) -> Result<Self> {
+impl From<ScheduleView> for PushSchedule {
+    fn from(view: ScheduleView) -> Self {
+        let ScheduleView { schedule, current_month, next_runs } = view;
         let calendar = &schedule.calendar;
-        let month = calendar.month_of(now);
-        Ok(Self {
-            current_month: MonthBounds::new(month, calendar),
-            next_month: MonthBounds::new(month.next(), calendar),
+        Self {
+            current_month: MonthBounds::new(current_month, calendar),
+            next_month: MonthBounds::new(current_month.next(), calendar),
             enabled: schedule.enabled,
             day_of_month: schedule.monthly.day_of_month,
             time: schedule.monthly.time.format("%H:%M").to_string(),
             time_zone: schedule.zone.name().to_owned(),
-            next_runs: schedule.next_runs(tx, now, 5)?,
+            next_runs,
             version: schedule.version,
-        })
+        }
     }
 }
 
@@ -131,12 +130,7 @@ impl PushScheduleBody {
 )]
 #[get("/push-schedule")]
 pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let now = services.clock.now();
-    let read = move |tx: &mut db::Tx<'_>| {
-        let schedule = schedule::get(tx)?;
-        PushSchedule::read(tx, &schedule, now)
-    };
-    let found = services.db.read(&caller.tenant, read).await?;
+    let found = PushSchedule::from(schedule::show(&services, &caller).await?);
     Ok(versioned(found.version, &found))
 }
 
@@ -158,11 +152,6 @@ pub async fn put_push_schedule(
     if_match: Match,
     body: Body<PushScheduleBody>,
 ) -> ApiResult {
-    let (new, now) = (body.value.read()?, services.clock.now());
-    let work = move |tx: &mut db::Tx<'_>| {
-        let saved = schedule::put(tx, new, &if_match.0, now)?;
-        PushSchedule::read(tx, &saved, now)
-    };
-    let saved = services.db.write(&caller.tenant, work).await?;
+    let saved = PushSchedule::from(schedule::put(&services, &caller, body.value.read()?, if_match.0).await?);
     Ok(versioned(saved.version, &saved))
 }

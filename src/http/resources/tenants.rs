@@ -75,7 +75,6 @@ pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) ->
 )]
 #[post("/tenants")]
 pub async fn create_tenant(services: web::Data<Services>, _operator: Operator, body: Body<TenantBody>) -> ApiResult {
-    let (name, now) = (body.value.name, services.clock.now());
-    let (tenant, key) = services.db.write_system(move |tx| api_keys::create_tenant(tx, &name, now)).await?;
+    let (tenant, key) = api_keys::create_tenant(&services, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(NewTenant { tenant: tenant.into(), key: key.plain }))
 }

@@ -20,7 +20,6 @@ use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep};
 use crate::services::Services;
-use crate::services::idempotency;
 use crate::services::usage::{self, MAX_BATCH, NewUsage, Who};
 
 /// A batch of measured amounts: all are taken in, or none.
@@ -130,8 +129,11 @@ pub async fn add_usage(
     idempotency: Idempotency,
     body: Body<UsageBatch>,
 ) -> ApiResult {
-    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
     let records = body.value.records.len().min(MAX_BATCH);
+    let once = idempotency.once(&body.hash, move |accepted| {
+        let usage::Accepted { added, duplicates, corrected, late } = accepted;
+        to_keep(StatusCode::OK, None, &UsageAccepted { records, added, duplicates, corrected, late })
+    })?;
     let (mut batch, mut bad) = (Vec::with_capacity(records), Vec::new());
     for (index, record) in body.value.records.into_iter().enumerate() {
         record.into_new(index).map_or_else(|error| bad.push(error), |new| batch.push(new));
@@ -139,13 +141,7 @@ pub async fn add_usage(
     if !bad.is_empty() {
         return Err(Error::Invalid(bad).into());
     }
-    let work = move |tx: &mut db::Tx<'_>| {
-        let done = usage::record(tx, batch, now)?;
-        let usage::Accepted { added, duplicates, corrected, late } = done;
-        to_keep(StatusCode::OK, None, &UsageAccepted { records, added, duplicates, corrected, late })
-    };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
-    Ok(kept(services.db.write(&caller.tenant, once).await?))
+    Ok(kept(usage::add(&services, &caller, batch, once).await?))
 }
 
 /// A usage record.

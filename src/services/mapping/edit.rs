@@ -15,6 +15,7 @@ use crate::domain::quantity::BlockSize;
 use crate::domain::string_enum::string_enum;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
+use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line};
 use crate::services::context::Services;
 use crate::services::remote::additions;
 
@@ -246,7 +247,16 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
 }
 
 /// Changes one line.
-pub fn update(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
+pub async fn update(services: &Services, actor: &Actor, edit: Edit) -> Result<BilledLine> {
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let work = move |tx: &mut Tx<'_>| {
+        let view = change(tx, edit, now, &by)?;
+        billed_line(tx, view, &BilledMonths::Now, now)
+    };
+    services.db.write(&actor.tenant, work).await
+}
+
+fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
     let id = edit.line.clone();
     let applied = apply(tx, &[edit], Bulk::TOGETHER, now, by)?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
@@ -254,13 +264,17 @@ pub fn update(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<Bil
 }
 
 /// Changes many lines in the same way, all or none: an unknown id changes nothing. Gives how many were changed.
-pub fn update_many(
-    tx: &mut Tx<'_>,
+pub async fn update_many(
+    services: &Services,
+    actor: &Actor,
     ids: Vec<BillingLineId>,
-    change: &LineEdit,
-    now: Instant,
-    by: &str,
+    change: LineEdit,
 ) -> Result<usize> {
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    services.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, now, &by)).await
+}
+
+fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now: Instant, by: &str) -> Result<usize> {
     let edit = |line| Edit { line, change: change.clone(), if_match: IfMatch::default() };
     let mut named = HashSet::new();
     let (places, edits): (Vec<usize>, Vec<Edit>) = ids

@@ -9,6 +9,8 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
 use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::services::actor::Actor;
+use crate::services::context::Services;
 
 /// What is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +22,21 @@ pub enum Decision {
 }
 
 /// Decides about held lines of a job, or about all of them. A job that had ended goes on.
-pub fn decide(
+pub async fn decide(
+    services: &Services,
+    actor: &Actor,
+    id: PushJobId,
+    lines: Option<Vec<PushLineId>>,
+    decision: Decision,
+) -> Result<Progress> {
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let work = move |tx: &mut Tx<'_>| decide_held(tx, &id, lines.as_deref(), decision, now, &by);
+    let progress = services.db.write(&actor.tenant, work).await?;
+    services.wake.notify_one();
+    Ok(progress)
+}
+
+fn decide_held(
     tx: &mut Tx<'_>,
     id: &PushJobId,
     lines: Option<&[PushLineId]>,

@@ -8,6 +8,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::actor::Actor;
 use crate::services::context::Services;
 
 /// A page of jobs, each with how far it is.
@@ -27,7 +28,12 @@ pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, a
 
 /// Stops a job between lines. What was written stays written. Where a write was sent and its answer was lost, the job
 /// ends only after a worker has looked at ConnectWise.
-pub fn cancel(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
+pub async fn cancel(services: &Services, actor: &Actor, id: PushJobId) -> Result<Progress> {
+    let now = services.clock.now();
+    services.db.write(&actor.tenant, move |tx| cancel_job(tx, &id, now)).await
+}
+
+fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
     let job = tx.push_job(id)?;
     if job.state.is_final() {
         return Err(Error::conflict(ConflictCode::PushJobFinished, format!("the push job is {} already", job.state)));

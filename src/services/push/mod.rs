@@ -11,14 +11,15 @@ mod outcome;
 pub(super) mod progress;
 mod run;
 mod scheduled;
+mod start;
 mod watch;
 mod write;
 
-pub use create::{NewPush, create, retry};
+pub use create::{NewPush, create};
 pub use decide::{Decision, decide};
-pub use derive::{from_dry_run, revert};
 pub use jobs::{cancel, list};
 pub use progress::{Progress, progress};
 pub use run::{Step, run_one};
 pub use scheduled::start_due;
+pub use start::{PushRequest, start};
 pub use watch::subscribe;

@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpRequest};
 use crate::domain::FieldError;
 use crate::http::kit::problem::{ApiError, ApiResult};
 use crate::services::IfMatch;
-use crate::services::idempotency::Key;
+use crate::services::idempotency::{Key, Once};
 
 /// The versions that the caller's `If-Match` allows.
 #[derive(Debug)]
@@ -60,10 +60,10 @@ pub struct Idempotency {
 }
 
 impl Idempotency {
-    /// The key for a body, if one was sent.
-    pub fn key(&self, body_hash: &str) -> ApiResult<Option<Key>> {
-        let Some(key) = &self.key else { return Ok(None) };
-        Ok(Some(Key::parse(key, format!("{} {body_hash}", self.operation))?))
+    /// The answer to a request with this body: rendered once under the key, where one was sent.
+    pub fn once<R>(&self, body_hash: &str, render: R) -> ApiResult<Once<R>> {
+        let parse = |key: &String| Key::parse(key, format!("{} {body_hash}", self.operation));
+        Ok(Once::new(self.key.as_ref().map(parse).transpose()?, render))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{BillingLine, render};
+use super::BillingLine;
 use crate::db;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::BillingLineId;
@@ -19,6 +19,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::versioned;
 use crate::http::resources::matching_rules::MatchingRule;
 use crate::services::Services;
+use crate::services::billed_lines::{BilledMonths, billed_line};
 use crate::services::mapping::explain;
 
 /// A billing line, and how it came to what it is.
@@ -191,11 +192,12 @@ pub async fn get_billing_line(
     id: web::Path<String>,
     query: Params<MonthQuery>,
 ) -> ApiResult {
-    let (id, now, asked) = (BillingLineId::from(id.into_inner()), services.clock.now(), query.0.billing_month);
+    let (id, now) = (BillingLineId::from(id.into_inner()), services.clock.now());
+    let months = BilledMonths::named_or_now(query.0.billing_month);
     let read = move |tx: &mut db::Tx<'_>| {
         let view = tx.billing_line(&id)?;
         let story = explain::tell(tx, &view, now)?.into();
-        Ok(BillingLineWithStory { line: render(tx, view, asked, now)?, story })
+        Ok(BillingLineWithStory { line: billed_line(tx, view, &months, now)?.into(), story })
     };
     let told = services.db.read(&caller.tenant, read).await?;
     Ok(versioned(told.line.version, &told))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use crate::db::{self, BillingLineSort, BillingLineView, LineFilter};
+use crate::db::{self, BillingLineSort, LineFilter};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
@@ -23,7 +23,7 @@ use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
 use crate::http::views::mapping::MappingBody;
 use crate::services::Services;
-use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_line, billed_page};
+use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Edit, LineEdit};
 
@@ -262,16 +262,6 @@ pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, q
     Ok(ok(&List::from_page(services.db.read(&caller.tenant, read).await?, BillingLine::from)))
 }
 
-/// A line with its usage of a month.
-fn render(
-    tx: &mut db::Tx<'_>,
-    view: BillingLineView,
-    asked: Option<BillingMonth>,
-    now: DateTime<Utc>,
-) -> crate::domain::Result<BillingLine> {
-    billed_line(tx, view, &BilledMonths::named_or_now(asked), now).map(BillingLine::from)
-}
-
 /// What to change of a billing line; what is left out stays.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -336,15 +326,10 @@ pub async fn update_billing_line(
     if_match: Match,
     body: Body<LinePatch>,
 ) -> ApiResult {
-    let (now, by) = (services.clock.now(), caller.name.clone());
     let LinePatch { push_enabled, block_size } = body.value;
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
-    let work = move |tx: &mut db::Tx<'_>| {
-        let view = edit::update(tx, edit, now, &by)?;
-        render(tx, view, None, now)
-    };
-    let line = services.db.write(&caller.tenant, work).await?;
+    let line = BillingLine::from(edit::update(&services, &caller, edit).await?);
     Ok(versioned(line.version, &line))
 }
 
@@ -357,13 +342,10 @@ pub async fn update_billing_line(
 #[patch("/billing-lines")]
 pub async fn update_billing_lines(services: web::Data<Services>, caller: Caller, body: Body<LinesPatch>) -> ApiResult {
     let LinesPatch { ids, push_enabled, block_size } = body.value;
-    let (lines, now, by) = (ids.len(), services.clock.now(), caller.name.clone());
+    let lines = ids.len();
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
-    let work = move |tx: &mut db::Tx<'_>| {
-        let ids = ids.into_iter().map(BillingLineId::from).collect();
-        edit::update_many(tx, ids, &change, now, &by)
-    };
-    let changed = services.db.write(&caller.tenant, work).await?;
+    let ids = ids.into_iter().map(BillingLineId::from).collect();
+    let changed = edit::update_many(&services, &caller, ids, change).await?;
     Ok(ok(&LinesPatched { lines, changed }))
 }
 

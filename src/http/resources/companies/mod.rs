@@ -10,7 +10,6 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::db::{self, CompanyFilter, CompanySort};
-use crate::domain::Error;
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::CompanyId;
 use crate::http::kit::auth::Caller;
@@ -22,7 +21,6 @@ use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
 use crate::services::Services;
 use crate::services::companies::{self, CompanyChange, NewCompany};
-use crate::services::idempotency;
 
 /// A vendor's customer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,16 +153,12 @@ pub async fn create_company(
     idempotency: Idempotency,
     body: Body<CompanyBody>,
 ) -> ApiResult {
-    let (key, now) = (idempotency.key(&body.hash)?, services.clock.now());
-    let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
-    let work = move |tx: &mut db::Tx<'_>| {
-        let company =
-            companies::create(tx, vec![new], now)?.pop().ok_or_else(|| Error::internal("nothing was added"))?;
+    let once = idempotency.once(&body.hash, |company: db::Company| {
         let location = format!("/api/v1/companies/{}", company.id);
         to_keep(StatusCode::CREATED, Some(location), &Company::from(company))
-    };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, work);
-    Ok(kept(services.db.write(&caller.tenant, once).await?))
+    })?;
+    let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
+    Ok(kept(companies::create(&services, &caller, new, once).await?))
 }
 
 /// Get a company
@@ -231,9 +225,7 @@ async fn change_company(
     change: CompanyChange,
     if_match: Match,
 ) -> ApiResult {
-    let (id, now) = (CompanyId::from(id), services.clock.now());
-    let work = move |tx: &mut db::Tx<'_>| companies::update(tx, &id, change, &if_match.0, now);
-    let row = services.db.write(&caller.tenant, work).await?;
+    let row = companies::update(services, caller, CompanyId::from(id), change, if_match.0).await?;
     Ok(versioned(row.version, &Company::from(row)))
 }
 
@@ -255,7 +247,6 @@ pub async fn delete_company(
     id: web::Path<String>,
     if_match: Match,
 ) -> ApiResult {
-    let id = CompanyId::from(id.into_inner());
-    services.db.write(&caller.tenant, move |tx| companies::delete(tx, &id, &if_match.0)).await?;
+    companies::delete(&services, &caller, CompanyId::from(id.into_inner()), if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -5,15 +5,15 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use validator::Validate;
 
-use super::{PushJob, start};
+use super::{PushJob, accepted};
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::json::{Body, Limited, not_null};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::ok;
+use crate::http::kit::response::{kept, ok};
 use crate::services::Services;
-use crate::services::push::{self, Decision};
+use crate::services::push::{self, Decision, PushRequest};
 
 /// Cancel a push job
 ///
@@ -25,8 +25,7 @@ use crate::services::push::{self, Decision};
 )]
 #[post("/push-jobs/{id}/cancel")]
 pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    let (id, now) = (PushJobId::from(id.into_inner()), services.clock.now());
-    let progress = services.db.write(&caller.tenant, move |tx| push::cancel(tx, &id, now)).await?;
+    let progress = push::cancel(&services, &caller, PushJobId::from(id.into_inner())).await?;
     Ok(ok(&PushJob::from(&progress)))
 }
 
@@ -49,9 +48,8 @@ pub async fn retry_push_job(
     id: web::Path<String>,
     idempotency: Idempotency,
 ) -> ApiResult {
-    let (key, now, by) = (idempotency.key("")?, services.clock.now(), caller.name.clone());
-    let id = PushJobId::from(id.into_inner());
-    start(&services, &caller, key, now, move |tx| push::retry(tx, &id, now, &by)).await
+    let request = PushRequest::Retry(PushJobId::from(id.into_inner()));
+    Ok(kept(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
 /// Revert a push job
@@ -73,9 +71,8 @@ pub async fn revert_push_job(
     id: web::Path<String>,
     idempotency: Idempotency,
 ) -> ApiResult {
-    let (key, now, by) = (idempotency.key("")?, services.clock.now(), caller.name.clone());
-    let id = PushJobId::from(id.into_inner());
-    start(&services, &caller, key, now, move |tx| push::revert(tx, &id, now, &by)).await
+    let request = PushRequest::Revert(PushJobId::from(id.into_inner()));
+    Ok(kept(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
 /// Which held lines. An empty object means all of them.
@@ -138,10 +135,7 @@ async fn decide(
     held: HeldLines,
     decision: Decision,
 ) -> ApiResult<HttpResponse> {
-    let (id, now, by) = (PushJobId::from(id), services.clock.now(), caller.name.clone());
     let lines = held.line_ids.map(|ids| ids.into_iter().map(PushLineId::from).collect::<Vec<_>>());
-    let work = move |tx: &mut crate::db::Tx<'_>| push::decide(tx, &id, lines.as_deref(), decision, now, &by);
-    let progress = services.db.write(&caller.tenant, work).await?;
-    services.wake.notify_one();
+    let progress = push::decide(services, caller, PushJobId::from(id), lines, decision).await?;
     Ok(ok(&PushJob::from(&progress)))
 }

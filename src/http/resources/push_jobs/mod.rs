@@ -27,10 +27,11 @@ use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep};
 use crate::services::Services;
 use crate::services::billed_lines::BilledMonths;
-use crate::services::idempotency;
+use crate::services::idempotency::Answer;
 use crate::services::push;
 use crate::services::push::NewPush;
 use crate::services::push::Progress;
+use crate::services::push::PushRequest;
 
 /// How many of a job's lines are in which state.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -252,34 +253,18 @@ pub async fn create_push_job(
     idempotency: Idempotency,
     body: Body<PushBody>,
 ) -> ApiResult {
-    let (key, now, by) = (idempotency.key(&body.hash)?, services.clock.now(), caller.name.clone());
-    let shown = body.value.dry_run_to_push()?;
-    let new = NewPush::from(body.value);
-    let work = move |tx: &mut db::Tx<'_>| match shown {
-        Some(dry_run) => push::from_dry_run(tx, &dry_run, now, &by),
-        None => push::create(tx, &new, now, &by),
+    let once = idempotency.once(&body.hash, accepted)?;
+    let request = match body.value.dry_run_to_push()? {
+        Some(dry_run) => PushRequest::FromDryRun(dry_run),
+        None => PushRequest::New(NewPush::from(body.value)),
     };
-    start(&services, &caller, key, now, work).await
+    Ok(kept(push::start(&services, &caller, request, once).await?))
 }
 
-/// Stores a job, once under its key, and answers with it; then wakes the worker.
-async fn start(
-    services: &Services,
-    caller: &Caller,
-    key: Option<idempotency::Key>,
-    now: DateTime<Utc>,
-    work: impl FnOnce(&mut db::Tx<'_>) -> crate::domain::Result<db::PushJob> + Send + 'static,
-) -> ApiResult {
-    let accept = move |tx: &mut db::Tx<'_>| {
-        let job = work(tx)?;
-        let progress = push::progress(tx, &job.id, now)?;
-        let location = format!("/api/v1/push-jobs/{}", job.id);
-        to_keep(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
-    };
-    let once = move |tx: &mut db::Tx<'_>| idempotency::once(tx, key.as_ref(), now, accept);
-    let answer = services.db.write(&caller.tenant, once).await?;
-    services.wake.notify_one();
-    Ok(kept(answer))
+/// 202 with a job that was stored.
+fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
+    let location = format!("/api/v1/push-jobs/{}", progress.job.id);
+    to_keep(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
 }
 
 /// List push jobs

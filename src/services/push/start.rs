@@ -1,0 +1,44 @@
+//! Starting push jobs: what a person asks for, stored and handed to the workers.
+
+use super::create::{NewPush, create, retry};
+use super::derive::{from_dry_run, revert};
+use super::progress::{Progress, progress};
+use crate::db::Tx;
+use crate::domain::Result;
+use crate::domain::ids::PushJobId;
+use crate::services::actor::Actor;
+use crate::services::context::Services;
+use crate::services::idempotency::{Answer, Once};
+
+/// What is to be pushed.
+#[derive(Debug, Clone)]
+pub enum PushRequest {
+    /// What the billing lines bill now.
+    New(NewPush),
+    /// What a dry run showed.
+    FromDryRun(PushJobId),
+    /// The failed lines of a job, again.
+    Retry(PushJobId),
+    /// What the lines of a job had before.
+    Revert(PushJobId),
+}
+
+/// Stores a job with all its lines, and wakes the workers.
+pub async fn start<R>(services: &Services, actor: &Actor, request: PushRequest, once: Once<R>) -> Result<Answer>
+where
+    R: FnOnce(Progress) -> Result<Answer> + Send + 'static,
+{
+    let (now, by) = (services.clock.now(), actor.name.clone());
+    let work = move |tx: &mut Tx<'_>| {
+        let job = match request {
+            PushRequest::New(new) => create(tx, &new, now, &by)?,
+            PushRequest::FromDryRun(id) => from_dry_run(tx, &id, now, &by)?,
+            PushRequest::Retry(id) => retry(tx, &id, now, &by)?,
+            PushRequest::Revert(id) => revert(tx, &id, now, &by)?,
+        };
+        progress(tx, &job.id, now)
+    };
+    let answer = once.run(services, &actor.tenant, work).await?;
+    services.wake.notify_one();
+    Ok(answer)
+}
