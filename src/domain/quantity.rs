@@ -148,7 +148,7 @@ pub enum QuantityError {
 /// The quantity for an amount: `amount / block`, rounded as the product says. Exact integer arithmetic throughout.
 ///
 /// ```
-/// use connectwise_billing::domain::{quantity::quantity, words::Rounding};
+/// use connectwise_billing::domain::quantity::{Rounding, quantity};
 /// let blocks = quantity("100.01".parse()?, "100".parse()?, Rounding::Ceil)?;
 /// assert_eq!(blocks.to_string(), "2");
 /// # Ok::<(), Box<dyn std::error::Error>>(())

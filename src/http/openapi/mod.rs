@@ -1,7 +1,10 @@
 //! The OpenAPI document, made from the routes themselves.
 
+mod parameters;
+mod responses;
+mod schemas;
+
 use utoipa::OpenApi;
-use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
@@ -54,27 +57,11 @@ impl utoipa::Modify for Security {
 pub fn document() -> String {
     let (_, mut openapi) =
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
-    describe(&mut openapi);
+    responses::share_errors(&mut openapi);
+    responses::describe_successes(&mut openapi);
+    parameters::share_parameters(&mut openapi);
+    schemas::refer_to_list_items(&mut openapi);
     let mut text = openapi.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
-}
-
-/// Says in words what a success is, where the handler leaves it to the schema.
-fn describe(openapi: &mut utoipa::openapi::OpenApi) {
-    let items = openapi.paths.paths.values_mut();
-    let operations = items.flat_map(|item| {
-        [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
-    });
-    for (status, response) in operations.flat_map(|operation| operation.responses.responses.iter_mut()) {
-        if let RefOr::T(response) = response
-            && response.description.is_empty()
-        {
-            response.description = match status.as_str() {
-                "201" => "Made; `Location` says where it is".to_owned(),
-                "202" => "Accepted; `Location` says where to watch it".to_owned(),
-                _ => "As asked".to_owned(),
-            };
-        }
-    }
 }
