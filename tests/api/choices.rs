@@ -103,7 +103,7 @@ async fn a_line_tells_its_story(backend: Backend) {
     let Ready { app, product, lines, .. } = ready(backend).await;
     let path = format!("/billing-lines/{}", lines[0]);
     let told = app.get(&path).await.expect(200);
-    let story = &told["story"]["agreement"];
+    let story = &told["explanation"]["agreement"];
     assert_eq!(story["rule"]["expression"], r#"type/name like "SP%" and name contains "Backup""#);
     let verdicts = |part: &Value| -> Vec<(String, String)> {
         let one = |c: &Value| (c["id"].as_str().unwrap().to_owned(), c["verdict"].as_str().unwrap().to_owned());
@@ -121,23 +121,23 @@ async fn a_line_tells_its_story(backend: Backend) {
     app.put(&format!("/agreement-mappings/{}", lines[0]), &json!({"agreement_id": "11"})).await.expect(200);
     app.patch(&path, &json!({"block_size": "50", "push_enabled": true})).await.expect(200);
     let told = app.get(&path).await.expect(200);
-    assert_eq!(verdicts(&told["story"]["agreement"]), pairs(&[("10", "overruled"), ("11", "taken")]));
-    assert_eq!(verdicts(&told["story"]["addition"]), pairs(&[("110", "taken"), ("111", "not_matched")]));
+    assert_eq!(verdicts(&told["explanation"]["agreement"]), pairs(&[("10", "overruled"), ("11", "taken")]));
+    assert_eq!(verdicts(&told["explanation"]["addition"]), pairs(&[("110", "taken"), ("111", "not_matched")]));
     let parts: Vec<&str> =
-        told["story"]["changes"].as_array().unwrap().iter().map(|c| c["part"].as_str().unwrap()).collect();
+        told["explanation"]["changes"].as_array().unwrap().iter().map(|c| c["part"].as_str().unwrap()).collect();
     assert_eq!(parts, ["block_size", "push_enabled", "addition", "agreement", "agreement"]);
-    let chosen = &told["story"]["changes"][3];
-    assert_eq!((&chosen["by"], &chosen["was"]["status"]), (&json!("first key"), &json!("ambiguous")));
-    assert_eq!((&chosen["became"]["source"], &chosen["became"]["name"]), (&json!("manual"), &json!("Backup East")));
+    let chosen = &told["explanation"]["changes"][3];
+    assert_eq!((&chosen["by"], &chosen["old"]["status"]), (&json!("first key"), &json!("ambiguous")));
+    assert_eq!((&chosen["new"]["source"], &chosen["new"]["name"]), (&json!("manual"), &json!("Backup East")));
     app.sandbox.change(|store| {
         let cancelled = json!({"cancelledFlag": true});
         store.merge(Kind::Agreements, 11, cancelled.as_object().unwrap().clone());
     });
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
     let told = app.get(&path).await.expect(200);
-    assert_eq!(verdicts(&told["story"]["agreement"]), pairs(&[("10", "overruled"), ("11", "not_live")]));
-    assert_eq!(told["story"]["agreement"]["candidates"][1]["not_live"], "cancelled");
-    assert_eq!(told["story"]["changes"][0]["became"]["reason"], "agreement_stale");
+    assert_eq!(verdicts(&told["explanation"]["agreement"]), pairs(&[("10", "overruled"), ("11", "not_live")]));
+    assert_eq!(told["explanation"]["agreement"]["candidates"][1]["not_live"], "cancelled");
+    assert_eq!(told["explanation"]["changes"][0]["new"]["reason"], "agreement_stale");
     app.delete(&format!("/products/{product}")).await.expect(204);
     app.get(&path).await.problem(404, "not_found");
 }
@@ -186,8 +186,8 @@ async fn a_table_sets_lines_and_reports_every_row(backend: Backend) {
     assert_eq!((&dry["changed"], &dry["unchanged"], &dry["refused"]), (&json!(2), &json!(0), &json!(3)), "{dry}");
     let first = &dry["items"][0];
     assert_eq!((&first["line"], &first["outcome"]), (&json!(2), &json!("changed")));
-    assert_eq!(first["changes"][1], json!({"part": "block_size", "was": null, "becomes": "50"}));
-    assert_eq!(first["changes"][3], json!({"part": "addition", "was": null, "becomes": "101"}));
+    assert_eq!(first["changes"][1], json!({"part": "block_size", "old": null, "new": "50"}));
+    assert_eq!(first["changes"][3], json!({"part": "addition", "old": null, "new": "101"}));
     assert_eq!(dry["items"][2]["error"]["field"], "/4/manual_agreement_id");
     assert_eq!(dry["items"][3]["error"]["field"], "/5/company_external_id");
     assert_eq!(dry["items"][4]["error"]["field"], "/6/push_enabled");

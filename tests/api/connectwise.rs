@@ -158,11 +158,11 @@ async fn a_connectwise_that_keeps_failing_is_left_alone(backend: Backend) {
     assert!(reply.header("retry-after").parse::<u64>().unwrap() <= 30);
     reply.problem(503, "connectwise_unavailable");
     assert_eq!(app.sandbox.ledger().requests.len(), asked, "nothing is asked while it rests");
-    assert!(app.get("/connection").await.expect(200)["resting_until"].is_string());
+    assert!(app.get("/connection").await.expect(200)["circuit_open_until"].is_string());
     app.sandbox.clear_faults();
     app.clock.advance(TimeDelta::seconds(31));
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
-    assert_eq!(app.get("/connection").await.expect(200)["resting_until"], json!(null));
+    assert_eq!(app.get("/connection").await.expect(200)["circuit_open_until"], json!(null));
 }
 
 async fn a_moved_codebase_is_found_again(backend: Backend) {

@@ -26,7 +26,7 @@ async fn add_company(service: &Service, name: &str) -> (u16, Value) {
 
 /// The answer of a service that cannot write: what to do, and nothing of the inside.
 fn refused(reply: &(u16, Value)) {
-    assert_eq!((reply.0, &reply.1["title"]), (503, &json!("Try again shortly")), "{}", reply.1);
+    assert_eq!((reply.0, &reply.1["title"]), (503, &json!("Service unavailable")), "{}", reply.1);
     let text = reply.1.to_string();
     assert!(!text.contains("disk") && !text.contains("readonly") && !text.contains("sqlite"), "{text}");
 }

@@ -84,5 +84,5 @@ impl actix_web::FromRequest for Operator {
 
 fn forbidden(detail: &str) -> ApiError {
     let status = actix_web::http::StatusCode::FORBIDDEN;
-    ApiError::Http(status, "forbidden", "This key may not do that", detail.to_owned())
+    ApiError::Http(status, "forbidden", "Forbidden", detail.to_owned())
 }

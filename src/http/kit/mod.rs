@@ -4,6 +4,7 @@ pub mod auth;
 pub mod extract;
 pub mod fallback;
 pub mod list;
+pub mod params;
 pub mod problem;
 pub mod request_id;
 pub mod response;

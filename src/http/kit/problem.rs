@@ -20,9 +20,9 @@ const TOLD: usize = 1_000;
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
     "type": "urn:connectwise-billing:problem:validation",
-    "title": "The request has bad fields",
+    "title": "Validation failed",
     "status": 422,
-    "detail": "1 field is not as it must be; see errors",
+    "detail": "1 invalid field; see errors",
     "errors": [{"field": "/name", "code": "length", "message": "from 1 to 200 characters"}]
 }))]
 pub struct Problem {
@@ -97,7 +97,7 @@ impl ApiError {
     /// No usable key.
     pub fn unauthorized() -> Self {
         let detail = "send your API key: Authorization: Bearer cwb_…";
-        Self::Http(StatusCode::UNAUTHORIZED, "unauthorized", "An API key is needed", detail.to_owned())
+        Self::Http(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail.to_owned())
     }
 
     /// No such path.
@@ -120,10 +120,10 @@ impl ApiError {
             Self::Malformed(fields) => {
                 let detail = fields.first().map(|field| field.message.clone()).unwrap_or_default();
                 let fields = fields.iter().cloned().map(Into::into).collect();
-                problem(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read", detail, fields)
+                problem(StatusCode::BAD_REQUEST, "malformed", "Bad request", detail, fields)
             }
             Self::Busy(detail) => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Try again shortly", detail.clone(), Vec::new())
+                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Service unavailable", detail.clone(), Vec::new())
             }
             Self::Method(allowed) => {
                 let detail = format!("this path takes {allowed}");
@@ -165,19 +165,19 @@ fn domain_problem(error: &Error) -> Problem {
     let plain = |status, title| problem(status, error.word(), title, detail.clone(), Vec::new());
     match error {
         Error::NotFound { .. } => plain(StatusCode::NOT_FOUND, "Not found"),
-        Error::Conflict { .. } => plain(StatusCode::CONFLICT, "It collides with what is there"),
-        Error::VersionMismatch { .. } => plain(StatusCode::PRECONDITION_FAILED, "It was changed meanwhile"),
-        Error::IdempotencyMismatch => plain(StatusCode::UNPROCESSABLE_ENTITY, "The Idempotency-Key was used before"),
+        Error::Conflict { .. } => plain(StatusCode::CONFLICT, "Conflict"),
+        Error::VersionMismatch { .. } => plain(StatusCode::PRECONDITION_FAILED, "Precondition failed"),
+        Error::IdempotencyMismatch => plain(StatusCode::UNPROCESSABLE_ENTITY, "Idempotency-Key reused"),
         Error::Invalid(fields) => {
             let detail = match fields.len() {
-                1 => "1 field is not as it must be; see errors".to_owned(),
+                1 => "1 invalid field; see errors".to_owned(),
                 count if count > LISTED => {
-                    format!("{count} fields are not as they must be; errors has the first {LISTED}")
+                    format!("{count} invalid fields; errors lists the first {LISTED}")
                 }
-                count => format!("{count} fields are not as they must be; see errors"),
+                count => format!("{count} invalid fields; see errors"),
             };
             let fields = fields.iter().take(LISTED).cloned().map(Into::into).collect();
-            problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "The request has bad fields", detail, fields)
+            problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "Validation failed", detail, fields)
         }
         Error::Rule { field, error: rule } => {
             let field = ProblemField {
@@ -188,20 +188,14 @@ fn domain_problem(error: &Error) -> Problem {
                 length: Some(rule.length),
                 expected: rule.expected.clone(),
             };
-            problem(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                error.word(),
-                "The expression cannot be read",
-                detail,
-                vec![field],
-            )
+            problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "Invalid expression", detail, vec![field])
         }
         Error::ConnectWise { retry_after, .. } => {
             let status = if retry_after.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
-            plain(status, "ConnectWise could not do it")
+            plain(status, "Upstream error")
         }
-        Error::Unavailable(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "Try again shortly"),
-        Error::Internal(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "An error of the service's own"),
+        Error::Unavailable(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable"),
+        Error::Internal(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
     }
 }
 
@@ -253,10 +247,10 @@ pub enum Errors {
     /// Nothing of that id; also for another tenant's ids.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
-    /// Well-formed, but some fields or parameters are not as they must be.
+    /// Well-formed, but some fields or parameters are invalid.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Problem),
-    /// A fault of the service's own.
+    /// Internal server error.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Problem),
     /// Busy; try again after `Retry-After`.
@@ -268,7 +262,7 @@ pub enum Errors {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub enum WriteErrors {
-    /// It collides with what is there; `type` and `detail` say how.
+    /// The request conflicts with the current state.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
     /// `If-Match` names another version than the present one.
@@ -289,7 +283,7 @@ pub enum WriteErrors {
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub enum TableErrors {
-    /// It collides with what is there; `type` and `detail` say how.
+    /// The request conflicts with the current state.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
     /// The table did not arrive in time.

@@ -1,7 +1,7 @@
 //! The OpenAPI document, made from the routes themselves.
 
+mod errors;
 mod parameters;
-mod responses;
 mod schemas;
 
 use utoipa::OpenApi;
@@ -57,11 +57,29 @@ impl utoipa::Modify for Security {
 pub fn document() -> String {
     let (_, mut openapi) =
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
-    responses::share_errors(&mut openapi);
-    responses::describe_successes(&mut openapi);
+    errors::share_errors(&mut openapi);
     parameters::share_parameters(&mut openapi);
     schemas::refer_to_list_items(&mut openapi);
-    let mut text = openapi.to_pretty_json().unwrap_or_default();
-    text.push('\n');
+    with_short_arrays(&openapi.to_pretty_json().unwrap_or_default())
+}
+
+/// Writes each array of plain values on one line where it fits: `"type": ["string", "null"]`.
+fn with_short_arrays(json: &str) -> String {
+    const WIDTH: usize = 120;
+    let (mut text, mut lines) = (String::with_capacity(json.len()), json.lines());
+    while let Some(first) = lines.next() {
+        let rest = lines.clone();
+        let values: Vec<&str> =
+            rest.map(str::trim).take_while(|line| !line.starts_with(']') && !line.ends_with(['{', '['])).collect();
+        let length = first.len() + values.iter().map(|value| value.len() + 1).sum::<usize>();
+        let end = lines.clone().nth(values.len()).map_or("", str::trim);
+        if first.ends_with('[') && end.starts_with(']') && length < WIDTH {
+            lines.nth(values.len());
+            text.extend([first, &values.join(" "), end]);
+        } else {
+            text.push_str(first);
+        }
+        text.push('\n');
+    }
     text
 }

@@ -49,32 +49,32 @@ impl From<db::ApiKey> for ApiKey {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "billing dashboard"}))]
-pub struct ApiKeyBody {
+pub struct CreateApiKeyRequest {
     /// What history shall call its user.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
 }
 
-impl Limited for ApiKeyBody {}
+impl Limited for CreateApiKeyRequest {}
 
 /// A key as made: shown this once.
 #[derive(Serialize, ToSchema)]
-pub struct NewApiKey {
+pub struct CreateApiKeyResponse {
     /// What is kept of it.
     pub api_key: ApiKey,
     /// The key. It is not kept and cannot be shown again.
     pub key: String,
 }
 
-impl From<api_keys::NewKey> for NewApiKey {
+impl From<api_keys::NewKey> for CreateApiKeyResponse {
     fn from(new: api_keys::NewKey) -> Self {
         Self { api_key: new.row.into(), key: new.plain }
     }
 }
 
 /// List API keys
-#[utoipa::path(tag = "api keys", responses((status = 200, body = List<ApiKey>), Errors))]
+#[utoipa::path(tag = "api keys", responses((status = 200, description = "A page of API keys", body = List<ApiKey>), Errors))]
 #[get("/api-keys")]
 pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> ApiResult {
     let rows = services.db.read(&caller.tenant, |tx| tx.api_keys()).await?;
@@ -86,13 +86,17 @@ pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> Api
 /// The key is in the answer and nowhere else: this operation takes no Idempotency-Key, as that would keep it.
 #[utoipa::path(
     tag = "api keys",
-    request_body = ApiKeyBody,
-    responses((status = 201, body = NewApiKey), Errors, WriteErrors)
+    request_body = CreateApiKeyRequest,
+    responses((status = 201, description = "The key, shown this once", body = CreateApiKeyResponse), Errors, WriteErrors)
 )]
 #[post("/api-keys")]
-pub async fn create_api_key(services: web::Data<Services>, caller: Caller, body: Body<ApiKeyBody>) -> ApiResult {
+pub async fn create_api_key(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<CreateApiKeyRequest>,
+) -> ApiResult {
     let new = api_keys::create(&services, &caller.tenant, body.value.name).await?;
-    Ok(HttpResponse::build(StatusCode::CREATED).json(NewApiKey::from(new)))
+    Ok(HttpResponse::build(StatusCode::CREATED).json(CreateApiKeyResponse::from(new)))
 }
 
 /// Revoke an API key

@@ -13,6 +13,7 @@ use crate::domain::Error;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Match;
 use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
 use crate::services::Services;
@@ -31,7 +32,7 @@ pub struct Connection {
     pub client_id: String,
     /// Whether ConnectWise is being left alone after repeated failures: until when.
     #[schema(required)]
-    pub resting_until: Option<DateTime<Utc>>,
+    pub circuit_open_until: Option<DateTime<Utc>>,
     /// The failure that led to it.
     #[schema(required)]
     pub last_failure: Option<String>,
@@ -45,7 +46,7 @@ pub struct Connection {
 
 impl Connection {
     fn new(row: db::Connection, circuit: CircuitStatus) -> Self {
-        let (resting_until, last_failure) = match circuit {
+        let (circuit_open_until, last_failure) = match circuit {
             CircuitStatus::Closed => (None, None),
             CircuitStatus::Open { until, cause } => (Some(until), Some(cause)),
         };
@@ -53,7 +54,7 @@ impl Connection {
             site: row.site,
             company_id: row.company_id,
             client_id: row.client_id,
-            resting_until,
+            circuit_open_until,
             last_failure,
             version: row.version,
             created_at: row.created_at.and_utc(),
@@ -69,7 +70,7 @@ impl Connection {
     "site": "na.myconnectwise.net", "company_id": "mycompany", "public_key": "AbCdEfGhIjKlMnOp",
     "private_key": "QrStUvWxYz012345", "client_id": "01234567-89ab-cdef-0123-456789abcdef"
 }))]
-pub struct ConnectionBody {
+pub struct ConnectionRequest {
     /// The ConnectWise site, as people see it in their browser.
     #[validate(length(min = 1, max = 300))]
     #[schema(min_length = 1, max_length = 300)]
@@ -90,7 +91,7 @@ pub struct ConnectionBody {
     pub client_id: String,
 }
 
-impl Limited for ConnectionBody {}
+impl Limited for ConnectionRequest {}
 
 fn header_text(text: &str) -> Result<(), validator::ValidationError> {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -99,7 +100,7 @@ fn header_text(text: &str) -> Result<(), validator::ValidationError> {
     Err(validator::ValidationError::new("plain_text").with_message("only visible ASCII characters".into()))
 }
 
-impl ConnectionBody {
+impl ConnectionRequest {
     fn into_new(self) -> Result<NewConnection, Error> {
         let keys = match (self.public_key, self.private_key) {
             (Some(public_key), Some(private_key)) => {
@@ -133,7 +134,7 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
 /// Get the connection
 #[utoipa::path(
     tag = "connection",
-    responses((status = 200, body = Connection, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The connection, without its keys", body = Connection, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/connection")]
 pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
@@ -148,16 +149,16 @@ pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> Ap
 /// The keys are sealed before they are stored, and never come out.
 #[utoipa::path(
     tag = "connection",
-    request_body = ConnectionBody,
-    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
-    responses((status = 200, body = Connection), Errors, WriteErrors)
+    request_body = ConnectionRequest,
+    params(IfMatchParam),
+    responses((status = 200, description = "The connection, without its keys", body = Connection), Errors, WriteErrors)
 )]
 #[put("/connection")]
 pub async fn put_connection(
     services: web::Data<Services>,
     caller: Caller,
     if_match: Match,
-    body: Body<ConnectionBody>,
+    body: Body<ConnectionRequest>,
 ) -> ApiResult {
     let row = connection::put(&services, &caller, body.value.into_new()?, if_match.0).await?;
     Ok(versioned(row.version, &Connection::new(row, CircuitStatus::Closed)))
@@ -168,7 +169,7 @@ pub async fn put_connection(
 /// With it goes all that was read through it: every company is Not Set again, and every mapping is undone.
 #[utoipa::path(
     tag = "connection",
-    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
+    params(IfMatchParam),
     responses((status = 204, description = "Removed"), Errors, WriteErrors)
 )]
 #[delete("/connection")]
@@ -202,7 +203,7 @@ pub struct ConnectionTest {
 ///
 /// Tries, step by step, that the site answers, knows the company, takes keys and client id, and lets us read companies,
 /// agreements and additions; and says what to fix.
-#[utoipa::path(tag = "connection", responses((status = 200, body = ConnectionTest), Errors, WriteErrors))]
+#[utoipa::path(tag = "connection", responses((status = 200, description = "Each step of the test with its outcome", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]
 pub async fn test_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
     let steps = connection::test(&services, &caller).await?;

@@ -19,7 +19,7 @@ use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::http::views::mapping::ResolvedBody;
+use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::billing_calendar;
 use crate::services::refresh;
@@ -28,7 +28,7 @@ use crate::services::remote::additions;
 
 /// A ConnectWise company that can be chosen.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CwCompanyChoice {
+pub struct ConnectWiseCompany {
     /// ConnectWise's id.
     pub id: String,
     /// ConnectWise's identifier.
@@ -40,7 +40,7 @@ pub struct CwCompanyChoice {
     pub status: Option<String>,
 }
 
-impl From<CwCompany> for CwCompanyChoice {
+impl From<CwCompany> for ConnectWiseCompany {
     fn from(company: CwCompany) -> Self {
         Self { id: company.id.into(), identifier: company.identifier, name: company.name, status: company.status }
     }
@@ -48,7 +48,7 @@ impl From<CwCompany> for CwCompanyChoice {
 
 /// An agreement of a ConnectWise company.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AgreementChoiceItem {
+pub struct ConnectWiseAgreement {
     /// ConnectWise's id.
     pub id: String,
     /// Its name.
@@ -63,7 +63,7 @@ pub struct AgreementChoiceItem {
     pub reason: Option<MappingReason>,
 }
 
-impl AgreementChoiceItem {
+impl ConnectWiseAgreement {
     fn new(agreement: Agreement, today: NaiveDate) -> Self {
         let reason = agreement.dead_because(today);
         Self {
@@ -78,7 +78,7 @@ impl AgreementChoiceItem {
 
 /// An addition of an agreement.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct AdditionChoiceItem {
+pub struct ConnectWiseAddition {
     /// ConnectWise's id.
     pub id: String,
     /// The identifier of its catalog product.
@@ -97,7 +97,7 @@ pub struct AdditionChoiceItem {
     pub reason: Option<MappingReason>,
 }
 
-impl AdditionChoiceItem {
+impl ConnectWiseAddition {
     fn new(addition: Addition, today: NaiveDate) -> Self {
         let reason = addition.dead_because(today);
         Self {
@@ -138,7 +138,7 @@ pub struct CwCompanyQuery {
 #[utoipa::path(
     tag = "connectwise",
     params(CwCompanyQuery),
-    responses((status = 200, body = List<CwCompanyChoice>), Errors, ConnectWiseErrors)
+    responses((status = 200, description = "A page of ConnectWise companies", body = List<ConnectWiseCompany>), Errors, ConnectWiseErrors)
 )]
 #[get("/connectwise/companies")]
 pub async fn list_connectwise_companies(
@@ -157,7 +157,7 @@ pub async fn list_connectwise_companies(
     refresh::ensure_known(&services, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
     let rows = services.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, CwCompanyChoice::from)))
+    Ok(ok(&List::from_page(rows, ConnectWiseCompany::from)))
 }
 
 /// List the agreements of a ConnectWise company
@@ -166,7 +166,7 @@ pub async fn list_connectwise_companies(
 #[utoipa::path(
     tag = "connectwise",
     params(("id" = String, Path, description = "ConnectWise's id of the company")),
-    responses((status = 200, body = List<AgreementChoiceItem>), Errors, ConnectWiseErrors)
+    responses((status = 200, description = "A page of agreements", body = List<ConnectWiseAgreement>), Errors, ConnectWiseErrors)
 )]
 #[get("/connectwise/companies/{id}/agreements")]
 pub async fn list_connectwise_agreements(
@@ -184,7 +184,7 @@ pub async fn list_connectwise_agreements(
         Ok((tx.agreements_of(Some(&[id]))?, billing_calendar::today(tx, now)?))
     };
     let (rows, today) = services.db.read(&caller.tenant, read).await?;
-    Ok(ok(&List::whole(rows.into_iter().map(|row| AgreementChoiceItem::new(row.into(), today)).collect())))
+    Ok(ok(&List::whole(rows.into_iter().map(|row| ConnectWiseAgreement::new(row.into(), today)).collect())))
 }
 
 /// List the additions of an agreement
@@ -193,7 +193,7 @@ pub async fn list_connectwise_agreements(
 #[utoipa::path(
     tag = "connectwise",
     params(("id" = String, Path, description = "ConnectWise's id of the agreement")),
-    responses((status = 200, body = List<AdditionChoiceItem>), Errors, ConnectWiseErrors)
+    responses((status = 200, description = "A page of additions", body = List<ConnectWiseAddition>), Errors, ConnectWiseErrors)
 )]
 #[get("/connectwise/agreements/{id}/additions")]
 pub async fn list_connectwise_additions(
@@ -205,24 +205,24 @@ pub async fn list_connectwise_additions(
     let rows = additions::choices(&services, &caller, id).await?;
     let now = services.clock.now();
     let today = services.db.read(&caller.tenant, move |tx| billing_calendar::today(tx, now)).await?;
-    Ok(ok(&List::whole(rows.into_iter().map(|row| AdditionChoiceItem::new(row, today)).collect())))
+    Ok(ok(&List::whole(rows.into_iter().map(|row| ConnectWiseAddition::new(row, today)).collect())))
 }
 
 /// How to refresh.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"force": false}))]
-pub struct RefreshBody {
+pub struct RefreshRequest {
     /// Go on even where more than half of what was known would vanish.
     #[serde(default)]
     pub force: bool,
 }
 
-impl Limited for RefreshBody {}
+impl Limited for RefreshRequest {}
 
 /// What a refresh found.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct RefreshReply {
+pub struct RefreshResponse {
     /// How many companies ConnectWise has.
     pub companies: usize,
     /// How many agreements it has.
@@ -232,7 +232,7 @@ pub struct RefreshReply {
     /// When it ended.
     pub finished_at: DateTime<Utc>,
     /// What it changed of the billing lines.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
 /// Read companies, agreements and additions from ConnectWise anew
@@ -240,13 +240,17 @@ pub struct RefreshReply {
 /// Then every billing line resolves again. What vanished in ConnectWise is marked gone, and mappings to it become stale.
 #[utoipa::path(
     tag = "connectwise",
-    request_body = RefreshBody,
-    responses((status = 200, body = RefreshReply), Errors, WriteErrors, ConnectWiseErrors)
+    request_body = RefreshRequest,
+    responses((status = 200, description = "What was read, and what it changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/connectwise/refresh")]
-pub async fn refresh_connectwise(services: web::Data<Services>, caller: Caller, body: Body<RefreshBody>) -> ApiResult {
+pub async fn refresh_connectwise(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<RefreshRequest>,
+) -> ApiResult {
     let report = refresh::run(&services, &caller, Patience::Person, Depth::Additions, body.value.force).await?;
-    Ok(ok(&RefreshReply {
+    Ok(ok(&RefreshResponse {
         companies: report.companies,
         agreements: report.agreements,
         agreements_with_additions: report.agreements_with_additions,

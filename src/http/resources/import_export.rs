@@ -13,7 +13,7 @@ use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, Writer, rea
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
 use crate::http::kit::response::ok;
-use crate::http::views::mapping::ResolvedBody;
+use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, LineOut, MatchIn, MatchOut, Rematched};
@@ -174,16 +174,16 @@ pub struct CellChange {
     pub part: String,
     /// What it was; null where there was nothing.
     #[schema(required)]
-    pub was: Option<String>,
+    pub old: Option<String>,
     /// What it is, or would be.
     #[schema(required)]
-    pub becomes: Option<String>,
+    pub new: Option<String>,
 }
 
 impl CellChange {
-    fn new<T: ToString>(part: &str, was: Option<T>, becomes: Option<T>) -> Self {
+    fn new<T: ToString>(part: &str, old: Option<T>, new: Option<T>) -> Self {
         let text = |value: Option<T>| value.map(|value| value.to_string());
-        Self { part: part.to_owned(), was: text(was), becomes: text(becomes) }
+        Self { part: part.to_owned(), old: text(old), new: text(new) }
     }
 }
 
@@ -203,7 +203,7 @@ pub struct RowReport {
 
 /// What an import did, or would do.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ImportReport {
+pub struct ImportResponse {
     /// Whether it only looked.
     pub dry_run: bool,
     /// How many rows there were.
@@ -217,7 +217,7 @@ pub struct ImportReport {
     /// One for each row, in order.
     pub items: Vec<RowReport>,
     /// What it changed of the billing lines' mappings.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
 /// Puts the outcomes of readable rows back between the rows that could not be read.
@@ -227,7 +227,7 @@ fn report<T>(
     outcomes: Vec<Result<T, Refused>>,
     changes: impl Fn(&T) -> Vec<CellChange>,
     resolved: Resolved,
-) -> Result<ImportReport, Error> {
+) -> Result<ImportResponse, Error> {
     let mut outcomes = outcomes.into_iter();
     let row = |(line, read): ReadRow| {
         let done = read.and_then(|()| match outcomes.next() {
@@ -255,7 +255,7 @@ fn report<T>(
     }
     let rows = items.len();
     let dry_run = bulk.dry_run;
-    Ok(ImportReport { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
+    Ok(ImportResponse { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
 }
 
 /// Rows that could not be read are a reason for doing nothing, as those that cannot be done.
@@ -277,7 +277,7 @@ fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
         description = "The table, with its header row",
         example = json!("external_id,connectwise_identifier\r\nC-1001,HarborDental\r\n")
     ),
-    responses((status = 200, body = ImportReport), Errors, TableErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The outcome of each row", body = ImportResponse), Errors, TableErrors, ConnectWiseErrors)
 )]
 #[post("/import/company-matches")]
 pub async fn import_company_matches(
@@ -321,7 +321,7 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
         description = "The table, with its header row",
         example = json!("company_external_id,product_code,push_enabled,block_size\r\nC-1001,STORAGE,true,50\r\n")
     ),
-    responses((status = 200, body = ImportReport), Errors, TableErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The outcome of each row", body = ImportResponse), Errors, TableErrors, ConnectWiseErrors)
 )]
 #[post("/import/billing-lines")]
 pub async fn import_billing_lines(

@@ -17,9 +17,10 @@ use crate::http::kit::extract::headers::{Idempotency, Match};
 use crate::http::kit::extract::json::{Body, Limited};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::List;
+use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
-use crate::http::views::mapping::{MappingState, ResolvedBody, StatusCountsBody};
+use crate::http::views::mapping::{MappingState, MappingStatusCounts, ResolveResponse};
 use crate::services::Services;
 use crate::services::matching_rules;
 use crate::services::matching_rules::NewRule;
@@ -60,14 +61,14 @@ impl From<db::MatchingRule> for MatchingRule {
 
 /// A saved rule, and what saving it changed.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct SavedRule {
+pub struct SavedMatchingRule {
     /// The rule.
     pub rule: MatchingRule,
     /// What it changed of the product's billing lines.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
-impl From<matching_rules::Saved> for SavedRule {
+impl From<matching_rules::Saved> for SavedMatchingRule {
     fn from(saved: matching_rules::Saved) -> Self {
         Self { rule: saved.rule.into(), resolved: saved.resolved.into() }
     }
@@ -79,7 +80,7 @@ impl From<matching_rules::Saved> for SavedRule {
 #[schema(example = json!({
     "product_id": "0193f0a0-0000-7000-8000-000000000001", "target": "agreement", "expression": "type/name like \"%SP%\""
 }))]
-pub struct RuleBody {
+pub struct CreateMatchingRuleRequest {
     /// The product.
     pub product_id: String,
     /// What it picks.
@@ -93,7 +94,7 @@ pub struct RuleBody {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"expression": "name contains \"Backup\" and type/name != \"Trial\""}))]
-pub struct ExpressionBody {
+pub struct ReplaceMatchingRuleRequest {
     /// The expression.
     #[schema(max_length = 4000)]
     pub expression: String,
@@ -106,7 +107,7 @@ pub struct ExpressionBody {
     "product_id": "0193f0a0-0000-7000-8000-000000000001", "target": "agreement",
     "expression": "name contains \"Backup\"", "changed_only": true
 }))]
-pub struct PreviewBody {
+pub struct PreviewMatchingRuleRequest {
     /// The product whose lines are looked at.
     pub product_id: String,
     /// What the rule picks.
@@ -127,20 +128,20 @@ pub struct PreviewBody {
     pub cursor: Option<String>,
 }
 
-impl Limited for RuleBody {
+impl Limited for CreateMatchingRuleRequest {
     // A megabyte of expression is refused by the language, which says what is wrong, rather than by size.
     const LIMIT: usize = 4 * 1024 * 1024;
 }
-impl Limited for ExpressionBody {
+impl Limited for ReplaceMatchingRuleRequest {
     const LIMIT: usize = 4 * 1024 * 1024;
 }
-impl Limited for PreviewBody {
+impl Limited for PreviewMatchingRuleRequest {
     const LIMIT: usize = 4 * 1024 * 1024;
 }
 
 /// What a line is, and what it would become.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PreviewLineBody {
+pub struct RulePreviewLine {
     /// The line.
     pub billing_line_id: String,
     /// Its company.
@@ -159,7 +160,7 @@ pub struct PreviewLineBody {
     pub addition_then: MappingState,
 }
 
-impl From<&PreviewLine> for PreviewLineBody {
+impl From<&PreviewLine> for RulePreviewLine {
     fn from(line: &PreviewLine) -> Self {
         Self {
             billing_line_id: line.line.id.to_string(),
@@ -176,17 +177,17 @@ impl From<&PreviewLine> for PreviewLineBody {
 
 /// What an unsaved rule would do.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PreviewReply {
+pub struct PreviewMatchingRuleResponse {
     /// The expression in its canonical spelling.
     pub expression: String,
     /// What the lines' agreements would come to.
-    pub agreements: StatusCountsBody,
+    pub agreements: MappingStatusCounts,
     /// What the lines' additions would come to.
-    pub additions: StatusCountsBody,
+    pub additions: MappingStatusCounts,
     /// How many lines would change.
     pub changed: usize,
     /// The lines, by company name.
-    pub items: Vec<PreviewLineBody>,
+    pub items: Vec<RulePreviewLine>,
     /// Send this as `cursor` for the next page; null at the end.
     #[schema(required)]
     pub next_cursor: Option<String>,
@@ -210,7 +211,7 @@ pub struct RuleQuery {
 #[utoipa::path(
     tag = "matching rules",
     params(RuleQuery),
-    responses((status = 200, body = List<MatchingRule>), Errors)
+    responses((status = 200, description = "A page of matching rules", body = List<MatchingRule>), Errors)
 )]
 #[get("/matching-rules")]
 pub async fn list_matching_rules(services: web::Data<Services>, caller: Caller, query: Params<RuleQuery>) -> ApiResult {
@@ -225,22 +226,22 @@ pub async fn list_matching_rules(services: web::Data<Services>, caller: Caller, 
 /// The product's lines resolve by it at once; the answer says what changed.
 #[utoipa::path(
     tag = "matching rules",
-    request_body = RuleBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 201, body = SavedRule), Errors, WriteErrors)
+    request_body = CreateMatchingRuleRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 201, description = "The new rule, and what saving it changed; `Location` has its address", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[post("/matching-rules")]
 pub async fn create_matching_rule(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<RuleBody>,
+    body: Body<CreateMatchingRuleRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |saved: matching_rules::Saved| {
         let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
-        to_keep(StatusCode::CREATED, Some(location), &SavedRule::from(saved))
+        to_keep(StatusCode::CREATED, Some(location), &SavedMatchingRule::from(saved))
     })?;
-    let RuleBody { product_id, target, expression } = body.value;
+    let CreateMatchingRuleRequest { product_id, target, expression } = body.value;
     let new = NewRule { product: ProductId::from(product_id), target, expression };
     Ok(kept(matching_rules::create(&services, &caller, new, once).await?))
 }
@@ -249,7 +250,7 @@ pub async fn create_matching_rule(
 #[utoipa::path(
     tag = "matching rules",
     params(("id" = String, Path, description = "The rule")),
-    responses((status = 200, body = MatchingRule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The matching rule", body = MatchingRule, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/matching-rules/{id}")]
 pub async fn get_matching_rule(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -263,12 +264,12 @@ pub async fn get_matching_rule(services: web::Data<Services>, caller: Caller, id
 /// The product's lines resolve by it at once; the answer says what changed.
 #[utoipa::path(
     tag = "matching rules",
-    request_body = ExpressionBody,
+    request_body = ReplaceMatchingRuleRequest,
     params(
         ("id" = String, Path, description = "The rule"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = SavedRule), Errors, WriteErrors)
+    responses((status = 200, description = "The matching rule, and what saving it changed", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[put("/matching-rules/{id}")]
 pub async fn replace_matching_rule(
@@ -276,11 +277,11 @@ pub async fn replace_matching_rule(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<ExpressionBody>,
+    body: Body<ReplaceMatchingRuleRequest>,
 ) -> ApiResult {
     let id = RuleId::from(id.into_inner());
     let saved = matching_rules::update(&services, &caller, id, body.value.expression, if_match.0).await?;
-    Ok(versioned(saved.rule.version, &SavedRule::from(saved)))
+    Ok(versioned(saved.rule.version, &SavedMatchingRule::from(saved)))
 }
 
 /// Delete a matching rule
@@ -290,9 +291,9 @@ pub async fn replace_matching_rule(
     tag = "matching rules",
     params(
         ("id" = String, Path, description = "The rule"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = ResolvedBody, description = "Deleted; what that changed"), Errors, WriteErrors)
+    responses((status = 200, description = "How many lines resolved, and which changed", body = ResolveResponse, description = "Deleted; what that changed"), Errors, WriteErrors)
 )]
 #[delete("/matching-rules/{id}")]
 pub async fn delete_matching_rule(
@@ -302,7 +303,7 @@ pub async fn delete_matching_rule(
     if_match: Match,
 ) -> ApiResult {
     let resolved = matching_rules::delete(&services, &caller, RuleId::from(id.into_inner()), if_match.0).await?;
-    Ok(ok(&ResolvedBody::from(resolved)))
+    Ok(ok(&ResolveResponse::from(resolved)))
 }
 
 /// Preview a matching rule
@@ -310,14 +311,14 @@ pub async fn delete_matching_rule(
 /// What every line of the product would become against today. Saves nothing.
 #[utoipa::path(
     tag = "matching rules",
-    request_body = PreviewBody,
-    responses((status = 200, body = PreviewReply), Errors, WriteErrors)
+    request_body = PreviewMatchingRuleRequest,
+    responses((status = 200, description = "What each line would become", body = PreviewMatchingRuleResponse), Errors, WriteErrors)
 )]
 #[post("/matching-rules/preview")]
 pub async fn preview_matching_rule(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<PreviewBody>,
+    body: Body<PreviewMatchingRuleRequest>,
 ) -> ApiResult {
     let (asked, now) = (body.value, services.clock.now());
     let from = match &asked.cursor {
@@ -329,11 +330,11 @@ pub async fn preview_matching_rule(
     let work = move |tx: &mut db::Tx<'_>| {
         let preview =
             matching_rules::preview(tx, &ProductId::from(asked.product_id), asked.target, &asked.expression, now)?;
-        let mut items: Vec<PreviewLineBody> =
+        let mut items: Vec<RulePreviewLine> =
             preview.shown(asked.target, filter).skip(from).take(limit + 1).map(Into::into).collect();
         let next_cursor = (items.len() > limit).then(|| (from + limit).to_string());
         items.truncate(limit);
-        Ok(PreviewReply {
+        Ok(PreviewMatchingRuleResponse {
             expression: preview.expression,
             agreements: preview.agreements.into(),
             additions: preview.additions.into(),

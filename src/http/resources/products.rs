@@ -19,9 +19,10 @@ use crate::http::kit::extract::headers::{Idempotency, Match};
 use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text, present};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, page};
+use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
-use crate::http::views::mapping::ResolvedBody;
+use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::products::{self, NewProduct, ProductChange};
 
@@ -85,7 +86,7 @@ impl From<db::Product> for Product {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"code": "STORAGE", "name": "Backup storage", "unit": "GB", "block_size": "100"}))]
-pub struct ProductBody {
+pub struct ProductRequest {
     /// The vendor's code of it, unique.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 60)]
@@ -138,7 +139,7 @@ fn usual_age() -> i64 {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"block_size": "50"}))]
-pub struct ProductPatch {
+pub struct UpdateProductRequest {
     /// The vendor's code of it, unique.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
@@ -185,8 +186,8 @@ pub struct ProductPatch {
     pub max_change_units: Option<Option<Amount>>,
 }
 
-impl Limited for ProductBody {}
-impl Limited for ProductPatch {}
+impl Limited for ProductRequest {}
+impl Limited for UpdateProductRequest {}
 
 /// Which products.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -210,7 +211,7 @@ pub struct ProductQuery {
 }
 
 /// List products
-#[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, body = List<Product>), Errors))]
+#[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
 pub async fn list_products(services: web::Data<Services>, caller: Caller, query: Params<ProductQuery>) -> ApiResult {
     let query = query.0;
@@ -225,16 +226,16 @@ pub async fn list_products(services: web::Data<Services>, caller: Caller, query:
 /// Every company gets a billing line for it.
 #[utoipa::path(
     tag = "products",
-    request_body = ProductBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 201, body = Product), Errors, WriteErrors)
+    request_body = ProductRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 201, description = "The new product; `Location` has its address", body = Product), Errors, WriteErrors)
 )]
 #[post("/products")]
 pub async fn create_product(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<ProductBody>,
+    body: Body<ProductRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |product: db::Product| {
         let location = format!("/api/v1/products/{}", product.id);
@@ -258,7 +259,7 @@ pub async fn create_product(
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),
-    responses((status = 200, body = Product, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The product", body = Product, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/products/{id}")]
 pub async fn get_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -272,12 +273,12 @@ pub async fn get_product(services: web::Data<Services>, caller: Caller, id: web:
 /// Quantities follow with the next push.
 #[utoipa::path(
     tag = "products",
-    request_body = ProductBody,
+    request_body = ProductRequest,
     params(
         ("id" = String, Path, description = "The product"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = Product), Errors, WriteErrors)
+    responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
 )]
 #[put("/products/{id}")]
 pub async fn replace_product(
@@ -285,7 +286,7 @@ pub async fn replace_product(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<ProductBody>,
+    body: Body<ProductRequest>,
 ) -> ApiResult {
     let change = ProductChange {
         code: Some(body.value.code),
@@ -307,12 +308,12 @@ pub async fn replace_product(
 /// Quantities follow with the next push.
 #[utoipa::path(
     tag = "products",
-    request_body = ProductPatch,
+    request_body = UpdateProductRequest,
     params(
         ("id" = String, Path, description = "The product"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = Product), Errors, WriteErrors)
+    responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
 )]
 #[patch("/products/{id}")]
 pub async fn update_product(
@@ -320,7 +321,7 @@ pub async fn update_product(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<ProductPatch>,
+    body: Body<UpdateProductRequest>,
 ) -> ApiResult {
     let change = ProductChange {
         code: body.value.code,
@@ -355,7 +356,7 @@ async fn change_product(
     tag = "products",
     params(
         ("id" = String, Path, description = "The product"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
     responses((status = 204, description = "Deleted"), Errors, WriteErrors)
 )]
@@ -377,11 +378,11 @@ pub async fn delete_product(
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),
-    responses((status = 200, body = ResolvedBody), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "How many lines resolved, and which changed", body = ResolveResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/products/{id}/resolve")]
 pub async fn resolve_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = ProductId::from(id.into_inner());
     let resolved = products::resolve(&services, &caller, &id).await?;
-    Ok(ok(&ResolvedBody::from(resolved)))
+    Ok(ok(&ResolveResponse::from(resolved)))
 }

@@ -13,6 +13,7 @@ use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Match;
 use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::versioned;
 use crate::services::Services;
@@ -82,7 +83,7 @@ impl From<ScheduleView> for PushSchedule {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"enabled": true, "day_of_month": 28, "time": "02:00", "time_zone": "America/New_York"}))]
-pub struct PushScheduleBody {
+pub struct PushScheduleRequest {
     /// Whether it fires.
     pub enabled: bool,
     /// From 1 to 31; a day past a month's end means its last day.
@@ -98,9 +99,9 @@ pub struct PushScheduleBody {
     pub time_zone: String,
 }
 
-impl Limited for PushScheduleBody {}
+impl Limited for PushScheduleRequest {}
 
-impl PushScheduleBody {
+impl PushScheduleRequest {
     fn read(&self) -> Result<NewSchedule> {
         let mut bad = Vec::new();
         let plain = self.time.len() == 5 && self.time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
@@ -126,7 +127,7 @@ impl PushScheduleBody {
 /// Get the push schedule
 #[utoipa::path(
     tag = "push schedule",
-    responses((status = 200, body = PushSchedule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/push-schedule")]
 pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
@@ -141,16 +142,16 @@ pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) ->
 /// nothing.
 #[utoipa::path(
     tag = "push schedule",
-    request_body = PushScheduleBody,
-    params(("If-Match" = Option<String>, Header, description = "The ETag that GET gave")),
-    responses((status = 200, body = PushSchedule), Errors, WriteErrors)
+    request_body = PushScheduleRequest,
+    params(IfMatchParam),
+    responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule), Errors, WriteErrors)
 )]
 #[put("/push-schedule")]
 pub async fn put_push_schedule(
     services: web::Data<Services>,
     caller: Caller,
     if_match: Match,
-    body: Body<PushScheduleBody>,
+    body: Body<PushScheduleRequest>,
 ) -> ApiResult {
     let saved = PushSchedule::from(schedule::put(&services, &caller, body.value.read()?, if_match.0).await?);
     Ok(versioned(saved.version, &saved))

@@ -37,18 +37,18 @@ impl From<db::Tenant> for Tenant {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Northwind IT"}))]
-pub struct TenantBody {
+pub struct CreateTenantRequest {
     /// Its name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
 }
 
-impl Limited for TenantBody {}
+impl Limited for CreateTenantRequest {}
 
 /// A tenant as added, with its first key.
 #[derive(Serialize, ToSchema)]
-pub struct NewTenant {
+pub struct CreateTenantResponse {
     /// The tenant.
     pub tenant: Tenant,
     /// Its first API key. It is not kept and cannot be shown again.
@@ -58,7 +58,7 @@ pub struct NewTenant {
 /// List tenants
 ///
 /// Only with the operator's key.
-#[utoipa::path(tag = "tenants", responses((status = 200, body = List<Tenant>), Errors))]
+#[utoipa::path(tag = "tenants", responses((status = 200, description = "A page of tenants", body = List<Tenant>), Errors))]
 #[get("/tenants")]
 pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) -> ApiResult {
     let rows = services.db.read_system(|tx| tx.tenants()).await?;
@@ -70,11 +70,15 @@ pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) ->
 /// Only with the operator's key. The answer holds the tenant's first API key, this once.
 #[utoipa::path(
     tag = "tenants",
-    request_body = TenantBody,
-    responses((status = 201, body = NewTenant), Errors, WriteErrors)
+    request_body = CreateTenantRequest,
+    responses((status = 201, description = "The tenant and its first key, shown this once", body = CreateTenantResponse), Errors, WriteErrors)
 )]
 #[post("/tenants")]
-pub async fn create_tenant(services: web::Data<Services>, _operator: Operator, body: Body<TenantBody>) -> ApiResult {
+pub async fn create_tenant(
+    services: web::Data<Services>,
+    _operator: Operator,
+    body: Body<CreateTenantRequest>,
+) -> ApiResult {
     let (tenant, key) = api_keys::create_tenant(&services, body.value.name).await?;
-    Ok(HttpResponse::build(StatusCode::CREATED).json(NewTenant { tenant: tenant.into(), key: key.plain }))
+    Ok(HttpResponse::build(StatusCode::CREATED).json(CreateTenantResponse { tenant: tenant.into(), key: key.plain }))
 }

@@ -17,6 +17,7 @@ use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::json::{Body, Limited, plain_text};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep};
 use crate::services::Services;
@@ -29,21 +30,21 @@ use crate::services::usage::{self, MAX_BATCH, NewUsage, Who};
     "company_external_id": "C-1001", "product_code": "STORAGE", "amount": "250.5",
     "measured_at": "2026-11-21T00:00:00Z", "source": "nightly"
 }]}))]
-pub struct UsageBatch {
+pub struct AddUsageRequest {
     /// The records, at most 10,000.
     #[validate(length(min = 1, max = 10000), nested)]
     #[schema(min_items = 1, max_items = 10000)]
-    pub records: Vec<UsageIn>,
+    pub records: Vec<NewUsageRecord>,
 }
 
-impl Limited for UsageBatch {
+impl Limited for AddUsageRequest {
     const LIMIT: usize = LARGEST_BODY;
 }
 
 /// A measured amount.
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct UsageIn {
+pub struct NewUsageRecord {
     /// The company, by our id; or give `company_external_id`.
     pub company_id: Option<String>,
     /// The company, by the vendor's id; or give `company_id`.
@@ -79,7 +80,7 @@ fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &s
     }
 }
 
-impl UsageIn {
+impl NewUsageRecord {
     fn into_new(self, index: usize) -> Result<NewUsage, FieldError> {
         let at = format!("/records/{index}");
         if self.measured_at.timestamp_subsec_nanos() >= 1_000_000_000 {
@@ -98,7 +99,7 @@ impl UsageIn {
 
 /// What became of a batch.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct UsageAccepted {
+pub struct AddUsageResponse {
     /// How many records the batch had.
     pub records: usize,
     /// How many were new.
@@ -118,21 +119,21 @@ pub struct UsageAccepted {
 /// corrects the record. All or nothing: every bad record is named.
 #[utoipa::path(
     tag = "usage",
-    request_body = UsageBatch,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 200, body = UsageAccepted), Errors, WriteErrors)
+    request_body = AddUsageRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 200, description = "How many records were added, repeated, corrected and late", body = AddUsageResponse), Errors, WriteErrors)
 )]
 #[post("/usage")]
 pub async fn add_usage(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<UsageBatch>,
+    body: Body<AddUsageRequest>,
 ) -> ApiResult {
     let records = body.value.records.len().min(MAX_BATCH);
     let once = idempotency.once(&body.hash, move |accepted| {
         let usage::Accepted { added, duplicates, corrected, late } = accepted;
-        to_keep(StatusCode::OK, None, &UsageAccepted { records, added, duplicates, corrected, late })
+        to_keep(StatusCode::OK, None, &AddUsageResponse { records, added, duplicates, corrected, late })
     })?;
     let (mut batch, mut bad) = (Vec::with_capacity(records), Vec::new());
     for (index, record) in body.value.records.into_iter().enumerate() {
@@ -215,7 +216,7 @@ pub struct UsageQuery {
 }
 
 /// List usage history
-#[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, body = List<UsageRecord>), Errors))]
+#[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
 pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: Params<UsageQuery>) -> ApiResult {
     let query = query.0;

@@ -129,7 +129,7 @@ pub struct MappingChange {
 
 /// What resolving changed of a line.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineChangeBody {
+pub struct LineHistoryEntry {
     /// The line.
     pub billing_line_id: String,
     /// Its company.
@@ -144,7 +144,7 @@ pub struct LineChangeBody {
     pub addition: MappingChange,
 }
 
-impl From<LineChange> for LineChangeBody {
+impl From<LineChange> for LineHistoryEntry {
     fn from(change: LineChange) -> Self {
         Self {
             billing_line_id: change.billing_line_id.to_string(),
@@ -159,7 +159,7 @@ impl From<LineChange> for LineChangeBody {
 
 /// How many lines came to what.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct StatusCountsBody {
+pub struct MappingStatusCounts {
     /// Exactly one live target.
     pub resolved: usize,
     /// None.
@@ -170,7 +170,7 @@ pub struct StatusCountsBody {
     pub stale: usize,
 }
 
-impl From<StatusCounts> for StatusCountsBody {
+impl From<StatusCounts> for MappingStatusCounts {
     fn from(counts: StatusCounts) -> Self {
         Self {
             resolved: counts.resolved,
@@ -186,20 +186,20 @@ const LISTED: usize = 500;
 
 /// What resolving came to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ResolvedBody {
+pub struct ResolveResponse {
     /// How many lines were looked at.
     pub lines: usize,
     /// What their agreements came to.
-    pub agreements: StatusCountsBody,
+    pub agreements: MappingStatusCounts,
     /// What their additions came to.
-    pub additions: StatusCountsBody,
+    pub additions: MappingStatusCounts,
     /// How many lines changed.
     pub changed: usize,
     /// The lines that changed, the first 500.
-    pub changes: Vec<LineChangeBody>,
+    pub changes: Vec<LineHistoryEntry>,
 }
 
-impl From<Resolved> for ResolvedBody {
+impl From<Resolved> for ResolveResponse {
     fn from(resolved: Resolved) -> Self {
         Self {
             lines: resolved.lines,

@@ -74,7 +74,7 @@ async fn three_replicas_end_a_push_whatever_fails() {
     let down = Instant::now();
     tokio::time::sleep(Duration::from_secs(4)).await;
     let (status, problem) = third.try_ask(Method::GET, "/api/v1/companies", Value::Null).await.unwrap();
-    assert_eq!((status, &problem["title"]), (503, &json!("Try again shortly")), "{problem}");
+    assert_eq!((status, &problem["title"]), (503, &json!("Service unavailable")), "{problem}");
     let starting = Instant::now();
     cluster.start_again();
     let up = Instant::now();

@@ -24,36 +24,36 @@ use crate::services::mapping::explain;
 
 /// A billing line, and how it came to what it is.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct BillingLineWithStory {
+pub struct BillingLineDetail {
     /// The line.
     #[serde(flatten)]
     pub line: BillingLine,
     /// How it came to what it bills to.
-    pub story: LineStory,
+    pub explanation: LineExplanation,
 }
 
 /// How a line came to what it bills to: what the rules see today, and what changed until now.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineStory {
+pub struct LineExplanation {
     /// Its agreement.
-    pub agreement: MappingStory,
+    pub agreement: MappingExplanation,
     /// Its addition.
-    pub addition: MappingStory,
+    pub addition: MappingExplanation,
     /// What changed, newest first, the last 100.
     pub changes: Vec<LineChanged>,
 }
 
 /// The rule, and what it sees.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MappingStory {
+pub struct MappingExplanation {
     /// The product's rule; null where it has none.
     #[schema(required)]
     pub rule: Option<MatchingRule>,
     /// What there is to choose from, the first 200: the company's agreements, or the agreement's additions.
-    pub candidates: Vec<CandidateStory>,
+    pub candidates: Vec<CandidateExplanation>,
 }
 
-impl MappingStory {
+impl MappingExplanation {
     fn new(rule: Option<db::MatchingRule>, seen: Vec<Seen>) -> Self {
         Self { rule: rule.map(Into::into), candidates: seen.into_iter().map(Into::into).collect() }
     }
@@ -61,7 +61,7 @@ impl MappingStory {
 
 /// A candidate, and why it was taken or not.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct CandidateStory {
+pub struct CandidateExplanation {
     /// ConnectWise's id.
     pub id: String,
     /// What a person would call it.
@@ -75,14 +75,14 @@ pub struct CandidateStory {
     #[schema(required)]
     pub matched: Option<bool>,
     /// Each comparison of the rule, and whether it holds.
-    pub comparisons: Vec<TestedComparison>,
+    pub comparisons: Vec<ComparisonResult>,
     /// What became of it.
     pub verdict: Verdict,
     /// The verdict in a sentence.
     pub explanation: String,
 }
 
-impl From<Seen> for CandidateStory {
+impl From<Seen> for CandidateExplanation {
     fn from(seen: Seen) -> Self {
         let value = |(attribute, value)| AttributeValue { attribute, value };
         Self {
@@ -110,14 +110,14 @@ pub struct AttributeValue {
 
 /// A comparison of a rule, and what it comes to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct TestedComparison {
+pub struct ComparisonResult {
     /// The comparison.
     pub comparison: String,
     /// Whether it holds.
     pub holds: bool,
 }
 
-impl From<Tested> for TestedComparison {
+impl From<Tested> for ComparisonResult {
     fn from(tested: Tested) -> Self {
         Self { comparison: tested.comparison, holds: tested.holds }
     }
@@ -130,11 +130,11 @@ pub struct LineChanged {
     pub part: LinePart,
     /// What it became: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
     #[schema(value_type = Value)]
-    pub became: Value,
+    pub new: Value,
     /// What it had become before; left out where the story does not reach back so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
-    pub was: Option<Value>,
+    pub old: Option<Value>,
     /// When.
     pub at: DateTime<Utc>,
     /// By whom: the name of an API key, or `refresh`.
@@ -147,19 +147,19 @@ fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
     let was = |place: usize, part: LinePart| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
     let changed = |(place, row): (usize, &db::LineChangeRow)| LineChanged {
         part: row.part,
-        became: value(row),
-        was: was(place, row.part),
+        new: value(row),
+        old: was(place, row.part),
         at: row.changed_at.and_utc(),
         by: row.changed_by.clone(),
     };
     rows.iter().enumerate().map(changed).collect()
 }
 
-impl From<explain::Story> for LineStory {
+impl From<explain::Story> for LineExplanation {
     fn from(story: explain::Story) -> Self {
         Self {
-            agreement: MappingStory::new(story.agreement_rule, story.agreements),
-            addition: MappingStory::new(story.addition_rule, story.additions),
+            agreement: MappingExplanation::new(story.agreement_rule, story.agreements),
+            addition: MappingExplanation::new(story.addition_rule, story.additions),
             changes: changes(story.changes),
         }
     }
@@ -181,7 +181,7 @@ pub struct MonthQuery {
     tag = "billing lines",
     params(("id" = String, Path, description = "The line"), MonthQuery),
     responses(
-        (status = 200, body = BillingLineWithStory, headers(("ETag" = String, description = "For If-Match"))),
+        (status = 200, description = "The billing line, and how it came to what it bills to", body = BillingLineDetail, headers(("ETag" = String, description = "For If-Match"))),
         Errors
     )
 )]
@@ -196,8 +196,8 @@ pub async fn get_billing_line(
     let months = BilledMonths::named_or_now(query.0.billing_month);
     let read = move |tx: &mut db::Tx<'_>| {
         let view = tx.billing_line(&id)?;
-        let story = explain::tell(tx, &view, now)?.into();
-        Ok(BillingLineWithStory { line: billed_line(tx, view, &months, now)?.into(), story })
+        let explanation = explain::tell(tx, &view, now)?.into();
+        Ok(BillingLineDetail { line: billed_line(tx, view, &months, now)?.into(), explanation })
     };
     let told = services.db.read(&caller.tenant, read).await?;
     Ok(versioned(told.line.version, &told))

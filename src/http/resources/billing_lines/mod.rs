@@ -19,6 +19,7 @@ use crate::http::kit::extract::headers::Match;
 use crate::http::kit::extract::json::{Body, Limited, not_null, present};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, page};
+use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
 use crate::http::views::mapping::MappingBody;
@@ -235,7 +236,7 @@ pub struct LineQuery {
 /// List billing lines
 ///
 /// The consolidated billing page: filter by `product_id` for one product's.
-#[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, body = List<BillingLine>), Errors))]
+#[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
 pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, query: Params<LineQuery>) -> ApiResult {
     let (query, now) = (query.0, services.clock.now());
@@ -266,7 +267,7 @@ pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, q
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"push_enabled": true, "block_size": "50"}))]
-pub struct LinePatch {
+pub struct UpdateBillingLineRequest {
     /// Whether pushes write it.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
@@ -281,7 +282,7 @@ pub struct LinePatch {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"ids": ["0193f0a0-0000-7000-8000-000000000002"], "push_enabled": true}))]
-pub struct LinesPatch {
+pub struct UpdateBillingLinesRequest {
     /// The lines.
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
@@ -296,12 +297,12 @@ pub struct LinesPatch {
     pub block_size: Option<Option<BlockSize>>,
 }
 
-impl Limited for LinePatch {}
-impl Limited for LinesPatch {}
+impl Limited for UpdateBillingLineRequest {}
+impl Limited for UpdateBillingLinesRequest {}
 
 /// How many lines were changed.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LinesPatched {
+pub struct UpdateBillingLinesResponse {
     /// How many were named.
     pub lines: usize,
     /// How many were not so already.
@@ -311,12 +312,12 @@ pub struct LinesPatched {
 /// Change a billing line
 #[utoipa::path(
     tag = "billing lines",
-    request_body = LinePatch,
+    request_body = UpdateBillingLineRequest,
     params(
         ("id" = String, Path, description = "The line"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = BillingLine), Errors, WriteErrors)
+    responses((status = 200, description = "The billing line", body = BillingLine), Errors, WriteErrors)
 )]
 #[patch("/billing-lines/{id}")]
 pub async fn update_billing_line(
@@ -324,9 +325,9 @@ pub async fn update_billing_line(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<LinePatch>,
+    body: Body<UpdateBillingLineRequest>,
 ) -> ApiResult {
-    let LinePatch { push_enabled, block_size } = body.value;
+    let UpdateBillingLineRequest { push_enabled, block_size } = body.value;
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
     let line = BillingLine::from(edit::update(&services, &caller, edit).await?);
@@ -336,17 +337,21 @@ pub async fn update_billing_line(
 /// Change many billing lines
 #[utoipa::path(
     tag = "billing lines",
-    request_body = LinesPatch,
-    responses((status = 200, body = LinesPatched), Errors, WriteErrors)
+    request_body = UpdateBillingLinesRequest,
+    responses((status = 200, description = "How many lines were named and how many changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
 )]
 #[patch("/billing-lines")]
-pub async fn update_billing_lines(services: web::Data<Services>, caller: Caller, body: Body<LinesPatch>) -> ApiResult {
-    let LinesPatch { ids, push_enabled, block_size } = body.value;
+pub async fn update_billing_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<UpdateBillingLinesRequest>,
+) -> ApiResult {
+    let UpdateBillingLinesRequest { ids, push_enabled, block_size } = body.value;
     let lines = ids.len();
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let ids = ids.into_iter().map(BillingLineId::from).collect();
     let changed = edit::update_many(&services, &caller, ids, change).await?;
-    Ok(ok(&LinesPatched { lines, changed }))
+    Ok(ok(&UpdateBillingLinesResponse { lines, changed }))
 }
 
 /// Those of a mapping list's filters that name a source.

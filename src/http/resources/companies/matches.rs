@@ -13,9 +13,10 @@ use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Match;
 use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
-use crate::http::views::mapping::ResolvedBody;
+use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::companies::{self, Choice, NamedProposal};
 
@@ -23,7 +24,7 @@ use crate::services::companies::{self, Choice, NamedProposal};
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"identifier": "HarborDental"}))]
-pub struct MatchBody {
+pub struct MatchCompanyRequest {
     /// ConnectWise's id, as the list of choices gives it.
     #[schema(value_type = Option<String>, example = "250")]
     pub id: Option<CwCompanyId>,
@@ -36,9 +37,9 @@ pub struct MatchBody {
     pub shared: bool,
 }
 
-impl Limited for MatchBody {}
+impl Limited for MatchCompanyRequest {}
 
-impl MatchBody {
+impl MatchCompanyRequest {
     fn choice(self) -> Result<Choice> {
         match (self.id, self.identifier) {
             (Some(id), None) => Ok(Choice::Id(id)),
@@ -50,11 +51,11 @@ impl MatchBody {
 
 /// A company whose match was changed, and what that did to its billing lines.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct MatchedCompany {
+pub struct MatchCompanyResponse {
     /// The company.
     pub company: Company,
     /// What was undone and found.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
 /// Match a company to a ConnectWise company
@@ -62,12 +63,12 @@ pub struct MatchedCompany {
 /// What hung on a former match is undone, and the company's billing lines resolve anew.
 #[utoipa::path(
     tag = "companies",
-    request_body = MatchBody,
+    request_body = MatchCompanyRequest,
     params(
         ("id" = String, Path, description = "The company"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = MatchedCompany), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The company, and what the match changed of its lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/companies/{id}/connectwise-company")]
 pub async fn match_company(
@@ -75,7 +76,7 @@ pub async fn match_company(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<MatchBody>,
+    body: Body<MatchCompanyRequest>,
 ) -> ApiResult {
     let (id, shared) = (CompanyId::from(id.into_inner()), body.value.shared);
     let choice = body.value.choice()?;
@@ -88,9 +89,9 @@ pub async fn match_company(
     tag = "companies",
     params(
         ("id" = String, Path, description = "The company"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = MatchedCompany), Errors, WriteErrors)
+    responses((status = 200, description = "The company, and what the match changed of its lines", body = MatchCompanyResponse), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}/connectwise-company")]
 pub async fn unmatch_company(
@@ -106,20 +107,20 @@ pub async fn unmatch_company(
 
 fn matched_reply(matched: companies::Matched) -> HttpResponse {
     let version = matched.company.version;
-    versioned(version, &MatchedCompany { company: matched.company.into(), resolved: matched.resolved.into() })
+    versioned(version, &MatchCompanyResponse { company: matched.company.into(), resolved: matched.resolved.into() })
 }
 
 /// How to auto-match.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
-pub struct AutoMatchBody {
+pub struct AutoMatchRequest {
     /// Only propose.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-impl Limited for AutoMatchBody {}
+impl Limited for AutoMatchRequest {}
 
 /// A ConnectWise company that fits.
 #[derive(Debug, Serialize, ToSchema)]
@@ -179,7 +180,7 @@ pub struct AutoMatched {
     /// One for each company that was Not Set.
     pub proposals: Vec<MatchProposal>,
     /// What the matches did to the billing lines.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
 /// Match companies by equal identifier, then by equal name
@@ -187,14 +188,14 @@ pub struct AutoMatched {
 /// Only what is unique and unclaimed is applied; the rest is reported.
 #[utoipa::path(
     tag = "companies",
-    request_body = AutoMatchBody,
-    responses((status = 200, body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
+    request_body = AutoMatchRequest,
+    responses((status = 200, description = "The proposals, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/companies/auto-match")]
 pub async fn auto_match_companies(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<AutoMatchBody>,
+    body: Body<AutoMatchRequest>,
 ) -> ApiResult {
     let dry_run = body.value.dry_run;
     let matched = companies::auto_match(&services, &caller, dry_run).await?;

@@ -17,6 +17,7 @@ use crate::http::kit::extract::headers::{Idempotency, Match};
 use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, page};
+use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep, versioned};
 use crate::services::Services;
@@ -72,7 +73,7 @@ impl From<db::Company> for Company {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
-pub struct CompanyBody {
+pub struct CompanyRequest {
     /// The vendor's id of it, unique.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
@@ -87,7 +88,7 @@ pub struct CompanyBody {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Harbor Dental Group LLC"}))]
-pub struct CompanyPatch {
+pub struct UpdateCompanyRequest {
     /// The vendor's id of it, unique.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
@@ -100,8 +101,8 @@ pub struct CompanyPatch {
     pub name: Option<String>,
 }
 
-impl Limited for CompanyBody {}
-impl Limited for CompanyPatch {}
+impl Limited for CompanyRequest {}
+impl Limited for UpdateCompanyRequest {}
 
 /// Which companies.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -127,7 +128,7 @@ pub struct CompanyQuery {
 }
 
 /// List companies
-#[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, body = List<Company>), Errors))]
+#[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
 pub async fn list_companies(services: web::Data<Services>, caller: Caller, query: Params<CompanyQuery>) -> ApiResult {
     let query = query.0;
@@ -142,16 +143,16 @@ pub async fn list_companies(services: web::Data<Services>, caller: Caller, query
 /// It gets a billing line for every product.
 #[utoipa::path(
     tag = "companies",
-    request_body = CompanyBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 201, body = Company), Errors, WriteErrors)
+    request_body = CompanyRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 201, description = "The new company; `Location` has its address", body = Company), Errors, WriteErrors)
 )]
 #[post("/companies")]
 pub async fn create_company(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<CompanyBody>,
+    body: Body<CompanyRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |company: db::Company| {
         let location = format!("/api/v1/companies/{}", company.id);
@@ -165,7 +166,7 @@ pub async fn create_company(
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company")),
-    responses((status = 200, body = Company, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The company", body = Company, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/companies/{id}")]
 pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -177,12 +178,12 @@ pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web:
 /// Replace a company's external id and name
 #[utoipa::path(
     tag = "companies",
-    request_body = CompanyBody,
+    request_body = CompanyRequest,
     params(
         ("id" = String, Path, description = "The company"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = Company), Errors, WriteErrors)
+    responses((status = 200, description = "The company", body = Company), Errors, WriteErrors)
 )]
 #[put("/companies/{id}")]
 pub async fn replace_company(
@@ -190,7 +191,7 @@ pub async fn replace_company(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<CompanyBody>,
+    body: Body<CompanyRequest>,
 ) -> ApiResult {
     let change = CompanyChange { external_id: Some(body.value.external_id), name: Some(body.value.name) };
     change_company(&services, &caller, id.into_inner(), change, if_match).await
@@ -199,12 +200,12 @@ pub async fn replace_company(
 /// Change a company
 #[utoipa::path(
     tag = "companies",
-    request_body = CompanyPatch,
+    request_body = UpdateCompanyRequest,
     params(
         ("id" = String, Path, description = "The company"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = Company), Errors, WriteErrors)
+    responses((status = 200, description = "The company", body = Company), Errors, WriteErrors)
 )]
 #[patch("/companies/{id}")]
 pub async fn update_company(
@@ -212,7 +213,7 @@ pub async fn update_company(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<CompanyPatch>,
+    body: Body<UpdateCompanyRequest>,
 ) -> ApiResult {
     let change = CompanyChange { external_id: body.value.external_id, name: body.value.name };
     change_company(&services, &caller, id.into_inner(), change, if_match).await
@@ -236,7 +237,7 @@ async fn change_company(
     tag = "companies",
     params(
         ("id" = String, Path, description = "The company"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
     responses((status = 204, description = "Deleted"), Errors, WriteErrors)
 )]

@@ -11,7 +11,7 @@ use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::json::{Body, Limited};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::http::views::mapping::ResolvedBody;
+use crate::http::views::mapping::ResolveResponse;
 use crate::services::IfMatch;
 use crate::services::Services;
 use crate::services::mapping::edit;
@@ -53,7 +53,7 @@ pub struct LineAdditionChoice {
     "mode": "each",
     "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "agreement_id": "1201"}]
 }))]
-pub struct AgreementChoices {
+pub struct ChooseAgreementsRequest {
     /// What happens to the others where one cannot be chosen.
     #[serde(default = "together")]
     #[schema(default = "all_or_nothing")]
@@ -70,7 +70,7 @@ pub struct AgreementChoices {
 #[schema(example = json!({
     "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "addition_id": "50310"}]
 }))]
-pub struct AdditionChoices {
+pub struct ChooseAdditionsRequest {
     /// What happens to the others where one cannot be chosen.
     #[serde(default = "together")]
     #[schema(default = "all_or_nothing")]
@@ -85,8 +85,8 @@ fn together() -> BulkMode {
     BulkMode::AllOrNothing
 }
 
-impl Limited for AgreementChoices {}
-impl Limited for AdditionChoices {}
+impl Limited for ChooseAgreementsRequest {}
+impl Limited for ChooseAdditionsRequest {}
 
 /// What became of one choice.
 #[derive(Debug, Serialize, ToSchema)]
@@ -102,7 +102,7 @@ pub struct ChoiceOutcome {
 
 /// What became of many choices.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ChoiceOutcomes {
+pub struct BulkChoiceResponse {
     /// How many lines were changed.
     pub changed: usize,
     /// How many choices were refused.
@@ -110,7 +110,7 @@ pub struct ChoiceOutcomes {
     /// One for each choice, in order.
     pub items: Vec<ChoiceOutcome>,
     /// What they changed of the billing lines.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
 /// Choose the agreements of many lines by hand
@@ -119,16 +119,16 @@ pub struct ChoiceOutcomes {
 /// each for itself (`mode`: `each`).
 #[utoipa::path(
     tag = "mappings",
-    request_body = AgreementChoices,
-    responses((status = 200, body = ChoiceOutcomes), Errors, WriteErrors, ConnectWiseErrors)
+    request_body = ChooseAgreementsRequest,
+    responses((status = 200, description = "The outcome of each choice", body = BulkChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[patch("/agreement-mappings")]
 pub async fn choose_agreements(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<AgreementChoices>,
+    body: Body<ChooseAgreementsRequest>,
 ) -> ApiResult {
-    let AgreementChoices { mode, choices } = body.value;
+    let ChooseAgreementsRequest { mode, choices } = body.value;
     let edit = |one: LineAgreementChoice| {
         let change = LineEdit { agreement: Some(one.agreement_id), ..LineEdit::default() };
         edit(one.billing_line_id, change, one.version)
@@ -142,12 +142,16 @@ pub async fn choose_agreements(
 /// each for itself (`mode`: `each`).
 #[utoipa::path(
     tag = "mappings",
-    request_body = AdditionChoices,
-    responses((status = 200, body = ChoiceOutcomes), Errors, WriteErrors, ConnectWiseErrors)
+    request_body = ChooseAdditionsRequest,
+    responses((status = 200, description = "The outcome of each choice", body = BulkChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[patch("/addition-mappings")]
-pub async fn choose_additions(services: web::Data<Services>, caller: Caller, body: Body<AdditionChoices>) -> ApiResult {
-    let AdditionChoices { mode, choices } = body.value;
+pub async fn choose_additions(
+    services: web::Data<Services>,
+    caller: Caller,
+    body: Body<ChooseAdditionsRequest>,
+) -> ApiResult {
+    let ChooseAdditionsRequest { mode, choices } = body.value;
     let edit = |one: LineAdditionChoice| {
         let change = LineEdit { addition: Some(one.addition_id), ..LineEdit::default() };
         edit(one.billing_line_id, change, one.version)
@@ -182,5 +186,5 @@ fn rendered(lines: Vec<BillingLineId>, applied: edit::Applied, mode: BulkMode) -
         error: if outcome.is_err() { errors.next() } else { None },
     };
     let items = lines.into_iter().zip(applied.outcomes).map(item).collect();
-    Ok(ok(&ChoiceOutcomes { changed, refused, items, resolved: applied.resolved.into() }))
+    Ok(ok(&BulkChoiceResponse { changed, refused, items, resolved: applied.resolved.into() }))
 }

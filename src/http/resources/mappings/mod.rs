@@ -16,9 +16,10 @@ use crate::http::kit::extract::headers::Match;
 use crate::http::kit::extract::json::{Body, Limited};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, page};
+use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, versioned};
-use crate::http::views::mapping::{MappingBody, ResolvedBody};
+use crate::http::views::mapping::{MappingBody, ResolveResponse};
 use crate::services::Services;
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Edit, LineEdit};
@@ -42,12 +43,12 @@ pub struct LineMapping {
 
 /// A mapping after a choice by hand, and what that did to the line.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ChosenMapping {
+pub struct ChoiceResponse {
     /// The mapping.
     #[serde(flatten)]
     pub mapping: LineMapping,
     /// What the choice changed: also what hung below and was undone.
-    pub resolved: ResolvedBody,
+    pub resolved: ResolveResponse,
 }
 
 impl LineMapping {
@@ -100,7 +101,7 @@ pub struct MappingQuery {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"agreement_id": "1201"}))]
-pub struct AgreementChoice {
+pub struct ChooseAgreementRequest {
     /// ConnectWise's id of the agreement.
     #[schema(value_type = String)]
     pub agreement_id: CwAgreementId,
@@ -110,14 +111,14 @@ pub struct AgreementChoice {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"addition_id": "50310"}))]
-pub struct AdditionChoice {
+pub struct ChooseAdditionRequest {
     /// ConnectWise's id of the addition.
     #[schema(value_type = String)]
     pub addition_id: CwAdditionId,
 }
 
-impl Limited for AgreementChoice {}
-impl Limited for AdditionChoice {}
+impl Limited for ChooseAgreementRequest {}
+impl Limited for ChooseAdditionRequest {}
 
 async fn list(
     name: &'static str,
@@ -153,7 +154,7 @@ async fn edit(
 ) -> ApiResult {
     let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
     let (view, resolved) = edit::edit_one(services, caller, edit).await?;
-    Ok(versioned(view.line.version, &ChosenMapping { mapping: render(&view), resolved: resolved.into() }))
+    Ok(versioned(view.line.version, &ChoiceResponse { mapping: render(&view), resolved: resolved.into() }))
 }
 
 fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {
@@ -161,7 +162,7 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 }
 
 /// List agreement mappings
-#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, body = List<LineMapping>), Errors))]
+#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/agreement-mappings")]
 pub async fn list_agreement_mappings(
     services: web::Data<Services>,
@@ -178,7 +179,7 @@ pub async fn list_agreement_mappings(
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line")),
-    responses((status = 200, body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The mapping", body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/agreement-mappings/{billing_line_id}")]
 pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -190,12 +191,12 @@ pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller
 /// It wins over the rule and stays until taken back. The addition that hung on another agreement is undone.
 #[utoipa::path(
     tag = "mappings",
-    request_body = AgreementChoice,
+    request_body = ChooseAgreementRequest,
     params(
         ("billing_line_id" = String, Path, description = "The line"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
+    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[put("/agreement-mappings/{billing_line_id}")]
 pub async fn choose_agreement(
@@ -203,7 +204,7 @@ pub async fn choose_agreement(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<AgreementChoice>,
+    body: Body<ChooseAgreementRequest>,
 ) -> ApiResult {
     let change = LineEdit { agreement: Some(Some(body.value.agreement_id)), ..LineEdit::default() };
     edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
@@ -214,12 +215,12 @@ pub async fn choose_agreement(
     tag = "mappings",
     params(
         ("billing_line_id" = String, Path, description = "The line"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
+    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/agreement-mappings/{billing_line_id}")]
-pub async fn unchoose_agreement(
+pub async fn clear_agreement_choice(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
@@ -230,7 +231,7 @@ pub async fn unchoose_agreement(
 }
 
 /// List addition mappings
-#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, body = List<LineMapping>), Errors))]
+#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/addition-mappings")]
 pub async fn list_addition_mappings(
     services: web::Data<Services>,
@@ -247,7 +248,7 @@ pub async fn list_addition_mappings(
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line")),
-    responses((status = 200, body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The mapping", body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/addition-mappings/{billing_line_id}")]
 pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -259,12 +260,12 @@ pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller,
 /// Only an addition that exists in ConnectWise, on the line's resolved agreement.
 #[utoipa::path(
     tag = "mappings",
-    request_body = AdditionChoice,
+    request_body = ChooseAdditionRequest,
     params(
         ("billing_line_id" = String, Path, description = "The line"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = ChosenMapping), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/addition-mappings/{billing_line_id}")]
 pub async fn choose_addition(
@@ -272,7 +273,7 @@ pub async fn choose_addition(
     caller: Caller,
     id: web::Path<String>,
     if_match: Match,
-    body: Body<AdditionChoice>,
+    body: Body<ChooseAdditionRequest>,
 ) -> ApiResult {
     let change = LineEdit { addition: Some(Some(body.value.addition_id)), ..LineEdit::default() };
     edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
@@ -283,12 +284,12 @@ pub async fn choose_addition(
     tag = "mappings",
     params(
         ("billing_line_id" = String, Path, description = "The line"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that GET gave"),
+        IfMatchParam,
     ),
-    responses((status = 200, body = ChosenMapping), Errors, WriteErrors)
+    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/addition-mappings/{billing_line_id}")]
-pub async fn unchoose_addition(
+pub async fn clear_addition_choice(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,

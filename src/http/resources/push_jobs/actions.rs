@@ -10,6 +10,7 @@ use crate::domain::ids::{PushJobId, PushLineId};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::json::{Body, Limited, not_null};
+use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok};
 use crate::services::Services;
@@ -21,7 +22,7 @@ use crate::services::push::{self, Decision, PushRequest};
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, body = PushJob), Errors, WriteErrors)
+    responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/cancel")]
 pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -37,9 +38,9 @@ pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: 
     tag = "push jobs",
     params(
         ("id" = String, Path, description = "The push job"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+        IdempotencyKeyParam,
     ),
-    responses((status = 202, body = PushJob), Errors, WriteErrors)
+    responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/retry")]
 pub async fn retry_push_job(
@@ -60,9 +61,9 @@ pub async fn retry_push_job(
     tag = "push jobs",
     params(
         ("id" = String, Path, description = "The push job"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+        IdempotencyKeyParam,
     ),
-    responses((status = 202, body = PushJob), Errors, WriteErrors)
+    responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/revert")]
 pub async fn revert_push_job(
@@ -79,7 +80,7 @@ pub async fn revert_push_job(
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"line_ids": ["0193f0a0-0000-7000-8000-000000000003"]}))]
-pub struct HeldLines {
+pub struct HeldLinesRequest {
     /// The lines; all that are held where left out.
     #[validate(length(min = 1, max = 5000))]
     #[serde(default, deserialize_with = "not_null")]
@@ -87,7 +88,7 @@ pub struct HeldLines {
     pub line_ids: Option<Vec<String>>,
 }
 
-impl Limited for HeldLines {}
+impl Limited for HeldLinesRequest {}
 
 /// Approve held lines
 ///
@@ -95,16 +96,16 @@ impl Limited for HeldLines {}
 /// else by then, the line is held again.
 #[utoipa::path(
     tag = "push jobs",
-    request_body = HeldLines,
+    request_body = HeldLinesRequest,
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, body = PushJob), Errors, WriteErrors)
+    responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/lines/approve")]
 pub async fn approve_push_lines(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    body: Body<HeldLines>,
+    body: Body<HeldLinesRequest>,
 ) -> ApiResult {
     decide(&services, &caller, id.into_inner(), body.value, Decision::Approve).await
 }
@@ -114,16 +115,16 @@ pub async fn approve_push_lines(
 /// ConnectWise keeps what it has; the lines are `skipped`.
 #[utoipa::path(
     tag = "push jobs",
-    request_body = HeldLines,
+    request_body = HeldLinesRequest,
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, body = PushJob), Errors, WriteErrors)
+    responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/lines/drop")]
 pub async fn drop_push_lines(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    body: Body<HeldLines>,
+    body: Body<HeldLinesRequest>,
 ) -> ApiResult {
     decide(&services, &caller, id.into_inner(), body.value, Decision::Drop).await
 }
@@ -132,7 +133,7 @@ async fn decide(
     services: &Services,
     caller: &Caller,
     id: String,
-    held: HeldLines,
+    held: HeldLinesRequest,
     decision: Decision,
 ) -> ApiResult<HttpResponse> {
     let lines = held.line_ids.map(|ids| ids.into_iter().map(PushLineId::from).collect::<Vec<_>>());

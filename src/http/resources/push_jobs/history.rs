@@ -103,7 +103,7 @@ pub struct HistoryQuery {
 #[utoipa::path(
     tag = "push jobs",
     params(HistoryQuery),
-    responses((status = 200, body = List<PushLineInJob>), Errors)
+    responses((status = 200, description = "A page of push lines of many jobs", body = List<PushLineInJob>), Errors)
 )]
 #[get("/push-lines")]
 pub async fn list_push_history(

@@ -163,7 +163,7 @@ pub struct PushLineQuery {
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), PushLineQuery),
-    responses((status = 200, body = List<PushLine>), Errors)
+    responses((status = 200, description = "A page of push lines", body = List<PushLine>), Errors)
 )]
 #[get("/push-jobs/{id}/lines")]
 pub async fn list_push_lines(

@@ -23,6 +23,7 @@ use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::json::{Body, Limited, not_null};
 use crate::http::kit::extract::query::Params;
 use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{kept, ok, to_keep};
 use crate::services::Services;
@@ -147,7 +148,7 @@ impl From<&Progress> for PushJob {
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
-pub struct PushBody {
+pub struct CreatePushJobRequest {
     /// Only show what would be written.
     #[serde(default)]
     pub dry_run: bool,
@@ -169,7 +170,7 @@ pub struct PushBody {
     pub from_dry_run: Option<String>,
 }
 
-impl PushBody {
+impl CreatePushJobRequest {
     /// The dry run to start from, if any, which leaves nothing else to choose.
     fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
         let Some(id) = &self.from_dry_run else { return Ok(None) };
@@ -187,10 +188,10 @@ impl PushBody {
     }
 }
 
-impl Limited for PushBody {}
+impl Limited for CreatePushJobRequest {}
 
-impl From<PushBody> for NewPush {
-    fn from(body: PushBody) -> Self {
+impl From<CreatePushJobRequest> for NewPush {
+    fn from(body: CreatePushJobRequest) -> Self {
         Self {
             kind: if body.dry_run { PushKind::DryRun } else { PushKind::Push },
             started_by: PushTrigger::Manual,
@@ -242,16 +243,16 @@ pub struct PushJobQuery {
 /// `…/events`.
 #[utoipa::path(
     tag = "push jobs",
-    request_body = PushBody,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
-    responses((status = 202, body = PushJob), Errors, WriteErrors)
+    request_body = CreatePushJobRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs")]
 pub async fn create_push_job(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<PushBody>,
+    body: Body<CreatePushJobRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, accepted)?;
     let request = match body.value.dry_run_to_push()? {
@@ -268,7 +269,7 @@ fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
 }
 
 /// List push jobs
-#[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, body = List<PushJob>), Errors))]
+#[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
 pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query: Params<PushJobQuery>) -> ApiResult {
     let query = query.0;
@@ -294,7 +295,7 @@ pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, body = PushJob), Errors)
+    responses((status = 200, description = "The push job", body = PushJob), Errors)
 )]
 #[get("/push-jobs/{id}")]
 pub async fn get_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {

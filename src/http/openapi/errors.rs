@@ -1,7 +1,7 @@
-//! The responses of the document: errors are written once and referred to, successes say what comes back.
+//! The errors of the document: written once and referred to.
 
 use utoipa::openapi::path::{Operation, ParameterIn};
-use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::http::kit::problem::CONTENT_TYPE;
 
@@ -63,58 +63,8 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
     openapi.components.get_or_insert_default().responses.extend(responses);
 }
 
-/// Names what a success returns where the handler leaves it to the schema.
-pub(super) fn describe_successes(openapi: &mut OpenApi) {
-    for operation in operations(openapi) {
-        for (status, response) in operation.responses.responses.iter_mut() {
-            let RefOr::T(response) = response else { continue };
-            if !response.description.is_empty() {
-                continue;
-            }
-            let what = response.content.values().find_map(|content| match content {
-                RefOr::T(content) => schema_name(content.schema.as_ref()?),
-                RefOr::Ref(_) => None,
-            });
-            let what = what.map(in_words).unwrap_or_default();
-            response.description = match status.as_str() {
-                "201" => format!("Created: {what}"),
-                "202" => format!("Accepted: {what}; watch it at the address in `Location`"),
-                _ => capitalized(&what),
-            };
-        }
-    }
-}
-
 pub(super) fn operations(openapi: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
     openapi.paths.paths.values_mut().flat_map(|item| {
         [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
     })
-}
-
-fn schema_name(schema: &RefOr<Schema>) -> Option<&str> {
-    match schema {
-        RefOr::Ref(reference) => reference.ref_location.rsplit('/').next(),
-        RefOr::T(_) => None,
-    }
-}
-
-/// `PushJob` as "the push job", `List_PushJob` as "a page of push jobs".
-fn in_words(name: &str) -> String {
-    let (article, name) = match name.strip_prefix("List_") {
-        Some(item) => ("a page:", item),
-        None => ("the", name),
-    };
-    let mut words = article.to_owned();
-    for c in name.chars() {
-        if c.is_uppercase() {
-            words.push(' ');
-        }
-        words.extend(c.to_lowercase());
-    }
-    words
-}
-
-fn capitalized(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
