@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, Role};
 use super::telemetry;
-use crate::db::{Db, SoleUse};
+use crate::db::{Db, InstanceLock};
 use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
 use crate::services::api_keys;
 use crate::services::push::Step;
 use crate::services::{LoopCount, Services};
-use crate::worker::{Duties, Worker};
+use crate::worker::{Roles, Worker};
 
 /// Why the service could not start or go on.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -25,7 +25,7 @@ pub struct Application {
     server: Server,
     worker: Worker,
     first_key: Option<String>,
-    alone: SoleUse,
+    alone: InstanceLock,
 }
 
 impl Application {
@@ -41,7 +41,7 @@ impl Application {
         let vault = config.vault()?;
         let listener =
             TcpListener::bind(config.listen).map_err(|cause| format!("cannot listen on {}: {cause}", config.listen))?;
-        let alone = SoleUse::take(&config.database_url).map_err(|error| error.chain())?;
+        let alone = InstanceLock::take(&config.database_url).map_err(|error| error.chain())?;
         let url = config.database_url.clone();
         let connections = config.database_connections;
         let opened = tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?;
@@ -84,7 +84,7 @@ impl Application {
             ..metrics
         };
         let server = Server::start(listener, services.clone(), http)?;
-        let duties = Duties { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
+        let duties = Roles { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
         let worker = Worker::new(services.clone(), config.workers, duties);
         Ok(Self { services, server, worker, first_key, alone })
     }

@@ -6,7 +6,7 @@ use chrono::Datelike;
 
 use super::application::StartError;
 use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{LineFilter, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
@@ -22,8 +22,8 @@ use crate::services::connection::NewConnection;
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
-use crate::services::refresh::Depth;
-use crate::services::usage::{self, NewUsage, Who};
+use crate::services::refresh::RefreshScope;
+use crate::services::usage::{self, EntityRef, NewUsage};
 use crate::services::{Actor, IfMatch};
 use crate::services::{api_keys, matching_rules, products, refresh};
 
@@ -219,8 +219,8 @@ impl DemoTenant {
         for (sample, day) in PRODUCTS.iter().flat_map(|sample| [(sample, last_month), (sample, today)]) {
             for customer in (0..connectwise::CUSTOMERS.len()).filter(|index| *index != NO_USAGE) {
                 batch.push(NewUsage {
-                    company: Who::Vendor(external_id(customer)),
-                    product: Who::Vendor(sample.code.to_owned()),
+                    company: EntityRef::Vendor(external_id(customer)),
+                    product: EntityRef::Vendor(sample.code.to_owned()),
                     amount: sample.amount(customer)?,
                     measured_at: day.and_time(chrono::NaiveTime::MIN).and_utc(),
                     source: "demo".to_owned(),
@@ -240,7 +240,9 @@ impl DemoTenant {
         });
         let members = cancelled.as_object().cloned().unwrap_or_default();
         sandbox.change(|store| store.merge(Kind::Agreements, id, members));
-        refresh::run(&self.services, &self.actor, Patience::Person, Depth::Additions, false).await.map_err(told)?;
+        refresh::run(&self.services, &self.actor, RetryPolicy::Interactive, RefreshScope::Additions, false)
+            .await
+            .map_err(told)?;
         Ok(connectwise::CUSTOMERS[connectwise::TO_BE_CANCELLED])
     }
 

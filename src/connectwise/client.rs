@@ -15,7 +15,7 @@ use url::Url;
 
 use super::address::{PrivateAddress, PublicOnly, is_public};
 use super::error::{CwError, Fault, Purpose, from_answer};
-use super::gate::{CircuitStatus, Gate, Pace, SharedBudget};
+use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::site::Site;
 use crate::domain::clock::{Clock, Instant};
 
@@ -62,23 +62,23 @@ impl fmt::Debug for Credentials {
 
 /// How long a failing request is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum RetryPolicy {
     /// A person waits: a few tries within seconds.
-    Person,
+    Interactive,
     /// A job runs: many tries over minutes.
-    Job,
+    Background,
 }
 
-impl Patience {
+impl RetryPolicy {
     fn tries(self) -> usize {
         match self {
-            Self::Person => 2,
-            Self::Job => 6,
+            Self::Interactive => 2,
+            Self::Background => 6,
         }
     }
 
     fn longest_wait(self) -> Duration {
-        Duration::from_secs(if self == Self::Person { 5 } else { 60 })
+        Duration::from_secs(if self == Self::Interactive { 5 } else { 60 })
     }
 }
 
@@ -86,7 +86,7 @@ impl Patience {
 pub struct Client {
     http: reqwest::Client,
     credentials: Credentials,
-    pub(super) gate: Gate,
+    pub(super) limiter: RequestLimiter,
     settings: Settings,
     /// Where the API is, as company information last said.
     base: Mutex<Option<Url>>,
@@ -152,13 +152,13 @@ impl Client {
             builder = builder.tls_certs_only(std::iter::empty());
         }
         let http = builder.build().map_err(|error| CwError::Unavailable(root_cause(&error)))?;
-        let gate = Gate::new(Pace::of(settings.per_minute), settings.parallel, shared, clock);
-        Ok(Self { http, credentials, gate, settings, base: Mutex::new(None) })
+        let limiter = RequestLimiter::new(RateLimit::of(settings.per_minute), settings.parallel, shared, clock);
+        Ok(Self { http, credentials, limiter, settings, base: Mutex::new(None) })
     }
 
     /// Whether requests are let through at the moment.
     pub fn circuit(&self) -> CircuitStatus {
-        self.gate.status()
+        self.limiter.status()
     }
 
     /// The last moment to send what must have been answered, or given up, at another.
@@ -168,7 +168,7 @@ impl Client {
     }
 
     /// Asks, and repeats as patience allows. Gives the JSON and the `Link` header.
-    pub(super) async fn ask(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
+    pub(super) async fn ask(&self, ask: &Ask, patience: RetryPolicy) -> Result<(Value, Option<String>), CwError> {
         self.ask_watched(ask, patience, &|_| {}).await
     }
 
@@ -176,7 +176,7 @@ impl Client {
     pub(super) async fn ask_watched(
         &self,
         ask: &Ask,
-        patience: Patience,
+        patience: RetryPolicy,
         watch: &(dyn Fn(&CwError) + Sync),
     ) -> Result<(Value, Option<String>), CwError> {
         let backoff = ExponentialBuilder::default()
@@ -186,8 +186,8 @@ impl Client {
             .with_max_times(patience.tries());
         let once = || async { self.ask_once(ask, patience).await.inspect_err(|error| watch(error)) };
         once.retry(backoff)
-            .when(CwError::is_passing)
-            // A Retry-After holds for the whole connection, and is waited for at the gate.
+            .when(CwError::is_transient)
+            // A Retry-After holds for the whole connection, and is waited for at the limiter.
             .adjust(
                 |error, wait| if matches!(error, CwError::Throttled(_)) { wait.map(|_| Duration::ZERO) } else { wait },
             )
@@ -200,10 +200,10 @@ impl Client {
             .await
     }
 
-    async fn ask_once(&self, ask: &Ask, patience: Patience) -> Result<(Value, Option<String>), CwError> {
-        let _permit = self.gate.enter(patience.longest_wait()).await?;
+    async fn ask_once(&self, ask: &Ask, patience: RetryPolicy) -> Result<(Value, Option<String>), CwError> {
+        let _permit = self.limiter.enter(patience.longest_wait()).await?;
         let outcome = self.ask_with_fresh_base(ask).await;
-        self.gate.note(outcome.as_ref().err()).await;
+        self.limiter.note(outcome.as_ref().err()).await;
         let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
         metrics::counter!("connectwise_requests_total", "method" => ask.method.to_string(), "outcome" => code)
             .increment(1);
@@ -219,7 +219,7 @@ impl Client {
             None => self.discover().await?,
         };
         let first = self.send(ask, &base).await;
-        let lost = matches!(&first, Err(CwError::Gone | CwError::Configuration { fault: Fault::Codebase, .. }));
+        let lost = matches!(&first, Err(CwError::NotFound | CwError::Configuration { fault: Fault::Codebase, .. }));
         if known.is_none() || !lost {
             return first;
         }
@@ -247,7 +247,7 @@ impl Client {
             return Err(from_answer(Purpose::ReadSystem, status, retry_after, &body));
         }
         let value: Value = serde_json::from_slice(&body).map_err(|_| {
-            CwError::Unintelligible(
+            CwError::InvalidResponse(
                 "company information is no JSON: is there a ConnectWise at this address?".to_owned(),
             )
         })?;
@@ -259,7 +259,7 @@ impl Client {
         let plain =
             |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
         let Some(codebase) = codebase.filter(plain) else {
-            return Err(CwError::Unintelligible("company information names no codebase".to_owned()));
+            return Err(CwError::InvalidResponse("company information names no codebase".to_owned()));
         };
         let mut base = self.credentials.site.api().clone();
         base.set_path(&format!("/{codebase}/apis/3.0/"));
@@ -285,7 +285,7 @@ impl Client {
             request = request.header(CONTENT_TYPE, "application/json").body(bytes);
         }
         // Asked last: the wait for a turn may have been long, and the process may have been stopped meanwhile.
-        if ask.not_after.is_some_and(|at| self.gate.now() >= at) {
+        if ask.not_after.is_some_and(|at| self.limiter.now() >= at) {
             return Err(CwError::TooLate);
         }
         let response = request.send().await.map_err(|error| unreachable_site(&error))?;
@@ -297,7 +297,7 @@ impl Client {
             return Err(from_answer(ask.purpose, status, retry_after(&headers), &body));
         }
         let value = serde_json::from_slice(&body)
-            .map_err(|_| CwError::Unintelligible(format!("{} bytes that are no JSON", body.len())))?;
+            .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are no JSON", body.len())))?;
         Ok((value, links(&headers)))
     }
 }
@@ -318,7 +318,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, CwError> 
     while let Some(chunk) = response.chunk().await.map_err(|error| CwError::Unavailable(root_cause(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_BODY {
-            return Err(CwError::Unintelligible("an answer of more than 64 MiB".to_owned()));
+            return Err(CwError::InvalidResponse("an answer of more than 64 MiB".to_owned()));
         }
     }
     Ok(body)

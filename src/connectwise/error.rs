@@ -52,7 +52,7 @@ pub enum CwError {
     Rejected(String),
     /// The record is not there any more.
     #[error("it does not exist in ConnectWise any more")]
-    Gone,
+    NotFound,
     /// Someone else is at the record.
     #[error("ConnectWise reports a conflict: {0}")]
     Conflict(String),
@@ -67,13 +67,13 @@ pub enum CwError {
     Failed(String),
     /// It failed so often that it is left alone for a while.
     #[error("ConnectWise failed repeatedly and is left alone for {} s more", .0.as_secs())]
-    Resting(Duration),
+    CircuitOpen(Duration),
     /// It was not asked: the right to write would have ended before the answer.
     #[error("ConnectWise could not be asked in time")]
     TooLate,
     /// It answered something that is no answer.
     #[error("ConnectWise gave an answer that cannot be understood: {0}")]
-    Unintelligible(String),
+    InvalidResponse(String),
     /// It answered success, and the record is not as asked.
     #[error("ConnectWise answered success, but the quantity is {got} where {asked} was asked for")]
     NotApplied {
@@ -91,17 +91,17 @@ impl CwError {
     }
 
     /// Whether the same request may succeed when repeated. Only for requests that are harmless when done twice.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Conflict(_) | Self::Throttled(_) | Self::Unavailable(_) | Self::Failed(_) | Self::Unintelligible(_)
+            Self::Conflict(_) | Self::Throttled(_) | Self::Unavailable(_) | Self::Failed(_) | Self::InvalidResponse(_)
         )
     }
 
     /// Whether ConnectWise may have done what it was asked, although this came back: a lost answer, a failure after the
     /// fact, or an answer that is none.
     pub(super) fn may_have_been_carried_out(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Failed(_) | Self::Conflict(_) | Self::Unintelligible(_))
+        matches!(self, Self::Unavailable(_) | Self::Failed(_) | Self::Conflict(_) | Self::InvalidResponse(_))
     }
 
     /// Whether it speaks against the other side as a whole. A 500 is often about one record, and one record must not
@@ -115,11 +115,11 @@ impl CwError {
         match self {
             Self::Configuration { fault, .. } => fault.code(),
             Self::Rejected(_) => "connectwise_rejected",
-            Self::Gone => "connectwise_gone",
+            Self::NotFound => "connectwise_gone",
             Self::Conflict(_) => "connectwise_conflict",
             Self::Throttled(_) => "connectwise_throttled",
-            Self::Unavailable(_) | Self::Failed(_) | Self::Resting(_) | Self::TooLate => "connectwise_unavailable",
-            Self::Unintelligible(_) => "connectwise_unintelligible",
+            Self::Unavailable(_) | Self::Failed(_) | Self::CircuitOpen(_) | Self::TooLate => "connectwise_unavailable",
+            Self::InvalidResponse(_) => "connectwise_unintelligible",
             Self::NotApplied { .. } => "connectwise_not_applied",
         }
     }
@@ -127,7 +127,7 @@ impl CwError {
     /// How long to wait, where it is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Throttled(wait) | Self::Resting(wait) => Some(*wait),
+            Self::Throttled(wait) | Self::CircuitOpen(wait) => Some(*wait),
             _ => None,
         }
     }
@@ -161,7 +161,7 @@ impl Purpose {
 
 /// What an answer without success means. `retry_after` is the header, in seconds.
 pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> CwError {
-    let told = Told::read(body);
+    let told = ErrorBody::read(body);
     let text = told.summary(status);
     let says = |word: &str| told.text.to_ascii_lowercase().contains(word);
     match status.as_u16() {
@@ -186,7 +186,7 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
             CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
         }
         // A proxy has no `code`: only ConnectWise itself can say that a record is gone.
-        404 | 410 if purpose.is_of_one_record() && told.code.is_some() => CwError::Gone,
+        404 | 410 if purpose.is_of_one_record() && told.code.is_some() => CwError::NotFound,
         404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
         409 => CwError::Conflict(text),
         500 => CwError::Failed(text),
@@ -200,13 +200,13 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
 }
 
 /// ConnectWise's error body, as far as it is one.
-struct Told {
+struct ErrorBody {
     code: Option<String>,
     /// Message and field errors, or nothing where the body is no error of ConnectWise's.
     text: String,
 }
 
-impl Told {
+impl ErrorBody {
     fn read(body: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let member = |name: &str| value.get(name).and_then(Value::as_str).map(clean);

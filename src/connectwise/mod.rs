@@ -9,15 +9,15 @@ mod check;
 mod client;
 mod conditions;
 mod error;
-mod gate;
+mod limiter;
 mod operations;
 mod pages;
 mod parse;
 mod site;
 
 pub use check::CheckStep;
-pub use client::{Client, Credentials, Patience, Settings};
+pub use client::{Client, Credentials, RetryPolicy, Settings};
 pub use error::{CwError, Fault};
-pub use gate::{CircuitStatus, Pace, SharedBudget, Turn};
+pub use limiter::{Admission, CircuitStatus, RateLimit, SharedBudget};
 pub use operations::WriteError;
 pub use site::Site;

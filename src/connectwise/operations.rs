@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::Method;
 use serde_json::{Number, json};
 
-use super::client::{Ask, Client, Patience};
+use super::client::{Ask, Client, RetryPolicy};
 use super::error::{CwError, Purpose};
 use super::{conditions, parse};
 use crate::domain::clock::Instant;
@@ -27,11 +27,11 @@ impl Client {
     /// fails, too.
     pub async fn confirm(&self) -> Result<(), CwError> {
         let info = Ask::get(Purpose::ReadSystem, "system/info");
-        self.ask(&info, Patience::Person).await.map(drop)
+        self.ask(&info, RetryPolicy::Interactive).await.map(drop)
     }
 
     /// Every company, deleted ones too.
-    pub async fn companies(&self, patience: Patience) -> Result<Vec<CwCompany>, CwError> {
+    pub async fn companies(&self, patience: RetryPolicy) -> Result<Vec<CwCompany>, CwError> {
         let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
         self.read_all(&ask, patience, parse::company).await
     }
@@ -40,11 +40,11 @@ impl Client {
     pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
         let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
         let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_by_page(&ask.with("conditions", condition), Patience::Person, parse::company).await
+        self.read_by_page(&ask.with("conditions", condition), RetryPolicy::Interactive, parse::company).await
     }
 
     /// Every agreement.
-    pub async fn agreements(&self, patience: Patience) -> Result<Vec<Agreement>, CwError> {
+    pub async fn agreements(&self, patience: RetryPolicy) -> Result<Vec<Agreement>, CwError> {
         let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
         self.read_all(&ask, patience, parse::agreement).await
     }
@@ -53,7 +53,7 @@ impl Client {
     pub async fn agreements_of(
         &self,
         companies: &[CwCompanyId],
-        patience: Patience,
+        patience: RetryPolicy,
     ) -> Result<Vec<Agreement>, CwError> {
         let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
         let mut found = Vec::new();
@@ -64,8 +64,8 @@ impl Client {
         Ok(found)
     }
 
-    /// Every addition of an agreement. [`CwError::Gone`] where the agreement is.
-    pub async fn additions(&self, agreement: CwAgreementId, patience: Patience) -> Result<Vec<Addition>, CwError> {
+    /// Every addition of an agreement. [`CwError::NotFound`] where the agreement is.
+    pub async fn additions(&self, agreement: CwAgreementId, patience: RetryPolicy) -> Result<Vec<Addition>, CwError> {
         let ask = Ask::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
             .with("fields", parse::ADDITION_FIELDS);
         self.read_by_page(&ask, patience, |value| parse::addition(value, agreement)).await
@@ -79,7 +79,7 @@ impl Client {
         agreement: CwAgreementId,
         addition: CwAdditionId,
         quantity: Quantity,
-        patience: Patience,
+        patience: RetryPolicy,
         holds_until: Instant,
     ) -> Result<(), WriteError> {
         let unsent = |error| WriteError { error, may_have_written: false };

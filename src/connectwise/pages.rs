@@ -3,7 +3,7 @@
 use serde_json::Value;
 use url::Url;
 
-use super::client::{Ask, Client, Patience};
+use super::client::{Ask, Client, RetryPolicy};
 use super::error::CwError;
 
 /// The most that ConnectWise gives at once.
@@ -44,7 +44,7 @@ impl Client {
     pub(super) async fn read_all<T>(
         &self,
         ask: &Ask,
-        patience: Patience,
+        patience: RetryPolicy,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         let mut found = Vec::new();
@@ -61,7 +61,7 @@ impl Client {
                 found.push(parse(row)?);
             }
             if found.len() > MAX_ROWS {
-                return Err(CwError::Unintelligible(format!("a list of more than {MAX_ROWS} records")));
+                return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
             }
             match Next::read(link.as_deref()) {
                 Next::None => return Ok(found),
@@ -72,7 +72,7 @@ impl Client {
                 Next::Page(id) => {
                     let next = id.or_else(|| rows.last().and_then(|row| row.get("id")).map(ToString::to_string));
                     if next.is_none() || next == after {
-                        return Err(CwError::Unintelligible("a list whose next page never comes".to_owned()));
+                        return Err(CwError::InvalidResponse("a list whose next page never comes".to_owned()));
                     }
                     after = next;
                 }
@@ -84,7 +84,7 @@ impl Client {
     pub(super) async fn read_by_page<T>(
         &self,
         ask: &Ask,
-        patience: Patience,
+        patience: RetryPolicy,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         let mut found = Vec::new();
@@ -100,7 +100,7 @@ impl Client {
                 found.push(parse(row)?);
             }
             if found.len() > MAX_ROWS {
-                return Err(CwError::Unintelligible(format!("a list of more than {MAX_ROWS} records")));
+                return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
             }
             // A short page without a Link may be the server's own, smaller, limit: only an empty one ends the list.
             let more = match Next::read(link.as_deref()) {
@@ -117,7 +117,7 @@ impl Client {
 }
 
 fn array(value: &Value) -> Result<&Vec<Value>, CwError> {
-    value.as_array().ok_or_else(|| CwError::Unintelligible("a list was expected".to_owned()))
+    value.as_array().ok_or_else(|| CwError::InvalidResponse("a list was expected".to_owned()))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ mod engine;
 mod queries;
 mod tools;
 
-pub use engine::instance_lock::SoleUse;
-pub use engine::keyed_locks::Turns;
+pub use engine::instance_lock::InstanceLock;
+pub use engine::keyed_locks::KeyedLocks;
 pub use engine::page::{Page, PageRequest};
 pub use engine::pool::Db;
 pub use engine::tx::{SystemTx, Tx};
@@ -17,7 +17,7 @@ pub use queries::billing_line::{BillingLine, BillingLineSort, BillingLineView, L
 pub use queries::company::{Company, CompanyFilter, CompanySort};
 pub use queries::cw_connection::Connection;
 pub use queries::cw_records::{ConnectWiseFilter, CwCompanySort, RefreshRow};
-pub use queries::idempotency::StoredAnswer;
+pub use queries::idempotency::StoredResponse;
 pub use queries::line_change::LineChangeRow;
 pub use queries::mapped_line::MappedLine;
 pub use queries::product::{Product, ProductFilter, ProductSort};
@@ -25,7 +25,7 @@ pub use queries::push_history::{JobFilter, PushLineFilter, PushSort};
 pub use queries::push_job::{LineCount, LineResult, PushJob, PushLine};
 pub use queries::push_steps::LineEnd;
 pub use queries::push_written::LaterLine;
-pub use queries::request_budget::Place;
+pub use queries::request_budget::RateReservation;
 pub use queries::rule::{MatchingRule, RuleFilter};
 pub use queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 pub use queries::tenant::{ApiKey, Tenant};

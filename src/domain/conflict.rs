@@ -54,7 +54,7 @@ string_enum! {
         /// No line of the push job can be put back.
         NothingToRevert = "nothing_to_revert",
         /// The push job or line is in a state that does not allow it.
-        IllegalStep = "illegal_step",
+        InvalidTransition = "illegal_step",
         /// Another worker holds the line.
         LostLease = "lost_lease",
         /// There is no database at the address.

@@ -40,13 +40,13 @@ macro_rules! ids {
 /// Ids later than one that is known, each later than the one before, whatever this machine's clock says: it may be behind
 /// that of the machine which made the known one.
 #[derive(Debug)]
-pub struct LaterIds {
+pub struct MonotonicIds {
     context: uuid::ContextV7,
     /// Milliseconds since 1970.
     from: u64,
 }
 
-impl LaterIds {
+impl MonotonicIds {
     /// Later than an id, where there is one.
     pub fn after(known: Option<&str>) -> Self {
         let millis = |time: uuid::Timestamp| {
@@ -166,11 +166,11 @@ mod tests {
         let ahead = uuid::Timestamp::from_unix(uuid::NoContext, 4_000_000_000, 999_000_000);
         let ahead = uuid::Uuid::new_v7(ahead).to_string();
         for known in [plain.as_str(), &ahead] {
-            let ids = LaterIds::after(Some(known));
+            let ids = MonotonicIds::after(Some(known));
             let many: Vec<String> = (0..10_000).map(|_| ids.next_id()).collect();
             assert!(many[0].as_str() > known && many.is_sorted_by(|one, next| one < next), "{known}");
         }
-        assert!(LaterIds::after(None).next_id() >= plain.to_string());
-        assert!(LaterIds::after(Some("no id")).next_id() >= plain.to_string());
+        assert!(MonotonicIds::after(None).next_id() >= plain.to_string());
+        assert!(MonotonicIds::after(Some("no id")).next_id() >= plain.to_string());
     }
 }

@@ -203,7 +203,7 @@ impl LaterWrite {
 /// A step that the table of legal steps does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a {thing} that is {state} cannot {event}")]
-pub struct IllegalStep {
+pub struct InvalidTransition {
     thing: &'static str,
     state: &'static str,
     event: &'static str,
@@ -211,7 +211,7 @@ pub struct IllegalStep {
 
 impl JobState {
     /// The state after an event: the one table of a push job's legal steps.
-    pub fn after(self, event: JobEvent) -> Result<Self, IllegalStep> {
+    pub fn after(self, event: JobEvent) -> Result<Self, InvalidTransition> {
         use JobEvent as E;
         Ok(match (self, event) {
             (Self::Queued, E::Start) => Self::Running,
@@ -222,7 +222,7 @@ impl JobState {
             (Self::Queued | Self::Running | Self::WaitingForApproval, E::Cancel) => Self::Cancelled,
             // Earlier builds completed jobs whose lines were held.
             (Self::WaitingForApproval | Self::CompletedWithFailures, E::Resume) => Self::Running,
-            _ => return Err(IllegalStep { thing: "push job", state: self.as_str(), event: event.as_str() }),
+            _ => return Err(InvalidTransition { thing: "push job", state: self.as_str(), event: event.as_str() }),
         })
     }
 
@@ -234,7 +234,7 @@ impl JobState {
 
 impl LineState {
     /// The state after an event: the one table of a push line's legal steps.
-    pub fn after(self, event: LineEvent) -> Result<Self, IllegalStep> {
+    pub fn after(self, event: LineEvent) -> Result<Self, InvalidTransition> {
         use LineEvent as E;
         Ok(match (self, event) {
             (Self::Pending | Self::Working, E::Claim) => Self::Working,
@@ -249,7 +249,7 @@ impl LineState {
             (Self::Working, E::Hold) => Self::Held,
             (Self::Held, E::Approve) => Self::Pending,
             (Self::Held, E::Drop) => Self::Skipped,
-            _ => return Err(IllegalStep { thing: "push line", state: self.as_str(), event: event.as_str() }),
+            _ => return Err(InvalidTransition { thing: "push line", state: self.as_str(), event: event.as_str() }),
         })
     }
 

@@ -58,7 +58,7 @@ impl Agreement {
     /// Why it is not live, or `None` where it is.
     ///
     /// ConnectWise's dates are days, written as midnight: they are compared with the day it is where the tenant bills.
-    pub fn dead_because(&self, today: NaiveDate) -> Option<MappingReason> {
+    pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
         }
@@ -95,7 +95,7 @@ pub struct Addition {
 impl Addition {
     /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that
     /// member speaks of the agreement or of the addition, and the agreement is judged by itself.
-    pub fn dead_because(&self, today: NaiveDate) -> Option<MappingReason> {
+    pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
         }
@@ -149,18 +149,18 @@ mod tests {
     fn an_agreement_bills_through_its_last_day() {
         let end = Utc.with_ymd_and_hms(2026, 11, 30, 0, 0, 0).unwrap();
         let agreement = Agreement { ends_at: Some(end), ..live() };
-        assert_eq!(agreement.dead_because(end.date_naive()), None);
-        assert_eq!(agreement.dead_because(end.date_naive() + Days::new(1)), Some(MappingReason::Ended));
-        assert_eq!(Agreement { no_end: true, ..agreement }.dead_because(end.date_naive() + Days::new(400)), None);
+        assert_eq!(agreement.inactive_reason(end.date_naive()), None);
+        assert_eq!(agreement.inactive_reason(end.date_naive() + Days::new(1)), Some(MappingReason::Ended));
+        assert_eq!(Agreement { no_end: true, ..agreement }.inactive_reason(end.date_naive() + Days::new(400)), None);
     }
 
     #[test]
     fn a_cancellation_in_the_future_is_not_one_yet() {
         let day = Utc.with_ymd_and_hms(2026, 12, 1, 0, 0, 0).unwrap();
         let agreement = Agreement { cancelled_at: Some(day), ..live() };
-        assert_eq!(agreement.dead_because(day.date_naive() - Days::new(1)), None);
-        assert_eq!(agreement.dead_because(day.date_naive()), Some(MappingReason::Cancelled));
+        assert_eq!(agreement.inactive_reason(day.date_naive() - Days::new(1)), None);
+        assert_eq!(agreement.inactive_reason(day.date_naive()), Some(MappingReason::Cancelled));
         let expired = Agreement { status: Some("expired".into()), ..live() };
-        assert_eq!(expired.dead_because(day.date_naive()), Some(MappingReason::Expired));
+        assert_eq!(expired.inactive_reason(day.date_naive()), Some(MappingReason::Expired));
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::answer::Answer;
 use super::ledger::Write;
 use super::list::{self, Place, Query};
 use super::patch;
+use super::response::Response;
 use super::state::Inner;
 use super::store::{Kind, Store};
 
@@ -21,14 +21,14 @@ pub(super) struct Request<'r> {
     pub(super) wants_forward_only: bool,
     pub(super) host: &'r str,
     /// Answer success and change nothing.
-    pub(super) pretend: bool,
+    pub(super) false_success: bool,
 }
 
 /// Answers a request.
-pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Answer {
+pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Response {
     let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
-    if let Some(denied) = inner.tuning.denied(&parts, request.method) {
-        return Answer::error(403, "Security", format!("You do not have security permission: {denied}"));
+    if let Some(denied) = inner.behavior.denied(&parts, request.method) {
+        return Response::error(403, "Security", format!("You do not have security permission: {denied}"));
     }
     let outcome = match (request.method, parts.as_slice()) {
         ("GET", ["system", "info"]) => Ok(info()),
@@ -38,25 +38,25 @@ pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Answer {
         }
         (method, ["finance", "agreements", parent, "additions", rest @ ..]) => match parent.parse() {
             Ok(parent) => additions(inner, request, method, parent, rest),
-            Err(_) => Err(Answer::not_found("Agreement")),
+            Err(_) => Err(Response::not_found("Agreement")),
         },
         ("GET", ["finance", "agreements", rest @ ..]) => {
             read(inner, request, Kind::Agreements, "Agreement", rest, None)
         }
         (_, ["company" | "finance" | "system", ..]) => {
-            Err(Answer::error(405, "MethodNotAllowed", "The method is not allowed here"))
+            Err(Response::error(405, "MethodNotAllowed", "The method is not allowed here"))
         }
-        _ => Err(Answer::not_found("Resource")),
+        _ => Err(Response::not_found("Resource")),
     };
     outcome.unwrap_or_else(|refusal| refusal)
 }
 
-fn info() -> Answer {
+fn info() -> Response {
     let body = json!({
         "version": "v2025.1.0", "isCloud": true, "serverTimeZone": "Eastern Standard Time", "cloudRegion": "NA",
         "licenseBits": [{"name": "Finance", "activeFlag": true}], "maxWorkFlowRecordsAllowed": 1000
     });
-    Answer::json(200, body)
+    Response::json(200, body)
 }
 
 fn read(
@@ -66,7 +66,7 @@ fn read(
     what: &str,
     rest: &[&str],
     parent: Option<i64>,
-) -> Result<Answer, Answer> {
+) -> Result<Response, Response> {
     let records = || -> Box<dyn Iterator<Item = &serde_json::Map<String, Value>>> {
         match parent {
             None => Box::new(inner.store.all(kind)),
@@ -80,16 +80,16 @@ fn read(
                 host: request.host,
                 path: request.path,
                 forward_only: request.forward_only,
-                cap: inner.tuning.page_cap,
+                cap: inner.behavior.page_cap,
             };
             let answer = list::page(rows, request.query, &place)?;
             // An endpoint that knows nothing of forward-only paging answers as if it had not been asked, without a Link.
             let silent = request.wants_forward_only && !request.forward_only;
-            Ok(if silent { Answer { link: None, ..answer } } else { answer })
+            Ok(if silent { Response { link: None, ..answer } } else { answer })
         }
         ["count"] => {
             let rows = list::filtered(records(), request.query, &|path| knows(kind, path))?;
-            Ok(Answer::json(200, json!({"count": rows.len()})))
+            Ok(Response::json(200, json!({"count": rows.len()})))
         }
         [id] => {
             let id: Option<i64> = id.parse().ok();
@@ -97,11 +97,11 @@ fn read(
                 None => inner.store.get(kind, id),
                 Some(agreement) => inner.store.addition(agreement, id),
             });
-            let record = record.ok_or_else(|| Answer::not_found(what))?;
+            let record = record.ok_or_else(|| Response::not_found(what))?;
             let fields = request.query.get("fields").map(String::as_str);
-            Ok(Answer::json(200, list::chosen(record, fields)))
+            Ok(Response::json(200, list::chosen(record, fields)))
         }
-        _ => Err(Answer::not_found("Resource")),
+        _ => Err(Response::not_found("Resource")),
     }
 }
 
@@ -136,11 +136,11 @@ fn additions(
     method: &str,
     parent: i64,
     rest: &[&str],
-) -> Result<Answer, Answer> {
+) -> Result<Response, Response> {
     if inner.store.get(Kind::Agreements, parent).is_none() {
-        return Err(Answer::not_found("Agreement"));
+        return Err(Response::not_found("Agreement"));
     }
-    let body = || request.body.ok_or_else(|| Answer::error(400, "InvalidOperation", "A body is required"));
+    let body = || request.body.ok_or_else(|| Response::error(400, "InvalidOperation", "A body is required"));
     match (method, rest) {
         ("GET", _) => read(inner, request, Kind::Additions, "Addition", rest, Some(parent)),
         ("POST", []) => create(inner, parent, body()?),
@@ -148,20 +148,20 @@ fn additions(
         ("PUT", [id]) => change(inner, request, parent, id, |record| patch::replace(record, body()?)),
         ("DELETE", [id]) => {
             let id = id.parse().unwrap_or_default();
-            inner.store.addition(parent, id).ok_or_else(|| Answer::not_found("Addition"))?;
+            inner.store.addition(parent, id).ok_or_else(|| Response::not_found("Addition"))?;
             inner.store.remove(Kind::Additions, id);
-            Ok(Answer { status: 204, body: None, link: None, retry_after: None })
+            Ok(Response { status: 204, body: None, link: None, retry_after: None })
         }
-        _ => Err(Answer::error(405, "MethodNotAllowed", "The method is not allowed here")),
+        _ => Err(Response::error(405, "MethodNotAllowed", "The method is not allowed here")),
     }
 }
 
-fn create(inner: &mut Inner, parent: i64, body: &Value) -> Result<Answer, Answer> {
+fn create(inner: &mut Inner, parent: i64, body: &Value) -> Result<Response, Response> {
     let id = inner.store.new_id(Kind::Additions);
     let blank = json!({"id": id, "agreementId": parent, "agreementStatus": "Active"});
     let record = patch::replace(blank.as_object().unwrap_or(&serde_json::Map::new()), body)?;
     inner.store.put(Kind::Additions, Value::Object(record.clone()));
-    Ok(Answer::json(201, Value::Object(record)))
+    Ok(Response::json(201, Value::Object(record)))
 }
 
 fn change(
@@ -169,15 +169,15 @@ fn change(
     request: &Request<'_>,
     parent: i64,
     id: &str,
-    make: impl FnOnce(&serde_json::Map<String, Value>) -> Result<serde_json::Map<String, Value>, Answer>,
-) -> Result<Answer, Answer> {
+    make: impl FnOnce(&serde_json::Map<String, Value>) -> Result<serde_json::Map<String, Value>, Response>,
+) -> Result<Response, Response> {
     let id = id.parse().unwrap_or_default();
-    let before = inner.store.addition(parent, id).ok_or_else(|| Answer::not_found("Addition"))?.clone();
+    let before = inner.store.addition(parent, id).ok_or_else(|| Response::not_found("Addition"))?.clone();
     if let Some(why) = inner.store.refusal(id) {
-        return Err(Answer::invalid("addition", "effectiveDate", "InvalidObject", why));
+        return Err(Response::invalid("addition", "effectiveDate", "InvalidObject", why));
     }
-    if request.pretend {
-        return Ok(Answer::json(200, Value::Object(before)));
+    if request.false_success {
+        return Ok(Response::json(200, Value::Object(before)));
     }
     let after = make(&before)?;
     let quantity = |store: &Store| store.quantity(id);
@@ -186,7 +186,7 @@ fn change(
     let to = quantity(&inner.store);
     inner.ledger.writes.push(Write { addition: id, from, to });
     if let Err(error) = inner.store.save() {
-        return Err(Answer::error(500, "ConnectWiseApi", error.to_string()));
+        return Err(Response::error(500, "ConnectWiseApi", error.to_string()));
     }
-    Ok(Answer::json(200, Value::Object(after)))
+    Ok(Response::json(200, Value::Object(after)))
 }

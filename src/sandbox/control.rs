@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::faults::Fault;
 use super::sample;
-use super::state::{Shared, Tuning};
+use super::state::{Behavior, Shared};
 use super::store::Kind;
 
 /// Registers the control paths.
@@ -46,9 +46,9 @@ async fn clear_faults(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::NoContent().finish()
 }
 
-#[put("/_sandbox/tuning")]
-async fn tune(shared: web::Data<Shared>, tuning: web::Json<Tuning>) -> HttpResponse {
-    shared.lock().tuning = tuning.into_inner();
+#[put("/_sandbox/behavior")]
+async fn tune(shared: web::Data<Shared>, behavior: web::Json<Behavior>) -> HttpResponse {
+    shared.lock().behavior = behavior.into_inner();
     HttpResponse::NoContent().finish()
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, without_nulls};
 use super::conditions::{self, Condition, member};
+use super::response::{Response, without_nulls};
 
 /// The query parameters, by lower-case name.
 pub(super) type Query = BTreeMap<String, String>;
@@ -29,7 +29,7 @@ pub(super) fn filtered<'r>(
     records: impl Iterator<Item = &'r Map<String, Value>>,
     query: &Query,
     known: &impl Fn(&str) -> bool,
-) -> Result<Vec<&'r Map<String, Value>>, Answer> {
+) -> Result<Vec<&'r Map<String, Value>>, Response> {
     let condition = match query.get("conditions").map(|text| text.trim()).filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => Some(parse(text, known)?),
@@ -37,25 +37,29 @@ pub(super) fn filtered<'r>(
     Ok(records.filter(|record| condition.as_ref().is_none_or(|condition| condition.holds(record))).collect())
 }
 
-fn parse(text: &str, known: &impl Fn(&str) -> bool) -> Result<Condition, Answer> {
-    let condition = conditions::parse(text).map_err(|error| Answer::error(400, "ApiFindCondition", error))?;
+fn parse(text: &str, known: &impl Fn(&str) -> bool) -> Result<Condition, Response> {
+    let condition = conditions::parse(text).map_err(|error| Response::error(400, "ApiFindCondition", error))?;
     match condition.unknown_name(known) {
         Some(name) => {
             let message = format!("{} is not a recognized name.", name.to_ascii_lowercase());
-            Err(Answer::error(400, "ApiFindCondition", message))
+            Err(Response::error(400, "ApiFindCondition", message))
         }
         None => Ok(condition),
     }
 }
 
 /// One page of a list.
-pub(super) fn page(mut rows: Vec<&Map<String, Value>>, query: &Query, place: &Place<'_>) -> Result<Answer, Answer> {
+pub(super) fn page(mut rows: Vec<&Map<String, Value>>, query: &Query, place: &Place<'_>) -> Result<Response, Response> {
     let size = number(query, "pagesize", 25)?.min(MAX_PAGE).min(place.cap);
     let shown: Vec<&Map<String, Value>>;
     let link;
     if place.forward_only {
         if query.contains_key("orderby") {
-            return Err(Answer::error(400, "InvalidParameter", "orderBy is not allowed with forward-only pagination"));
+            return Err(Response::error(
+                400,
+                "InvalidParameter",
+                "orderBy is not allowed with forward-only pagination",
+            ));
         }
         let after = number(query, "pageid", 0)?;
         rows.sort_by_key(|record| id(record));
@@ -75,7 +79,7 @@ pub(super) fn page(mut rows: Vec<&Map<String, Value>>, query: &Query, place: &Pl
     }
     let fields = query.get("fields").map(String::as_str);
     let body = shown.into_iter().map(|record| chosen(record, fields)).collect();
-    Ok(Answer { link: Some(link), ..Answer::json(200, Value::Array(body)) })
+    Ok(Response { link: Some(link), ..Response::json(200, Value::Array(body)) })
 }
 
 fn page_links(place: &Place<'_>, query: &Query, page: usize, last: usize) -> String {
@@ -102,11 +106,11 @@ fn url(place: &Place<'_>, query: &Query, name: &str, value: &str) -> String {
     format!("https://{}/{}?{}", place.host, place.path, pairs.finish())
 }
 
-fn number(query: &Query, name: &str, default: usize) -> Result<usize, Answer> {
+fn number(query: &Query, name: &str, default: usize) -> Result<usize, Response> {
     let Some(text) = query.get(name) else { return Ok(default) };
     match text.parse() {
         Ok(number) if number > 0 || name == "pageid" => Ok(number),
-        _ => Err(Answer::error(400, "InvalidParameter", format!("{name} must be a positive number"))),
+        _ => Err(Response::error(400, "InvalidParameter", format!("{name} must be a positive number"))),
     }
 }
 
@@ -114,14 +118,14 @@ fn id(record: &Map<String, Value>) -> i64 {
     record.get("id").and_then(Value::as_i64).unwrap_or_default()
 }
 
-fn order(rows: &mut [&Map<String, Value>], query: &Query) -> Result<(), Answer> {
+fn order(rows: &mut [&Map<String, Value>], query: &Query) -> Result<(), Response> {
     let Some(text) = query.get("orderby") else { return Ok(()) };
     let mut words = text.split_whitespace();
     let (path, direction) = (words.next().unwrap_or("id"), words.next().unwrap_or("asc"));
     let descending = match direction.to_ascii_lowercase().as_str() {
         "asc" => false,
         "desc" => true,
-        _ => return Err(Answer::error(400, "InvalidParameter", "orderBy takes a field and asc or desc")),
+        _ => return Err(Response::error(400, "InvalidParameter", "orderBy takes a field and asc or desc")),
     };
     let key = |record: &Map<String, Value>| match member(record, path) {
         Some(Value::Number(number)) => (number.as_f64().unwrap_or_default(), String::new()),

@@ -5,15 +5,15 @@
 //! throttling. Over its own control path `/_sandbox/` it can be told to fail in the ways that ConnectWise can, and it
 //! keeps a ledger of what it was asked. It shares no code with the client that is tested against it.
 
-mod answer;
 mod api;
-mod asked;
 mod conditions;
 mod control;
 mod faults;
 mod ledger;
 mod list;
 mod patch;
+mod request;
+mod response;
 pub mod sample;
 mod server;
 mod state;
@@ -22,5 +22,5 @@ mod store;
 pub use faults::{Fault, FaultKind};
 pub use ledger::{Entry, Ledger, Write};
 pub use server::Sandbox;
-pub use state::{Identity, Tuning};
+pub use state::{Behavior, Identity};
 pub use store::{Kind, Store};

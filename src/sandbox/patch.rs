@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::response::Response;
 
 /// The members of an addition, as ConnectWise spells them. PATCH paths must be spelt so, too.
 pub(super) const ADDITION: &[&str] = &[
@@ -44,9 +44,9 @@ pub(super) const ADDITION: &[&str] = &[
 const DERIVED: &[&str] = &["id", "agreementId", "billedQuantity", "extPrice", "extCost", "margin", "agreementStatus"];
 
 /// Applies the operations of a PATCH: gives the record as it shall be.
-pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<String, Value>, Answer> {
+pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<String, Value>, Response> {
     let Some(operations) = body.as_array() else {
-        return Err(Answer::error(400, "InvalidOperation", "The body must be an array of operations"));
+        return Err(Response::error(400, "InvalidOperation", "The body must be an array of operations"));
     };
     let mut record = record.clone();
     for operation in operations {
@@ -58,7 +58,7 @@ pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<Str
             continue;
         }
         if !ADDITION.contains(&path) {
-            return Err(Answer::invalid("addition", path, "InvalidField", "The field is not known"));
+            return Err(Response::invalid("addition", path, "InvalidField", "The field is not known"));
         }
         if DERIVED.contains(&path) {
             continue;
@@ -66,7 +66,7 @@ pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<Str
         let value = match op.as_str() {
             "add" | "replace" => operation.get("value").cloned().unwrap_or(Value::Null),
             "remove" => Value::Null,
-            _ => return Err(Answer::error(400, "InvalidOperation", "op must be add, replace or remove")),
+            _ => return Err(Response::error(400, "InvalidOperation", "op must be add, replace or remove")),
         };
         let value = checked(path, value)?;
         record.insert(path.to_owned(), value);
@@ -76,13 +76,13 @@ pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<Str
 }
 
 /// What a PUT makes of a body: members left out go to their default.
-pub(super) fn replace(record: &Map<String, Value>, body: &Value) -> Result<Map<String, Value>, Answer> {
+pub(super) fn replace(record: &Map<String, Value>, body: &Value) -> Result<Map<String, Value>, Response> {
     let Some(given) = body.as_object() else {
-        return Err(Answer::error(400, "InvalidOperation", "The body must be an addition"));
+        return Err(Response::error(400, "InvalidOperation", "The body must be an addition"));
     };
     for required in ["product", "billCustomer"] {
         if given.get(required).is_none_or(Value::is_null) {
-            return Err(Answer::invalid("addition", required, "MissingRequiredField", "The field is required"));
+            return Err(Response::invalid("addition", required, "MissingRequiredField", "The field is required"));
         }
     }
     let mut new = Map::new();
@@ -91,7 +91,7 @@ pub(super) fn replace(record: &Map<String, Value>, body: &Value) -> Result<Map<S
     }
     for (name, value) in given.iter().filter(|(name, _)| !DERIVED.contains(&name.as_str())) {
         if !ADDITION.contains(&name.as_str()) {
-            return Err(Answer::invalid("addition", name, "InvalidField", "The field is not known"));
+            return Err(Response::invalid("addition", name, "InvalidField", "The field is not known"));
         }
         new.insert(name.clone(), checked(name, value.clone())?);
     }
@@ -99,18 +99,18 @@ pub(super) fn replace(record: &Map<String, Value>, body: &Value) -> Result<Map<S
     Ok(new)
 }
 
-fn checked(name: &str, value: Value) -> Result<Value, Answer> {
+fn checked(name: &str, value: Value) -> Result<Value, Response> {
     match name {
         "quantity" | "lessIncluded" | "unitPrice" | "unitCost" => match &value {
             Value::Null => Ok(Value::Null),
             // ConnectWise keeps doubles, and takes numbers written as text.
             Value::Number(number) => Ok(json!(number.as_f64())),
             Value::String(text) if text.trim().parse::<f64>().is_ok() => Ok(json!(text.trim().parse::<f64>().ok())),
-            _ => Err(Answer::invalid("addition", name, "InvalidType", "The value must be a number")),
+            _ => Err(Response::invalid("addition", name, "InvalidType", "The value must be a number")),
         },
         "effectiveDate" | "cancelledDate" => match &value {
             Value::String(text) if text.contains('.') => {
-                Err(Answer::error(400, "InvalidObject", format!("Unsupported format applied to {name}")))
+                Err(Response::error(400, "InvalidObject", format!("Unsupported format applied to {name}")))
             }
             _ => Ok(value),
         },

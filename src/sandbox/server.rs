@@ -11,12 +11,12 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
-use super::asked::Asked;
 use super::control;
 use super::faults::{Fault, FaultKind, Faults};
 use super::ledger::Ledger;
-use super::state::{Identity, Inner, Shared, Tuning};
+use super::request::IncomingRequest;
+use super::response::Response;
+use super::state::{Behavior, Identity, Inner, Shared};
 use super::store::Store;
 
 /// A running sandbox.
@@ -38,7 +38,7 @@ impl Sandbox {
             store,
             ledger: Ledger::default(),
             faults: Faults::default(),
-            tuning: Tuning::default(),
+            behavior: Behavior::default(),
             recent: VecDeque::new(),
         };
         let (in_flight, identity_copy) = (AtomicUsize::new(0), identity.clone());
@@ -108,8 +108,8 @@ impl Sandbox {
     }
 
     /// Changes how it behaves.
-    pub fn tune(&self, change: impl FnOnce(&mut Tuning)) {
-        change(&mut self.shared.lock().tuning);
+    pub fn tune(&self, change: impl FnOnce(&mut Behavior)) {
+        change(&mut self.shared.lock().behavior);
     }
 
     /// Ends it.
@@ -123,7 +123,7 @@ async fn company_info(shared: web::Data<Shared>, company: web::Path<String>, req
     let (codebase, fault) = {
         let mut inner = shared.lock();
         let fault = inner.faults.hit("GET", req.path());
-        (inner.tuning.codebase.clone(), fault)
+        (inner.behavior.codebase.clone(), fault)
     };
     let body = if *company == shared.identity.company_id {
         json!({
@@ -134,9 +134,9 @@ async fn company_info(shared: web::Data<Shared>, company: web::Path<String>, req
     } else {
         Value::Null
     };
-    let answer = Answer { status: 200, body: Some(body), link: None, retry_after: None };
+    let answer = Response { status: 200, body: Some(body), link: None, retry_after: None };
     match fault {
-        Some(kind) => spoil(kind, answer).await,
+        Some(kind) => apply_fault(kind, answer).await,
         None => answer.into_response(),
     }
 }
@@ -153,13 +153,13 @@ impl Drop for InFlight<'_> {
 async fn serve(shared: web::Data<Shared>, req: HttpRequest, bytes: web::Bytes) -> HttpResponse {
     let parallel = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
     let _counted = InFlight(&shared.in_flight);
-    let asked = Asked::read(&req, &bytes);
+    let asked = IncomingRequest::read(&req, &bytes);
     let (fault, latency, throttled) = {
         let mut inner = shared.lock();
         inner.ledger.most_parallel = inner.ledger.most_parallel.max(parallel);
         asked.note_violations(&mut inner.ledger);
         let throttled = throttle(&mut inner, parallel);
-        (inner.faults.hit(req.method().as_str(), req.path()), inner.tuning.latency_ms, throttled)
+        (inner.faults.hit(req.method().as_str(), req.path()), inner.behavior.latency_ms, throttled)
     };
     if latency > 0 {
         tokio::time::sleep(Duration::from_millis(latency)).await;
@@ -175,47 +175,47 @@ async fn serve(shared: web::Data<Shared>, req: HttpRequest, bytes: web::Bytes) -
                 | FaultKind::WrongType
         )
     };
-    let pretend = matches!(fault, Some(FaultKind::FalseSuccess));
+    let false_success = matches!(fault, Some(FaultKind::FalseSuccess));
     let answer = match (throttled, &fault) {
         (Some(answer), _) => answer,
-        (None, Some(fault)) if !acts(fault) => Answer::json(200, json!({})),
-        (None, _) => asked.answer(&shared, pretend),
+        (None, Some(fault)) if !acts(fault) => Response::json(200, json!({})),
+        (None, _) => asked.answer(&shared, false_success),
     };
     let (body, spoilt) = (answer.body.clone(), fault.is_some());
     let cut = matches!(fault, Some(FaultKind::Drop | FaultKind::DropAfter | FaultKind::Hang { .. }));
     let response = match fault {
-        Some(kind) => spoil(kind, answer).await,
+        Some(kind) => apply_fault(kind, answer).await,
         None => answer.into_response(),
     };
     let mut inner = shared.lock();
     let status = if cut { 0 } else { response.status().as_u16() };
-    let answer = body.filter(|_| inner.tuning.keep_answers && !spoilt);
+    let answer = body.filter(|_| inner.behavior.keep_answers && !spoilt);
     inner.ledger.requests.push(asked.into_entry(status, answer));
     response
 }
 
-fn throttle(inner: &mut Inner, parallel: usize) -> Option<Answer> {
+fn throttle(inner: &mut Inner, parallel: usize) -> Option<Response> {
     let now = Instant::now();
     while inner.recent.front().is_some_and(|at| now.duration_since(*at) > Duration::from_secs(60)) {
         inner.recent.pop_front();
     }
     inner.recent.push_back(now);
-    let too_many = inner.recent.len() > inner.tuning.requests_per_minute || parallel > inner.tuning.parallel;
-    too_many.then(|| Answer::throttled(inner.tuning.retry_after))
+    let too_many = inner.recent.len() > inner.behavior.requests_per_minute || parallel > inner.behavior.parallel;
+    too_many.then(|| Response::throttled(inner.behavior.retry_after))
 }
 
 /// Turns an answer into what a fault makes of it.
-async fn spoil(kind: FaultKind, answer: Answer) -> HttpResponse {
+async fn apply_fault(kind: FaultKind, answer: Response) -> HttpResponse {
     let html = "<html><body><h1>Something went wrong</h1></body></html>";
     match kind {
         FaultKind::Status { status, code, message } => {
             let message = message.unwrap_or_else(|| "It failed on purpose".to_owned());
-            Answer::error(status, code.as_deref().unwrap_or("ConnectWiseApi"), message).into_response()
+            Response::error(status, code.as_deref().unwrap_or("ConnectWiseApi"), message).into_response()
         }
         FaultKind::StatusAfter { status } => {
-            Answer::error(status, "ConnectWiseApi", "It failed after the fact").into_response()
+            Response::error(status, "ConnectWiseApi", "It failed after the fact").into_response()
         }
-        FaultKind::Throttle { retry_after, html: false } => Answer::throttled(retry_after).into_response(),
+        FaultKind::Throttle { retry_after, html: false } => Response::throttled(retry_after).into_response(),
         FaultKind::Throttle { retry_after, html: true } => HttpResponse::TooManyRequests()
             .insert_header(("Retry-After", retry_after.to_string()))
             .content_type("text/html")
@@ -229,7 +229,7 @@ async fn spoil(kind: FaultKind, answer: Answer) -> HttpResponse {
             let bytes = answer.bytes();
             HttpResponse::Ok().content_type("application/json").body(bytes[..bytes.len() / 2].to_vec())
         }
-        FaultKind::WrongType => Answer::json(200, json!("a text where something else belongs")).into_response(),
+        FaultKind::WrongType => Response::json(200, json!("a text where something else belongs")).into_response(),
         FaultKind::Slow { ms } => {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             answer.into_response()

@@ -38,7 +38,7 @@ impl Default for Identity {
 /// How it behaves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tuning {
+pub struct Behavior {
     /// Requests a minute before it throttles.
     pub requests_per_minute: usize,
     /// Requests at once before it throttles.
@@ -61,7 +61,7 @@ pub struct Tuning {
     pub keep_answers: bool,
 }
 
-impl Default for Tuning {
+impl Default for Behavior {
     fn default() -> Self {
         Self {
             requests_per_minute: 1_000_000,
@@ -78,7 +78,7 @@ impl Default for Tuning {
     }
 }
 
-impl Tuning {
+impl Behavior {
     pub(super) fn denied(&self, parts: &[&str], method: &str) -> Option<&'static str> {
         let right = match (method, parts) {
             ("GET", ["company", ..]) => "companies",
@@ -96,7 +96,7 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) ledger: Ledger,
     pub(super) faults: Faults,
-    pub(super) tuning: Tuning,
+    pub(super) behavior: Behavior,
     pub(super) recent: VecDeque<Instant>,
 }
 

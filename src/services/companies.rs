@@ -9,7 +9,7 @@ use super::mapping::complete;
 use super::mapping::resolve;
 use super::refresh;
 use super::remote::client;
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, Company, LineFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
@@ -55,7 +55,7 @@ pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Co
     let at = now.naive_utc();
     let mut rows = Vec::with_capacity(new.len());
     for NewCompany { external_id, name } in new {
-        refuse_taken(tx, &external_id, None)?;
+        ensure_unique(tx, &external_id, None)?;
         rows.push(Company {
             id: CompanyId::new(),
             tenant_id: tx.tenant().clone(),
@@ -82,7 +82,7 @@ pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Co
     Ok(rows)
 }
 
-fn refuse_taken(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&CompanyId>) -> Result<()> {
+fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&CompanyId>) -> Result<()> {
     match tx.company_by_external_id(external_id)? {
         Some(other) if Some(&other.id) != by_other_than => {
             let detail = format!("company {} has the external id \"{external_id}\" already", other.id);
@@ -109,7 +109,7 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
     if_match.check(row.version)?;
     let before = row.clone();
     if let Some(external_id) = change.external_id {
-        refuse_taken(tx, &external_id, Some(id))?;
+        ensure_unique(tx, &external_id, Some(id))?;
         row.external_id = external_id;
     }
     if let Some(name) = change.name {
@@ -187,7 +187,7 @@ pub async fn choose(
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
         // What hung on another match is undone, choices by hand too.
         let resolved =
-            if moved { resolve::lines_anew(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
+            if moved { resolve::re_resolve(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
         Ok(Matched { company, resolved })
     };
     let mut matched = services.db.write(&actor.tenant, work).await?;
@@ -224,7 +224,7 @@ async fn find(services: &Services, actor: &Actor, choice: Choice) -> Result<CwCo
             let found = found.into_iter().find(|company| !company.deleted && fold(&company.identifier) == wanted);
             let company =
                 found.ok_or_else(|| Error::not_found("ConnectWise company with the identifier", &identifier))?;
-            let agreements = client.agreements_of(&[company.id], Patience::Person).await?;
+            let agreements = client.agreements_of(&[company.id], RetryPolicy::Interactive).await?;
             let (now, saved) = (services.clock.now(), company.clone());
             let save = move |tx: &mut Tx<'_>| {
                 tx.save_agreements(Some(&[saved.id]), agreements, now)?;
@@ -265,7 +265,7 @@ pub struct NamedProposal {
 
 /// Proposes matches for every company that is not set, and applies those that are unique unless it is a dry run.
 pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
-    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
+    refresh::ensure_fresh(services, &actor.tenant, RetryPolicy::Interactive).await?;
     let (now, by) = (services.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
         let mut proposals = proposals(tx)?;

@@ -105,7 +105,7 @@ pub async fn delete(services: &Services, actor: &Actor, if_match: IfMatch) -> Re
         }
         tx.forget_connectwise()?;
         tx.delete_connection()?;
-        resolve::lines_anew(tx, &LineFilter::default(), now, &by).map(drop)
+        resolve::re_resolve(tx, &LineFilter::default(), now, &by).map(drop)
     };
     services.db.write(&actor.tenant, work).await
 }

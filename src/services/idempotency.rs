@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::context::Services;
-use crate::db::{StoredAnswer, Tx};
+use crate::db::{StoredResponse, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, FieldError, Result};
@@ -77,7 +77,7 @@ fn once(
     work: impl FnOnce(&mut Tx<'_>) -> Result<Answer>,
 ) -> Result<Answer> {
     let Some(key) = key else { return work(tx) };
-    if let Some(stored) = tx.stored_answer(&key.key)? {
+    if let Some(stored) = tx.stored_response(&key.key)? {
         if stored.request_hash != key.request_hash {
             return Err(Error::IdempotencyMismatch);
         }
@@ -85,7 +85,7 @@ fn once(
         return Ok(Answer { status, location: stored.location, body: stored.body, replayed: true });
     }
     let answer = work(tx)?;
-    tx.store_answer(&StoredAnswer {
+    tx.store_response(&StoredResponse {
         tenant_id: tx.tenant().clone(),
         key: key.key.clone(),
         request_hash: key.request_hash.clone(),
@@ -98,7 +98,7 @@ fn once(
 }
 
 /// Forgets old answers.
-pub async fn forget_old(services: &Services) -> Result<usize> {
+pub async fn delete_expired(services: &Services) -> Result<usize> {
     let before = services.clock.now() - KEPT;
-    services.db.write_system(move |tx| tx.forget_answers(before)).await
+    services.db.write_system(move |tx| tx.delete_expired_responses(before)).await
 }

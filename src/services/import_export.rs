@@ -7,10 +7,10 @@ use super::billed_lines::{Billed, BilledLine, BilledMonths, compared_lines};
 use super::context::Services;
 use super::mapping::complete;
 use super::mapping::edit;
-use super::mapping::edit::{Applied, Bulk, Edit, LineEdit, Refused};
+use super::mapping::edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
 use super::mapping::resolve;
 use super::refresh;
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
@@ -76,14 +76,14 @@ impl Rematched {
 #[derive(Debug, Default)]
 pub struct Rematches {
     /// For each row, in order.
-    pub outcomes: Vec<Result<Rematched, Refused>>,
+    pub outcomes: Vec<Result<Rematched, EditRejection>>,
     /// What they changed of the billing lines.
     pub resolved: resolve::Resolved,
 }
 
 /// Matches many companies. What hung on a former match is undone, and the lines resolve anew.
 pub async fn matches_in(services: &Services, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
-    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
+    refresh::ensure_fresh(services, &actor.tenant, RetryPolicy::Interactive).await?;
     let (now, by) = (services.clock.now(), actor.name.clone());
     let mut done = services.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
     done.resolved = complete::with_additions(services, actor, LineFilter::default(), done.resolved).await;
@@ -108,13 +108,13 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str
         resolve::Resolved::default()
     } else {
         let filter = LineFilter { company_ids: Some(moved), ..LineFilter::default() };
-        resolve::lines_anew(tx, &filter, now, by)?
+        resolve::re_resolve(tx, &filter, now, by)?
     };
     Ok(Rematches { outcomes, resolved })
 }
 
 /// What each row asks for, or why it cannot be.
-fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, Refused>> {
+fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, EditRejection>> {
     let companies: HashMap<&str, &Company> = companies.iter().map(|row| (row.external_id.as_str(), row)).collect();
     let identifiers: HashMap<CwCompanyId, &str> =
         known.iter().map(|company| (company.id, company.identifier.as_str())).collect();
@@ -123,7 +123,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
     let by_identifier: HashMap<String, CwCompanyId> =
         live().map(|company| (fold(&company.identifier), company.id)).collect();
     let mut named = HashSet::new();
-    let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, Refused> {
+    let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, EditRejection> {
         // What is there already is no choice to be judged, even where ConnectWise has deleted it since.
         if let Some(id) = row.id.filter(|id| Some(*id) == company.connectwise_company_id) {
             let its = identifiers.get(&id);
@@ -134,27 +134,27 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
         let found = row.identifier.as_ref().map(|identifier| {
             by_identifier.get(&fold(identifier)).copied().ok_or_else(|| {
                 let error = Error::not_found("ConnectWise company with the identifier", identifier);
-                Refused::new("connectwise_identifier", error)
+                EditRejection::new("connectwise_identifier", error)
             })
         });
         match (row.id, found.transpose()?) {
             (Some(id), Some(other)) if id != other => {
                 let detail = format!("ConnectWise company {id} has another identifier: leave one of the two blank");
-                Err(Refused::new("connectwise_identifier", Error::conflict(ConflictCode::Contradiction, detail)))
+                Err(EditRejection::new("connectwise_identifier", Error::conflict(ConflictCode::Contradiction, detail)))
             }
             (Some(id), _) if !by_id.contains_key(&id) => {
-                Err(Refused::new("connectwise_company_id", Error::not_found("ConnectWise company", id)))
+                Err(EditRejection::new("connectwise_company_id", Error::not_found("ConnectWise company", id)))
             }
             (id, found) => Ok(id.or(found)),
         }
     };
     let outcome = |row: &MatchIn| {
         let company = companies.get(row.external_id.as_str()).ok_or_else(|| {
-            Refused::new("external_id", Error::not_found("company with the external id", &row.external_id))
+            EditRejection::new("external_id", Error::not_found("company with the external id", &row.external_id))
         })?;
         if !named.insert(row.external_id.clone()) {
             let detail = format!("company {} is named twice", row.external_id);
-            return Err(Refused::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)));
+            return Err(EditRejection::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)));
         }
         Ok(Rematched { company: (*company).clone(), target: target(row, company)? })
     };
@@ -163,7 +163,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
 
 /// Refuses rows that would give two companies one ConnectWise company, unless they say that it is meant. Only what
 /// comes out counts, so that two companies may swap.
-fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, Refused>]) {
+fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
     loop {
         let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
             companies.iter().map(|row| (&row.id, row.connectwise_company_id)).collect();
@@ -186,7 +186,7 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
                      write to the same additions. If that is meant, put true in the column shared"
                 );
                 let error = Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail);
-                *outcome = Err(Refused::new("connectwise_company_id", error));
+                *outcome = Err(EditRejection::new("connectwise_company_id", error));
                 refused = true;
             }
         }
@@ -291,7 +291,7 @@ fn column(member: &'static str) -> &'static str {
     }
 }
 
-fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, Refused>>> {
+fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditRejection>>> {
     let companies: HashMap<String, CompanyId> =
         tx.all_companies()?.into_iter().map(|row| (row.external_id, row.id)).collect();
     let products: HashMap<String, ProductId> = tx.all_products()?.into_iter().map(|row| (row.code, row.id)).collect();
@@ -301,7 +301,7 @@ fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, Refused>>>
         .map(|line| ((line.company_id.clone(), line.product_id.clone()), line))
         .collect();
     let find = |row: &LineIn| {
-        let unknown = |member, what, id: &str| Refused::new(member, Error::not_found(what, id));
+        let unknown = |member, what, id: &str| EditRejection::new(member, Error::not_found(what, id));
         let company = companies
             .get(&row.company)
             .ok_or_else(|| unknown("company_external_id", "company with the external id", &row.company))?;

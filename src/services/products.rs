@@ -6,7 +6,7 @@ use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve::{self, Resolved};
 use super::refresh;
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, LineFilter, Product, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::guard::Guard;
@@ -76,7 +76,7 @@ where
 
 /// The same in a transaction.
 pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
-    refuse_taken(tx, &new.code, None)?;
+    ensure_unique(tx, &new.code, None)?;
     let row = Product {
         id: ProductId::new(),
         tenant_id: tx.tenant().clone(),
@@ -104,7 +104,7 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
     Ok(row)
 }
 
-fn refuse_taken(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
+fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
     match tx.product_by_code(code)? {
         Some(other) if Some(&other.id) != by_other_than => Err(Error::conflict(
             ConflictCode::CodeTaken,
@@ -131,7 +131,7 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     if_match.check(row.version)?;
     let before = row.clone();
     if let Some(code) = change.code {
-        refuse_taken(tx, &code, Some(id))?;
+        ensure_unique(tx, &code, Some(id))?;
         row.code = code;
     }
     if let Some(name) = change.name {
@@ -174,7 +174,7 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
 pub async fn resolve(services: &Services, actor: &Actor, product: &ProductId) -> Result<Resolved> {
     let id = product.clone();
     services.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
-    refresh::ensure_fresh(services, &actor.tenant, Patience::Person).await?;
+    refresh::ensure_fresh(services, &actor.tenant, RetryPolicy::Interactive).await?;
     let filter = LineFilter { product_id: Some(product.clone()), ..LineFilter::default() };
     let now = services.clock.now();
     let older_than = now - services.settings.refresh_max_age;

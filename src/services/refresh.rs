@@ -8,7 +8,7 @@ use super::mapping::complete;
 use super::mapping::resolve;
 use super::remote::additions::{self, ReadUnder, refresh_running};
 use super::remote::client;
-use crate::connectwise::{Client, Patience};
+use crate::connectwise::{Client, RetryPolicy};
 use crate::db::{LineFilter, RefreshRow, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
@@ -37,7 +37,7 @@ pub struct Report {
 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub enum RefreshScope {
     /// Companies and agreements: pages only.
     Lists,
     /// And the additions of every agreement in use: a request for each.
@@ -45,18 +45,23 @@ pub enum Depth {
 }
 
 /// Refreshes companies and agreements when what is known is older than the setting, or nothing is.
-pub async fn ensure_fresh(services: &Services, tenant: &TenantId, patience: Patience) -> Result<()> {
+pub async fn ensure_fresh(services: &Services, tenant: &TenantId, patience: RetryPolicy) -> Result<()> {
     let oldest = services.clock.now() - services.settings.refresh_max_age;
     ensure_since(services, tenant, oldest, patience).await
 }
 
 /// Refreshes when nothing is known yet.
 pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> {
-    ensure_since(services, tenant, Instant::UNIX_EPOCH, Patience::Person).await
+    ensure_since(services, tenant, Instant::UNIX_EPOCH, RetryPolicy::Interactive).await
 }
 
 /// Refreshes companies and agreements when they were last read before a moment.
-pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instant, patience: Patience) -> Result<()> {
+pub async fn ensure_since(
+    services: &Services,
+    tenant: &TenantId,
+    oldest: Instant,
+    patience: RetryPolicy,
+) -> Result<()> {
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
     let until = tokio::time::Instant::now() + FOR_ANOTHER;
     loop {
@@ -72,12 +77,16 @@ pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instan
         let outcome = if running_elsewhere {
             Err(refresh_running())
         } else {
-            run(services, &actor, patience, Depth::Lists, false).await.map(drop)
+            run(services, &actor, patience, RefreshScope::Lists, false).await.map(drop)
         };
         drop(turn);
         match outcome {
             // So does a person for another process's; a job comes back to it, and does other work meanwhile.
-            Err(error) if is_running(&error) && patience == Patience::Person && tokio::time::Instant::now() < until => {
+            Err(error)
+                if is_running(&error)
+                    && patience == RetryPolicy::Interactive
+                    && tokio::time::Instant::now() < until =>
+            {
                 tokio::time::sleep(LOOK).await;
             }
             outcome => return outcome,
@@ -87,7 +96,13 @@ pub async fn ensure_since(services: &Services, tenant: &TenantId, oldest: Instan
 
 /// Reads all companies and agreements, and as asked the additions of agreements in use; then resolves every line again.
 /// Never two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
-pub async fn run(services: &Services, actor: &Actor, patience: Patience, depth: Depth, force: bool) -> Result<Report> {
+pub async fn run(
+    services: &Services,
+    actor: &Actor,
+    patience: RetryPolicy,
+    depth: RefreshScope,
+    force: bool,
+) -> Result<Report> {
     // A task of its own: a caller who hangs up must not leave a refresh half done and its lease behind.
     let (services, actor) = (services.clone(), actor.clone());
     let task = tokio::spawn(async move { run_leased(&services, &actor, patience, depth, force).await });
@@ -97,8 +112,8 @@ pub async fn run(services: &Services, actor: &Actor, patience: Patience, depth: 
 async fn run_leased(
     services: &Services,
     actor: &Actor,
-    patience: Patience,
-    depth: Depth,
+    patience: RetryPolicy,
+    depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
     let client = client::for_tenant(services, &actor.tenant).await?;
@@ -185,8 +200,8 @@ async fn read_and_save(
     actor: &Actor,
     client: &Client,
     owner: &str,
-    patience: Patience,
-    depth: Depth,
+    patience: RetryPolicy,
+    depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
     let connection = services.db.read(&actor.tenant, |tx| tx.connection()).await?;
@@ -198,11 +213,11 @@ async fn read_and_save(
     let save = move |tx: &mut Tx<'_>| {
         still_held.check(tx)?;
         if !force {
-            refuse_great_loss(tx, &companies, &agreements)?;
+            guard_against_mass_deletion(tx, &companies, &agreements)?;
         }
         tx.save_cw_companies(companies, true, now)?;
         tx.save_agreements(None, agreements, now)?;
-        if depth == Depth::Additions { agreements_in_use(tx) } else { Ok(Vec::new()) }
+        if depth == RefreshScope::Additions { agreements_in_use(tx) } else { Ok(Vec::new()) }
     };
     let in_use = services.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
@@ -216,7 +231,7 @@ async fn read_and_save(
 }
 
 /// An answer that lacks most of what was there is more likely wrong than true.
-fn refuse_great_loss(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agreement]) -> Result<()> {
+fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agreement]) -> Result<()> {
     let (known_companies, known_agreements) = tx.cw_counts()?;
     for (what, known, read) in
         [("companies", known_companies, companies.len()), ("agreements", known_agreements, agreements.len())]

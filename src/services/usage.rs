@@ -20,7 +20,7 @@ pub const MAX_BATCH: usize = 10_000;
 
 /// Whose usage a record is, by our id or the vendor's.
 #[derive(Debug, Clone)]
-pub enum Who {
+pub enum EntityRef {
     /// Our id.
     Id(String),
     /// The vendor's id of a company, or code of a product.
@@ -31,9 +31,9 @@ pub enum Who {
 #[derive(Debug, Clone)]
 pub struct NewUsage {
     /// The company.
-    pub company: Who,
+    pub company: EntityRef,
     /// The product.
-    pub product: Who,
+    pub product: EntityRef,
     /// How much, in the product's unit.
     pub amount: Amount,
     /// When it was measured.
@@ -163,12 +163,12 @@ impl Known {
     fn row(&self, tx: &Tx<'_>, index: usize, new: NewUsage, now: Instant) -> Result<UsageRecord, Vec<FieldError>> {
         let mut bad = Vec::new();
         let company = match &new.company {
-            Who::Id(id) => self.companies.get(id).ok_or(("company_id", id)),
-            Who::Vendor(id) => self.external.get(id).ok_or(("company_external_id", id)),
+            EntityRef::Id(id) => self.companies.get(id).ok_or(("company_id", id)),
+            EntityRef::Vendor(id) => self.external.get(id).ok_or(("company_external_id", id)),
         };
         let product = match &new.product {
-            Who::Id(id) => self.products.get(id).ok_or(("product_id", id)),
-            Who::Vendor(code) => self.codes.get(code).ok_or(("product_code", code)),
+            EntityRef::Id(id) => self.products.get(id).ok_or(("product_id", id)),
+            EntityRef::Vendor(code) => self.codes.get(code).ok_or(("product_code", code)),
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
             let message = format!("nothing has the {field} \"{given}\"");

@@ -23,7 +23,7 @@ const TIDY: Duration = Duration::from_secs(3_600);
 
 /// Which of it this process does.
 #[derive(Debug, Clone, Copy)]
-pub struct Duties {
+pub struct Roles {
     /// Working on push jobs.
     pub push: bool,
     /// Starting scheduled pushes, and forgetting.
@@ -37,12 +37,12 @@ pub struct Worker {
     /// Who holds the lines: unique to this process.
     owner: String,
     parallel: usize,
-    duties: Duties,
+    duties: Roles,
 }
 
 impl Worker {
     /// A worker of so many agreements at a time.
-    pub fn new(services: Services, parallel: usize, duties: Duties) -> Self {
+    pub fn new(services: Services, parallel: usize, duties: Roles) -> Self {
         Self { services, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
 
@@ -80,7 +80,7 @@ impl Worker {
             let (schedules, idle) = (services.clone(), services.clone());
             let start = move || run_schedules(schedules.clone());
             loops.spawn(supervise("schedule", stop.clone(), services.schedule_loops.clone(), start));
-            let start = move || tidy(idle.clone());
+            let start = move || cleanup(idle.clone());
             loops.spawn(supervise("cleanup", stop.clone(), LoopCount::default(), start));
         }
         while loops.join_next().await.is_some() {}
@@ -119,12 +119,12 @@ async fn run_schedules(services: Services) {
     }
 }
 
-async fn tidy(services: Services) {
+async fn cleanup(services: Services) {
     loop {
-        if let Err(error) = idempotency::forget_old(&services).await {
+        if let Err(error) = idempotency::delete_expired(&services).await {
             tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
         }
-        if let Err(error) = services.db.renew_statistics().await {
+        if let Err(error) = services.db.optimize().await {
             tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
         }
         tokio::select! {

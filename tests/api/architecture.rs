@@ -133,8 +133,8 @@ fn past_the_tenant(code: &str) -> Vec<String> {
         let (before, after) = (&code[..*at], &code[at + table.len()..]);
         let name = before.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
         !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-            && !name.ends_with("self.own(")
-            && !name.ends_with("$tx.own(")
+            && !name.ends_with("self.scoped(")
+            && !name.ends_with("$tx.scoped(")
     });
     let others = ["insert_into(", "sql_query("].into_iter().flat_map(|text| code.match_indices(text));
     let around = |at: usize| code[at.saturating_sub(30)..].chars().take(60).collect();
@@ -153,11 +153,11 @@ fn tenants_are_kept_apart_in_one_place() {
         }
     }
     for bad in
-        ["x::table.filter(x::id.eq(1))", "diesel::insert_into(x::table)", "self.own(x::table).inner_join(y::table)"]
+        ["x::table.filter(x::id.eq(1))", "diesel::insert_into(x::table)", "self.scoped(x::table).inner_join(y::table)"]
     {
         assert!(!past_the_tenant(bad).is_empty(), "{bad}");
     }
-    assert_eq!(past_the_tenant("self.own(x::table).filter(x::table_name)"), Vec::<String>::new());
+    assert_eq!(past_the_tenant("self.scoped(x::table).filter(x::table_name)"), Vec::<String>::new());
     let tx = code(&src().join("db/engine/tx.rs"));
     assert!(!tx.contains("::table") && tx.matches("sql_query").count() == 1, "tx.rs asks for its lock alone");
 }

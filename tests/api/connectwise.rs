@@ -81,7 +81,7 @@ async fn a_connection_is_tried_step_by_step(backend: Backend) {
         ("agreements", "agreements", "Agreements: Inquire"),
         ("additions", "additions", "Agreements: Inquire"),
     ] {
-        app.sandbox.tune(|tuning| tuning.deny = vec![right.to_owned()]);
+        app.sandbox.tune(|behavior| behavior.deny = vec![right.to_owned()]);
         fails(app.connection(), step, says).await;
     }
 }
@@ -168,7 +168,7 @@ async fn a_connectwise_that_keeps_failing_is_left_alone(backend: Backend) {
 async fn a_moved_codebase_is_found_again(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
-    app.sandbox.tune(|tuning| tuning.codebase = "v2026_1".to_owned());
+    app.sandbox.tune(|behavior| behavior.codebase = "v2026_1".to_owned());
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
 }
 
@@ -187,12 +187,12 @@ async fn another_company_id_needs_a_clean_start(backend: Backend) {
 
 async fn lists_are_whole_however_they_are_paged(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(1_200, 1, 1)).await;
-    type Change = fn(&mut connectwise_billing::sandbox::Tuning);
+    type Change = fn(&mut connectwise_billing::sandbox::Behavior);
     let ways: [Change; 4] = [
-        |tuning| tuning.forward_only = false,
-        |tuning| tuning.page_cap = 70,
-        |tuning| (tuning.forward_only, tuning.page_cap) = (false, 300),
-        |tuning| tuning.link_host = Some("evil.example".to_owned()),
+        |behavior| behavior.forward_only = false,
+        |behavior| behavior.page_cap = 70,
+        |behavior| (behavior.forward_only, behavior.page_cap) = (false, 300),
+        |behavior| behavior.link_host = Some("evil.example".to_owned()),
     ];
     for change in ways {
         app.sandbox.tune(change);
@@ -214,7 +214,7 @@ async fn requests_keep_to_their_budget(backend: Backend) {
     }
     app.post("/companies/auto-match", &json!({})).await.expect(200);
     let product = app.product("P").await;
-    app.sandbox.tune(|tuning| tuning.latency_ms = 5);
+    app.sandbox.tune(|behavior| behavior.latency_ms = 5);
     let started = std::time::Instant::now();
     app.rule(&product, "agreement", r#"type/name = "SP Backup""#).await;
     let (asked, taken) = (app.sandbox.ledger().requests.len(), started.elapsed());
@@ -225,13 +225,13 @@ async fn requests_keep_to_their_budget(backend: Backend) {
 
 async fn never_two_refreshes_at_once(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
-    app.sandbox.tune(|tuning| tuning.latency_ms = 300);
+    app.sandbox.tune(|behavior| behavior.latency_ms = 300);
     let refresh = || async { app.post("/connectwise/refresh", &json!({})).await };
     let (first, second) = tokio::join!(refresh(), refresh());
     let (done, refused) = if first.status == 200 { (first, second) } else { (second, first) };
     done.expect(200);
     refused.problem(409, "refresh_running");
-    app.sandbox.tune(|tuning| tuning.latency_ms = 0);
+    app.sandbox.tune(|behavior| behavior.latency_ms = 0);
     refresh().await.expect(200);
 }
 

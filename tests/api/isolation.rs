@@ -7,6 +7,7 @@ use connectwise_billing::sandbox::{Kind, Store, sample};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::schema::resolve;
 use crate::support::{Backend, TestApp, dump, sandbox};
 
 const OPERATOR: &str = "Bearer the-operators-own-key";
@@ -163,6 +164,7 @@ fn operations() -> Vec<Operation> {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let parameters: Vec<&Value> = parameters.iter().map(|parameter| resolve(&document, parameter)).collect();
             let of = |place: &str| -> Vec<String> {
                 let here = parameters.iter().filter(|parameter| parameter["in"] == place);
                 here.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect()

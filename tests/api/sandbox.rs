@@ -181,14 +181,14 @@ async fn failing_on_purpose() {
         let answer = raw.request(Method::GET, "company/companies").send().await;
         assert!(answer.is_err() || answer.unwrap().bytes().await.is_err(), "the connection is cut");
     }
-    raw.sandbox.tune(|tuning| tuning.parallel = 0);
+    raw.sandbox.tune(|behavior| behavior.parallel = 0);
     get().await.expect(429);
-    raw.sandbox.tune(|tuning| (tuning.parallel, tuning.requests_per_minute) = (10, 1));
+    raw.sandbox.tune(|behavior| (behavior.parallel, behavior.requests_per_minute) = (10, 1));
     get().await.expect(429);
     let over_http = raw.http.post(format!("{}/_sandbox/faults", raw.sandbox.site()));
     let told = over_http.json(&json!({"kind": "status", "status": 503, "times": 2})).send().await.unwrap();
     assert_eq!(told.status(), 204);
-    raw.sandbox.tune(|tuning| tuning.requests_per_minute = 1_000);
+    raw.sandbox.tune(|behavior| behavior.requests_per_minute = 1_000);
     get().await.expect(503);
     get().await.expect(503);
     get().await.expect(200);

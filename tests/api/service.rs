@@ -161,9 +161,9 @@ pub async fn progress(service: &Service, job: &str) -> (i64, Value) {
 /// Starts a push of everything, with a ConnectWise as slow as said.
 pub async fn start_push(service: &Service, sandbox: &Sandbox, latency_ms: u64) -> String {
     sandbox.clear_ledger();
-    sandbox.tune(|tuning| {
-        tuning.latency_ms = latency_ms;
-        tuning.keep_answers = false;
+    sandbox.tune(|behavior| {
+        behavior.latency_ms = latency_ms;
+        behavior.keep_answers = false;
     });
     service.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned()
 }

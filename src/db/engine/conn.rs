@@ -25,7 +25,7 @@ pub(in crate::db) use on_each;
 
 /// The kind and place of a database, from its URL's scheme alone: nothing is guessed.
 #[derive(Clone, PartialEq, Eq)]
-pub(in crate::db) enum Place {
+pub(in crate::db) enum DatabaseTarget {
     Postgres(String),
     Sqlite(String),
 }
@@ -55,7 +55,7 @@ fn with_time_outs(url: &str) -> String {
     url
 }
 
-impl Place {
+impl DatabaseTarget {
     pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
         let mut conn = match self {
             Self::Postgres(url) => Conn::Postgres(PgConnection::establish(&with_time_outs(url))?),

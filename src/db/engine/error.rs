@@ -22,14 +22,14 @@ impl From<DieselError> for Error {
             DieselError::DatabaseError(_, info) if info.message().contains("invalid byte sequence for encoding") => {
                 Error::invalid("", "bad_text", "a text holds a character that cannot be stored, such as NUL")
             }
-            DieselError::DatabaseError(_, info) if is_passing(info.message()) => Error::Unavailable(Box::new(error)),
+            DieselError::DatabaseError(_, info) if is_transient(info.message()) => Error::Unavailable(Box::new(error)),
             _ => Error::internal(error),
         }
     }
 }
 
 /// Faults of the machine or of load rather than of ours, which SQLite and PostgreSQL tell by text alone.
-fn is_passing(message: &str) -> bool {
+fn is_transient(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     [
         "database is locked",

@@ -8,7 +8,7 @@ use super::conn::Conn;
 use crate::domain::{Error, Result};
 
 /// Whether the file that was opened is there still. Whoever removes it leaves us with what nobody else can find.
-pub(in crate::db) fn still_there(file: Option<&Path>) -> Result<(), &'static str> {
+pub(in crate::db) fn ensure_file_exists(file: Option<&Path>) -> Result<(), &'static str> {
     if file.is_none_or(Path::exists) { Ok(()) } else { Err("the database's file is gone") }
 }
 

@@ -7,11 +7,11 @@ use crate::domain::{ConflictCode, Error, Result};
 
 /// As long as it is held, no other process serves from the file. It ends with the process, however that ends.
 #[derive(Debug)]
-pub struct SoleUse {
+pub struct InstanceLock {
     _lock: Option<File>,
 }
 
-impl SoleUse {
+impl InstanceLock {
     /// Takes it. PostgreSQL is made to be shared, and has none.
     pub fn take(url: &DatabaseUrl) -> Result<Self> {
         let Some(file) = url.file() else { return Ok(Self { _lock: None }) };

@@ -7,9 +7,9 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
 /// Who waits for whom, by name. Names that nobody waits for are forgotten.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<String, Arc<Turn<()>>>>);
+pub struct KeyedLocks(Mutex<HashMap<String, Arc<Turn<()>>>>);
 
-impl Turns {
+impl KeyedLocks {
     /// Waits for the turn of this name, which lasts until the guard is dropped.
     pub async fn wait(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
@@ -28,7 +28,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_name_waits_for_itself_alone() {
-        let (turns, one, other) = (Turns::default(), "one", "other");
+        let (turns, one, other) = (KeyedLocks::default(), "one", "other");
         let held = turns.wait(one).await;
         let _other = turns.wait(other).await;
         let second = turns.wait(one);

@@ -9,11 +9,11 @@ use crate::domain::Result;
 impl Db {
     /// Lets SQLite look at the tables that have grown since it last did, a sample of each: without, it may read all lines
     /// of a tenant to show a page of them.
-    pub async fn renew_statistics(&self) -> Result<()> {
+    pub async fn optimize(&self) -> Result<()> {
         if self.is_shared() {
             return Ok(());
         }
         let optimize = |conn: &mut Conn| Ok(conn.batch_execute("PRAGMA optimize = 0x10002")?);
-        self.alone(optimize).await
+        self.with_writer(optimize).await
     }
 }

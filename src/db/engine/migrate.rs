@@ -44,7 +44,7 @@ fn names<T: std::fmt::Display>(done: &[T]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::engine::conn::Place;
+    use crate::db::engine::conn::DatabaseTarget;
 
     fn revert_all(conn: &mut Conn) {
         match conn {
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn up_down_and_up_again() {
         let folder = tempfile::tempdir().unwrap();
-        there_and_back(&Place::Sqlite(folder.path().join("test.db").display().to_string()));
+        there_and_back(&DatabaseTarget::Sqlite(folder.path().join("test.db").display().to_string()));
     }
 
     mod postgres {
@@ -66,13 +66,13 @@ mod tests {
         fn up_down_and_up_again() {
             let server = std::env::var("CWB_TEST_POSTGRES_URL").expect("scripts/test starts a PostgreSQL");
             let name = format!("migrated_{}", uuid::Uuid::now_v7().simple());
-            let mut admin = Place::Postgres(format!("{server}/postgres?sslmode=disable")).connect().unwrap();
+            let mut admin = DatabaseTarget::Postgres(format!("{server}/postgres?sslmode=disable")).connect().unwrap();
             admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
-            there_and_back(&Place::Postgres(format!("{server}/{name}?sslmode=disable")));
+            there_and_back(&DatabaseTarget::Postgres(format!("{server}/{name}?sslmode=disable")));
         }
     }
 
-    fn there_and_back(place: &Place) {
+    fn there_and_back(place: &DatabaseTarget) {
         let mut conn = place.connect().unwrap();
         let all = migrations("sqlite").len();
         assert_eq!(up(&mut conn).unwrap().len(), all);

@@ -154,7 +154,7 @@ pub(in crate::db) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Ve
 }
 
 /// A pattern that finds a folded text anywhere in a `_key` column.
-pub(in crate::db) fn containing(text: &str) -> String {
+pub(in crate::db) fn like_pattern(text: &str) -> String {
     let folded = crate::domain::text::fold(text);
     let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::catalog_cache::Catalogs;
 use super::conn::{Conn, read_transaction, write_transaction};
-use super::file::{still_there, try_to_grow, try_to_write};
-use super::keyed_locks::Turns;
+use super::file::{ensure_file_exists, try_to_grow, try_to_write};
+use super::keyed_locks::KeyedLocks;
 use super::migrate;
 use super::tx::{SystemTx, Tx};
 use super::url::DatabaseUrl;
@@ -35,7 +35,7 @@ impl r2d2::ManageConnection for Manager {
 
     fn connect(&self) -> Result<Conn, Self::Error> {
         // SQLite would make an empty one in its place.
-        still_there(self.0.file())
+        ensure_file_exists(self.0.file())
             .map_err(|gone| diesel::ConnectionError::BadConnection(gone.to_owned()))
             .map_err(diesel::r2d2::Error::ConnectionError)?;
         self.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
@@ -59,7 +59,7 @@ pub struct Db {
     writers: Arc<Semaphore>,
     /// And those who would wait for the same lock, before that: those of one tenant, and those who claim push lines. With a
     /// connection each in the queue for a lock, a process that was stopped would be given it again and again.
-    turns: Arc<Turns>,
+    turns: Arc<KeyedLocks>,
     catalogs: Arc<Catalogs>,
     /// Where there is one: then no other process uses the database.
     file: Option<Arc<std::path::Path>>,
@@ -112,7 +112,7 @@ impl Db {
     pub async fn is_ready(&self) -> Result<bool> {
         let (unwritable, file) = (self.unwritable.clone(), self.file.clone());
         let look = move |conn: &mut Conn| {
-            still_there(file.as_deref()).map_err(|gone| Error::Unavailable(gone.into()))?;
+            ensure_file_exists(file.as_deref()).map_err(|gone| Error::Unavailable(gone.into()))?;
             if unwritable.load(Ordering::Relaxed) {
                 try_to_write(conn)?;
                 try_to_grow(file.as_deref())?;
@@ -176,7 +176,7 @@ impl Db {
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let begun = tokio::time::Instant::now();
-        let _turn = in_time(begun, self.turns.wait(name)).await?;
+        let _turn = with_deadline(begun, self.turns.wait(name)).await?;
         self.write_since(begun, body).await
     }
 
@@ -186,7 +186,7 @@ impl Db {
         begun: tokio::time::Instant,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = in_time(begun, self.writers.acquire()).await?.map_err(Error::internal)?;
+        let _turn = with_deadline(begun, self.writers.acquire()).await?.map_err(Error::internal)?;
         let catalogs = self.catalogs.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
@@ -198,11 +198,12 @@ impl Db {
     }
 
     /// Runs what writes without a transaction, in a writer's turn.
-    pub(in crate::db) async fn alone<T: Send + 'static>(
+    pub(in crate::db) async fn with_writer<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = in_time(tokio::time::Instant::now(), self.writers.acquire()).await?.map_err(Error::internal)?;
+        let _turn =
+            with_deadline(tokio::time::Instant::now(), self.writers.acquire()).await?.map_err(Error::internal)?;
         self.blocking(body).await
     }
 
@@ -232,7 +233,7 @@ impl Db {
 }
 
 /// Waits for those before us, but not for ever: whoever asked gives up some time, too.
-async fn in_time<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
+async fn with_deadline<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout_at(begun + WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }
 

@@ -1,7 +1,7 @@
 //! Whose rows a query is about: the one place where tenants are kept apart.
 //!
-//! Every table but `tenants` has a `tenant_id`. A [`Tx`] reaches its rows through `own` and `own_joined!`, and adds rows
-//! through `insert_own!`; `tests/api/architecture.rs` finds any query of a `Tx` that goes another way. What is no
+//! Every table but `tenants` has a `tenant_id`. A [`Tx`] reaches its rows through `scoped` and `scoped_joined!`, and adds rows
+//! through `insert_scoped!`; `tests/api/architecture.rs` finds any query of a `Tx` that goes another way. What is no
 //! tenant's, or of all of them, is asked in `system.rs` and `push_claim.rs` alone; `request_budget.rs` counts for a tenant that
 //! it names, and `copy.rs` takes every row there is.
 
@@ -57,12 +57,12 @@ owned!(
 
 impl Tx<'_> {
     /// The tenant's own rows of a table: to select, to update, to delete.
-    pub(in crate::db) fn own<T: Owned>(&self, table: T) -> T::Rows {
+    pub(in crate::db) fn scoped<T: Owned>(&self, table: T) -> T::Rows {
         table.of(self.tenant().clone())
     }
 
     /// Refuses rows that are to be added for another tenant.
-    pub(in crate::db) fn all_own<'r>(&self, mut tenants: impl Iterator<Item = &'r TenantId>) -> Result<()> {
+    pub(in crate::db) fn ensure_scoped<'r>(&self, mut tenants: impl Iterator<Item = &'r TenantId>) -> Result<()> {
         match tenants.find(|tenant| *tenant != self.tenant()) {
             None => Ok(()),
             Some(other) => Err(Error::internal(format!("a row of {other} in a transaction of {}", self.tenant()))),
@@ -71,24 +71,24 @@ impl Tx<'_> {
 }
 
 /// The tenant's own rows of a table together with its own rows of another that they refer to.
-macro_rules! own_joined {
+macro_rules! scoped_joined {
     ($tx:expr, $table:ident, $other:ident) => {
-        $tx.own($table::table).inner_join($other::table).filter($other::tenant_id.eq($tx.tenant().clone()))
+        $tx.scoped($table::table).inner_join($other::table).filter($other::tenant_id.eq($tx.tenant().clone()))
     };
 }
-pub(in crate::db) use own_joined;
+pub(in crate::db) use scoped_joined;
 
 /// Adds rows (a slice) to a table of the tenant's own, on whichever database. What follows the rows is said of the
 /// insert: `.on_conflict(…)` and the like.
-macro_rules! insert_own {
+macro_rules! insert_scoped {
     ($tx:expr, $table:ident, $rows:expr $(, $($more:tt)+)?) => {{
-        $tx.all_own($rows.iter().map(|row| &row.tenant_id))?;
+        $tx.ensure_scoped($rows.iter().map(|row| &row.tenant_id))?;
         $crate::db::engine::conn::on_each!(&mut *$tx.conn, |c| {
             diesel::insert_into($table::table).values($rows) $($($more)+)? .execute(c)
         })
     }};
 }
-pub(in crate::db) use insert_own;
+pub(in crate::db) use insert_scoped;
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use crate::domain::ids::{
     ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId, PushJobId,
     PushLineId, RuleId, TenantId, UsageId,
 };
-use crate::domain::mapping::LinePart;
+use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -136,6 +136,6 @@ macro_rules! texts {
 texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
-    PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth, LinePart,
+    PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth, LineField,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::conn::{Conn, Place};
+use super::conn::{Conn, DatabaseTarget};
 use crate::domain::Result;
 
 /// Where the database is: `sqlite:PATH` or `postgres://…`. Its Debug and Display hide the password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(Place);
+pub struct DatabaseUrl(DatabaseTarget);
 
 /// Why a database URL was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ impl FromStr for DatabaseUrl {
     type Err = BadDatabaseUrl;
     fn from_str(text: &str) -> Result<Self, BadDatabaseUrl> {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Ok(Self(Place::Postgres(text.to_owned())));
+            return Ok(Self(DatabaseTarget::Postgres(text.to_owned())));
         }
         let path = text.strip_prefix("sqlite:").unwrap_or_default();
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -27,15 +27,15 @@ impl FromStr for DatabaseUrl {
         if path.is_empty() || path.starts_with(':') {
             return Err(BadDatabaseUrl);
         }
-        Ok(Self(Place::Sqlite(path.to_owned())))
+        Ok(Self(DatabaseTarget::Sqlite(path.to_owned())))
     }
 }
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Sqlite(path) => write!(f, "sqlite:{path}"),
-            Place::Postgres(url) => match url::Url::parse(url) {
+            DatabaseTarget::Sqlite(path) => write!(f, "sqlite:{path}"),
+            DatabaseTarget::Postgres(url) => match url::Url::parse(url) {
                 Ok(mut url) => {
                     let hidden = url.password().is_some() && url.set_password(Some("***")).is_ok();
                     url.set_query(None);
@@ -61,8 +61,8 @@ impl DatabaseUrl {
     /// The file, where the database is one.
     pub fn file(&self) -> Option<&std::path::Path> {
         match &self.0 {
-            Place::Sqlite(path) => Some(std::path::Path::new(path)),
-            Place::Postgres(_) => None,
+            DatabaseTarget::Sqlite(path) => Some(std::path::Path::new(path)),
+            DatabaseTarget::Postgres(_) => None,
         }
     }
 }

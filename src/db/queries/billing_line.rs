@@ -9,7 +9,7 @@ use super::company::Company;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::page::{Cursor, Page, PageRequest, chunks, keyset};
 use crate::db::engine::schema::{billing_lines, companies};
-use crate::db::engine::scope::{insert_own, own_joined};
+use crate::db::engine::scope::{insert_scoped, scoped_joined};
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
@@ -210,7 +210,7 @@ macro_rules! filtered {
             query = query.filter(billing_lines::id.eq_any(ids.clone()));
         }
         if let Some(text) = &filter.search {
-            query = query.filter(companies::name_key.like($crate::db::engine::page::containing(text)).escape('\\'));
+            query = query.filter(companies::name_key.like($crate::db::engine::page::like_pattern(text)).escape('\\'));
         }
         if let Some(status) = filter.agreement_status {
             query = query.filter(billing_lines::agreement_status.eq(status));
@@ -247,7 +247,7 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Page<BillingLineView>> {
-        let query = own_joined!(self, billing_lines, companies).into_boxed();
+        let query = scoped_joined!(self, billing_lines, companies).into_boxed();
         let query = filtered!(query, filter);
         let id = billing_lines::id;
         let query = match page.sort {
@@ -276,7 +276,7 @@ impl Tx<'_> {
     }
 
     fn lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
-        let query = own_joined!(self, billing_lines, companies).into_boxed();
+        let query = scoped_joined!(self, billing_lines, companies).into_boxed();
         let query = filtered!(query, filter).order((companies::name_key, billing_lines::id));
         Ok(query.select((BillingLine::as_select(), Company::as_select())).load(self.conn)?)
     }
@@ -313,7 +313,7 @@ impl Tx<'_> {
         let mut shared = HashSet::new();
         for chunk in chunks(additions) {
             let own = self
-                .own(billing_lines::table)
+                .scoped(billing_lines::table)
                 .filter(billing_lines::push_enabled.eq(true))
                 .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
                 .filter(billing_lines::addition_id.eq_any(chunk));
@@ -329,7 +329,7 @@ impl Tx<'_> {
     /// Adds lines.
     pub fn insert_billing_lines(&mut self, rows: &[BillingLine]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            insert_own!(self, billing_lines, chunk)?;
+            insert_scoped!(self, billing_lines, chunk)?;
         }
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Tx<'_> {
             // Ids of jobs grow with time.
             let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
             let own = self
-                .own(billing_lines::table)
+                .scoped(billing_lines::table)
                 .filter(billing_lines::id.eq_any(chunk))
                 .filter(billing_lines::last_push_job_id.is_null().or(before));
             diesel::update(own).set(push).execute(self.conn)?;

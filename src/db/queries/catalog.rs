@@ -10,7 +10,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::cw_generations;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
@@ -29,7 +29,7 @@ impl Tx<'_> {
     pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
         // No row is a generation as well: every change makes one.
         let generation: Option<String> =
-            self.own(cw_generations::table).select(cw_generations::generation).first(self.conn).optional()?;
+            self.scoped(cw_generations::table).select(cw_generations::generation).first(self.conn).optional()?;
         let generation = generation.unwrap_or_default();
         if let Some(catalog) = self.catalogs.get(self.tenant(), &generation, today) {
             return Ok(catalog);
@@ -55,7 +55,7 @@ impl Tx<'_> {
     pub(in crate::db) fn renew_generation(&mut self) -> Result<()> {
         let generation = uuid::Uuid::now_v7().to_string();
         let row = Generation { tenant_id: self.tenant().clone(), generation };
-        insert_own!(self, cw_generations, std::slice::from_ref(&row), .on_conflict(cw_generations::tenant_id)
+        insert_scoped!(self, cw_generations, std::slice::from_ref(&row), .on_conflict(cw_generations::tenant_id)
             .do_update()
             .set(&row))?;
         Ok(())

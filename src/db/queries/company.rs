@@ -4,9 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, containing, keyset};
+use crate::db::engine::page::{Page, PageRequest, keyset, like_pattern};
 use crate::db::engine::schema::companies;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
@@ -69,9 +69,9 @@ pub struct CompanyFilter {
 impl Tx<'_> {
     /// A page of companies.
     pub fn companies(&mut self, filter: &CompanyFilter, page: &PageRequest<CompanySort>) -> Result<Page<Company>> {
-        let mut query = self.own(companies::table).into_boxed();
+        let mut query = self.scoped(companies::table).into_boxed();
         if let Some(text) = &filter.search {
-            query = query.filter(companies::name_key.like(containing(text)).escape('\\'));
+            query = query.filter(companies::name_key.like(like_pattern(text)).escape('\\'));
         }
         if let Some(id) = &filter.external_id {
             query = query.filter(companies::external_id.eq(id.clone()));
@@ -99,33 +99,33 @@ impl Tx<'_> {
 
     /// Every company of the tenant.
     pub fn all_companies(&mut self) -> Result<Vec<Company>> {
-        let own = self.own(companies::table);
+        let own = self.scoped(companies::table);
         Ok(own.order(companies::id).select(Company::as_select()).load(self.conn)?)
     }
 
     /// A company.
     pub fn company(&mut self, id: &CompanyId) -> Result<Company> {
-        let own = self.own(companies::table).filter(companies::id.eq(id));
+        let own = self.scoped(companies::table).filter(companies::id.eq(id));
         let row = own.select(Company::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("company", id))
     }
 
     /// The company with the vendor's id.
     pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
-        let own = self.own(companies::table).filter(companies::external_id.eq(external_id));
+        let own = self.scoped(companies::table).filter(companies::external_id.eq(external_id));
         Ok(own.select(Company::as_select()).first(self.conn).optional()?)
     }
 
     /// Those matched to a ConnectWise company.
     pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
-        let own = self.own(companies::table).filter(companies::connectwise_company_id.eq(id));
+        let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq(id));
         Ok(own.select(Company::as_select()).load(self.conn)?)
     }
 
     /// Adds companies.
     pub fn insert_companies(&mut self, rows: &[Company]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            insert_own!(self, companies, chunk)?;
+            insert_scoped!(self, companies, chunk)?;
         }
         Ok(())
     }
@@ -133,14 +133,14 @@ impl Tx<'_> {
     /// Saves a changed company, which raises its version.
     pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
         row.version += 1;
-        let own = self.own(companies::table);
+        let own = self.scoped(companies::table);
         diesel::update(own.filter(companies::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a company with its lines and usage.
     pub fn delete_company(&mut self, id: &CompanyId) -> Result<()> {
-        let own = self.own(companies::table);
+        let own = self.scoped(companies::table);
         diesel::delete(own.filter(companies::id.eq(id))).execute(self.conn)?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::connections;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
@@ -28,13 +28,13 @@ pub struct Connection {
 impl Tx<'_> {
     /// The tenant's connection, where one is set.
     pub fn connection(&mut self) -> Result<Option<Connection>> {
-        let own = self.own(connections::table);
+        let own = self.scoped(connections::table);
         Ok(own.select(Connection::as_select()).first(self.conn).optional()?)
     }
 
     /// Sets the tenant's connection.
     pub fn put_connection(&mut self, row: &Connection) -> Result<()> {
-        insert_own!(self, connections, std::slice::from_ref(row), .on_conflict(connections::tenant_id)
+        insert_scoped!(self, connections, std::slice::from_ref(row), .on_conflict(connections::tenant_id)
             .do_update()
             .set(row))?;
         Ok(())
@@ -42,7 +42,7 @@ impl Tx<'_> {
 
     /// Removes the tenant's connection.
     pub fn delete_connection(&mut self) -> Result<()> {
-        diesel::delete(self.own(connections::table)).execute(self.conn)?;
+        diesel::delete(self.scoped(connections::table)).execute(self.conn)?;
         Ok(())
     }
 }

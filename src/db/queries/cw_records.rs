@@ -4,9 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, containing, keyset};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
 use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -145,12 +145,12 @@ impl Tx<'_> {
         page: &PageRequest<CwCompanySort>,
     ) -> Result<Page<CwCompany>> {
         let mut query = self
-            .own(cw_companies::table)
+            .scoped(cw_companies::table)
             .filter(cw_companies::deleted.eq(false))
             .filter(cw_companies::gone_at.is_null())
             .into_boxed();
         if let Some(text) = &filter.search {
-            let pattern = containing(text);
+            let pattern = like_pattern(text);
             let name = cw_companies::name_key.like(pattern.clone()).escape('\\');
             query = query.filter(name.or(cw_companies::identifier_key.like(pattern).escape('\\')));
         }
@@ -175,7 +175,7 @@ impl Tx<'_> {
 
     /// All ConnectWise companies ever read, or those with the ids given.
     pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
-        let own = self.own(cw_companies::table);
+        let own = self.scoped(cw_companies::table);
         let mut rows: Vec<CwCompanyRow> = Vec::new();
         match ids {
             None => rows = own.select(CwCompanyRow::as_select()).load(self.conn)?,
@@ -192,7 +192,7 @@ impl Tx<'_> {
     /// The ConnectWise company with an identifier, ignoring case, unless deleted.
     pub fn cw_company_identified(&mut self, identifier: &str) -> Result<Option<CwCompany>> {
         let rows: Vec<CwCompanyRow> = self
-            .own(cw_companies::table)
+            .scoped(cw_companies::table)
             .filter(cw_companies::identifier_key.eq(fold(identifier)))
             .select(CwCompanyRow::as_select())
             .load(self.conn)?;
@@ -201,7 +201,7 @@ impl Tx<'_> {
 
     /// The agreements of ConnectWise companies, or of all.
     pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
-        let own = self.own(cw_agreements::table);
+        let own = self.scoped(cw_agreements::table);
         let Some(ids) = companies else {
             return Ok(own.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?);
         };
@@ -217,7 +217,7 @@ impl Tx<'_> {
     pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = self.own(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
+            let some = self.scoped(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
             rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -233,7 +233,7 @@ impl Tx<'_> {
         for chunk in chunks(ids) {
             let before = cw_agreements::additions_read_at.lt(moment.naive_utc());
             let some = self
-                .own(cw_agreements::table)
+                .scoped(cw_agreements::table)
                 .filter(cw_agreements::id.eq_any(chunk))
                 .filter(cw_agreements::gone_at.is_null())
                 .filter(cw_agreements::additions_read_at.is_null().or(before));
@@ -244,7 +244,7 @@ impl Tx<'_> {
 
     /// The additions of agreements, or of all.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
-        let own = self.own(cw_additions::table);
+        let own = self.scoped(cw_additions::table);
         let mut rows: Vec<AdditionRow> = Vec::new();
         match agreements {
             None => rows = own.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
@@ -266,7 +266,7 @@ impl Tx<'_> {
     pub(in crate::db) fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
         let mut rows: Vec<AdditionRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = self.own(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
+            let some = self.scoped(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
             rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -274,7 +274,7 @@ impl Tx<'_> {
 
     /// Records what an addition's quantity was seen or set to be.
     pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
-        diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(id)))
+        diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(id)))
             .set(cw_additions::quantity.eq(quantity))
             .execute(self.conn)?;
         Ok(())
@@ -283,23 +283,23 @@ impl Tx<'_> {
     /// Marks an agreement as no longer there.
     pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
         let row =
-            self.own(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
+            self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
         diesel::update(row).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         self.renew_generation()
     }
 
     /// How many companies and agreements are known and still there.
     pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
-        let companies = self.own(cw_companies::table).filter(cw_companies::gone_at.is_null());
-        let agreements = self.own(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
+        let companies = self.scoped(cw_companies::table).filter(cw_companies::gone_at.is_null());
+        let agreements = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
         Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
     }
 
     /// Whether anything of a ConnectWise is kept: a record of it, be it gone, or a company's match.
     pub fn has_connectwise_data(&mut self) -> Result<bool> {
-        let matched = self.own(companies::table).filter(companies::connectwise_company_id.is_not_null());
-        let (companies, agreements) = (self.own(cw_companies::table), self.own(cw_agreements::table));
-        let additions = self.own(cw_additions::table);
+        let matched = self.scoped(companies::table).filter(companies::connectwise_company_id.is_not_null());
+        let (companies, agreements) = (self.scoped(cw_companies::table), self.scoped(cw_agreements::table));
+        let additions = self.scoped(cw_additions::table);
         Ok(diesel::select(diesel::dsl::exists(companies)).get_result(self.conn)?
             || diesel::select(diesel::dsl::exists(agreements)).get_result(self.conn)?
             || diesel::select(diesel::dsl::exists(additions)).get_result(self.conn)?
@@ -308,22 +308,22 @@ impl Tx<'_> {
 
     /// Forgets everything read from ConnectWise.
     pub fn forget_connectwise(&mut self) -> Result<()> {
-        diesel::delete(self.own(cw_companies::table)).execute(self.conn)?;
-        diesel::delete(self.own(cw_agreements::table)).execute(self.conn)?;
-        diesel::delete(self.own(cw_additions::table)).execute(self.conn)?;
-        diesel::delete(self.own(cw_refreshes::table)).execute(self.conn)?;
+        diesel::delete(self.scoped(cw_companies::table)).execute(self.conn)?;
+        diesel::delete(self.scoped(cw_agreements::table)).execute(self.conn)?;
+        diesel::delete(self.scoped(cw_additions::table)).execute(self.conn)?;
+        diesel::delete(self.scoped(cw_refreshes::table)).execute(self.conn)?;
         self.renew_generation()
     }
 
     /// How the last refresh went.
     pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
-        let own = self.own(cw_refreshes::table);
+        let own = self.scoped(cw_refreshes::table);
         Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
     }
 
     /// Saves how a refresh goes or went.
     pub fn put_refresh(&mut self, row: &RefreshRow) -> Result<()> {
-        insert_own!(self, cw_refreshes, std::slice::from_ref(row), .on_conflict(cw_refreshes::tenant_id)
+        insert_scoped!(self, cw_refreshes, std::slice::from_ref(row), .on_conflict(cw_refreshes::tenant_id)
             .do_update()
             .set(row))?;
         Ok(())

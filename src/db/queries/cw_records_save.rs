@@ -6,7 +6,7 @@ use diesel::prelude::*;
 
 use super::cw_records::{AdditionRow, AgreementRow, CwCompanyRow};
 use crate::db::engine::schema::{cw_additions, cw_agreements, cw_companies};
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -27,7 +27,7 @@ impl Tx<'_> {
     /// marked gone.
     pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
-        let mut query = self.own(cw_companies::table).into_boxed();
+        let mut query = self.scoped(cw_companies::table).into_boxed();
         if !all {
             query = query.filter(cw_companies::id.eq_any(read.iter().map(|company| company.id).collect::<Vec<_>>()));
         }
@@ -46,15 +46,15 @@ impl Tx<'_> {
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
-            insert_own!(self, cw_companies, chunk)?;
+            insert_scoped!(self, cw_companies, chunk)?;
         }
         for row in &changed {
-            diesel::update(self.own(cw_companies::table).filter(cw_companies::id.eq(row.id)))
+            diesel::update(self.scoped(cw_companies::table).filter(cw_companies::id.eq(row.id)))
                 .set(row)
                 .execute(self.conn)?;
         }
         for id in &gone {
-            diesel::update(self.own(cw_companies::table).filter(cw_companies::id.eq(*id)))
+            diesel::update(self.scoped(cw_companies::table).filter(cw_companies::id.eq(*id)))
                 .set(cw_companies::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
@@ -87,15 +87,15 @@ impl Tx<'_> {
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
-            insert_own!(self, cw_agreements, chunk)?;
+            insert_scoped!(self, cw_agreements, chunk)?;
         }
         for row in &changed {
-            diesel::update(self.own(cw_agreements::table).filter(cw_agreements::id.eq(row.id)))
+            diesel::update(self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(row.id)))
                 .set(row)
                 .execute(self.conn)?;
         }
         for id in &gone {
-            diesel::update(self.own(cw_agreements::table).filter(cw_agreements::id.eq(*id)))
+            diesel::update(self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(*id)))
                 .set(cw_agreements::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
@@ -107,7 +107,7 @@ impl Tx<'_> {
         let tenant = self.tenant().clone();
         let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
         let mut known: Vec<AdditionRow> = self
-            .own(cw_additions::table)
+            .scoped(cw_additions::table)
             .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
             .select(AdditionRow::as_select())
             .load(self.conn)?;
@@ -126,19 +126,19 @@ impl Tx<'_> {
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
-            insert_own!(self, cw_additions, chunk)?;
+            insert_scoped!(self, cw_additions, chunk)?;
         }
         for row in &changed {
-            diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(row.id)))
+            diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(row.id)))
                 .set(row)
                 .execute(self.conn)?;
         }
         for id in &gone {
-            diesel::update(self.own(cw_additions::table).filter(cw_additions::id.eq(*id)))
+            diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(*id)))
                 .set(cw_additions::gone_at.eq(now.naive_utc()))
                 .execute(self.conn)?;
         }
-        let own = self.own(cw_agreements::table);
+        let own = self.scoped(cw_agreements::table);
         let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));
         let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
         if unread.get_result::<i64>(self.conn)? > 0 {

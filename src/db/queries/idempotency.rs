@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::idempotency_keys;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
@@ -13,7 +13,7 @@ use crate::domain::ids::TenantId;
 /// An answer that is given again to the same request under the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = idempotency_keys, check_for_backend(MultiBackend))]
-pub struct StoredAnswer {
+pub struct StoredResponse {
     pub tenant_id: TenantId,
     pub key: String,
     pub request_hash: String,
@@ -25,14 +25,14 @@ pub struct StoredAnswer {
 
 impl Tx<'_> {
     /// The answer given under a key, if any.
-    pub fn stored_answer(&mut self, key: &str) -> Result<Option<StoredAnswer>> {
-        let own = self.own(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
-        Ok(own.select(StoredAnswer::as_select()).first(self.conn).optional()?)
+    pub fn stored_response(&mut self, key: &str) -> Result<Option<StoredResponse>> {
+        let own = self.scoped(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
+        Ok(own.select(StoredResponse::as_select()).first(self.conn).optional()?)
     }
 
     /// Keeps an answer.
-    pub fn store_answer(&mut self, answer: &StoredAnswer) -> Result<()> {
-        insert_own!(self, idempotency_keys, std::slice::from_ref(answer))?;
+    pub fn store_response(&mut self, answer: &StoredResponse) -> Result<()> {
+        insert_scoped!(self, idempotency_keys, std::slice::from_ref(answer))?;
         Ok(())
     }
 }

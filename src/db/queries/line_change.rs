@@ -5,11 +5,11 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::line_changes;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, LineChangeId, TenantId};
-use crate::domain::mapping::LinePart;
+use crate::domain::mapping::LineField;
 
 /// One change of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -18,7 +18,7 @@ pub struct LineChangeRow {
     pub id: LineChangeId,
     pub tenant_id: TenantId,
     pub billing_line_id: BillingLineId,
-    pub part: LinePart,
+    pub part: LineField,
     /// JSON.
     pub became: String,
     pub changed_at: NaiveDateTime,
@@ -29,14 +29,14 @@ impl Tx<'_> {
     /// Adds to the stories of lines.
     pub fn insert_line_changes(&mut self, rows: &[LineChangeRow]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            insert_own!(self, line_changes, chunk)?;
+            insert_scoped!(self, line_changes, chunk)?;
         }
         Ok(())
     }
 
     /// The latest changes of a line, newest first.
     pub fn line_changes(&mut self, line: &BillingLineId, limit: i64) -> Result<Vec<LineChangeRow>> {
-        let own = self.own(line_changes::table).filter(line_changes::billing_line_id.eq(line));
+        let own = self.scoped(line_changes::table).filter(line_changes::billing_line_id.eq(line));
         Ok(own.order(line_changes::id.desc()).limit(limit).select(LineChangeRow::as_select()).load(self.conn)?)
     }
 }

@@ -7,7 +7,7 @@ use diesel::upsert::excluded;
 use super::billing_line::{LineFilter, candidates, filtered, to_json};
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, companies};
-use crate::db::engine::scope::{insert_own, own_joined};
+use crate::db::engine::scope::{insert_scoped, scoped_joined};
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -163,7 +163,7 @@ impl Tx<'_> {
 
     fn mapped_lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
         use billing_lines as l;
-        let query = own_joined!(self, l, companies).into_boxed();
+        let query = scoped_joined!(self, l, companies).into_boxed();
         let query = filtered!(query, filter).order((companies::name_key, l::id));
         let rows: Vec<Row> = query
             .select((
@@ -202,7 +202,7 @@ impl Tx<'_> {
         for chunk in rows.chunks(500) {
             // As an insert whose every row is there already: the one way to update many rows, each to its own values,
             // that both databases take.
-            insert_own!(self, l, chunk, .on_conflict(l::id)
+            insert_scoped!(self, l, chunk, .on_conflict(l::id)
             .do_update()
             .set((
                 (

@@ -4,9 +4,9 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, containing, keyset};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
 use crate::db::engine::schema::products;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::guard::Guard;
 use crate::domain::ids::{ProductId, TenantId};
@@ -75,9 +75,9 @@ pub struct ProductFilter {
 impl Tx<'_> {
     /// A page of products.
     pub fn products(&mut self, filter: &ProductFilter, page: &PageRequest<ProductSort>) -> Result<Page<Product>> {
-        let mut query = self.own(products::table).into_boxed();
+        let mut query = self.scoped(products::table).into_boxed();
         if let Some(text) = &filter.search {
-            query = query.filter(products::name_key.like(containing(text)).escape('\\'));
+            query = query.filter(products::name_key.like(like_pattern(text)).escape('\\'));
         }
         if let Some(code) = &filter.code {
             query = query.filter(products::code.eq(code.clone()));
@@ -100,7 +100,7 @@ impl Tx<'_> {
 
     /// Every product of the tenant.
     pub fn all_products(&mut self) -> Result<Vec<Product>> {
-        let own = self.own(products::table);
+        let own = self.scoped(products::table);
         Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
     }
 
@@ -108,7 +108,7 @@ impl Tx<'_> {
     pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
         let mut rows = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
-            let own = self.own(products::table).filter(products::id.eq_any(chunk));
+            let own = self.scoped(products::table).filter(products::id.eq_any(chunk));
             rows.extend(own.select(Product::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -116,34 +116,34 @@ impl Tx<'_> {
 
     /// A product.
     pub fn product(&mut self, id: &ProductId) -> Result<Product> {
-        let own = self.own(products::table).filter(products::id.eq(id));
+        let own = self.scoped(products::table).filter(products::id.eq(id));
         let row = own.select(Product::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("product", id))
     }
 
     /// The product with a code.
     pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
-        let own = self.own(products::table).filter(products::code.eq(code));
+        let own = self.scoped(products::table).filter(products::code.eq(code));
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
     /// Adds a product.
     pub fn insert_product(&mut self, row: &Product) -> Result<()> {
-        insert_own!(self, products, std::slice::from_ref(row))?;
+        insert_scoped!(self, products, std::slice::from_ref(row))?;
         Ok(())
     }
 
     /// Saves a changed product, which raises its version.
     pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
         row.version += 1;
-        let own = self.own(products::table);
+        let own = self.scoped(products::table);
         diesel::update(own.filter(products::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a product with its rules, lines and usage.
     pub fn delete_product(&mut self, id: &ProductId) -> Result<()> {
-        let own = self.own(products::table);
+        let own = self.scoped(products::table);
         diesel::delete(own.filter(products::id.eq(id))).execute(self.conn)?;
         Ok(())
     }

@@ -129,7 +129,7 @@ impl SystemTx<'_> {
     }
 
     /// The jobs that are not finished although all their lines are.
-    pub fn left_over_push_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
+    pub fn unfinished_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
         let open_lines =
             push_lines::table.filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::finished_at.is_null());
         let left_over = push_jobs::table

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::push_job::{PushJob, PushLine};
 use crate::db::engine::page::{Page, PageRequest, keyset};
 use crate::db::engine::schema::{push_jobs, push_lines};
-use crate::db::engine::scope::own_joined;
+use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -72,14 +72,14 @@ pub struct PushLineFilter {
 impl Tx<'_> {
     /// A page of jobs.
     pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
-        let mut query = self.own(push_jobs::table).into_boxed();
+        let mut query = self.scoped(push_jobs::table).into_boxed();
         if let Some(state) = filter.state {
             query = query.filter(push_jobs::state.eq(state));
         }
         if let Some(kind) = filter.kind {
             query = query.filter(push_jobs::kind.eq(kind));
         }
-        let lines = || self.own(push_lines::table);
+        let lines = || self.scoped(push_lines::table);
         if let Some(id) = &filter.product_id {
             let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
             query = query.filter(push_jobs::id.eq_any(with));
@@ -116,7 +116,7 @@ impl Tx<'_> {
         filter: &PushLineFilter,
         page: &PageRequest<PushSort>,
     ) -> Result<Page<(PushLine, PushJob)>> {
-        let mut query = own_joined!(self, push_lines, push_jobs).into_boxed();
+        let mut query = scoped_joined!(self, push_lines, push_jobs).into_boxed();
         if let Some(id) = &filter.job_id {
             query = query.filter(push_lines::job_id.eq(id.clone()));
         }

@@ -8,12 +8,12 @@ use diesel::prelude::*;
 use super::billing_line::LastPush;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::{push_jobs, push_lines};
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{
-    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, LaterIds, ProductId, PushJobId, PushLineId, TenantId,
+    BillingLineId, CompanyId, CwAdditionId, CwAgreementId, MonotonicIds, ProductId, PushJobId, PushLineId, TenantId,
 };
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -125,9 +125,9 @@ pub struct LineCount {
 impl Tx<'_> {
     /// Stores a job with its lines.
     pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {
-        insert_own!(self, push_jobs, std::slice::from_ref(job))?;
+        insert_scoped!(self, push_jobs, std::slice::from_ref(job))?;
         for chunk in lines.chunks(300) {
-            insert_own!(self, push_lines, chunk)?;
+            insert_scoped!(self, push_lines, chunk)?;
         }
         if job.kind == PushKind::Push {
             // A disabled line was not meant to be pushed; what the last push did to it stays.
@@ -145,25 +145,25 @@ impl Tx<'_> {
     }
 
     /// Ids for a job and its lines, later than those of every job before: what is later is told by them.
-    pub fn later_push_ids(&mut self) -> Result<LaterIds> {
-        let jobs = self.own(push_jobs::table);
+    pub fn later_push_ids(&mut self) -> Result<MonotonicIds> {
+        let jobs = self.scoped(push_jobs::table);
         let job: Option<PushJobId> = jobs.select(diesel::dsl::max(push_jobs::id)).get_result(self.conn)?;
-        let lines = self.own(push_lines::table).filter(push_lines::job_id.nullable().eq(job.clone()));
+        let lines = self.scoped(push_lines::table).filter(push_lines::job_id.nullable().eq(job.clone()));
         let line: Option<PushLineId> = lines.select(diesel::dsl::max(push_lines::id)).get_result(self.conn)?;
         let (job, line) = (job.map(|id| id.to_string()), line.map(|id| id.to_string()));
-        Ok(LaterIds::after(job.max(line).as_deref()))
+        Ok(MonotonicIds::after(job.max(line).as_deref()))
     }
 
     /// A job.
     pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
-        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
+        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
         let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("push job", id))
     }
 
     /// All lines of a job, or those in one state.
     pub fn all_push_lines(&mut self, job: &PushJobId, state: Option<LineState>) -> Result<Vec<PushLine>> {
-        let mut query = self.own(push_lines::table).filter(push_lines::job_id.eq(job.clone())).into_boxed();
+        let mut query = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job.clone())).into_boxed();
         if let Some(state) = state {
             query = query.filter(push_lines::state.eq(state));
         }
@@ -173,7 +173,7 @@ impl Tx<'_> {
     /// How many lines of jobs are in which state and bill which month.
     pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
         let rows: Vec<(PushJobId, LineState, Option<BillingMonth>, i64)> = self
-            .own(push_lines::table)
+            .scoped(push_lines::table)
             .filter(push_lines::job_id.eq_any(jobs.to_vec()))
             .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
             .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
@@ -185,7 +185,7 @@ impl Tx<'_> {
     /// Whether a worker has something to do for a push job, now or later. A job that waits for a person is none.
     pub fn has_open_push_job(&mut self) -> Result<bool> {
         let open = self
-            .own(push_jobs::table)
+            .scoped(push_jobs::table)
             .filter(push_jobs::finished_at.is_null())
             .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]));
         Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
@@ -194,7 +194,7 @@ impl Tx<'_> {
     /// Whether any line of a job has no outcome yet.
     pub fn has_open_lines(&mut self, job: &PushJobId) -> Result<bool> {
         let open = self
-            .own(push_lines::table)
+            .scoped(push_lines::table)
             .filter(push_lines::job_id.eq(job.clone()))
             .filter(push_lines::finished_at.is_null());
         Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)

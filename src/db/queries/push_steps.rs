@@ -36,7 +36,7 @@ impl LineEnd<'static> {
 /// The lines of a worker that still holds one of them: the same fence, and no outcome.
 macro_rules! held_by_worker {
     ($tx:expr, $line:expr) => {
-        $tx.own(push_lines::table)
+        $tx.scoped(push_lines::table)
             .filter(push_lines::id.eq($line.id.clone()))
             .filter(push_lines::fence.eq($line.fence))
             .filter(push_lines::state.eq(LineState::Working))
@@ -47,9 +47,11 @@ impl Tx<'_> {
     /// Takes a job a step further: the one place where a job's state changes.
     pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
         let job = self.push_job(id)?;
-        let state =
-            job.state.after(event).map_err(|step| Error::conflict(ConflictCode::IllegalStep, step.to_string()))?;
-        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
+        let state = job
+            .state
+            .after(event)
+            .map_err(|step| Error::conflict(ConflictCode::InvalidTransition, step.to_string()))?;
+        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own.filter(push_jobs::state.eq(job.state)))
             .set((
                 push_jobs::state.eq(state),
@@ -63,7 +65,7 @@ impl Tx<'_> {
 
     /// Says why a job waits, or with `None` that it goes on.
     pub fn set_job_detail(&mut self, id: &PushJobId, detail: Option<&str>) -> Result<()> {
-        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id)).filter(push_jobs::finished_at.is_null());
+        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id)).filter(push_jobs::finished_at.is_null());
         diesel::update(own).set(push_jobs::detail.eq(detail.map(str::to_owned))).execute(self.conn)?;
         Ok(())
     }
@@ -74,11 +76,11 @@ impl Tx<'_> {
         // Lines first, as those who claim take them: two that take the same locks in other orders could block each other.
         self.end_untried_lines(id, LineState::Pending, &LineEnd::CANCELLED, now)?;
         self.end_untried_lines(id, LineState::Held, &LineEnd::CANCELLED, now)?;
-        let own = self.own(push_lines::table).filter(push_lines::job_id.eq(id));
+        let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(id));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
             .execute(self.conn)?;
-        let own = self.own(push_jobs::table).filter(push_jobs::id.eq(id));
+        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own).set(push_jobs::cancel_requested.eq(true)).execute(self.conn)?;
         Ok(())
     }
@@ -91,7 +93,7 @@ impl Tx<'_> {
         let until = decided_until.map(|at| at.naive_utc());
         let any_decision = until.is_none().into_sql::<Bool>();
         let untried = self
-            .own(push_lines::table)
+            .scoped(push_lines::table)
             .filter(push_lines::job_id.eq(job))
             .filter(push_lines::state.eq(of))
             .filter(push_lines::decided_at.is_null().or(push_lines::decided_at.le(until)).or(any_decision))
@@ -122,7 +124,7 @@ impl Tx<'_> {
 
     /// Lets the pending lines of a job wait until a moment, and says why.
     pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Instant, why: &str) -> Result<()> {
-        let own = self.own(push_lines::table).filter(push_lines::job_id.eq(job));
+        let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set((push_lines::not_before.eq(until.naive_utc()), push_lines::detail.eq(why.to_owned())))
             .execute(self.conn)?;
@@ -131,7 +133,7 @@ impl Tx<'_> {
 
     /// Lets no pending line of the tenant wait any longer.
     pub fn wake_pending_lines(&mut self) -> Result<()> {
-        let own = self.own(push_lines::table).filter(push_lines::finished_at.is_null());
+        let own = self.scoped(push_lines::table).filter(push_lines::finished_at.is_null());
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
             .execute(self.conn)?;
@@ -144,7 +146,7 @@ impl Tx<'_> {
         let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
         let mut held = Vec::with_capacity(lines.len());
         for chunk in chunks(&ids) {
-            let own = self.own(push_lines::table).filter(push_lines::id.eq_any(chunk));
+            let own = self.scoped(push_lines::table).filter(push_lines::id.eq_any(chunk));
             let working = own.filter(push_lines::state.eq(LineState::Working)).order(push_lines::id);
             held.extend(working.select(PushLine::as_select()).load(self.conn)?);
         }
@@ -222,7 +224,7 @@ impl Tx<'_> {
         let dropped = state.is_final();
         for chunk in chunks(lines) {
             let held = self
-                .own(push_lines::table)
+                .scoped(push_lines::table)
                 .filter(push_lines::job_id.eq(job.clone()))
                 .filter(push_lines::state.eq(LineState::Held))
                 .filter(push_lines::id.eq_any(chunk));

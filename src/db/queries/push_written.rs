@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::push_job::PushLine;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
-use crate::db::engine::scope::own_joined;
+use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -70,7 +70,7 @@ macro_rules! later_line {
 /// Lines of jobs that write, and whose quantity stands in ConnectWise.
 macro_rules! written {
     ($tx:expr) => {
-        own_joined!($tx, push_lines, push_jobs)
+        scoped_joined!($tx, push_lines, push_jobs)
             .filter(push_jobs::kind.eq(PushKind::Push))
             .filter(push_lines::state.eq_any(WRITTEN))
     };
@@ -123,7 +123,7 @@ impl Tx<'_> {
         let mut lines: HashMap<BillingLineId, (CompanyId, ProductId)> = HashMap::new();
         for chunk in chunks(companies) {
             let own = self
-                .own(billing_lines::table)
+                .scoped(billing_lines::table)
                 .filter(billing_lines::company_id.eq_any(chunk))
                 .filter(billing_lines::product_id.eq_any(products.to_vec()));
             let rows: Vec<(BillingLineId, CompanyId, ProductId)> = own
@@ -135,7 +135,7 @@ impl Tx<'_> {
         let mut found = HashSet::new();
         for chunk in chunks(&ids) {
             let known = || {
-                own_joined!(self, push_lines, push_jobs)
+                scoped_joined!(self, push_lines, push_jobs)
                     .filter(push_jobs::kind.eq(PushKind::Push))
                     .filter(push_lines::billing_line_id.eq_any(chunk.clone()))
                     .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
@@ -180,7 +180,7 @@ impl Tx<'_> {
         }
         let mut quantities = HashMap::new();
         for chunk in chunks(&newest) {
-            let rows: Vec<Row> = own_joined!(self, push_lines, push_jobs)
+            let rows: Vec<Row> = scoped_joined!(self, push_lines, push_jobs)
                 .filter(push_lines::id.eq_any(chunk))
                 // Where a month has lines of both kinds, those that name it are the later.
                 .order(push_lines::id)

@@ -81,7 +81,7 @@ struct Given {
 
 /// A request's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RateReservation {
     /// It was taken: so far do the requests taken reach beyond now, at the steady rate.
     Taken(Duration),
     /// None was, as those taken reach so far already.
@@ -92,10 +92,15 @@ pub enum Place {
 
 impl Db {
     /// Takes the place of one request to a tenant's ConnectWise, unless those taken reach further than `limit`.
-    pub async fn take_request(&self, tenant: &TenantId, interval: Duration, limit: Duration) -> Result<Place> {
+    pub async fn take_request(
+        &self,
+        tenant: &TenantId,
+        interval: Duration,
+        limit: Duration,
+    ) -> Result<RateReservation> {
         let tenant = tenant.clone();
         let take = move |conn: &mut Conn| {
-            let Conn::Postgres(conn) = conn else { return Ok(Place::Taken(Duration::ZERO)) };
+            let Conn::Postgres(conn) = conn else { return Ok(RateReservation::Taken(Duration::ZERO)) };
             let length = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or_default());
             let taken: Option<Given> = diesel::sql_query(TAKE)
                 .bind::<Text, _>(tenant.as_str())
@@ -104,10 +109,14 @@ impl Db {
                 .get_result(conn)
                 .optional()?;
             if let Some(given) = taken {
-                return Ok(Place::Taken(length(given.ahead)));
+                return Ok(RateReservation::Taken(length(given.ahead)));
             }
             let now: Given = diesel::sql_query(LOOK).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
-            Ok(if now.held > 0 { Place::Held(length(now.held)) } else { Place::TooLate(length(now.ahead)) })
+            Ok(if now.held > 0 {
+                RateReservation::Held(length(now.held))
+            } else {
+                RateReservation::TooLate(length(now.ahead))
+            })
         };
         self.blocking(take).await
     }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::matching_rules;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::ids::{ProductId, RuleId, TenantId};
 use crate::domain::rules::Target;
@@ -37,7 +37,7 @@ pub struct RuleFilter {
 impl Tx<'_> {
     /// Rules, oldest first. There are at most two for each product.
     pub fn rules(&mut self, filter: &RuleFilter) -> Result<Vec<MatchingRule>> {
-        let mut query = self.own(matching_rules::table).into_boxed();
+        let mut query = self.scoped(matching_rules::table).into_boxed();
         if let Some(id) = &filter.product_id {
             query = query.filter(matching_rules::product_id.eq(id.clone()));
         }
@@ -49,28 +49,28 @@ impl Tx<'_> {
 
     /// A rule.
     pub fn rule(&mut self, id: &RuleId) -> Result<MatchingRule> {
-        let own = self.own(matching_rules::table).filter(matching_rules::id.eq(id));
+        let own = self.scoped(matching_rules::table).filter(matching_rules::id.eq(id));
         let row = own.select(MatchingRule::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("matching rule", id))
     }
 
     /// Adds a rule.
     pub fn insert_rule(&mut self, row: &MatchingRule) -> Result<()> {
-        insert_own!(self, matching_rules, std::slice::from_ref(row))?;
+        insert_scoped!(self, matching_rules, std::slice::from_ref(row))?;
         Ok(())
     }
 
     /// Saves a changed rule, which raises its version.
     pub fn update_rule(&mut self, row: &mut MatchingRule) -> Result<()> {
         row.version += 1;
-        let own = self.own(matching_rules::table);
+        let own = self.scoped(matching_rules::table);
         diesel::update(own.filter(matching_rules::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a rule.
     pub fn delete_rule(&mut self, id: &RuleId) -> Result<()> {
-        let own = self.own(matching_rules::table);
+        let own = self.scoped(matching_rules::table);
         diesel::delete(own.filter(matching_rules::id.eq(id))).execute(self.conn)?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::{billing_time_zones, push_jobs, push_schedule_runs, push_schedules, usage_records};
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -53,48 +53,48 @@ pub struct BillingTimeZone {
 impl Tx<'_> {
     /// The time zones of the tenant's billing months; none before the first schedule was set.
     pub fn billing_time_zones(&mut self) -> Result<Vec<BillingTimeZone>> {
-        let own = self.own(billing_time_zones::table).order(billing_time_zones::from_month);
+        let own = self.scoped(billing_time_zones::table).order(billing_time_zones::from_month);
         Ok(own.select(BillingTimeZone::as_select()).load(self.conn)?)
     }
 
     /// Sets the time zones of the tenant's billing months, from a month on: later rows go.
     pub fn put_billing_time_zones(&mut self, from: BillingMonth, rows: &[BillingTimeZone]) -> Result<()> {
-        let own = self.own(billing_time_zones::table);
+        let own = self.scoped(billing_time_zones::table);
         diesel::delete(own.filter(billing_time_zones::from_month.ge(from))).execute(self.conn)?;
-        insert_own!(self, billing_time_zones, rows)?;
+        insert_scoped!(self, billing_time_zones, rows)?;
         Ok(())
     }
 
     /// Whether the tenant has usage or pushes: then it matters where its months begin and end.
     pub fn has_billed(&mut self) -> Result<bool> {
-        let usage = self.own(usage_records::table).select(usage_records::id);
-        let jobs = self.own(push_jobs::table).select(push_jobs::id);
+        let usage = self.scoped(usage_records::table).select(usage_records::id);
+        let jobs = self.scoped(push_jobs::table).select(push_jobs::id);
         let (usage, jobs) = (diesel::dsl::exists(usage), diesel::dsl::exists(jobs));
         Ok(diesel::select(usage).get_result(self.conn)? || diesel::select(jobs).get_result(self.conn)?)
     }
 
     /// Whether the schedule has pushed a month.
     pub fn has_schedule_run(&mut self, month: BillingMonth) -> Result<bool> {
-        let run = self.own(push_schedule_runs::table).filter(push_schedule_runs::month.eq(month.to_string()));
+        let run = self.scoped(push_schedule_runs::table).filter(push_schedule_runs::month.eq(month.to_string()));
         let found: Option<String> = run.select(push_schedule_runs::month).first(self.conn).optional()?;
         Ok(found.is_some())
     }
 
     /// Records that the schedule has pushed a month; a second time is refused by the key.
     pub fn insert_schedule_run(&mut self, run: &ScheduleRun) -> Result<()> {
-        insert_own!(self, push_schedule_runs, std::slice::from_ref(run))?;
+        insert_scoped!(self, push_schedule_runs, std::slice::from_ref(run))?;
         Ok(())
     }
 
     /// The tenant's schedule, where one was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
-        let own = self.own(push_schedules::table);
+        let own = self.scoped(push_schedules::table);
         Ok(own.select(PushSchedule::as_select()).first(self.conn).optional()?)
     }
 
     /// Sets the tenant's schedule.
     pub fn put_push_schedule(&mut self, row: &PushSchedule) -> Result<()> {
-        insert_own!(self, push_schedules, std::slice::from_ref(row), .on_conflict(push_schedules::tenant_id)
+        insert_scoped!(self, push_schedules, std::slice::from_ref(row), .on_conflict(push_schedules::tenant_id)
             .do_update()
             .set(row))?;
         Ok(())

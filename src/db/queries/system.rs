@@ -39,7 +39,7 @@ impl SystemTx<'_> {
     }
 
     /// Forgets the answers given before a moment.
-    pub fn forget_answers(&mut self, before: Instant) -> Result<usize> {
+    pub fn delete_expired_responses(&mut self, before: Instant) -> Result<usize> {
         let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
         Ok(diesel::delete(old).execute(self.conn)?)
     }

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::{api_keys, tenants};
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
@@ -38,19 +38,19 @@ pub struct ApiKey {
 impl Tx<'_> {
     /// Adds a key.
     pub fn insert_api_key(&mut self, key: &ApiKey) -> Result<()> {
-        insert_own!(self, api_keys, std::slice::from_ref(key))?;
+        insert_scoped!(self, api_keys, std::slice::from_ref(key))?;
         Ok(())
     }
 
     /// The tenant's keys, oldest first, revoked ones too.
     pub fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
-        let own = self.own(api_keys::table);
+        let own = self.scoped(api_keys::table);
         Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
     }
 
     /// Revokes a key; one that is revoked already stays as it is.
     pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<()> {
-        let own = self.own(api_keys::table).filter(api_keys::id.eq(id));
+        let own = self.scoped(api_keys::table).filter(api_keys::id.eq(id));
         let known: i64 = own.clone().count().get_result(self.conn)?;
         if known == 0 {
             return Err(Error::not_found("API key", id));

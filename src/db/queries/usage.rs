@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset};
 use crate::db::engine::schema::usage_records;
-use crate::db::engine::scope::insert_own;
+use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -62,7 +62,7 @@ pub struct UsageFilter {
 /// The records of a product and some companies.
 macro_rules! of_companies {
     ($tx:expr, $product:expr, $companies:expr) => {
-        $tx.own(usage_records::table)
+        $tx.scoped(usage_records::table)
             .filter(usage_records::product_id.eq($product.clone()))
             .filter(usage_records::company_id.eq_any($companies))
     };
@@ -71,7 +71,7 @@ macro_rules! of_companies {
 impl Tx<'_> {
     /// A page of usage history.
     pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
-        let mut query = self.own(usage_records::table).into_boxed();
+        let mut query = self.scoped(usage_records::table).into_boxed();
         if let Some(id) = &filter.company_id {
             query = query.filter(usage_records::company_id.eq(id.clone()));
         }
@@ -100,7 +100,7 @@ impl Tx<'_> {
         let mut rows = Vec::new();
         for chunk in chunks(moments) {
             let own = self
-                .own(usage_records::table)
+                .scoped(usage_records::table)
                 .filter(usage_records::product_id.eq_any(products.to_vec()))
                 .filter(usage_records::measured_at.eq_any(chunk))
                 .filter(usage_records::superseded_by.is_null());
@@ -111,7 +111,7 @@ impl Tx<'_> {
 
     /// Marks a record as corrected by another.
     pub fn supersede_usage(&mut self, id: &UsageId, by: &UsageId) -> Result<()> {
-        let own = self.own(usage_records::table);
+        let own = self.scoped(usage_records::table);
         diesel::update(own.filter(usage_records::id.eq(id)))
             .set(usage_records::superseded_by.eq(by))
             .execute(self.conn)?;
@@ -139,7 +139,7 @@ impl Tx<'_> {
     /// Adds records.
     pub fn insert_usage(&mut self, rows: &[UsageRecord]) -> Result<()> {
         for chunk in rows.chunks(500) {
-            insert_own!(self, usage_records, chunk)?;
+            insert_scoped!(self, usage_records, chunk)?;
         }
         Ok(())
     }

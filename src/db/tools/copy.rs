@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::{Conn, on_each, read_transaction, write_transaction};
-use crate::db::engine::instance_lock::SoleUse;
+use crate::db::engine::instance_lock::InstanceLock;
 use crate::db::engine::migrate;
 use crate::db::engine::schema::{
     api_keys, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements, cw_companies,
@@ -17,7 +17,7 @@ use crate::db::queries::catalog::Generation;
 use crate::db::queries::company::Company;
 use crate::db::queries::cw_connection::Connection as CwConnection;
 use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
-use crate::db::queries::idempotency::StoredAnswer;
+use crate::db::queries::idempotency::StoredResponse;
 use crate::db::queries::line_change::LineChangeRow;
 use crate::db::queries::product::Product;
 use crate::db::queries::push_job::{PushJob, PushLine};
@@ -93,7 +93,7 @@ tables! {
     push_schedules: PushSchedule, tenant_id;
     billing_time_zones: BillingTimeZone, tenant_id then from_month;
     push_schedule_runs: ScheduleRun, tenant_id then month;
-    idempotency_keys: StoredAnswer, tenant_id then key;
+    idempotency_keys: StoredResponse, tenant_id then key;
 }
 
 /// How many rows of a table were copied and found equal.
@@ -149,7 +149,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     if from.file().is_some_and(|file| !file.exists()) {
         return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {from}")));
     }
-    let _alone = (SoleUse::take(from)?, SoleUse::take(to)?);
+    let _alone = (InstanceLock::take(from)?, InstanceLock::take(to)?);
     let open = |url: &DatabaseUrl| url.connect().map_err(|error| Error::Unavailable(Box::new(error)));
     let (mut source, mut target) = (open(from)?, open(to)?);
     if !migrate::is_current(&mut source)? {

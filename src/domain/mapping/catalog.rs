@@ -13,7 +13,7 @@ use crate::domain::rules::{Facts, Rule};
 
 /// A record with what rules may ask of it, folded once for all lines.
 #[derive(Debug, Clone)]
-pub(super) struct Known<T> {
+pub(super) struct IndexedRecord<T> {
     pub(super) record: T,
     pub(super) facts: Facts,
     pub(super) dead: Option<MappingReason>,
@@ -22,9 +22,9 @@ pub(super) struct Known<T> {
 /// Everything that was read from ConnectWise and matters to a resolving, looked up by id without a query per line.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    agreements: HashMap<CwAgreementId, Known<Agreement>>,
+    agreements: HashMap<CwAgreementId, IndexedRecord<Agreement>>,
     by_company: HashMap<CwCompanyId, Vec<CwAgreementId>>,
-    additions: HashMap<CwAdditionId, Known<Addition>>,
+    additions: HashMap<CwAdditionId, IndexedRecord<Addition>>,
     by_agreement: HashMap<CwAgreementId, Vec<CwAdditionId>>,
     gone_companies: HashSet<CwCompanyId>,
 }
@@ -45,12 +45,12 @@ impl Catalog {
         }
         for record in agreements {
             catalog.by_company.entry(record.company_id).or_default().push(record.id);
-            let known = Known { facts: Facts::from(&record), dead: record.dead_because(today), record };
+            let known = IndexedRecord { facts: Facts::from(&record), dead: record.inactive_reason(today), record };
             catalog.agreements.insert(known.record.id, known);
         }
         for record in additions {
             catalog.by_agreement.entry(record.agreement_id).or_default().push(record.id);
-            let known = Known { facts: Facts::from(&record), dead: record.dead_because(today), record };
+            let known = IndexedRecord { facts: Facts::from(&record), dead: record.inactive_reason(today), record };
             catalog.additions.insert(known.record.id, known);
         }
         catalog
@@ -67,33 +67,33 @@ impl Catalog {
     }
 
     /// The agreements of a company, in order of id.
-    pub(super) fn agreements_of(&self, company: CwCompanyId) -> impl Iterator<Item = &Known<Agreement>> {
+    pub(super) fn agreements_of(&self, company: CwCompanyId) -> impl Iterator<Item = &IndexedRecord<Agreement>> {
         self.by_company.get(&company).into_iter().flatten().filter_map(|id| self.agreements.get(id))
     }
 
     /// The additions of an agreement, in order of id.
-    pub(super) fn additions_of(&self, agreement: CwAgreementId) -> impl Iterator<Item = &Known<Addition>> {
+    pub(super) fn additions_of(&self, agreement: CwAgreementId) -> impl Iterator<Item = &IndexedRecord<Addition>> {
         self.by_agreement.get(&agreement).into_iter().flatten().filter_map(|id| self.additions.get(id))
     }
 
     /// Whether an agreement may be chosen by hand for a line of a company: it must exist, be the company's, and live.
-    pub fn may_choose_agreement(&self, company: Option<CwCompanyId>, id: CwAgreementId) -> Result<(), Refusal> {
-        let company = company.ok_or(Refusal::CompanyNotSet)?;
+    pub fn may_choose_agreement(&self, company: Option<CwCompanyId>, id: CwAgreementId) -> Result<(), ChoiceError> {
+        let company = company.ok_or(ChoiceError::CompanyNotSet)?;
         let known = self.agreements.get(&id).filter(|known| known.record.company_id == company);
-        match known.ok_or(Refusal::NotOfCompany(id, company))?.dead {
+        match known.ok_or(ChoiceError::NotOfCompany(id, company))?.dead {
             None => Ok(()),
-            Some(reason) => Err(Refusal::DeadAgreement(id, company, reason)),
+            Some(reason) => Err(ChoiceError::DeadAgreement(id, company, reason)),
         }
     }
 
     /// Whether an addition may be chosen by hand for a line whose agreement is as given.
-    pub fn may_choose_addition(&self, agreement: &AgreementMapping, id: CwAdditionId) -> Result<(), Refusal> {
+    pub fn may_choose_addition(&self, agreement: &AgreementMapping, id: CwAdditionId) -> Result<(), ChoiceError> {
         let resolved = agreement.target.filter(|_| agreement.status == MappingStatus::Resolved);
-        let parent = resolved.ok_or(Refusal::AgreementNotResolved)?;
+        let parent = resolved.ok_or(ChoiceError::AgreementNotResolved)?;
         let known = self.additions.get(&id).filter(|known| known.record.agreement_id == parent);
-        match known.ok_or(Refusal::NotOfAgreement(id, parent))?.dead {
+        match known.ok_or(ChoiceError::NotOfAgreement(id, parent))?.dead {
             None => Ok(()),
-            Some(reason) => Err(Refusal::DeadAddition(id, parent, reason)),
+            Some(reason) => Err(ChoiceError::DeadAddition(id, parent, reason)),
         }
     }
 
@@ -166,7 +166,7 @@ impl Catalog {
 
 /// Why something cannot be chosen by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ChoiceError {
     /// The company is matched to no ConnectWise company.
     CompanyNotSet,
     /// There is no such agreement, or it is another company's.
@@ -181,7 +181,7 @@ pub enum Refusal {
     DeadAddition(CwAdditionId, CwAgreementId, MappingReason),
 }
 
-impl Refusal {
+impl ChoiceError {
     /// A stable word for it.
     pub const fn code(&self) -> ConflictCode {
         match self {
@@ -193,7 +193,7 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ChoiceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let agreements = |company| format!("GET /api/v1/connectwise/companies/{company}/agreements lists the choices");
         let additions =
@@ -230,7 +230,7 @@ fn kept<Id>(source: MappingSource, id: Id, dead: Option<MappingReason>) -> Mappi
 
 /// Applies the rule to the live records: exactly one match resolves.
 fn pick<'a, T: 'a, Id>(
-    live: impl Iterator<Item = &'a Known<T>>,
+    live: impl Iterator<Item = &'a IndexedRecord<T>>,
     rule: Option<&Rule>,
     none_live: MappingReason,
     name: impl Fn(&T) -> (Id, Candidate),

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
-use super::catalog::Known;
+use super::catalog::IndexedRecord;
 use super::resolution::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::ids::CwCompanyId;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
-use crate::domain::rules::{Attribute, Rule, Tested};
+use crate::domain::rules::{Attribute, Rule, TracedComparison};
 use crate::domain::string_enum::string_enum;
 
 /// How many candidates a story tells of at most.
@@ -17,7 +17,7 @@ pub const MAX_SEEN: usize = 200;
 
 string_enum! {
     /// What of a billing line changed.
-    LinePart {
+    LineField {
         /// What the agreement resolved to.
         Agreement = "agreement",
         /// What the addition resolved to.
@@ -63,7 +63,7 @@ impl Verdict {
 
 /// A candidate as resolving sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct CandidateVerdict {
     /// ConnectWise's id.
     pub id: String,
     /// What a person would call it.
@@ -75,14 +75,14 @@ pub struct Seen {
     /// Whether the rule matches it; `None` without a rule.
     pub matched: Option<bool>,
     /// Each comparison of the rule, and whether it holds.
-    pub tested: Vec<Tested>,
+    pub tested: Vec<TracedComparison>,
     /// What became of it.
     pub verdict: Verdict,
 }
 
 /// A mapping as a story remembers it: with the name that its target had then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mapped {
+pub struct MappingSnapshot {
     /// What it came to.
     pub status: MappingStatus,
     /// Who decided.
@@ -95,7 +95,7 @@ pub struct Mapped {
     pub reason: Option<MappingReason>,
 }
 
-impl Mapped {
+impl MappingSnapshot {
     fn new<Id: ToString>(mapping: &Mapping<Id>, name: Option<String>) -> Self {
         let id = mapping.target.as_ref().map(ToString::to_string);
         Self { status: mapping.status, source: mapping.source, id, name, reason: mapping.reason }
@@ -109,7 +109,7 @@ impl Catalog {
         company: Option<CwCompanyId>,
         rule: Option<&Rule>,
         mapping: &AgreementMapping,
-    ) -> Vec<Seen> {
+    ) -> Vec<CandidateVerdict> {
         let known = company.into_iter().flat_map(|company| self.agreements_of(company));
         seen(known, Target::Agreement, rule, mapping, |record| (record.id, record.name.clone()), Agreement::attribute)
     }
@@ -120,33 +120,36 @@ impl Catalog {
         agreement: &AgreementMapping,
         rule: Option<&Rule>,
         mapping: &AdditionMapping,
-    ) -> Vec<Seen> {
+    ) -> Vec<CandidateVerdict> {
         let known = agreement.target.into_iter().flat_map(|agreement| self.additions_of(agreement));
         seen(known, Target::Addition, rule, mapping, |record| (record.id, record.label()), Addition::attribute)
     }
 
     /// An agreement mapping, as a story remembers it.
-    pub fn remembered_agreement(&self, mapping: &AgreementMapping) -> Mapped {
+    pub fn remembered_agreement(&self, mapping: &AgreementMapping) -> MappingSnapshot {
         let name = mapping.target.and_then(|id| self.agreement_record(id)).map(|record| record.name.clone());
-        Mapped::new(mapping, name)
+        MappingSnapshot::new(mapping, name)
     }
 
     /// An addition mapping, as a story remembers it.
-    pub fn remembered_addition(&self, mapping: &AdditionMapping) -> Mapped {
-        Mapped::new(mapping, mapping.target.and_then(|id| self.addition_record(id)).map(|record| record.label()))
+    pub fn remembered_addition(&self, mapping: &AdditionMapping) -> MappingSnapshot {
+        MappingSnapshot::new(
+            mapping,
+            mapping.target.and_then(|id| self.addition_record(id)).map(|record| record.label()),
+        )
     }
 }
 
 fn seen<'a, T: 'a, Id: PartialEq + ToString>(
-    known: impl Iterator<Item = &'a Known<T>>,
+    known: impl Iterator<Item = &'a IndexedRecord<T>>,
     target: Target,
     rule: Option<&Rule>,
     mapping: &Mapping<Id>,
     name: impl Fn(&T) -> (Id, String),
     value: impl Fn(&T, Attribute) -> Option<&str>,
-) -> Vec<Seen> {
+) -> Vec<CandidateVerdict> {
     let by_hand = mapping.source == Some(MappingSource::Manual);
-    let tell = |known: &Known<T>| {
+    let tell = |known: &IndexedRecord<T>| {
         let (id, name) = name(&known.record);
         let matched = rule.map(|rule| rule.matches(&known.facts));
         let taken = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
@@ -158,7 +161,7 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
             (_, _, Some(false)) => Verdict::NotMatched,
             (_, _, Some(true)) => Verdict::OneOfSeveral,
         };
-        Seen {
+        CandidateVerdict {
             id: id.to_string(),
             name,
             attributes: Attribute::of(target).map(|one| (one, value(&known.record, one).map(str::to_owned))).collect(),

@@ -5,8 +5,8 @@ mod explain;
 mod facts;
 mod resolution;
 
-pub use catalog::{Catalog, Refusal};
-pub use explain::{LinePart, MAX_SEEN, Mapped, Seen, Verdict};
+pub use catalog::{Catalog, ChoiceError};
+pub use explain::{CandidateVerdict, LineField, MAX_SEEN, MappingSnapshot, Verdict};
 pub use resolution::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping};
 
 #[cfg(test)]

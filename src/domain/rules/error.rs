@@ -31,13 +31,13 @@ impl RuleError {
         }
     }
 
-    pub(super) fn expecting(mut self, expected: &[&str]) -> Self {
+    pub(super) fn with_expected(mut self, expected: &[&str]) -> Self {
         self.expected = expected.iter().map(|word| (*word).to_owned()).collect();
         self.message = format!("{}; expected {}", self.message, list(expected));
         self
     }
 
-    pub(super) fn advising(mut self, advice: impl Into<String>) -> Self {
+    pub(super) fn with_hint(mut self, advice: impl Into<String>) -> Self {
         let advice = advice.into();
         self.message = format!("{}. {advice}", self.message);
         self.advice = Some(advice);

@@ -52,7 +52,7 @@ impl Facts {
 
 /// One comparison of a rule, and what it comes to for a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tested {
+pub struct TracedComparison {
     /// The comparison, in canonical spelling.
     pub comparison: String,
     /// Whether it holds.
@@ -60,10 +60,12 @@ pub struct Tested {
 }
 
 /// Tests every comparison by itself, also those that evaluation would not reach.
-pub(super) fn trace(expr: &Expr, facts: &Facts, tested: &mut Vec<Tested>) {
+pub(super) fn trace(expr: &Expr, facts: &Facts, tested: &mut Vec<TracedComparison>) {
     match expr {
-        Expr::Condition(condition) => tested
-            .push(Tested { comparison: condition.to_string(), holds: Compiled::condition(condition).matches(facts) }),
+        Expr::Condition(condition) => tested.push(TracedComparison {
+            comparison: condition.to_string(),
+            holds: Compiled::condition(condition).matches(facts),
+        }),
         Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|part| trace(part, facts, tested)),
     }
 }

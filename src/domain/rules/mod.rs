@@ -13,7 +13,7 @@ mod target;
 mod token;
 
 pub use error::RuleError;
-pub use eval::{Facts, Folded, Tested};
+pub use eval::{Facts, Folded, TracedComparison};
 pub use expr::{Attribute, Comparison, Condition, Expr};
 pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
 
@@ -40,7 +40,7 @@ impl Rule {
     }
 
     /// Each comparison of the rule with what it comes to for a record, to explain [`Rule::matches`].
-    pub fn trace(&self, facts: &Facts) -> Vec<Tested> {
+    pub fn trace(&self, facts: &Facts) -> Vec<TracedComparison> {
         let mut tested = Vec::new();
         eval::trace(&self.expr, facts, &mut tested);
         tested

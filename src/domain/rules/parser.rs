@@ -31,7 +31,7 @@ pub(super) fn parse(target: Target, text: &str) -> Result<Expr, RuleError> {
         Token::End => Ok(expr),
         Token::Close => Err(parser.unexpected("this \")\" closes nothing")),
         Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(parser.join_slip()),
-        found => Err(parser.unexpected(format!("found {}", found.describe())).expecting(&["and", "or", "the end"])),
+        found => Err(parser.unexpected(format!("found {}", found.describe())).with_expected(&["and", "or", "the end"])),
     }
 }
 
@@ -73,7 +73,7 @@ impl Parser {
 
     fn join_slip(&self) -> RuleError {
         let word = if matches!(self.peek(), Token::Symbol(symbol) if symbol.contains('|')) { "or" } else { "and" };
-        self.unexpected(format!("found {}", self.peek().describe())).advising(format!("Write {word}"))
+        self.unexpected(format!("found {}", self.peek().describe())).with_hint(format!("Write {word}"))
     }
 
     fn any(&mut self) -> Result<Expr, RuleError> {
@@ -111,7 +111,7 @@ impl Parser {
             Token::Open => self.parenthesised(),
             Token::Word(word) if word.eq_ignore_ascii_case("not") => Err(self
                 .unexpected("\"not\" cannot stand before a condition")
-                .advising("Write it before the operator: name not contains \"text\"")),
+                .with_hint("Write it before the operator: name not contains \"text\"")),
             Token::Word(word) => {
                 let attribute = self.attribute(&word)?;
                 self.next();
@@ -119,7 +119,7 @@ impl Parser {
             }
             found => Err(self
                 .unexpected(format!("found {}", found.describe()))
-                .expecting(&[self.attributes().as_str(), "\"(\""])),
+                .with_expected(&[self.attributes().as_str(), "\"(\""])),
         }
     }
 
@@ -138,9 +138,11 @@ impl Parser {
                 self.next();
                 Ok(expr)
             }
-            Token::End => Err(RuleError::new("unexpected", open, "this \"(\" is never closed").expecting(&["\")\""])),
+            Token::End => {
+                Err(RuleError::new("unexpected", open, "this \"(\" is never closed").with_expected(&["\")\""]))
+            }
             Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(self.join_slip()),
-            found => Err(self.unexpected(format!("found {}", found.describe())).expecting(&["and", "or", "\")\""])),
+            found => Err(self.unexpected(format!("found {}", found.describe())).with_expected(&["and", "or", "\")\""])),
         }
     }
 
@@ -159,12 +161,12 @@ impl Parser {
                 let message =
                     format!("\"{attribute}\" is an attribute of {article} {of}, and this rule is for {here}s");
                 let names: Vec<&str> = Attribute::of(here).map(Attribute::as_str).collect();
-                Err(RuleError::new("wrong_target", self.span(), message).expecting(&names))
+                Err(RuleError::new("wrong_target", self.span(), message).with_expected(&names))
             }
             None => {
                 let message = format!("\"{}\" is no attribute", shorten(word));
                 let names: Vec<&str> = Attribute::of(self.target).map(Attribute::as_str).collect();
-                Err(RuleError::new("unknown_attribute", self.span(), message).expecting(&names))
+                Err(RuleError::new("unknown_attribute", self.span(), message).with_expected(&names))
             }
         }
     }
@@ -199,9 +201,9 @@ impl Parser {
             return Ok(comparison);
         }
         let error = self.unexpected(format!("found {}", found.describe()));
-        let error = error.expecting(if not { &["contains", "like", "in"] } else { OPERATORS });
+        let error = error.with_expected(if not { &["contains", "like", "in"] } else { OPERATORS });
         Err(match operator_slip(&word, not) {
-            Some(advice) => error.advising(advice),
+            Some(advice) => error.with_hint(advice),
             None => error,
         })
     }
@@ -214,9 +216,9 @@ impl Parser {
             }
             Token::Word(word) => Err(self
                 .unexpected(format!("found {}", Token::Word(word.clone()).describe()))
-                .expecting(&[QUOTED])
-                .advising(format!("Put the text in quotes: \"{}\"", shorten(&word)))),
-            found => Err(self.unexpected(format!("found {}", found.describe())).expecting(&[QUOTED])),
+                .with_expected(&[QUOTED])
+                .with_hint(format!("Put the text in quotes: \"{}\"", shorten(&word)))),
+            found => Err(self.unexpected(format!("found {}", found.describe())).with_expected(&[QUOTED])),
         }
     }
 
@@ -237,21 +239,21 @@ impl Parser {
             Ok(_) => Ok(text),
             Err(BadPattern::NoPercent) => {
                 let short = shorten(&text);
-                Err(RuleError::new("like_without_percent", span, "like needs % for any run of characters").advising(
+                Err(RuleError::new("like_without_percent", span, "like needs % for any run of characters").with_hint(
                     format!("Write \"{short}%\", \"%{short}\" or \"%{short}%\", or use = for the whole text"),
                 ))
             }
             Err(BadPattern::OpenSet) => {
                 Err(RuleError::new("bad_pattern", span, "the [ in this pattern is never closed")
-                    .advising("In a pattern [abc] is one of a, b, c; write [[] for a plain ["))
+                    .with_hint("In a pattern [abc] is one of a, b, c; write [[] for a plain ["))
             }
         }
     }
 
     fn list(&mut self) -> Result<Vec<String>, RuleError> {
         if *self.peek() != Token::Open {
-            let error = self.unexpected(format!("found {}", self.peek().describe())).expecting(&["\"(\""]);
-            return Err(error.advising("in takes a list: in (\"one\", \"two\")"));
+            let error = self.unexpected(format!("found {}", self.peek().describe())).with_expected(&["\"(\""]);
+            return Err(error.with_hint("in takes a list: in (\"one\", \"two\")"));
         }
         self.next();
         let mut texts = Vec::new();
@@ -269,7 +271,7 @@ impl Parser {
                 }
                 found => {
                     let error = self.unexpected(format!("found {}", found.describe()));
-                    return Err(error.expecting(&["\",\"", "\")\""]));
+                    return Err(error.with_expected(&["\",\"", "\")\""]));
                 }
             };
         }

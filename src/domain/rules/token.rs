@@ -97,8 +97,9 @@ fn quoted(chars: &[char], at: usize, quote: char) -> Result<(Token, usize), Rule
         }
         None => {
             let span = Span { offset: at, length: chars.len() - at };
-            Err(RuleError::new("unterminated_text", span, "the text that begins here has no closing quote")
-                .advising(format!("Close it with {quote}; a text that holds {quote} goes in the other kind of quotes")))
+            Err(RuleError::new("unterminated_text", span, "the text that begins here has no closing quote").with_hint(
+                format!("Close it with {quote}; a text that holds {quote} goes in the other kind of quotes"),
+            ))
         }
     }
 }
@@ -108,13 +109,13 @@ fn bad_character(at: usize, c: char) -> RuleError {
     match c {
         '“' | '”' | '„' | '‟' | '«' | '»' | '‘' | '’' | '‚' => {
             RuleError::new("bad_character", span, format!("found the typographic quote {c}"))
-                .advising("Write plain quotes: \"text\" or 'text'")
+                .with_hint("Write plain quotes: \"text\" or 'text'")
         }
         '\0' => RuleError::new("bad_character", span, "found a NUL character, which no text in ConnectWise holds"),
         c if c.is_control() => {
             RuleError::new("bad_character", span, format!("found the control character U+{:04X}", u32::from(c)))
         }
-        c => RuleError::new("bad_character", span, format!("found the character {c}")).expecting(&[
+        c => RuleError::new("bad_character", span, format!("found the character {c}")).with_expected(&[
             "an attribute",
             "an operator",
             "a text in quotes",

@@ -15,18 +15,18 @@ pub fn ok(value: &impl Serialize) -> HttpResponse {
 }
 
 /// 200 with JSON and the `ETag` of its version.
-pub fn versioned(version: i64, value: &impl Serialize) -> HttpResponse {
+pub fn with_etag(version: i64, value: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((ETAG, etag(version))).json(value)
 }
 
 /// An answer to be kept under an Idempotency-Key.
-pub fn to_keep(status: StatusCode, location: Option<String>, value: &impl Serialize) -> Result<Answer> {
+pub fn to_stored(status: StatusCode, location: Option<String>, value: &impl Serialize) -> Result<Answer> {
     let body = serde_json::to_string(value).map_err(Error::internal)?;
     Ok(Answer { status: status.as_u16(), location, body, replayed: false })
 }
 
 /// A kept answer, given now or again.
-pub fn kept(answer: Answer) -> HttpResponse {
+pub fn from_stored(answer: Answer) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::build(status);
     if let Some(location) = answer.location {

@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
-use crate::domain::mapping::{LinePart, Verdict};
+use crate::domain::mapping::{LineField, Verdict};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -53,7 +53,7 @@ enumerations! {
     PushReason: "Why a push line was skipped, held, failed or left unverified",
     MatchedBy: "By what a match was found",
     BulkMode: "What happens to the other edits of a request where one cannot be done",
-    LinePart: "What of a billing line changed",
+    LineField: "What of a billing line changed",
     Verdict: "Why a candidate was taken, or was not",
     Attribute: "A member of an agreement or addition that rules may ask about",
     MatchOutcome: "What auto-match made of a company",

@@ -10,7 +10,7 @@ use validator::Validate;
 use crate::db;
 use crate::domain::ids::ApiKeyId;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
@@ -93,7 +93,7 @@ pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> Api
 pub async fn create_api_key(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<CreateApiKeyRequest>,
+    body: ValidatedJson<CreateApiKeyRequest>,
 ) -> ApiResult {
     let new = api_keys::create(&services, &caller.tenant, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(CreateApiKeyResponse::from(new)))

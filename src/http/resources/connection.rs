@@ -11,11 +11,11 @@ use crate::connectwise::{CheckStep, CircuitStatus};
 use crate::db;
 use crate::domain::Error;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::Match;
-use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::extract::headers::IfMatchHeader;
+use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{ok, versioned};
+use crate::http::kit::response::{ok, with_etag};
 use crate::services::Services;
 use crate::services::connection;
 use crate::services::connection::NewConnection;
@@ -141,7 +141,7 @@ pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> Ap
     let row = services.db.read(&caller.tenant, |tx| tx.connection()).await?;
     let row = row.ok_or_else(|| Error::not_found("connection", "of this tenant"))?;
     let circuit = client::circuit(&services, &row);
-    Ok(versioned(row.version, &Connection::new(row, circuit)))
+    Ok(with_etag(row.version, &Connection::new(row, circuit)))
 }
 
 /// Set the connection
@@ -157,11 +157,11 @@ pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> Ap
 pub async fn put_connection(
     services: web::Data<Services>,
     caller: Caller,
-    if_match: Match,
-    body: Body<ConnectionRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<ConnectionRequest>,
 ) -> ApiResult {
     let row = connection::put(&services, &caller, body.value.into_new()?, if_match.0).await?;
-    Ok(versioned(row.version, &Connection::new(row, CircuitStatus::Closed)))
+    Ok(with_etag(row.version, &Connection::new(row, CircuitStatus::Closed)))
 }
 
 /// Remove the connection
@@ -173,7 +173,7 @@ pub async fn put_connection(
     responses((status = 204, description = "Removed"), Errors, WriteErrors)
 )]
 #[delete("/connection")]
-pub async fn delete_connection(services: web::Data<Services>, caller: Caller, if_match: Match) -> ApiResult {
+pub async fn delete_connection(services: web::Data<Services>, caller: Caller, if_match: IfMatchHeader) -> ApiResult {
     connection::delete(&services, &caller, if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }

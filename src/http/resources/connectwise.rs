@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{ConnectWiseFilter, CwCompanySort};
 use crate::domain::Error;
 use crate::domain::ids::{CwAgreementId, CwCompanyId};
@@ -14,8 +14,8 @@ use crate::domain::mapping_status::MappingReason;
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::{Body, Limited};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::ok;
@@ -23,7 +23,7 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::billing_calendar;
 use crate::services::refresh;
-use crate::services::refresh::Depth;
+use crate::services::refresh::RefreshScope;
 use crate::services::remote::additions;
 
 /// A ConnectWise company that can be chosen.
@@ -65,7 +65,7 @@ pub struct ConnectWiseAgreement {
 
 impl ConnectWiseAgreement {
     fn new(agreement: Agreement, today: NaiveDate) -> Self {
-        let reason = agreement.dead_because(today);
+        let reason = agreement.inactive_reason(today);
         Self {
             id: agreement.id.into(),
             name: agreement.name,
@@ -99,7 +99,7 @@ pub struct ConnectWiseAddition {
 
 impl ConnectWiseAddition {
     fn new(addition: Addition, today: NaiveDate) -> Self {
-        let reason = addition.dead_because(today);
+        let reason = addition.inactive_reason(today);
         Self {
             id: addition.id.into(),
             product_identifier: addition.product_identifier,
@@ -144,7 +144,7 @@ pub struct CwCompanyQuery {
 pub async fn list_connectwise_companies(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<CwCompanyQuery>,
+    query: StrictQuery<CwCompanyQuery>,
 ) -> ApiResult {
     let query = query.0;
     let page = page(
@@ -247,9 +247,10 @@ pub struct RefreshResponse {
 pub async fn refresh_connectwise(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<RefreshRequest>,
+    body: ValidatedJson<RefreshRequest>,
 ) -> ApiResult {
-    let report = refresh::run(&services, &caller, Patience::Person, Depth::Additions, body.value.force).await?;
+    let report =
+        refresh::run(&services, &caller, RetryPolicy::Interactive, RefreshScope::Additions, body.value.force).await?;
     Ok(ok(&RefreshResponse {
         companies: report.companies,
         agreements: report.agreements,

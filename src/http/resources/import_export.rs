@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::ids::ProductId;
-use crate::domain::mapping::LinePart;
+use crate::domain::mapping::LineField;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, Writer, read_rows, told};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
@@ -18,7 +18,7 @@ use crate::services::Services;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, LineOut, MatchIn, MatchOut, Rematched};
 use crate::services::mapping::edit::BulkMode;
-use crate::services::mapping::edit::{Bulk, Edited, Refused};
+use crate::services::mapping::edit::{Bulk, EditRejection, Edited};
 use crate::services::mapping::resolve::Resolved;
 
 const MATCHES: Columns = Columns {
@@ -98,7 +98,7 @@ pub struct ExportQuery {
 pub async fn export_billing_lines(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<ExportQuery>,
+    query: StrictQuery<ExportQuery>,
 ) -> ApiResult {
     let product = query.0.product_id.map(ProductId::from);
     let now = services.clock.now();
@@ -224,7 +224,7 @@ pub struct ImportResponse {
 fn report<T>(
     bulk: Bulk,
     read: Vec<ReadRow>,
-    outcomes: Vec<Result<T, Refused>>,
+    outcomes: Vec<Result<T, EditRejection>>,
     changes: impl Fn(&T) -> Vec<CellChange>,
     resolved: Resolved,
 ) -> Result<ImportResponse, Error> {
@@ -283,7 +283,7 @@ fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
 pub async fn import_company_matches(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<ImportQuery>,
+    query: StrictQuery<ImportQuery>,
     body: CsvBody,
 ) -> ApiResult {
     let bulk = query.0.bulk();
@@ -327,7 +327,7 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 pub async fn import_billing_lines(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<ImportQuery>,
+    query: StrictQuery<ImportQuery>,
     body: CsvBody,
 ) -> ApiResult {
     let bulk = query.0.bulk();
@@ -351,18 +351,18 @@ fn line_changes(edited: &Edited) -> Vec<CellChange> {
     let Edited { before, after } = edited;
     let mut changes = Vec::new();
     if before.push_enabled != after.push_enabled {
-        let part = LinePart::PushEnabled.as_str();
+        let part = LineField::PushEnabled.as_str();
         changes.push(CellChange::new(part, Some(before.push_enabled), Some(after.push_enabled)));
     }
     if before.block_size != after.block_size {
-        changes.push(CellChange::new(LinePart::BlockSize.as_str(), before.block_size, after.block_size));
+        changes.push(CellChange::new(LineField::BlockSize.as_str(), before.block_size, after.block_size));
     }
     if before.agreement != after.agreement {
-        let part = LinePart::Agreement.as_str();
+        let part = LineField::Agreement.as_str();
         changes.push(CellChange::new(part, before.agreement.target, after.agreement.target));
     }
     if before.addition != after.addition {
-        let part = LinePart::Addition.as_str();
+        let part = LineField::Addition.as_str();
         changes.push(CellChange::new(part, before.addition.target, after.addition.target));
     }
     changes

@@ -13,13 +13,13 @@ use crate::domain::ids::{ProductId, RuleId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Target;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::{Idempotency, Match};
-use crate::http::kit::extract::json::{Body, Limited};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
+use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
 use crate::http::views::mapping::{MappingState, MappingStatusCounts, ResolveResponse};
 use crate::services::Services;
 use crate::services::matching_rules;
@@ -214,7 +214,11 @@ pub struct RuleQuery {
     responses((status = 200, description = "A page of matching rules", body = List<MatchingRule>), Errors)
 )]
 #[get("/matching-rules")]
-pub async fn list_matching_rules(services: web::Data<Services>, caller: Caller, query: Params<RuleQuery>) -> ApiResult {
+pub async fn list_matching_rules(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: StrictQuery<RuleQuery>,
+) -> ApiResult {
     let query = query.0;
     let filter = RuleFilter { product_id: query.product_id.map(ProductId::from), target: query.target };
     let rows = services.db.read(&caller.tenant, move |tx| tx.rules(&filter)).await?;
@@ -235,15 +239,15 @@ pub async fn create_matching_rule(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<CreateMatchingRuleRequest>,
+    body: ValidatedJson<CreateMatchingRuleRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |saved: matching_rules::Saved| {
         let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
-        to_keep(StatusCode::CREATED, Some(location), &SavedMatchingRule::from(saved))
+        to_stored(StatusCode::CREATED, Some(location), &SavedMatchingRule::from(saved))
     })?;
     let CreateMatchingRuleRequest { product_id, target, expression } = body.value;
     let new = NewRule { product: ProductId::from(product_id), target, expression };
-    Ok(kept(matching_rules::create(&services, &caller, new, once).await?))
+    Ok(from_stored(matching_rules::create(&services, &caller, new, once).await?))
 }
 
 /// Get a matching rule
@@ -256,7 +260,7 @@ pub async fn create_matching_rule(
 pub async fn get_matching_rule(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = RuleId::from(id.into_inner());
     let row = services.db.read(&caller.tenant, move |tx| tx.rule(&id)).await?;
-    Ok(versioned(row.version, &MatchingRule::from(row)))
+    Ok(with_etag(row.version, &MatchingRule::from(row)))
 }
 
 /// Change a matching rule's expression
@@ -276,12 +280,12 @@ pub async fn replace_matching_rule(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<ReplaceMatchingRuleRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<ReplaceMatchingRuleRequest>,
 ) -> ApiResult {
     let id = RuleId::from(id.into_inner());
     let saved = matching_rules::update(&services, &caller, id, body.value.expression, if_match.0).await?;
-    Ok(versioned(saved.rule.version, &SavedMatchingRule::from(saved)))
+    Ok(with_etag(saved.rule.version, &SavedMatchingRule::from(saved)))
 }
 
 /// Delete a matching rule
@@ -300,7 +304,7 @@ pub async fn delete_matching_rule(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     let resolved = matching_rules::delete(&services, &caller, RuleId::from(id.into_inner()), if_match.0).await?;
     Ok(ok(&ResolveResponse::from(resolved)))
@@ -318,7 +322,7 @@ pub async fn delete_matching_rule(
 pub async fn preview_matching_rule(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<PreviewMatchingRuleRequest>,
+    body: ValidatedJson<PreviewMatchingRuleRequest>,
 ) -> ApiResult {
     let (asked, now) = (body.value, services.clock.now());
     let from = match &asked.cursor {

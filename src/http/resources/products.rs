@@ -15,13 +15,13 @@ use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::{Idempotency, Match};
-use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text, present};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
+use crate::http::kit::extract::json::{Limited, ValidatedJson, double_option, not_null, plain_text};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::products::{self, NewProduct, ProductChange};
@@ -168,7 +168,7 @@ pub struct UpdateProductRequest {
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
     /// Which month a push bills; null is what the aggregation decides.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BillingPeriod>)]
     pub billing_period: Option<Option<BillingPeriod>>,
     /// For the aggregation `last`: a newest record older than this many days no longer counts.
@@ -177,11 +177,11 @@ pub struct UpdateProductRequest {
     #[schema(minimum = 1, maximum = 366, nullable = false)]
     pub max_usage_age_days: Option<i64>,
     /// The largest change, in percent, that a push makes unasked; null is any.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_percent: Option<Option<Amount>>,
     /// The largest change, in units, that a push makes unasked; null is any.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_units: Option<Option<Amount>>,
 }
@@ -213,7 +213,11 @@ pub struct ProductQuery {
 /// List products
 #[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
-pub async fn list_products(services: web::Data<Services>, caller: Caller, query: Params<ProductQuery>) -> ApiResult {
+pub async fn list_products(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: StrictQuery<ProductQuery>,
+) -> ApiResult {
     let query = query.0;
     let page = page("products", query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
     let filter = ProductFilter { search: query.search, code: query.code };
@@ -235,11 +239,11 @@ pub async fn create_product(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<ProductRequest>,
+    body: ValidatedJson<ProductRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |product: db::Product| {
         let location = format!("/api/v1/products/{}", product.id);
-        to_keep(StatusCode::CREATED, Some(location), &Product::from(product))
+        to_stored(StatusCode::CREATED, Some(location), &Product::from(product))
     })?;
     let new = NewProduct {
         code: body.value.code,
@@ -252,7 +256,7 @@ pub async fn create_product(
         billing_period: body.value.billing_period,
         max_usage_age_days: body.value.max_usage_age_days,
     };
-    Ok(kept(products::create(&services, &caller, new, once).await?))
+    Ok(from_stored(products::create(&services, &caller, new, once).await?))
 }
 
 /// Get a product
@@ -265,7 +269,7 @@ pub async fn create_product(
 pub async fn get_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = ProductId::from(id.into_inner());
     let row = services.db.read(&caller.tenant, move |tx| tx.product(&id)).await?;
-    Ok(versioned(row.version, &Product::from(row)))
+    Ok(with_etag(row.version, &Product::from(row)))
 }
 
 /// Replace a product
@@ -285,8 +289,8 @@ pub async fn replace_product(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<ProductRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<ProductRequest>,
 ) -> ApiResult {
     let change = ProductChange {
         code: Some(body.value.code),
@@ -320,8 +324,8 @@ pub async fn update_product(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<UpdateProductRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<UpdateProductRequest>,
 ) -> ApiResult {
     let change = ProductChange {
         code: body.value.code,
@@ -343,10 +347,10 @@ async fn change_product(
     caller: &Caller,
     id: String,
     change: ProductChange,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     let row = products::update(services, caller, ProductId::from(id), change, if_match.0).await?;
-    Ok(versioned(row.version, &Product::from(row)))
+    Ok(with_etag(row.version, &Product::from(row)))
 }
 
 /// Delete a product
@@ -365,7 +369,7 @@ pub async fn delete_product(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     products::delete(&services, &caller, ProductId::from(id.into_inner()), if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -11,11 +11,11 @@ use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::Match;
-use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::extract::headers::IfMatchHeader;
+use crate::http::kit::extract::json::{Limited, ValidatedJson};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::versioned;
+use crate::http::kit::response::with_etag;
 use crate::services::Services;
 use crate::services::schedule::ScheduleView;
 use crate::services::schedule::{self, NewSchedule};
@@ -132,7 +132,7 @@ impl PushScheduleRequest {
 #[get("/push-schedule")]
 pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
     let found = PushSchedule::from(schedule::show(&services, &caller).await?);
-    Ok(versioned(found.version, &found))
+    Ok(with_etag(found.version, &found))
 }
 
 /// Set the push schedule
@@ -150,9 +150,9 @@ pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) ->
 pub async fn put_push_schedule(
     services: web::Data<Services>,
     caller: Caller,
-    if_match: Match,
-    body: Body<PushScheduleRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<PushScheduleRequest>,
 ) -> ApiResult {
     let saved = PushSchedule::from(schedule::put(&services, &caller, body.value.read()?, if_match.0).await?);
-    Ok(versioned(saved.version, &saved))
+    Ok(with_etag(saved.version, &saved))
 }

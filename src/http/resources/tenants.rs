@@ -9,7 +9,7 @@ use validator::Validate;
 
 use crate::db;
 use crate::http::kit::auth::Operator;
-use crate::http::kit::extract::json::{Body, Limited, plain_text};
+use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
@@ -77,7 +77,7 @@ pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) ->
 pub async fn create_tenant(
     services: web::Data<Services>,
     _operator: Operator,
-    body: Body<CreateTenantRequest>,
+    body: ValidatedJson<CreateTenantRequest>,
 ) -> ApiResult {
     let (tenant, key) = api_keys::create_tenant(&services, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(CreateTenantResponse { tenant: tenant.into(), key: key.plain }))

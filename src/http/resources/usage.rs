@@ -14,14 +14,14 @@ use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{Body, Limited, plain_text};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{kept, ok, to_keep};
+use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::Services;
-use crate::services::usage::{self, MAX_BATCH, NewUsage, Who};
+use crate::services::usage::{self, EntityRef, MAX_BATCH, NewUsage};
 
 /// A batch of measured amounts: all are taken in, or none.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -69,10 +69,10 @@ fn api() -> String {
     "api".to_owned()
 }
 
-fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &str)) -> Result<Who, FieldError> {
+fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &str)) -> Result<EntityRef, FieldError> {
     match (id, vendor) {
-        (Some(id), None) => Ok(Who::Id(id)),
-        (None, Some(id)) => Ok(Who::Vendor(id)),
+        (Some(id), None) => Ok(EntityRef::Id(id)),
+        (None, Some(id)) => Ok(EntityRef::Vendor(id)),
         _ => {
             let message = format!("give either {} or {}, one of the two", names.0, names.1);
             Err(FieldError::new(format!("{at}/{}", names.0), "required", message))
@@ -128,12 +128,12 @@ pub async fn add_usage(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<AddUsageRequest>,
+    body: ValidatedJson<AddUsageRequest>,
 ) -> ApiResult {
     let records = body.value.records.len().min(MAX_BATCH);
     let once = idempotency.once(&body.hash, move |accepted| {
         let usage::Accepted { added, duplicates, corrected, late } = accepted;
-        to_keep(StatusCode::OK, None, &AddUsageResponse { records, added, duplicates, corrected, late })
+        to_stored(StatusCode::OK, None, &AddUsageResponse { records, added, duplicates, corrected, late })
     })?;
     let (mut batch, mut bad) = (Vec::with_capacity(records), Vec::new());
     for (index, record) in body.value.records.into_iter().enumerate() {
@@ -142,7 +142,7 @@ pub async fn add_usage(
     if !bad.is_empty() {
         return Err(Error::Invalid(bad).into());
     }
-    Ok(kept(usage::add(&services, &caller, batch, once).await?))
+    Ok(from_stored(usage::add(&services, &caller, batch, once).await?))
 }
 
 /// A usage record.
@@ -218,7 +218,7 @@ pub struct UsageQuery {
 /// List usage history
 #[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
-pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: Params<UsageQuery>) -> ApiResult {
+pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: StrictQuery<UsageQuery>) -> ApiResult {
     let query = query.0;
     let page = page("usage", query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
     let filter = UsageFilter {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::encryption::Vault;
 use crate::connectwise;
-use crate::db::{Db, Turns};
+use crate::db::{Db, KeyedLocks};
 use crate::domain::clock::Clock;
 
 pub use clients::Clients;
@@ -46,7 +46,7 @@ pub struct Services {
     /// Wakes the worker when there is something to do.
     pub wake: Arc<Notify>,
     /// Whose turn it is to refresh.
-    pub refreshing: Arc<Turns>,
+    pub refreshing: Arc<KeyedLocks>,
     /// The loops that work on push jobs.
     pub push_loops: LoopCount,
     /// The loop that starts scheduled pushes.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::resolve::{Resolved, Rules, catalog, decide, lines, rules};
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{LineFilter, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -44,7 +44,7 @@ pub async fn read_additions(
     let (filter, now) = (filter.clone(), services.clock.now());
     let wanted = services.db.read(&actor.tenant, move |tx| additions_wanted(tx, &filter, older_than, now)).await?;
     let count = wanted.len();
-    additions::read(services, &actor.tenant, wanted, Patience::Person).await?;
+    additions::read(services, &actor.tenant, wanted, RetryPolicy::Interactive).await?;
     Ok(count)
 }
 

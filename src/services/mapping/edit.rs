@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use super::complete;
 use super::history::ChangeRecorder;
 use super::resolve::{self, LineChange, Resolved, Rules};
-use crate::connectwise::Patience;
+use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, ProductId};
-use crate::domain::mapping::{AgreementMapping, Catalog, Mapping, Refusal};
+use crate::domain::mapping::{AgreementMapping, Catalog, ChoiceError, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::quantity::BlockSize;
 use crate::domain::string_enum::string_enum;
@@ -62,20 +62,20 @@ pub struct Edit {
 
 /// Why an edit was refused, and which part of it is at fault.
 #[derive(Debug)]
-pub struct Refused {
+pub struct EditRejection {
     /// The member of the edit at fault.
     pub member: &'static str,
     /// What is wrong.
     pub error: Error,
 }
 
-impl Refused {
+impl EditRejection {
     /// An edit that is refused for one of its members.
     pub fn new(member: &'static str, error: Error) -> Self {
         Self { member, error }
     }
 
-    fn choice(member: &'static str, refusal: Refusal) -> Self {
+    fn choice(member: &'static str, refusal: ChoiceError) -> Self {
         Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
     }
 
@@ -105,7 +105,7 @@ impl Edited {
 #[derive(Debug, Default)]
 pub struct Applied {
     /// For each edit, in order: the line before and after, or why it was refused.
-    pub outcomes: Vec<Result<Edited, Refused>>,
+    pub outcomes: Vec<Result<Edited, EditRejection>>,
     /// What the edits changed of mappings.
     pub resolved: Resolved,
 }
@@ -143,13 +143,13 @@ impl Bulk {
 }
 
 /// What edits are worked out over.
-struct Ground {
+struct EditContext {
     lines: HashMap<BillingLineId, MappedLine>,
     rules: HashMap<ProductId, Rules>,
     catalog: std::sync::Arc<Catalog>,
 }
 
-impl Ground {
+impl EditContext {
     fn load(tx: &mut Tx<'_>, edits: &[Edit], now: Instant) -> Result<Self> {
         let ids = edits.iter().map(|edit| edit.line.clone()).collect();
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
@@ -164,7 +164,7 @@ impl Ground {
     }
 
     /// The line as an edit leaves it.
-    fn edited(&self, before: &MappedLine, change: &LineEdit) -> Result<MappedLine, Refused> {
+    fn edited(&self, before: &MappedLine, change: &LineEdit) -> Result<MappedLine, EditRejection> {
         let mut line = before.clone();
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
         line.block_size = change.block_size.unwrap_or(line.block_size);
@@ -182,7 +182,7 @@ impl Ground {
                 let agreement = resolve::decide(&self.catalog, rules, &line).0;
                 self.catalog
                     .may_choose_addition(&agreement, id)
-                    .map_err(|refusal| Refused::choice("addition_id", refusal))?;
+                    .map_err(|refusal| EditRejection::choice("addition_id", refusal))?;
                 line.addition = Mapping::resolved(MappingSource::Manual, id);
             }
         }
@@ -190,7 +190,7 @@ impl Ground {
         Ok(line)
     }
 
-    fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, Refused> {
+    fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, EditRejection> {
         Ok(match change.agreement {
             None => before.agreement.clone(),
             // What the rule found is looked for anew; what was found before does not count.
@@ -199,34 +199,34 @@ impl Ground {
             Some(Some(id)) => {
                 self.catalog
                     .may_choose_agreement(before.cw_company, id)
-                    .map_err(|refusal| Refused::choice("agreement_id", refusal))?;
+                    .map_err(|refusal| EditRejection::choice("agreement_id", refusal))?;
                 Mapping::resolved(MappingSource::Manual, id)
             }
         })
     }
 
     /// The line before and after an edit.
-    fn outcome(&self, edit: &Edit) -> Result<Edited, Refused> {
+    fn outcome(&self, edit: &Edit) -> Result<Edited, EditRejection> {
         let before = self.lines.get(&edit.line);
-        let before =
-            before.ok_or_else(|| Refused::new("billing_line_id", Error::not_found("billing line", &edit.line)))?;
-        edit.if_match.check(before.version).map_err(|error| Refused::new("version", error))?;
+        let before = before
+            .ok_or_else(|| EditRejection::new("billing_line_id", Error::not_found("billing line", &edit.line)))?;
+        edit.if_match.check(before.version).map_err(|error| EditRejection::new("version", error))?;
         Ok(Edited { before: before.clone(), after: self.edited(before, &edit.change)? })
     }
 }
 
 /// Does edits. What was refused says why and changes nothing.
 pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str) -> Result<Applied> {
-    let ground = Ground::load(tx, edits, now)?;
+    let ground = EditContext::load(tx, edits, now)?;
     let mut named = HashSet::new();
-    let outcomes: Vec<Result<Edited, Refused>> = edits
+    let outcomes: Vec<Result<Edited, EditRejection>> = edits
         .iter()
         .map(|edit| {
             if named.insert(&edit.line) {
                 return ground.outcome(edit);
             }
             let detail = format!("billing line {} is named twice", edit.line);
-            Err(Refused::new("billing_line_id", Error::conflict(ConflictCode::NamedTwice, detail)))
+            Err(EditRejection::new("billing_line_id", Error::conflict(ConflictCode::NamedTwice, detail)))
         })
         .collect();
     let mut resolved = Resolved::default();
@@ -328,7 +328,7 @@ async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> R
     let now = services.clock.now();
     let older_than = now - services.settings.refresh_max_age;
     let wanted = move |tx: &mut Tx<'_>| {
-        let ground = Ground::load(tx, &choosing, now)?;
+        let ground = EditContext::load(tx, &choosing, now)?;
         let agreements: HashSet<CwAgreementId> = choosing
             .iter()
             .map(|edit| Edit { change: LineEdit { addition: None, ..edit.change.clone() }, ..edit.clone() })
@@ -339,5 +339,5 @@ async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> R
         tx.agreements_with_additions_older_than(&agreements.into_iter().collect::<Vec<_>>(), older_than)
     };
     let wanted = services.db.read(&actor.tenant, wanted).await?;
-    additions::read(services, &actor.tenant, wanted, Patience::Person).await
+    additions::read(services, &actor.tenant, wanted, RetryPolicy::Interactive).await
 }

@@ -5,7 +5,7 @@ use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::CwCompanyId;
-use crate::domain::mapping::Seen;
+use crate::domain::mapping::CandidateVerdict;
 use crate::domain::rules::Target;
 use crate::services::billing_calendar;
 
@@ -18,11 +18,11 @@ pub struct Story {
     /// The agreement rule as it is now.
     pub agreement_rule: Option<MatchingRule>,
     /// The agreements that it sees.
-    pub agreements: Vec<Seen>,
+    pub agreements: Vec<CandidateVerdict>,
     /// The addition rule as it is now.
     pub addition_rule: Option<MatchingRule>,
     /// The additions that it sees.
-    pub additions: Vec<Seen>,
+    pub additions: Vec<CandidateVerdict>,
     /// What changed, newest first.
     pub changes: Vec<LineChangeRow>,
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::db::{LineChangeRow, MappedLine, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::LineChangeId;
-use crate::domain::mapping::{Catalog, LinePart, Mapping};
+use crate::domain::mapping::{Catalog, LineField, Mapping};
 use crate::domain::{Error, Result};
 
 /// Saves changed lines and writes down what changed of them, all together at the end.
@@ -35,21 +35,21 @@ impl<'a> ChangeRecorder<'a> {
         }
         self.lines.push(line);
         if told_apart(&before.agreement) != told_apart(&after.agreement) {
-            self.note(tx, after, LinePart::Agreement, &self.catalog.remembered_agreement(&after.agreement))?;
+            self.note(tx, after, LineField::Agreement, &self.catalog.remembered_agreement(&after.agreement))?;
         }
         if told_apart(&before.addition) != told_apart(&after.addition) {
-            self.note(tx, after, LinePart::Addition, &self.catalog.remembered_addition(&after.addition))?;
+            self.note(tx, after, LineField::Addition, &self.catalog.remembered_addition(&after.addition))?;
         }
         if before.push_enabled != after.push_enabled {
-            self.note(tx, after, LinePart::PushEnabled, &after.push_enabled)?;
+            self.note(tx, after, LineField::PushEnabled, &after.push_enabled)?;
         }
         if before.block_size != after.block_size {
-            self.note(tx, after, LinePart::BlockSize, &after.block_size)?;
+            self.note(tx, after, LineField::BlockSize, &after.block_size)?;
         }
         Ok(())
     }
 
-    fn note(&mut self, tx: &Tx<'_>, line: &MappedLine, part: LinePart, became: &impl Serialize) -> Result<()> {
+    fn note(&mut self, tx: &Tx<'_>, line: &MappedLine, part: LineField, became: &impl Serialize) -> Result<()> {
         self.entries.push(LineChangeRow {
             id: LineChangeId::new(),
             tenant_id: tx.tenant().clone(),

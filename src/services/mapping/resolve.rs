@@ -151,7 +151,7 @@ pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Re
 }
 
 /// The same as if nothing had been mapped before: choices by hand are undone, too.
-pub fn lines_anew(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
+pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, true)
 }
 

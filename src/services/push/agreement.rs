@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::group::Group;
 use super::outcome::{ReadBack, StepError, Stop};
-use crate::connectwise::{Client, CwError, Fault, Patience};
+use crate::connectwise::{Client, CwError, Fault, RetryPolicy};
 use crate::db::{PushLine, Tx};
 use crate::domain::guard::Guard;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
@@ -45,16 +45,16 @@ impl Group<'_> {
         let Some(known) = known.into_iter().next().map(Agreement::from) else {
             return Err(Stop::Stale("agreement: not known any more".to_owned()).into());
         };
-        if let Some(reason) = known.dead_because(today) {
+        if let Some(reason) = known.inactive_reason(today) {
             return Err(Stop::Stale(format!("agreement: {reason}")).into());
         }
         let client = client::for_tenant(self.services, &self.tenant).await?;
-        let additions = match client.additions(agreement, Patience::Job).await {
+        let additions = match client.additions(agreement, RetryPolicy::Background).await {
             Ok(additions) => additions,
             Err(error) => return Err(self.classify(&client, error).await.into()),
         };
         // Those that are no longer live are as good as gone.
-        let live = additions.into_iter().filter(|row| row.dead_because(today).is_none());
+        let live = additions.into_iter().filter(|row| row.inactive_reason(today).is_none());
         Ok(AgreementContext {
             client,
             additions: live.map(|row| (row.id, row)).collect(),
@@ -69,7 +69,7 @@ impl Group<'_> {
         let now = self.services.clock.now();
         let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_VALID_FOR) };
         let oldest = since - self.services.settings.refresh_max_age;
-        match refresh::ensure_since(self.services, &self.tenant, oldest, Patience::Job).await {
+        match refresh::ensure_since(self.services, &self.tenant, oldest, RetryPolicy::Background).await {
             Ok(()) => Ok(()),
             // The lists have nothing to do with one line; what fails there is the connection's, or passes.
             Err(Error::ConnectWise { connection_at_fault: true, detail, .. }) => {
@@ -109,10 +109,10 @@ impl Group<'_> {
     /// Reads back, with one request, the additions of lines whose writes were sent and whose answers were lost.
     pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
         let read = match client::for_tenant(self.services, &self.tenant).await {
-            Ok(client) => client.additions(agreement, Patience::Person).await,
+            Ok(client) => client.additions(agreement, RetryPolicy::Interactive).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };
-        if let Err(CwError::Resting(wait) | CwError::Throttled(wait)) = read {
+        if let Err(CwError::CircuitOpen(wait) | CwError::Throttled(wait)) = read {
             // Nothing was asked, and nothing is known yet.
             return vec![ReadBack::Later(wait); lines.len()];
         }
@@ -121,7 +121,7 @@ impl Group<'_> {
                 let found = additions.iter().find(|addition| addition.id == id);
                 found.map_or(ReadBack::Gone, |addition| ReadBack::Has(addition.quantity))
             }
-            (Err(CwError::Gone), _) => ReadBack::Gone,
+            (Err(CwError::NotFound), _) => ReadBack::Gone,
             _ => ReadBack::Unreadable,
         };
         lines.iter().map(look).collect()

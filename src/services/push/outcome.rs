@@ -89,7 +89,7 @@ impl Stop {
     pub(super) fn of(error: CwError) -> Self {
         let text = error.to_string();
         match error {
-            CwError::Gone => Self::Stale("the agreement does not exist in ConnectWise any more".to_owned()),
+            CwError::NotFound => Self::Stale("the agreement does not exist in ConnectWise any more".to_owned()),
             CwError::Rejected(_) => Self::Failed(PushReason::Rejected, text),
             CwError::NotApplied { .. } => Self::Failed(PushReason::NotApplied, text),
             CwError::Configuration { .. }
@@ -97,9 +97,9 @@ impl Stop {
             | CwError::Throttled(_)
             | CwError::Unavailable(_)
             | CwError::Failed(_)
-            | CwError::Resting(_)
+            | CwError::CircuitOpen(_)
             | CwError::TooLate
-            | CwError::Unintelligible(_) => Self::Later(text),
+            | CwError::InvalidResponse(_) => Self::Later(text),
         }
     }
 }

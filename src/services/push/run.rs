@@ -33,7 +33,7 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
     // All workers would claim the same first lines.
     let claim = move |tx: &mut SystemTx<'_>| claim(tx, &owner, now, lease_until);
     let claimed = services.db.write_system_in_turn("push lines", claim).await?;
-    let Some(claimed) = claimed else { return finish_left_over(services).await.map(|()| Step::Idle) };
+    let Some(claimed) = claimed else { return finish_unfinished(services).await.map(|()| Step::Idle) };
     let Claimed { job, connection, lines } = claimed;
     let group = Group { services, tenant: job.tenant_id.clone(), job, connection };
     let outcome = tokio::select! {
@@ -81,9 +81,9 @@ fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant)
 
 /// A process that died after a job's last line left the job itself unfinished. Each is finished under its own tenant's
 /// lock, as somebody may be deciding about its lines.
-async fn finish_left_over(services: &Services) -> Result<()> {
+async fn finish_unfinished(services: &Services) -> Result<()> {
     let now = services.clock.now();
-    for (tenant, job) in services.db.read_system(|tx| tx.left_over_push_jobs()).await? {
+    for (tenant, job) in services.db.read_system(|tx| tx.unfinished_jobs()).await? {
         services.db.write(&tenant, move |tx| finish_if_done(tx, &job, now)).await?;
     }
     Ok(())

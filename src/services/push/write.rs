@@ -3,7 +3,7 @@
 use super::agreement::AgreementContext;
 use super::group::Group;
 use super::outcome::{StepError, Stop, already_there, changed_since, failed, held, result, skipped, would_push};
-use crate::connectwise::{CwError, Patience, WriteError};
+use crate::connectwise::{CwError, RetryPolicy, WriteError};
 use crate::db::{LineFilter, LineResult, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -58,7 +58,7 @@ impl Group<'_> {
             WriteDecision::Overtaken(result) => return Ok(result),
             WriteDecision::Cancelled => return Err(Stop::Cancelled.into()),
         };
-        let written = context.client.set_quantity(agreement, id, to, Patience::Job, holds_until).await;
+        let written = context.client.set_quantity(agreement, id, to, RetryPolicy::Background, holds_until).await;
         match written {
             Ok(()) => Ok(result(LineEvent::Push, has)),
             Err(error) => self.after_failed_write(context, line, error).await,
@@ -82,8 +82,10 @@ impl Group<'_> {
             // An answer that says no, and no try before it whose answer was lost: it is known that nothing was written.
             CwError::Rejected(why) if !may_have_written => Ok(failed(PushReason::Rejected, why)),
             CwError::Rejected(why) => Err(StepError::Line(Stop::Failed(PushReason::Rejected, why))),
-            CwError::Gone => Err(StepError::Line(Stop::Stale("the addition was deleted in ConnectWise".to_owned()))),
-            CwError::Failed(_) | CwError::Conflict(_) | CwError::Unintelligible(_) => {
+            CwError::NotFound => {
+                Err(StepError::Line(Stop::Stale("the addition was deleted in ConnectWise".to_owned())))
+            }
+            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => {
                 Err(StepError::Line(Stop::Later(text)))
             }
             error => Err(self.classify(&context.client, error).await.into()),

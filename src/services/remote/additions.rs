@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, stream};
 
 use super::client;
-use crate::connectwise::{CwError, Fault, Patience};
+use crate::connectwise::{CwError, Fault, RetryPolicy};
 use crate::db::{Connection, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
@@ -27,7 +27,7 @@ pub async fn read(
     services: &Services,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
-    patience: Patience,
+    patience: RetryPolicy,
 ) -> Result<()> {
     let connection = services.db.read(tenant, |tx| tx.connection()).await?;
     read_under(services, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
@@ -63,7 +63,7 @@ pub async fn read_under(
     services: &Services,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
-    patience: Patience,
+    patience: RetryPolicy,
     read_under: ReadUnder,
 ) -> Result<()> {
     if agreements.is_empty() {
@@ -107,11 +107,11 @@ fn save_answers(
                 read.push(id);
                 found.extend(additions);
             }
-            Err(CwError::Gone) => tx.mark_agreement_gone(id, now)?,
+            Err(CwError::NotFound) => tx.mark_agreement_gone(id, now)?,
             Err(
                 error @ (CwError::Rejected(_)
                 | CwError::Failed(_)
-                | CwError::Unintelligible(_)
+                | CwError::InvalidResponse(_)
                 | CwError::Configuration { fault: Fault::Permission(_), .. }),
             ) => {
                 tracing::warn!(
@@ -135,7 +135,7 @@ pub async fn choices(services: &Services, actor: &Actor, agreement: CwAgreementI
     };
     let row = services.db.read(&actor.tenant, stored).await?;
     if row.gone_at.is_none() && row.additions_read_at.is_none_or(|at| at < oldest) {
-        read(services, &actor.tenant, vec![agreement], Patience::Person).await?;
+        read(services, &actor.tenant, vec![agreement], RetryPolicy::Interactive).await?;
     }
     services.db.read(&actor.tenant, move |tx| tx.additions_of(Some(&[agreement]))).await
 }

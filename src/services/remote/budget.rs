@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::connectwise::{Pace, SharedBudget, Turn};
-use crate::db::{Db, Place};
+use crate::connectwise::{Admission, RateLimit, SharedBudget};
+use crate::db::{Db, RateReservation};
 use crate::domain::ids::TenantId;
 use crate::services::context::Services;
 
@@ -14,18 +14,18 @@ use crate::services::context::Services;
 struct Shared {
     db: Db,
     tenant: TenantId,
-    pace: Pace,
+    pace: RateLimit,
 }
 
 /// The budget of a tenant's connection, where more than this process may use it.
 pub(super) fn shared(services: &Services, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
-    let pace = Pace::of(services.settings.connectwise.per_minute);
+    let pace = RateLimit::of(services.settings.connectwise.per_minute);
     let budget = Shared { db: services.db.clone(), tenant: tenant.clone(), pace };
     services.db.is_shared().then(|| Arc::new(budget) as Arc<dyn SharedBudget>)
 }
 
 impl SharedBudget for Shared {
-    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Turn, String>> {
+    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Admission, String>> {
         Box::pin(async move {
             let interval = self.pace.interval();
             // A whole burst may run ahead of the steady rate.
@@ -38,9 +38,9 @@ impl SharedBudget for Shared {
                 "not asked, as the database that counts the requests does not answer".to_owned()
             })?;
             Ok(match place {
-                Place::Taken(ahead) => Turn::After(ahead.saturating_sub(burst)),
-                Place::TooLate(ahead) => Turn::TooLate(ahead.saturating_sub(burst)),
-                Place::Held(wait) => Turn::Held(wait),
+                RateReservation::Taken(ahead) => Admission::After(ahead.saturating_sub(burst)),
+                RateReservation::TooLate(ahead) => Admission::TooLate(ahead.saturating_sub(burst)),
+                RateReservation::Held(wait) => Admission::Held(wait),
             })
         })
     }

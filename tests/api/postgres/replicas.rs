@@ -107,7 +107,7 @@ async fn schedulers_fire_once_and_refreshes_are_not_doubled() {
     let second = first.replica(|_| {}).await;
     first.company("C1", "Customer 000001").await;
     first.sandbox.clear_ledger();
-    first.sandbox.tune(|tuning| tuning.latency_ms = 300);
+    first.sandbox.tune(|behavior| behavior.latency_ms = 300);
     let body = json!({});
     let (one, other) =
         tokio::join!(first.post("/companies/auto-match", &body), second.post("/companies/auto-match", &body));
@@ -157,7 +157,7 @@ async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
     set_up(&first, &sandbox, 300).await;
     let second = Service::start(&database, Some(&first.key));
     sandbox.clear_ledger();
-    sandbox.tune(|tuning| tuning.latency_ms = 100);
+    sandbox.tune(|behavior| behavior.latency_ms = 100);
     let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     first.process.signal("STOP");
@@ -183,7 +183,7 @@ async fn a_replica_cut_off_past_its_lease_writes_nothing_late() {
     by_way.set_port(Some(way.port)).unwrap();
     let second = Service::start_at(&database, by_way.as_str(), Some(&first.key), &[]);
     sandbox.clear_ledger();
-    sandbox.tune(|tuning| tuning.latency_ms = 150);
+    sandbox.tune(|behavior| behavior.latency_ms = 150);
     let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     way.close(true);

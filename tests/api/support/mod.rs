@@ -111,7 +111,7 @@ pub fn sandbox(store: Store) -> Sandbox {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sandbox = Sandbox::start(listener, store, Identity::default()).unwrap();
-    sandbox.tune(|tuning| tuning.keep_answers = true);
+    sandbox.tune(|behavior| behavior.keep_answers = true);
     sandbox
 }
 

@@ -123,7 +123,8 @@ fn is_id(known: &str, part: &str) -> bool {
     known.starts_with('{') && part.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
+/// What a value of a document stands for: itself, or what it refers to.
+pub fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     match value.get("$ref").and_then(Value::as_str) {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
         None => value,

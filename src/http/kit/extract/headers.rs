@@ -13,9 +13,9 @@ use crate::services::idempotency::{Key, Once};
 
 /// The versions that the caller's `If-Match` allows.
 #[derive(Debug)]
-pub struct Match(pub IfMatch);
+pub struct IfMatchHeader(pub IfMatch);
 
-impl FromRequest for Match {
+impl FromRequest for IfMatchHeader {
     type Error = ApiError;
     type Future = Ready<ApiResult<Self>>;
 

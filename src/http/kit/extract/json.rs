@@ -25,14 +25,14 @@ pub trait Limited {
 
 /// A body that was read and validated.
 #[derive(Debug)]
-pub struct Body<T> {
+pub struct ValidatedJson<T> {
     /// What it says.
     pub value: T,
     /// A hash of its bytes, to tell requests apart.
     pub hash: String,
 }
 
-impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for ValidatedJson<T> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -56,7 +56,7 @@ fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
     Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
 }
 
-fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiError> {
+fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<ValidatedJson<T>, ApiError> {
     // Serde would take a list for a struct, by position: nobody should find out.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
@@ -73,7 +73,7 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<Body<T>, ApiEr
         ApiError::Domain(Error::Invalid(fields))
     })?;
     let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Body { value, hash })
+    Ok(ValidatedJson { value, hash })
 }
 
 fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> ApiError {
@@ -178,7 +178,7 @@ where
 }
 
 /// For fields that may be absent, null or set: `None`, `Some(None)`, `Some(Some(_))`.
-pub fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+pub fn double_option<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: serde::Deserialize<'de>,

@@ -11,9 +11,9 @@ use crate::http::kit::problem::{ApiError, ApiResult};
 
 /// The parameters of a request.
 #[derive(Debug)]
-pub struct Params<T>(pub T);
+pub struct StrictQuery<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest for Params<T> {
+impl<T: DeserializeOwned> FromRequest for StrictQuery<T> {
     type Error = ApiError;
     type Future = Ready<ApiResult<Self>>;
 

@@ -10,13 +10,13 @@ use super::BillingLine;
 use crate::db;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::BillingLineId;
-use crate::domain::mapping::{LinePart, Seen, Verdict};
+use crate::domain::mapping::{CandidateVerdict, LineField, Verdict};
 use crate::domain::mapping_status::MappingReason;
-use crate::domain::rules::{Attribute, Tested};
+use crate::domain::rules::{Attribute, TracedComparison};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, Errors};
-use crate::http::kit::response::versioned;
+use crate::http::kit::response::with_etag;
 use crate::http::resources::matching_rules::MatchingRule;
 use crate::services::Services;
 use crate::services::billed_lines::{BilledMonths, billed_line};
@@ -54,7 +54,7 @@ pub struct MappingExplanation {
 }
 
 impl MappingExplanation {
-    fn new(rule: Option<db::MatchingRule>, seen: Vec<Seen>) -> Self {
+    fn new(rule: Option<db::MatchingRule>, seen: Vec<CandidateVerdict>) -> Self {
         Self { rule: rule.map(Into::into), candidates: seen.into_iter().map(Into::into).collect() }
     }
 }
@@ -82,8 +82,8 @@ pub struct CandidateExplanation {
     pub explanation: String,
 }
 
-impl From<Seen> for CandidateExplanation {
-    fn from(seen: Seen) -> Self {
+impl From<CandidateVerdict> for CandidateExplanation {
+    fn from(seen: CandidateVerdict) -> Self {
         let value = |(attribute, value)| AttributeValue { attribute, value };
         Self {
             id: seen.id,
@@ -117,8 +117,8 @@ pub struct ComparisonResult {
     pub holds: bool,
 }
 
-impl From<Tested> for ComparisonResult {
-    fn from(tested: Tested) -> Self {
+impl From<TracedComparison> for ComparisonResult {
+    fn from(tested: TracedComparison) -> Self {
         Self { comparison: tested.comparison, holds: tested.holds }
     }
 }
@@ -127,7 +127,7 @@ impl From<Tested> for ComparisonResult {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineChanged {
     /// What changed.
-    pub part: LinePart,
+    pub part: LineField,
     /// What it became: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
     #[schema(value_type = Value)]
     pub new: Value,
@@ -144,7 +144,7 @@ pub struct LineChanged {
 /// Changes, newest first: each was what the one before it of the same part became.
 fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
     let value = |row: &db::LineChangeRow| -> Value { serde_json::from_str(&row.became).unwrap_or_default() };
-    let was = |place: usize, part: LinePart| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
+    let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
     let changed = |(place, row): (usize, &db::LineChangeRow)| LineChanged {
         part: row.part,
         new: value(row),
@@ -190,7 +190,7 @@ pub async fn get_billing_line(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    query: Params<MonthQuery>,
+    query: StrictQuery<MonthQuery>,
 ) -> ApiResult {
     let (id, now) = (BillingLineId::from(id.into_inner()), services.clock.now());
     let months = BilledMonths::named_or_now(query.0.billing_month);
@@ -200,5 +200,5 @@ pub async fn get_billing_line(
         Ok(BillingLineDetail { line: billed_line(tx, view, &months, now)?.into(), explanation })
     };
     let told = services.db.read(&caller.tenant, read).await?;
-    Ok(versioned(told.line.version, &told))
+    Ok(with_etag(told.line.version, &told))
 }

@@ -15,13 +15,13 @@ use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::Match;
-use crate::http::kit::extract::json::{Body, Limited, not_null, present};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::headers::IfMatchHeader;
+use crate::http::kit::extract::json::{Limited, ValidatedJson, double_option, not_null};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{ok, versioned};
+use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mapping::MappingBody;
 use crate::services::Services;
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
@@ -238,7 +238,11 @@ pub struct LineQuery {
 /// The consolidated billing page: filter by `product_id` for one product's.
 #[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
-pub async fn list_billing_lines(services: web::Data<Services>, caller: Caller, query: Params<LineQuery>) -> ApiResult {
+pub async fn list_billing_lines(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: StrictQuery<LineQuery>,
+) -> ApiResult {
     let (query, now) = (query.0, services.clock.now());
     let page = page(
         "billing-lines",
@@ -273,7 +277,7 @@ pub struct UpdateBillingLineRequest {
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
     /// The line's own block size; null goes back to the product's.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
 }
@@ -292,7 +296,7 @@ pub struct UpdateBillingLinesRequest {
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
     /// Their own block size; null goes back to the product's.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
 }
@@ -324,14 +328,14 @@ pub async fn update_billing_line(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<UpdateBillingLineRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<UpdateBillingLineRequest>,
 ) -> ApiResult {
     let UpdateBillingLineRequest { push_enabled, block_size } = body.value;
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
     let line = BillingLine::from(edit::update(&services, &caller, edit).await?);
-    Ok(versioned(line.version, &line))
+    Ok(with_etag(line.version, &line))
 }
 
 /// Change many billing lines
@@ -344,7 +348,7 @@ pub async fn update_billing_line(
 pub async fn update_billing_lines(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<UpdateBillingLinesRequest>,
+    body: ValidatedJson<UpdateBillingLinesRequest>,
 ) -> ApiResult {
     let UpdateBillingLinesRequest { ids, push_enabled, block_size } = body.value;
     let lines = ids.len();

@@ -11,11 +11,11 @@ use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::Match;
-use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::extract::headers::IfMatchHeader;
+use crate::http::kit::extract::json::{Limited, ValidatedJson};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::{ok, versioned};
+use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::Services;
 use crate::services::companies::{self, Choice, NamedProposal};
@@ -75,8 +75,8 @@ pub async fn match_company(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<MatchCompanyRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<MatchCompanyRequest>,
 ) -> ApiResult {
     let (id, shared) = (CompanyId::from(id.into_inner()), body.value.shared);
     let choice = body.value.choice()?;
@@ -98,7 +98,7 @@ pub async fn unmatch_company(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     let id = CompanyId::from(id.into_inner());
     let matched = companies::choose(&services, &caller, &id, None, false, if_match.0).await?;
@@ -107,7 +107,7 @@ pub async fn unmatch_company(
 
 fn matched_reply(matched: companies::Matched) -> HttpResponse {
     let version = matched.company.version;
-    versioned(version, &MatchCompanyResponse { company: matched.company.into(), resolved: matched.resolved.into() })
+    with_etag(version, &MatchCompanyResponse { company: matched.company.into(), resolved: matched.resolved.into() })
 }
 
 /// How to auto-match.
@@ -195,7 +195,7 @@ pub struct AutoMatched {
 pub async fn auto_match_companies(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<AutoMatchRequest>,
+    body: ValidatedJson<AutoMatchRequest>,
 ) -> ApiResult {
     let dry_run = body.value.dry_run;
     let matched = companies::auto_match(&services, &caller, dry_run).await?;

@@ -13,13 +13,13 @@ use crate::db::{self, CompanyFilter, CompanySort};
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::CompanyId;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::{Idempotency, Match};
-use crate::http::kit::extract::json::{Body, Limited, not_null, plain_text};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
+use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null, plain_text};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{kept, ok, to_keep, versioned};
+use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
 use crate::services::Services;
 use crate::services::companies::{self, CompanyChange, NewCompany};
 
@@ -130,7 +130,11 @@ pub struct CompanyQuery {
 /// List companies
 #[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
-pub async fn list_companies(services: web::Data<Services>, caller: Caller, query: Params<CompanyQuery>) -> ApiResult {
+pub async fn list_companies(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: StrictQuery<CompanyQuery>,
+) -> ApiResult {
     let query = query.0;
     let page = page("companies", query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
@@ -152,14 +156,14 @@ pub async fn create_company(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<CompanyRequest>,
+    body: ValidatedJson<CompanyRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |company: db::Company| {
         let location = format!("/api/v1/companies/{}", company.id);
-        to_keep(StatusCode::CREATED, Some(location), &Company::from(company))
+        to_stored(StatusCode::CREATED, Some(location), &Company::from(company))
     })?;
     let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
-    Ok(kept(companies::create(&services, &caller, new, once).await?))
+    Ok(from_stored(companies::create(&services, &caller, new, once).await?))
 }
 
 /// Get a company
@@ -172,7 +176,7 @@ pub async fn create_company(
 pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = CompanyId::from(id.into_inner());
     let row = services.db.read(&caller.tenant, move |tx| tx.company(&id)).await?;
-    Ok(versioned(row.version, &Company::from(row)))
+    Ok(with_etag(row.version, &Company::from(row)))
 }
 
 /// Replace a company's external id and name
@@ -190,8 +194,8 @@ pub async fn replace_company(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<CompanyRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<CompanyRequest>,
 ) -> ApiResult {
     let change = CompanyChange { external_id: Some(body.value.external_id), name: Some(body.value.name) };
     change_company(&services, &caller, id.into_inner(), change, if_match).await
@@ -212,8 +216,8 @@ pub async fn update_company(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<UpdateCompanyRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<UpdateCompanyRequest>,
 ) -> ApiResult {
     let change = CompanyChange { external_id: body.value.external_id, name: body.value.name };
     change_company(&services, &caller, id.into_inner(), change, if_match).await
@@ -224,10 +228,10 @@ async fn change_company(
     caller: &Caller,
     id: String,
     change: CompanyChange,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     let row = companies::update(services, caller, CompanyId::from(id), change, if_match.0).await?;
-    Ok(versioned(row.version, &Company::from(row)))
+    Ok(with_etag(row.version, &Company::from(row)))
 }
 
 /// Delete a company
@@ -246,7 +250,7 @@ pub async fn delete_company(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     companies::delete(&services, &caller, CompanyId::from(id.into_inner()), if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -8,7 +8,7 @@ use validator::Validate;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::{Body, Limited};
+use crate::http::kit::extract::json::{Limited, ValidatedJson};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
@@ -126,7 +126,7 @@ pub struct BulkChoiceResponse {
 pub async fn choose_agreements(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<ChooseAgreementsRequest>,
+    body: ValidatedJson<ChooseAgreementsRequest>,
 ) -> ApiResult {
     let ChooseAgreementsRequest { mode, choices } = body.value;
     let edit = |one: LineAgreementChoice| {
@@ -149,7 +149,7 @@ pub async fn choose_agreements(
 pub async fn choose_additions(
     services: web::Data<Services>,
     caller: Caller,
-    body: Body<ChooseAdditionsRequest>,
+    body: ValidatedJson<ChooseAdditionsRequest>,
 ) -> ApiResult {
     let ChooseAdditionsRequest { mode, choices } = body.value;
     let edit = |one: LineAdditionChoice| {
@@ -180,11 +180,12 @@ fn rendered(lines: Vec<BillingLineId>, applied: edit::Applied, mode: BulkMode) -
     }
     let (changed, refused) = (applied.changed(), fields.len());
     let mut errors = fields.into_iter().map(ProblemField::from);
-    let item = |(line, outcome): (BillingLineId, std::result::Result<edit::Edited, edit::Refused>)| ChoiceOutcome {
-        billing_line_id: line.to_string(),
-        changed: outcome.as_ref().is_ok_and(edit::Edited::changes),
-        error: if outcome.is_err() { errors.next() } else { None },
-    };
+    let item =
+        |(line, outcome): (BillingLineId, std::result::Result<edit::Edited, edit::EditRejection>)| ChoiceOutcome {
+            billing_line_id: line.to_string(),
+            changed: outcome.as_ref().is_ok_and(edit::Edited::changes),
+            error: if outcome.is_err() { errors.next() } else { None },
+        };
     let items = lines.into_iter().zip(applied.outcomes).map(item).collect();
     Ok(ok(&BulkChoiceResponse { changed, refused, items, resolved: applied.resolved.into() }))
 }

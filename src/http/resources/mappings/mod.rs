@@ -12,13 +12,13 @@ use crate::db::{BillingLineSort, BillingLineView, LineFilter};
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::Match;
-use crate::http::kit::extract::json::{Body, Limited};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::headers::IfMatchHeader;
+use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::{ok, versioned};
+use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mapping::{MappingBody, ResolveResponse};
 use crate::services::Services;
 use crate::services::mapping::edit;
@@ -149,16 +149,16 @@ async fn edit(
     caller: &Caller,
     id: String,
     change: LineEdit,
-    if_match: Match,
+    if_match: IfMatchHeader,
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
     let (view, resolved) = edit::edit_one(services, caller, edit).await?;
-    Ok(versioned(view.line.version, &ChoiceResponse { mapping: render(&view), resolved: resolved.into() }))
+    Ok(with_etag(view.line.version, &ChoiceResponse { mapping: render(&view), resolved: resolved.into() }))
 }
 
 fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {
-    versioned(view.line.version, &render(view))
+    with_etag(view.line.version, &render(view))
 }
 
 /// List agreement mappings
@@ -167,7 +167,7 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 pub async fn list_agreement_mappings(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<MappingQuery>,
+    query: StrictQuery<MappingQuery>,
 ) -> ApiResult {
     let query = query.0;
     let chosen = (query.status, query.source);
@@ -203,8 +203,8 @@ pub async fn choose_agreement(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<ChooseAgreementRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<ChooseAgreementRequest>,
 ) -> ApiResult {
     let change = LineEdit { agreement: Some(Some(body.value.agreement_id)), ..LineEdit::default() };
     edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
@@ -224,7 +224,7 @@ pub async fn clear_agreement_choice(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     let change = LineEdit { agreement: Some(None), ..LineEdit::default() };
     edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
@@ -236,7 +236,7 @@ pub async fn clear_agreement_choice(
 pub async fn list_addition_mappings(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<MappingQuery>,
+    query: StrictQuery<MappingQuery>,
 ) -> ApiResult {
     let query = query.0;
     let chosen = (query.status, query.source);
@@ -272,8 +272,8 @@ pub async fn choose_addition(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
-    body: Body<ChooseAdditionRequest>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<ChooseAdditionRequest>,
 ) -> ApiResult {
     let change = LineEdit { addition: Some(Some(body.value.addition_id)), ..LineEdit::default() };
     edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
@@ -293,7 +293,7 @@ pub async fn clear_addition_choice(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    if_match: Match,
+    if_match: IfMatchHeader,
 ) -> ApiResult {
     let change = LineEdit { addition: Some(None), ..LineEdit::default() };
     edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await

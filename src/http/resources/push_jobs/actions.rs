@@ -9,10 +9,10 @@ use super::{PushJob, accepted};
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{Body, Limited, not_null};
+use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{kept, ok};
+use crate::http::kit::response::{from_stored, ok};
 use crate::services::Services;
 use crate::services::push::{self, Decision, PushRequest};
 
@@ -50,7 +50,7 @@ pub async fn retry_push_job(
     idempotency: Idempotency,
 ) -> ApiResult {
     let request = PushRequest::Retry(PushJobId::from(id.into_inner()));
-    Ok(kept(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
+    Ok(from_stored(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
 /// Revert a push job
@@ -73,7 +73,7 @@ pub async fn revert_push_job(
     idempotency: Idempotency,
 ) -> ApiResult {
     let request = PushRequest::Revert(PushJobId::from(id.into_inner()));
-    Ok(kept(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
+    Ok(from_stored(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
 /// Which held lines. An empty object means all of them.
@@ -105,7 +105,7 @@ pub async fn approve_push_lines(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    body: Body<HeldLinesRequest>,
+    body: ValidatedJson<HeldLinesRequest>,
 ) -> ApiResult {
     decide(&services, &caller, id.into_inner(), body.value, Decision::Approve).await
 }
@@ -124,7 +124,7 @@ pub async fn drop_push_lines(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    body: Body<HeldLinesRequest>,
+    body: ValidatedJson<HeldLinesRequest>,
 ) -> ApiResult {
     decide(&services, &caller, id.into_inner(), body.value, Decision::Drop).await
 }

@@ -13,7 +13,7 @@ use crate::domain::push::{LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Writer, told};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
@@ -109,7 +109,7 @@ pub struct HistoryQuery {
 pub async fn list_push_history(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<HistoryQuery>,
+    query: StrictQuery<HistoryQuery>,
 ) -> ApiResult {
     let query = query.0;
     let sort = query.sort.as_deref().or(Some("-created_at"));
@@ -166,7 +166,7 @@ pub struct HistoryExportQuery {
 pub async fn export_push_lines(
     services: web::Data<Services>,
     caller: Caller,
-    query: Params<HistoryExportQuery>,
+    query: StrictQuery<HistoryExportQuery>,
 ) -> ApiResult {
     let query = query.0;
     let filter = PushLineFilter {

@@ -11,7 +11,7 @@ use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
@@ -170,7 +170,7 @@ pub async fn list_push_lines(
     services: web::Data<Services>,
     caller: Caller,
     id: web::Path<String>,
-    query: Params<PushLineQuery>,
+    query: StrictQuery<PushLineQuery>,
 ) -> ApiResult {
     let (id, query) = (PushJobId::from(id.into_inner()), query.0);
     let page =

@@ -20,12 +20,12 @@ use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{Body, Limited, not_null};
-use crate::http::kit::extract::query::Params;
+use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{kept, ok, to_keep};
+use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::Services;
 use crate::services::billed_lines::BilledMonths;
 use crate::services::idempotency::Answer;
@@ -252,26 +252,30 @@ pub async fn create_push_job(
     services: web::Data<Services>,
     caller: Caller,
     idempotency: Idempotency,
-    body: Body<CreatePushJobRequest>,
+    body: ValidatedJson<CreatePushJobRequest>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, accepted)?;
     let request = match body.value.dry_run_to_push()? {
         Some(dry_run) => PushRequest::FromDryRun(dry_run),
         None => PushRequest::New(NewPush::from(body.value)),
     };
-    Ok(kept(push::start(&services, &caller, request, once).await?))
+    Ok(from_stored(push::start(&services, &caller, request, once).await?))
 }
 
 /// 202 with a job that was stored.
 fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
     let location = format!("/api/v1/push-jobs/{}", progress.job.id);
-    to_keep(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
+    to_stored(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
 }
 
 /// List push jobs
 #[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
-pub async fn list_push_jobs(services: web::Data<Services>, caller: Caller, query: Params<PushJobQuery>) -> ApiResult {
+pub async fn list_push_jobs(
+    services: web::Data<Services>,
+    caller: Caller,
+    query: StrictQuery<PushJobQuery>,
+) -> ApiResult {
     let query = query.0;
     let sort = query.sort.as_deref().or(Some("-created_at"));
     let page = page("push-jobs", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;

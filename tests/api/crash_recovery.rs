@@ -41,9 +41,9 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     let key = service.key.clone();
     set_up(&service, &sandbox, LINES).await;
     sandbox.clear_ledger();
-    sandbox.tune(|tuning| {
-        tuning.latency_ms = 150;
-        tuning.keep_answers = false;
+    sandbox.tune(|behavior| {
+        behavior.latency_ms = 150;
+        behavior.keep_answers = false;
     });
     fail_often(&sandbox);
     let job = service.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
@@ -59,7 +59,7 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     }
     let left = service.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
     assert_eq!(left["finished_at"], Value::Null, "the kills came while it ran: {left}");
-    sandbox.tune(|tuning| tuning.latency_ms = 0);
+    sandbox.tune(|behavior| behavior.latency_ms = 0);
     every_line_is_right(&service, &sandbox, &job, LINES).await;
     only_lost_answers_cost_a_write(&sandbox);
     service.process.interrupt();

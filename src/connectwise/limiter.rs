@@ -42,14 +42,14 @@ struct Circuit {
 
 /// How fast requests may follow one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct RateLimit {
     /// The steady rate, in requests a minute.
     pub steady: NonZeroU32,
     /// So many may go at once after a rest.
     pub burst: NonZeroU32,
 }
 
-impl Pace {
+impl RateLimit {
     /// A burst comes on top of the steady rate, so the two share the minute's budget: no 60 s see more than it.
     pub fn of(per_minute: NonZeroU32) -> Self {
         let burst = NonZeroU32::MIN.saturating_add((per_minute.get() / 20).saturating_sub(1));
@@ -65,7 +65,7 @@ impl Pace {
 
 /// A place in the queue that several processes share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum Admission {
     /// After this wait.
     After(Duration),
     /// None was taken, as the wait would be longer than the patience.
@@ -78,7 +78,7 @@ pub enum Turn {
 /// all. Where it cannot be asked, nothing is sent: the error says why.
 pub trait SharedBudget: Send + Sync {
     /// Takes the next turn, if it comes within the patience.
-    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Turn, String>>;
+    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Admission, String>>;
     /// Holds everybody's requests.
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
@@ -92,7 +92,7 @@ enum Rate {
 }
 
 /// One connection's budget, shared by everything that uses the connection.
-pub(super) struct Gate {
+pub(super) struct RequestLimiter {
     rate: Rate,
     parallel: Semaphore,
     /// Set by a `Retry-After`: nobody asks anything before then.
@@ -101,8 +101,8 @@ pub(super) struct Gate {
     clock: Clock,
 }
 
-impl Gate {
-    pub(super) fn new(pace: Pace, parallel: usize, shared: Option<Arc<dyn SharedBudget>>, clock: Clock) -> Self {
+impl RequestLimiter {
+    pub(super) fn new(pace: RateLimit, parallel: usize, shared: Option<Arc<dyn SharedBudget>>, clock: Clock) -> Self {
         let own = || RateLimiter::direct(Quota::per_minute(pace.steady).allow_burst(pace.burst));
         Self {
             rate: shared.map_or_else(|| Rate::Own(own()), Rate::Shared),
@@ -129,9 +129,9 @@ impl Gate {
             match &self.rate {
                 Rate::Own(rate) => rate.until_ready().await,
                 Rate::Shared(budget) => match budget.turn(patience).await.map_err(CwError::Unavailable)? {
-                    Turn::Held(wait) => self.pause_for(wait),
-                    Turn::TooLate(wait) => return Err(CwError::Throttled(wait)),
-                    Turn::After(wait) => tokio::time::sleep(wait).await,
+                    Admission::Held(wait) => self.pause_for(wait),
+                    Admission::TooLate(wait) => return Err(CwError::Throttled(wait)),
+                    Admission::After(wait) => tokio::time::sleep(wait).await,
                 },
             }
             // Meanwhile ConnectWise may have told another request to wait.
@@ -161,7 +161,7 @@ impl Gate {
         let Some(until) = circuit.open_until else { return Ok(()) };
         let now = self.clock.now();
         if now < until {
-            return Err(CwError::Resting((until - now).to_std().unwrap_or_default()));
+            return Err(CwError::CircuitOpen((until - now).to_std().unwrap_or_default()));
         }
         // Half open: requests are let through again, and the first failure closes the door at once.
         circuit.open_until = None;
@@ -220,23 +220,23 @@ mod tests {
 
     use super::*;
 
-    fn gate() -> Gate {
+    fn limiter() -> RequestLimiter {
         let clock = Clock::fixed(chrono::DateTime::<Utc>::UNIX_EPOCH);
-        Gate::new(Pace::of(NonZeroU32::MIN.saturating_add(60_000)), 1, None, clock)
+        RequestLimiter::new(RateLimit::of(NonZeroU32::MIN.saturating_add(60_000)), 1, None, clock)
     }
 
     /// A job that waits for a Retry-After lets a person through to be told so at once.
     #[tokio::test]
     async fn nobody_waits_for_a_retry_after_with_a_permit_in_hand() {
-        let gate = Arc::new(gate());
-        gate.note(Some(&CwError::Throttled(Duration::from_secs(600)))).await;
-        let waiting = gate.clone();
+        let limiter = Arc::new(limiter());
+        limiter.note(Some(&CwError::Throttled(Duration::from_secs(600)))).await;
+        let waiting = limiter.clone();
         let job = tokio::spawn(async move { waiting.enter(Duration::from_secs(3_600)).await.map(drop) });
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        assert!(!job.is_finished() && gate.parallel.available_permits() == 1, "it waits, and holds no permit");
-        let refused = gate.enter(Duration::from_secs(5)).await.map(drop).unwrap_err();
+        assert!(!job.is_finished() && limiter.parallel.available_permits() == 1, "it waits, and holds no permit");
+        let refused = limiter.enter(Duration::from_secs(5)).await.map(drop).unwrap_err();
         assert!(matches!(refused, CwError::Throttled(wait) if wait > Duration::from_secs(500)), "{refused}");
         job.abort();
     }

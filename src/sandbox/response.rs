@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 
 /// An answer before it becomes bytes: faults may still change it.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) body: Option<Value>,
     pub(super) link: Option<String>,
     pub(super) retry_after: Option<u64>,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn json(status: u16, body: Value) -> Self {
         Self { status, body: Some(without_nulls(body)), link: None, retry_after: None }
     }

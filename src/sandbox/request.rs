@@ -6,14 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::answer::Answer;
 use super::api::{self, Request};
 use super::ledger::{Entry, Ledger};
 use super::list::{KNOWN, Query};
+use super::response::Response;
 use super::state::{Identity, Shared};
 
 /// A request, read.
-pub(super) struct Asked {
+pub(super) struct IncomingRequest {
     method: String,
     path: String,
     query: Query,
@@ -27,7 +27,7 @@ pub(super) struct Asked {
     length: usize,
 }
 
-impl Asked {
+impl IncomingRequest {
     pub(super) fn read(req: &HttpRequest, bytes: &web::Bytes) -> Self {
         let header = |name: &str| req.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let pairs: Vec<(String, String)> =
@@ -70,30 +70,30 @@ impl Asked {
         }
     }
 
-    pub(super) fn answer(&self, shared: &Shared, pretend: bool) -> Answer {
+    pub(super) fn answer(&self, shared: &Shared, false_success: bool) -> Response {
         let mut inner = shared.lock();
-        let prefix = format!("/{}/apis/3.0/", inner.tuning.codebase);
+        let prefix = format!("/{}/apis/3.0/", inner.behavior.codebase);
         let Some(path) = self.path.strip_prefix(&prefix) else {
-            return Answer::error(404, "NotFound", "Cannot route. Codebase/company is invalid");
+            return Response::error(404, "NotFound", "Cannot route. Codebase/company is invalid");
         };
         if self.client_id.as_deref() != Some(shared.identity.client_id.as_str()) {
-            return Answer::error(400, "ConnectWiseApi", "The clientId header is missing or invalid");
+            return Response::error(400, "ConnectWiseApi", "The clientId header is missing or invalid");
         }
         if !self.is_known(&shared.identity) {
-            return Answer::error(401, "ConnectWiseApi", "UserNotAuthenticated");
+            return Response::error(401, "ConnectWiseApi", "UserNotAuthenticated");
         }
         let wants_forward_only =
             self.headers.iter().any(|(name, value)| name == "pagination-type" && value == "forward-only");
-        let host = inner.tuning.link_host.clone().unwrap_or_else(|| self.host.clone());
+        let host = inner.behavior.link_host.clone().unwrap_or_else(|| self.host.clone());
         let request = Request {
             method: &self.method,
             path,
             query: &self.query,
             body: self.body.as_ref(),
-            forward_only: wants_forward_only && inner.tuning.forward_only,
+            forward_only: wants_forward_only && inner.behavior.forward_only,
             wants_forward_only,
             host: &host,
-            pretend,
+            false_success,
         };
         api::answer(&mut inner, &request)
     }
