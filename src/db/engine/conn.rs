@@ -55,11 +55,30 @@ fn with_time_outs(url: &str) -> String {
     url
 }
 
+/// A file as SQLite's own address, where a path's letters mean nothing but themselves
+/// (<https://www.sqlite.org/uri.html>). SQLite makes an empty file unless it is told not to.
+fn sqlite_address(path: &str, mode: &str) -> String {
+    let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    // What follows two slashes would be a host.
+    let host = if path.starts_with('/') { "//" } else { "" };
+    format!("file:{host}{path}?mode={mode}")
+}
+
 impl DatabaseTarget {
+    /// Connects to what is there.
     pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
+        self.establish("rw")
+    }
+
+    /// Connects, and makes an empty SQLite file where there is none.
+    pub(in crate::db) fn connect_or_create(&self) -> diesel::ConnectionResult<Conn> {
+        self.establish("rwc")
+    }
+
+    fn establish(&self, mode: &str) -> diesel::ConnectionResult<Conn> {
         let mut conn = match self {
             Self::Postgres(url) => Conn::Postgres(PgConnection::establish(&with_time_outs(url))?),
-            Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(path)?),
+            Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(&sqlite_address(path, mode))?),
         };
         let set_up = match self {
             // The writer semaphore queues our own writers; busy_timeout is for other processes (a backup, a shell).

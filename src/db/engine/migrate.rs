@@ -73,7 +73,7 @@ mod tests {
     }
 
     fn there_and_back(place: &DatabaseTarget) {
-        let mut conn = place.connect().unwrap();
+        let mut conn = place.connect_or_create().unwrap();
         let all = migrations("sqlite").len();
         assert_eq!(up(&mut conn).unwrap().len(), all);
         assert!(is_current(&mut conn).unwrap());

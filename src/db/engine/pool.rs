@@ -34,10 +34,6 @@ impl r2d2::ManageConnection for Manager {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Conn, Self::Error> {
-        // SQLite would make an empty one in its place.
-        ensure_file_exists(self.0.file())
-            .map_err(|gone| diesel::ConnectionError::BadConnection(gone.to_owned()))
-            .map_err(diesel::r2d2::Error::ConnectionError)?;
         self.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
     }
 
@@ -81,7 +77,7 @@ impl Db {
             std::fs::create_dir_all(folder).map_err(Error::internal)?;
         }
         // The first connection is made here, so that its failure is told as what it is rather than as a time-out.
-        drop(url.connect().map_err(|error| Error::Unavailable(Box::new(error)))?);
+        drop(url.connect_or_create().map_err(|error| Error::Unavailable(Box::new(error)))?);
         let pool = r2d2::Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))

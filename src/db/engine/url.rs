@@ -54,8 +54,14 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// Connects to what is there.
     pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
         self.0.connect()
+    }
+
+    /// Connects, and makes an empty SQLite file where there is none.
+    pub(in crate::db) fn connect_or_create(&self) -> diesel::ConnectionResult<Conn> {
+        self.0.connect_or_create()
     }
 
     /// The file, where the database is one.
@@ -78,6 +84,22 @@ mod tests {
         }
         let url: DatabaseUrl = "sqlite:data/x.db".parse().unwrap();
         assert_eq!(url.file(), Some(std::path::Path::new("data/x.db")));
+    }
+
+    #[test]
+    fn only_who_asks_for_it_makes_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["x.db", "a name?mode=memory", "100%25#1.db", "file:y.db"] {
+            let url: DatabaseUrl = format!("sqlite:{}", folder.path().join(name).display()).parse().unwrap();
+            let file = url.file().unwrap();
+            assert!(url.connect().is_err() && !file.exists(), "{name}");
+            url.connect_or_create().unwrap();
+            assert!(file.exists(), "{name}");
+            url.connect().unwrap();
+        }
+        let url: DatabaseUrl = format!("sqlite:///{}/z.db", folder.path().display()).parse().unwrap();
+        url.connect_or_create().unwrap();
+        assert!(folder.path().join("z.db").exists());
     }
 
     #[test]

@@ -150,8 +150,9 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
         return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {from}")));
     }
     let _alone = (InstanceLock::take(from)?, InstanceLock::take(to)?);
-    let open = |url: &DatabaseUrl| url.connect().map_err(|error| Error::Unavailable(Box::new(error)));
-    let (mut source, mut target) = (open(from)?, open(to)?);
+    let unavailable = |error| Error::Unavailable(Box::new(error));
+    let mut source = from.connect().map_err(unavailable)?;
+    let mut target = to.connect_or_create().map_err(unavailable)?;
     if !migrate::is_current(&mut source)? {
         let detail = format!("{from} has another schema than this version: run migrate on it first");
         return Err(Error::conflict(ConflictCode::OtherSchema, detail));

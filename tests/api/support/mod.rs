@@ -82,6 +82,7 @@ impl Drop for TestApp {
 
 /// A client for loopback. No TLS is spoken, so the machine's CA certificates are not read.
 pub fn http_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     builder.tls_certs_only(std::iter::empty()).build().unwrap()
 }
@@ -108,7 +109,6 @@ pub fn test_config(database: &TestDatabase) -> Config {
 }
 
 pub fn sandbox(store: Store) -> Sandbox {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let sandbox = Sandbox::start(listener, store, Identity::default()).unwrap();
     sandbox.tune(|behavior| behavior.keep_answers = true);
