@@ -13,7 +13,7 @@ use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
 use crate::services::api_keys;
 use crate::services::push::Step;
-use crate::services::{LoopCount, Services};
+use crate::services::{AppContext, LoopCount};
 use crate::worker::{Roles, Worker};
 
 /// Why the service could not start or go on.
@@ -21,7 +21,7 @@ pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The service, bound to its address and ready to run.
 pub struct Application {
-    services: Services,
+    ctx: AppContext,
     server: Server,
     worker: Worker,
     first_key: Option<String>,
@@ -50,7 +50,7 @@ impl Application {
         for migration in db.migrate().await.map_err(|error| error.chain())? {
             tracing::info!(%migration, "applied a database migration");
         }
-        let services = Services {
+        let ctx = AppContext {
             db,
             clock,
             vault: Arc::new(vault),
@@ -65,8 +65,8 @@ impl Application {
         };
         if config.database_url.file().is_some() {
             // One process has the file: what a killed one held is free at once.
-            let now = services.clock.now();
-            let freed = services.db.write_system(move |tx| tx.end_leases(now)).await.map_err(|error| error.chain())?;
+            let now = ctx.clock.now();
+            let freed = ctx.db.write_system(move |tx| tx.end_leases(now)).await.map_err(|error| error.chain())?;
             if freed > 0 {
                 tracing::info!(lines = freed, "resuming interrupted push lines");
             }
@@ -74,7 +74,7 @@ impl Application {
         let serves_api = config.has(Role::Http);
         // Said by a process that people look at.
         let first_key =
-            if serves_api { api_keys::first_start(&services).await.map_err(|error| error.chain())? } else { None };
+            if serves_api { api_keys::first_start(&ctx).await.map_err(|error| error.chain())? } else { None };
         let first_key = first_key.map(|key| key.plain);
         let http = HttpSettings {
             operator_key: config.operator_key(),
@@ -83,10 +83,10 @@ impl Application {
             body_limits: config.body_limits(),
             ..metrics
         };
-        let server = Server::start(listener, services.clone(), http)?;
+        let server = Server::start(listener, ctx.clone(), http)?;
         let duties = Roles { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
-        let worker = Worker::new(services.clone(), config.workers, duties);
-        Ok(Self { services, server, worker, first_key, alone })
+        let worker = Worker::new(ctx.clone(), config.workers, duties);
+        Ok(Self { ctx, server, worker, first_key, alone })
     }
 
     /// Where it listens.
@@ -106,11 +106,11 @@ impl Application {
 
     /// What stops it: cancel it from anywhere.
     pub fn stop_token(&self) -> CancellationToken {
-        self.services.stop.clone()
+        self.ctx.stop.clone()
     }
 
-    pub(super) fn services(&self) -> &Services {
-        &self.services
+    pub(super) fn context(&self) -> &AppContext {
+        &self.ctx
     }
 
     /// A hand on the worker, for tests that step it. Run the application without its worker then.
@@ -121,7 +121,7 @@ impl Application {
     /// Serves and works until the token is cancelled.
     pub async fn run(self) -> Result<(), StartError> {
         let worker = tokio::spawn(self.worker.run());
-        Self::serve(self.server, self.services.stop).await?;
+        Self::serve(self.server, self.ctx.stop).await?;
         worker.await?;
         drop(self.alone);
         Ok(())
@@ -129,7 +129,7 @@ impl Application {
 
     /// Serves without working, until the token is cancelled.
     pub async fn run_without_worker(self) -> Result<(), StartError> {
-        Self::serve(self.server, self.services.stop).await?;
+        Self::serve(self.server, self.ctx.stop).await?;
         drop(self.alone);
         Ok(())
     }

@@ -67,7 +67,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     let application = Application::build(&config(options)?, Clock::system()).await?;
     let (address, stop) = (application.address(), application.stop_token());
     stop_on_signals(stop.clone())?;
-    let tenant = DemoTenant::new(application.services().clone()).await?;
+    let tenant = DemoTenant::new(application.context().clone()).await?;
     let key = tenant.new_key().await?;
     say(format!("The API is at http://{address}, with the key {key}"))?;
     let running = tokio::spawn(application.run());
@@ -185,13 +185,13 @@ async fn run_job(tenant: &DemoTenant, kind: PushKind, title: &'static str) -> Re
 
 async fn start_job(tenant: &DemoTenant, kind: PushKind) -> Result<PushJobId, StartError> {
     let id = tenant.start_push(kind).await?;
-    tenant.services.wake.notify_one();
+    tenant.ctx.wake.notify_one();
     Ok(id)
 }
 
 /// Shows a progress bar until a job has ended.
 async fn watch(tenant: &DemoTenant, id: &PushJobId, title: &'static str) -> Result<Progress, StartError> {
-    let mut progress = push::subscribe(&tenant.services, &tenant.actor.tenant, id).await.map_err(|e| e.chain())?;
+    let mut progress = push::subscribe(&tenant.ctx, &tenant.actor.tenant, id).await.map_err(|e| e.chain())?;
     let total = u64::try_from(progress.borrow().job.line_count).unwrap_or_default();
     let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} lines, {elapsed} ({msg})")?;
     let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(title);

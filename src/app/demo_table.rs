@@ -60,7 +60,7 @@ fn grouped(lines: Vec<Line>, heading: impl Fn(&Line) -> String) -> Vec<LineTable
 /// The lines of a job, product by product.
 async fn lines(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<Line>, StartError> {
     let job = job.clone();
-    let lines = tenant.services.db.read(&tenant.actor.tenant, move |tx| tx.all_push_lines(&job, None));
+    let lines = tenant.ctx.db.read(&tenant.actor.tenant, move |tx| tx.all_push_lines(&job, None));
     let lines = lines.await.map_err(|error| error.chain())?;
     let by_hand = tenant.lines_chosen_by_hand().await?;
     let mut found = Vec::new();

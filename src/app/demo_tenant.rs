@@ -15,7 +15,7 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::companies::{self, NewCompany};
 use crate::services::connection;
 use crate::services::connection::NewConnection;
@@ -31,11 +31,11 @@ const KEY_NAME: &str = "demo";
 
 /// The sample tenant.
 pub(super) struct DemoTenant {
-    pub(super) services: Services,
+    pub(super) ctx: AppContext,
     pub(super) actor: Actor,
 }
 
-fn told(error: Error) -> StartError {
+fn start_error(error: Error) -> StartError {
     error.chain().into()
 }
 
@@ -47,22 +47,22 @@ fn external_id(index: usize) -> String {
 
 impl DemoTenant {
     /// The tenant that the first start made.
-    pub(super) async fn new(services: Services) -> Result<Self, StartError> {
-        let tenants = services.db.read_system(|tx| tx.tenants()).await.map_err(told)?;
+    pub(super) async fn new(ctx: AppContext) -> Result<Self, StartError> {
+        let tenants = ctx.db.read_system(|tx| tx.tenants()).await.map_err(start_error)?;
         let tenant = tenants.into_iter().next().ok_or("the database has no tenant")?.id;
-        Ok(Self { services, actor: Actor { tenant, name: KEY_NAME.to_owned() } })
+        Ok(Self { ctx, actor: Actor { tenant, name: KEY_NAME.to_owned() } })
     }
 
     async fn write<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T, StartError> {
-        self.services.db.write(&self.actor.tenant, body).await.map_err(told)
+        self.ctx.db.write(&self.actor.tenant, body).await.map_err(start_error)
     }
 
     /// A key for this run; those of earlier runs are revoked.
     pub(super) async fn new_key(&self) -> Result<String, StartError> {
-        let now = self.services.clock.now();
+        let now = self.ctx.clock.now();
         let work = move |tx: &mut Tx<'_>| {
             for old in tx.api_keys()?.into_iter().filter(|key| key.name == KEY_NAME && key.revoked_at.is_none()) {
                 tx.revoke_api_key(&old.id, now)?;
@@ -82,8 +82,8 @@ impl DemoTenant {
             keys: Some((identity.public_key.as_str().into(), identity.private_key.as_str().into())),
             same_records: true,
         };
-        connection::put(&self.services, &self.actor, new, IfMatch::default()).await.map_err(told)?;
-        let steps = connection::test(&self.services, &self.actor).await.map_err(told)?;
+        connection::put(&self.ctx, &self.actor, new, IfMatch::default()).await.map_err(start_error)?;
+        let steps = connection::test(&self.ctx, &self.actor).await.map_err(start_error)?;
         match steps.into_iter().find(|step| step.passed != Some(true)) {
             None => Ok(()),
             Some(step) => Err(format!("the connection fails at {}: {}", step.name, step.detail).into()),
@@ -92,7 +92,7 @@ impl DemoTenant {
 
     /// Adds what is not there yet; gives how many companies there are and how many were new.
     pub(super) async fn add_companies_and_products(&self) -> Result<(usize, usize), StartError> {
-        let (now, by) = (self.services.clock.now(), self.actor.name.clone());
+        let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
         let mut samples = Vec::new();
         for sample in &PRODUCTS {
             samples.push((sample, sample.to_new()?));
@@ -124,7 +124,7 @@ impl DemoTenant {
 
     /// Matches what is unique; gives what was made of all that was not set.
     pub(super) async fn match_companies(&self) -> Result<String, StartError> {
-        let matched = companies::auto_match(&self.services, &self.actor, false).await.map_err(told)?;
+        let matched = companies::auto_match(&self.ctx, &self.actor, false).await.map_err(start_error)?;
         let count = |outcome| matched.proposals.iter().filter(|named| named.proposal.outcome == outcome).count();
         Ok(format!(
             "{} matched now, {} have several candidates, {} have none",
@@ -143,7 +143,7 @@ impl DemoTenant {
                 .map(|product| product.map(|product| product.id))
                 .collect::<Result<Vec<_>>>()
         };
-        self.services.db.read(&self.actor.tenant, read).await.map_err(told)
+        self.ctx.db.read(&self.actor.tenant, read).await.map_err(start_error)
     }
 
     /// The product whose lines the printed commands show.
@@ -155,7 +155,7 @@ impl DemoTenant {
     pub(super) async fn resolve(&self) -> Result<Vec<String>, StartError> {
         let mut told_lines = Vec::new();
         for (sample, product) in PRODUCTS.iter().zip(self.products().await?) {
-            let done = products::resolve(&self.services, &self.actor, &product).await.map_err(told)?;
+            let done = products::resolve(&self.ctx, &self.actor, &product).await.map_err(start_error)?;
             let (agreements, additions) = (done.agreements, done.additions);
             told_lines.push(format!(
                 "{:<8} agreements: {} resolved, {} ambiguous, {} unresolved, {} stale; additions: {} resolved, {} ambiguous.",
@@ -181,7 +181,7 @@ impl DemoTenant {
             let line = tx.all_lines(&filter)?.pop();
             line.map(|(line, _)| line.id).ok_or_else(|| Error::not_found("billing line", customer))
         };
-        self.services.db.read(&self.actor.tenant, read).await.map_err(told)
+        self.ctx.db.read(&self.actor.tenant, read).await.map_err(start_error)
     }
 
     /// Chooses an agreement by hand where the rule finds two, and enables push, except for a few.
@@ -192,9 +192,9 @@ impl DemoTenant {
             let chosen = CwAgreementId(connectwise::backup_agreement(connectwise::MANUAL));
             let change = LineEdit { agreement: Some(Some(chosen)), ..LineEdit::default() };
             let edit = Edit { line, change, if_match: IfMatch::default() };
-            edit::edit_one(&self.services, &self.actor, edit).await.map_err(told)?;
+            edit::edit_one(&self.ctx, &self.actor, edit).await.map_err(start_error)?;
         }
-        let (now, by) = (self.services.clock.now(), self.actor.name.clone());
+        let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
         let work = move |tx: &mut Tx<'_>| {
             let disabled: Vec<String> = PUSH_DISABLED.iter().map(|index| external_id(*index)).collect();
             let rows = tx.all_lines(&LineFilter::default())?;
@@ -212,7 +212,7 @@ impl DemoTenant {
     /// Takes in the usage of today and of the last day of last month, which a product that is billed in arrears bills; the
     /// same again where it was taken in already.
     pub(super) async fn take_in_usage(&self) -> Result<String, StartError> {
-        let now = self.services.clock.now();
+        let now = self.ctx.clock.now();
         let today = now.date_naive();
         let last_month = today.with_day(1).and_then(|first| first.pred_opt()).unwrap_or(today);
         let mut batch = Vec::new();
@@ -240,15 +240,15 @@ impl DemoTenant {
         });
         let members = cancelled.as_object().cloned().unwrap_or_default();
         sandbox.change(|store| store.merge(Kind::Agreements, id, members));
-        refresh::run(&self.services, &self.actor, RetryPolicy::Interactive, RefreshScope::Additions, false)
+        refresh::run(&self.ctx, &self.actor, RetryPolicy::Interactive, RefreshScope::Additions, false)
             .await
-            .map_err(told)?;
+            .map_err(start_error)?;
         Ok(connectwise::CUSTOMERS[connectwise::TO_BE_CANCELLED])
     }
 
     /// Stores a push job of everything.
     pub(super) async fn start_push(&self, kind: PushKind) -> Result<PushJobId, StartError> {
-        let (now, by) = (self.services.clock.now(), self.actor.name.clone());
+        let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
         let new = NewPush { kind, ..NewPush::everything(PushTrigger::Manual) };
         Ok(self.write(move |tx| push::create(tx, &new, now, &by)).await?.id)
     }
@@ -256,7 +256,7 @@ impl DemoTenant {
     /// The lines whose agreement somebody chose.
     pub(super) async fn lines_chosen_by_hand(&self) -> Result<HashSet<BillingLineId>, StartError> {
         let filter = LineFilter { agreement_source: Some(MappingSource::Manual), ..LineFilter::default() };
-        let rows = self.services.db.read(&self.actor.tenant, move |tx| tx.all_lines(&filter)).await.map_err(told)?;
+        let rows = self.ctx.db.read(&self.actor.tenant, move |tx| tx.all_lines(&filter)).await.map_err(start_error)?;
         Ok(rows.into_iter().map(|(line, _)| line.id).collect())
     }
 
@@ -267,6 +267,6 @@ impl DemoTenant {
             let rows = tx.products(&ProductFilter::default(), &page)?.items;
             Ok(rows.into_iter().map(|row| (row.code, row.name, row.unit)).collect())
         };
-        self.services.db.read(&self.actor.tenant, read).await.map_err(told)
+        self.ctx.db.read(&self.actor.tenant, read).await.map_err(start_error)
     }
 }

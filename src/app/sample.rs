@@ -1,6 +1,6 @@
 //! The demo's vendor side: the products it bills, and what each customer used.
 
-use crate::domain::guard::Guard;
+use crate::domain::change_guard::ChangeGuard;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::usage::Aggregation;
@@ -68,7 +68,7 @@ impl SampleProduct {
             block_size: BlockSize::new(self.block_size.into())?,
             rounding: Rounding::Ceil,
             aggregation: self.aggregation,
-            guard: Guard::default(),
+            guard: ChangeGuard::default(),
             billing_period: None,
             max_usage_age_days: DEFAULT_MAX_USAGE_AGE_DAYS,
         })

@@ -20,7 +20,7 @@ use super::site::Site;
 use crate::domain::clock::{Clock, Instant};
 
 /// The version of ConnectWise's models that this client was written for.
-const ACCEPTED: &str = "application/vnd.connectwise.com+json; version=2025.1";
+const ACCEPT_HEADER: &str = "application/vnd.connectwise.com+json; version=2025.1";
 /// No answer that we ask for comes near this size.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
@@ -275,7 +275,7 @@ impl Client {
             .request(ask.method.clone(), url)
             .basic_auth(user, Some(self.credentials.private_key.expose_secret()))
             .header("clientId", &self.credentials.client_id)
-            .header(ACCEPT, ACCEPTED)
+            .header(ACCEPT, ACCEPT_HEADER)
             .query(&ask.query);
         if ask.forward_only {
             request = request.header("pagination-type", "forward-only");

@@ -161,9 +161,9 @@ impl Purpose {
 
 /// What an answer without success means. `retry_after` is the header, in seconds.
 pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> CwError {
-    let told = ErrorBody::read(body);
-    let text = told.summary(status);
-    let says = |word: &str| told.text.to_ascii_lowercase().contains(word);
+    let body_read = ErrorBody::read(body);
+    let text = body_read.summary(status);
+    let says = |word: &str| body_read.text.to_ascii_lowercase().contains(word);
     match status.as_u16() {
         429 => CwError::Throttled(Duration::from_secs(retry_after.unwrap_or(30).min(600))),
         400 | 401 if says("clientid") => {
@@ -172,7 +172,7 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
         400 if says("cannot route") => {
             CwError::fault(Fault::Codebase, "ConnectWise says that the codebase or the company id is invalid")
         }
-        400 if told.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
+        400 if body_read.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
             Fault::Address,
             "ConnectWise says that SSL is required: use https, and on its cloud the host that begins with api-",
         ),
@@ -180,13 +180,13 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
             CwError::fault(Fault::Keys, "ConnectWise does not accept the public and private key for this company id")
         }
         // A proxy has no `code`: only ConnectWise itself can say that a right is missing.
-        403 if told.code.is_none() => CwError::Failed(text),
+        403 if body_read.code.is_none() => CwError::Failed(text),
         403 => {
             let right = purpose.permission();
             CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
         }
         // A proxy has no `code`: only ConnectWise itself can say that a record is gone.
-        404 | 410 if purpose.is_of_one_record() && told.code.is_some() => CwError::NotFound,
+        404 | 410 if purpose.is_of_one_record() && body_read.code.is_some() => CwError::NotFound,
         404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
         409 => CwError::Conflict(text),
         500 => CwError::Failed(text),

@@ -15,9 +15,9 @@ use super::error::CwError;
 use crate::domain::clock::{Clock, Instant};
 
 /// After this many failures in a row the circuit opens.
-const FAILURES: u32 = 5;
+const FAILURES_TO_OPEN_CIRCUIT: u32 = 5;
 /// For how long it stays open before one request may try again, in seconds.
-const REST: i64 = 30;
+const CIRCUIT_OPEN_SECONDS: i64 = 30;
 
 /// Whether requests are let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl RequestLimiter {
         }
         // Half open: requests are let through again, and the first failure closes the door at once.
         circuit.open_until = None;
-        circuit.failures = FAILURES - 1;
+        circuit.failures = FAILURES_TO_OPEN_CIRCUIT - 1;
         Ok(())
     }
 
@@ -181,8 +181,8 @@ impl RequestLimiter {
         match error {
             Some(error) if error.counts_against_circuit() => {
                 circuit.failures += 1;
-                if circuit.failures >= FAILURES {
-                    circuit.open_until = Some(self.clock.now() + TimeDelta::seconds(REST));
+                if circuit.failures >= FAILURES_TO_OPEN_CIRCUIT {
+                    circuit.open_until = Some(self.clock.now() + TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
                     circuit.cause = error.to_string();
                 }
             }

@@ -3,11 +3,11 @@
 //! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
 
 pub mod calendar;
+pub mod change_guard;
 pub mod clock;
 pub mod company_match;
 mod conflict;
 pub mod error;
-pub mod guard;
 pub mod ids;
 pub mod mapping;
 pub mod mapping_status;

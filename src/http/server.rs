@@ -18,7 +18,7 @@ use super::kit::unread;
 use super::openapi;
 use super::resources::operations;
 use super::routes;
-use crate::services::Services;
+use crate::services::AppContext;
 
 /// A server that has bound its address.
 pub struct Server {
@@ -29,15 +29,15 @@ pub struct Server {
 
 impl Server {
     /// Starts serving on a listener that is bound already.
-    pub fn start(listener: TcpListener, services: Services, settings: HttpSettings) -> std::io::Result<Self> {
+    pub fn start(listener: TcpListener, ctx: AppContext, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let document = web::Data::new(ServedDocument::new(openapi::document()));
         let (threads, serves_api) = (settings.threads, settings.serves_api);
         let limits = web::Data::new(settings.body_limits.clone());
-        let (services, settings) = (web::Data::new(services), web::Data::new(settings));
+        let (ctx, settings) = (web::Data::new(ctx), web::Data::new(settings));
         let running = HttpServer::new(move || {
             App::new()
-                .app_data(services.clone())
+                .app_data(ctx.clone())
                 .app_data(settings.clone())
                 .app_data(limits.clone())
                 .app_data(document.clone())

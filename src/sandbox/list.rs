@@ -11,7 +11,7 @@ use super::response::{Response, without_nulls};
 pub(super) type Query = BTreeMap<String, String>;
 
 /// The parameters that lists know. Others are ignored, as ConnectWise ignores them.
-pub(super) const KNOWN: &[&str] =
+pub(super) const KNOWN_PARAMETERS: &[&str] =
     &["conditions", "childconditions", "customfieldconditions", "orderby", "fields", "page", "pagesize", "pageid"];
 
 const MAX_PAGE: usize = 1_000;

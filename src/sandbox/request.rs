@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::api::{self, Request};
 use super::ledger::{Entry, Ledger};
-use super::list::{KNOWN, Query};
+use super::list::{KNOWN_PARAMETERS, Query};
 use super::response::Response;
 use super::state::{Identity, Shared};
 
@@ -58,7 +58,7 @@ impl IncomingRequest {
             note("no version is pinned by Accept".to_owned());
         }
         for (name, _) in &self.pairs {
-            if !KNOWN.contains(&name.to_ascii_lowercase().as_str()) {
+            if !KNOWN_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
                 note(format!("the parameter {name} is not known and ignored"));
             }
         }

@@ -6,16 +6,16 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::actor::Actor;
-use super::context::Services;
+use super::context::AppContext;
 use crate::db::{ApiKey, SystemTx, Tenant, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
 /// What every key begins with, so that people and secret scanners recognise one.
-const MARK: &str = "cwb_";
+const KEY_PREFIX: &str = "cwb_";
 /// How much of a key is kept readable, to find and recognise it: 48 of its 256 random bits.
-const PREFIX: usize = MARK.len() + 8;
+const READABLE_LENGTH: usize = KEY_PREFIX.len() + 8;
 
 /// A key as made: to be shown once and never kept.
 pub struct NewKey {
@@ -26,21 +26,21 @@ pub struct NewKey {
 }
 
 /// Makes a key of 256 random bits for the tenant and stores its hash.
-pub async fn create(services: &Services, tenant: &TenantId, name: String) -> Result<NewKey> {
-    let now = services.clock.now();
-    services.db.write(tenant, move |tx| add(tx, &name, now)).await
+pub async fn create(ctx: &AppContext, tenant: &TenantId, name: String) -> Result<NewKey> {
+    let now = ctx.clock.now();
+    ctx.db.write(tenant, move |tx| add(tx, &name, now)).await
 }
 
 /// The same in a transaction.
 pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
-    let plain = format!("{MARK}{}", URL_SAFE_NO_PAD.encode(bytes));
+    let plain = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
     let row = ApiKey {
         id: ApiKeyId::new(),
         tenant_id: tx.tenant().clone(),
         name: name.to_owned(),
-        prefix: plain.chars().take(PREFIX).collect(),
+        prefix: plain.chars().take(READABLE_LENGTH).collect(),
         hash: hash(&plain),
         created_at: now.naive_utc(),
         revoked_at: None,
@@ -50,15 +50,15 @@ pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
 }
 
 /// Revokes a key of the caller's tenant; it opens nothing from now on.
-pub async fn revoke(services: &Services, actor: &Actor, id: ApiKeyId) -> Result<()> {
-    let now = services.clock.now();
-    services.db.write(&actor.tenant, move |tx| tx.revoke_api_key(&id, now)).await
+pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()> {
+    let now = ctx.clock.now();
+    ctx.db.write(&actor.tenant, move |tx| tx.revoke_api_key(&id, now)).await
 }
 
 /// Adds a tenant with its first key.
-pub async fn create_tenant(services: &Services, name: String) -> Result<(Tenant, NewKey)> {
-    let now = services.clock.now();
-    services.db.write_system(move |tx| add_tenant(tx, &name, now)).await
+pub async fn create_tenant(ctx: &AppContext, name: String) -> Result<(Tenant, NewKey)> {
+    let now = ctx.clock.now();
+    ctx.db.write_system(move |tx| add_tenant(tx, &name, now)).await
 }
 
 fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant, NewKey)> {
@@ -69,23 +69,23 @@ fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant
 }
 
 /// On an empty database: adds a tenant with a key and gives the key, to be shown this once.
-pub async fn first_start(services: &Services) -> Result<Option<NewKey>> {
-    let now = services.clock.now();
+pub async fn first_start(ctx: &AppContext) -> Result<Option<NewKey>> {
+    let now = ctx.clock.now();
     let make = move |tx: &mut SystemTx<'_>| {
         // Replicas that start together make one tenant.
         tx.lock("first start")?;
         if tx.has_tenants()? { Ok(None) } else { add_tenant(tx, "default", now).map(|(_, key)| Some(key)) }
     };
-    services.db.write_system(make).await
+    ctx.db.write_system(make).await
 }
 
 /// Who a presented key belongs to, or `None`.
-pub async fn authenticate(services: &Services, presented: &str) -> Result<Option<Actor>> {
-    if !presented.starts_with(MARK) || presented.len() > 100 || !presented.is_ascii() {
+pub async fn authenticate(ctx: &AppContext, presented: &str) -> Result<Option<Actor>> {
+    if !presented.starts_with(KEY_PREFIX) || presented.len() > 100 || !presented.is_ascii() {
         return Ok(None);
     }
-    let prefix: String = presented.chars().take(PREFIX).collect();
-    let found = services.db.read_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
+    let prefix: String = presented.chars().take(READABLE_LENGTH).collect();
+    let found = ctx.db.read_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
     let hash = hash(presented);
     Ok(found
         .filter(|key| bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes())))

@@ -38,7 +38,7 @@ impl Billed {
     }
 }
 
-const TO_THE_SECOND: &str = "%Y-%m-%dT%H:%M:%SZ";
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 /// The usage of one product in one month, by company.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl MonthlyUsage {
         };
         if let Some(at) = billed.too_old {
             let days = self.product.max_usage_age_days;
-            let (at, read_at) = (at.format(TO_THE_SECOND), self.read_at.format(TO_THE_SECOND));
+            let (at, read_at) = (at.format(TIME_FORMAT), self.read_at.format(TIME_FORMAT));
             billed.problem = Some(format!(
                 "the newest usage record was measured at {at}, more than {days} days before {read_at}: is the meter alive?"
             ));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
-use super::context::Services;
+use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve;
@@ -38,16 +38,16 @@ pub struct CompanyChange {
 }
 
 /// Adds a company, with a billing line for every product.
-pub async fn create<R>(services: &Services, actor: &Actor, new: NewCompany, once: Once<R>) -> Result<Answer>
+pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewCompany, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Company) -> Result<Answer> + Send + 'static,
 {
-    let now = services.clock.now();
+    let now = ctx.clock.now();
     let work = move |tx: &mut Tx<'_>| {
         let added = add(tx, vec![new], now)?.pop();
         added.ok_or_else(|| Error::internal("no company was added"))
     };
-    once.run(services, &actor.tenant, work).await
+    once.run(ctx, &actor.tenant, work).await
 }
 
 /// Adds companies, each with a billing line for every product.
@@ -94,14 +94,14 @@ fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&Comp
 
 /// Changes a company's id or name.
 pub async fn update(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     id: CompanyId,
     change: CompanyChange,
     if_match: IfMatch,
 ) -> Result<Company> {
-    let now = services.clock.now();
-    services.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
+    let now = ctx.clock.now();
+    ctx.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
 }
 
 fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMatch, now: Instant) -> Result<Company> {
@@ -125,8 +125,8 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
 }
 
 /// Deletes a company with its lines and usage; the history of its pushes stays.
-pub async fn delete(services: &Services, actor: &Actor, id: CompanyId, if_match: IfMatch) -> Result<()> {
-    services.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
+pub async fn delete(ctx: &AppContext, actor: &Actor, id: CompanyId, if_match: IfMatch) -> Result<()> {
+    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
 }
 
 fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
@@ -160,7 +160,7 @@ pub struct Matched {
 
 /// Matches a company, or sets it to Not Set. What hung on the former match is undone, and the lines resolve anew.
 pub async fn choose(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     id: &CompanyId,
     choice: Option<Choice>,
@@ -168,10 +168,10 @@ pub async fn choose(
     if_match: IfMatch,
 ) -> Result<Matched> {
     let target = match choice {
-        Some(choice) => Some(find(services, actor, choice).await?.id),
+        Some(choice) => Some(find(ctx, actor, choice).await?.id),
         None => None,
     };
-    let (now, by, id) = (services.clock.now(), actor.name.clone(), id.clone());
+    let (now, by, id) = (ctx.clock.now(), actor.name.clone(), id.clone());
     let company_id = id.clone();
     let work = move |tx: &mut Tx<'_>| {
         let mut company = tx.company(&id)?;
@@ -190,9 +190,9 @@ pub async fn choose(
             if moved { resolve::re_resolve(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
         Ok(Matched { company, resolved })
     };
-    let mut matched = services.db.write(&actor.tenant, work).await?;
+    let mut matched = ctx.db.write(&actor.tenant, work).await?;
     let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
-    matched.resolved = complete::with_additions(services, actor, filter, matched.resolved).await;
+    matched.resolved = complete::with_additions(ctx, actor, filter, matched.resolved).await;
     Ok(matched)
 }
 
@@ -211,26 +211,26 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
 }
 
 /// The chosen ConnectWise company: from what was read, or by identifier from ConnectWise itself, as it may be new.
-async fn find(services: &Services, actor: &Actor, choice: Choice) -> Result<CwCompany> {
+async fn find(ctx: &AppContext, actor: &Actor, choice: Choice) -> Result<CwCompany> {
     let stored = choice.clone();
-    let known = services.db.read(&actor.tenant, move |tx| find_stored(tx, &stored)).await?;
+    let known = ctx.db.read(&actor.tenant, move |tx| find_stored(tx, &stored)).await?;
     match (known, choice) {
         (Some(company), _) => Ok(company),
         (None, Choice::Id(id)) => Err(Error::not_found("ConnectWise company", id)),
         (None, Choice::Identifier(identifier)) => {
-            let client = client::for_tenant(services, &actor.tenant).await?;
+            let client = client::for_tenant(ctx, &actor.tenant).await?;
             let wanted = fold(&identifier);
             let found = client.companies_identified(&identifier).await?;
             let found = found.into_iter().find(|company| !company.deleted && fold(&company.identifier) == wanted);
             let company =
                 found.ok_or_else(|| Error::not_found("ConnectWise company with the identifier", &identifier))?;
             let agreements = client.agreements_of(&[company.id], RetryPolicy::Interactive).await?;
-            let (now, saved) = (services.clock.now(), company.clone());
+            let (now, saved) = (ctx.clock.now(), company.clone());
             let save = move |tx: &mut Tx<'_>| {
                 tx.save_agreements(Some(&[saved.id]), agreements, now)?;
                 tx.save_cw_companies(vec![saved], false, now).map(drop)
             };
-            services.db.write(&actor.tenant, save).await?;
+            ctx.db.write(&actor.tenant, save).await?;
             Ok(company)
         }
     }
@@ -264,9 +264,9 @@ pub struct NamedProposal {
 }
 
 /// Proposes matches for every company that is not set, and applies those that are unique unless it is a dry run.
-pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
-    refresh::ensure_fresh(services, &actor.tenant, RetryPolicy::Interactive).await?;
-    let (now, by) = (services.clock.now(), actor.name.clone());
+pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
+    refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
         let mut proposals = proposals(tx)?;
         let mut applied = Vec::new();
@@ -284,8 +284,8 @@ pub async fn auto_match(services: &Services, actor: &Actor, dry_run: bool) -> Re
         };
         Ok(AutoMatched { proposals, resolved })
     };
-    let mut matched = services.db.write(&actor.tenant, work).await?;
-    matched.resolved = complete::with_additions(services, actor, LineFilter::default(), matched.resolved).await;
+    let mut matched = ctx.db.write(&actor.tenant, work).await?;
+    matched.resolved = complete::with_additions(ctx, actor, LineFilter::default(), matched.resolved).await;
     Ok(matched)
 }
 

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 
 use super::actor::{Actor, IfMatch};
-use super::context::Services;
+use super::context::AppContext;
 use super::encryption::Vault;
 use super::mapping::resolve;
 use super::remote::client::{self, not_connected, parse_site};
@@ -27,9 +27,9 @@ pub struct NewConnection {
 }
 
 /// Sets the tenant's connection.
-pub async fn put(services: &Services, actor: &Actor, new: NewConnection, if_match: IfMatch) -> Result<Connection> {
-    let site = parse_site(services, &new.site)?.to_string();
-    let (vault, now) = (services.vault.clone(), services.clock.now());
+pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: IfMatch) -> Result<Connection> {
+    let site = parse_site(ctx, &new.site)?.to_string();
+    let (vault, now) = (ctx.vault.clone(), ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
         let before = tx.connection()?;
         if_match.check(before.as_ref().map_or(0, |row| row.version))?;
@@ -51,8 +51,8 @@ pub async fn put(services: &Services, actor: &Actor, new: NewConnection, if_matc
         tx.wake_pending_lines()?;
         Ok(row)
     };
-    let row = services.db.write(&actor.tenant, work).await?;
-    services.wake.notify_one();
+    let row = ctx.db.write(&actor.tenant, work).await?;
+    ctx.wake.notify_one();
     Ok(row)
 }
 
@@ -90,8 +90,8 @@ fn sealed_keys(
 }
 
 /// Removes the connection and all that was read through it: company matches are cleared, and every mapping with them.
-pub async fn delete(services: &Services, actor: &Actor, if_match: IfMatch) -> Result<()> {
-    let (now, by) = (services.clock.now(), actor.name.clone());
+pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Result<()> {
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
         let Some(row) = tx.connection()? else { return Err(not_connected()) };
         if_match.check(row.version)?;
@@ -107,10 +107,10 @@ pub async fn delete(services: &Services, actor: &Actor, if_match: IfMatch) -> Re
         tx.delete_connection()?;
         resolve::re_resolve(tx, &LineFilter::default(), now, &by).map(drop)
     };
-    services.db.write(&actor.tenant, work).await
+    ctx.db.write(&actor.tenant, work).await
 }
 
 /// Tries the connection, step by step.
-pub async fn test(services: &Services, actor: &Actor) -> Result<Vec<CheckStep>> {
-    Ok(client::for_tenant(services, &actor.tenant).await?.check().await)
+pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Vec<CheckStep>> {
+    Ok(client::for_tenant(ctx, &actor.tenant).await?.check().await)
 }

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
-const NONCE: usize = 24;
-const KEY_ID: usize = 4;
+const NONCE_BYTES: usize = 24;
+const KEY_ID_BYTES: usize = 4;
 
 /// Why the keys that seal secrets cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,7 @@ pub enum VaultError {
 
 /// The keys that seal secrets: the first seals, all open.
 pub struct Vault {
-    keys: Vec<([u8; KEY_ID], XChaCha20Poly1305)>,
+    keys: Vec<([u8; KEY_ID_BYTES], XChaCha20Poly1305)>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -57,25 +57,25 @@ impl Vault {
 
     /// From a file, which is made with a new key, readable by its owner alone, where it is missing.
     pub fn from_file(path: &Path) -> Result<Self, VaultError> {
-        let told = |cause| VaultError::File { path: path.display().to_string(), cause };
+        let file_error = |cause| VaultError::File { path: path.display().to_string(), cause };
         match std::fs::read_to_string(path) {
             Ok(text) => Self::new(&SecretString::from(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let mut bytes = Zeroizing::new([0_u8; 32]);
-                getrandom::fill(bytes.as_mut_slice()).map_err(|error| told(std::io::Error::other(error)))?;
+                getrandom::fill(bytes.as_mut_slice()).map_err(|error| file_error(std::io::Error::other(error)))?;
                 let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
-                write_private(path, text.as_bytes()).map_err(told)?;
+                write_private(path, text.as_bytes()).map_err(file_error)?;
                 // Read back: another process that started with this one may have made it first.
-                Self::new(&SecretString::from(std::fs::read_to_string(path).map_err(told)?))
+                Self::new(&SecretString::from(std::fs::read_to_string(path).map_err(file_error)?))
             }
-            Err(cause) => Err(told(cause)),
+            Err(cause) => Err(file_error(cause)),
         }
     }
 
     /// Seals a text for a tenant.
     pub fn seal(&self, tenant: &TenantId, plain: &str) -> Result<String> {
         let (id, cipher) = self.keys.first().ok_or_else(|| Error::internal(VaultError::NoKey))?;
-        let mut nonce = [0_u8; NONCE];
+        let mut nonce = [0_u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| Error::internal(error.to_string()))?;
         let payload = Payload { msg: plain.as_bytes(), aad: tenant.as_str().as_bytes() };
         let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::internal("sealing failed"))?;
@@ -94,8 +94,8 @@ impl Vault {
             }
         };
         let bytes = STANDARD.decode(sealed).map_err(|_| unreadable())?;
-        let (id, rest) = bytes.split_at_checked(KEY_ID).ok_or_else(unreadable)?;
-        let (nonce, text) = rest.split_first_chunk::<NONCE>().ok_or_else(unreadable)?;
+        let (id, rest) = bytes.split_at_checked(KEY_ID_BYTES).ok_or_else(unreadable)?;
+        let (nonce, text) = rest.split_first_chunk::<NONCE_BYTES>().ok_or_else(unreadable)?;
         let cipher =
             self.keys.iter().find(|(known, _)| known == id).map(|(_, cipher)| cipher).ok_or_else(unreadable)?;
         let payload = Payload { msg: text, aad: tenant.as_str().as_bytes() };
@@ -104,11 +104,11 @@ impl Vault {
     }
 }
 
-fn key(text: &str) -> Result<([u8; KEY_ID], XChaCha20Poly1305), VaultError> {
+fn key(text: &str) -> Result<([u8; KEY_ID_BYTES], XChaCha20Poly1305), VaultError> {
     let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| VaultError::BadKey)?);
     let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::BadKey)?;
     let digest = Sha256::digest(bytes.as_slice());
-    let id = digest.first_chunk::<KEY_ID>().copied().ok_or(VaultError::BadKey)?;
+    let id = digest.first_chunk::<KEY_ID_BYTES>().copied().ok_or(VaultError::BadKey)?;
     Ok((id, cipher))
 }
 

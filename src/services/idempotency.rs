@@ -2,14 +2,14 @@
 
 use chrono::TimeDelta;
 
-use super::context::Services;
+use super::context::AppContext;
 use crate::db::{StoredResponse, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, FieldError, Result};
 
 /// For how long an answer is given again.
-const KEPT: TimeDelta = TimeDelta::hours(48);
+const RETENTION: TimeDelta = TimeDelta::hours(48);
 
 /// A key as given by the caller, with what it stands for.
 #[derive(Debug, Clone)]
@@ -58,15 +58,15 @@ impl<R> Once<R> {
     /// Does the work and renders its answer in one transaction, or gives the answer of the first time again.
     pub async fn run<T>(
         self,
-        services: &Services,
+        ctx: &AppContext,
         tenant: &TenantId,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<Answer>
     where
         R: FnOnce(T) -> Result<Answer> + Send + 'static,
     {
-        let (Self { key, render }, now) = (self, services.clock.now());
-        services.db.write(tenant, move |tx| once(tx, key.as_ref(), now, |tx| render(work(tx)?))).await
+        let (Self { key, render }, now) = (self, ctx.clock.now());
+        ctx.db.write(tenant, move |tx| once(tx, key.as_ref(), now, |tx| render(work(tx)?))).await
     }
 }
 
@@ -98,7 +98,7 @@ fn once(
 }
 
 /// Forgets old answers.
-pub async fn delete_expired(services: &Services) -> Result<usize> {
-    let before = services.clock.now() - KEPT;
-    services.db.write_system(move |tx| tx.delete_expired_responses(before)).await
+pub async fn delete_expired(ctx: &AppContext) -> Result<usize> {
+    let before = ctx.clock.now() - RETENTION;
+    ctx.db.write_system(move |tx| tx.delete_expired_responses(before)).await
 }

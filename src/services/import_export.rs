@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
 use super::billed_lines::{Billed, BilledLine, BilledMonths, compared_lines};
-use super::context::Services;
+use super::context::AppContext;
 use super::mapping::complete;
 use super::mapping::edit;
 use super::mapping::edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
@@ -82,11 +82,11 @@ pub struct Rematches {
 }
 
 /// Matches many companies. What hung on a former match is undone, and the lines resolve anew.
-pub async fn matches_in(services: &Services, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
-    refresh::ensure_fresh(services, &actor.tenant, RetryPolicy::Interactive).await?;
-    let (now, by) = (services.clock.now(), actor.name.clone());
-    let mut done = services.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
-    done.resolved = complete::with_additions(services, actor, LineFilter::default(), done.resolved).await;
+pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
+    refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let mut done = ctx.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
+    done.resolved = complete::with_additions(ctx, actor, LineFilter::default(), done.resolved).await;
     Ok(done)
 }
 
@@ -258,8 +258,8 @@ pub struct LineIn {
 }
 
 /// Sets many lines, found by their company's and product's own ids.
-pub async fn lines_in(services: &Services, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<Applied> {
-    let found = services.db.read(&actor.tenant, move |tx| found(tx, &rows)).await?;
+pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<Applied> {
+    let found = ctx.db.read(&actor.tenant, move |tx| found(tx, &rows)).await?;
     let all_found = found.iter().all(Result::is_ok);
     let mut edits = Vec::new();
     // Unknown lines are put back where they stood among the outcomes.
@@ -271,7 +271,7 @@ pub async fn lines_in(services: &Services, actor: &Actor, rows: Vec<LineIn>, bul
         }
     }
     let bulk = Bulk { dry_run: !bulk.writes(all_found), ..bulk };
-    let mut applied = edit::edit(services, actor, edits, bulk).await?;
+    let mut applied = edit::edit(ctx, actor, edits, bulk).await?;
     for refused in applied.outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
         refused.member = column(refused.member);
     }

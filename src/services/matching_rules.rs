@@ -2,7 +2,7 @@
 
 use super::actor::Actor;
 use super::actor::IfMatch;
-use super::context::Services;
+use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve;
@@ -43,14 +43,14 @@ pub struct NewRule {
 }
 
 /// Adds a product's rule for a target, resolves the product's lines by it, and reads the additions that they want.
-pub async fn create<R>(services: &Services, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
+pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
 {
-    let (now, by, lines) = (services.clock.now(), actor.name.clone(), of_product(&new.product));
+    let (now, by, lines) = (ctx.clock.now(), actor.name.clone(), of_product(&new.product));
     let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, now, &by);
-    let answer = once.run(services, &actor.tenant, work).await?;
-    complete::fetch_missing_additions(services, actor, lines).await;
+    let answer = once.run(ctx, &actor.tenant, work).await?;
+    complete::fetch_missing_additions(ctx, actor, lines).await;
     Ok(answer)
 }
 
@@ -87,17 +87,17 @@ pub fn add(
 
 /// Changes a rule's expression, resolves the product's lines by it, and reads the additions that they want.
 pub async fn update(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     id: RuleId,
     expression: String,
     if_match: IfMatch,
 ) -> Result<Saved> {
-    let (now, by) = (services.clock.now(), actor.name.clone());
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| change(tx, &id, &expression, &if_match, now, &by);
-    let mut saved = services.db.write(&actor.tenant, work).await?;
+    let mut saved = ctx.db.write(&actor.tenant, work).await?;
     let lines = of_product(&saved.rule.product_id);
-    saved.resolved = complete::with_additions(services, actor, lines, saved.resolved).await;
+    saved.resolved = complete::with_additions(ctx, actor, lines, saved.resolved).await;
     Ok(saved)
 }
 
@@ -112,9 +112,9 @@ fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, no
 }
 
 /// Deletes a rule; what it alone had resolved is unresolved again.
-pub async fn delete(services: &Services, actor: &Actor, id: RuleId, if_match: IfMatch) -> Result<Resolved> {
-    let (now, by) = (services.clock.now(), actor.name.clone());
-    services.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, now, &by)).await
+pub async fn delete(ctx: &AppContext, actor: &Actor, id: RuleId, if_match: IfMatch) -> Result<Resolved> {
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, now, &by)).await
 }
 
 fn remove(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, now: Instant, by: &str) -> Result<Resolved> {

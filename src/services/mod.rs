@@ -1,6 +1,6 @@
 //! What the service does: use cases that join the database, ConnectWise and the domain's decisions.
 //!
-//! Functions that take a transaction are one write and never wait for the network. Those that take [`Services`] may:
+//! Functions that take a transaction are one write and never wait for the network. Those that take [`AppContext`] may:
 //! they read, ask ConnectWise, and then write what they learnt, in transactions of their own.
 
 mod actor;
@@ -24,4 +24,4 @@ pub mod schedule;
 pub mod usage;
 
 pub use actor::{Actor, IfMatch};
-pub use context::{LoopCount, Services, Settings};
+pub use context::{AppContext, LoopCount, Settings};

@@ -1,15 +1,15 @@
 //! Products: what the vendor bills, and how usage becomes a quantity.
 
 use super::actor::{Actor, IfMatch};
-use super::context::Services;
+use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve::{self, Resolved};
 use super::refresh;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, LineFilter, Product, Tx};
+use crate::domain::change_guard::ChangeGuard;
 use crate::domain::clock::Instant;
-use crate::domain::guard::Guard;
 use crate::domain::ids::ProductId;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
@@ -33,7 +33,7 @@ pub struct NewProduct {
     /// How a month's usage becomes one amount.
     pub aggregation: Aggregation,
     /// The largest change that goes through unasked.
-    pub guard: Guard,
+    pub guard: ChangeGuard,
     /// Which month a push bills; `None` where the aggregation decides.
     pub billing_period: Option<BillingPeriod>,
     /// How old the newest record of a gauge may be, in days.
@@ -66,12 +66,12 @@ pub struct ProductChange {
 }
 
 /// Adds a product, with a billing line for every company.
-pub async fn create<R>(services: &Services, actor: &Actor, new: NewProduct, once: Once<R>) -> Result<Answer>
+pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewProduct, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Product) -> Result<Answer> + Send + 'static,
 {
-    let now = services.clock.now();
-    once.run(services, &actor.tenant, move |tx| add(tx, new, now)).await
+    let now = ctx.clock.now();
+    once.run(ctx, &actor.tenant, move |tx| add(tx, new, now)).await
 }
 
 /// The same in a transaction.
@@ -116,14 +116,14 @@ fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>)
 
 /// Changes a product. Quantities follow with the next push.
 pub async fn update(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     id: ProductId,
     change: ProductChange,
     if_match: IfMatch,
 ) -> Result<Product> {
-    let now = services.clock.now();
-    services.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
+    let now = ctx.clock.now();
+    ctx.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
 }
 
 fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMatch, now: Instant) -> Result<Product> {
@@ -155,8 +155,8 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
 }
 
 /// Deletes a product with its rules, lines and usage; the history of its pushes stays.
-pub async fn delete(services: &Services, actor: &Actor, id: ProductId, if_match: IfMatch) -> Result<()> {
-    services.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
+pub async fn delete(ctx: &AppContext, actor: &Actor, id: ProductId, if_match: IfMatch) -> Result<()> {
+    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
 }
 
 fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
@@ -171,14 +171,14 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
 }
 
 /// Resolves a product's lines: reads from ConnectWise what is missing or old, then agreements, then additions.
-pub async fn resolve(services: &Services, actor: &Actor, product: &ProductId) -> Result<Resolved> {
+pub async fn resolve(ctx: &AppContext, actor: &Actor, product: &ProductId) -> Result<Resolved> {
     let id = product.clone();
-    services.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
-    refresh::ensure_fresh(services, &actor.tenant, RetryPolicy::Interactive).await?;
+    ctx.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
+    refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let filter = LineFilter { product_id: Some(product.clone()), ..LineFilter::default() };
-    let now = services.clock.now();
-    let older_than = now - services.settings.refresh_max_age;
-    complete::read_additions(services, actor, &filter, older_than).await?;
+    let now = ctx.clock.now();
+    let older_than = now - ctx.settings.refresh_max_age;
+    complete::read_additions(ctx, actor, &filter, older_than).await?;
     let by = actor.name.clone();
-    services.db.write(&actor.tenant, move |tx| resolve::lines(tx, &filter, now, &by)).await
+    ctx.db.write(&actor.tenant, move |tx| resolve::lines(tx, &filter, now, &by)).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::actor::Actor;
-use super::context::Services;
+use super::context::AppContext;
 use super::mapping::complete;
 use super::mapping::resolve;
 use super::remote::additions::{self, ReadUnder, refresh_running};
@@ -16,11 +16,11 @@ use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How long a person waits for another process's refresh.
-const FOR_ANOTHER: Duration = Duration::from_secs(10);
+const MAX_WAIT_FOR_ANOTHER_REFRESH: Duration = Duration::from_secs(10);
 /// How often they look whether it has ended.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Fewer known records than this may all vanish: somebody is setting up.
-const FEW: usize = 10;
+const SMALL_LIST: usize = 10;
 
 /// What a refresh found.
 #[derive(Debug, Clone, Default)]
@@ -45,39 +45,33 @@ pub enum RefreshScope {
 }
 
 /// Refreshes companies and agreements when what is known is older than the setting, or nothing is.
-pub async fn ensure_fresh(services: &Services, tenant: &TenantId, patience: RetryPolicy) -> Result<()> {
-    let oldest = services.clock.now() - services.settings.refresh_max_age;
-    ensure_since(services, tenant, oldest, patience).await
+pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, patience: RetryPolicy) -> Result<()> {
+    let oldest = ctx.clock.now() - ctx.settings.refresh_max_age;
+    ensure_since(ctx, tenant, oldest, patience).await
 }
 
 /// Refreshes when nothing is known yet.
-pub async fn ensure_known(services: &Services, tenant: &TenantId) -> Result<()> {
-    ensure_since(services, tenant, Instant::UNIX_EPOCH, RetryPolicy::Interactive).await
+pub async fn ensure_known(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
+    ensure_since(ctx, tenant, Instant::UNIX_EPOCH, RetryPolicy::Interactive).await
 }
 
 /// Refreshes companies and agreements when they were last read before a moment.
-pub async fn ensure_since(
-    services: &Services,
-    tenant: &TenantId,
-    oldest: Instant,
-    patience: RetryPolicy,
-) -> Result<()> {
+pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, patience: RetryPolicy) -> Result<()> {
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
-    let until = tokio::time::Instant::now() + FOR_ANOTHER;
+    let until = tokio::time::Instant::now() + MAX_WAIT_FOR_ANOTHER_REFRESH;
     loop {
         // Those of this process that need the same refresh wait for the one that does it, and find it done.
-        let turn = services.refreshing.wait(tenant.as_str()).await;
-        let row = services.db.read(tenant, |tx| tx.refresh()).await?;
+        let turn = ctx.refreshing.wait(tenant.as_str()).await;
+        let row = ctx.db.read(tenant, |tx| tx.refresh()).await?;
         let read_at = row.as_ref().and_then(|row| row.finished_at).map(|at| at.and_utc());
         if read_at.is_some_and(|at| at >= oldest) {
             return Ok(());
         }
-        let running_elsewhere =
-            row.and_then(|row| row.lease_until).is_some_and(|at| at.and_utc() > services.clock.now());
+        let running_elsewhere = row.and_then(|row| row.lease_until).is_some_and(|at| at.and_utc() > ctx.clock.now());
         let outcome = if running_elsewhere {
             Err(refresh_running())
         } else {
-            run(services, &actor, patience, RefreshScope::Lists, false).await.map(drop)
+            run(ctx, &actor, patience, RefreshScope::Lists, false).await.map(drop)
         };
         drop(turn);
         match outcome {
@@ -87,7 +81,7 @@ pub async fn ensure_since(
                     && patience == RetryPolicy::Interactive
                     && tokio::time::Instant::now() < until =>
             {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             outcome => return outcome,
         }
@@ -97,32 +91,32 @@ pub async fn ensure_since(
 /// Reads all companies and agreements, and as asked the additions of agreements in use; then resolves every line again.
 /// Never two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
 pub async fn run(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     patience: RetryPolicy,
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
     // A task of its own: a caller who hangs up must not leave a refresh half done and its lease behind.
-    let (services, actor) = (services.clone(), actor.clone());
-    let task = tokio::spawn(async move { run_leased(&services, &actor, patience, depth, force).await });
+    let (ctx, actor) = (ctx.clone(), actor.clone());
+    let task = tokio::spawn(async move { run_leased(&ctx, &actor, patience, depth, force).await });
     task.await.map_err(Error::internal)?
 }
 
 async fn run_leased(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     patience: RetryPolicy,
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
-    let client = client::for_tenant(services, &actor.tenant).await?;
-    let owner = take_lease(services, &actor.tenant).await?;
+    let client = client::for_tenant(ctx, &actor.tenant).await?;
+    let owner = take_lease(ctx, &actor.tenant).await?;
     let outcome = tokio::select! {
-        outcome = read_and_save(services, actor, &client, &owner, patience, depth, force) => outcome,
-        () = keep_lease(services, &actor.tenant, &owner) => Err(refresh_running()),
+        outcome = read_and_save(ctx, actor, &client, &owner, patience, depth, force) => outcome,
+        () = keep_lease(ctx, &actor.tenant, &owner) => Err(refresh_running()),
     };
-    let (now, error) = (services.clock.now(), outcome.as_ref().err().map(ToString::to_string));
+    let (now, error) = (ctx.clock.now(), outcome.as_ref().err().map(ToString::to_string));
     let release = move |tx: &mut Tx<'_>| {
         let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
         if row.lease_owner.as_deref() == Some(owner.as_str()) {
@@ -134,7 +128,7 @@ async fn run_leased(
         }
         Ok(())
     };
-    services.db.write(&actor.tenant, release).await?;
+    ctx.db.write(&actor.tenant, release).await?;
     outcome
 }
 
@@ -151,8 +145,8 @@ fn blank(tenant: &TenantId) -> RefreshRow {
     }
 }
 
-async fn take_lease(services: &Services, tenant: &TenantId) -> Result<String> {
-    let (now, lease) = (services.clock.now(), services.settings.lease);
+async fn take_lease(ctx: &AppContext, tenant: &TenantId) -> Result<String> {
+    let (now, lease) = (ctx.clock.now(), ctx.settings.lease);
     let take = move |tx: &mut Tx<'_>| {
         let mut row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
         if row.lease_until.is_some_and(|until| until > now.naive_utc()) {
@@ -164,16 +158,16 @@ async fn take_lease(services: &Services, tenant: &TenantId) -> Result<String> {
         tx.put_refresh(&row)?;
         Ok(owner)
     };
-    services.db.write(tenant, take).await
+    ctx.db.write(tenant, take).await
 }
 
 /// Renews the lease, again and again, so that a dead process's is soon over; ends when another has it.
-async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
-    let lease = services.settings.lease;
+async fn keep_lease(ctx: &AppContext, tenant: &TenantId, owner: &str) {
+    let lease = ctx.settings.lease;
     let pause = (lease / 3).to_std().unwrap_or_default();
     loop {
         tokio::time::sleep(pause).await;
-        let (owner, clock) = (owner.to_owned(), services.clock.clone());
+        let (owner, clock) = (owner.to_owned(), ctx.clock.clone());
         let renew = move |tx: &mut Tx<'_>| {
             let Some(mut row) = tx.refresh()?.filter(|row| row.lease_owner.as_deref() == Some(&*owner)) else {
                 return Ok(false);
@@ -182,7 +176,7 @@ async fn keep_lease(services: &Services, tenant: &TenantId, owner: &str) {
             tx.put_refresh(&row)?;
             Ok(true)
         };
-        match services.db.write(tenant, renew).await {
+        match ctx.db.write(tenant, renew).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to renew the lease of a refresh"),
@@ -196,7 +190,7 @@ fn is_running(error: &Error) -> bool {
 }
 
 async fn read_and_save(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     client: &Client,
     owner: &str,
@@ -204,10 +198,10 @@ async fn read_and_save(
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
-    let connection = services.db.read(&actor.tenant, |tx| tx.connection()).await?;
+    let connection = ctx.db.read(&actor.tenant, |tx| tx.connection()).await?;
     let (companies, agreements) = tokio::try_join!(client.companies(patience), client.agreements(patience))?;
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
-    let now = services.clock.now();
+    let now = ctx.clock.now();
     let read_under = ReadUnder { connection, refresh: Some(owner.to_owned()) };
     let still_held = read_under.clone();
     let save = move |tx: &mut Tx<'_>| {
@@ -219,14 +213,14 @@ async fn read_and_save(
         tx.save_agreements(None, agreements, now)?;
         if depth == RefreshScope::Additions { agreements_in_use(tx) } else { Ok(Vec::new()) }
     };
-    let in_use = services.db.write(&actor.tenant, save).await?;
+    let in_use = ctx.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
-    additions::read_under(services, &actor.tenant, in_use, patience, read_under).await?;
+    additions::read_under(ctx, &actor.tenant, in_use, patience, read_under).await?;
     let by = actor.name.clone();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
-    report.resolved = services.db.write(&actor.tenant, resolve).await?;
+    report.resolved = ctx.db.write(&actor.tenant, resolve).await?;
     // Lines that found another agreement, one renewed for another year, want its additions.
-    report.resolved = complete::with_additions(services, actor, LineFilter::default(), report.resolved).await;
+    report.resolved = complete::with_additions(ctx, actor, LineFilter::default(), report.resolved).await;
     Ok(report)
 }
 
@@ -237,7 +231,7 @@ fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreeme
         [("companies", known_companies, companies.len()), ("agreements", known_agreements, agreements.len())]
     {
         let known = usize::try_from(known).unwrap_or_default();
-        if known > FEW && read * 2 < known {
+        if known > SMALL_LIST && read * 2 < known {
             let detail = format!(
                 "ConnectWise gave {read} {what} where {known} were known, so nothing was changed. Check the API member's \
                  rights; if it is right, refresh with {{\"force\": true}}"

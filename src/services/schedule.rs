@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::actor::{Actor, IfMatch};
 use super::billing_calendar;
-use super::context::Services;
+use super::context::AppContext;
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -41,13 +41,13 @@ pub struct ScheduleView {
 }
 
 /// The tenant's schedule, with its next runs.
-pub async fn show(services: &Services, actor: &Actor) -> Result<ScheduleView> {
-    let now = services.clock.now();
+pub async fn show(ctx: &AppContext, actor: &Actor) -> Result<ScheduleView> {
+    let now = ctx.clock.now();
     let read = move |tx: &mut Tx<'_>| {
         let schedule = get(tx)?;
         view(tx, schedule, now)
     };
-    services.db.read(&actor.tenant, read).await
+    ctx.db.read(&actor.tenant, read).await
 }
 
 fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Instant) -> Result<ScheduleView> {
@@ -109,13 +109,13 @@ pub struct NewSchedule {
 
 /// Sets the tenant's schedule. An equal one changes nothing. A new time zone takes effect with the next month, or where
 /// nothing has been billed or measured yet at once.
-pub async fn put(services: &Services, actor: &Actor, new: NewSchedule, if_match: IfMatch) -> Result<ScheduleView> {
-    let now = services.clock.now();
+pub async fn put(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match: IfMatch) -> Result<ScheduleView> {
+    let now = ctx.clock.now();
     let work = move |tx: &mut Tx<'_>| {
         let schedule = save(tx, new, &if_match, now)?;
         view(tx, schedule, now)
     };
-    services.db.write(&actor.tenant, work).await
+    ctx.db.write(&actor.tenant, work).await
 }
 
 fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> Result<Schedule> {

@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use super::actor::Actor;
 use super::billing_calendar;
-use super::context::Services;
+use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use crate::db::{Tx, UsageRecord};
 use crate::domain::calendar::BillingMonth;
@@ -56,22 +56,22 @@ pub struct Accepted {
 }
 
 /// Takes in a batch, all or nothing.
-pub async fn add<R>(services: &Services, actor: &Actor, batch: Vec<NewUsage>, once: Once<R>) -> Result<Answer>
+pub async fn add<R>(ctx: &AppContext, actor: &Actor, batch: Vec<NewUsage>, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Accepted) -> Result<Answer> + Send + 'static,
 {
-    let now = services.clock.now();
-    once.run(services, &actor.tenant, move |tx| record(tx, batch, now)).await
+    let now = ctx.clock.now();
+    once.run(ctx, &actor.tenant, move |tx| record(tx, batch, now)).await
 }
 
 /// Takes in a batch, all or nothing. A record with the same company, product, time and source as one that is there is
 /// a duplicate where the amount is equal, and corrects it where it is not.
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
-    let known = Known::load(tx)?;
+    let ids = TenantIds::load(tx)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut first_at = HashMap::new();
     for (index, new) in batch.into_iter().enumerate() {
-        match known.row(tx, index, new, now) {
+        match ids.row(tx, index, new, now) {
             Ok(row) => match first_at.insert(key(&row), index) {
                 None => rows.push(row),
                 Some(first) => bad.push(FieldError::new(
@@ -119,10 +119,10 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
     let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
     let products: Vec<ProductId> = products.into_iter().cloned().collect();
     let moments: Vec<_> = rows.iter().map(|row| row.measured_at).collect();
-    let known = tx.current_usage(&products, &moments)?;
-    let known: HashMap<_, &UsageRecord> = known.iter().map(|record| (key(record), record)).collect();
+    let ids = tx.current_usage(&products, &moments)?;
+    let ids: HashMap<_, &UsageRecord> = ids.iter().map(|record| (key(record), record)).collect();
     for row in rows {
-        match known.get(&key(&row)) {
+        match ids.get(&key(&row)) {
             Some(before) if before.amount == row.amount => accepted.duplicates += 1,
             Some(before) => {
                 tx.supersede_usage(&before.id, &row.id)?;
@@ -142,14 +142,14 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
 }
 
 /// The tenant's companies and products, by either id.
-struct Known {
+struct TenantIds {
     companies: HashMap<String, CompanyId>,
     external: HashMap<String, CompanyId>,
     products: HashMap<String, ProductId>,
     codes: HashMap<String, ProductId>,
 }
 
-impl Known {
+impl TenantIds {
     fn load(tx: &mut Tx<'_>) -> Result<Self> {
         let (companies, products) = (tx.all_companies()?, tx.all_products()?);
         Ok(Self {

@@ -11,15 +11,15 @@ use tokio::task::JoinSet;
 use crate::domain::Result;
 use crate::services::idempotency;
 use crate::services::push::{self, Step};
-use crate::services::{LoopCount, Services};
+use crate::services::{AppContext, LoopCount};
 use supervise::supervise;
 
 /// How often the worker looks for work that nobody woke it for.
-const POLL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the schedules are looked at.
-const SCHEDULE: Duration = Duration::from_secs(15);
+const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How often old answers are forgotten, and statistics renewed.
-const TIDY: Duration = Duration::from_secs(3_600);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Which of it this process does.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,7 @@ pub struct Roles {
 /// Works on push jobs.
 #[derive(Clone)]
 pub struct Worker {
-    services: Services,
+    ctx: AppContext,
     /// Who holds the lines: unique to this process.
     owner: String,
     parallel: usize,
@@ -42,29 +42,29 @@ pub struct Worker {
 
 impl Worker {
     /// A worker of so many agreements at a time.
-    pub fn new(services: Services, parallel: usize, duties: Roles) -> Self {
-        Self { services, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
+    pub fn new(ctx: AppContext, parallel: usize, duties: Roles) -> Self {
+        Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
 
     /// Takes one agreement's waiting lines as far as they go now.
     pub async fn step(&self) -> Result<Step> {
-        push::run_one(&self.services, &self.owner).await
+        push::run_one(&self.ctx, &self.owner).await
     }
 
     /// Starts the scheduled pushes that are due.
     pub async fn fire_schedules(&self) -> Result<usize> {
-        push::start_due(&self.services).await
+        push::start_due(&self.ctx).await
     }
 
     /// Says that loops ought to run in this process, before they do.
     pub fn expect_loops(&self) {
-        self.services.push_loops.expect_loops();
+        self.ctx.push_loops.expect_loops();
     }
 
     /// Works until the process is to stop. The step at hand is finished first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
-        let (stop, services) = (&self.services.stop, &self.services);
+        let (stop, ctx) = (&self.ctx.stop, &self.ctx);
         if self.duties.push {
             self.expect_loops();
         }
@@ -73,13 +73,13 @@ impl Worker {
             let mut worker = self.clone();
             worker.owner = format!("{}-{number}", self.owner);
             let start = move || worker.clone().run_loop();
-            loops.spawn(supervise("push", stop.clone(), services.push_loops.clone(), start));
+            loops.spawn(supervise("push", stop.clone(), ctx.push_loops.clone(), start));
         }
         if self.duties.schedule {
-            services.schedule_loops.expect_loops();
-            let (schedules, idle) = (services.clone(), services.clone());
+            ctx.schedule_loops.expect_loops();
+            let (schedules, idle) = (ctx.clone(), ctx.clone());
             let start = move || run_schedules(schedules.clone());
-            loops.spawn(supervise("schedule", stop.clone(), services.schedule_loops.clone(), start));
+            loops.spawn(supervise("schedule", stop.clone(), ctx.schedule_loops.clone(), start));
             let start = move || cleanup(idle.clone());
             loops.spawn(supervise("cleanup", stop.clone(), LoopCount::default(), start));
         }
@@ -87,49 +87,49 @@ impl Worker {
     }
 
     async fn run_loop(self) {
-        let stop = self.services.stop.clone();
+        let stop = self.ctx.stop.clone();
         while !stop.is_cancelled() {
             match self.step().await {
                 Ok(Step::Worked) => {
                     // More may be waiting than one worker takes: pass the word on.
-                    self.services.wake.notify_one();
+                    self.ctx.wake.notify_one();
                     continue;
                 }
                 Ok(Step::Idle) => {}
                 Err(error) => tracing::error!(cause = %error.chain(), "worker step failed"),
             }
             tokio::select! {
-                () = self.services.wake.notified() => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = self.ctx.wake.notified() => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 }
 
-async fn run_schedules(services: Services) {
+async fn run_schedules(ctx: AppContext) {
     loop {
-        if let Err(error) = push::start_due(&services).await {
+        if let Err(error) = push::start_due(&ctx).await {
             tracing::warn!(cause = %error.chain(), "failed to check the push schedules");
         }
         tokio::select! {
-            () = tokio::time::sleep(SCHEDULE) => {}
-            () = services.stop.cancelled() => return,
+            () = tokio::time::sleep(SCHEDULE_INTERVAL) => {}
+            () = ctx.stop.cancelled() => return,
         }
     }
 }
 
-async fn cleanup(services: Services) {
+async fn cleanup(ctx: AppContext) {
     loop {
-        if let Err(error) = idempotency::delete_expired(&services).await {
+        if let Err(error) = idempotency::delete_expired(&ctx).await {
             tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
         }
-        if let Err(error) = services.db.optimize().await {
+        if let Err(error) = ctx.db.optimize().await {
             tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
         }
         tokio::select! {
-            () = tokio::time::sleep(TIDY) => {}
-            () = services.stop.cancelled() => return,
+            () = tokio::time::sleep(CLEANUP_INTERVAL) => {}
+            () = ctx.stop.cancelled() => return,
         }
     }
 }

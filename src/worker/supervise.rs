@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::services::LoopCount;
 
 /// How long a loop that panicked rests before it is started again.
-const REST: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs a loop until the process is to stop. Where it panics it is started again, which is counted; what panicked is in
 /// the log already, by the process's panic hook.
@@ -29,7 +29,7 @@ pub(super) async fn supervise<F: Future<Output = ()>>(
         }
         metrics::counter!("worker_loop_restarts_total", "loop" => name).increment(1);
         tokio::select! {
-            () = tokio::time::sleep(REST) => {}
+            () = tokio::time::sleep(RESTART_DELAY) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -9,8 +9,8 @@ use crate::domain::ids::TenantId;
 use crate::domain::mapping::Catalog;
 
 /// So many tenants' catalogs are kept at most; whoever asks next lets go of those not used for so long.
-const KEPT: usize = 4;
-const KEPT_FOR: Duration = Duration::from_secs(600);
+const MAX_CATALOGS: usize = 4;
+const MAX_IDLE: Duration = Duration::from_secs(600);
 
 struct Kept {
     tenant: TenantId,
@@ -27,7 +27,7 @@ pub(in crate::db) struct Catalogs(Mutex<Vec<Kept>>);
 impl Catalogs {
     pub(in crate::db) fn get(&self, tenant: &TenantId, generation: &str, today: NaiveDate) -> Option<Arc<Catalog>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|one| one.used.elapsed() < KEPT_FOR);
+        kept.retain(|one| one.used.elapsed() < MAX_IDLE);
         let known = kept.iter_mut().find(|one| one.tenant == *tenant)?;
         if known.generation != generation || known.today != today {
             return None;
@@ -40,7 +40,7 @@ impl Catalogs {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|one| one.tenant != *tenant);
         kept.sort_by_key(|one| std::cmp::Reverse(one.used));
-        kept.truncate(KEPT - 1);
+        kept.truncate(MAX_CATALOGS - 1);
         kept.push(Kept { tenant: tenant.clone(), generation, today, used: Instant::now(), catalog });
     }
 }

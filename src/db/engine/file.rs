@@ -29,11 +29,11 @@ pub(in crate::db) fn try_to_write(conn: &mut Conn) -> Result<()> {
 /// Writes a small file beside the database's, and removes it. On a full disk the log may still have room for the one page
 /// of [`try_to_write`], and for none of the writes that the service is there for.
 pub(in crate::db) fn try_to_grow(file: Option<&Path>) -> Result<()> {
-    const ROOM: usize = 64 * 1024;
+    const PROBE_BYTES: usize = 64 * 1024;
     let Some(file) = file else { return Ok(()) };
     let mut probe = file.as_os_str().to_owned();
     probe.push("-probe");
-    let written = std::fs::write(&probe, [0; ROOM]);
+    let written = std::fs::write(&probe, [0; PROBE_BYTES]);
     // Another probe may have removed it.
     let _ = std::fs::remove_file(&probe);
     written.map_err(|cause| Error::Unavailable(Box::new(cause)))

@@ -9,7 +9,7 @@ use crate::domain::{Error, Result};
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Any number will do, as long as every version of the program uses the same.
-const LOCK: i64 = 0x6377_6269_6c6c;
+const ADVISORY_LOCK_KEY: i64 = 0x6377_6269_6c6c;
 
 /// Applies what is not applied yet and gives the names of what was.
 pub(in crate::db) fn up(conn: &mut Conn) -> Result<Vec<String>> {
@@ -18,10 +18,10 @@ pub(in crate::db) fn up(conn: &mut Conn) -> Result<Vec<String>> {
         Conn::Postgres(c) => {
             // Replicas starting together queue here; the second finds nothing left to do.
             c.batch_execute(&format!(
-                "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({LOCK})"
+                "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"
             ))?;
             let done = c.run_pending_migrations(POSTGRES).map(|done| names(&done));
-            c.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK}); {POSTGRES_SET_UP}"))?;
+            c.batch_execute(&format!("SELECT pg_advisory_unlock({ADVISORY_LOCK_KEY}); {POSTGRES_SET_UP}"))?;
             done
         }
     };

@@ -20,11 +20,11 @@ use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
 /// How long a writer waits for those before it.
-const WRITING: Duration = Duration::from_secs(10);
+const WRITER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection.
-const CONNECTING: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same, to tell whether the database is there: whoever asks for that waits a few seconds in all.
-const READY: Duration = Duration::from_secs(2);
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Manager(DatabaseUrl);
@@ -81,7 +81,7 @@ impl Db {
         let pool = r2d2::Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))
-            .connection_timeout(CONNECTING)
+            .connection_timeout(CONNECTION_TIMEOUT)
             .test_on_check_out(url.file().is_none())
             .error_handler(Box::new(LogErrors))
             .build(Manager(url.clone()))
@@ -117,7 +117,11 @@ impl Db {
             migrate::is_current(conn)
         };
         // However long the connection at hand does not answer.
-        let answer = tokio::time::timeout(READY + Duration::from_secs(1), self.blocking_within(READY, look)).await;
+        let answer = tokio::time::timeout(
+            READINESS_TIMEOUT + Duration::from_secs(1),
+            self.blocking_within(READINESS_TIMEOUT, look),
+        )
+        .await;
         answer.map_err(|late| Error::Unavailable(Box::new(late)))?
     }
 
@@ -208,7 +212,7 @@ impl Db {
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.blocking_within(CONNECTING, body).await
+        self.blocking_within(CONNECTION_TIMEOUT, body).await
     }
 
     /// The same, for those who wait for a connection only so long.
@@ -230,7 +234,7 @@ impl Db {
 
 /// Waits for those before us, but not for ever: whoever asked gives up some time, too.
 async fn with_deadline<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout_at(begun + WRITING, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
+    tokio::time::timeout_at(begun + WRITER_TIMEOUT, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }
 
 #[derive(Debug)]

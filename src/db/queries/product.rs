@@ -8,7 +8,7 @@ use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
 use crate::db::engine::schema::products;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
-use crate::domain::guard::Guard;
+use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::{ProductId, TenantId};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
@@ -46,8 +46,8 @@ impl Product {
     }
 
     /// The largest change that goes through unasked.
-    pub fn guard(&self) -> Guard {
-        Guard { percent: self.max_change_percent, units: self.max_change_units }
+    pub fn guard(&self) -> ChangeGuard {
+        ChangeGuard { percent: self.max_change_percent, units: self.max_change_units }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::domain::ids::{CwAgreementId, PushJobId, PushLineId, TenantId};
 use crate::domain::push::{JobState, LineState};
 
 /// So many waiting lines are looked at to find an agreement that nobody holds.
-const LOOKED_AT: i64 = 200;
+const PENDING_LINES_PER_CLAIM: i64 = 200;
 
 /// Lines that can be claimed: waiting and due, or of a worker whose lease ran out.
 macro_rules! claimable {
@@ -40,7 +40,7 @@ impl SystemTx<'_> {
             .filter(claimable!(at))
             .filter(push_lines::agreement_id.is_not_null())
             .order(push_lines::id)
-            .limit(LOOKED_AT)
+            .limit(PENDING_LINES_PER_CLAIM)
             .select((push_lines::tenant_id, push_lines::job_id, push_lines::agreement_id))
             .load(self.conn)?;
         // Two workers may pick the same lines; the first to lock them gets them, and the other takes the next.

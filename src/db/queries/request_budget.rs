@@ -35,7 +35,7 @@ macro_rules! next_at {
 
 /// `next_at` grows by an interval with each request, and never falls behind the time. Whoever would wait too long takes no
 /// place: then no row comes back.
-const TAKE: &str = concat!(
+const RESERVE_SQL: &str = concat!(
     "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
     now!(),
     " + $2 * interval '1 microsecond', ",
@@ -53,7 +53,7 @@ const TAKE: &str = concat!(
     ") * 1000000)::bigint AS ahead, 0::bigint AS held"
 );
 
-const LOOK: &str = concat!(
+const PEEK_SQL: &str = concat!(
     "SELECT (EXTRACT(EPOCH FROM b.next_at - ",
     now!(),
     ") * 1000000)::bigint AS ahead, (EXTRACT(EPOCH FROM b.held_until - ",
@@ -61,7 +61,7 @@ const LOOK: &str = concat!(
     ") * 1000000)::bigint AS held FROM request_budgets b WHERE b.tenant_id = $1"
 );
 
-const HOLD: &str = concat!(
+const HOLD_SQL: &str = concat!(
     "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
     now!(),
     ", ",
@@ -102,7 +102,7 @@ impl Db {
         let take = move |conn: &mut Conn| {
             let Conn::Postgres(conn) = conn else { return Ok(RateReservation::Taken(Duration::ZERO)) };
             let length = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or_default());
-            let taken: Option<Given> = diesel::sql_query(TAKE)
+            let taken: Option<Given> = diesel::sql_query(RESERVE_SQL)
                 .bind::<Text, _>(tenant.as_str())
                 .bind::<BigInt, _>(micros(interval))
                 .bind::<BigInt, _>(micros(limit))
@@ -111,7 +111,7 @@ impl Db {
             if let Some(given) = taken {
                 return Ok(RateReservation::Taken(length(given.ahead)));
             }
-            let now: Given = diesel::sql_query(LOOK).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
+            let now: Given = diesel::sql_query(PEEK_SQL).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
             Ok(if now.held > 0 {
                 RateReservation::Held(length(now.held))
             } else {
@@ -126,7 +126,7 @@ impl Db {
         let tenant = tenant.clone();
         let hold = move |conn: &mut Conn| {
             if let Conn::Postgres(conn) = conn {
-                let query = diesel::sql_query(HOLD).bind::<Text, _>(tenant.as_str());
+                let query = diesel::sql_query(HOLD_SQL).bind::<Text, _>(tenant.as_str());
                 query.bind::<BigInt, _>(micros(wait)).execute(conn)?;
             }
             Ok(())

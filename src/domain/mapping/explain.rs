@@ -13,7 +13,7 @@ use crate::domain::rules::{Attribute, Rule, TracedComparison};
 use crate::domain::string_enum::string_enum;
 
 /// How many candidates a story tells of at most.
-pub const MAX_SEEN: usize = 200;
+pub const MAX_CANDIDATES_SHOWN: usize = 200;
 
 string_enum! {
     /// What of a billing line changed.
@@ -171,5 +171,5 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
             verdict,
         }
     };
-    known.take(MAX_SEEN).map(tell).collect()
+    known.take(MAX_CANDIDATES_SHOWN).map(tell).collect()
 }

@@ -6,7 +6,7 @@ mod facts;
 mod resolution;
 
 pub use catalog::{Catalog, ChoiceError};
-pub use explain::{CandidateVerdict, LineField, MAX_SEEN, MappingSnapshot, Verdict};
+pub use explain::{CandidateVerdict, LineField, MAX_CANDIDATES_SHOWN, MappingSnapshot, Verdict};
 pub use resolution::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping};
 
 #[cfg(test)]

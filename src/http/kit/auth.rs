@@ -8,7 +8,7 @@ use actix_web::{HttpMessage, ResponseError, web};
 
 use super::problem::ApiError;
 use super::settings::HttpSettings;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::api_keys;
 
 /// The operator, who manages tenants and sees nothing inside them.
@@ -29,8 +29,8 @@ pub async fn authenticate(
 
 async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
     let key = bearer(req).ok_or_else(ApiError::unauthorized)?;
-    let (Some(services), Some(settings)) =
-        (req.app_data::<web::Data<Services>>(), req.app_data::<web::Data<HttpSettings>>())
+    let (Some(ctx), Some(settings)) =
+        (req.app_data::<web::Data<AppContext>>(), req.app_data::<web::Data<HttpSettings>>())
     else {
         return Err(ApiError::unauthorized());
     };
@@ -38,7 +38,7 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
     if operator {
         req.extensions_mut().insert(Operator);
     } else {
-        let actor = api_keys::authenticate(services, &key).await?.ok_or_else(ApiError::unauthorized)?;
+        let actor = api_keys::authenticate(ctx, &key).await?.ok_or_else(ApiError::unauthorized)?;
         tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
         req.extensions_mut().insert(actor);
     }

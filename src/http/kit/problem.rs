@@ -12,9 +12,9 @@ use crate::domain::{Error, FieldError};
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// So many bad fields are listed; the detail counts them all.
-const LISTED: usize = 100;
+const MAX_LISTED_FIELDS: usize = 100;
 /// The longest text of a problem, in characters.
-const TOLD: usize = 1_000;
+const MAX_TEXT_LENGTH: usize = 1_000;
 
 /// An error, as RFC 9457 has it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -143,7 +143,7 @@ impl ApiError {
 
 /// A text that may repeat what was sent, cut to what a person reads: an answer must not be larger than its request.
 fn shortened(text: String) -> String {
-    match text.char_indices().nth(TOLD) {
+    match text.char_indices().nth(MAX_TEXT_LENGTH) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
@@ -171,12 +171,12 @@ fn domain_problem(error: &Error) -> Problem {
         Error::Invalid(fields) => {
             let detail = match fields.len() {
                 1 => "1 invalid field; see errors".to_owned(),
-                count if count > LISTED => {
-                    format!("{count} invalid fields; errors lists the first {LISTED}")
+                count if count > MAX_LISTED_FIELDS => {
+                    format!("{count} invalid fields; errors lists the first {MAX_LISTED_FIELDS}")
                 }
                 count => format!("{count} invalid fields; see errors"),
             };
-            let fields = fields.iter().take(LISTED).cloned().map(Into::into).collect();
+            let fields = fields.iter().take(MAX_LISTED_FIELDS).cloned().map(Into::into).collect();
             problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "Validation failed", detail, fields)
         }
         Error::Rule { field, error: rule } => {

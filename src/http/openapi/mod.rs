@@ -65,7 +65,7 @@ pub fn document() -> String {
 
 /// Writes each array of plain values on one line where it fits: `"type": ["string", "null"]`.
 fn with_short_arrays(json: &str) -> String {
-    const WIDTH: usize = 120;
+    const MAX_LINE_LENGTH: usize = 120;
     let (mut text, mut lines) = (String::with_capacity(json.len()), json.lines());
     while let Some(first) = lines.next() {
         let rest = lines.clone();
@@ -73,7 +73,7 @@ fn with_short_arrays(json: &str) -> String {
             rest.map(str::trim).take_while(|line| !line.starts_with(']') && !line.ends_with(['{', '['])).collect();
         let length = first.len() + values.iter().map(|value| value.len() + 1).sum::<usize>();
         let end = lines.clone().nth(values.len()).map_or("", str::trim);
-        if first.ends_with('[') && end.starts_with(']') && length < WIDTH {
+        if first.ends_with('[') && end.starts_with(']') && length < MAX_LINE_LENGTH {
             lines.nth(values.len());
             text.extend([first, &values.join(" "), end]);
         } else {

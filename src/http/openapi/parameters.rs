@@ -6,7 +6,7 @@ use utoipa::openapi::{OpenApi, Ref, RefOr};
 use super::errors::operations;
 
 /// A parameter of at least so many operations is shared.
-const SHARED_FROM: usize = 3;
+const MIN_USES_TO_SHARE: usize = 3;
 
 /// Moves shared parameters to `components/parameters`.
 pub(super) fn share_parameters(openapi: &mut OpenApi) {
@@ -22,7 +22,7 @@ pub(super) fn share_parameters(openapi: &mut OpenApi) {
     for (parameter, count) in known {
         let name = component_name(&parameter);
         // Of two that would have the same name, one stays where it is.
-        if count >= SHARED_FROM && shared.iter().all(|(taken, _)| *taken != name) {
+        if count >= MIN_USES_TO_SHARE && shared.iter().all(|(taken, _)| *taken != name) {
             shared.push((name, parameter));
         }
     }

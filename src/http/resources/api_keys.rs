@@ -14,7 +14,7 @@ use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::api_keys;
 
 /// An API key: what is kept of it, which is not the key.
@@ -76,8 +76,8 @@ impl From<api_keys::NewKey> for CreateApiKeyResponse {
 /// List API keys
 #[utoipa::path(tag = "api keys", responses((status = 200, description = "A page of API keys", body = List<ApiKey>), Errors))]
 #[get("/api-keys")]
-pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let rows = services.db.read(&caller.tenant, |tx| tx.api_keys()).await?;
+pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
+    let rows = ctx.db.read(&caller.tenant, |tx| tx.api_keys()).await?;
     Ok(ok(&List::whole(rows.into_iter().map(ApiKey::from).collect())))
 }
 
@@ -91,11 +91,11 @@ pub async fn list_api_keys(services: web::Data<Services>, caller: Caller) -> Api
 )]
 #[post("/api-keys")]
 pub async fn create_api_key(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<CreateApiKeyRequest>,
 ) -> ApiResult {
-    let new = api_keys::create(&services, &caller.tenant, body.value.name).await?;
+    let new = api_keys::create(&ctx, &caller.tenant, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(CreateApiKeyResponse::from(new)))
 }
 
@@ -108,7 +108,7 @@ pub async fn create_api_key(
     responses((status = 204, description = "Revoked"), Errors)
 )]
 #[delete("/api-keys/{id}")]
-pub async fn revoke_api_key(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    api_keys::revoke(&services, &caller, ApiKeyId::from(id.into_inner())).await?;
+pub async fn revoke_api_key(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    api_keys::revoke(&ctx, &caller, ApiKeyId::from(id.into_inner())).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -16,7 +16,7 @@ use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::connection;
 use crate::services::connection::NewConnection;
 use crate::services::remote::client;
@@ -137,10 +137,10 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
     responses((status = 200, description = "The connection, without its keys", body = Connection, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/connection")]
-pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let row = services.db.read(&caller.tenant, |tx| tx.connection()).await?;
+pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
+    let row = ctx.db.read(&caller.tenant, |tx| tx.connection()).await?;
     let row = row.ok_or_else(|| Error::not_found("connection", "of this tenant"))?;
-    let circuit = client::circuit(&services, &row);
+    let circuit = client::circuit(&ctx, &row);
     Ok(with_etag(row.version, &Connection::new(row, circuit)))
 }
 
@@ -155,12 +155,12 @@ pub async fn get_connection(services: web::Data<Services>, caller: Caller) -> Ap
 )]
 #[put("/connection")]
 pub async fn put_connection(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     if_match: IfMatchHeader,
     body: ValidatedJson<ConnectionRequest>,
 ) -> ApiResult {
-    let row = connection::put(&services, &caller, body.value.into_new()?, if_match.0).await?;
+    let row = connection::put(&ctx, &caller, body.value.into_new()?, if_match.0).await?;
     Ok(with_etag(row.version, &Connection::new(row, CircuitStatus::Closed)))
 }
 
@@ -173,8 +173,8 @@ pub async fn put_connection(
     responses((status = 204, description = "Removed"), Errors, WriteErrors)
 )]
 #[delete("/connection")]
-pub async fn delete_connection(services: web::Data<Services>, caller: Caller, if_match: IfMatchHeader) -> ApiResult {
-    connection::delete(&services, &caller, if_match.0).await?;
+pub async fn delete_connection(ctx: web::Data<AppContext>, caller: Caller, if_match: IfMatchHeader) -> ApiResult {
+    connection::delete(&ctx, &caller, if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -205,8 +205,8 @@ pub struct ConnectionTest {
 /// agreements and additions; and says what to fix.
 #[utoipa::path(tag = "connection", responses((status = 200, description = "Each step of the test with its outcome", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]
-pub async fn test_connection(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let steps = connection::test(&services, &caller).await?;
+pub async fn test_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
+    let steps = connection::test(&ctx, &caller).await?;
     let passed = steps.iter().all(|step| step.passed == Some(true));
     let step =
         |step: CheckStep| ConnectionStep { step: step.name.to_owned(), passed: step.passed, detail: step.detail };

@@ -20,7 +20,7 @@ use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::billing_calendar;
 use crate::services::refresh;
 use crate::services::refresh::RefreshScope;
@@ -142,7 +142,7 @@ pub struct CwCompanyQuery {
 )]
 #[get("/connectwise/companies")]
 pub async fn list_connectwise_companies(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<CwCompanyQuery>,
 ) -> ApiResult {
@@ -154,9 +154,9 @@ pub async fn list_connectwise_companies(
         query.sort.as_deref(),
         CwCompanySort::Identifier,
     )?;
-    refresh::ensure_known(&services, &caller.tenant).await?;
+    refresh::ensure_known(&ctx, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
-    let rows = services.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, ConnectWiseCompany::from)))
 }
 
@@ -170,20 +170,20 @@ pub async fn list_connectwise_companies(
 )]
 #[get("/connectwise/companies/{id}/agreements")]
 pub async fn list_connectwise_agreements(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
 ) -> ApiResult {
     let id: CwCompanyId = id.parse().map_err(|_| Error::not_found("ConnectWise company", &*id))?;
-    refresh::ensure_known(&services, &caller.tenant).await?;
-    let now = services.clock.now();
+    refresh::ensure_known(&ctx, &caller.tenant).await?;
+    let now = ctx.clock.now();
     let read = move |tx: &mut crate::db::Tx<'_>| {
         if tx.cw_companies_by_id(Some(&[id]))?.is_empty() {
             return Err(Error::not_found("ConnectWise company", id));
         }
         Ok((tx.agreements_of(Some(&[id]))?, billing_calendar::today(tx, now)?))
     };
-    let (rows, today) = services.db.read(&caller.tenant, read).await?;
+    let (rows, today) = ctx.db.read(&caller.tenant, read).await?;
     Ok(ok(&List::whole(rows.into_iter().map(|row| ConnectWiseAgreement::new(row.into(), today)).collect())))
 }
 
@@ -197,14 +197,14 @@ pub async fn list_connectwise_agreements(
 )]
 #[get("/connectwise/agreements/{id}/additions")]
 pub async fn list_connectwise_additions(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
 ) -> ApiResult {
     let id: CwAgreementId = id.parse().map_err(|_| Error::not_found("agreement", &*id))?;
-    let rows = additions::choices(&services, &caller, id).await?;
-    let now = services.clock.now();
-    let today = services.db.read(&caller.tenant, move |tx| billing_calendar::today(tx, now)).await?;
+    let rows = additions::choices(&ctx, &caller, id).await?;
+    let now = ctx.clock.now();
+    let today = ctx.db.read(&caller.tenant, move |tx| billing_calendar::today(tx, now)).await?;
     Ok(ok(&List::whole(rows.into_iter().map(|row| ConnectWiseAddition::new(row, today)).collect())))
 }
 
@@ -245,17 +245,17 @@ pub struct RefreshResponse {
 )]
 #[post("/connectwise/refresh")]
 pub async fn refresh_connectwise(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<RefreshRequest>,
 ) -> ApiResult {
     let report =
-        refresh::run(&services, &caller, RetryPolicy::Interactive, RefreshScope::Additions, body.value.force).await?;
+        refresh::run(&ctx, &caller, RetryPolicy::Interactive, RefreshScope::Additions, body.value.force).await?;
     Ok(ok(&RefreshResponse {
         companies: report.companies,
         agreements: report.agreements,
         agreements_with_additions: report.agreements_with_additions,
-        finished_at: services.clock.now(),
+        finished_at: ctx.clock.now(),
         resolved: report.resolved.into(),
     }))
 }

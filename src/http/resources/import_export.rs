@@ -9,12 +9,12 @@ use crate::domain::ids::ProductId;
 use crate::domain::mapping::LineField;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, Writer, read_rows, told};
+use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, Writer, escape_formula, read_rows};
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, LineOut, MatchIn, MatchOut, Rematched};
 use crate::services::mapping::edit::BulkMode;
@@ -64,13 +64,13 @@ const LINES: Columns = Columns {
     responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
 )]
 #[get("/export/company-matches")]
-pub async fn export_company_matches(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let rows = services.db.read(&caller.tenant, import_export::matches_out).await?;
+pub async fn export_company_matches(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
+    let rows = ctx.db.read(&caller.tenant, import_export::matches_out).await?;
     let mut table = Writer::new(MATCHES.exported)?;
     for MatchOut { company, cw_company } in rows {
         let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
         let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
-        table.row(&[company.external_id, told(&company.name), id, identifier, told(&name)])?;
+        table.row(&[company.external_id, escape_formula(&company.name), id, identifier, escape_formula(&name)])?;
     }
     Ok(table.reply("company-matches.csv")?)
 }
@@ -96,13 +96,13 @@ pub struct ExportQuery {
 )]
 #[get("/export/billing-lines")]
 pub async fn export_billing_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<ExportQuery>,
 ) -> ApiResult {
     let product = query.0.product_id.map(ProductId::from);
-    let now = services.clock.now();
-    let rows = services.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, product, now)).await?;
+    let now = ctx.clock.now();
+    let rows = ctx.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, product, now)).await?;
     let mut table = Writer::new(LINES.exported)?;
     for row in rows {
         table.row(&line_cells(&row))?;
@@ -115,15 +115,15 @@ fn line_cells(row: &LineOut) -> [String; 19] {
     let text = |value: Option<String>| value.unwrap_or_default();
     [
         company.external_id.clone(),
-        told(&company.name),
+        escape_formula(&company.name),
         row.product_code.clone(),
         line.push_enabled.to_string(),
         text(line.block_size.map(|size| size.to_string())),
         text(row.manual_agreement().map(|id| id.to_string())),
         text(row.manual_addition().map(|id| id.to_string())),
-        text(row.view.agreement.as_ref().map(|agreement| told(&agreement.name))),
+        text(row.view.agreement.as_ref().map(|agreement| escape_formula(&agreement.name))),
         line.agreement_status.to_string(),
-        text(row.view.addition.as_ref().map(|addition| told(&addition.label()))),
+        text(row.view.addition.as_ref().map(|addition| escape_formula(&addition.label()))),
         line.addition_status.to_string(),
         billed.month.to_string(),
         billed.month_closed.to_string(),
@@ -281,14 +281,14 @@ fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
 )]
 #[post("/import/company-matches")]
 pub async fn import_company_matches(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<ImportQuery>,
     body: CsvBody,
 ) -> ApiResult {
     let bulk = query.0.bulk();
     let (matches, read) = read_rows(body, MATCHES, match_in).await?;
-    let done = import_export::matches_in(&services, &caller, matches, after_reading(bulk, &read)).await?;
+    let done = import_export::matches_in(&ctx, &caller, matches, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, match_changes, done.resolved)?))
 }
 
@@ -325,14 +325,14 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 )]
 #[post("/import/billing-lines")]
 pub async fn import_billing_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<ImportQuery>,
     body: CsvBody,
 ) -> ApiResult {
     let bulk = query.0.bulk();
     let (lines, read) = read_rows(body, LINES, line_in).await?;
-    let done = import_export::lines_in(&services, &caller, lines, after_reading(bulk, &read)).await?;
+    let done = import_export::lines_in(&ctx, &caller, lines, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, line_changes, done.resolved)?))
 }
 

@@ -21,7 +21,7 @@ use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
 use crate::http::views::mapping::{MappingState, MappingStatusCounts, ResolveResponse};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::matching_rules;
 use crate::services::matching_rules::NewRule;
 use crate::services::matching_rules::{PreviewFilter, PreviewLine};
@@ -215,13 +215,13 @@ pub struct RuleQuery {
 )]
 #[get("/matching-rules")]
 pub async fn list_matching_rules(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<RuleQuery>,
 ) -> ApiResult {
     let query = query.0;
     let filter = RuleFilter { product_id: query.product_id.map(ProductId::from), target: query.target };
-    let rows = services.db.read(&caller.tenant, move |tx| tx.rules(&filter)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.rules(&filter)).await?;
     Ok(ok(&List::whole(rows.into_iter().map(MatchingRule::from).collect())))
 }
 
@@ -236,7 +236,7 @@ pub async fn list_matching_rules(
 )]
 #[post("/matching-rules")]
 pub async fn create_matching_rule(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
     body: ValidatedJson<CreateMatchingRuleRequest>,
@@ -247,7 +247,7 @@ pub async fn create_matching_rule(
     })?;
     let CreateMatchingRuleRequest { product_id, target, expression } = body.value;
     let new = NewRule { product: ProductId::from(product_id), target, expression };
-    Ok(from_stored(matching_rules::create(&services, &caller, new, once).await?))
+    Ok(from_stored(matching_rules::create(&ctx, &caller, new, once).await?))
 }
 
 /// Get a matching rule
@@ -257,9 +257,9 @@ pub async fn create_matching_rule(
     responses((status = 200, description = "The matching rule", body = MatchingRule, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/matching-rules/{id}")]
-pub async fn get_matching_rule(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = RuleId::from(id.into_inner());
-    let row = services.db.read(&caller.tenant, move |tx| tx.rule(&id)).await?;
+    let row = ctx.db.read(&caller.tenant, move |tx| tx.rule(&id)).await?;
     Ok(with_etag(row.version, &MatchingRule::from(row)))
 }
 
@@ -277,14 +277,14 @@ pub async fn get_matching_rule(services: web::Data<Services>, caller: Caller, id
 )]
 #[put("/matching-rules/{id}")]
 pub async fn replace_matching_rule(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
     body: ValidatedJson<ReplaceMatchingRuleRequest>,
 ) -> ApiResult {
     let id = RuleId::from(id.into_inner());
-    let saved = matching_rules::update(&services, &caller, id, body.value.expression, if_match.0).await?;
+    let saved = matching_rules::update(&ctx, &caller, id, body.value.expression, if_match.0).await?;
     Ok(with_etag(saved.rule.version, &SavedMatchingRule::from(saved)))
 }
 
@@ -301,12 +301,12 @@ pub async fn replace_matching_rule(
 )]
 #[delete("/matching-rules/{id}")]
 pub async fn delete_matching_rule(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
 ) -> ApiResult {
-    let resolved = matching_rules::delete(&services, &caller, RuleId::from(id.into_inner()), if_match.0).await?;
+    let resolved = matching_rules::delete(&ctx, &caller, RuleId::from(id.into_inner()), if_match.0).await?;
     Ok(ok(&ResolveResponse::from(resolved)))
 }
 
@@ -320,11 +320,11 @@ pub async fn delete_matching_rule(
 )]
 #[post("/matching-rules/preview")]
 pub async fn preview_matching_rule(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<PreviewMatchingRuleRequest>,
 ) -> ApiResult {
-    let (asked, now) = (body.value, services.clock.now());
+    let (asked, now) = (body.value, ctx.clock.now());
     let from = match &asked.cursor {
         None => 0,
         Some(text) => text.parse().map_err(|_| Error::invalid("/cursor", "bad_cursor", "give a next_cursor"))?,
@@ -347,5 +347,5 @@ pub async fn preview_matching_rule(
             next_cursor,
         })
     };
-    Ok(ok(&services.db.read(&caller.tenant, work).await?))
+    Ok(ok(&ctx.db.read(&caller.tenant, work).await?))
 }

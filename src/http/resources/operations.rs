@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::http::kit::problem::{ApiError, ApiResult, Problem};
 use crate::http::kit::served_document::ServedDocument;
 use crate::http::kit::settings::HttpSettings;
-use crate::services::Services;
+use crate::services::AppContext;
 
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,18 +34,18 @@ pub async fn healthz() -> HttpResponse {
     )
 )]
 #[get("/readyz")]
-pub async fn readyz(services: web::Data<Services>) -> ApiResult {
+pub async fn readyz(ctx: web::Data<AppContext>) -> ApiResult {
     let not_ready = |detail: &str| {
         let status = actix_web::http::StatusCode::SERVICE_UNAVAILABLE;
         ApiError::Http(status, "not_ready", "Not ready", detail.to_owned())
     };
-    if services.stop.is_cancelled() {
+    if ctx.stop.is_cancelled() {
         return Err(not_ready("the service is shutting down"));
     }
-    if !services.push_loops.is_alive() || !services.schedule_loops.is_alive() {
+    if !ctx.push_loops.is_alive() || !ctx.schedule_loops.is_alive() {
         return Err(not_ready("no worker runs; the log has the cause"));
     }
-    match services.db.is_ready().await {
+    match ctx.db.is_ready().await {
         Ok(true) => Ok(HttpResponse::Ok().json(Health { status: "ok" })),
         Ok(false) => Err(not_ready("the database has another schema than this version needs")),
         Err(error) => {

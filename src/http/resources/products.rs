@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::db::{self, ProductFilter, ProductSort};
-use crate::domain::guard::Guard;
+use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::ProductId;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
@@ -23,7 +23,7 @@ use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
 use crate::http::views::mapping::ResolveResponse;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::products::{self, NewProduct, ProductChange};
 
 /// Something the vendor bills.
@@ -213,15 +213,11 @@ pub struct ProductQuery {
 /// List products
 #[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
-pub async fn list_products(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: StrictQuery<ProductQuery>,
-) -> ApiResult {
+pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<ProductQuery>) -> ApiResult {
     let query = query.0;
     let page = page("products", query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
     let filter = ProductFilter { search: query.search, code: query.code };
-    let rows = services.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Product::from)))
 }
 
@@ -236,7 +232,7 @@ pub async fn list_products(
 )]
 #[post("/products")]
 pub async fn create_product(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
     body: ValidatedJson<ProductRequest>,
@@ -252,11 +248,11 @@ pub async fn create_product(
         block_size: body.value.block_size,
         rounding: body.value.rounding,
         aggregation: body.value.aggregation,
-        guard: Guard { percent: body.value.max_change_percent, units: body.value.max_change_units },
+        guard: ChangeGuard { percent: body.value.max_change_percent, units: body.value.max_change_units },
         billing_period: body.value.billing_period,
         max_usage_age_days: body.value.max_usage_age_days,
     };
-    Ok(from_stored(products::create(&services, &caller, new, once).await?))
+    Ok(from_stored(products::create(&ctx, &caller, new, once).await?))
 }
 
 /// Get a product
@@ -266,9 +262,9 @@ pub async fn create_product(
     responses((status = 200, description = "The product", body = Product, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/products/{id}")]
-pub async fn get_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = ProductId::from(id.into_inner());
-    let row = services.db.read(&caller.tenant, move |tx| tx.product(&id)).await?;
+    let row = ctx.db.read(&caller.tenant, move |tx| tx.product(&id)).await?;
     Ok(with_etag(row.version, &Product::from(row)))
 }
 
@@ -286,7 +282,7 @@ pub async fn get_product(services: web::Data<Services>, caller: Caller, id: web:
 )]
 #[put("/products/{id}")]
 pub async fn replace_product(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
@@ -304,7 +300,7 @@ pub async fn replace_product(
         billing_period: Some(body.value.billing_period),
         max_usage_age_days: Some(body.value.max_usage_age_days),
     };
-    change_product(&services, &caller, id.into_inner(), change, if_match).await
+    change_product(&ctx, &caller, id.into_inner(), change, if_match).await
 }
 
 /// Change a product
@@ -321,7 +317,7 @@ pub async fn replace_product(
 )]
 #[patch("/products/{id}")]
 pub async fn update_product(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
@@ -339,17 +335,17 @@ pub async fn update_product(
         billing_period: body.value.billing_period,
         max_usage_age_days: body.value.max_usage_age_days,
     };
-    change_product(&services, &caller, id.into_inner(), change, if_match).await
+    change_product(&ctx, &caller, id.into_inner(), change, if_match).await
 }
 
 async fn change_product(
-    services: &Services,
+    ctx: &AppContext,
     caller: &Caller,
     id: String,
     change: ProductChange,
     if_match: IfMatchHeader,
 ) -> ApiResult {
-    let row = products::update(services, caller, ProductId::from(id), change, if_match.0).await?;
+    let row = products::update(ctx, caller, ProductId::from(id), change, if_match.0).await?;
     Ok(with_etag(row.version, &Product::from(row)))
 }
 
@@ -366,12 +362,12 @@ async fn change_product(
 )]
 #[delete("/products/{id}")]
 pub async fn delete_product(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
 ) -> ApiResult {
-    products::delete(&services, &caller, ProductId::from(id.into_inner()), if_match.0).await?;
+    products::delete(&ctx, &caller, ProductId::from(id.into_inner()), if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -385,8 +381,8 @@ pub async fn delete_product(
     responses((status = 200, description = "How many lines resolved, and which changed", body = ResolveResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/products/{id}/resolve")]
-pub async fn resolve_product(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+pub async fn resolve_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = ProductId::from(id.into_inner());
-    let resolved = products::resolve(&services, &caller, &id).await?;
+    let resolved = products::resolve(&ctx, &caller, &id).await?;
     Ok(ok(&ResolveResponse::from(resolved)))
 }

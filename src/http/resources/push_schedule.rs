@@ -16,7 +16,7 @@ use crate::http::kit::extract::json::{Limited, ValidatedJson};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::with_etag;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::schedule::ScheduleView;
 use crate::services::schedule::{self, NewSchedule};
 
@@ -130,8 +130,8 @@ impl PushScheduleRequest {
     responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/push-schedule")]
-pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) -> ApiResult {
-    let found = PushSchedule::from(schedule::show(&services, &caller).await?);
+pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
+    let found = PushSchedule::from(schedule::show(&ctx, &caller).await?);
     Ok(with_etag(found.version, &found))
 }
 
@@ -148,11 +148,11 @@ pub async fn get_push_schedule(services: web::Data<Services>, caller: Caller) ->
 )]
 #[put("/push-schedule")]
 pub async fn put_push_schedule(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     if_match: IfMatchHeader,
     body: ValidatedJson<PushScheduleRequest>,
 ) -> ApiResult {
-    let saved = PushSchedule::from(schedule::put(&services, &caller, body.value.read()?, if_match.0).await?);
+    let saved = PushSchedule::from(schedule::put(&ctx, &caller, body.value.read()?, if_match.0).await?);
     Ok(with_etag(saved.version, &saved))
 }

@@ -13,7 +13,7 @@ use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::api_keys;
 
 /// One MSP.
@@ -60,8 +60,8 @@ pub struct CreateTenantResponse {
 /// Only with the operator's key.
 #[utoipa::path(tag = "tenants", responses((status = 200, description = "A page of tenants", body = List<Tenant>), Errors))]
 #[get("/tenants")]
-pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) -> ApiResult {
-    let rows = services.db.read_system(|tx| tx.tenants()).await?;
+pub async fn list_tenants(ctx: web::Data<AppContext>, _operator: Operator) -> ApiResult {
+    let rows = ctx.db.read_system(|tx| tx.tenants()).await?;
     Ok(ok(&List::whole(rows.into_iter().map(Tenant::from).collect())))
 }
 
@@ -75,10 +75,10 @@ pub async fn list_tenants(services: web::Data<Services>, _operator: Operator) ->
 )]
 #[post("/tenants")]
 pub async fn create_tenant(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     _operator: Operator,
     body: ValidatedJson<CreateTenantRequest>,
 ) -> ApiResult {
-    let (tenant, key) = api_keys::create_tenant(&services, body.value.name).await?;
+    let (tenant, key) = api_keys::create_tenant(&ctx, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(CreateTenantResponse { tenant: tenant.into(), key: key.plain }))
 }

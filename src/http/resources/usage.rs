@@ -20,7 +20,7 @@ use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::usage::{self, EntityRef, MAX_BATCH, NewUsage};
 
 /// A batch of measured amounts: all are taken in, or none.
@@ -125,7 +125,7 @@ pub struct AddUsageResponse {
 )]
 #[post("/usage")]
 pub async fn add_usage(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
     body: ValidatedJson<AddUsageRequest>,
@@ -142,7 +142,7 @@ pub async fn add_usage(
     if !bad.is_empty() {
         return Err(Error::Invalid(bad).into());
     }
-    Ok(from_stored(usage::add(&services, &caller, batch, once).await?))
+    Ok(from_stored(usage::add(&ctx, &caller, batch, once).await?))
 }
 
 /// A usage record.
@@ -218,7 +218,7 @@ pub struct UsageQuery {
 /// List usage history
 #[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
-pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: StrictQuery<UsageQuery>) -> ApiResult {
+pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<UsageQuery>) -> ApiResult {
     let query = query.0;
     let page = page("usage", query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
     let filter = UsageFilter {
@@ -229,6 +229,6 @@ pub async fn list_usage(services: web::Data<Services>, caller: Caller, query: St
         current_only: query.current_only,
         late: query.late,
     };
-    let rows = services.db.read(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, UsageRecord::from)))
 }

@@ -182,7 +182,7 @@ impl From<StatusCounts> for MappingStatusCounts {
 }
 
 /// At most so many changes are listed; the count tells of all.
-const LISTED: usize = 500;
+const MAX_LISTED_CHANGES: usize = 500;
 
 /// What resolving came to.
 #[derive(Debug, Serialize, ToSchema)]
@@ -206,7 +206,7 @@ impl From<Resolved> for ResolveResponse {
             agreements: resolved.agreements.into(),
             additions: resolved.additions.into(),
             changed: resolved.changes.len(),
-            changes: resolved.changes.into_iter().take(LISTED).map(Into::into).collect(),
+            changes: resolved.changes.into_iter().take(MAX_LISTED_CHANGES).map(Into::into).collect(),
         }
     }
 }

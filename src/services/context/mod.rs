@@ -34,7 +34,7 @@ pub struct Settings {
 
 /// Everything the use cases need. Copies share it.
 #[derive(Clone)]
-pub struct Services {
+pub struct AppContext {
     /// The database.
     pub db: Db,
     /// The time.

@@ -10,7 +10,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CwAgreementId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::services::actor::Actor;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 use crate::services::remote::additions;
 
 /// The agreements that lines would resolve to and whose additions were never read, or not since `older_than`.
@@ -36,23 +36,23 @@ fn additions_wanted(
 
 /// Reads the additions that lines want and that were read before a moment, or never; gives of how many agreements.
 pub async fn read_additions(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     filter: &LineFilter,
     older_than: Instant,
 ) -> Result<usize> {
-    let (filter, now) = (filter.clone(), services.clock.now());
-    let wanted = services.db.read(&actor.tenant, move |tx| additions_wanted(tx, &filter, older_than, now)).await?;
+    let (filter, now) = (filter.clone(), ctx.clock.now());
+    let wanted = ctx.db.read(&actor.tenant, move |tx| additions_wanted(tx, &filter, older_than, now)).await?;
     let count = wanted.len();
-    additions::read(services, &actor.tenant, wanted, RetryPolicy::Interactive).await?;
+    additions::read(ctx, &actor.tenant, wanted, RetryPolicy::Interactive).await?;
     Ok(count)
 }
 
 /// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
 /// fails leaves the lines at `additions_not_read`, which resolving or refreshing mends later.
-pub async fn fetch_missing_additions(services: &Services, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
+pub async fn fetch_missing_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
     // What was asked for is committed by now, and is answered for, whatever happens here.
-    match read_and_resolve(services, actor, filter).await {
+    match read_and_resolve(ctx, actor, filter).await {
         Ok(resolved) => resolved,
         Err(error) => {
             tracing::warn!(
@@ -64,22 +64,22 @@ pub async fn fetch_missing_additions(services: &Services, actor: &Actor, filter:
     }
 }
 
-async fn read_and_resolve(services: &Services, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
+async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
     // Nothing is older than the beginning of time: only what was never read is wanted.
-    if read_additions(services, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
+    if read_additions(ctx, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
         return Ok(None);
     }
-    let (now, by) = (services.clock.now(), actor.name.clone());
-    services.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    ctx.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
 }
 
 /// A resolving with its [`fetch_missing_additions`], where lines wait for additions to be read: what both came to.
-pub async fn with_additions(services: &Services, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
+pub async fn with_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
     if resolved.waiting == 0 {
         return resolved;
     }
     // Boxed, as a refresh that follows up may be what asks.
-    match Box::pin(fetch_missing_additions(services, actor, filter)).await {
+    match Box::pin(fetch_missing_additions(ctx, actor, filter)).await {
         Some(later) => merged(resolved, later),
         None => resolved,
     }

@@ -16,7 +16,7 @@ use crate::domain::string_enum::string_enum;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
 use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line};
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 use crate::services::remote::additions;
 
 string_enum! {
@@ -247,13 +247,13 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
 }
 
 /// Changes one line.
-pub async fn update(services: &Services, actor: &Actor, edit: Edit) -> Result<BilledLine> {
-    let (now, by) = (services.clock.now(), actor.name.clone());
+pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<BilledLine> {
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
         let view = change(tx, edit, now, &by)?;
         billed_line(tx, view, &BilledMonths::Now, now)
     };
-    services.db.write(&actor.tenant, work).await
+    ctx.db.write(&actor.tenant, work).await
 }
 
 fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
@@ -264,14 +264,9 @@ fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<Billing
 }
 
 /// Changes many lines in the same way, all or none: an unknown id changes nothing. Gives how many were changed.
-pub async fn update_many(
-    services: &Services,
-    actor: &Actor,
-    ids: Vec<BillingLineId>,
-    change: LineEdit,
-) -> Result<usize> {
-    let (now, by) = (services.clock.now(), actor.name.clone());
-    services.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, now, &by)).await
+pub async fn update_many(ctx: &AppContext, actor: &Actor, ids: Vec<BillingLineId>, change: LineEdit) -> Result<usize> {
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    ctx.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, now, &by)).await
 }
 
 fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now: Instant, by: &str) -> Result<usize> {
@@ -297,36 +292,36 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now:
 }
 
 /// The same as [`apply`], where choices by hand may need what ConnectWise has but nobody asked for yet.
-pub async fn edit(services: &Services, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
-    read_additions(services, actor, &edits).await?;
-    let (now, by) = (services.clock.now(), actor.name.clone());
+pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
+    read_additions(ctx, actor, &edits).await?;
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let ids: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
-    let mut applied = services.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
+    let mut applied = ctx.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
     if !bulk.dry_run {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
-        applied.resolved = complete::with_additions(services, actor, filter, applied.resolved).await;
+        applied.resolved = complete::with_additions(ctx, actor, filter, applied.resolved).await;
     }
     Ok(applied)
 }
 
 /// The same for one line. Gives it, and what else the edit changed.
-pub async fn edit_one(services: &Services, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
+pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
     let id = edit.line.clone();
-    let applied = self::edit(services, actor, vec![edit], Bulk::TOGETHER).await?;
+    let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
-    let view = services.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await?;
+    let view = ctx.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await?;
     Ok((view, applied.resolved))
 }
 
 /// Reads the additions of the agreements whose additions are to be chosen: the choices must be those of ConnectWise.
-async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> Result<()> {
+async fn read_additions(ctx: &AppContext, actor: &Actor, edits: &[Edit]) -> Result<()> {
     let choosing: Vec<Edit> =
         edits.iter().filter(|edit| matches!(edit.change.addition, Some(Some(_)))).cloned().collect();
     if choosing.is_empty() {
         return Ok(());
     }
-    let now = services.clock.now();
-    let older_than = now - services.settings.refresh_max_age;
+    let now = ctx.clock.now();
+    let older_than = now - ctx.settings.refresh_max_age;
     let wanted = move |tx: &mut Tx<'_>| {
         let ground = EditContext::load(tx, &choosing, now)?;
         let agreements: HashSet<CwAgreementId> = choosing
@@ -338,6 +333,6 @@ async fn read_additions(services: &Services, actor: &Actor, edits: &[Edit]) -> R
             .collect();
         tx.agreements_with_additions_older_than(&agreements.into_iter().collect::<Vec<_>>(), older_than)
     };
-    let wanted = services.db.read(&actor.tenant, wanted).await?;
-    additions::read(services, &actor.tenant, wanted, RetryPolicy::Interactive).await
+    let wanted = ctx.db.read(&actor.tenant, wanted).await?;
+    additions::read(ctx, &actor.tenant, wanted, RetryPolicy::Interactive).await
 }

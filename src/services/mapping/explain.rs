@@ -1,4 +1,4 @@
-//! The story of a billing line: written whenever something of it changes, told when somebody asks.
+//! Explains a billing line: what its rules see now, and what changed when.
 
 use super::resolve;
 use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
@@ -9,12 +9,12 @@ use crate::domain::mapping::CandidateVerdict;
 use crate::domain::rules::Target;
 use crate::services::billing_calendar;
 
-/// So many changes are told.
-const TOLD: i64 = 100;
+/// The most changes that an explanation lists.
+const MAX_CHANGES: i64 = 100;
 
 /// How a line came to what it bills to.
 #[derive(Debug, Clone)]
-pub struct Story {
+pub struct Explanation {
     /// The agreement rule as it is now.
     pub agreement_rule: Option<MatchingRule>,
     /// The agreements that it sees.
@@ -27,8 +27,8 @@ pub struct Story {
     pub changes: Vec<LineChangeRow>,
 }
 
-/// Tells the story of a line.
-pub fn tell(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Story> {
+/// Explains how a line came to what it bills to.
+pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Explanation> {
     let filter = RuleFilter { product_id: Some(view.line.product_id.clone()), target: None };
     let rows = tx.rules(&filter)?;
     let row = |target| rows.iter().find(|row| row.target == target);
@@ -40,11 +40,11 @@ pub fn tell(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Sto
     let today = billing_calendar::today(tx, now)?;
     let catalog = tx.catalog(Some(&scope), today)?;
     let (agreement, addition) = (view.line.agreement(), view.line.addition());
-    Ok(Story {
+    Ok(Explanation {
         agreement_rule: agreement_rule.cloned(),
         agreements: catalog.seen_agreements(company, agreement_parsed.as_ref(), &agreement),
         addition_rule: addition_rule.cloned(),
         additions: catalog.seen_additions(&agreement, addition_parsed.as_ref(), &addition),
-        changes: tx.line_changes(&view.line.id, TOLD)?,
+        changes: tx.line_changes(&view.line.id, MAX_CHANGES)?,
     })
 }

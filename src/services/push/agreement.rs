@@ -9,7 +9,7 @@ use super::group::Group;
 use super::outcome::{ReadBack, StepError, Stop};
 use crate::connectwise::{Client, CwError, Fault, RetryPolicy};
 use crate::db::{PushLine, Tx};
-use crate::domain::guard::Guard;
+use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::push::PushReason;
 use crate::domain::records::{Addition, Agreement};
@@ -26,7 +26,7 @@ pub(super) struct AgreementContext {
     pub(super) client: Arc<Client>,
     /// The live additions.
     pub(super) additions: HashMap<CwAdditionId, Addition>,
-    pub(super) guards: HashMap<ProductId, Guard>,
+    pub(super) guards: HashMap<ProductId, ChangeGuard>,
 }
 
 impl Group<'_> {
@@ -37,18 +37,18 @@ impl Group<'_> {
         approved: bool,
     ) -> Result<AgreementContext, StepError> {
         self.refresh_lists(approved).await?;
-        let now = self.services.clock.now();
+        let now = self.ctx.clock.now();
         let look = move |tx: &mut Tx<'_>| {
             Ok((tx.agreements_by_id(&[agreement])?, billing_calendar::today(tx, now)?, tx.all_products()?))
         };
-        let (known, today, products) = self.services.db.read(&self.tenant, look).await?;
+        let (known, today, products) = self.ctx.db.read(&self.tenant, look).await?;
         let Some(known) = known.into_iter().next().map(Agreement::from) else {
             return Err(Stop::Stale("agreement: not known any more".to_owned()).into());
         };
         if let Some(reason) = known.inactive_reason(today) {
             return Err(Stop::Stale(format!("agreement: {reason}")).into());
         }
-        let client = client::for_tenant(self.services, &self.tenant).await?;
+        let client = client::for_tenant(self.ctx, &self.tenant).await?;
         let additions = match client.additions(agreement, RetryPolicy::Background).await {
             Ok(additions) => additions,
             Err(error) => return Err(self.classify(&client, error).await.into()),
@@ -66,14 +66,14 @@ impl Group<'_> {
     async fn refresh_lists(&self, approved: bool) -> Result<(), StepError> {
         // Counted from the job's beginning, so that a job reads the lists once, and once more in each hour that it takes:
         // it may wait for days for its connection. What a person approved may be days after the job, too.
-        let now = self.services.clock.now();
+        let now = self.ctx.clock.now();
         let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_VALID_FOR) };
-        let oldest = since - self.services.settings.refresh_max_age;
-        match refresh::ensure_since(self.services, &self.tenant, oldest, RetryPolicy::Background).await {
+        let oldest = since - self.ctx.settings.refresh_max_age;
+        match refresh::ensure_since(self.ctx, &self.tenant, oldest, RetryPolicy::Background).await {
             Ok(()) => Ok(()),
             // The lists have nothing to do with one line; what fails there is the connection's, or passes.
             Err(Error::ConnectWise { connection_at_fault: true, detail, .. }) => {
-                let client = client::for_tenant(self.services, &self.tenant).await?;
+                let client = client::for_tenant(self.ctx, &self.tenant).await?;
                 Err(self.confirm(&client, detail).await.into())
             }
             Err(Error::ConnectWise { detail, .. }) => Err(Stop::Later(detail).into()),
@@ -108,7 +108,7 @@ impl Group<'_> {
 
     /// Reads back, with one request, the additions of lines whose writes were sent and whose answers were lost.
     pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
-        let read = match client::for_tenant(self.services, &self.tenant).await {
+        let read = match client::for_tenant(self.ctx, &self.tenant).await {
             Ok(client) => client.additions(agreement, RetryPolicy::Interactive).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };

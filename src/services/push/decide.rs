@@ -10,7 +10,7 @@ use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::Actor;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 
 /// What is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,16 +23,16 @@ pub enum Decision {
 
 /// Decides about held lines of a job, or about all of them. A job that had ended goes on.
 pub async fn decide(
-    services: &Services,
+    ctx: &AppContext,
     actor: &Actor,
     id: PushJobId,
     lines: Option<Vec<PushLineId>>,
     decision: Decision,
 ) -> Result<Progress> {
-    let (now, by) = (services.clock.now(), actor.name.clone());
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| decide_held(tx, &id, lines.as_deref(), decision, now, &by);
-    let progress = services.db.write(&actor.tenant, work).await?;
-    services.wake.notify_one();
+    let progress = ctx.db.write(&actor.tenant, work).await?;
+    ctx.wake.notify_one();
     Ok(progress)
 }
 

@@ -9,7 +9,7 @@ use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::actor::Actor;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 
 /// A page of jobs, each with how far it is.
 pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
@@ -28,9 +28,9 @@ pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, a
 
 /// Stops a job between lines. What was written stays written. Where a write was sent and its answer was lost, the job
 /// ends only after a worker has looked at ConnectWise.
-pub async fn cancel(services: &Services, actor: &Actor, id: PushJobId) -> Result<Progress> {
-    let now = services.clock.now();
-    services.db.write(&actor.tenant, move |tx| cancel_job(tx, &id, now)).await
+pub async fn cancel(ctx: &AppContext, actor: &Actor, id: PushJobId) -> Result<Progress> {
+    let now = ctx.clock.now();
+    ctx.db.write(&actor.tenant, move |tx| cancel_job(tx, &id, now)).await
 }
 
 fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
@@ -67,7 +67,7 @@ pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<(
 }
 
 /// How far a job is, by its address.
-pub async fn get(services: &Services, tenant: &TenantId, id: &PushJobId) -> Result<Progress> {
-    let (id, now) = (id.clone(), services.clock.now());
-    services.db.read(tenant, move |tx| progress(tx, &id, now)).await
+pub async fn get(ctx: &AppContext, tenant: &TenantId, id: &PushJobId) -> Result<Progress> {
+    let (id, now) = (id.clone(), ctx.clock.now());
+    ctx.db.read(tenant, move |tx| progress(tx, &id, now)).await
 }

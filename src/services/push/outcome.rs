@@ -14,11 +14,11 @@ use crate::domain::quantity::Quantity;
 /// So often a line fails in ways that may pass before it fails for good: some five hours.
 const MAX_FAILURES: i64 = 12;
 /// How long a line waits after its first failure, in seconds; it doubles from there, up to an hour.
-const FIRST_WAIT: i64 = 30;
+const FIRST_RETRY_SECONDS: i64 = 30;
 /// How long a line waits for somebody else's refresh, in seconds.
-const BUSY_WAIT: i64 = 5;
+const BUSY_RETRY_SECONDS: i64 = 5;
 /// How long the lines of a job wait until the connection is tried again, in seconds.
-pub(super) const CONNECTION_WAIT: i64 = 300;
+pub(super) const CONNECTION_RETRY_SECONDS: i64 = 300;
 
 /// Why lines are not worked on any further now.
 #[derive(Debug, Clone)]
@@ -75,11 +75,13 @@ impl Stop {
         let asked_at = line.decided_at.map_or(stored_at, |at| at.and_utc().max(stored_at));
         match self {
             Self::Connection(why) if now - asked_at >= max_late => failed(PushReason::Connection, why.clone()),
-            Self::Connection(why) => LineResult { detail: Some(why.clone()), ..released(now, CONNECTION_WAIT) },
+            Self::Connection(why) => {
+                LineResult { detail: Some(why.clone()), ..released(now, CONNECTION_RETRY_SECONDS) }
+            }
             Self::Stale(why) => skipped(PushReason::Stale, why.clone()),
             Self::Failed(reason, why) => failed(*reason, why.clone()),
             Self::Later(why) => later(line, why, now),
-            Self::Busy(_) => released(now, BUSY_WAIT),
+            Self::Busy(_) => released(now, BUSY_RETRY_SECONDS),
             Self::Cancelled => result(LineEvent::Cancel, None),
         }
     }
@@ -122,9 +124,9 @@ fn released(now: Instant, seconds: i64) -> LineResult {
 }
 
 /// A dry run found a difference; it also tells what the guard would say.
-pub(super) fn would_push(has: Option<Quantity>, objection: Option<String>) -> LineResult {
-    let reason = objection.is_some().then_some(PushReason::Guard);
-    LineResult { reason, detail: objection, ..result(LineEvent::WouldPush, has) }
+pub(super) fn would_push(has: Option<Quantity>, violation: Option<String>) -> LineResult {
+    let reason = violation.is_some().then_some(PushReason::Guard);
+    LineResult { reason, detail: violation, ..result(LineEvent::WouldPush, has) }
 }
 
 /// The change is not made unasked.
@@ -161,7 +163,7 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
         return failed(PushReason::Unavailable, why.to_owned());
     }
     let doublings = u32::try_from(line.failures).unwrap_or_default().min(7);
-    let wait = (FIRST_WAIT << doublings).min(3_600);
+    let wait = (FIRST_RETRY_SECONDS << doublings).min(3_600);
     LineResult { detail: Some(why.to_owned()), counted: true, ..released(now, wait) }
 }
 

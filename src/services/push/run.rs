@@ -9,13 +9,13 @@ use chrono::TimeDelta;
 use super::agreement::AgreementContext;
 use super::group::Group;
 use super::jobs::finish_if_done;
-use super::outcome::{self, CONNECTION_WAIT, ReadBack, StepError, Stop, after_read_back};
+use super::outcome::{self, CONNECTION_RETRY_SECONDS, ReadBack, StepError, Stop, after_read_back};
 use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 
 /// Whether there was anything to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +27,15 @@ pub enum Step {
 }
 
 /// Claims the lines of one agreement, of whichever tenant and job, and takes them as far as they go now.
-pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
-    let (now, owner) = (services.clock.now(), owner.to_owned());
-    let lease_until = now + services.settings.lease;
+pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
+    let (now, owner) = (ctx.clock.now(), owner.to_owned());
+    let lease_until = now + ctx.settings.lease;
     // All workers would claim the same first lines.
     let claim = move |tx: &mut SystemTx<'_>| claim(tx, &owner, now, lease_until);
-    let claimed = services.db.write_system_in_turn("push lines", claim).await?;
-    let Some(claimed) = claimed else { return finish_unfinished(services).await.map(|()| Step::Idle) };
+    let claimed = ctx.db.write_system_in_turn("push lines", claim).await?;
+    let Some(claimed) = claimed else { return finish_unfinished(ctx).await.map(|()| Step::Idle) };
     let Claimed { job, connection, lines } = claimed;
-    let group = Group { services, tenant: job.tenant_id.clone(), job, connection };
+    let group = Group { ctx, tenant: job.tenant_id.clone(), job, connection };
     let outcome = tokio::select! {
         outcome = group.run(&lines) => outcome,
         () = group.keep_lease(&lines) => {
@@ -55,8 +55,8 @@ pub async fn run_one(services: &Services, owner: &str) -> Result<Step> {
         );
         group.stop(&lines, Stop::Later(error.to_string())).await?;
     }
-    let (now, job_id) = (services.clock.now(), group.job.id.clone());
-    services.db.write(&group.tenant, move |tx| finish_if_done(tx, &job_id, now)).await?;
+    let (now, job_id) = (ctx.clock.now(), group.job.id.clone());
+    ctx.db.write(&group.tenant, move |tx| finish_if_done(tx, &job_id, now)).await?;
     Ok(Step::Worked)
 }
 
@@ -81,10 +81,10 @@ fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant)
 
 /// A process that died after a job's last line left the job itself unfinished. Each is finished under its own tenant's
 /// lock, as somebody may be deciding about its lines.
-async fn finish_unfinished(services: &Services) -> Result<()> {
-    let now = services.clock.now();
-    for (tenant, job) in services.db.read_system(|tx| tx.unfinished_jobs()).await? {
-        services.db.write(&tenant, move |tx| finish_if_done(tx, &job, now)).await?;
+async fn finish_unfinished(ctx: &AppContext) -> Result<()> {
+    let now = ctx.clock.now();
+    for (tenant, job) in ctx.db.read_system(|tx| tx.unfinished_jobs()).await? {
+        ctx.db.write(&tenant, move |tx| finish_if_done(tx, &job, now)).await?;
     }
     Ok(())
 }
@@ -105,13 +105,13 @@ impl Group<'_> {
 
     /// Renews the lease, again and again; ends when there is nothing left to renew, because another has the lines.
     async fn keep_lease(&self, lines: &[PushLine]) {
-        let lease = self.services.settings.lease;
+        let lease = self.ctx.settings.lease;
         let pause = (lease / 3).to_std().unwrap_or_default();
         loop {
             tokio::time::sleep(pause).await;
-            let (lines, clock) = (lines.to_vec(), self.services.clock.clone());
+            let (lines, clock) = (lines.to_vec(), self.ctx.clock.clone());
             // The time is asked in the transaction: a lease must never become shorter than it was said to be.
-            match self.services.db.write(&self.tenant, move |tx| tx.renew_leases(&lines, clock.now() + lease)).await {
+            match self.ctx.db.write(&self.tenant, move |tx| tx.renew_leases(&lines, clock.now() + lease)).await {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {
@@ -139,7 +139,7 @@ impl Group<'_> {
     }
 
     async fn record(&self, line: &PushLine, result: LineResult) -> Result<()> {
-        let (line, job, now) = (line.clone(), self.job.clone(), self.services.clock.now());
+        let (line, job, now) = (line.clone(), self.job.clone(), self.ctx.clock.now());
         metrics::counter!("push_lines_total", "outcome" => result.event.as_str()).increment(1);
         let work = move |tx: &mut Tx<'_>| {
             // A job that was cancelled waits for nobody's approval.
@@ -153,27 +153,27 @@ impl Group<'_> {
             }
             Ok(())
         };
-        self.services.db.write(&self.tenant, work).await
+        self.ctx.db.write(&self.tenant, work).await
     }
 
     /// Ends the work on lines for now. Those that would get an outcome although their write was sent and its answer was
     /// lost get one only after the addition was read back.
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
         self.log_stop(lines, &stop);
-        let now = self.services.clock.now();
+        let now = self.ctx.clock.now();
         let (job, given, connection) = (self.job.id.clone(), lines.to_vec(), self.connection.clone());
         let look = move |tx: &mut Tx<'_>| {
             let cancelled = tx.push_job(&job)?.cancel_requested;
             Ok((cancelled, tx.connection()? != connection, tx.lines_held_by_worker(&given)?))
         };
-        let (cancelled, reconnected, held) = self.services.db.read(&self.tenant, look).await?;
+        let (cancelled, reconnected, held) = self.ctx.db.read(&self.tenant, look).await?;
         let stop = match stop {
             _ if cancelled => Stop::Cancelled,
             // It was put right meanwhile, perhaps.
             Stop::Connection(_) if reconnected => Stop::Busy("the connection was changed".to_owned()),
             other => other,
         };
-        let (stored_at, max_late) = (self.job.created_at.and_utc(), self.services.settings.schedule_max_late);
+        let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         let plan = |line: PushLine| {
             let result = stop.result(&line, now, stored_at, max_late);
             (line, result)
@@ -194,7 +194,7 @@ impl Group<'_> {
             }
             Ok(())
         };
-        self.services.db.write(&self.tenant, work).await
+        self.ctx.db.write(&self.tenant, work).await
     }
 
     /// The results as planned, but for lines whose write was sent and whose answer was lost: their additions are read back
@@ -251,7 +251,7 @@ fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late
             if now - job.created_at.and_utc() >= max_late {
                 give_up(tx, &job.id, why, now, max_late)?;
             }
-            let until = now + TimeDelta::seconds(CONNECTION_WAIT);
+            let until = now + TimeDelta::seconds(CONNECTION_RETRY_SECONDS);
             tx.postpone_pending_lines(&job.id, until, why)?;
             tx.set_job_detail(&job.id, Some(&format!("waiting for ConnectWise: {why}")))
         }

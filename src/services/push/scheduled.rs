@@ -8,24 +8,24 @@ use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::push::PushTrigger;
 use crate::services::billed_lines::BilledMonths;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 use crate::services::schedule::{self, Schedule};
 
 /// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. What was
 /// missed is made up for once, unless it is older than the setting. Gives how many were started.
-pub async fn start_due(services: &Services) -> Result<usize> {
-    let now = services.clock.now();
+pub async fn start_due(ctx: &AppContext) -> Result<usize> {
+    let now = ctx.clock.now();
     let mut started = 0;
-    for tenant in services.db.read_system(|tx| tx.scheduled_tenants()).await? {
-        let late = services.settings.schedule_max_late;
-        match services.db.write(&tenant, move |tx| start(tx, now, late)).await {
+    for tenant in ctx.db.read_system(|tx| tx.scheduled_tenants()).await? {
+        let late = ctx.settings.schedule_max_late;
+        match ctx.db.write(&tenant, move |tx| start(tx, now, late)).await {
             Ok(jobs) => started += jobs,
             // One tenant's trouble is not another's; it is tried again with the next look.
             Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to start a scheduled push"),
         }
     }
     if started > 0 {
-        services.wake.notify_one();
+        ctx.wake.notify_one();
     }
     Ok(started)
 }

@@ -7,7 +7,7 @@ use crate::db::Tx;
 use crate::domain::Result;
 use crate::domain::ids::PushJobId;
 use crate::services::actor::Actor;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
 
 /// What is to be pushed.
@@ -24,11 +24,11 @@ pub enum PushRequest {
 }
 
 /// Stores a job with all its lines, and wakes the workers.
-pub async fn start<R>(services: &Services, actor: &Actor, request: PushRequest, once: Once<R>) -> Result<Answer>
+pub async fn start<R>(ctx: &AppContext, actor: &Actor, request: PushRequest, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Progress) -> Result<Answer> + Send + 'static,
 {
-    let (now, by) = (services.clock.now(), actor.name.clone());
+    let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
         let job = match request {
             PushRequest::New(new) => create(tx, &new, now, &by)?,
@@ -38,7 +38,7 @@ where
         };
         progress(tx, &job.id, now)
     };
-    let answer = once.run(services, &actor.tenant, work).await?;
-    services.wake.notify_one();
+    let answer = once.run(ctx, &actor.tenant, work).await?;
+    ctx.wake.notify_one();
     Ok(answer)
 }

@@ -9,7 +9,7 @@ use super::progress::{Progress, progress};
 use crate::domain::Result;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::JobState;
-use crate::services::context::{Services, WatchedKey};
+use crate::services::context::{AppContext, WatchedKey};
 
 /// How often a watched job is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -17,29 +17,29 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(2);
 
 /// A job's progress, told whenever it changes.
-pub async fn subscribe(services: &Services, tenant: &TenantId, id: &PushJobId) -> Result<watch::Receiver<Progress>> {
+pub async fn subscribe(ctx: &AppContext, tenant: &TenantId, id: &PushJobId) -> Result<watch::Receiver<Progress>> {
     let key = (tenant.clone(), id.clone());
-    if let Some(receiver) = services.watched.join(&key) {
+    if let Some(receiver) = ctx.watched.join(&key) {
         return Ok(receiver);
     }
-    let first = super::jobs::get(services, tenant, id).await?;
+    let first = super::jobs::get(ctx, tenant, id).await?;
     let (sender, receiver) = watch::channel(first);
     let sender = Arc::new(sender);
-    services.watched.add(key.clone(), sender.clone());
-    tokio::spawn(follow(services.clone(), key, sender));
+    ctx.watched.add(key.clone(), sender.clone());
+    tokio::spawn(follow(ctx.clone(), key, sender));
     Ok(receiver)
 }
 
-async fn follow(services: Services, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
+async fn follow(ctx: AppContext, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
     loop {
         let ended = sender.borrow().job.state.is_final();
-        if services.watched.leave(&key, &sender, ended || services.stop.is_cancelled()) {
+        if ctx.watched.leave(&key, &sender, ended || ctx.stop.is_cancelled()) {
             return;
         }
         let waits = sender.borrow().job.state == JobState::WaitingForApproval;
         tokio::time::sleep(if waits { INTERVAL_WHILE_WAITING } else { INTERVAL }).await;
-        let (id, now) = (key.1.clone(), services.clock.now());
-        match services.db.read(&key.0, move |tx| progress(tx, &id, now)).await {
+        let (id, now) = (key.1.clone(), ctx.clock.now());
+        match ctx.db.read(&key.0, move |tx| progress(tx, &id, now)).await {
             Ok(now) => {
                 sender.send_if_modified(|before| {
                     let (was, is) = (&before.job, &now.job);

@@ -46,11 +46,11 @@ impl Group<'_> {
         if bound && has != line.expected_from {
             return Ok(changed_since(line, has));
         }
-        let objection = self.objection(context, line, has, to);
+        let violation = self.violation(context, line, has, to);
         if self.job.kind == PushKind::DryRun {
-            return Ok(would_push(has, objection));
+            return Ok(would_push(has, violation));
         }
-        if let Some(why) = objection {
+        if let Some(why) = violation {
             return Ok(held(has, why));
         }
         let holds_until = match self.begin_write(line, has).await? {
@@ -74,7 +74,7 @@ impl Group<'_> {
     ) -> Result<LineResult, StepError> {
         if !may_have_written {
             let line = line.clone();
-            self.services.db.write(&self.tenant, move |tx| tx.note_not_written(&line)).await?;
+            self.ctx.db.write(&self.tenant, move |tx| tx.note_not_written(&line)).await?;
         }
         let text = error.to_string();
         match error {
@@ -94,7 +94,7 @@ impl Group<'_> {
 
     /// Why the change is not to be made unasked. What a person approved is the change that they saw, and no other; what
     /// is put back was asked for.
-    fn objection(
+    fn violation(
         &self,
         context: &AgreementContext,
         line: &PushLine,
@@ -105,12 +105,12 @@ impl Group<'_> {
         if approved || self.job.started_by == PushTrigger::Revert {
             return None;
         }
-        context.guards.get(&line.product_id)?.objection(has, to)
+        context.guards.get(&line.product_id)?.violation(has, to)
     }
 
     /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
     async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<WriteDecision> {
-        let until = self.services.clock.now() + self.services.settings.lease;
+        let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
         let work = move |tx: &mut Tx<'_>| {
             if tx.push_job(&line.job_id)?.cancel_requested {
@@ -121,7 +121,7 @@ impl Group<'_> {
                 None => tx.begin_write(&line, has, until).map(|()| WriteDecision::Write(until)),
             }
         };
-        self.services.db.write(&self.tenant, work).await
+        self.ctx.db.write(&self.tenant, work).await
     }
 }
 

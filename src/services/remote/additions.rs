@@ -10,7 +10,7 @@ use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::Addition;
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::actor::Actor;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 
 /// Additions of so many agreements are saved together.
 const BATCH: usize = 200;
@@ -24,13 +24,13 @@ pub fn refresh_running() -> Error {
 /// Reads and saves the additions of agreements. An agreement that refuses is left as it was known; a fault of the
 /// connection ends it.
 pub async fn read(
-    services: &Services,
+    ctx: &AppContext,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
     patience: RetryPolicy,
 ) -> Result<()> {
-    let connection = services.db.read(tenant, |tx| tx.connection()).await?;
-    read_under(services, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
+    let connection = ctx.db.read(tenant, |tx| tx.connection()).await?;
+    read_under(ctx, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
 }
 
 /// Under which connection, and by whose lease of a refresh, something was read from ConnectWise. What was read under
@@ -60,7 +60,7 @@ impl ReadUnder {
 
 /// Reads and saves the additions of agreements, for what was read under a connection and lease.
 pub async fn read_under(
-    services: &Services,
+    ctx: &AppContext,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
     patience: RetryPolicy,
@@ -70,8 +70,8 @@ pub async fn read_under(
         return Ok(());
     }
     let row = read_under.connection.as_ref().ok_or_else(client::not_connected)?;
-    let client = client::for_connection(services, row)?;
-    let parallel = services.settings.connectwise.parallel;
+    let client = client::for_connection(ctx, row)?;
+    let parallel = ctx.settings.connectwise.parallel;
     for batch in agreements.chunks(BATCH) {
         let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
             .map(|id| {
@@ -81,12 +81,12 @@ pub async fn read_under(
             .buffer_unordered(parallel)
             .collect()
             .await;
-        let (now, read_under) = (services.clock.now(), read_under.clone());
+        let (now, read_under) = (ctx.clock.now(), read_under.clone());
         let save = move |tx: &mut Tx<'_>| {
             read_under.check(tx)?;
             save_answers(tx, answers, now)
         };
-        let failure = services.db.write(tenant, save).await?;
+        let failure = ctx.db.write(tenant, save).await?;
         if let Some(error) = failure {
             return Err(error.into());
         }
@@ -127,15 +127,15 @@ fn save_answers(
 }
 
 /// The additions of an agreement as choices, read from ConnectWise where they were not read lately.
-pub async fn choices(services: &Services, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
-    let oldest = (services.clock.now() - services.settings.refresh_max_age).naive_utc();
+pub async fn choices(ctx: &AppContext, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
+    let oldest = (ctx.clock.now() - ctx.settings.refresh_max_age).naive_utc();
     let stored = move |tx: &mut Tx<'_>| {
         let row = tx.agreements_by_id(&[agreement])?.pop();
         row.ok_or_else(|| Error::not_found("agreement", agreement))
     };
-    let row = services.db.read(&actor.tenant, stored).await?;
+    let row = ctx.db.read(&actor.tenant, stored).await?;
     if row.gone_at.is_none() && row.additions_read_at.is_none_or(|at| at < oldest) {
-        read(services, &actor.tenant, vec![agreement], RetryPolicy::Interactive).await?;
+        read(ctx, &actor.tenant, vec![agreement], RetryPolicy::Interactive).await?;
     }
-    services.db.read(&actor.tenant, move |tx| tx.additions_of(Some(&[agreement]))).await
+    ctx.db.read(&actor.tenant, move |tx| tx.additions_of(Some(&[agreement]))).await
 }

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::connectwise::{Admission, RateLimit, SharedBudget};
 use crate::db::{Db, RateReservation};
 use crate::domain::ids::TenantId;
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 
 /// A tenant's part of it.
 struct Shared {
@@ -18,10 +18,10 @@ struct Shared {
 }
 
 /// The budget of a tenant's connection, where more than this process may use it.
-pub(super) fn shared(services: &Services, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
-    let pace = RateLimit::of(services.settings.connectwise.per_minute);
-    let budget = Shared { db: services.db.clone(), tenant: tenant.clone(), pace };
-    services.db.is_shared().then(|| Arc::new(budget) as Arc<dyn SharedBudget>)
+pub(super) fn shared(ctx: &AppContext, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
+    let pace = RateLimit::of(ctx.settings.connectwise.per_minute);
+    let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace };
+    ctx.db.is_shared().then(|| Arc::new(budget) as Arc<dyn SharedBudget>)
 }
 
 impl SharedBudget for Shared {

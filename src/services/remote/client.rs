@@ -11,7 +11,7 @@ use crate::connectwise::{CircuitStatus, Client, Credentials, Site};
 use crate::db::Connection;
 use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::context::Services;
+use crate::services::context::AppContext;
 use crate::services::encryption::Vault;
 
 /// The two keys, as they are sealed together.
@@ -41,19 +41,19 @@ pub fn not_connected() -> Error {
 }
 
 /// The tenant's client. Errors with `not_connected` where no connection is set.
-pub async fn for_tenant(services: &Services, tenant: &TenantId) -> Result<Arc<Client>> {
-    let row = services.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
-    for_connection(services, &row)
+pub async fn for_tenant(ctx: &AppContext, tenant: &TenantId) -> Result<Arc<Client>> {
+    let row = ctx.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
+    for_connection(ctx, &row)
 }
 
 /// The client for a connection.
-pub fn for_connection(services: &Services, row: &Connection) -> Result<Arc<Client>> {
-    if let Some(client) = services.clients.get(row) {
+pub fn for_connection(ctx: &AppContext, row: &Connection) -> Result<Arc<Client>> {
+    if let Some(client) = ctx.clients.get(row) {
         return Ok(client);
     }
-    let sealed = services.vault.open(&row.tenant_id, &row.secrets)?;
+    let sealed = ctx.vault.open(&row.tenant_id, &row.secrets)?;
     let keys: Keys = serde_json::from_str(sealed.expose_secret()).map_err(|_| Error::internal("sealed keys"))?;
-    let site = parse_site(services, &row.site)?;
+    let site = parse_site(ctx, &row.site)?;
     let credentials = Credentials {
         site,
         company_id: row.company_id.clone(),
@@ -61,18 +61,18 @@ pub fn for_connection(services: &Services, row: &Connection) -> Result<Arc<Clien
         private_key: SecretString::from(keys.private_key.as_str()),
         client_id: row.client_id.clone(),
     };
-    let shared = budget::shared(services, &row.tenant_id);
-    let client = Client::new(credentials, services.settings.connectwise.clone(), shared, services.clock.clone())?;
-    Ok(services.clients.put(row, client))
+    let shared = budget::shared(ctx, &row.tenant_id);
+    let client = Client::new(credentials, ctx.settings.connectwise.clone(), shared, ctx.clock.clone())?;
+    Ok(ctx.clients.put(row, client))
 }
 
 /// Reads an address as people paste it.
-pub fn parse_site(services: &Services, text: &str) -> Result<Site> {
-    let site = Site::parse(text, services.settings.connectwise.allow_private);
+pub fn parse_site(ctx: &AppContext, text: &str) -> Result<Site> {
+    let site = Site::parse(text, ctx.settings.connectwise.allow_private);
     site.map_err(|error| Error::invalid("/site", "bad_site", error.to_string()))
 }
 
 /// Whether requests to the tenant's ConnectWise are let through; closed where no client was needed yet.
-pub fn circuit(services: &Services, row: &Connection) -> CircuitStatus {
-    services.clients.get(row).map_or(CircuitStatus::Closed, |client| client.circuit())
+pub fn circuit(ctx: &AppContext, row: &Connection) -> CircuitStatus {
+    ctx.clients.get(row).map_or(CircuitStatus::Closed, |client| client.circuit())
 }

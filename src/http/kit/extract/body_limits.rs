@@ -21,12 +21,12 @@ use crate::services::Actor;
 /// The largest body that any operation takes, in bytes.
 pub const LARGEST_BODY: usize = 8 * 1024 * 1024;
 /// A body that comes more slowly than this, in bytes a second, is given up.
-const LEAST_RATE: f64 = 8.0 * 1024.0;
+const MIN_BYTES_PER_SECOND: f64 = 8.0 * 1024.0;
 /// For how long a body may come more slowly than that at first, and for how long it may stand still.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
 /// The part of a body that no budget is charged for, so that a small one is read however many large ones there are. In
 /// bytes.
-const UNCHARGED: usize = 16 * 1024;
+const FREE_BYTES: usize = 16 * 1024;
 
 /// What all bodies of a process share.
 #[derive(Debug, Clone)]
@@ -78,14 +78,15 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
         return Err(too_large(limit));
     }
     let limits = req.app_data::<web::Data<BodyLimits>>().map(|limits| BodyLimits::clone(limits));
-    let limits = limits.unwrap_or_else(|| BodyLimits::new(GRACE, limit));
+    let limits = limits.unwrap_or_else(|| BodyLimits::new(GRACE_PERIOD, limit));
     let share = req.extensions().get::<Actor>().map(|actor| limits.share_of(&actor.tenant));
     let (began, mut last_came) = (Instant::now(), Instant::now());
     let (mut bytes, mut taken) = (Vec::new(), Taken::default());
     loop {
         // Beyond the grace, what has come so far must have earned the time that has passed.
-        let earned = Duration::from_secs_f64(f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) / LEAST_RATE);
-        let until = (began + limits.time.min(GRACE + earned)).min(last_came + GRACE);
+        let earned =
+            Duration::from_secs_f64(f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) / MIN_BYTES_PER_SECOND);
+        let until = (began + limits.time.min(GRACE_PERIOD + earned)).min(last_came + GRACE_PERIOD);
         if Instant::now() >= until {
             return Err(too_slow(&limits));
         }
@@ -98,8 +99,8 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
             return Err(too_large(limit));
         }
         if needed > bytes.capacity() {
-            let wanted = needed.max(bytes.capacity() * 2).max(UNCHARGED).min(limit);
-            let more = wanted - bytes.capacity().max(UNCHARGED);
+            let wanted = needed.max(bytes.capacity() * 2).max(FREE_BYTES).min(limit);
+            let more = wanted - bytes.capacity().max(FREE_BYTES);
             take(&limits.left, more, &mut taken.of_all)?;
             if let Some(share) = &share {
                 take(share, more, &mut taken.of_tenant)?;
@@ -130,8 +131,8 @@ fn too_slow(limits: &BodyLimits) -> ApiError {
     let detail = format!(
         "the body did not arrive in time: it may take {} s, at {} KiB a second at least, and may not stand still for {} s",
         limits.time.as_secs(),
-        LEAST_RATE / 1024.0,
-        GRACE.as_secs()
+        MIN_BYTES_PER_SECOND / 1024.0,
+        GRACE_PERIOD.as_secs()
     );
     ApiError::Http(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "Request timeout", detail)
 }

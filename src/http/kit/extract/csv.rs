@@ -243,6 +243,6 @@ impl Writer {
 
 /// A text for people, so that no spreadsheet takes it for a formula. Only for columns that are passed over on the way
 /// in: what is read back must be what was written.
-pub fn told(text: &str) -> String {
+pub fn escape_formula(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text.to_owned() }
 }

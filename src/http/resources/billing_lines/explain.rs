@@ -1,4 +1,4 @@
-//! `/billing-lines/{id}`: a line with its story.
+//! `/billing-lines/{id}`: a line with its explanation.
 
 use actix_web::{get, web};
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::with_etag;
 use crate::http::resources::matching_rules::MatchingRule;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::billed_lines::{BilledMonths, billed_line};
 use crate::services::mapping::explain;
 
@@ -131,7 +131,7 @@ pub struct LineChanged {
     /// What it became: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
     #[schema(value_type = Value)]
     pub new: Value,
-    /// What it had become before; left out where the story does not reach back so far.
+    /// What it had become before; left out where the listed changes do not reach back that far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     pub old: Option<Value>,
@@ -155,12 +155,12 @@ fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
     rows.iter().enumerate().map(changed).collect()
 }
 
-impl From<explain::Story> for LineExplanation {
-    fn from(story: explain::Story) -> Self {
+impl From<explain::Explanation> for LineExplanation {
+    fn from(explanation: explain::Explanation) -> Self {
         Self {
-            agreement: MappingExplanation::new(story.agreement_rule, story.agreements),
-            addition: MappingExplanation::new(story.addition_rule, story.additions),
-            changes: changes(story.changes),
+            agreement: MappingExplanation::new(explanation.agreement_rule, explanation.agreements),
+            addition: MappingExplanation::new(explanation.addition_rule, explanation.additions),
+            changes: changes(explanation.changes),
         }
     }
 }
@@ -187,18 +187,18 @@ pub struct MonthQuery {
 )]
 #[get("/billing-lines/{id}")]
 pub async fn get_billing_line(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     query: StrictQuery<MonthQuery>,
 ) -> ApiResult {
-    let (id, now) = (BillingLineId::from(id.into_inner()), services.clock.now());
+    let (id, now) = (BillingLineId::from(id.into_inner()), ctx.clock.now());
     let months = BilledMonths::named_or_now(query.0.billing_month);
     let read = move |tx: &mut db::Tx<'_>| {
         let view = tx.billing_line(&id)?;
-        let explanation = explain::tell(tx, &view, now)?.into();
+        let explanation = explain::explain(tx, &view, now)?.into();
         Ok(BillingLineDetail { line: billed_line(tx, view, &months, now)?.into(), explanation })
     };
-    let told = services.db.read(&caller.tenant, read).await?;
-    Ok(with_etag(told.line.version, &told))
+    let explained = ctx.db.read(&caller.tenant, read).await?;
+    Ok(with_etag(explained.line.version, &explained))
 }

@@ -23,7 +23,7 @@ use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mapping::MappingBody;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Edit, LineEdit};
@@ -239,11 +239,11 @@ pub struct LineQuery {
 #[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
 pub async fn list_billing_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<LineQuery>,
 ) -> ApiResult {
-    let (query, now) = (query.0, services.clock.now());
+    let (query, now) = (query.0, ctx.clock.now());
     let page = page(
         "billing-lines",
         query.limit,
@@ -264,7 +264,7 @@ pub async fn list_billing_lines(
     };
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
     let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
-    Ok(ok(&List::from_page(services.db.read(&caller.tenant, read).await?, BillingLine::from)))
+    Ok(ok(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
 }
 
 /// What to change of a billing line; what is left out stays.
@@ -325,7 +325,7 @@ pub struct UpdateBillingLinesResponse {
 )]
 #[patch("/billing-lines/{id}")]
 pub async fn update_billing_line(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
@@ -334,7 +334,7 @@ pub async fn update_billing_line(
     let UpdateBillingLineRequest { push_enabled, block_size } = body.value;
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
-    let line = BillingLine::from(edit::update(&services, &caller, edit).await?);
+    let line = BillingLine::from(edit::update(&ctx, &caller, edit).await?);
     Ok(with_etag(line.version, &line))
 }
 
@@ -346,7 +346,7 @@ pub async fn update_billing_line(
 )]
 #[patch("/billing-lines")]
 pub async fn update_billing_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<UpdateBillingLinesRequest>,
 ) -> ApiResult {
@@ -354,7 +354,7 @@ pub async fn update_billing_lines(
     let lines = ids.len();
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let ids = ids.into_iter().map(BillingLineId::from).collect();
-    let changed = edit::update_many(&services, &caller, ids, change).await?;
+    let changed = edit::update_many(&ctx, &caller, ids, change).await?;
     Ok(ok(&UpdateBillingLinesResponse { lines, changed }))
 }
 

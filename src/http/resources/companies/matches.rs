@@ -17,7 +17,7 @@ use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mapping::ResolveResponse;
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::companies::{self, Choice, NamedProposal};
 
 /// Which ConnectWise company: by id or by identifier.
@@ -72,7 +72,7 @@ pub struct MatchCompanyResponse {
 )]
 #[put("/companies/{id}/connectwise-company")]
 pub async fn match_company(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
@@ -80,7 +80,7 @@ pub async fn match_company(
 ) -> ApiResult {
     let (id, shared) = (CompanyId::from(id.into_inner()), body.value.shared);
     let choice = body.value.choice()?;
-    let matched = companies::choose(&services, &caller, &id, Some(choice), shared, if_match.0).await?;
+    let matched = companies::choose(&ctx, &caller, &id, Some(choice), shared, if_match.0).await?;
     Ok(matched_reply(matched))
 }
 
@@ -95,13 +95,13 @@ pub async fn match_company(
 )]
 #[delete("/companies/{id}/connectwise-company")]
 pub async fn unmatch_company(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
 ) -> ApiResult {
     let id = CompanyId::from(id.into_inner());
-    let matched = companies::choose(&services, &caller, &id, None, false, if_match.0).await?;
+    let matched = companies::choose(&ctx, &caller, &id, None, false, if_match.0).await?;
     Ok(matched_reply(matched))
 }
 
@@ -193,12 +193,12 @@ pub struct AutoMatched {
 )]
 #[post("/companies/auto-match")]
 pub async fn auto_match_companies(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<AutoMatchRequest>,
 ) -> ApiResult {
     let dry_run = body.value.dry_run;
-    let matched = companies::auto_match(&services, &caller, dry_run).await?;
+    let matched = companies::auto_match(&ctx, &caller, dry_run).await?;
     let proposals: Vec<MatchProposal> = matched.proposals.into_iter().map(Into::into).collect();
     let proposed = proposals.iter().filter(|proposal| proposal.outcome == MatchOutcome::Proposed).count();
     let applied = if dry_run { 0 } else { proposed };

@@ -20,7 +20,7 @@ use crate::http::kit::list::{List, page};
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::companies::{self, CompanyChange, NewCompany};
 
 /// A vendor's customer.
@@ -130,15 +130,11 @@ pub struct CompanyQuery {
 /// List companies
 #[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
-pub async fn list_companies(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: StrictQuery<CompanyQuery>,
-) -> ApiResult {
+pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<CompanyQuery>) -> ApiResult {
     let query = query.0;
     let page = page("companies", query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
-    let rows = services.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Company::from)))
 }
 
@@ -153,7 +149,7 @@ pub async fn list_companies(
 )]
 #[post("/companies")]
 pub async fn create_company(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
     body: ValidatedJson<CompanyRequest>,
@@ -163,7 +159,7 @@ pub async fn create_company(
         to_stored(StatusCode::CREATED, Some(location), &Company::from(company))
     })?;
     let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
-    Ok(from_stored(companies::create(&services, &caller, new, once).await?))
+    Ok(from_stored(companies::create(&ctx, &caller, new, once).await?))
 }
 
 /// Get a company
@@ -173,9 +169,9 @@ pub async fn create_company(
     responses((status = 200, description = "The company", body = Company, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/companies/{id}")]
-pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
+pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = CompanyId::from(id.into_inner());
-    let row = services.db.read(&caller.tenant, move |tx| tx.company(&id)).await?;
+    let row = ctx.db.read(&caller.tenant, move |tx| tx.company(&id)).await?;
     Ok(with_etag(row.version, &Company::from(row)))
 }
 
@@ -191,14 +187,14 @@ pub async fn get_company(services: web::Data<Services>, caller: Caller, id: web:
 )]
 #[put("/companies/{id}")]
 pub async fn replace_company(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
     body: ValidatedJson<CompanyRequest>,
 ) -> ApiResult {
     let change = CompanyChange { external_id: Some(body.value.external_id), name: Some(body.value.name) };
-    change_company(&services, &caller, id.into_inner(), change, if_match).await
+    change_company(&ctx, &caller, id.into_inner(), change, if_match).await
 }
 
 /// Change a company
@@ -213,24 +209,24 @@ pub async fn replace_company(
 )]
 #[patch("/companies/{id}")]
 pub async fn update_company(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
     body: ValidatedJson<UpdateCompanyRequest>,
 ) -> ApiResult {
     let change = CompanyChange { external_id: body.value.external_id, name: body.value.name };
-    change_company(&services, &caller, id.into_inner(), change, if_match).await
+    change_company(&ctx, &caller, id.into_inner(), change, if_match).await
 }
 
 async fn change_company(
-    services: &Services,
+    ctx: &AppContext,
     caller: &Caller,
     id: String,
     change: CompanyChange,
     if_match: IfMatchHeader,
 ) -> ApiResult {
-    let row = companies::update(services, caller, CompanyId::from(id), change, if_match.0).await?;
+    let row = companies::update(ctx, caller, CompanyId::from(id), change, if_match.0).await?;
     Ok(with_etag(row.version, &Company::from(row)))
 }
 
@@ -247,11 +243,11 @@ async fn change_company(
 )]
 #[delete("/companies/{id}")]
 pub async fn delete_company(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
 ) -> ApiResult {
-    companies::delete(&services, &caller, CompanyId::from(id.into_inner()), if_match.0).await?;
+    companies::delete(&ctx, &caller, CompanyId::from(id.into_inner()), if_match.0).await?;
     Ok(HttpResponse::NoContent().finish())
 }

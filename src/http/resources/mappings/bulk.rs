@@ -12,8 +12,8 @@ use crate::http::kit::extract::json::{Limited, ValidatedJson};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
+use crate::services::AppContext;
 use crate::services::IfMatch;
-use crate::services::Services;
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
@@ -124,7 +124,7 @@ pub struct BulkChoiceResponse {
 )]
 #[patch("/agreement-mappings")]
 pub async fn choose_agreements(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<ChooseAgreementsRequest>,
 ) -> ApiResult {
@@ -133,7 +133,7 @@ pub async fn choose_agreements(
         let change = LineEdit { agreement: Some(one.agreement_id), ..LineEdit::default() };
         edit(one.billing_line_id, change, one.version)
     };
-    choose(&services, &caller, choices.into_iter().map(edit).collect(), mode).await
+    choose(&ctx, &caller, choices.into_iter().map(edit).collect(), mode).await
 }
 
 /// Choose the additions of many lines by hand
@@ -147,7 +147,7 @@ pub async fn choose_agreements(
 )]
 #[patch("/addition-mappings")]
 pub async fn choose_additions(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     body: ValidatedJson<ChooseAdditionsRequest>,
 ) -> ApiResult {
@@ -156,7 +156,7 @@ pub async fn choose_additions(
         let change = LineEdit { addition: Some(one.addition_id), ..LineEdit::default() };
         edit(one.billing_line_id, change, one.version)
     };
-    choose(&services, &caller, choices.into_iter().map(edit).collect(), mode).await
+    choose(&ctx, &caller, choices.into_iter().map(edit).collect(), mode).await
 }
 
 fn edit(line: String, change: LineEdit, version: Option<i64>) -> Edit {
@@ -167,9 +167,9 @@ fn edit(line: String, change: LineEdit, version: Option<i64>) -> Edit {
     }
 }
 
-async fn choose(services: &Services, caller: &Caller, edits: Vec<Edit>, mode: BulkMode) -> ApiResult {
+async fn choose(ctx: &AppContext, caller: &Caller, edits: Vec<Edit>, mode: BulkMode) -> ApiResult {
     let lines: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
-    let applied = edit::edit(services, caller, edits, Bulk { mode, dry_run: false }).await?;
+    let applied = edit::edit(ctx, caller, edits, Bulk { mode, dry_run: false }).await?;
     Ok(rendered(lines, applied, mode)?)
 }
 

@@ -20,7 +20,7 @@ use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mapping::{MappingBody, ResolveResponse};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Edit, LineEdit};
 
@@ -122,30 +122,25 @@ impl Limited for ChooseAdditionRequest {}
 
 async fn list(
     name: &'static str,
-    services: &Services,
+    ctx: &AppContext,
     caller: &Caller,
     query: MappingQuery,
     filter: LineFilter,
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let page = page(name, query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
-    let rows = services.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, |view| render(&view))))
 }
 
-async fn one(
-    services: &Services,
-    caller: &Caller,
-    id: String,
-    render: fn(&BillingLineView) -> LineMapping,
-) -> ApiResult {
+async fn one(ctx: &AppContext, caller: &Caller, id: String, render: fn(&BillingLineView) -> LineMapping) -> ApiResult {
     let id = BillingLineId::from(id);
-    let view = services.db.read(&caller.tenant, move |tx| tx.billing_line(&id)).await?;
+    let view = ctx.db.read(&caller.tenant, move |tx| tx.billing_line(&id)).await?;
     Ok(rendered(&view, render))
 }
 
 async fn edit(
-    services: &Services,
+    ctx: &AppContext,
     caller: &Caller,
     id: String,
     change: LineEdit,
@@ -153,7 +148,7 @@ async fn edit(
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
-    let (view, resolved) = edit::edit_one(services, caller, edit).await?;
+    let (view, resolved) = edit::edit_one(ctx, caller, edit).await?;
     Ok(with_etag(view.line.version, &ChoiceResponse { mapping: render(&view), resolved: resolved.into() }))
 }
 
@@ -165,14 +160,14 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 #[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/agreement-mappings")]
 pub async fn list_agreement_mappings(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<MappingQuery>,
 ) -> ApiResult {
     let query = query.0;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id.clone(), query.company_id.clone(), chosen, (None, None));
-    list("agreement-mappings", &services, &caller, query, filter, LineMapping::agreement).await
+    list("agreement-mappings", &ctx, &caller, query, filter, LineMapping::agreement).await
 }
 
 /// Get a line's agreement mapping
@@ -182,8 +177,8 @@ pub async fn list_agreement_mappings(
     responses((status = 200, description = "The mapping", body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/agreement-mappings/{billing_line_id}")]
-pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    one(&services, &caller, id.into_inner(), LineMapping::agreement).await
+pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    one(&ctx, &caller, id.into_inner(), LineMapping::agreement).await
 }
 
 /// Choose a line's agreement by hand
@@ -200,14 +195,14 @@ pub async fn get_agreement_mapping(services: web::Data<Services>, caller: Caller
 )]
 #[put("/agreement-mappings/{billing_line_id}")]
 pub async fn choose_agreement(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
     body: ValidatedJson<ChooseAgreementRequest>,
 ) -> ApiResult {
     let change = LineEdit { agreement: Some(Some(body.value.agreement_id)), ..LineEdit::default() };
-    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
+    edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
 }
 
 /// Give a line's agreement back to the rule
@@ -221,27 +216,27 @@ pub async fn choose_agreement(
 )]
 #[delete("/agreement-mappings/{billing_line_id}")]
 pub async fn clear_agreement_choice(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
 ) -> ApiResult {
     let change = LineEdit { agreement: Some(None), ..LineEdit::default() };
-    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
+    edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
 }
 
 /// List addition mappings
 #[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/addition-mappings")]
 pub async fn list_addition_mappings(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<MappingQuery>,
 ) -> ApiResult {
     let query = query.0;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id.clone(), query.company_id.clone(), (None, None), chosen);
-    list("addition-mappings", &services, &caller, query, filter, LineMapping::addition).await
+    list("addition-mappings", &ctx, &caller, query, filter, LineMapping::addition).await
 }
 
 /// Get a line's addition mapping
@@ -251,8 +246,8 @@ pub async fn list_addition_mappings(
     responses((status = 200, description = "The mapping", body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
 )]
 #[get("/addition-mappings/{billing_line_id}")]
-pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    one(&services, &caller, id.into_inner(), LineMapping::addition).await
+pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    one(&ctx, &caller, id.into_inner(), LineMapping::addition).await
 }
 
 /// Choose a line's addition by hand
@@ -269,14 +264,14 @@ pub async fn get_addition_mapping(services: web::Data<Services>, caller: Caller,
 )]
 #[put("/addition-mappings/{billing_line_id}")]
 pub async fn choose_addition(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
     body: ValidatedJson<ChooseAdditionRequest>,
 ) -> ApiResult {
     let change = LineEdit { addition: Some(Some(body.value.addition_id)), ..LineEdit::default() };
-    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
+    edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
 }
 
 /// Give a line's addition back to the rule
@@ -290,11 +285,11 @@ pub async fn choose_addition(
 )]
 #[delete("/addition-mappings/{billing_line_id}")]
 pub async fn clear_addition_choice(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
 ) -> ApiResult {
     let change = LineEdit { addition: Some(None), ..LineEdit::default() };
-    edit(&services, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
+    edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
 }

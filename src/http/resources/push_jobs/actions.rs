@@ -13,7 +13,7 @@ use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::push::{self, Decision, PushRequest};
 
 /// Cancel a push job
@@ -25,8 +25,8 @@ use crate::services::push::{self, Decision, PushRequest};
     responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/cancel")]
-pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    let progress = push::cancel(&services, &caller, PushJobId::from(id.into_inner())).await?;
+pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let progress = push::cancel(&ctx, &caller, PushJobId::from(id.into_inner())).await?;
     Ok(ok(&PushJob::from(&progress)))
 }
 
@@ -44,13 +44,13 @@ pub async fn cancel_push_job(services: web::Data<Services>, caller: Caller, id: 
 )]
 #[post("/push-jobs/{id}/retry")]
 pub async fn retry_push_job(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     idempotency: Idempotency,
 ) -> ApiResult {
     let request = PushRequest::Retry(PushJobId::from(id.into_inner()));
-    Ok(from_stored(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
+    Ok(from_stored(push::start(&ctx, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
 /// Revert a push job
@@ -67,13 +67,13 @@ pub async fn retry_push_job(
 )]
 #[post("/push-jobs/{id}/revert")]
 pub async fn revert_push_job(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     idempotency: Idempotency,
 ) -> ApiResult {
     let request = PushRequest::Revert(PushJobId::from(id.into_inner()));
-    Ok(from_stored(push::start(&services, &caller, request, idempotency.once("", accepted)?).await?))
+    Ok(from_stored(push::start(&ctx, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
 /// Which held lines. An empty object means all of them.
@@ -102,12 +102,12 @@ impl Limited for HeldLinesRequest {}
 )]
 #[post("/push-jobs/{id}/lines/approve")]
 pub async fn approve_push_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     body: ValidatedJson<HeldLinesRequest>,
 ) -> ApiResult {
-    decide(&services, &caller, id.into_inner(), body.value, Decision::Approve).await
+    decide(&ctx, &caller, id.into_inner(), body.value, Decision::Approve).await
 }
 
 /// Drop held lines
@@ -121,22 +121,22 @@ pub async fn approve_push_lines(
 )]
 #[post("/push-jobs/{id}/lines/drop")]
 pub async fn drop_push_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     body: ValidatedJson<HeldLinesRequest>,
 ) -> ApiResult {
-    decide(&services, &caller, id.into_inner(), body.value, Decision::Drop).await
+    decide(&ctx, &caller, id.into_inner(), body.value, Decision::Drop).await
 }
 
 async fn decide(
-    services: &Services,
+    ctx: &AppContext,
     caller: &Caller,
     id: String,
     held: HeldLinesRequest,
     decision: Decision,
 ) -> ApiResult<HttpResponse> {
     let lines = held.line_ids.map(|ids| ids.into_iter().map(PushLineId::from).collect::<Vec<_>>());
-    let progress = push::decide(services, caller, PushJobId::from(id), lines, decision).await?;
+    let progress = push::decide(ctx, caller, PushJobId::from(id), lines, decision).await?;
     Ok(ok(&PushJob::from(&progress)))
 }

@@ -13,7 +13,7 @@ use super::PushJob;
 use crate::domain::ids::PushJobId;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::problem::{ApiResult, Errors};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::push;
 use crate::services::push::Progress;
 
@@ -37,15 +37,15 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 )]
 #[get("/push-jobs/{id}/events")]
 pub async fn watch_push_job(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     req: HttpRequest,
 ) -> ApiResult {
     let id = PushJobId::from(id.into_inner());
-    let progress = push::subscribe(&services, &caller.tenant, &id).await?;
+    let progress = push::subscribe(&ctx, &caller.tenant, &id).await?;
     let seen = req.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
-    let state = Watching { progress, seen, first: true, ended: false, stop: services.stop.clone() };
+    let state = Watching { progress, seen, first: true, ended: false, stop: ctx.stop.clone() };
     let events = stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(event)), state))

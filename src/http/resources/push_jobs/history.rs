@@ -12,12 +12,12 @@ use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::csv::{Writer, told};
+use crate::http::kit::extract::csv::{Writer, escape_formula};
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
-use crate::services::Services;
+use crate::services::AppContext;
 
 /// The job of a line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -107,7 +107,7 @@ pub struct HistoryQuery {
 )]
 #[get("/push-lines")]
 pub async fn list_push_history(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<HistoryQuery>,
 ) -> ApiResult {
@@ -126,7 +126,7 @@ pub async fn list_push_history(
         from: query.from.map(comparable),
         to: query.to.map(comparable),
     };
-    let rows = services.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, PushLineInJob::from)))
 }
 
@@ -164,7 +164,7 @@ pub struct HistoryExportQuery {
 )]
 #[get("/export/push-lines")]
 pub async fn export_push_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     query: StrictQuery<HistoryExportQuery>,
 ) -> ApiResult {
@@ -185,7 +185,7 @@ pub async fn export_push_lines(
     loop {
         let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), None, PushSort::CreatedAt)?;
         let filter = filter.clone();
-        let rows = services.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
+        let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
         rows.items.iter().try_for_each(|(line, job)| table.row(&cells(line, job)))?;
         match rows.next {
             Some(next) => cursor = Some(next.encode()),
@@ -233,14 +233,14 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
         text(line.month_closed.as_ref()),
         job.kind.to_string(),
         job.started_by.to_string(),
-        told(&job.requested_by),
+        escape_formula(&job.requested_by),
         line.company_id.to_string(),
-        told(&line.company_name),
-        told(&line.product_code),
+        escape_formula(&line.company_name),
+        escape_formula(&line.product_code),
         text(line.agreement_id.as_ref()),
-        told(&text(line.agreement_name.as_ref())),
+        escape_formula(&text(line.agreement_name.as_ref())),
         text(line.addition_id.as_ref()),
-        told(&text(line.addition_name.as_ref())),
+        escape_formula(&text(line.addition_name.as_ref())),
         text(line.usage_amount.as_ref()),
         time(line.usage_through),
         text(line.usage_records.as_ref()),
@@ -249,7 +249,7 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
         text(line.to_quantity.as_ref()),
         line.state.to_string(),
         text(line.reason.as_ref()),
-        told(&text(line.detail.as_ref())),
+        escape_formula(&text(line.detail.as_ref())),
         time(line.finished_at.filter(|_| line.state.is_final())),
     ]
 }

@@ -15,7 +15,7 @@ use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::{List, page};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
-use crate::services::Services;
+use crate::services::AppContext;
 
 /// A billing line's part in a push job, kept for good.
 #[derive(Debug, Serialize, ToSchema)]
@@ -167,7 +167,7 @@ pub struct PushLineQuery {
 )]
 #[get("/push-jobs/{id}/lines")]
 pub async fn list_push_lines(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
     query: StrictQuery<PushLineQuery>,
@@ -187,6 +187,6 @@ pub async fn list_push_lines(
         tx.push_job(&id)?;
         tx.push_lines(&filter, &page)
     };
-    let rows = services.db.read(&caller.tenant, read).await?;
+    let rows = ctx.db.read(&caller.tenant, read).await?;
     Ok(ok(&List::from_page(rows, |(line, job)| PushLine::from((line, &job)))))
 }

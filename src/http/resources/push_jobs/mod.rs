@@ -26,7 +26,7 @@ use crate::http::kit::list::{List, comparable, page};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored};
-use crate::services::Services;
+use crate::services::AppContext;
 use crate::services::billed_lines::BilledMonths;
 use crate::services::idempotency::Answer;
 use crate::services::push;
@@ -249,7 +249,7 @@ pub struct PushJobQuery {
 )]
 #[post("/push-jobs")]
 pub async fn create_push_job(
-    services: web::Data<Services>,
+    ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
     body: ValidatedJson<CreatePushJobRequest>,
@@ -259,7 +259,7 @@ pub async fn create_push_job(
         Some(dry_run) => PushRequest::FromDryRun(dry_run),
         None => PushRequest::New(NewPush::from(body.value)),
     };
-    Ok(from_stored(push::start(&services, &caller, request, once).await?))
+    Ok(from_stored(push::start(&ctx, &caller, request, once).await?))
 }
 
 /// 202 with a job that was stored.
@@ -271,11 +271,7 @@ fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
 /// List push jobs
 #[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
-pub async fn list_push_jobs(
-    services: web::Data<Services>,
-    caller: Caller,
-    query: StrictQuery<PushJobQuery>,
-) -> ApiResult {
+pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<PushJobQuery>) -> ApiResult {
     let query = query.0;
     let sort = query.sort.as_deref().or(Some("-created_at"));
     let page = page("push-jobs", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
@@ -289,9 +285,9 @@ pub async fn list_push_jobs(
         to: query.to.map(comparable),
         billing_month: query.billing_month,
     };
-    let now = services.clock.now();
+    let now = ctx.clock.now();
     let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page, now);
-    let rows = services.db.read(&caller.tenant, read).await?;
+    let rows = ctx.db.read(&caller.tenant, read).await?;
     Ok(ok(&List::from_page(rows, |progress| PushJob::from(&progress))))
 }
 
@@ -302,8 +298,8 @@ pub async fn list_push_jobs(
     responses((status = 200, description = "The push job", body = PushJob), Errors)
 )]
 #[get("/push-jobs/{id}")]
-pub async fn get_push_job(services: web::Data<Services>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    let (id, now) = (PushJobId::from(id.into_inner()), services.clock.now());
-    let progress = services.db.read(&caller.tenant, move |tx| push::progress(tx, &id, now)).await?;
+pub async fn get_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
+    let (id, now) = (PushJobId::from(id.into_inner()), ctx.clock.now());
+    let progress = ctx.db.read(&caller.tenant, move |tx| push::progress(tx, &id, now)).await?;
     Ok(ok(&PushJob::from(&progress)))
 }

@@ -8,17 +8,17 @@ use super::quantity::{Amount, Quantity};
 
 /// A product's limits; a change must keep to each that is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Guard {
+pub struct ChangeGuard {
     /// In percent of what ConnectWise has. From nothing, every change is beyond it.
     pub percent: Option<Amount>,
     /// In units of the quantity.
     pub units: Option<Amount>,
 }
 
-impl Guard {
+impl ChangeGuard {
     /// Why a change is beyond the limits, in words; `None` where it keeps to them. A quantity that ConnectWise does
     /// not have counts as nothing.
-    pub fn objection(&self, from: Option<Quantity>, to: Quantity) -> Option<String> {
+    pub fn violation(&self, from: Option<Quantity>, to: Quantity) -> Option<String> {
         let (from, to) = (from.map_or(Decimal::ZERO, Quantity::get), to.get());
         // In whole numbers of the smallest place that any of the three has: exact, whatever their digits.
         let scale = |limit: Amount| from.scale().max(to.scale()).max(limit.get().scale());
@@ -56,8 +56,8 @@ mod tests {
 
     fn objects(percent: Option<&str>, units: Option<&str>, from: Option<&str>, to: &str) -> bool {
         let amount = |text: &str| text.parse().unwrap();
-        let guard = Guard { percent: percent.map(amount), units: units.map(amount) };
-        guard.objection(from.map(|text| text.parse().unwrap()), to.parse().unwrap()).is_some()
+        let guard = ChangeGuard { percent: percent.map(amount), units: units.map(amount) };
+        guard.violation(from.map(|text| text.parse().unwrap()), to.parse().unwrap()).is_some()
     }
 
     #[test]
