@@ -263,7 +263,7 @@ impl DemoTenant {
     /// Code, name and unit of each product.
     pub(super) async fn units(&self) -> Result<Vec<(String, String, String)>, StartError> {
         let read = |tx: &mut Tx<'_>| {
-            let page = crate::db::PageRequest::parse("products", None, None, None, crate::db::ProductSort::CreatedAt)?;
+            let page = crate::db::PageRequest::parse("products", None, None, "created_at")?;
             let rows = tx.products(&ProductFilter::default(), &page)?.items;
             Ok(rows.into_iter().map(|row| (row.code, row.name, row.unit)).collect())
         };

@@ -10,6 +10,12 @@ pub struct ParseEnumError {
     pub expected: String,
 }
 
+/// An enumeration that [`string_enum!`] defined.
+pub trait StringEnum: Copy + std::fmt::Display + std::str::FromStr<Err = ParseEnumError> + 'static {
+    /// Every value, in the order of definition.
+    const VALUES: &'static [Self];
+}
+
 /// Defines an enumeration with its one spelling: `as_str`, `ALL`, `Display`, `FromStr`, serde.
 macro_rules! string_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -25,6 +31,10 @@ macro_rules! string_enum {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
+        }
+
+        impl $crate::domain::string_enum::StringEnum for $name {
+            const VALUES: &'static [Self] = Self::ALL;
         }
 
         impl std::fmt::Display for $name {

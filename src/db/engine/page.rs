@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::string_enum::StringEnum;
 use crate::domain::{Error, Result};
 
 /// The most rows on a page.
@@ -39,30 +40,17 @@ pub struct PageRequest<S> {
     list: &'static str,
 }
 
-impl<S: std::str::FromStr + std::fmt::Display + Copy> PageRequest<S>
-where
-    S::Err: std::fmt::Display,
-{
-    /// Reads the parameters of the list of this name: at most 500 rows, a cursor that a page gave, `name` or `-name`.
-    pub fn parse(
-        list: &'static str,
-        limit: Option<i64>,
-        cursor: Option<&str>,
-        sort: Option<&str>,
-        default: S,
-    ) -> Result<Self> {
+impl<S: StringEnum> PageRequest<S> {
+    /// Parses the page parameters of the list with this name: at most 500 rows, a cursor that an earlier page returned,
+    /// and a sort key, with `-` before it for descending order.
+    pub fn parse(list: &'static str, limit: Option<i64>, cursor: Option<&str>, sort: &str) -> Result<Self> {
         let limit = limit.unwrap_or(100);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Error::invalid("limit", "out_of_range", "limit is from 1 to 500"));
         }
-        let (descending, sort) = match sort {
-            None => (false, default),
-            Some(text) => {
-                let name = text.strip_prefix('-').unwrap_or(text);
-                let sort = name.parse().map_err(|error| Error::invalid("sort", "unknown_value", format!("{error}")))?;
-                (name != text, sort)
-            }
-        };
+        let name = sort.strip_prefix('-').unwrap_or(sort);
+        let descending = name != sort;
+        let sort = name.parse().map_err(|error| Error::invalid("sort", "unknown_value", format!("{error}")))?;
         let mut page = Self { limit, after: None, sort, descending, list };
         if let Some(text) = cursor {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok();

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::db::{Page, PageRequest};
-use crate::domain::Result;
+use crate::db::Page;
 
 /// Part of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,19 +35,4 @@ pub fn comparable(at: DateTime<Utc>) -> DateTime<Utc> {
     const YEAR_9999: i64 = 253_370_764_800;
     let bound = |seconds| DateTime::from_timestamp(seconds, 0).unwrap_or(at);
     at.clamp(bound(YEAR_1), bound(YEAR_9999))
-}
-
-/// Reads the parameters of the list of this name.
-pub fn page<S>(
-    list: &'static str,
-    limit: Option<i64>,
-    cursor: Option<&str>,
-    sort: Option<&str>,
-    default: S,
-) -> Result<PageRequest<S>>
-where
-    S: std::str::FromStr + std::fmt::Display + Copy,
-    S::Err: std::fmt::Display,
-{
-    PageRequest::parse(list, limit, cursor, sort, default)
 }

@@ -1,6 +1,6 @@
 //! The errors of the document: written once and referred to.
 
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::http::kit::problem::CONTENT_TYPE;
@@ -64,7 +64,9 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
 }
 
 pub(super) fn operations(openapi: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
-    openapi.paths.paths.values_mut().flat_map(|item| {
-        [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
-    })
+    openapi.paths.paths.values_mut().flat_map(operations_of)
+}
+
+pub(super) fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
 }

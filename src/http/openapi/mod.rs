@@ -1,6 +1,7 @@
 //! The OpenAPI document, made from the routes themselves.
 
 mod errors;
+mod headers;
 mod parameters;
 mod schemas;
 
@@ -57,6 +58,7 @@ impl utoipa::Modify for Security {
 pub fn document() -> String {
     let (_, mut openapi) =
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
+    headers::declare_etags(&mut openapi);
     errors::share_errors(&mut openapi);
     parameters::share_parameters(&mut openapi);
     schemas::refer_to_list_items(&mut openapi);

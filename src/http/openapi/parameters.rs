@@ -13,6 +13,10 @@ pub(super) fn share_parameters(openapi: &mut OpenApi) {
     let mut known: Vec<(Parameter, usize)> = Vec::new();
     for parameter in parameters(openapi) {
         let RefOr::T(parameter) = parameter else { continue };
+        // The sort keys of a few lists that happen to be the same are nothing to share.
+        if parameter.name == "sort" {
+            continue;
+        }
         match known.iter_mut().find(|(other, _)| other == parameter) {
             Some((_, count)) => *count += 1,
             None => known.push((parameter.clone(), 1)),

@@ -10,7 +10,7 @@ use validator::Validate;
 use crate::db;
 use crate::domain::ids::ApiKeyId;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
+use crate::http::kit::extract::json::{ValidatedJson, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
@@ -55,8 +55,6 @@ pub struct CreateApiKeyRequest {
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
 }
-
-impl Limited for CreateApiKeyRequest {}
 
 /// A key as made: shown this once.
 #[derive(Serialize, ToSchema)]

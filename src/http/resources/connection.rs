@@ -12,7 +12,7 @@ use crate::db;
 use crate::domain::Error;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
+use crate::http::kit::extract::json::{ValidatedJson, plain_text};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
@@ -91,8 +91,6 @@ pub struct ConnectionRequest {
     pub client_id: String,
 }
 
-impl Limited for ConnectionRequest {}
-
 fn header_text(text: &str) -> Result<(), validator::ValidationError> {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
@@ -134,7 +132,7 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
 /// Get the connection
 #[utoipa::path(
     tag = "connection",
-    responses((status = 200, description = "The connection, without its keys", body = Connection, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The connection, without its keys", body = Connection), Errors)
 )]
 #[get("/connection")]
 pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {

@@ -14,9 +14,9 @@ use crate::domain::mapping_status::MappingReason;
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::{Limited, ValidatedJson};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, page};
+use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
@@ -122,14 +122,11 @@ pub struct CwCompanyQuery {
     /// The one with this identifier, in any letter case.
     #[param(max_length = 300)]
     pub identifier: Option<String>,
-    /// `identifier` or `name`; with `-` before it, descending.
-    #[param(default = "identifier")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for CwCompanyQuery {
+    type Sort = CwCompanySort;
+    const DEFAULT_SORT: &'static str = "identifier";
 }
 
 /// List the ConnectWise companies that can be chosen
@@ -137,23 +134,16 @@ pub struct CwCompanyQuery {
 /// Reads them from ConnectWise where they were never read.
 #[utoipa::path(
     tag = "connectwise",
-    params(CwCompanyQuery),
+    params(ListQuery<CwCompanyQuery>),
     responses((status = 200, description = "A page of ConnectWise companies", body = List<ConnectWiseCompany>), Errors, ConnectWiseErrors)
 )]
 #[get("/connectwise/companies")]
 pub async fn list_connectwise_companies(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    query: StrictQuery<CwCompanyQuery>,
+    query: ListQuery<CwCompanyQuery>,
 ) -> ApiResult {
-    let query = query.0;
-    let page = page(
-        "connectwise-companies",
-        query.limit,
-        query.cursor.as_deref(),
-        query.sort.as_deref(),
-        CwCompanySort::Identifier,
-    )?;
+    let (query, page) = query.of("connectwise-companies")?;
     refresh::ensure_known(&ctx, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;
@@ -217,8 +207,6 @@ pub struct RefreshRequest {
     #[serde(default)]
     pub force: bool,
 }
-
-impl Limited for RefreshRequest {}
 
 /// What a refresh found.
 #[derive(Debug, Serialize, ToSchema)]

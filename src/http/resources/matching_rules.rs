@@ -14,7 +14,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Target;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
-use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
@@ -128,16 +128,8 @@ pub struct PreviewMatchingRuleRequest {
     pub cursor: Option<String>,
 }
 
-impl Limited for CreateMatchingRuleRequest {
-    // A megabyte of expression is refused by the language, which says what is wrong, rather than by size.
-    const LIMIT: usize = 4 * 1024 * 1024;
-}
-impl Limited for ReplaceMatchingRuleRequest {
-    const LIMIT: usize = 4 * 1024 * 1024;
-}
-impl Limited for PreviewMatchingRuleRequest {
-    const LIMIT: usize = 4 * 1024 * 1024;
-}
+/// The largest body, in bytes. An expression of a megabyte is rejected by the rule language, which says what is wrong.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// What a line is, and what it would become.
 #[derive(Debug, Serialize, ToSchema)]
@@ -239,7 +231,7 @@ pub async fn create_matching_rule(
     ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
-    body: ValidatedJson<CreateMatchingRuleRequest>,
+    body: ValidatedJson<CreateMatchingRuleRequest, MAX_BODY>,
 ) -> ApiResult {
     let once = idempotency.once(&body.hash, |saved: matching_rules::Saved| {
         let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
@@ -254,7 +246,7 @@ pub async fn create_matching_rule(
 #[utoipa::path(
     tag = "matching rules",
     params(("id" = String, Path, description = "The rule")),
-    responses((status = 200, description = "The matching rule", body = MatchingRule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The matching rule", body = MatchingRule), Errors)
 )]
 #[get("/matching-rules/{id}")]
 pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -269,10 +261,7 @@ pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: w
 #[utoipa::path(
     tag = "matching rules",
     request_body = ReplaceMatchingRuleRequest,
-    params(
-        ("id" = String, Path, description = "The rule"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The rule"), IfMatchParam),
     responses((status = 200, description = "The matching rule, and what saving it changed", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[put("/matching-rules/{id}")]
@@ -281,7 +270,7 @@ pub async fn replace_matching_rule(
     caller: Caller,
     id: web::Path<String>,
     if_match: IfMatchHeader,
-    body: ValidatedJson<ReplaceMatchingRuleRequest>,
+    body: ValidatedJson<ReplaceMatchingRuleRequest, MAX_BODY>,
 ) -> ApiResult {
     let id = RuleId::from(id.into_inner());
     let saved = matching_rules::update(&ctx, &caller, id, body.value.expression, if_match.0).await?;
@@ -293,10 +282,7 @@ pub async fn replace_matching_rule(
 /// What it alone had resolved is unresolved again; choices by hand stay.
 #[utoipa::path(
     tag = "matching rules",
-    params(
-        ("id" = String, Path, description = "The rule"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The rule"), IfMatchParam),
     responses((status = 200, description = "How many lines resolved, and which changed", body = ResolveResponse, description = "Deleted; what that changed"), Errors, WriteErrors)
 )]
 #[delete("/matching-rules/{id}")]
@@ -322,7 +308,7 @@ pub async fn delete_matching_rule(
 pub async fn preview_matching_rule(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    body: ValidatedJson<PreviewMatchingRuleRequest>,
+    body: ValidatedJson<PreviewMatchingRuleRequest, MAX_BODY>,
 ) -> ApiResult {
     let (asked, now) = (body.value, ctx.clock.now());
     let from = match &asked.cursor {

@@ -16,9 +16,9 @@ use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
-use crate::http::kit::extract::json::{Limited, ValidatedJson, double_option, not_null, plain_text};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, page};
+use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, plain_text};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
@@ -186,9 +186,6 @@ pub struct UpdateProductRequest {
     pub max_change_units: Option<Option<Amount>>,
 }
 
-impl Limited for ProductRequest {}
-impl Limited for UpdateProductRequest {}
-
 /// Which products.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -200,22 +197,18 @@ pub struct ProductQuery {
     /// The one with this code.
     #[param(max_length = 300)]
     pub code: Option<String>,
-    /// `name`, `code` or `created_at`; with `-` before it, descending.
-    #[param(default = "name")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for ProductQuery {
+    type Sort = ProductSort;
+    const DEFAULT_SORT: &'static str = "name";
 }
 
 /// List products
-#[utoipa::path(tag = "products", params(ProductQuery), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
+#[utoipa::path(tag = "products", params(ListQuery<ProductQuery>), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
-pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<ProductQuery>) -> ApiResult {
-    let query = query.0;
-    let page = page("products", query.limit, query.cursor.as_deref(), query.sort.as_deref(), ProductSort::Name)?;
+pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<ProductQuery>) -> ApiResult {
+    let (query, page) = query.of("products")?;
     let filter = ProductFilter { search: query.search, code: query.code };
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Product::from)))
@@ -259,7 +252,7 @@ pub async fn create_product(
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),
-    responses((status = 200, description = "The product", body = Product, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The product", body = Product), Errors)
 )]
 #[get("/products/{id}")]
 pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -274,10 +267,7 @@ pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 #[utoipa::path(
     tag = "products",
     request_body = ProductRequest,
-    params(
-        ("id" = String, Path, description = "The product"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
 )]
 #[put("/products/{id}")]
@@ -309,10 +299,7 @@ pub async fn replace_product(
 #[utoipa::path(
     tag = "products",
     request_body = UpdateProductRequest,
-    params(
-        ("id" = String, Path, description = "The product"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
 )]
 #[patch("/products/{id}")]
@@ -354,10 +341,7 @@ async fn change_product(
 /// Its rules, billing lines and usage go with it; the history of its pushes stays.
 #[utoipa::path(
     tag = "products",
-    params(
-        ("id" = String, Path, description = "The product"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 204, description = "Deleted"), Errors, WriteErrors)
 )]
 #[delete("/products/{id}")]

@@ -12,7 +12,7 @@ use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::with_etag;
@@ -99,8 +99,6 @@ pub struct PushScheduleRequest {
     pub time_zone: String,
 }
 
-impl Limited for PushScheduleRequest {}
-
 impl PushScheduleRequest {
     fn read(&self) -> Result<NewSchedule> {
         let mut bad = Vec::new();
@@ -127,7 +125,7 @@ impl PushScheduleRequest {
 /// Get the push schedule
 #[utoipa::path(
     tag = "push schedule",
-    responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule), Errors)
 )]
 #[get("/push-schedule")]
 pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {

@@ -9,7 +9,7 @@ use validator::Validate;
 
 use crate::db;
 use crate::http::kit::auth::Operator;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
+use crate::http::kit::extract::json::{ValidatedJson, plain_text};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
@@ -43,8 +43,6 @@ pub struct CreateTenantRequest {
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
 }
-
-impl Limited for CreateTenantRequest {}
 
 /// A tenant as added, with its first key.
 #[derive(Serialize, ToSchema)]

@@ -14,9 +14,9 @@ use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, plain_text};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::extract::json::{ValidatedJson, plain_text};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored};
@@ -35,10 +35,6 @@ pub struct AddUsageRequest {
     #[validate(length(min = 1, max = 10000), nested)]
     #[schema(min_items = 1, max_items = 10000)]
     pub records: Vec<NewUsageRecord>,
-}
-
-impl Limited for AddUsageRequest {
-    const LIMIT: usize = LARGEST_BODY;
 }
 
 /// A measured amount.
@@ -128,7 +124,7 @@ pub async fn add_usage(
     ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
-    body: ValidatedJson<AddUsageRequest>,
+    body: ValidatedJson<AddUsageRequest, LARGEST_BODY>,
 ) -> ApiResult {
     let records = body.value.records.len().min(MAX_BATCH);
     let once = idempotency.once(&body.hash, move |accepted| {
@@ -205,22 +201,18 @@ pub struct UsageQuery {
     pub current_only: bool,
     /// Only records that came when a push had worked out their month's quantity already (`true`), or only the others.
     pub late: Option<bool>,
-    /// `received_at`; with `-` before it, descending.
-    #[param(default = "received_at")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for UsageQuery {
+    type Sort = UsageSort;
+    const DEFAULT_SORT: &'static str = "received_at";
 }
 
 /// List usage history
-#[utoipa::path(tag = "usage", params(UsageQuery), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
+#[utoipa::path(tag = "usage", params(ListQuery<UsageQuery>), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
-pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<UsageQuery>) -> ApiResult {
-    let query = query.0;
-    let page = page("usage", query.limit, query.cursor.as_deref(), query.sort.as_deref(), UsageSort::ReceivedAt)?;
+pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<UsageQuery>) -> ApiResult {
+    let (query, page) = query.of("usage")?;
     let filter = UsageFilter {
         company_id: query.company_id.map(CompanyId::from),
         product_id: query.product_id.map(ProductId::from),

@@ -14,25 +14,19 @@ use super::body_limits;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::problem::ApiError;
 
-/// The largest body, where a type does not say otherwise.
-const LIMIT: usize = 1024 * 1024;
+/// The largest body in bytes, unless the extractor's type says otherwise.
+const DEFAULT_LIMIT: usize = 1024 * 1024;
 
-/// What a body may be at most.
-pub trait Limited {
-    /// In bytes.
-    const LIMIT: usize = LIMIT;
-}
-
-/// A body that was read and validated.
+/// A JSON body of at most `LIMIT` bytes, parsed and validated.
 #[derive(Debug)]
-pub struct ValidatedJson<T> {
+pub struct ValidatedJson<T, const LIMIT: usize = DEFAULT_LIMIT> {
     /// What it says.
     pub value: T,
     /// A hash of its bytes, to tell requests apart.
     pub hash: String,
 }
 
-impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for ValidatedJson<T> {
+impl<T: DeserializeOwned + Validate + 'static, const LIMIT: usize> FromRequest for ValidatedJson<T, LIMIT> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -40,7 +34,7 @@ impl<T: DeserializeOwned + Validate + Limited + 'static> FromRequest for Validat
         let (req, mut payload) = (req.clone(), payload.take());
         Box::pin(async move {
             require_json(&req)?;
-            let read = body_limits::read(&req, &mut payload, T::LIMIT).await?;
+            let read = body_limits::read(&req, &mut payload, LIMIT).await?;
             parse(&read.bytes)
         })
     }
@@ -56,7 +50,9 @@ fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
     Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
 }
 
-fn parse<T: DeserializeOwned + Validate>(bytes: &Bytes) -> Result<ValidatedJson<T>, ApiError> {
+fn parse<T: DeserializeOwned + Validate, const LIMIT: usize>(
+    bytes: &Bytes,
+) -> Result<ValidatedJson<T, LIMIT>, ApiError> {
     // Serde would take a list for a struct, by position: nobody should find out.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));

@@ -181,7 +181,7 @@ pub struct MonthQuery {
     tag = "billing lines",
     params(("id" = String, Path, description = "The line"), MonthQuery),
     responses(
-        (status = 200, description = "The billing line, and how it came to what it bills to", body = BillingLineDetail, headers(("ETag" = String, description = "For If-Match"))),
+        (status = 200, description = "The billing line, and how it came to what it bills to", body = BillingLineDetail),
         Errors
     )
 )]

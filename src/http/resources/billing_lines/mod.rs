@@ -16,9 +16,9 @@ use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, double_option, not_null};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, page};
+use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
@@ -222,35 +222,21 @@ pub struct LineQuery {
     pub out_of_date: Option<bool>,
     /// The month whose usage is shown; where left out, the one that a push would bill now.
     pub billing_month: Option<BillingMonth>,
-    /// `company_name`, `company_external_id`, `agreement_status`, `addition_status` or `created_at`; with `-` before it,
-    /// descending.
-    #[param(default = "company_name")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for LineQuery {
+    type Sort = BillingLineSort;
+    const DEFAULT_SORT: &'static str = "company_name";
 }
 
 /// List billing lines
 ///
 /// The consolidated billing page: filter by `product_id` for one product's.
-#[utoipa::path(tag = "billing lines", params(LineQuery), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
+#[utoipa::path(tag = "billing lines", params(ListQuery<LineQuery>), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
-pub async fn list_billing_lines(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    query: StrictQuery<LineQuery>,
-) -> ApiResult {
-    let (query, now) = (query.0, ctx.clock.now());
-    let page = page(
-        "billing-lines",
-        query.limit,
-        query.cursor.as_deref(),
-        query.sort.as_deref(),
-        BillingLineSort::CompanyName,
-    )?;
+pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<LineQuery>) -> ApiResult {
+    let now = ctx.clock.now();
+    let (query, page) = query.of("billing-lines")?;
     let filter = LineFilter {
         product_id: query.product_id.map(ProductId::from),
         company_ids: query.company_id.map(|id| vec![CompanyId::from(id)]),
@@ -301,9 +287,6 @@ pub struct UpdateBillingLinesRequest {
     pub block_size: Option<Option<BlockSize>>,
 }
 
-impl Limited for UpdateBillingLineRequest {}
-impl Limited for UpdateBillingLinesRequest {}
-
 /// How many lines were changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UpdateBillingLinesResponse {
@@ -317,10 +300,7 @@ pub struct UpdateBillingLinesResponse {
 #[utoipa::path(
     tag = "billing lines",
     request_body = UpdateBillingLineRequest,
-    params(
-        ("id" = String, Path, description = "The line"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The line"), IfMatchParam),
     responses((status = 200, description = "The billing line", body = BillingLine), Errors, WriteErrors)
 )]
 #[patch("/billing-lines/{id}")]

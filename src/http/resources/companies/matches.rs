@@ -12,7 +12,7 @@ use crate::domain::records::CwCompany;
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
@@ -36,8 +36,6 @@ pub struct MatchCompanyRequest {
     #[serde(default)]
     pub shared: bool,
 }
-
-impl Limited for MatchCompanyRequest {}
 
 impl MatchCompanyRequest {
     fn choice(self) -> Result<Choice> {
@@ -64,10 +62,7 @@ pub struct MatchCompanyResponse {
 #[utoipa::path(
     tag = "companies",
     request_body = MatchCompanyRequest,
-    params(
-        ("id" = String, Path, description = "The company"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company, and what the match changed of its lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/companies/{id}/connectwise-company")]
@@ -87,10 +82,7 @@ pub async fn match_company(
 /// Set a company to Not Set
 #[utoipa::path(
     tag = "companies",
-    params(
-        ("id" = String, Path, description = "The company"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company, and what the match changed of its lines", body = MatchCompanyResponse), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}/connectwise-company")]
@@ -119,8 +111,6 @@ pub struct AutoMatchRequest {
     #[serde(default)]
     pub dry_run: bool,
 }
-
-impl Limited for AutoMatchRequest {}
 
 /// A ConnectWise company that fits.
 #[derive(Debug, Serialize, ToSchema)]

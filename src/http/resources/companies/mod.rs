@@ -14,9 +14,9 @@ use crate::domain::company_match::MatchSource;
 use crate::domain::ids::CompanyId;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
-use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null, plain_text};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, page};
+use crate::http::kit::extract::json::{ValidatedJson, not_null, plain_text};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
@@ -101,9 +101,6 @@ pub struct UpdateCompanyRequest {
     pub name: Option<String>,
 }
 
-impl Limited for CompanyRequest {}
-impl Limited for UpdateCompanyRequest {}
-
 /// Which companies.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -117,22 +114,18 @@ pub struct CompanyQuery {
     pub external_id: Option<String>,
     /// Only matched ones (`true`), or only those Not Set (`false`).
     pub matched: Option<bool>,
-    /// `name`, `external_id` or `created_at`; with `-` before it, descending.
-    #[param(default = "name")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for CompanyQuery {
+    type Sort = CompanySort;
+    const DEFAULT_SORT: &'static str = "name";
 }
 
 /// List companies
-#[utoipa::path(tag = "companies", params(CompanyQuery), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
+#[utoipa::path(tag = "companies", params(ListQuery<CompanyQuery>), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
-pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<CompanyQuery>) -> ApiResult {
-    let query = query.0;
-    let page = page("companies", query.limit, query.cursor.as_deref(), query.sort.as_deref(), CompanySort::Name)?;
+pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<CompanyQuery>) -> ApiResult {
+    let (query, page) = query.of("companies")?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Company::from)))
@@ -166,7 +159,7 @@ pub async fn create_company(
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company")),
-    responses((status = 200, description = "The company", body = Company, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The company", body = Company), Errors)
 )]
 #[get("/companies/{id}")]
 pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -179,10 +172,7 @@ pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 #[utoipa::path(
     tag = "companies",
     request_body = CompanyRequest,
-    params(
-        ("id" = String, Path, description = "The company"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company", body = Company), Errors, WriteErrors)
 )]
 #[put("/companies/{id}")]
@@ -201,10 +191,7 @@ pub async fn replace_company(
 #[utoipa::path(
     tag = "companies",
     request_body = UpdateCompanyRequest,
-    params(
-        ("id" = String, Path, description = "The company"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company", body = Company), Errors, WriteErrors)
 )]
 #[patch("/companies/{id}")]
@@ -235,10 +222,7 @@ async fn change_company(
 /// Its billing lines and usage go with it; the history of its pushes stays.
 #[utoipa::path(
     tag = "companies",
-    params(
-        ("id" = String, Path, description = "The company"),
-        IfMatchParam,
-    ),
+    params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 204, description = "Deleted"), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}")]

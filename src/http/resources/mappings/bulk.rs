@@ -8,7 +8,7 @@ use validator::Validate;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::{Limited, ValidatedJson};
+use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
@@ -84,9 +84,6 @@ pub struct ChooseAdditionsRequest {
 fn together() -> BulkMode {
     BulkMode::AllOrNothing
 }
-
-impl Limited for ChooseAgreementsRequest {}
-impl Limited for ChooseAdditionsRequest {}
 
 /// What became of one choice.
 #[derive(Debug, Serialize, ToSchema)]

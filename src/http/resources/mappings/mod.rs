@@ -8,14 +8,14 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use super::billing_lines::line_filter;
-use crate::db::{BillingLineSort, BillingLineView, LineFilter};
+use crate::db::{BillingLineSort, BillingLineView, LineFilter, PageRequest};
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{Limited, ValidatedJson};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, page};
+use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
@@ -87,14 +87,11 @@ pub struct MappingQuery {
     pub status: Option<MappingStatus>,
     /// By who decided.
     pub source: Option<MappingSource>,
-    /// `company_name` or `created_at`; with `-` before it, descending.
-    #[param(default = "company_name")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for MappingQuery {
+    type Sort = BillingLineSort;
+    const DEFAULT_SORT: &'static str = "company_name";
 }
 
 /// Which agreement is chosen.
@@ -117,18 +114,13 @@ pub struct ChooseAdditionRequest {
     pub addition_id: CwAdditionId,
 }
 
-impl Limited for ChooseAgreementRequest {}
-impl Limited for ChooseAdditionRequest {}
-
 async fn list(
-    name: &'static str,
     ctx: &AppContext,
     caller: &Caller,
-    query: MappingQuery,
     filter: LineFilter,
+    page: PageRequest<BillingLineSort>,
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
-    let page = page(name, query.limit, query.cursor.as_deref(), query.sort.as_deref(), BillingLineSort::CompanyName)?;
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, |view| render(&view))))
 }
@@ -157,24 +149,24 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 }
 
 /// List agreement mappings
-#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
+#[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/agreement-mappings")]
 pub async fn list_agreement_mappings(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    query: StrictQuery<MappingQuery>,
+    query: ListQuery<MappingQuery>,
 ) -> ApiResult {
-    let query = query.0;
+    let (query, page) = query.of("agreement-mappings")?;
     let chosen = (query.status, query.source);
-    let filter = line_filter(query.product_id.clone(), query.company_id.clone(), chosen, (None, None));
-    list("agreement-mappings", &ctx, &caller, query, filter, LineMapping::agreement).await
+    let filter = line_filter(query.product_id, query.company_id, chosen, (None, None));
+    list(&ctx, &caller, filter, page, LineMapping::agreement).await
 }
 
 /// Get a line's agreement mapping
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line")),
-    responses((status = 200, description = "The mapping", body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The mapping", body = LineMapping), Errors)
 )]
 #[get("/agreement-mappings/{billing_line_id}")]
 pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -187,10 +179,7 @@ pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, i
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAgreementRequest,
-    params(
-        ("billing_line_id" = String, Path, description = "The line"),
-        IfMatchParam,
-    ),
+    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
     responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[put("/agreement-mappings/{billing_line_id}")]
@@ -208,10 +197,7 @@ pub async fn choose_agreement(
 /// Give a line's agreement back to the rule
 #[utoipa::path(
     tag = "mappings",
-    params(
-        ("billing_line_id" = String, Path, description = "The line"),
-        IfMatchParam,
-    ),
+    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
     responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/agreement-mappings/{billing_line_id}")]
@@ -226,24 +212,24 @@ pub async fn clear_agreement_choice(
 }
 
 /// List addition mappings
-#[utoipa::path(tag = "mappings", params(MappingQuery), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
+#[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/addition-mappings")]
 pub async fn list_addition_mappings(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    query: StrictQuery<MappingQuery>,
+    query: ListQuery<MappingQuery>,
 ) -> ApiResult {
-    let query = query.0;
+    let (query, page) = query.of("addition-mappings")?;
     let chosen = (query.status, query.source);
-    let filter = line_filter(query.product_id.clone(), query.company_id.clone(), (None, None), chosen);
-    list("addition-mappings", &ctx, &caller, query, filter, LineMapping::addition).await
+    let filter = line_filter(query.product_id, query.company_id, (None, None), chosen);
+    list(&ctx, &caller, filter, page, LineMapping::addition).await
 }
 
 /// Get a line's addition mapping
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line")),
-    responses((status = 200, description = "The mapping", body = LineMapping, headers(("ETag" = String, description = "For If-Match"))), Errors)
+    responses((status = 200, description = "The mapping", body = LineMapping), Errors)
 )]
 #[get("/addition-mappings/{billing_line_id}")]
 pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -256,10 +242,7 @@ pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAdditionRequest,
-    params(
-        ("billing_line_id" = String, Path, description = "The line"),
-        IfMatchParam,
-    ),
+    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
     responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/addition-mappings/{billing_line_id}")]
@@ -277,10 +260,7 @@ pub async fn choose_addition(
 /// Give a line's addition back to the rule
 #[utoipa::path(
     tag = "mappings",
-    params(
-        ("billing_line_id" = String, Path, description = "The line"),
-        IfMatchParam,
-    ),
+    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
     responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/addition-mappings/{billing_line_id}")]

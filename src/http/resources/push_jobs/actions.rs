@@ -9,7 +9,7 @@ use super::{PushJob, accepted};
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null};
+use crate::http::kit::extract::json::{ValidatedJson, not_null};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok};
@@ -36,10 +36,7 @@ pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web
 /// are left out: they want to be looked at.
 #[utoipa::path(
     tag = "push jobs",
-    params(
-        ("id" = String, Path, description = "The push job"),
-        IdempotencyKeyParam,
-    ),
+    params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
     responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/retry")]
@@ -59,10 +56,7 @@ pub async fn retry_push_job(
 /// has something else the line fails, and says so.
 #[utoipa::path(
     tag = "push jobs",
-    params(
-        ("id" = String, Path, description = "The push job"),
-        IdempotencyKeyParam,
-    ),
+    params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
     responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/revert")]
@@ -87,8 +81,6 @@ pub struct HeldLinesRequest {
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
     pub line_ids: Option<Vec<String>>,
 }
-
-impl Limited for HeldLinesRequest {}
 
 /// Approve held lines
 ///

@@ -13,8 +13,8 @@ use crate::domain::push::{LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Writer, escape_formula};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery};
+use crate::http::kit::list::{List, comparable};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
@@ -87,14 +87,28 @@ pub struct HistoryQuery {
     pub from: Option<DateTime<Utc>>,
     /// Those of jobs asked for before this time.
     pub to: Option<DateTime<Utc>>,
-    /// `created_at`; with `-` before it, newest first.
-    #[param(default = "-created_at")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl HistoryQuery {
+    fn filter(self) -> PushLineFilter {
+        PushLineFilter {
+            job_id: self.push_job_id.map(PushJobId::from),
+            state: self.state,
+            reason: self.reason,
+            company_id: self.company_id.map(CompanyId::from),
+            product_id: self.product_id.map(ProductId::from),
+            billing_line_id: self.billing_line_id.map(BillingLineId::from),
+            billing_month: self.billing_month,
+            kind: self.kind,
+            from: self.from.map(comparable),
+            to: self.to.map(comparable),
+        }
+    }
+}
+
+impl ListFilter for HistoryQuery {
+    type Sort = PushSort;
+    const DEFAULT_SORT: &'static str = "-created_at";
 }
 
 /// List push lines across jobs
@@ -102,56 +116,19 @@ pub struct HistoryQuery {
 /// A company's billing history in one call: what each push did to its lines, newest first.
 #[utoipa::path(
     tag = "push jobs",
-    params(HistoryQuery),
+    params(ListQuery<HistoryQuery>),
     responses((status = 200, description = "A page of push lines of many jobs", body = List<PushLineInJob>), Errors)
 )]
 #[get("/push-lines")]
 pub async fn list_push_history(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    query: StrictQuery<HistoryQuery>,
+    query: ListQuery<HistoryQuery>,
 ) -> ApiResult {
-    let query = query.0;
-    let sort = query.sort.as_deref().or(Some("-created_at"));
-    let page = page("push-lines", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
-    let filter = PushLineFilter {
-        job_id: query.push_job_id.map(PushJobId::from),
-        state: query.state,
-        reason: query.reason,
-        company_id: query.company_id.map(CompanyId::from),
-        product_id: query.product_id.map(ProductId::from),
-        billing_line_id: query.billing_line_id.map(BillingLineId::from),
-        billing_month: query.billing_month,
-        kind: query.kind,
-        from: query.from.map(comparable),
-        to: query.to.map(comparable),
-    };
+    let (query, page) = query.of("push-lines")?;
+    let filter = query.filter();
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, PushLineInJob::from)))
-}
-
-/// Which push lines are exported.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct HistoryExportQuery {
-    /// Those of a push job.
-    #[param(max_length = 300)]
-    pub push_job_id: Option<String>,
-    /// Those of a company.
-    #[param(max_length = 300)]
-    pub company_id: Option<String>,
-    /// Those of a product.
-    #[param(max_length = 300)]
-    pub product_id: Option<String>,
-    /// By what became of them.
-    pub state: Option<LineState>,
-    /// Those that bill this month.
-    pub billing_month: Option<BillingMonth>,
-    /// Those of jobs asked for at this time or later.
-    pub from: Option<DateTime<Utc>>,
-    /// Those of jobs asked for before this time.
-    pub to: Option<DateTime<Utc>>,
 }
 
 /// Export push lines
@@ -159,31 +136,21 @@ pub struct HistoryExportQuery {
 /// What pushes did, line by line, as CSV, oldest first.
 #[utoipa::path(
     tag = "import and export",
-    params(HistoryExportQuery),
+    params(HistoryQuery),
     responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
 )]
 #[get("/export/push-lines")]
 pub async fn export_push_lines(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    query: StrictQuery<HistoryExportQuery>,
+    query: StrictQuery<HistoryQuery>,
 ) -> ApiResult {
-    let query = query.0;
-    let filter = PushLineFilter {
-        job_id: query.push_job_id.map(PushJobId::from),
-        state: query.state,
-        company_id: query.company_id.map(CompanyId::from),
-        product_id: query.product_id.map(ProductId::from),
-        billing_month: query.billing_month,
-        from: query.from.map(comparable),
-        to: query.to.map(comparable),
-        ..PushLineFilter::default()
-    };
+    let filter = query.0.filter();
     let mut table = Writer::new(&HEADER)?;
     let mut cursor: Option<String> = None;
     // Page by page, so that no read holds the database for as long as the table is large.
     loop {
-        let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), None, PushSort::CreatedAt)?;
+        let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), "created_at")?;
         let filter = filter.clone();
         let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
         rows.items.iter().try_for_each(|(line, job)| table.row(&cells(line, job)))?;

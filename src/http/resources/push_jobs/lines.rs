@@ -11,8 +11,8 @@ use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, page};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
@@ -147,14 +147,11 @@ pub struct PushLineQuery {
     /// Those of a product.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// `created_at`, which is by company name; with `-` before it, descending.
-    #[param(default = "created_at")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for PushLineQuery {
+    type Sort = PushSort;
+    const DEFAULT_SORT: &'static str = "created_at";
 }
 
 /// List a push job's lines
@@ -162,7 +159,7 @@ pub struct PushLineQuery {
 /// Every line in the job's scope is there, with what ConnectWise had, what it was told, and why not where it was not.
 #[utoipa::path(
     tag = "push jobs",
-    params(("id" = String, Path, description = "The push job"), PushLineQuery),
+    params(("id" = String, Path, description = "The push job"), ListQuery<PushLineQuery>),
     responses((status = 200, description = "A page of push lines", body = List<PushLine>), Errors)
 )]
 #[get("/push-jobs/{id}/lines")]
@@ -170,11 +167,10 @@ pub async fn list_push_lines(
     ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
-    query: StrictQuery<PushLineQuery>,
+    query: ListQuery<PushLineQuery>,
 ) -> ApiResult {
-    let (id, query) = (PushJobId::from(id.into_inner()), query.0);
-    let page =
-        page("lines-of-a-push-job", query.limit, query.cursor.as_deref(), query.sort.as_deref(), PushSort::CreatedAt)?;
+    let id = PushJobId::from(id.into_inner());
+    let (query, page) = query.of("lines-of-a-push-job")?;
     let filter = PushLineFilter {
         job_id: Some(id.clone()),
         state: query.state,

@@ -20,9 +20,9 @@ use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{Limited, ValidatedJson, not_null};
-use crate::http::kit::extract::query::StrictQuery;
-use crate::http::kit::list::{List, comparable, page};
+use crate::http::kit::extract::json::{ValidatedJson, not_null};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored};
@@ -188,8 +188,6 @@ impl CreatePushJobRequest {
     }
 }
 
-impl Limited for CreatePushJobRequest {}
-
 impl From<CreatePushJobRequest> for NewPush {
     fn from(body: CreatePushJobRequest) -> Self {
         Self {
@@ -227,14 +225,11 @@ pub struct PushJobQuery {
     pub to: Option<DateTime<Utc>>,
     /// Those with a line that bills this month.
     pub billing_month: Option<BillingMonth>,
-    /// `created_at`; with `-` before it, newest first.
-    #[param(default = "-created_at")]
-    pub sort: Option<String>,
-    /// How many rows at most.
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    pub limit: Option<i64>,
-    /// Where to go on: the `next_cursor` of the page before.
-    pub cursor: Option<String>,
+}
+
+impl ListFilter for PushJobQuery {
+    type Sort = PushSort;
+    const DEFAULT_SORT: &'static str = "-created_at";
 }
 
 /// Push now
@@ -269,12 +264,10 @@ fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
 }
 
 /// List push jobs
-#[utoipa::path(tag = "push jobs", params(PushJobQuery), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
+#[utoipa::path(tag = "push jobs", params(ListQuery<PushJobQuery>), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
-pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<PushJobQuery>) -> ApiResult {
-    let query = query.0;
-    let sort = query.sort.as_deref().or(Some("-created_at"));
-    let page = page("push-jobs", query.limit, query.cursor.as_deref(), sort, PushSort::CreatedAt)?;
+pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<PushJobQuery>) -> ApiResult {
+    let (query, page) = query.of("push-jobs")?;
     let filter = JobFilter {
         state: query.state,
         kind: query.kind,

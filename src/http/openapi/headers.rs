@@ -1,0 +1,32 @@
+//! The response headers of the document.
+
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{ParameterIn, PathItem};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{OpenApi, RefOr};
+
+use super::errors::operations_of;
+
+/// Declares `ETag` wherever an operation returns a resource that can be changed under `If-Match`.
+pub(super) fn declare_etags(openapi: &mut OpenApi) {
+    for item in openapi.paths.paths.values_mut() {
+        if !is_versioned(item) {
+            continue;
+        }
+        for response in operations_of(item).filter_map(|operation| operation.responses.responses.get_mut("200")) {
+            let RefOr::T(response) = response else { continue };
+            let etag = HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+            let etag = etag.description(Some("The resource's version, for `If-Match`")).build();
+            response.headers.insert("ETag".to_owned(), RefOr::T(etag));
+        }
+    }
+}
+
+fn is_versioned(item: &mut PathItem) -> bool {
+    operations_of(item).any(|operation| {
+        operation.parameters.iter().flatten().any(|parameter| match parameter {
+            RefOr::T(parameter) => parameter.name == "If-Match" && parameter.parameter_in == ParameterIn::Header,
+            RefOr::Ref(_) => false,
+        })
+    })
+}
