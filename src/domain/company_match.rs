@@ -8,7 +8,7 @@ use super::string_enum::string_enum;
 use super::text::{fold, fold_name};
 
 string_enum! {
-    /// How a company came to its ConnectWise company.
+    /// How a company was matched to its ConnectWise company.
     MatchSource {
         /// A person chose it.
         Manual = "manual",
@@ -32,11 +32,11 @@ string_enum! {
     MatchOutcome {
         /// Exactly one unclaimed ConnectWise company fits.
         Proposed = "proposed",
-        /// Several fit.
+        /// Several ConnectWise companies fit.
         Ambiguous = "ambiguous",
-        /// The one that fits is already matched to, or equally wanted by, another company.
+        /// The one that fits is already matched to another company, or fits another company as well.
         Claimed = "claimed",
-        /// None fits.
+        /// No ConnectWise company fits.
         None = "none",
     }
 }

@@ -15,7 +15,7 @@ string_enum! {
         RuleExists = "rule_exists",
         /// Another company is matched to this ConnectWise company.
         ConnectwiseCompanyClaimed = "connectwise_company_claimed",
-        /// The company is matched to no ConnectWise company.
+        /// The company is not matched to a ConnectWise company.
         CompanyNotSet = "company_not_set",
         /// The line's agreement is not resolved.
         AgreementNotResolved = "agreement_not_resolved",

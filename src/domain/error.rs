@@ -78,7 +78,7 @@ pub enum Error {
     /// The database cannot be used at the moment.
     #[error("the service is busy, or its database cannot be reached or written")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A fault of ours.
+    /// An internal error.
     #[error("an internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

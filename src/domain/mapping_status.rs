@@ -3,9 +3,9 @@
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// Who decided a mapping.
+    /// Whether a rule or a person decided a mapping.
     MappingSource {
-        /// A person chose it; it wins over the rule and stays until taken back.
+        /// A person chose it. It wins over the rule until it is cleared.
         Manual = "manual",
         /// The product's matching rule found it.
         Rule = "rule",
@@ -13,7 +13,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What a mapping came to.
+    /// The status of a mapping.
     MappingStatus {
         /// Exactly one live target.
         Resolved = "resolved",
@@ -21,7 +21,7 @@ string_enum! {
         Unresolved = "unresolved",
         /// Several targets match; the candidates are listed.
         Ambiguous = "ambiguous",
-        /// The target was resolved once and has since been cancelled, ended or deleted.
+        /// The target was resolved, and has since been cancelled, ended or deleted.
         Stale = "stale",
     }
 }
@@ -29,7 +29,7 @@ string_enum! {
 string_enum! {
     /// Why a mapping is what it is, where its status alone does not say.
     MappingReason {
-        /// The company is matched to no ConnectWise company.
+        /// The company is not matched to a ConnectWise company.
         CompanyNotSet = "company_not_set",
         /// The matched ConnectWise company was deleted there.
         CompanyGone = "company_gone",
@@ -39,25 +39,25 @@ string_enum! {
         NoLiveAgreement = "no_live_agreement",
         /// The agreement has no live addition.
         NoLiveAddition = "no_live_addition",
-        /// There are live targets, but the rule matches none.
+        /// The rule matches none of the live targets.
         NoneMatched = "none_matched",
         /// The rule matches more than one.
         SeveralMatched = "several_matched",
-        /// Additions are looked for only when the agreement is resolved.
+        /// The agreement is not resolved, so there are no additions to match.
         AgreementNotResolved = "agreement_not_resolved",
-        /// The agreement's additions were not read from ConnectWise yet.
+        /// The agreement's additions have not been read from ConnectWise yet.
         AdditionsNotRead = "additions_not_read",
         /// The target was cancelled.
         Cancelled = "cancelled",
         /// The target's end date has passed.
         Ended = "ended",
-        /// ConnectWise calls the target expired.
+        /// The target's status in ConnectWise is expired.
         Expired = "expired",
-        /// ConnectWise calls the target inactive.
+        /// The target's status in ConnectWise is inactive.
         Inactive = "inactive",
         /// The target no longer exists in ConnectWise.
         Deleted = "deleted",
-        /// The agreement above is stale.
+        /// The line's agreement is stale.
         AgreementStale = "agreement_stale",
     }
 }

@@ -5,7 +5,7 @@ use super::quantity::Quantity;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What a push job does.
+    /// The kind of a push job.
     PushKind {
         /// Writes quantities.
         Push = "push",
@@ -17,36 +17,36 @@ string_enum! {
 string_enum! {
     /// What started a push job.
     PushTrigger {
-        /// A person or their script, through the API.
+        /// A request to the API.
         Manual = "manual",
         /// The monthly schedule.
         Schedule = "schedule",
-        /// A retry of another job's failed lines.
+        /// A request to retry another job's failed lines.
         Retry = "retry",
-        /// A dry run that somebody looked at and found right.
+        /// A request to push what a dry run showed.
         DryRun = "dry_run",
-        /// A person who wants another job's quantities put back.
+        /// A request to revert another job.
         Revert = "revert",
     }
 }
 
 string_enum! {
-    /// Where a push job stands.
+    /// The state of a push job.
     JobState {
-        /// Stored with its lines; no worker has begun.
+        /// Created; no worker has started it.
         Queued = "queued",
-        /// A worker has begun.
+        /// A worker has started it.
         Running = "running",
         /// Every line that had something to push is `pushed` or `unchanged` (in a dry run `would_push` or `unchanged`).
         /// Lines that were skipped, and say why, don't count as failures.
         Succeeded = "succeeded",
-        /// Some lines are held until a person approves or drops them; no other line is left to do.
+        /// All lines are done except those that are held until a person approves or drops them.
         WaitingForApproval = "waiting_for_approval",
-        /// It ran to its end, and some lines failed or are unverified.
+        /// All lines are done, and some of them failed or are unverified.
         CompletedWithFailures = "completed_with_failures",
-        /// No line could be tried, and it says why.
+        /// No line could be tried; `detail` says why.
         Failed = "failed",
-        /// Someone stopped it.
+        /// A person cancelled it.
         Cancelled = "cancelled",
     }
 }
@@ -74,25 +74,25 @@ string_enum! {
 string_enum! {
     /// Where a push line stands: not tried, being tried, or its outcome.
     LineState {
-        /// Waits for a worker.
+        /// It waits for a worker.
         Pending = "pending",
-        /// A worker holds it by lease.
+        /// A worker is working on it.
         Working = "working",
-        /// ConnectWise was told the quantity and answered with it.
+        /// The quantity was written, and ConnectWise confirmed it.
         Pushed = "pushed",
-        /// A dry run: this would be written.
+        /// Only in dry runs: the quantity would be written.
         WouldPush = "would_push",
         /// ConnectWise already had the quantity; nothing was written.
         Unchanged = "unchanged",
-        /// There was nothing to push, and it says why.
+        /// There was nothing to push; `reason` says why.
         Skipped = "skipped",
-        /// It could not be written, and it says why.
+        /// The quantity could not be written; `reason` says why.
         Failed = "failed",
-        /// A write was sent and its answer was lost, and ConnectWise could not be read to tell what came of it.
+        /// The response to a write was lost, and ConnectWise could not be read to find out whether it was applied.
         Unverified = "unverified",
-        /// The change is larger than goes through unasked: it waits for a person.
+        /// The change is larger than the product's limit and waits for approval.
         Held = "held",
-        /// The job was stopped before it.
+        /// The job was cancelled before this line.
         Cancelled = "cancelled",
     }
 }
@@ -132,7 +132,7 @@ string_enum! {
     PushReason {
         /// Push is not enabled on the billing line.
         Disabled = "disabled",
-        /// The company is matched to no ConnectWise company.
+        /// The company is not matched to a ConnectWise company.
         CompanyNotSet = "company_not_set",
         /// The agreement or the addition is not resolved.
         Unresolved = "unresolved",
@@ -144,27 +144,27 @@ string_enum! {
         NoUsage = "no_usage",
         /// The newest usage record is older than the product allows.
         UsageTooOld = "usage_too_old",
-        /// Another billing line writes to the same addition; each would undo the other.
+        /// Another billing line writes to the same addition, and each would overwrite the other.
         AdditionShared = "addition_shared",
-        /// A later push job wrote the addition, or found its quantity there.
+        /// A later push job has written the addition, or found its own quantity there.
         Superseded = "superseded",
-        /// The usage gives no quantity that ConnectWise could keep.
+        /// The usage makes no quantity that ConnectWise can store.
         Quantity = "quantity",
-        /// The change is larger than the product lets through unasked.
+        /// The change is larger than the product's limit.
         Guard = "guard",
-        /// A person dropped it after it was held.
+        /// A person dropped the line after it was held.
         Dropped = "dropped",
-        /// ConnectWise has another quantity than the one that the job is to change.
+        /// ConnectWise no longer has the quantity that the job expects.
         ChangedSince = "changed_since",
-        /// ConnectWise refused the write.
+        /// ConnectWise rejected the write.
         Rejected = "rejected",
-        /// ConnectWise answered success and changed nothing.
+        /// ConnectWise reported success but did not change the quantity.
         NotApplied = "not_applied",
-        /// ConnectWise could not be reached, or failed, more often than is tried.
+        /// ConnectWise could not be reached, or failed, until the last attempt.
         Unavailable = "unavailable",
-        /// The connection's settings, keys or permissions are at fault.
+        /// The connection's settings, API keys or permissions are wrong.
         Connection = "connection",
-        /// A fault of ours.
+        /// An internal error.
         Internal = "internal",
     }
 }

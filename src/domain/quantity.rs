@@ -12,15 +12,15 @@ use serde::{Deserialize, Serialize};
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// How usage in blocks becomes a quantity.
+    /// How a number of blocks is rounded to a quantity.
     Rounding {
-        /// Up to the next whole block (the default: a started block is billed).
+        /// Up to a whole block: a started block is billed. The default.
         Ceil = "ceil",
-        /// Down to whole blocks.
+        /// Down to a whole block.
         Floor = "floor",
-        /// To the nearest whole block, halves away from zero.
+        /// To the nearest whole block; halves are rounded away from zero.
         Round = "round",
-        /// Not at all: the exact quotient, which must be a finite decimal.
+        /// Not at all. The quotient must be a finite decimal.
         Exact = "exact",
     }
 }

@@ -18,10 +18,10 @@ pub trait StringEnum: Copy + std::fmt::Display + std::str::FromStr<Err = ParseEn
 
 /// Defines an enumeration with its one spelling: `as_str`, `ALL`, `Display`, `FromStr`, serde.
 macro_rules! string_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-        pub enum $name { $($(#[$vmeta])* #[serde(rename = $text)] $variant),+ }
+        pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $text)] $variant),+ }
 
         impl $name {
             /// Every value, in the order of definition.
@@ -30,6 +30,12 @@ macro_rules! string_enum {
             /// The one spelling, as in JSON and in the database.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+
+            /// The value's doc comment: what it means.
+            #[allow(dead_code, reason = "not every enumeration is part of the API")]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+)),+ }
             }
         }
 
@@ -76,6 +82,7 @@ mod tests {
         for side in Side::ALL {
             assert_eq!(side.as_str().parse::<Side>().as_ref(), Ok(side));
         }
+        assert_eq!(Side::Left.meaning().trim(), "One.");
         let error = "LEFT".parse::<Side>().unwrap_err();
         assert_eq!(error.to_string(), "\"LEFT\" is not one of: left, right");
     }

@@ -14,7 +14,7 @@ string_enum! {
         Last = "last",
         /// The largest record.
         Max = "max",
-        /// All records added up.
+        /// The sum of all records.
         Sum = "sum",
     }
 }
@@ -22,9 +22,9 @@ string_enum! {
 string_enum! {
     /// Which month a push bills.
     BillingPeriod {
-        /// The month that holds the moment of the push.
+        /// The month in which the push is due.
         Current = "current",
-        /// The month that closed before it: billing in arrears.
+        /// The month before it: billing in arrears.
         Previous = "previous",
     }
 }

@@ -247,7 +247,7 @@ pub struct LineIn {
     pub company: String,
     /// The product's code.
     pub product: String,
-    /// Whether it is pushed.
+    /// Whether pushes write the line.
     pub push_enabled: Option<bool>,
     /// Its own block size; `Some(None)` is the product's.
     pub block_size: Option<Option<BlockSize>>,

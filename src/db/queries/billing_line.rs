@@ -95,7 +95,7 @@ impl BillingLine {
         }
     }
 
-    /// What the agreement resolved to.
+    /// The agreement mapping.
     pub fn agreement(&self) -> AgreementMapping {
         Mapping {
             status: self.agreement_status,
@@ -106,7 +106,7 @@ impl BillingLine {
         }
     }
 
-    /// What the addition resolved to.
+    /// The addition mapping.
     pub fn addition(&self) -> AdditionMapping {
         Mapping {
             status: self.addition_status,

@@ -29,9 +29,9 @@ pub struct MappedLine {
     pub company_name: String,
     /// The ConnectWise company that it is matched to.
     pub cw_company: Option<CwCompanyId>,
-    /// Whether it is pushed.
+    /// Whether pushes write the line.
     pub push_enabled: bool,
-    /// Its own block size.
+    /// The line's own block size.
     pub block_size: Option<BlockSize>,
     /// What its agreement resolved to.
     pub agreement: AgreementMapping,

@@ -167,7 +167,7 @@ impl Catalog {
 /// Why something cannot be chosen by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChoiceError {
-    /// The company is matched to no ConnectWise company.
+    /// The company is not matched to a ConnectWise company.
     CompanyNotSet,
     /// There is no such agreement, or it is another company's.
     NotOfCompany(CwAgreementId, CwCompanyId),

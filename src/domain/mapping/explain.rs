@@ -16,15 +16,15 @@ use crate::domain::string_enum::string_enum;
 pub const MAX_CANDIDATES_SHOWN: usize = 200;
 
 string_enum! {
-    /// What of a billing line changed.
+    /// The part of a billing line that changed.
     LineField {
-        /// What the agreement resolved to.
+        /// The agreement mapping.
         Agreement = "agreement",
-        /// What the addition resolved to.
+        /// The addition mapping.
         Addition = "addition",
-        /// Whether it is pushed.
+        /// Whether pushes write the line.
         PushEnabled = "push_enabled",
-        /// Its own block size.
+        /// The line's own block size.
         BlockSize = "block_size",
     }
 }
@@ -32,17 +32,17 @@ string_enum! {
 string_enum! {
     /// Why a candidate is what the line bills to, or is not.
     Verdict {
-        /// The line bills to it.
+        /// The line bills to the candidate.
         Taken = "taken",
-        /// It is cancelled, ended, expired, inactive or deleted.
+        /// The candidate is cancelled, ended, expired, inactive or deleted.
         NotLive = "not_live",
-        /// The rule does not match it.
+        /// The rule does not match the candidate.
         NotMatched = "not_matched",
-        /// The rule matches it and others too, so none is taken.
+        /// The rule matches several candidates, so none is taken.
         OneOfSeveral = "one_of_several",
-        /// A person chose another.
+        /// A person chose another candidate.
         Overruled = "overruled",
-        /// There is no rule that could match it.
+        /// The product has no rule.
         NoRule = "no_rule",
     }
 }

@@ -3,7 +3,7 @@
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
-    /// What a matching rule picks.
+    /// What a matching rule selects.
     Target {
         /// One of a company's agreements.
         Agreement = "agreement",

@@ -1,4 +1,4 @@
-//! Lists: pages, filters, sort.
+//! The JSON form of lists.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -6,30 +6,30 @@ use utoipa::ToSchema;
 
 use crate::db::Page;
 
-/// Part of a list.
+/// One page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct List<T: ToSchema> {
-    /// The rows.
+    /// The items of this page.
     pub items: Vec<T>,
-    /// Send this as `cursor` for the next page; null at the end.
+    /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
 impl<T: ToSchema> List<T> {
-    /// A page of rows, rendered.
+    /// A page of rows, each rendered as an item.
     pub fn from_page<R>(page: Page<R>, render: impl FnMut(R) -> T) -> Self {
         let page = page.map(render);
         Self { next_cursor: page.next.map(|cursor| cursor.encode()), items: page.items }
     }
 
-    /// A list that is never so long as to be paged.
+    /// A list that is always short enough for one page.
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next_cursor: None }
     }
 }
 
-/// A moment by which a list is filtered, within what both databases can compare.
+/// Limits a time to the years that both databases can compare.
 pub fn comparable(at: DateTime<Utc>) -> DateTime<Utc> {
     const YEAR_1: i64 = -62_135_596_800;
     const YEAR_9999: i64 = 253_370_764_800;

@@ -11,12 +11,12 @@ use crate::domain::{Error, FieldError};
 /// The content type of every error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// So many bad fields are listed; the detail counts them all.
+/// Maximum number of invalid fields that are listed; the detail counts all.
 const MAX_LISTED_FIELDS: usize = 100;
-/// The longest text of a problem, in characters.
+/// Maximum length of a text in a problem, in characters.
 const MAX_TEXT_LENGTH: usize = 1_000;
 
-/// An error, as RFC 9457 has it.
+/// An error, as in RFC 9457.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
     "type": "urn:connectwise-billing:problem:validation",
@@ -26,37 +26,37 @@ const MAX_TEXT_LENGTH: usize = 1_000;
     "errors": [{"field": "/name", "code": "length", "message": "from 1 to 200 characters"}]
 }))]
 pub struct Problem {
-    /// What kind of error: stable, to be compared by programs.
+    /// The type of error. It is stable: programs compare this.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind in words.
+    /// The type of error in words.
     pub title: String,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
-    /// This one error in words, with what to do.
+    /// What went wrong this time, and what to do.
     pub detail: String,
-    /// One entry for each bad field.
+    /// One entry for each invalid field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
 }
 
-/// A bad field.
+/// An invalid field.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ProblemField {
     /// A JSON pointer into the body, or the name of a parameter or header.
     pub field: String,
-    /// A stable word for what is wrong.
+    /// The code of the error. It is stable.
     pub code: String,
-    /// What is wrong and what would do.
+    /// What is wrong, and what would be valid.
     pub message: String,
-    /// Where in the field's text it begins, in characters: only for matching rules.
+    /// Where the error begins in the field's text, in characters; only for matching rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<usize>,
-    /// How many characters it spans: only for matching rules.
+    /// How many characters the error spans; only for matching rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// What would have been understood there: only for matching rules.
+    /// What would have been valid there; only for matching rules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<String>,
 }
@@ -72,19 +72,19 @@ impl From<FieldError> for ProblemField {
 /// An error on its way to the caller.
 #[derive(Debug)]
 pub enum ApiError {
-    /// A service's or a query's.
+    /// An error of a service or a query.
     Domain(Error),
-    /// One of HTTP itself: status, word, title, detail.
+    /// An error of HTTP itself: status, code, title, detail.
     Http(StatusCode, &'static str, &'static str, String),
-    /// Bad JSON or bad parameters: 400 with fields.
+    /// Malformed JSON or parameters: 400 with the fields.
     Malformed(Vec<FieldError>),
-    /// Another method than the path has: these are allowed.
+    /// The path does not support the method. Holds the methods that it supports.
     Method(String),
-    /// Too much to do at the moment.
+    /// Overload: the caller should retry later.
     Busy(String),
 }
 
-/// What handlers give.
+/// The result of a handler.
 pub type ApiResult<T = HttpResponse> = Result<T, ApiError>;
 
 impl From<Error> for ApiError {
@@ -94,25 +94,25 @@ impl From<Error> for ApiError {
 }
 
 impl ApiError {
-    /// No usable key.
+    /// The API key is missing or invalid.
     pub fn unauthorized() -> Self {
         let detail = "send your API key: Authorization: Bearer cwb_…";
         Self::Http(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail.to_owned())
     }
 
-    /// No such path.
+    /// There is no such path.
     pub fn no_path() -> Self {
         let detail = "there is nothing at this path; /swagger-ui/ shows what there is";
         Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
     }
 
-    /// This process has another role.
+    /// This process does not serve the API.
     pub fn no_api() -> Self {
         let detail = "this process serves /healthz, /readyz and /metrics alone; ask one with the role http";
         Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
     }
 
-    /// The problem to be told. Causes stay behind.
+    /// The problem for the caller. It leaves out the cause.
     pub fn problem(&self) -> Problem {
         match self {
             Self::Domain(error) => domain_problem(error),
@@ -141,7 +141,7 @@ impl ApiError {
     }
 }
 
-/// A text that may repeat what was sent, cut to what a person reads: an answer must not be larger than its request.
+/// Cuts a text that may repeat what was sent, so that the response is never much larger than the request.
 fn shortened(text: String) -> String {
     match text.char_indices().nth(MAX_TEXT_LENGTH) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -24,10 +24,11 @@ macro_rules! enumerations {
     ($($name:ident: $description:literal),+ $(,)?) => { $(
         impl PartialSchema for $name {
             fn schema() -> RefOr<Schema> {
+                let meanings = $name::ALL.iter().map(|value| format!("\n- `{value}`: {}", value.meaning().trim()));
                 ObjectBuilder::new()
                     .schema_type(SchemaType::Type(Type::String))
-                    .description(Some($description))
-                    .enum_values(Some($name::ALL.iter().map(|word| word.as_str())))
+                    .description(Some(format!("{}:\n{}", $description, meanings.collect::<String>())))
+                    .enum_values(Some($name::ALL.iter().map(|value| value.as_str())))
                     .into()
             }
         }
@@ -38,25 +39,25 @@ macro_rules! enumerations {
 }
 
 enumerations! {
-    Rounding: "How usage in blocks becomes a quantity",
+    Rounding: "How a number of blocks is rounded to a quantity",
     Aggregation: "How a month's usage records become one amount",
-    BillingPeriod: "Which month a push bills: the one that holds the moment of the push, or the one that closed before it",
-    Target: "What a matching rule picks",
-    MappingSource: "Who decided a mapping",
-    MappingStatus: "What a mapping came to",
-    MappingReason: "Why a mapping is what it is",
-    MatchSource: "How a company came to its ConnectWise company",
-    PushKind: "What a push job does",
+    BillingPeriod: "The month that a push bills: the one in which the push is due, or the one before it",
+    Target: "What a matching rule selects",
+    MappingSource: "Whether a rule or a person decided a mapping",
+    MappingStatus: "The status of a mapping",
+    MappingReason: "The reason for a mapping's status",
+    MatchSource: "How a company was matched to its ConnectWise company",
+    PushKind: "The kind of a push job",
     PushTrigger: "What started a push job",
-    JobState: "Where a push job stands",
-    LineState: "Where a push line stands",
+    JobState: "The state of a push job",
+    LineState: "The state of a push line",
     PushReason: "Why a push line was skipped, held, failed or left unverified",
-    MatchedBy: "By what a match was found",
-    BulkMode: "What happens to the other edits of a request where one cannot be done",
-    LineField: "What of a billing line changed",
-    Verdict: "Why a candidate was taken, or was not",
-    Attribute: "A member of an agreement or addition that rules may ask about",
-    MatchOutcome: "What auto-match made of a company",
+    MatchedBy: "What was equal when a match was found",
+    BulkMode: "What happens to the other edits of a request if one is rejected",
+    LineField: "The part of a billing line that changed",
+    Verdict: "Why a line bills to a candidate, or does not",
+    Attribute: "An attribute of an agreement or addition that rules can compare",
+    MatchOutcome: "The result of auto-match for a company",
 }
 
 macro_rules! patterned {
@@ -78,8 +79,8 @@ macro_rules! patterned {
 }
 
 patterned! {
-    Amount: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "250.5", "An exact decimal, 0 or more, as text";
-    BlockSize: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "100", "An exact decimal greater than 0, as text";
-    Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3", "An exact decimal, as text";
-    BillingMonth: r"^2[01][0-9]{2}-(0[1-9]|1[0-2])$", "2026-11", "A calendar month";
+    Amount: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "250.5", "An exact decimal of at least 0, as a string such as `\"120.5\"`";
+    BlockSize: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "100", "An exact decimal greater than 0, as a string such as `\"1.5\"`";
+    Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3", "An exact decimal, as a string such as `\"120.5\"`";
+    BillingMonth: r"^2[01][0-9]{2}-(0[1-9]|1[0-2])$", "2026-11", "A billing month, such as `2026-11`";
 }

@@ -17,30 +17,39 @@ use super::routes;
     info(
         title = "connectwise-billing",
         description = "Turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement additions.\n\n\
-            JSON with snake_case names; times in RFC 3339, UTC; decimals and ids are text. Errors are RFC 9457 \
-            `application/problem+json`. Lists are paged: send `next_cursor` back as `cursor`. Where an operation takes \
-            `If-Match`, send the `ETag` that GET gave, and it fails with 412 if somebody changed the thing meanwhile. \
-            Where it takes an `Idempotency-Key`, the same request under the same key is done once and answered alike.",
+            **Authentication.** Send an API key: `Authorization: Bearer cwb_…`. A key belongs to one tenant and sees \
+            nothing of another.\n\n\
+            **Values.** JSON with snake_case names. Ids are strings to compare, nothing more. Decimals are strings, such as \
+            `\"120.5\"`. Times are RFC 3339 in UTC. A billing month is `2026-11`. Enumerations may get new values: treat an \
+            unknown value as *other*.\n\n\
+            **Lists.** `limit` items at a time. Send `next_cursor` back as `cursor`, with the same filters and `sort`, until it \
+            is null.\n\n\
+            **Concurrent changes.** Where an operation takes `If-Match`, send the `ETag` of the last GET. The request fails \
+            with 412 if the resource has changed since. Without `If-Match` the last change wins.\n\n\
+            **Retries.** Where an operation takes an `Idempotency-Key`, repeat a request whose response was lost with the same \
+            key: it is done once, and returns the first response for 48 hours.\n\n\
+            **Errors.** RFC 9457 `application/problem+json`. `type` is stable and for programs; `title` and `detail` are for \
+            people and say what to do; `errors` names each invalid field.",
         license(name = "MIT OR Apache-2.0")
     ),
     components(schemas(Problem)),
     security(("api_key" = [])),
     modifiers(&Security),
     tags(
-        (name = "connection", description = "The way into ConnectWise"),
-        (name = "connectwise", description = "What ConnectWise has: choices, and reading them anew"),
+        (name = "connection", description = "The connection to the tenant's ConnectWise"),
+        (name = "connectwise", description = "The companies, agreements and additions in ConnectWise, and refreshing them"),
         (name = "companies", description = "The vendor's customers, matched to ConnectWise companies"),
-        (name = "products", description = "What the vendor bills"),
-        (name = "matching rules", description = "Which agreement and which addition a product bills to"),
-        (name = "billing lines", description = "The consolidated billing page: company x product"),
-        (name = "mappings", description = "What lines bill to, and choices by hand"),
-        (name = "import and export", description = "Company matches and line settings as CSV, in and out; what pushes did, out"),
-        (name = "usage", description = "Measured amounts"),
-        (name = "push jobs", description = "Writing quantities, and what came of it"),
+        (name = "products", description = "The products that the vendor bills"),
+        (name = "matching rules", description = "The rules that select the agreement and the addition that a product bills to"),
+        (name = "billing lines", description = "The consolidated billing page: one line for each company and product"),
+        (name = "mappings", description = "The agreement and the addition that each line bills to, and manual choices"),
+        (name = "import and export", description = "Company matches, line settings and push history as CSV"),
+        (name = "usage", description = "Measured usage"),
+        (name = "push jobs", description = "Pushes of quantities to ConnectWise, and their history"),
         (name = "push schedule", description = "The monthly push"),
-        (name = "api keys", description = "The tenant's keys"),
-        (name = "tenants", description = "For the operator's key alone"),
-        (name = "operation", description = "For whoever runs the service"),
+        (name = "api keys", description = "The tenant's API keys"),
+        (name = "tenants", description = "Tenants; needs the operator's key"),
+        (name = "operation", description = "Health, metrics and this document"),
     )
 )]
 struct Base;

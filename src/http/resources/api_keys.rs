@@ -17,18 +17,18 @@ use crate::http::kit::response::ok;
 use crate::services::AppContext;
 use crate::services::api_keys;
 
-/// An API key: what is kept of it, which is not the key.
+/// An API key, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ApiKey {
-    /// Its id.
+    /// The API key's id.
     pub id: String,
-    /// What history calls its user.
+    /// The name of the key, as histories show it.
     pub name: String,
-    /// Its first characters, to recognise it by.
+    /// The first characters of the key, to recognise it by.
     pub prefix: String,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: DateTime<Utc>,
-    /// When it was revoked; null while it works.
+    /// When the key was revoked; null while it is valid.
     #[schema(required)]
     pub revoked_at: Option<DateTime<Utc>>,
 }
@@ -45,23 +45,23 @@ impl From<db::ApiKey> for ApiKey {
     }
 }
 
-/// A key to be made.
+/// An API key to create.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "billing dashboard"}))]
 pub struct CreateApiKeyRequest {
-    /// What history shall call its user.
+    /// The name of the key, as histories will show it: a person or an integration.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
 }
 
-/// A key as made: shown this once.
+/// A new API key with its secret.
 #[derive(Serialize, ToSchema)]
 pub struct CreateApiKeyResponse {
-    /// What is kept of it.
+    /// The API key.
     pub api_key: ApiKey,
-    /// The key. It is not kept and cannot be shown again.
+    /// The secret, for the `Authorization` header. It is not stored and cannot be shown again.
     pub key: String,
 }
 
@@ -72,6 +72,8 @@ impl From<api_keys::NewKey> for CreateApiKeyResponse {
 }
 
 /// List API keys
+///
+/// Includes revoked keys. Secrets are never returned.
 #[utoipa::path(tag = "api keys", responses((status = 200, description = "A page of API keys", body = List<ApiKey>), Errors))]
 #[get("/api-keys")]
 pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
@@ -79,13 +81,14 @@ pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiRes
     Ok(ok(&List::whole(rows.into_iter().map(ApiKey::from).collect())))
 }
 
-/// Make an API key
+/// Create an API key
 ///
-/// The key is in the answer and nowhere else: this operation takes no Idempotency-Key, as that would keep it.
+/// Returns the secret once. This operation takes no `Idempotency-Key`, because the secret would have to be stored for
+/// it.
 #[utoipa::path(
     tag = "api keys",
     request_body = CreateApiKeyRequest,
-    responses((status = 201, description = "The key, shown this once", body = CreateApiKeyResponse), Errors, WriteErrors)
+    responses((status = 201, description = "The new API key with its secret", body = CreateApiKeyResponse), Errors, WriteErrors)
 )]
 #[post("/api-keys")]
 pub async fn create_api_key(
@@ -99,11 +102,11 @@ pub async fn create_api_key(
 
 /// Revoke an API key
 ///
-/// It stops working at once, also where it is the one in use.
+/// The key stops working immediately, even if it is the one that this request was sent with.
 #[utoipa::path(
     tag = "api keys",
     params(("id" = String, Path, description = "The key's id")),
-    responses((status = 204, description = "Revoked"), Errors)
+    responses((status = 204, description = "The key was revoked"), Errors)
 )]
 #[delete("/api-keys/{id}")]
 pub async fn revoke_api_key(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {

@@ -21,26 +21,26 @@ use crate::services::connection;
 use crate::services::connection::NewConnection;
 use crate::services::remote::client;
 
-/// The connection. Its keys never come out.
+/// The connection to ConnectWise. The API keys are never returned.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Connection {
-    /// Where.
+    /// The ConnectWise site, such as `na.myconnectwise.net`.
     pub site: String,
     /// The company that the MSP logs in with.
     pub company_id: String,
-    /// The integration's id, issued by ConnectWise.
+    /// The client id of the integration, issued by ConnectWise.
     pub client_id: String,
-    /// Whether ConnectWise is being left alone after repeated failures: until when.
+    /// Until when no requests are sent, because ConnectWise failed repeatedly; null while requests are sent.
     #[schema(required)]
     pub circuit_open_until: Option<DateTime<Utc>>,
-    /// The failure that led to it.
+    /// The failure that opened the circuit.
     #[schema(required)]
     pub last_failure: Option<String>,
-    /// Grows with every change; also the ETag.
+    /// The version. It increases with every change and equals the `ETag`.
     pub version: i64,
-    /// When it was first set.
+    /// When the connection was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When the connection was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -63,7 +63,7 @@ impl Connection {
     }
 }
 
-/// What the connection shall be.
+/// The new content of the connection.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -71,21 +71,21 @@ impl Connection {
     "private_key": "QrStUvWxYz012345", "client_id": "01234567-89ab-cdef-0123-456789abcdef"
 }))]
 pub struct ConnectionRequest {
-    /// The ConnectWise site, as people see it in their browser.
+    /// The ConnectWise site, as in the browser's address bar.
     #[validate(length(min = 1, max = 300))]
     #[schema(min_length = 1, max_length = 300)]
     pub site: String,
-    /// The company that the MSP logs in with; letter case matters.
+    /// The company that the MSP logs in with. Letter case matters.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub company_id: String,
-    /// The API member's public key. May be left out, with the private key, while site and company id stay.
+    /// The API member's public key. Both keys may be left out if the site and the company id stay the same.
     #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
     pub public_key: Option<SecretString>,
     /// The API member's private key.
     #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
     pub private_key: Option<SecretString>,
-    /// The integration's id, issued by ConnectWise.
+    /// The client id of the integration, issued by ConnectWise.
     #[validate(length(min = 1, max = 100), custom(function = header_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub client_id: String,
@@ -130,6 +130,8 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
 }
 
 /// Get the connection
+///
+/// Returns the connection without its API keys, and whether requests to ConnectWise are suspended.
 #[utoipa::path(
     tag = "connection",
     responses((status = 200, description = "The connection, without its keys", body = Connection), Errors)
@@ -144,7 +146,8 @@ pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiRe
 
 /// Set the connection
 ///
-/// The keys are sealed before they are stored, and never come out.
+/// Creates or replaces the connection. The API keys are encrypted before they are stored and are never returned. Use
+/// `POST /connection/test` to try it.
 #[utoipa::path(
     tag = "connection",
     request_body = ConnectionRequest,
@@ -162,13 +165,14 @@ pub async fn put_connection(
     Ok(with_etag(row.version, &Connection::new(row, CircuitStatus::Closed)))
 }
 
-/// Remove the connection
+/// Delete the connection
 ///
-/// With it goes all that was read through it: every company is Not Set again, and every mapping is undone.
+/// Everything that was read through it is deleted as well: every company is Not Set again, and every mapping is
+/// cleared. Fails with 409 while a push job is running.
 #[utoipa::path(
     tag = "connection",
     params(IfMatchParam),
-    responses((status = 204, description = "Removed"), Errors, WriteErrors)
+    responses((status = 204, description = "The connection was deleted"), Errors, WriteErrors)
 )]
 #[delete("/connection")]
 pub async fn delete_connection(ctx: web::Data<AppContext>, caller: Caller, if_match: IfMatchHeader) -> ApiResult {
@@ -176,19 +180,19 @@ pub async fn delete_connection(ctx: web::Data<AppContext>, caller: Caller, if_ma
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// One step of a connection test.
+/// A step of a connection test.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectionStep {
-    /// What was tried: `reach`, `company`, `keys`, `companies`, `agreements`, `additions`.
+    /// The step: `reach`, `company`, `keys`, `companies`, `agreements` or `additions`.
     pub step: String,
-    /// Whether it held; null where an earlier failure left nothing to try.
+    /// Whether the step passed; null if an earlier failure prevented it.
     #[schema(required)]
     pub passed: Option<bool>,
     /// What was found, or what to fix.
     pub detail: String,
 }
 
-/// What a connection test found.
+/// The result of a connection test.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectionTest {
     /// Whether every step passed.
@@ -199,9 +203,9 @@ pub struct ConnectionTest {
 
 /// Test the connection
 ///
-/// Tries, step by step, that the site answers, knows the company, takes keys and client id, and lets us read companies,
-/// agreements and additions; and says what to fix.
-#[utoipa::path(tag = "connection", responses((status = 200, description = "Each step of the test with its outcome", body = ConnectionTest), Errors, WriteErrors))]
+/// Tries, step by step, whether the site answers, knows the company, accepts the API keys and the client id, and lets
+/// us read companies, agreements and additions. Says what to fix. Changes nothing.
+#[utoipa::path(tag = "connection", responses((status = 200, description = "The result of each step", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]
 pub async fn test_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
     let steps = connection::test(&ctx, &caller).await?;

@@ -33,9 +33,9 @@ pub struct ConnectWiseCompany {
     pub id: String,
     /// ConnectWise's identifier.
     pub identifier: String,
-    /// Its name there.
+    /// The company's name in ConnectWise.
     pub name: String,
-    /// The name of its status there.
+    /// The name of its status in ConnectWise.
     #[schema(required)]
     pub status: Option<String>,
 }
@@ -51,14 +51,14 @@ impl From<CwCompany> for ConnectWiseCompany {
 pub struct ConnectWiseAgreement {
     /// ConnectWise's id.
     pub id: String,
-    /// Its name.
+    /// The agreement's name.
     pub name: String,
-    /// The name of its type.
+    /// The name of the agreement's type.
     #[schema(required)]
     pub type_name: Option<String>,
     /// Whether it can be chosen: not cancelled, ended, expired, inactive or deleted.
     pub live: bool,
-    /// Why it cannot.
+    /// Why it cannot be chosen; null if it can.
     #[schema(required)]
     pub reason: Option<MappingReason>,
 }
@@ -81,18 +81,18 @@ impl ConnectWiseAgreement {
 pub struct ConnectWiseAddition {
     /// ConnectWise's id.
     pub id: String,
-    /// The identifier of its catalog product.
+    /// The identifier of the addition's catalog product.
     #[schema(required)]
     pub product_identifier: Option<String>,
-    /// Its description.
+    /// The addition's description.
     #[schema(required)]
     pub description: Option<String>,
-    /// Its quantity when last read.
+    /// The addition's quantity when it was last read.
     #[schema(required)]
     pub quantity: Option<Quantity>,
     /// Whether it can be chosen: not cancelled or deleted.
     pub live: bool,
-    /// Why it cannot.
+    /// Why it cannot be chosen; null if it can.
     #[schema(required)]
     pub reason: Option<MappingReason>,
 }
@@ -111,15 +111,15 @@ impl ConnectWiseAddition {
     }
 }
 
-/// Which ConnectWise companies.
+/// The filter of the list of ConnectWise companies.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CwCompanyQuery {
-    /// Those whose name or identifier holds this text, in any letter case.
+    /// Only those whose name or identifier contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
-    /// The one with this identifier, in any letter case.
+    /// Only the company with this identifier, ignoring case.
     #[param(max_length = 300)]
     pub identifier: Option<String>,
 }
@@ -129,9 +129,10 @@ impl ListFilter for CwCompanyQuery {
     const DEFAULT_SORT: &'static str = "identifier";
 }
 
-/// List the ConnectWise companies that can be chosen
+/// List ConnectWise companies
 ///
-/// Reads them from ConnectWise where they were never read.
+/// The companies that can be chosen for a match. They are read from ConnectWise if they never were; otherwise the list
+/// is that of the last refresh.
 #[utoipa::path(
     tag = "connectwise",
     params(ListQuery<CwCompanyQuery>),
@@ -152,7 +153,7 @@ pub async fn list_connectwise_companies(
 
 /// List the agreements of a ConnectWise company
 ///
-/// Those that cannot be chosen are there too, with why.
+/// Includes agreements that cannot be chosen, with the reason.
 #[utoipa::path(
     tag = "connectwise",
     params(("id" = String, Path, description = "ConnectWise's id of the company")),
@@ -179,7 +180,8 @@ pub async fn list_connectwise_agreements(
 
 /// List the additions of an agreement
 ///
-/// Reads them from ConnectWise where they were not read lately.
+/// Reads the additions from ConnectWise if they were not read recently. Includes additions that cannot be chosen, with
+/// the reason.
 #[utoipa::path(
     tag = "connectwise",
     params(("id" = String, Path, description = "ConnectWise's id of the agreement")),
@@ -198,38 +200,40 @@ pub async fn list_connectwise_additions(
     Ok(ok(&List::whole(rows.into_iter().map(|row| ConnectWiseAddition::new(row, today)).collect())))
 }
 
-/// How to refresh.
+/// The options of a refresh.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"force": false}))]
 pub struct RefreshRequest {
-    /// Go on even where more than half of what was known would vanish.
+    /// Whether to continue even if more than half of the known records would disappear.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What a refresh found.
+/// The result of a refresh.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RefreshResponse {
-    /// How many companies ConnectWise has.
+    /// The number of companies in ConnectWise.
     pub companies: usize,
-    /// How many agreements it has.
+    /// The number of agreements in ConnectWise.
     pub agreements: usize,
-    /// Of how many agreements, those in use, the additions were read.
+    /// The number of agreements in use, whose additions were read.
     pub agreements_with_additions: usize,
-    /// When it ended.
+    /// When the refresh ended.
     pub finished_at: DateTime<Utc>,
-    /// What it changed of the billing lines.
+    /// What the refresh changed in the billing lines.
     pub resolved: ResolveResponse,
 }
 
-/// Read companies, agreements and additions from ConnectWise anew
+/// Refresh data from ConnectWise
 ///
-/// Then every billing line resolves again. What vanished in ConnectWise is marked gone, and mappings to it become stale.
+/// Reads all companies, agreements and the additions in use, then resolves every billing line again. A record that
+/// disappeared from ConnectWise is marked as deleted, and mappings to it become stale. Fails with 409 while another
+/// refresh is running, or if more than half of the known records would disappear (unless `force` is set).
 #[utoipa::path(
     tag = "connectwise",
     request_body = RefreshRequest,
-    responses((status = 200, description = "What was read, and what it changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "What was read, and what that changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/connectwise/refresh")]
 pub async fn refresh_connectwise(

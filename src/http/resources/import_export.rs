@@ -57,8 +57,8 @@ const LINES: Columns = Columns {
 
 /// Export company matches
 ///
-/// Every company with the ConnectWise company that it is matched to, as CSV. What this gives, the import takes, and
-/// changes nothing.
+/// Returns every company with the ConnectWise company it is matched to, as CSV. Importing the unchanged table changes
+/// nothing.
 #[utoipa::path(
     tag = "import and export",
     responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
@@ -75,20 +75,20 @@ pub async fn export_company_matches(ctx: web::Data<AppContext>, caller: Caller) 
     Ok(table.reply("company-matches.csv")?)
 }
 
-/// Which lines are exported.
+/// The filter of the export of billing lines.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ExportQuery {
-    /// Those of a product.
+    /// Only lines of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
 }
 
 /// Export billing lines
 ///
-/// Push flags, block sizes and choices by hand of every line, with the usage that a push would bill now, as CSV. What this
-/// gives, the import takes, and changes nothing.
+/// Returns push flags, block sizes and manual choices of every line, with the usage that a push would bill now, as
+/// CSV. Importing the unchanged table changes nothing.
 #[utoipa::path(
     tag = "import and export",
     params(ExportQuery),
@@ -136,15 +136,15 @@ fn line_cells(row: &LineOut) -> [String; 19] {
     ]
 }
 
-/// How a table is imported.
+/// The options of an import.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
-    /// Only report what each row would do.
+    /// Whether to only report what each row would change.
     #[serde(default)]
     pub dry_run: bool,
-    /// What happens to the other rows where one cannot be done.
+    /// What happens to the other rows if one is rejected. The default is `all_or_nothing`.
     #[param(default = "all_or_nothing")]
     pub mode: Option<BulkMode>,
 }
@@ -155,27 +155,27 @@ impl ImportQuery {
     }
 }
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowOutcome {
-    /// It changed something, or would.
+    /// The row changed something, or would in a dry run.
     Changed,
-    /// It is so already.
+    /// Everything was already as the row says.
     Unchanged,
-    /// It cannot be done; `error` says why.
+    /// The row was rejected; `error` says why.
     Refused,
 }
 
-/// A value before and after.
+/// A value before and after an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CellChange {
     /// What changed.
     pub part: String,
-    /// What it was; null where there was nothing.
+    /// The value before; null if there was none.
     #[schema(required)]
     pub old: Option<String>,
-    /// What it is, or would be.
+    /// The value after.
     #[schema(required)]
     pub new: Option<String>,
 }
@@ -187,40 +187,40 @@ impl CellChange {
     }
 }
 
-/// What became of one row.
+/// The outcome of one row.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RowReport {
-    /// The line of the file on which the row begins.
+    /// The number of the line in the file on which the row begins.
     pub line: u64,
-    /// What became of it.
+    /// The outcome.
     pub outcome: RowOutcome,
-    /// What it changes.
+    /// What the row changes.
     pub changes: Vec<CellChange>,
-    /// Why it cannot be done.
+    /// Why the row was rejected; null if it was not.
     #[schema(required)]
     pub error: Option<ProblemField>,
 }
 
-/// What an import did, or would do.
+/// The result of an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImportResponse {
-    /// Whether it only looked.
+    /// Whether nothing was saved.
     pub dry_run: bool,
-    /// How many rows there were.
+    /// The number of rows.
     pub rows: usize,
-    /// How many change something.
+    /// The number of rows that change something.
     pub changed: usize,
-    /// How many are so already.
+    /// The number of rows that change nothing.
     pub unchanged: usize,
-    /// How many cannot be done.
+    /// The number of rows that were rejected.
     pub refused: usize,
-    /// One for each row, in order.
+    /// One entry for each row, in order.
     pub items: Vec<RowReport>,
-    /// What it changed of the billing lines' mappings.
+    /// What the import changed in the mappings of billing lines.
     pub resolved: ResolveResponse,
 }
 
-/// Puts the outcomes of readable rows back between the rows that could not be read.
+/// Merges the outcomes of parsed rows with the rows that could not be parsed, in order.
 fn report<T>(
     bulk: Bulk,
     read: Vec<ReadRow>,
@@ -258,16 +258,16 @@ fn report<T>(
     Ok(ImportResponse { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
 }
 
-/// Rows that could not be read are a reason for doing nothing, as those that cannot be done.
+/// Treats rows that could not be parsed like rows that were rejected: in the mode `all_or_nothing` nothing is saved.
 fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
     Bulk { dry_run: !bulk.writes(read.iter().all(|(_, row)| row.is_ok())), ..bulk }
 }
 
 /// Import company matches
 ///
-/// Columns: `external_id`, and `connectwise_company_id` or `connectwise_identifier`; both blank is Not Set. `shared`
-/// allows a ConnectWise company that another company is matched to. Try it with `dry_run=true` first. In errors, a field
-/// such as `/7/connectwise_company_id` is the column of that name on line 7.
+/// Columns: `external_id`, and `connectwise_company_id` or `connectwise_identifier`; if both are blank, the company
+/// becomes Not Set. `shared` allows a ConnectWise company that another company is matched to. Try the table with
+/// `dry_run=true` first. In errors, a field such as `/7/connectwise_company_id` is the column of that name on line 7.
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),
@@ -308,10 +308,10 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 
 /// Import billing lines
 ///
-/// Columns: `company_external_id` and `product_code` name the line; of `push_enabled`, `block_size`,
-/// `manual_agreement_id` and `manual_addition_id` those that are there are set. A blank block size is the product's, a
-/// blank choice is the rule's, a blank push flag stays as it is. Try it with `dry_run=true` first. In errors, a field such
-/// as `/7/block_size` is the column of that name on line 7.
+/// Columns: `company_external_id` and `product_code` identify the line. `push_enabled`, `block_size`,
+/// `manual_agreement_id` and `manual_addition_id` are set if the table has the column. A blank block size means the
+/// product's, a blank choice means that the rule decides, and a blank push flag changes nothing. Try the table with
+/// `dry_run=true` first. In errors, a field such as `/7/block_size` is the column of that name on line 7.
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),

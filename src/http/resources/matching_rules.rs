@@ -26,22 +26,22 @@ use crate::services::matching_rules;
 use crate::services::matching_rules::NewRule;
 use crate::services::matching_rules::{PreviewFilter, PreviewLine};
 
-/// The default matching condition of a product, for one target.
+/// A matching rule: the default matching condition of a product, for its agreements or for its additions.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchingRule {
-    /// Its id.
+    /// The rule's id.
     pub id: String,
-    /// Its product.
+    /// The product's id.
     pub product_id: String,
-    /// What it picks.
+    /// What the rule selects: the agreement, or the addition.
     pub target: Target,
-    /// The expression, in its canonical spelling.
+    /// The expression in its canonical spelling.
     pub expression: String,
-    /// Grows with every change; also the ETag.
+    /// The version. It increases with every change and equals the `ETag`.
     pub version: i64,
-    /// When it was added.
+    /// When the rule was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When the rule was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -64,7 +64,7 @@ impl From<db::MatchingRule> for MatchingRule {
 pub struct SavedMatchingRule {
     /// The rule.
     pub rule: MatchingRule,
-    /// What it changed of the product's billing lines.
+    /// What the rule changed in the product's billing lines.
     pub resolved: ResolveResponse,
 }
 
@@ -74,33 +74,33 @@ impl From<matching_rules::Saved> for SavedMatchingRule {
     }
 }
 
-/// A rule to be added.
+/// A rule to create.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "product_id": "0193f0a0-0000-7000-8000-000000000001", "target": "agreement", "expression": "type/name like \"%SP%\""
 }))]
 pub struct CreateMatchingRuleRequest {
-    /// The product.
+    /// The product's id.
     pub product_id: String,
-    /// What it picks.
+    /// What the rule selects: the agreement, or the addition.
     pub target: Target,
-    /// The expression; docs/RULES.md teaches the language.
+    /// The expression, in the rule language of docs/RULES.md.
     #[schema(max_length = 4000)]
     pub expression: String,
 }
 
-/// A rule's new expression.
+/// The new content of a rule.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"expression": "name contains \"Backup\" and type/name != \"Trial\""}))]
 pub struct ReplaceMatchingRuleRequest {
-    /// The expression.
+    /// The expression, in the rule language of docs/RULES.md.
     #[schema(max_length = 4000)]
     pub expression: String,
 }
 
-/// A rule to be tried.
+/// A rule to preview.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -108,47 +108,48 @@ pub struct ReplaceMatchingRuleRequest {
     "expression": "name contains \"Backup\"", "changed_only": true
 }))]
 pub struct PreviewMatchingRuleRequest {
-    /// The product whose lines are looked at.
+    /// The id of the product whose lines are previewed.
     pub product_id: String,
-    /// What the rule picks.
+    /// What the rule selects: the agreement, or the addition.
     pub target: Target,
-    /// The expression.
+    /// The expression, in the rule language of docs/RULES.md.
     #[schema(max_length = 4000)]
     pub expression: String,
-    /// List only lines that would change.
+    /// Whether to list only lines that would change.
     #[serde(default)]
     pub changed_only: bool,
-    /// List only lines whose mapping would come to this.
+    /// List only lines whose mapping would get this status.
     pub status: Option<MappingStatus>,
-    /// How many lines to list at most.
+    /// Maximum number of lines to return.
     #[validate(range(min = 1, max = 500))]
     #[schema(minimum = 1, maximum = 500, default = 100)]
     pub limit: Option<u32>,
-    /// Where to go on: the `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub cursor: Option<String>,
 }
 
-/// The largest body, in bytes. An expression of a megabyte is rejected by the rule language, which says what is wrong.
+/// Maximum size of a body in bytes. Within it, the rule language itself rejects an expression that is too long, and
+/// says where.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// What a line is, and what it would become.
+/// A billing line's mappings, now and under the previewed rule.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RulePreviewLine {
-    /// The line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// Its company.
+    /// The company's id.
     pub company_id: String,
     /// The company's name.
     pub company_name: String,
-    /// Whether it would change.
+    /// Whether a mapping would change.
     pub changes: bool,
-    /// What its agreement is.
+    /// The agreement mapping now.
     pub agreement_now: MappingState,
-    /// What its agreement would be.
+    /// The agreement mapping under the previewed rule.
     pub agreement_then: MappingState,
-    /// What its addition is.
+    /// The addition mapping now.
     pub addition_now: MappingState,
-    /// What its addition would be.
+    /// The addition mapping under the previewed rule.
     pub addition_then: MappingState,
 }
 
@@ -172,34 +173,34 @@ impl From<&PreviewLine> for RulePreviewLine {
 pub struct PreviewMatchingRuleResponse {
     /// The expression in its canonical spelling.
     pub expression: String,
-    /// What the lines' agreements would come to.
+    /// The status that the lines' agreements would have.
     pub agreements: MappingStatusCounts,
-    /// What the lines' additions would come to.
+    /// The status that the lines' additions would have.
     pub additions: MappingStatusCounts,
-    /// How many lines would change.
+    /// The number of lines that would change.
     pub changed: usize,
     /// The lines, by company name.
     pub items: Vec<RulePreviewLine>,
-    /// Send this as `cursor` for the next page; null at the end.
+    /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
-/// Which rules.
+/// The filter of the list of matching rules.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct RuleQuery {
-    /// Those of a product.
+    /// Only rules of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Those for a target.
+    /// Only rules that select this.
     pub target: Option<Target>,
 }
 
 /// List matching rules
 ///
-/// A product has at most two, so the list is never paged.
+/// A product has at most two rules, so all of them come in one page.
 #[utoipa::path(
     tag = "matching rules",
     params(RuleQuery),
@@ -217,9 +218,10 @@ pub async fn list_matching_rules(
     Ok(ok(&List::whole(rows.into_iter().map(MatchingRule::from).collect())))
 }
 
-/// Add a matching rule
+/// Create a matching rule
 ///
-/// The product's lines resolve by it at once; the answer says what changed.
+/// Saves the rule and resolves the product's billing lines with it. Returns what changed. An expression that cannot be
+/// parsed is rejected with 422, the place in the text, and what was expected there.
 #[utoipa::path(
     tag = "matching rules",
     request_body = CreateMatchingRuleRequest,
@@ -243,6 +245,8 @@ pub async fn create_matching_rule(
 }
 
 /// Get a matching rule
+///
+/// Returns the rule with its version as `ETag`.
 #[utoipa::path(
     tag = "matching rules",
     params(("id" = String, Path, description = "The rule")),
@@ -255,9 +259,9 @@ pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: w
     Ok(with_etag(row.version, &MatchingRule::from(row)))
 }
 
-/// Change a matching rule's expression
+/// Replace a matching rule
 ///
-/// The product's lines resolve by it at once; the answer says what changed.
+/// Replaces the expression and resolves the product's billing lines with it. Returns what changed.
 #[utoipa::path(
     tag = "matching rules",
     request_body = ReplaceMatchingRuleRequest,
@@ -279,11 +283,11 @@ pub async fn replace_matching_rule(
 
 /// Delete a matching rule
 ///
-/// What it alone had resolved is unresolved again; choices by hand stay.
+/// Mappings that only this rule had resolved become unresolved. Manual choices stay. Returns what changed.
 #[utoipa::path(
     tag = "matching rules",
     params(("id" = String, Path, description = "The rule"), IfMatchParam),
-    responses((status = 200, description = "How many lines resolved, and which changed", body = ResolveResponse, description = "Deleted; what that changed"), Errors, WriteErrors)
+    responses((status = 200, description = "The status of the lines, and which lines changed", body = ResolveResponse, description = "The rule was deleted; what that changed"), Errors, WriteErrors)
 )]
 #[delete("/matching-rules/{id}")]
 pub async fn delete_matching_rule(
@@ -298,11 +302,11 @@ pub async fn delete_matching_rule(
 
 /// Preview a matching rule
 ///
-/// What every line of the product would become against today. Saves nothing.
+/// Shows what every billing line of the product would become under a rule that is not saved. Changes nothing.
 #[utoipa::path(
     tag = "matching rules",
     request_body = PreviewMatchingRuleRequest,
-    responses((status = 200, description = "What each line would become", body = PreviewMatchingRuleResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The mappings of each line, now and under the rule", body = PreviewMatchingRuleResponse), Errors, WriteErrors)
 )]
 #[post("/matching-rules/preview")]
 pub async fn preview_matching_rule(

@@ -1,4 +1,4 @@
-//! Outside `/api/v1`: is it alive, is it ready, what does it measure, what does it offer.
+//! Operations outside `/api/v1`: liveness, readiness, metrics and the OpenAPI document.
 
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, get, web};
@@ -10,27 +10,32 @@ use crate::http::kit::served_document::ServedDocument;
 use crate::http::kit::settings::HttpSettings;
 use crate::services::AppContext;
 
-/// How the service is.
+/// The state of the service.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`.
+    /// Always `ok`; a service that is not ready answers 503 with a problem instead.
     pub status: &'static str,
 }
 
-/// Is the process alive
+/// Liveness probe
+///
+/// Answers 200 as long as the process runs. It does not look at the database.
 #[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Health)))]
 #[get("/healthz")]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Can it do its work: does the database answer, and take writes, with the right schema, and do its workers run
+/// Readiness probe
+///
+/// Answers 200 if the database answers, accepts writes and has the right schema, and if the workers run; otherwise
+/// 503. Needs no API key.
 #[utoipa::path(
     tag = "operation",
     security(()),
     responses(
         (status = 200, body = Health),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not now")
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready; `detail` says why")
     )
 )]
 #[get("/readyz")]
@@ -55,7 +60,9 @@ pub async fn readyz(ctx: web::Data<AppContext>) -> ApiResult {
     }
 }
 
-/// What it measures, for Prometheus
+/// Metrics
+///
+/// Metrics in the Prometheus text format. Needs no API key.
 #[utoipa::path(
     tag = "operation",
     security(()),
@@ -68,14 +75,16 @@ pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 
-/// What it offers: this document
+/// OpenAPI document
+///
+/// Returns this document. Needs no API key.
 #[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Object)))]
 #[get("/openapi.json")]
 pub async fn openapi(document: web::Data<ServedDocument>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document.json.clone())
 }
 
-/// Where people look first.
+/// Redirects the root path to Swagger UI.
 pub async fn to_swagger_ui() -> HttpResponse {
     HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/swagger-ui/")).finish()
 }

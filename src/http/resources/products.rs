@@ -26,38 +26,38 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::products::{self, NewProduct, ProductChange};
 
-/// Something the vendor bills.
+/// A product that the vendor bills.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Product {
-    /// Its id.
+    /// The product's id.
     pub id: String,
-    /// The vendor's code of it.
+    /// The vendor's code for the product, unique within the tenant.
     pub code: String,
-    /// Its name.
+    /// The product's name.
     pub name: String,
-    /// What is measured, such as `GB`.
+    /// The unit of measured usage, such as `GB`.
     pub unit: String,
-    /// How much usage makes one billed unit, unless a line has its own.
+    /// The amount of usage that makes one billed unit. A billing line can have its own.
     pub block_size: BlockSize,
-    /// How blocks are rounded.
+    /// How a fraction of a block is rounded.
     pub rounding: Rounding,
-    /// How a month's usage becomes one amount.
+    /// How the usage records of a month become one amount.
     pub aggregation: Aggregation,
-    /// Which month a push bills.
+    /// The month that a push bills: the current one, or the one before it.
     pub billing_period: BillingPeriod,
-    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    /// Only for the aggregation `last`: the newest record does not count if it is older than this many days.
     pub max_usage_age_days: i64,
-    /// The largest change of a quantity, in percent, that a push makes unasked; null is any.
+    /// The largest change, in percent, that a push makes without approval; null means no limit.
     #[schema(required)]
     pub max_change_percent: Option<Amount>,
-    /// The largest change of a quantity, in units, that a push makes unasked; null is any.
+    /// The largest change, in units of the quantity, that a push makes without approval; null means no limit.
     #[schema(required)]
     pub max_change_units: Option<Amount>,
-    /// Grows with every change; also the ETag.
+    /// The version. It increases with every change and equals the `ETag`.
     pub version: i64,
-    /// When it was added.
+    /// When the product was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When the product was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -82,44 +82,46 @@ impl From<db::Product> for Product {
     }
 }
 
-/// A product to be added, or what it shall be.
+/// A product to create, or the new content of one.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"code": "STORAGE", "name": "Backup storage", "unit": "GB", "block_size": "100"}))]
 pub struct ProductRequest {
-    /// The vendor's code of it, unique.
+    /// The vendor's code for the product, unique within the tenant.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 60)]
     pub code: String,
-    /// Its name.
+    /// The product's name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
-    /// What is measured, such as `GB` or `account`.
+    /// The unit of measured usage, such as `GB` or `account`.
     #[validate(length(min = 1, max = 30), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 30)]
     pub unit: String,
-    /// How much usage makes one billed unit.
+    /// The amount of usage that makes one billed unit. `1` bills each unit of usage.
     pub block_size: BlockSize,
-    /// How blocks are rounded; up where left out.
+    /// How a fraction of a block is rounded. The default is `ceil`.
     #[serde(default = "up")]
     #[schema(default = "ceil")]
     pub rounding: Rounding,
-    /// How a month's usage becomes one amount; the newest record where left out.
+    /// How the usage records of a month become one amount. The default is `last`, the newest record.
     #[serde(default = "newest")]
     #[schema(default = "last")]
     pub aggregation: Aggregation,
-    /// Which month a push bills. Where left out or null: `current` for the aggregation `last`, else `previous`.
+    /// The month that a push bills. The default, and null, is `current` for the aggregation `last`, else `previous`.
     pub billing_period: Option<BillingPeriod>,
-    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    /// Only for the aggregation `last`: the newest record does not count if it is older than this many days.
     #[serde(default = "usual_age")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, default = 35)]
     pub max_usage_age_days: i64,
-    /// The largest change of a quantity, in percent of what ConnectWise has, that a push makes unasked. A larger one is
-    /// held until a person approves or drops it; from 0, every change is larger.
+    /// The largest change of a quantity that a push makes without approval, in percent of the quantity in ConnectWise.
+    /// A larger change is held until a person approves or drops it. From 0, every change is larger. Null means no
+    /// limit.
     pub max_change_percent: Option<Amount>,
-    /// The same in units of the quantity.
+    /// The largest change of a quantity that a push makes without approval, in units of the quantity. Null means no
+    /// limit.
     pub max_change_units: Option<Amount>,
 }
 
@@ -135,66 +137,66 @@ fn usual_age() -> i64 {
     DEFAULT_MAX_USAGE_AGE_DAYS
 }
 
-/// What to change of a product; what is left out stays.
+/// The changes to a product. A member that is left out stays as it is.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"block_size": "50"}))]
 pub struct UpdateProductRequest {
-    /// The vendor's code of it, unique.
+    /// The vendor's code for the product, unique within the tenant.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 60, nullable = false)]
     pub code: Option<String>,
-    /// Its name.
+    /// The product's name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 200, nullable = false)]
     pub name: Option<String>,
-    /// What is measured.
+    /// The unit of measured usage.
     #[validate(length(min = 1, max = 30), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 30, nullable = false)]
     pub unit: Option<String>,
-    /// How much usage makes one billed unit.
+    /// The amount of usage that makes one billed unit.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub block_size: Option<BlockSize>,
-    /// How blocks are rounded.
+    /// How a fraction of a block is rounded.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub rounding: Option<Rounding>,
-    /// How a month's usage becomes one amount.
+    /// How the usage records of a month become one amount.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
-    /// Which month a push bills; null is what the aggregation decides.
+    /// The month that a push bills. Null means the default of the aggregation.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BillingPeriod>)]
     pub billing_period: Option<Option<BillingPeriod>>,
-    /// For the aggregation `last`: a newest record older than this many days no longer counts.
+    /// Only for the aggregation `last`: the newest record does not count if it is older than this many days.
     #[serde(default, deserialize_with = "not_null")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, nullable = false)]
     pub max_usage_age_days: Option<i64>,
-    /// The largest change, in percent, that a push makes unasked; null is any.
+    /// The largest change, in percent, that a push makes without approval; null means no limit.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_percent: Option<Option<Amount>>,
-    /// The largest change, in units, that a push makes unasked; null is any.
+    /// The largest change, in units of the quantity, that a push makes without approval; null means no limit.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_units: Option<Option<Amount>>,
 }
 
-/// Which products.
+/// The filter of the list of products.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ProductQuery {
-    /// Those whose name holds this text, in any letter case.
+    /// Only those whose name contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
-    /// The one with this code.
+    /// Only the product with this code.
     #[param(max_length = 300)]
     pub code: Option<String>,
 }
@@ -205,6 +207,8 @@ impl ListFilter for ProductQuery {
 }
 
 /// List products
+///
+/// Returns one page, sorted by name unless `sort` says otherwise.
 #[utoipa::path(tag = "products", params(ListQuery<ProductQuery>), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
 pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<ProductQuery>) -> ApiResult {
@@ -214,9 +218,9 @@ pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: Li
     Ok(ok(&List::from_page(rows, Product::from)))
 }
 
-/// Add a product
+/// Create a product
 ///
-/// Every company gets a billing line for it.
+/// Every company gets a billing line for it. Pushing is off for new lines.
 #[utoipa::path(
     tag = "products",
     request_body = ProductRequest,
@@ -249,6 +253,8 @@ pub async fn create_product(
 }
 
 /// Get a product
+///
+/// Returns the product with its version as `ETag`.
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),
@@ -263,7 +269,7 @@ pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 
 /// Replace a product
 ///
-/// Quantities follow with the next push.
+/// Replaces every setting. Quantities that depend on them change with the next push, not before.
 #[utoipa::path(
     tag = "products",
     request_body = ProductRequest,
@@ -293,9 +299,9 @@ pub async fn replace_product(
     change_product(&ctx, &caller, id.into_inner(), change, if_match).await
 }
 
-/// Change a product
+/// Update a product
 ///
-/// Quantities follow with the next push.
+/// Changes the members that are sent. Quantities that depend on them change with the next push, not before.
 #[utoipa::path(
     tag = "products",
     request_body = UpdateProductRequest,
@@ -338,11 +344,12 @@ async fn change_product(
 
 /// Delete a product
 ///
-/// Its rules, billing lines and usage go with it; the history of its pushes stays.
+/// Its rules, billing lines and usage are deleted with it. The history of its pushes is kept. Fails with 409 while a
+/// push job is running.
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product"), IfMatchParam),
-    responses((status = 204, description = "Deleted"), Errors, WriteErrors)
+    responses((status = 204, description = "It was deleted"), Errors, WriteErrors)
 )]
 #[delete("/products/{id}")]
 pub async fn delete_product(
@@ -355,14 +362,15 @@ pub async fn delete_product(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// Resolve a product's agreements, then its additions
+/// Resolve a product's billing lines
 ///
-/// Reads from ConnectWise what is missing or old, applies the two rules to every line that has no choice by hand, and
-/// says what changed.
+/// Applies the product's two matching rules again: first each line's agreement, then its addition. Manual choices
+/// stay. Agreements and additions that are missing or out of date are read from ConnectWise first. Returns what
+/// changed.
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),
-    responses((status = 200, description = "How many lines resolved, and which changed", body = ResolveResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The status of the lines, and which lines changed", body = ResolveResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/products/{id}/resolve")]
 pub async fn resolve_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {

@@ -20,38 +20,38 @@ use crate::services::AppContext;
 use crate::services::schedule::ScheduleView;
 use crate::services::schedule::{self, NewSchedule};
 
-/// The monthly push.
+/// The schedule of the monthly push.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PushSchedule {
-    /// Whether it fires.
+    /// Whether the schedule runs.
     pub enabled: bool,
-    /// From 1 to 31; a day past a month's end means its last day.
+    /// The day of the month, from 1 to 31. In a shorter month it means the last day.
     pub day_of_month: u32,
-    /// The local time of day, `HH:MM`.
+    /// The local time of day, as `HH:MM`.
     pub time: String,
-    /// The IANA time zone that was set. It is that of the present month unless it was changed in it: then it takes effect
-    /// with the next.
+    /// The IANA time zone. A change takes effect with the next month; until then the current month keeps the time zone
+    /// in `current_month`.
     pub time_zone: String,
-    /// The present billing month.
+    /// The bounds of the current billing month.
     pub current_month: MonthBounds,
-    /// The billing month after it.
+    /// The bounds of the next billing month.
     pub next_month: MonthBounds,
-    /// The next five runs; they take place only while it is enabled.
+    /// The next five runs. They only happen while the schedule is enabled.
     pub next_runs: Vec<DateTime<Utc>>,
-    /// Grows with every change; also the ETag.
+    /// The version. It increases with every change and equals the `ETag`.
     pub version: i64,
 }
 
-/// Where a billing month begins and ends.
+/// The bounds of a billing month.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MonthBounds {
-    /// The month, as `2026-11`.
+    /// The month, such as `2026-11`.
     pub billing_month: BillingMonth,
-    /// Its first moment.
+    /// The first moment of the month.
     pub starts_at: DateTime<Utc>,
-    /// The first moment after it.
+    /// The first moment after the month.
     pub ends_at: DateTime<Utc>,
-    /// The IANA time zone in which its days are counted, and in which it ends.
+    /// The IANA time zone of the month.
     pub time_zone: String,
 }
 
@@ -79,23 +79,23 @@ impl From<ScheduleView> for PushSchedule {
     }
 }
 
-/// What the monthly push shall be.
+/// The new content of the push schedule.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"enabled": true, "day_of_month": 28, "time": "02:00", "time_zone": "America/New_York"}))]
 pub struct PushScheduleRequest {
-    /// Whether it fires.
+    /// Whether the schedule runs.
     pub enabled: bool,
-    /// From 1 to 31; a day past a month's end means its last day.
+    /// The day of the month, from 1 to 31. In a shorter month it means the last day.
     #[validate(range(min = 1, max = 31))]
     #[schema(minimum = 1, maximum = 31)]
     pub day_of_month: u32,
-    /// The local time of day, `HH:MM`. A time that the clocks skip means the first moment after the gap; one that
-    /// occurs twice means the first of the two.
+    /// The local time of day, as `HH:MM`. A time that the clocks skip means the first moment after the gap; a time
+    /// that occurs twice means the first of the two.
     #[schema(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     pub time: String,
-    /// An IANA time zone, such as `Europe/Berlin`. A change takes effect with the next month; before any usage or push,
-    /// at once.
+    /// The IANA time zone, such as `Europe/Berlin`. A change takes effect with the next month, or at once if there are
+    /// no usage records and no pushes yet.
     pub time_zone: String,
 }
 
@@ -123,6 +123,8 @@ impl PushScheduleRequest {
 }
 
 /// Get the push schedule
+///
+/// Returns the schedule, the bounds of the current and the next billing month, and the next five runs.
 #[utoipa::path(
     tag = "push schedule",
     responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule), Errors)
@@ -135,9 +137,9 @@ pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> Ap
 
 /// Set the push schedule
 ///
-/// Each month it pushes everything enabled, once; each product's `billing_period` says which month's usage that bills.
-/// Turned on or changed after this month's day has passed, it does not push retroactively. Setting it as it is changes
-/// nothing.
+/// Once a month the schedule pushes every line that is enabled; each product's `billing_period` says which month's
+/// usage is billed. If the day of the current month has passed when the schedule is enabled or changed, the first run
+/// is next month. Setting the same content again changes nothing.
 #[utoipa::path(
     tag = "push schedule",
     request_body = PushScheduleRequest,

@@ -16,14 +16,14 @@ use crate::http::kit::response::ok;
 use crate::services::AppContext;
 use crate::services::api_keys;
 
-/// One MSP.
+/// A tenant: one MSP.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Tenant {
-    /// Its id.
+    /// The tenant's id.
     pub id: String,
-    /// Its name.
+    /// The tenant's name.
     pub name: String,
-    /// When it was added.
+    /// When the tenant was created.
     pub created_at: DateTime<Utc>,
 }
 
@@ -33,29 +33,29 @@ impl From<db::Tenant> for Tenant {
     }
 }
 
-/// A tenant to be added.
+/// A tenant to create.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Northwind IT"}))]
 pub struct CreateTenantRequest {
-    /// Its name.
+    /// The tenant's name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
 }
 
-/// A tenant as added, with its first key.
+/// A new tenant with its first API key.
 #[derive(Serialize, ToSchema)]
 pub struct CreateTenantResponse {
     /// The tenant.
     pub tenant: Tenant,
-    /// Its first API key. It is not kept and cannot be shown again.
+    /// The secret of its first API key. It is not stored and cannot be shown again.
     pub key: String,
 }
 
 /// List tenants
 ///
-/// Only with the operator's key.
+/// Needs the operator's key.
 #[utoipa::path(tag = "tenants", responses((status = 200, description = "A page of tenants", body = List<Tenant>), Errors))]
 #[get("/tenants")]
 pub async fn list_tenants(ctx: web::Data<AppContext>, _operator: Operator) -> ApiResult {
@@ -63,13 +63,13 @@ pub async fn list_tenants(ctx: web::Data<AppContext>, _operator: Operator) -> Ap
     Ok(ok(&List::whole(rows.into_iter().map(Tenant::from).collect())))
 }
 
-/// Add a tenant
+/// Create a tenant
 ///
-/// Only with the operator's key. The answer holds the tenant's first API key, this once.
+/// Needs the operator's key. Returns the tenant's first API key once.
 #[utoipa::path(
     tag = "tenants",
     request_body = CreateTenantRequest,
-    responses((status = 201, description = "The tenant and its first key, shown this once", body = CreateTenantResponse), Errors, WriteErrors)
+    responses((status = 201, description = "The new tenant and its first API key", body = CreateTenantResponse), Errors, WriteErrors)
 )]
 #[post("/tenants")]
 pub async fn create_tenant(

@@ -23,7 +23,7 @@ use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::AppContext;
 use crate::services::usage::{self, EntityRef, MAX_BATCH, NewUsage};
 
-/// A batch of measured amounts: all are taken in, or none.
+/// A batch of usage records. Either all are stored, or none.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"records": [{
@@ -41,20 +41,20 @@ pub struct AddUsageRequest {
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUsageRecord {
-    /// The company, by our id; or give `company_external_id`.
+    /// The company's id. Give either this or `company_external_id`.
     pub company_id: Option<String>,
-    /// The company, by the vendor's id; or give `company_id`.
+    /// The vendor's id for the company. Give either this or `company_id`.
     pub company_external_id: Option<String>,
-    /// The product, by our id; or give `product_code`.
+    /// The product's id. Give either this or `product_code`.
     pub product_id: Option<String>,
-    /// The product, by the vendor's code; or give `product_id`.
+    /// The vendor's code for the product. Give either this or `product_id`.
     pub product_code: Option<String>,
-    /// How much, in the product's unit.
+    /// The measured amount, in the product's unit.
     pub amount: Amount,
-    /// When it was measured.
+    /// When the amount was measured. It may lie at most one day in the future.
     pub measured_at: DateTime<Utc>,
-    /// Which meter or report it comes from. Of records measured at the same moment, a gauge (the aggregation `last`) counts
-    /// the one whose source comes last in the order of letters.
+    /// The meter or report that the record comes from. If several records of a company and product have the same time,
+    /// the aggregation `last` counts the one whose source sorts last.
     #[serde(default = "api")]
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100, default = "api")]
@@ -93,31 +93,33 @@ impl NewUsageRecord {
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AddUsageResponse {
-    /// How many records the batch had.
+    /// The number of records in the batch.
     pub records: usize,
-    /// How many were new.
+    /// The number of new records.
     pub added: usize,
-    /// How many were there already, with the same amount.
+    /// The number of records that were stored before, with the same amount.
     pub duplicates: usize,
-    /// How many were there with another amount, and are corrected by this batch.
+    /// The number of records that were stored before with another amount and were corrected.
     pub corrected: usize,
-    /// How many of the new and corrected ones came when a push had worked out the quantity of their month, company and
-    /// product already. They are billed when that month is pushed again; the newest of a gauge counts in later months, too.
+    /// The number of new and corrected records that arrived after a push had computed the quantity of their month,
+    /// company and product. They are billed when that month is pushed again. The newest record of a gauge also counts
+    /// in later months.
     pub late: usize,
 }
 
-/// Take in usage
+/// Add usage
 ///
-/// Idempotent by company, product, measured_at and source: the same amount again changes nothing, another amount
-/// corrects the record. All or nothing: every bad record is named.
+/// Stores a batch of usage records. A record is identified by company, product, `measured_at` and `source`: the same
+/// amount again changes nothing, another amount corrects the record. If one record is invalid, none is stored, and
+/// every invalid record is listed.
 #[utoipa::path(
     tag = "usage",
     request_body = AddUsageRequest,
     params(IdempotencyKeyParam),
-    responses((status = 200, description = "How many records were added, repeated, corrected and late", body = AddUsageResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The number of records that were added, repeated, corrected and late", body = AddUsageResponse), Errors, WriteErrors)
 )]
 #[post("/usage")]
 pub async fn add_usage(
@@ -144,24 +146,24 @@ pub async fn add_usage(
 /// A usage record.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsageRecord {
-    /// Its id.
+    /// The usage record's id.
     pub id: String,
-    /// The company.
+    /// The company's id.
     pub company_id: String,
-    /// The product.
+    /// The product's id.
     pub product_id: String,
-    /// How much, in the product's unit.
+    /// The measured amount, in the product's unit.
     pub amount: Amount,
-    /// When it was measured.
+    /// When the amount was measured.
     pub measured_at: DateTime<Utc>,
-    /// Which meter or report it comes from.
+    /// The meter or report that the record comes from.
     pub source: String,
-    /// When it was taken in.
+    /// When the record was received.
     pub received_at: DateTime<Utc>,
-    /// The later record that corrects it; null where it holds.
+    /// The id of the later record that corrects this one; null if this one counts.
     #[schema(required)]
     pub superseded_by: Option<String>,
-    /// Whether it came when a push had worked out the quantity of its month, company and product already.
+    /// Whether the record arrived after a push had computed the quantity of its month, company and product.
     pub late: bool,
 }
 
@@ -181,25 +183,26 @@ impl From<db::UsageRecord> for UsageRecord {
     }
 }
 
-/// Which usage records.
+/// The filter of the list of usage records.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UsageQuery {
-    /// Those of a company.
+    /// Only records of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Those of a product.
+    /// Only records of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Measured at or after.
+    /// Only records measured at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Measured before.
+    /// Only records measured before this time.
     pub to: Option<DateTime<Utc>>,
-    /// Leave out records that a later one corrects.
+    /// Whether to leave out records that a later one corrects.
     #[serde(default)]
     pub current_only: bool,
-    /// Only records that came when a push had worked out their month's quantity already (`true`), or only the others.
+    /// Only records that arrived after a push had computed the quantity of their month (`true`), or only the others
+    /// (`false`).
     pub late: Option<bool>,
 }
 
@@ -208,7 +211,10 @@ impl ListFilter for UsageQuery {
     const DEFAULT_SORT: &'static str = "received_at";
 }
 
-/// List usage history
+/// List usage records
+///
+/// Returns one page of all records that were received, including corrected ones, in the order of arrival unless `sort`
+/// says otherwise.
 #[utoipa::path(tag = "usage", params(ListQuery<UsageQuery>), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
 pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<UsageQuery>) -> ApiResult {

@@ -1,4 +1,4 @@
-//! How mappings and what resolving did look in JSON.
+//! How mappings, and the changes of resolving, look in JSON.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
@@ -9,12 +9,12 @@ use crate::domain::mapping::{Candidate, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::services::mapping::resolve::{LineChange, Resolved, StatusCounts};
 
-/// One of several targets that a rule matched.
+/// One of several records that a rule matched.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingCandidate {
     /// ConnectWise's id.
     pub id: String,
-    /// What a person would call it.
+    /// The name, as a person would recognise it.
     pub name: String,
 }
 
@@ -24,32 +24,32 @@ impl From<Candidate> for MappingCandidate {
     }
 }
 
-/// What a line's agreement or addition resolved to, and how.
+/// What a billing line's agreement or addition resolved to, and how.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingBody {
-    /// What it came to.
+    /// The mapping's status.
     pub status: MappingStatus,
-    /// Who decided; null where nothing is mapped.
+    /// Whether a rule or a person decided; null if nothing is mapped.
     #[schema(required)]
     pub source: Option<MappingSource>,
-    /// ConnectWise's id of the target; kept while stale.
+    /// ConnectWise's id of the target. It is kept while the mapping is stale.
     #[schema(required)]
     pub id: Option<String>,
-    /// What a person would call the target.
+    /// The target's name, as a person would recognise it.
     #[schema(required)]
     pub name: Option<String>,
-    /// Why, where the status alone does not say.
+    /// The reason, if the status alone does not say it.
     #[schema(required)]
     pub reason: Option<MappingReason>,
     /// The reason in a sentence.
     #[schema(required)]
     pub explanation: Option<String>,
-    /// What matched, where it is ambiguous.
+    /// The records that matched, if the mapping is ambiguous.
     pub candidates: Vec<MappingCandidate>,
-    /// When it last changed.
+    /// When the mapping last changed.
     #[schema(required)]
     pub changed_at: Option<DateTime<Utc>>,
-    /// Who changed it: the name of an API key, or `refresh`.
+    /// Who last changed the mapping: the name of an API key, or `refresh`.
     #[schema(required)]
     pub changed_by: Option<String>,
 }
@@ -73,14 +73,14 @@ impl MappingBody {
         Self { changed_at: at.map(|at| at.and_utc()), changed_by: by, ..self }
     }
 
-    /// A line's agreement.
+    /// The mapping of a line's agreement.
     pub fn agreement(view: &BillingLineView) -> Self {
         let name = view.agreement.as_ref().map(|agreement| agreement.name.clone());
         let line = &view.line;
         Self::new(line.agreement(), name).changed(line.agreement_changed_at, line.agreement_changed_by.clone())
     }
 
-    /// A line's addition.
+    /// The mapping of a line's addition.
     pub fn addition(view: &BillingLineView) -> Self {
         let name = view.addition.as_ref().map(crate::domain::records::Addition::label);
         let line = &view.line;
@@ -91,18 +91,18 @@ impl MappingBody {
 /// A mapping before or after a change.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingState {
-    /// What it came to.
+    /// The mapping's status.
     pub status: MappingStatus,
-    /// Who decided.
+    /// Whether a rule or a person decided; null if nothing is mapped.
     #[schema(required)]
     pub source: Option<MappingSource>,
     /// ConnectWise's id of the target.
     #[schema(required)]
     pub id: Option<String>,
-    /// Why, where the status alone does not say.
+    /// The reason, if the status alone does not say it.
     #[schema(required)]
     pub reason: Option<MappingReason>,
-    /// What matched, where it is ambiguous.
+    /// The records that matched, if the mapping is ambiguous.
     pub candidates: Vec<MappingCandidate>,
 }
 
@@ -118,29 +118,29 @@ impl<Id: ToString> From<Mapping<Id>> for MappingState {
     }
 }
 
-/// A mapping's change.
+/// The change of a mapping.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingChange {
-    /// What it was.
+    /// The mapping before the change.
     pub before: MappingState,
-    /// What it is.
+    /// The mapping after the change.
     pub after: MappingState,
 }
 
-/// What resolving changed of a line.
+/// A billing line whose mappings changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineHistoryEntry {
-    /// The line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// Its company.
+    /// The company's id.
     pub company_id: String,
     /// The company's name.
     pub company_name: String,
-    /// Its product.
+    /// The product's id.
     pub product_id: String,
-    /// The agreement.
+    /// The change of the agreement.
     pub agreement: MappingChange,
-    /// The addition.
+    /// The change of the addition.
     pub addition: MappingChange,
 }
 
@@ -157,16 +157,16 @@ impl From<LineChange> for LineHistoryEntry {
     }
 }
 
-/// How many lines came to what.
+/// The number of billing lines with each mapping status.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingStatusCounts {
-    /// Exactly one live target.
+    /// Exactly one live record matches.
     pub resolved: usize,
-    /// None.
+    /// No record matches.
     pub unresolved: usize,
-    /// Several.
+    /// Several records match.
     pub ambiguous: usize,
-    /// Resolved once, and since gone.
+    /// The record that was mapped is no longer live.
     pub stale: usize,
 }
 
@@ -181,21 +181,21 @@ impl From<StatusCounts> for MappingStatusCounts {
     }
 }
 
-/// At most so many changes are listed; the count tells of all.
+/// Maximum number of changes that are listed; `changed` counts all.
 const MAX_LISTED_CHANGES: usize = 500;
 
-/// What resolving came to.
+/// The result of resolving billing lines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResolveResponse {
-    /// How many lines were looked at.
+    /// The number of lines that were resolved.
     pub lines: usize,
-    /// What their agreements came to.
+    /// The status of their agreements.
     pub agreements: MappingStatusCounts,
-    /// What their additions came to.
+    /// The status of their additions.
     pub additions: MappingStatusCounts,
-    /// How many lines changed.
+    /// The number of lines that changed.
     pub changed: usize,
-    /// The lines that changed, the first 500.
+    /// The lines that changed, at most 500.
     pub changes: Vec<LineHistoryEntry>,
 }
 

@@ -22,9 +22,9 @@ use crate::services::remote::additions;
 string_enum! {
     /// What happens to many edits in one request when one of them cannot be done.
     BulkMode {
-        /// None is done.
+        /// No edit is made.
         AllOrNothing = "all_or_nothing",
-        /// The others are done.
+        /// The other edits are made.
         Each = "each",
     }
 }
@@ -32,7 +32,7 @@ string_enum! {
 /// What is to be changed of a line; `None` leaves it.
 #[derive(Debug, Clone, Default)]
 pub struct LineEdit {
-    /// Whether it is pushed.
+    /// Whether pushes write the line.
     pub push_enabled: Option<bool>,
     /// Its own block size; `Some(None)` goes back to the product's.
     pub block_size: Option<Option<BlockSize>>,

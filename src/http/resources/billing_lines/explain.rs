@@ -22,34 +22,34 @@ use crate::services::AppContext;
 use crate::services::billed_lines::{BilledMonths, billed_line};
 use crate::services::mapping::explain;
 
-/// A billing line, and how it came to what it is.
+/// A billing line, and how its mappings were found.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BillingLineDetail {
-    /// The line.
+    /// The billing line.
     #[serde(flatten)]
     pub line: BillingLine,
-    /// How it came to what it bills to.
+    /// How its mappings were found.
     pub explanation: LineExplanation,
 }
 
-/// How a line came to what it bills to: what the rules see today, and what changed until now.
+/// How a line's mappings were found: what the rules see today, and what changed in the past.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineExplanation {
-    /// Its agreement.
+    /// The agreement.
     pub agreement: MappingExplanation,
-    /// Its addition.
+    /// The addition.
     pub addition: MappingExplanation,
-    /// What changed, newest first, the last 100.
+    /// The latest changes, newest first, at most 100.
     pub changes: Vec<LineChanged>,
 }
 
-/// The rule, and what it sees.
+/// A rule and the candidates that it sees.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingExplanation {
-    /// The product's rule; null where it has none.
+    /// The product's rule; null if it has none.
     #[schema(required)]
     pub rule: Option<MatchingRule>,
-    /// What there is to choose from, the first 200: the company's agreements, or the agreement's additions.
+    /// The candidates, at most 200: the company's agreements, or the agreement's additions.
     pub candidates: Vec<CandidateExplanation>,
 }
 
@@ -59,24 +59,24 @@ impl MappingExplanation {
     }
 }
 
-/// A candidate, and why it was taken or not.
+/// A candidate, and why the line bills to it or not.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CandidateExplanation {
     /// ConnectWise's id.
     pub id: String,
-    /// What a person would call it.
+    /// The name, as a person would recognise it.
     pub name: String,
-    /// What rules may ask of it.
+    /// The attributes that rules can compare.
     pub attributes: Vec<AttributeValue>,
-    /// Why it is not live; null where it is.
+    /// Why the candidate is not live; null if it is live.
     #[schema(required)]
     pub not_live: Option<MappingReason>,
-    /// Whether the rule matches it; null without a rule.
+    /// Whether the rule matches the candidate; null if there is no rule.
     #[schema(required)]
     pub matched: Option<bool>,
     /// Each comparison of the rule, and whether it holds.
     pub comparisons: Vec<ComparisonResult>,
-    /// What became of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// The verdict in a sentence.
     pub explanation: String,
@@ -98,22 +98,22 @@ impl From<CandidateVerdict> for CandidateExplanation {
     }
 }
 
-/// An attribute with its value.
+/// An attribute and its value.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AttributeValue {
-    /// The attribute, as rules name it.
+    /// The attribute's name, as in rules.
     pub attribute: Attribute,
-    /// What ConnectWise says; null where it says nothing.
+    /// The value in ConnectWise; null if it is empty there.
     #[schema(required)]
     pub value: Option<String>,
 }
 
-/// A comparison of a rule, and what it comes to.
+/// A comparison of a rule and its result.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ComparisonResult {
-    /// The comparison.
+    /// The comparison, as in the rule.
     pub comparison: String,
-    /// Whether it holds.
+    /// Whether it holds for this candidate.
     pub holds: bool,
 }
 
@@ -123,25 +123,25 @@ impl From<TracedComparison> for ComparisonResult {
     }
 }
 
-/// A change of a line.
+/// A change of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineChanged {
-    /// What changed.
+    /// The part of the line that changed.
     pub part: LineField,
-    /// What it became: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
+    /// The new value: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
     #[schema(value_type = Value)]
     pub new: Value,
-    /// What it had become before; left out where the listed changes do not reach back that far.
+    /// The old value. It is left out if the listed changes do not reach back that far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     pub old: Option<Value>,
-    /// When.
+    /// When the change was made.
     pub at: DateTime<Utc>,
-    /// By whom: the name of an API key, or `refresh`.
+    /// Who made the change: the name of an API key, or `refresh`.
     pub by: String,
 }
 
-/// Changes, newest first: each was what the one before it of the same part became.
+/// Changes, newest first. The old value of a change is the new value of the previous change of the same part.
 fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
     let value = |row: &db::LineChangeRow| -> Value { serde_json::from_str(&row.became).unwrap_or_default() };
     let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
@@ -165,23 +165,24 @@ impl From<explain::Explanation> for LineExplanation {
     }
 }
 
-/// Which month's usage.
+/// The month whose usage is shown.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct MonthQuery {
-    /// The month whose usage is shown; where left out, the one that a push would bill now.
+    /// The month whose usage is shown. The default is the month that a push would bill now.
     pub billing_month: Option<BillingMonth>,
 }
 
-/// Get a billing line with its story
+/// Get a billing line and its explanation
 ///
-/// Which rule, which candidates it saw and why each was taken or not, and who changed what when.
+/// Returns the line with its rules, the candidates that they see, why each one was taken or not, and who changed what
+/// and when.
 #[utoipa::path(
     tag = "billing lines",
     params(("id" = String, Path, description = "The line"), MonthQuery),
     responses(
-        (status = 200, description = "The billing line, and how it came to what it bills to", body = BillingLineDetail),
+        (status = 200, description = "The billing line and its explanation", body = BillingLineDetail),
         Errors
     )
 )]

@@ -28,54 +28,54 @@ use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_pag
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Edit, LineEdit};
 
-/// The company of a line.
+/// The company of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineCompany {
-    /// Its id.
+    /// The company's id.
     pub id: String,
-    /// The vendor's id of it.
+    /// The vendor's id for the company.
     pub external_id: String,
-    /// Its name.
+    /// The company's name.
     pub name: String,
-    /// The ConnectWise company it is matched to; null is Not Set.
+    /// The ConnectWise company it is matched to; null means Not Set.
     #[schema(required)]
     pub connectwise_company: Option<LineCwCompany>,
 }
 
-/// The ConnectWise company of a line.
+/// A ConnectWise company.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineCwCompany {
     /// ConnectWise's id.
     pub id: String,
     /// ConnectWise's identifier.
     pub identifier: String,
-    /// Its name there.
+    /// The company's name in ConnectWise.
     pub name: String,
-    /// Whether it was deleted there.
+    /// Whether the company was deleted in ConnectWise.
     pub deleted: bool,
 }
 
-/// The usage of a line in a month, and what it comes to.
+/// The usage of a billing line in one month, and the quantity it makes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineUsage {
-    /// The month: the one asked for, or the one that a push would bill now.
+    /// The month: the one that was asked for, or the one that a push would bill now.
     pub billing_month: BillingMonth,
     /// Whether the month has ended.
     pub month_closed: bool,
-    /// The billed amount, in the product's unit; null without records that count.
+    /// The billed amount in the product's unit; null if no record counts.
     #[schema(required)]
     pub amount: Option<Amount>,
-    /// When the newest record that counts was measured; null without one.
+    /// When the newest record that counts was measured; null if no record counts.
     #[schema(required)]
     pub usage_through: Option<DateTime<Utc>>,
-    /// How many records count: at most 1 with the aggregation `last`.
+    /// The number of records that count. It is at most 1 for the aggregation `last`.
     pub usage_records: i64,
-    /// What is measured.
+    /// The unit of measured usage.
     pub unit: String,
-    /// What ConnectWise would be told; null without usage.
+    /// The quantity that a push would write; null if there is no usage.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// Why there are records but no quantity.
+    /// Why there are records but no quantity, in a sentence.
     #[schema(required)]
     pub problem: Option<String>,
 }
@@ -95,56 +95,56 @@ impl LineUsage {
     }
 }
 
-/// What the last push did to a line.
+/// The result of a line's last push.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LinePush {
-    /// The push job.
+    /// The push job's id.
     pub push_job_id: String,
-    /// What became of the line.
+    /// The state of the line in that job.
     pub state: LineState,
-    /// Why, where it was skipped or failed.
+    /// Why the line was skipped, held or failed.
     #[schema(required)]
     pub reason: Option<PushReason>,
-    /// When.
+    /// When the line reached that state.
     pub at: DateTime<Utc>,
-    /// The quantity that ConnectWise has since.
+    /// The quantity in ConnectWise after that push, if known.
     #[schema(required)]
     pub quantity: Option<Quantity>,
 }
 
-/// A row of the consolidated billing page: company x product.
+/// A row of the consolidated billing page: one company and one product.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BillingLine {
-    /// Its id.
+    /// The billing line's id.
     pub id: String,
-    /// Its product.
+    /// The product's id.
     pub product_id: String,
-    /// Its company.
+    /// The company.
     pub company: LineCompany,
-    /// Whether pushes write it.
+    /// Whether pushes write this line.
     pub push_enabled: bool,
     /// The block size that applies.
     pub block_size: BlockSize,
-    /// The line's own block size; null where the product's applies.
+    /// The line's own block size; null if the product's applies.
     #[schema(required)]
     pub block_size_override: Option<BlockSize>,
-    /// What the month's usage comes to.
+    /// The usage of the month, and the quantity it makes.
     pub usage: LineUsage,
-    /// Whether a push of that month would write another quantity now than the last push of the same month wrote.
+    /// Whether a push would now write another quantity than the last push for the same month wrote.
     pub out_of_date: bool,
-    /// What it bills to: the agreement.
+    /// The agreement that the line bills to.
     pub agreement: MappingBody,
-    /// What it bills to: the addition.
+    /// The addition that the line bills to.
     pub addition: MappingBody,
-    /// What ConnectWise had as the addition's quantity when it was last read or written.
+    /// The addition's quantity in ConnectWise when it was last read or written; null if unknown.
     #[schema(required)]
     pub connectwise_quantity: Option<Quantity>,
-    /// What the last push did; null before the first.
+    /// The result of the last push; null before the first.
     #[schema(required)]
     pub last_push: Option<LinePush>,
-    /// Grows with every change; also the ETag.
+    /// The version. It increases with every change and equals the `ETag`.
     pub version: i64,
-    /// When it was last changed.
+    /// When the line was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -193,34 +193,34 @@ fn last_push(line: &db::BillingLine) -> Option<LinePush> {
     })
 }
 
-/// Which lines.
+/// The filter of the list of billing lines.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LineQuery {
-    /// Those of a product.
+    /// Only lines of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Those of a company.
+    /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Those whose company's name holds this text, in any letter case.
+    /// Only lines whose company's name contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
-    /// Those of matched companies (`true`), or of companies Not Set (`false`).
+    /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
     pub matched: Option<bool>,
-    /// By what the agreement came to.
+    /// Only lines whose agreement mapping has this status.
     pub agreement_status: Option<MappingStatus>,
-    /// By what the addition came to.
+    /// Only lines whose addition mapping has this status.
     pub addition_status: Option<MappingStatus>,
-    /// By whether pushes write them.
+    /// Only lines that pushes write (`true`), or only the others (`false`).
     pub push_enabled: Option<bool>,
-    /// By what the last push did.
+    /// Only lines that ended in this state in their last push.
     pub last_push_state: Option<LineState>,
-    /// Those that are out of date (`true`), or the others: lines for which a push would write another quantity now than
-    /// the last push of the same month wrote.
+    /// Only lines that are out of date (`true`), or only the others (`false`). A line is out of date if a push would
+    /// now write another quantity than the last push for the same month wrote.
     pub out_of_date: Option<bool>,
-    /// The month whose usage is shown; where left out, the one that a push would bill now.
+    /// The month whose usage is shown. The default is the month that a push would bill now.
     pub billing_month: Option<BillingMonth>,
 }
 
@@ -231,7 +231,8 @@ impl ListFilter for LineQuery {
 
 /// List billing lines
 ///
-/// The consolidated billing page: filter by `product_id` for one product's.
+/// The consolidated billing page: each company's usage of each product, what it bills to in ConnectWise, and the last
+/// push. Filter by `product_id` for one product.
 #[utoipa::path(tag = "billing lines", params(ListQuery<LineQuery>), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
 pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<LineQuery>) -> ApiResult {
@@ -253,50 +254,53 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
     Ok(ok(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
 }
 
-/// What to change of a billing line; what is left out stays.
+/// The changes to a billing line. A member that is left out stays as it is.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"push_enabled": true, "block_size": "50"}))]
 pub struct UpdateBillingLineRequest {
-    /// Whether pushes write it.
+    /// Whether pushes write this line.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
-    /// The line's own block size; null goes back to the product's.
+    /// The line's own block size. Null means that the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
 }
 
-/// What to change of many billing lines: all of them or, where one id is unknown, none.
+/// The changes to many billing lines. If one id is unknown, no line is changed.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"ids": ["0193f0a0-0000-7000-8000-000000000002"], "push_enabled": true}))]
 pub struct UpdateBillingLinesRequest {
-    /// The lines.
+    /// The ids of the billing lines.
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
     pub ids: Vec<String>,
-    /// Whether pushes write them.
+    /// Whether pushes write these lines.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
-    /// Their own block size; null goes back to the product's.
+    /// The lines' own block size. Null means that the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
 }
 
-/// How many lines were changed.
+/// The number of lines that were changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UpdateBillingLinesResponse {
-    /// How many were named.
+    /// The number of lines that were named.
     pub lines: usize,
-    /// How many were not so already.
+    /// The number of lines that were different before.
     pub changed: usize,
 }
 
-/// Change a billing line
+/// Update a billing line
+///
+/// Switches pushing on or off, or sets the line's own block size. Nothing is written to ConnectWise before the next
+/// push.
 #[utoipa::path(
     tag = "billing lines",
     request_body = UpdateBillingLineRequest,
@@ -318,11 +322,13 @@ pub async fn update_billing_line(
     Ok(with_etag(line.version, &line))
 }
 
-/// Change many billing lines
+/// Update many billing lines
+///
+/// Makes the same change to up to 5,000 lines, or to none of them if one id is unknown.
 #[utoipa::path(
     tag = "billing lines",
     request_body = UpdateBillingLinesRequest,
-    responses((status = 200, description = "How many lines were named and how many changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The number of lines that were named, and that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
 )]
 #[patch("/billing-lines")]
 pub async fn update_billing_lines(
@@ -338,7 +344,7 @@ pub async fn update_billing_lines(
     Ok(ok(&UpdateBillingLinesResponse { lines, changed }))
 }
 
-/// Those of a mapping list's filters that name a source.
+/// The line filter for a list of mappings, where `source` is a filter too.
 pub(in crate::http::resources) fn line_filter(
     product_id: Option<String>,
     company_id: Option<String>,

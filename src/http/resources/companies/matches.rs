@@ -20,19 +20,19 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::companies::{self, Choice, NamedProposal};
 
-/// Which ConnectWise company: by id or by identifier.
+/// The ConnectWise company to match, by id or by identifier.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"identifier": "HarborDental"}))]
 pub struct MatchCompanyRequest {
-    /// ConnectWise's id, as the list of choices gives it.
+    /// ConnectWise's id, as in the list of ConnectWise companies.
     #[schema(value_type = Option<String>, example = "250")]
     pub id: Option<CwCompanyId>,
-    /// ConnectWise's identifier, in any letter case. Also finds a company that is newer than the list of choices.
+    /// ConnectWise's identifier, ignoring case. Also finds a company that was created after the last refresh.
     #[validate(length(min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     pub identifier: Option<String>,
-    /// Allow a ConnectWise company that another company is matched to already.
+    /// Whether the ConnectWise company may be one that another company is already matched to.
     #[serde(default)]
     pub shared: bool,
 }
@@ -47,23 +47,24 @@ impl MatchCompanyRequest {
     }
 }
 
-/// A company whose match was changed, and what that did to its billing lines.
+/// A company after its match changed, and what that changed in its billing lines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchCompanyResponse {
     /// The company.
     pub company: Company,
-    /// What was undone and found.
+    /// The mappings that were cleared or resolved.
     pub resolved: ResolveResponse,
 }
 
-/// Match a company to a ConnectWise company
+/// Match a company
 ///
-/// What hung on a former match is undone, and the company's billing lines resolve anew.
+/// Matches the company to a ConnectWise company. Mappings that belonged to an earlier match are cleared, and the
+/// company's billing lines are resolved again.
 #[utoipa::path(
     tag = "companies",
     request_body = MatchCompanyRequest,
     params(("id" = String, Path, description = "The company"), IfMatchParam),
-    responses((status = 200, description = "The company, and what the match changed of its lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The company, and what changed in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/companies/{id}/connectwise-company")]
 pub async fn match_company(
@@ -79,11 +80,13 @@ pub async fn match_company(
     Ok(matched_reply(matched))
 }
 
-/// Set a company to Not Set
+/// Unmatch a company
+///
+/// Sets the company to Not Set. Its mappings are cleared.
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company"), IfMatchParam),
-    responses((status = 200, description = "The company, and what the match changed of its lines", body = MatchCompanyResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The company, and what changed in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}/connectwise-company")]
 pub async fn unmatch_company(
@@ -102,12 +105,12 @@ fn matched_reply(matched: companies::Matched) -> HttpResponse {
     with_etag(version, &MatchCompanyResponse { company: matched.company.into(), resolved: matched.resolved.into() })
 }
 
-/// How to auto-match.
+/// The options of auto-match.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
 pub struct AutoMatchRequest {
-    /// Only propose.
+    /// Whether to only propose matches and apply none.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -119,7 +122,7 @@ pub struct MatchCandidate {
     pub id: String,
     /// ConnectWise's identifier.
     pub identifier: String,
-    /// Its name there.
+    /// The company's name in ConnectWise.
     pub name: String,
 }
 
@@ -129,21 +132,21 @@ impl From<CwCompany> for MatchCandidate {
     }
 }
 
-/// What auto-match made of one company that was Not Set.
+/// The result of auto-match for one company that was Not Set.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchProposal {
-    /// The company.
+    /// The company's id.
     pub company_id: String,
-    /// Its external id.
+    /// The vendor's id for the company.
     pub external_id: String,
-    /// Its name.
+    /// The company's name.
     pub name: String,
-    /// What was made of it.
+    /// The result.
     pub outcome: MatchOutcome,
-    /// By what it was found.
+    /// What was equal; null if nothing was found.
     #[schema(required)]
     pub matched_by: Option<MatchedBy>,
-    /// What fits: one where proposed or claimed, several where ambiguous.
+    /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
     pub candidates: Vec<MatchCandidate>,
 }
 
@@ -160,26 +163,27 @@ impl From<NamedProposal> for MatchProposal {
     }
 }
 
-/// What auto-match found and did.
+/// The result of auto-match.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AutoMatched {
-    /// Whether it only proposed.
+    /// Whether matches were only proposed.
     pub dry_run: bool,
-    /// How many matches were applied.
+    /// The number of matches that were applied.
     pub applied: usize,
-    /// One for each company that was Not Set.
+    /// One entry for each company that was Not Set.
     pub proposals: Vec<MatchProposal>,
-    /// What the matches did to the billing lines.
+    /// What the applied matches changed in the billing lines.
     pub resolved: ResolveResponse,
 }
 
-/// Match companies by equal identifier, then by equal name
+/// Match companies automatically
 ///
-/// Only what is unique and unclaimed is applied; the rest is reported.
+/// Looks for a ConnectWise company with an equal identifier, then with an equal name. A match is applied only if it is
+/// unique and no other company has it; everything else is reported.
 #[utoipa::path(
     tag = "companies",
     request_body = AutoMatchRequest,
-    responses((status = 200, description = "The proposals, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "One proposal for each company, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/companies/auto-match")]
 pub async fn auto_match_companies(

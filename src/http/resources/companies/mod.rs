@@ -23,32 +23,32 @@ use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
 use crate::services::AppContext;
 use crate::services::companies::{self, CompanyChange, NewCompany};
 
-/// A vendor's customer.
+/// A customer of the vendor.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Company {
-    /// Its id.
+    /// The company's id.
     pub id: String,
-    /// The vendor's id of it.
+    /// The vendor's id for the company.
     pub external_id: String,
-    /// Its name.
+    /// The company's name.
     pub name: String,
-    /// The ConnectWise company it is matched to; null is Not Set.
+    /// ConnectWise's id of the company it is matched to; null means Not Set.
     #[schema(required)]
     pub connectwise_company_id: Option<String>,
-    /// How it came to that match.
+    /// How the match was made; null means Not Set.
     #[schema(required)]
     pub match_source: Option<MatchSource>,
     /// When the match was last changed.
     #[schema(required)]
     pub matched_at: Option<DateTime<Utc>>,
-    /// Who changed it: the name of the API key.
+    /// Who last changed the match: the name of an API key.
     #[schema(required)]
     pub matched_by: Option<String>,
-    /// Grows with every change; also the ETag.
+    /// The version. It increases with every change and equals the `ETag`.
     pub version: i64,
-    /// When it was added.
+    /// When the company was created.
     pub created_at: DateTime<Utc>,
-    /// When it was last changed.
+    /// When the company was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -69,50 +69,50 @@ impl From<db::Company> for Company {
     }
 }
 
-/// A company to be added, or what it shall be.
+/// A company to create, or the new content of one.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
 pub struct CompanyRequest {
-    /// The vendor's id of it, unique.
+    /// The vendor's id for the company, unique within the tenant.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub external_id: String,
-    /// Its name.
+    /// The company's name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 200)]
     pub name: String,
 }
 
-/// What to change of a company; what is left out stays.
+/// The changes to a company. A member that is left out stays as it is.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Harbor Dental Group LLC"}))]
 pub struct UpdateCompanyRequest {
-    /// The vendor's id of it, unique.
+    /// The vendor's id for the company, unique within the tenant.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 100, nullable = false)]
     pub external_id: Option<String>,
-    /// Its name.
+    /// The company's name.
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 200, nullable = false)]
     pub name: Option<String>,
 }
 
-/// Which companies.
+/// The filter of the list of companies.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CompanyQuery {
-    /// Those whose name holds this text, in any letter case.
+    /// Only those whose name contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
-    /// The one with this external id.
+    /// Only the company with this external id.
     #[param(max_length = 300)]
     pub external_id: Option<String>,
-    /// Only matched ones (`true`), or only those Not Set (`false`).
+    /// Only matched companies (`true`), or only those that are Not Set (`false`).
     pub matched: Option<bool>,
 }
 
@@ -122,6 +122,8 @@ impl ListFilter for CompanyQuery {
 }
 
 /// List companies
+///
+/// Returns one page, sorted by name unless `sort` says otherwise.
 #[utoipa::path(tag = "companies", params(ListQuery<CompanyQuery>), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
 pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<CompanyQuery>) -> ApiResult {
@@ -131,9 +133,9 @@ pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: L
     Ok(ok(&List::from_page(rows, Company::from)))
 }
 
-/// Add a company
+/// Create a company
 ///
-/// It gets a billing line for every product.
+/// The company gets a billing line for every product. It is Not Set until it is matched.
 #[utoipa::path(
     tag = "companies",
     request_body = CompanyRequest,
@@ -156,6 +158,8 @@ pub async fn create_company(
 }
 
 /// Get a company
+///
+/// Returns the company with its version as `ETag`.
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company")),
@@ -168,7 +172,9 @@ pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
     Ok(with_etag(row.version, &Company::from(row)))
 }
 
-/// Replace a company's external id and name
+/// Replace a company
+///
+/// Replaces the external id and the name. The match stays as it is.
 #[utoipa::path(
     tag = "companies",
     request_body = CompanyRequest,
@@ -187,7 +193,9 @@ pub async fn replace_company(
     change_company(&ctx, &caller, id.into_inner(), change, if_match).await
 }
 
-/// Change a company
+/// Update a company
+///
+/// Changes the members that are sent. The match stays as it is.
 #[utoipa::path(
     tag = "companies",
     request_body = UpdateCompanyRequest,
@@ -219,11 +227,12 @@ async fn change_company(
 
 /// Delete a company
 ///
-/// Its billing lines and usage go with it; the history of its pushes stays.
+/// Its billing lines and usage are deleted with it. The history of its pushes is kept. Fails with 409 while a push job
+/// is running.
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company"), IfMatchParam),
-    responses((status = 204, description = "Deleted"), Errors, WriteErrors)
+    responses((status = 204, description = "It was deleted"), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}")]
 pub async fn delete_company(

@@ -18,35 +18,35 @@ use crate::services::mapping::edit;
 use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 
-/// The agreement of one line.
+/// The agreement choice of one line.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineAgreementChoice {
-    /// The line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// ConnectWise's id of the agreement; null gives the line back to the rule.
+    /// ConnectWise's id of the agreement. Null clears the choice, so that the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(value_type = Option<String>, required)]
     pub agreement_id: Option<CwAgreementId>,
-    /// The line's version for which this is meant, as `If-Match` would say.
+    /// The version of the line that the choice is meant for, like `If-Match`.
     pub version: Option<i64>,
 }
 
-/// The addition of one line.
+/// The addition choice of one line.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineAdditionChoice {
-    /// The line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// ConnectWise's id of the addition; null gives the line back to the rule.
+    /// ConnectWise's id of the addition. Null clears the choice, so that the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(value_type = Option<String>, required)]
     pub addition_id: Option<CwAdditionId>,
-    /// The line's version for which this is meant, as `If-Match` would say.
+    /// The version of the line that the choice is meant for, like `If-Match`.
     pub version: Option<i64>,
 }
 
-/// The agreements of many lines.
+/// The agreement choices of many lines.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -54,28 +54,28 @@ pub struct LineAdditionChoice {
     "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "agreement_id": "1201"}]
 }))]
 pub struct ChooseAgreementsRequest {
-    /// What happens to the others where one cannot be chosen.
+    /// What happens to the other choices if one is rejected.
     #[serde(default = "together")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
-    /// The choices.
+    /// The choices, at most 5,000.
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
     pub choices: Vec<LineAgreementChoice>,
 }
 
-/// The additions of many lines.
+/// The addition choices of many lines.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "addition_id": "50310"}]
 }))]
 pub struct ChooseAdditionsRequest {
-    /// What happens to the others where one cannot be chosen.
+    /// What happens to the other choices if one is rejected.
     #[serde(default = "together")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
-    /// The choices.
+    /// The choices, at most 5,000.
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
     pub choices: Vec<LineAdditionChoice>,
@@ -85,35 +85,35 @@ fn together() -> BulkMode {
     BulkMode::AllOrNothing
 }
 
-/// What became of one choice.
+/// The outcome of one choice.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChoiceOutcome {
-    /// The line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// Whether it was not so already.
+    /// Whether the line changed.
     pub changed: bool,
-    /// Why it was refused; null where it was not.
+    /// Why the choice was rejected; null if it was not.
     #[schema(required)]
     pub error: Option<ProblemField>,
 }
 
-/// What became of many choices.
+/// The result of many choices.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BulkChoiceResponse {
-    /// How many lines were changed.
+    /// The number of lines that changed.
     pub changed: usize,
-    /// How many choices were refused.
+    /// The number of choices that were rejected.
     pub refused: usize,
-    /// One for each choice, in order.
+    /// One entry for each choice, in order.
     pub items: Vec<ChoiceOutcome>,
-    /// What they changed of the billing lines.
+    /// What the choices changed in the billing lines.
     pub resolved: ResolveResponse,
 }
 
-/// Choose the agreements of many lines by hand
+/// Choose the agreements of many lines
 ///
-/// As one choice does, for up to 5,000 lines: all or, where one cannot be chosen, none (422 with one error for each), or
-/// each for itself (`mode`: `each`).
+/// Up to 5,000 choices. In the mode `all_or_nothing`, one rejected choice rejects them all with 422 and one error for
+/// each. In the mode `each`, every choice is made or rejected on its own.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAgreementsRequest,
@@ -133,10 +133,10 @@ pub async fn choose_agreements(
     choose(&ctx, &caller, choices.into_iter().map(edit).collect(), mode).await
 }
 
-/// Choose the additions of many lines by hand
+/// Choose the additions of many lines
 ///
-/// As one choice does, for up to 5,000 lines: all or, where one cannot be chosen, none (422 with one error for each), or
-/// each for itself (`mode`: `each`).
+/// Up to 5,000 choices. In the mode `all_or_nothing`, one rejected choice rejects them all with 422 and one error for
+/// each. In the mode `each`, every choice is made or rejected on its own.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAdditionsRequest,

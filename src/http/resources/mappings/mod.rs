@@ -24,30 +24,30 @@ use crate::services::AppContext;
 use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Edit, LineEdit};
 
-/// What a billing line's agreement, or addition, resolved to.
+/// A billing line with its agreement or addition mapping.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineMapping {
-    /// The line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// Its company.
+    /// The company's id.
     pub company_id: String,
     /// The company's name.
     pub company_name: String,
-    /// Its product.
+    /// The product's id.
     pub product_id: String,
     /// The mapping.
     pub mapping: MappingBody,
-    /// The line's version; also the ETag.
+    /// The billing line's version. It equals the `ETag`.
     pub version: i64,
 }
 
-/// A mapping after a choice by hand, and what that did to the line.
+/// A mapping after a manual choice, and what the choice changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChoiceResponse {
     /// The mapping.
     #[serde(flatten)]
     pub mapping: LineMapping,
-    /// What the choice changed: also what hung below and was undone.
+    /// What the choice changed, including an addition that was cleared with its agreement.
     pub resolved: ResolveResponse,
 }
 
@@ -72,20 +72,20 @@ impl LineMapping {
     }
 }
 
-/// Which mappings.
+/// The filter of a list of mappings.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct MappingQuery {
-    /// Those of a product's lines.
+    /// Only mappings of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Those of a company's lines.
+    /// Only mappings of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// By what they came to.
+    /// Only mappings with this status.
     pub status: Option<MappingStatus>,
-    /// By who decided.
+    /// Only mappings that a rule, or a person, decided.
     pub source: Option<MappingSource>,
 }
 
@@ -94,7 +94,7 @@ impl ListFilter for MappingQuery {
     const DEFAULT_SORT: &'static str = "company_name";
 }
 
-/// Which agreement is chosen.
+/// The agreement to choose.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"agreement_id": "1201"}))]
@@ -104,7 +104,7 @@ pub struct ChooseAgreementRequest {
     pub agreement_id: CwAgreementId,
 }
 
-/// Which addition is chosen.
+/// The addition to choose.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"addition_id": "50310"}))]
@@ -149,6 +149,8 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 }
 
 /// List agreement mappings
+///
+/// Returns one page of billing lines with the agreement that each bills to.
 #[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/agreement-mappings")]
 pub async fn list_agreement_mappings(
@@ -162,7 +164,9 @@ pub async fn list_agreement_mappings(
     list(&ctx, &caller, filter, page, LineMapping::agreement).await
 }
 
-/// Get a line's agreement mapping
+/// Get the agreement mapping of a line
+///
+/// Returns the mapping with the line's version as `ETag`.
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line")),
@@ -173,9 +177,10 @@ pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, i
     one(&ctx, &caller, id.into_inner(), LineMapping::agreement).await
 }
 
-/// Choose a line's agreement by hand
+/// Choose the agreement of a line
 ///
-/// It wins over the rule and stays until taken back. The addition that hung on another agreement is undone.
+/// A manual choice wins over the rule until it is cleared. If the line's addition belongs to another agreement, it is
+/// cleared and resolved again. The agreement must belong to the line's company and be live.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAgreementRequest,
@@ -194,7 +199,9 @@ pub async fn choose_agreement(
     edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
 }
 
-/// Give a line's agreement back to the rule
+/// Clear the agreement choice of a line
+///
+/// The rule decides again.
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
@@ -212,6 +219,8 @@ pub async fn clear_agreement_choice(
 }
 
 /// List addition mappings
+///
+/// Returns one page of billing lines with the addition that each bills to.
 #[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
 #[get("/addition-mappings")]
 pub async fn list_addition_mappings(
@@ -225,7 +234,9 @@ pub async fn list_addition_mappings(
     list(&ctx, &caller, filter, page, LineMapping::addition).await
 }
 
-/// Get a line's addition mapping
+/// Get the addition mapping of a line
+///
+/// Returns the mapping with the line's version as `ETag`.
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line")),
@@ -236,9 +247,10 @@ pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id
     one(&ctx, &caller, id.into_inner(), LineMapping::addition).await
 }
 
-/// Choose a line's addition by hand
+/// Choose the addition of a line
 ///
-/// Only an addition that exists in ConnectWise, on the line's resolved agreement.
+/// A manual choice wins over the rule until it is cleared. The addition must belong to the line's resolved agreement
+/// and be live.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAdditionRequest,
@@ -257,7 +269,9 @@ pub async fn choose_addition(
     edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
 }
 
-/// Give a line's addition back to the rule
+/// Clear the addition choice of a line
+///
+/// The rule decides again.
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),

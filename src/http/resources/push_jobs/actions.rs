@@ -18,7 +18,7 @@ use crate::services::push::{self, Decision, PushRequest};
 
 /// Cancel a push job
 ///
-/// It stops between lines. What was written stays written; the rest is `cancelled`.
+/// The job stops before its next line. Lines that were written stay written; the others become `cancelled`.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job")),
@@ -30,14 +30,14 @@ pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web
     Ok(ok(&PushJob::from(&progress)))
 }
 
-/// Retry a push job's failed lines
+/// Retry the failed lines of a push job
 ///
-/// In a new job, with their quantities worked out anew. Lines that were refused because ConnectWise had something else
-/// are left out: they want to be looked at.
+/// Creates a new job with the lines that failed or are unverified. Their quantities are computed again. Lines that
+/// were rejected because ConnectWise had another quantity are left out; a person has to look at them.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
-    responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
+    responses((status = 202, description = "The new push job; `Location` has its address", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/retry")]
 pub async fn retry_push_job(
@@ -52,12 +52,12 @@ pub async fn retry_push_job(
 
 /// Revert a push job
 ///
-/// A new job puts back what each pushed line had before, only where ConnectWise still has what this job wrote; where it
-/// has something else the line fails, and says so.
+/// Creates a new job that writes back the quantity that each pushed line had before. A line is only written if
+/// ConnectWise still has the quantity that this job wrote; otherwise it fails and says so.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
-    responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
+    responses((status = 202, description = "The new push job; `Location` has its address", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/revert")]
 pub async fn revert_push_job(
@@ -70,12 +70,12 @@ pub async fn revert_push_job(
     Ok(from_stored(push::start(&ctx, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
-/// Which held lines. An empty object means all of them.
+/// The held lines to decide about. An empty object means all of them.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"line_ids": ["0193f0a0-0000-7000-8000-000000000003"]}))]
 pub struct HeldLinesRequest {
-    /// The lines; all that are held where left out.
+    /// The ids of the lines. The default is all held lines.
     #[validate(length(min = 1, max = 5000))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
@@ -84,8 +84,8 @@ pub struct HeldLinesRequest {
 
 /// Approve held lines
 ///
-/// The change that each line was held for goes through; the job goes on, if it had ended. Where ConnectWise has something
-/// else by then, the line is held again.
+/// The change for which each line was held is written. If the job had ended, it continues. If ConnectWise has another
+/// quantity by then, the line is held again.
 #[utoipa::path(
     tag = "push jobs",
     request_body = HeldLinesRequest,
@@ -104,7 +104,7 @@ pub async fn approve_push_lines(
 
 /// Drop held lines
 ///
-/// ConnectWise keeps what it has; the lines are `skipped`.
+/// Nothing is written; the lines become `skipped`.
 #[utoipa::path(
     tag = "push jobs",
     request_body = HeldLinesRequest,

@@ -17,15 +17,15 @@ use crate::services::AppContext;
 use crate::services::push;
 use crate::services::push::Progress;
 
-/// Without news for so long, a comment keeps the connection open.
+/// A comment is sent after this time without an event, to keep the connection open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Watch a push job
 ///
-/// Server-sent events: `progress` with the push job as JSON whenever it got further, then `end` with its last state. While
-/// a job waits for a person or for ConnectWise, the stream stays open.
-/// A comment every 15 seconds keeps the connection open. The id of an event is the number of lines done:
-/// `Last-Event-ID` leaves out what was seen.
+/// Server-sent events: `progress` with the push job as JSON whenever it changed, then `end` with its final state. The
+/// stream stays open while the job waits for approval or for ConnectWise. A comment every 15 seconds keeps the
+/// connection open. The id of an event is the number of finished lines; with `Last-Event-ID` the stream continues
+/// after it.
 #[utoipa::path(
     tag = "push jobs",
     params(

@@ -19,28 +19,28 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
 
-/// The job of a line.
+/// The push job of a line.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineJob {
-    /// Its id.
+    /// The push job's id.
     pub id: String,
-    /// What it did.
+    /// Whether the job writes, or is a dry run.
     pub kind: PushKind,
-    /// What started it.
+    /// What started the job.
     pub started_by: PushTrigger,
-    /// Who asked for it.
+    /// Who requested the job: the name of an API key, or the schedule.
     pub requested_by: String,
-    /// When it was asked for.
+    /// When the job was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// A line with its job.
+/// A push line with its job.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PushLineInJob {
     /// The line.
     #[serde(flatten)]
     pub line: PushLine,
-    /// Its job.
+    /// The push job.
     pub push_job: LineJob,
 }
 
@@ -58,34 +58,34 @@ impl From<(db::PushLine, db::PushJob)> for PushLineInJob {
     }
 }
 
-/// Which lines of all push jobs.
+/// The filter of push lines of all jobs.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct HistoryQuery {
-    /// Those of a push job.
+    /// Only lines of the push job with this id.
     #[param(max_length = 300)]
     pub push_job_id: Option<String>,
-    /// Those of a company.
+    /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Those of a product.
+    /// Only lines of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Those of a billing line.
+    /// Only lines of the billing line with this id.
     #[param(max_length = 300)]
     pub billing_line_id: Option<String>,
-    /// By what became of them.
+    /// Only lines in this state.
     pub state: Option<LineState>,
-    /// By why they were skipped, held or failed.
+    /// Only lines that were skipped, held or failed for this reason.
     pub reason: Option<PushReason>,
-    /// Those that bill this month.
+    /// Only lines that bill this month.
     pub billing_month: Option<BillingMonth>,
-    /// Those of jobs that write, or of dry runs.
+    /// Only lines of jobs of this kind.
     pub kind: Option<PushKind>,
-    /// Those of jobs asked for at this time or later.
+    /// Only lines of jobs created at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Those of jobs asked for before this time.
+    /// Only lines of jobs created before this time.
     pub to: Option<DateTime<Utc>>,
 }
 
@@ -111,9 +111,10 @@ impl ListFilter for HistoryQuery {
     const DEFAULT_SORT: &'static str = "-created_at";
 }
 
-/// List push lines across jobs
+/// List push lines of all jobs
 ///
-/// A company's billing history in one call: what each push did to its lines, newest first.
+/// The billing history of a company, a product or everything: what each push did, newest first unless `sort` says
+/// otherwise.
 #[utoipa::path(
     tag = "push jobs",
     params(ListQuery<HistoryQuery>),
@@ -133,7 +134,7 @@ pub async fn list_push_history(
 
 /// Export push lines
 ///
-/// What pushes did, line by line, as CSV, oldest first.
+/// Returns what pushes did, one row for each line, as CSV, oldest first.
 #[utoipa::path(
     tag = "import and export",
     params(HistoryQuery),

@@ -17,82 +17,84 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
 
-/// A billing line's part in a push job, kept for good.
+/// A line of a push job. It is kept forever, as it was at the time.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PushLine {
-    /// Its id.
+    /// The push line's id.
     pub id: String,
-    /// The billing line.
+    /// The billing line's id.
     pub billing_line_id: String,
-    /// The company.
+    /// The company's id.
     pub company_id: String,
-    /// The company's name then.
+    /// The company's name at the time.
     pub company_name: String,
-    /// The product.
+    /// The product's id.
     pub product_id: String,
-    /// The product's code then.
+    /// The product's code at the time.
     pub product_code: String,
     /// ConnectWise's id of the agreement.
     #[schema(required)]
     pub agreement_id: Option<String>,
-    /// The agreement's name then.
+    /// The agreement's name at the time.
     #[schema(required)]
     pub agreement_name: Option<String>,
     /// ConnectWise's id of the addition.
     #[schema(required)]
     pub addition_id: Option<String>,
-    /// What a person would have called the addition then.
+    /// The addition's name at the time, as a person would recognise it.
     #[schema(required)]
     pub addition_name: Option<String>,
     /// The month whose usage is billed.
     pub billing_month: BillingMonth,
-    /// Whether that month had ended when the quantity was worked out; null in lines of versions that did not say.
+    /// Whether the month had ended when the quantity was computed; null in lines of older versions that did not record
+    /// it.
     #[schema(required)]
     pub month_closed: Option<bool>,
-    /// The billed usage.
+    /// The billed amount of usage, in the product's unit.
     #[schema(required)]
     pub usage: Option<Amount>,
     /// When the newest record that counted was measured.
     #[schema(required)]
     pub usage_through: Option<DateTime<Utc>>,
-    /// How many records counted: at most 1 with the aggregation `last`.
+    /// The number of records that counted. It is at most 1 for the aggregation `last`.
     #[schema(required)]
     pub usage_records: Option<i64>,
     /// The block size that applied.
     #[schema(required)]
     pub block_size: Option<BlockSize>,
-    /// What ConnectWise had.
+    /// The quantity in ConnectWise before the push.
     #[schema(required)]
     pub from: Option<Quantity>,
-    /// What ConnectWise was told, or would be.
+    /// The quantity that was written, or would be.
     #[schema(required)]
     pub to: Option<Quantity>,
-    /// What became of it.
+    /// The line's state.
     pub state: LineState,
-    /// Why, where it was skipped, held, failed or left unverified.
+    /// Why the line was skipped, held, failed or left unverified.
     #[schema(required)]
     pub reason: Option<PushReason>,
-    /// The reason in words; ConnectWise's own where it refused.
+    /// The reason in a sentence. If ConnectWise rejected the write, its own words.
     #[schema(required)]
     pub detail: Option<String>,
-    /// How often a write was begun, but for those of which it is known that they were not carried out.
+    /// How often a write was started, without those that are known to have failed before they reached ConnectWise.
     pub attempts: i64,
-    /// What ConnectWise must still have for the line to be written, where the job came from a dry run or puts back.
+    /// The quantity that ConnectWise must still have for the line to be written. Only in jobs from a dry run and in
+    /// reverts.
     #[schema(required)]
     pub expected_from: Option<Quantity>,
-    /// Who approved or dropped it after it was held.
+    /// Who approved or dropped the line after it was held.
     #[schema(required)]
     pub decided_by: Option<String>,
-    /// When that was.
+    /// When the line was approved or dropped.
     #[schema(required)]
     pub decided_at: Option<DateTime<Utc>>,
-    /// Not tried again before, after a failure that may pass.
+    /// The line is not tried again before this time, after a temporary failure.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
-    /// When a worker began.
+    /// When a worker started the line.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
-    /// When it had its outcome.
+    /// When the line reached its final state.
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -132,19 +134,19 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
     }
 }
 
-/// Which lines of a push job.
+/// The filter of the list of a push job's lines.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PushLineQuery {
-    /// By what became of them.
+    /// Only lines in this state.
     pub state: Option<LineState>,
-    /// By why they were skipped, held or failed.
+    /// Only lines that were skipped, held or failed for this reason.
     pub reason: Option<PushReason>,
-    /// Those of a company.
+    /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Those of a product.
+    /// Only lines of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
 }
@@ -154,9 +156,10 @@ impl ListFilter for PushLineQuery {
     const DEFAULT_SORT: &'static str = "created_at";
 }
 
-/// List a push job's lines
+/// List the lines of a push job
 ///
-/// Every line in the job's scope is there, with what ConnectWise had, what it was told, and why not where it was not.
+/// Returns one page of every line in the job's scope, by company name: the quantity before, the quantity written, and
+/// the reason if nothing was written.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), ListQuery<PushLineQuery>),

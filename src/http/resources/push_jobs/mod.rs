@@ -34,75 +34,75 @@ use crate::services::push::NewPush;
 use crate::services::push::Progress;
 use crate::services::push::PushRequest;
 
-/// How many of a job's lines are in which state.
+/// The number of a push job's lines in each state.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct LineCounts {
     /// All lines.
     pub total: i64,
-    /// Those that have an outcome; it never goes down.
+    /// Lines with a final state. This number never decreases.
     pub done: i64,
-    /// Wait for a worker.
+    /// Lines that wait for a worker.
     pub pending: i64,
-    /// Are being worked on.
+    /// Lines that a worker is working on.
     pub working: i64,
-    /// ConnectWise was told the quantity.
+    /// Lines whose quantity was written to ConnectWise.
     pub pushed: i64,
-    /// A dry run: would be written.
+    /// Lines whose quantity would be written; only in dry runs.
     pub would_push: i64,
-    /// ConnectWise had the quantity already.
+    /// Lines whose quantity in ConnectWise was already right.
     pub unchanged: i64,
-    /// Had nothing to push.
+    /// Lines with nothing to push.
     pub skipped: i64,
-    /// Change more than goes through unasked, and wait for a person.
+    /// Lines whose change is larger than the product's limit, and which wait for approval.
     pub held: i64,
-    /// Could not be written.
+    /// Lines whose quantity could not be written.
     pub failed: i64,
-    /// Were written, or not: the answer was lost, and ConnectWise could not be read since.
+    /// Lines that may have been written: the response was lost, and ConnectWise could not be read since.
     pub unverified: i64,
-    /// The job was stopped before them.
+    /// Lines that were not pushed because the job was cancelled.
     pub cancelled: i64,
 }
 
-/// One run that writes quantities.
+/// A push job: one run that writes quantities to ConnectWise.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PushJob {
-    /// Its id.
+    /// The push job's id.
     pub id: String,
-    /// What it does.
+    /// Whether the job writes, or is a dry run.
     pub kind: PushKind,
-    /// What started it.
+    /// What started the job.
     pub started_by: PushTrigger,
-    /// Where it stands.
+    /// The job's state.
     pub state: JobState,
-    /// Why it failed; while it runs, what it waits for.
+    /// Why the job failed, or what it waits for.
     #[schema(required)]
     pub detail: Option<String>,
-    /// Its product; null for all.
+    /// The id of the product that the job is limited to; null for all products.
     #[schema(required)]
     pub product_id: Option<String>,
-    /// The job that this one retries, reverts, or was started from; `started_by` says which.
+    /// The id of the job that this job retries, reverts or was started from; `started_by` says which.
     #[schema(required)]
     pub parent_job_id: Option<String>,
-    /// The months whose usage its lines bill.
+    /// The months whose usage the lines bill.
     pub billing_months: Vec<BillingMonth>,
-    /// Who asked: the name of the API key.
+    /// Who requested the job: the name of an API key, or the schedule.
     pub requested_by: String,
-    /// Whether it was asked to stop.
+    /// Whether cancelling was requested.
     pub cancel_requested: bool,
-    /// How far it is.
+    /// The progress.
     pub lines: LineCounts,
-    /// How many lines a minute the workers get, or got, through; null before the first.
+    /// The lines that are finished per minute; null before the first.
     #[schema(required)]
     pub lines_per_minute: Option<i64>,
-    /// When it will end if it goes on like this; null where it has ended or nothing can be said.
+    /// When the job will end at this speed; null if it has ended or if that is unknown.
     #[schema(required)]
     pub estimated_end_at: Option<DateTime<Utc>>,
-    /// When it was asked for.
+    /// When the job was created.
     pub created_at: DateTime<Utc>,
-    /// When a worker began.
+    /// When a worker started the job.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the job ended.
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -144,34 +144,34 @@ impl From<&Progress> for PushJob {
     }
 }
 
-/// What to push. An empty object pushes everything enabled.
+/// What to push. An empty object pushes every line that is enabled.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
 pub struct CreatePushJobRequest {
-    /// Only show what would be written.
+    /// Whether to only show what would be written.
     #[serde(default)]
     pub dry_run: bool,
-    /// The lines of one product; of all where left out.
+    /// The id of the product to push. The default is all products.
     pub product_id: Option<String>,
-    /// The lines of these companies; of all where left out.
+    /// The ids of the companies to push. The default is all companies.
     #[validate(length(min = 1, max = 5000))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
     pub company_ids: Option<Vec<String>>,
-    /// The month whose usage is billed. Where left out, each product's `billing_period` says which: what the schedule
-    /// would bill now.
+    /// The month whose usage is billed. By default each product's `billing_period` decides, as in a scheduled push.
     pub billing_month: Option<BillingMonth>,
-    /// Only lines that are out of date: those for which the last push of the same month wrote another quantity.
+    /// Whether to push only lines that are out of date: a push would now write another quantity than the last push for
+    /// the same month wrote.
     #[serde(default)]
     pub out_of_date: bool,
-    /// Push what this dry run showed, with its quantities, and only where ConnectWise still has what it saw. The members
-    /// above are the dry run's then.
+    /// The id of a dry run. The job writes the quantities that the dry run showed, and only where ConnectWise still
+    /// has the quantity that the dry run found. The other members must be left out.
     pub from_dry_run: Option<String>,
 }
 
 impl CreatePushJobRequest {
-    /// The dry run to start from, if any, which leaves nothing else to choose.
+    /// The dry run to push, if one is named. It excludes every other member.
     fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
         let Some(id) = &self.from_dry_run else { return Ok(None) };
         let others = self.dry_run
@@ -202,28 +202,28 @@ impl From<CreatePushJobRequest> for NewPush {
     }
 }
 
-/// Which push jobs.
+/// The filter of the list of push jobs.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PushJobQuery {
-    /// By where they stand.
+    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// By what they do.
+    /// Only jobs of this kind.
     pub kind: Option<PushKind>,
-    /// Those with a line of this product.
+    /// Only jobs with a line of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Those with a line of this company.
+    /// Only jobs with a line of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// By what started them.
+    /// Only jobs that this started.
     pub started_by: Option<PushTrigger>,
-    /// Those asked for at this time or later.
+    /// Only jobs created at this time or later.
     pub from: Option<DateTime<Utc>>,
-    /// Those asked for before this time.
+    /// Only jobs created before this time.
     pub to: Option<DateTime<Utc>>,
-    /// Those with a line that bills this month.
+    /// Only jobs with a line that bills this month.
     pub billing_month: Option<BillingMonth>,
 }
 
@@ -234,13 +234,14 @@ impl ListFilter for PushJobQuery {
 
 /// Push now
 ///
-/// Stores the job with its lines and answers at once; a worker does the rest. Watch it at its address, or at
-/// `…/events`.
+/// Creates a push job with a line for every billing line in its scope, and returns at once. Workers do the rest.
+/// Follow the job at the address in `Location`, or with server-sent events at `…/events`. With an `Idempotency-Key`,
+/// repeating the request creates no second job.
 #[utoipa::path(
     tag = "push jobs",
     request_body = CreatePushJobRequest,
     params(IdempotencyKeyParam),
-    responses((status = 202, description = "The push job as it was stored; watch it at the address in `Location`", body = PushJob), Errors, WriteErrors)
+    responses((status = 202, description = "The new push job; `Location` has its address", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs")]
 pub async fn create_push_job(
@@ -257,13 +258,15 @@ pub async fn create_push_job(
     Ok(from_stored(push::start(&ctx, &caller, request, once).await?))
 }
 
-/// 202 with a job that was stored.
+/// 202 with a push job that was created.
 fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
     let location = format!("/api/v1/push-jobs/{}", progress.job.id);
     to_stored(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
 }
 
 /// List push jobs
+///
+/// Returns one page, newest first unless `sort` says otherwise.
 #[utoipa::path(tag = "push jobs", params(ListQuery<PushJobQuery>), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
 pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<PushJobQuery>) -> ApiResult {
@@ -285,6 +288,8 @@ pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: L
 }
 
 /// Get a push job
+///
+/// Returns the job with its progress.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job")),
