@@ -27,7 +27,7 @@ use crate::services::push::Progress;
 
 const API_PORT: u16 = 8080;
 const SANDBOX_PORT: u16 = 8081;
-/// How wide the tables are where nobody's terminal says.
+/// Width of the tables when the output is not a terminal.
 const WIDTH: u16 = 180;
 
 /// Where the demo keeps its data and listens.
@@ -57,7 +57,7 @@ fn say(text: impl std::fmt::Display) -> Result<(), StartError> {
     Ok(out.flush()?)
 }
 
-/// Shows it all, then serves until told to stop.
+/// Runs the demo, then serves until the process is stopped.
 pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     std::fs::create_dir_all(&options.data_dir)?;
     let records = options.data_dir.join("sandbox.json");
@@ -101,7 +101,7 @@ fn config(options: &Options) -> Result<Config, StartError> {
     config.allow_private_connectwise = true;
     // ConnectWise's own limits are not the stand-in's.
     config.connectwise_per_minute = config.connectwise_per_minute.saturating_mul(NonZeroU32::MIN.saturating_add(99));
-    // What was cancelled or changed there a moment ago shall show.
+    // Read again, so that the changes just made in the sandbox show.
     config.refresh_max_age = 5;
     Ok(config)
 }
@@ -141,7 +141,7 @@ async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool, all: bool) ->
     say(demo_table::summary(&done))
 }
 
-/// Prints what became of the lines: all of them, or those that need a person.
+/// Prints the lines' outcomes: all of them, or only those that need a person.
 async fn print_lines(tenant: &DemoTenant, id: &PushJobId, done: &Progress, all: bool) -> Result<(), StartError> {
     let tables = if all {
         demo_table::by_product(tenant, id).await?

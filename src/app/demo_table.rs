@@ -107,7 +107,7 @@ fn outcome(line: &PushLine) -> String {
     line.reason.map_or_else(|| line.state.to_string(), |reason| format!("{}: {reason}", line.state))
 }
 
-/// How many lines came to what.
+/// The number of lines with each outcome.
 pub(super) fn summary(progress: &Progress) -> String {
     let mut counts: Vec<_> = progress.counts.iter().collect();
     counts.sort();

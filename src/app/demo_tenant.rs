@@ -209,8 +209,8 @@ impl DemoTenant {
         self.write(work).await.map(drop)
     }
 
-    /// Takes in the usage of today and of the last day of last month, which a product that is billed in arrears bills; the
-    /// same again where it was taken in already.
+    /// Takes in the usage of today and of the last day of last month, which a product that is billed in arrears bills;
+    /// the same again if it was stored already.
     pub(super) async fn take_in_usage(&self) -> Result<String, StartError> {
         let now = self.ctx.clock.now();
         let today = now.date_naive();

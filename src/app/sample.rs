@@ -85,7 +85,7 @@ fn storage_tenths(customer: usize) -> usize {
     (customer * 37 % 41 + 1) * 731
 }
 
-/// How many blocks of 100 GB a customer's storage comes to.
+/// The number of 100 GB blocks in a customer's storage.
 pub(super) fn storage_blocks(customer: usize) -> f64 {
     u32::try_from(storage_tenths(customer).div_ceil(1_000)).map_or(0.0, f64::from)
 }

@@ -15,7 +15,7 @@ use crate::domain::ids::TenantId;
 use crate::sandbox::{Identity, Sandbox, Store, sample};
 use crate::services::api_keys;
 
-/// Serves until told to stop.
+/// Serves until the process is stopped.
 pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
     let mut application = Application::build(config, Clock::system()).await?;
     stop_on_signals(application.stop_token())?;

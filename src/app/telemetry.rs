@@ -21,8 +21,8 @@ pub enum LogFormat {
 /// it is neither.
 pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = filter_of(filter)?;
-    // A log that nobody reads any more must not take the service with it: by default a failed write is reported by a
-    // panic on the same closed stream.
+    // A closed log must not stop the service: by default a failed write is reported by a panic on the same closed
+    // stream.
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

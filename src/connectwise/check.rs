@@ -6,7 +6,7 @@ use super::error::{CwError, Fault, Purpose};
 /// One step of a connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckStep {
-    /// What was tried: `reach`, `company`, `keys`, `companies`, `agreements`, `additions`.
+    /// The step: `reach`, `company`, `keys`, `companies`, `agreements` or `additions`.
     pub name: &'static str,
     /// Whether it held; `None` where an earlier failure left nothing to try.
     pub passed: Option<bool>,

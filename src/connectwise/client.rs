@@ -324,7 +324,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, CwError> 
     Ok(body)
 }
 
-/// What a failed connection means. Texts of reqwest's hold the URL, so only the root cause is told.
+/// Classifies a failed connection. reqwest's messages contain the URL, so only the root cause is reported.
 fn unreachable_site(error: &reqwest::Error) -> CwError {
     let cause = root_cause(error);
     let mut source = std::error::Error::source(error);

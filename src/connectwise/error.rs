@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value;
 
-/// What about the connection is to be put right by a person.
+/// What a person must correct about the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The address leads nowhere, or somewhere it must not.
@@ -77,7 +77,7 @@ pub enum CwError {
     /// It answered success, and the record is not as asked.
     #[error("ConnectWise answered success, but the quantity is {got} where {asked} was asked for")]
     NotApplied {
-        /// What was asked for.
+        /// What was requested.
         asked: String,
         /// What the answer says.
         got: String,
@@ -85,7 +85,7 @@ pub enum CwError {
 }
 
 impl CwError {
-    /// Something about the connection that a person must put right.
+    /// Something about the connection that a person must correct.
     pub(super) fn fault(fault: Fault, detail: impl Into<String>) -> Self {
         Self::Configuration { fault, detail: detail.into() }
     }
@@ -133,7 +133,7 @@ impl CwError {
     }
 }
 
-/// What a request was for, to say which permission it lacks and whether a 404 speaks of one record.
+/// The purpose of a request: it decides which permission is named as missing, and whether a 404 means one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     ReadSystem,

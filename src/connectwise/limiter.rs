@@ -1,5 +1,5 @@
-//! Manners towards one ConnectWise: how many requests a minute and at once, waiting when told to, and leaving it
-//! alone for a while when it keeps failing.
+//! Rate limiting and circuit breaking for one ConnectWise connection: requests a minute and in parallel,
+//! `Retry-After`, and leaving it alone for a while when it keeps failing.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +45,7 @@ struct Circuit {
 pub struct RateLimit {
     /// The steady rate, in requests a minute.
     pub steady: NonZeroU32,
-    /// So many may go at once after a rest.
+    /// Maximum burst after an idle time.
     pub burst: NonZeroU32,
 }
 
@@ -70,7 +70,7 @@ pub enum Admission {
     After(Duration),
     /// None was taken, as the wait would be longer than the patience.
     TooLate(Duration),
-    /// Not now: ConnectWise told one of them that nobody may ask for so long.
+    /// Not now: ConnectWise answered an earlier request with `Retry-After`, for this long.
     Held(Duration),
 }
 
@@ -95,7 +95,7 @@ enum Rate {
 pub(super) struct RequestLimiter {
     rate: Rate,
     parallel: Semaphore,
-    /// Set by a `Retry-After`: nobody asks anything before then.
+    /// Set by a `Retry-After`: no request is sent before then.
     paused_until: Mutex<Option<Ticks>>,
     circuit: Mutex<Circuit>,
     clock: Clock,
@@ -134,7 +134,7 @@ impl RequestLimiter {
                     Admission::After(wait) => tokio::time::sleep(wait).await,
                 },
             }
-            // Meanwhile ConnectWise may have told another request to wait.
+            // In the meantime another request may have been answered with `Retry-After`.
             if self.pause().is_none() {
                 return Ok(permit);
             }
@@ -186,7 +186,7 @@ impl RequestLimiter {
                     circuit.cause = error.to_string();
                 }
             }
-            // Being told to wait says nothing about health; any other answer shows that it is there.
+            // A `Retry-After` says nothing about health; any other response shows that ConnectWise is up.
             Some(CwError::Throttled(_)) => {}
             _ => *circuit = Circuit::default(),
         }
@@ -225,7 +225,7 @@ mod tests {
         RequestLimiter::new(RateLimit::of(NonZeroU32::MIN.saturating_add(60_000)), 1, None, clock)
     }
 
-    /// A job that waits for a Retry-After lets a person through to be told so at once.
+    /// While a job waits for a `Retry-After`, an interactive request fails at once instead of queueing behind it.
     #[tokio::test]
     async fn nobody_waits_for_a_retry_after_with_a_permit_in_hand() {
         let limiter = Arc::new(limiter());

@@ -8,7 +8,7 @@ use super::error::CwError;
 
 /// The most that ConnectWise gives at once.
 const PAGE_SIZE: usize = 1_000;
-/// No MSP has so many records of a kind; a site that gives more is none of ConnectWise's.
+/// Maximum number of records of one kind. No MSP has that many; a site that returns more is not ConnectWise.
 const MAX_ROWS: usize = 1_000_000;
 
 /// What a `Link` header says of the next page. Links are never followed: only their parameters are read, so that

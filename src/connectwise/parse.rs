@@ -37,7 +37,7 @@ pub(super) fn agreement(value: &Value) -> Read<Agreement> {
     let company = at(value, "company/id").and_then(integer);
     Ok(Agreement {
         id: CwAgreementId(id),
-        // An agreement of no company is kept, so that nothing is lost, and belongs to nobody.
+        // An agreement without a company is kept, so that nothing is lost, under company 0.
         company_id: CwCompanyId(company.unwrap_or_default()),
         name: text(value, "name").unwrap_or_default(),
         type_name: text(value, "type/name"),
@@ -70,7 +70,7 @@ fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
 
 fn text(value: &Value, path: &str) -> Option<String> {
     match at(value, path)? {
-        // PostgreSQL keeps no NUL, and nobody means one.
+        // PostgreSQL cannot store NUL, and no text needs one.
         Value::String(text) => Some(text.replace('\0', "")),
         Value::Number(number) => Some(number.to_string()),
         _ => None,

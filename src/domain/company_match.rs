@@ -57,7 +57,7 @@ pub struct Unmatched {
 pub struct Proposal {
     /// The company.
     pub company_id: CompanyId,
-    /// What was made of it.
+    /// The result.
     pub outcome: MatchOutcome,
     /// By what it was found.
     pub by: Option<MatchedBy>,

@@ -67,7 +67,7 @@ string_enum! {
         NotEmpty = "not_empty",
         /// The two databases have different schema versions.
         OtherSchema = "other_schema",
-        /// What was copied is not what was read.
+        /// The copy differs from the source.
         CopyDiffers = "copy_differs",
         /// Another process uses the database file.
         DatabaseInUse = "database_in_use",

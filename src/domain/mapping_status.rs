@@ -1,4 +1,4 @@
-//! What a mapping came to, why, and who decided.
+//! The status of a mapping, the reason, and who decided.
 
 use super::string_enum::string_enum;
 

@@ -1,4 +1,4 @@
-//! Exact amounts: usage as measured, block sizes, and the quantity that ConnectWise is told.
+//! Exact decimals: measured usage, block sizes, and the quantity that is written to ConnectWise.
 
 use std::fmt;
 use std::str::FromStr;

@@ -93,8 +93,8 @@ pub struct Addition {
 }
 
 impl Addition {
-    /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that
-    /// member speaks of the agreement or of the addition, and the agreement is judged by itself.
+    /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that member
+    /// refers to the agreement or to the addition, and the agreement is judged separately.
     pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);

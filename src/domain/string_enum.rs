@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{given}\" is not one of: {expected}")]
 pub struct ParseEnumError {
-    /// What was given.
+    /// The text that was given.
     pub given: String,
     /// The values, comma separated.
     pub expected: String,

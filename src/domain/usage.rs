@@ -67,9 +67,9 @@ pub struct UsageWindow {
 }
 
 impl UsageWindow {
-    /// The window of a month, as seen at a moment. The largest record and the sum take the month's own records. A gauge
-    /// takes the newest record up to that moment or the month's end, at most so many days old, even from before the
-    /// month began.
+    /// The window of a month, as seen at a moment. The largest record and the sum take the month's own records. A
+    /// gauge takes the newest record up to that moment or the month's end, at most that many days old, even from
+    /// before the month began.
     pub fn new(
         aggregation: Aggregation,
         max_age_days: i64,
@@ -82,7 +82,7 @@ impl UsageWindow {
         if aggregation != Aggregation::Last {
             return Self { from: start, until: end, month_closed, carries_over: false };
         }
-        // What was measured at this very moment counts, too.
+        // A record measured at exactly this moment counts.
         let until = if month_closed { end } else { now + TimeDelta::microseconds(1) };
         let read_at = end.min(now);
         let from = TimeDelta::try_days(max_age_days).and_then(|age| read_at.checked_sub_signed(age));

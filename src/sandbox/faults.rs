@@ -75,7 +75,7 @@ pub struct Fault {
     pub method: Option<String>,
     /// Only to paths that hold this text.
     pub path: Option<String>,
-    /// Only to one in so many of them; counted, not drawn.
+    /// Only every nth request, counted rather than drawn at random.
     #[serde(default = "each")]
     pub one_in: u32,
 }
@@ -94,7 +94,7 @@ impl Fault {
         Self { kind, times: 1, method: None, path: None, one_in: 1 }
     }
 
-    /// For so many requests.
+    /// The number of requests that it applies to.
     pub fn times(self, times: u32) -> Self {
         Self { times, ..self }
     }

@@ -1,4 +1,4 @@
-//! What was asked, in order; what was written; and which of ConnectWise's rules were broken.
+//! The requests in order, the writes among them, and the rules of ConnectWise that they broke.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub struct Write {
     pub to: Option<f64>,
 }
 
-/// What was asked so far.
+/// The requests so far.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Ledger {
     /// Every request.

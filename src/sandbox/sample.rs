@@ -86,7 +86,7 @@ pub const TWO_ADDITIONS: usize = 6;
 pub const UNRESOLVED: [usize; 2] = [7, 8];
 /// Has an agreement that is to be cancelled after it was mapped.
 pub const TO_BE_CANCELLED: usize = 10;
-/// Has additions whose quantity is what the demo's usage comes to, already.
+/// The customers whose additions already have the quantity that the demo's usage makes.
 pub const UNCHANGED: [usize; 2] = [11, 12];
 /// Has a storage addition that refuses to be changed.
 pub const REFUSING: usize = 15;
@@ -162,7 +162,7 @@ fn customer(store: &mut Store, index: usize, storage_quantity: &impl Fn(usize) -
     }
 }
 
-/// So many plain companies, each with so many agreements of so many additions.
+/// The given number of companies, each with the given number of agreements, each with the given number of additions.
 pub fn many(companies: i64, agreements_each: i64, additions_each: i64) -> Store {
     let mut store = Store::default();
     for c in 1..=companies {

@@ -82,7 +82,7 @@ impl Sandbox {
         self.shared.change(change)
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub fn ledger(&self) -> Ledger {
         self.shared.lock().ledger.clone()
     }

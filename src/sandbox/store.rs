@@ -49,7 +49,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes the file anew, whole or not at all.
+    /// Replaces the file atomically.
     pub(super) fn save(&self) -> std::io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         if let Some(folder) = file.parent() {

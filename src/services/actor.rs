@@ -1,9 +1,9 @@
-//! Who asks, and under which condition.
+//! The caller, and the `If-Match` condition of a request.
 
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
-/// Who asks.
+/// The caller: a tenant's API key, or a part of the service that acts on its own.
 #[derive(Debug, Clone)]
 pub struct Actor {
     /// Whose data it is about.

@@ -1,4 +1,4 @@
-//! What billing lines bill in a month: the usage that counts, and the quantity that it comes to.
+//! What billing lines bill in a month: the usage that counts, and the quantity it makes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -205,7 +205,7 @@ pub fn compared_lines(
     for line in &mut lines {
         let written = last.get(&(line.view.line.id.clone(), line.billed.month));
         let now = line.billed.quantity;
-        // A quantity of which nobody knows whether it was written is not this one.
+        // An unverified quantity may not have been written, so it does not count as equal.
         let changed = written.is_some_and(|written| now.is_some() && *written != now);
         line.out_of_date = changed && is_pushable(&line.view.line);
     }

@@ -116,7 +116,7 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
         row.name_key = fold(&name);
         row.name = name;
     }
-    // Who changes nothing must not make somebody else's ETag stale.
+    // A no-op update must not raise the version: it would make other callers' ETags stale.
     if row != before {
         row.updated_at = now.naive_utc();
         tx.update_company(&mut row)?;
@@ -154,11 +154,12 @@ pub enum Choice {
 pub struct Matched {
     /// The company.
     pub company: Company,
-    /// What was undone and found.
+    /// The mappings that were cleared or resolved.
     pub resolved: resolve::Resolved,
 }
 
-/// Matches a company, or sets it to Not Set. What hung on the former match is undone, and the lines resolve anew.
+/// Matches a company, or sets it to Not Set. Mappings that belonged to the earlier match are cleared, and the lines
+/// are resolved again.
 pub async fn choose(
     ctx: &AppContext,
     actor: &Actor,
@@ -185,7 +186,7 @@ pub async fn choose(
             tx.update_company(&mut company)?;
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
-        // What hung on another match is undone, choices by hand too.
+        // Mappings that belonged to another match are cleared, manual choices included.
         let resolved =
             if moved { resolve::re_resolve(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
         Ok(Matched { company, resolved })

@@ -1,4 +1,4 @@
-//! ConnectWise's failures as the callers of our API are told of them.
+//! How failures of ConnectWise are reported to callers of the API.
 
 use crate::connectwise::CwError;
 use crate::domain::Error;

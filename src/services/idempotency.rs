@@ -19,7 +19,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// Checks a key: 1 to 255 visible ASCII characters. `request_hash` tells requests apart.
+    /// Checks a key: 1 to 255 visible ASCII characters. `request_hash` distinguishes requests.
     pub fn parse(key: &str, request_hash: String) -> Result<Self> {
         if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
             return Ok(Self { key: key.to_owned(), request_hash });

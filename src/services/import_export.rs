@@ -72,7 +72,7 @@ impl Rematched {
     }
 }
 
-/// What rows of matches came to.
+/// The outcomes of an import of matches.
 #[derive(Debug, Default)]
 pub struct Rematches {
     /// For each row, in order.
@@ -81,7 +81,7 @@ pub struct Rematches {
     pub resolved: resolve::Resolved,
 }
 
-/// Matches many companies. What hung on a former match is undone, and the lines resolve anew.
+/// Matches many companies. Mappings that belonged to an earlier match are cleared, and the lines are resolved again.
 pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let (now, by) = (ctx.clock.now(), actor.name.clone());

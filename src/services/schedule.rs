@@ -29,7 +29,7 @@ pub struct Schedule {
     pub version: i64,
 }
 
-/// A schedule with what it comes to at a moment.
+/// A schedule with its next runs and months, as of a moment.
 #[derive(Debug, Clone)]
 pub struct ScheduleView {
     /// The schedule.

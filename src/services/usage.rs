@@ -42,7 +42,7 @@ pub struct NewUsage {
     pub source: String,
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// New records.

@@ -14,11 +14,11 @@ use crate::services::push::{self, Step};
 use crate::services::{AppContext, LoopCount};
 use supervise::supervise;
 
-/// How often the worker looks for work that nobody woke it for.
+/// How often the worker polls for work that it was not notified of.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the schedules are looked at.
+/// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
-/// How often old answers are forgotten, and statistics renewed.
+/// How often expired idempotency keys are deleted and the database is optimised.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Which of it this process does.
@@ -41,7 +41,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of so many agreements at a time.
+    /// A worker that processes the given number of agreements at a time.
     pub fn new(ctx: AppContext, parallel: usize, duties: Roles) -> Self {
         Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }

@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use crate::domain::ids::TenantId;
 use crate::domain::mapping::Catalog;
 
-/// So many tenants' catalogs are kept at most; whoever asks next lets go of those not used for so long.
+/// Maximum number of cached catalogs, and how long an unused one is kept.
 const MAX_CATALOGS: usize = 4;
 const MAX_IDLE: Duration = Duration::from_secs(600);
 

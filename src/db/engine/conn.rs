@@ -56,7 +56,7 @@ fn with_time_outs(url: &str) -> String {
 }
 
 /// A file as SQLite's own address, where a path's letters mean nothing but themselves
-/// (<https://www.sqlite.org/uri.html>). SQLite makes an empty file unless it is told not to.
+/// (<https://www.sqlite.org/uri.html>). By default SQLite creates an empty file.
 fn sqlite_address(path: &str, mode: &str) -> String {
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     // What follows two slashes would be a host.
@@ -83,7 +83,7 @@ impl DatabaseTarget {
         let set_up = match self {
             // The writer semaphore queues our own writers; busy_timeout is for other processes (a backup, a shell).
             Self::Sqlite(_) => {
-                // What was answered for must outlive a power cut, so each commit is synced to the disk.
+                // A confirmed write must survive a power cut, so each commit is synced to the disk.
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                  PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
             }

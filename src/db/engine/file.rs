@@ -7,7 +7,7 @@ use diesel::connection::SimpleConnection;
 use super::conn::Conn;
 use crate::domain::{Error, Result};
 
-/// Whether the file that was opened is there still. Whoever removes it leaves us with what nobody else can find.
+/// Errors if the file that was opened has been removed: what is written to it then is lost with the process.
 pub(in crate::db) fn ensure_file_exists(file: Option<&Path>) -> Result<(), &'static str> {
     if file.is_none_or(Path::exists) { Ok(()) } else { Err("the database's file is gone") }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
-/// Who waits for whom, by name. Names that nobody waits for are forgotten.
+/// Locks by key. A key without a holder or a waiter is removed.
 #[derive(Debug, Default)]
 pub struct KeyedLocks(Mutex<HashMap<String, Arc<Turn<()>>>>);
 
@@ -14,7 +14,7 @@ impl KeyedLocks {
     pub async fn wait(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // Only the map has one that nobody holds or waits for.
+            // If only the map has a reference, nobody holds the lock or waits for it.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             turns.entry(name.to_owned()).or_default().clone()
         };

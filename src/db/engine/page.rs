@@ -83,7 +83,7 @@ impl<S: StringEnum> PageRequest<S> {
         format!("{} {}{}", self.list, if self.descending { "-" } else { "" }, self.sort)
     }
 
-    /// How many rows to ask the database for: one more than wanted tells whether there is a next page.
+    /// Number of rows to select: one more than the page has, to see whether there is a next page.
     pub(in crate::db) fn fetch(&self) -> i64 {
         self.limit + 1
     }

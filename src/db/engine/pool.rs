@@ -23,7 +23,7 @@ use crate::domain::{Error, Result};
 const WRITER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same, to tell whether the database is there: whoever asks for that waits a few seconds in all.
+/// The same for readiness probes, which time out after a few seconds.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Db {
         if let Some(folder) = url.file().and_then(std::path::Path::parent) {
             std::fs::create_dir_all(folder).map_err(Error::internal)?;
         }
-        // The first connection is made here, so that its failure is told as what it is rather than as a time-out.
+        // The first connection is made here, so that its error is reported rather than a time-out of the pool.
         drop(url.connect_or_create().map_err(|error| Error::Unavailable(Box::new(error)))?);
         let pool = r2d2::Pool::builder()
             .max_size(connections)
@@ -232,7 +232,7 @@ impl Db {
     }
 }
 
-/// Waits for those before us, but not for ever: whoever asked gives up some time, too.
+/// Waits for earlier writers, but no longer than a caller would.
 async fn with_deadline<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout_at(begun + WRITER_TIMEOUT, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }

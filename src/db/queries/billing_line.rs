@@ -126,7 +126,7 @@ pub(in crate::db) fn to_json(candidates: &[Candidate]) -> Option<String> {
     if candidates.is_empty() { None } else { serde_json::to_string(candidates).ok() }
 }
 
-/// A line with the records it speaks of.
+/// A line with the records it refers to.
 #[derive(Debug, Clone)]
 pub struct BillingLineView {
     pub line: BillingLine,
@@ -288,7 +288,7 @@ impl Tx<'_> {
         self.with_records(rows)?.pop().ok_or_else(|| Error::not_found("billing line", id))
     }
 
-    /// Lines with the records they speak of, in the same order.
+    /// Lines with the records they refer to, in the same order.
     pub fn with_records(&mut self, rows: Vec<(BillingLine, Company)>) -> Result<Vec<BillingLineView>> {
         let wanted: Vec<CwCompanyId> = rows.iter().filter_map(|(_, company)| company.connectwise_company_id).collect();
         let companies: HashMap<_, _> =

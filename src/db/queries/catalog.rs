@@ -1,4 +1,4 @@
-//! What was read from ConnectWise, indexed for resolving and kept in memory while it stays the same.
+//! The records read from ConnectWise, indexed for resolving and cached in memory until they change.
 //!
 //! Every change of it gives the tenant another generation, a name that is never used again: whatever was built from
 //! rows of one generation is right as long as a transaction reads that generation.
@@ -24,8 +24,8 @@ pub(in crate::db) struct Generation {
 }
 
 impl Tx<'_> {
-    /// What was read from ConnectWise, judged on a day. `scope` says which companies matter: where only some do and
-    /// nothing is in memory, only theirs is loaded.
+    /// The records read from ConnectWise, as they count on a day. `scope` says which companies matter: where only some
+    /// do and nothing is in memory, only theirs is loaded.
     pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
         // No row is a generation as well: every change makes one.
         let generation: Option<String> =

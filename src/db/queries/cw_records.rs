@@ -1,4 +1,4 @@
-//! What was read from ConnectWise: the choices in drop-down lists, and what rules run over.
+//! Records that were read from ConnectWise: companies, agreements and additions.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;

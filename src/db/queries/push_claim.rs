@@ -14,7 +14,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, PushLineId, TenantId};
 use crate::domain::push::{JobState, LineState};
 
-/// So many waiting lines are looked at to find an agreement that nobody holds.
+/// Pending lines scanned per claim, to find an agreement that no other transaction holds.
 const PENDING_LINES_PER_CLAIM: i64 = 200;
 
 /// Lines that can be claimed: waiting and due, or of a worker whose lease ran out.

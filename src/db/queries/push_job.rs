@@ -62,7 +62,8 @@ pub struct PushLine {
     pub addition_name: Option<String>,
     pub usage_amount: Option<Amount>,
     pub block_size: Option<BlockSize>,
-    /// What ConnectWise had before. Stored before the write, so that a lost answer can be told from no write.
+    /// The quantity in ConnectWise before. It is stored before the write, to distinguish a lost response from a write
+    /// that was never sent.
     pub from_quantity: Option<Quantity>,
     /// What ConnectWise shall have.
     pub to_quantity: Option<Quantity>,
@@ -98,7 +99,7 @@ pub struct PushLine {
     pub finished_at: Option<NaiveDateTime>,
 }
 
-/// What became of a line that a worker held.
+/// The result of a line that a worker held.
 #[derive(Debug, Clone)]
 pub struct LineResult {
     pub event: LineEvent,
@@ -144,7 +145,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ids for a job and its lines, later than those of every job before: what is later is told by them.
+    /// Ids for a job and its lines, later than those of every earlier job: they define which job is later.
     pub fn later_push_ids(&mut self) -> Result<MonotonicIds> {
         let jobs = self.scoped(push_jobs::table);
         let job: Option<PushJobId> = jobs.select(diesel::dsl::max(push_jobs::id)).get_result(self.conn)?;

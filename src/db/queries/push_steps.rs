@@ -18,7 +18,7 @@ use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// How lines end that nobody has tried.
+/// How lines end that were never tried.
 #[derive(Debug, Clone, Copy)]
 pub struct LineEnd<'t> {
     pub event: LineEvent,
@@ -182,8 +182,8 @@ impl Tx<'_> {
         Ok(renewed)
     }
 
-    /// Records what became of a line held by lease: the one place where a held line's state changes. Gives `false`,
-    /// and records nothing, where another worker has taken over.
+    /// Records the result of a line held by lease: the one place where a held line's state changes. Gives `false`, and
+    /// records nothing, where another worker has taken over.
     pub fn finish_line(&mut self, line: &PushLine, result: &LineResult, kind: PushKind, now: Instant) -> Result<bool> {
         let state = LineState::Working.after(result.event).map_err(Error::internal)?;
         let finished_at = (!state.is_open()).then(|| now.naive_utc());

@@ -156,8 +156,8 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The quantity that the last push of each billing line wrote for a month, or found there; `None` where it may have
-    /// been written and nobody knows.
+    /// The quantity that the last push of each billing line wrote for a month, or found there; `None` where it may
+    /// have been written, but that is unknown.
     pub fn last_quantities(
         &mut self,
         lines: &[BillingLineId],

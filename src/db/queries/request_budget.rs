@@ -86,7 +86,7 @@ pub enum RateReservation {
     Taken(Duration),
     /// None was, as those taken reach so far already.
     TooLate(Duration),
-    /// None was, as nobody may ask for so long.
+    /// None was: no request may be sent for this long.
     Held(Duration),
 }
 

@@ -27,7 +27,7 @@ use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// So many rows are read, written and compared at a time.
+/// Number of rows that are read, written and compared at a time.
 const BATCH: i64 = 500;
 
 /// The rows of a table, in the order of its key.
@@ -39,7 +39,7 @@ trait Rows: Sized + PartialEq {
 }
 
 /// Every table with its row and its key, those that others refer to first. `request_budgets` is not among them: it
-/// speaks of the minute at hand.
+/// only matters for the current minute.
 macro_rules! tables {
     ($($table:ident: $row:ty, $key:ident $(then $second:ident)?;)+) => {
         $(impl Rows for $row {
@@ -179,7 +179,8 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
             all(&mut Compare(source, target))
         })
     })?;
-    // So many rows at once, and the planner knows of none of them. It learns in time; the copy is made already.
+    // The planner has no statistics of the new rows yet. If this fails, autovacuum collects them later; the copy
+    // itself is done.
     if let Err(cause) = target.batch_execute("ANALYZE") {
         tracing::warn!(%cause, "failed to make the copy's statistics");
     }

@@ -1,4 +1,4 @@
-//! What was read from ConnectWise, and what a line resolves to over it.
+//! The records read from ConnectWise, and what a line resolves to among them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -106,7 +106,7 @@ impl Catalog {
     ) -> AgreementMapping {
         let Some(company) = company else { return Mapping::unresolved(MappingReason::CompanyNotSet) };
         if self.gone_companies.contains(&company) {
-            // What was chosen is kept: the company may be back with the next refresh.
+            // A manual choice is kept: the company may be back with the next refresh.
             let kept = before.target.zip(before.source);
             return kept.map_or_else(
                 || Mapping::unresolved(MappingReason::CompanyGone),

@@ -1,4 +1,4 @@
-//! Telling how a line came to what it bills to: what the rule saw, and why each candidate was taken or not.
+//! Explains a line's mappings: the candidates of the rule, and why each was taken or not.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::domain::rules::Target;
 use crate::domain::rules::{Attribute, Rule, TracedComparison};
 use crate::domain::string_enum::string_enum;
 
-/// How many candidates a story tells of at most.
+/// Maximum number of candidates in an explanation.
 pub const MAX_CANDIDATES_SHOWN: usize = 200;
 
 string_enum! {
@@ -76,14 +76,14 @@ pub struct CandidateVerdict {
     pub matched: Option<bool>,
     /// Each comparison of the rule, and whether it holds.
     pub tested: Vec<TracedComparison>,
-    /// What became of it.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
 /// A mapping as a story remembers it: with the name that its target had then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingSnapshot {
-    /// What it came to.
+    /// The status.
     pub status: MappingStatus,
     /// Who decided.
     pub source: Option<MappingSource>,

@@ -20,7 +20,7 @@ pub struct Candidate {
 /// What a line resolved to, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping<Id> {
-    /// What it came to.
+    /// The status.
     pub status: MappingStatus,
     /// Who decided; `None` where nothing is mapped.
     pub source: Option<MappingSource>,

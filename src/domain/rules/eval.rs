@@ -50,7 +50,7 @@ impl Facts {
     }
 }
 
-/// One comparison of a rule, and what it comes to for a record.
+/// One comparison of a rule, and its result for a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracedComparison {
     /// The comparison, in canonical spelling.

@@ -39,14 +39,14 @@ impl Rule {
         self.compiled.matches(facts)
     }
 
-    /// Each comparison of the rule with what it comes to for a record, to explain [`Rule::matches`].
+    /// Each comparison of the rule with its result for a record, to explain [`Rule::matches`].
     pub fn trace(&self, facts: &Facts) -> Vec<TracedComparison> {
         let mut tested = Vec::new();
         eval::trace(&self.expr, facts, &mut tested);
         tested
     }
 
-    /// What was understood.
+    /// The parsed expression.
     pub fn expr(&self) -> &Expr {
         &self.expr
     }

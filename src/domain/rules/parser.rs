@@ -278,7 +278,7 @@ impl Parser {
     }
 }
 
-/// What was probably meant by something that is no operator.
+/// The operator that was probably meant.
 fn operator_slip(word: &str, not: bool) -> Option<&'static str> {
     Some(match word {
         "==" | "is" | "equals" | "eq" => "Write = to compare the whole text",

@@ -26,10 +26,10 @@ impl Watched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
     }
 
-    /// Leaves a job that nobody watches any more; gives whether it was left.
+    /// Stops watching a job without subscribers. Returns whether it was stopped.
     pub fn leave(&self, key: &WatchedKey, sender: &watch::Sender<Progress>, anyway: bool) -> bool {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Counted under the lock: nobody can join between the count and the removal.
+        // Counted under the lock, so that no subscriber joins between the count and the removal.
         let leave = anyway || sender.receiver_count() == 0;
         if leave {
             watched.remove(key);

@@ -51,7 +51,7 @@ pub async fn read_additions(
 /// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
 /// fails leaves the lines at `additions_not_read`, which resolving or refreshing mends later.
 pub async fn fetch_missing_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
-    // What was asked for is committed by now, and is answered for, whatever happens here.
+    // The request itself is committed already and succeeds, whatever happens here.
     match read_and_resolve(ctx, actor, filter).await {
         Ok(resolved) => resolved,
         Err(error) => {
@@ -73,7 +73,7 @@ async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -
     ctx.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
 }
 
-/// A resolving with its [`fetch_missing_additions`], where lines wait for additions to be read: what both came to.
+/// Adds the result of [`fetch_missing_additions`] to that of resolving, where lines wait for additions.
 pub async fn with_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
     if resolved.waiting == 0 {
         return resolved;

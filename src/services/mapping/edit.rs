@@ -101,7 +101,7 @@ impl Edited {
     }
 }
 
-/// What edits came to.
+/// The result of edits.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// For each edit, in order: the line before and after, or why it was refused.
@@ -193,7 +193,7 @@ impl EditContext {
     fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, EditRejection> {
         Ok(match change.agreement {
             None => before.agreement.clone(),
-            // What the rule found is looked for anew; what was found before does not count.
+            // The rule is applied again; its earlier result does not count.
             Some(None) => Mapping::unresolved(MappingReason::NoneMatched),
             Some(Some(id)) if before.agreement.manual_target() == Some(&id) => before.agreement.clone(),
             Some(Some(id)) => {
@@ -215,7 +215,7 @@ impl EditContext {
     }
 }
 
-/// Does edits. What was refused says why and changes nothing.
+/// Makes edits. A rejected edit says why and changes nothing.
 pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str) -> Result<Applied> {
     let ground = EditContext::load(tx, edits, now)?;
     let mut named = HashSet::new();
@@ -291,7 +291,7 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now:
     if unknown.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(unknown)) }
 }
 
-/// The same as [`apply`], where choices by hand may need what ConnectWise has but nobody asked for yet.
+/// The same as [`apply`], where manual choices may need records that have not been read from ConnectWise yet.
 pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
     read_additions(ctx, actor, &edits).await?;
     let (now, by) = (ctx.clock.now(), actor.name.clone());

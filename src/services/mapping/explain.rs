@@ -12,7 +12,7 @@ use crate::services::billing_calendar;
 /// The most changes that an explanation lists.
 const MAX_CHANGES: i64 = 100;
 
-/// How a line came to what it bills to.
+/// How a line's mappings were found.
 #[derive(Debug, Clone)]
 pub struct Explanation {
     /// The agreement rule as it is now.
@@ -27,7 +27,7 @@ pub struct Explanation {
     pub changes: Vec<LineChangeRow>,
 }
 
-/// Explains how a line came to what it bills to.
+/// Explains how a line's mappings were found.
 pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Explanation> {
     let filter = RuleFilter { product_id: Some(view.line.product_id.clone()), target: None };
     let rows = tx.rules(&filter)?;

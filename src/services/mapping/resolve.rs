@@ -45,7 +45,7 @@ impl LineChange {
     }
 }
 
-/// How many lines came to what, for one kind of mapping.
+/// The number of lines with each status, for one kind of mapping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StatusCounts {
     /// Exactly one live target.
@@ -70,14 +70,14 @@ impl StatusCounts {
     }
 }
 
-/// What resolving came to.
+/// The result of resolving.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
     /// How many lines were looked at.
     pub lines: usize,
-    /// What their agreements came to.
+    /// The status of their agreements.
     pub agreements: StatusCounts,
-    /// What their additions came to.
+    /// The status of their additions.
     pub additions: StatusCounts,
     /// How many lines wait for additions to be read.
     pub waiting: usize,

@@ -62,7 +62,7 @@ impl Group<'_> {
         })
     }
 
-    /// Reads companies and agreements anew where they were read too long ago.
+    /// Reads companies and agreements again if they were read too long ago.
     async fn refresh_lists(&self, approved: bool) -> Result<(), StepError> {
         // Counted from the job's beginning, so that a job reads the lists once, and once more in each hour that it takes:
         // it may wait for days for its connection. What a person approved may be days after the job, too.

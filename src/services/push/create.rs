@@ -228,8 +228,8 @@ fn reason_to_skip(
     }
 }
 
-/// A new job of another's failed and unverified lines, with their quantities worked out anew for the same months; except
-/// where they were a dry run's, or are put back: those stay what they were.
+/// A new job of another's failed and unverified lines, with their quantities computed again for the same months;
+/// except where they were a dry run's, or are put back: those stay what they were.
 pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if !job.state.is_final() {
@@ -237,7 +237,7 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     }
     let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
     failed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
-    // What somebody changed in ConnectWise since is to be looked at anew, not to be written over by a repetition.
+    // A person must look at what somebody has changed in ConnectWise; a retry must not overwrite it.
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
     // What a later job has pushed is not to go back to this job's month.
     let later = super::later::LaterLines::load(tx, id, &failed)?;

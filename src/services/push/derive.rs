@@ -12,11 +12,11 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::billing_calendar;
 
-/// So many later jobs are named in a refusal, the newest first.
+/// Maximum number of later jobs that an error names, newest first.
 const NAMED_JOBS: usize = 5;
 
 /// A new job of what a dry run would push, with its quantities. A line is written only where ConnectWise still has
-/// what the dry run saw.
+/// what the dry run found.
 pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::DryRun {

@@ -123,7 +123,7 @@ fn released(now: Instant, seconds: i64) -> LineResult {
     LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
 }
 
-/// A dry run found a difference; it also tells what the guard would say.
+/// A dry run found a difference; the detail says whether the change guard would hold it.
 pub(super) fn would_push(has: Option<Quantity>, violation: Option<String>) -> LineResult {
     let reason = violation.is_some().then_some(PushReason::Guard);
     LineResult { reason, detail: violation, ..result(LineEvent::WouldPush, has) }
@@ -167,7 +167,7 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
     LineResult { detail: Some(why.to_owned()), counted: true, ..released(now, wait) }
 }
 
-/// What reading an addition back told about a write that was sent and whose answer was lost.
+/// What reading the addition showed about a write whose response was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadBack {
     /// The addition could not be read.

@@ -2,7 +2,7 @@
 //!
 //! A worker claims lines by lease, reads the agreement's additions once, and compares. Before each write it stores
 //! what ConnectWise had (`from`); after it, what came of it. Killed anywhere between, the line is claimed again when
-//! the lease has run out, and `from` tells a write whose answer was lost from one that never happened.
+//! the lease has run out, and `from` distinguishes a write whose response was lost from one that was never sent.
 
 use chrono::TimeDelta;
 
@@ -142,7 +142,7 @@ impl Group<'_> {
         let (line, job, now) = (line.clone(), self.job.clone(), self.ctx.clock.now());
         metrics::counter!("push_lines_total", "outcome" => result.event.as_str()).increment(1);
         let work = move |tx: &mut Tx<'_>| {
-            // A job that was cancelled waits for nobody's approval.
+            // A cancelled job does not wait for approval.
             let cancelled = result.event == LineEvent::Hold && tx.push_job(&job.id)?.cancel_requested;
             let result = if cancelled { outcome::result(LineEvent::Cancel, None) } else { result };
             let held = tx.finish_line(&line, &result, job.kind, now)?;
@@ -169,7 +169,7 @@ impl Group<'_> {
         let (cancelled, reconnected, held) = self.ctx.db.read(&self.tenant, look).await?;
         let stop = match stop {
             _ if cancelled => Stop::Cancelled,
-            // It was put right meanwhile, perhaps.
+            // The connection may have been corrected in the meantime.
             Stop::Connection(_) if reconnected => Stop::Busy("the connection was changed".to_owned()),
             other => other,
         };

@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// The same for a job that waits for a person, perhaps for days.
 const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(2);
 
-/// A job's progress, told whenever it changes.
+/// Publishes a job's progress whenever it changes.
 pub async fn subscribe(ctx: &AppContext, tenant: &TenantId, id: &PushJobId) -> Result<watch::Receiver<Progress>> {
     let key = (tenant.clone(), id.clone());
     if let Some(receiver) = ctx.watched.join(&key) {

@@ -12,7 +12,7 @@ use crate::domain::{ConflictCode, Error, Result};
 use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 
-/// Additions of so many agreements are saved together.
+/// Number of agreements whose additions are saved in one transaction.
 const BATCH: usize = 200;
 
 /// Another process reads what ConnectWise has.
@@ -33,8 +33,8 @@ pub async fn read(
     read_under(ctx, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
 }
 
-/// Under which connection, and by whose lease of a refresh, something was read from ConnectWise. What was read under
-/// another is not saved: it may be another ConnectWise's, or older than what is there.
+/// The connection, and the refresh lease, under which something was read from ConnectWise. What was read under another
+/// is not saved: it may be another ConnectWise's, or older than what is there.
 #[derive(Debug, Clone)]
 pub struct ReadUnder {
     /// The connection.
