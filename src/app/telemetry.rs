@@ -46,7 +46,7 @@ fn filter_of(text: &str) -> Result<EnvFilter, String> {
     let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     let bare = text.split(',').map(str::trim).filter(|part| !part.contains(['=', '[', ':']));
     if let Some(word) = bare.into_iter().find(|word| !word.is_empty() && !is_level(word)) {
-        return Err(wrong(format!("{word:?} is no level")));
+        return Err(wrong(format!("{word:?} is not a level")));
     }
     EnvFilter::try_new(text).map_err(|error| wrong(error.to_string()))
 }

@@ -237,7 +237,7 @@ impl Client {
         let status = response.status();
         let unknown = || {
             let id = &self.credentials.company_id;
-            CwError::fault(Fault::Company, format!("ConnectWise knows no company \"{id}\" (letter case matters)"))
+            CwError::fault(Fault::Company, format!("ConnectWise has no company \"{id}\" (letter case matters)"))
         };
         if status.as_u16() == 404 {
             return Err(unknown());
@@ -248,7 +248,7 @@ impl Client {
         }
         let value: Value = serde_json::from_slice(&body).map_err(|_| {
             CwError::InvalidResponse(
-                "company information is no JSON: is there a ConnectWise at this address?".to_owned(),
+                "the company information is not JSON: is there a ConnectWise at this address?".to_owned(),
             )
         })?;
         if value.is_null() {
@@ -297,7 +297,7 @@ impl Client {
             return Err(from_answer(ask.purpose, status, retry_after(&headers), &body));
         }
         let value = serde_json::from_slice(&body)
-            .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are no JSON", body.len())))?;
+            .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are not JSON", body.len())))?;
         Ok((value, links(&headers)))
     }
 }

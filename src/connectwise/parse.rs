@@ -92,7 +92,7 @@ fn integer(value: &Value) -> Option<i64> {
 
 fn id(value: &Value, what: &str) -> Read<i64> {
     let id = at(value, "id").and_then(integer).filter(|id| *id > 0);
-    id.ok_or_else(|| CwError::InvalidResponse(format!("one {what} has no id")))
+    id.ok_or_else(|| CwError::InvalidResponse(format!("a record of type {what} has no id")))
 }
 
 /// A number from its text, exactly, wherever the text has no more than 28 digits.
@@ -108,7 +108,7 @@ fn decimal(value: &Value) -> Option<Decimal> {
 pub(super) fn quantity(value: &Value, id: i64) -> Read<Option<Quantity>> {
     let Some(found) = at(value, "quantity") else { return Ok(None) };
     let number = decimal(found).and_then(|number| Quantity::new(number).ok());
-    let unreadable = || CwError::InvalidResponse(format!("the quantity of addition {id} is no number"));
+    let unreadable = || CwError::InvalidResponse(format!("the quantity of addition {id} is not a number"));
     number.map(Some).ok_or_else(unreadable)
 }
 
@@ -122,7 +122,7 @@ fn date(value: &Value, path: &str, what: &str, id: i64) -> Read<Option<Instant>>
     match read {
         Some(at) => Ok(Some(at.trunc_subsecs(6))),
         None if found.as_str().is_some_and(str::is_empty) => Ok(None),
-        None => Err(CwError::InvalidResponse(format!("{path} of {what} {id} is no date"))),
+        None => Err(CwError::InvalidResponse(format!("{path} of {what} {id} is not a date"))),
     }
 }
 

@@ -96,7 +96,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
         let Some(row) = tx.connection()? else { return Err(not_connected()) };
         if_match.check(row.version)?;
         if tx.has_open_push_job()? {
-            let detail = "a push job is running: wait for its end, or cancel it";
+            let detail = "a push job is running: wait until it ends, or cancel it";
             return Err(Error::conflict(ConflictCode::PushJobRunning, detail));
         }
         for mut company in tx.all_companies()?.into_iter().filter(|row| row.connectwise_company_id.is_some()) {

@@ -164,7 +164,7 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
     if tx.has_open_push_job()? {
         return Err(Error::conflict(
             ConflictCode::PushJobRunning,
-            "a push job is running: wait for its end, or cancel it",
+            "a push job is running: wait until it ends, or cancel it",
         ));
     }
     tx.delete_product(id)

@@ -171,7 +171,7 @@ impl TenantIds {
             EntityRef::Vendor(code) => self.codes.get(code).ok_or(("product_code", code)),
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
-            let message = format!("nothing has the {field} \"{given}\"");
+            let message = format!("no record with the {field} \"{given}\"");
             bad.push(FieldError::new(format!("/records/{index}/{field}"), "not_found", message));
         }
         if BillingMonth::of(new.measured_at, Tz::UTC) <= BillingMonth::FIRST {

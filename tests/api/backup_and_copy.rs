@@ -94,7 +94,7 @@ async fn an_sqlite_database_is_backed_up_while_it_is_written() {
     let service = Service::start_with_key(database.text(), &database.folder().join("test.key"), &key);
     assert_eq!(service.all("/companies?limit=500").await.len(), companies);
     let (output, said) = run(program().args(["backup", "--database-url", database.text(), "--to", &place]));
-    assert!(!output.status.success() && said.contains("is there already"), "{said}");
+    assert!(!output.status.success() && said.contains("exists already"), "{said}");
 }
 
 mod postgres {
@@ -118,7 +118,7 @@ mod postgres {
         assert!(said.contains("test.key") || said.contains("the encryption key"), "{said}");
         assert_eq!(kept(postgres.text()), before);
         let (again, said) = copy(&from, postgres.text());
-        assert!(!again && said.contains("there is something in"), "{said}");
+        assert!(!again && said.contains("is not empty"), "{said}");
 
         // The service goes on there, and opens the sealed keys.
         let service = Service::start_with_key(postgres.text(), &database.folder().join("test.key"), &key);

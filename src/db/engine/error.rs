@@ -9,7 +9,7 @@ impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
         match &error {
             DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => {
-                Error::conflict(ConflictCode::AlreadyExists, "something with the same key was there already")
+                Error::conflict(ConflictCode::AlreadyExists, "a record with the same key exists already")
             }
             DieselError::DatabaseError(
                 DatabaseErrorKind::ClosedConnection

@@ -19,7 +19,7 @@ pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<()> {
         return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {url}")));
     }
     if to.exists() {
-        return Err(Error::conflict(ConflictCode::AlreadyExists, format!("{} is there already", to.display())));
+        return Err(Error::conflict(ConflictCode::AlreadyExists, format!("{} exists already", to.display())));
     }
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");

@@ -131,7 +131,8 @@ impl Each for Compare<'_> {
             let (here, there) = (R::next(self.0, last.as_ref())?, R::next(self.1, last.as_ref())?);
             if here != there {
                 let first = here.iter().zip(&there).take_while(|(one, other)| one == other).count();
-                let detail = format!("row {} of {} is not as it was; nothing was kept", count + first + 1, R::TABLE);
+                let detail =
+                    format!("row {} of {} differs from the source; nothing was kept", count + first + 1, R::TABLE);
                 return Err(Error::conflict(ConflictCode::CopyDiffers, detail));
             }
             count += here.len();
@@ -173,7 +174,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
                 conn.batch_execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")?;
             }
             if !Tenant::next(target, None)?.is_empty() {
-                return Err(Error::conflict(ConflictCode::NotEmpty, format!("there is something in {to} already")));
+                return Err(Error::conflict(ConflictCode::NotEmpty, format!("{to} is not empty")));
             }
             all(&mut Copy(source, target))?;
             all(&mut Compare(source, target))

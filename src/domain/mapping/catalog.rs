@@ -82,7 +82,7 @@ impl Catalog {
         let known = self.agreements.get(&id).filter(|known| known.record.company_id == company);
         match known.ok_or(ChoiceError::NotOfCompany(id, company))?.dead {
             None => Ok(()),
-            Some(reason) => Err(ChoiceError::DeadAgreement(id, company, reason)),
+            Some(reason) => Err(ChoiceError::AgreementNotLive(id, company, reason)),
         }
     }
 
@@ -93,7 +93,7 @@ impl Catalog {
         let known = self.additions.get(&id).filter(|known| known.record.agreement_id == parent);
         match known.ok_or(ChoiceError::NotOfAgreement(id, parent))?.dead {
             None => Ok(()),
-            Some(reason) => Err(ChoiceError::DeadAddition(id, parent, reason)),
+            Some(reason) => Err(ChoiceError::AdditionNotLive(id, parent, reason)),
         }
     }
 
@@ -172,13 +172,13 @@ pub enum ChoiceError {
     /// There is no such agreement, or it is another company's.
     NotOfCompany(CwAgreementId, CwCompanyId),
     /// The agreement is not live.
-    DeadAgreement(CwAgreementId, CwCompanyId, MappingReason),
+    AgreementNotLive(CwAgreementId, CwCompanyId, MappingReason),
     /// Additions can be chosen only of a resolved agreement.
     AgreementNotResolved,
     /// There is no such addition, or it is another agreement's.
     NotOfAgreement(CwAdditionId, CwAgreementId),
     /// The addition is not live.
-    DeadAddition(CwAdditionId, CwAgreementId, MappingReason),
+    AdditionNotLive(CwAdditionId, CwAgreementId, MappingReason),
 }
 
 impl ChoiceError {
@@ -187,7 +187,7 @@ impl ChoiceError {
         match self {
             Self::CompanyNotSet => ConflictCode::CompanyNotSet,
             Self::NotOfCompany(..) | Self::NotOfAgreement(..) => ConflictCode::NotAChoice,
-            Self::DeadAgreement(..) | Self::DeadAddition(..) => ConflictCode::NotLive,
+            Self::AgreementNotLive(..) | Self::AdditionNotLive(..) => ConflictCode::NotLive,
             Self::AgreementNotResolved => ConflictCode::AgreementNotResolved,
         }
     }
@@ -199,22 +199,22 @@ impl std::fmt::Display for ChoiceError {
         let additions =
             |agreement| format!("GET /api/v1/connectwise/agreements/{agreement}/additions lists the choices");
         match self {
-            Self::CompanyNotSet => f.write_str("the company is matched to no ConnectWise company: match it first"),
+            Self::CompanyNotSet => f.write_str("the company is not matched to a ConnectWise company: match it first"),
             Self::AgreementNotResolved => {
                 f.write_str("the line's agreement is not resolved: choose the agreement first")
             }
             Self::NotOfCompany(id, company) => {
-                write!(f, "agreement {id} is none of ConnectWise company {company}: {}", agreements(company))
+                write!(f, "agreement {id} does not belong to ConnectWise company {company}: {}", agreements(company))
             }
-            Self::DeadAgreement(id, company, reason) => {
+            Self::AgreementNotLive(id, company, reason) => {
                 write!(f, "agreement {id} is {reason}: {}", agreements(company))
             }
             Self::NotOfAgreement(id, agreement) => write!(
                 f,
-                "addition {id} is none of agreement {agreement}: create it in ConnectWise first; {}",
+                "addition {id} is not on agreement {agreement}: create it in ConnectWise first; {}",
                 additions(agreement)
             ),
-            Self::DeadAddition(id, agreement, reason) => {
+            Self::AdditionNotLive(id, agreement, reason) => {
                 write!(f, "addition {id} is {reason}: {}", additions(agreement))
             }
         }

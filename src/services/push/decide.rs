@@ -49,7 +49,7 @@ fn decide_held(
     let known: HashSet<&PushLineId> = held.iter().collect();
     let chosen = lines.unwrap_or(&held);
     let unknown = |(index, line): (usize, &PushLineId)| {
-        let message = format!("line {line} is none of this job's held lines");
+        let message = format!("line {line} is not a held line of this push job");
         (!known.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), "not_held", message))
     };
     let bad: Vec<FieldError> = chosen.iter().enumerate().filter_map(unknown).collect();

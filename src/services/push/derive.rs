@@ -20,7 +20,7 @@ const NAMED_JOBS: usize = 5;
 pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::DryRun {
-        return Err(Error::conflict(ConflictCode::NotADryRun, "this push job was no dry run"));
+        return Err(Error::conflict(ConflictCode::NotADryRun, "this push job is not a dry run"));
     }
     if !matches!(job.state, JobState::Succeeded | JobState::CompletedWithFailures) {
         let detail = format!("the dry run is {}: start from one that ran to its end", job.state);

@@ -167,7 +167,8 @@ fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: 
         if reverts { written.blocks_revert_of(month) } else { written.supersedes(has) }
     });
     Ok(newer.map(|newer| {
-        let detail = format!("push job {} wrote this addition since, or found its newer quantity there", newer.job_id);
+        let detail =
+            format!("push job {} has since written this addition, or found its own quantity there", newer.job_id);
         skipped(PushReason::Superseded, detail)
     }))
 }

@@ -49,7 +49,7 @@ impl ReadUnder {
         if tx.connection()? != self.connection {
             return Err(Error::conflict(
                 ConflictCode::ConnectionChanged,
-                "the connection was changed meanwhile: refresh again",
+                "the connection was changed in the meantime: refresh again",
             ));
         }
         let Some(owner) = &self.refresh else { return Ok(()) };

@@ -98,7 +98,7 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8
             let message = format!("a text is expected here (line {}, column {})", inner.line(), inner.column());
             ApiError::Domain(Error::invalid(path, "wrong_type", message))
         }
-        _ => malformed(path, format!("the body is no JSON: {place}")),
+        _ => malformed(path, format!("the body is not valid JSON: {place}")),
     }
 }
 
