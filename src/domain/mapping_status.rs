@@ -66,13 +66,13 @@ impl MappingReason {
     /// The reason as a sentence for a billing clerk, with what to do.
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::CompanyNotSet => "The company is matched to no ConnectWise company. Match it first.",
-            Self::CompanyGone => "The matched ConnectWise company was deleted there. Match the company anew.",
-            Self::NoRule => "The product has no matching rule for this. Save one, or choose by hand.",
-            Self::NoLiveAgreement => "The ConnectWise company has no agreement that is neither cancelled nor ended.",
-            Self::NoLiveAddition => "The agreement has no addition that is not cancelled. Create it in ConnectWise.",
-            Self::NoneMatched => "The rule matches none. Change the rule, or choose by hand.",
-            Self::SeveralMatched => "The rule matches several. Make the rule narrower, or choose one by hand.",
+            Self::CompanyNotSet => "The company is not matched to a ConnectWise company. Match it first.",
+            Self::CompanyGone => "The matched ConnectWise company was deleted. Match the company again.",
+            Self::NoRule => "The product has no matching rule for this. Save a rule, or choose manually.",
+            Self::NoLiveAgreement => "The ConnectWise company has no live agreement.",
+            Self::NoLiveAddition => "The agreement has no live addition. Create one in ConnectWise.",
+            Self::NoneMatched => "The rule matches nothing. Change the rule, or choose manually.",
+            Self::SeveralMatched => "The rule matches several. Make the rule narrower, or choose one manually.",
             Self::AgreementNotResolved => "The agreement is not resolved. Resolve it first.",
             Self::AdditionsNotRead => {
                 "The agreement's additions were not read from ConnectWise yet. Resolve or refresh."
@@ -82,7 +82,7 @@ impl MappingReason {
             Self::Expired => "It has expired in ConnectWise. Choose another.",
             Self::Inactive => "It is inactive in ConnectWise. Choose another.",
             Self::Deleted => "It no longer exists in ConnectWise. Choose another.",
-            Self::AgreementStale => "The agreement above was cancelled, ended or deleted. Choose another agreement.",
+            Self::AgreementStale => "The line's agreement was cancelled, ended or deleted. Choose another agreement.",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Choices by hand for many lines, the story of a line, import and export.
+//! Manual choices for many lines, the explanation of a line, import and export.
 
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use serde_json::{Value, json};
