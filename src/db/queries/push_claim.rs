@@ -11,7 +11,7 @@ use crate::db::engine::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::db::engine::tx::SystemTx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CwAgreementId, PushJobId, PushLineId, TenantId};
+use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobState, LineState};
 
 /// Pending lines scanned per claim, to find an agreement that no other transaction holds.
@@ -46,15 +46,18 @@ impl SystemTx<'_> {
         // Two workers may pick the same lines; the first to lock them gets them, and the other takes the next.
         let mut tried = HashSet::new();
         for (tenant, job, agreement) in waiting {
-            let Some(id) = agreement.filter(|_| !held.contains(&(tenant, agreement))) else { continue };
+            let key = (tenant, agreement);
+            let Some(id) = agreement.filter(|_| !held.contains(&key)) else { continue };
             if !tried.insert((job.clone(), id)) {
                 continue;
             }
-            let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
-            if !claimed.is_empty() {
-                return Ok(claimed);
+            if self.lock_agreement(&key.0, id, at)? {
+                let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
+                if !claimed.is_empty() {
+                    return Ok(claimed);
+                }
             }
-            // Another claimed them just now, and may have claimed more.
+            // Another worker claimed it just now, and may have claimed more.
             held = self.held_agreements(at)?;
         }
         Ok(Vec::new())
@@ -79,9 +82,6 @@ impl SystemTx<'_> {
         lease_until: Instant,
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
-        if !self.lock_group(job, agreement, at)? {
-            return Ok(Vec::new());
-        }
         let group = push_lines::table.filter(push_lines::job_id.eq(job)).filter(push_lines::agreement_id.eq(agreement));
         diesel::update(group.filter(claimable!(at)))
             .set((
@@ -101,19 +101,23 @@ impl SystemTx<'_> {
         Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// Locks the lines of a group that can be claimed, without waiting. `false` where another transaction holds one of
-    /// them: its process may have been stopped in the middle of it, and whoever waits for one group claims no other.
-    fn lock_group(&mut self, job: &PushJobId, agreement: CwAgreementId, at: NaiveDateTime) -> Result<bool> {
+    /// Locks an agreement's lines, of every job, without waiting. `false` if another transaction holds one of them, or
+    /// if a worker has claimed one meanwhile. The transaction may be another replica's claim, of the lines of another
+    /// job. Its process may also have been stopped in the middle of it: a worker that waited would claim nothing else.
+    fn lock_agreement(&mut self, tenant: &TenantId, agreement: CwAgreementId, at: NaiveDateTime) -> Result<bool> {
         // SQLite has one writer at a time, and this is it.
         let Conn::Postgres(conn) = &mut *self.conn else { return Ok(true) };
-        let group = push_lines::table
-            .filter(push_lines::job_id.eq(job))
+        let lines = push_lines::table
+            .filter(push_lines::tenant_id.eq(tenant))
             .filter(push_lines::agreement_id.eq(agreement))
-            .filter(claimable!(at))
-            .select(push_lines::id);
-        let locked: Vec<PushLineId> = group.for_update().skip_locked().load(conn)?;
-        let all: i64 = group.count().get_result(conn)?;
-        Ok(i64::try_from(locked.len()).is_ok_and(|locked| locked == all))
+            .filter(push_lines::finished_at.is_null())
+            .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]));
+        // A row that was changed since the statement began is locked, and returned, as it is now.
+        let locked: Vec<Option<NaiveDateTime>> =
+            lines.clone().select(push_lines::lease_until).for_update().skip_locked().load(conn)?;
+        let all: i64 = lines.count().get_result(conn)?;
+        let held = locked.iter().flatten().any(|until| *until >= at);
+        Ok(!held && i64::try_from(locked.len()).is_ok_and(|locked| locked == all))
     }
 
     /// Ends every lease: for a process that starts and knows that it is alone, as on SQLite.

@@ -65,6 +65,33 @@ async fn no_worker_waits_for_lines_that_another_transaction_holds() {
     assert!(!app.worker.step().await.unwrap(), "that was all");
 }
 
+/// Two jobs have lines of one agreement, and two replicas claim at the same moment, each the lines of another job. Only one
+/// may get the agreement: if both wrote an addition at once, ConnectWise could end with the older job's quantity.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_never_claim_one_agreement_at_once() {
+    let (app, _) = ready(Backend::Postgres, 1).await;
+    let first = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    let mut other = PgConnection::establish(app.database_url()).unwrap();
+    let mut run = |text: &str| diesel::sql_query(text).execute(&mut other).unwrap();
+    run("BEGIN");
+    // What another replica has written of its claim and not committed yet.
+    let lease_until = |hours| (app.clock.now() + chrono::TimeDelta::hours(hours)).format("%F %T").to_string();
+    let claim = format!(
+        "UPDATE push_lines SET state = 'working', lease_owner = 'another', lease_until = '{}', fence = fence + 1 \
+         WHERE job_id = '{}'",
+        lease_until(1),
+        first["id"].as_str().unwrap()
+    );
+    assert_eq!(run(&claim), 1);
+    assert!(!app.worker.step().await.unwrap(), "while it claims");
+    run("COMMIT");
+    assert!(!app.worker.step().await.unwrap(), "while it works");
+    run(&format!("UPDATE push_lines SET lease_until = '{}' WHERE lease_owner = 'another'", lease_until(-1)));
+    app.worker.run_until_idle().await.unwrap();
+    assert_eq!(app.sandbox.ledger().writes.len(), 1, "one job wrote, and the other found its quantity");
+}
+
 /// Both ask as fast as they may for some seconds: ConnectWise sees what one of them alone may ask.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_budget_of_requests_is_shared() {

@@ -1,0 +1,1 @@
+DROP INDEX push_lines_open_agreement;
