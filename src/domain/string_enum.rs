@@ -10,7 +10,7 @@ pub struct ParseEnumError {
     pub expected: String,
 }
 
-/// An enumeration that [`string_enum!`] defined.
+/// An enumeration that `string_enum!` defined.
 pub trait StringEnum: Copy + std::fmt::Display + std::str::FromStr<Err = ParseEnumError> + 'static {
     /// Every value, in the order of definition.
     const VALUES: &'static [Self];
