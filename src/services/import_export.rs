@@ -292,11 +292,13 @@ fn column(member: &'static str) -> &'static str {
 }
 
 fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditRejection>>> {
-    let companies: HashMap<String, CompanyId> =
-        tx.all_companies()?.into_iter().map(|row| (row.external_id, row.id)).collect();
-    let products: HashMap<String, ProductId> = tx.all_products()?.into_iter().map(|row| (row.code, row.id)).collect();
+    let named: Vec<String> = rows.iter().map(|row| row.company.clone()).collect();
+    let companies = tx.companies_by_external_id(&named)?;
+    let codes: Vec<String> = rows.iter().map(|row| row.product.clone()).collect();
+    let products = tx.products_by_code(&codes)?;
+    let of_named = LineFilter { company_ids: Some(companies.values().cloned().collect()), ..LineFilter::default() };
     let lines: HashMap<(CompanyId, ProductId), _> = tx
-        .mapped_lines(&LineFilter::default())?
+        .mapped_lines(&of_named)?
         .into_iter()
         .map(|line| ((line.company_id.clone(), line.product_id.clone()), line))
         .collect();

@@ -67,7 +67,7 @@ where
 /// Takes in a batch, all or nothing. A record with the same company, product, time and source as one that is there is
 /// a duplicate where the amount is equal, and corrects it where it is not.
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
-    let ids = TenantIds::load(tx)?;
+    let ids = KnownIds::load(tx, &batch)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut first_at = HashMap::new();
     for (index, new) in batch.into_iter().enumerate() {
@@ -116,13 +116,10 @@ fn key(record: &UsageRecord) -> (CompanyId, ProductId, chrono::NaiveDateTime, St
 fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
     let mut accepted = Accepted::default();
     let mut new = Vec::with_capacity(rows.len());
-    let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
-    let products: Vec<ProductId> = products.into_iter().cloned().collect();
-    let moments: Vec<_> = rows.iter().map(|row| row.measured_at).collect();
-    let ids = tx.current_usage(&products, &moments)?;
-    let ids: HashMap<_, &UsageRecord> = ids.iter().map(|record| (key(record), record)).collect();
+    let stored = tx.current_usage(&rows)?;
+    let stored: HashMap<_, &UsageRecord> = stored.iter().map(|record| (key(record), record)).collect();
     for row in rows {
-        match ids.get(&key(&row)) {
+        match stored.get(&key(&row)) {
             Some(before) if before.amount == row.amount => accepted.duplicates += 1,
             Some(before) => {
                 tx.supersede_usage(&before.id, &row.id)?;
@@ -141,33 +138,34 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
     Ok(accepted)
 }
 
-/// The tenant's companies and products, by either id.
-struct TenantIds {
-    companies: HashMap<String, CompanyId>,
+/// Those of the companies and products that a batch names which exist, by either id.
+struct KnownIds {
+    companies: HashSet<CompanyId>,
     external: HashMap<String, CompanyId>,
-    products: HashMap<String, ProductId>,
+    products: HashSet<ProductId>,
     codes: HashMap<String, ProductId>,
 }
 
-impl TenantIds {
-    fn load(tx: &mut Tx<'_>) -> Result<Self> {
-        let (companies, products) = (tx.all_companies()?, tx.all_products()?);
+impl KnownIds {
+    fn load(tx: &mut Tx<'_>, batch: &[NewUsage]) -> Result<Self> {
+        let (companies, external) = split(batch.iter().map(|new| &new.company));
+        let (products, codes) = split(batch.iter().map(|new| &new.product));
         Ok(Self {
-            external: companies.iter().map(|row| (row.external_id.clone(), row.id.clone())).collect(),
-            companies: companies.into_iter().map(|row| (row.id.to_string(), row.id)).collect(),
-            codes: products.iter().map(|row| (row.code.clone(), row.id.clone())).collect(),
-            products: products.into_iter().map(|row| (row.id.to_string(), row.id)).collect(),
+            companies: tx.existing_companies(&companies)?,
+            external: tx.companies_by_external_id(&external)?,
+            products: tx.existing_products(&products)?,
+            codes: tx.products_by_code(&codes)?,
         })
     }
 
     fn row(&self, tx: &Tx<'_>, index: usize, new: NewUsage, now: Instant) -> Result<UsageRecord, Vec<FieldError>> {
         let mut bad = Vec::new();
         let company = match &new.company {
-            EntityRef::Id(id) => self.companies.get(id).ok_or(("company_id", id)),
+            EntityRef::Id(id) => self.companies.get(&CompanyId::from(id.clone())).ok_or(("company_id", id)),
             EntityRef::Vendor(id) => self.external.get(id).ok_or(("company_external_id", id)),
         };
         let product = match &new.product {
-            EntityRef::Id(id) => self.products.get(id).ok_or(("product_id", id)),
+            EntityRef::Id(id) => self.products.get(&ProductId::from(id.clone())).ok_or(("product_id", id)),
             EntityRef::Vendor(code) => self.codes.get(code).ok_or(("product_code", code)),
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
@@ -199,4 +197,16 @@ impl TenantIds {
             _ => Err(bad),
         }
     }
+}
+
+/// Our ids and the vendor's among some references.
+fn split<'r, Id: From<String>>(refs: impl Iterator<Item = &'r EntityRef>) -> (Vec<Id>, Vec<String>) {
+    let (mut ids, mut vendor) = (Vec::new(), Vec::new());
+    for one in refs {
+        match one {
+            EntityRef::Id(id) => ids.push(Id::from(id.clone())),
+            EntityRef::Vendor(id) => vendor.push(id.clone()),
+        }
+    }
+    (ids, vendor)
 }

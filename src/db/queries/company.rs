@@ -1,10 +1,12 @@
 //! The vendor's customers and their matches.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, keyset, like_pattern};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -114,6 +116,26 @@ impl Tx<'_> {
     pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
         let own = self.scoped(companies::table).filter(companies::external_id.eq(external_id));
         Ok(own.select(Company::as_select()).first(self.conn).optional()?)
+    }
+
+    /// The ids of the companies that have one of these ids.
+    pub fn existing_companies(&mut self, ids: &[CompanyId]) -> Result<HashSet<CompanyId>> {
+        let mut found = HashSet::new();
+        for chunk in chunks(ids) {
+            let own = self.scoped(companies::table).filter(companies::id.eq_any(chunk));
+            found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The ids of the companies that have one of these external ids, by external id.
+    pub fn companies_by_external_id(&mut self, external_ids: &[String]) -> Result<HashMap<String, CompanyId>> {
+        let mut found = HashMap::new();
+        for chunk in chunks(external_ids) {
+            let own = self.scoped(companies::table).filter(companies::external_id.eq_any(chunk));
+            found.extend(own.select((companies::external_id, companies::id)).load::<(String, CompanyId)>(self.conn)?);
+        }
+        Ok(found)
     }
 
     /// Those matched to a ConnectWise company.

@@ -1,5 +1,7 @@
 //! What the vendor bills.
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
@@ -125,6 +127,26 @@ impl Tx<'_> {
     pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
         let own = self.scoped(products::table).filter(products::code.eq(code));
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
+    }
+
+    /// The ids of the products that have one of these ids.
+    pub fn existing_products(&mut self, ids: &[ProductId]) -> Result<HashSet<ProductId>> {
+        let mut found = HashSet::new();
+        for chunk in chunks(ids) {
+            let own = self.scoped(products::table).filter(products::id.eq_any(chunk));
+            found.extend(own.select(products::id).load::<ProductId>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The ids of the products that have one of these codes, by code.
+    pub fn products_by_code(&mut self, codes: &[String]) -> Result<HashMap<String, ProductId>> {
+        let mut found = HashMap::new();
+        for chunk in chunks(codes) {
+            let own = self.scoped(products::table).filter(products::code.eq_any(chunk));
+            found.extend(own.select((products::code, products::id)).load::<(String, ProductId)>(self.conn)?);
+        }
+        Ok(found)
     }
 
     /// Adds a product.

@@ -1,6 +1,6 @@
 //! Measured amounts, with their corrections.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -95,14 +95,20 @@ impl Tx<'_> {
         Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())))
     }
 
-    /// The records that hold of some products, measured at one of some moments.
-    pub fn current_usage(&mut self, products: &[ProductId], moments: &[NaiveDateTime]) -> Result<Vec<UsageRecord>> {
+    /// The current records with the company, the product and the time of one of these.
+    pub fn current_usage(&mut self, like: &[UsageRecord]) -> Result<Vec<UsageRecord>> {
         let mut rows = Vec::new();
-        for chunk in chunks(moments) {
+        // A batch has many companies at one time, or many times of one company. In a short part of it, the combinations
+        // that no record has are few.
+        for part in like.chunks(200) {
+            let products: HashSet<ProductId> = part.iter().map(|row| row.product_id.clone()).collect();
+            let companies: HashSet<CompanyId> = part.iter().map(|row| row.company_id.clone()).collect();
+            let moments: HashSet<NaiveDateTime> = part.iter().map(|row| row.measured_at).collect();
             let own = self
                 .scoped(usage_records::table)
-                .filter(usage_records::product_id.eq_any(products.to_vec()))
-                .filter(usage_records::measured_at.eq_any(chunk))
+                .filter(usage_records::product_id.eq_any(products))
+                .filter(usage_records::company_id.eq_any(companies))
+                .filter(usage_records::measured_at.eq_any(moments))
                 .filter(usage_records::superseded_by.is_null());
             rows.extend(own.select(UsageRecord::as_select()).load(self.conn)?);
         }

@@ -129,7 +129,7 @@ fn month_of_job(new: &NewPush, present: BillingMonth) -> BillingMonth {
 
 fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.company_ids else { return Ok(()) };
-    let known: HashSet<CompanyId> = tx.all_companies()?.into_iter().map(|company| company.id).collect();
+    let known = tx.existing_companies(ids)?;
     let unknown = |(index, id): (usize, &CompanyId)| {
         FieldError::new(format!("/company_ids/{index}"), "not_found", format!("there is no company {id}"))
     };
