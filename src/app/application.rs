@@ -74,7 +74,7 @@ impl Application {
         let serves_api = config.has(Role::Http);
         // Said by a process that people look at.
         let first_key =
-            if serves_api { api_keys::first_start(&ctx).await.map_err(|error| error.chain())? } else { None };
+            if serves_api { api_keys::bootstrap_tenant(&ctx).await.map_err(|error| error.chain())? } else { None };
         let first_key = first_key.map(|key| key.plain);
         let http = HttpSettings {
             operator_key: config.operator_key(),
@@ -114,8 +114,8 @@ impl Application {
     }
 
     /// A hand on the worker, for tests that step it. Run the application without its worker then.
-    pub fn stepper(&self) -> Stepper {
-        Stepper(self.worker.clone())
+    pub fn stepper(&self) -> WorkerHandle {
+        WorkerHandle(self.worker.clone())
     }
 
     /// Serves and works until the token is cancelled.
@@ -150,9 +150,9 @@ impl Application {
 }
 
 /// Steps the worker by hand.
-pub struct Stepper(Worker);
+pub struct WorkerHandle(Worker);
 
-impl Stepper {
+impl WorkerHandle {
     /// Takes one agreement's waiting lines as far as they go now; gives whether there were any.
     pub async fn step(&self) -> Result<bool, StartError> {
         Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)

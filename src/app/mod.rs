@@ -11,7 +11,7 @@ mod sample;
 mod serve;
 mod telemetry;
 
-pub use application::{Application, Stepper};
+pub use application::{Application, WorkerHandle};
 pub use cli::run;
 pub use config::{Config, EncryptionKey, Role};
 

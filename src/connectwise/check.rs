@@ -1,6 +1,6 @@
 //! Trying a connection step by step, to say what to fix.
 
-use super::client::{Ask, Client, RetryPolicy};
+use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::{CwError, Fault, Purpose};
 
 /// One step of a connection test.
@@ -42,15 +42,15 @@ impl Client {
         let base = self.discover().await?;
         steps.push(step("reach", "the site answers"));
         steps.push(step("company", format!("the API is at {base}")));
-        let info = Ask::get(Purpose::ReadSystem, "system/info");
-        let (value, _) = self.ask(&info, RetryPolicy::Interactive).await?;
+        let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
+        let (value, _) = self.send_with_retry(&info, RetryPolicy::Interactive).await?;
         let version = value.get("version").and_then(|version| version.as_str()).unwrap_or("unknown").to_owned();
         steps.push(step("keys", format!("the keys and the client id are accepted; version {version}")));
-        let one = |purpose, path: &str| Ask::get(purpose, path).with("fields", "id").with("pageSize", "1");
-        self.ask(&one(Purpose::ReadCompanies, "company/companies"), RetryPolicy::Interactive).await?;
+        let one = |purpose, path: &str| ApiRequest::get(purpose, path).with("fields", "id").with("pageSize", "1");
+        self.send_with_retry(&one(Purpose::ReadCompanies, "company/companies"), RetryPolicy::Interactive).await?;
         steps.push(step("companies", "companies can be read"));
         let agreements = one(Purpose::ReadAgreements, "finance/agreements");
-        let (value, _) = self.ask(&agreements, RetryPolicy::Interactive).await?;
+        let (value, _) = self.send_with_retry(&agreements, RetryPolicy::Interactive).await?;
         steps.push(step("agreements", "agreements can be read"));
         let first = value.get(0).and_then(|agreement| agreement.get("id")).map(ToString::to_string);
         let Some(id) = first else {
@@ -58,7 +58,7 @@ impl Client {
             return Ok(());
         };
         let path = format!("finance/agreements/{id}/additions");
-        self.ask(&one(Purpose::ReadAdditions, &path), RetryPolicy::Interactive).await?;
+        self.send_with_retry(&one(Purpose::ReadAdditions, &path), RetryPolicy::Interactive).await?;
         steps.push(step("additions", "additions can be read; that they can be changed shows with the first push"));
         Ok(())
     }

@@ -100,7 +100,7 @@ impl fmt::Debug for Client {
 
 /// A request, before it is known where the API is.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(super) struct ApiRequest {
     pub(super) purpose: Purpose,
     pub(super) method: Method,
     pub(super) path: String,
@@ -111,7 +111,7 @@ pub(super) struct Ask {
     pub(super) not_after: Option<Instant>,
 }
 
-impl Ask {
+impl ApiRequest {
     pub(super) fn get(purpose: Purpose, path: impl Into<String>) -> Self {
         let (method, path) = (Method::GET, path.into());
         Self { purpose, method, path, query: Vec::new(), forward_only: false, body: None, not_after: None }
@@ -168,23 +168,27 @@ impl Client {
     }
 
     /// Asks, and repeats as patience allows. Gives the JSON and the `Link` header.
-    pub(super) async fn ask(&self, ask: &Ask, patience: RetryPolicy) -> Result<(Value, Option<String>), CwError> {
-        self.ask_watched(ask, patience, &|_| {}).await
+    pub(super) async fn send_with_retry(
+        &self,
+        request: &ApiRequest,
+        policy: RetryPolicy,
+    ) -> Result<(Value, Option<String>), CwError> {
+        self.send_watched(request, policy, &|_| {}).await
     }
 
     /// The same, with each failed try shown to `watch`.
-    pub(super) async fn ask_watched(
+    pub(super) async fn send_watched(
         &self,
-        ask: &Ask,
-        patience: RetryPolicy,
+        request: &ApiRequest,
+        policy: RetryPolicy,
         watch: &(dyn Fn(&CwError) + Sync),
     ) -> Result<(Value, Option<String>), CwError> {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.settings.first_wait)
-            .with_max_delay(patience.longest_wait())
-            .with_max_times(patience.tries());
-        let once = || async { self.ask_once(ask, patience).await.inspect_err(|error| watch(error)) };
+            .with_max_delay(policy.longest_wait())
+            .with_max_times(policy.tries());
+        let once = || async { self.send_once(request, policy).await.inspect_err(|error| watch(error)) };
         once.retry(backoff)
             .when(CwError::is_transient)
             // A Retry-After holds for the whole connection, and is waited for at the limiter.
@@ -193,38 +197,38 @@ impl Client {
             )
             .notify(|error, wait| {
                 tracing::debug!(
-                    path = %ask.path, cause = %error, wait_ms = wait.as_millis(),
+                    path = %request.path, cause = %error, wait_ms = wait.as_millis(),
                     "retrying a request to ConnectWise"
                 );
             })
             .await
     }
 
-    async fn ask_once(&self, ask: &Ask, patience: RetryPolicy) -> Result<(Value, Option<String>), CwError> {
-        let _permit = self.limiter.enter(patience.longest_wait()).await?;
-        let outcome = self.ask_with_fresh_base(ask).await;
+    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<(Value, Option<String>), CwError> {
+        let _permit = self.limiter.enter(policy.longest_wait()).await?;
+        let outcome = self.send_with_fresh_base(request).await;
         self.limiter.note(outcome.as_ref().err()).await;
         let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
-        metrics::counter!("connectwise_requests_total", "method" => ask.method.to_string(), "outcome" => code)
+        metrics::counter!("connectwise_requests_total", "method" => request.method.to_string(), "outcome" => code)
             .increment(1);
         outcome
     }
 
     /// The codebase moves when the hosted version is upgraded: where the API is not found, its address is looked up
     /// once more, and the request repeated if it changed.
-    async fn ask_with_fresh_base(&self, ask: &Ask) -> Result<(Value, Option<String>), CwError> {
+    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<(Value, Option<String>), CwError> {
         let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = match &known {
             Some(base) => base.clone(),
             None => self.discover().await?,
         };
-        let first = self.send(ask, &base).await;
+        let first = self.send_to(request, &base).await;
         let lost = matches!(&first, Err(CwError::NotFound | CwError::Configuration { fault: Fault::Codebase, .. }));
         if known.is_none() || !lost {
             return first;
         }
         let fresh = self.discover().await?;
-        if fresh == base { first } else { self.send(ask, &fresh).await }
+        if fresh == base { first } else { self.send_to(request, &fresh).await }
     }
 
     /// Asks company information where the API is. No credentials are sent.
@@ -267,34 +271,34 @@ impl Client {
         Ok(base)
     }
 
-    async fn send(&self, ask: &Ask, base: &Url) -> Result<(Value, Option<String>), CwError> {
-        let url = base.join(&ask.path).map_err(|error| CwError::Rejected(error.to_string()))?;
+    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<(Value, Option<String>), CwError> {
+        let url = base.join(&request.path).map_err(|error| CwError::Rejected(error.to_string()))?;
         let user = format!("{}+{}", self.credentials.company_id, self.credentials.public_key.expose_secret());
-        let mut request = self
+        let mut http_request = self
             .http
-            .request(ask.method.clone(), url)
+            .request(request.method.clone(), url)
             .basic_auth(user, Some(self.credentials.private_key.expose_secret()))
             .header("clientId", &self.credentials.client_id)
             .header(ACCEPT, ACCEPT_HEADER)
-            .query(&ask.query);
-        if ask.forward_only {
-            request = request.header("pagination-type", "forward-only");
+            .query(&request.query);
+        if request.forward_only {
+            http_request = http_request.header("pagination-type", "forward-only");
         }
-        if let Some(body) = &ask.body {
+        if let Some(body) = &request.body {
             let bytes = serde_json::to_vec(body).map_err(|error| CwError::Rejected(error.to_string()))?;
-            request = request.header(CONTENT_TYPE, "application/json").body(bytes);
+            http_request = http_request.header(CONTENT_TYPE, "application/json").body(bytes);
         }
-        // Asked last: the wait for a turn may have been long, and the process may have been stopped meanwhile.
-        if ask.not_after.is_some_and(|at| self.limiter.now() >= at) {
-            return Err(CwError::TooLate);
+        // Checked last: the wait for the limiter may have been long, and the process may have been stopped in between.
+        if request.not_after.is_some_and(|at| self.limiter.now() >= at) {
+            return Err(CwError::DeadlineExceeded);
         }
-        let response = request.send().await.map_err(|error| unreachable_site(&error))?;
+        let response = http_request.send().await.map_err(|error| unreachable_site(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let request_id = headers.get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
-        tracing::debug!(method = %ask.method, path = %ask.path, %status, request_id, "ConnectWise responded");
+        tracing::debug!(method = %request.method, path = %request.path, %status, request_id, "ConnectWise responded");
         let body = read_body(response).await?;
         if !status.is_success() {
-            return Err(from_answer(ask.purpose, status, retry_after(&headers), &body));
+            return Err(from_answer(request.purpose, status, retry_after(&headers), &body));
         }
         let value = serde_json::from_slice(&body)
             .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are not JSON", body.len())))?;

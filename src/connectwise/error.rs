@@ -70,7 +70,7 @@ pub enum CwError {
     CircuitOpen(Duration),
     /// It was not asked: the right to write would have ended before the answer.
     #[error("ConnectWise could not be asked in time")]
-    TooLate,
+    DeadlineExceeded,
     /// It answered something that is no answer.
     #[error("ConnectWise gave an answer that cannot be understood: {0}")]
     InvalidResponse(String),
@@ -118,7 +118,9 @@ impl CwError {
             Self::NotFound => "connectwise_gone",
             Self::Conflict(_) => "connectwise_conflict",
             Self::Throttled(_) => "connectwise_throttled",
-            Self::Unavailable(_) | Self::Failed(_) | Self::CircuitOpen(_) | Self::TooLate => "connectwise_unavailable",
+            Self::Unavailable(_) | Self::Failed(_) | Self::CircuitOpen(_) | Self::DeadlineExceeded => {
+                "connectwise_unavailable"
+            }
             Self::InvalidResponse(_) => "connectwise_unintelligible",
             Self::NotApplied { .. } => "connectwise_not_applied",
         }

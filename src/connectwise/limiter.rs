@@ -78,7 +78,7 @@ pub enum Admission {
 /// all. Where it cannot be asked, nothing is sent: the error says why.
 pub trait SharedBudget: Send + Sync {
     /// Takes the next turn, if it comes within the patience.
-    fn turn(&self, patience: Duration) -> BoxFuture<'_, Result<Admission, String>>;
+    fn turn(&self, policy: Duration) -> BoxFuture<'_, Result<Admission, String>>;
     /// Holds everybody's requests.
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
@@ -114,13 +114,13 @@ impl RequestLimiter {
     }
 
     /// Waits for a turn. Fails at once where the wait would be longer than the caller's patience.
-    pub(super) async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, CwError> {
+    pub(super) async fn enter(&self, policy: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         self.check_circuit()?;
         loop {
             // Nobody waits for a Retry-After with a permit in hand: those who won't wait must learn so at once. And it
             // may be prolonged meanwhile.
             while let Some(wait) = self.pause() {
-                wait_for(wait, patience).await?;
+                wait_for(wait, policy).await?;
             }
             let permit = self.parallel.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))?;
             if self.pause().is_some() {
@@ -128,7 +128,7 @@ impl RequestLimiter {
             }
             match &self.rate {
                 Rate::Own(rate) => rate.until_ready().await,
-                Rate::Shared(budget) => match budget.turn(patience).await.map_err(CwError::Unavailable)? {
+                Rate::Shared(budget) => match budget.turn(policy).await.map_err(CwError::Unavailable)? {
                     Admission::Held(wait) => self.pause_for(wait),
                     Admission::TooLate(wait) => return Err(CwError::Throttled(wait)),
                     Admission::After(wait) => tokio::time::sleep(wait).await,
@@ -202,8 +202,8 @@ impl RequestLimiter {
 }
 
 /// Waits, unless that would take longer than the caller's patience.
-async fn wait_for(wait: Duration, patience: Duration) -> Result<(), CwError> {
-    if wait > patience {
+async fn wait_for(wait: Duration, policy: Duration) -> Result<(), CwError> {
+    if wait > policy {
         return Err(CwError::Throttled(wait));
     }
     tokio::time::sleep(wait).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::Method;
 use serde_json::{Number, json};
 
-use super::client::{Ask, Client, RetryPolicy};
+use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::{CwError, Purpose};
 use super::{conditions, parse};
 use crate::domain::clock::Instant;
@@ -26,49 +26,53 @@ impl Client {
     /// Asks ConnectWise for something that has nothing to do with any customer: the connection is at fault where this
     /// fails, too.
     pub async fn confirm(&self) -> Result<(), CwError> {
-        let info = Ask::get(Purpose::ReadSystem, "system/info");
-        self.ask(&info, RetryPolicy::Interactive).await.map(drop)
+        let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
+        self.send_with_retry(&info, RetryPolicy::Interactive).await.map(drop)
     }
 
     /// Every company, deleted ones too.
-    pub async fn companies(&self, patience: RetryPolicy) -> Result<Vec<CwCompany>, CwError> {
-        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_all(&ask, patience, parse::company).await
+    pub async fn companies(&self, policy: RetryPolicy) -> Result<Vec<CwCompany>, CwError> {
+        let request =
+            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
+        self.read_all(&request, policy, parse::company).await
     }
 
     /// The companies with an identifier; ConnectWise compares it ignoring case.
     pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
         let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
-        let ask = Ask::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_by_page(&ask.with("conditions", condition), RetryPolicy::Interactive, parse::company).await
+        let request =
+            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
+        self.read_by_page(&request.with("conditions", condition), RetryPolicy::Interactive, parse::company).await
     }
 
     /// Every agreement.
-    pub async fn agreements(&self, patience: RetryPolicy) -> Result<Vec<Agreement>, CwError> {
-        let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
-        self.read_all(&ask, patience, parse::agreement).await
+    pub async fn agreements(&self, policy: RetryPolicy) -> Result<Vec<Agreement>, CwError> {
+        let request =
+            ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+        self.read_all(&request, policy, parse::agreement).await
     }
 
     /// The agreements of some companies.
     pub async fn agreements_of(
         &self,
         companies: &[CwCompanyId],
-        patience: RetryPolicy,
+        policy: RetryPolicy,
     ) -> Result<Vec<Agreement>, CwError> {
         let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
         let mut found = Vec::new();
         for condition in conditions::one_of("company/id", &ids) {
-            let ask = Ask::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
-            found.extend(self.read_by_page(&ask.with("conditions", condition), patience, parse::agreement).await?);
+            let request =
+                ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+            found.extend(self.read_by_page(&request.with("conditions", condition), policy, parse::agreement).await?);
         }
         Ok(found)
     }
 
     /// Every addition of an agreement. [`CwError::NotFound`] where the agreement is.
-    pub async fn additions(&self, agreement: CwAgreementId, patience: RetryPolicy) -> Result<Vec<Addition>, CwError> {
-        let ask = Ask::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
+    pub async fn additions(&self, agreement: CwAgreementId, policy: RetryPolicy) -> Result<Vec<Addition>, CwError> {
+        let request = ApiRequest::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
             .with("fields", parse::ADDITION_FIELDS);
-        self.read_by_page(&ask, patience, |value| parse::addition(value, agreement)).await
+        self.read_by_page(&request, policy, |value| parse::addition(value, agreement)).await
     }
 
     /// Writes an addition's quantity, and holds the answer against what was asked. Setting is harmless when done
@@ -79,7 +83,7 @@ impl Client {
         agreement: CwAgreementId,
         addition: CwAdditionId,
         quantity: Quantity,
-        patience: RetryPolicy,
+        policy: RetryPolicy,
         holds_until: Instant,
     ) -> Result<(), WriteError> {
         let unsent = |error| WriteError { error, may_have_written: false };
@@ -87,7 +91,7 @@ impl Client {
             .to_string()
             .parse()
             .map_err(|_| unsent(CwError::Rejected(format!("{quantity} cannot be written as a JSON number"))))?;
-        let ask = Ask {
+        let request = ApiRequest {
             purpose: Purpose::WriteAddition,
             method: Method::PATCH,
             path: format!("finance/agreements/{agreement}/additions/{addition}"),
@@ -102,7 +106,7 @@ impl Client {
             lost_answer.fetch_or(error.may_have_been_carried_out(), Ordering::Relaxed);
         };
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
-        let (value, _) = self.ask_watched(&ask, patience, &watch).await.map_err(failed)?;
+        let (value, _) = self.send_watched(&request, policy, &watch).await.map_err(failed)?;
         // An answer of success that cannot be read is no answer.
         let got = parse::quantity(&value, addition.0).map_err(|error| WriteError { error, may_have_written: true })?;
         if got == Some(quantity) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use url::Url;
 
-use super::client::{Ask, Client, RetryPolicy};
+use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::CwError;
 
 /// The most that ConnectWise gives at once.
@@ -43,19 +43,19 @@ impl Client {
     /// Reads a whole list forward only, which no record that appears or vanishes meanwhile can shift.
     pub(super) async fn read_all<T>(
         &self,
-        ask: &Ask,
-        patience: RetryPolicy,
+        request: &ApiRequest,
+        policy: RetryPolicy,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         let mut found = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let mut page = ask.clone().with("pageSize", PAGE_SIZE.to_string());
+            let mut page = request.clone().with("pageSize", PAGE_SIZE.to_string());
             page.forward_only = true;
             if let Some(id) = &after {
                 page = page.with("pageId", id.clone());
             }
-            let (value, link) = self.ask(&page, patience).await?;
+            let (value, link) = self.send_with_retry(&page, policy).await?;
             let rows = array(&value)?;
             for row in rows {
                 found.push(parse(row)?);
@@ -67,7 +67,7 @@ impl Client {
                 Next::None => return Ok(found),
                 Next::Unsaid if rows.is_empty() => return Ok(found),
                 // This endpoint knows nothing of forward-only paging and gave a first page: begin again by page.
-                Next::Unsaid => return self.read_by_page(ask, patience, parse).await,
+                Next::Unsaid => return self.read_by_page(request, policy, parse).await,
                 Next::Page(_) if rows.is_empty() => return Ok(found),
                 Next::Page(id) => {
                     let next = id.or_else(|| rows.last().and_then(|row| row.get("id")).map(ToString::to_string));
@@ -83,18 +83,18 @@ impl Client {
     /// Reads a whole list page by page, in order of id.
     pub(super) async fn read_by_page<T>(
         &self,
-        ask: &Ask,
-        patience: RetryPolicy,
+        request: &ApiRequest,
+        policy: RetryPolicy,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         let mut found = Vec::new();
         for number in 1_u32.. {
-            let page = ask
+            let page = request
                 .clone()
                 .with("orderBy", "id asc")
                 .with("pageSize", PAGE_SIZE.to_string())
                 .with("page", number.to_string());
-            let (value, link) = self.ask(&page, patience).await?;
+            let (value, link) = self.send_with_retry(&page, policy).await?;
             let rows = array(&value)?;
             for row in rows {
                 found.push(parse(row)?);

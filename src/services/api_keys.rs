@@ -69,7 +69,7 @@ fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant
 }
 
 /// On an empty database: adds a tenant with a key and gives the key, to be shown this once.
-pub async fn first_start(ctx: &AppContext) -> Result<Option<NewKey>> {
+pub async fn bootstrap_tenant(ctx: &AppContext) -> Result<Option<NewKey>> {
     let now = ctx.clock.now();
     let make = move |tx: &mut SystemTx<'_>| {
         // Replicas that start together make one tenant.

@@ -45,9 +45,9 @@ pub enum RefreshScope {
 }
 
 /// Refreshes companies and agreements when what is known is older than the setting, or nothing is.
-pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, patience: RetryPolicy) -> Result<()> {
+pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, policy: RetryPolicy) -> Result<()> {
     let oldest = ctx.clock.now() - ctx.settings.refresh_max_age;
-    ensure_since(ctx, tenant, oldest, patience).await
+    ensure_since(ctx, tenant, oldest, policy).await
 }
 
 /// Refreshes when nothing is known yet.
@@ -56,7 +56,7 @@ pub async fn ensure_known(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
 }
 
 /// Refreshes companies and agreements when they were last read before a moment.
-pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, patience: RetryPolicy) -> Result<()> {
+pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, policy: RetryPolicy) -> Result<()> {
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
     let until = tokio::time::Instant::now() + MAX_WAIT_FOR_ANOTHER_REFRESH;
     loop {
@@ -71,15 +71,13 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
         let outcome = if running_elsewhere {
             Err(refresh_running())
         } else {
-            run(ctx, &actor, patience, RefreshScope::Lists, false).await.map(drop)
+            run(ctx, &actor, policy, RefreshScope::Lists, false).await.map(drop)
         };
         drop(turn);
         match outcome {
             // So does a person for another process's; a job comes back to it, and does other work meanwhile.
             Err(error)
-                if is_running(&error)
-                    && patience == RetryPolicy::Interactive
-                    && tokio::time::Instant::now() < until =>
+                if is_running(&error) && policy == RetryPolicy::Interactive && tokio::time::Instant::now() < until =>
             {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
@@ -93,27 +91,27 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
 pub async fn run(
     ctx: &AppContext,
     actor: &Actor,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
     // A task of its own: a caller who hangs up must not leave a refresh half done and its lease behind.
     let (ctx, actor) = (ctx.clone(), actor.clone());
-    let task = tokio::spawn(async move { run_leased(&ctx, &actor, patience, depth, force).await });
+    let task = tokio::spawn(async move { run_leased(&ctx, &actor, policy, depth, force).await });
     task.await.map_err(Error::internal)?
 }
 
 async fn run_leased(
     ctx: &AppContext,
     actor: &Actor,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
     let client = client::for_tenant(ctx, &actor.tenant).await?;
     let owner = take_lease(ctx, &actor.tenant).await?;
     let outcome = tokio::select! {
-        outcome = read_and_save(ctx, actor, &client, &owner, patience, depth, force) => outcome,
+        outcome = read_and_save(ctx, actor, &client, &owner, policy, depth, force) => outcome,
         () = keep_lease(ctx, &actor.tenant, &owner) => Err(refresh_running()),
     };
     let (now, error) = (ctx.clock.now(), outcome.as_ref().err().map(ToString::to_string));
@@ -194,12 +192,12 @@ async fn read_and_save(
     actor: &Actor,
     client: &Client,
     owner: &str,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
     let connection = ctx.db.read(&actor.tenant, |tx| tx.connection()).await?;
-    let (companies, agreements) = tokio::try_join!(client.companies(patience), client.agreements(patience))?;
+    let (companies, agreements) = tokio::try_join!(client.companies(policy), client.agreements(policy))?;
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = ctx.clock.now();
     let read_under = ReadUnder { connection, refresh: Some(owner.to_owned()) };
@@ -215,7 +213,7 @@ async fn read_and_save(
     };
     let in_use = ctx.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
-    additions::read_under(ctx, &actor.tenant, in_use, patience, read_under).await?;
+    additions::read_under(ctx, &actor.tenant, in_use, policy, read_under).await?;
     let by = actor.name.clone();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = ctx.db.write(&actor.tenant, resolve).await?;

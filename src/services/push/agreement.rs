@@ -119,9 +119,9 @@ impl Group<'_> {
         let look = |line: &PushLine| match (&read, line.addition_id) {
             (Ok(additions), Some(id)) => {
                 let found = additions.iter().find(|addition| addition.id == id);
-                found.map_or(ReadBack::Gone, |addition| ReadBack::Has(addition.quantity))
+                found.map_or(ReadBack::NotFound, |addition| ReadBack::Has(addition.quantity))
             }
-            (Err(CwError::NotFound), _) => ReadBack::Gone,
+            (Err(CwError::NotFound), _) => ReadBack::NotFound,
             _ => ReadBack::Unreadable,
         };
         lines.iter().map(look).collect()

@@ -100,7 +100,7 @@ impl Stop {
             | CwError::Unavailable(_)
             | CwError::Failed(_)
             | CwError::CircuitOpen(_)
-            | CwError::TooLate
+            | CwError::DeadlineExceeded
             | CwError::InvalidResponse(_) => Self::Later(text),
         }
     }
@@ -175,7 +175,7 @@ pub(super) enum ReadBack {
     /// It may not be read before this has passed.
     Later(Duration),
     /// The addition is not there any more.
-    Gone,
+    NotFound,
     /// The addition has this quantity.
     Has(Option<Quantity>),
 }
@@ -191,7 +191,7 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
             let detail = format!("{why}; a write was sent before, and ConnectWise now has {}", text(has));
             LineResult { detail: Some(detail), ..planned }
         }
-        ReadBack::Gone => planned,
+        ReadBack::NotFound => planned,
         ReadBack::Later(wait) => {
             let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).clamp(1, 600) + 1;
             LineResult { detail: planned.detail, ..released(now, seconds) }

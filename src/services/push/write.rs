@@ -116,7 +116,7 @@ impl Group<'_> {
             if tx.push_job(&line.job_id)?.cancel_requested {
                 return Ok(WriteDecision::Cancelled);
             }
-            match overtaken(tx, &line, has, reverts)? {
+            match check_superseded(tx, &line, has, reverts)? {
                 Some(result) => Ok(WriteDecision::Overtaken(result)),
                 None => tx.begin_write(&line, has, until).map(|()| WriteDecision::Write(until)),
             }
@@ -126,7 +126,12 @@ impl Group<'_> {
 }
 
 /// Why a line that was to be pushed when its job was stored is not to be any more.
-fn overtaken(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
+fn check_superseded(
+    tx: &mut Tx<'_>,
+    line: &PushLine,
+    has: Option<Quantity>,
+    reverts: bool,
+) -> Result<Option<LineResult>> {
     if let Some(result) = superseded(tx, line, has, reverts)? {
         return Ok(Some(result));
     }

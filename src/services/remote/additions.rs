@@ -27,10 +27,10 @@ pub async fn read(
     ctx: &AppContext,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
 ) -> Result<()> {
     let connection = ctx.db.read(tenant, |tx| tx.connection()).await?;
-    read_under(ctx, tenant, agreements, patience, ReadUnder { connection, refresh: None }).await
+    read_under(ctx, tenant, agreements, policy, ReadUnder { connection, refresh: None }).await
 }
 
 /// The connection, and the refresh lease, under which something was read from ConnectWise. What was read under another
@@ -63,7 +63,7 @@ pub async fn read_under(
     ctx: &AppContext,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
-    patience: RetryPolicy,
+    policy: RetryPolicy,
     read_under: ReadUnder,
 ) -> Result<()> {
     if agreements.is_empty() {
@@ -76,7 +76,7 @@ pub async fn read_under(
         let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
             .map(|id| {
                 let client = client.clone();
-                async move { (id, client.additions(id, patience).await) }
+                async move { (id, client.additions(id, policy).await) }
             })
             .buffer_unordered(parallel)
             .collect()

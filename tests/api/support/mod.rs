@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
-use connectwise_billing::app::{Application, Config, Stepper};
+use connectwise_billing::app::{Application, Config, WorkerHandle};
 use connectwise_billing::domain::clock::Clock;
 use connectwise_billing::sandbox::{FaultKind, Identity, Sandbox, Store};
 use reqwest::Method;
@@ -63,7 +63,7 @@ pub struct TestApp {
     pub key: String,
     pub clock: Clock,
     pub sandbox: Arc<Sandbox>,
-    pub worker: Stepper,
+    pub worker: WorkerHandle,
     http: reqwest::Client,
     stop: CancellationToken,
     running: Option<tokio::task::JoinHandle<()>>,
