@@ -17,7 +17,7 @@ const RECORDS: i64 = 100_000;
 const ROUNDS: usize = 20;
 
 fn agreement(id: i64) -> Agreement {
-    let kinds = ["SP Backup", "SP Workspace", "Managed AppContext", "Break Fix"];
+    let kinds = ["SP Backup", "SP Workspace", "Managed Services", "Break Fix"];
     Agreement {
         id: CwAgreementId(id),
         company_id: CwCompanyId(id),

@@ -118,7 +118,7 @@ fn number(index: usize) -> i64 {
 /// A small MSP: every customer that it knows has a backup and a workspace agreement, with the exceptions above.
 pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
     let mut store = Store::default();
-    for (id, name) in [(1, "SP Backup"), (2, "SP Workspace"), (3, "Managed AppContext"), (4, "Break Fix")] {
+    for (id, name) in [(1, "SP Backup"), (2, "SP Workspace"), (3, "Managed Services"), (4, "Break Fix")] {
         store.put(Kind::Types, json!({"id": id, "name": name, "inactiveFlag": false}));
     }
     for (index, name) in CUSTOMERS.iter().enumerate().take(FIRST_UNKNOWN) {
@@ -129,7 +129,7 @@ pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
     let twin = CUSTOMERS[FIRST_UNKNOWN + 1];
     store.put(Kind::Companies, company(900, "TwinEast", twin));
     store.put(Kind::Companies, company(901, "TwinWest", twin));
-    store.put(Kind::Agreements, agreement(9_010, 901, "Backup AppContext 2026", (1, "SP Backup")));
+    store.put(Kind::Agreements, agreement(9_010, 901, "Backup Services 2026", (1, "SP Backup")));
     store.put(Kind::Additions, addition(90_100, 9_010, "BKP-GB", "Backup storage, 100 GB", 1.0));
     store.refuse(
         storage_addition(REFUSING),
@@ -140,7 +140,7 @@ pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
 
 fn customer(store: &mut Store, index: usize, storage_quantity: &impl Fn(usize) -> f64) {
     let (company, backup) = (company_id(index), backup_agreement(index));
-    let managed = agreement(backup + 1, company, "Managed AppContext", (3, "Managed AppContext"));
+    let managed = agreement(backup + 1, company, "Managed Services", (3, "Managed Services"));
     store.put(Kind::Agreements, managed);
     store.put(Kind::Agreements, agreement(backup + 2, company, "Workspace Seats", (2, "SP Workspace")));
     store.put(Kind::Additions, addition(storage_addition(index) + 2, backup + 2, "WS-SEAT", "Workspace seat", 1.0));
@@ -148,12 +148,12 @@ fn customer(store: &mut Store, index: usize, storage_quantity: &impl Fn(usize) -
         return;
     }
     let quantity = if UNCHANGED.contains(&index) { storage_quantity(index) } else { 1.0 };
-    store.put(Kind::Agreements, agreement(backup, company, "Backup AppContext 2026", (1, "SP Backup")));
+    store.put(Kind::Agreements, agreement(backup, company, "Backup Services 2026", (1, "SP Backup")));
     let storage = storage_addition(index);
     store.put(Kind::Additions, addition(storage, backup, "BKP-GB", "Backup storage, 100 GB", quantity));
     store.put(Kind::Additions, addition(storage + 1, backup, "BKP-ACCT", "Protected account", 2.0));
     if AMBIGUOUS.contains(&index) || index == MANUAL {
-        store.put(Kind::Agreements, agreement(backup + 3, company, "Backup AppContext East", (1, "SP Backup")));
+        store.put(Kind::Agreements, agreement(backup + 3, company, "Backup Services East", (1, "SP Backup")));
         store.put(Kind::Additions, addition(storage + 3, backup + 3, "BKP-GB", "Backup storage, 100 GB", 1.0));
         store.put(Kind::Additions, addition(storage + 4, backup + 3, "BKP-ACCT", "Protected account", 1.0));
     }
@@ -169,7 +169,7 @@ pub fn many(companies: i64, agreements_each: i64, additions_each: i64) -> Store 
         store.put(Kind::Companies, company(c, &format!("C{c}"), &format!("Customer {c:06}")));
         for a in 0..agreements_each {
             let id = c * agreements_each + a;
-            let kind = if a == 0 { (1, "SP Backup") } else { (3, "Managed AppContext") };
+            let kind = if a == 0 { (1, "SP Backup") } else { (3, "Managed Services") };
             store.put(Kind::Agreements, agreement(id, c, &format!("Agreement {a} of customer {c:06}"), kind));
             for n in 0..additions_each {
                 let product = if n == 0 { "BKP-GB".to_owned() } else { format!("OTHER-{n}") };
