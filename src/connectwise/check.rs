@@ -1,4 +1,4 @@
-//! Trying a connection step by step, to say what to fix.
+//! Tests a connection step by step, to say what to fix.
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::{CwError, Fault, Purpose};
@@ -8,7 +8,7 @@ use super::error::{CwError, Fault, Purpose};
 pub struct CheckStep {
     /// The step: `reach`, `company`, `keys`, `companies`, `agreements` or `additions`.
     pub name: &'static str,
-    /// Whether it held; `None` where an earlier failure left nothing to try.
+    /// Whether it passed; `None` if an earlier failure prevented it.
     pub passed: Option<bool>,
     /// What was found, or what to fix.
     pub detail: String,
@@ -17,8 +17,8 @@ pub struct CheckStep {
 const STEPS: [&str; 6] = ["reach", "company", "keys", "companies", "agreements", "additions"];
 
 impl Client {
-    /// Tries the connection: that the site answers, knows the company, takes the keys and the client id, and lets us
-    /// read companies, agreements and additions. Stops at the first failure.
+    /// Tests whether the site answers, knows the company, accepts the keys and the client id, and lets us read
+    /// companies, agreements and additions. Stops at the first failure.
     pub async fn check(&self) -> Vec<CheckStep> {
         let mut steps: Vec<CheckStep> = Vec::new();
         let failure = self.try_steps(&mut steps).await.err();

@@ -1,4 +1,4 @@
-//! One connection's client: address, signature, budget, repetition.
+//! The client of one connection: address, authentication, rate limit, retries.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -21,25 +21,25 @@ use crate::domain::clock::{Clock, Instant};
 
 /// The version of ConnectWise's models that this client was written for.
 const ACCEPT_HEADER: &str = "application/vnd.connectwise.com+json; version=2025.1";
-/// No answer that we ask for comes near this size.
+/// Maximum size of a response in bytes. No legitimate response comes near it.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// How every connection behaves.
+/// The settings of every connection.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Requests a minute at most, for each connection.
+    /// Maximum number of requests a minute, for each connection.
     pub per_minute: NonZeroU32,
-    /// Requests at once at most, for each connection.
+    /// Maximum number of parallel requests, for each connection.
     pub parallel: usize,
     /// How long one request may take.
     pub timeout: Duration,
-    /// The first wait before a repetition; it doubles from there.
+    /// The wait before the first retry; it doubles with each retry.
     pub first_wait: Duration,
     /// Whether sites on private networks, and plain http, are allowed.
     pub allow_private: bool,
 }
 
-/// What a connection is made of.
+/// The credentials of a connection.
 #[derive(Clone)]
 pub struct Credentials {
     /// Where.
@@ -50,7 +50,7 @@ pub struct Credentials {
     pub public_key: SecretString,
     /// The API member's private key.
     pub private_key: SecretString,
-    /// The integration's id, issued by ConnectWise.
+    /// The client id of the integration, issued by ConnectWise.
     pub client_id: String,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// How long a failing request is repeated.
+/// How long a failing request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryPolicy {
     /// A person waits: a few tries within seconds.
@@ -88,7 +88,7 @@ pub struct Client {
     credentials: Credentials,
     pub(super) limiter: RequestLimiter,
     settings: Settings,
-    /// Where the API is, as company information last said.
+    /// The API's base URL, from the last company information.
     base: Mutex<Option<Url>>,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A request, before it is known where the API is.
+/// A request, relative to the API's base URL.
 #[derive(Debug, Clone)]
 pub(super) struct ApiRequest {
     pub(super) purpose: Purpose,
@@ -107,7 +107,7 @@ pub(super) struct ApiRequest {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) forward_only: bool,
     pub(super) body: Option<Value>,
-    /// Not sent at this time or later.
+    /// The request is not sent at this time or later.
     pub(super) not_after: Option<Instant>,
 }
 
@@ -124,9 +124,9 @@ impl ApiRequest {
 }
 
 impl Client {
-    /// A client for a connection. Errors where the site is not allowed, or where no CA certificates are installed.
+    /// Creates the client of a connection. Errors if the site is not allowed, or if no CA certificates are installed.
     ///
-    /// `shared` is the budget where other processes use the connection, too.
+    /// `shared` is the request budget if other processes use the connection, too.
     pub fn new(
         credentials: Credentials,
         settings: Settings,
@@ -156,18 +156,18 @@ impl Client {
         Ok(Self { http, credentials, limiter, settings, base: Mutex::new(None) })
     }
 
-    /// Whether requests are let through at the moment.
+    /// Whether requests are sent at the moment.
     pub fn circuit(&self) -> CircuitStatus {
         self.limiter.status()
     }
 
-    /// The last moment to send what must have been answered, or given up, at another.
+    /// The last moment to send a request that must have ended by the given one.
     pub(super) fn last_moment(&self, holds_until: Instant) -> Instant {
         let timeout = TimeDelta::from_std(self.settings.timeout).ok();
         timeout.and_then(|timeout| holds_until.checked_sub_signed(timeout)).unwrap_or(Instant::MIN_UTC)
     }
 
-    /// Asks, and repeats as patience allows. Gives the JSON and the `Link` header.
+    /// Sends a request and retries it as the policy allows. Returns the JSON and the `Link` header.
     pub(super) async fn send_with_retry(
         &self,
         request: &ApiRequest,
@@ -176,7 +176,7 @@ impl Client {
         self.send_watched(request, policy, &|_| {}).await
     }
 
-    /// The same, with each failed try shown to `watch`.
+    /// The same; calls `watch` with each failure.
     pub(super) async fn send_watched(
         &self,
         request: &ApiRequest,
@@ -231,7 +231,7 @@ impl Client {
         if fresh == base { first } else { self.send_to(request, &fresh).await }
     }
 
-    /// Asks company information where the API is. No credentials are sent.
+    /// Reads the API's base URL from the company information. Sends no credentials.
     pub(super) async fn discover(&self) -> Result<Url, CwError> {
         let mut url = self.credentials.site.web().clone();
         if let Ok(mut path) = url.path_segments_mut() {

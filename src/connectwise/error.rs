@@ -1,4 +1,4 @@
-//! Failures of ConnectWise or of the way to it, sorted by what to do next.
+//! Failures of ConnectWise or of the network, classified by what to do next.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// What a person must correct about the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The address leads nowhere, or somewhere it must not.
+    /// The address cannot be resolved, or is not allowed.
     Address,
     /// The company id is unknown there.
     Company,
@@ -39,7 +39,7 @@ impl Fault {
 /// A failure, by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CwError {
-    /// Someone must put the connection right; no repetition helps.
+    /// A person must correct the connection; a retry does not help.
     #[error("{detail}")]
     Configuration {
         /// What is wrong.
@@ -47,34 +47,34 @@ pub enum CwError {
         /// What is wrong and what to do.
         detail: String,
     },
-    /// ConnectWise refuses this request, and would again.
+    /// ConnectWise rejected the request; a retry would be rejected, too.
     #[error("ConnectWise refused it: {0}")]
     Rejected(String),
     /// The record is not there any more.
     #[error("it does not exist in ConnectWise any more")]
     NotFound,
-    /// Someone else is at the record.
+    /// Another user is changing the record.
     #[error("ConnectWise reports a conflict: {0}")]
     Conflict(String),
-    /// Too many requests; ConnectWise, or our own rule, says how long to wait.
+    /// Too many requests, with the time to wait.
     #[error("ConnectWise asks to wait {} s before the next request", .0.as_secs())]
     Throttled(Duration),
     /// It cannot be reached or fails at the moment.
     #[error("ConnectWise cannot be used at the moment: {0}")]
     Unavailable(String),
-    /// It failed at this one request, in a way that may pass.
+    /// A temporary failure of this one request.
     #[error("ConnectWise failed: {0}")]
     Failed(String),
-    /// It failed so often that it is left alone for a while.
+    /// The circuit is open after repeated failures.
     #[error("ConnectWise failed repeatedly and is left alone for {} s more", .0.as_secs())]
     CircuitOpen(Duration),
-    /// It was not asked: the right to write would have ended before the answer.
+    /// The request was not sent: the lease would have ended before the response.
     #[error("ConnectWise could not be asked in time")]
     DeadlineExceeded,
-    /// It answered something that is no answer.
+    /// The response cannot be parsed.
     #[error("ConnectWise gave an answer that cannot be understood: {0}")]
     InvalidResponse(String),
-    /// It answered success, and the record is not as asked.
+    /// The response reports success, but the record was not changed as requested.
     #[error("ConnectWise answered success, but the quantity is {got} where {asked} was asked for")]
     NotApplied {
         /// What was requested.
@@ -98,13 +98,13 @@ impl CwError {
         )
     }
 
-    /// Whether ConnectWise may have done what it was asked, although this came back: a lost answer, a failure after the
-    /// fact, or an answer that is none.
+    /// Whether ConnectWise may have carried out the request in spite of the failure: the response was lost, was a
+    /// failure after the fact, or could not be parsed.
     pub(super) fn may_have_been_carried_out(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Failed(_) | Self::Conflict(_) | Self::InvalidResponse(_))
     }
 
-    /// Whether it speaks against the other side as a whole. A 500 is often about one record, and one record must not
+    /// Whether the failure concerns ConnectWise as a whole. A 500 often concerns one record, and one record must not
     /// stop the others.
     pub(super) fn counts_against_circuit(&self) -> bool {
         matches!(self, Self::Unavailable(_))
@@ -126,7 +126,7 @@ impl CwError {
         }
     }
 
-    /// How long to wait, where it is known.
+    /// How long to wait, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled(wait) | Self::CircuitOpen(wait) => Some(*wait),
@@ -155,13 +155,13 @@ impl Purpose {
         }
     }
 
-    /// Whether a 404 means that one record is gone, rather than that the API is not here.
+    /// Whether a 404 means that one record does not exist, rather than that the API is elsewhere.
     fn is_of_one_record(self) -> bool {
         matches!(self, Self::ReadAdditions | Self::WriteAddition)
     }
 }
 
-/// What an answer without success means. `retry_after` is the header, in seconds.
+/// Classifies an unsuccessful response. `retry_after` is the header, in seconds.
 pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> CwError {
     let body_read = ErrorBody::read(body);
     let text = body_read.summary(status);

@@ -16,7 +16,7 @@ use crate::domain::clock::{Clock, Instant};
 
 /// After this many failures in a row the circuit opens.
 const FAILURES_TO_OPEN_CIRCUIT: u32 = 5;
-/// For how long it stays open before one request may try again, in seconds.
+/// How long it stays open before one request may try again, in seconds.
 const CIRCUIT_OPEN_SECONDS: i64 = 30;
 
 /// Whether requests are let through.
@@ -40,7 +40,7 @@ struct Circuit {
     cause: String,
 }
 
-/// How fast requests may follow one another.
+/// The rate of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// The steady rate, in requests a minute.
@@ -68,22 +68,22 @@ impl RateLimit {
 pub enum Admission {
     /// After this wait.
     After(Duration),
-    /// None was taken, as the wait would be longer than the patience.
+    /// Rejected, because the wait would be longer than the policy allows.
     TooLate(Duration),
     /// Not now: ConnectWise answered an earlier request with `Retry-After`, for this long.
     Held(Duration),
 }
 
 /// The budget of one connection where several processes use it: requests a minute in all, and one `Retry-After` for
-/// all. Where it cannot be asked, nothing is sent: the error says why.
+/// all. If the budget cannot be read, nothing is sent; the error says why.
 pub trait SharedBudget: Send + Sync {
-    /// Takes the next turn, if it comes within the patience.
+    /// Reserves the next request, if its wait is within the limit.
     fn turn(&self, policy: Duration) -> BoxFuture<'_, Result<Admission, String>>;
-    /// Holds everybody's requests.
+    /// Holds the requests of all processes.
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
 
-/// Who counts the requests.
+/// Where requests are counted.
 enum Rate {
     /// This process, the only one.
     Own(DefaultDirectRateLimiter),
@@ -113,7 +113,7 @@ impl RequestLimiter {
         }
     }
 
-    /// Waits for a turn. Fails at once where the wait would be longer than the caller's patience.
+    /// Waits until a request may be sent. Fails at once if that would take longer than the policy allows.
     pub(super) async fn enter(&self, policy: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         self.check_circuit()?;
         loop {
@@ -169,7 +169,7 @@ impl RequestLimiter {
         Ok(())
     }
 
-    /// Learns from an outcome.
+    /// Records the outcome of a request.
     pub(super) async fn note(&self, error: Option<&CwError>) {
         if let Some(CwError::Throttled(wait)) = error {
             self.pause_for(*wait);
@@ -201,7 +201,7 @@ impl RequestLimiter {
     }
 }
 
-/// Waits, unless that would take longer than the caller's patience.
+/// Waits, unless that would take longer than the policy allows.
 async fn wait_for(wait: Duration, policy: Duration) -> Result<(), CwError> {
     if wait > policy {
         return Err(CwError::Throttled(wait));

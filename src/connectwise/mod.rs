@@ -1,8 +1,8 @@
 //! ConnectWise PSA's REST API: reqwest, and nowhere else.
 //!
-//! [`Client`] speaks for one connection. It finds the API's address, signs requests, reads all pages, keeps to the
-//! connection's budget of requests, repeats what is safe to repeat, and tells failures apart by what to do next
-//! ([`CwError`]). It knows neither our database nor whether the other side is really ConnectWise.
+//! [`Client`] belongs to one connection. It finds the API's address, authenticates, reads all pages, keeps to the
+//! connection's rate limit, retries what is safe to retry, and classifies failures by what to do next ([`CwError`]).
+//! It knows neither our database nor whether the other side is really ConnectWise.
 
 mod address;
 mod check;

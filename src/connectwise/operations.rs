@@ -1,4 +1,4 @@
-//! What is asked of ConnectWise: lists to read, and the one thing that is written.
+//! The operations on ConnectWise: the lists that are read, and the one write.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,13 +18,12 @@ use crate::domain::records::{Addition, Agreement, CwCompany};
 pub struct WriteError {
     /// The last failure.
     pub error: CwError,
-    /// Whether a try was sent whose answer was lost.
+    /// Whether an attempt was sent whose response was lost.
     pub may_have_written: bool,
 }
 
 impl Client {
-    /// Asks ConnectWise for something that has nothing to do with any customer: the connection is at fault where this
-    /// fails, too.
+    /// Reads something that does not depend on any customer: if this fails, too, the connection is at fault.
     pub async fn confirm(&self) -> Result<(), CwError> {
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
         self.send_with_retry(&info, RetryPolicy::Interactive).await.map(drop)
@@ -75,9 +74,9 @@ impl Client {
         self.read_by_page(&request, policy, |value| parse::addition(value, agreement)).await
     }
 
-    /// Writes an addition's quantity, and holds the answer against what was asked. Setting is harmless when done
-    /// twice, so a lost answer is asked for again; but only while the caller's right to write, which `holds_until` a
-    /// moment, outlasts the request.
+    /// Writes an addition's quantity, and compares the response with the request. Setting a quantity twice is
+    /// harmless, so the request is retried if the response was lost, but only while the caller's lease, which
+    /// `holds_until` a moment, outlasts the request.
     pub async fn set_quantity(
         &self,
         agreement: CwAgreementId,

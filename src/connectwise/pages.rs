@@ -1,4 +1,4 @@
-//! Reading whole lists: forward only where ConnectWise can, else page by page.
+//! Reads whole lists: forward only if ConnectWise supports it, else page by page.
 
 use serde_json::Value;
 use url::Url;
@@ -6,7 +6,7 @@ use url::Url;
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::CwError;
 
-/// The most that ConnectWise gives at once.
+/// The maximum page size of ConnectWise.
 const PAGE_SIZE: usize = 1_000;
 /// Maximum number of records of one kind. No MSP has that many; a site that returns more is not ConnectWise.
 const MAX_ROWS: usize = 1_000_000;

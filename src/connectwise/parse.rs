@@ -1,4 +1,4 @@
-//! Reading ConnectWise's records leniently where nothing hangs on it, and strictly where money does.
+//! Parses ConnectWise's records: leniently where nothing depends on it, and strictly where money does.
 //!
 //! Members may be absent, null or unknown, ids may come as floats. But a date or a quantity that is there and cannot
 //! be read is an error: taking it for absent could push to what was cancelled.

@@ -1,4 +1,4 @@
-//! Where a ConnectWise is: from what people paste to the two hosts it has.
+//! The address of a ConnectWise: from what people paste to its two hosts.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ pub struct Site {
     api: Url,
 }
 
-/// Why a site was refused.
+/// Why a site was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSite {
     /// It is no address.

@@ -1,7 +1,7 @@
-//! Everything kept: diesel, on SQLite or PostgreSQL, and nowhere else.
+//! The database: diesel, on SQLite or PostgreSQL, and nowhere else.
 //!
-//! [`Db`] hands out transactions: [`Tx`] sees one tenant, [`SystemTx`] is for the few questions that are no tenant's.
-//! Queries are methods and functions over them, one file a subject; they never call the network.
+//! [`Db`] hands out transactions: [`Tx`] sees one tenant, [`SystemTx`] is for the few queries across tenants. Queries
+//! are methods and functions over them, one file a subject; they never call the network.
 
 mod engine;
 mod queries;

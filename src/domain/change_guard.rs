@@ -1,4 +1,4 @@
-//! How much a quantity may change without a person being asked.
+//! The limit of changes that need no approval.
 
 use num_bigint::BigInt;
 use num_traits::Signed;
@@ -6,18 +6,17 @@ use rust_decimal::Decimal;
 
 use super::quantity::{Amount, Quantity};
 
-/// A product's limits; a change must keep to each that is set.
+/// A product's limits. A change must be within each that is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChangeGuard {
-    /// In percent of what ConnectWise has. From nothing, every change is beyond it.
+    /// In percent of the quantity in ConnectWise. From 0, every change is larger.
     pub percent: Option<Amount>,
     /// In units of the quantity.
     pub units: Option<Amount>,
 }
 
 impl ChangeGuard {
-    /// Why a change is beyond the limits, in words; `None` where it keeps to them. A quantity that ConnectWise does
-    /// not have counts as nothing.
+    /// Why a change is larger than the limits, as a sentence; `None` if it is not. A missing quantity counts as 0.
     pub fn violation(&self, from: Option<Quantity>, to: Quantity) -> Option<String> {
         let (from, to) = (from.map_or(Decimal::ZERO, Quantity::get), to.get());
         // In whole numbers of the smallest place that any of the three has: exact, whatever their digits.

@@ -7,7 +7,7 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 /// A moment in UTC, in whole microseconds: what both databases can keep.
 pub type Instant = DateTime<Utc>;
 
-/// Tells the time: the machine's, or one that a test moves.
+/// The clock: the system's, or one that a test moves.
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Option<Arc<Mutex<Instant>>>);
 

@@ -18,7 +18,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// By what a proposal was found.
+    /// What was equal in a proposal.
     MatchedBy {
         /// The vendor's external id equals the ConnectWise identifier, ignoring case.
         Identifier = "identifier",
@@ -28,7 +28,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What auto-match made of one company.
+    /// The result of auto-match for one company.
     MatchOutcome {
         /// Exactly one unclaimed ConnectWise company fits.
         Proposed = "proposed",
@@ -52,14 +52,14 @@ pub struct Unmatched {
     pub name: String,
 }
 
-/// What auto-match says of one company.
+/// The result of auto-match for one company, with the candidates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     /// The company.
     pub company_id: CompanyId,
     /// The result.
     pub outcome: MatchOutcome,
-    /// By what it was found.
+    /// What was equal.
     pub by: Option<MatchedBy>,
     /// What fits: one where proposed or claimed, several where ambiguous.
     pub candidates: Vec<CwCompanyId>,

@@ -1,11 +1,11 @@
-//! Why a request conflicts with what is there.
+//! Why a request conflicts with the current state.
 
 use super::string_enum::string_enum;
 
 string_enum! {
     /// The kinds of conflict, each with the code that callers compare: the last part of a problem's `type`.
     ConflictCode {
-        /// There is one with this unique value already.
+        /// A record with this unique value exists already.
         AlreadyExists = "already_exists",
         /// Another product has this code.
         CodeTaken = "code_taken",
@@ -33,9 +33,9 @@ string_enum! {
         OtherConnectwise = "other_connectwise",
         /// The connection was changed while ConnectWise was read.
         ConnectionChanged = "connection_changed",
-        /// What ConnectWise has is being read already.
+        /// A refresh is running.
         RefreshRunning = "refresh_running",
-        /// ConnectWise gave less than half of what was known.
+        /// ConnectWise returned less than half of the known records.
         RefreshWouldDrop = "refresh_would_drop",
         /// A push job has not ended.
         PushJobRunning = "push_job_running",

@@ -1,4 +1,4 @@
-//! What can go wrong, sorted by what the caller should do about it.
+//! Errors, classified by what the caller should do about them.
 
 use super::conflict::ConflictCode;
 use super::rules::RuleError;
@@ -6,14 +6,14 @@ use super::rules::RuleError;
 /// The result of everything above the database and the network.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// One bad field of a request.
+/// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// Where: a JSON pointer into the body (`/records/3/amount`), or the name of a parameter.
     pub field: String,
-    /// A stable word for what is wrong, such as `out_of_range`.
+    /// A stable code, such as `out_of_range`.
     pub code: &'static str,
-    /// What is wrong and what would do, for a person.
+    /// What is wrong and what would be valid, for a person.
     pub message: String,
 }
 
@@ -27,7 +27,7 @@ impl FieldError {
 /// A failure, by what to do next. Texts are for the caller; causes are for the operator's log and never shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing of that name, or it belongs to another tenant.
+    /// There is no such resource, or it belongs to another tenant.
     #[error("{what} {id} was not found")]
     NotFound {
         /// What kind of thing.
@@ -51,7 +51,7 @@ pub enum Error {
     Conflict {
         /// The kind of conflict.
         code: ConflictCode,
-        /// What collides, and what to do.
+        /// What conflicts, and what to do.
         detail: String,
     },
     /// `If-Match` names another version than the present one.
@@ -63,16 +63,16 @@ pub enum Error {
     /// An `Idempotency-Key` was used before with another request.
     #[error("this Idempotency-Key was used before with a different request")]
     IdempotencyMismatch,
-    /// ConnectWise or the way to it failed.
+    /// ConnectWise, or the network to it, failed.
     #[error("{detail}")]
     ConnectWise {
         /// A stable word for the kind of failure.
         code: &'static str,
         /// What failed and what to do.
         detail: String,
-        /// After how many seconds another try makes sense, where ConnectWise said so.
+        /// After how many seconds a retry makes sense, if ConnectWise said so.
         retry_after: Option<u64>,
-        /// Whether a person must put the connection right: no repetition helps.
+        /// Whether a person must correct the connection: a retry does not help.
         connection_at_fault: bool,
     },
     /// The database cannot be used at the moment.
@@ -99,12 +99,12 @@ impl Error {
         Self::Conflict { code, detail: detail.into() }
     }
 
-    /// A fault of ours, with its cause for the log.
+    /// An internal error, with its cause for the log.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// A stable word for it, which is also the last part of its problem's `type`.
+    /// The error's stable code, which is also the last part of its problem's `type`.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",

@@ -1,4 +1,4 @@
-//! The words and decisions of billing, pure: no database, no network, no clock of its own.
+//! The terms and decisions of billing, without side effects: no database, no network, no system clock.
 //!
 //! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
 

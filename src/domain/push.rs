@@ -1,4 +1,4 @@
-//! Push jobs and their lines: the states, and the only legal steps between them.
+//! Push jobs and their lines: the states, and the legal transitions between them.
 
 use super::calendar::BillingMonth;
 use super::quantity::Quantity;
@@ -62,11 +62,11 @@ string_enum! {
         Succeed = "succeed",
         /// All lines have an outcome and some failed.
         CompleteWithFailures = "complete_with_failures",
-        /// The connection was at fault until it was too late, and no line was tried.
+        /// The connection was at fault until the deadline, and no line was tried.
         Fail = "fail",
-        /// Someone stops it.
+        /// A person cancels it.
         Cancel = "cancel",
-        /// Someone decided about lines that were held.
+        /// A person decided about held lines.
         Resume = "resume",
     }
 }
@@ -114,7 +114,7 @@ string_enum! {
         Skip = "skip",
         /// It could not be written.
         Fail = "fail",
-        /// A write was sent, and nobody knows what came of it.
+        /// A write was sent, and it is unknown whether it was applied.
         LeaveUnverified = "leave_unverified",
         /// The job was stopped.
         Cancel = "cancel",
@@ -210,7 +210,7 @@ pub struct InvalidTransition {
 }
 
 impl JobState {
-    /// The state after an event: the one table of a push job's legal steps.
+    /// The state after an event. This is the only table of a push job's transitions.
     pub fn after(self, event: JobEvent) -> Result<Self, InvalidTransition> {
         use JobEvent as E;
         Ok(match (self, event) {
@@ -233,7 +233,7 @@ impl JobState {
 }
 
 impl LineState {
-    /// The state after an event: the one table of a push line's legal steps.
+    /// The state after an event. This is the only table of a push line's transitions.
     pub fn after(self, event: LineEvent) -> Result<Self, InvalidTransition> {
         use LineEvent as E;
         Ok(match (self, event) {
@@ -253,12 +253,12 @@ impl LineState {
         })
     }
 
-    /// Whether it has its outcome. What is held waits for a person.
+    /// Whether this is a final state. A held line is not final: it waits for a person.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Working | Self::Held)
     }
 
-    /// Whether a worker has something to do with it, now or later.
+    /// Whether a worker will process it, now or later.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Working)
     }

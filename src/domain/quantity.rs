@@ -28,16 +28,16 @@ string_enum! {
 /// ConnectWise keeps quantities as doubles, which carry 15 decimal digits faithfully and no more.
 pub const MAX_QUANTITY_DIGITS: u32 = 15;
 
-/// Why a decimal was refused.
+/// Why a decimal was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
     /// It is no plain decimal number.
     #[error("not a decimal number: write digits with an optional point, such as \"12.5\"")]
     Syntax,
     /// It has more than 28 digits.
-    #[error("too many digits: at most 28, all told")]
+    #[error("too many digits: at most 28 in all")]
     TooLong,
-    /// It is below zero where that makes no sense.
+    /// It is negative, which is not allowed here.
     #[error("must not be negative")]
     Negative,
     /// It is zero or less.
@@ -121,7 +121,7 @@ impl BlockSize {
 }
 
 impl Amount {
-    /// The sum, or `None` where it has more digits than are kept.
+    /// The sum, or `None` if it has more digits than can be stored.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         // rust_decimal rounds a sum that needs more than 28 digits; an exact sum gives either addend back.
         let sum = self.0.checked_add(other.0)?;

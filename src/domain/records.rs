@@ -1,4 +1,4 @@
-//! What is known of ConnectWise's companies, agreements and additions, and whether they are live.
+//! ConnectWise's companies, agreements and additions, and whether they are live.
 
 use chrono::NaiveDate;
 
@@ -102,7 +102,7 @@ impl Addition {
         self.cancelled_at.is_some_and(|at| at.date_naive() <= today).then_some(MappingReason::Cancelled)
     }
 
-    /// What a person would call it.
+    /// The name, as a person would recognise it.
     pub fn label(&self) -> String {
         match (&self.product_identifier, &self.description) {
             (Some(product), Some(text)) if !text.is_empty() => format!("{product} ({text})"),

@@ -29,12 +29,12 @@ string_enum! {
     }
 }
 
-/// How old the newest record of a gauge may be, in days, where a product does not say.
+/// The default maximum age of a gauge's newest record, in days.
 pub const DEFAULT_MAX_USAGE_AGE_DAYS: i64 = 35;
 
 impl Aggregation {
-    /// Which month is billed where a product does not say. The largest record and the sum of a month are known when it
-    /// has ended; a gauge can be read at any time.
+    /// The default month to bill. The largest record and the sum of a month are known when it has ended; a gauge can
+    /// be read at any time.
     pub const fn default_billing_period(self) -> BillingPeriod {
         match self {
             Self::Last => BillingPeriod::Current,
@@ -60,7 +60,7 @@ pub struct UsageWindow {
     pub from: Instant,
     /// The first moment that no longer counts.
     pub until: Instant,
-    /// Whether the month had ended at the moment asked about.
+    /// Whether the month had ended at the given moment.
     pub month_closed: bool,
     /// Whether a record from before the month may count, if it is not too old.
     pub carries_over: bool,
@@ -95,7 +95,7 @@ impl UsageWindow {
 #[error("the month's usage adds up to more than 28 digits")]
 pub struct UsageOverflow;
 
-/// The billed usage, and what it was made of.
+/// The billed usage, and the records it was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedUsage {
     /// The amount, in the product's unit.

@@ -6,9 +6,9 @@ use crate::domain::{Error, Result};
 /// The caller: a tenant's API key, or a part of the service that acts on its own.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// Whose data it is about.
+    /// The tenant whose data the request is about.
     pub tenant: TenantId,
-    /// What history calls them: the name of the API key.
+    /// The name in histories: that of the API key.
     pub name: String,
 }
 
@@ -17,7 +17,7 @@ pub struct Actor {
 pub struct IfMatch(pub Option<Vec<String>>);
 
 impl IfMatch {
-    /// Errors where the present version is not among them.
+    /// Errors if the current version is not among them.
     pub fn check(&self, current: i64) -> Result<()> {
         match &self.0 {
             Some(versions) if !versions.contains(&current.to_string()) => Err(Error::VersionMismatch { current }),

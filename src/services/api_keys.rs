@@ -12,14 +12,14 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
-/// What every key begins with, so that people and secret scanners recognise one.
+/// The prefix of every key, by which people and secret scanners recognise one.
 const KEY_PREFIX: &str = "cwb_";
-/// How much of a key is kept readable, to find and recognise it: 48 of its 256 random bits.
+/// Number of characters that are stored readable, to find and recognise a key: 48 of its 256 random bits.
 const READABLE_LENGTH: usize = KEY_PREFIX.len() + 8;
 
-/// A key as made: to be shown once and never kept.
+/// A new key, whose secret is shown once and never stored.
 pub struct NewKey {
-    /// What is kept of it.
+    /// The stored part.
     pub row: ApiKey,
     /// The key.
     pub plain: String,
@@ -49,7 +49,7 @@ pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
     Ok(NewKey { row, plain })
 }
 
-/// Revokes a key of the caller's tenant; it opens nothing from now on.
+/// Revokes a key of the caller's tenant. It stops working at once.
 pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()> {
     let now = ctx.clock.now();
     ctx.db.write(&actor.tenant, move |tx| tx.revoke_api_key(&id, now)).await
@@ -68,7 +68,7 @@ fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant
     Ok((tenant, key))
 }
 
-/// On an empty database: adds a tenant with a key and gives the key, to be shown this once.
+/// Adds a tenant with a key if the database is empty, and returns the key.
 pub async fn bootstrap_tenant(ctx: &AppContext) -> Result<Option<NewKey>> {
     let now = ctx.clock.now();
     let make = move |tx: &mut SystemTx<'_>| {
@@ -79,7 +79,7 @@ pub async fn bootstrap_tenant(ctx: &AppContext) -> Result<Option<NewKey>> {
     ctx.db.write_system(make).await
 }
 
-/// Who a presented key belongs to, or `None`.
+/// The actor that a key belongs to; `None` if the key is not valid.
 pub async fn authenticate(ctx: &AppContext, presented: &str) -> Result<Option<Actor>> {
     if !presented.starts_with(KEY_PREFIX) || presented.len() > 100 || !presented.is_ascii() {
         return Ok(None);

@@ -12,20 +12,20 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
 use crate::domain::usage::{CountedUsage, UsageWindow, aggregate};
 
-/// What a line bills in a month, or why nothing can be said.
+/// What a line bills in a month, or why that is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Billed {
     /// The month whose usage counts.
     pub month: BillingMonth,
-    /// Whether the month had ended at the moment asked about.
+    /// Whether the month had ended at the given moment.
     pub month_closed: bool,
     /// The usage that counts; `None` without records.
     pub usage: Option<CountedUsage>,
-    /// When the newest record was measured, where it is too old to count.
+    /// When the newest record was measured, if it is too old to count.
     pub too_old: Option<Instant>,
     /// The block size that applies.
     pub block_size: BlockSize,
-    /// The quantity; `None` without usage, or where there is none that ConnectWise could keep.
+    /// The quantity; `None` without usage, or if ConnectWise could not store it.
     pub quantity: Option<Quantity>,
     /// Why there are records but no quantity.
     pub problem: Option<String>,
@@ -46,10 +46,10 @@ pub struct MonthlyUsage {
     product: Product,
     month: BillingMonth,
     month_closed: bool,
-    /// The moment as of which a gauge is read.
+    /// The moment at which a gauge is read.
     read_at: Instant,
     records: HashMap<CompanyId, Vec<(Instant, Amount)>>,
-    /// The newest record of companies whose records are all too old.
+    /// The newest record of each company whose records are all too old.
     too_old: HashMap<CompanyId, Instant>,
 }
 
@@ -75,7 +75,7 @@ impl MonthlyUsage {
         Ok(Self { product, month, month_closed: window.month_closed, read_at, records, too_old })
     }
 
-    /// What a line of the product bills.
+    /// Computes what a line of the product bills.
     pub fn billed(&self, line: &BillingLine) -> Billed {
         let block_size = line.block_size.unwrap_or(self.product.block_size);
         let mut billed = Billed {
@@ -115,19 +115,19 @@ impl MonthlyUsage {
 /// Which month each line bills.
 #[derive(Debug, Clone, Default)]
 pub enum BilledMonths {
-    /// The one of its product's billing period, for a push at this moment.
+    /// The month of the product's billing period, for a push now.
     #[default]
     Now,
-    /// The one of its product's billing period, for the scheduled push of a month, however late that runs.
+    /// The month of the product's billing period, for the scheduled push of a month, however late it runs.
     ScheduledRun(BillingMonth),
-    /// The one that the caller named, whatever the products' billing periods are.
+    /// The month that the caller named, whatever the products' billing periods are.
     Named(BillingMonth),
-    /// For each of some lines its own.
+    /// A month for each line.
     PerLine(HashMap<BillingLineId, BillingMonth>),
 }
 
 impl BilledMonths {
-    /// The month asked for, or the one of a push at this moment.
+    /// The month that was asked for, or that of a push now.
     pub fn named_or_now(asked: Option<BillingMonth>) -> Self {
         asked.map_or(Self::Now, Self::Named)
     }
@@ -152,7 +152,7 @@ pub struct BilledLine {
     pub billed: Billed,
     /// The product that it bills, as it is now.
     pub product: Product,
-    /// Whether a push would write another quantity than the last push of the same month did, where that was asked.
+    /// Whether a push would write another quantity than the last push for the same month, if that was asked.
     pub out_of_date: bool,
 }
 
@@ -218,8 +218,8 @@ pub fn compared_lines(
     Ok(lines)
 }
 
-/// A page of lines with what they bill. Whether a line is out of date is known only when its usage was added up, so that
-/// filter reads on until the page is full.
+/// A page of lines with what they bill. Whether a line is out of date is only known after its usage was added up, so
+/// with that filter it reads on until the page is full.
 pub fn billed_page(
     tx: &mut Tx<'_>,
     filter: &LineFilter,

@@ -8,7 +8,7 @@ use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 
-/// The tenant's billing months. A schedule of a version that kept no time zones by month has one for all months.
+/// The tenant's billing months. A schedule of an older version has one time zone for all months.
 pub(super) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
     let rows = tx.billing_time_zones()?;
     let mut zones: Vec<(BillingMonth, Tz)> =
@@ -25,7 +25,7 @@ pub fn load(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
     of_schedule(tx, row.as_ref())
 }
 
-/// The day it is where the tenant bills.
+/// Today's date in the tenant's billing time zone.
 pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
     let calendar = load(tx)?;
     Ok(now.with_timezone(&calendar.zone_of(calendar.month_of(now))).date_naive())

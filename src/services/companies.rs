@@ -19,7 +19,7 @@ use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// A company to be added.
+/// A company to create.
 #[derive(Debug, Clone)]
 pub struct NewCompany {
     /// The vendor's id.
@@ -28,7 +28,7 @@ pub struct NewCompany {
     pub name: String,
 }
 
-/// What is to be changed of a company.
+/// The changes to a company.
 #[derive(Debug, Clone, Default)]
 pub struct CompanyChange {
     /// The vendor's id.
@@ -140,7 +140,7 @@ fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
     tx.delete_company(id)
 }
 
-/// Which ConnectWise company is meant.
+/// The ConnectWise company to match.
 #[derive(Debug, Clone)]
 pub enum Choice {
     /// The one with this id.
@@ -211,7 +211,8 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
     }
 }
 
-/// The chosen ConnectWise company: from what was read, or by identifier from ConnectWise itself, as it may be new.
+/// The chosen ConnectWise company, from the stored records, or by identifier from ConnectWise itself, as it may be
+/// new.
 async fn find(ctx: &AppContext, actor: &Actor, choice: Choice) -> Result<CwCompany> {
     let stored = choice.clone();
     let known = ctx.db.read(&actor.tenant, move |tx| find_stored(tx, &stored)).await?;
@@ -244,16 +245,16 @@ fn find_stored(tx: &mut Tx<'_>, choice: &Choice) -> Result<Option<CwCompany>> {
     }
 }
 
-/// What auto-match found, and what it did.
+/// The result of auto-match.
 #[derive(Debug, Clone)]
 pub struct AutoMatched {
     /// One for each company that was not set, with its names and those of the candidates.
     pub proposals: Vec<NamedProposal>,
-    /// What the applied matches did to the lines; nothing where it was a dry run.
+    /// What the applied matches changed in the lines; nothing in a dry run.
     pub resolved: resolve::Resolved,
 }
 
-/// A proposal with what people need to judge it.
+/// A proposal with the names that a person needs to judge it.
 #[derive(Debug, Clone)]
 pub struct NamedProposal {
     /// The proposal.

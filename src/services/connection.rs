@@ -1,4 +1,4 @@
-//! A tenant's way into its ConnectWise: kept sealed, tried on demand, one client each.
+//! A tenant's connection to ConnectWise: stored encrypted, tested on demand, with one client each.
 
 use secrecy::SecretString;
 
@@ -12,17 +12,17 @@ use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// What a caller sets.
+/// The content of a connection.
 pub struct NewConnection {
-    /// Where; as people paste it.
+    /// The site, as people paste it.
     pub site: String,
-    /// The company the MSP logs in with.
+    /// The company that the MSP logs in with.
     pub company_id: String,
-    /// The integration's id.
+    /// The client id of the integration.
     pub client_id: String,
-    /// Public and private key; `None` keeps those that are there.
+    /// Public and private key; `None` keeps the stored ones.
     pub keys: Option<(SecretString, SecretString)>,
-    /// Whether it is known to be the ConnectWise of before at another address, as the demo's stand-in is.
+    /// Whether it is known to be the same ConnectWise at another address, like the demo's sandbox.
     pub same_records: bool,
 }
 
@@ -89,7 +89,8 @@ fn sealed_keys(
     }
 }
 
-/// Removes the connection and all that was read through it: company matches are cleared, and every mapping with them.
+/// Deletes the connection and everything that was read through it: company matches are cleared, and every mapping with
+/// them.
 pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Result<()> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
@@ -110,7 +111,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
     ctx.db.write(&actor.tenant, work).await
 }
 
-/// Tries the connection, step by step.
+/// Tests the connection, step by step.
 pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Vec<CheckStep>> {
     Ok(client::for_tenant(ctx, &actor.tenant).await?.check().await)
 }

@@ -1,4 +1,4 @@
-//! Sealing what must not be readable in the database: XChaCha20-Poly1305, bound to the tenant.
+//! Encrypts what must not be readable in the database: XChaCha20-Poly1305, bound to the tenant.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::domain::{Error, Result};
 const NONCE_BYTES: usize = 24;
 const KEY_ID_BYTES: usize = 4;
 
-/// Why the keys that seal secrets cannot be used.
+/// Why the encryption keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// A key is not 32 bytes in base64.
@@ -25,17 +25,17 @@ pub enum VaultError {
     /// There is no key.
     #[error("no encryption key was given")]
     NoKey,
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("the encryption key file {path}: {cause}")]
     File {
-        /// Which file.
+        /// The file.
         path: String,
         /// Why.
         cause: std::io::Error,
     },
 }
 
-/// The keys that seal secrets: the first seals, all open.
+/// The encryption keys: the first encrypts, all decrypt.
 pub struct Vault {
     keys: Vec<([u8; KEY_ID_BYTES], XChaCha20Poly1305)>,
 }
@@ -55,7 +55,7 @@ impl Vault {
         if keys.is_empty() { Err(VaultError::NoKey) } else { Ok(Self { keys }) }
     }
 
-    /// From a file, which is made with a new key, readable by its owner alone, where it is missing.
+    /// Reads the keys from a file. A missing file is created with a new key, readable by its owner only.
     pub fn from_file(path: &Path) -> Result<Self, VaultError> {
         let file_error = |cause| VaultError::File { path: path.display().to_string(), cause };
         match std::fs::read_to_string(path) {
@@ -72,7 +72,7 @@ impl Vault {
         }
     }
 
-    /// Seals a text for a tenant.
+    /// Encrypts a text for a tenant.
     pub fn seal(&self, tenant: &TenantId, plain: &str) -> Result<String> {
         let (id, cipher) = self.keys.first().ok_or_else(|| Error::internal(VaultError::NoKey))?;
         let mut nonce = [0_u8; NONCE_BYTES];
@@ -82,7 +82,7 @@ impl Vault {
         Ok(STANDARD.encode([id.as_slice(), nonce.as_slice(), sealed.as_slice()].concat()))
     }
 
-    /// Opens what was sealed for a tenant.
+    /// Decrypts what was encrypted for a tenant.
     pub fn open(&self, tenant: &TenantId, sealed: &str) -> Result<SecretString> {
         let unreadable = || {
             let detail = "the stored keys cannot be read with the present encryption key: enter them again";

@@ -1,4 +1,4 @@
-//! The same request under the same Idempotency-Key gets the same answer, and is done once.
+//! Idempotency keys: the same request with the same key is done once, and gets the same response.
 
 use chrono::TimeDelta;
 
@@ -8,10 +8,10 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, FieldError, Result};
 
-/// For how long an answer is given again.
+/// How long a response is stored.
 const RETENTION: TimeDelta = TimeDelta::hours(48);
 
-/// A key as given by the caller, with what it stands for.
+/// The caller's key, with the hash of the request.
 #[derive(Debug, Clone)]
 pub struct Key {
     key: String,
@@ -29,20 +29,20 @@ impl Key {
     }
 }
 
-/// An answer as it goes out.
+/// A response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The `Location` of what was made.
+    /// The `Location` of what was created.
     pub location: Option<String>,
     /// The JSON.
     pub body: String,
-    /// Given before, and now given again.
+    /// Whether this is the stored response of an earlier request.
     pub replayed: bool,
 }
 
-/// How an effect becomes an answer, which is stored under the caller's key where one was sent.
+/// Renders the response to a write, and stores it under the caller's key if one was sent.
 #[derive(Debug)]
 pub struct Once<R> {
     key: Option<Key>,
@@ -50,12 +50,12 @@ pub struct Once<R> {
 }
 
 impl<R> Once<R> {
-    /// For a caller who sent this key, or none. `render` gives the answer.
+    /// For a caller who sent this key, or none. `render` makes the response.
     pub fn new(key: Option<Key>, render: R) -> Self {
         Self { key, render }
     }
 
-    /// Does the work and renders its answer in one transaction, or gives the answer of the first time again.
+    /// Does the work and renders its response in one transaction, or returns the stored response.
     pub async fn run<T>(
         self,
         ctx: &AppContext,
@@ -97,7 +97,7 @@ fn once(
     Ok(answer)
 }
 
-/// Forgets old answers.
+/// Deletes expired responses.
 pub async fn delete_expired(ctx: &AppContext) -> Result<usize> {
     let before = ctx.clock.now() - RETENTION;
     ctx.db.write_system(move |tx| tx.delete_expired_responses(before)).await

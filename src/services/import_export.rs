@@ -1,4 +1,4 @@
-//! Company matches and line settings, out and in again as tables: what spreadsheets are for.
+//! Company matches and line settings, exported and imported as tables.
 
 use std::collections::{HashMap, HashSet};
 
@@ -43,7 +43,7 @@ pub fn matches_out(tx: &mut Tx<'_>) -> Result<Vec<MatchOut>> {
     Ok(rows.into_iter().map(out).collect())
 }
 
-/// What a company shall be matched to.
+/// The match of a company in an import.
 #[derive(Debug, Clone)]
 pub struct MatchIn {
     /// The vendor's id of the company.
@@ -113,7 +113,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str
     Ok(Rematches { outcomes, resolved })
 }
 
-/// What each row asks for, or why it cannot be.
+/// The target of each row, or why it is rejected.
 fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, EditRejection>> {
     let companies: HashMap<&str, &Company> = companies.iter().map(|row| (row.external_id.as_str(), row)).collect();
     let identifiers: HashMap<CwCompanyId, &str> =
@@ -161,8 +161,8 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
     rows.iter().map(outcome).collect()
 }
 
-/// Refuses rows that would give two companies one ConnectWise company, unless they say that it is meant. Only what
-/// comes out counts, so that two companies may swap.
+/// Rejects rows that would match two companies to one ConnectWise company, unless they say `shared`. Only the result
+/// counts, so that two companies may swap.
 fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
     loop {
         let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
@@ -197,7 +197,7 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
     }
 }
 
-/// A billing line with what it bills, to go out.
+/// A billing line with what it bills, to export.
 #[derive(Debug, Clone)]
 pub struct LineOut {
     /// The line with its records.
@@ -240,7 +240,7 @@ pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> R
     Ok(lines.into_iter().map(LineOut::from).collect())
 }
 
-/// What a line shall be; `None` leaves a part as it is.
+/// The settings of a line in an import; `None` leaves a part as it is.
 #[derive(Debug, Clone)]
 pub struct LineIn {
     /// The vendor's id of the company.
@@ -281,7 +281,7 @@ pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: 
     Ok(applied)
 }
 
-/// The column of a table that says what a member of an edit says.
+/// The column of the table for a member of an edit.
 fn column(member: &'static str) -> &'static str {
     match member {
         "billing_line_id" => "company_external_id",

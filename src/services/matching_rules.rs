@@ -16,7 +16,7 @@ use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// Reads an expression that stands in a request's `/expression`.
+/// Parses the `/expression` of a request.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
     Rule::parse(target, expression)
         .map_err(|error| Error::Rule { field: "/expression".to_owned(), error: Box::new(error) })
@@ -31,18 +31,18 @@ pub struct Saved {
     pub resolved: Resolved,
 }
 
-/// A matching rule to be added.
+/// A matching rule to create.
 #[derive(Debug, Clone)]
 pub struct NewRule {
     /// The product.
     pub product: ProductId,
-    /// What it picks.
+    /// What it selects.
     pub target: Target,
     /// The expression.
     pub expression: String,
 }
 
-/// Adds a product's rule for a target, resolves the product's lines by it, and reads the additions that they want.
+/// Adds a product's rule for a target, resolves the product's lines by it, and reads the additions that they need.
 pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
@@ -133,14 +133,14 @@ fn of_product(product: &ProductId) -> LineFilter {
     LineFilter { product_id: Some(product.clone()), ..LineFilter::default() }
 }
 
-/// What a line is, and what it would become.
+/// A line's mappings, now and under the rule.
 #[derive(Debug, Clone)]
 pub struct PreviewLine {
     /// The line as it is.
     pub line: MappedLine,
-    /// What its agreement would become.
+    /// The agreement mapping under the rule.
     pub agreement: AgreementMapping,
-    /// What its addition would become.
+    /// The addition mapping under the rule.
     pub addition: AdditionMapping,
 }
 
@@ -156,9 +156,9 @@ impl PreviewLine {
 pub struct Preview {
     /// The rule in canonical form.
     pub expression: String,
-    /// What the lines' agreements would come to.
+    /// The status of the lines' agreements.
     pub agreements: StatusCounts,
-    /// What the lines' additions would come to.
+    /// The status of the lines' additions.
     pub additions: StatusCounts,
     /// How many lines would change.
     pub changed: usize,
@@ -205,7 +205,7 @@ pub fn preview(
 pub struct PreviewFilter {
     /// Only those that would change.
     pub changed_only: bool,
-    /// Only those whose mapping for the rule's target would come to this.
+    /// Only those whose mapping for the rule's target would get this status.
     pub status: Option<MappingStatus>,
 }
 

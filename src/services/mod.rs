@@ -1,7 +1,7 @@
 //! What the service does: use cases that join the database, ConnectWise and the domain's decisions.
 //!
 //! Functions that take a transaction are one write and never wait for the network. Those that take [`AppContext`] may:
-//! they read, ask ConnectWise, and then write what they learnt, in transactions of their own.
+//! they read, call ConnectWise, and then save the results, each step in its own transaction.
 
 mod actor;
 pub mod api_keys;

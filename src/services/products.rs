@@ -17,7 +17,7 @@ use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, Result};
 
-/// A product to be added.
+/// A product to create.
 #[derive(Debug, Clone)]
 pub struct NewProduct {
     /// The vendor's code, unique.
@@ -32,15 +32,15 @@ pub struct NewProduct {
     pub rounding: Rounding,
     /// How a month's usage becomes one amount.
     pub aggregation: Aggregation,
-    /// The largest change that goes through unasked.
+    /// The largest change that a push makes without approval.
     pub guard: ChangeGuard,
-    /// Which month a push bills; `None` where the aggregation decides.
+    /// The month that a push bills; `None` means the default of the aggregation.
     pub billing_period: Option<BillingPeriod>,
     /// How old the newest record of a gauge may be, in days.
     pub max_usage_age_days: i64,
 }
 
-/// What is to be changed of a product.
+/// The changes to a product.
 #[derive(Debug, Clone, Default)]
 pub struct ProductChange {
     /// The code.

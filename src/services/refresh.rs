@@ -1,4 +1,4 @@
-//! Reading companies, agreements and additions from ConnectWise into our tables.
+//! Reads companies, agreements and additions from ConnectWise into the database.
 
 use std::time::Duration;
 
@@ -17,45 +17,45 @@ use crate::domain::{ConflictCode, Error, Result};
 
 /// How long a person waits for another process's refresh.
 const MAX_WAIT_FOR_ANOTHER_REFRESH: Duration = Duration::from_secs(10);
-/// How often they look whether it has ended.
+/// How often they check whether it has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Fewer known records than this may all vanish: somebody is setting up.
+/// With fewer known records than this, all of them may disappear: the tenant is being set up.
 const SMALL_LIST: usize = 10;
 
-/// What a refresh found.
+/// The result of a refresh.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// How many companies ConnectWise has.
+    /// The number of companies in ConnectWise.
     pub companies: usize,
-    /// How many agreements it has.
+    /// The number of agreements in ConnectWise.
     pub agreements: usize,
-    /// Of how many agreements the additions were read.
+    /// The number of agreements whose additions were read.
     pub agreements_with_additions: usize,
     /// What it changed of the billing lines.
     pub resolved: resolve::Resolved,
 }
 
-/// How much is read.
+/// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshScope {
-    /// Companies and agreements: pages only.
+    /// Companies and agreements.
     Lists,
-    /// And the additions of every agreement in use: a request for each.
+    /// Companies, agreements, and the additions of every agreement in use, with one request for each.
     Additions,
 }
 
-/// Refreshes companies and agreements when what is known is older than the setting, or nothing is.
+/// Refreshes companies and agreements if the stored ones are older than the setting, or if there are none.
 pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, policy: RetryPolicy) -> Result<()> {
     let oldest = ctx.clock.now() - ctx.settings.refresh_max_age;
     ensure_since(ctx, tenant, oldest, policy).await
 }
 
-/// Refreshes when nothing is known yet.
+/// Refreshes if nothing was read yet.
 pub async fn ensure_known(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
     ensure_since(ctx, tenant, Instant::UNIX_EPOCH, RetryPolicy::Interactive).await
 }
 
-/// Refreshes companies and agreements when they were last read before a moment.
+/// Refreshes companies and agreements if they were last read before a moment.
 pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, policy: RetryPolicy) -> Result<()> {
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
     let until = tokio::time::Instant::now() + MAX_WAIT_FOR_ANOTHER_REFRESH;
@@ -86,8 +86,9 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
     }
 }
 
-/// Reads all companies and agreements, and as asked the additions of agreements in use; then resolves every line again.
-/// Never two at once for a tenant. Unless `force`d, it stops where more than half of what was known would vanish.
+/// Reads all companies and agreements, optionally with the additions of agreements in use; then resolves every line
+/// again. One refresh at a time for each tenant. Without `force` it stops if more than half of the known records would
+/// disappear.
 pub async fn run(
     ctx: &AppContext,
     actor: &Actor,
@@ -159,7 +160,7 @@ async fn take_lease(ctx: &AppContext, tenant: &TenantId) -> Result<String> {
     ctx.db.write(tenant, take).await
 }
 
-/// Renews the lease, again and again, so that a dead process's is soon over; ends when another has it.
+/// Renews the lease repeatedly, so that it can be short. Returns when another process has it.
 async fn keep_lease(ctx: &AppContext, tenant: &TenantId, owner: &str) {
     let lease = ctx.settings.lease;
     let pause = (lease / 3).to_std().unwrap_or_default();
@@ -182,7 +183,7 @@ async fn keep_lease(ctx: &AppContext, tenant: &TenantId, owner: &str) {
     }
 }
 
-/// Whether an error says that another process is reading what ConnectWise has.
+/// Whether an error says that another process is refreshing.
 fn is_running(error: &Error) -> bool {
     matches!(error, Error::Conflict { code: ConflictCode::RefreshRunning, .. })
 }
@@ -222,7 +223,7 @@ async fn read_and_save(
     Ok(report)
 }
 
-/// An answer that lacks most of what was there is more likely wrong than true.
+/// A response without most of the known records is more likely wrong than true.
 fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agreement]) -> Result<()> {
     let (known_companies, known_agreements) = tx.cw_counts()?;
     for (what, known, read) in

@@ -1,4 +1,4 @@
-//! The monthly push, as set.
+//! The schedule of the monthly push.
 
 use chrono::NaiveTime;
 use chrono_tz::Tz;
@@ -12,20 +12,20 @@ use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
 
-/// A schedule that was understood.
+/// A parsed schedule.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Whether it fires.
+    /// Whether it is enabled.
     pub enabled: bool,
-    /// Since when it is enabled as it is.
+    /// Since when it is enabled with this content.
     pub enabled_at: Option<Instant>,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
-    /// The time zone that was set: of the present month, or where it was changed lately of the next.
+    /// The time zone that was set: that of the current month or, after a change, of the next.
     pub zone: Tz,
     /// The tenant's billing months.
     pub calendar: BillingCalendar,
-    /// The version; 0 where none was ever set.
+    /// The version; 0 if none was ever set.
     pub version: i64,
 }
 
@@ -34,7 +34,7 @@ pub struct Schedule {
 pub struct ScheduleView {
     /// The schedule.
     pub schedule: Schedule,
-    /// The billing month that it is.
+    /// The current billing month.
     pub current_month: BillingMonth,
     /// The next five runs.
     pub next_runs: Vec<Instant>,
@@ -56,7 +56,7 @@ fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Instant) -> Result<ScheduleVie
 }
 
 impl Schedule {
-    /// The next runs after a moment. A month that has had its run has no other, whatever day is set since.
+    /// The next runs after a moment. A month has one run, whatever day is set afterwards.
     fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
         let present = self.calendar.month_of(now);
         let first = if tx.has_schedule_run(present)? { present.next() } else { present };
@@ -96,7 +96,7 @@ fn understood(row: &PushSchedule, calendar: &BillingCalendar) -> Option<Schedule
     })
 }
 
-/// What a schedule shall be.
+/// The new content of a schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct NewSchedule {
     /// Whether it fires.

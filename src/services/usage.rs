@@ -1,4 +1,4 @@
-//! Taking in usage.
+//! Stores usage records.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,10 +15,10 @@ use crate::domain::ids::{CompanyId, ProductId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::{Error, FieldError, Result};
 
-/// The most records in one batch.
+/// Maximum number of records in a batch.
 pub const MAX_BATCH: usize = 10_000;
 
-/// Whose usage a record is, by our id or the vendor's.
+/// The company or product of a record, by our id or the vendor's.
 #[derive(Debug, Clone)]
 pub enum EntityRef {
     /// Our id.
@@ -34,11 +34,11 @@ pub struct NewUsage {
     pub company: EntityRef,
     /// The product.
     pub product: EntityRef,
-    /// How much, in the product's unit.
+    /// The amount, in the product's unit.
     pub amount: Amount,
     /// When it was measured.
     pub measured_at: Instant,
-    /// Which meter or report it comes from.
+    /// The meter or report that it comes from.
     pub source: String,
 }
 
@@ -51,11 +51,11 @@ pub struct Accepted {
     pub duplicates: usize,
     /// Records that were there with another amount, which this batch corrects.
     pub corrected: usize,
-    /// New or corrected records for which a push has worked out the quantity of their month already.
+    /// New or corrected records that arrived after a push had computed the quantity of their month.
     pub late: usize,
 }
 
-/// Takes in a batch, all or nothing.
+/// Stores a batch, all or nothing.
 pub async fn add<R>(ctx: &AppContext, actor: &Actor, batch: Vec<NewUsage>, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Accepted) -> Result<Answer> + Send + 'static,
@@ -64,8 +64,8 @@ where
     once.run(ctx, &actor.tenant, move |tx| record(tx, batch, now)).await
 }
 
-/// Takes in a batch, all or nothing. A record with the same company, product, time and source as one that is there is
-/// a duplicate where the amount is equal, and corrects it where it is not.
+/// Stores a batch, all or nothing. A record with the same company, product, time and source as one that is there is a
+/// duplicate where the amount is equal, and corrects it where it is not.
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
     let ids = KnownIds::load(tx, &batch)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -90,7 +90,7 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     save(tx, rows)
 }
 
-/// Marks what comes too late for a push: one has worked out the quantity of its month, company and product already.
+/// Marks records that arrive after a push has computed the quantity of their month, company and product.
 fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord]) -> Result<()> {
     let calendar = billing_calendar::load(tx)?;
     let month = |row: &UsageRecord| calendar.month_of(row.measured_at.and_utc());

@@ -1,4 +1,4 @@
-//! What goes on without being asked: scheduled pushes, working on push jobs, and forgetting what need not be kept.
+//! The background work: scheduled pushes, push jobs, and cleanup.
 //!
 //! One step does one piece of work and says whether there was any, so that tests can step it without waiting.
 
@@ -21,20 +21,20 @@ const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How often expired idempotency keys are deleted and the database is optimised.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Which of it this process does.
+/// Which of this work the process does.
 #[derive(Debug, Clone, Copy)]
 pub struct Roles {
-    /// Working on push jobs.
+    /// Processing push jobs.
     pub push: bool,
-    /// Starting scheduled pushes, and forgetting.
+    /// Starting scheduled pushes, and cleanup.
     pub schedule: bool,
 }
 
-/// Works on push jobs.
+/// Processes push jobs.
 #[derive(Clone)]
 pub struct Worker {
     ctx: AppContext,
-    /// Who holds the lines: unique to this process.
+    /// The owner of claimed lines, unique to this process.
     owner: String,
     parallel: usize,
     duties: Roles,
@@ -46,7 +46,7 @@ impl Worker {
         Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
 
-    /// Takes one agreement's waiting lines as far as they go now.
+    /// Claims and processes the pending lines of one agreement.
     pub async fn step(&self) -> Result<Step> {
         push::run_one(&self.ctx, &self.owner).await
     }
@@ -56,12 +56,12 @@ impl Worker {
         push::start_due(&self.ctx).await
     }
 
-    /// Says that loops ought to run in this process, before they do.
+    /// Declares that loops should run in this process, before they do.
     pub fn expect_loops(&self) {
         self.ctx.push_loops.expect_loops();
     }
 
-    /// Works until the process is to stop. The step at hand is finished first.
+    /// Runs until the process stops. The current step is finished first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
         let (stop, ctx) = (&self.ctx.stop, &self.ctx);

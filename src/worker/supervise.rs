@@ -1,4 +1,4 @@
-//! Loops that go on for as long as the process: one that panics is started again.
+//! Supervises the loops of the process: one that panics is restarted.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::services::LoopCount;
 
-/// How long a loop that panicked rests before it is started again.
+/// How long to wait before a loop that panicked is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs a loop until the process is to stop. Where it panics it is started again, which is counted; what panicked is in

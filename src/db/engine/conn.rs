@@ -30,14 +30,14 @@ pub(in crate::db) enum DatabaseTarget {
     Sqlite(String),
 }
 
-/// What every connection to PostgreSQL begins with. No transaction waits for anything but the database and some computing
-/// of ours: one that is idle for long belongs to a process that was stopped or cut off, whose locks the others need back
-/// before they give up waiting for them.
+/// The settings of every connection to PostgreSQL. No transaction waits for anything but the database and some
+/// computing of ours: one that is idle for long belongs to a process that was stopped or cut off, whose locks the
+/// others need back before they give up waiting for them.
 pub(in crate::db) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
 
-/// The address with what makes a silent network tell of itself, unless it says so itself: a database that is gone is
-/// noticed within seconds, and not when TCP gives up after a quarter of an hour.
+/// The URL with network time-outs, unless it sets them itself: a lost database is noticed within seconds, and not when
+/// TCP gives up after a quarter of an hour.
 fn with_time_outs(url: &str) -> String {
     let mut url = url.to_owned();
     for (name, value) in [
@@ -55,8 +55,8 @@ fn with_time_outs(url: &str) -> String {
     url
 }
 
-/// A file as SQLite's own address, where a path's letters mean nothing but themselves
-/// (<https://www.sqlite.org/uri.html>). By default SQLite creates an empty file.
+/// A path as an SQLite URI, with its special characters escaped (<https://www.sqlite.org/uri.html>). By default SQLite
+/// creates an empty file.
 fn sqlite_address(path: &str, mode: &str) -> String {
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     // What follows two slashes would be a host.
@@ -65,12 +65,12 @@ fn sqlite_address(path: &str, mode: &str) -> String {
 }
 
 impl DatabaseTarget {
-    /// Connects to what is there.
+    /// Connects to an existing database.
     pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
         self.establish("rw")
     }
 
-    /// Connects, and makes an empty SQLite file where there is none.
+    /// Connects, and creates a missing SQLite file.
     pub(in crate::db) fn connect_or_create(&self) -> diesel::ConnectionResult<Conn> {
         self.establish("rwc")
     }

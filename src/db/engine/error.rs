@@ -1,4 +1,4 @@
-//! Database failures, sorted by what to do.
+//! Classifies database errors by what to do about them.
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
@@ -28,7 +28,7 @@ impl From<DieselError> for Error {
     }
 }
 
-/// Faults of the machine or of load rather than of ours, which SQLite and PostgreSQL tell by text alone.
+/// Errors of the machine or its load, which SQLite and PostgreSQL report only as text.
 fn is_transient(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     [

@@ -1,4 +1,4 @@
-//! One process at a time on an SQLite file: two would each take the other's work for a dead process's.
+//! One process at a time on an SQLite file: two would each take over the other's work.
 
 use std::fs::{File, OpenOptions, TryLockError};
 
@@ -12,7 +12,7 @@ pub struct InstanceLock {
 }
 
 impl InstanceLock {
-    /// Takes it. PostgreSQL is made to be shared, and has none.
+    /// Takes the lock. PostgreSQL may be shared and has none.
     pub fn take(url: &DatabaseUrl) -> Result<Self> {
         let Some(file) = url.file() else { return Ok(Self { _lock: None }) };
         if let Some(folder) = file.parent() {

@@ -1,4 +1,4 @@
-//! One at a time under a name, such as a tenant's id, within this process.
+//! Locks by name, such as a tenant's id, within this process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 pub struct KeyedLocks(Mutex<HashMap<String, Arc<Turn<()>>>>);
 
 impl KeyedLocks {
-    /// Waits for the turn of this name, which lasts until the guard is dropped.
+    /// Waits for the lock of this name, which is held until the guard is dropped.
     pub async fn wait(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What the planner of queries knows about the tables. PostgreSQL sees to it by itself.
+//! The query planner's statistics. PostgreSQL maintains them by itself.
 
 use diesel::connection::SimpleConnection;
 
@@ -7,8 +7,8 @@ use super::pool::Db;
 use crate::domain::Result;
 
 impl Db {
-    /// Lets SQLite look at the tables that have grown since it last did, a sample of each: without, it may read all lines
-    /// of a tenant to show a page of them.
+    /// Updates SQLite's statistics of tables that have grown. Without them it may read all lines of a tenant to show
+    /// one page.
     pub async fn optimize(&self) -> Result<()> {
         if self.is_shared() {
             return Ok(());

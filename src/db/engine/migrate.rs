@@ -1,4 +1,4 @@
-//! Bringing a database to the present schema, at start, one process at a time.
+//! Migrates a database to the current schema, one process at a time.
 
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -11,7 +11,7 @@ const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 /// Any number will do, as long as every version of the program uses the same.
 const ADVISORY_LOCK_KEY: i64 = 0x6377_6269_6c6c;
 
-/// Applies what is not applied yet and gives the names of what was.
+/// Applies pending migrations and returns their names.
 pub(in crate::db) fn up(conn: &mut Conn) -> Result<Vec<String>> {
     let applied = match conn {
         Conn::Sqlite(c) => c.run_pending_migrations(SQLITE).map(|done| names(&done)),

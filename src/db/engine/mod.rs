@@ -1,4 +1,4 @@
-//! What queries stand on: connections, transactions, whose rows they see, pages, and the schema.
+//! The basis of queries: connections, transactions, tenant scoping, pages, and the schema.
 
 pub(super) mod catalog_cache;
 pub(super) mod conn;

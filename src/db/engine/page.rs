@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::string_enum::StringEnum;
 use crate::domain::{Error, Result};
 
-/// The most rows on a page.
+/// Maximum number of rows on a page.
 const MAX_LIMIT: i64 = 500;
 
 /// Where the next page begins: after this sort key and id, in this order.
@@ -29,7 +29,7 @@ impl Cursor {
     }
 }
 
-/// Which part of a list is asked for.
+/// The requested page of a list.
 #[derive(Debug, Clone)]
 pub struct PageRequest<S> {
     pub(in crate::db) limit: i64,
@@ -63,12 +63,12 @@ impl<S: StringEnum> PageRequest<S> {
         Ok(page)
     }
 
-    /// How many rows are asked for.
+    /// The number of requested rows.
     pub fn limit(&self) -> usize {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
 
-    /// The same list from a place on, or from where this page begins, as many rows at a time as there may be.
+    /// The same list from a cursor on, or from the beginning of this page, with the maximum page size.
     pub fn scan(&self, after: Option<Cursor>) -> Self {
         let Self { sort, descending, list, .. } = *self;
         Self { limit: MAX_LIMIT, after: after.or_else(|| self.after.clone()), sort, descending, list }
@@ -88,7 +88,7 @@ impl<S: StringEnum> PageRequest<S> {
         self.limit + 1
     }
 
-    /// Cuts what was fetched to a page.
+    /// Cuts the selected rows to a page.
     pub(in crate::db) fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> (String, String)) -> Page<T> {
         let more = rows.len() > self.limit();
         rows.truncate(self.limit());
@@ -100,7 +100,7 @@ impl<S: StringEnum> PageRequest<S> {
     }
 }
 
-/// Part of a list.
+/// A page of a list.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
     /// The rows.
@@ -110,7 +110,7 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// The same page of something else.
+    /// Maps the rows of the page.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(f).collect(), next: self.next }
     }

@@ -19,7 +19,7 @@ use super::url::DatabaseUrl;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
-/// How long a writer waits for those before it.
+/// How long a writer waits for earlier writers.
 const WRITER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ impl r2d2::ManageConnection for Manager {
         conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError)
     }
 
-    /// A panic in the middle of a transaction must not hand that transaction to the next user.
+    /// After a panic inside a transaction, the connection must not be reused.
     fn has_broken(&self, conn: &mut Conn) -> bool {
         <Conn as diesel::Connection>::TransactionManager::is_broken_transaction_manager(conn) || conn.is_broken()
     }
@@ -51,13 +51,13 @@ impl r2d2::ManageConnection for Manager {
 #[derive(Clone)]
 pub struct Db {
     pool: r2d2::Pool<Manager>,
-    /// Writers queue here rather than for a connection: SQLite has one at a time.
+    /// Writers queue here rather than for a connection. SQLite has one writer at a time.
     writers: Arc<Semaphore>,
     /// And those who would wait for the same lock, before that: those of one tenant, and those who claim push lines. With a
     /// connection each in the queue for a lock, a process that was stopped would be given it again and again.
     turns: Arc<KeyedLocks>,
     catalogs: Arc<Catalogs>,
-    /// Where there is one: then no other process uses the database.
+    /// The SQLite file; no other process uses it.
     file: Option<Arc<std::path::Path>>,
     /// Whether a write failed for want of the database (a full disk, a file that cannot be written, a lock), and none was
     /// tried with success since.
@@ -99,12 +99,12 @@ impl Db {
         self.file.is_none()
     }
 
-    /// Brings the schema up to date and gives the names of the migrations applied.
+    /// Migrates the schema and returns the names of the applied migrations.
     pub async fn migrate(&self) -> Result<Vec<String>> {
         self.blocking(migrate::up).await
     }
 
-    /// Whether the database answers, soon, and can be written, and its schema is current.
+    /// Whether the database answers in time, accepts writes, and has the current schema.
     pub async fn is_ready(&self) -> Result<bool> {
         let (unwritable, file) = (self.unwritable.clone(), self.file.clone());
         let look = move |conn: &mut Conn| {
@@ -180,7 +180,7 @@ impl Db {
         self.write_since(begun, body).await
     }
 
-    /// Writes across tenants, for somebody who has waited since a moment.
+    /// Writes across tenants, for a caller who has been waiting since a moment.
     async fn write_since<T: Send + 'static>(
         &self,
         begun: tokio::time::Instant,
@@ -197,7 +197,7 @@ impl Db {
         written
     }
 
-    /// Runs what writes without a transaction, in a writer's turn.
+    /// Runs a write without a transaction, in its turn as a writer.
     pub(in crate::db) async fn with_writer<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
@@ -215,7 +215,7 @@ impl Db {
         self.blocking_within(CONNECTION_TIMEOUT, body).await
     }
 
-    /// The same, for those who wait for a connection only so long.
+    /// The same, with a limit on the wait for a connection.
     async fn blocking_within<T: Send + 'static>(
         &self,
         wait: Duration,

@@ -61,7 +61,7 @@ impl Tx<'_> {
         table.of(self.tenant().clone())
     }
 
-    /// Refuses rows that are to be added for another tenant.
+    /// Rejects rows of another tenant.
     pub(in crate::db) fn ensure_scoped<'r>(&self, mut tenants: impl Iterator<Item = &'r TenantId>) -> Result<()> {
         match tenants.find(|tenant| *tenant != self.tenant()) {
             None => Ok(()),
@@ -78,8 +78,8 @@ macro_rules! scoped_joined {
 }
 pub(in crate::db) use scoped_joined;
 
-/// Adds rows (a slice) to a table of the tenant's own, on whichever database. What follows the rows is said of the
-/// insert: `.on_conflict(…)` and the like.
+/// Adds rows (a slice) to a table of the tenant's own, on whichever database. What follows the rows is appended to the
+/// insert, such as `.on_conflict(…)`.
 macro_rules! insert_scoped {
     ($tx:expr, $table:ident, $rows:expr $(, $($more:tt)+)?) => {{
         $tx.ensure_scoped($rows.iter().map(|row| &row.tenant_id))?;

@@ -1,4 +1,4 @@
-//! Transactions: what queries are methods of.
+//! Transactions. Queries are their methods.
 
 use diesel::RunQueryDsl;
 

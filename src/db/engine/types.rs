@@ -27,7 +27,7 @@ use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::rules::Target;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 
-/// What every stored type needs, whatever it is stored as: to be bound in queries and read from rows.
+/// The diesel traits that every stored type needs.
 macro_rules! stored {
     ($sql:ty: $($name:ty),+ $(,)?) => { $(
         impl AsExpression<$sql> for $name {
@@ -85,7 +85,7 @@ macro_rules! stored_as_text {
     };
 }
 
-/// Words and numbers: what is stored must parse, or the row is refused.
+/// Enumerations and numbers: a stored value that cannot be parsed is an error.
 macro_rules! parsed {
     ($($name:ty),+ $(,)?) => { $(
         impl<DB: Backend> FromSql<Text, DB> for $name where String: FromSql<Text, DB> {

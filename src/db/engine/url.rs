@@ -54,12 +54,12 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Connects to what is there.
+    /// Connects to an existing database.
     pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
         self.0.connect()
     }
 
-    /// Connects, and makes an empty SQLite file where there is none.
+    /// Connects, and creates a missing SQLite file.
     pub(in crate::db) fn connect_or_create(&self) -> diesel::ConnectionResult<Conn> {
         self.0.connect_or_create()
     }

@@ -61,7 +61,7 @@ pub struct BillingLine {
 }
 
 impl BillingLine {
-    /// A line as it is before anything resolved it.
+    /// A new line, not resolved yet.
     pub fn new(tenant: &TenantId, company: &CompanyId, product: &ProductId, now: Instant) -> Self {
         Self {
             id: BillingLineId::new(),
@@ -137,7 +137,7 @@ pub struct BillingLineView {
 }
 
 impl BillingLineView {
-    /// Where a list goes on after this line.
+    /// The cursor after this line.
     pub fn cursor(&self, page: &PageRequest<BillingLineSort>) -> Cursor {
         page.after(sort_key(page.sort, &self.line, &self.company), self.line.id.to_string())
     }
@@ -154,7 +154,7 @@ fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> Str
 }
 
 string_enum! {
-    /// The orders of the billing page.
+    /// The sort keys of billing lines.
     BillingLineSort {
         /// By the company's name, ignoring case.
         CompanyName = "company_name",
@@ -169,7 +169,7 @@ string_enum! {
     }
 }
 
-/// Which lines are asked for.
+/// The filter of billing lines.
 #[derive(Debug, Clone, Default)]
 pub struct LineFilter {
     /// Those of a product.
@@ -264,7 +264,7 @@ impl Tx<'_> {
         Ok(Page { items: self.with_records(rows.items)?, next })
     }
 
-    /// All lines that a filter finds, with their companies, by company name.
+    /// All lines that match a filter, with their companies, by company name.
     pub fn all_lines(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
         let Some(ids) = &filter.ids else { return self.lines_filtered(filter) };
         let mut rows = Vec::with_capacity(ids.len());
@@ -308,7 +308,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// Those of some additions that more than one enabled and resolved line bills to.
+    /// Those of the given additions that more than one enabled, resolved line bills to.
     pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
         let mut shared = HashSet::new();
         for chunk in chunks(additions) {
@@ -334,7 +334,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Records what a push did to lines, where no later job did something already. It is no edit: the version stays.
+    /// Records the push result of lines, unless a later job has recorded one. This is not an edit: the version stays.
     pub fn set_last_push(&mut self, lines: &[BillingLineId], push: &LastPush) -> Result<()> {
         for chunk in chunks(lines) {
             // Ids of jobs grow with time.
@@ -349,7 +349,7 @@ impl Tx<'_> {
     }
 }
 
-/// What the last push did to a line.
+/// The result of a line's last push.
 #[derive(Debug, Clone, AsChangeset)]
 #[diesel(table_name = billing_lines, treat_none_as_null = true)]
 pub struct LastPush {

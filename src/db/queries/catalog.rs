@@ -1,7 +1,7 @@
 //! The records read from ConnectWise, indexed for resolving and cached in memory until they change.
 //!
-//! Every change of it gives the tenant another generation, a name that is never used again: whatever was built from
-//! rows of one generation is right as long as a transaction reads that generation.
+//! Every change gives the tenant a new generation, a name that is never reused: what was built from the rows of one
+//! generation is valid as long as a transaction reads that generation.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl Tx<'_> {
         Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
     }
 
-    /// To be called whenever what was read from ConnectWise changes.
+    /// Must be called whenever the records from ConnectWise change.
     pub(in crate::db) fn renew_generation(&mut self) -> Result<()> {
         let generation = uuid::Uuid::now_v7().to_string();
         let row = Generation { tenant_id: self.tenant().clone(), generation };

@@ -35,7 +35,7 @@ pub struct Company {
 }
 
 impl Company {
-    /// Notes a match, or that there is none.
+    /// Sets or clears the match.
     pub fn set_match(&mut self, target: Option<(CwCompanyId, MatchSource)>, now: Instant, by: &str) {
         self.connectwise_company_id = target.map(|(id, _)| id);
         self.match_source = target.map(|(_, source)| source);
@@ -46,7 +46,7 @@ impl Company {
 }
 
 string_enum! {
-    /// The orders of a list of companies.
+    /// The sort keys of companies.
     CompanySort {
         /// By name, ignoring case.
         Name = "name",
@@ -57,7 +57,7 @@ string_enum! {
     }
 }
 
-/// Which companies are asked for.
+/// The filter of companies.
 #[derive(Debug, Clone, Default)]
 pub struct CompanyFilter {
     /// Those whose name holds this text.
@@ -152,7 +152,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves a changed company, which raises its version.
+    /// Saves a changed company and raises its version.
     pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
         row.version += 1;
         let own = self.scoped(companies::table);

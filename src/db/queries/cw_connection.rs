@@ -1,4 +1,4 @@
-//! A tenant's way into its ConnectWise. Secrets are sealed before they come here.
+//! A tenant's connection to ConnectWise. Secrets are encrypted before they get here.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -26,7 +26,7 @@ pub struct Connection {
 }
 
 impl Tx<'_> {
-    /// The tenant's connection, where one is set.
+    /// The tenant's connection, if there is one.
     pub fn connection(&mut self) -> Result<Option<Connection>> {
         let own = self.scoped(connections::table);
         Ok(own.select(Connection::as_select()).first(self.conn).optional()?)

@@ -63,17 +63,17 @@ pub(in crate::db) struct AdditionRow {
     pub(in crate::db) gone_at: Option<NaiveDateTime>,
 }
 
-/// How the last refresh went.
+/// The state of the last refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct RefreshRow {
     pub tenant_id: TenantId,
-    /// Who is refreshing now, until when at most.
+    /// The owner of the running refresh, and until when its lease lasts.
     pub lease_owner: Option<String>,
     pub lease_until: Option<NaiveDateTime>,
-    /// When the last one that succeeded ended.
+    /// When the last successful refresh ended.
     pub finished_at: Option<NaiveDateTime>,
-    /// Why the last one failed.
+    /// Why the last refresh failed.
     pub error: Option<String>,
     pub companies: i64,
     pub agreements: i64,
@@ -81,7 +81,7 @@ pub struct RefreshRow {
 }
 
 string_enum! {
-    /// The orders of ConnectWise's companies.
+    /// The sort keys of ConnectWise companies.
     CwCompanySort {
         /// By identifier, ignoring case.
         Identifier = "identifier",
@@ -90,7 +90,7 @@ string_enum! {
     }
 }
 
-/// Which ConnectWise companies are asked for.
+/// The filter of ConnectWise companies.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectWiseFilter {
     /// Those whose name or identifier holds this text.
@@ -272,7 +272,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Records what an addition's quantity was seen or set to be.
+    /// Stores the quantity of an addition, as it was read or written.
     pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
         diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(id)))
             .set(cw_additions::quantity.eq(quantity))
@@ -288,14 +288,14 @@ impl Tx<'_> {
         self.renew_generation()
     }
 
-    /// How many companies and agreements are known and still there.
+    /// The number of known companies and agreements that still exist.
     pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
         let companies = self.scoped(cw_companies::table).filter(cw_companies::gone_at.is_null());
         let agreements = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
         Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
     }
 
-    /// Whether anything of a ConnectWise is kept: a record of it, be it gone, or a company's match.
+    /// Whether anything of a ConnectWise is stored: a record, even of something deleted, or a company's match.
     pub fn has_connectwise_data(&mut self) -> Result<bool> {
         let matched = self.scoped(companies::table).filter(companies::connectwise_company_id.is_not_null());
         let (companies, agreements) = (self.scoped(cw_companies::table), self.scoped(cw_agreements::table));
@@ -306,7 +306,7 @@ impl Tx<'_> {
             || diesel::select(diesel::dsl::exists(matched)).get_result(self.conn)?)
     }
 
-    /// Forgets everything read from ConnectWise.
+    /// Deletes everything that was read from ConnectWise.
     pub fn forget_connectwise(&mut self) -> Result<()> {
         diesel::delete(self.scoped(cw_companies::table)).execute(self.conn)?;
         diesel::delete(self.scoped(cw_agreements::table)).execute(self.conn)?;
@@ -315,13 +315,13 @@ impl Tx<'_> {
         self.renew_generation()
     }
 
-    /// How the last refresh went.
+    /// The state of the last refresh.
     pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
         let own = self.scoped(cw_refreshes::table);
         Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
     }
 
-    /// Saves how a refresh goes or went.
+    /// Saves the state of a refresh.
     pub fn put_refresh(&mut self, row: &RefreshRow) -> Result<()> {
         insert_scoped!(self, cw_refreshes, std::slice::from_ref(row), .on_conflict(cw_refreshes::tenant_id)
             .do_update()

@@ -1,4 +1,5 @@
-//! Saving what was read from ConnectWise: the differences alone. What vanished there is marked gone, never deleted.
+//! Saves records read from ConnectWise: only the differences. A record that disappeared is marked as gone, never
+//! deleted.
 
 use std::collections::{HashMap, HashSet};
 

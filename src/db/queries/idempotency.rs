@@ -1,4 +1,4 @@
-//! The answers given under Idempotency-Keys.
+//! The stored responses of idempotency keys.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -10,7 +10,7 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
-/// An answer that is given again to the same request under the same key.
+/// The response to return again for the same request with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = idempotency_keys, check_for_backend(MultiBackend))]
 pub struct StoredResponse {
@@ -24,13 +24,13 @@ pub struct StoredResponse {
 }
 
 impl Tx<'_> {
-    /// The answer given under a key, if any.
+    /// The stored response of a key, if any.
     pub fn stored_response(&mut self, key: &str) -> Result<Option<StoredResponse>> {
         let own = self.scoped(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
         Ok(own.select(StoredResponse::as_select()).first(self.conn).optional()?)
     }
 
-    /// Keeps an answer.
+    /// Stores a response.
     pub fn store_response(&mut self, answer: &StoredResponse) -> Result<()> {
         insert_scoped!(self, idempotency_keys, std::slice::from_ref(answer))?;
         Ok(())

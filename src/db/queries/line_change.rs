@@ -1,4 +1,4 @@
-//! The stories of billing lines: what changed of them, when, by whom.
+//! The history of billing lines: what changed, when, and who changed it.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -26,7 +26,7 @@ pub struct LineChangeRow {
 }
 
 impl Tx<'_> {
-    /// Adds to the stories of lines.
+    /// Adds changes to the history of lines.
     pub fn insert_line_changes(&mut self, rows: &[LineChangeRow]) -> Result<()> {
         for chunk in rows.chunks(500) {
             insert_scoped!(self, line_changes, chunk)?;

@@ -1,4 +1,4 @@
-//! Billing lines as resolving needs them: little of each, many at a time.
+//! The part of billing lines that resolving needs, for many lines at a time.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -16,7 +16,7 @@ use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::quantity::BlockSize;
 
-/// What of a line a person or a rule decides, with the company that it is for.
+/// The mappings and settings of a line, with its company.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappedLine {
     /// The line.
@@ -33,11 +33,11 @@ pub struct MappedLine {
     pub push_enabled: bool,
     /// The line's own block size.
     pub block_size: Option<BlockSize>,
-    /// What its agreement resolved to.
+    /// The agreement mapping.
     pub agreement: AgreementMapping,
     /// When that last changed, and by whom.
     pub agreement_changed: Changed,
-    /// What its addition resolved to.
+    /// The addition mapping.
     pub addition: AdditionMapping,
     /// When that last changed, and by whom.
     pub addition_changed: Changed,
@@ -81,7 +81,7 @@ impl From<Row> for MappedLine {
     }
 }
 
-/// A line to be saved. It is there already: what an insert needs besides is never used.
+/// A line to save. It exists already: the other columns that an insert needs are never used.
 #[derive(Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = billing_lines)]
 struct Saved {
@@ -141,7 +141,7 @@ impl Saved {
 }
 
 impl Tx<'_> {
-    /// All lines that a filter finds, by company name.
+    /// All lines that match a filter, by company name.
     pub fn mapped_lines(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
         let mut rows = Vec::new();
         match (&filter.ids, &filter.company_ids) {
@@ -194,7 +194,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(MappedLine::from).collect())
     }
 
-    /// Saves lines that this transaction has read, many in one statement, which raises their versions.
+    /// Saves lines that this transaction has read, many in one statement, and raises their versions.
     pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Instant) -> Result<()> {
         use billing_lines as l;
         let tenant = self.tenant().clone();

@@ -1,4 +1,4 @@
-//! What is asked of the tables and written to them: methods of transactions, one file a subject.
+//! The queries: methods of transactions, one file for each subject.
 
 pub(super) mod billing_line;
 pub(super) mod catalog;

@@ -1,4 +1,4 @@
-//! What the vendor bills.
+//! The products that the vendor bills.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::domain::string_enum::string_enum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{Error, Result};
 
-/// Something the vendor bills.
+/// A product.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, treat_none_as_null = true, table_name = products, primary_key(tenant_id, id), check_for_backend(MultiBackend))]
 pub struct Product {
@@ -42,19 +42,19 @@ pub struct Product {
 }
 
 impl Product {
-    /// Which month a push bills.
+    /// The month that a push bills.
     pub fn billing_period(&self) -> BillingPeriod {
         self.billing_period.unwrap_or(self.aggregation.default_billing_period())
     }
 
-    /// The largest change that goes through unasked.
+    /// The largest change that a push makes without approval.
     pub fn guard(&self) -> ChangeGuard {
         ChangeGuard { percent: self.max_change_percent, units: self.max_change_units }
     }
 }
 
 string_enum! {
-    /// The orders of a list of products.
+    /// The sort keys of products.
     ProductSort {
         /// By name, ignoring case.
         Name = "name",
@@ -65,7 +65,7 @@ string_enum! {
     }
 }
 
-/// Which products are asked for.
+/// The filter of products.
 #[derive(Debug, Clone, Default)]
 pub struct ProductFilter {
     /// Those whose name holds this text.
@@ -106,7 +106,7 @@ impl Tx<'_> {
         Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
     }
 
-    /// Those of some products that there are.
+    /// Those of the given products that exist.
     pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
         let mut rows = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
@@ -155,7 +155,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves a changed product, which raises its version.
+    /// Saves a changed product and raises its version.
     pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
         row.version += 1;
         let own = self.scoped(products::table);

@@ -132,7 +132,7 @@ impl SystemTx<'_> {
         Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
     }
 
-    /// The jobs that are not finished although all their lines are.
+    /// The unfinished jobs whose lines are all finished.
     pub fn unfinished_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
         let open_lines =
             push_lines::table.filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::finished_at.is_null());

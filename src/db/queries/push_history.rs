@@ -1,4 +1,4 @@
-//! Looking back: pages of push jobs, and of their lines, in one job or across all.
+//! Push history: pages of jobs, and of lines of one job or of all.
 
 use diesel::prelude::*;
 
@@ -16,14 +16,14 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
-    /// The orders of push jobs and of their lines.
+    /// The sort keys of push jobs and their lines.
     PushSort {
         /// Oldest first.
         CreatedAt = "created_at",
     }
 }
 
-/// Which jobs are asked for.
+/// The filter of push jobs.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
     /// By state.
@@ -44,7 +44,7 @@ pub struct JobFilter {
     pub billing_month: Option<BillingMonth>,
 }
 
-/// Which lines are asked for.
+/// The filter of push lines.
 #[derive(Debug, Clone, Default)]
 pub struct PushLineFilter {
     /// Those of a job.

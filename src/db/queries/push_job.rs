@@ -1,4 +1,4 @@
-//! Push jobs and their lines: what is wanted, what was done, and by whose lease.
+//! Push jobs and their lines: the wanted quantity, the result, and the lease.
 
 use std::collections::HashMap;
 
@@ -65,29 +65,29 @@ pub struct PushLine {
     /// The quantity in ConnectWise before. It is stored before the write, to distinguish a lost response from a write
     /// that was never sent.
     pub from_quantity: Option<Quantity>,
-    /// What ConnectWise shall have.
+    /// The quantity to write.
     pub to_quantity: Option<Quantity>,
     pub state: LineState,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
-    /// How often a write was begun, but for those of which it is known that they were not carried out.
+    /// How often a write was started, without those that are known to have failed before they reached ConnectWise.
     pub attempts: i64,
-    /// How often it was given back after a failure that may pass.
+    /// The number of temporary failures.
     pub failures: i64,
     pub lease_owner: Option<String>,
     pub lease_until: Option<NaiveDateTime>,
-    /// Grows with every claim: a worker whose claim is not the latest may record nothing.
+    /// Increases with every claim: only the worker with the latest claim may record anything.
     pub fence: i64,
     pub not_before: Option<NaiveDateTime>,
-    /// What ConnectWise must still have for the line to be written.
+    /// The quantity that ConnectWise must still have for the line to be written.
     pub expected_from: Option<Quantity>,
-    /// A person let the change from `from_quantity` to `to_quantity` through.
+    /// Whether a person approved the change from `from_quantity` to `to_quantity`.
     pub approved: bool,
     /// Who approved or dropped it.
     pub decided_by: Option<String>,
     /// The month whose usage is billed; `None` in lines of versions that billed the job's month.
     pub billing_month: Option<BillingMonth>,
-    /// Whether that month had ended when the quantity was worked out.
+    /// Whether that month had ended when the quantity was computed.
     pub month_closed: Option<bool>,
     /// When the newest record that counted was measured.
     pub usage_through: Option<NaiveDateTime>,
@@ -103,7 +103,7 @@ pub struct PushLine {
 #[derive(Debug, Clone)]
 pub struct LineResult {
     pub event: LineEvent,
-    /// What ConnectWise had; `None` keeps what was noted before.
+    /// The quantity in ConnectWise; `None` keeps the stored one.
     pub from: Option<Quantity>,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
@@ -113,7 +113,7 @@ pub struct LineResult {
     pub counted: bool,
 }
 
-/// How many lines of a job are in a state and bill a month.
+/// The number of lines of a job in a state that bill a month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineCount {
     pub job_id: PushJobId,
@@ -171,7 +171,7 @@ impl Tx<'_> {
         Ok(query.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// How many lines of jobs are in which state and bill which month.
+    /// The number of lines of jobs by state and billing month.
     pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
         let rows: Vec<(PushJobId, LineState, Option<BillingMonth>, i64)> = self
             .scoped(push_lines::table)
@@ -183,7 +183,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(count).collect())
     }
 
-    /// Whether a worker has something to do for a push job, now or later. A job that waits for a person is none.
+    /// Whether a worker has work for a push job, now or later. A job that waits for approval does not count.
     pub fn has_open_push_job(&mut self) -> Result<bool> {
         let open = self
             .scoped(push_jobs::table)
@@ -192,7 +192,7 @@ impl Tx<'_> {
         Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
     }
 
-    /// Whether any line of a job has no outcome yet.
+    /// Whether any line of a job is unfinished.
     pub fn has_open_lines(&mut self, job: &PushJobId) -> Result<bool> {
         let open = self
             .scoped(push_lines::table)
@@ -202,7 +202,7 @@ impl Tx<'_> {
     }
 }
 
-/// What the last push did to a line.
+/// The result of a line's last push.
 pub(in crate::db) fn last_push(
     job: &PushJobId,
     state: LineState,

@@ -1,4 +1,4 @@
-//! How push jobs and their lines change their state: each change goes through the domain's table of legal steps.
+//! State changes of push jobs and their lines. Each goes through the domain's table of legal transitions.
 
 use std::collections::HashMap;
 
@@ -24,12 +24,12 @@ pub struct LineEnd<'t> {
     pub event: LineEvent,
     pub reason: Option<PushReason>,
     pub detail: Option<&'t str>,
-    /// Not those about which a person decided later than this.
+    /// Excludes lines that a person decided about after this time.
     pub decided_until: Option<Instant>,
 }
 
 impl LineEnd<'static> {
-    /// Somebody cancelled the job.
+    /// The job was cancelled.
     pub const CANCELLED: Self = Self { event: LineEvent::Cancel, reason: None, detail: None, decided_until: None };
 }
 
@@ -44,7 +44,7 @@ macro_rules! held_by_worker {
 }
 
 impl Tx<'_> {
-    /// Takes a job a step further: the one place where a job's state changes.
+    /// Changes the state of a job. No other code does.
     pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
         let job = self.push_job(id)?;
         let state = job
@@ -63,7 +63,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Says why a job waits, or with `None` that it goes on.
+    /// Sets why a job waits; `None` means that it continues.
     pub fn set_job_detail(&mut self, id: &PushJobId, detail: Option<&str>) -> Result<()> {
         let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id)).filter(push_jobs::finished_at.is_null());
         diesel::update(own).set(push_jobs::detail.eq(detail.map(str::to_owned))).execute(self.conn)?;
@@ -114,7 +114,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Notes of a write that was begun that it was not carried out.
+    /// Records that a write that was started was not carried out.
     pub fn note_not_written(&mut self, line: &PushLine) -> Result<()> {
         diesel::update(held_by_worker!(self, line))
             .set(push_lines::attempts.eq(push_lines::attempts - 1))
@@ -122,7 +122,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Lets the pending lines of a job wait until a moment, and says why.
+    /// Delays the pending lines of a job until a moment, and stores why.
     pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Instant, why: &str) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
@@ -131,7 +131,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Lets no pending line of the tenant wait any longer.
+    /// Ends the delay of every pending line of the tenant.
     pub fn wake_pending_lines(&mut self) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::finished_at.is_null());
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
@@ -140,7 +140,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Those of some lines that their worker still holds, as they are now.
+    /// Those of the given lines that their worker still holds, in their current state.
     pub fn lines_held_by_worker(&mut self, lines: &[PushLine]) -> Result<Vec<PushLine>> {
         let fences: HashMap<&PushLineId, i64> = lines.iter().map(|line| (&line.id, line.fence)).collect();
         let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
@@ -154,8 +154,8 @@ impl Tx<'_> {
         Ok(held)
     }
 
-    /// Notes, before the write, what ConnectWise had; renews the lease. Errors with `lost_lease` where another worker
-    /// has taken over.
+    /// Stores, before the write, the quantity in ConnectWise, and renews the lease. Errors with `lost_lease` if
+    /// another worker has taken over.
     pub fn begin_write(&mut self, line: &PushLine, from: Option<Quantity>, lease_until: Instant) -> Result<()> {
         let changed = diesel::update(held_by_worker!(self, line))
             .set((
@@ -171,7 +171,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Renews the lease of those of some lines that their worker still holds; gives how many there are.
+    /// Renews the lease of those of the given lines that their worker still holds. Returns their number.
     pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
         let mut renewed = 0;
         for line in lines {
@@ -211,7 +211,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Takes held lines a step further, by a person's decision.
+    /// Changes the state of held lines, by a person's decision.
     pub fn decide_held_lines(
         &mut self,
         job: &PushJobId,

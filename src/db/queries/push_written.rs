@@ -1,4 +1,4 @@
-//! What pushes wrote, or found right: to a billing line, to an addition, for a month.
+//! What pushes wrote, or found already right, for a billing line, an addition or a month.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,10 +16,10 @@ use crate::domain::push::PushKind;
 use crate::domain::push::{LaterWrite, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 
-/// What stands in an addition by a push: written, found there, or perhaps written.
+/// The states in which a push's quantity is in an addition: written, found there, or perhaps written.
 const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];
 
-/// A line of a later push, with what it was about.
+/// A line of a later push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaterLine {
     pub job_id: PushJobId,
@@ -113,7 +113,7 @@ impl Tx<'_> {
     }
 
     /// The companies, products and months for which a push has computed the quantity, or that there is none, whatever
-    /// came of it since; but for lines that were not to be pushed at all.
+    /// the result; without lines that were not enabled.
     pub fn months_computed(
         &mut self,
         companies: &[CompanyId],

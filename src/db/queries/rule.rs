@@ -25,7 +25,7 @@ pub struct MatchingRule {
     pub updated_at: NaiveDateTime,
 }
 
-/// Which rules are asked for.
+/// The filter of rules.
 #[derive(Debug, Clone, Default)]
 pub struct RuleFilter {
     /// Those of a product.
@@ -60,7 +60,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves a changed rule, which raises its version.
+    /// Saves a changed rule and raises its version.
     pub fn update_rule(&mut self, row: &mut MatchingRule) -> Result<()> {
         row.version += 1;
         let own = self.scoped(matching_rules::table);

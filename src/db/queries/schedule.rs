@@ -1,4 +1,4 @@
-//! When the monthly push is due, as set.
+//! The schedule of the monthly push.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -11,7 +11,7 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{PushJobId, TenantId};
 
-/// The stored schedule. Its fields were checked before they came here.
+/// The stored schedule. Its fields were validated before they were stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = push_schedules, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct PushSchedule {
@@ -22,7 +22,7 @@ pub struct PushSchedule {
     pub time_of_day: String,
     /// An IANA name.
     pub time_zone: String,
-    /// Since when it is enabled as it is: what was due before is not made up for.
+    /// Since when it is enabled with this content. Runs that were due before are not made up for.
     pub enabled_at: Option<NaiveDateTime>,
     pub version: i64,
     pub updated_at: NaiveDateTime,
@@ -80,13 +80,13 @@ impl Tx<'_> {
         Ok(found.is_some())
     }
 
-    /// Records that the schedule has pushed a month; a second time is refused by the key.
+    /// Records that the schedule has pushed a month. The primary key rejects a second record.
     pub fn insert_schedule_run(&mut self, run: &ScheduleRun) -> Result<()> {
         insert_scoped!(self, push_schedule_runs, std::slice::from_ref(run))?;
         Ok(())
     }
 
-    /// The tenant's schedule, where one was set.
+    /// The tenant's schedule, if one was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
         let own = self.scoped(push_schedules::table);
         Ok(own.select(PushSchedule::as_select()).first(self.conn).optional()?)

@@ -1,4 +1,4 @@
-//! The few questions that are no tenant's own: who a key belongs to, which tenants there are, whose schedule is set.
+//! The few queries across tenants: the owner of a key, the list of tenants, the enabled schedules.
 
 use diesel::prelude::*;
 
@@ -38,7 +38,7 @@ impl SystemTx<'_> {
         Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
     }
 
-    /// Forgets the answers given before a moment.
+    /// Deletes responses stored before a moment.
     pub fn delete_expired_responses(&mut self, before: Instant) -> Result<usize> {
         let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
         Ok(diesel::delete(old).execute(self.conn)?)

@@ -20,7 +20,7 @@ pub struct Tenant {
     pub created_at: NaiveDateTime,
 }
 
-/// An API key: what is kept of it, which is not the key.
+/// The stored part of an API key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = api_keys, check_for_backend(MultiBackend))]
 pub struct ApiKey {

@@ -30,19 +30,19 @@ pub struct UsageRecord {
     pub received_at: NaiveDateTime,
     /// The later record that corrects this one.
     pub superseded_by: Option<UsageId>,
-    /// Taken in after the line was pushed for the month it was measured in.
+    /// Whether it arrived after a push had computed the quantity of its month.
     pub late: bool,
 }
 
 string_enum! {
-    /// The orders of usage history.
+    /// The sort keys of usage records.
     UsageSort {
         /// In order of arrival.
         ReceivedAt = "received_at",
     }
 }
 
-/// Which records are asked for.
+/// The filter of usage records.
 #[derive(Debug, Clone, Default)]
 pub struct UsageFilter {
     /// Those of a company.
@@ -55,7 +55,7 @@ pub struct UsageFilter {
     pub to: Option<Instant>,
     /// Without those that a later record corrects.
     pub current_only: bool,
-    /// By whether they came after their month was pushed.
+    /// Only late records, or only the others.
     pub late: Option<bool>,
 }
 
@@ -124,7 +124,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Flags records of some companies as late that were measured within bounds and taken in after a moment.
+    /// Flags records of some companies as late that were measured within bounds and received after a moment.
     pub fn flag_late_usage(
         &mut self,
         product: &ProductId,
@@ -171,8 +171,8 @@ impl Tx<'_> {
         Ok(newest)
     }
 
-    /// What holds of a product's usage of some companies from one moment to another, by company, in the order in which
-    /// it was measured.
+    /// The current usage records of a product and some companies between two moments, by company, in the order of
+    /// measurement.
     pub fn usage_between(
         &mut self,
         product: &ProductId,

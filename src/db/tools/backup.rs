@@ -9,8 +9,8 @@ use crate::db::engine::conn::Conn;
 use crate::db::engine::url::DatabaseUrl;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// Writes all that is there at one moment into a new file, which appears whole or not at all. Nobody waits for it, and
-/// it does not wait for writers. Errors if the target exists, and on PostgreSQL, which has its own tools.
+/// Copies one consistent state of the database to a new file, atomically. Writers do not wait for it, and it does not
+/// wait for writers. Errors if the target exists, and on PostgreSQL, which has its own tools.
 pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<()> {
     let Some(file) = url.file() else {
         return Err(Error::conflict(ConflictCode::NotSqlite, "a PostgreSQL database is backed up with pg_dump"));

@@ -1,4 +1,4 @@
-//! All rows of all tables, from one database to another of either kind; and that they arrived.
+//! Copies all rows of all tables from one database to another of either kind, and verifies them.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -144,8 +144,8 @@ impl Each for Compare<'_> {
     }
 }
 
-/// Copies everything to an empty database, whose tables are made, and compares every row before any is kept. Errors
-/// where somebody serves from either, where the schema is another version's, or where there is something already.
+/// Copies everything to an empty database, creates its tables, and compares every row before it commits. Errors if a
+/// process serves from either database, if the schema is of another version, or if the target is not empty.
 pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     if from.file().is_some_and(|file| !file.exists()) {
         return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {from}")));
@@ -188,7 +188,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     Ok(copied)
 }
 
-/// What is written while it is copied would be left behind.
+/// Rows written during the copy would be left behind.
 fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
     let Conn::Postgres(conn) = conn else { return Ok(()) };
     let others = "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \

@@ -1,4 +1,4 @@
-//! What an operator does with a whole database.
+//! Tools for operators: backup and copy.
 
 pub(super) mod backup;
 pub(super) mod copy;

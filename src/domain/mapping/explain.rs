@@ -80,7 +80,7 @@ pub struct CandidateVerdict {
     pub verdict: Verdict,
 }
 
-/// A mapping as a story remembers it: with the name that its target had then.
+/// A mapping as it is recorded in a line's history: with the name that its target had then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingSnapshot {
     /// The status.
@@ -125,13 +125,13 @@ impl Catalog {
         seen(known, Target::Addition, rule, mapping, |record| (record.id, record.label()), Addition::attribute)
     }
 
-    /// An agreement mapping, as a story remembers it.
+    /// An agreement mapping, as it is recorded in a line's history.
     pub fn remembered_agreement(&self, mapping: &AgreementMapping) -> MappingSnapshot {
         let name = mapping.target.and_then(|id| self.agreement_record(id)).map(|record| record.name.clone());
         MappingSnapshot::new(mapping, name)
     }
 
-    /// An addition mapping, as a story remembers it.
+    /// An addition mapping, as it is recorded in a line's history.
     pub fn remembered_addition(&self, mapping: &AdditionMapping) -> MappingSnapshot {
         MappingSnapshot::new(
             mapping,

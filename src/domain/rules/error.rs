@@ -1,6 +1,6 @@
 //! What is wrong with an expression, and where.
 
-/// Why an expression was refused.
+/// Why an expression was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RuleError {
@@ -13,9 +13,9 @@ pub struct RuleError {
     pub offset: usize,
     /// How many characters it spans; 0 at the end of the text.
     pub length: usize,
-    /// What would have been understood there.
+    /// What would have been valid there.
     pub expected: Vec<String>,
-    /// What to write instead, for the usual slips.
+    /// What to write instead, for common mistakes.
     pub advice: Option<String>,
 }
 

@@ -18,7 +18,7 @@ impl Folded {
     }
 }
 
-/// What rules may ask of one record. An attribute that ConnectWise left out is absent.
+/// The attributes of one record that rules can compare. An attribute that ConnectWise left out is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     name: Option<Folded>,

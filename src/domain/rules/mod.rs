@@ -19,7 +19,7 @@ pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
 
 pub use target::Target;
 
-/// A rule that was understood: ready to be evaluated and to be printed.
+/// A parsed rule, ready to be evaluated and printed.
 #[derive(Debug, Clone)]
 pub struct Rule {
     expr: Expr,
@@ -27,7 +27,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Reads an expression for a target, whose attributes alone it may name.
+    /// Parses an expression for a target. It may only name the target's attributes.
     pub fn parse(target: Target, text: &str) -> Result<Self, RuleError> {
         let expr = parser::parse(target, text)?;
         let compiled = eval::Compiled::new(&expr);

@@ -6,11 +6,11 @@ use super::expr::{Attribute, Comparison, Condition, Expr};
 use super::like::{BadPattern, Pattern};
 use super::token::{Token, shorten, tokens};
 
-/// The longest expression, in characters.
+/// Maximum length of an expression, in characters.
 pub const MAX_LENGTH: usize = 4_000;
-/// How deep parentheses may nest.
+/// Maximum nesting of parentheses.
 pub const MAX_DEPTH: usize = 32;
-/// The longest list of `in`.
+/// Maximum number of values in a list of `in`.
 pub const MAX_LIST: usize = 200;
 /// The most comparisons in one expression.
 pub const MAX_CONDITIONS: usize = 100;

@@ -1,4 +1,4 @@
-//! What a rule picks.
+//! What a rule selects.
 
 use crate::domain::string_enum::string_enum;
 

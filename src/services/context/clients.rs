@@ -1,4 +1,4 @@
-//! The ConnectWise clients that this process has made.
+//! The ConnectWise clients of this process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,13 +12,13 @@ use crate::domain::ids::TenantId;
 pub struct Clients(Mutex<HashMap<TenantId, (Connection, Arc<Client>)>>);
 
 impl Clients {
-    /// The client of a connection, where there is one.
+    /// The client of a connection, if there is one.
     pub fn get(&self, row: &Connection) -> Option<Arc<Client>> {
         let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients.get(&row.tenant_id).filter(|(known, _)| known == row).map(|(_, client)| client.clone())
     }
 
-    /// Keeps a client; gives the one to be used.
+    /// Stores a client and returns the one to use.
     pub fn put(&self, row: &Connection, client: Client) -> Arc<Client> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Another request may have made one meanwhile; its budget is the one that counts.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// How many loops of a kind run in this process, and whether any ought to. Copies share the count.
+/// The number of running loops of a kind, and whether any should run. Copies share the count.
 #[derive(Debug, Clone, Default)]
 pub struct LoopCount(Arc<LoopState>);
 
@@ -14,18 +14,18 @@ struct LoopState {
 }
 
 impl LoopCount {
-    /// Says that loops of this kind run in this process.
+    /// Declares that loops of this kind should run in this process.
     pub fn expect_loops(&self) {
         self.0.expected.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a loop for as long as what this gives is kept.
+    /// Counts a loop until the returned value is dropped.
     pub fn count(&self) -> RunningLoop {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         RunningLoop(self.0.clone())
     }
 
-    /// Whether one runs, or none ought to.
+    /// Whether a loop runs, or none should.
     pub fn is_alive(&self) -> bool {
         !self.0.expected.load(Ordering::Relaxed) || self.0.running.load(Ordering::Relaxed) > 0
     }

@@ -1,4 +1,4 @@
-//! What every use case is given: the database, the time, the clients, and what runs beside it.
+//! What every use case needs: the database, the clock, the clients, and the background loops.
 
 mod clients;
 mod loop_count;
@@ -22,11 +22,11 @@ pub use watched_jobs::{Watched, WatchedKey};
 /// How the use cases behave.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How old what was read from ConnectWise may be before it is read again.
+    /// How old data from ConnectWise may be before it is read again.
     pub refresh_max_age: TimeDelta,
     /// How late a scheduled push may start after an outage.
     pub schedule_max_late: TimeDelta,
-    /// For how long a worker holds the lines it claimed.
+    /// How long a worker holds the lines that it claimed.
     pub lease: TimeDelta,
     /// How every connection to ConnectWise behaves.
     pub connectwise: connectwise::Settings,
@@ -43,17 +43,17 @@ pub struct AppContext {
     pub vault: Arc<Vault>,
     /// One ConnectWise client for each tenant.
     pub clients: Arc<Clients>,
-    /// Wakes the worker when there is something to do.
+    /// Wakes the worker when there is work.
     pub wake: Arc<Notify>,
-    /// Whose turn it is to refresh.
+    /// One refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,
     /// The loops that work on push jobs.
     pub push_loops: LoopCount,
     /// The loop that starts scheduled pushes.
     pub schedule_loops: LoopCount,
-    /// The push jobs that somebody watches.
+    /// The push jobs with subscribers.
     pub watched: Arc<Watched>,
-    /// Cancelled when the process is to stop.
+    /// Cancelled when the process stops.
     pub stop: CancellationToken,
     /// How they behave.
     pub settings: Arc<Settings>,

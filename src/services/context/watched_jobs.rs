@@ -1,4 +1,4 @@
-//! The push jobs that somebody watches.
+//! The push jobs with subscribers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,17 +11,17 @@ use crate::services::push::progress::Progress;
 /// A job of a tenant.
 pub type WatchedKey = (TenantId, PushJobId);
 
-/// The jobs that somebody watches.
+/// The jobs with subscribers.
 #[derive(Debug, Default)]
 pub struct Watched(Mutex<HashMap<WatchedKey, Arc<watch::Sender<Progress>>>>);
 
 impl Watched {
-    /// Joins those who watch a job, if anybody does.
+    /// Subscribes to a job that has subscribers.
     pub fn join(&self, key: &WatchedKey) -> Option<watch::Receiver<Progress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())
     }
 
-    /// Adds a job that somebody begins to watch.
+    /// Adds a job with its first subscriber.
     pub fn add(&self, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
     }

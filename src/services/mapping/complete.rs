@@ -34,7 +34,8 @@ fn additions_wanted(
     tx.agreements_with_additions_older_than(&wanted, older_than)
 }
 
-/// Reads the additions that lines want and that were read before a moment, or never; gives of how many agreements.
+/// Reads the additions that lines need, if they were never read or not since a moment. Returns the number of
+/// agreements.
 pub async fn read_additions(
     ctx: &AppContext,
     actor: &Actor,
@@ -49,7 +50,7 @@ pub async fn read_additions(
 }
 
 /// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
-/// fails leaves the lines at `additions_not_read`, which resolving or refreshing mends later.
+/// fails leaves the lines at `additions_not_read`, until resolving or refreshing reads them.
 pub async fn fetch_missing_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
     // The request itself is committed already and succeeds, whatever happens here.
     match read_and_resolve(ctx, actor, filter).await {

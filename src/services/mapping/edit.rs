@@ -1,4 +1,4 @@
-//! Billing lines: block sizes, push flags, and choices by hand, for one line or many.
+//! Edits of billing lines: block sizes, push flags and manual choices, for one line or many.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ use crate::services::context::AppContext;
 use crate::services::remote::additions;
 
 string_enum! {
-    /// What happens to many edits in one request when one of them cannot be done.
+    /// What happens to the other edits of a request if one is rejected.
     BulkMode {
         /// No edit is made.
         AllOrNothing = "all_or_nothing",
@@ -29,7 +29,7 @@ string_enum! {
     }
 }
 
-/// What is to be changed of a line; `None` leaves it.
+/// The changes to a line; `None` leaves a part as it is.
 #[derive(Debug, Clone, Default)]
 pub struct LineEdit {
     /// Whether pushes write the line.
@@ -43,7 +43,7 @@ pub struct LineEdit {
 }
 
 impl LineEdit {
-    /// Whether it chooses what the line bills to, or gives that back to the rule.
+    /// Whether it makes or clears a manual choice.
     fn chooses(&self) -> bool {
         self.agreement.is_some() || self.addition.is_some()
     }
@@ -54,23 +54,23 @@ impl LineEdit {
 pub struct Edit {
     /// The line.
     pub line: BillingLineId,
-    /// What is to be changed.
+    /// The changes.
     pub change: LineEdit,
-    /// The versions of the line for which it is meant.
+    /// The versions of the line that the edit is meant for.
     pub if_match: IfMatch,
 }
 
-/// Why an edit was refused, and which part of it is at fault.
+/// Why an edit was rejected, and which member is invalid.
 #[derive(Debug)]
 pub struct EditRejection {
-    /// The member of the edit at fault.
+    /// The invalid member of the edit.
     pub member: &'static str,
     /// What is wrong.
     pub error: Error,
 }
 
 impl EditRejection {
-    /// An edit that is refused for one of its members.
+    /// Rejects an edit because of one of its members.
     pub fn new(member: &'static str, error: Error) -> Self {
         Self { member, error }
     }
@@ -79,7 +79,7 @@ impl EditRejection {
         Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
     }
 
-    /// The refusal as a bad field of a request, where edits stand at `place`.
+    /// The rejection as an invalid field of a request, whose edits are at `place`.
     pub fn field(&self, place: &str) -> FieldError {
         FieldError::new(format!("{place}/{}", self.member), self.error.word(), self.error.to_string())
     }
@@ -104,45 +104,45 @@ impl Edited {
 /// The result of edits.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// For each edit, in order: the line before and after, or why it was refused.
+    /// For each edit, in order: the line before and after, or why it was rejected.
     pub outcomes: Vec<Result<Edited, EditRejection>>,
     /// What the edits changed of mappings.
     pub resolved: Resolved,
 }
 
 impl Applied {
-    /// The refusals as bad fields of a request; `place` says where the edit of an index stands in it.
+    /// The rejections as invalid fields of a request; `place` says where the edit of an index is.
     pub fn fields(&self, place: impl Fn(usize) -> String) -> Vec<FieldError> {
         let refused = self.outcomes.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref().err()?)));
         refused.map(|(index, refused)| refused.field(&place(index))).collect()
     }
 
-    /// How many edits changed their line.
+    /// The number of edits that changed their line.
     pub fn changed(&self) -> usize {
         self.outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(Edited::changes)).count()
     }
 }
 
-/// How many edits are done.
+/// The options of many edits.
 #[derive(Debug, Clone, Copy)]
 pub struct Bulk {
-    /// What happens when one of them cannot be done.
+    /// What happens if one of them is rejected.
     pub mode: BulkMode,
-    /// Only look what they would do.
+    /// Whether nothing is saved.
     pub dry_run: bool,
 }
 
 impl Bulk {
-    /// For edits that stand or fall together.
+    /// All edits, or none.
     pub const TOGETHER: Self = Self { mode: BulkMode::AllOrNothing, dry_run: false };
 
-    /// Whether anything is written, given whether every edit can be done.
+    /// Whether anything is saved, given whether every edit is valid.
     pub fn writes(self, all_can: bool) -> bool {
         !self.dry_run && (self.mode == BulkMode::Each || all_can)
     }
 }
 
-/// What edits are worked out over.
+/// The records that edits are computed from.
 struct EditContext {
     lines: HashMap<BillingLineId, MappedLine>,
     rules: HashMap<ProductId, Rules>,
@@ -263,7 +263,7 @@ fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<Billing
     tx.billing_line(&id)
 }
 
-/// Changes many lines in the same way, all or none: an unknown id changes nothing. Gives how many were changed.
+/// Makes the same change to many lines, or to none if an id is unknown. Returns the number of lines that changed.
 pub async fn update_many(ctx: &AppContext, actor: &Actor, ids: Vec<BillingLineId>, change: LineEdit) -> Result<usize> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     ctx.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, now, &by)).await
@@ -304,7 +304,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
     Ok(applied)
 }
 
-/// The same for one line. Gives it, and what else the edit changed.
+/// The same for one line. Returns the line, and what else the edit changed.
 pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
@@ -313,7 +313,7 @@ pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(Bi
     Ok((view, applied.resolved))
 }
 
-/// Reads the additions of the agreements whose additions are to be chosen: the choices must be those of ConnectWise.
+/// Reads the additions of agreements whose additions are chosen, so that the choice is checked against ConnectWise.
 async fn read_additions(ctx: &AppContext, actor: &Actor, edits: &[Edit]) -> Result<()> {
     let choosing: Vec<Edit> =
         edits.iter().filter(|edit| matches!(edit.change.addition, Some(Some(_)))).cloned().collect();

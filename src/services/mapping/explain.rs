@@ -9,7 +9,7 @@ use crate::domain::mapping::CandidateVerdict;
 use crate::domain::rules::Target;
 use crate::services::billing_calendar;
 
-/// The most changes that an explanation lists.
+/// Maximum number of changes in an explanation.
 const MAX_CHANGES: i64 = 100;
 
 /// How a line's mappings were found.

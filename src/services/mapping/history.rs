@@ -8,7 +8,7 @@ use crate::domain::ids::LineChangeId;
 use crate::domain::mapping::{Catalog, LineField, Mapping};
 use crate::domain::{Error, Result};
 
-/// Saves changed lines and writes down what changed of them, all together at the end.
+/// Collects changed lines and what changed in them, and saves everything at the end.
 pub struct ChangeRecorder<'a> {
     catalog: &'a Catalog,
     now: Instant,
@@ -23,7 +23,7 @@ impl<'a> ChangeRecorder<'a> {
         Self { catalog, now, by, lines: Vec::new(), entries: Vec::new() }
     }
 
-    /// Notes a line that changed.
+    /// Records a changed line.
     pub fn save(&mut self, tx: &Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
         let mut line = after.clone();
         let changed = || (Some(self.now.naive_utc()), Some(self.by.to_owned()));
@@ -62,14 +62,14 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
-    /// Writes all of it.
+    /// Saves everything.
     pub fn close(self, tx: &mut Tx<'_>) -> Result<()> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)
     }
 }
 
-/// What makes a change worth telling: another reason for nothing is not.
+/// Whether a change is recorded: another reason for having no target is not.
 fn told_apart<Id: Copy + PartialEq>(mapping: &Mapping<Id>) -> impl PartialEq + use<Id> {
     (mapping.status, mapping.source, mapping.target)
 }

@@ -1,4 +1,4 @@
-//! What billing lines bill to: resolved by rules, chosen by hand, written down, and explained.
+//! What billing lines bill to: resolved by rules, chosen manually, recorded and explained.
 
 pub mod complete;
 pub mod edit;

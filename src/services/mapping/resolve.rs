@@ -14,7 +14,7 @@ use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::services::billing_calendar;
 
-/// What resolving changed of a line.
+/// A line whose mappings changed.
 #[derive(Debug, Clone)]
 pub struct LineChange {
     /// The line.
@@ -73,20 +73,20 @@ impl StatusCounts {
 /// The result of resolving.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
-    /// How many lines were looked at.
+    /// The number of lines that were resolved.
     pub lines: usize,
     /// The status of their agreements.
     pub agreements: StatusCounts,
     /// The status of their additions.
     pub additions: StatusCounts,
-    /// How many lines wait for additions to be read.
+    /// The number of lines whose agreement's additions have not been read yet.
     pub waiting: usize,
     /// The lines that changed.
     pub changes: Vec<LineChange>,
 }
 
 impl Resolved {
-    /// Counts a line as it came out.
+    /// Counts the result of a line.
     pub(super) fn count(&mut self, line: &MappedLine) {
         self.lines += 1;
         self.agreements.count(line.agreement.status);
@@ -127,7 +127,7 @@ pub fn parsed(row: &MatchingRule) -> Result<Rule> {
     Rule::parse(row.target, &row.expression).map_err(Error::internal)
 }
 
-/// Everything read from ConnectWise that matters to some lines.
+/// The records from ConnectWise that some lines need.
 pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Instant) -> Result<Arc<Catalog>> {
     let today = billing_calendar::today(tx, now)?;
     if filter.company_ids.is_none() && filter.ids.is_none() {
@@ -145,12 +145,12 @@ pub fn decide(catalog: &Catalog, rules: &Rules, line: &MappedLine) -> (Agreement
     (agreement, addition)
 }
 
-/// Resolves lines over what was read from ConnectWise, and saves those that change.
+/// Resolves lines among the records read from ConnectWise, and saves those that change.
 pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, false)
 }
 
-/// The same as if nothing had been mapped before: choices by hand are undone, too.
+/// The same, but manual choices are cleared first.
 pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, true)
 }

@@ -1,4 +1,4 @@
-//! What a push needs to know of an agreement before it writes to it, as ConnectWise has it now.
+//! Reads the current state of an agreement from ConnectWise before a push writes to it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::services::billing_calendar;
 use crate::services::refresh;
 use crate::services::remote::client;
 
-/// How long a job relies on the lists of companies and agreements that it began with.
+/// How long a job uses the lists of companies and agreements that it read at its start.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 
 /// What the lines of one agreement are compared with.
@@ -86,8 +86,8 @@ impl Group<'_> {
         }
     }
 
-    /// What a failure at one agreement or addition means. One odd answer never stops a job: a fault of the connection is
-    /// confirmed by a request that has nothing to do with the agreement.
+    /// Classifies a failure at one agreement or addition. A single unusual response never stops a job: a fault of the
+    /// connection is confirmed by a request that has nothing to do with the agreement.
     pub(super) async fn classify(&self, client: &Client, error: CwError) -> Stop {
         match error {
             // One agreement may be closed to the API member; the others are not.
@@ -106,7 +106,7 @@ impl Group<'_> {
         }
     }
 
-    /// Reads back, with one request, the additions of lines whose writes were sent and whose answers were lost.
+    /// Reads, with one request, the additions of lines whose writes were sent and whose responses were lost.
     pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
         let read = match client::for_tenant(self.ctx, &self.tenant).await {
             Ok(client) => client.additions(agreement, RetryPolicy::Interactive).await,

@@ -1,4 +1,4 @@
-//! Storing a job: which lines, with which quantities, and which have nothing to push.
+//! Creates push jobs: their lines, their quantities, and which lines have nothing to push.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::services::billing_calendar;
 /// What is to be pushed.
 #[derive(Debug, Clone)]
 pub struct NewPush {
-    /// Write, or only look.
+    /// Whether to write, or only to show what would be written.
     pub kind: PushKind,
     /// What starts it.
     pub started_by: PushTrigger,
@@ -48,8 +48,8 @@ impl NewPush {
     }
 }
 
-/// Stores a job with every line in its scope: those that cannot be pushed are there too, with why. A worker does the
-/// rest.
+/// Creates a job with every line in its scope, including those that cannot be pushed, with the reason. A worker does
+/// the rest.
 pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<PushJob> {
     if tx.connection()?.is_none() {
         let detail = "no ConnectWise connection is set; PUT /api/v1/connection first";
@@ -118,8 +118,8 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<B
     Ok(lines)
 }
 
-/// The month that a job is said to be of: the one asked for, or else the one in which it is pushed. Its lines say what
-/// each bills.
+/// The month of a job: the one that was asked for, or else the one in which it is pushed. Each line has its own
+/// billing month.
 fn month_of_job(new: &NewPush, present: BillingMonth) -> BillingMonth {
     match &new.months {
         BilledMonths::Named(month) | BilledMonths::ScheduledRun(month) => *month,
@@ -192,7 +192,7 @@ fn line(
     })
 }
 
-/// Why a line has nothing to push, in the order in which a clerk would put it right.
+/// Why a line has nothing to push, in the order in which a clerk would fix it.
 fn reason_to_skip(
     line: &BillingLine,
     billed: &Billed,

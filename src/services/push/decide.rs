@@ -1,4 +1,4 @@
-//! A person's decision about lines that the guard held.
+//! A person's decision about lines that the change guard held.
 
 use std::collections::HashSet;
 
@@ -12,16 +12,16 @@ use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 
-/// What is decided.
+/// The decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// Let the change through, as it was when the line was held.
+    /// Write the change for which the line was held.
     Approve,
-    /// Let ConnectWise keep what it has.
+    /// Write nothing.
     Drop,
 }
 
-/// Decides about held lines of a job, or about all of them. A job that had ended goes on.
+/// Decides about held lines of a job, or about all of them. A job that had ended continues.
 pub async fn decide(
     ctx: &AppContext,
     actor: &Actor,

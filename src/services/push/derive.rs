@@ -1,4 +1,4 @@
-//! Jobs made of another job's lines: those that a dry run showed, and those that are to be put back.
+//! Jobs made from another job's lines: pushing a dry run, and reverting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use crate::services::billing_calendar;
 /// Maximum number of later jobs that an error names, newest first.
 const NAMED_JOBS: usize = 5;
 
-/// A new job of what a dry run would push, with its quantities. A line is written only where ConnectWise still has
-/// what the dry run found.
+/// Creates a job that pushes what a dry run showed, with its quantities. A line is written only where ConnectWise
+/// still has what the dry run found.
 pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::DryRun {
@@ -64,8 +64,8 @@ fn not_superseded(
     Ok((lines, blocking))
 }
 
-/// A new job that puts back what each line of a job had before, only where ConnectWise still has what the job wrote. A
-/// line is left out where a later job changed its addition, or bills another month.
+/// Creates a job that writes back the quantity that each line of a job had before, only where ConnectWise still has
+/// the quantity that the job wrote. A line is left out if a later job changed its addition, or bills another month.
 pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::Push {
@@ -175,7 +175,7 @@ fn derive(
     Ok(job)
 }
 
-/// Why a job has no line to push or revert, with the later jobs that stand in the way.
+/// Why a job has no line to push or revert, naming the later jobs that prevent it.
 fn nothing_to_push(of: &PushJob, blocking: &BTreeSet<PushJobId>) -> String {
     if blocking.is_empty() {
         return format!("push job {} has no line for this", of.id);

@@ -1,4 +1,4 @@
-//! Pushing quantities: a job is stored with all its lines, then a worker takes it line by line.
+//! Pushes: a job is stored with all its lines, then workers process them.
 
 mod agreement;
 mod create;

@@ -1,4 +1,4 @@
-//! What may become of a line that a worker holds.
+//! The possible results of a line that a worker holds.
 
 use std::time::Duration;
 
@@ -11,40 +11,40 @@ use crate::domain::clock::Instant;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::quantity::Quantity;
 
-/// So often a line fails in ways that may pass before it fails for good: some five hours.
+/// Maximum number of temporary failures of a line, after some five hours, before it fails for good.
 const MAX_FAILURES: i64 = 12;
 /// How long a line waits after its first failure, in seconds; it doubles from there, up to an hour.
 const FIRST_RETRY_SECONDS: i64 = 30;
-/// How long a line waits for somebody else's refresh, in seconds.
+/// How long a line waits for another process's refresh, in seconds.
 const BUSY_RETRY_SECONDS: i64 = 5;
 /// How long the lines of a job wait until the connection is tried again, in seconds.
 pub(super) const CONNECTION_RETRY_SECONDS: i64 = 300;
 
-/// Why lines are not worked on any further now.
+/// Why the work on lines stops for now.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
     /// The connection itself was confirmed to be at fault: the job's lines wait until it works again.
     Connection(String),
-    /// It may pass: the lines are tried again later.
+    /// A temporary failure: the lines are retried later.
     Later(String),
-    /// What is needed is being read by somebody else: no failure of the line's.
+    /// Another process is reading the data that is needed. This is not a failure of the line.
     Busy(String),
     /// The job was cancelled.
     Cancelled,
     /// The agreement is gone or no longer live.
     Stale(String),
-    /// It is refused, and would be again.
+    /// A permanent failure: a retry would fail again.
     Failed(PushReason, String),
 }
 
 /// Why a step of a push ended early.
 #[derive(Debug)]
 pub(super) enum StepError {
-    /// The lines are not worked on any further now.
+    /// The work on the lines stops for now.
     Stop(Stop),
-    /// One line is not; the others go on.
+    /// The work on one line stops; the others continue.
     Line(Stop),
-    /// A fault of ours, or of the database.
+    /// An internal error, or one of the database.
     Internal(Error),
 }
 
@@ -69,8 +69,8 @@ impl Stop {
         }
     }
 
-    /// What it makes of a line. A line waits for its connection for so long since its job was stored, or a person decided
-    /// about it.
+    /// The result for a line. A line waits for its connection for a limited time after its job was stored, or after a
+    /// person decided about it.
     pub(super) fn result(&self, line: &PushLine, now: Instant, stored_at: Instant, max_late: TimeDelta) -> LineResult {
         let asked_at = line.decided_at.map_or(stored_at, |at| at.and_utc().max(stored_at));
         match self {
@@ -86,8 +86,8 @@ impl Stop {
         }
     }
 
-    /// What a failure that concerns one agreement or addition means. A fault of the connection is none of these: it is
-    /// confirmed first.
+    /// Classifies a failure at one agreement or addition. A fault of the connection is not among them: it is confirmed
+    /// first.
     pub(super) fn of(error: CwError) -> Self {
         let text = error.to_string();
         match error {
@@ -118,7 +118,7 @@ pub(super) fn skipped(reason: PushReason, detail: String) -> LineResult {
     LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Skip, None) }
 }
 
-/// Back to waiting, which counts as no failure of the line's.
+/// Returns the line to the queue without counting a failure.
 fn released(now: Instant, seconds: i64) -> LineResult {
     LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
 }
@@ -129,12 +129,12 @@ pub(super) fn would_push(has: Option<Quantity>, violation: Option<String>) -> Li
     LineResult { reason, detail: violation, ..result(LineEvent::WouldPush, has) }
 }
 
-/// The change is not made unasked.
+/// The change needs approval.
 pub(super) fn held(has: Option<Quantity>, why: String) -> LineResult {
     LineResult { reason: Some(PushReason::Guard), detail: Some(why), ..result(LineEvent::Hold, has) }
 }
 
-/// ConnectWise has another quantity than the one that was to be changed.
+/// ConnectWise has another quantity than the expected one.
 pub(super) fn changed_since(line: &PushLine, has: Option<Quantity>) -> LineResult {
     let detail = format!(
         "ConnectWise has {} by now, where {} was to be changed: look at it there, and push again",
@@ -148,7 +148,8 @@ fn text(quantity: Option<Quantity>) -> String {
     quantity.map_or_else(|| "nothing".to_owned(), |known| known.to_string())
 }
 
-/// ConnectWise has the quantity: because of an earlier write of ours whose answer was lost, or because nothing changed.
+/// ConnectWise has the quantity: because an earlier write got through though its response was lost, or because nothing
+/// changed.
 pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
     if line.attempts > 0 && line.from_quantity != Some(to) {
         result(LineEvent::Push, line.from_quantity)
@@ -157,7 +158,7 @@ pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
     }
 }
 
-/// Back to waiting, for longer with each failure; failed for good after the last.
+/// Returns the line to the queue, with a longer wait after each failure; after the last one it fails for good.
 pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
     if line.failures + 1 >= MAX_FAILURES {
         return failed(PushReason::Unavailable, why.to_owned());
@@ -172,16 +173,16 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
 pub(super) enum ReadBack {
     /// The addition could not be read.
     Unreadable,
-    /// It may not be read before this has passed.
+    /// It must not be read before this time has passed.
     Later(Duration),
-    /// The addition is not there any more.
+    /// The addition no longer exists.
     NotFound,
     /// The addition has this quantity.
     Has(Option<Quantity>),
 }
 
-/// The outcome of a line whose write was sent and whose answer was lost, instead of the one that was planned, when its
-/// addition was read back.
+/// The result of a line whose write was sent and whose response was lost, after its addition was read. It replaces the
+/// planned result.
 pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBack, now: Instant) -> LineResult {
     let why = planned.detail.as_deref().unwrap_or("the job was stopped");
     match read {

@@ -1,4 +1,4 @@
-//! How far a push job is.
+//! The progress of a push job.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,16 +11,16 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::PushJobId;
 use crate::domain::push::{JobState, LineState};
 
-/// A job with how far it is.
+/// A job with its progress.
 #[derive(Debug, Clone)]
 pub struct Progress {
     /// The job.
     pub job: PushJob,
-    /// How many of its lines are in which state.
+    /// The number of its lines in each state.
     pub counts: HashMap<LineState, i64>,
     /// The months that its lines bill.
     pub billing_months: BTreeSet<BillingMonth>,
-    /// When that was so.
+    /// The time of this state.
     pub at: Instant,
 }
 
@@ -35,7 +35,7 @@ impl Progress {
         progress
     }
 
-    /// How many lines have an outcome. It never goes down: a held line has none until a person decides.
+    /// The number of finished lines. It never decreases: a held line is not finished until a person decides.
     pub fn done(&self) -> i64 {
         self.counts.iter().filter(|(state, _)| state.is_final()).map(|(_, lines)| lines).sum()
     }
@@ -44,7 +44,7 @@ impl Progress {
         states.iter().filter_map(|state| self.counts.get(state)).sum()
     }
 
-    /// How long a worker has been at it, until now or until its end; `None` while it waits for a person.
+    /// How long workers have been processing it, until now or until its end; `None` while it waits for approval.
     fn worked_for(&self) -> Option<TimeDelta> {
         if self.job.state == JobState::WaitingForApproval {
             return None;
@@ -53,7 +53,7 @@ impl Progress {
         Some(until - self.job.started_at?.and_utc())
     }
 
-    /// How many lines a minute the workers get through. Lines that were skipped from the beginning cost no work.
+    /// The lines that workers finish per minute, without those that were skipped from the beginning.
     pub fn lines_per_minute(&self) -> Option<i64> {
         use LineState::{Failed, Held, Pushed, Unchanged, Unverified, WouldPush};
         let lines = self.count(&[Pushed, WouldPush, Unchanged, Held, Failed, Unverified]);
@@ -61,7 +61,7 @@ impl Progress {
         (lines > 0).then(|| lines.saturating_mul(60_000) / milliseconds)
     }
 
-    /// When it will end if it goes on as it has until now.
+    /// When it will end at the present speed.
     pub fn estimated_end(&self) -> Option<Instant> {
         let rate = self.lines_per_minute().filter(|rate| *rate > 0 && !self.job.state.is_final())?;
         let left = self.count(&[LineState::Pending, LineState::Working]);

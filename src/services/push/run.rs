@@ -1,4 +1,4 @@
-//! Doing a job's work: one agreement's lines at a time, each step stored before the next.
+//! Processes push jobs: one agreement's lines at a time, each step stored before the next.
 //!
 //! A worker claims lines by lease, reads the agreement's additions once, and compares. Before each write it stores
 //! what ConnectWise had (`from`); after it, what came of it. Killed anywhere between, the line is claimed again when
@@ -17,16 +17,16 @@ use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::services::context::AppContext;
 
-/// Whether there was anything to do.
+/// Whether there was work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Some lines were worked on.
+    /// Some lines were processed.
     Worked,
     /// Nothing is due.
     Idle,
 }
 
-/// Claims the lines of one agreement, of whichever tenant and job, and takes them as far as they go now.
+/// Claims the lines of one agreement, of any tenant and job, and processes them as far as possible.
 pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     let (now, owner) = (ctx.clock.now(), owner.to_owned());
     let lease_until = now + ctx.settings.lease;
@@ -60,7 +60,7 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     Ok(Step::Worked)
 }
 
-/// Lines of one agreement, with what was so when they were claimed.
+/// Lines of one agreement, with the state in which they were claimed.
 struct Claimed {
     job: PushJob,
     connection: Option<Connection>,
@@ -103,7 +103,7 @@ impl Group<'_> {
         }
     }
 
-    /// Renews the lease, again and again; ends when there is nothing left to renew, because another has the lines.
+    /// Renews the lease repeatedly. Returns when another worker has taken the lines.
     async fn keep_lease(&self, lines: &[PushLine]) {
         let lease = self.ctx.settings.lease;
         let pause = (lease / 3).to_std().unwrap_or_default();
@@ -235,7 +235,7 @@ impl Group<'_> {
     }
 }
 
-/// Notes in our own table what an addition has, as a worker that still held its line has seen it.
+/// Stores the quantity of an addition, as a worker that still held its line has read it.
 fn note_quantity(tx: &mut Tx<'_>, line: &PushLine, result: &LineResult, held: bool) -> Result<()> {
     let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
     match (held, line.addition_id, seen) {
@@ -244,7 +244,7 @@ fn note_quantity(tx: &mut Tx<'_>, line: &PushLine, result: &LineResult, held: bo
     }
 }
 
-/// What a stop means for the rest of the job.
+/// Applies a stop to the rest of the job.
 fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late: TimeDelta) -> Result<()> {
     match stop {
         Stop::Connection(why) => {

@@ -1,4 +1,4 @@
-//! Starting the monthly push when it is due.
+//! Starts the monthly push when it is due.
 
 use chrono::TimeDelta;
 
@@ -11,8 +11,8 @@ use crate::services::billed_lines::BilledMonths;
 use crate::services::context::AppContext;
 use crate::services::schedule::{self, Schedule};
 
-/// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. What was
-/// missed is made up for once, unless it is older than the setting. Gives how many were started.
+/// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. A missed
+/// push is made up for once, unless it is older than the setting. Returns the number of started pushes.
 pub async fn start_due(ctx: &AppContext) -> Result<usize> {
     let now = ctx.clock.now();
     let mut started = 0;

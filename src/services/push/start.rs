@@ -1,4 +1,4 @@
-//! Starting push jobs: what a person asks for, stored and handed to the workers.
+//! Starts push jobs on request.
 
 use super::create::{NewPush, create, retry};
 use super::derive::{from_dry_run, revert};
@@ -10,16 +10,16 @@ use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
 
-/// What is to be pushed.
+/// What to push.
 #[derive(Debug, Clone)]
 pub enum PushRequest {
     /// What the billing lines bill now.
     New(NewPush),
-    /// What a dry run showed.
+    /// The quantities that a dry run showed.
     FromDryRun(PushJobId),
-    /// The failed lines of a job, again.
+    /// The failed lines of a job.
     Retry(PushJobId),
-    /// What the lines of a job had before.
+    /// The quantities that a job's lines had before.
     Revert(PushJobId),
 }
 

@@ -1,4 +1,4 @@
-//! Watching jobs: one look at the database for each job and interval, however many watch it.
+//! Watching jobs: one query for each job and interval, however many subscribers it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::JobState;
 use crate::services::context::{AppContext, WatchedKey};
 
-/// How often a watched job is looked at.
+/// How often a watched job is read.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The same for a job that waits for a person, perhaps for days.
+/// The same for a job that waits for approval, perhaps for days.
 const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(2);
 
 /// Publishes a job's progress whenever it changes.

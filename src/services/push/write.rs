@@ -1,4 +1,4 @@
-//! Writing one line: compared, checked, noted, written.
+//! Writes one line: compares, checks, stores the old quantity, writes.
 
 use super::agreement::AgreementContext;
 use super::group::Group;
@@ -17,14 +17,14 @@ use crate::domain::quantity::Quantity;
 enum WriteDecision {
     /// It may, and the lease holds until then.
     Write(Instant),
-    /// Something that happened since the job was stored decides.
+    /// It has a result already, because of something that happened since the job was stored.
     Overtaken(LineResult),
     /// The job was cancelled.
     Cancelled,
 }
 
 impl Group<'_> {
-    /// Takes one line from what ConnectWise has to its result.
+    /// Processes one line, from the quantity in ConnectWise to its result.
     pub(super) async fn push_line(
         &self,
         context: &AgreementContext,
@@ -92,8 +92,8 @@ impl Group<'_> {
         }
     }
 
-    /// Why the change is not to be made unasked. What a person approved is the change that they saw, and no other; what
-    /// is put back was asked for.
+    /// Why the change needs approval. An approval holds for the change that the person saw, and for no other; a revert
+    /// needs none.
     fn violation(
         &self,
         context: &AgreementContext,
@@ -108,7 +108,8 @@ impl Group<'_> {
         context.guards.get(&line.product_id)?.violation(has, to)
     }
 
-    /// Stores what ConnectWise had, before the write; or gives what overtook the line since the job was stored.
+    /// Stores the quantity in ConnectWise before the write, or returns what has superseded the line since the job was
+    /// stored.
     async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<WriteDecision> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
@@ -125,7 +126,7 @@ impl Group<'_> {
     }
 }
 
-/// Why a line that was to be pushed when its job was stored is not to be any more.
+/// Why a line that was to be pushed when its job was stored no longer is.
 fn check_superseded(
     tx: &mut Tx<'_>,
     line: &PushLine,
@@ -160,7 +161,7 @@ fn check_superseded(
     Ok(None)
 }
 
-/// Whether a later job's quantity is in the addition by now.
+/// Whether the addition now has a later job's quantity.
 fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
     let month = match line.billing_month {
         Some(month) => month,

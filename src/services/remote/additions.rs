@@ -15,14 +15,14 @@ use crate::services::context::AppContext;
 /// Number of agreements whose additions are saved in one transaction.
 const BATCH: usize = 200;
 
-/// Another process reads what ConnectWise has.
+/// Another process is refreshing.
 pub fn refresh_running() -> Error {
     let detail = "what ConnectWise has is being read already: try again when that has ended";
     Error::conflict(ConflictCode::RefreshRunning, detail)
 }
 
-/// Reads and saves the additions of agreements. An agreement that refuses is left as it was known; a fault of the
-/// connection ends it.
+/// Reads and saves the additions of agreements. An agreement that fails keeps its stored additions; a fault of the
+/// connection ends the whole.
 pub async fn read(
     ctx: &AppContext,
     tenant: &TenantId,
@@ -39,12 +39,12 @@ pub async fn read(
 pub struct ReadUnder {
     /// The connection.
     pub connection: Option<Connection>,
-    /// The lease's owner, for what is read by a refresh.
+    /// The owner of the lease, in a refresh.
     pub refresh: Option<String>,
 }
 
 impl ReadUnder {
-    /// Errors where the connection was changed, or another process has the lease.
+    /// Errors if the connection was changed, or if another process has the lease.
     pub fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
         if tx.connection()? != self.connection {
             return Err(Error::conflict(
@@ -94,7 +94,7 @@ pub async fn read_under(
     Ok(())
 }
 
-/// Saves what could be read; gives the failure that is not one agreement's own.
+/// Saves what could be read. Returns the failure that concerns more than one agreement.
 fn save_answers(
     tx: &mut Tx<'_>,
     answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
@@ -126,7 +126,7 @@ fn save_answers(
     Ok(failure)
 }
 
-/// The additions of an agreement as choices, read from ConnectWise where they were not read lately.
+/// The additions of an agreement as choices, read from ConnectWise if they were not read recently.
 pub async fn choices(ctx: &AppContext, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
     let oldest = (ctx.clock.now() - ctx.settings.refresh_max_age).naive_utc();
     let stored = move |tx: &mut Tx<'_>| {

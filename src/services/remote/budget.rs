@@ -10,14 +10,14 @@ use crate::db::{Db, RateReservation};
 use crate::domain::ids::TenantId;
 use crate::services::context::AppContext;
 
-/// A tenant's part of it.
+/// A tenant's part of the budget.
 struct Shared {
     db: Db,
     tenant: TenantId,
     pace: RateLimit,
 }
 
-/// The budget of a tenant's connection, where more than this process may use it.
+/// The budget of a tenant's connection, if other processes may use it too.
 pub(super) fn shared(ctx: &AppContext, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
     let pace = RateLimit::of(ctx.settings.connectwise.per_minute);
     let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace };

@@ -1,4 +1,4 @@
-//! The client of a tenant's connection: the sealed keys opened, the budget shared.
+//! The client of a tenant's connection, with decrypted keys and the shared budget.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::domain::{ConflictCode, Error, Result};
 use crate::services::context::AppContext;
 use crate::services::encryption::Vault;
 
-/// The two keys, as they are sealed together.
+/// The two keys, as they are encrypted together.
 #[derive(Serialize, Deserialize)]
 struct Keys {
     public_key: String,
@@ -28,19 +28,19 @@ impl Drop for Keys {
     }
 }
 
-/// Seals the two keys of a connection.
+/// Encrypts the two keys of a connection.
 pub fn seal_keys(vault: &Vault, tenant: &TenantId, public: &SecretString, private: &SecretString) -> Result<String> {
     let keys = Keys { public_key: public.expose_secret().to_owned(), private_key: private.expose_secret().to_owned() };
     let text = Zeroizing::new(serde_json::to_string(&keys).map_err(Error::internal)?);
     vault.seal(tenant, &text)
 }
 
-/// Nothing is connected yet.
+/// There is no connection.
 pub fn not_connected() -> Error {
     Error::conflict(ConflictCode::NotConnected, "no ConnectWise connection is set; PUT /api/v1/connection first")
 }
 
-/// The tenant's client. Errors with `not_connected` where no connection is set.
+/// The tenant's client. Errors with `not_connected` if there is no connection.
 pub async fn for_tenant(ctx: &AppContext, tenant: &TenantId) -> Result<Arc<Client>> {
     let row = ctx.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
     for_connection(ctx, &row)
@@ -66,13 +66,13 @@ pub fn for_connection(ctx: &AppContext, row: &Connection) -> Result<Arc<Client>>
     Ok(ctx.clients.put(row, client))
 }
 
-/// Reads an address as people paste it.
+/// Parses a site as people paste it.
 pub fn parse_site(ctx: &AppContext, text: &str) -> Result<Site> {
     let site = Site::parse(text, ctx.settings.connectwise.allow_private);
     site.map_err(|error| Error::invalid("/site", "bad_site", error.to_string()))
 }
 
-/// Whether requests to the tenant's ConnectWise are let through; closed where no client was needed yet.
+/// Whether requests to the tenant's ConnectWise are sent; closed if no client was needed yet.
 pub fn circuit(ctx: &AppContext, row: &Connection) -> CircuitStatus {
     ctx.clients.get(row).map_or(CircuitStatus::Closed, |client| client.circuit())
 }

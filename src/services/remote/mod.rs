@@ -1,4 +1,4 @@
-//! What is asked of ConnectWise while somebody waits: clients, their budget, and additions.
+//! Access to ConnectWise: clients, their budget, and additions read on demand.
 
 pub mod additions;
 mod budget;
