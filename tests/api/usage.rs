@@ -39,6 +39,22 @@ async fn the_same_record_is_taken_in_once_and_another_amount_corrects_it(backend
     assert_eq!(app.all("/usage?to=2026-11-20T12:00:00Z").await.len(), 1);
 }
 
+/// PostgreSQL refuses a NUL even in a comparison.
+async fn an_id_with_a_nul_is_an_unknown_id(backend: Backend) {
+    let (app, company, product) = set_up(backend).await;
+    for (field, other) in
+        [("company_id", json!({"product_id": product})), ("product_code", json!({"company_id": company}))]
+    {
+        let mut record = json!({"amount": "1", "measured_at": "2026-11-20T00:00:00Z", field: "a\u{0}b"});
+        record.as_object_mut().unwrap().extend(other.as_object().unwrap().clone());
+        let problem = app.post("/usage", &json!({"records": [record]})).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], format!("/records/0/{field}"), "{problem}");
+    }
+    app.connect().await;
+    let problem = app.post("/push-jobs", &json!({"company_ids": ["a\u{0}b"]})).await.problem(422, "validation");
+    assert_eq!(problem["errors"][0]["field"], "/company_ids/0", "{problem}");
+}
+
 async fn a_batch_is_all_or_nothing_and_every_bad_record_is_named(backend: Backend) {
     let (app, _, _) = set_up(backend).await;
     let future = app.clock.now() + TimeDelta::days(3);
@@ -129,6 +145,7 @@ async fn a_months_usage_is_that_months(backend: Backend) {
 }
 
 on_both!(
+    an_id_with_a_nul_is_an_unknown_id,
     the_same_record_is_taken_in_once_and_another_amount_corrects_it,
     a_batch_is_all_or_nothing_and_every_bad_record_is_named,
     a_correction_does_not_change_which_source_counts,

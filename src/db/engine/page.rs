@@ -141,6 +141,11 @@ pub(in crate::db) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Ve
     distinct.chunks(10_000).map(<[T]>::to_vec).collect()
 }
 
+/// The values that can be stored at all: PostgreSQL stores no NUL, and refuses a query for one.
+pub(in crate::db) fn without_nul<T: Clone + ToString>(values: &[T]) -> Vec<T> {
+    values.iter().filter(|value| !value.to_string().contains('\0')).cloned().collect()
+}
+
 /// A pattern that finds a folded text anywhere in a `_key` column.
 pub(in crate::db) fn like_pattern(text: &str) -> String {
     let folded = crate::domain::text::fold(text);

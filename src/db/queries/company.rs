@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, without_nul};
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -121,7 +121,7 @@ impl Tx<'_> {
     /// The ids of the companies that have one of these ids.
     pub fn existing_companies(&mut self, ids: &[CompanyId]) -> Result<HashSet<CompanyId>> {
         let mut found = HashSet::new();
-        for chunk in chunks(ids) {
+        for chunk in chunks(&without_nul(ids)) {
             let own = self.scoped(companies::table).filter(companies::id.eq_any(chunk));
             found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
         }
@@ -131,7 +131,7 @@ impl Tx<'_> {
     /// The ids of the companies that have one of these external ids, by external id.
     pub fn companies_by_external_id(&mut self, external_ids: &[String]) -> Result<HashMap<String, CompanyId>> {
         let mut found = HashMap::new();
-        for chunk in chunks(external_ids) {
+        for chunk in chunks(&without_nul(external_ids)) {
             let own = self.scoped(companies::table).filter(companies::external_id.eq_any(chunk));
             found.extend(own.select((companies::external_id, companies::id)).load::<(String, CompanyId)>(self.conn)?);
         }

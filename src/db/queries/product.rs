@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, without_nul};
 use crate::db::engine::schema::products;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -132,7 +132,7 @@ impl Tx<'_> {
     /// The ids of the products that have one of these ids.
     pub fn existing_products(&mut self, ids: &[ProductId]) -> Result<HashSet<ProductId>> {
         let mut found = HashSet::new();
-        for chunk in chunks(ids) {
+        for chunk in chunks(&without_nul(ids)) {
             let own = self.scoped(products::table).filter(products::id.eq_any(chunk));
             found.extend(own.select(products::id).load::<ProductId>(self.conn)?);
         }
@@ -142,7 +142,7 @@ impl Tx<'_> {
     /// The ids of the products that have one of these codes, by code.
     pub fn products_by_code(&mut self, codes: &[String]) -> Result<HashMap<String, ProductId>> {
         let mut found = HashMap::new();
-        for chunk in chunks(codes) {
+        for chunk in chunks(&without_nul(codes)) {
             let own = self.scoped(products::table).filter(products::code.eq_any(chunk));
             found.extend(own.select((products::code, products::id)).load::<(String, ProductId)>(self.conn)?);
         }
