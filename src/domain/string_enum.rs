@@ -14,6 +14,9 @@ pub struct ParseEnumError {
 pub trait StringEnum: Copy + std::fmt::Display + std::str::FromStr<Err = ParseEnumError> + 'static {
     /// Every value, in the order of definition.
     const VALUES: &'static [Self];
+
+    /// What the value means: its doc comment.
+    fn meaning(self) -> &'static str;
 }
 
 /// Defines an enumeration with its one spelling: `as_str`, `ALL`, `Display`, `FromStr`, serde.
@@ -31,16 +34,14 @@ macro_rules! string_enum {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }
-
-            /// The value's doc comment: what it means.
-            #[allow(dead_code, reason = "not every enumeration is part of the API")]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+)),+ }
-            }
         }
 
         impl $crate::domain::string_enum::StringEnum for $name {
             const VALUES: &'static [Self] = Self::ALL;
+
+            fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+)),+ }
+            }
         }
 
         impl std::fmt::Display for $name {
@@ -66,6 +67,7 @@ pub(crate) use string_enum;
 
 #[cfg(test)]
 mod tests {
+    use super::StringEnum;
 
     string_enum! {
         /// Two values.

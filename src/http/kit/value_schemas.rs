@@ -17,6 +17,7 @@ use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
+use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::services::mapping::edit::BulkMode;
 
