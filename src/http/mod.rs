@@ -1,7 +1,7 @@
-//! The REST interface: actix and utoipa, and nowhere else.
+//! The REST interface. This is the only module that uses actix and utoipa.
 //!
-//! A handler parses, calls one service or one query, and renders. `kit` has what all handlers use, `resources` the
-//! handlers, and `views` the parts of answers that several resources share.
+//! A handler parses the request, calls one service or one query, and renders the response. `kit` has what all handlers
+//! use, `resources` has the handlers, and `views` has the parts of responses that several resources share.
 
 mod kit;
 mod openapi;

@@ -1,4 +1,4 @@
-//! Every path. A handler that is registered is documented: both come from the one list.
+//! Every path. One list registers the handlers and documents them, so that no handler is undocumented.
 
 use actix_web::middleware::from_fn;
 use actix_web::web;
@@ -12,8 +12,8 @@ use super::resources::{
     products, push_jobs, push_schedule, tenants, usage,
 };
 
-/// Defines a list of handlers twice: to be served, and to be documented. Documenting costs some megabytes, which not
-/// every thread that serves needs to pay.
+/// Defines two functions for a list of handlers: one serves them, one documents them. The documentation takes some
+/// megabytes of memory, so the threads that serve requests don't build it.
 macro_rules! handlers {
     ($($served:ident, $documented:ident: $($handler:path),+;)+) => { $(
         pub(super) fn $served(config: &mut web::ServiceConfig) {
@@ -28,7 +28,7 @@ macro_rules! handlers {
 handlers! {
     serve_operation, document_operation:
         operations::healthz, operations::readyz, operations::metrics, operations::openapi;
-    // Before those with an id in the same place: the first that fits is taken.
+    // Registered before the paths with an id in the same place: actix takes the first route that matches.
     serve_fixed, document_fixed:
         companies::matches::auto_match_companies, matching_rules::preview_matching_rule;
     serve_setup, document_setup:
@@ -61,12 +61,12 @@ handlers! {
         tenants::list_tenants, tenants::create_tenant;
 }
 
-/// The paths of the API, to be served behind its key.
+/// Serves the paths of the API, which need an API key.
 pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
         .wrap(from_fn(auth::authenticate))
         .configure(serve_fixed)
-        // With another method these are no ids.
+        // With another method, `auto-match` and `preview` must not be taken for ids.
         .route("/companies/auto-match", web::route().to(no_route))
         .route("/matching-rules/preview", web::route().to(no_route))
         .configure(serve_setup)
@@ -74,7 +74,7 @@ pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     config.service(api);
 }
 
-/// All paths, to be documented.
+/// Documents all paths.
 pub(super) fn document(config: &mut ServiceConfig<'_>) {
     document_operation(config);
     let api = scope::scope("/api/v1").configure(document_fixed).configure(document_setup).configure(document_billing);

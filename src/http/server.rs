@@ -1,4 +1,4 @@
-//! The HTTP server: binds, serves, stops.
+//! The HTTP server: start, serve, stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::resources::operations;
 use super::routes;
 use crate::services::AppContext;
 
-/// A server that has bound its address.
+/// A server that listens on an address.
 pub struct Server {
     address: SocketAddr,
     serves_api: bool,
@@ -28,7 +28,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving on a listener that is bound already.
+    /// Creates a server on a bound listener. [`Server::run`] serves requests.
     pub fn start(listener: TcpListener, ctx: AppContext, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let document = web::Data::new(ServedDocument::new(openapi::document()));
@@ -61,12 +61,12 @@ impl Server {
                         .add(("X-Content-Type-Options", "nosniff"))
                         .add(("Referrer-Policy", "no-referrer")),
                 )
-                // The outermost: what answers outside of it would drop the body.
+                // The outermost middleware: one outside of it that responds would drop the request's body.
                 .wrap(from_fn(unread::close))
                 .default_service(web::to(no_route))
         })
         .on_connect(unread::on_connect)
-        // For so long a connection lingers that is closed with its body unread.
+        // How long a connection with an unread body stays open after its response.
         .client_disconnect_timeout(Duration::from_secs(2))
         .workers(threads)
         .shutdown_timeout(5)
@@ -77,22 +77,22 @@ impl Server {
         Ok(Self { address, serves_api, running })
     }
 
-    /// Where it listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether it serves the API.
+    /// Whether the server serves the API, and not only health and metrics.
     pub fn serves_api(&self) -> bool {
         self.serves_api
     }
 
-    /// Stops it from elsewhere.
+    /// A handle that stops the server from another task.
     pub fn handle(&self) -> ServerHandle {
         self.running.handle()
     }
 
-    /// Serves until stopped.
+    /// Serves requests until the server is stopped.
     pub async fn run(self) -> std::io::Result<()> {
         self.running.await
     }

@@ -1,4 +1,4 @@
-//! Every call under `/api/v1` needs a key, and the key decides the tenant.
+//! Authentication: every request under `/api/v1` needs an API key, which determines the tenant.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -11,18 +11,18 @@ use super::settings::HttpSettings;
 use crate::services::AppContext;
 use crate::services::api_keys;
 
-/// The operator, who manages tenants and sees nothing inside them.
+/// The operator, who manages tenants and has no access to their data.
 #[derive(Debug, Clone, Copy)]
 pub struct Operator;
 
-/// Lets a request pass that carries a known key, and leaves who it is for the handlers.
+/// Rejects a request without a known API key. Otherwise stores the caller in the request, for the handlers.
 pub async fn authenticate(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     match identify(&req).await {
         Ok(()) => next.call(req).await.map(ServiceResponse::map_into_left_body),
-        // An answer rather than an error, so that what is outside adds its headers to it.
+        // A response rather than an error, so that the outer middleware adds its headers.
         Err(refusal) => Ok(req.into_response(refusal.error_response()).map_into_right_body()),
     }
 }
@@ -51,7 +51,7 @@ fn bearer(req: &ServiceRequest) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
 }
 
-/// The tenant's caller, for handlers. A key that is no tenant's (the operator's) is refused.
+/// The caller with a tenant's API key. The operator's key is rejected with 403.
 #[derive(Debug, Clone)]
 pub struct Caller(pub crate::services::Actor);
 
@@ -68,7 +68,7 @@ impl actix_web::FromRequest for Caller {
 
     fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
         let actor = req.extensions().get::<crate::services::Actor>().cloned();
-        std::future::ready(actor.map(Self).ok_or_else(|| forbidden("this is a tenant's: use a key of the tenant")))
+        std::future::ready(actor.map(Self).ok_or_else(|| forbidden("this path needs an API key of a tenant")))
     }
 }
 
@@ -78,7 +78,7 @@ impl actix_web::FromRequest for Operator {
 
     fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
         let operator = req.extensions().get::<Self>().copied();
-        std::future::ready(operator.ok_or_else(|| forbidden("only the operator's key may do this")))
+        std::future::ready(operator.ok_or_else(|| forbidden("this path needs the operator's key")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is answered where no handler is reached.
+//! Responses to requests that reach no handler.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -10,7 +10,7 @@ use super::served_document::ServedDocument;
 use super::settings::HttpSettings;
 use crate::domain::FieldError;
 
-/// Refuses a NUL in the path or the query: no id and no text of ours holds one, and PostgreSQL stores none.
+/// Rejects a NUL character in the path or the query: no id or text contains one, and PostgreSQL cannot store it.
 pub async fn refuse_nul(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -18,7 +18,7 @@ pub async fn refuse_nul(
     let refusal = if req.path().contains("%00") {
         ApiError::no_path()
     } else if req.query_string().contains("%00") {
-        let error = FieldError::new("query", "bad_value", "a parameter holds a NUL character");
+        let error = FieldError::new("query", "bad_value", "must not contain a NUL character");
         ApiError::Malformed(vec![error])
     } else {
         return next.call(req).await.map(ServiceResponse::map_into_left_body);
@@ -26,7 +26,7 @@ pub async fn refuse_nul(
     Ok(req.into_response(refusal.error_response()).map_into_right_body())
 }
 
-/// Answers what no route answered: 405 with `Allow` where the path takes other methods, else 404.
+/// Responds to a request that matches no route: 405 with `Allow` if the path has other methods, otherwise 404.
 pub async fn no_route(
     req: HttpRequest,
     document: web::Data<ServedDocument>,

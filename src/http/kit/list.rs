@@ -11,25 +11,25 @@ use crate::db::Page;
 pub struct List<T: ToSchema> {
     /// The items of this page.
     pub items: Vec<T>,
-    /// The `cursor` of the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page. Opaque: send it back as it is.
     #[schema(required)]
     pub next_cursor: Option<String>,
 }
 
 impl<T: ToSchema> List<T> {
-    /// A page of rows, each rendered as an item.
+    /// A page of a list, with each row rendered as an item.
     pub fn from_page<R>(page: Page<R>, render: impl FnMut(R) -> T) -> Self {
         let page = page.map(render);
         Self { next_cursor: page.next.map(|cursor| cursor.encode()), items: page.items }
     }
 
-    /// A list that is always short enough for one page.
+    /// A list that is always returned whole, in one page.
     pub fn whole(items: Vec<T>) -> Self {
         Self { items, next_cursor: None }
     }
 }
 
-/// Limits a time to the years that both databases can compare.
+/// Limits a time to the years 1 to 9999, which both databases can compare.
 pub fn comparable(at: DateTime<Utc>) -> DateTime<Utc> {
     const YEAR_1: i64 = -62_135_596_800;
     const YEAR_9999: i64 = 253_370_764_800;

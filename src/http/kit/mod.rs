@@ -1,4 +1,4 @@
-//! What every resource uses: authentication, problems, responses, lists and extractors. It knows no resource.
+//! What all resources use: authentication, problems, responses, lists and extractors. It depends on no resource.
 
 pub mod auth;
 pub mod extract;

@@ -1,4 +1,4 @@
-//! RFC 9457: what is wrong, where, and what to do.
+//! Error responses, as in RFC 9457.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
@@ -16,7 +16,7 @@ const MAX_LISTED_FIELDS: usize = 100;
 /// Maximum length of a text in a problem, in characters.
 const MAX_TEXT_LENGTH: usize = 1_000;
 
-/// An error, as in RFC 9457.
+/// An error response, as in RFC 9457.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
     "type": "urn:connectwise-billing:problem:validation",
@@ -26,17 +26,17 @@ const MAX_TEXT_LENGTH: usize = 1_000;
     "errors": [{"field": "/name", "code": "length", "message": "from 1 to 200 characters"}]
 }))]
 pub struct Problem {
-    /// The type of error. It is stable: programs compare this.
+    /// The type of the error, such as `urn:connectwise-billing:problem:not_found`. It is stable: compare this.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The type of error in words.
+    /// A short name of the type of error, for people.
     pub title: String,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
-    /// What went wrong this time, and what to do.
+    /// What went wrong, and what to do, for people. The text may change between versions.
     pub detail: String,
-    /// One entry for each invalid field.
+    /// The invalid fields, at most 100. Left out if no field is invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
 }
@@ -44,19 +44,20 @@ pub struct Problem {
 /// An invalid field.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ProblemField {
-    /// A JSON pointer into the body, or the name of a parameter or header.
+    /// A JSON pointer into the body, such as `/records/3/amount`; or the name of a parameter or header. In a table, the
+    /// line and the column, such as `/7/block_size`. Empty for the whole body.
     pub field: String,
-    /// The code of the error. It is stable.
+    /// The code of the error, such as `required` or `out_of_range`. It is stable.
     pub code: String,
-    /// What is wrong, and what would be valid.
+    /// What is wrong and what would be valid, for people.
     pub message: String,
-    /// Where the error begins in the field's text, in characters; only for matching rules.
+    /// Where the error begins in the expression: the number of characters before it. Only for matching rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<usize>,
-    /// How many characters the error spans; only for matching rules.
+    /// The number of characters that the error spans. Only for matching rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// What would have been valid there; only for matching rules.
+    /// What would be valid at that place. Only for matching rules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<String>,
 }
@@ -69,12 +70,12 @@ impl From<FieldError> for ProblemField {
     }
 }
 
-/// An error on its way to the caller.
+/// An error of a handler or an extractor. It is rendered as a [`Problem`].
 #[derive(Debug)]
 pub enum ApiError {
     /// An error of a service or a query.
     Domain(Error),
-    /// An error of HTTP itself: status, code, title, detail.
+    /// An error at the level of HTTP: status, code, title, detail.
     Http(StatusCode, &'static str, &'static str, String),
     /// Malformed JSON or parameters: 400 with the fields.
     Malformed(Vec<FieldError>),
@@ -96,23 +97,23 @@ impl From<Error> for ApiError {
 impl ApiError {
     /// The API key is missing or invalid.
     pub fn unauthorized() -> Self {
-        let detail = "send your API key: Authorization: Bearer cwb_…";
+        let detail = "send a valid API key, as in Authorization: Bearer cwb_…";
         Self::Http(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail.to_owned())
     }
 
-    /// There is no such path.
+    /// The path does not exist.
     pub fn no_path() -> Self {
-        let detail = "there is nothing at this path; /swagger-ui/ shows what there is";
+        let detail = "there is no such path; /swagger-ui/ lists all paths";
         Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
     }
 
     /// This process does not serve the API.
     pub fn no_api() -> Self {
-        let detail = "this process serves /healthz, /readyz and /metrics alone; ask one with the role http";
+        let detail = "this process serves only /healthz, /readyz and /metrics; use one with the role http";
         Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
     }
 
-    /// The problem for the caller. It leaves out the cause.
+    /// The problem that the caller gets. It does not contain the cause.
     pub fn problem(&self) -> Problem {
         match self {
             Self::Domain(error) => domain_problem(error),
@@ -126,7 +127,7 @@ impl ApiError {
                 problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Service unavailable", detail.clone(), Vec::new())
             }
             Self::Method(allowed) => {
-                let detail = format!("this path takes {allowed}");
+                let detail = format!("this path supports only {allowed}");
                 problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail, Vec::new())
             }
         }
@@ -211,7 +212,7 @@ impl ResponseError for ApiError {
     }
 
     fn error_response(&self) -> HttpResponse {
-        // The one place where a failure is logged: the caller sees what is theirs, the operator the cause.
+        // The one place where a failure is logged: the caller gets the problem, the log gets the cause.
         if let Self::Domain(error @ (Error::Internal(_) | Error::Unavailable(_))) = self {
             tracing::error!(cause = %error.chain(), "request failed");
         }
@@ -231,47 +232,47 @@ impl ResponseError for ApiError {
     }
 }
 
-/// The errors that every operation may answer with.
+/// The errors that every operation can return. `openapi::errors` replaces the descriptions.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub enum Errors {
-    /// The request cannot be read: bad JSON, a bad parameter or header.
+    /// The request cannot be parsed: malformed JSON, or an invalid parameter or header.
     #[response(status = 400, content_type = "application/problem+json")]
     Malformed(Problem),
-    /// No API key, or none that is known.
+    /// The API key is missing or unknown.
     #[response(status = 401, content_type = "application/problem+json")]
     Unauthorized(Problem),
-    /// This key may not do that: a tenant's key on the operator's paths, or the other way round.
+    /// The key has no access: a tenant's key on an operator's path, or the operator's key on a tenant's.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
-    /// Nothing of that id; also for another tenant's ids.
+    /// There is no such resource, or it belongs to another tenant.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
-    /// Well-formed, but some fields or parameters are invalid.
+    /// The request is well formed, but a field or parameter is invalid.
     #[response(status = 422, content_type = "application/problem+json")]
     Invalid(Problem),
     /// Internal server error.
     #[response(status = 500, content_type = "application/problem+json")]
     Internal(Problem),
-    /// Busy; try again after `Retry-After`.
+    /// Busy; retry after the seconds in `Retry-After`.
     #[response(status = 503, content_type = "application/problem+json")]
     Unavailable(Problem),
 }
 
-/// The errors that an operation with a body may answer with besides.
+/// The further errors that a write can return.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub enum WriteErrors {
     /// The request conflicts with the current state.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
-    /// `If-Match` names another version than the present one.
+    /// `If-Match` does not name the current version.
     #[response(status = 412, content_type = "application/problem+json")]
     VersionMismatch(Problem),
-    /// The body did not arrive in time.
+    /// The body arrived too slowly.
     #[response(status = 408, content_type = "application/problem+json")]
     TooSlow(Problem),
-    /// The body is larger than this operation takes.
+    /// The body is too large.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
     /// The body is not `application/json`.
@@ -279,17 +280,17 @@ pub enum WriteErrors {
     NotJson(Problem),
 }
 
-/// The errors that an operation which takes a table may answer with besides.
+/// The further errors that the import of a table can return.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub enum TableErrors {
     /// The request conflicts with the current state.
     #[response(status = 409, content_type = "application/problem+json")]
     Conflict(Problem),
-    /// The table did not arrive in time.
+    /// The table arrived too slowly.
     #[response(status = 408, content_type = "application/problem+json")]
     TooSlow(Problem),
-    /// The table is larger than this operation takes.
+    /// The table is too large.
     #[response(status = 413, content_type = "application/problem+json")]
     TooLarge(Problem),
     /// The body is not `text/csv`.
@@ -297,11 +298,11 @@ pub enum TableErrors {
     NotCsv(Problem),
 }
 
-/// The error of an operation that asks ConnectWise.
+/// The further error of an operation that sends requests to ConnectWise.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub enum ConnectWiseErrors {
-    /// ConnectWise could not do it; `type` says whether the connection is at fault.
+    /// ConnectWise failed or rejected the request; `type` says whether the connection's settings are at fault.
     #[response(status = 502, content_type = "application/problem+json")]
     Failed(Problem),
 }

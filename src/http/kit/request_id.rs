@@ -1,4 +1,4 @@
-//! One id for each request: taken from the caller or made, told back, and in every log line.
+//! Request ids: taken from the caller or generated, returned in a header, and part of every log line.
 
 use actix_web::HttpMessage;
 use actix_web::body::MessageBody;
@@ -14,7 +14,7 @@ const NAME: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Debug, Clone)]
 struct RequestId(String);
 
-/// Adopts the caller's `X-Request-Id` where it is a plain one, makes one otherwise, and answers with it.
+/// Takes the request's `X-Request-Id` if it is plain ASCII, otherwise generates one. Adds it to the response.
 pub async fn set(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -33,7 +33,7 @@ fn is_plain(id: &str) -> bool {
     (1..=100).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
-/// The span around a request: what was asked, by which tenant, and how it ended.
+/// The span of a request, with its id, method, route and tenant. At the end it logs the status.
 pub struct RequestSpan;
 
 impl RootSpanBuilder for RequestSpan {

@@ -1,4 +1,4 @@
-//! Rendering answers.
+//! Renders responses.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -14,18 +14,18 @@ pub fn ok(value: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(value)
 }
 
-/// 200 with JSON and the `ETag` of its version.
+/// 200 with JSON, and the version as `ETag`.
 pub fn with_etag(version: i64, value: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().insert_header((ETAG, etag(version))).json(value)
 }
 
-/// An answer to be kept under an Idempotency-Key.
+/// A response that can be stored under an `Idempotency-Key`.
 pub fn to_stored(status: StatusCode, location: Option<String>, value: &impl Serialize) -> Result<Answer> {
     let body = serde_json::to_string(value).map_err(Error::internal)?;
     Ok(Answer { status: status.as_u16(), location, body, replayed: false })
 }
 
-/// A kept answer, given now or again.
+/// Renders a response that was made now, or stored for an earlier request.
 pub fn from_stored(answer: Answer) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::build(status);

@@ -1,17 +1,17 @@
-//! The OpenAPI document while the server runs.
+//! The OpenAPI document as the server uses it.
 
 use actix_web::http::Method;
 
-/// The document as it is served, and the methods of each path.
+/// The document as it is served, with the methods of each path.
 pub struct ServedDocument {
-    /// The document.
+    /// The document as JSON.
     pub json: String,
-    /// Path segments with the methods that the path takes; `None` is a parameter.
+    /// The segments of each path, where `None` is a parameter, with the methods that the path supports.
     paths: Vec<(Vec<Option<String>>, Vec<Method>)>,
 }
 
 impl ServedDocument {
-    /// Takes the paths and their methods from the document.
+    /// Reads the paths and their methods from the document.
     pub fn new(json: String) -> Self {
         let value: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
         let paths = value.get("paths").and_then(|paths| paths.as_object()).into_iter().flatten();
@@ -24,7 +24,7 @@ impl ServedDocument {
         Self { paths: paths.collect(), json }
     }
 
-    /// The methods that a path takes, where there is such a path.
+    /// The methods that a path supports; empty if there is no such path.
     pub fn methods(&self, path: &str) -> Vec<Method> {
         let parts: Vec<&str> = path.split('/').collect();
         let fits = |pattern: &[Option<String>]| {
@@ -34,7 +34,7 @@ impl ServedDocument {
                     .zip(&parts)
                     .all(|(known, part)| known.as_ref().map_or(!part.is_empty(), |known| known == part))
         };
-        // A path without parameters wins: /companies/auto-match is no company.
+        // The path with the fewest parameters wins: /companies/auto-match is not a company.
         let mut fitting: Vec<_> = self.paths.iter().filter(|(pattern, _)| fits(pattern)).collect();
         fitting.sort_by_key(|(pattern, _)| pattern.iter().filter(|part| part.is_none()).count());
         fitting.first().map(|(_, methods)| methods.clone()).unwrap_or_default()

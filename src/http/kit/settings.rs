@@ -1,4 +1,4 @@
-//! How the server behaves.
+//! The settings of the HTTP server.
 
 use std::sync::Arc;
 
@@ -7,26 +7,26 @@ use secrecy::{ExposeSecret, SecretString};
 use super::extract::body_limits::BodyLimits;
 use crate::services::api_keys;
 
-/// Renders the metrics.
+/// Returns the metrics in the Prometheus text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// How the server behaves.
+/// The settings of the HTTP server.
 #[derive(Clone)]
 pub struct HttpSettings {
-    /// The operator's key, where tenants are to be managed over HTTP.
+    /// The operator's key; without it, tenants cannot be managed over HTTP.
     pub operator_key: Option<SecretString>,
-    /// Renders the metrics.
+    /// Renders the response of `/metrics`; without it the response is empty.
     pub metrics: Option<RenderMetrics>,
-    /// Whether the API is served, and not only how the process is.
+    /// Whether the API is served, and not only health and metrics.
     pub serves_api: bool,
-    /// How many threads serve.
+    /// Number of threads that serve requests.
     pub threads: usize,
-    /// What reading bodies may cost.
+    /// The limits for reading request bodies.
     pub body_limits: BodyLimits,
 }
 
 impl HttpSettings {
-    /// Whether a presented key is the operator's.
+    /// Whether a key is the operator's, compared in constant time.
     pub fn is_operator(&self, known: &SecretString, presented: &str) -> bool {
         api_keys::is_operator(known.expose_secret(), presented)
     }

@@ -1,9 +1,9 @@
-//! Bodies that are not read to their end: answered, and then the connection is closed.
+//! Closes a connection after the response if the request's body was not read to its end.
 //!
-//! Where the payload of a chunked body is dropped, actix reads on for as long as the client sends. Where it is still
-//! there when the answer has been written, actix says `Connection: close`, lingers for the client's disconnect time-out
-//! and closes (`should_close_for_unread_payload` in actix-http's `h1/dispatcher.rs`). So it is kept for as long as the
-//! connection.
+//! If the payload of a chunked body is dropped, actix keeps reading as long as the client sends. If the payload still
+//! exists when the response has been written, actix sends `Connection: close`, waits for the client's disconnect
+//! timeout and closes (`should_close_for_unread_payload` in actix-http's `h1/dispatcher.rs`). So the payload is kept as
+//! long as the connection.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -19,7 +19,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt};
 
-/// The body that a connection has not read to its end.
+/// The body that was not read to its end, if any. Each connection has one of these.
 #[derive(Clone, Default)]
 struct UnreadBody(Rc<RefCell<Option<SharedPayload>>>);
 
@@ -33,13 +33,13 @@ impl Stream for SharedPayload {
     }
 }
 
-/// Gives each connection a place for the body that it has not read.
+/// Gives each new connection its [`UnreadBody`].
 pub fn on_connect(_: &dyn Any, data: &mut Extensions) {
     data.insert(UnreadBody::default());
 }
 
-/// Keeps a request's body until the answer is written. It must be the outermost middleware: one outside of it that answers
-/// by itself would drop the body.
+/// Keeps a request's body until the response is written. It must be the outermost middleware: one outside of it that
+/// responds by itself would drop the body.
 pub async fn close(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -62,7 +62,7 @@ pub async fn close(
     answer
 }
 
-/// Reads away what has arrived, without waiting for more; gives whether that was all of the body.
+/// Discards what has arrived, without waiting for more. Returns whether that was the end of the body.
 fn is_at_end(mut payload: SharedPayload) -> bool {
     loop {
         match payload.next().now_or_never() {

@@ -1,4 +1,4 @@
-//! How the domain's values look in the OpenAPI document.
+//! The OpenAPI schemas of the domain's values.
 
 use std::borrow::Cow;
 
@@ -41,10 +41,10 @@ macro_rules! enumerations {
 
 enumerations! {
     Rounding: "How a number of blocks is rounded to a quantity",
-    Aggregation: "How a month's usage records become one amount",
+    Aggregation: "How the usage records of a month become the billed amount",
     BillingPeriod: "The month that a push bills: the one in which the push is due, or the one before it",
     Target: "What a matching rule selects",
-    MappingSource: "Whether a rule or a person decided a mapping",
+    MappingSource: "Whether a rule or a manual choice decided a mapping",
     MappingStatus: "The status of a mapping",
     MappingReason: "The reason for a mapping's status",
     MatchSource: "How a company was matched to its ConnectWise company",
@@ -53,10 +53,10 @@ enumerations! {
     JobState: "The state of a push job",
     LineState: "The state of a push line",
     PushReason: "Why a push line was skipped, held, failed or left unverified",
-    MatchedBy: "What was equal when a match was found",
-    BulkMode: "What happens to the other edits of a request if one is rejected",
+    MatchedBy: "What is equal in the company and the ConnectWise company",
+    BulkMode: "What happens to the other edits of a request or table if one is rejected",
     LineField: "The part of a billing line that changed",
-    Verdict: "Why a line bills to a candidate, or does not",
+    Verdict: "Why the line bills to this candidate, or why not",
     Attribute: "An attribute of an agreement or addition that rules can compare",
     MatchOutcome: "The result of auto-match for a company",
 }
@@ -80,8 +80,12 @@ macro_rules! patterned {
 }
 
 patterned! {
-    Amount: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "250.5", "An exact decimal of at least 0, as a string such as `\"120.5\"`";
-    BlockSize: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "100", "An exact decimal greater than 0, as a string such as `\"1.5\"`";
-    Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3", "An exact decimal, as a string such as `\"120.5\"`";
-    BillingMonth: r"^2[01][0-9]{2}-(0[1-9]|1[0-2])$", "2026-11", "A billing month, such as `2026-11`";
+    Amount: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "250.5",
+        "An exact decimal, 0 or more, as a string such as `\"120.5\"`. At most 28 digits";
+    BlockSize: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "100",
+        "An exact decimal greater than 0, as a string such as `\"1.5\"`. At most 28 digits";
+    Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3",
+        "An exact decimal, as a string such as `\"120.5\"`";
+    BillingMonth: r"^2[01][0-9]{2}-(0[1-9]|1[0-2])$", "2026-11",
+        "A billing month: a calendar month in the tenant's time zone, such as `2026-11`";
 }

@@ -1,37 +1,45 @@
-//! The errors of the document: written once and referred to.
+//! The error responses of the document: defined once, and referenced by the operations.
 
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 use crate::http::kit::problem::CONTENT_TYPE;
 
-/// Every error that an operation may answer with: its status, its name in `components/responses`, and what it means.
+/// Every error response: its status, its name in `components/responses`, and its description.
 const ERRORS: [(&str, &str, &str); 13] = [
-    ("400", "BadRequest", "The request could not be parsed: bad JSON, or a bad parameter or header"),
+    ("400", "BadRequest", "The request could not be parsed: malformed JSON, or an invalid parameter or header"),
     ("401", "Unauthorized", "The API key is missing or unknown"),
     (
         "403",
         "Forbidden",
-        "The key may not do this: a tenant's key on an operator's path, or the operator's key on a tenant's",
+        "The API key has no access: a tenant's key was sent to `/tenants`, or the operator's key to any other path",
     ),
-    ("404", "NotFound", "No such resource, or it belongs to another tenant"),
-    ("408", "RequestTimeout", "The body did not arrive in time"),
-    ("409", "Conflict", "The request conflicts with the current state; `type` and `detail` say how"),
-    ("412", "PreconditionFailed", "The resource has another version than `If-Match` names"),
-    ("413", "PayloadTooLarge", "The body is larger than this operation accepts"),
-    ("415", "UnsupportedMediaType", "The body has another content type than this operation accepts"),
-    ("422", "UnprocessableEntity", "Validation failed; `errors` lists the invalid fields"),
-    ("500", "InternalServerError", "Internal server error"),
+    ("404", "NotFound", "There is no such resource, or it belongs to another tenant"),
+    ("408", "RequestTimeout", "The body arrived too slowly"),
+    (
+        "409",
+        "Conflict",
+        "The request conflicts with the current state; `type` names the conflict, and `detail` says what to do",
+    ),
+    ("412", "PreconditionFailed", "The resource has changed: its version is not the one in `If-Match`. Get it again"),
+    ("413", "PayloadTooLarge", "The body is too large; `detail` has the limit"),
+    ("415", "UnsupportedMediaType", "The `Content-Type` is not the one of the request body"),
+    (
+        "422",
+        "UnprocessableEntity",
+        "Validation failed: `errors` lists the invalid fields. Or the `Idempotency-Key` belongs to another request",
+    ),
+    ("500", "InternalServerError", "Internal server error; the service's log has the cause"),
     (
         "502",
         "BadGateway",
-        "ConnectWise rejected the request or could not be reached; `type` says whether the connection is at fault",
+        "ConnectWise failed or rejected the request; `type` says whether the connection's settings are at fault",
     ),
-    ("503", "ServiceUnavailable", "Busy; retry after the seconds in `Retry-After`"),
+    ("503", "ServiceUnavailable", "The service or ConnectWise is busy; retry after the seconds in `Retry-After`"),
 ];
 
-/// Moves the errors to `components/responses`, and removes those that an operation cannot answer with: 412 without
-/// `If-Match`, and those about a body without one.
+/// Moves the errors to `components/responses`, and removes those that an operation cannot return: 412 without
+/// `If-Match`, and 408, 413 and 415 without a request body.
 pub(super) fn share_errors(openapi: &mut OpenApi) {
     for operation in operations(openapi) {
         let takes = |name: &str, place: &ParameterIn| {

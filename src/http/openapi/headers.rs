@@ -7,7 +7,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 
 use super::errors::operations_of;
 
-/// Declares `ETag` wherever an operation returns a resource that can be changed under `If-Match`.
+/// Declares the `ETag` of the 200 responses of each path where some operation takes `If-Match`.
 pub(super) fn declare_etags(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
         if !is_versioned(item) {
@@ -16,7 +16,7 @@ pub(super) fn declare_etags(openapi: &mut OpenApi) {
         for response in operations_of(item).filter_map(|operation| operation.responses.responses.get_mut("200")) {
             let RefOr::T(response) = response else { continue };
             let etag = HeaderBuilder::new().schema(Some(ObjectBuilder::new().schema_type(Type::String)));
-            let etag = etag.description(Some("The resource's version, for `If-Match`")).build();
+            let etag = etag.description(Some("The resource's version, such as `\"3\"`, for `If-Match`")).build();
             response.headers.insert("ETag".to_owned(), RefOr::T(etag));
         }
     }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the routes themselves.
+//! The OpenAPI document, generated from the routes.
 
 mod errors;
 mod headers;
@@ -16,40 +16,97 @@ use super::routes;
 #[openapi(
     info(
         title = "connectwise-billing",
-        description = "Turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement additions.\n\n\
-            **Authentication.** Send an API key: `Authorization: Bearer cwb_…`. A key belongs to one tenant and sees \
-            nothing of another.\n\n\
-            **Values.** JSON with snake_case names. Ids are strings to compare, nothing more. Decimals are strings, such as \
-            `\"120.5\"`. Times are RFC 3339 in UTC. A billing month is `2026-11`. Enumerations may get new values: treat an \
-            unknown value as *other*.\n\n\
-            **Lists.** `limit` items at a time. Send `next_cursor` back as `cursor`, with the same filters and `sort`, until it \
-            is null.\n\n\
-            **Concurrent changes.** Where an operation takes `If-Match`, send the `ETag` of the last GET. The request fails \
-            with 412 if the resource has changed since. Without `If-Match` the last change wins.\n\n\
-            **Retries.** Where an operation takes an `Idempotency-Key`, repeat a request whose response was lost with the same \
-            key: it is done once, and returns the first response for 48 hours.\n\n\
-            **Errors.** RFC 9457 `application/problem+json`. `type` is stable and for programs; `title` and `detail` are for \
-            people and say what to do; `errors` names each invalid field.",
+        description = "Turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement \
+            additions.\n\n\
+            A *company* is a customer of the vendor and is matched to one ConnectWise company. Each company and \
+            *product* make a *billing line*. Matching rules or manual choices map the line to an agreement and to an \
+            addition of that agreement. A *push job* computes the line's quantity from its usage and writes it to \
+            the addition.\n\n\
+            **Authentication.** Send an API key in each request: `Authorization: Bearer cwb_…`. A key belongs to one \
+            tenant and gives access to that tenant's data only. `/tenants` needs the operator's key. A missing or \
+            unknown key is 401.\n\n\
+            **Values.** Bodies are JSON with snake_case names; an unknown member or filter is an error. Ids are opaque \
+            strings. Decimals are strings, such as `\"120.5\"`, so that no digit is lost. Times are RFC 3339 \
+            in UTC, such as `2026-11-22T12:00:00Z`. Enumerations may get new values: handle an unknown value as \
+            *other*.\n\n\
+            **Billing months.** A billing month is a calendar month in the tenant's time zone, written `2026-11`. \
+            The push schedule sets the time zone and returns the bounds of the current and the next month.\n\n\
+            **Lists.** A list returns `items` and `next_cursor`. `limit` sets the size of a page: 100 by default, at \
+            most 500. To get the next page, send `next_cursor` as `cursor`, with the same filters and `sort`. It is \
+            null on the last page. There is no total count.\n\n\
+            **Updates.** PUT replaces a resource. PATCH changes only the members that are sent; null clears a member \
+            that can be null.\n\n\
+            **Concurrent updates.** A versioned resource is returned with an `ETag`. Where an operation takes \
+            `If-Match`, send the `ETag` of the version that was read: the request fails with 412 if the resource has \
+            changed since. Without `If-Match` the last update wins.\n\n\
+            **Retries.** Where an operation takes an `Idempotency-Key`, send a new key, such as a UUID, with each \
+            new request. If the response is lost, repeat the request with the same key: the work is done once, and \
+            for 48 hours the first response is returned, with the header `Idempotency-Replayed: true`. The same key \
+            with a different request is 422. A request that failed is not stored and can be repeated with its key.\n\n\
+            **Errors.** Errors are RFC 9457 `application/problem+json`. Compare `type`, which is stable; show \
+            `detail`, which says what went wrong and what to do. `errors` lists the invalid fields. After 503, retry \
+            when the seconds in `Retry-After` have passed.\n\n\
+            **Request ids.** Each response has an `X-Request-Id`, which is also in the service's log. A request may \
+            bring its own.",
         license(name = "MIT OR Apache-2.0")
     ),
     components(schemas(Problem)),
     security(("api_key" = [])),
     modifiers(&Security),
     tags(
-        (name = "connection", description = "The connection to the tenant's ConnectWise"),
-        (name = "connectwise", description = "The companies, agreements and additions in ConnectWise, and refreshing them"),
-        (name = "companies", description = "The vendor's customers, matched to ConnectWise companies"),
-        (name = "products", description = "The products that the vendor bills"),
-        (name = "matching rules", description = "The rules that select the agreement and the addition that a product bills to"),
-        (name = "billing lines", description = "The consolidated billing page: one line for each company and product"),
-        (name = "mappings", description = "The agreement and the addition that each line bills to, and manual choices"),
-        (name = "import and export", description = "Company matches, line settings and push history as CSV"),
-        (name = "usage", description = "Measured usage"),
-        (name = "push jobs", description = "Pushes of quantities to ConnectWise, and their history"),
-        (name = "push schedule", description = "The monthly push"),
-        (name = "api keys", description = "The tenant's API keys"),
-        (name = "tenants", description = "Tenants; needs the operator's key"),
-        (name = "operation", description = "Health, metrics and this document"),
+        (
+            name = "connection",
+            description = "The tenant's connection to ConnectWise: its site and API keys. Set and test it first"
+        ),
+        (
+            name = "connectwise",
+            description = "The companies, agreements and additions that were read from ConnectWise, as choices; and \
+                the refresh, which reads them again"
+        ),
+        (
+            name = "companies",
+            description = "The vendor's customers. A company is matched to one ConnectWise company, or is Not Set"
+        ),
+        (
+            name = "products",
+            description = "The products that the vendor bills, with the settings that turn usage into a quantity"
+        ),
+        (
+            name = "matching rules",
+            description = "The default matching conditions: for each product, one rule selects the agreement and \
+                one the addition"
+        ),
+        (
+            name = "billing lines",
+            description = "The consolidated billing page: one line for each company and product, with its usage, \
+                quantity, mappings and last push"
+        ),
+        (
+            name = "mappings",
+            description = "The agreement and the addition that each billing line bills to. A manual choice wins \
+                over the matching rule"
+        ),
+        (
+            name = "import and export",
+            description = "Company matches and line settings as CSV, in and out; push history as CSV, out only"
+        ),
+        (
+            name = "usage",
+            description = "Measured usage. Records are added in batches; a corrected record supersedes the earlier one, \
+                which is kept"
+        ),
+        (
+            name = "push jobs",
+            description = "Push jobs write quantities to ConnectWise, with one push line for each billing line. \
+                Their history is kept"
+        ),
+        (name = "push schedule", description = "The monthly push: its day, time and time zone"),
+        (
+            name = "api keys",
+            description = "The tenant's API keys. Histories show the name of the key that made a change"
+        ),
+        (name = "tenants", description = "Tenants, one for each MSP. These operations need the operator's key"),
+        (name = "operation", description = "Health, metrics and this document. These operations need no API key"),
     )
 )]
 struct Base;
@@ -58,12 +115,12 @@ struct Security;
 
 impl utoipa::Modify for Security {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key: cwb_…")).build();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API key: `cwb_…`")).build();
         openapi.components.get_or_insert_default().add_security_scheme("api_key", SecurityScheme::Http(bearer));
     }
 }
 
-/// The whole document, as it is served and as it is committed.
+/// The whole document as JSON, as it is served and committed.
 pub fn document() -> String {
     let (_, mut openapi) =
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
@@ -74,7 +131,7 @@ pub fn document() -> String {
     with_short_arrays(&openapi.to_pretty_json().unwrap_or_default())
 }
 
-/// Writes each array of plain values on one line where it fits: `"type": ["string", "null"]`.
+/// Writes each short array of plain values on one line, such as `"type": ["string", "null"]`.
 fn with_short_arrays(json: &str) -> String {
     const MAX_LINE_LENGTH: usize = 120;
     let (mut text, mut lines) = (String::with_capacity(json.len()), json.lines());

@@ -1,11 +1,11 @@
-//! The parameters of the document: those of several operations are written once and referred to.
+//! The parameters of the document: shared ones are defined once, and referenced by the operations.
 
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
 use super::errors::operations;
 
-/// A parameter of at least so many operations is shared.
+/// Minimum number of uses of a shared parameter.
 const MIN_USES_TO_SHARE: usize = 3;
 
 /// Moves shared parameters to `components/parameters`.
@@ -13,7 +13,7 @@ pub(super) fn share_parameters(openapi: &mut OpenApi) {
     let mut known: Vec<(Parameter, usize)> = Vec::new();
     for parameter in parameters(openapi) {
         let RefOr::T(parameter) = parameter else { continue };
-        // The sort keys of a few lists that happen to be the same are nothing to share.
+        // Lists that happen to have the same sort keys do not share them.
         if parameter.name == "sort" {
             continue;
         }
@@ -25,7 +25,7 @@ pub(super) fn share_parameters(openapi: &mut OpenApi) {
     let mut shared: Vec<(String, Parameter)> = Vec::new();
     for (parameter, count) in known {
         let name = component_name(&parameter);
-        // Of two that would have the same name, one stays where it is.
+        // If two parameters would get the same name, the second stays inline.
         if count >= MIN_USES_TO_SHARE && shared.iter().all(|(taken, _)| *taken != name) {
             shared.push((name, parameter));
         }
@@ -44,12 +44,12 @@ fn parameters(openapi: &mut OpenApi) -> impl Iterator<Item = &mut RefOr<Paramete
     operations(openapi).flat_map(|operation| operation.parameters.iter_mut().flatten())
 }
 
-/// `limit` as "Limit", `If-Match` as "IfMatch"; an id in a path by what it identifies, such as "PushJobId";
-/// `product_id` in a query as "FilterProductId".
+/// The name of a shared parameter: `limit` is "Limit", `If-Match` is "IfMatch". An id in a path is named after its
+/// description, such as "PushJobId"; `product_id` in a query is "FilterProductId".
 fn component_name(parameter: &Parameter) -> String {
     let text = match (&parameter.parameter_in, &parameter.description) {
         (ParameterIn::Path, Some(what)) => format!("{} id", what.trim_start_matches("The ")),
-        // An id in a query picks the rows of a list.
+        // An id in a query filters a list.
         (ParameterIn::Query, _) if parameter.name.ends_with("_id") => format!("filter {}", parameter.name),
         _ => parameter.name.clone(),
     };

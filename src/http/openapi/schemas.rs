@@ -3,7 +3,7 @@
 use utoipa::openapi::schema::{ArrayItems, Schema};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
-/// Lets the schema of a list refer to that of its items, which the generator writes out once more.
+/// Replaces the inlined item schema of each list by a reference: the generator repeats it in every list.
 pub(super) fn refer_to_list_items(openapi: &mut OpenApi) {
     let Some(components) = openapi.components.as_mut() else { return };
     for (name, schema) in &mut components.schemas {

@@ -1,4 +1,4 @@
-//! `/api-keys`: the tenant's keys.
+//! `/api-keys`: the tenant's API keys.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, post, web};
@@ -22,9 +22,9 @@ use crate::services::api_keys;
 pub struct ApiKey {
     /// The API key's id.
     pub id: String,
-    /// The name of the key, as histories show it.
+    /// The key's name. Histories show it as who made a change.
     pub name: String,
-    /// The first characters of the key, to recognise it by.
+    /// The first 12 characters of the secret, such as `cwb_AbCdEfGh`, to recognise the key by.
     pub prefix: String,
     /// When the key was created.
     pub created_at: DateTime<Utc>,
@@ -50,7 +50,7 @@ impl From<db::ApiKey> for ApiKey {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "billing dashboard"}))]
 pub struct CreateApiKeyRequest {
-    /// The name of the key, as histories will show it: a person or an integration.
+    /// The key's name: the person or integration that uses it. Histories show it as who made a change.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
@@ -61,7 +61,7 @@ pub struct CreateApiKeyRequest {
 pub struct CreateApiKeyResponse {
     /// The API key.
     pub api_key: ApiKey,
-    /// The secret, for the `Authorization` header. It is not stored and cannot be shown again.
+    /// The secret, for the header `Authorization: Bearer …`. It is not stored and cannot be shown again.
     pub key: String,
 }
 
@@ -73,8 +73,8 @@ impl From<api_keys::NewKey> for CreateApiKeyResponse {
 
 /// List API keys
 ///
-/// Includes revoked keys. Secrets are never returned.
-#[utoipa::path(tag = "api keys", responses((status = 200, description = "A page of API keys", body = List<ApiKey>), Errors))]
+/// Returns all keys of the tenant in one page, including revoked ones. Secrets are never returned.
+#[utoipa::path(tag = "api keys", responses((status = 200, description = "All API keys, without their secrets", body = List<ApiKey>), Errors))]
 #[get("/api-keys")]
 pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
     let rows = ctx.db.read(&caller.tenant, |tx| tx.api_keys()).await?;
@@ -83,8 +83,8 @@ pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiRes
 
 /// Create an API key
 ///
-/// Returns the secret once. This operation takes no `Idempotency-Key`, because the secret would have to be stored for
-/// it.
+/// Creates a key with full access to the tenant's data, and returns its secret once. There is no `Idempotency-Key`,
+/// because the secret is not stored: if the response is lost, revoke the key and create another.
 #[utoipa::path(
     tag = "api keys",
     request_body = CreateApiKeyRequest,
@@ -102,10 +102,11 @@ pub async fn create_api_key(
 
 /// Revoke an API key
 ///
-/// The key stops working immediately, even if it is the one that this request was sent with.
+/// The key stops working immediately, even if it is the one of this request. A revoked key stays in the list, and
+/// revoking it again changes nothing.
 #[utoipa::path(
     tag = "api keys",
-    params(("id" = String, Path, description = "The key's id")),
+    params(("id" = String, Path, description = "The API key")),
     responses((status = 204, description = "The key was revoked"), Errors)
 )]
 #[delete("/api-keys/{id}")]

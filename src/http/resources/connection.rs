@@ -1,4 +1,4 @@
-//! `/connection`: the tenant's way into its ConnectWise.
+//! `/connection`: the tenant's connection to ConnectWise.
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use chrono::{DateTime, Utc};
@@ -21,22 +21,22 @@ use crate::services::connection;
 use crate::services::connection::NewConnection;
 use crate::services::remote::client;
 
-/// The connection to ConnectWise. The API keys are never returned.
+/// The tenant's connection to ConnectWise. Its public and private key are never returned.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Connection {
-    /// The ConnectWise site, such as `na.myconnectwise.net`.
+    /// The ConnectWise site, such as `https://na.myconnectwise.net`.
     pub site: String,
-    /// The company that the MSP logs in with.
+    /// The company id that the MSP logs in to ConnectWise with.
     pub company_id: String,
     /// The client id of the integration, issued by ConnectWise.
     pub client_id: String,
-    /// Until when no requests are sent, because ConnectWise failed repeatedly; null while requests are sent.
+    /// Requests to ConnectWise are suspended until this time, because they failed repeatedly. Null if they are not.
     #[schema(required)]
     pub circuit_open_until: Option<DateTime<Utc>>,
-    /// The failure that opened the circuit.
+    /// The last failure before requests were suspended; null if they are not.
     #[schema(required)]
     pub last_failure: Option<String>,
-    /// The version. It increases with every change and equals the `ETag`.
+    /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
     /// When the connection was created.
     pub created_at: DateTime<Utc>,
@@ -71,18 +71,19 @@ impl Connection {
     "private_key": "QrStUvWxYz012345", "client_id": "01234567-89ab-cdef-0123-456789abcdef"
 }))]
 pub struct ConnectionRequest {
-    /// The ConnectWise site, as in the browser's address bar.
+    /// The ConnectWise site, as in the browser's address bar, such as `na.myconnectwise.net`.
     #[validate(length(min = 1, max = 300))]
     #[schema(min_length = 1, max_length = 300)]
     pub site: String,
-    /// The company that the MSP logs in with. Letter case matters.
+    /// The company id that the MSP logs in to ConnectWise with. Letter case matters.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub company_id: String,
-    /// The API member's public key. Both keys may be left out if the site and the company id stay the same.
+    /// The public key of the ConnectWise API member. Leave out both keys to keep the stored ones; that is possible only
+    /// if the site and the company id stay the same.
     #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
     pub public_key: Option<SecretString>,
-    /// The API member's private key.
+    /// The private key of the ConnectWise API member. Left out together with the public key.
     #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
     pub private_key: Option<SecretString>,
     /// The client id of the integration, issued by ConnectWise.
@@ -95,7 +96,7 @@ fn header_text(text: &str) -> Result<(), validator::ValidationError> {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
     }
-    Err(validator::ValidationError::new("plain_text").with_message("only visible ASCII characters".into()))
+    Err(validator::ValidationError::new("plain_text").with_message("must have only visible ASCII characters".into()))
 }
 
 impl ConnectionRequest {
@@ -107,8 +108,8 @@ impl ConnectionRequest {
                 Some((public_key, private_key))
             }
             (None, None) => None,
-            (Some(_), None) => return Err(Error::invalid("/private_key", "required", "give both keys or neither")),
-            (None, Some(_)) => return Err(Error::invalid("/public_key", "required", "give both keys or neither")),
+            (Some(_), None) => return Err(Error::invalid("/private_key", "required", "send both keys or neither")),
+            (None, Some(_)) => return Err(Error::invalid("/public_key", "required", "send both keys or neither")),
         };
         Ok(NewConnection {
             site: self.site,
@@ -126,12 +127,13 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
     if (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
     }
-    Err(Error::invalid(field, "bad_value", "a key is 1 to 200 visible ASCII characters"))
+    Err(Error::invalid(field, "bad_value", "must be 1 to 200 visible ASCII characters"))
 }
 
 /// Get the connection
 ///
-/// Returns the connection without its API keys, and whether requests to ConnectWise are suspended.
+/// Returns the connection without its keys, and whether requests to ConnectWise are suspended. 404 if no connection is
+/// set.
 #[utoipa::path(
     tag = "connection",
     responses((status = 200, description = "The connection, without its keys", body = Connection), Errors)
@@ -146,8 +148,9 @@ pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiRe
 
 /// Set the connection
 ///
-/// Creates or replaces the connection. The API keys are encrypted before they are stored and are never returned. Use
-/// `POST /connection/test` to try it.
+/// Creates or replaces the connection, without sending a request to ConnectWise: use `POST /connection/test` to test
+/// it. The keys are stored encrypted and are never returned. Push lines that wait for a working connection are tried
+/// again. Another host, port or company id is a 409 once records were read: delete the connection first.
 #[utoipa::path(
     tag = "connection",
     request_body = ConnectionRequest,
@@ -167,8 +170,8 @@ pub async fn put_connection(
 
 /// Delete the connection
 ///
-/// Everything that was read through it is deleted as well: every company is Not Set again, and every mapping is
-/// cleared. Fails with 409 while a push job is running.
+/// Also deletes everything that was read through it: every company becomes Not Set, and every mapping is cleared,
+/// including manual choices. Fails with 409 while a push job is queued or running, or if no connection is set.
 #[utoipa::path(
     tag = "connection",
     params(IfMatchParam),
@@ -185,10 +188,10 @@ pub async fn delete_connection(ctx: web::Data<AppContext>, caller: Caller, if_ma
 pub struct ConnectionStep {
     /// The step: `reach`, `company`, `keys`, `companies`, `agreements` or `additions`.
     pub step: String,
-    /// Whether the step passed; null if an earlier failure prevented it.
+    /// Whether the step passed; null if it was not tried, because an earlier step failed.
     #[schema(required)]
     pub passed: Option<bool>,
-    /// What was found, or what to fix.
+    /// What was found, or what to fix, for people.
     pub detail: String,
 }
 
@@ -197,14 +200,15 @@ pub struct ConnectionStep {
 pub struct ConnectionTest {
     /// Whether every step passed.
     pub passed: bool,
-    /// The steps in order.
+    /// The steps, in order.
     pub steps: Vec<ConnectionStep>,
 }
 
 /// Test the connection
 ///
-/// Tries, step by step, whether the site answers, knows the company, accepts the API keys and the client id, and lets
-/// us read companies, agreements and additions. Says what to fix. Changes nothing.
+/// Tests in steps whether the site responds, knows the company id, accepts the keys and the client id, and allows
+/// reading companies, agreements and additions. Stops at the first failure and returns what to fix, with status 200.
+/// Fails with 409 if no connection is set. Changes nothing.
 #[utoipa::path(tag = "connection", responses((status = 200, description = "The result of each step", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]
 pub async fn test_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {

@@ -1,4 +1,4 @@
-//! `/connectwise`: choices for drop-down lists, and reading them anew.
+//! `/connectwise`: the records of ConnectWise as choices, and the refresh that reads them again.
 
 use actix_web::{get, post, web};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -29,13 +29,13 @@ use crate::services::remote::additions;
 /// A ConnectWise company that can be chosen.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectWiseCompany {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the company.
     pub id: String,
-    /// ConnectWise's identifier.
+    /// The company's identifier in ConnectWise, which is unique there.
     pub identifier: String,
     /// The company's name in ConnectWise.
     pub name: String,
-    /// The name of its status in ConnectWise.
+    /// The name of the company's status in ConnectWise, such as `Active`; null if it has none.
     #[schema(required)]
     pub status: Option<String>,
 }
@@ -49,16 +49,16 @@ impl From<CwCompany> for ConnectWiseCompany {
 /// An agreement of a ConnectWise company.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectWiseAgreement {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the agreement.
     pub id: String,
     /// The agreement's name.
     pub name: String,
-    /// The name of the agreement's type.
+    /// The name of the agreement's type; null if it has none. Rules compare it as `type/name`.
     #[schema(required)]
     pub type_name: Option<String>,
-    /// Whether it can be chosen: not cancelled, ended, expired, inactive or deleted.
+    /// Whether the agreement can be chosen: it is not cancelled, ended, expired, inactive or deleted.
     pub live: bool,
-    /// Why it cannot be chosen; null if it can.
+    /// Why the agreement cannot be chosen; null if it can.
     #[schema(required)]
     pub reason: Option<MappingReason>,
 }
@@ -79,20 +79,20 @@ impl ConnectWiseAgreement {
 /// An addition of an agreement.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectWiseAddition {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the addition.
     pub id: String,
-    /// The identifier of the addition's catalog product.
+    /// The identifier of the addition's catalog product; null if it has none. Rules compare it as `product/identifier`.
     #[schema(required)]
     pub product_identifier: Option<String>,
-    /// The addition's description.
+    /// The addition's description; null if it has none.
     #[schema(required)]
     pub description: Option<String>,
-    /// The addition's quantity when it was last read.
+    /// The addition's quantity when it was last read or written; null if ConnectWise returned none.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// Whether it can be chosen: not cancelled or deleted.
+    /// Whether the addition can be chosen: it is not cancelled or deleted.
     pub live: bool,
-    /// Why it cannot be chosen; null if it can.
+    /// Why the addition cannot be chosen; null if it can.
     #[schema(required)]
     pub reason: Option<MappingReason>,
 }
@@ -116,7 +116,7 @@ impl ConnectWiseAddition {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CwCompanyQuery {
-    /// Only those whose name or identifier contains this text, ignoring case.
+    /// Only companies whose name or identifier contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only the company with this identifier, ignoring case.
@@ -131,8 +131,8 @@ impl ListFilter for CwCompanyQuery {
 
 /// List ConnectWise companies
 ///
-/// The companies that can be chosen for a match. They are read from ConnectWise if they never were; otherwise the list
-/// is that of the last refresh.
+/// Returns one page of the ConnectWise companies that a company can be matched to, without deleted ones. The list is
+/// that of the last refresh; the first request reads it from ConnectWise.
 #[utoipa::path(
     tag = "connectwise",
     params(ListQuery<CwCompanyQuery>),
@@ -151,13 +151,14 @@ pub async fn list_connectwise_companies(
     Ok(ok(&List::from_page(rows, ConnectWiseCompany::from)))
 }
 
-/// List the agreements of a ConnectWise company
+/// List a ConnectWise company's agreements
 ///
-/// Includes agreements that cannot be chosen, with the reason.
+/// Returns all agreements of the company as of the last refresh, in one page. Includes agreements that cannot be
+/// chosen, with the reason. 404 if the ConnectWise company is unknown.
 #[utoipa::path(
     tag = "connectwise",
     params(("id" = String, Path, description = "ConnectWise's id of the company")),
-    responses((status = 200, description = "A page of agreements", body = List<ConnectWiseAgreement>), Errors, ConnectWiseErrors)
+    responses((status = 200, description = "All agreements of the ConnectWise company", body = List<ConnectWiseAgreement>), Errors, ConnectWiseErrors)
 )]
 #[get("/connectwise/companies/{id}/agreements")]
 pub async fn list_connectwise_agreements(
@@ -178,14 +179,14 @@ pub async fn list_connectwise_agreements(
     Ok(ok(&List::whole(rows.into_iter().map(|row| ConnectWiseAgreement::new(row.into(), today)).collect())))
 }
 
-/// List the additions of an agreement
+/// List an agreement's additions
 ///
-/// Reads the additions from ConnectWise if they were not read recently. Includes additions that cannot be chosen, with
-/// the reason.
+/// Returns all additions of the agreement, in one page. They are read from ConnectWise first if they were not read
+/// recently. Includes additions that cannot be chosen, with the reason. 404 if the agreement is unknown.
 #[utoipa::path(
     tag = "connectwise",
     params(("id" = String, Path, description = "ConnectWise's id of the agreement")),
-    responses((status = 200, description = "A page of additions", body = List<ConnectWiseAddition>), Errors, ConnectWiseErrors)
+    responses((status = 200, description = "All additions of the agreement", body = List<ConnectWiseAddition>), Errors, ConnectWiseErrors)
 )]
 #[get("/connectwise/agreements/{id}/additions")]
 pub async fn list_connectwise_additions(
@@ -205,7 +206,7 @@ pub async fn list_connectwise_additions(
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"force": false}))]
 pub struct RefreshRequest {
-    /// Whether to continue even if more than half of the known records would disappear.
+    /// Whether to accept a response of ConnectWise that has less than half of the known companies or agreements.
     #[serde(default)]
     pub force: bool,
 }
@@ -213,27 +214,28 @@ pub struct RefreshRequest {
 /// The result of a refresh.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RefreshResponse {
-    /// The number of companies in ConnectWise.
+    /// The number of companies that were read.
     pub companies: usize,
-    /// The number of agreements in ConnectWise.
+    /// The number of agreements that were read.
     pub agreements: usize,
-    /// The number of agreements in use, whose additions were read.
+    /// The number of agreements that billing lines are mapped to. Their additions were read, too.
     pub agreements_with_additions: usize,
     /// When the refresh ended.
     pub finished_at: DateTime<Utc>,
-    /// What the refresh changed in the billing lines.
+    /// What the refresh changed in the mappings of billing lines.
     pub resolved: ResolveResponse,
 }
 
 /// Refresh data from ConnectWise
 ///
-/// Reads all companies, agreements and the additions in use, then resolves every billing line again. A record that
-/// disappeared from ConnectWise is marked as deleted, and mappings to it become stale. Fails with 409 while another
-/// refresh is running, or if more than half of the known records would disappear (unless `force` is set).
+/// Reads all companies and agreements, and the additions of agreements in use. Then resolves every billing line again:
+/// a mapping to a record that was cancelled, ended or deleted becomes stale. Returns when everything is done. Fails
+/// with 409 while another refresh is running; or, without `force`, if more than half of the known records would
+/// disappear.
 #[utoipa::path(
     tag = "connectwise",
     request_body = RefreshRequest,
-    responses((status = 200, description = "What was read, and what that changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "What was read, and what it changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/connectwise/refresh")]
 pub async fn refresh_connectwise(

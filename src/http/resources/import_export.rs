@@ -1,4 +1,4 @@
-//! `/export` and `/import`: company matches and line settings as CSV.
+//! `/export` and `/import`: company matches and the settings of billing lines, as CSV.
 
 use actix_web::{get, post, web};
 use chrono::SecondsFormat;
@@ -57,11 +57,11 @@ const LINES: Columns = Columns {
 
 /// Export company matches
 ///
-/// Returns every company with the ConnectWise company it is matched to, as CSV. Importing the unchanged table changes
-/// nothing.
+/// Returns all companies with the ConnectWise company that each is matched to, as CSV, sorted by name. The table can be
+/// edited and imported; importing it unchanged changes nothing. A name that begins like a formula gets an apostrophe.
 #[utoipa::path(
     tag = "import and export",
-    responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table of companies"), Errors)
 )]
 #[get("/export/company-matches")]
 pub async fn export_company_matches(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
@@ -87,12 +87,13 @@ pub struct ExportQuery {
 
 /// Export billing lines
 ///
-/// Returns push flags, block sizes and manual choices of every line, with the usage that a push would bill now, as
-/// CSV. Importing the unchanged table changes nothing.
+/// Returns the settings and manual choices of all billing lines, or of one product's, as CSV, with the usage and
+/// quantity that a push would bill now. The table can be edited and imported; importing it unchanged changes nothing. A
+/// name that begins like a formula gets an apostrophe.
 #[utoipa::path(
     tag = "import and export",
     params(ExportQuery),
-    responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table of billing lines"), Errors)
 )]
 #[get("/export/billing-lines")]
 pub async fn export_billing_lines(
@@ -141,7 +142,7 @@ fn line_cells(row: &LineOut) -> [String; 19] {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
-    /// Whether to only report what each row would change.
+    /// Whether to only report what each row would change, and save nothing.
     #[serde(default)]
     pub dry_run: bool,
     /// What happens to the other rows if one is rejected. The default is `all_or_nothing`.
@@ -155,13 +156,13 @@ impl ImportQuery {
     }
 }
 
-/// The outcome of a row.
+/// The outcome of one row: `changed`, `unchanged`, or `refused`, which means rejected.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowOutcome {
-    /// The row changed something, or would in a dry run.
+    /// The row changed something, or would have in a dry run.
     Changed,
-    /// Everything was already as the row says.
+    /// The row has nothing that differs from the stored values.
     Unchanged,
     /// The row was rejected; `error` says why.
     Refused,
@@ -170,12 +171,12 @@ pub enum RowOutcome {
 /// A value before and after an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CellChange {
-    /// What changed.
+    /// What changed: `connectwise_company_id`, `push_enabled`, `block_size`, `agreement` or `addition`.
     pub part: String,
-    /// The value before; null if there was none.
+    /// The value before; null if there was none. For a mapping, ConnectWise's id.
     #[schema(required)]
     pub old: Option<String>,
-    /// The value after.
+    /// The value after, in the same form; null if there is none.
     #[schema(required)]
     pub new: Option<String>,
 }
@@ -187,16 +188,16 @@ impl CellChange {
     }
 }
 
-/// The outcome of one row.
+/// The report of one row.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RowReport {
-    /// The number of the line in the file on which the row begins.
+    /// The number of the line in the file on which the row begins. The header row is line 1.
     pub line: u64,
-    /// The outcome.
+    /// Whether the row changed something.
     pub outcome: RowOutcome,
-    /// What the row changes.
+    /// What the row changed, or would have in a dry run.
     pub changes: Vec<CellChange>,
-    /// Why the row was rejected; null if it was not.
+    /// Why the row was rejected; null if it was accepted.
     #[schema(required)]
     pub error: Option<ProblemField>,
 }
@@ -204,23 +205,24 @@ pub struct RowReport {
 /// The result of an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ImportResponse {
-    /// Whether nothing was saved.
+    /// Whether this was a dry run, which saves nothing.
     pub dry_run: bool,
-    /// The number of rows.
+    /// The number of rows in the table, without the header row.
     pub rows: usize,
-    /// The number of rows that change something.
+    /// The number of rows that changed something, or would have in a dry run.
     pub changed: usize,
-    /// The number of rows that change nothing.
+    /// The number of rows that changed nothing.
     pub unchanged: usize,
     /// The number of rows that were rejected.
     pub refused: usize,
-    /// One entry for each row, in order.
+    /// The report of each row, in the order of the table.
     pub items: Vec<RowReport>,
-    /// What the import changed in the mappings of billing lines.
+    /// What the import changed in the mappings of billing lines. In a dry run, an import of billing lines reports what
+    /// it would change, and an import of company matches reports nothing.
     pub resolved: ResolveResponse,
 }
 
-/// Merges the outcomes of parsed rows with the rows that could not be parsed, in order.
+/// Builds the response: the outcomes of parsed rows and the errors of the others, in the order of the table.
 fn report<T>(
     bulk: Bulk,
     read: Vec<ReadRow>,
@@ -258,23 +260,31 @@ fn report<T>(
     Ok(ImportResponse { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
 }
 
-/// Treats rows that could not be parsed like rows that were rejected: in the mode `all_or_nothing` nothing is saved.
+/// The options after parsing: in the mode `all_or_nothing`, nothing is saved if a row could not be parsed.
 fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
     Bulk { dry_run: !bulk.writes(read.iter().all(|(_, row)| row.is_ok())), ..bulk }
 }
 
 /// Import company matches
 ///
-/// Columns: `external_id`, and `connectwise_company_id` or `connectwise_identifier`; if both are blank, the company
-/// becomes Not Set. `shared` allows a ConnectWise company that another company is matched to. Try the table with
-/// `dry_run=true` first. In errors, a field such as `/7/connectwise_company_id` is the column of that name on line 7.
+/// Sets the matches of many companies from a CSV table, and resolves their billing lines again. Repeating the request
+/// changes nothing. Try it with `dry_run=true` first.
+///
+/// - `external_id` identifies the company. Companies that are not in the table stay as they are.
+/// - `connectwise_company_id` or `connectwise_identifier` is the ConnectWise company. If both are blank, the company
+///   becomes Not Set.
+/// - `shared` is `true` to allow a ConnectWise company that another company is matched to.
+///
+/// Other columns of the export are ignored; an unknown column is an error. A table has at most 50,000 rows and 8 MiB.
+/// In the mode `all_or_nothing`, a rejected row fails the request with 422, which lists the rejected rows: the field
+/// `/7/connectwise_company_id` is that column on line 7. In the mode `each` and in a dry run, `items` reports them.
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),
     request_body(
         content = String,
         content_type = "text/csv",
-        description = "The table, with its header row",
+        description = "The table in UTF-8, with a header row",
         example = json!("external_id,connectwise_identifier\r\nC-1001,HarborDental\r\n")
     ),
     responses((status = 200, description = "The outcome of each row", body = ImportResponse), Errors, TableErrors, ConnectWiseErrors)
@@ -308,17 +318,25 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 
 /// Import billing lines
 ///
-/// Columns: `company_external_id` and `product_code` identify the line. `push_enabled`, `block_size`,
-/// `manual_agreement_id` and `manual_addition_id` are set if the table has the column. A blank block size means the
-/// product's, a blank choice means that the rule decides, and a blank push flag changes nothing. Try the table with
-/// `dry_run=true` first. In errors, a field such as `/7/block_size` is the column of that name on line 7.
+/// Sets the settings and manual choices of many billing lines from a CSV table. Repeating the request changes nothing.
+/// Try it with `dry_run=true` first.
+///
+/// - `company_external_id` and `product_code` identify the line. Lines that are not in the table stay as they are.
+/// - `push_enabled` is `true` or `false`; blank changes nothing.
+/// - `block_size` is the line's own block size; blank means the product's.
+/// - `manual_agreement_id` and `manual_addition_id` are manual choices, by ConnectWise's id; blank clears the choice.
+///
+/// A setting without a column stays as it is. Other columns of the export are ignored; an unknown column is an error. A
+/// table has at most 50,000 rows and 8 MiB. In the mode `all_or_nothing`, a rejected row fails the request with 422,
+/// which lists the rejected rows: the field `/7/block_size` is that column on line 7. In the mode `each` and in a dry
+/// run, `items` reports them.
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),
     request_body(
         content = String,
         content_type = "text/csv",
-        description = "The table, with its header row",
+        description = "The table in UTF-8, with a header row",
         example = json!("company_external_id,product_code,push_enabled,block_size\r\nC-1001,STORAGE,true,50\r\n")
     ),
     responses((status = 200, description = "The outcome of each row", body = ImportResponse), Errors, TableErrors, ConnectWiseErrors)

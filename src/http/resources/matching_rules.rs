@@ -1,4 +1,4 @@
-//! `/matching-rules`: the default matching conditions.
+//! `/matching-rules`: the default matching conditions of products.
 
 use actix_web::http::StatusCode;
 use actix_web::{delete, get, post, put, web};
@@ -26,18 +26,18 @@ use crate::services::matching_rules;
 use crate::services::matching_rules::NewRule;
 use crate::services::matching_rules::{PreviewFilter, PreviewLine};
 
-/// A matching rule: the default matching condition of a product, for its agreements or for its additions.
+/// A matching rule: the default matching condition of a product, for the agreement or for the addition.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchingRule {
     /// The rule's id.
     pub id: String,
-    /// The product's id.
+    /// The id of the product that the rule belongs to.
     pub product_id: String,
     /// What the rule selects: the agreement, or the addition.
     pub target: Target,
-    /// The expression in its canonical spelling.
+    /// The expression in its canonical spelling: lower-case keywords, double quotes, and no needless parentheses.
     pub expression: String,
-    /// The version. It increases with every change and equals the `ETag`.
+    /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
     /// When the rule was created.
     pub created_at: DateTime<Utc>,
@@ -59,12 +59,12 @@ impl From<db::MatchingRule> for MatchingRule {
     }
 }
 
-/// A saved rule, and what saving it changed.
+/// A rule that was created or replaced, and what that changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SavedMatchingRule {
     /// The rule.
     pub rule: MatchingRule,
-    /// What the rule changed in the product's billing lines.
+    /// What the rule changed in the mappings of the product's billing lines.
     pub resolved: ResolveResponse,
 }
 
@@ -81,11 +81,11 @@ impl From<matching_rules::Saved> for SavedMatchingRule {
     "product_id": "0193f0a0-0000-7000-8000-000000000001", "target": "agreement", "expression": "type/name like \"%SP%\""
 }))]
 pub struct CreateMatchingRuleRequest {
-    /// The product's id.
+    /// The id of the product that the rule belongs to.
     pub product_id: String,
-    /// What the rule selects: the agreement, or the addition.
+    /// What the rule selects: the agreement, or the addition. A product can have one rule for each.
     pub target: Target,
-    /// The expression, in the rule language of docs/RULES.md.
+    /// The expression, such as `type/name like "%SP%"`. The document docs/RULES.md describes the language.
     #[schema(max_length = 4000)]
     pub expression: String,
 }
@@ -95,7 +95,7 @@ pub struct CreateMatchingRuleRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"expression": "name contains \"Backup\" and type/name != \"Trial\""}))]
 pub struct ReplaceMatchingRuleRequest {
-    /// The expression, in the rule language of docs/RULES.md.
+    /// The expression, such as `name contains "Backup"`. The document docs/RULES.md describes the language.
     #[schema(max_length = 4000)]
     pub expression: String,
 }
@@ -112,24 +112,24 @@ pub struct PreviewMatchingRuleRequest {
     pub product_id: String,
     /// What the rule selects: the agreement, or the addition.
     pub target: Target,
-    /// The expression, in the rule language of docs/RULES.md.
+    /// The expression, such as `name contains "Backup"`. The document docs/RULES.md describes the language.
     #[schema(max_length = 4000)]
     pub expression: String,
-    /// Whether to list only lines that would change.
+    /// Whether to list only lines with a mapping that would change.
     #[serde(default)]
     pub changed_only: bool,
-    /// List only lines whose mapping would get this status.
+    /// List only lines whose mapping for `target` would have this status. The default is all lines.
     pub status: Option<MappingStatus>,
-    /// Maximum number of lines to return.
+    /// Maximum number of lines in the page. The default is 100.
     #[validate(range(min = 1, max = 500))]
     #[schema(minimum = 1, maximum = 500, default = 100)]
     pub limit: Option<u32>,
-    /// The `next_cursor` of the previous page.
+    /// The `next_cursor` of the previous page. Left out for the first page. The other members must stay the same.
     pub cursor: Option<String>,
 }
 
-/// Maximum size of a body in bytes. Within it, the rule language itself rejects an expression that is too long, and
-/// says where.
+/// Maximum size of a body in bytes. It is larger than any valid rule, so that the parser rejects an expression that is
+/// too long and reports where.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// A billing line's mappings, now and under the previewed rule.
@@ -141,7 +141,7 @@ pub struct RulePreviewLine {
     pub company_id: String,
     /// The company's name.
     pub company_name: String,
-    /// Whether a mapping would change.
+    /// Whether the agreement or the addition mapping would change.
     pub changes: bool,
     /// The agreement mapping now.
     pub agreement_now: MappingState,
@@ -173,13 +173,13 @@ impl From<&PreviewLine> for RulePreviewLine {
 pub struct PreviewMatchingRuleResponse {
     /// The expression in its canonical spelling.
     pub expression: String,
-    /// The status that the lines' agreements would have.
+    /// The number of lines by the status that their agreement mapping would have.
     pub agreements: MappingStatusCounts,
-    /// The status that the lines' additions would have.
+    /// The number of lines by the status that their addition mapping would have.
     pub additions: MappingStatusCounts,
-    /// The number of lines that would change.
+    /// The number of lines with a mapping that would change.
     pub changed: usize,
-    /// The lines, by company name.
+    /// The lines of this page that fit `changed_only` and `status`, by company name.
     pub items: Vec<RulePreviewLine>,
     /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
@@ -194,17 +194,17 @@ pub struct RuleQuery {
     /// Only rules of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Only rules that select this.
+    /// Only rules for this target.
     pub target: Option<Target>,
 }
 
 /// List matching rules
 ///
-/// A product has at most two rules, so all of them come in one page.
+/// Returns all rules of the tenant, or of one product, in one page. A product has at most one rule for each target.
 #[utoipa::path(
     tag = "matching rules",
     params(RuleQuery),
-    responses((status = 200, description = "A page of matching rules", body = List<MatchingRule>), Errors)
+    responses((status = 200, description = "All matching rules that fit the filter", body = List<MatchingRule>), Errors)
 )]
 #[get("/matching-rules")]
 pub async fn list_matching_rules(
@@ -220,8 +220,9 @@ pub async fn list_matching_rules(
 
 /// Create a matching rule
 ///
-/// Saves the rule and resolves the product's billing lines with it. Returns what changed. An expression that cannot be
-/// parsed is rejected with 422, the place in the text, and what was expected there.
+/// Saves the rule and resolves the product's billing lines with it; manual choices stay. Returns what changed. An
+/// invalid expression is a 422 with its place in the text and what would be valid there. Fails with 409 if the product
+/// has a rule for the target.
 #[utoipa::path(
     tag = "matching rules",
     request_body = CreateMatchingRuleRequest,
@@ -249,7 +250,7 @@ pub async fn create_matching_rule(
 /// Returns the rule with its version as `ETag`.
 #[utoipa::path(
     tag = "matching rules",
-    params(("id" = String, Path, description = "The rule")),
+    params(("id" = String, Path, description = "The matching rule")),
     responses((status = 200, description = "The matching rule", body = MatchingRule), Errors)
 )]
 #[get("/matching-rules/{id}")]
@@ -261,11 +262,12 @@ pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: w
 
 /// Replace a matching rule
 ///
-/// Replaces the expression and resolves the product's billing lines with it. Returns what changed.
+/// Replaces the expression and resolves the product's billing lines with it; manual choices stay. Returns what changed.
+/// An invalid expression is a 422 with its place in the text and what would be valid there.
 #[utoipa::path(
     tag = "matching rules",
     request_body = ReplaceMatchingRuleRequest,
-    params(("id" = String, Path, description = "The rule"), IfMatchParam),
+    params(("id" = String, Path, description = "The matching rule"), IfMatchParam),
     responses((status = 200, description = "The matching rule, and what saving it changed", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[put("/matching-rules/{id}")]
@@ -283,11 +285,12 @@ pub async fn replace_matching_rule(
 
 /// Delete a matching rule
 ///
-/// Mappings that only this rule had resolved become unresolved. Manual choices stay. Returns what changed.
+/// Deletes the rule and resolves the product's billing lines again: mappings that the rule decided become unresolved.
+/// Manual choices stay. Returns what changed.
 #[utoipa::path(
     tag = "matching rules",
-    params(("id" = String, Path, description = "The rule"), IfMatchParam),
-    responses((status = 200, description = "The status of the lines, and which lines changed", body = ResolveResponse, description = "The rule was deleted; what that changed"), Errors, WriteErrors)
+    params(("id" = String, Path, description = "The matching rule"), IfMatchParam),
+    responses((status = 200, body = ResolveResponse, description = "The rule was deleted; what that changed in the billing lines"), Errors, WriteErrors)
 )]
 #[delete("/matching-rules/{id}")]
 pub async fn delete_matching_rule(
@@ -302,11 +305,13 @@ pub async fn delete_matching_rule(
 
 /// Preview a matching rule
 ///
-/// Shows what every billing line of the product would become under a rule that is not saved. Changes nothing.
+/// Returns the mappings that the product's billing lines would have under a rule that is not saved. Uses the records of
+/// the last refresh, and changes nothing. An invalid expression is a 422 with its place in the text and what would be
+/// valid there.
 #[utoipa::path(
     tag = "matching rules",
     request_body = PreviewMatchingRuleRequest,
-    responses((status = 200, description = "The mappings of each line, now and under the rule", body = PreviewMatchingRuleResponse), Errors, WriteErrors)
+    responses((status = 200, description = "A page of billing lines with their mappings, now and under the rule", body = PreviewMatchingRuleResponse), Errors, WriteErrors)
 )]
 #[post("/matching-rules/preview")]
 pub async fn preview_matching_rule(
@@ -317,7 +322,7 @@ pub async fn preview_matching_rule(
     let (asked, now) = (body.value, ctx.clock.now());
     let from = match &asked.cursor {
         None => 0,
-        Some(text) => text.parse().map_err(|_| Error::invalid("/cursor", "bad_cursor", "give a next_cursor"))?,
+        Some(text) => text.parse().map_err(|_| Error::invalid("/cursor", "bad_cursor", "send a next_cursor"))?,
     };
     let filter = PreviewFilter { changed_only: asked.changed_only, status: asked.status };
     let limit = usize::try_from(asked.limit.unwrap_or(100)).unwrap_or(100);

@@ -1,4 +1,4 @@
-//! The resources of the API, a file or folder each: their handlers, request bodies and answers.
+//! The resources of the API, each in a file or folder with its handlers, request bodies and responses.
 
 pub mod api_keys;
 pub mod billing_lines;

@@ -10,17 +10,17 @@ use crate::http::kit::served_document::ServedDocument;
 use crate::http::kit::settings::HttpSettings;
 use crate::services::AppContext;
 
-/// The state of the service.
+/// The health of the service.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// Always `ok`; a service that is not ready answers 503 with a problem instead.
+    /// Always `ok`. A service that is not ready responds with 503 and a problem instead.
     pub status: &'static str,
 }
 
 /// Liveness probe
 ///
-/// Answers 200 as long as the process runs. It does not look at the database.
-#[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Health)))]
+/// Returns 200 as long as the process runs. It does not check the database. Needs no API key.
+#[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The process runs", body = Health)))]
 #[get("/healthz")]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
@@ -28,13 +28,13 @@ pub async fn healthz() -> HttpResponse {
 
 /// Readiness probe
 ///
-/// Answers 200 if the database answers, accepts writes and has the right schema, and if the workers run; otherwise
-/// 503. Needs no API key.
+/// Returns 200 if the database can be read and written and has the right schema, and if the workers of this process
+/// run; otherwise 503. Needs no API key.
 #[utoipa::path(
     tag = "operation",
     security(()),
     responses(
-        (status = 200, body = Health),
+        (status = 200, description = "The service is ready", body = Health),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready; `detail` says why")
     )
 )]
@@ -48,25 +48,25 @@ pub async fn readyz(ctx: web::Data<AppContext>) -> ApiResult {
         return Err(not_ready("the service is shutting down"));
     }
     if !ctx.push_loops.is_alive() || !ctx.schedule_loops.is_alive() {
-        return Err(not_ready("no worker runs; the log has the cause"));
+        return Err(not_ready("no worker runs; see the log for the cause"));
     }
     match ctx.db.is_ready().await {
         Ok(true) => Ok(HttpResponse::Ok().json(Health { status: "ok" })),
-        Ok(false) => Err(not_ready("the database has another schema than this version needs")),
+        Ok(false) => Err(not_ready("the database's schema is not the one that this version needs")),
         Err(error) => {
             tracing::warn!(cause = %error.chain(), "readiness probe failed");
-            Err(not_ready("the database cannot be reached or written; the log has the cause"))
+            Err(not_ready("the database cannot be reached or written; see the log for the cause"))
         }
     }
 }
 
-/// Metrics
+/// Get metrics
 ///
-/// Metrics in the Prometheus text format. Needs no API key.
+/// Returns the metrics of this process in the Prometheus text format. Needs no API key.
 #[utoipa::path(
     tag = "operation",
     security(()),
-    responses((status = 200, body = String, content_type = "text/plain",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain",
         example = "connectwise_requests_total{method=\"GET\",outcome=\"ok\"} 12"))
 )]
 #[get("/metrics")]
@@ -75,10 +75,10 @@ pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 
-/// OpenAPI document
+/// Get the OpenAPI document
 ///
-/// Returns this document. Needs no API key.
-#[utoipa::path(tag = "operation", security(()), responses((status = 200, body = Object)))]
+/// Returns this document as JSON. Needs no API key.
+#[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The OpenAPI document", body = Object)))]
 #[get("/openapi.json")]
 pub async fn openapi(document: web::Data<ServedDocument>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document.json.clone())

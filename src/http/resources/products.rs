@@ -1,4 +1,4 @@
-//! `/products`: what the vendor bills.
+//! `/products`: the products that the vendor bills.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, patch, post, put, web};
@@ -31,29 +31,32 @@ use crate::services::products::{self, NewProduct, ProductChange};
 pub struct Product {
     /// The product's id.
     pub id: String,
-    /// The vendor's code for the product, unique within the tenant.
+    /// The vendor's own code for the product, such as `STORAGE`. Unique within the tenant.
     pub code: String,
     /// The product's name.
     pub name: String,
-    /// The unit of measured usage, such as `GB`.
+    /// The unit of measured usage, such as `GB` or `account`.
     pub unit: String,
-    /// The amount of usage that makes one billed unit. A billing line can have its own.
+    /// The amount of usage that makes one unit of the quantity. A billing line can have its own.
     pub block_size: BlockSize,
     /// How a fraction of a block is rounded.
     pub rounding: Rounding,
-    /// How the usage records of a month become one amount.
+    /// How the usage records of a month become the billed amount.
     pub aggregation: Aggregation,
     /// The month that a push bills: the current one, or the one before it.
     pub billing_period: BillingPeriod,
-    /// Only for the aggregation `last`: the newest record does not count if it is older than this many days.
+    /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
+    /// billed.
     pub max_usage_age_days: i64,
-    /// The largest change, in percent, that a push makes without approval; null means no limit.
+    /// The largest change of a quantity that a push makes without approval, in percent of the quantity in ConnectWise.
+    /// Null means no limit.
     #[schema(required)]
     pub max_change_percent: Option<Amount>,
-    /// The largest change, in units of the quantity, that a push makes without approval; null means no limit.
+    /// The largest change of a quantity that a push makes without approval, in units of the quantity. Null means no
+    /// limit.
     #[schema(required)]
     pub max_change_units: Option<Amount>,
-    /// The version. It increases with every change and equals the `ETag`.
+    /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
     /// When the product was created.
     pub created_at: DateTime<Utc>,
@@ -82,12 +85,12 @@ impl From<db::Product> for Product {
     }
 }
 
-/// A product to create, or the new content of one.
+/// The content of a product to create or replace.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"code": "STORAGE", "name": "Backup storage", "unit": "GB", "block_size": "100"}))]
 pub struct ProductRequest {
-    /// The vendor's code for the product, unique within the tenant.
+    /// The vendor's own code for the product, such as `STORAGE`. Unique within the tenant.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 60)]
     pub code: String,
@@ -99,29 +102,32 @@ pub struct ProductRequest {
     #[validate(length(min = 1, max = 30), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 30)]
     pub unit: String,
-    /// The amount of usage that makes one billed unit. `1` bills each unit of usage.
+    /// The amount of usage that makes one unit of the quantity: with `100` and a unit of GB, a quantity of 1 is 100 GB.
+    /// A billing line can have its own.
     pub block_size: BlockSize,
     /// How a fraction of a block is rounded. The default is `ceil`.
     #[serde(default = "up")]
     #[schema(default = "ceil")]
     pub rounding: Rounding,
-    /// How the usage records of a month become one amount. The default is `last`, the newest record.
+    /// How the usage records of a month become the billed amount. The default is `last`, the newest record.
     #[serde(default = "newest")]
     #[schema(default = "last")]
     pub aggregation: Aggregation,
-    /// The month that a push bills. The default, and null, is `current` for the aggregation `last`, else `previous`.
+    /// The month that a push bills. If it is left out or null: `current` for the aggregation `last`, otherwise
+    /// `previous`.
     pub billing_period: Option<BillingPeriod>,
-    /// Only for the aggregation `last`: the newest record does not count if it is older than this many days.
+    /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
+    /// billed.
     #[serde(default = "usual_age")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, default = 35)]
     pub max_usage_age_days: i64,
     /// The largest change of a quantity that a push makes without approval, in percent of the quantity in ConnectWise.
-    /// A larger change is held until a person approves or drops it. From 0, every change is larger. Null means no
+    /// A larger change, and any change from a quantity of 0, is held until a person approves or drops it. Null means no
     /// limit.
     pub max_change_percent: Option<Amount>,
     /// The largest change of a quantity that a push makes without approval, in units of the quantity. Null means no
-    /// limit.
+    /// limit. With both limits, a change must be within each.
     pub max_change_units: Option<Amount>,
 }
 
@@ -142,7 +148,7 @@ fn usual_age() -> i64 {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"block_size": "50"}))]
 pub struct UpdateProductRequest {
-    /// The vendor's code for the product, unique within the tenant.
+    /// The vendor's own code for the product, such as `STORAGE`. Unique within the tenant.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 60, nullable = false)]
@@ -152,12 +158,12 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 200, nullable = false)]
     pub name: Option<String>,
-    /// The unit of measured usage.
+    /// The unit of measured usage, such as `GB` or `account`.
     #[validate(length(min = 1, max = 30), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 30, nullable = false)]
     pub unit: Option<String>,
-    /// The amount of usage that makes one billed unit.
+    /// The amount of usage that makes one unit of the quantity.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub block_size: Option<BlockSize>,
@@ -165,24 +171,27 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub rounding: Option<Rounding>,
-    /// How the usage records of a month become one amount.
+    /// How the usage records of a month become the billed amount.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
-    /// The month that a push bills. Null means the default of the aggregation.
+    /// The month that a push bills. Null means the default: `current` for the aggregation `last`, otherwise `previous`.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BillingPeriod>)]
     pub billing_period: Option<Option<BillingPeriod>>,
-    /// Only for the aggregation `last`: the newest record does not count if it is older than this many days.
+    /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
+    /// billed.
     #[serde(default, deserialize_with = "not_null")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, nullable = false)]
     pub max_usage_age_days: Option<i64>,
-    /// The largest change, in percent, that a push makes without approval; null means no limit.
+    /// The largest change of a quantity that a push makes without approval, in percent of the quantity in ConnectWise.
+    /// Null removes the limit.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_percent: Option<Option<Amount>>,
-    /// The largest change, in units of the quantity, that a push makes without approval; null means no limit.
+    /// The largest change of a quantity that a push makes without approval, in units of the quantity. Null removes the
+    /// limit.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_units: Option<Option<Amount>>,
@@ -193,10 +202,10 @@ pub struct UpdateProductRequest {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ProductQuery {
-    /// Only those whose name contains this text, ignoring case.
+    /// Only products whose name contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
-    /// Only the product with this code.
+    /// Only the product with exactly this code.
     #[param(max_length = 300)]
     pub code: Option<String>,
 }
@@ -208,7 +217,7 @@ impl ListFilter for ProductQuery {
 
 /// List products
 ///
-/// Returns one page, sorted by name unless `sort` says otherwise.
+/// Returns one page of the products, sorted by name by default.
 #[utoipa::path(tag = "products", params(ListQuery<ProductQuery>), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
 pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<ProductQuery>) -> ApiResult {
@@ -220,7 +229,8 @@ pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: Li
 
 /// Create a product
 ///
-/// Every company gets a billing line for it. Pushing is off for new lines.
+/// Creates a product with a billing line for every company; pushing is off for the new lines. Fails with 409 if another
+/// product has the code.
 #[utoipa::path(
     tag = "products",
     request_body = ProductRequest,
@@ -269,7 +279,8 @@ pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 
 /// Replace a product
 ///
-/// Replaces every setting. Quantities that depend on them change with the next push, not before.
+/// Replaces all settings; an optional one that is left out gets its default. Quantities in ConnectWise change with the
+/// next push, not before. Fails with 409 if another product has the code.
 #[utoipa::path(
     tag = "products",
     request_body = ProductRequest,
@@ -301,7 +312,8 @@ pub async fn replace_product(
 
 /// Update a product
 ///
-/// Changes the members that are sent. Quantities that depend on them change with the next push, not before.
+/// Changes the members that are sent. Quantities in ConnectWise change with the next push, not before. Fails with 409
+/// if another product has the code.
 #[utoipa::path(
     tag = "products",
     request_body = UpdateProductRequest,
@@ -344,12 +356,12 @@ async fn change_product(
 
 /// Delete a product
 ///
-/// Its rules, billing lines and usage are deleted with it. The history of its pushes is kept. Fails with 409 while a
-/// push job is running.
+/// Also deletes the product's matching rules, billing lines and usage. The history of its pushes is kept. Fails with
+/// 409 while any push job is queued or running.
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product"), IfMatchParam),
-    responses((status = 204, description = "It was deleted"), Errors, WriteErrors)
+    responses((status = 204, description = "The product was deleted"), Errors, WriteErrors)
 )]
 #[delete("/products/{id}")]
 pub async fn delete_product(
@@ -364,13 +376,13 @@ pub async fn delete_product(
 
 /// Resolve a product's billing lines
 ///
-/// Applies the product's two matching rules again: first each line's agreement, then its addition. Manual choices
-/// stay. Agreements and additions that are missing or out of date are read from ConnectWise first. Returns what
-/// changed.
+/// Applies the product's two matching rules again: first the one for the agreement, then the one for the addition.
+/// Manual choices stay. Records that were not read recently are read from ConnectWise first. Returns what changed;
+/// repeating the request is safe. Fails with 409 if no connection is set.
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),
-    responses((status = 200, description = "The status of the lines, and which lines changed", body = ResolveResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The number of lines with each status, and the lines that changed", body = ResolveResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/products/{id}/resolve")]
 pub async fn resolve_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {

@@ -1,4 +1,4 @@
-//! `/push-schedule`: the monthly push.
+//! `/push-schedule`: the schedule of the monthly push.
 
 use actix_web::{get, put, web};
 use chrono::{DateTime, NaiveTime, Utc};
@@ -23,22 +23,23 @@ use crate::services::schedule::{self, NewSchedule};
 /// The schedule of the monthly push.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PushSchedule {
-    /// Whether the schedule runs.
+    /// Whether the schedule starts a push each month.
     pub enabled: bool,
     /// The day of the month, from 1 to 31. In a shorter month it means the last day.
     pub day_of_month: u32,
-    /// The local time of day, as `HH:MM`.
+    /// The local time of day in the time zone, as `HH:MM`.
     pub time: String,
-    /// The IANA time zone. A change takes effect with the next month; until then the current month keeps the time zone
-    /// in `current_month`.
+    /// The IANA time zone that was set last, such as `Europe/Berlin`. A change takes effect with the next month; until
+    /// then `current_month` has the time zone in effect.
     pub time_zone: String,
     /// The bounds of the current billing month.
     pub current_month: MonthBounds,
     /// The bounds of the next billing month.
     pub next_month: MonthBounds,
-    /// The next five runs. They only happen while the schedule is enabled.
+    /// The times of the next five runs, in order. They only happen while the schedule is enabled.
     pub next_runs: Vec<DateTime<Utc>>,
-    /// The version. It increases with every change and equals the `ETag`.
+    /// The version; it increases with every change, and is 0 until a schedule is set. Equals the `ETag`, for
+    /// `If-Match`.
     pub version: i64,
 }
 
@@ -51,7 +52,7 @@ pub struct MonthBounds {
     pub starts_at: DateTime<Utc>,
     /// The first moment after the month.
     pub ends_at: DateTime<Utc>,
-    /// The IANA time zone of the month.
+    /// The IANA time zone in which the month is counted.
     pub time_zone: String,
 }
 
@@ -84,14 +85,14 @@ impl From<ScheduleView> for PushSchedule {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"enabled": true, "day_of_month": 28, "time": "02:00", "time_zone": "America/New_York"}))]
 pub struct PushScheduleRequest {
-    /// Whether the schedule runs.
+    /// Whether the schedule starts a push each month.
     pub enabled: bool,
     /// The day of the month, from 1 to 31. In a shorter month it means the last day.
     #[validate(range(min = 1, max = 31))]
     #[schema(minimum = 1, maximum = 31)]
     pub day_of_month: u32,
-    /// The local time of day, as `HH:MM`. A time that the clocks skip means the first moment after the gap; a time
-    /// that occurs twice means the first of the two.
+    /// The local time of day in the time zone, as `HH:MM`. A time that the clocks skip means the first moment after the
+    /// gap; a time that occurs twice means the first of the two.
     #[schema(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     pub time: String,
     /// The IANA time zone, such as `Europe/Berlin`. A change takes effect with the next month, or at once if there are
@@ -105,11 +106,11 @@ impl PushScheduleRequest {
         let plain = self.time.len() == 5 && self.time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
         let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| plain);
         if time.is_none() {
-            bad.push(FieldError::new("/time", "bad_value", "write HH:MM, such as \"02:00\""));
+            bad.push(FieldError::new("/time", "bad_value", "must be HH:MM, such as \"02:00\""));
         }
         let zone: Option<Tz> = self.time_zone.parse().ok();
         if zone.is_none() {
-            let message = "not an IANA time zone: write one such as \"America/New_York\"";
+            let message = "must be an IANA time zone, such as \"America/New_York\"";
             bad.push(FieldError::new("/time_zone", "bad_value", message));
         }
         match (time, zone) {
@@ -124,10 +125,11 @@ impl PushScheduleRequest {
 
 /// Get the push schedule
 ///
-/// Returns the schedule, the bounds of the current and the next billing month, and the next five runs.
+/// Returns the schedule, the bounds of the current and the next billing month, and the next five runs. Until a schedule
+/// is set, it is disabled, with the first of the month at 02:00 UTC.
 #[utoipa::path(
     tag = "push schedule",
-    responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule), Errors)
+    responses((status = 200, description = "The schedule, with its billing months and next runs", body = PushSchedule), Errors)
 )]
 #[get("/push-schedule")]
 pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
@@ -137,14 +139,14 @@ pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> Ap
 
 /// Set the push schedule
 ///
-/// Once a month the schedule pushes every line that is enabled; each product's `billing_period` says which month's
-/// usage is billed. If the day of the current month has passed when the schedule is enabled or changed, the first run
-/// is next month. Setting the same content again changes nothing.
+/// Sets when every enabled billing line is pushed, once a month; each product's `billing_period` decides which month is
+/// billed. If this month's run has happened, or its time has passed, the first run is next month. A run that was
+/// missed in an outage is made up for, by default within 7 days. Setting the same content again changes nothing.
 #[utoipa::path(
     tag = "push schedule",
     request_body = PushScheduleRequest,
     params(IfMatchParam),
-    responses((status = 200, description = "The schedule, with its next runs", body = PushSchedule), Errors, WriteErrors)
+    responses((status = 200, description = "The schedule, with its billing months and next runs", body = PushSchedule), Errors, WriteErrors)
 )]
 #[put("/push-schedule")]
 pub async fn put_push_schedule(

@@ -1,4 +1,4 @@
-//! `/tenants`: for the operator's key alone.
+//! `/tenants`: tenants, for the operator.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, get, post, web};
@@ -49,14 +49,14 @@ pub struct CreateTenantRequest {
 pub struct CreateTenantResponse {
     /// The tenant.
     pub tenant: Tenant,
-    /// The secret of its first API key. It is not stored and cannot be shown again.
+    /// The secret of the tenant's first API key. It is not stored and cannot be shown again.
     pub key: String,
 }
 
 /// List tenants
 ///
-/// Needs the operator's key.
-#[utoipa::path(tag = "tenants", responses((status = 200, description = "A page of tenants", body = List<Tenant>), Errors))]
+/// Returns all tenants in one page. Needs the operator's key; an API key of a tenant gets 403.
+#[utoipa::path(tag = "tenants", responses((status = 200, description = "All tenants", body = List<Tenant>), Errors))]
 #[get("/tenants")]
 pub async fn list_tenants(ctx: web::Data<AppContext>, _operator: Operator) -> ApiResult {
     let rows = ctx.db.read_system(|tx| tx.tenants()).await?;
@@ -65,7 +65,8 @@ pub async fn list_tenants(ctx: web::Data<AppContext>, _operator: Operator) -> Ap
 
 /// Create a tenant
 ///
-/// Needs the operator's key. Returns the tenant's first API key once.
+/// Creates a tenant, and returns its first API key once. Needs the operator's key. Repeating the request creates
+/// another tenant.
 #[utoipa::path(
     tag = "tenants",
     request_body = CreateTenantRequest,

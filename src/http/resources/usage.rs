@@ -1,4 +1,4 @@
-//! `/usage`: measured amounts in, history out.
+//! `/usage`: adds usage records and lists them.
 
 use actix_web::http::StatusCode;
 use actix_web::{get, post, web};
@@ -23,7 +23,7 @@ use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::AppContext;
 use crate::services::usage::{self, EntityRef, MAX_BATCH, NewUsage};
 
-/// A batch of usage records. Either all are stored, or none.
+/// A batch of usage records. Either all of them are stored, or none.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"records": [{
@@ -41,20 +41,21 @@ pub struct AddUsageRequest {
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUsageRecord {
-    /// The company's id. Give either this or `company_external_id`.
+    /// The company's id. Send either this or `company_external_id`.
     pub company_id: Option<String>,
-    /// The vendor's id for the company. Give either this or `company_id`.
+    /// The vendor's own id for the company. Send either this or `company_id`.
     pub company_external_id: Option<String>,
-    /// The product's id. Give either this or `product_code`.
+    /// The product's id. Send either this or `product_code`.
     pub product_id: Option<String>,
-    /// The vendor's code for the product. Give either this or `product_id`.
+    /// The vendor's own code for the product. Send either this or `product_id`.
     pub product_code: Option<String>,
     /// The measured amount, in the product's unit.
     pub amount: Amount,
-    /// When the amount was measured. It may lie at most one day in the future.
+    /// When the amount was measured, to the microsecond: from February 2000 to one day in the future. It decides the
+    /// billing month.
     pub measured_at: DateTime<Utc>,
     /// The meter or report that the record comes from. If several records of a company and product have the same time,
-    /// the aggregation `last` counts the one whose source sorts last.
+    /// the aggregation `last` takes the one whose source sorts last.
     #[serde(default = "api")]
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100, default = "api")]
@@ -70,7 +71,7 @@ fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &s
         (Some(id), None) => Ok(EntityRef::Id(id)),
         (None, Some(id)) => Ok(EntityRef::Vendor(id)),
         _ => {
-            let message = format!("give either {} or {}, one of the two", names.0, names.1);
+            let message = format!("send either {} or {}", names.0, names.1);
             Err(FieldError::new(format!("{at}/{}", names.0), "required", message))
         }
     }
@@ -80,7 +81,7 @@ impl NewUsageRecord {
     fn into_new(self, index: usize) -> Result<NewUsage, FieldError> {
         let at = format!("/records/{index}");
         if self.measured_at.timestamp_subsec_nanos() >= 1_000_000_000 {
-            let message = "a leap second cannot be kept: write the second after it";
+            let message = "must not be a leap second; send the second after it";
             return Err(FieldError::new(format!("{at}/measured_at"), "out_of_range", message));
         }
         Ok(NewUsage {
@@ -100,26 +101,26 @@ pub struct AddUsageResponse {
     pub records: usize,
     /// The number of new records.
     pub added: usize,
-    /// The number of records that were stored before, with the same amount.
+    /// The number of records that were stored earlier with the same amount. They change nothing.
     pub duplicates: usize,
-    /// The number of records that were stored before with another amount and were corrected.
+    /// The number of records that were stored earlier with another amount. They correct it.
     pub corrected: usize,
-    /// The number of new and corrected records that arrived after a push had computed the quantity of their month,
-    /// company and product. They are billed when that month is pushed again. The newest record of a gauge also counts
-    /// in later months.
+    /// The number of new and correcting records that arrived after a push had computed the quantity of their month,
+    /// company and product. They are billed only if that month is pushed again; with the aggregation `last`, the newest
+    /// record also counts in later months.
     pub late: usize,
 }
 
 /// Add usage
 ///
-/// Stores a batch of usage records. A record is identified by company, product, `measured_at` and `source`: the same
-/// amount again changes nothing, another amount corrects the record. If one record is invalid, none is stored, and
-/// every invalid record is listed.
+/// Stores a batch of usage records. A record is identified by company, product, `measured_at` and `source`: sent again
+/// with the same amount it changes nothing, with another amount it corrects the stored record. So a batch can be
+/// repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
 #[utoipa::path(
     tag = "usage",
     request_body = AddUsageRequest,
     params(IdempotencyKeyParam),
-    responses((status = 200, description = "The number of records that were added, repeated, corrected and late", body = AddUsageResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The number of records that are new, duplicate, correcting and late", body = AddUsageResponse), Errors, WriteErrors)
 )]
 #[post("/usage")]
 pub async fn add_usage(
@@ -158,9 +159,9 @@ pub struct UsageRecord {
     pub measured_at: DateTime<Utc>,
     /// The meter or report that the record comes from.
     pub source: String,
-    /// When the record was received.
+    /// When the service received the record.
     pub received_at: DateTime<Utc>,
-    /// The id of the later record that corrects this one; null if this one counts.
+    /// The id of the later record that corrects this one; null if none does.
     #[schema(required)]
     pub superseded_by: Option<String>,
     /// Whether the record arrived after a push had computed the quantity of its month, company and product.
@@ -198,7 +199,7 @@ pub struct UsageQuery {
     pub from: Option<DateTime<Utc>>,
     /// Only records measured before this time.
     pub to: Option<DateTime<Utc>>,
-    /// Whether to leave out records that a later one corrects.
+    /// Whether to leave out records that a later record corrects.
     #[serde(default)]
     pub current_only: bool,
     /// Only records that arrived after a push had computed the quantity of their month (`true`), or only the others
@@ -213,8 +214,8 @@ impl ListFilter for UsageQuery {
 
 /// List usage records
 ///
-/// Returns one page of all records that were received, including corrected ones, in the order of arrival unless `sort`
-/// says otherwise.
+/// Returns one page of the usage records, in the order of arrival by default. Includes records that a later one
+/// corrects, unless `current_only` is true.
 #[utoipa::path(tag = "usage", params(ListQuery<UsageQuery>), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
 pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<UsageQuery>) -> ApiResult {

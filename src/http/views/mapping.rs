@@ -1,4 +1,4 @@
-//! How mappings, and the changes of resolving, look in JSON.
+//! The JSON of mappings and of what resolving changed.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
@@ -9,12 +9,12 @@ use crate::domain::mapping::{Candidate, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::services::mapping::resolve::{LineChange, Resolved, StatusCounts};
 
-/// One of several records that a rule matched.
+/// An agreement or addition that the rule matches, where it matches several.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingCandidate {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the agreement or addition.
     pub id: String,
-    /// The name, as a person would recognise it.
+    /// The name, for people: the agreement's name, or the addition's product identifier and description.
     pub name: String,
 }
 
@@ -24,32 +24,33 @@ impl From<Candidate> for MappingCandidate {
     }
 }
 
-/// What a billing line's agreement or addition resolved to, and how.
+/// The agreement or addition that a billing line bills to, and how it was found.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingBody {
     /// The mapping's status.
     pub status: MappingStatus,
-    /// Whether a rule or a person decided; null if nothing is mapped.
+    /// Whether a rule or a manual choice decided; null if nothing is mapped.
     #[schema(required)]
     pub source: Option<MappingSource>,
-    /// ConnectWise's id of the target. It is kept while the mapping is stale.
+    /// ConnectWise's id of the agreement or addition; null if nothing is mapped. It is kept while the mapping is stale.
     #[schema(required)]
     pub id: Option<String>,
-    /// The target's name, as a person would recognise it.
+    /// The name of the agreement or addition, for people; null if nothing is mapped.
     #[schema(required)]
     pub name: Option<String>,
-    /// The reason, if the status alone does not say it.
+    /// The reason for the status; null if the status needs none.
     #[schema(required)]
     pub reason: Option<MappingReason>,
-    /// The reason in a sentence.
+    /// The reason as a sentence, with what to do; null if there is no reason.
     #[schema(required)]
     pub explanation: Option<String>,
-    /// The records that matched, if the mapping is ambiguous.
+    /// The agreements or additions that the rule matches, if the mapping is ambiguous; otherwise empty.
     pub candidates: Vec<MappingCandidate>,
-    /// When the mapping last changed.
+    /// When the mapping last changed; null if it never did.
     #[schema(required)]
     pub changed_at: Option<DateTime<Utc>>,
-    /// Who last changed the mapping: the name of an API key, or `refresh`.
+    /// Who last changed the mapping: the name of an API key, or `refresh` for an automatic refresh. Null if it never
+    /// changed.
     #[schema(required)]
     pub changed_by: Option<String>,
 }
@@ -93,16 +94,16 @@ impl MappingBody {
 pub struct MappingState {
     /// The mapping's status.
     pub status: MappingStatus,
-    /// Whether a rule or a person decided; null if nothing is mapped.
+    /// Whether a rule or a manual choice decided; null if nothing is mapped.
     #[schema(required)]
     pub source: Option<MappingSource>,
-    /// ConnectWise's id of the target.
+    /// ConnectWise's id of the agreement or addition; null if nothing is mapped.
     #[schema(required)]
     pub id: Option<String>,
-    /// The reason, if the status alone does not say it.
+    /// The reason for the status; null if the status needs none.
     #[schema(required)]
     pub reason: Option<MappingReason>,
-    /// The records that matched, if the mapping is ambiguous.
+    /// The agreements or additions that the rule matches, if the mapping is ambiguous; otherwise empty.
     pub candidates: Vec<MappingCandidate>,
 }
 
@@ -118,7 +119,7 @@ impl<Id: ToString> From<Mapping<Id>> for MappingState {
     }
 }
 
-/// The change of a mapping.
+/// A mapping before and after a change. Both are equal if this mapping did not change.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingChange {
     /// The mapping before the change.
@@ -127,7 +128,7 @@ pub struct MappingChange {
     pub after: MappingState,
 }
 
-/// A billing line whose mappings changed.
+/// A billing line whose agreement or addition mapping changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineHistoryEntry {
     /// The billing line's id.
@@ -138,9 +139,9 @@ pub struct LineHistoryEntry {
     pub company_name: String,
     /// The product's id.
     pub product_id: String,
-    /// The change of the agreement.
+    /// The agreement mapping, before and after.
     pub agreement: MappingChange,
-    /// The change of the addition.
+    /// The addition mapping, before and after.
     pub addition: MappingChange,
 }
 
@@ -160,13 +161,13 @@ impl From<LineChange> for LineHistoryEntry {
 /// The number of billing lines with each mapping status.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingStatusCounts {
-    /// Exactly one live record matches.
+    /// The number of lines with exactly one live agreement or addition.
     pub resolved: usize,
-    /// No record matches.
+    /// The number of lines with none.
     pub unresolved: usize,
-    /// Several records match.
+    /// The number of lines whose rule matches several.
     pub ambiguous: usize,
-    /// The record that was mapped is no longer live.
+    /// The number of lines whose agreement or addition was cancelled, ended or deleted.
     pub stale: usize,
 }
 
@@ -181,21 +182,21 @@ impl From<StatusCounts> for MappingStatusCounts {
     }
 }
 
-/// Maximum number of changes that are listed; `changed` counts all.
+/// Maximum number of changes that a response lists; `changed` counts all.
 const MAX_LISTED_CHANGES: usize = 500;
 
-/// The result of resolving billing lines.
+/// What resolving billing lines found and changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResolveResponse {
     /// The number of lines that were resolved.
     pub lines: usize,
-    /// The status of their agreements.
+    /// The number of these lines by the status of their agreement mapping.
     pub agreements: MappingStatusCounts,
-    /// The status of their additions.
+    /// The number of these lines by the status of their addition mapping.
     pub additions: MappingStatusCounts,
-    /// The number of lines that changed.
+    /// The number of lines with a changed mapping.
     pub changed: usize,
-    /// The lines that changed, at most 500.
+    /// The lines with a changed mapping, at most 500.
     pub changes: Vec<LineHistoryEntry>,
 }
 

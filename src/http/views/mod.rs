@@ -1,3 +1,3 @@
-//! Parts of answers that several resources share.
+//! Parts of responses that several resources share.
 
 pub mod mapping;

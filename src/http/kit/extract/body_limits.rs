@@ -1,4 +1,4 @@
-//! What reading a request's body may cost: time, a least rate, and memory for all bodies of the process together.
+//! Limits for reading request bodies: the time, the minimum rate, and the memory of all bodies of the process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,29 +18,30 @@ use crate::domain::ids::TenantId;
 use crate::http::kit::problem::{ApiError, ApiResult};
 use crate::services::Actor;
 
-/// The largest body that any operation takes, in bytes.
+/// Maximum size of a body that any operation accepts, in bytes.
 pub const LARGEST_BODY: usize = 8 * 1024 * 1024;
-/// A body that comes more slowly than this, in bytes a second, is given up.
+/// Minimum rate at which a body must arrive, in bytes per second.
 const MIN_BYTES_PER_SECOND: f64 = 8.0 * 1024.0;
-/// For how long a body may come more slowly than that at first, and for how long it may stand still.
+/// How long a body may be slower than that at the start, and how long it may pause.
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
-/// The part of a body that no budget is charged for, so that a small one is read however many large ones there are. In
-/// bytes.
+/// Number of bytes of each body that are not charged to the memory limits, so that small bodies are read however many
+/// large ones there are.
 const FREE_BYTES: usize = 16 * 1024;
 
-/// What all bodies of a process share.
+/// The limits that all bodies of a process share.
 #[derive(Debug, Clone)]
 pub struct BodyLimits {
-    /// How long one body may take.
+    /// How long one body may take to arrive.
     time: Duration,
-    /// The memory, in bytes, that is left for bodies.
+    /// The memory that is left for bodies, in bytes.
     left: Arc<Semaphore>,
-    /// What of it is left for each tenant: a quarter of all, and the largest body at least.
+    /// The memory that is left for the bodies of each tenant that is sending one.
     left_of_tenant: Arc<Mutex<HashMap<TenantId, Arc<Semaphore>>>>,
+    /// The memory for the bodies of one tenant, in bytes: a quarter of all, but at least one body of the largest size.
     share: usize,
 }
 
-/// Memory that a body has taken, until it is dropped.
+/// Memory that is reserved for a body until this is dropped.
 #[derive(Debug, Default)]
 struct Taken {
     of_all: Option<OwnedSemaphorePermit>,
@@ -48,23 +49,23 @@ struct Taken {
 }
 
 impl BodyLimits {
-    /// Limits by the time that one body may take, and by the memory, in bytes, that all together may take.
+    /// Limits the time that one body may take to arrive, and the memory of all bodies together, in bytes.
     pub fn new(time: Duration, memory: usize) -> Self {
         let memory = memory.min(Semaphore::MAX_PERMITS);
         let share = (memory / 4).max(LARGEST_BODY);
         Self { time, left: Arc::new(Semaphore::new(memory)), left_of_tenant: Arc::default(), share }
     }
 
-    /// What is left for a tenant.
+    /// The memory that is left for a tenant's bodies.
     fn share_of(&self, tenant: &TenantId) -> Arc<Semaphore> {
         let mut shares = self.left_of_tenant.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that nobody uses are whole again, and need not be kept.
+        // A share that no request uses is complete again and need not be kept.
         shares.retain(|_, share| Arc::strong_count(share) > 1);
         shares.entry(tenant.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.share))).clone()
     }
 }
 
-/// A body's bytes, and the memory that they take until they are dropped.
+/// The bytes of a body, with the memory that is reserved for them.
 #[derive(Debug)]
 pub(super) struct BodyBytes {
     pub(super) bytes: Bytes,
@@ -83,7 +84,7 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
     let (began, mut last_came) = (Instant::now(), Instant::now());
     let (mut bytes, mut taken) = (Vec::new(), Taken::default());
     loop {
-        // Beyond the grace, what has come so far must have earned the time that has passed.
+        // Each byte received extends the grace period, so that after it the minimum rate holds.
         let earned =
             Duration::from_secs_f64(f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX)) / MIN_BYTES_PER_SECOND);
         let until = (began + limits.time.min(GRACE_PERIOD + earned)).min(last_came + GRACE_PERIOD);
@@ -112,7 +113,7 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
     Ok(BodyBytes { bytes: bytes.into(), _taken: taken })
 }
 
-/// Takes memory of what is left, or fails at once: whoever waited with a part in hand could wait for ever.
+/// Reserves memory, or fails at once: bodies that wait while they hold memory could wait for each other forever.
 fn take(left: &Arc<Semaphore>, bytes: usize, taken: &mut Option<OwnedSemaphorePermit>) -> ApiResult<()> {
     let more = left.clone().try_acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).map_err(|_| busy())?;
     match taken {
@@ -123,13 +124,13 @@ fn take(left: &Arc<Semaphore>, bytes: usize, taken: &mut Option<OwnedSemaphorePe
 }
 
 fn too_large(limit: usize) -> ApiError {
-    let detail = format!("the body may have at most {limit} bytes");
+    let detail = format!("the body must be at most {limit} bytes long");
     ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content too large", detail)
 }
 
 fn too_slow(limits: &BodyLimits) -> ApiError {
     let detail = format!(
-        "the body did not arrive in time: it may take {} s, at {} KiB a second at least, and may not stand still for {} s",
+        "the body arrived too slowly: it may take {} s, at {} KiB per second or more, without a pause of {} s",
         limits.time.as_secs(),
         MIN_BYTES_PER_SECOND / 1024.0,
         GRACE_PERIOD.as_secs()
@@ -138,7 +139,7 @@ fn too_slow(limits: &BodyLimits) -> ApiError {
 }
 
 fn busy() -> ApiError {
-    let detail = "too many large bodies are being read: try again shortly".to_owned();
+    let detail = "too many large bodies are being read; retry shortly".to_owned();
     ApiError::Busy(detail)
 }
 

@@ -1,4 +1,4 @@
-//! Tables as CSV: RFC 4180, UTF-8, a header row. Spreadsheets write a byte order mark; it is skipped.
+//! Tables as CSV: RFC 4180 in UTF-8, with a header row. A byte order mark, as spreadsheets write it, is skipped.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use super::body_limits::{self, BodyBytes, LARGEST_BODY};
 use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::problem::ApiError;
 
-/// The largest table, in bytes.
+/// Maximum size of a table in bytes.
 const LIMIT: usize = LARGEST_BODY;
-/// The most rows of a table.
+/// Maximum number of rows of a table.
 const MAX_ROWS: usize = 50_000;
-/// The most columns of a table.
+/// Maximum number of columns of a table.
 const MAX_COLUMNS: usize = 100;
-/// The most cells of a table: what is kept of a table in memory grows with them, and a comma makes a cell.
+/// Maximum number of cells of a table: its memory grows with them, and each comma makes one.
 const MAX_CELLS: usize = 1_000_000;
 
-/// A body of CSV, not read yet.
+/// A CSV body that is received but not parsed.
 #[derive(Debug)]
 pub struct CsvBody(BodyBytes);
 
@@ -36,7 +36,7 @@ impl FromRequest for CsvBody {
             let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             if kind != "text/csv" {
-                let detail = "send CSV, with the header Content-Type: text/csv".to_owned();
+                let detail = "send CSV with the header Content-Type: text/csv".to_owned();
                 let title = "The body must be CSV";
                 return Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_csv", title, detail));
             }
@@ -45,32 +45,32 @@ impl FromRequest for CsvBody {
     }
 }
 
-/// What columns a table may have.
+/// The columns that a table may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
-    /// Those of the export, in its order. An import passes over those that only inform people, and leaves as it is what
-    /// the table has no column for.
+    /// The columns of the export, in its order. An import ignores those that are only for people. A setting without a
+    /// column stays as it is.
     pub exported: &'static [&'static str],
-    /// Those that only an import has.
+    /// Further columns that only an import has.
     pub import_only: &'static [&'static str],
-    /// Without these it is no such table.
+    /// The columns that an import must have.
     pub required: &'static [&'static str],
-    /// Without any of these it says nothing; empty where that is not so.
+    /// An import must have at least one of these columns, if there are any.
     pub one_of: &'static [&'static str],
 }
 
-/// A table that was read.
+/// A parsed table.
 #[derive(Debug)]
 pub struct Table {
     places: HashMap<&'static str, usize>,
     rows: Vec<(u64, StringRecord)>,
 }
 
-/// The line of a row, and whether it could be read.
+/// The line number of a row, and whether the row could be parsed.
 pub type ReadRow = (u64, Result<(), FieldError>);
 
-/// Reads a table and every row of it, on a thread of its own: a large one takes long, and those that answer requests have
-/// others to answer. Gives what could be read, and for each row whether it could.
+/// Parses a table and each of its rows on a separate thread, because a large table would block the threads that serve
+/// requests. Returns the parsed rows, and for each row of the table whether it could be parsed.
 pub async fn read_rows<T: Send + 'static>(
     body: CsvBody,
     columns: Columns,
@@ -90,22 +90,22 @@ pub async fn read_rows<T: Send + 'static>(
 pub struct Row<'t> {
     table: &'t Table,
     record: &'t StringRecord,
-    /// The line of the file on which it begins.
+    /// The number of the line in the file on which the row begins, from 1.
     pub line: u64,
 }
 
 impl Table {
-    /// Reads a table; an unknown column is an error, as a misspelt one would silently change nothing.
+    /// Parses a table. An unknown column is an error: a misspelt one would silently change nothing.
     pub fn read(body: &CsvBody, columns: Columns) -> Result<Self> {
         let bytes = &body.0.bytes;
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         if memchr::memchr2_iter(b',', b'\n', bytes).count() > MAX_CELLS {
-            return Err(Error::invalid("", "too_many_cells", format!("at most {MAX_CELLS} cells at a time")));
+            return Err(Error::invalid("", "too_many_cells", format!("a table may have at most {MAX_CELLS} cells")));
         }
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(bytes);
         let headers = reader.headers().map_err(|error| unreadable(&error))?.clone();
         if headers.len() > MAX_COLUMNS {
-            let message = format!("the table has {} columns; at most {MAX_COLUMNS} are read", headers.len());
+            let message = format!("the table has {} columns; at most {MAX_COLUMNS} are allowed", headers.len());
             return Err(Error::invalid("/1", "too_many_columns", message));
         }
         let places = places(&headers, columns)?;
@@ -113,14 +113,14 @@ impl Table {
         for record in reader.into_records() {
             let record = record.map_err(|error| unreadable(&error))?;
             if rows.len() == MAX_ROWS {
-                return Err(Error::invalid("", "too_many_rows", format!("at most {MAX_ROWS} rows at a time")));
+                return Err(Error::invalid("", "too_many_rows", format!("a table may have at most {MAX_ROWS} rows")));
             }
             rows.push((record.position().map_or(0, csv::Position::line), record));
         }
         Ok(Self { places, rows })
     }
 
-    /// Its rows.
+    /// The rows, in order.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> {
         self.rows.iter().map(|(line, record)| Row { table: self, record, line: *line })
     }
@@ -136,12 +136,12 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
         match name {
             None => {
                 let names: Vec<&str> = known().copied().collect();
-                let hint = if given.contains(';') { "separate columns by commas, not semicolons; " } else { "" };
-                let message = format!("{hint}no column of that name; known are {}", names.join(", "));
+                let hint = if given.contains(';') { "separate columns with commas, not semicolons; " } else { "" };
+                let message = format!("{hint}unknown column; expected one of: {}", names.join(", "));
                 bad.push(FieldError::new(field, "unknown_column", message));
             }
             Some(name) if places.insert(*name, place).is_some() => {
-                bad.push(FieldError::new(field, "column_twice", "the column is there twice"));
+                bad.push(FieldError::new(field, "column_twice", "the table has this column twice"));
             }
             Some(_) => {}
         }
@@ -151,7 +151,7 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
     }
     if let (Some(first), true) = (columns.one_of.first(), columns.one_of.iter().all(|name| !places.contains_key(name)))
     {
-        let message = format!("give one of the columns {}", columns.one_of.join(", "));
+        let message = format!("one of these columns is required: {}", columns.one_of.join(", "));
         bad.push(FieldError::new(format!("/1/{first}"), "missing_column", message));
     }
     if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
@@ -160,30 +160,30 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
 fn unreadable(error: &csv::Error) -> Error {
     let line = error.position().map_or(1, csv::Position::line);
     let message = match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => "the text is not UTF-8: save the table as CSV UTF-8".to_owned(),
+        csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8; save it as CSV UTF-8".to_owned(),
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("the row has {len} columns where the header has {expected_len}; put quotes around commas in texts")
+            format!("the row has {len} columns and the header has {expected_len}; put texts with commas in quotes")
         }
-        _ => "the row is no CSV".to_owned(),
+        _ => "the row is not valid CSV".to_owned(),
     };
     Error::invalid(format!("/{line}"), "bad_csv", message)
 }
 
 impl<'t> Row<'t> {
-    /// A cell; `None` where the table has no such column.
+    /// The text of a cell; `None` if the table has no such column.
     pub fn cell(&self, column: &str) -> Option<&'t str> {
         self.record.get(*self.table.places.get(column)?)
     }
 
-    /// A cell of a required column, which may not be blank.
+    /// The text of a cell that must not be blank.
     pub fn required(&self, column: &str) -> Result<&'t str, FieldError> {
         match self.cell(column) {
             Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(self.bad(column, "required", "this cell must not be blank")),
+            _ => Err(self.bad(column, "required", "must not be blank")),
         }
     }
 
-    /// A cell that may be blank, parsed: `None` without the column, `Some(None)` where it is blank.
+    /// The parsed value of a cell that may be blank: `None` without the column, `Some(None)` for a blank cell.
     pub fn parsed<T: std::str::FromStr>(&self, column: &str) -> Result<Option<Option<T>>, FieldError>
     where
         T::Err: std::fmt::Display,
@@ -198,7 +198,7 @@ impl<'t> Row<'t> {
         }
     }
 
-    /// A cell that says yes or no, in the ways that spreadsheets do; blank is neither.
+    /// The value of a true-or-false cell, in the spellings of spreadsheets; `None` if it is blank.
     pub fn flag(&self, column: &str) -> Result<Option<bool>, FieldError> {
         match self.cell(column).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
             None | Some("") => Ok(None),
@@ -213,12 +213,12 @@ impl<'t> Row<'t> {
     }
 }
 
-/// Writes a table.
+/// Writes a table as CSV.
 #[derive(Debug)]
 pub struct Writer(csv::Writer<Vec<u8>>);
 
 impl Writer {
-    /// A table with its header row.
+    /// Starts a table with its header row.
     pub fn new(header: &[&str]) -> Result<Self> {
         let writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
         let mut table = Self(writer);
@@ -231,7 +231,7 @@ impl Writer {
         self.0.write_record(cells.iter().map(|cell| cell.as_ref().as_bytes())).map_err(Error::internal)
     }
 
-    /// The table as a file to be saved.
+    /// A response with the table as a file to save.
     pub fn reply(self, name: &str) -> Result<HttpResponse> {
         let bytes = self.0.into_inner().map_err(|error| Error::internal(error.to_string()))?;
         Ok(HttpResponse::Ok()
@@ -241,8 +241,8 @@ impl Writer {
     }
 }
 
-/// A text for people, so that no spreadsheet takes it for a formula. Only for columns that are passed over on the way
-/// in: what is read back must be what was written.
+/// Prefixes a text with an apostrophe if a spreadsheet would take it for a formula. Only for columns that an import
+/// ignores: what an import reads must be what the export wrote.
 pub fn escape_formula(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! `If-Match`, `ETag` and `Idempotency-Key`.
+//! The headers `If-Match`, `ETag` and `Idempotency-Key`.
 
 use std::future::{Ready, ready};
 
@@ -26,7 +26,7 @@ impl FromRequest for IfMatchHeader {
 
 fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
     let bad = || {
-        let message = "If-Match takes the ETag that GET gave, such as \"3\" with its quotes, or *";
+        let message = "If-Match must be the ETag that GET returned, such as \"3\" with its quotes, or *";
         ApiError::Malformed(vec![FieldError::new("If-Match", "bad_header", message)])
     };
     let mut versions = Vec::new();
@@ -37,22 +37,22 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
             if tag == "*" {
                 return Ok(IfMatch(None));
             }
-            // If-Match takes no weak tag for the same (RFC 9110, section 13.1.1), and none of ours is weak.
+            // A weak tag never matches (RFC 9110, section 13.1.1), and the service returns none.
             let (weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
             let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(bad)?;
-            // A tag that is none of ours matches nothing, which is an answer and no error.
+            // An unknown tag matches no version; that is 412, not a malformed header.
             versions.extend((!weak).then(|| version.to_owned()));
         }
     }
     Ok(IfMatch(given.then_some(versions)))
 }
 
-/// A version as an `ETag`.
+/// The `ETag` of a version: the number in quotes.
 pub fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// The caller's `Idempotency-Key`, with what tells this operation from others.
+/// The `Idempotency-Key` of a request, with its method and path.
 #[derive(Debug)]
 pub struct Idempotency {
     key: Option<String>,
@@ -60,7 +60,7 @@ pub struct Idempotency {
 }
 
 impl Idempotency {
-    /// The answer to a request with this body: rendered once under the key, where one was sent.
+    /// Prepares to handle a request with this body once for its key, if it has one. `render` makes the response.
     pub fn once<R>(&self, body_hash: &str, render: R) -> ApiResult<Once<R>> {
         let parse = |key: &String| Key::parse(key, format!("{} {body_hash}", self.operation));
         Ok(Once::new(self.key.as_ref().map(parse).transpose()?, render))

@@ -1,4 +1,4 @@
-//! A JSON body, read and validated, or a problem that says where it is wrong.
+//! JSON bodies, parsed and validated. An error names the invalid field by JSON pointer.
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
@@ -14,15 +14,15 @@ use super::body_limits;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::problem::ApiError;
 
-/// The largest body in bytes, unless the extractor's type says otherwise.
+/// Maximum size of a body in bytes, unless the extractor's type has another.
 const DEFAULT_LIMIT: usize = 1024 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes, parsed and validated.
 #[derive(Debug)]
 pub struct ValidatedJson<T, const LIMIT: usize = DEFAULT_LIMIT> {
-    /// What it says.
+    /// The parsed body.
     pub value: T,
-    /// A hash of its bytes, to tell requests apart.
+    /// The SHA-256 of its bytes in hex, to distinguish requests with the same `Idempotency-Key`.
     pub hash: String,
 }
 
@@ -46,21 +46,21 @@ fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
     if kind == "application/json" || kind.ends_with("+json") {
         return Ok(());
     }
-    let detail = "send JSON, with the header Content-Type: application/json".to_owned();
+    let detail = "send JSON with the header Content-Type: application/json".to_owned();
     Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
 }
 
 fn parse<T: DeserializeOwned + Validate, const LIMIT: usize>(
     bytes: &Bytes,
 ) -> Result<ValidatedJson<T, LIMIT>, ApiError> {
-    // Serde would take a list for a struct, by position: nobody should find out.
+    // Serde accepts a list for a struct, by position, which must not become part of the API.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
     }
     let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
     let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error, bytes))?;
     deserializer.end().map_err(|error| {
-        malformed("", format!("there is more after the JSON, at line {} column {}", error.line(), error.column()))
+        malformed("", format!("unexpected text after the JSON (line {}, column {})", error.line(), error.column()))
     })?;
     value.validate().map_err(|errors| {
         let mut fields = Vec::new();
@@ -78,7 +78,7 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
     let place = format!("{message} (line {}, column {})", inner.line(), inner.column());
     match inner.classify() {
-        // Well-formed JSON that is not what is expected: an unknown or missing field, a wrong type, a bad value.
+        // Valid JSON with other content than expected: an unknown or missing field, a wrong type, an invalid value.
         serde_json::error::Category::Data => {
             let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
             let path = missing.map_or(path.clone(), |name| format!("{path}/{name}"));
@@ -93,9 +93,9 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8
             };
             ApiError::Domain(Error::invalid(path, code, place))
         }
-        // Serde calls anything but a text, where a word is expected, a fault of syntax.
+        // Serde reports anything but a string, where an enumeration is expected, as a syntax error.
         _ if serde_json::from_slice::<serde_json::Value>(bytes).is_ok() => {
-            let message = format!("a text is expected here (line {}, column {})", inner.line(), inner.column());
+            let message = format!("expected a string (line {}, column {})", inner.line(), inner.column());
             ApiError::Domain(Error::invalid(path, "wrong_type", message))
         }
         _ => malformed(path, format!("the body is not valid JSON: {place}")),
@@ -147,24 +147,24 @@ fn field_error(field: &str, error: &ValidationError) -> FieldError {
             (Some(min), Some(max)) => format!("must be from {min} to {max}{what}"),
             (Some(min), None) => format!("must be at least {min}{what}"),
             (None, Some(max)) => format!("must be at most {max}{what}"),
-            (None, None) => "is not as it must be".to_owned(),
+            (None, None) => "is not valid".to_owned(),
         }
     });
     FieldError::new(field, code, message)
 }
 
-/// For `#[validate(custom)]`: a text that a person can read: not blank, and without control characters.
+/// For `#[validate(custom)]`: rejects a text that is blank or has control characters.
 pub fn plain_text(text: &str) -> Result<(), ValidationError> {
     if text.trim().is_empty() {
         return Err(ValidationError::new("plain_text").with_message("must not be blank".into()));
     }
     if text.chars().any(char::is_control) {
-        return Err(ValidationError::new("plain_text").with_message("must not hold control characters".into()));
+        return Err(ValidationError::new("plain_text").with_message("must not contain control characters".into()));
     }
     Ok(())
 }
 
-/// For fields that may be absent or set, and not null: who clears a field must not be told that it was saved.
+/// For fields that may be absent or set. Null is an error, as it would look like a way to clear the field.
 pub fn not_null<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,

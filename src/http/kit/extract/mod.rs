@@ -1,4 +1,4 @@
-//! What a handler needs of a request. An extractor that refuses answers with problem+json.
+//! Extractors: what handlers read from a request. An extractor rejects an invalid request with problem+json.
 
 pub mod body_limits;
 pub mod csv;

@@ -1,4 +1,4 @@
-//! Query parameters, read whole: an unknown one is an error, as a misspelt filter would silently widen a list.
+//! Query parameters. An unknown parameter is an error: a misspelt filter would silently widen a list.
 
 use std::future::{Ready, ready};
 
@@ -31,13 +31,13 @@ impl<T: DeserializeOwned + IntoParams> FromRequest for StrictQuery<T> {
 
 /// The filter of a list: every query parameter but `sort`, `limit` and `cursor`.
 pub trait ListFilter: DeserializeOwned + IntoParams {
-    /// What the list can be sorted by.
+    /// The sort keys of the list.
     type Sort: StringEnum;
-    /// The value of `sort` where a request has none.
+    /// The value of `sort` if a request has none.
     const DEFAULT_SORT: &'static str;
 }
 
-/// The query parameters of a list: its filter, and which page of it.
+/// The query parameters of a list: its filter, sort key and page.
 #[derive(Debug)]
 pub struct ListQuery<F> {
     filter: F,
@@ -49,15 +49,15 @@ pub struct ListQuery<F> {
 struct PageParams {
     #[param(ignore)]
     sort: Option<String>,
-    /// Maximum number of items to return.
+    /// Maximum number of items in the page.
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<i64>,
-    /// The `next_cursor` of the previous page.
+    /// The `next_cursor` of the previous page. Left out for the first page. The filters and `sort` must stay the same.
     cursor: Option<String>,
 }
 
 impl<F: ListFilter> ListQuery<F> {
-    /// The filter, and the page of the list with this name. Errors where `sort`, `limit` or `cursor` is not valid.
+    /// The filter, and the page of the list with this name. Errors if `sort`, `limit` or `cursor` is invalid.
     pub fn of(self, list: &'static str) -> Result<(F, PageRequest<F::Sort>)> {
         let PageParams { sort, limit, cursor } = self.page;
         let page = PageRequest::parse(list, limit, cursor.as_deref(), sort.as_deref().unwrap_or(F::DEFAULT_SORT))?;
@@ -81,7 +81,7 @@ impl<F: ListFilter> IntoParams for ListQuery<F> {
         let schema = schema.default(Some(F::DEFAULT_SORT.into()));
         let sort = ParameterBuilder::new().name("sort").parameter_in(ParameterIn::Query);
         let sort =
-            sort.description(Some("The sort key; with `-` before it, in descending order.")).schema(Some(schema));
+            sort.description(Some("The sort key. A `-` before it sorts in descending order.")).schema(Some(schema));
         let mut params = F::into_params(parameter_in);
         params.push(sort.build());
         params.extend(PageParams::into_params(|| None));
@@ -89,9 +89,9 @@ impl<F: ListFilter> IntoParams for ListQuery<F> {
     }
 }
 
-/// The longest text of a parameter, in characters: longer than any id, code or name.
+/// Maximum length of a parameter in characters: no id, code or name is longer.
 const MAX_LENGTH: usize = 300;
-/// The longest cursor: it holds a sort key, as base64.
+/// Maximum length of a cursor in characters: it contains the sort key of a row, in base64.
 const MAX_CURSOR: usize = 4_000;
 
 fn refuse_long_texts(query: &str) -> ApiResult<()> {
@@ -136,7 +136,7 @@ fn parse<T: DeserializeOwned>(query: &str, known: &[Parameter]) -> ApiResult<T> 
             (None, "premature end of input" | "input contains invalid characters" | "input is out of range") => {
                 "write a time such as 2026-11-22T12:00:00Z; an offset's + must be sent as %2B"
             }
-            (None, "invalid digit found in string") => "write a whole number",
+            (None, "invalid digit found in string") => "must be a whole number",
             (None, text) => text,
         };
         ApiError::Malformed(vec![FieldError::new(error.path().to_string(), "bad_value", bad)])

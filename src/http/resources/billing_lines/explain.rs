@@ -1,4 +1,4 @@
-//! `/billing-lines/{id}`: a line with its explanation.
+//! `/billing-lines/{id}`: a billing line with its explanation.
 
 use actix_web::{get, web};
 use chrono::{DateTime, Utc};
@@ -22,28 +22,28 @@ use crate::services::AppContext;
 use crate::services::billed_lines::{BilledMonths, billed_line};
 use crate::services::mapping::explain;
 
-/// A billing line, and how its mappings were found.
+/// A billing line with the explanation of its mappings.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BillingLineDetail {
     /// The billing line.
     #[serde(flatten)]
     pub line: BillingLine,
-    /// How its mappings were found.
+    /// How the line's mappings were found.
     pub explanation: LineExplanation,
 }
 
-/// How a line's mappings were found: what the rules see today, and what changed in the past.
+/// How a line's mappings were found: the rules with their candidates as of now, and the changes in the past.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineExplanation {
-    /// The agreement.
+    /// The agreement rule, and the agreements of the company.
     pub agreement: MappingExplanation,
-    /// The addition.
+    /// The addition rule, and the additions of the line's agreement.
     pub addition: MappingExplanation,
-    /// The latest changes, newest first, at most 100.
+    /// The latest changes of the line, newest first, at most 100.
     pub changes: Vec<LineChanged>,
 }
 
-/// A rule and the candidates that it sees.
+/// A matching rule and its candidates.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingExplanation {
     /// The product's rule; null if it has none.
@@ -62,23 +62,23 @@ impl MappingExplanation {
 /// A candidate, and why the line bills to it or not.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CandidateExplanation {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the agreement or addition.
     pub id: String,
-    /// The name, as a person would recognise it.
+    /// The name of the agreement or addition, for people.
     pub name: String,
-    /// The attributes that rules can compare.
+    /// The attributes that rules can compare, with their values.
     pub attributes: Vec<AttributeValue>,
-    /// Why the candidate is not live; null if it is live.
+    /// Why the candidate is not live and cannot be chosen; null if it is live.
     #[schema(required)]
     pub not_live: Option<MappingReason>,
     /// Whether the rule matches the candidate; null if there is no rule.
     #[schema(required)]
     pub matched: Option<bool>,
-    /// Each comparison of the rule, and whether it holds.
+    /// Each comparison of the rule, and whether it holds for this candidate.
     pub comparisons: Vec<ComparisonResult>,
-    /// The verdict.
+    /// Why the line bills to the candidate, or why not.
     pub verdict: Verdict,
-    /// The verdict in a sentence.
+    /// The verdict as a sentence, for people.
     pub explanation: String,
 }
 
@@ -98,7 +98,7 @@ impl From<CandidateVerdict> for CandidateExplanation {
     }
 }
 
-/// An attribute and its value.
+/// An attribute of a candidate and its value.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AttributeValue {
     /// The attribute's name, as in rules.
@@ -111,9 +111,9 @@ pub struct AttributeValue {
 /// A comparison of a rule and its result.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ComparisonResult {
-    /// The comparison, as in the rule.
+    /// The comparison, as it is written in the rule.
     pub comparison: String,
-    /// Whether it holds for this candidate.
+    /// Whether the comparison holds for the candidate.
     pub holds: bool,
 }
 
@@ -128,20 +128,21 @@ impl From<TracedComparison> for ComparisonResult {
 pub struct LineChanged {
     /// The part of the line that changed.
     pub part: LineField,
-    /// The new value: a mapping (`status`, `source`, `id`, `name`, `reason`), a flag, a block size or null.
+    /// The new value. For a mapping, an object with `status`, `source`, `id`, `name` and `reason`; for `push_enabled`,
+    /// true or false; for `block_size`, a decimal or null.
     #[schema(value_type = Value)]
     pub new: Value,
-    /// The old value. It is left out if the listed changes do not reach back that far.
+    /// The old value, in the same form. Left out if none of the listed changes has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Value>)]
     pub old: Option<Value>,
     /// When the change was made.
     pub at: DateTime<Utc>,
-    /// Who made the change: the name of an API key, or `refresh`.
+    /// Who made the change: the name of an API key, or `refresh` for an automatic refresh.
     pub by: String,
 }
 
-/// Changes, newest first. The old value of a change is the new value of the previous change of the same part.
+/// Renders changes, newest first. The old value of a change is the new value of the previous change of the same part.
 fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
     let value = |row: &db::LineChangeRow| -> Value { serde_json::from_str(&row.became).unwrap_or_default() };
     let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
@@ -165,24 +166,25 @@ impl From<explain::Explanation> for LineExplanation {
     }
 }
 
-/// The month whose usage is shown.
+/// The query parameters of a billing line.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct MonthQuery {
-    /// The month whose usage is shown. The default is the month that a push would bill now.
+    /// The month whose usage is shown, such as `2026-11`. The default is the month that a push would bill now, by the
+    /// product's `billing_period`.
     pub billing_month: Option<BillingMonth>,
 }
 
-/// Get a billing line and its explanation
+/// Get a billing line
 ///
-/// Returns the line with its rules, the candidates that they see, why each one was taken or not, and who changed what
-/// and when.
+/// Returns the line with an explanation of its mappings: the product's matching rules, their candidates and why each
+/// one was taken or not, and who changed what and when. The line's version is the `ETag`.
 #[utoipa::path(
     tag = "billing lines",
-    params(("id" = String, Path, description = "The line"), MonthQuery),
+    params(("id" = String, Path, description = "The billing line"), MonthQuery),
     responses(
-        (status = 200, description = "The billing line and its explanation", body = BillingLineDetail),
+        (status = 200, description = "The billing line with its explanation", body = BillingLineDetail),
         Errors
     )
 )]

@@ -1,4 +1,4 @@
-//! `/billing-lines`: the consolidated billing page.
+//! `/billing-lines`: the consolidated billing page, one line for each company and product.
 
 pub mod explain;
 
@@ -33,34 +33,34 @@ use crate::services::mapping::edit::{Edit, LineEdit};
 pub struct LineCompany {
     /// The company's id.
     pub id: String,
-    /// The vendor's id for the company.
+    /// The vendor's own id for the company.
     pub external_id: String,
     /// The company's name.
     pub name: String,
-    /// The ConnectWise company it is matched to; null means Not Set.
+    /// The ConnectWise company that the company is matched to; null means Not Set.
     #[schema(required)]
     pub connectwise_company: Option<LineCwCompany>,
 }
 
-/// A ConnectWise company.
+/// The ConnectWise company that a billing line's company is matched to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineCwCompany {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the company.
     pub id: String,
-    /// ConnectWise's identifier.
+    /// The company's identifier in ConnectWise.
     pub identifier: String,
     /// The company's name in ConnectWise.
     pub name: String,
-    /// Whether the company was deleted in ConnectWise.
+    /// Whether the company was deleted in ConnectWise. Then the company must be matched again.
     pub deleted: bool,
 }
 
-/// The usage of a billing line in one month, and the quantity it makes.
+/// The usage of a billing line in one month, and the quantity that follows from it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineUsage {
-    /// The month: the one that was asked for, or the one that a push would bill now.
+    /// The month whose usage is shown: the requested one, or by default the one that a push would bill now.
     pub billing_month: BillingMonth,
-    /// Whether the month has ended.
+    /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
     /// The billed amount in the product's unit; null if no record counts.
     #[schema(required)]
@@ -68,14 +68,15 @@ pub struct LineUsage {
     /// When the newest record that counts was measured; null if no record counts.
     #[schema(required)]
     pub usage_through: Option<DateTime<Utc>>,
-    /// The number of records that count. It is at most 1 for the aggregation `last`.
+    /// The number of records that count. At most 1 for the aggregation `last`.
     pub usage_records: i64,
-    /// The unit of measured usage.
+    /// The unit of `amount`, such as `GB`.
     pub unit: String,
-    /// The quantity that a push would write; null if there is no usage.
+    /// The quantity that a push would write: the amount in blocks, rounded as the product says. Null if no record
+    /// counts, or if there is a `problem`.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// Why there are records but no quantity, in a sentence.
+    /// Why the records make no quantity, for people; null if there is no problem.
     #[schema(required)]
     pub problem: Option<String>,
 }
@@ -95,19 +96,19 @@ impl LineUsage {
     }
 }
 
-/// The result of a line's last push.
+/// The result of a line's last push. Dry runs don't count.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LinePush {
-    /// The push job's id.
+    /// The id of the push job.
     pub push_job_id: String,
     /// The state of the line in that job.
     pub state: LineState,
-    /// Why the line was skipped, held or failed.
+    /// Why the line was skipped, held, failed or left unverified; null otherwise.
     #[schema(required)]
     pub reason: Option<PushReason>,
     /// When the line reached that state.
     pub at: DateTime<Utc>,
-    /// The quantity in ConnectWise after that push, if known.
+    /// The quantity in ConnectWise after that push; null if unknown.
     #[schema(required)]
     pub quantity: Option<Quantity>,
 }
@@ -121,20 +122,21 @@ pub struct BillingLine {
     pub product_id: String,
     /// The company.
     pub company: LineCompany,
-    /// Whether pushes write this line.
+    /// Whether pushes write this line. False for a new line.
     pub push_enabled: bool,
-    /// The block size that applies.
+    /// The block size that applies: the line's own, or the product's.
     pub block_size: BlockSize,
     /// The line's own block size; null if the product's applies.
     #[schema(required)]
     pub block_size_override: Option<BlockSize>,
-    /// The usage of the month, and the quantity it makes.
+    /// The usage of a month, and the quantity that a push would write.
     pub usage: LineUsage,
-    /// Whether a push would now write another quantity than the last push for the same month wrote.
+    /// Whether a push would now write another quantity than the last push for the same month wrote. False if there was
+    /// no push for that month, or if the line cannot be pushed.
     pub out_of_date: bool,
-    /// The agreement that the line bills to.
+    /// The agreement mapping: the agreement that the line bills to.
     pub agreement: MappingBody,
-    /// The addition that the line bills to.
+    /// The addition mapping: the addition whose quantity pushes write.
     pub addition: MappingBody,
     /// The addition's quantity in ConnectWise when it was last read or written; null if unknown.
     #[schema(required)]
@@ -142,7 +144,7 @@ pub struct BillingLine {
     /// The result of the last push; null before the first.
     #[schema(required)]
     pub last_push: Option<LinePush>,
-    /// The version. It increases with every change and equals the `ETag`.
+    /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
     /// When the line was last changed.
     pub updated_at: DateTime<Utc>,
@@ -213,14 +215,15 @@ pub struct LineQuery {
     pub agreement_status: Option<MappingStatus>,
     /// Only lines whose addition mapping has this status.
     pub addition_status: Option<MappingStatus>,
-    /// Only lines that pushes write (`true`), or only the others (`false`).
+    /// Only lines that are enabled for pushes (`true`), or only the others (`false`).
     pub push_enabled: Option<bool>,
-    /// Only lines that ended in this state in their last push.
+    /// Only lines with this state in their last push.
     pub last_push_state: Option<LineState>,
     /// Only lines that are out of date (`true`), or only the others (`false`). A line is out of date if a push would
     /// now write another quantity than the last push for the same month wrote.
     pub out_of_date: Option<bool>,
-    /// The month whose usage is shown. The default is the month that a push would bill now.
+    /// The month whose usage is shown, such as `2026-11`. The default is the month that a push would bill now, by each
+    /// product's `billing_period`.
     pub billing_month: Option<BillingMonth>,
 }
 
@@ -231,8 +234,9 @@ impl ListFilter for LineQuery {
 
 /// List billing lines
 ///
-/// The consolidated billing page: each company's usage of each product, what it bills to in ConnectWise, and the last
-/// push. Filter by `product_id` for one product.
+/// Returns one page of the consolidated billing page: for each company and product the usage, the quantity, the
+/// mappings and the last push, sorted by company name by default. Filter by `product_id` for the page of one product.
+/// With `out_of_date`, more lines are read to fill the page, so the request can take longer.
 #[utoipa::path(tag = "billing lines", params(ListQuery<LineQuery>), responses((status = 200, description = "A page of billing lines", body = List<BillingLine>), Errors))]
 #[get("/billing-lines")]
 pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<LineQuery>) -> ApiResult {
@@ -263,18 +267,18 @@ pub struct UpdateBillingLineRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
-    /// The line's own block size. Null means that the product's applies.
+    /// The line's own block size. Null removes it, so that the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
 }
 
-/// The changes to many billing lines. If one id is unknown, no line is changed.
+/// The same changes to many billing lines. If an id is unknown, no line is changed.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"ids": ["0193f0a0-0000-7000-8000-000000000002"], "push_enabled": true}))]
 pub struct UpdateBillingLinesRequest {
-    /// The ids of the billing lines.
+    /// The ids of the billing lines, at most 5,000. Repeated ids are ignored.
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
     pub ids: Vec<String>,
@@ -282,29 +286,29 @@ pub struct UpdateBillingLinesRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
-    /// The lines' own block size. Null means that the product's applies.
+    /// The lines' own block size. Null removes it, so that the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
 }
 
-/// The number of lines that were changed.
+/// The result of updating many billing lines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UpdateBillingLinesResponse {
-    /// The number of lines that were named.
+    /// The number of ids in the request.
     pub lines: usize,
-    /// The number of lines that were different before.
+    /// The number of lines that changed.
     pub changed: usize,
 }
 
 /// Update a billing line
 ///
-/// Switches pushing on or off, or sets the line's own block size. Nothing is written to ConnectWise before the next
-/// push.
+/// Enables or disables pushes of the line, or sets its own block size. The quantity in ConnectWise changes with the
+/// next push, not before. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines",
     request_body = UpdateBillingLineRequest,
-    params(("id" = String, Path, description = "The line"), IfMatchParam),
+    params(("id" = String, Path, description = "The billing line"), IfMatchParam),
     responses((status = 200, description = "The billing line", body = BillingLine), Errors, WriteErrors)
 )]
 #[patch("/billing-lines/{id}")]
@@ -324,11 +328,12 @@ pub async fn update_billing_line(
 
 /// Update many billing lines
 ///
-/// Makes the same change to up to 5,000 lines, or to none of them if one id is unknown.
+/// Makes the same change to up to 5,000 billing lines. If an id is unknown, no line is changed, and the 422 lists the
+/// unknown ids. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines",
     request_body = UpdateBillingLinesRequest,
-    responses((status = 200, description = "The number of lines that were named, and that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The number of lines that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
 )]
 #[patch("/billing-lines")]
 pub async fn update_billing_lines(
@@ -344,7 +349,7 @@ pub async fn update_billing_lines(
     Ok(ok(&UpdateBillingLinesResponse { lines, changed }))
 }
 
-/// The line filter for a list of mappings, where `source` is a filter too.
+/// The filter of billing lines for a list of mappings: status and source of the agreement and of the addition.
 pub(in crate::http::resources) fn line_filter(
     product_id: Option<String>,
     company_id: Option<String>,

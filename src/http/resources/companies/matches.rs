@@ -20,19 +20,21 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::companies::{self, Choice, NamedProposal};
 
-/// The ConnectWise company to match, by id or by identifier.
+/// The ConnectWise company to match: by id or by identifier, one of the two.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"identifier": "HarborDental"}))]
 pub struct MatchCompanyRequest {
-    /// ConnectWise's id, as in the list of ConnectWise companies.
+    /// ConnectWise's id of the company, as in the list of ConnectWise companies.
     #[schema(value_type = Option<String>, example = "250")]
     pub id: Option<CwCompanyId>,
-    /// ConnectWise's identifier, ignoring case. Also finds a company that was created after the last refresh.
+    /// The company's identifier in ConnectWise, ignoring case. Also finds a company that was created after the last
+    /// refresh.
     #[validate(length(min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     pub identifier: Option<String>,
-    /// Whether the ConnectWise company may be one that another company is already matched to.
+    /// Whether to allow a ConnectWise company that another company is matched to. Both would write to the same
+    /// additions.
     #[serde(default)]
     pub shared: bool,
 }
@@ -42,12 +44,12 @@ impl MatchCompanyRequest {
         match (self.id, self.identifier) {
             (Some(id), None) => Ok(Choice::Id(id)),
             (None, Some(identifier)) => Ok(Choice::Identifier(identifier)),
-            _ => Err(Error::invalid("/id", "required", "give either id or identifier, one of the two")),
+            _ => Err(Error::invalid("/id", "required", "send either id or identifier")),
         }
     }
 }
 
-/// A company after its match changed, and what that changed in its billing lines.
+/// A company after its match was set or removed, and what that changed in its billing lines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchCompanyResponse {
     /// The company.
@@ -58,8 +60,9 @@ pub struct MatchCompanyResponse {
 
 /// Match a company
 ///
-/// Matches the company to a ConnectWise company. Mappings that belonged to an earlier match are cleared, and the
-/// company's billing lines are resolved again.
+/// Matches the company to a ConnectWise company and resolves its billing lines again. Mappings of an earlier match are
+/// cleared, including manual choices. Fails with 404 if the ConnectWise company is unknown, and with 409 if another
+/// company is matched to it, unless `shared` is true. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "companies",
     request_body = MatchCompanyRequest,
@@ -82,7 +85,8 @@ pub async fn match_company(
 
 /// Unmatch a company
 ///
-/// Sets the company to Not Set. Its mappings are cleared.
+/// Sets the company to Not Set and clears its mappings, including manual choices. Its lines are not pushed until the
+/// company is matched again. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company"), IfMatchParam),
@@ -110,17 +114,17 @@ fn matched_reply(matched: companies::Matched) -> HttpResponse {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
 pub struct AutoMatchRequest {
-    /// Whether to only propose matches and apply none.
+    /// Whether to only return the proposals and apply none.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// A ConnectWise company that fits.
+/// A ConnectWise company that fits a company.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchCandidate {
-    /// ConnectWise's id.
+    /// ConnectWise's id of the company.
     pub id: String,
-    /// ConnectWise's identifier.
+    /// The company's identifier in ConnectWise.
     pub identifier: String,
     /// The company's name in ConnectWise.
     pub name: String,
@@ -137,13 +141,13 @@ impl From<CwCompany> for MatchCandidate {
 pub struct MatchProposal {
     /// The company's id.
     pub company_id: String,
-    /// The vendor's id for the company.
+    /// The vendor's own id for the company.
     pub external_id: String,
     /// The company's name.
     pub name: String,
-    /// The result.
+    /// Whether a match was found, or why not.
     pub outcome: MatchOutcome,
-    /// What was equal; null if nothing was found.
+    /// What is equal; null if no ConnectWise company fits.
     #[schema(required)]
     pub matched_by: Option<MatchedBy>,
     /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
@@ -166,24 +170,25 @@ impl From<NamedProposal> for MatchProposal {
 /// The result of auto-match.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AutoMatched {
-    /// Whether matches were only proposed.
+    /// Whether matches were only proposed and none applied.
     pub dry_run: bool,
-    /// The number of matches that were applied.
+    /// The number of matches that were applied; 0 in a dry run.
     pub applied: usize,
-    /// One entry for each company that was Not Set.
+    /// One entry for each company that was Not Set, by name.
     pub proposals: Vec<MatchProposal>,
-    /// What the applied matches changed in the billing lines.
+    /// What the applied matches changed in the mappings of billing lines.
     pub resolved: ResolveResponse,
 }
 
 /// Match companies automatically
 ///
-/// Looks for a ConnectWise company with an equal identifier, then with an equal name. A match is applied only if it is
-/// unique and no other company has it; everything else is reported.
+/// For each company that is Not Set, looks for a ConnectWise company whose identifier equals the external id, then for
+/// one with an equal name. Applies a match only if it is unique and no other company has or fits it; everything else is
+/// only reported. Companies are read from ConnectWise first if the last refresh is not recent. Existing matches stay.
 #[utoipa::path(
     tag = "companies",
     request_body = AutoMatchRequest,
-    responses((status = 200, description = "One proposal for each company, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "One proposal for each company that was Not Set, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/companies/auto-match")]
 pub async fn auto_match_companies(

@@ -1,4 +1,4 @@
-//! `/companies`: the vendor's customers and their matches.
+//! `/companies`: the vendor's customers, and their matches to ConnectWise companies.
 
 pub mod matches;
 
@@ -28,23 +28,23 @@ use crate::services::companies::{self, CompanyChange, NewCompany};
 pub struct Company {
     /// The company's id.
     pub id: String,
-    /// The vendor's id for the company.
+    /// The vendor's own id for the company, such as `C-1001`. Unique within the tenant.
     pub external_id: String,
     /// The company's name.
     pub name: String,
-    /// ConnectWise's id of the company it is matched to; null means Not Set.
+    /// ConnectWise's id of the company that this company is matched to; null means Not Set.
     #[schema(required)]
     pub connectwise_company_id: Option<String>,
     /// How the match was made; null means Not Set.
     #[schema(required)]
     pub match_source: Option<MatchSource>,
-    /// When the match was last changed.
+    /// When the match was last set or removed; null if it never was.
     #[schema(required)]
     pub matched_at: Option<DateTime<Utc>>,
-    /// Who last changed the match: the name of an API key.
+    /// Who last set or removed the match: the name of an API key. Null if it never was.
     #[schema(required)]
     pub matched_by: Option<String>,
-    /// The version. It increases with every change and equals the `ETag`.
+    /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
     /// When the company was created.
     pub created_at: DateTime<Utc>,
@@ -69,12 +69,12 @@ impl From<db::Company> for Company {
     }
 }
 
-/// A company to create, or the new content of one.
+/// The content of a company to create or replace.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
 pub struct CompanyRequest {
-    /// The vendor's id for the company, unique within the tenant.
+    /// The vendor's own id for the company, such as `C-1001`. Unique within the tenant.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub external_id: String,
@@ -89,7 +89,7 @@ pub struct CompanyRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "Harbor Dental Group LLC"}))]
 pub struct UpdateCompanyRequest {
-    /// The vendor's id for the company, unique within the tenant.
+    /// The vendor's own id for the company, such as `C-1001`. Unique within the tenant.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 100, nullable = false)]
@@ -106,10 +106,10 @@ pub struct UpdateCompanyRequest {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CompanyQuery {
-    /// Only those whose name contains this text, ignoring case.
+    /// Only companies whose name contains this text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
-    /// Only the company with this external id.
+    /// Only the company with exactly this external id.
     #[param(max_length = 300)]
     pub external_id: Option<String>,
     /// Only matched companies (`true`), or only those that are Not Set (`false`).
@@ -123,7 +123,7 @@ impl ListFilter for CompanyQuery {
 
 /// List companies
 ///
-/// Returns one page, sorted by name unless `sort` says otherwise.
+/// Returns one page of the companies, sorted by name by default.
 #[utoipa::path(tag = "companies", params(ListQuery<CompanyQuery>), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
 pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<CompanyQuery>) -> ApiResult {
@@ -135,7 +135,8 @@ pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: L
 
 /// Create a company
 ///
-/// The company gets a billing line for every product. It is Not Set until it is matched.
+/// Creates a company with a billing line for every product. It is Not Set until it is matched, and pushing is off for
+/// the new lines. Fails with 409 if another company has the external id.
 #[utoipa::path(
     tag = "companies",
     request_body = CompanyRequest,
@@ -174,7 +175,8 @@ pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 
 /// Replace a company
 ///
-/// Replaces the external id and the name. The match stays as it is.
+/// Replaces the external id and the name. The match stays as it is. Fails with 409 if another company has the external
+/// id.
 #[utoipa::path(
     tag = "companies",
     request_body = CompanyRequest,
@@ -195,7 +197,7 @@ pub async fn replace_company(
 
 /// Update a company
 ///
-/// Changes the members that are sent. The match stays as it is.
+/// Changes the members that are sent. The match stays as it is. Fails with 409 if another company has the external id.
 #[utoipa::path(
     tag = "companies",
     request_body = UpdateCompanyRequest,
@@ -227,12 +229,12 @@ async fn change_company(
 
 /// Delete a company
 ///
-/// Its billing lines and usage are deleted with it. The history of its pushes is kept. Fails with 409 while a push job
-/// is running.
+/// Also deletes the company's billing lines and usage. The history of its pushes is kept. Fails with 409 while any push
+/// job is queued or running.
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company"), IfMatchParam),
-    responses((status = 204, description = "It was deleted"), Errors, WriteErrors)
+    responses((status = 204, description = "The company was deleted"), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}")]
 pub async fn delete_company(

@@ -1,4 +1,4 @@
-//! `PATCH /agreement-mappings` and `/addition-mappings`: choices by hand for many lines at once.
+//! `PATCH /agreement-mappings` and `/addition-mappings`: manual choices for many billing lines at once.
 
 use actix_web::{HttpResponse, patch, web};
 use serde::{Deserialize, Serialize};
@@ -18,35 +18,37 @@ use crate::services::mapping::edit;
 use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 
-/// The agreement choice of one line.
+/// The agreement choice of one billing line.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineAgreementChoice {
-    /// The billing line's id.
+    /// The billing line's id. A request can have one choice for each line.
     pub billing_line_id: String,
-    /// ConnectWise's id of the agreement. Null clears the choice, so that the rule decides.
+    /// ConnectWise's id of the agreement, such as `1201`. Null clears the choice, so that the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(value_type = Option<String>, required)]
     pub agreement_id: Option<CwAgreementId>,
-    /// The version of the line that the choice is meant for, like `If-Match`.
+    /// The version of the billing line that the choice is meant for. If the line has another version by now, the choice
+    /// is rejected. Without it, any version is changed.
     pub version: Option<i64>,
 }
 
-/// The addition choice of one line.
+/// The addition choice of one billing line.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineAdditionChoice {
-    /// The billing line's id.
+    /// The billing line's id. A request can have one choice for each line.
     pub billing_line_id: String,
-    /// ConnectWise's id of the addition. Null clears the choice, so that the rule decides.
+    /// ConnectWise's id of the addition, such as `50310`. Null clears the choice, so that the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(value_type = Option<String>, required)]
     pub addition_id: Option<CwAdditionId>,
-    /// The version of the line that the choice is meant for, like `If-Match`.
+    /// The version of the billing line that the choice is meant for. If the line has another version by now, the choice
+    /// is rejected. Without it, any version is changed.
     pub version: Option<i64>,
 }
 
-/// The agreement choices of many lines.
+/// The agreement choices of many billing lines.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
@@ -54,7 +56,7 @@ pub struct LineAdditionChoice {
     "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "agreement_id": "1201"}]
 }))]
 pub struct ChooseAgreementsRequest {
-    /// What happens to the other choices if one is rejected.
+    /// What happens to the other choices if one is rejected. The default is `all_or_nothing`.
     #[serde(default = "together")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
@@ -64,14 +66,14 @@ pub struct ChooseAgreementsRequest {
     pub choices: Vec<LineAgreementChoice>,
 }
 
-/// The addition choices of many lines.
+/// The addition choices of many billing lines.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "choices": [{"billing_line_id": "0193f0a0-0000-7000-8000-000000000002", "addition_id": "50310"}]
 }))]
 pub struct ChooseAdditionsRequest {
-    /// What happens to the other choices if one is rejected.
+    /// What happens to the other choices if one is rejected. The default is `all_or_nothing`.
     #[serde(default = "together")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
@@ -90,9 +92,9 @@ fn together() -> BulkMode {
 pub struct ChoiceOutcome {
     /// The billing line's id.
     pub billing_line_id: String,
-    /// Whether the line changed.
+    /// Whether the choice changed the line.
     pub changed: bool,
-    /// Why the choice was rejected; null if it was not.
+    /// Why the choice was rejected; null if it was accepted.
     #[schema(required)]
     pub error: Option<ProblemField>,
 }
@@ -100,20 +102,21 @@ pub struct ChoiceOutcome {
 /// The result of many choices.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BulkChoiceResponse {
-    /// The number of lines that changed.
+    /// The number of choices that changed their line.
     pub changed: usize,
     /// The number of choices that were rejected.
     pub refused: usize,
-    /// One entry for each choice, in order.
+    /// The outcome of each choice, in the order of the request.
     pub items: Vec<ChoiceOutcome>,
-    /// What the choices changed in the billing lines.
+    /// What the choices changed in the mappings of billing lines.
     pub resolved: ResolveResponse,
 }
 
-/// Choose the agreements of many lines
+/// Choose many agreements manually
 ///
-/// Up to 5,000 choices. In the mode `all_or_nothing`, one rejected choice rejects them all with 422 and one error for
-/// each. In the mode `each`, every choice is made or rejected on its own.
+/// Sets or clears the agreement choices of up to 5,000 billing lines, by the same rules as for one line. In the mode
+/// `all_or_nothing`, a rejected choice fails the request with 422, which lists the rejected choices. In the mode
+/// `each`, the valid choices are made, and `items` reports the rejected ones. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAgreementsRequest,
@@ -133,10 +136,11 @@ pub async fn choose_agreements(
     choose(&ctx, &caller, choices.into_iter().map(edit).collect(), mode).await
 }
 
-/// Choose the additions of many lines
+/// Choose many additions manually
 ///
-/// Up to 5,000 choices. In the mode `all_or_nothing`, one rejected choice rejects them all with 422 and one error for
-/// each. In the mode `each`, every choice is made or rejected on its own.
+/// Sets or clears the addition choices of up to 5,000 billing lines, by the same rules as for one line. In the mode
+/// `all_or_nothing`, a rejected choice fails the request with 422, which lists the rejected choices. In the mode
+/// `each`, the valid choices are made, and `items` reports the rejected ones. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAdditionsRequest,

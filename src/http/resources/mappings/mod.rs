@@ -1,4 +1,4 @@
-//! `/agreement-mappings` and `/addition-mappings`: what lines bill to, and choices by hand.
+//! `/agreement-mappings` and `/addition-mappings`: what billing lines bill to, and manual choices.
 
 pub mod bulk;
 
@@ -35,13 +35,13 @@ pub struct LineMapping {
     pub company_name: String,
     /// The product's id.
     pub product_id: String,
-    /// The mapping.
+    /// The agreement mapping or the addition mapping, as the path says.
     pub mapping: MappingBody,
-    /// The billing line's version. It equals the `ETag`.
+    /// The billing line's version; it increases with every change of the line. Equals the `ETag`, for `If-Match`.
     pub version: i64,
 }
 
-/// A mapping after a manual choice, and what the choice changed.
+/// A mapping after a manual choice was made or cleared, and what that changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChoiceResponse {
     /// The mapping.
@@ -85,7 +85,7 @@ pub struct MappingQuery {
     pub company_id: Option<String>,
     /// Only mappings with this status.
     pub status: Option<MappingStatus>,
-    /// Only mappings that a rule, or a person, decided.
+    /// Only mappings that a rule decided, or only manual choices.
     pub source: Option<MappingSource>,
 }
 
@@ -99,7 +99,8 @@ impl ListFilter for MappingQuery {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"agreement_id": "1201"}))]
 pub struct ChooseAgreementRequest {
-    /// ConnectWise's id of the agreement.
+    /// ConnectWise's id of the agreement, such as `1201`. It must be a live agreement of the line's ConnectWise
+    /// company.
     #[schema(value_type = String)]
     pub agreement_id: CwAgreementId,
 }
@@ -109,7 +110,7 @@ pub struct ChooseAgreementRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"addition_id": "50310"}))]
 pub struct ChooseAdditionRequest {
-    /// ConnectWise's id of the addition.
+    /// ConnectWise's id of the addition, such as `50310`. It must be a live addition of the line's agreement.
     #[schema(value_type = String)]
     pub addition_id: CwAdditionId,
 }
@@ -150,8 +151,8 @@ fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping)
 
 /// List agreement mappings
 ///
-/// Returns one page of billing lines with the agreement that each bills to.
-#[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
+/// Returns one page of the billing lines, each with its agreement mapping, sorted by company name by default.
+#[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of agreement mappings", body = List<LineMapping>), Errors))]
 #[get("/agreement-mappings")]
 pub async fn list_agreement_mappings(
     ctx: web::Data<AppContext>,
@@ -164,28 +165,29 @@ pub async fn list_agreement_mappings(
     list(&ctx, &caller, filter, page, LineMapping::agreement).await
 }
 
-/// Get the agreement mapping of a line
+/// Get an agreement mapping
 ///
-/// Returns the mapping with the line's version as `ETag`.
+/// Returns the agreement mapping of a billing line, with the line's version as `ETag`.
 #[utoipa::path(
     tag = "mappings",
-    params(("billing_line_id" = String, Path, description = "The line")),
-    responses((status = 200, description = "The mapping", body = LineMapping), Errors)
+    params(("billing_line_id" = String, Path, description = "The billing line")),
+    responses((status = 200, description = "The agreement mapping", body = LineMapping), Errors)
 )]
 #[get("/agreement-mappings/{billing_line_id}")]
 pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     one(&ctx, &caller, id.into_inner(), LineMapping::agreement).await
 }
 
-/// Choose the agreement of a line
+/// Choose an agreement manually
 ///
-/// A manual choice wins over the rule until it is cleared. If the line's addition belongs to another agreement, it is
-/// cleared and resolved again. The agreement must belong to the line's company and be live.
+/// Sets the agreement of a billing line. A manual choice wins over the matching rule until it is cleared. An addition
+/// of another agreement is cleared and resolved again. Fails with 409 if the company is Not Set, or if the agreement is
+/// not one of the ConnectWise company or not live. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAgreementRequest,
-    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
-    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
+    params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
+    responses((status = 200, description = "The mapping after the choice, and what the choice changed", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[put("/agreement-mappings/{billing_line_id}")]
 pub async fn choose_agreement(
@@ -199,13 +201,14 @@ pub async fn choose_agreement(
     edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::agreement).await
 }
 
-/// Clear the agreement choice of a line
+/// Clear an agreement choice
 ///
-/// The rule decides again.
+/// Removes the manual choice of a billing line and applies the matching rule again, to the agreement and then to the
+/// addition.
 #[utoipa::path(
     tag = "mappings",
-    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
-    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
+    params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
+    responses((status = 200, description = "The mapping as the rule decides it, and what that changed", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/agreement-mappings/{billing_line_id}")]
 pub async fn clear_agreement_choice(
@@ -220,8 +223,8 @@ pub async fn clear_agreement_choice(
 
 /// List addition mappings
 ///
-/// Returns one page of billing lines with the addition that each bills to.
-#[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of mappings", body = List<LineMapping>), Errors))]
+/// Returns one page of the billing lines, each with its addition mapping, sorted by company name by default.
+#[utoipa::path(tag = "mappings", params(ListQuery<MappingQuery>), responses((status = 200, description = "A page of addition mappings", body = List<LineMapping>), Errors))]
 #[get("/addition-mappings")]
 pub async fn list_addition_mappings(
     ctx: web::Data<AppContext>,
@@ -234,28 +237,30 @@ pub async fn list_addition_mappings(
     list(&ctx, &caller, filter, page, LineMapping::addition).await
 }
 
-/// Get the addition mapping of a line
+/// Get an addition mapping
 ///
-/// Returns the mapping with the line's version as `ETag`.
+/// Returns the addition mapping of a billing line, with the line's version as `ETag`.
 #[utoipa::path(
     tag = "mappings",
-    params(("billing_line_id" = String, Path, description = "The line")),
-    responses((status = 200, description = "The mapping", body = LineMapping), Errors)
+    params(("billing_line_id" = String, Path, description = "The billing line")),
+    responses((status = 200, description = "The addition mapping", body = LineMapping), Errors)
 )]
 #[get("/addition-mappings/{billing_line_id}")]
 pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     one(&ctx, &caller, id.into_inner(), LineMapping::addition).await
 }
 
-/// Choose the addition of a line
+/// Choose an addition manually
 ///
-/// A manual choice wins over the rule until it is cleared. The addition must belong to the line's resolved agreement
-/// and be live.
+/// Sets the addition of a billing line. A manual choice wins over the matching rule until it is cleared. The
+/// agreement's additions are read from ConnectWise first if they were not read recently. Fails with 409 if the line's
+/// agreement is not resolved, or if the addition is not one of that agreement or not live. Repeating the request
+/// changes nothing.
 #[utoipa::path(
     tag = "mappings",
     request_body = ChooseAdditionRequest,
-    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
-    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
+    params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
+    responses((status = 200, description = "The mapping after the choice, and what the choice changed", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/addition-mappings/{billing_line_id}")]
 pub async fn choose_addition(
@@ -269,13 +274,13 @@ pub async fn choose_addition(
     edit(&ctx, &caller, id.into_inner(), change, if_match, LineMapping::addition).await
 }
 
-/// Clear the addition choice of a line
+/// Clear an addition choice
 ///
-/// The rule decides again.
+/// Removes the manual choice of a billing line and applies the matching rule again.
 #[utoipa::path(
     tag = "mappings",
-    params(("billing_line_id" = String, Path, description = "The line"), IfMatchParam),
-    responses((status = 200, description = "The mapping after the choice", body = ChoiceResponse), Errors, WriteErrors)
+    params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
+    responses((status = 200, description = "The mapping as the rule decides it, and what that changed", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/addition-mappings/{billing_line_id}")]
 pub async fn clear_addition_choice(

@@ -1,4 +1,4 @@
-//! `/push-jobs/{id}/…`: what people do about a push job: cancel, retry, revert, approve and drop.
+//! `/push-jobs/{id}/…`: the actions on a push job: cancel, retry, revert, approve and drop.
 
 use actix_web::{HttpResponse, post, web};
 use serde::Deserialize;
@@ -18,11 +18,13 @@ use crate::services::push::{self, Decision, PushRequest};
 
 /// Cancel a push job
 ///
-/// The job stops before its next line. Lines that were written stay written; the others become `cancelled`.
+/// Stops the job before its next line. Lines that were written stay written; the others, including held lines, become
+/// `cancelled`. The returned job may still be running until its `working` lines are finished. Fails with 409 if the job
+/// has ended.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
+    responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/cancel")]
 pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
@@ -30,10 +32,12 @@ pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web
     Ok(ok(&PushJob::from(&progress)))
 }
 
-/// Retry the failed lines of a push job
+/// Retry a push job
 ///
-/// Creates a new job with the lines that failed or are unverified. Their quantities are computed again. Lines that
-/// were rejected because ConnectWise had another quantity are left out; a person has to look at them.
+/// Creates a new job with the lines that failed or are unverified, for the same months. Their quantities are computed
+/// again, except those of a revert or of a pushed dry run, which stay the same. Left out are lines that a later job has
+/// pushed, and lines with the reason `changed_since`, which a person has to check. Fails with 409 if the job has not
+/// ended or has nothing to retry.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
@@ -52,8 +56,10 @@ pub async fn retry_push_job(
 
 /// Revert a push job
 ///
-/// Creates a new job that writes back the quantity that each pushed line had before. A line is only written if
-/// ConnectWise still has the quantity that this job wrote; otherwise it fails and says so.
+/// Creates a new job that writes back the quantity that each pushed or unverified line had before, without approval. A
+/// line is written only if ConnectWise still has the quantity that the job wrote; otherwise it fails with the reason
+/// `changed_since`. Left out are lines whose addition a later job has changed. Fails with 409 if the job is a dry run,
+/// has not ended or has nothing to revert.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
@@ -70,12 +76,12 @@ pub async fn revert_push_job(
     Ok(from_stored(push::start(&ctx, &caller, request, idempotency.once("", accepted)?).await?))
 }
 
-/// The held lines to decide about. An empty object means all of them.
+/// The held lines to approve or drop. An empty object means all of them.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"line_ids": ["0193f0a0-0000-7000-8000-000000000003"]}))]
 pub struct HeldLinesRequest {
-    /// The ids of the lines. The default is all held lines.
+    /// The ids of the push lines. The default is all held lines of the job.
     #[validate(length(min = 1, max = 5000))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
@@ -84,13 +90,14 @@ pub struct HeldLinesRequest {
 
 /// Approve held lines
 ///
-/// The change for which each line was held is written. If the job had ended, it continues. If ConnectWise has another
-/// quantity by then, the line is held again.
+/// Lets workers write the held lines; the job continues. The approval is for the change that was shown: if ConnectWise
+/// has another quantity by then, the new change is checked against the product's limit and may be held again. Fails
+/// with 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
 #[utoipa::path(
     tag = "push jobs",
     request_body = HeldLinesRequest,
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
+    responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/lines/approve")]
 pub async fn approve_push_lines(
@@ -104,12 +111,13 @@ pub async fn approve_push_lines(
 
 /// Drop held lines
 ///
-/// Nothing is written; the lines become `skipped`.
+/// Writes nothing for the held lines: they become `skipped` with the reason `dropped`. When no other line is left to
+/// do, the job ends. Fails with 422 if an id is not a held line of the job, and with 409 if no line is held.
 #[utoipa::path(
     tag = "push jobs",
     request_body = HeldLinesRequest,
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, description = "The push job", body = PushJob), Errors, WriteErrors)
+    responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/lines/drop")]
 pub async fn drop_push_lines(

@@ -1,4 +1,4 @@
-//! `/push-jobs/{id}/events`: a job's progress as server-sent events.
+//! `/push-jobs/{id}/events`: the progress of a push job as server-sent events.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,22 +17,27 @@ use crate::services::AppContext;
 use crate::services::push;
 use crate::services::push::Progress;
 
-/// A comment is sent after this time without an event, to keep the connection open.
+/// How long the stream is silent before a comment is sent to keep the connection open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Watch a push job
 ///
-/// Server-sent events: `progress` with the push job as JSON whenever it changed, then `end` with its final state. The
-/// stream stays open while the job waits for approval or for ConnectWise. A comment every 15 seconds keeps the
-/// connection open. The id of an event is the number of finished lines; with `Last-Event-ID` the stream continues
-/// after it.
+/// Returns a stream of server-sent events. The data of each event is the push job as JSON, as in `GET /push-jobs/{id}`.
+///
+/// - `progress` is sent at once, and then whenever the job's state, detail or line counts change.
+/// - `end` is sent when the job has ended, and the stream ends.
+///
+/// The stream stays open while the job waits for approval or for ConnectWise; after 15 seconds without an event, a
+/// comment keeps the connection open. It also ends without `end` when the service stops: reconnect. The id of an event
+/// is the number of finished lines; if that is still the `Last-Event-ID` of the request, the first event is left out. A
+/// browser's `EventSource` cannot send the API key: use `fetch` and read the body as it arrives.
 #[utoipa::path(
     tag = "push jobs",
     params(
         ("id" = String, Path, description = "The push job"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event seen"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received, when reconnecting"),
     ),
-    responses((status = 200, content_type = "text/event-stream", body = String,
+    responses((status = 200, description = "The stream of events", content_type = "text/event-stream", body = String,
         example = "event: progress\nid: 12\ndata: {\"id\":\"…\",\"state\":\"running\"}\n\n"), Errors)
 )]
 #[get("/push-jobs/{id}/events")]
@@ -53,7 +58,7 @@ pub async fn watch_push_job(
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-cache"))
-        // Compression would hold events back until a block is full.
+        // Compression would delay events until a block is full.
         .insert_header((CONTENT_ENCODING, "identity"))
         .streaming(events))
 }
@@ -82,7 +87,7 @@ impl Watching {
             let now = self.progress.borrow_and_update().clone();
             let done = now.done();
             self.ended = now.job.state.is_final();
-            // The watched job tells of every change; only what was seen before a reconnection is left out.
+            // Every change is sent. Only the first event is left out, if the client had it before it reconnected.
             let known = std::mem::take(&mut self.first) && self.seen == Some(done);
             if self.ended || !known {
                 return Some(event(&now, done));

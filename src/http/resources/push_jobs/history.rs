@@ -1,4 +1,4 @@
-//! `/push-lines` and `/export/push-lines`: a company's, a product's or everybody's billing history, across push jobs.
+//! `/push-lines` and `/export/push-lines`: the billing history of companies and products, across push jobs.
 
 use actix_web::{get, web};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -28,19 +28,19 @@ pub struct LineJob {
     pub kind: PushKind,
     /// What started the job.
     pub started_by: PushTrigger,
-    /// Who requested the job: the name of an API key, or the schedule.
+    /// Who requested the job: the name of an API key, or `schedule`.
     pub requested_by: String,
     /// When the job was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// A push line with its job.
+/// A push line with its push job.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PushLineInJob {
-    /// The line.
+    /// The push line.
     #[serde(flatten)]
     pub line: PushLine,
-    /// The push job.
+    /// The push job that the line belongs to.
     pub push_job: LineJob,
 }
 
@@ -77,9 +77,9 @@ pub struct HistoryQuery {
     pub billing_line_id: Option<String>,
     /// Only lines in this state.
     pub state: Option<LineState>,
-    /// Only lines that were skipped, held or failed for this reason.
+    /// Only lines with this reason for being skipped, held, failed or unverified.
     pub reason: Option<PushReason>,
-    /// Only lines that bill this month.
+    /// Only lines that bill this month, such as `2026-11`.
     pub billing_month: Option<BillingMonth>,
     /// Only lines of jobs of this kind.
     pub kind: Option<PushKind>,
@@ -113,12 +113,12 @@ impl ListFilter for HistoryQuery {
 
 /// List push lines of all jobs
 ///
-/// The billing history of a company, a product or everything: what each push did, newest first unless `sort` says
-/// otherwise.
+/// Returns one page of the billing history: the push lines of all jobs with their job, newest first by default. Filter
+/// by company or product for their history.
 #[utoipa::path(
     tag = "push jobs",
     params(ListQuery<HistoryQuery>),
-    responses((status = 200, description = "A page of push lines of many jobs", body = List<PushLineInJob>), Errors)
+    responses((status = 200, description = "A page of push lines with their jobs", body = List<PushLineInJob>), Errors)
 )]
 #[get("/push-lines")]
 pub async fn list_push_history(
@@ -134,11 +134,12 @@ pub async fn list_push_history(
 
 /// Export push lines
 ///
-/// Returns what pushes did, one row for each line, as CSV, oldest first.
+/// Returns the push lines that fit the filters as CSV, oldest first. A text that begins like a formula gets an
+/// apostrophe.
 #[utoipa::path(
     tag = "import and export",
     params(HistoryQuery),
-    responses((status = 200, body = String, content_type = "text/csv", description = "The table"), Errors)
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table of push lines"), Errors)
 )]
 #[get("/export/push-lines")]
 pub async fn export_push_lines(
@@ -149,7 +150,7 @@ pub async fn export_push_lines(
     let filter = query.0.filter();
     let mut table = Writer::new(&HEADER)?;
     let mut cursor: Option<String> = None;
-    // Page by page, so that no read holds the database for as long as the table is large.
+    // Read page by page, so that a large table needs no long transaction.
     loop {
         let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), "created_at")?;
         let filter = filter.clone();

@@ -1,4 +1,4 @@
-//! `/push-jobs/{id}/lines`: what a push job did, line by line.
+//! `/push-jobs/{id}/lines`: the lines of a push job, with what was written.
 
 use actix_web::{get, web};
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
 
-/// A line of a push job. It is kept forever, as it was at the time.
+/// A line of a push job: what the job did for one billing line. It is kept as it was at the time.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PushLine {
     /// The push line's id.
@@ -26,75 +26,76 @@ pub struct PushLine {
     pub billing_line_id: String,
     /// The company's id.
     pub company_id: String,
-    /// The company's name at the time.
+    /// The company's name when the job was created.
     pub company_name: String,
     /// The product's id.
     pub product_id: String,
-    /// The product's code at the time.
+    /// The product's code when the job was created.
     pub product_code: String,
-    /// ConnectWise's id of the agreement.
+    /// ConnectWise's id of the agreement; null if the line had none.
     #[schema(required)]
     pub agreement_id: Option<String>,
-    /// The agreement's name at the time.
+    /// The agreement's name when the job was created; null if the line had no agreement.
     #[schema(required)]
     pub agreement_name: Option<String>,
-    /// ConnectWise's id of the addition.
+    /// ConnectWise's id of the addition; null if the line had none.
     #[schema(required)]
     pub addition_id: Option<String>,
-    /// The addition's name at the time, as a person would recognise it.
+    /// The addition's product identifier and description when the job was created; null if the line had no addition.
     #[schema(required)]
     pub addition_name: Option<String>,
     /// The month whose usage is billed.
     pub billing_month: BillingMonth,
-    /// Whether the month had ended when the quantity was computed; null in lines of older versions that did not record
-    /// it.
+    /// Whether the month had ended when the quantity was computed. Null for lines of older versions, which did not
+    /// record it.
     #[schema(required)]
     pub month_closed: Option<bool>,
-    /// The billed amount of usage, in the product's unit.
+    /// The billed amount, in the product's unit; null without usage, and in reverts.
     #[schema(required)]
     pub usage: Option<Amount>,
-    /// When the newest record that counted was measured.
+    /// When the newest record that counted was measured; null without usage, and in reverts.
     #[schema(required)]
     pub usage_through: Option<DateTime<Utc>>,
-    /// The number of records that counted. It is at most 1 for the aggregation `last`.
+    /// The number of records that counted, at most 1 for the aggregation `last`. Null in reverts, and for lines of
+    /// older versions.
     #[schema(required)]
     pub usage_records: Option<i64>,
-    /// The block size that applied.
+    /// The block size that applied; null in reverts.
     #[schema(required)]
     pub block_size: Option<BlockSize>,
-    /// The quantity in ConnectWise before the push.
+    /// The quantity in ConnectWise before the push; null if it is unknown.
     #[schema(required)]
     pub from: Option<Quantity>,
-    /// The quantity that was written, or would be.
+    /// The quantity to write; null if none could be computed. `state` says whether it was written.
     #[schema(required)]
     pub to: Option<Quantity>,
     /// The line's state.
     pub state: LineState,
-    /// Why the line was skipped, held, failed or left unverified.
+    /// Why the line was skipped, held, failed or left unverified; null otherwise. In a dry run, `guard` marks a change
+    /// that a push would hold.
     #[schema(required)]
     pub reason: Option<PushReason>,
-    /// The reason in a sentence. If ConnectWise rejected the write, its own words.
+    /// Details of the reason, for people. If ConnectWise rejected the write, its error message.
     #[schema(required)]
     pub detail: Option<String>,
-    /// How often a write was started, without those that are known to have failed before they reached ConnectWise.
+    /// The number of writes that were sent, except those that are known not to have changed ConnectWise.
     pub attempts: i64,
-    /// The quantity that ConnectWise must still have for the line to be written. Only in jobs from a dry run and in
-    /// reverts.
+    /// The line is written only if ConnectWise still has this quantity. Null except in pushed dry runs and reverts.
     #[schema(required)]
     pub expected_from: Option<Quantity>,
-    /// Who approved or dropped the line after it was held.
+    /// Who approved or dropped the held line: the name of an API key. Null if nobody did.
     #[schema(required)]
     pub decided_by: Option<String>,
-    /// When the line was approved or dropped.
+    /// When the line was approved or dropped; null if it was not.
     #[schema(required)]
     pub decided_at: Option<DateTime<Utc>>,
-    /// The line is not tried again before this time, after a temporary failure.
+    /// After a temporary failure, when the line is tried again at the earliest; null if it does not wait.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
-    /// When a worker started the line.
+    /// When a worker last started the line; null before.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
-    /// When the line reached its final state.
+    /// When the line reached its final state; null before.
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -141,7 +142,7 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
 pub struct PushLineQuery {
     /// Only lines in this state.
     pub state: Option<LineState>,
-    /// Only lines that were skipped, held or failed for this reason.
+    /// Only lines with this reason for being skipped, held, failed or unverified.
     pub reason: Option<PushReason>,
     /// Only lines of the company with this id.
     #[param(max_length = 300)]
@@ -156,10 +157,10 @@ impl ListFilter for PushLineQuery {
     const DEFAULT_SORT: &'static str = "created_at";
 }
 
-/// List the lines of a push job
+/// List a push job's lines
 ///
-/// Returns one page of every line in the job's scope, by company name: the quantity before, the quantity written, and
-/// the reason if nothing was written.
+/// Returns one page of the job's lines: for each billing line in the job's scope the quantity before, the quantity to
+/// write, and the reason if nothing was written. They come in the order in which they were created, by default.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), ListQuery<PushLineQuery>),

@@ -1,4 +1,4 @@
-//! `/push-jobs`: writing quantities, and what came of it.
+//! `/push-jobs`: runs that write quantities to ConnectWise, and their progress.
 
 pub mod actions;
 pub mod events;
@@ -37,27 +37,28 @@ use crate::services::push::PushRequest;
 /// The number of a push job's lines in each state.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct LineCounts {
-    /// All lines.
+    /// The number of all lines.
     pub total: i64,
-    /// Lines with a final state. This number never decreases.
+    /// Lines in a final state: all but `pending`, `working` and `held`. This number never decreases.
     pub done: i64,
-    /// Lines that wait for a worker.
+    /// Lines that wait for a worker, for the first time or for a retry.
     pub pending: i64,
     /// Lines that a worker is working on.
     pub working: i64,
     /// Lines whose quantity was written to ConnectWise.
     pub pushed: i64,
-    /// Lines whose quantity would be written; only in dry runs.
+    /// Lines whose quantity would be written. Only in dry runs.
     pub would_push: i64,
-    /// Lines whose quantity in ConnectWise was already right.
+    /// Lines whose addition already had the quantity, so that nothing was written.
     pub unchanged: i64,
-    /// Lines with nothing to push.
+    /// Lines with nothing to push; each line's `reason` says why.
     pub skipped: i64,
-    /// Lines whose change is larger than the product's limit, and which wait for approval.
+    /// Lines that wait for approval, because their change is larger than the product's limit.
     pub held: i64,
-    /// Lines whose quantity could not be written.
+    /// Lines whose quantity could not be written; each line's `reason` says why.
     pub failed: i64,
-    /// Lines that may have been written: the response was lost, and ConnectWise could not be read since.
+    /// Lines that may have been written: the response to the write was lost, and ConnectWise could not be read
+    /// afterwards.
     pub unverified: i64,
     /// Lines that were not pushed because the job was cancelled.
     pub cancelled: i64,
@@ -74,35 +75,37 @@ pub struct PushJob {
     pub started_by: PushTrigger,
     /// The job's state.
     pub state: JobState,
-    /// Why the job failed, or what it waits for.
+    /// Why the job failed, or what it waits for, for people; null otherwise.
     #[schema(required)]
     pub detail: Option<String>,
     /// The id of the product that the job is limited to; null for all products.
     #[schema(required)]
     pub product_id: Option<String>,
-    /// The id of the job that this job retries, reverts or was started from; `started_by` says which.
+    /// The id of the job that this job retries or reverts, or of the dry run that it pushes; `started_by` says which.
+    /// Null for other jobs.
     #[schema(required)]
     pub parent_job_id: Option<String>,
-    /// The months whose usage the lines bill.
+    /// The months whose usage the job's lines bill, in order.
     pub billing_months: Vec<BillingMonth>,
-    /// Who requested the job: the name of an API key, or the schedule.
+    /// Who requested the job: the name of an API key, or `schedule`.
     pub requested_by: String,
-    /// Whether cancelling was requested.
+    /// Whether cancelling the job was requested. The job may still finish the lines in `working`.
     pub cancel_requested: bool,
-    /// The progress.
+    /// The progress: the number of lines in each state.
     pub lines: LineCounts,
-    /// The lines that are finished per minute; null before the first.
+    /// The average number of lines that are finished per minute; null before the first, and while the job waits for
+    /// approval.
     #[schema(required)]
     pub lines_per_minute: Option<i64>,
-    /// When the job will end at this speed; null if it has ended or if that is unknown.
+    /// When the job will end at this speed; null if that is unknown or if the job has ended.
     #[schema(required)]
     pub estimated_end_at: Option<DateTime<Utc>>,
     /// When the job was created.
     pub created_at: DateTime<Utc>,
-    /// When a worker started the job.
+    /// When a worker started the job; null before.
     #[schema(required)]
     pub started_at: Option<DateTime<Utc>>,
-    /// When the job ended.
+    /// When the job ended; null before.
     #[schema(required)]
     pub finished_at: Option<DateTime<Utc>>,
 }
@@ -144,12 +147,12 @@ impl From<&Progress> for PushJob {
     }
 }
 
-/// What to push. An empty object pushes every line that is enabled.
+/// What to push. An empty object pushes all enabled lines.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
 pub struct CreatePushJobRequest {
-    /// Whether to only show what would be written.
+    /// Whether to only find out what would be written, and write nothing.
     #[serde(default)]
     pub dry_run: bool,
     /// The id of the product to push. The default is all products.
@@ -159,19 +162,20 @@ pub struct CreatePushJobRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
     pub company_ids: Option<Vec<String>>,
-    /// The month whose usage is billed. By default each product's `billing_period` decides, as in a scheduled push.
+    /// The month whose usage is billed, such as `2026-11`; not a future one. By default each product's `billing_period`
+    /// decides, as in a scheduled push.
     pub billing_month: Option<BillingMonth>,
     /// Whether to push only lines that are out of date: a push would now write another quantity than the last push for
     /// the same month wrote.
     #[serde(default)]
     pub out_of_date: bool,
-    /// The id of a dry run. The job writes the quantities that the dry run showed, and only where ConnectWise still
-    /// has the quantity that the dry run found. The other members must be left out.
+    /// The id of a dry run to push. The job writes the quantities that the dry run showed, and only where ConnectWise
+    /// still has the quantity that the dry run found. The other members must be left out.
     pub from_dry_run: Option<String>,
 }
 
 impl CreatePushJobRequest {
-    /// The dry run to push, if one is named. It excludes every other member.
+    /// The dry run to push, if the request names one. Errors if another member is set, too.
     fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
         let Some(id) = &self.from_dry_run else { return Ok(None) };
         let others = self.dry_run
@@ -181,7 +185,7 @@ impl CreatePushJobRequest {
             || self.billing_month.is_some();
         if others {
             let message =
-                "leave out dry_run, product_id, company_ids, billing_month and out_of_date: they are the dry run's";
+                "leave out dry_run, product_id, company_ids, billing_month and out_of_date: the dry run has them";
             return Err(Error::invalid("/from_dry_run", "contradiction", message));
         }
         Ok(Some(PushJobId::from(id.clone())))
@@ -217,7 +221,7 @@ pub struct PushJobQuery {
     /// Only jobs with a line of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Only jobs that this started.
+    /// Only jobs that were started in this way.
     pub started_by: Option<PushTrigger>,
     /// Only jobs created at this time or later.
     pub from: Option<DateTime<Utc>>,
@@ -232,11 +236,13 @@ impl ListFilter for PushJobQuery {
     const DEFAULT_SORT: &'static str = "-created_at";
 }
 
-/// Push now
+/// Create a push job
 ///
-/// Creates a push job with a line for every billing line in its scope, and returns at once. Workers do the rest.
-/// Follow the job at the address in `Location`, or with server-sent events at `…/events`. With an `Idempotency-Key`,
-/// repeating the request creates no second job.
+/// Push now: creates a job with a push line for every billing line in its scope, including lines that cannot be pushed,
+/// with the reason. Returns at once; workers write the quantities. Follow the job at the address in `Location`, or with
+/// server-sent events at `/push-jobs/{id}/events`. Fails with 409 if no connection is set, or if the dry run in
+/// `from_dry_run` has not run to its end or has nothing left to push. Send an `Idempotency-Key`, so that repeating the
+/// request creates no second job.
 #[utoipa::path(
     tag = "push jobs",
     request_body = CreatePushJobRequest,
@@ -258,7 +264,7 @@ pub async fn create_push_job(
     Ok(from_stored(push::start(&ctx, &caller, request, once).await?))
 }
 
-/// 202 with a push job that was created.
+/// Renders 202 with a push job that was created.
 fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
     let location = format!("/api/v1/push-jobs/{}", progress.job.id);
     to_stored(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
@@ -266,7 +272,7 @@ fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
 
 /// List push jobs
 ///
-/// Returns one page, newest first unless `sort` says otherwise.
+/// Returns one page of the push jobs with their progress, newest first by default.
 #[utoipa::path(tag = "push jobs", params(ListQuery<PushJobQuery>), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
 pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<PushJobQuery>) -> ApiResult {
@@ -289,11 +295,11 @@ pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: L
 
 /// Get a push job
 ///
-/// Returns the job with its progress.
+/// Returns the job with its progress. Use `/push-jobs/{id}/events` instead of polling.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job")),
-    responses((status = 200, description = "The push job", body = PushJob), Errors)
+    responses((status = 200, description = "The push job with its progress", body = PushJob), Errors)
 )]
 #[get("/push-jobs/{id}")]
 pub async fn get_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
