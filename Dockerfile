@@ -1,9 +1,9 @@
-# Builds the service with TLS to PostgreSQL, and runs it as nobody in particular on a read-only root.
+# Builds the service with TLS to PostgreSQL, and runs it as an unprivileged user.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends libssl-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
-# Cargo wants every target that Cargo.toml names, whether it is built or not.
+# Cargo needs the files of every target in Cargo.toml, even if it does not build them.
 COPY benches benches
 COPY tests/api/main.rs tests/api/main.rs
 COPY src src

@@ -1,21 +1,21 @@
-# A convenience: every line works without just, too.
+# Shortcuts: every command here also works without just.
 
-# The commands
+# List the commands
 default:
     @just --list
 
-# The whole job on a stand-in for ConnectWise
+# Run the demo on a stand-in for ConnectWise
 demo:
     cargo run -- demo
 
-# Everything that must pass before a merge
+# Run everything that must pass before a merge
 test:
     scripts/test
 
-# Some integration tests on both databases: just only push::
+# Run some integration tests on both databases: just only push::
 only +FILTER:
     scripts/test --postgres cargo test --locked --test api {{FILTER}}
 
-# Writes the OpenAPI document
+# Write the OpenAPI document
 openapi:
     cargo run -- openapi > openapi/openapi.json
