@@ -1,4 +1,4 @@
-//! The binary: all it does is in the library.
+//! The binary. All of its code is in the library.
 
 fn main() -> std::process::ExitCode {
     connectwise_billing::app::run()

@@ -1,4 +1,4 @@
-//! The service as a whole: built, running, stopped.
+//! The service as a whole: builds, runs and stops it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::services::push::Step;
 use crate::services::{AppContext, LoopCount};
 use crate::worker::{Roles, Worker};
 
-/// Why the service could not start or go on.
+/// Why the service or a command failed.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The service, bound to its address and ready to run.
@@ -29,12 +29,12 @@ pub struct Application {
 }
 
 impl Application {
-    /// Opens the database, brings its schema up to date, and binds the address. On an empty database a tenant and a
-    /// key are made; the key is to be shown once.
+    /// Opens and migrates the database, and binds the address. On an empty database, a process that serves the API also
+    /// creates a tenant and an API key (see [`Application::first_key`]).
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        // The only provider there is; a second installation (tests) changes nothing.
+        // There is only one provider. A second installation (in tests) fails and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Before the first connection to the database: its statements are counted.
+        // Before the first database connection, whose statements are counted.
         let metrics = telemetry::metrics();
         config.check()?;
         let settings = config.services();
@@ -64,7 +64,7 @@ impl Application {
             settings: Arc::new(settings),
         };
         if config.database_url.file().is_some() {
-            // One process has the file: what a killed one held is free at once.
+            // Only this process uses the file, so the leases of a killed process can end now.
             let now = ctx.clock.now();
             let freed = ctx.db.write_system(move |tx| tx.end_leases(now)).await.map_err(|error| error.chain())?;
             if freed > 0 {
@@ -72,7 +72,7 @@ impl Application {
             }
         }
         let serves_api = config.has(Role::Http);
-        // Said by a process that people look at.
+        // Only in a process that serves the API, whose output people read.
         let first_key =
             if serves_api { api_keys::bootstrap_tenant(&ctx).await.map_err(|error| error.chain())? } else { None };
         let first_key = first_key.map(|key| key.plain);
@@ -89,22 +89,22 @@ impl Application {
         Ok(Self { ctx, server, worker, first_key, alone })
     }
 
-    /// Where it listens.
+    /// The address that the service listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Whether it answers the API, and not only how it is.
+    /// Whether this process serves the API, and not only health and metrics.
     pub fn serves_api(&self) -> bool {
         self.server.serves_api()
     }
 
-    /// The key made at the first start, once.
+    /// The API key created at the first start. Returns it once, to be shown to the operator.
     pub fn first_key(&mut self) -> Option<String> {
         self.first_key.take()
     }
 
-    /// What stops it: cancel it from anywhere.
+    /// The token that stops the service when cancelled.
     pub fn stop_token(&self) -> CancellationToken {
         self.ctx.stop.clone()
     }
@@ -113,12 +113,12 @@ impl Application {
         &self.ctx
     }
 
-    /// A hand on the worker, for tests that step it. Run the application without its worker then.
+    /// A handle for tests that step the worker. Use it with [`Application::run_without_worker`].
     pub fn stepper(&self) -> WorkerHandle {
         WorkerHandle(self.worker.clone())
     }
 
-    /// Serves and works until the token is cancelled.
+    /// Runs the server and the worker until the token is cancelled.
     pub async fn run(self) -> Result<(), StartError> {
         let worker = tokio::spawn(self.worker.run());
         Self::serve(self.server, self.ctx.stop).await?;
@@ -127,7 +127,7 @@ impl Application {
         Ok(())
     }
 
-    /// Serves without working, until the token is cancelled.
+    /// Runs the server without the worker, until the token is cancelled.
     pub async fn run_without_worker(self) -> Result<(), StartError> {
         Self::serve(self.server, self.ctx.stop).await?;
         drop(self.alone);
@@ -142,33 +142,33 @@ impl Application {
             handle.stop(true).await;
         });
         let served = server.run().await;
-        // Whatever ended the server ends the rest.
+        // If the server ended for another reason, stop the worker too.
         stop.cancel();
         stopper.await?;
         Ok(served?)
     }
 }
 
-/// Steps the worker by hand.
+/// Runs single steps of the worker, for tests.
 pub struct WorkerHandle(Worker);
 
 impl WorkerHandle {
-    /// Takes one agreement's waiting lines as far as they go now; gives whether there were any.
+    /// Claims and processes the pending lines of one agreement. Returns whether there were any.
     pub async fn step(&self) -> Result<bool, StartError> {
         Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)
     }
 
-    /// Starts the scheduled pushes that are due; gives how many.
+    /// Starts the scheduled pushes that are due. Returns their number.
     pub async fn fire_schedules(&self) -> Result<usize, StartError> {
         Ok(self.0.fire_schedules().await.map_err(|error| error.chain())?)
     }
 
-    /// Says, for a test of readiness, that loops ought to work on push jobs in this process, where none does.
+    /// Declares that push loops should run in this process, to test readiness while none does.
     pub fn expect_loops(&self) {
         self.0.expect_loops();
     }
 
-    /// Steps until nothing is due.
+    /// Runs steps until no pending line is due.
     pub async fn run_until_idle(&self) -> Result<(), StartError> {
         while self.step().await? {}
         Ok(())

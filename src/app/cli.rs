@@ -21,43 +21,43 @@ struct Cli {
     command: Command,
     /// What to log: a level, or a list such as info,connectwise_billing=debug
     ///
-    /// info where left out; for the demo, warn
+    /// Default: info; for the demo, warn
     #[arg(long, env = "CWB_LOG", value_name = "FILTER", global = true)]
     log: Option<String>,
-    /// How log lines look
+    /// The format of log lines
     #[arg(long, env = "CWB_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value = "text", global = true)]
     log_format: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API, with its worker, until told to stop
+    /// Serve the API and run the worker, until stopped
     ///
-    /// The first start on an empty database makes a tenant and prints its API key, once.
+    /// The first start on an empty database creates a tenant and prints its API key, once.
     Serve(Box<Config>),
-    /// See it work: a ConnectWise stand-in, a sample tenant, and one month's push, all in this process
+    /// Run a demo: a ConnectWise stand-in, a sample tenant, and one month's push, all in this process
     ///
-    /// Needs no account. Its data stay in a folder, so that a second run goes on where the first ended.
+    /// Needs no account. Its data stay in a folder, so that a second run continues where the first ended.
     Demo(demo::Options),
-    /// Run the ConnectWise stand-in alone
+    /// Run only the ConnectWise stand-in
     Sandbox {
-        /// Where to listen; loopback addresses only
+        /// The address to listen on; it must be a loopback address
         #[arg(long, env = "CWB_SANDBOX_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         listen: SocketAddr,
-        /// Keep its records in this file
+        /// Keep its records in this file; without it they are lost at the end
         #[arg(long, value_name = "PATH")]
         file: Option<PathBuf>,
     },
-    /// Bring the database's schema up to date, and end; serve does it too
+    /// Migrate the database to the current schema and exit; serve migrates too
     Migrate(Box<Config>),
-    /// Make an API key for a tenant, for when all keys were lost
+    /// Create an API key for a tenant, in case all keys were lost
     CreateKey {
         #[command(flatten)]
         config: Box<Config>,
-        /// The tenant's id; may be left out where there is one tenant
+        /// The tenant's id; may be left out if there is only one tenant
         #[arg(long, value_name = "ID")]
         tenant: Option<String>,
-        /// What history shall call the key's user
+        /// The key's name, which histories record as the user
         #[arg(long, value_name = "NAME", default_value = "command line")]
         name: String,
     },
@@ -65,18 +65,18 @@ enum Command {
     Backup {
         #[command(flatten)]
         config: Box<Config>,
-        /// The file to make
+        /// The file to create
         #[arg(long, value_name = "PATH")]
         to: PathBuf,
     },
     /// Copy everything into an empty database, SQLite or PostgreSQL, and compare every row
     ///
-    /// Nobody may serve from either meanwhile. What fails leaves empty tables there.
+    /// No process may serve from either meanwhile. If the copy fails, the target has empty tables.
     Copy {
-        /// Where everything is
+        /// The database to copy from
         #[arg(long, value_name = "URL")]
         from: DatabaseUrl,
-        /// Where it shall be
+        /// The database to copy to
         #[arg(long, value_name = "URL")]
         to: DatabaseUrl,
     },
@@ -85,7 +85,7 @@ enum Command {
 }
 
 impl Command {
-    /// The settings of commands that have them all.
+    /// The settings to check before the command runs, if any.
     fn config(&self) -> Option<&Config> {
         match self {
             Self::Serve(config) => Some(config),
@@ -94,7 +94,7 @@ impl Command {
     }
 }
 
-/// Runs what the command line says. All that is wrong with the settings is said at once.
+/// Runs the command. Prints all errors in the settings at once.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let quiet = matches!(cli.command, Command::Demo(_));

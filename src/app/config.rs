@@ -1,4 +1,4 @@
-//! Settings: one typed place for flags, environment variables and `--help`.
+//! Settings: the one definition of flags, environment variables and their `--help`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -18,18 +18,18 @@ use crate::services::encryption::{Vault, VaultError};
 /// A part of the service's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Answers the API.
+    /// Serves the API.
     Http,
-    /// Works on push jobs.
+    /// Processes push jobs.
     Worker,
-    /// Starts the scheduled pushes, and forgets what need not be kept.
+    /// Starts the scheduled pushes, and deletes expired data.
     Scheduler,
 }
 
-/// How the service runs.
+/// The settings of the service.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Where the database is: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    /// The database: sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE
     #[arg(
         long,
         env = "CWB_DATABASE_URL",
@@ -38,7 +38,7 @@ pub struct Config {
         hide_env_values = true
     )]
     pub database_url: DatabaseUrl,
-    /// What this process does, of what the replicas on one PostgreSQL do together; health and metrics it always serves
+    /// The roles of this process, which replicas on one PostgreSQL can divide; all serve health and metrics
     #[arg(
         long,
         env = "CWB_ROLES",
@@ -48,49 +48,49 @@ pub struct Config {
         default_value = "http,worker,scheduler"
     )]
     pub roles: Vec<Role>,
-    /// How many connections to the database to keep at most
+    /// Maximum number of database connections
     #[arg(long, env = "CWB_DATABASE_CONNECTIONS", value_name = "N", default_value_t = 8)]
     pub database_connections: u32,
-    /// Where to listen; port 0 takes any free port
+    /// The address to listen on; port 0 takes any free port
     #[arg(long, env = "CWB_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// How many threads answer HTTP requests
+    /// Number of threads that handle HTTP requests
     #[arg(long, env = "CWB_HTTP_THREADS", value_name = "N", default_value_t = 2)]
     pub http_threads: usize,
-    /// The key that manages tenants over HTTP; without it /api/v1/tenants is closed
+    /// The key to manage tenants over HTTP; without it, /api/v1/tenants is disabled
     #[arg(long, env = "CWB_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
     pub operator_key: Option<SecretString>,
-    /// What seals the keys of connections
+    /// The key that encrypts ConnectWise keys
     #[command(flatten)]
     pub encryption_key: EncryptionKey,
-    /// How old what was read from ConnectWise may be before it is read again, in seconds
+    /// Maximum age of records read from ConnectWise, in seconds; older ones are read again
     #[arg(long, env = "CWB_REFRESH_MAX_AGE", value_name = "SECONDS", default_value_t = 900)]
     pub refresh_max_age: u32,
-    /// How late a scheduled push may start after an outage, in hours
+    /// Maximum delay of a scheduled push after an outage, in hours
     #[arg(long, env = "CWB_SCHEDULE_MAX_LATE", value_name = "HOURS", default_value_t = 168)]
     pub schedule_max_late: u32,
-    /// How many agreements to push at a time
+    /// Maximum number of agreements pushed at the same time
     #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 4)]
     pub workers: usize,
-    /// After how long without a sign of life a worker's lines go to another, in seconds
+    /// Time without a sign of life after which another worker takes over a worker's lines, in seconds
     #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 90)]
     pub lease: u32,
-    /// Requests a minute to each ConnectWise at most
+    /// Maximum number of requests per minute to each ConnectWise
     #[arg(long, env = "CWB_CONNECTWISE_PER_MINUTE", value_name = "N", default_value = "900")]
     pub connectwise_per_minute: NonZeroU32,
-    /// Requests at once to each ConnectWise at most
+    /// Maximum number of concurrent requests to each ConnectWise
     #[arg(long, env = "CWB_CONNECTWISE_PARALLEL", value_name = "N", default_value_t = 4)]
     pub connectwise_parallel: usize,
-    /// How long one request to ConnectWise may take, in seconds
+    /// Time-out of one request to ConnectWise, in seconds
     #[arg(long, env = "CWB_CONNECTWISE_TIMEOUT", value_name = "SECONDS", default_value_t = 30)]
     pub connectwise_timeout: u32,
-    /// The wait before a failed request to ConnectWise is repeated, in milliseconds; it doubles from there
+    /// Wait before the first retry of a failed request to ConnectWise, in milliseconds; it doubles with each retry
     #[arg(long, env = "CWB_CONNECTWISE_FIRST_WAIT", value_name = "MS", default_value_t = 300)]
     pub connectwise_first_wait: u32,
-    /// How long the body of one request may take to arrive, in seconds
+    /// Time-out for receiving the body of a request, in seconds
     #[arg(long, env = "CWB_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 300)]
     pub body_timeout: u32,
-    /// How much memory the bodies of all requests may take together, in MiB
+    /// Maximum memory for the bodies of all requests together, in MiB
     #[arg(long, env = "CWB_BODY_MEMORY", value_name = "MIB", default_value_t = 128)]
     pub body_memory: u32,
     /// Allow ConnectWise sites on private networks, and plain http: for on-premises servers and tests
@@ -98,10 +98,11 @@ pub struct Config {
     pub allow_private_connectwise: bool,
 }
 
-/// What seals the keys of connections in the database.
+/// The key that encrypts ConnectWise keys in the database.
 #[derive(Debug, Clone, Default, Args)]
 pub struct EncryptionKey {
-    /// The key that seals ConnectWise keys in the database: 32 random bytes in base64; older keys may follow, separated by commas
+    /// The key that encrypts ConnectWise keys in the database: 32 random bytes in base64; append older keys after
+    /// commas
     #[arg(
         id = "encryption_key",
         long = "encryption-key",
@@ -110,12 +111,12 @@ pub struct EncryptionKey {
         hide_env_values = true
     )]
     pub key: Option<SecretString>,
-    /// The same in a file; beside an SQLite database one is made where none is named
+    /// The same, in a file; with SQLite, a file beside the database is used, or created, if no key is given
     #[arg(long, env = "CWB_ENCRYPTION_KEY_FILE", value_name = "PATH")]
     pub encryption_key_file: Option<PathBuf>,
 }
 
-/// Everything that is wrong with the settings, for the person who starts the service.
+/// All errors in the settings, for the person who starts the service.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\nconnectwise-billing: "))]
 pub struct ConfigErrors(pub Vec<String>);
@@ -130,7 +131,7 @@ enum KeySource<'c> {
 const MIB: u64 = 1024 * 1024;
 
 impl Config {
-    /// The defaults with a database of one's own, on any free port of loopback; no environment variable is read.
+    /// The default settings with the given database, on any free loopback port. Reads no environment variables.
     pub fn local(database_url: DatabaseUrl) -> Self {
         Self {
             database_url,
@@ -159,7 +160,7 @@ impl Config {
         self.roles.contains(&role)
     }
 
-    /// Everything that is wrong with the settings. Makes the folder of an SQLite database where it is missing.
+    /// Returns all errors in the settings. Creates the folder of an SQLite database if it is missing.
     pub(super) fn check(&self) -> Result<(), ConfigErrors> {
         let mut wrong = self.invalid_numbers();
         let all = [Role::Http, Role::Worker, Role::Scheduler].into_iter().all(|role| self.has(role));
@@ -168,7 +169,7 @@ impl Config {
                 wrong
                     .push("on SQLite one process does all of http, worker and scheduler: leave --roles out".to_owned());
             }
-            // Without a folder it is in the present one, which there is.
+            // A path without a folder is in the current one, which exists.
             Some(Some(folder)) if !folder.as_os_str().is_empty() => {
                 let made = std::fs::create_dir_all(folder);
                 wrong.extend(made.err().map(|cause| {
@@ -192,7 +193,7 @@ impl Config {
         if wrong.is_empty() { Ok(()) } else { Err(ConfigErrors(wrong)) }
     }
 
-    /// Numbers with which nothing would work.
+    /// Returns errors for numbers with which the service could not work.
     fn invalid_numbers(&self) -> Vec<String> {
         let at_least_one = [
             ("--database-connections", u64::from(self.database_connections)),
@@ -208,28 +209,28 @@ impl Config {
         if u64::from(self.body_memory) * MIB < http::LARGEST_BODY as u64 {
             wrong.push(format!("--body-memory must be at least {}: the largest body", http::LARGEST_BODY as u64 / MIB));
         }
-        // Nothing is sent in the last time-out of a lease, and something must be sent before.
+        // No request is sent in the last time-out of a lease, so the lease must be longer to send any at all.
         let needed = self.connectwise_timeout.saturating_mul(2);
         if self.lease <= needed {
             wrong.push(format!(
-                "--lease must be longer than {needed} s, twice a request's time-out: what is sent must end before it does"
+                "--lease must be longer than {needed} s, twice --connectwise-timeout: requests must end before it does"
             ));
         }
         wrong
     }
 
-    /// What reading the bodies of requests may cost.
+    /// The limits on reading request bodies.
     pub(super) fn body_limits(&self) -> BodyLimits {
         let memory = usize::try_from(u64::from(self.body_memory) * MIB).unwrap_or(usize::MAX);
         BodyLimits::new(Duration::from_secs(u64::from(self.body_timeout)), memory)
     }
 
-    /// The operator's key. An empty one, as an unset variable in a compose file gives, is none.
+    /// The operator's key. An empty one counts as none: an unset variable in a compose file is empty.
     pub(super) fn operator_key(&self) -> Option<SecretString> {
         self.operator_key.clone().filter(|key| !key.expose_secret().is_empty())
     }
 
-    /// What seals secrets.
+    /// The vault that encrypts secrets. Errors if the key is missing, unreadable or invalid.
     pub(super) fn vault(&self) -> Result<Vault, VaultError> {
         match self.key_source() {
             Some(KeySource::Given(key)) => Vault::new(key),
@@ -238,7 +239,7 @@ impl Config {
         }
     }
 
-    /// Where the encryption key comes from; beside an SQLite database there is always a place for one.
+    /// Where the encryption key comes from. `None` only for PostgreSQL: SQLite has a default file beside the database.
     fn key_source(&self) -> Option<KeySource<'_>> {
         if let Some(key) = self.encryption_key.key.as_ref().filter(|key| !key.expose_secret().is_empty()) {
             return Some(KeySource::Given(key));
@@ -247,7 +248,7 @@ impl Config {
         self.encryption_key.encryption_key_file.clone().or_else(beside).map(KeySource::File)
     }
 
-    /// How the use cases behave.
+    /// The settings of the services.
     pub(super) fn services(&self) -> services::Settings {
         services::Settings {
             refresh_max_age: TimeDelta::seconds(i64::from(self.refresh_max_age)),

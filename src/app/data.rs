@@ -12,7 +12,7 @@ pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartErro
     let (url, file) = (config.database_url.clone(), to.clone());
     tokio::task::spawn_blocking(move || db::backup(&url, &file)).await?.map_err(|error| error.chain())?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{} holds all that was in {} at one moment.", to.display(), config.database_url)?;
+    writeln!(out, "{} is a consistent copy of {}.", to.display(), config.database_url)?;
     remind_of_the_key(&mut out, config.database_url.file())?;
     Ok(())
 }
@@ -32,9 +32,9 @@ pub(super) async fn copy(from: DatabaseUrl, to: DatabaseUrl) -> Result<(), Start
     Ok(())
 }
 
-/// What is sealed opens with the same key alone.
+/// Reminds the operator that encrypted values can only be decrypted with the same key.
 fn remind_of_the_key(out: &mut impl Write, database: Option<&Path>) -> std::io::Result<()> {
     let made = database.map(|file| file.with_extension("key")).filter(|key| key.exists());
     let which = made.map_or_else(|| "the encryption key".to_owned(), |key| key.display().to_string());
-    writeln!(out, "The keys to ConnectWise in it are sealed: keep {which} as well, in another place.")
+    writeln!(out, "The ConnectWise keys in it are encrypted: keep {which} as well, in another place.")
 }

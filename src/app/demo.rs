@@ -1,4 +1,4 @@
-//! The demo: one month's billing, from nothing to quantities in ConnectWise, in one process.
+//! The demo: one month's billing in one process, from an empty database to quantities in ConnectWise.
 
 use std::io::{IsTerminal, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,27 +30,27 @@ const SANDBOX_PORT: u16 = 8081;
 /// Width of the tables when the output is not a terminal.
 const WIDTH: u16 = 180;
 
-/// Where the demo keeps its data and listens.
+/// Options of the demo.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
-    /// The folder of the demo's data; delete it to begin anew
+    /// The folder of the demo's data; delete it to start over
     #[arg(long, value_name = "PATH", default_value = "data/demo")]
     data_dir: PathBuf,
-    /// Where the API listens; without it port 8080, or a free one where that is taken
+    /// The address of the API; default: port 8080, or a free port if that is taken
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
-    /// Where the ConnectWise stand-in listens; without it port 8081, or a free one where that is taken
+    /// The address of the ConnectWise stand-in; default: port 8081, or a free port if that is taken
     #[arg(long, value_name = "ADDRESS")]
     sandbox_listen: Option<SocketAddr>,
     /// Use this database instead of an SQLite file in the folder
     #[arg(long, value_name = "URL")]
     database_url: Option<DatabaseUrl>,
-    /// Print every line of the push, and not only those that need a person
+    /// Print every line of the push, not only those that need a person
     #[arg(long)]
     all: bool,
 }
 
-/// Says something on standard output.
+/// Prints a line to standard output.
 fn say(text: impl std::fmt::Display) -> Result<(), StartError> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}")?;
@@ -97,16 +97,16 @@ fn config(options: &Options) -> Result<Config, StartError> {
     let mut config = Config::local(url);
     config.listen = bind(options.listen, API_PORT)?.local_addr()?;
     config.encryption_key.encryption_key_file = Some(options.data_dir.join("demo.key"));
-    // The stand-in is on loopback, by plain http.
+    // The stand-in listens on loopback, with plain HTTP.
     config.allow_private_connectwise = true;
-    // ConnectWise's own limits are not the stand-in's.
+    // The stand-in does not have ConnectWise's rate limit, so allow 100 times as many requests.
     config.connectwise_per_minute = config.connectwise_per_minute.saturating_mul(NonZeroU32::MIN.saturating_add(99));
-    // Read again, so that the changes just made in the sandbox show.
+    // A short maximum age, so that changes made in the sandbox show soon.
     config.refresh_max_age = 5;
     Ok(config)
 }
 
-/// A listener where asked; where nothing was asked, on the usual port, or on a free one where that is taken.
+/// Binds the requested address. Without one, binds the usual port on loopback, or a free one if that is taken.
 fn bind(asked: Option<SocketAddr>, usual: u16) -> Result<TcpListener, StartError> {
     let at = asked.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, usual)));
     match TcpListener::bind(at) {
@@ -131,9 +131,9 @@ async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool, all: bool) ->
     say(format!("5. Chose an agreement by hand for {}.", connectwise::CUSTOMERS[connectwise::MANUAL]))?;
     say(format!("6. Usage taken in: {}.", tenant.take_in_usage().await?))?;
     let stale = tenant.cancel_an_agreement(sandbox).await?;
-    say(format!("7. Somebody cancelled an agreement of {stale} in ConnectWise meanwhile."))?;
+    say(format!("7. Meanwhile, an agreement of {stale} was cancelled in ConnectWise."))?;
     let preview = run_job(tenant, PushKind::DryRun, "8. Preview").await?;
-    say(format!("8. Preview: {} would be written, {} are right already.", preview.would_push, preview.unchanged))?;
+    say(format!("8. Preview: {} would be written, {} are up to date already.", preview.would_push, preview.unchanged))?;
     let id = start_job(tenant, PushKind::Push).await?;
     let done = watch(tenant, &id, "9. Push   ").await?;
     say(format!("9. Pushed, in {:.1} s.\n", seconds(&done)))?;
@@ -141,7 +141,7 @@ async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool, all: bool) ->
     say(demo_table::summary(&done))
 }
 
-/// Prints the lines' outcomes: all of them, or only those that need a person.
+/// Prints the results of all lines, or only of those that need a person.
 async fn print_lines(tenant: &DemoTenant, id: &PushJobId, done: &Progress, all: bool) -> Result<(), StartError> {
     let tables = if all {
         demo_table::by_product(tenant, id).await?
@@ -189,7 +189,7 @@ async fn start_job(tenant: &DemoTenant, kind: PushKind) -> Result<PushJobId, Sta
     Ok(id)
 }
 
-/// Shows a progress bar until a job has ended.
+/// Shows a progress bar until a job has ended or waits for approval.
 async fn watch(tenant: &DemoTenant, id: &PushJobId, title: &'static str) -> Result<Progress, StartError> {
     let mut progress = push::subscribe(&tenant.ctx, &tenant.actor.tenant, id).await.map_err(|e| e.chain())?;
     let total = u64::try_from(progress.borrow().job.line_count).unwrap_or_default();
@@ -207,7 +207,7 @@ async fn watch(tenant: &DemoTenant, id: &PushJobId, title: &'static str) -> Resu
     }
 }
 
-/// Says how to go on by hand.
+/// Prints the addresses, the key, and commands to try.
 async fn invite(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str) -> Result<(), StartError> {
     let api = format!("http://{address}/api/v1");
     let product = tenant.storage_product().await?;
@@ -218,7 +218,7 @@ async fn invite(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str)
         "\nThe service goes on at http://{address}\n\
          Swagger UI:   http://{address}/swagger-ui/\n\
          API key:      {key}\n\
-         ConnectWise:  {site}/_sandbox/ledger shows what it was asked\n\n\
+         ConnectWise:  {site}/_sandbox/ledger lists its requests\n\n\
          Try it:\n\
          # the lines that need a decision\n\
          {curl} '{api}/billing-lines?product_id={product}&agreement_status=ambiguous'\n\

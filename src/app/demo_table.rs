@@ -1,4 +1,4 @@
-//! What the demo's push did, as tables.
+//! The results of the demo's push, as tables.
 
 use super::application::StartError;
 use super::demo_tenant::DemoTenant;
@@ -7,17 +7,17 @@ use crate::domain::ids::PushJobId;
 use crate::domain::push::LineState;
 use crate::services::push::Progress;
 
-/// The columns.
+/// The column headings.
 pub(super) const HEADER: [&str; 8] =
     ["Company", "Agreement", "Addition", "Usage", "Block size", "Quantity", "From -> to", "Result"];
 
-/// Some lines under one heading, a row a line.
+/// Some push lines under one heading, one row per line.
 pub(super) struct LineTable {
     pub(super) heading: String,
     pub(super) rows: Vec<[String; 8]>,
 }
 
-/// A line of the job, and its row.
+/// A push line and its row.
 struct Line {
     product: String,
     state: LineState,
@@ -25,12 +25,12 @@ struct Line {
     row: [String; 8],
 }
 
-/// All lines, a table a product.
+/// All lines, one table per product.
 pub(super) async fn by_product(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<LineTable>, StartError> {
     Ok(grouped(lines(tenant, job).await?, |line| line.product.clone()))
 }
 
-/// The lines that were neither pushed nor right already, a table for each outcome of each product.
+/// The lines that were neither pushed nor unchanged, one table per outcome and product.
 pub(super) async fn exceptions(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<LineTable>, StartError> {
     let mut lines = lines(tenant, job).await?;
     lines.retain(|line| !matches!(line.state, LineState::Pushed | LineState::Unchanged));
@@ -39,12 +39,12 @@ pub(super) async fn exceptions(tenant: &DemoTenant, job: &PushJobId) -> Result<V
         let count = table.rows.len();
         table.heading = format!("{}: {count} {}", table.heading, if count == 1 { "line" } else { "lines" });
     }
-    // One outcome after the other, whatever the product.
+    // By outcome first, then by product.
     tables.sort_by(|one, other| one.heading.cmp(&other.heading));
     Ok(tables)
 }
 
-/// Tables in the order in which their headings first occur.
+/// Groups lines into tables, in the order in which the headings first occur.
 fn grouped(lines: Vec<Line>, heading: impl Fn(&Line) -> String) -> Vec<LineTable> {
     let mut tables: Vec<LineTable> = Vec::new();
     for line in lines {
@@ -57,7 +57,7 @@ fn grouped(lines: Vec<Line>, heading: impl Fn(&Line) -> String) -> Vec<LineTable
     tables
 }
 
-/// The lines of a job, product by product.
+/// The lines of a job, grouped by product.
 async fn lines(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<Line>, StartError> {
     let job = job.clone();
     let lines = tenant.ctx.db.read(&tenant.actor.tenant, move |tx| tx.all_push_lines(&job, None));
@@ -102,12 +102,12 @@ fn result(line: &PushLine) -> String {
     }
 }
 
-/// The line's state, and the reason where it has one.
+/// The line's state, and its reason if it has one.
 fn outcome(line: &PushLine) -> String {
     line.reason.map_or_else(|| line.state.to_string(), |reason| format!("{}: {reason}", line.state))
 }
 
-/// The number of lines with each outcome.
+/// The number of lines in each state, and the job's state.
 pub(super) fn summary(progress: &Progress) -> String {
     let mut counts: Vec<_> = progress.counts.iter().collect();
     counts.sort();

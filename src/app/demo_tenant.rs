@@ -40,13 +40,13 @@ fn start_error(error: Error) -> StartError {
 }
 
 fn external_id(index: usize) -> String {
-    // Half of the vendor's ids are ConnectWise's identifiers; the other half is matched by name.
+    // Half of the companies have ConnectWise's identifier as external id. The others are matched by name.
     let name = connectwise::CUSTOMERS[index];
     if index.is_multiple_of(2) { connectwise::identifier(name).to_lowercase() } else { format!("V-{:04}", index + 1) }
 }
 
 impl DemoTenant {
-    /// The tenant that the first start made.
+    /// The tenant that the first start created.
     pub(super) async fn new(ctx: AppContext) -> Result<Self, StartError> {
         let tenants = ctx.db.read_system(|tx| tx.tenants()).await.map_err(start_error)?;
         let tenant = tenants.into_iter().next().ok_or("the database has no tenant")?.id;
@@ -60,7 +60,7 @@ impl DemoTenant {
         self.ctx.db.write(&self.actor.tenant, body).await.map_err(start_error)
     }
 
-    /// A key for this run; those of earlier runs are revoked.
+    /// Creates an API key for this run, and revokes those of earlier runs.
     pub(super) async fn new_key(&self) -> Result<String, StartError> {
         let now = self.ctx.clock.now();
         let work = move |tx: &mut Tx<'_>| {
@@ -72,7 +72,7 @@ impl DemoTenant {
         Ok(self.write(work).await?.plain)
     }
 
-    /// Connects to the stand-in, wherever it listens this time.
+    /// Sets the connection to the stand-in, at its current address, and tests it.
     pub(super) async fn connect(&self, sandbox: &Sandbox) -> Result<(), StartError> {
         let identity = sandbox.identity();
         let new = NewConnection {
@@ -90,7 +90,7 @@ impl DemoTenant {
         }
     }
 
-    /// Adds what is not there yet; gives how many companies there are and how many were new.
+    /// Adds companies, products and rules that do not exist yet. Returns the number of companies and of new ones.
     pub(super) async fn add_companies_and_products(&self) -> Result<(usize, usize), StartError> {
         let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
         let mut samples = Vec::new();
@@ -122,7 +122,7 @@ impl DemoTenant {
         Ok((connectwise::CUSTOMERS.len(), self.write(work).await?))
     }
 
-    /// Matches what is unique; gives what was made of all that was not set.
+    /// Runs auto-match on the companies that are not set. Returns a summary as text.
     pub(super) async fn match_companies(&self) -> Result<String, StartError> {
         let matched = companies::auto_match(&self.ctx, &self.actor, false).await.map_err(start_error)?;
         let count = |outcome| matched.proposals.iter().filter(|named| named.proposal.outcome == outcome).count();
@@ -151,7 +151,7 @@ impl DemoTenant {
         self.products().await?.into_iter().next().ok_or_else(|| "there is no product".into())
     }
 
-    /// Resolves every product; gives a line of text for each.
+    /// Resolves every product. Returns one line of text for each.
     pub(super) async fn resolve(&self) -> Result<Vec<String>, StartError> {
         let mut told_lines = Vec::new();
         for (sample, product) in PRODUCTS.iter().zip(self.products().await?) {
@@ -184,7 +184,7 @@ impl DemoTenant {
         self.ctx.db.read(&self.actor.tenant, read).await.map_err(start_error)
     }
 
-    /// Chooses an agreement by hand where the rule finds two, and enables push, except for a few.
+    /// Chooses an agreement by hand where the rule finds two, and enables push for all but a few companies.
     pub(super) async fn choose_by_hand(&self) -> Result<(), StartError> {
         let products = self.products().await?;
         for product in products.iter().take(2) {
@@ -209,8 +209,8 @@ impl DemoTenant {
         self.write(work).await.map(drop)
     }
 
-    /// Takes in the usage of today and of the last day of last month, which a product that is billed in arrears bills;
-    /// the same again if it was stored already.
+    /// Records the usage of today and, for products billed in arrears, of the last day of last month. Records that
+    /// exist already count as duplicates. Returns a summary as text.
     pub(super) async fn take_in_usage(&self) -> Result<String, StartError> {
         let now = self.ctx.clock.now();
         let today = now.date_naive();
@@ -231,7 +231,7 @@ impl DemoTenant {
         Ok(format!("{} new records, {} known already", accepted.added, accepted.duplicates))
     }
 
-    /// Cancels an agreement in ConnectWise after it was mapped, and reads it back.
+    /// Cancels an agreement in ConnectWise after it was mapped, and refreshes. Returns the customer's name.
     pub(super) async fn cancel_an_agreement(&self, sandbox: &Sandbox) -> Result<&'static str, StartError> {
         let id = connectwise::backup_agreement(connectwise::TO_BE_CANCELLED);
         let cancelled = serde_json::json!({
@@ -246,14 +246,14 @@ impl DemoTenant {
         Ok(connectwise::CUSTOMERS[connectwise::TO_BE_CANCELLED])
     }
 
-    /// Stores a push job of everything.
+    /// Creates a push job for all lines.
     pub(super) async fn start_push(&self, kind: PushKind) -> Result<PushJobId, StartError> {
         let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
         let new = NewPush { kind, ..NewPush::everything(PushTrigger::Manual) };
         Ok(self.write(move |tx| push::create(tx, &new, now, &by)).await?.id)
     }
 
-    /// The lines whose agreement somebody chose.
+    /// The lines whose agreement was chosen by hand.
     pub(super) async fn lines_chosen_by_hand(&self) -> Result<HashSet<BillingLineId>, StartError> {
         let filter = LineFilter { agreement_source: Some(MappingSource::Manual), ..LineFilter::default() };
         let rows = self.ctx.db.read(&self.actor.tenant, move |tx| tx.all_lines(&filter)).await.map_err(start_error)?;

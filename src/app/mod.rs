@@ -1,4 +1,4 @@
-//! Wiring: configuration, start, stop, and the commands of the binary.
+//! Wiring: settings, start and stop, and the binary's commands.
 
 mod application;
 mod cli;

@@ -1,4 +1,4 @@
-//! The demo's vendor side: the products it bills, and what each customer used.
+//! The vendor's sample data for the demo: its products, and each customer's usage.
 
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::quantity::Rounding;
@@ -16,11 +16,11 @@ pub(super) struct SampleProduct {
     aggregation: Aggregation,
     pub(super) agreement_rule: &'static str,
     pub(super) addition_rule: &'static str,
-    /// Tenths of a unit that a customer used.
+    /// Returns a customer's usage in tenths of a unit, by the customer's index.
     usage: fn(usize) -> usize,
 }
 
-/// Storage, accounts and seats.
+/// The sample products: storage, accounts and seats.
 pub(super) const PRODUCTS: [SampleProduct; 3] = [
     SampleProduct {
         code: "STORAGE",
@@ -54,9 +54,9 @@ pub(super) const PRODUCTS: [SampleProduct; 3] = [
     },
 ];
 
-/// The customer that has no usage this month.
+/// Index of the customer without usage.
 pub(super) const NO_USAGE: usize = 16;
-/// The customers that are not to be pushed.
+/// Indexes of the customers for which push stays disabled.
 pub(super) const PUSH_DISABLED: [usize; 2] = [13, 14];
 
 impl SampleProduct {
@@ -74,7 +74,7 @@ impl SampleProduct {
         })
     }
 
-    /// What a customer used.
+    /// A customer's usage in the product's unit, with one decimal place.
     pub(super) fn amount(&self, customer: usize) -> Result<Amount, Box<dyn std::error::Error + Send + Sync>> {
         let tenths = (self.usage)(customer);
         Ok(format!("{}.{}", tenths / 10, tenths % 10).parse()?)
@@ -85,7 +85,7 @@ fn storage_tenths(customer: usize) -> usize {
     (customer * 37 % 41 + 1) * 731
 }
 
-/// The number of 100 GB blocks in a customer's storage.
+/// A customer's storage in started blocks of 100 GB.
 pub(super) fn storage_blocks(customer: usize) -> f64 {
     u32::try_from(storage_tenths(customer).div_ceil(1_000)).map_or(0.0, f64::from)
 }

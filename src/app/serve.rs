@@ -22,19 +22,19 @@ pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
     let address = application.address();
     let mut out = std::io::stdout().lock();
     if let Some(key) = application.first_key() {
-        writeln!(out, "A tenant was made, with this API key. It is shown only this once:\n\n    {key}\n")?;
+        writeln!(out, "Created a tenant with this API key. It is shown only once:\n\n    {key}\n")?;
     }
     if application.serves_api() {
         writeln!(out, "Listening on http://{address} (Swagger UI: http://{address}/swagger-ui/)")?;
     } else {
-        writeln!(out, "Listening on http://{address} (health and metrics alone)")?;
+        writeln!(out, "Listening on http://{address} (health and metrics only)")?;
     }
     out.flush()?;
     drop(out);
     application.run().await
 }
 
-/// Cancels the token at Ctrl-C or SIGTERM, from now on: call it before saying that the service is there.
+/// Cancels the token on Ctrl-C or SIGTERM. Call it before printing that the service listens.
 pub(super) fn stop_on_signals(stop: CancellationToken) -> Result<(), StartError> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
@@ -53,7 +53,7 @@ async fn open(config: &Config) -> Result<Db, StartError> {
     Ok(tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?.map_err(|error| error.chain())?)
 }
 
-/// Brings the database's schema up to date.
+/// Migrates the database to the current schema.
 pub(super) async fn migrate(config: &Config) -> Result<(), StartError> {
     let applied = open(config).await?.migrate().await.map_err(|error| error.chain())?;
     let mut out = std::io::stdout().lock();
@@ -64,7 +64,7 @@ pub(super) async fn migrate(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes another API key for a tenant, for when all keys were lost.
+/// Creates another API key for a tenant, in case all keys were lost.
 pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: String) -> Result<(), StartError> {
     let (db, now) = (open(config).await?, Clock::system().now());
     db.migrate().await.map_err(|error| error.chain())?;
@@ -76,7 +76,7 @@ pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: St
         (None, _) => return Err("there is no such tenant".into()),
         (Some(_), Some(_)) => {
             let list: Vec<String> = tenants.iter().map(|known| format!("{}  {}", known.id, known.name)).collect();
-            return Err(format!("name one of the tenants with --tenant:\n{}", list.join("\n")).into());
+            return Err(format!("choose one of the tenants with --tenant:\n{}", list.join("\n")).into());
         }
     };
     let key = db.write(&tenant, move |tx| api_keys::add(tx, &name, now)).await.map_err(|error| error.chain())?;
@@ -84,7 +84,7 @@ pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: St
     Ok(())
 }
 
-/// Runs the sandbox alone.
+/// Runs only the sandbox.
 pub(super) async fn sandbox(listen: SocketAddr, file: Option<PathBuf>) -> Result<(), StartError> {
     let make = || sample::small(super::sample::storage_blocks);
     let store = match file {
@@ -98,14 +98,14 @@ pub(super) async fn sandbox(listen: SocketAddr, file: Option<PathBuf>) -> Result
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "A stand-in for ConnectWise is at {site}. Connect to it from serve --allow-private-connectwise with:\n"
+        "A stand-in for ConnectWise is at {site}. Run serve with --allow-private-connectwise and connect with:\n"
     )?;
     writeln!(
         out,
         "    {{\"site\": \"{site}\", \"company_id\": \"{}\", \"public_key\": \"{}\", \"private_key\": \"{}\", \"client_id\": \"{}\"}}\n",
         identity.company_id, identity.public_key, identity.private_key, identity.client_id
     )?;
-    writeln!(out, "What it was asked: {site}/_sandbox/ledger")?;
+    writeln!(out, "Its requests: {site}/_sandbox/ledger")?;
     out.flush()?;
     drop(out);
     stop.cancelled().await;

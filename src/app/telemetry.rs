@@ -8,37 +8,38 @@ use tracing_subscriber::EnvFilter;
 
 use crate::http::{BodyLimits, HttpSettings};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people.
     Text,
-    /// One JSON object a line, for machines.
+    /// One JSON object per line, for machines.
     Json,
 }
 
-/// Starts logging to standard error. `filter` is a level or a list such as `info,connectwise_billing=debug`. Errors where
+/// Starts logging to standard error. `filter` is a level, or a list such as `info,connectwise_billing=debug`. Errors if
 /// it is neither.
 pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = filter_of(filter)?;
-    // A closed log must not stop the service: by default a failed write is reported by a panic on the same closed
-    // stream.
+    // A closed standard error must not stop the service. By default, a failed write is reported on the same closed
+    // stream, which panics.
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false);
-    // A second start in one process (tests) keeps the first.
+    // A second call in the same process (in tests) changes nothing.
     let _ = match format {
         LogFormat::Text => logs.with_target(false).compact().try_init(),
         LogFormat::Json => logs.json().flatten_event(true).try_init(),
     };
-    // One line in the log, with the span that it happened in, instead of text beside the log.
+    // Panics become one log line with their span, instead of text between the log lines.
     std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
     Ok(())
 }
 
-/// Reads what to log. An unknown word would be taken for the name of a module, and nothing be logged.
+/// Parses the log filter. Rejects unknown words, which `EnvFilter` would take for module names, so that nothing is
+/// logged.
 fn filter_of(text: &str) -> Result<EnvFilter, String> {
     let wrong = |why: String| {
         format!("--log {text:?}: {why}: write a level such as info, or a list such as info,connectwise_billing=debug")
@@ -53,7 +54,7 @@ fn filter_of(text: &str) -> Result<EnvFilter, String> {
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
-/// Starts measuring, once for the process, and gives what renders the numbers.
+/// Installs the metrics recorder, once per process. Returns default HTTP settings with the function that renders them.
 pub fn metrics() -> HttpSettings {
     let handle = METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().ok());
     let render = handle.clone().map(|handle| Arc::new(move || handle.render()) as crate::http::RenderMetrics);

@@ -1,17 +1,17 @@
-//! Which network addresses a connection may lead to.
+//! Which network addresses a connection may use.
 //!
-//! A tenant names the host, so it must not become a way into the operator's own network. Names are checked where
-//! they are resolved for connecting, which leaves no moment in which the answer could change.
+//! A tenant chooses the host, so a connection must not reach the operator's own network. Host names are checked when
+//! they are resolved for connecting, so that the address cannot change between check and use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Resolves names as the system does and drops every address of a private network.
+/// Resolves names with the system's resolver and drops every address that is not public.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PublicOnly;
 
-/// A name that leads only to private addresses.
+/// A host that has only private addresses.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} leads to a private, loopback or link-local address, which this service does not connect to")]
 pub(super) struct PrivateAddress(pub(super) String);
@@ -31,7 +31,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Whether an address is one of the public internet.
+/// Whether an address belongs to the public internet.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -62,13 +62,13 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     }
     let [first, second, third, fourth, .., high, low] = v6.segments();
     if [first, second, third, fourth] == [0x64, 0xff9b, 0, 0] {
-        // NAT64 leads to the IPv4 address in its last 32 bits.
+        // NAT64 connects to the IPv4 address in the last 32 bits.
         let [a, b] = high.to_be_bytes();
         let [c, d] = low.to_be_bytes();
         return is_public_v4(Ipv4Addr::new(a, b, c, d));
     }
-    // Global unicast is 2000::/3. Within it 6to4 (2002::/16), the documentation ranges, and 2001::/32, by which Teredo
-    // reaches IPv4 hosts, lead nowhere we want.
+    // Global unicast is 2000::/3. Excluded are 6to4 (2002::/16) and Teredo (2001::/32), which both reach IPv4 hosts,
+    // and the documentation ranges.
     (0x2000..0x4000).contains(&first)
         && first != 0x2002
         && ![[0x2001, 0xdb8], [0x2001, 0]].contains(&[first, second])

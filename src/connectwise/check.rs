@@ -1,4 +1,4 @@
-//! Tests a connection step by step, to say what to fix.
+//! Tests a connection step by step, to report what to fix.
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::{CwError, Fault, Purpose};
@@ -24,7 +24,7 @@ impl Client {
         let failure = self.try_steps(&mut steps).await.err();
         if let Some(error) = failure {
             let name = STEPS.get(steps.len()).copied().unwrap_or("additions");
-            // Reaching the site and knowing the company are one request.
+            // One request tests both that the site answers and that it knows the company.
             if let (CwError::Configuration { fault: Fault::Company, .. }, "reach") = (&error, name) {
                 steps.push(step("reach", "the site answers"));
             }
@@ -32,7 +32,7 @@ impl Client {
             steps.push(CheckStep { name, passed: Some(false), detail: error.to_string() });
         }
         for name in STEPS.iter().skip(steps.len()) {
-            let detail = "not tried, as an earlier step failed".to_owned();
+            let detail = "not tried because an earlier step failed".to_owned();
             steps.push(CheckStep { name, passed: None, detail });
         }
         steps
@@ -59,7 +59,7 @@ impl Client {
         };
         let path = format!("finance/agreements/{id}/additions");
         self.send_with_retry(&one(Purpose::ReadAdditions, &path), RetryPolicy::Interactive).await?;
-        steps.push(step("additions", "additions can be read; that they can be changed shows with the first push"));
+        steps.push(step("additions", "additions can be read; the first push shows whether they can be changed"));
         Ok(())
     }
 }

@@ -31,7 +31,7 @@ pub struct Settings {
     pub per_minute: NonZeroU32,
     /// Maximum number of parallel requests, for each connection.
     pub parallel: usize,
-    /// How long one request may take.
+    /// The timeout of one request.
     pub timeout: Duration,
     /// The wait before the first retry; it doubles with each retry.
     pub first_wait: Duration,
@@ -42,9 +42,9 @@ pub struct Settings {
 /// The credentials of a connection.
 #[derive(Clone)]
 pub struct Credentials {
-    /// Where.
+    /// The site to connect to.
     pub site: Site,
-    /// The company that the MSP logs in with.
+    /// The company id that the MSP logs in with.
     pub company_id: String,
     /// The API member's public key.
     pub public_key: SecretString,
@@ -63,9 +63,9 @@ impl fmt::Debug for Credentials {
 /// How long a failing request is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryPolicy {
-    /// A person waits: a few tries within seconds.
+    /// A person waits: a few retries within seconds.
     Interactive,
-    /// A job runs: many tries over minutes.
+    /// A job waits: more retries over minutes.
     Background,
 }
 
@@ -82,13 +82,13 @@ impl RetryPolicy {
     }
 }
 
-/// A client for one connection. Everything that uses a connection shares one, and with it the budget of requests.
+/// A client for one connection. All users of a connection share one client, and so its request budget.
 pub struct Client {
     http: reqwest::Client,
     credentials: Credentials,
     pub(super) limiter: RequestLimiter,
     settings: Settings,
-    /// The API's base URL, from the last company information.
+    /// The API's base URL, from the company information that was read last.
     base: Mutex<Option<Url>>,
 }
 
@@ -148,7 +148,7 @@ impl Client {
             builder = builder.dns_resolver(PublicOnly);
         }
         if credentials.site.api().scheme() == "http" {
-            // No TLS will be spoken, so a machine without CA certificates will do.
+            // No TLS is used, so CA certificates need not be installed.
             builder = builder.tls_certs_only(std::iter::empty());
         }
         let http = builder.build().map_err(|error| CwError::Unavailable(root_cause(&error)))?;
@@ -156,12 +156,12 @@ impl Client {
         Ok(Self { http, credentials, limiter, settings, base: Mutex::new(None) })
     }
 
-    /// Whether requests are sent at the moment.
+    /// Returns whether the circuit breaker lets requests through.
     pub fn circuit(&self) -> CircuitStatus {
         self.limiter.status()
     }
 
-    /// The last moment to send a request that must have ended by the given one.
+    /// Returns the latest time to send a request that must have ended by `holds_until`.
     pub(super) fn last_moment(&self, holds_until: Instant) -> Instant {
         let timeout = TimeDelta::from_std(self.settings.timeout).ok();
         timeout.and_then(|timeout| holds_until.checked_sub_signed(timeout)).unwrap_or(Instant::MIN_UTC)
@@ -176,7 +176,7 @@ impl Client {
         self.send_watched(request, policy, &|_| {}).await
     }
 
-    /// The same; calls `watch` with each failure.
+    /// Like [`Self::send_with_retry`], but also calls `watch` with each failure.
     pub(super) async fn send_watched(
         &self,
         request: &ApiRequest,
@@ -191,7 +191,7 @@ impl Client {
         let once = || async { self.send_once(request, policy).await.inspect_err(|error| watch(error)) };
         once.retry(backoff)
             .when(CwError::is_transient)
-            // A Retry-After holds for the whole connection, and is waited for at the limiter.
+            // A Retry-After applies to the whole connection, so the limiter waits for it.
             .adjust(
                 |error, wait| if matches!(error, CwError::Throttled(_)) { wait.map(|_| Duration::ZERO) } else { wait },
             )
@@ -214,8 +214,8 @@ impl Client {
         outcome
     }
 
-    /// The codebase moves when the hosted version is upgraded: where the API is not found, its address is looked up
-    /// once more, and the request repeated if it changed.
+    /// Sends a request once. The codebase changes when the hosted version is upgraded: if the API is not found at the
+    /// known address, looks the address up again and, if it changed, repeats the request.
     async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<(Value, Option<String>), CwError> {
         let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = match &known {
@@ -252,18 +252,18 @@ impl Client {
         }
         let value: Value = serde_json::from_slice(&body).map_err(|_| {
             CwError::InvalidResponse(
-                "the company information is not JSON: is there a ConnectWise at this address?".to_owned(),
+                "the company information is not JSON: is this the address of a ConnectWise site?".to_owned(),
             )
         })?;
         if value.is_null() {
             return Err(unknown());
         }
         let codebase = value.get("Codebase").and_then(Value::as_str).map(|text| text.trim_matches('/'));
-        // Only a plain folder name goes into the address; anything else is none of ConnectWise's.
+        // Only a plain folder name may become part of the URL; ConnectWise sends nothing else.
         let plain =
             |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
         let Some(codebase) = codebase.filter(plain) else {
-            return Err(CwError::InvalidResponse("company information names no codebase".to_owned()));
+            return Err(CwError::InvalidResponse("the company information contains no codebase".to_owned()));
         };
         let mut base = self.credentials.site.api().clone();
         base.set_path(&format!("/{codebase}/apis/3.0/"));
@@ -288,7 +288,7 @@ impl Client {
             let bytes = serde_json::to_vec(body).map_err(|error| CwError::Rejected(error.to_string()))?;
             http_request = http_request.header(CONTENT_TYPE, "application/json").body(bytes);
         }
-        // Checked last: the wait for the limiter may have been long, and the process may have been stopped in between.
+        // Checked last: the wait for the limiter may have been long, and the process may have been paused in between.
         if request.not_after.is_some_and(|at| self.limiter.now() >= at) {
             return Err(CwError::DeadlineExceeded);
         }
@@ -306,7 +306,7 @@ impl Client {
     }
 }
 
-/// What the `Link` headers say, as one list: several are the same as one with commas (RFC 9110, section 5.3).
+/// Joins the `Link` headers into one list: several are equivalent to one with commas (RFC 9110, section 5.3).
 fn links(headers: &HeaderMap) -> Option<String> {
     let all = headers.get_all(reqwest::header::LINK);
     let texts: Vec<&str> = all.iter().map(|link| link.to_str().unwrap_or_default()).collect();
@@ -322,7 +322,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, CwError> 
     while let Some(chunk) = response.chunk().await.map_err(|error| CwError::Unavailable(root_cause(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_BODY {
-            return Err(CwError::InvalidResponse("an answer of more than 64 MiB".to_owned()));
+            return Err(CwError::InvalidResponse("a response of more than 64 MiB".to_owned()));
         }
     }
     Ok(body)
@@ -339,7 +339,7 @@ fn unreachable_site(error: &reqwest::Error) -> CwError {
         source = inner.source();
     }
     if error.is_timeout() {
-        return CwError::Unavailable("it did not answer in time".to_owned());
+        return CwError::Unavailable("the request timed out".to_owned());
     }
     if error.is_connect()
         && ["name or service not known", "no address associated", "certificate"]

@@ -1,17 +1,17 @@
-//! Building the `conditions` parameter.
+//! Builds the `conditions` query parameter.
 
-/// How long a URL's query may become: ConnectWise takes about 1745 characters after the host.
+/// Maximum length of the values in a condition. ConnectWise accepts URLs of about 1745 characters after the host.
 const MAX_CONDITION: usize = 1_200;
 
-/// `name = "value"`, or `None` where the value holds both kinds of quotes: no escape for them is documented, so such
-/// a value is compared here instead.
+/// Returns `name = "value"`, or `None` if the value contains control characters or both kinds of quotes (no escape is
+/// documented), or is too long.
 pub(super) fn equals(name: &str, value: &str) -> Option<String> {
     let quote = ['"', '\''].into_iter().find(|quote| !value.contains(*quote))?;
     let fits = value.len() < MAX_CONDITION && !value.chars().any(char::is_control);
     fits.then(|| format!("{name} = {quote}{value}{quote}"))
 }
 
-/// `name in (1, 2, …)`, in as many conditions as keep each URL short enough.
+/// Returns `name in (1,2,…)`, split into several conditions so that each URL is short enough.
 pub(super) fn one_of(name: &str, ids: &[i64]) -> Vec<String> {
     let mut conditions: Vec<String> = Vec::new();
     let mut list = String::new();

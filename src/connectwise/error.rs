@@ -10,20 +10,20 @@ use serde_json::Value;
 pub enum Fault {
     /// The address cannot be resolved, or is not allowed.
     Address,
-    /// The company id is unknown there.
+    /// ConnectWise has no company with this company id.
     Company,
-    /// The API is not where company information says.
+    /// The API is not at the address in the company information.
     Codebase,
     /// The public or private key is wrong.
     Keys,
     /// The client id is missing or unknown.
     ClientId,
-    /// The API member's security role lacks a right, which is named.
+    /// The API member's security role lacks this permission.
     Permission(&'static str),
 }
 
 impl Fault {
-    /// A stable word.
+    /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Address => "connectwise_address",
@@ -36,7 +36,7 @@ impl Fault {
     }
 }
 
-/// A failure, by what to do next.
+/// A failure, classified by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CwError {
     /// A person must correct the connection; a retry does not help.
@@ -48,10 +48,10 @@ pub enum CwError {
         detail: String,
     },
     /// ConnectWise rejected the request; a retry would be rejected, too.
-    #[error("ConnectWise refused it: {0}")]
+    #[error("ConnectWise rejected the request: {0}")]
     Rejected(String),
-    /// The record is not there any more.
-    #[error("it does not exist in ConnectWise any more")]
+    /// The record no longer exists.
+    #[error("the record no longer exists in ConnectWise")]
     NotFound,
     /// Another user is changing the record.
     #[error("ConnectWise reports a conflict: {0}")]
@@ -59,38 +59,38 @@ pub enum CwError {
     /// Too many requests, with the time to wait.
     #[error("ConnectWise asks to wait {} s before the next request", .0.as_secs())]
     Throttled(Duration),
-    /// It cannot be reached or fails at the moment.
-    #[error("ConnectWise cannot be used at the moment: {0}")]
+    /// ConnectWise cannot be reached, or reports that it is unavailable.
+    #[error("ConnectWise is currently unavailable: {0}")]
     Unavailable(String),
     /// A temporary failure of this one request.
     #[error("ConnectWise failed: {0}")]
     Failed(String),
     /// The circuit is open after repeated failures.
-    #[error("ConnectWise failed repeatedly and is left alone for {} s more", .0.as_secs())]
+    #[error("ConnectWise failed repeatedly; no request is sent for another {} s", .0.as_secs())]
     CircuitOpen(Duration),
     /// The request was not sent: the lease would have ended before the response.
-    #[error("ConnectWise could not be asked in time")]
+    #[error("the request could not be sent to ConnectWise in time")]
     DeadlineExceeded,
     /// The response cannot be parsed.
-    #[error("ConnectWise gave an answer that cannot be understood: {0}")]
+    #[error("ConnectWise sent an invalid response: {0}")]
     InvalidResponse(String),
     /// The response reports success, but the record was not changed as requested.
-    #[error("ConnectWise answered success, but the quantity is {got} where {asked} was asked for")]
+    #[error("ConnectWise reported success, but the quantity is {got} instead of {asked}")]
     NotApplied {
-        /// What was requested.
+        /// The requested quantity.
         asked: String,
-        /// What the answer says.
+        /// The quantity in the response.
         got: String,
     },
 }
 
 impl CwError {
-    /// Something about the connection that a person must correct.
+    /// Creates a failure that a person must correct.
     pub(super) fn fault(fault: Fault, detail: impl Into<String>) -> Self {
         Self::Configuration { fault, detail: detail.into() }
     }
 
-    /// Whether the same request may succeed when repeated. Only for requests that are harmless when done twice.
+    /// Whether the same request may succeed when retried. Only for idempotent requests.
     pub(super) fn is_transient(&self) -> bool {
         matches!(
             self,
@@ -110,7 +110,7 @@ impl CwError {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// A stable word.
+    /// Returns a stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Configuration { fault, .. } => fault.code(),
@@ -126,7 +126,7 @@ impl CwError {
         }
     }
 
-    /// How long to wait, if known.
+    /// Returns how long to wait before a retry, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled(wait) | Self::CircuitOpen(wait) => Some(*wait),
@@ -135,7 +135,7 @@ impl CwError {
     }
 }
 
-/// The purpose of a request: it decides which permission is named as missing, and whether a 404 means one record.
+/// The purpose of a request, which determines the permission it needs and whether a 404 means one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     ReadSystem,
@@ -172,22 +172,22 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
             CwError::fault(Fault::ClientId, format!("the client id is missing or not known to ConnectWise: {text}"))
         }
         400 if says("cannot route") => {
-            CwError::fault(Fault::Codebase, "ConnectWise says that the codebase or the company id is invalid")
+            CwError::fault(Fault::Codebase, "ConnectWise reports that the codebase or the company id is invalid")
         }
         400 if body_read.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
             Fault::Address,
-            "ConnectWise says that SSL is required: use https, and on its cloud the host that begins with api-",
+            "ConnectWise requires SSL: use https, and in the ConnectWise cloud the host that begins with api-",
         ),
         401 => {
             CwError::fault(Fault::Keys, "ConnectWise does not accept the public and private key for this company id")
         }
-        // A proxy has no `code`: only ConnectWise itself can say that a right is missing.
+        // A proxy's error has no `code`: only ConnectWise itself can report a missing permission.
         403 if body_read.code.is_none() => CwError::Failed(text),
         403 => {
             let right = purpose.permission();
             CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
         }
-        // A proxy has no `code`: only ConnectWise itself can say that a record is gone.
+        // A proxy's error has no `code`: only ConnectWise itself can report that a record no longer exists.
         404 | 410 if purpose.is_of_one_record() && body_read.code.is_some() => CwError::NotFound,
         404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
         409 => CwError::Conflict(text),
@@ -195,16 +195,16 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
         408 | 501..=599 => CwError::Unavailable(text),
         300..=399 => CwError::fault(
             Fault::Address,
-            format!("the address answers with a redirect ({status}), which is not followed"),
+            format!("the address responds with a redirect ({status}), which is not followed"),
         ),
         _ => CwError::Rejected(text),
     }
 }
 
-/// ConnectWise's error body, as far as it is one.
+/// The body of an error response, as far as it has ConnectWise's format.
 struct ErrorBody {
     code: Option<String>,
-    /// Message and field errors, or nothing where the body is no error of ConnectWise's.
+    /// The message and the field errors; empty if the body is not a ConnectWise error.
     text: String,
 }
 
@@ -234,7 +234,7 @@ impl ErrorBody {
     }
 }
 
-/// At most 300 characters of somebody else's text, on one line.
+/// Returns at most 300 characters of an external text, on one line.
 fn clean(text: &str) -> String {
     text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

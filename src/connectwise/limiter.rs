@@ -1,5 +1,5 @@
-//! Rate limiting and circuit breaking for one ConnectWise connection: requests a minute and in parallel,
-//! `Retry-After`, and leaving it alone for a while when it keeps failing.
+//! Rate limiting and circuit breaking for one ConnectWise connection: limits requests per minute and in parallel, obeys
+//! `Retry-After`, and sends nothing for a while after repeated failures.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,19 @@ use tokio::time::Instant as Ticks;
 use super::error::CwError;
 use crate::domain::clock::{Clock, Instant};
 
-/// After this many failures in a row the circuit opens.
+/// Number of consecutive failures that opens the circuit.
 const FAILURES_TO_OPEN_CIRCUIT: u32 = 5;
-/// How long it stays open before one request may try again, in seconds.
+/// How long the circuit stays open before requests are sent again, in seconds.
 const CIRCUIT_OPEN_SECONDS: i64 = 30;
 
-/// Whether requests are let through.
+/// The state of the circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CircuitStatus {
-    /// They are.
+    /// Requests are sent.
     Closed,
-    /// They are not, after repeated failures; one may try again at this time.
+    /// Requests are not sent, after repeated failures.
     Open {
-        /// When.
+        /// When requests are sent again.
         until: Instant,
         /// The last failure.
         cause: String,
@@ -45,49 +45,49 @@ struct Circuit {
 pub struct RateLimit {
     /// The steady rate, in requests a minute.
     pub steady: NonZeroU32,
-    /// Maximum burst after an idle time.
+    /// Maximum number of requests in a burst after an idle time.
     pub burst: NonZeroU32,
 }
 
 impl RateLimit {
-    /// A burst comes on top of the steady rate, so the two share the minute's budget: no 60 s see more than it.
+    /// Divides the budget between burst and steady rate, which add up: no 60 s get more than `per_minute` requests.
     pub fn of(per_minute: NonZeroU32) -> Self {
         let burst = NonZeroU32::MIN.saturating_add((per_minute.get() / 20).saturating_sub(1));
         let steady = NonZeroU32::MIN.saturating_add((per_minute.get() - burst.get()).saturating_sub(1));
         Self { steady, burst }
     }
 
-    /// The time from one request to the next at the steady rate.
+    /// Returns the time from one request to the next at the steady rate.
     pub fn interval(&self) -> Duration {
         Duration::from_secs(60) / self.steady.get()
     }
 }
 
-/// A place in the queue that several processes share.
+/// Whether and when the shared budget admits a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// After this wait.
+    /// Admitted after this wait.
     After(Duration),
     /// Rejected, because the wait would be longer than the policy allows.
     TooLate(Duration),
-    /// Not now: ConnectWise answered an earlier request with `Retry-After`, for this long.
+    /// Paused for this long, because ConnectWise responded to an earlier request with `Retry-After`.
     Held(Duration),
 }
 
-/// The budget of one connection where several processes use it: requests a minute in all, and one `Retry-After` for
-/// all. If the budget cannot be read, nothing is sent; the error says why.
+/// The request budget of one connection that several processes use: requests per minute in total, and one
+/// `Retry-After` for all. If the budget cannot be read, no request is sent; the error contains the reason.
 pub trait SharedBudget: Send + Sync {
-    /// Reserves the next request, if its wait is within the limit.
+    /// Reserves the next request, unless it would have to wait longer than `policy`.
     fn turn(&self, policy: Duration) -> BoxFuture<'_, Result<Admission, String>>;
-    /// Holds the requests of all processes.
+    /// Pauses the requests of all processes for `wait`.
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
 
 /// Where requests are counted.
 enum Rate {
-    /// This process, the only one.
+    /// In this process, the only one that uses the connection.
     Own(DefaultDirectRateLimiter),
-    /// All processes together.
+    /// In all processes together.
     Shared(Arc<dyn SharedBudget>),
 }
 
@@ -117,8 +117,8 @@ impl RequestLimiter {
     pub(super) async fn enter(&self, policy: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         self.check_circuit()?;
         loop {
-            // Nobody waits for a Retry-After with a permit in hand: those who won't wait must learn so at once. And it
-            // may be prolonged meanwhile.
+            // A request waits for a Retry-After without a permit, so that a request that must not wait fails at once.
+            // The loop is needed because the pause may be extended meanwhile.
             while let Some(wait) = self.pause() {
                 wait_for(wait, policy).await?;
             }
@@ -134,7 +134,7 @@ impl RequestLimiter {
                     Admission::After(wait) => tokio::time::sleep(wait).await,
                 },
             }
-            // In the meantime another request may have been answered with `Retry-After`.
+            // In the meantime another request may have received a `Retry-After`.
             if self.pause().is_none() {
                 return Ok(permit);
             }
@@ -163,7 +163,7 @@ impl RequestLimiter {
         if now < until {
             return Err(CwError::CircuitOpen((until - now).to_std().unwrap_or_default()));
         }
-        // Half open: requests are let through again, and the first failure closes the door at once.
+        // Half open: requests are sent again, and the first failure opens the circuit again at once.
         circuit.open_until = None;
         circuit.failures = FAILURES_TO_OPEN_CIRCUIT - 1;
         Ok(())
@@ -201,7 +201,7 @@ impl RequestLimiter {
     }
 }
 
-/// Waits, unless that would take longer than the policy allows.
+/// Waits, or fails at once if that would take longer than the policy allows.
 async fn wait_for(wait: Duration, policy: Duration) -> Result<(), CwError> {
     if wait > policy {
         return Err(CwError::Throttled(wait));
@@ -235,7 +235,7 @@ mod tests {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        assert!(!job.is_finished() && limiter.parallel.available_permits() == 1, "it waits, and holds no permit");
+        assert!(!job.is_finished() && limiter.parallel.available_permits() == 1, "the job waits, and holds no permit");
         let refused = limiter.enter(Duration::from_secs(5)).await.map(drop).unwrap_err();
         assert!(matches!(refused, CwError::Throttled(wait) if wait > Duration::from_secs(500)), "{refused}");
         job.abort();

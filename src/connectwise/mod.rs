@@ -1,8 +1,8 @@
-//! ConnectWise PSA's REST API: reqwest, and nowhere else.
+//! The client for ConnectWise PSA's REST API. Only this module uses reqwest.
 //!
-//! [`Client`] belongs to one connection. It finds the API's address, authenticates, reads all pages, keeps to the
+//! [`Client`] belongs to one connection. It finds the API's address, authenticates, reads all pages, respects the
 //! connection's rate limit, retries what is safe to retry, and classifies failures by what to do next ([`CwError`]).
-//! It knows neither our database nor whether the other side is really ConnectWise.
+//! It does not use our database, and treats the real ConnectWise and the sandbox alike.
 
 mod address;
 mod check;

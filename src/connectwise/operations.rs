@@ -1,4 +1,4 @@
-//! The operations on ConnectWise: the lists that are read, and the one write.
+//! The operations on ConnectWise: reading lists, and the only write.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,7 +13,7 @@ use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
 
-/// A write that failed, and whether ConnectWise may have carried it out all the same.
+/// A failed write, and whether ConnectWise may have carried it out nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteError {
     /// The last failure.
@@ -23,20 +23,20 @@ pub struct WriteError {
 }
 
 impl Client {
-    /// Reads something that does not depend on any customer: if this fails, too, the connection is at fault.
+    /// Sends a request that does not depend on any customer. If it fails, too, the connection is at fault.
     pub async fn confirm(&self) -> Result<(), CwError> {
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
         self.send_with_retry(&info, RetryPolicy::Interactive).await.map(drop)
     }
 
-    /// Every company, deleted ones too.
+    /// Reads every company, including deleted ones.
     pub async fn companies(&self, policy: RetryPolicy) -> Result<Vec<CwCompany>, CwError> {
         let request =
             ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
         self.read_all(&request, policy, parse::company).await
     }
 
-    /// The companies with an identifier; ConnectWise compares it ignoring case.
+    /// Reads the companies with an identifier, which ConnectWise compares ignoring case.
     pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
         let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
         let request =
@@ -44,14 +44,14 @@ impl Client {
         self.read_by_page(&request.with("conditions", condition), RetryPolicy::Interactive, parse::company).await
     }
 
-    /// Every agreement.
+    /// Reads every agreement.
     pub async fn agreements(&self, policy: RetryPolicy) -> Result<Vec<Agreement>, CwError> {
         let request =
             ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
         self.read_all(&request, policy, parse::agreement).await
     }
 
-    /// The agreements of some companies.
+    /// Reads the agreements of some companies.
     pub async fn agreements_of(
         &self,
         companies: &[CwCompanyId],
@@ -67,16 +67,16 @@ impl Client {
         Ok(found)
     }
 
-    /// Every addition of an agreement. [`CwError::NotFound`] where the agreement is.
+    /// Reads every addition of an agreement. Returns [`CwError::NotFound`] if the agreement does not exist.
     pub async fn additions(&self, agreement: CwAgreementId, policy: RetryPolicy) -> Result<Vec<Addition>, CwError> {
         let request = ApiRequest::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
             .with("fields", parse::ADDITION_FIELDS);
         self.read_by_page(&request, policy, |value| parse::addition(value, agreement)).await
     }
 
-    /// Writes an addition's quantity, and compares the response with the request. Setting a quantity twice is
-    /// harmless, so the request is retried if the response was lost, but only while the caller's lease, which
-    /// `holds_until` a moment, outlasts the request.
+    /// Writes an addition's quantity, and compares the response with the request. Setting a quantity is idempotent, so
+    /// the request is retried if its response was lost, but only if it must end before the caller's lease expires at
+    /// `holds_until`.
     pub async fn set_quantity(
         &self,
         agreement: CwAgreementId,
@@ -97,7 +97,7 @@ impl Client {
             query: Vec::new(),
             forward_only: false,
             body: Some(json!([{"op": "replace", "path": "quantity", "value": number}])),
-            // Whatever is sent must have ended, one way or another, before somebody else may write.
+            // The request must have ended, with or without a response, before another worker may write.
             not_after: Some(self.last_moment(holds_until)),
         };
         let lost_answer = AtomicBool::new(false);
@@ -106,7 +106,7 @@ impl Client {
         };
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
         let (value, _) = self.send_watched(&request, policy, &watch).await.map_err(failed)?;
-        // An answer of success that cannot be read is no answer.
+        // A success response that cannot be parsed does not confirm the write.
         let got = parse::quantity(&value, addition.0).map_err(|error| WriteError { error, may_have_written: true })?;
         if got == Some(quantity) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Reads whole lists: forward only if ConnectWise supports it, else page by page.
+//! Reads whole lists: with forward-only paging if the endpoint supports it, else page by page.
 
 use serde_json::Value;
 use url::Url;
@@ -11,15 +11,15 @@ const PAGE_SIZE: usize = 1_000;
 /// Maximum number of records of one kind. No MSP has that many; a site that returns more is not ConnectWise.
 const MAX_ROWS: usize = 1_000_000;
 
-/// What a `Link` header says of the next page. Links are never followed: only their parameters are read, so that
-/// credentials go nowhere but to the connection's own host.
+/// The next page, according to a `Link` header. Links are never followed: only their parameters are read, so that
+/// credentials are sent only to the connection's own host.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// The header is missing: this endpoint does not say.
+    /// The header is missing, so it is unknown whether there is a next page.
     Unsaid,
-    /// There is none.
+    /// There is no next page.
     None,
-    /// There is one, with the `pageId` of forward-only paging where given.
+    /// There is a next page, with the `pageId` of forward-only paging if given.
     Page(Option<String>),
 }
 
@@ -40,7 +40,7 @@ impl Next {
 }
 
 impl Client {
-    /// Reads a whole list forward only, which no record that appears or vanishes meanwhile can shift.
+    /// Reads a whole list with forward-only paging. Records that appear or disappear meanwhile do not shift its pages.
     pub(super) async fn read_all<T>(
         &self,
         request: &ApiRequest,
@@ -66,13 +66,13 @@ impl Client {
             match Next::read(link.as_deref()) {
                 Next::None => return Ok(found),
                 Next::Unsaid if rows.is_empty() => return Ok(found),
-                // This endpoint knows nothing of forward-only paging and gave a first page: begin again by page.
+                // The endpoint does not support forward-only paging and returned a first page: start over page by page.
                 Next::Unsaid => return self.read_by_page(request, policy, parse).await,
                 Next::Page(_) if rows.is_empty() => return Ok(found),
                 Next::Page(id) => {
                     let next = id.or_else(|| rows.last().and_then(|row| row.get("id")).map(ToString::to_string));
                     if next.is_none() || next == after {
-                        return Err(CwError::InvalidResponse("a list whose next page never comes".to_owned()));
+                        return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
                     }
                     after = next;
                 }
@@ -102,7 +102,7 @@ impl Client {
             if found.len() > MAX_ROWS {
                 return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
             }
-            // A short page without a Link may be the server's own, smaller, limit: only an empty one ends the list.
+            // Without a Link, a short page may be the server's own smaller limit: only an empty page ends the list.
             let more = match Next::read(link.as_deref()) {
                 Next::Page(_) => !rows.is_empty(),
                 Next::None => false,

@@ -1,7 +1,7 @@
 //! Parses ConnectWise's records: leniently where nothing depends on it, and strictly where money does.
 //!
-//! Members may be absent, null or unknown, ids may come as floats. But a date or a quantity that is there and cannot
-//! be read is an error: taking it for absent could push to what was cancelled.
+//! Members may be absent, null or unknown, and ids may be floats. But a date or a quantity that is present and cannot
+//! be parsed is an error: treating it as absent could push to a cancelled record.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound};
 use rust_decimal::Decimal;
@@ -37,7 +37,7 @@ pub(super) fn agreement(value: &Value) -> Read<Agreement> {
     let company = at(value, "company/id").and_then(integer);
     Ok(Agreement {
         id: CwAgreementId(id),
-        // An agreement without a company is kept, so that nothing is lost, under company 0.
+        // An agreement without a company is kept under company 0, so that no record is lost.
         company_id: CwCompanyId(company.unwrap_or_default()),
         name: text(value, "name").unwrap_or_default(),
         type_name: text(value, "type/name"),
@@ -95,7 +95,7 @@ fn id(value: &Value, what: &str) -> Read<i64> {
     id.ok_or_else(|| CwError::InvalidResponse(format!("a record of type {what} has no id")))
 }
 
-/// A number from its text, exactly, wherever the text has no more than 28 digits.
+/// Parses a number from its text. Exact if the text has at most 28 digits.
 fn decimal(value: &Value) -> Option<Decimal> {
     let text = match value {
         Value::Number(number) => number.to_string(),

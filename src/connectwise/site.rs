@@ -1,11 +1,11 @@
-//! The address of a ConnectWise: from what people paste to its two hosts.
+//! The address of a ConnectWise site: parses what people paste into the web host and the API host.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use url::{Host, Url};
 
-/// Cloud hosts, whose API answers on a twin with `api-` before it.
+/// Cloud hosts. Their API has the same host name with the prefix `api-`.
 /// Source: ConnectWise Developer Guide, Cloud URLs; `au` and `aus` are both in use.
 const CLOUD: &[&str] = &[
     "na.myconnectwise.net",
@@ -26,19 +26,19 @@ pub struct Site {
 /// Why a site was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSite {
-    /// It is no address.
+    /// It is not an address.
     #[error("not an address: write a host name such as na.myconnectwise.net")]
     Syntax,
-    /// It holds a user name or password.
-    #[error("an address must not hold a user name or password")]
+    /// It contains a user name or password.
+    #[error("an address must not contain a user name or password")]
     Credentials,
-    /// Plain http: ConnectWise refuses it, and the keys would cross the network readable.
-    #[error("ConnectWise is reached by https only; write the host name, or https:// before it")]
+    /// It is plain http: ConnectWise rejects it, and the keys would be sent unencrypted.
+    #[error("ConnectWise accepts https only: write the host name, alone or after https://")]
     PlainHttp,
 }
 
 impl Site {
-    /// Reads a site as people paste it: with or without scheme, `api-` and path. Plain http needs `allow_http`.
+    /// Parses a site as people paste it: with or without scheme, `api-` and path. Plain http needs `allow_http`.
     pub fn parse(text: &str, allow_http: bool) -> Result<Self, BadSite> {
         let text = text.trim();
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
@@ -64,17 +64,17 @@ impl Site {
         Ok(Self { web: at(&web)?, api: at(&api)? })
     }
 
-    /// The address people use; company information is asked for here.
+    /// The address that people use, which also serves the company information.
     pub(super) fn web(&self) -> &Url {
         &self.web
     }
 
-    /// The address the API answers on.
+    /// The address of the API.
     pub(super) fn api(&self) -> &Url {
         &self.api
     }
 
-    /// The address, where the site is given by number rather than by name.
+    /// Returns the IP address, if the site is given as one instead of a host name.
     pub(super) fn literal_address(&self) -> Option<IpAddr> {
         match self.api.host()? {
             Host::Ipv4(address) => Some(address.into()),

@@ -1,7 +1,7 @@
-//! The database: diesel, on SQLite or PostgreSQL, and nowhere else.
+//! The database: SQLite or PostgreSQL, through diesel. No other module uses diesel.
 //!
-//! [`Db`] hands out transactions: [`Tx`] sees one tenant, [`SystemTx`] is for the few queries across tenants. Queries
-//! are methods and functions over them, one file a subject; they never call the network.
+//! [`Db`] runs transactions: [`Tx`] is scoped to one tenant, [`SystemTx`] is for the few queries across tenants.
+//! Queries are methods of these, one file per subject. They never call the network.
 
 mod engine;
 mod queries;

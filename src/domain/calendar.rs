@@ -17,16 +17,16 @@ pub struct BillingMonth {
     month: u32,
 }
 
-/// A text that is no month.
+/// The error for a text that is not a billing month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a billing month is written YYYY-MM, such as \"2026-11\", from 2000-01 to 2199-12")]
 pub struct NotBillingMonth;
 
 impl BillingMonth {
-    /// The earliest month there is.
+    /// The earliest valid month.
     pub const FIRST: Self = Self { year: 2000, month: 1 };
 
-    /// The month that a moment falls into, in a time zone.
+    /// Returns the month that contains a moment, in a time zone.
     pub fn of(at: Instant, zone: Tz) -> Self {
         let local = at.with_timezone(&zone);
         Self { year: local.year(), month: local.month() }
@@ -48,7 +48,7 @@ impl BillingMonth {
         }
     }
 
-    /// A day of the month; past the month's end, its last day.
+    /// Returns a day of the month, or its last day if the month has fewer days.
     pub(super) fn day(self, day: u32) -> NaiveDate {
         let last = || {
             let next = self.next();
@@ -98,41 +98,41 @@ impl fmt::Display for BillingMonth {
     }
 }
 
-/// A tenant's billing months. A new time zone takes effect with a month, so each month ends where the next begins: no
-/// moment is in two months, and none is in no month.
+/// A tenant's billing months. A new time zone applies from a given month on, and each month ends where the next begins:
+/// every moment is in exactly one month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BillingCalendar {
-    /// For the months before the first change.
+    /// The time zone of the months before the first change.
     first: Tz,
-    /// Time zones, each from a month on, in order.
+    /// The time zones in order, each with the first month to which it applies.
     changes: Vec<(BillingMonth, Tz)>,
 }
 
 impl BillingCalendar {
-    /// A calendar from its time zones, each with the month from which it holds. The earliest holds for all months
-    /// before, too; without any it is UTC.
+    /// Creates a calendar from time zones, each with the first month to which it applies. The earliest also applies to
+    /// all months before. Without any, the time zone is UTC.
     pub fn new(mut changes: Vec<(BillingMonth, Tz)>) -> Self {
         changes.sort_by_key(|(from, _)| *from);
         Self { first: changes.first().map_or(Tz::UTC, |(_, zone)| *zone), changes }
     }
 
-    /// The time zone of a month: in which its days are counted, and in which it ends.
+    /// Returns the time zone of a month, which determines its days and its end.
     pub fn zone_of(&self, month: BillingMonth) -> Tz {
         let known = self.changes.iter().rev().find(|(from, _)| *from <= month);
         known.map_or(self.first, |(_, zone)| *zone)
     }
 
-    /// The first moment of a month: where the month before ends.
+    /// Returns the first moment of a month, which is where the month before ends.
     pub fn start(&self, month: BillingMonth) -> Instant {
         month.start(self.zone_of(month.previous()))
     }
 
-    /// The first moment of a month, and the first moment after it.
+    /// Returns the first moment of a month and the first moment after it.
     pub fn bounds(&self, month: BillingMonth) -> (Instant, Instant) {
         (self.start(month), self.start(month.next()))
     }
 
-    /// The month that holds a moment.
+    /// Returns the month that contains a moment.
     pub fn month_of(&self, at: Instant) -> BillingMonth {
         // No zone is more than a day from UTC, so the month in UTC is at most one off.
         let near = BillingMonth::of(at, Tz::UTC);
@@ -141,7 +141,7 @@ impl BillingCalendar {
     }
 }
 
-/// The first moment that a local time names in a zone; in a gap, the first moment after it.
+/// Returns the first moment with a local time in a zone, or the first moment after the gap if clocks skip that time.
 pub(super) fn first_instant(zone: Tz, local: NaiveDateTime) -> Instant {
     let mut probe = local;
     // No zone ever skipped more than 24 hours (Samoa, 2011), and offsets change on whole minutes today.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever time zones follow one another, every moment is in exactly the month that `month_of` says.
+        /// For any sequence of time zones, every moment is in exactly the month that `month_of` returns.
         #[test]
         fn months_cover_all_time_and_never_overlap(
             zones in proptest::collection::vec((0_u32..36, 0..chrono_tz::TZ_VARIANTS.len()), 0..6),

@@ -1,4 +1,4 @@
-//! The limit of changes that need no approval.
+//! The limits within which a change of a quantity needs no approval.
 
 use num_bigint::BigInt;
 use num_traits::Signed;
@@ -6,20 +6,20 @@ use rust_decimal::Decimal;
 
 use super::quantity::{Amount, Quantity};
 
-/// A product's limits. A change must be within each that is set.
+/// A product's change limits. A change must be within every limit that is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChangeGuard {
-    /// In percent of the quantity in ConnectWise. From 0, every change is larger.
+    /// The limit in percent of the quantity in ConnectWise. If that is 0, every change is over the limit.
     pub percent: Option<Amount>,
-    /// In units of the quantity.
+    /// The limit in units of the quantity.
     pub units: Option<Amount>,
 }
 
 impl ChangeGuard {
-    /// Why a change is larger than the limits, as a sentence; `None` if it is not. A missing quantity counts as 0.
+    /// Returns why a change is over a limit, or `None` if it is not. A missing quantity counts as 0.
     pub fn violation(&self, from: Option<Quantity>, to: Quantity) -> Option<String> {
         let (from, to) = (from.map_or(Decimal::ZERO, Quantity::get), to.get());
-        // In whole numbers of the smallest place that any of the three has: exact, whatever their digits.
+        // Compares integers, scaled by the most decimal places of the three values: exact for any number of digits.
         let scale = |limit: Amount| from.scale().max(to.scale()).max(limit.get().scale());
         if let Some(limit) = self.units {
             let places = scale(limit);

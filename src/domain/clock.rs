@@ -1,28 +1,28 @@
-//! The one place that asks what time it is.
+//! The only place that reads the system time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-/// A moment in UTC, in whole microseconds: what both databases can keep.
+/// A moment in UTC, in whole microseconds: the precision of both databases.
 pub type Instant = DateTime<Utc>;
 
-/// The clock: the system's, or one that a test moves.
+/// The system clock, or a fixed clock that a test advances.
 #[derive(Debug, Clone, Default)]
 pub struct Clock(Option<Arc<Mutex<Instant>>>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The system clock.
     pub fn system() -> Self {
         Self(None)
     }
 
-    /// A clock that stands still until it is moved. Copies of it move together.
+    /// A clock that stands still until [`Clock::advance`] is called. Its clones share the time.
     pub fn fixed(at: Instant) -> Self {
         Self(Some(Arc::new(Mutex::new(at.trunc_subsecs(6)))))
     }
 
-    /// The present moment.
+    /// Returns the current time.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
     pub fn now(&self) -> Instant {
         match &self.0 {
@@ -31,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// Moves a fixed clock; the machine's clock is left alone.
+    /// Advances a fixed clock. Does nothing to the system clock.
     pub fn advance(&self, by: TimeDelta) {
         if let Some(fixed) = &self.0 {
             *fixed.lock().unwrap_or_else(PoisonError::into_inner) += by;

@@ -1,4 +1,4 @@
-//! Proposing which ConnectWise company a vendor's company is.
+//! Auto-match: proposes ConnectWise companies for the vendor's companies.
 
 use std::collections::{HashMap, HashSet};
 
@@ -44,11 +44,11 @@ string_enum! {
 /// A company to be matched.
 #[derive(Debug, Clone)]
 pub struct Unmatched {
-    /// Our id.
+    /// This service's id of the company.
     pub id: CompanyId,
-    /// The vendor's id.
+    /// The vendor's id of the company.
     pub external_id: String,
-    /// The vendor's name.
+    /// The vendor's name of the company.
     pub name: String,
 }
 
@@ -59,14 +59,14 @@ pub struct Proposal {
     pub company_id: CompanyId,
     /// The result.
     pub outcome: MatchOutcome,
-    /// What was equal.
+    /// What was equal; `None` if nothing was.
     pub by: Option<MatchedBy>,
-    /// What fits: one where proposed or claimed, several where ambiguous.
+    /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
     pub candidates: Vec<CwCompanyId>,
 }
 
-/// Proposes a ConnectWise company for each unmatched company: by equal identifier, then by equal name; only what is
-/// unique on both sides and not `claimed`. Deleted ConnectWise companies are to be left out of `offered`.
+/// Proposes a ConnectWise company for each unmatched company, by equal identifier, then by equal name. A match must be
+/// unique on both sides and not `claimed`. `offered` must not contain deleted ConnectWise companies.
 pub fn propose(unmatched: &[Unmatched], offered: &[CwCompany], claimed: &HashSet<CwCompanyId>) -> Vec<Proposal> {
     let mut by_identifier: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
     let mut by_name: HashMap<String, Vec<CwCompanyId>> = HashMap::new();

@@ -3,15 +3,15 @@
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// The kinds of conflict, each with the code that callers compare: the last part of a problem's `type`.
+    /// The kinds of conflict. Each has a code for callers, which is the last part of a problem's `type`.
     ConflictCode {
-        /// A record with this unique value exists already.
+        /// A record with this unique value already exists.
         AlreadyExists = "already_exists",
         /// Another product has this code.
         CodeTaken = "code_taken",
         /// Another company has this external id.
         ExternalIdTaken = "external_id_taken",
-        /// The product has a rule for this target.
+        /// The product already has a rule for this target.
         RuleExists = "rule_exists",
         /// Another company is matched to this ConnectWise company.
         ConnectwiseCompanyClaimed = "connectwise_company_claimed",
@@ -19,19 +19,19 @@ string_enum! {
         CompanyNotSet = "company_not_set",
         /// The line's agreement is not resolved.
         AgreementNotResolved = "agreement_not_resolved",
-        /// The agreement or addition is none of those that the line can bill to.
+        /// The line cannot bill to this agreement or addition.
         NotAChoice = "not_a_choice",
         /// The agreement or addition is cancelled, ended or deleted.
         NotLive = "not_live",
-        /// An id and an identifier that name different records.
+        /// The id and the identifier belong to different records.
         Contradiction = "contradiction",
-        /// One request names the same thing twice.
+        /// The request names the same record twice.
         NamedTwice = "named_twice",
-        /// No ConnectWise connection is set.
+        /// No ConnectWise connection is configured.
         NotConnected = "not_connected",
-        /// The address is that of another ConnectWise, and records of the present one are kept.
+        /// The address belongs to another ConnectWise site, and records of the current site are still stored.
         OtherConnectwise = "other_connectwise",
-        /// The connection was changed while ConnectWise was read.
+        /// The connection was changed while ConnectWise was being read.
         ConnectionChanged = "connection_changed",
         /// A refresh is running.
         RefreshRunning = "refresh_running",
@@ -41,9 +41,9 @@ string_enum! {
         PushJobRunning = "push_job_running",
         /// The push job has ended.
         PushJobFinished = "push_job_finished",
-        /// The push job was no dry run.
+        /// The push job is not a dry run.
         NotADryRun = "not_a_dry_run",
-        /// The dry run did not run to its end.
+        /// The dry run did not finish.
         DryRunNotFinished = "dry_run_not_finished",
         /// No line of the push job waits for approval.
         NothingHeld = "nothing_held",
@@ -51,7 +51,7 @@ string_enum! {
         NothingToPush = "nothing_to_push",
         /// No line of the push job failed.
         NothingToRetry = "nothing_to_retry",
-        /// No line of the push job can be put back.
+        /// No line of the push job can be reverted.
         NothingToRevert = "nothing_to_revert",
         /// The push job or line is in a state that does not allow it.
         InvalidTransition = "illegal_step",
@@ -59,11 +59,11 @@ string_enum! {
         LostLease = "lost_lease",
         /// There is no database at the address.
         NoDatabase = "no_database",
-        /// The file is no SQLite database.
+        /// The file is not an SQLite database.
         NotSqlite = "not_sqlite",
         /// The database or its lock cannot be written.
         NotWritable = "not_writable",
-        /// The database to copy to has rows.
+        /// The database to copy to is not empty.
         NotEmpty = "not_empty",
         /// The two databases have different schema versions.
         OtherSchema = "other_schema",

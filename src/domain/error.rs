@@ -3,13 +3,13 @@
 use super::conflict::ConflictCode;
 use super::rules::RuleError;
 
-/// The result of everything above the database and the network.
+/// The result type of the layers above the database and the network.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An invalid field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where: a JSON pointer into the body (`/records/3/amount`), or the name of a parameter.
+    /// The field's location: a JSON pointer into the body (`/records/3/amount`), or the name of a parameter.
     pub field: String,
     /// A stable code, such as `out_of_range`.
     pub code: &'static str,
@@ -18,27 +18,27 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// A bad field.
+    /// Creates a field error.
     pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
         Self { field: field.into(), code, message: message.into() }
     }
 }
 
-/// A failure, by what to do next. Texts are for the caller; causes are for the operator's log and never shown.
+/// An error, classified by what to do next. Its text is for the caller, its cause only for the operator's log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no such resource, or it belongs to another tenant.
     #[error("{what} {id} was not found")]
     NotFound {
-        /// What kind of thing.
+        /// The kind of resource, such as `ConnectWise company`.
         what: &'static str,
-        /// The id that was asked for.
+        /// The requested id.
         id: String,
     },
-    /// The request is well formed but asks for something that cannot be.
-    #[error("the request has {} bad field(s)", .0.len())]
+    /// The request is well-formed, but its values are invalid.
+    #[error("the request has {} invalid field(s)", .0.len())]
     Invalid(Vec<FieldError>),
-    /// A matching rule that cannot be read.
+    /// A matching rule cannot be parsed.
     #[error("{error}")]
     Rule {
         /// The field that holds the expression, as a JSON pointer.
@@ -46,7 +46,7 @@ pub enum Error {
         /// What is wrong and where.
         error: Box<RuleError>,
     },
-    /// The request collides with what is there.
+    /// The request conflicts with the current state.
     #[error("{detail}")]
     Conflict {
         /// The kind of conflict.
@@ -54,57 +54,57 @@ pub enum Error {
         /// What conflicts, and what to do.
         detail: String,
     },
-    /// `If-Match` names another version than the present one.
-    #[error("it was changed meanwhile: the present version is {current}")]
+    /// The version in `If-Match` is not the current version.
+    #[error("the resource was changed in the meantime: its current version is {current}")]
     VersionMismatch {
-        /// The present version.
+        /// The current version.
         current: i64,
     },
-    /// An `Idempotency-Key` was used before with another request.
+    /// The `Idempotency-Key` was used before with a different request.
     #[error("this Idempotency-Key was used before with a different request")]
     IdempotencyMismatch,
     /// ConnectWise, or the network to it, failed.
     #[error("{detail}")]
     ConnectWise {
-        /// A stable word for the kind of failure.
+        /// A stable code for the kind of failure.
         code: &'static str,
         /// What failed and what to do.
         detail: String,
-        /// After how many seconds a retry makes sense, if ConnectWise said so.
+        /// How long to wait before a retry, in seconds, if known.
         retry_after: Option<u64>,
-        /// Whether a person must correct the connection: a retry does not help.
+        /// Whether a person must correct the connection, so that a retry does not help.
         connection_at_fault: bool,
     },
-    /// The database cannot be used at the moment.
+    /// The database is currently unavailable.
     #[error("the service is busy, or its database cannot be reached or written")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// An internal error.
-    #[error("an internal error")]
+    #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Error {
-    /// Nothing of that id.
+    /// Creates the error for a resource that does not exist.
     pub fn not_found(what: &'static str, id: impl ToString) -> Self {
         Self::NotFound { what, id: id.to_string() }
     }
 
-    /// One bad field.
+    /// Creates the error for one invalid field.
     pub fn invalid(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError::new(field, code, message)])
     }
 
-    /// A conflict with what is there.
+    /// Creates the error for a conflict with the current state.
     pub fn conflict(code: ConflictCode, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into() }
     }
 
-    /// An internal error, with its cause for the log.
+    /// Creates an internal error with its cause, which is logged.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
 
-    /// The error's stable code, which is also the last part of its problem's `type`.
+    /// Returns the error's stable code, which is also the last part of its problem's `type`.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::NotFound { .. } => "not_found",
@@ -119,7 +119,7 @@ impl Error {
         }
     }
 
-    /// The error with its whole chain of causes, for one log line.
+    /// Returns the error with its whole chain of causes, for one log line.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);

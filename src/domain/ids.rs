@@ -1,8 +1,8 @@
-//! Newtypes for identities. Ours are UUIDv7 as text; ConnectWise's are its integers.
+//! Newtypes for ids. This service's ids are UUIDv7 as text; ConnectWise's ids are integers.
 
 use serde::{Deserialize, Serialize};
 
-/// Defines an id of ours: opaque text outside, UUIDv7 inside.
+/// Defines id types of this service: UUIDv7, which callers treat as opaque text.
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => { $(
         $(#[$meta])*
@@ -11,7 +11,7 @@ macro_rules! ids {
         pub struct $name(String);
 
         impl $name {
-            /// A new id, later than every id this process made before.
+            /// Creates an id that sorts after every id that this process created before.
             #[expect(clippy::new_without_default, reason = "every call gives another value")]
             pub fn new() -> Self {
                 Self(uuid::Uuid::now_v7().to_string())
@@ -37,17 +37,17 @@ macro_rules! ids {
     )+ };
 }
 
-/// Ids later than one that is known, each later than the one before, whatever this machine's clock says: it may be behind
-/// that of the machine which made the known one.
+/// Generates ids that sort after a known id and after each other, even if this machine's clock is behind that of the
+/// machine that created the known id.
 #[derive(Debug)]
 pub struct MonotonicIds {
     context: uuid::ContextV7,
-    /// Milliseconds since 1970.
+    /// The time in the generated ids, in milliseconds since 1970.
     from: u64,
 }
 
 impl MonotonicIds {
-    /// Later than an id, where there is one.
+    /// Starts after the id `known` if it has a timestamp, and not before the current time.
     pub fn after(known: Option<&str>) -> Self {
         let millis = |time: uuid::Timestamp| {
             let (seconds, nanos) = time.to_unix();
@@ -58,7 +58,7 @@ impl MonotonicIds {
         Self { context: uuid::ContextV7::new(), from: known.map_or(now, |known| now.max(known + 1)) }
     }
 
-    /// The next id, as text.
+    /// Returns the next id as text.
     pub fn next_id(&self) -> String {
         let nanos = u32::try_from(self.from % 1_000).unwrap_or_default() * 1_000_000;
         uuid::Uuid::new_v7(uuid::Timestamp::from_unix(&self.context, self.from / 1_000, nanos)).to_string()
@@ -66,29 +66,29 @@ impl MonotonicIds {
 }
 
 ids! {
-    /// One MSP.
+    /// The id of a tenant, which is one MSP.
     TenantId,
-    /// An API key (not the key itself).
+    /// The id of an API key (not the key itself).
     ApiKeyId,
-    /// A vendor's customer.
+    /// The id of a company, which is a customer of the vendor.
     CompanyId,
-    /// Something the vendor bills.
+    /// The id of a product, which is something the vendor bills.
     ProductId,
-    /// A matching rule of a product.
+    /// The id of a product's matching rule.
     RuleId,
-    /// Company x product.
+    /// The id of a billing line, which is a company x product.
     BillingLineId,
-    /// One change of a billing line.
+    /// The id of one change of a billing line.
     LineChangeId,
-    /// One measured amount.
+    /// The id of a usage record, which is one measured amount.
     UsageId,
-    /// One run that writes quantities.
+    /// The id of a push job, which is one run that writes quantities.
     PushJobId,
-    /// A billing line's part in a push job.
+    /// The id of a push line, which is a billing line's part in a push job.
     PushLineId,
 }
 
-/// Defines an id given by ConnectWise: an integer there, opaque text in our JSON.
+/// Defines id types of ConnectWise: integers there, opaque text in our JSON.
 macro_rules! connectwise_ids {
     ($($(#[$meta:meta])* $name:ident),+ $(,)?) => { $(
         $(#[$meta])*
@@ -127,17 +127,17 @@ macro_rules! connectwise_ids {
     )+ };
 }
 
-/// A text that cannot be an id of ConnectWise's.
+/// The error for a text that cannot be a ConnectWise id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a ConnectWise id is a positive whole number, written as text, such as \"250\"")]
 pub struct NotConnectWiseId;
 
 connectwise_ids! {
-    /// A company in ConnectWise.
+    /// The id of a company in ConnectWise.
     CwCompanyId,
-    /// An agreement in ConnectWise.
+    /// The id of an agreement in ConnectWise.
     CwAgreementId,
-    /// An addition (agreement line item) in ConnectWise.
+    /// The id of an addition (agreement line item) in ConnectWise.
     CwAdditionId,
 }
 

@@ -27,7 +27,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// Why a mapping is what it is, where its status alone does not say.
+    /// The reason for a mapping's status.
     MappingReason {
         /// The company is not matched to a ConnectWise company.
         CompanyNotSet = "company_not_set",
@@ -75,7 +75,7 @@ impl MappingReason {
             Self::SeveralMatched => "The rule matches several. Make the rule narrower, or choose one manually.",
             Self::AgreementNotResolved => "The agreement is not resolved. Resolve it first.",
             Self::AdditionsNotRead => {
-                "The agreement's additions were not read from ConnectWise yet. Resolve or refresh."
+                "The agreement's additions have not been read from ConnectWise yet. Resolve or refresh."
             }
             Self::Cancelled => "It was cancelled in ConnectWise. Choose another.",
             Self::Ended => "It has ended in ConnectWise. Choose another.",

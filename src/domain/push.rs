@@ -1,4 +1,4 @@
-//! Push jobs and their lines: the states, and the legal transitions between them.
+//! Push jobs and their lines: the states, and the valid transitions between them.
 
 use super::calendar::BillingMonth;
 use super::quantity::Quantity;
@@ -38,7 +38,7 @@ string_enum! {
         /// A worker has started it.
         Running = "running",
         /// Every line that had something to push is `pushed` or `unchanged` (in a dry run `would_push` or `unchanged`).
-        /// Lines that were skipped, and say why, don't count as failures.
+        /// Skipped lines do not count as failures.
         Succeeded = "succeeded",
         /// All lines are done except those that are held until a person approves or drops them.
         WaitingForApproval = "waiting_for_approval",
@@ -52,11 +52,11 @@ string_enum! {
 }
 
 string_enum! {
-    /// What happens to a push job.
+    /// An event that changes the state of a push job.
     JobEvent {
-        /// A worker takes its first line.
+        /// A worker claims its first line.
         Start = "start",
-        /// Lines are held, and nothing else is left to do.
+        /// Lines are held, and all other lines are done.
         WaitForApproval = "wait_for_approval",
         /// All lines have an outcome and none failed.
         Succeed = "succeed",
@@ -64,15 +64,15 @@ string_enum! {
         CompleteWithFailures = "complete_with_failures",
         /// The connection was at fault until the deadline, and no line was tried.
         Fail = "fail",
-        /// A person cancels it.
+        /// A person cancels the job.
         Cancel = "cancel",
-        /// A person decided about held lines.
+        /// A person decided on held lines.
         Resume = "resume",
     }
 }
 
 string_enum! {
-    /// Where a push line stands: not tried, being tried, or its outcome.
+    /// The state of a push line: not tried yet, being tried, or its outcome.
     LineState {
         /// It waits for a worker.
         Pending = "pending",
@@ -98,31 +98,31 @@ string_enum! {
 }
 
 string_enum! {
-    /// What happens to a push line.
+    /// An event that changes the state of a push line.
     LineEvent {
-        /// A worker takes it, for the first time or after another's lease ran out.
+        /// A worker claims the line, for the first time or after another worker's lease expired.
         Claim = "claim",
-        /// The worker gives it back to be tried again later.
+        /// The worker releases the line to be retried later.
         Release = "release",
         /// ConnectWise confirmed the new quantity.
         Push = "push",
         /// A dry run found a difference.
         WouldPush = "would_push",
-        /// There was no difference.
+        /// ConnectWise already had the quantity.
         LeaveUnchanged = "leave_unchanged",
-        /// It turned out to have nothing to push to.
+        /// The line has nothing to push.
         Skip = "skip",
-        /// It could not be written.
+        /// The quantity could not be written.
         Fail = "fail",
         /// A write was sent, and it is unknown whether it was applied.
         LeaveUnverified = "leave_unverified",
-        /// The job was stopped.
+        /// The job was cancelled.
         Cancel = "cancel",
-        /// The change is larger than goes through unasked.
+        /// The change is larger than the product's limit.
         Hold = "hold",
-        /// A person lets it through.
+        /// A person approves the change.
         Approve = "approve",
-        /// A person lets it be.
+        /// A person drops the line.
         Drop = "drop",
     }
 }
@@ -169,22 +169,22 @@ string_enum! {
     }
 }
 
-/// A later line whose quantity stands in an addition, or may stand there, as an earlier line for the addition sees it.
+/// A later push line that wrote, found or may have written a quantity in the same addition as an earlier line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaterWrite {
-    /// `pushed`, `unchanged` or `unverified`.
+    /// The later line's state: `pushed`, `unchanged` or `unverified`.
     pub state: LineState,
-    /// The month that it bills.
+    /// The month that the later line bills.
     pub billing_month: BillingMonth,
-    /// The quantity that it wrote or found, or meant to write; `None` where it had none to push.
+    /// The quantity that it wrote, found or meant to write; `None` if it had none to push.
     pub quantity: Option<Quantity>,
-    /// Whether both are of the same billing line, and not only of the same addition.
+    /// Whether both lines are of the same billing line, and not only of the same addition.
     pub same_billing_line: bool,
 }
 
 impl LaterWrite {
-    /// Whether the earlier line must not be written any more: this one wrote its newer quantity, or found it there. One
-    /// that is unverified did so, where the addition now has just its quantity.
+    /// Whether the earlier line must not be written any more, because the later line wrote its newer quantity or found
+    /// it in ConnectWise. An unverified line counts as written if the addition now has exactly its quantity.
     pub fn supersedes(&self, addition_has: Option<Quantity>) -> bool {
         match self.state {
             LineState::Unverified => self.quantity.is_some() && self.quantity == addition_has,
@@ -192,17 +192,17 @@ impl LaterWrite {
         }
     }
 
-    /// Whether the earlier line, which bills a month, must not be reverted any more: this one changed the addition, or may
-    /// have, or bills another month or another billing line. One that found the quantity of the same month and billing line
-    /// unchanged does not stand in the way.
+    /// Whether the earlier line, which bills `month`, must not be reverted any more, because the later line changed the
+    /// addition, may have changed it, or bills another month or billing line. A later line of the same month and
+    /// billing line that found the quantity unchanged does not block the revert.
     pub fn blocks_revert_of(&self, month: BillingMonth) -> bool {
         self.state != LineState::Unchanged || self.billing_month != month || !self.same_billing_line
     }
 }
 
-/// A step that the table of legal steps does not have.
+/// A transition that is not in the table of valid transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a {thing} that is {state} cannot {event}")]
+#[error("a {thing} in state {state} does not allow {event}")]
 pub struct InvalidTransition {
     thing: &'static str,
     state: &'static str,
@@ -210,7 +210,7 @@ pub struct InvalidTransition {
 }
 
 impl JobState {
-    /// The state after an event. This is the only table of a push job's transitions.
+    /// Returns the state after an event. This is the only table of a push job's transitions.
     pub fn after(self, event: JobEvent) -> Result<Self, InvalidTransition> {
         use JobEvent as E;
         Ok(match (self, event) {
@@ -220,20 +220,20 @@ impl JobState {
             (Self::Queued | Self::Running, E::CompleteWithFailures) => Self::CompletedWithFailures,
             (Self::Queued | Self::Running, E::Fail) => Self::Failed,
             (Self::Queued | Self::Running | Self::WaitingForApproval, E::Cancel) => Self::Cancelled,
-            // Earlier builds completed jobs whose lines were held.
+            // Earlier versions completed jobs that still had held lines.
             (Self::WaitingForApproval | Self::CompletedWithFailures, E::Resume) => Self::Running,
             _ => return Err(InvalidTransition { thing: "push job", state: self.as_str(), event: event.as_str() }),
         })
     }
 
-    /// Whether nothing more will happen.
+    /// Whether this is a final state.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running | Self::WaitingForApproval)
     }
 }
 
 impl LineState {
-    /// The state after an event. This is the only table of a push line's transitions.
+    /// Returns the state after an event. This is the only table of a push line's transitions.
     pub fn after(self, event: LineEvent) -> Result<Self, InvalidTransition> {
         use LineEvent as E;
         Ok(match (self, event) {

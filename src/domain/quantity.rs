@@ -25,17 +25,17 @@ string_enum! {
     }
 }
 
-/// ConnectWise keeps quantities as doubles, which carry 15 decimal digits faithfully and no more.
+/// Maximum number of decimal digits in a quantity. ConnectWise stores doubles, which preserve no more than 15.
 pub const MAX_QUANTITY_DIGITS: u32 = 15;
 
 /// Why a decimal was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
-    /// It is no plain decimal number.
+    /// It is not a plain decimal number.
     #[error("not a decimal number: write digits with an optional point, such as \"12.5\"")]
     Syntax,
     /// It has more than 28 digits.
-    #[error("too many digits: at most 28 in all")]
+    #[error("too many digits: at most 28 in total")]
     TooLong,
     /// It is negative, which is not allowed here.
     #[error("must not be negative")]
@@ -45,7 +45,7 @@ pub enum DecimalError {
     NotPositive,
 }
 
-/// Reads a plain decimal exactly: optional minus, digits, optional point. No exponent, no rounding.
+/// Parses a plain decimal exactly: optional minus, digits, optional point and digits. No exponent, no rounding.
 pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -56,7 +56,7 @@ pub fn parse_decimal(text: &str) -> Result<Decimal, DecimalError> {
     Decimal::from_str_exact(text).map(|d| d.normalize()).map_err(|_| DecimalError::TooLong)
 }
 
-/// Defines a checked decimal: text in JSON and in the database, exact everywhere.
+/// Defines validated decimal types. They are text in JSON and in the database, and exact everywhere.
 macro_rules! decimals {
     ($($(#[$meta:meta])* $name:ident: $check:expr;)+) => { $(
         $(#[$meta])*
@@ -65,14 +65,14 @@ macro_rules! decimals {
         pub struct $name(Decimal);
 
         impl $name {
-            /// Checks a decimal.
+            /// Validates a decimal.
             pub fn new(value: Decimal) -> Result<Self, DecimalError> {
                 let check: fn(Decimal) -> Result<(), DecimalError> = $check;
                 check(value)?;
                 Ok(Self(value.normalize()))
             }
 
-            /// The number.
+            /// Returns the value as a plain decimal.
             pub fn get(self) -> Decimal {
                 self.0
             }
@@ -109,21 +109,21 @@ macro_rules! decimals {
 decimals! {
     /// A measured amount in its product's unit, 0 or more.
     Amount: |d| if d.is_sign_negative() && !d.is_zero() { Err(DecimalError::Negative) } else { Ok(()) };
-    /// How much usage makes one billed unit, greater than 0.
+    /// The amount of usage in one billed block, greater than 0.
     BlockSize: |d| if d > Decimal::ZERO { Ok(()) } else { Err(DecimalError::NotPositive) };
-    /// What an addition's quantity is, or shall be. ConnectWise may hold anything, so any sign is read.
+    /// An addition's quantity, current or to be written. It may be negative, as ConnectWise allows it.
     Quantity: |_| Ok(());
 }
 
 impl BlockSize {
-    /// Billed one by one.
+    /// A block of one unit.
     pub const ONE: Self = Self(Decimal::ONE);
 }
 
 impl Amount {
-    /// The sum, or `None` if it has more digits than can be stored.
+    /// Returns the sum, or `None` if it has more digits than can be stored.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        // rust_decimal rounds a sum that needs more than 28 digits; an exact sum gives either addend back.
+        // rust_decimal rounds a sum of more than 28 digits. An exact sum minus one addend is the other addend.
         let sum = self.0.checked_add(other.0)?;
         (sum.checked_sub(other.0)? == self.0 && sum.checked_sub(self.0)? == other.0).then(|| Self(sum.normalize()))
     }
@@ -132,20 +132,20 @@ impl Amount {
 /// Why usage cannot be turned into a quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// The quotient never ends, as in 10 / 3.
-    #[error("{amount} / {block} is no finite decimal: choose another block size, or a rounding other than exact")]
+    /// The quotient is not a finite decimal, as in 10 / 3.
+    #[error("{amount} / {block} has no finite decimal value: choose another block size or rounding")]
     NotFinite {
         /// The usage.
         amount: Amount,
         /// The block size.
         block: BlockSize,
     },
-    /// More digits than ConnectWise keeps.
-    #[error("the quantity has more than {MAX_QUANTITY_DIGITS} digits, more than ConnectWise keeps exactly")]
+    /// The quantity has more digits than ConnectWise can store.
+    #[error("the quantity has more than {MAX_QUANTITY_DIGITS} digits, more than ConnectWise can store exactly")]
     TooPrecise,
 }
 
-/// The quantity for an amount: `amount / block`, rounded as the product says. Exact integer arithmetic throughout.
+/// Returns the quantity for an amount: `amount / block`, rounded. All arithmetic is on integers, and exact.
 ///
 /// ```
 /// use connectwise_billing::domain::quantity::{Rounding, quantity};
@@ -173,7 +173,7 @@ pub fn quantity(amount: Amount, block: BlockSize, rounding: Rounding) -> Result<
     checked(whole + i32::from(up), 0)
 }
 
-/// Whether `numerator / denominator` ends as a decimal: in lowest terms, the denominator has no prime factor but 2 and 5.
+/// Whether `numerator / denominator` is a finite decimal: reduced, the denominator has only the prime factors 2 and 5.
 fn is_finite(numerator: &BigInt, denominator: &BigInt) -> bool {
     let mut lowest = denominator / numerator.gcd(denominator);
     for prime in [2_u32, 5] {
@@ -184,7 +184,7 @@ fn is_finite(numerator: &BigInt, denominator: &BigInt) -> bool {
     lowest.is_one()
 }
 
-/// The finite decimal `numerator / denominator`, or `None` where it does not end within the digits allowed.
+/// Returns `numerator / denominator`, or `None` if it has more than [`MAX_QUANTITY_DIGITS`] decimal places.
 fn exact(mut numerator: BigInt, denominator: &BigInt) -> Option<Result<Quantity, QuantityError>> {
     for scale in 0..=MAX_QUANTITY_DIGITS {
         if (&numerator % denominator).is_zero() {

@@ -12,18 +12,18 @@ use super::quantity::Quantity;
 pub struct CwCompany {
     /// ConnectWise's id.
     pub id: CwCompanyId,
-    /// The human key, unique there (30 characters at most).
+    /// The key that people use, unique in ConnectWise (30 characters at most).
     pub identifier: String,
     /// The name.
     pub name: String,
     /// The name of its status, such as `Active`.
     pub status: Option<String>,
-    /// Deleted softly there.
+    /// Whether it is soft-deleted in ConnectWise.
     pub deleted: bool,
 }
 
 impl CwCompany {
-    /// Whether auto-match may propose it: neither deleted nor inactive there.
+    /// Whether auto-match may propose it: it is neither deleted nor inactive in ConnectWise.
     pub fn can_be_offered(&self) -> bool {
         !self.deleted && !self.status.as_deref().is_some_and(|status| status.eq_ignore_ascii_case("inactive"))
     }
@@ -40,24 +40,24 @@ pub struct Agreement {
     pub name: String,
     /// The name of its type.
     pub type_name: Option<String>,
-    /// `Active`, `Cancelled`, `Expired` or `Inactive`, where ConnectWise says.
+    /// `Active`, `Cancelled`, `Expired` or `Inactive`; `None` if ConnectWise returned none.
     pub status: Option<String>,
-    /// Cancelled by flag.
+    /// Whether ConnectWise's `cancelledFlag` is set.
     pub cancelled: bool,
-    /// When it is or was cancelled.
+    /// The date of cancellation, past or future.
     pub cancelled_at: Option<Instant>,
-    /// The last day, ignored where `no_end` is set.
+    /// The last day that is billed; ignored if `no_end` is set.
     pub ends_at: Option<Instant>,
-    /// It runs until cancelled.
+    /// Whether it runs until it is cancelled.
     pub no_end: bool,
-    /// It no longer exists in ConnectWise.
+    /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
 }
 
 impl Agreement {
-    /// Why it is not live, or `None` where it is.
+    /// Returns why the agreement is not live, or `None` if it is.
     ///
-    /// ConnectWise's dates are days, written as midnight: they are compared with the day it is where the tenant bills.
+    /// ConnectWise's dates are days, written as midnight. They are compared with `today` in the tenant's time zone.
     pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
@@ -84,17 +84,17 @@ pub struct Addition {
     pub product_identifier: Option<String>,
     /// The description.
     pub description: Option<String>,
-    /// The quantity, where ConnectWise gave one.
+    /// The quantity, if ConnectWise returned one.
     pub quantity: Option<Quantity>,
-    /// When billing ends or ended.
+    /// The date on which billing ends or ended.
     pub cancelled_at: Option<Instant>,
-    /// It no longer exists in ConnectWise.
+    /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
 }
 
 impl Addition {
-    /// Why it is not live, or `None` where it is. Its `agreementStatus` is not asked: nothing says whether that member
-    /// refers to the agreement or to the addition, and the agreement is judged separately.
+    /// Returns why the addition is not live, or `None` if it is. Ignores its `agreementStatus`: it is not documented
+    /// whether that refers to the agreement or to the addition, and the agreement is checked separately.
     pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
@@ -102,7 +102,7 @@ impl Addition {
         self.cancelled_at.is_some_and(|at| at.date_naive() <= today).then_some(MappingReason::Cancelled)
     }
 
-    /// The name, as a person would recognise it.
+    /// Returns a name to show to people, such as `BKP-GB (Backup storage)`.
     pub fn label(&self) -> String {
         match (&self.product_identifier, &self.description) {
             (Some(product), Some(text)) if !text.is_empty() => format!("{product} ({text})"),

@@ -5,7 +5,7 @@ use chrono::NaiveTime;
 use super::calendar::{BillingCalendar, BillingMonth, first_instant};
 use super::clock::Instant;
 
-/// A day of each month, at a time, in the time zone of the month.
+/// A day of each month and a local time, in the month's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MonthlySchedule {
     /// From 1 to 31; a day past a month's end means its last day.
@@ -15,15 +15,15 @@ pub struct MonthlySchedule {
 }
 
 impl MonthlySchedule {
-    /// When the run of a month is due. A local time that the clocks skip means the first moment after the gap;
-    /// one that occurs twice means the first of the two. In a month that begins late, because the time zone changed
-    /// with it, it is due at the month's beginning at the earliest: the run of a month is always in that month.
+    /// Returns when the run of a month is due. A local time that the clocks skip means the first moment after the gap;
+    /// one that occurs twice means the first of the two. If a change of the time zone makes the month begin later, the
+    /// run is not due before the month's beginning: the run of a month is always in that month.
     pub fn due(&self, month: BillingMonth, calendar: &BillingCalendar) -> Instant {
         let local = month.day(self.day_of_month).and_time(self.time);
         first_instant(calendar.zone_of(month), local).max(calendar.start(month))
     }
 
-    /// The runs strictly after a moment, of a month and those after it.
+    /// Returns the next `count` runs strictly after a moment, beginning with the run of the month `first`.
     pub fn next_runs(
         &self,
         after: Instant,

@@ -1,25 +1,25 @@
-//! Enumerations with one spelling, used in JSON, in the database and in logs.
+//! Enumerations whose values have one text each, used in JSON, in the database and in logs.
 
-/// A text that is none of the values of an enumeration.
+/// The error for a text that is not a value of the enumeration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{given}\" is not one of: {expected}")]
 pub struct ParseEnumError {
-    /// The text that was given.
+    /// The given text, cut to 40 characters.
     pub given: String,
-    /// The values, comma separated.
+    /// The valid values, separated by commas.
     pub expected: String,
 }
 
-/// An enumeration that `string_enum!` defined.
+/// An enumeration defined by `string_enum!`.
 pub trait StringEnum: Copy + std::fmt::Display + std::str::FromStr<Err = ParseEnumError> + 'static {
-    /// Every value, in the order of definition.
+    /// All values, in order of definition.
     const VALUES: &'static [Self];
 
-    /// What the value means: its doc comment.
+    /// The value's doc comment, which explains it in the OpenAPI document.
     fn meaning(self) -> &'static str;
 }
 
-/// Defines an enumeration with its one spelling: `as_str`, `ALL`, `Display`, `FromStr`, serde.
+/// Defines an enumeration with one text per value: `as_str`, `ALL`, `Display`, `FromStr`, serde.
 macro_rules! string_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$meta])*
@@ -27,10 +27,10 @@ macro_rules! string_enum {
         pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $text)] $variant),+ }
 
         impl $name {
-            /// Every value, in the order of definition.
+            /// All values, in order of definition.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The one spelling, as in JSON and in the database.
+            /// The value's text, as in JSON, in the database and in logs.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
             }

@@ -1,11 +1,11 @@
-//! Comparing text as people do: without regard to letter case, and for matching names also to accents.
+//! Text comparison that ignores letter case and, for names, also accents and spacing.
 
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
-/// A text made ready for comparison: composed (NFC) and folded, so that texts differing only in case are equal.
+/// Prepares a text for comparison: composes (NFC) and folds it, so that texts that differ only in case are equal.
 ///
-/// Folding goes to upper case and back to lower case, one character at a time: `ß` becomes `ss`, `ς` becomes `σ`,
-/// and it does not depend on a language or on neighbouring letters.
+/// Folding converts each character to upper case and back to lower case: `ß` becomes `ss`, `ς` becomes `σ`. It does
+/// not depend on a language or on neighbouring letters.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
@@ -13,7 +13,7 @@ pub fn fold(text: &str) -> String {
     text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
 }
 
-/// As [`fold`], with accents dropped and runs of white space made one space: `Müller  GmbH` becomes `muller gmbh`.
+/// Like [`fold`], but also removes accents and collapses white space: `Müller  GmbH` becomes `muller gmbh`.
 pub fn fold_name(text: &str) -> String {
     let plain: String = fold(text).nfd().filter(|c| !is_combining_mark(*c)).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")

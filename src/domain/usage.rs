@@ -1,4 +1,4 @@
-//! From usage records to the one amount that a billing month bills.
+//! Computes the one amount that is billed for a month from its usage records.
 
 use chrono::TimeDelta;
 
@@ -8,7 +8,7 @@ use super::quantity::Amount;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// How a billing month's usage records become the one billed amount.
+    /// How a billing month's usage records become one billed amount.
     Aggregation {
         /// The newest record by `measured_at`.
         Last = "last",
@@ -33,8 +33,8 @@ string_enum! {
 pub const DEFAULT_MAX_USAGE_AGE_DAYS: i64 = 35;
 
 impl Aggregation {
-    /// The default month to bill. The largest record and the sum of a month are known when it has ended; a gauge can
-    /// be read at any time.
+    /// Returns the default billing period. `max` and `sum` are final only when the month has ended; `last` is a gauge
+    /// that can be read at any time.
     pub const fn default_billing_period(self) -> BillingPeriod {
         match self {
             Self::Last => BillingPeriod::Current,
@@ -44,7 +44,7 @@ impl Aggregation {
 }
 
 impl BillingPeriod {
-    /// The month that is billed by a push in a month.
+    /// Returns the month that is billed by a push in a given month.
     pub fn billed_month(self, pushed_in: BillingMonth) -> BillingMonth {
         match self {
             Self::Current => pushed_in,
@@ -60,16 +60,16 @@ pub struct UsageWindow {
     pub from: Instant,
     /// The first moment that no longer counts.
     pub until: Instant,
-    /// Whether the month had ended at the given moment.
+    /// Whether the month had ended at that moment.
     pub month_closed: bool,
     /// Whether a record from before the month may count, if it is not too old.
     pub carries_over: bool,
 }
 
 impl UsageWindow {
-    /// The window of a month, as seen at a moment. The largest record and the sum take the month's own records. A
-    /// gauge takes the newest record up to that moment or the month's end, at most that many days old, even from
-    /// before the month began.
+    /// Returns the window of a month as of `now`. `max` and `sum` count the month's own records. `last` counts the
+    /// newest record until `now` or the month's end, whichever is earlier, if it is at most `max_age_days` old then,
+    /// even if it was measured before the month began.
     pub fn new(
         aggregation: Aggregation,
         max_age_days: i64,
@@ -90,24 +90,24 @@ impl UsageWindow {
     }
 }
 
-/// The month's usage has more digits than are kept.
+/// The month's usage has more digits than can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the month's usage adds up to more than 28 digits")]
 pub struct UsageOverflow;
 
-/// The billed usage, and the records it was made of.
+/// The billed usage and the records it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountedUsage {
     /// The amount, in the product's unit.
     pub amount: Amount,
-    /// When the newest record that was counted was measured.
+    /// When the newest counted record was measured.
     pub through: Instant,
-    /// How many records were counted: 1 for a gauge, however many there are.
+    /// Number of records that were counted; always 1 for `last`.
     pub records: i64,
 }
 
-/// The billed usage of records, given as (measured at, amount); of records measured at the same moment, the one given
-/// last is the newest. `None` without records.
+/// Returns the billed usage of (measured at, amount) records, or `None` if there are none. Of records measured at the
+/// same moment, the later one in the sequence counts as newer.
 pub fn aggregate(
     aggregation: Aggregation,
     records: impl IntoIterator<Item = (Instant, Amount)>,

@@ -1,4 +1,4 @@
-//! ConnectWise's paths.
+//! ConnectWise's API endpoints.
 
 use serde_json::{Value, json};
 
@@ -12,19 +12,20 @@ use super::store::{Kind, Store};
 /// A request that has passed authentication.
 pub(super) struct Request<'r> {
     pub(super) method: &'r str,
-    /// After `apis/3.0/`.
+    /// The path after `apis/3.0/`.
     pub(super) path: &'r str,
     pub(super) query: &'r Query,
     pub(super) body: Option<&'r Value>,
+    /// Whether the response uses forward-only paging.
     pub(super) forward_only: bool,
-    /// Forward-only paging was asked for, whether or not this endpoint has it.
+    /// Whether forward-only paging was requested, even if it is not supported.
     pub(super) wants_forward_only: bool,
     pub(super) host: &'r str,
-    /// Answer success and change nothing.
+    /// Return success without changing anything.
     pub(super) false_success: bool,
 }
 
-/// Answers a request.
+/// Processes a request and returns the response.
 pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Response {
     let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
     if let Some(denied) = inner.behavior.denied(&parts, request.method) {
@@ -83,7 +84,7 @@ fn read(
                 cap: inner.behavior.page_cap,
             };
             let answer = list::page(rows, request.query, &place)?;
-            // An endpoint that knows nothing of forward-only paging answers as if it had not been asked, without a Link.
+            // An endpoint without forward-only paging ignores the request for it, but sends no Link.
             let silent = request.wants_forward_only && !request.forward_only;
             Ok(if silent { Response { link: None, ..answer } } else { answer })
         }
@@ -105,7 +106,7 @@ fn read(
     }
 }
 
-/// The names that conditions may hold.
+/// Whether conditions may contain this path.
 fn knows(kind: Kind, path: &str) -> bool {
     let names: &[&str] = match kind {
         Kind::Companies => &["id", "identifier", "name", "status", "deletedFlag", "territory", "lastUpdated"],

@@ -1,4 +1,4 @@
-//! The `conditions` grammar: `type/name like "%SP%" and (id > 5 or name not in ("a", 'b'))`.
+//! The grammar of the `conditions` parameter: `type/name like "%SP%" and (id > 5 or name not in ("a", 'b'))`.
 
 use serde_json::{Map, Value};
 use winnow::ascii::{Caseless, multispace0};
@@ -39,7 +39,7 @@ pub(super) enum Literal {
 
 type Parsed<T> = Result<T, ErrMode<ContextError>>;
 
-/// Parses a condition, all of it.
+/// Parses a whole condition.
 pub(super) fn parse(text: &str) -> Result<Condition, String> {
     if text.len() > 20_000 {
         return Err("the condition is too long".to_owned());
@@ -141,7 +141,7 @@ fn keyword<'i>(word: &'static str) -> impl Parser<&'i str, &'i str, ErrMode<Cont
 }
 
 impl Condition {
-    /// The first name that no record knows, if any.
+    /// The first path for which `known` returns false, if there is one.
     pub(super) fn unknown_name(&self, known: &impl Fn(&str) -> bool) -> Option<String> {
         match self {
             Self::All(parts) | Self::Any(parts) => parts.iter().find_map(|part| part.unknown_name(known)),
@@ -149,7 +149,7 @@ impl Condition {
         }
     }
 
-    /// Whether a record satisfies it.
+    /// Whether a record satisfies the condition.
     pub(super) fn holds(&self, record: &Map<String, Value>) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.holds(record)),
@@ -162,7 +162,7 @@ impl Condition {
     }
 }
 
-/// A member by its path, names in any letter case.
+/// The member at a path such as `type/name`, ignoring case; `None` if it is missing or null.
 pub(super) fn member<'r>(record: &'r Map<String, Value>, path: &str) -> Option<&'r Value> {
     let mut names = path.split('/');
     let first = names.next()?;
@@ -219,7 +219,7 @@ fn compare(value: Option<&Value>, literal: &Literal) -> Option<std::cmp::Orderin
     }
 }
 
-/// SQL LIKE, by the classic recursion on the pattern.
+/// SQL LIKE, by recursion on the pattern.
 fn like(value: &[char], pattern: &[char]) -> bool {
     match pattern.split_first() {
         None => value.is_empty(),
@@ -253,8 +253,8 @@ fn in_set(c: char, set: &[char]) -> bool {
     found != negated
 }
 
-/// Without regard to letter case, as a case-insensitive collation compares; which takes a letter with its accent
-/// written apart for the same letter written as one.
+/// Folds case and normalises to NFC, as a case-insensitive collation compares: a letter followed by a combining accent
+/// equals the precomposed letter.
 fn folded(text: &str) -> String {
     use unicode_normalization::UnicodeNormalization;
     text.nfc().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()

@@ -1,4 +1,4 @@
-//! The sandbox's own paths, under `/_sandbox/`: no part of ConnectWise.
+//! The sandbox's control paths, under `/_sandbox/`. ConnectWise has nothing like them.
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use serde::Deserialize;

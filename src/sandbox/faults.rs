@@ -1,4 +1,4 @@
-//! Failing on purpose, in the ways that ConnectWise can.
+//! Injected faults: the ways in which ConnectWise can fail.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,76 +6,76 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FaultKind {
-    /// This status with ConnectWise's error body, before anything is done.
+    /// Responds with this status and ConnectWise's error body, without carrying out the request.
     Status {
-        /// The HTTP status of the answer.
+        /// The HTTP status of the response.
         status: u16,
-        /// The `code` of the body.
+        /// The `code` in the body.
         code: Option<String>,
-        /// The `message` of the body.
+        /// The `message` in the body.
         message: Option<String>,
     },
-    /// The request is carried out, and then answered with this status.
+    /// Carries out the request, and then responds with this status.
     StatusAfter {
-        /// The HTTP status of the answer.
+        /// The HTTP status of the response.
         status: u16,
     },
-    /// 429 with `Retry-After`, as ConnectWise's own or, without JSON, as the network in front of it answers.
+    /// Responds with 429 and `Retry-After`: as ConnectWise does or, with HTML, as a proxy in front of it does.
     Throttle {
-        /// Seconds to wait.
+        /// The value of `Retry-After`, in seconds.
         retry_after: u64,
-        /// Answer HTML instead of JSON.
+        /// Whether the body is HTML instead of JSON.
         #[serde(default)]
         html: bool,
     },
-    /// 200 with a page of HTML.
+    /// Responds with 200 and an HTML page, without carrying out the request.
     Html,
-    /// A proxy's page of HTML with this status, before anything is done.
+    /// Responds with this status and a proxy's HTML page, without carrying out the request.
     Page {
         /// The HTTP status of the page, such as 502.
         status: u16,
     },
-    /// Half of the answer's body, complete by its length.
+    /// Carries out the request, but sends only half of the body, with a matching `Content-Length`.
     Truncated,
-    /// JSON of another type than asked for.
+    /// Carries out the request, but responds with JSON of the wrong type.
     WrongType,
-    /// No answer for this long, then the normal one.
+    /// Carries out the request, and delays the response.
     Slow {
-        /// Milliseconds.
+        /// How long, in milliseconds.
         ms: u64,
     },
-    /// No answer for this long, then none at all.
+    /// Waits, and then cuts the connection without carrying out the request.
     Hang {
-        /// Milliseconds.
+        /// How long, in milliseconds.
         ms: u64,
     },
-    /// The connection is cut before anything is done.
+    /// Cuts the connection without carrying out the request.
     Drop,
-    /// The request is carried out, and then the connection is cut.
+    /// Carries out the request, and then cuts the connection.
     DropAfter,
-    /// 200, and nothing is changed.
+    /// Responds with 200, but changes nothing.
     FalseSuccess,
-    /// A redirect to another host.
+    /// Redirects with 302, without carrying out the request.
     Redirect {
-        /// Where to.
+        /// The `Location` header.
         to: String,
     },
 }
 
-/// A fault that waits for requests to hit.
+/// A fault, and which requests it hits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     /// What happens.
     #[serde(flatten)]
     pub kind: FaultKind,
-    /// To how many requests.
+    /// The number of requests that the fault hits.
     #[serde(default = "once")]
     pub times: u32,
-    /// Only to this method.
+    /// Hits only requests with this method.
     pub method: Option<String>,
-    /// Only to paths that hold this text.
+    /// Hits only requests whose path contains this text.
     pub path: Option<String>,
-    /// Only every nth request, counted rather than drawn at random.
+    /// Hits only every nth matching request, by count and not at random.
     #[serde(default = "each")]
     pub one_in: u32,
 }
@@ -89,28 +89,28 @@ fn each() -> u32 {
 }
 
 impl Fault {
-    /// A fault for one request.
+    /// Creates a fault that hits one request.
     pub fn once(kind: FaultKind) -> Self {
         Self { kind, times: 1, method: None, path: None, one_in: 1 }
     }
 
-    /// The number of requests that it applies to.
+    /// Sets the number of requests that the fault hits.
     pub fn times(self, times: u32) -> Self {
         Self { times, ..self }
     }
 
-    /// Only for a method.
+    /// Limits the fault to a method.
     pub fn on(self, method: &str) -> Self {
         Self { method: Some(method.to_owned()), ..self }
     }
 
-    /// Only for paths that hold a text.
+    /// Limits the fault to paths that contain a text.
     pub fn at(self, path: &str) -> Self {
         Self { path: Some(path.to_owned()), ..self }
     }
 }
 
-/// The faults that wait.
+/// The active faults, each with the number of matching requests so far.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     waiting: Vec<(Fault, u32)>,
@@ -125,7 +125,7 @@ impl Faults {
         self.waiting.clear();
     }
 
-    /// The fault that hits a request, if one does.
+    /// Returns the fault that hits a request, if there is one, and counts the hit.
     pub(super) fn hit(&mut self, method: &str, path: &str) -> Option<FaultKind> {
         let fits = |fault: &Fault| {
             fault.times > 0

@@ -1,47 +1,48 @@
-//! The requests in order, the writes among them, and the rules of ConnectWise that they broke.
+//! The ledger: the requests in order, the quantity writes, and the violations of ConnectWise's rules.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// One request with its answer.
+/// One request with its response.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// The method.
+    /// The HTTP method.
     pub method: String,
-    /// The path after `apis/3.0/`, or the whole path where it is another.
+    /// The path after `apis/3.0/`, or the whole path if it does not contain that.
     pub path: String,
-    /// The query, decoded.
+    /// The query parameters, decoded, in order.
     pub query: Vec<(String, String)>,
-    /// The names of the headers that matter, with their values; no credentials.
+    /// The names and values of the relevant headers, such as `accept`. Credentials are not recorded.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The request body; `None` if it is not JSON.
     pub body: Option<Value>,
-    /// The status answered; 0 where the connection was cut.
+    /// The status of the response; 0 if the connection was cut.
     pub status: u16,
-    /// The body answered, where it is JSON and the ledger keeps bodies.
+    /// The response body. `None` if a fault hit the request, or if the ledger does not keep bodies (see
+    /// `keep_answers`).
     pub answer: Option<Value>,
 }
 
-/// One change of an addition's quantity that took effect.
+/// One change of an addition that took effect, with its quantity before and after.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Write {
-    /// The addition.
+    /// The addition's id.
     pub addition: i64,
-    /// Before.
+    /// The quantity before.
     pub from: Option<f64>,
-    /// After.
+    /// The quantity after.
     pub to: Option<f64>,
 }
 
-/// The requests so far.
+/// What was recorded since the start or since the ledger was cleared.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Ledger {
-    /// Every request.
+    /// All requests except those for company information, in order of completion.
     pub requests: Vec<Entry>,
-    /// Every change.
+    /// All changes of additions, in order.
     pub writes: Vec<Write>,
-    /// Every rule broken.
+    /// All violations of ConnectWise's rules, as text with the request's method and path.
     pub violations: Vec<String>,
-    /// How many requests were being answered at once, at most.
+    /// The maximum number of requests processed at the same time.
     pub most_parallel: usize,
 }

@@ -1,4 +1,4 @@
-//! Lists: conditions, order, pages, fields, and the `Link` header.
+//! Lists: conditions, sorting, paging, fields, and the `Link` header.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use super::response::{Response, without_nulls};
 /// The query parameters, by lower-case name.
 pub(super) type Query = BTreeMap<String, String>;
 
-/// The parameters that lists know. Others are ignored, as ConnectWise ignores them.
+/// The parameters that lists support. Others are ignored, as ConnectWise does.
 pub(super) const KNOWN_PARAMETERS: &[&str] =
     &["conditions", "childconditions", "customfieldconditions", "orderby", "fields", "page", "pagesize", "pageid"];
 
 const MAX_PAGE: usize = 1_000;
 
-/// Where links of a list point.
+/// Where a list's links point, and how it is paged.
 pub(super) struct Place<'a> {
     pub(super) host: &'a str,
     pub(super) path: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct Place<'a> {
     pub(super) cap: usize,
 }
 
-/// The records that the conditions leave.
+/// The records that satisfy the `conditions` parameter.
 pub(super) fn filtered<'r>(
     records: impl Iterator<Item = &'r Map<String, Value>>,
     query: &Query,
@@ -48,7 +48,7 @@ fn parse(text: &str, known: &impl Fn(&str) -> bool) -> Result<Condition, Respons
     }
 }
 
-/// One page of a list.
+/// Returns one page of a list.
 pub(super) fn page(mut rows: Vec<&Map<String, Value>>, query: &Query, place: &Place<'_>) -> Result<Response, Response> {
     let size = number(query, "pagesize", 25)?.min(MAX_PAGE).min(place.cap);
     let shown: Vec<&Map<String, Value>>;
@@ -139,7 +139,7 @@ fn order(rows: &mut [&Map<String, Value>], query: &Query) -> Result<(), Response
     Ok(())
 }
 
-/// A record, or those of its members that are asked for: `id,type/name` gives `{"id": …, "type": {"name": …}}`.
+/// A record, reduced to `fields` if given: `id,type/name` returns `{"id": …, "type": {"name": …}}`.
 pub(super) fn chosen(record: &Map<String, Value>, fields: Option<&str>) -> Value {
     let Some(fields) = fields.filter(|fields| !fields.trim().is_empty()) else {
         return without_nulls(Value::Object(record.clone()));

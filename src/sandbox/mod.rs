@@ -1,9 +1,9 @@
-//! A stand-in for ConnectWise PSA, for the demo and the tests: real HTTP over a socket, on loopback only.
+//! A stand-in for ConnectWise PSA, for the demo and the tests. It serves HTTP on loopback addresses only.
 //!
-//! It behaves as ConnectWise is documented or was seen to (see docs/ARCHITECTURE.md): authentication, `clientId`, the
-//! conditions grammar, paging with `Link`, `fields`, null members left out, PATCH with its pitfalls, error bodies,
-//! throttling. Over its own control path `/_sandbox/` it can be told to fail in the ways that ConnectWise can, and it
-//! keeps a ledger of what it was asked. It shares no code with the client that is tested against it.
+//! It reproduces the documented and observed behaviour of ConnectWise (see docs/ARCHITECTURE.md): authentication,
+//! `clientId`, the conditions grammar, paging with `Link`, `fields`, omitted null members, the pitfalls of PATCH, error
+//! bodies, and throttling. Its control paths under `/_sandbox/` make it fail in the ways that ConnectWise can, and
+//! return a ledger of the requests. It shares no code with the client that is tested against it.
 
 mod api;
 mod conditions;

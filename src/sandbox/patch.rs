@@ -1,10 +1,10 @@
-//! Changing an addition, with the pitfalls that ConnectWise has.
+//! PATCH and PUT of an addition, with the pitfalls of ConnectWise.
 
 use serde_json::{Map, Value, json};
 
 use super::response::Response;
 
-/// The members of an addition, as ConnectWise spells them. PATCH paths must be spelt so, too.
+/// The members of an addition, as ConnectWise spells them. PATCH paths must match this spelling exactly.
 pub(super) const ADDITION: &[&str] = &[
     "id",
     "product",
@@ -40,10 +40,10 @@ pub(super) const ADDITION: &[&str] = &[
     "customFields",
 ];
 
-/// Members that ConnectWise works out; a change of them is answered with success and ignored.
+/// Members that ConnectWise computes. A change of them succeeds but is ignored.
 const DERIVED: &[&str] = &["id", "agreementId", "billedQuantity", "extPrice", "extCost", "margin", "agreementStatus"];
 
-/// Applies the operations of a PATCH: gives the record as it shall be.
+/// Applies the operations of a PATCH. Returns the changed record.
 pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<String, Value>, Response> {
     let Some(operations) = body.as_array() else {
         return Err(Response::error(400, "InvalidOperation", "The body must be an array of operations"));
@@ -53,7 +53,7 @@ pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<Str
         let text = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (op, path) = (text("op"), text("path"));
         let path = path.strip_prefix('/').unwrap_or(&path);
-        // A path into an object is answered with success, and changes nothing.
+        // An operation on a path into an object succeeds but changes nothing.
         if path.contains('/') {
             continue;
         }
@@ -75,7 +75,7 @@ pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<Str
     Ok(record)
 }
 
-/// What a PUT makes of a body: members left out go to their default.
+/// Builds the record that a PUT stores. Members left out of the body are reset.
 pub(super) fn replace(record: &Map<String, Value>, body: &Value) -> Result<Map<String, Value>, Response> {
     let Some(given) = body.as_object() else {
         return Err(Response::error(400, "InvalidOperation", "The body must be an addition"));
@@ -103,7 +103,7 @@ fn checked(name: &str, value: Value) -> Result<Value, Response> {
     match name {
         "quantity" | "lessIncluded" | "unitPrice" | "unitCost" => match &value {
             Value::Null => Ok(Value::Null),
-            // ConnectWise keeps doubles, and takes numbers written as text.
+            // ConnectWise stores doubles, and accepts numbers written as text.
             Value::Number(number) => Ok(json!(number.as_f64())),
             Value::String(text) if text.trim().parse::<f64>().is_ok() => Ok(json!(text.trim().parse::<f64>().ok())),
             _ => Err(Response::invalid("addition", name, "InvalidType", "The value must be a number")),

@@ -1,4 +1,4 @@
-//! A request as it came in: read, held against ConnectWise's rules, authenticated, answered.
+//! An incoming request: parsed, checked against ConnectWise's rules, authenticated, and processed.
 
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, HOST};
 use actix_web::{HttpRequest, web};
@@ -12,7 +12,7 @@ use super::list::{KNOWN_PARAMETERS, Query};
 use super::response::Response;
 use super::state::{Identity, Shared};
 
-/// A request, read.
+/// A parsed request.
 pub(super) struct IncomingRequest {
     method: String,
     path: String,
@@ -48,7 +48,7 @@ impl IncomingRequest {
         }
     }
 
-    /// What ConnectWise forbids, discourages or silently ignores.
+    /// Records in the ledger whatever ConnectWise forbids, discourages or silently ignores.
     pub(super) fn note_violations(&self, ledger: &mut Ledger) {
         let mut note = |what: String| ledger.violations.push(format!("{} {}: {what}", self.method, self.path));
         if self.length > 1_745 {
@@ -59,7 +59,7 @@ impl IncomingRequest {
         }
         for (name, _) in &self.pairs {
             if !KNOWN_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()) {
-                note(format!("the parameter {name} is not known and ignored"));
+                note(format!("the parameter {name} is unknown and ignored"));
             }
         }
         if self.query.get("pagesize").and_then(|size| size.parse::<usize>().ok()).is_some_and(|size| size > 1_000) {

@@ -1,11 +1,11 @@
-//! Answers in ConnectWise's forms.
+//! Responses in ConnectWise's formats.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{LINK, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 
-/// An answer before it becomes bytes: faults may still change it.
+/// A response before it is serialised, so that faults can still change it.
 #[derive(Debug, Clone)]
 pub(super) struct Response {
     pub(super) status: u16,
@@ -19,7 +19,7 @@ impl Response {
         Self { status, body: Some(without_nulls(body)), link: None, retry_after: None }
     }
 
-    /// Documented error shape: code, message, and the fields that are wrong.
+    /// The documented error body: code, message, and the invalid fields (here none).
     pub(super) fn error(status: u16, code: &str, message: impl Into<String>) -> Self {
         let body = json!({"code": code, "message": message.into(), "errors": null});
         Self { status, body: Some(body), link: None, retry_after: None }
@@ -33,7 +33,7 @@ impl Response {
         Self { status: 400, body: Some(body), link: None, retry_after: None }
     }
 
-    /// The 429 body has `error` where the others have `code`.
+    /// A 429 response. Its body has `error` instead of `code`.
     pub(super) fn throttled(retry_after: u64) -> Self {
         let message = format!("Too many requests. Please try again in {retry_after} seconds.");
         let body = json!({"error": "ConnectWiseAPI", "message": message});
@@ -63,7 +63,7 @@ impl Response {
     }
 }
 
-/// ConnectWise leaves null members out, at every depth.
+/// Removes null members at every depth, as ConnectWise does.
 pub(super) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => {

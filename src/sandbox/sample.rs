@@ -1,10 +1,10 @@
-//! Records to begin with: a small MSP with every kind of trouble, or any number of plain ones.
+//! Sample records: a small MSP with every kind of problem, or any number of plain records.
 
 use serde_json::{Value, json};
 
 use super::store::{Kind, Store};
 
-/// The customers, by name. Their ConnectWise identifiers are [`identifier`]s of these.
+/// The customers' names. [`identifier`] returns their ConnectWise identifiers.
 pub const CUSTOMERS: [&str; 66] = [
     "Abbott Family Dental",
     "Alder Creek Winery",
@@ -74,39 +74,39 @@ pub const CUSTOMERS: [&str; 66] = [
     "Zenith Data Recovery",
 ];
 
-/// The first customer that ConnectWise does not know.
+/// Index of the first customer without a company of its own in ConnectWise.
 pub const FIRST_UNKNOWN: usize = 62;
-/// Has two agreements that the backup rules match.
+/// Customers with two agreements that the backup rules match.
 pub const AMBIGUOUS: [usize; 2] = [4, 5];
-/// Has two agreements too; one is to be chosen by hand.
+/// Another customer with two such agreements. The demo chooses one by hand.
 pub const MANUAL: usize = 9;
-/// Has two additions for storage on its agreement.
+/// The customer with two storage additions on its agreement.
 pub const TWO_ADDITIONS: usize = 6;
-/// Has no agreement that the backup rules match.
+/// Customers without an agreement that the backup rules match.
 pub const UNRESOLVED: [usize; 2] = [7, 8];
-/// Has an agreement that is to be cancelled after it was mapped.
+/// The customer whose agreement the demo cancels after it was mapped.
 pub const TO_BE_CANCELLED: usize = 10;
-/// The customers whose additions already have the quantity that the demo's usage makes.
+/// Customers whose storage additions already have the quantity that the demo's usage results in.
 pub const UNCHANGED: [usize; 2] = [11, 12];
-/// Has a storage addition that refuses to be changed.
+/// The customer whose storage addition rejects every change.
 pub const REFUSING: usize = 15;
 
-/// The identifier that ConnectWise has for a customer: its letters and digits, 30 at most.
+/// A customer's identifier in ConnectWise: the ASCII letters and digits of its name, at most 30.
 pub fn identifier(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).take(30).collect()
 }
 
-/// ConnectWise's id of a customer.
+/// A customer's company id in ConnectWise.
 pub fn company_id(index: usize) -> i64 {
     250 + number(index)
 }
 
-/// ConnectWise's id of a customer's backup agreement.
+/// The ConnectWise id of a customer's backup agreement.
 pub fn backup_agreement(index: usize) -> i64 {
     1_000 + number(index) * 10
 }
 
-/// ConnectWise's id of the storage addition on a customer's backup agreement.
+/// The ConnectWise id of the storage addition on a customer's backup agreement.
 pub fn storage_addition(index: usize) -> i64 {
     50_000 + number(index) * 10
 }
@@ -115,7 +115,8 @@ fn number(index: usize) -> i64 {
     i64::try_from(index).unwrap_or_default()
 }
 
-/// A small MSP: every customer that it knows has a backup and a workspace agreement, with the exceptions above.
+/// A small MSP. Every customer before [`FIRST_UNKNOWN`] has a backup agreement and a workspace agreement, with the
+/// exceptions above.
 pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
     let mut store = Store::default();
     for (id, name) in [(1, "SP Backup"), (2, "SP Workspace"), (3, "Managed Services"), (4, "Break Fix")] {
@@ -125,7 +126,7 @@ pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
         store.put(Kind::Companies, company(company_id(index), &identifier(name), name));
         customer(&mut store, index, &storage_quantity);
     }
-    // Two of one name: auto-match must not choose between them.
+    // Two companies with the same name: auto-match must not choose between them.
     let twin = CUSTOMERS[FIRST_UNKNOWN + 1];
     store.put(Kind::Companies, company(900, "TwinEast", twin));
     store.put(Kind::Companies, company(901, "TwinWest", twin));
@@ -162,7 +163,7 @@ fn customer(store: &mut Store, index: usize, storage_quantity: &impl Fn(usize) -
     }
 }
 
-/// The given number of companies, each with the given number of agreements, each with the given number of additions.
+/// Plain records: companies, each with `agreements_each` agreements, each with `additions_each` additions.
 pub fn many(companies: i64, agreements_each: i64, additions_each: i64) -> Store {
     let mut store = Store::default();
     for c in 1..=companies {
@@ -180,7 +181,7 @@ pub fn many(companies: i64, agreements_each: i64, additions_each: i64) -> Store 
     store
 }
 
-/// A company, with the members that ConnectWise gives.
+/// A company record, with typical members.
 pub fn company(id: i64, identifier: &str, name: &str) -> Value {
     json!({
         "id": id, "identifier": identifier, "name": name, "status": {"id": 1, "name": "Active"}, "city": "Tampa",
@@ -189,7 +190,7 @@ pub fn company(id: i64, identifier: &str, name: &str) -> Value {
     })
 }
 
-/// An agreement, with the members that matter.
+/// An agreement record, with the relevant members. `kind` is the id and name of its type.
 pub fn agreement(id: i64, company: i64, name: &str, kind: (i64, &str)) -> Value {
     json!({
         "id": id, "name": name, "type": {"id": kind.0, "name": kind.1}, "company": {"id": company},
@@ -200,7 +201,7 @@ pub fn agreement(id: i64, company: i64, name: &str, kind: (i64, &str)) -> Value 
     })
 }
 
-/// An addition, with the members that matter.
+/// An addition record, with the relevant members.
 pub fn addition(id: i64, agreement: i64, product: &str, description: &str, quantity: f64) -> Value {
     json!({
         "id": id, "product": {"id": 7, "identifier": product}, "quantity": quantity, "lessIncluded": 0.0,

@@ -1,4 +1,4 @@
-//! The sandbox's HTTP server: routing, authentication, throttling, faults.
+//! The sandbox's HTTP server: routing, throttling, faults, and the ledger.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
@@ -28,7 +28,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts on a listener, which must be on loopback. Serves until [`Sandbox::stop`].
+    /// Starts on a listener, and serves until [`Sandbox::stop`]. Errors if the listener is not on a loopback address.
     pub fn start(listener: TcpListener, store: Store, identity: Identity) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() {
@@ -62,63 +62,63 @@ impl Sandbox {
         Ok(Self { address, identity, shared, handle })
     }
 
-    /// Where it is, as a connection's site.
+    /// The sandbox's URL, for use as a connection's site.
     pub fn site(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Who may come in.
+    /// The credentials that the sandbox accepts.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Looks at the records.
+    /// Reads the records.
     pub fn read<T>(&self, look: impl FnOnce(&Store) -> T) -> T {
         look(&self.shared.lock().store)
     }
 
-    /// Changes the records, as somebody in ConnectWise would.
+    /// Changes the records, as a user of ConnectWise would.
     pub fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
         self.shared.change(change)
     }
 
-    /// The requests so far.
+    /// A copy of the ledger.
     pub fn ledger(&self) -> Ledger {
         self.shared.lock().ledger.clone()
     }
 
-    /// How many requests wait for their answer.
+    /// The number of requests that are being processed.
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Forgets what was asked so far.
+    /// Clears the ledger.
     pub fn clear_ledger(&self) {
         self.shared.lock().ledger = Ledger::default();
     }
 
-    /// Makes requests fail.
+    /// Adds a fault, which makes requests fail.
     pub fn fail(&self, fault: Fault) {
         self.shared.lock().faults.add(fault);
     }
 
-    /// Forgets the faults that wait.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
         self.shared.lock().faults.clear();
     }
 
-    /// Changes how it behaves.
+    /// Changes the sandbox's behaviour.
     pub fn tune(&self, change: impl FnOnce(&mut Behavior)) {
         change(&mut self.shared.lock().behavior);
     }
 
-    /// Ends it.
+    /// Stops the server without waiting for open requests.
     pub async fn stop(&self) {
         self.handle.stop(false).await;
     }
 }
 
-/// Company information: no credentials, and an unknown company is answered with null.
+/// Returns company information. It needs no credentials, and returns null for an unknown company.
 async fn company_info(shared: web::Data<Shared>, company: web::Path<String>, req: HttpRequest) -> HttpResponse {
     let (codebase, fault) = {
         let mut inner = shared.lock();
@@ -141,7 +141,7 @@ async fn company_info(shared: web::Data<Shared>, company: web::Path<String>, req
     }
 }
 
-/// One request that waits for its answer; counted while it does.
+/// Counts a request as being processed until it is dropped.
 struct InFlight<'s>(&'s AtomicUsize);
 
 impl Drop for InFlight<'_> {
@@ -204,7 +204,7 @@ fn throttle(inner: &mut Inner, parallel: usize) -> Option<Response> {
     too_many.then(|| Response::throttled(inner.behavior.retry_after))
 }
 
-/// Turns an answer into what a fault makes of it.
+/// Applies a fault to a response.
 async fn apply_fault(kind: FaultKind, answer: Response) -> HttpResponse {
     let html = "<html><body><h1>Something went wrong</h1></body></html>";
     match kind {
@@ -244,7 +244,7 @@ async fn apply_fault(kind: FaultKind, answer: Response) -> HttpResponse {
     }
 }
 
-/// Cuts the connection: the body fails before its first byte.
+/// Returns a response whose body fails before its first byte, which cuts the connection.
 fn cut() -> HttpResponse {
     let broken = futures_util::stream::once(async { Err::<web::Bytes, _>(std::io::Error::other("cut")) });
     HttpResponse::Ok().streaming(broken)

@@ -1,4 +1,4 @@
-//! What the sandbox's handlers share: the records, the ledger, the faults, and how it behaves.
+//! The state that the sandbox's handlers share: records, ledger, faults, and behaviour.
 
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
@@ -11,16 +11,16 @@ use super::faults::Faults;
 use super::ledger::Ledger;
 use super::store::Store;
 
-/// Who may come in.
+/// The credentials that the sandbox accepts.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// The company that logs in.
+    /// The company id used to log in.
     pub company_id: String,
-    /// The public key.
+    /// The public key of the API member.
     pub public_key: String,
-    /// The private key.
+    /// The private key of the API member.
     pub private_key: String,
-    /// The integration's id.
+    /// The integration's client id.
     pub client_id: String,
 }
 
@@ -35,29 +35,29 @@ impl Default for Identity {
     }
 }
 
-/// How it behaves.
+/// The adjustable behaviour of the sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behavior {
-    /// Requests a minute before it throttles.
+    /// Maximum number of requests per minute; more are throttled.
     pub requests_per_minute: usize,
-    /// Requests at once before it throttles.
+    /// Maximum number of concurrent requests; more are throttled.
     pub parallel: usize,
-    /// What `Retry-After` says when it throttles.
+    /// The `Retry-After` of throttled requests, in seconds.
     pub retry_after: u64,
-    /// How long every answer takes, in milliseconds.
+    /// The delay before each response, in milliseconds.
     pub latency_ms: u64,
-    /// The folder that company information names.
+    /// The codebase that company information returns, such as `v2025_1`. It is the first part of API paths.
     pub codebase: String,
     /// Rights that the API member lacks: `companies`, `agreements`, `additions`, `edit`.
     pub deny: Vec<String>,
-    /// Whether lists can be read forward only; endpoints that cannot send no `Link` then.
+    /// Whether lists support forward-only paging. If not, a request for it gets a response without `Link`.
     pub forward_only: bool,
-    /// The most records that a page holds, whatever is asked for.
+    /// Maximum number of records on a page, whatever `pageSize` requests.
     pub page_cap: usize,
-    /// Where `Link`s point, in place of this host.
+    /// The host in `Link` headers, instead of the sandbox's own.
     pub link_host: Option<String>,
-    /// Whether the ledger keeps the bodies of answers.
+    /// Whether the ledger keeps response bodies.
     pub keep_answers: bool,
 }
 
@@ -91,7 +91,7 @@ impl Behavior {
     }
 }
 
-/// Everything that changes.
+/// The state that changes, guarded by one lock.
 pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) ledger: Ledger,
@@ -100,7 +100,7 @@ pub(super) struct Inner {
     pub(super) recent: VecDeque<Instant>,
 }
 
-/// What all handlers share.
+/// The state that all handlers share.
 pub(super) struct Shared {
     pub(super) inner: Mutex<Inner>,
     pub(super) identity: Identity,
@@ -116,7 +116,7 @@ impl Shared {
         let mut inner = self.lock();
         let changed = change(&mut inner.store);
         if let Err(error) = inner.store.save() {
-            tracing::warn!(cause = %error, "the sandbox's file could not be written");
+            tracing::warn!(cause = %error, "failed to write the sandbox's file");
         }
         changed
     }

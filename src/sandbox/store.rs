@@ -1,4 +1,4 @@
-//! The records: JSON objects by id, kept in a file where one is named.
+//! The records: JSON objects by id, saved to a file if one is given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,13 +20,13 @@ pub enum Kind {
     Types,
 }
 
-/// Everything that this ConnectWise knows.
+/// All records of the sandbox.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Store {
     records: BTreeMap<Kind, BTreeMap<i64, Map<String, Value>>>,
-    /// Additions that refuse to be changed, with why.
+    /// The additions that reject every change, with the error message.
     refusals: BTreeMap<i64, String>,
-    /// The additions of each agreement, so that a large store answers as fast as a small one.
+    /// The ids of each agreement's additions, so that a large store is as fast as a small one.
     #[serde(skip)]
     by_agreement: BTreeMap<i64, BTreeSet<i64>>,
     #[serde(skip)]
@@ -34,7 +34,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Reads a store from a file, or makes one and keeps it there from now on.
+    /// Loads a store from a file, or creates one with `make` if the file does not exist. Saves it to the file.
     pub fn load_or(file: PathBuf, make: impl FnOnce() -> Self) -> std::io::Result<Self> {
         let mut store: Self = match std::fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(std::io::Error::other)?,
@@ -49,7 +49,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Replaces the file atomically.
+    /// Writes the file, atomically. Does nothing if the store has no file.
     pub(super) fn save(&self) -> std::io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         if let Some(folder) = file.parent() {
@@ -60,17 +60,17 @@ impl Store {
         std::fs::rename(draft, file)
     }
 
-    /// The records of a kind, in order of id.
+    /// All records of a kind, by id.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = &Map<String, Value>> {
         self.records.get(&kind).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// A record.
+    /// The record of a kind with an id, if there is one.
     pub fn get(&self, kind: Kind, id: i64) -> Option<&Map<String, Value>> {
         self.records.get(&kind)?.get(&id)
     }
 
-    /// The additions of an agreement, in order of id.
+    /// The additions of an agreement, by id.
     pub(super) fn additions_of(&self, agreement: i64) -> impl Iterator<Item = &Map<String, Value>> {
         let ids = self.by_agreement.get(&agreement).into_iter().flatten();
         ids.filter_map(|id| self.get(Kind::Additions, *id))
@@ -86,14 +86,14 @@ impl Store {
         }
     }
 
-    /// To be done before an addition changes or goes.
+    /// Removes an addition from the index. Must be called before the addition is changed or removed.
     fn unindex(&mut self, addition: i64) {
         if let Some(ids) = self.parent(addition).and_then(|parent| self.by_agreement.get_mut(&parent)) {
             ids.remove(&addition);
         }
     }
 
-    /// Does something to a record, keeping the index of additions true.
+    /// Changes a record, and updates the index of additions.
     fn change(&mut self, kind: Kind, id: i64, change: impl FnOnce(&mut BTreeMap<i64, Map<String, Value>>)) {
         if kind == Kind::Additions {
             self.unindex(id);
@@ -104,13 +104,13 @@ impl Store {
         }
     }
 
-    /// An addition of an agreement.
+    /// An addition by id, if it belongs to the agreement.
     pub(super) fn addition(&self, agreement: i64, id: i64) -> Option<&Map<String, Value>> {
         self.get(Kind::Additions, id)
             .filter(|record| record.get("agreementId").and_then(Value::as_i64) == Some(agreement))
     }
 
-    /// Puts a record, with the id that it holds.
+    /// Adds or replaces a record by its `id` member. Does nothing if there is none.
     pub fn put(&mut self, kind: Kind, record: Value) {
         let Value::Object(record) = record else { return };
         let Some(id) = record.get("id").and_then(Value::as_i64) else { return };
@@ -119,7 +119,7 @@ impl Store {
         });
     }
 
-    /// Sets some members of a record, adding it where it is new.
+    /// Sets some members of a record. Adds the record if it does not exist.
     pub fn merge(&mut self, kind: Kind, id: i64, members: Map<String, Value>) {
         self.change(kind, id, |records| {
             let record = records.entry(id).or_default();
@@ -128,7 +128,7 @@ impl Store {
         });
     }
 
-    /// Removes a record; an agreement's additions go with it.
+    /// Removes a record, and an agreement's additions with it. Returns whether the record existed.
     pub fn remove(&mut self, kind: Kind, id: i64) -> bool {
         let mut removed = false;
         self.change(kind, id, |records| removed = records.remove(&id).is_some());
@@ -139,13 +139,13 @@ impl Store {
         removed
     }
 
-    /// An id that no record of a kind has.
+    /// An id for a new record of a kind: one more than the highest.
     pub(super) fn new_id(&self, kind: Kind) -> i64 {
         let last = self.records.get(&kind).and_then(|records| records.last_key_value());
         last.map_or(1, |(id, _)| id + 1)
     }
 
-    /// Makes an addition refuse to be changed.
+    /// Makes every change of an addition fail with an error message.
     pub fn refuse(&mut self, addition: i64, why: &str) {
         self.refusals.insert(addition, why.to_owned());
     }

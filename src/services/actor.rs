@@ -3,21 +3,21 @@
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
-/// The caller: a tenant's API key, or a part of the service that acts on its own.
+/// The caller: a tenant's API key, or an internal task such as a refresh.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// The tenant whose data the request is about.
+    /// The tenant whose data the caller reads and changes.
     pub tenant: TenantId,
-    /// The name in histories: that of the API key.
+    /// The name that histories record: the API key's name, or an internal one such as `refresh`.
     pub name: String,
 }
 
-/// The versions that a caller's `If-Match` allows, as they are written in an ETag; `None` allows any.
+/// The versions that the caller's `If-Match` accepts, as in the ETag; `None` accepts any version.
 #[derive(Debug, Clone, Default)]
 pub struct IfMatch(pub Option<Vec<String>>);
 
 impl IfMatch {
-    /// Errors if the current version is not among them.
+    /// Errors with [`Error::VersionMismatch`] if the current version is not accepted.
     pub fn check(&self, current: i64) -> Result<()> {
         match &self.0 {
             Some(versions) if !versions.contains(&current.to_string()) => Err(Error::VersionMismatch { current }),

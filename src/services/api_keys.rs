@@ -12,26 +12,27 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
-/// The prefix of every key, by which people and secret scanners recognise one.
+/// Prefix of every key, so that people and secret scanners recognise it.
 const KEY_PREFIX: &str = "cwb_";
-/// Number of characters that are stored readable, to find and recognise a key: 48 of its 256 random bits.
+/// Number of leading characters stored in plain text, to look up and recognise a key: the prefix and 48 of the 256
+/// random bits.
 const READABLE_LENGTH: usize = KEY_PREFIX.len() + 8;
 
-/// A new key, whose secret is shown once and never stored.
+/// A new key. Its plain text is returned once and never stored.
 pub struct NewKey {
-    /// The stored part.
+    /// The stored row, with the hash of the key.
     pub row: ApiKey,
-    /// The key.
+    /// The key in plain text.
     pub plain: String,
 }
 
-/// Makes a key of 256 random bits for the tenant and stores its hash.
+/// Creates a key of 256 random bits for the tenant and stores its hash.
 pub async fn create(ctx: &AppContext, tenant: &TenantId, name: String) -> Result<NewKey> {
     let now = ctx.clock.now();
     ctx.db.write(tenant, move |tx| add(tx, &name, now)).await
 }
 
-/// The same in a transaction.
+/// Same as [`create`], in the caller's transaction.
 pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
@@ -49,13 +50,13 @@ pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
     Ok(NewKey { row, plain })
 }
 
-/// Revokes a key of the caller's tenant. It stops working at once.
+/// Revokes a key of the caller's tenant. The key stops working at once.
 pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()> {
     let now = ctx.clock.now();
     ctx.db.write(&actor.tenant, move |tx| tx.revoke_api_key(&id, now)).await
 }
 
-/// Adds a tenant with its first key.
+/// Creates a tenant with its first API key.
 pub async fn create_tenant(ctx: &AppContext, name: String) -> Result<(Tenant, NewKey)> {
     let now = ctx.clock.now();
     ctx.db.write_system(move |tx| add_tenant(tx, &name, now)).await
@@ -68,18 +69,18 @@ fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant
     Ok((tenant, key))
 }
 
-/// Adds a tenant with a key if the database is empty, and returns the key.
+/// Creates a tenant with an API key if there is no tenant yet, and returns the key.
 pub async fn bootstrap_tenant(ctx: &AppContext) -> Result<Option<NewKey>> {
     let now = ctx.clock.now();
     let make = move |tx: &mut SystemTx<'_>| {
-        // Replicas that start together make one tenant.
+        // Of several replicas that start at the same time, only one creates the tenant.
         tx.lock("first start")?;
         if tx.has_tenants()? { Ok(None) } else { add_tenant(tx, "default", now).map(|(_, key)| Some(key)) }
     };
     ctx.db.write_system(make).await
 }
 
-/// The actor that a key belongs to; `None` if the key is not valid.
+/// Returns the caller that a key belongs to; `None` if the key is invalid or revoked.
 pub async fn authenticate(ctx: &AppContext, presented: &str) -> Result<Option<Actor>> {
     if !presented.starts_with(KEY_PREFIX) || presented.len() > 100 || !presented.is_ascii() {
         return Ok(None);
@@ -92,7 +93,7 @@ pub async fn authenticate(ctx: &AppContext, presented: &str) -> Result<Option<Ac
         .map(|key| Actor { tenant: key.tenant_id, name: key.name }))
 }
 
-/// Whether a presented key is the operator's, in constant time.
+/// Returns whether a presented key is the operator's. Compares in constant time.
 pub fn is_operator(operator_key: &str, presented: &str) -> bool {
     bool::from(hash(operator_key).as_bytes().ct_eq(hash(presented).as_bytes()))
 }

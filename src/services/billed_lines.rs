@@ -1,4 +1,4 @@
-//! What billing lines bill in a month: the usage that counts, and the quantity it makes.
+//! Computes what billing lines bill in a month: the usage that counts and the resulting quantity.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,27 +12,27 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
 use crate::domain::usage::{CountedUsage, UsageWindow, aggregate};
 
-/// What a line bills in a month, or why that is unknown.
+/// What a line bills in a month, or why there is no quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Billed {
-    /// The month whose usage counts.
+    /// The billing month.
     pub month: BillingMonth,
-    /// Whether the month had ended at the given moment.
+    /// Whether the month had ended when the quantity was computed.
     pub month_closed: bool,
-    /// The usage that counts; `None` without records.
+    /// The aggregated usage; `None` if no record counts.
     pub usage: Option<CountedUsage>,
     /// When the newest record was measured, if it is too old to count.
     pub too_old: Option<Instant>,
-    /// The block size that applies.
+    /// The block size in effect: the line's own, or else the product's.
     pub block_size: BlockSize,
-    /// The quantity; `None` without usage, or if ConnectWise could not store it.
+    /// The quantity; `None` without usage, or if no quantity that ConnectWise can store results from it.
     pub quantity: Option<Quantity>,
-    /// Why there are records but no quantity.
+    /// Why there is no quantity although there are records.
     pub problem: Option<String>,
 }
 
 impl Billed {
-    /// The billed amount.
+    /// The aggregated usage, in the product's unit.
     pub fn amount(&self) -> Option<Amount> {
         self.usage.map(|usage| usage.amount)
     }
@@ -46,16 +46,16 @@ pub struct MonthlyUsage {
     product: Product,
     month: BillingMonth,
     month_closed: bool,
-    /// The moment at which a gauge is read.
+    /// The time at which a gauge is read: the end of the month, or now if that is earlier.
     read_at: Instant,
     records: HashMap<CompanyId, Vec<(Instant, Amount)>>,
-    /// The newest record of each company whose records are all too old.
+    /// When the newest record was measured, for each company whose records are all too old.
     too_old: HashMap<CompanyId, Instant>,
 }
 
 impl MonthlyUsage {
-    /// Loads the usage of some companies as it counts at a moment, in one query; and for a gauge in another the newest
-    /// older record of companies without any.
+    /// Loads the usage of some companies that counts at `now`, in one query. For a gauge, a second query finds the
+    /// newest older record of companies without usage.
     pub fn load(
         tx: &mut Tx<'_>,
         product: Product,
@@ -91,7 +91,7 @@ impl MonthlyUsage {
             let days = self.product.max_usage_age_days;
             let (at, read_at) = (at.format(TIME_FORMAT), self.read_at.format(TIME_FORMAT));
             billed.problem = Some(format!(
-                "the newest usage record was measured at {at}, more than {days} days before {read_at}: is the meter alive?"
+                "the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter"
             ));
         }
         let records = self.records.get(&line.company_id).into_iter().flatten().copied();
@@ -106,28 +106,28 @@ impl MonthlyUsage {
         billed
     }
 
-    /// The product whose usage this is, with the aggregation and rounding by which it counts.
+    /// The product, with the aggregation and rounding that apply.
     pub fn product(&self) -> &Product {
         &self.product
     }
 }
 
-/// Which month each line bills.
+/// Selects the month that each line bills.
 #[derive(Debug, Clone, Default)]
 pub enum BilledMonths {
-    /// The month of the product's billing period, for a push now.
+    /// The month of the product's billing period for a push now.
     #[default]
     Now,
-    /// The month of the product's billing period, for the scheduled push of a month, however late it runs.
+    /// The month of the product's billing period for the scheduled push of this month, however late the push runs.
     ScheduledRun(BillingMonth),
-    /// The month that the caller named, whatever the products' billing periods are.
+    /// The month in the request, regardless of the products' billing periods.
     Named(BillingMonth),
-    /// A month for each line.
+    /// A month for each line; a line without one bills as with [`Self::Now`].
     PerLine(HashMap<BillingLineId, BillingMonth>),
 }
 
 impl BilledMonths {
-    /// The month that was asked for, or that of a push now.
+    /// Returns [`Self::Named`] for a requested month, or else [`Self::Now`].
     pub fn named_or_now(asked: Option<BillingMonth>) -> Self {
         asked.map_or(Self::Now, Self::Named)
     }
@@ -143,20 +143,22 @@ impl BilledMonths {
     }
 }
 
-/// A line with what it bills.
+/// A line with its usage and quantity.
 #[derive(Debug, Clone)]
 pub struct BilledLine {
-    /// The line with its records.
+    /// The line with its company, agreement and addition.
     pub view: BillingLineView,
-    /// What it bills.
+    /// The usage and quantity.
     pub billed: Billed,
-    /// The product that it bills, as it is now.
+    /// The line's product as it is now.
     pub product: Product,
-    /// Whether a push would write another quantity than the last push for the same month, if that was asked.
+    /// Whether a push would write a different quantity from the last push of the same month. Always `false` in the
+    /// result of [`billed_lines`].
     pub out_of_date: bool,
 }
 
-/// What lines bill, in the same order: a few queries for each product and month, however many lines there are.
+/// Computes what lines bill, in the same order. The number of queries depends on the number of products and months, not
+/// on the number of lines.
 pub fn billed_lines(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
@@ -191,7 +193,7 @@ pub fn billed_lines(
     Ok(lines.into_iter().filter_map(bill).collect())
 }
 
-/// The same, with whether each line is out of date.
+/// Same as [`billed_lines`], but also sets [`BilledLine::out_of_date`].
 pub fn compared_lines(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
@@ -209,7 +211,7 @@ pub fn compared_lines(
         let changed = written.is_some_and(|written| now.is_some() && *written != now);
         line.out_of_date = changed && is_pushable(&line.view.line);
     }
-    // What several lines bill to is not pushed either.
+    // Lines that share an addition are not pushed.
     let changed = lines.iter().filter(|line| line.out_of_date).filter_map(|line| line.view.line.addition_id);
     let shared = tx.additions_shared_by_lines(&changed.collect::<Vec<_>>())?;
     for line in &mut lines {
@@ -218,8 +220,8 @@ pub fn compared_lines(
     Ok(lines)
 }
 
-/// A page of lines with what they bill. Whether a line is out of date is only known after its usage was added up, so
-/// with that filter it reads on until the page is full.
+/// Returns a page of lines with what they bill. Whether a line is out of date is known only after its usage is
+/// aggregated, so with the filter `out_of_date` more lines are read until the page is full.
 pub fn billed_page(
     tx: &mut Tx<'_>,
     filter: &LineFilter,
@@ -250,7 +252,7 @@ pub fn billed_page(
     }
 }
 
-/// What one line bills.
+/// Computes what one line bills.
 pub fn billed_line(tx: &mut Tx<'_>, view: BillingLineView, months: &BilledMonths, now: Instant) -> Result<BilledLine> {
     let id = view.line.product_id.clone();
     let line = compared_lines(tx, vec![view], months, now)?.pop();

@@ -1,4 +1,4 @@
-//! The tenant's billing months: each in the time zone that it was opened with.
+//! The tenant's billing calendar, in which each month keeps the time zone that it started with.
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
@@ -8,7 +8,8 @@ use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 
-/// The tenant's billing months. A schedule of an older version has one time zone for all months.
+/// Loads the tenant's billing calendar. If no time zone is stored by month, as in older versions, the schedule's time
+/// zone applies to all months.
 pub(super) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
     let rows = tx.billing_time_zones()?;
     let mut zones: Vec<(BillingMonth, Tz)> =
@@ -19,13 +20,13 @@ pub(super) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> R
     Ok(BillingCalendar::new(zones))
 }
 
-/// The tenant's billing months.
+/// Loads the tenant's billing calendar.
 pub fn load(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
     let row = tx.push_schedule()?;
     of_schedule(tx, row.as_ref())
 }
 
-/// Today's date in the tenant's billing time zone.
+/// Returns today's date in the tenant's billing time zone.
 pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
     let calendar = load(tx)?;
     Ok(now.with_timezone(&calendar.zone_of(calendar.month_of(now))).date_naive())

@@ -1,4 +1,4 @@
-//! Companies and their matches.
+//! Companies and their matches to ConnectWise companies.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,22 +22,22 @@ use crate::domain::{ConflictCode, Error, Result};
 /// A company to create.
 #[derive(Debug, Clone)]
 pub struct NewCompany {
-    /// The vendor's id.
+    /// The vendor's id of the company, unique in the tenant.
     pub external_id: String,
-    /// The name.
+    /// The company's name.
     pub name: String,
 }
 
-/// The changes to a company.
+/// Changes to a company; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct CompanyChange {
-    /// The vendor's id.
+    /// The vendor's new id of the company.
     pub external_id: Option<String>,
-    /// The name.
+    /// The new name.
     pub name: Option<String>,
 }
 
-/// Adds a company, with a billing line for every product.
+/// Creates a company with a billing line for every product.
 pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewCompany, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Company) -> Result<Answer> + Send + 'static,
@@ -50,7 +50,7 @@ where
     once.run(ctx, &actor.tenant, work).await
 }
 
-/// Adds companies, each with a billing line for every product.
+/// Creates companies in the caller's transaction, each with a billing line for every product.
 pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Company>> {
     let at = now.naive_utc();
     let mut rows = Vec::with_capacity(new.len());
@@ -85,14 +85,14 @@ pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Co
 fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&CompanyId>) -> Result<()> {
     match tx.company_by_external_id(external_id)? {
         Some(other) if Some(&other.id) != by_other_than => {
-            let detail = format!("company {} has the external id \"{external_id}\" already", other.id);
+            let detail = format!("company {} already has the external id \"{external_id}\"", other.id);
             Err(Error::conflict(ConflictCode::ExternalIdTaken, detail))
         }
         _ => Ok(()),
     }
 }
 
-/// Changes a company's id or name.
+/// Changes a company's external id or name.
 pub async fn update(
     ctx: &AppContext,
     actor: &Actor,
@@ -116,7 +116,7 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
         row.name_key = fold(&name);
         row.name = name;
     }
-    // A no-op update must not raise the version: it would make other callers' ETags stale.
+    // A no-op update must not bump the version: that would make other callers' ETags stale.
     if row != before {
         row.updated_at = now.naive_utc();
         tx.update_company(&mut row)?;
@@ -124,7 +124,7 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
     Ok(row)
 }
 
-/// Deletes a company with its lines and usage; the history of its pushes stays.
+/// Deletes a company with its lines and usage. Its push history is kept.
 pub async fn delete(ctx: &AppContext, actor: &Actor, id: CompanyId, if_match: IfMatch) -> Result<()> {
     ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
 }
@@ -140,26 +140,27 @@ fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
     tx.delete_company(id)
 }
 
-/// The ConnectWise company to match.
+/// Identifies the ConnectWise company to match.
 #[derive(Debug, Clone)]
 pub enum Choice {
-    /// The one with this id.
+    /// By ConnectWise's id.
     Id(CwCompanyId),
-    /// The one with this identifier, in any letter case.
+    /// By ConnectWise's identifier, in any letter case.
     Identifier(String),
 }
 
-/// A company with what a change of its match did to its lines.
+/// A company after a change of its match, with the effect on its lines.
 #[derive(Debug, Clone)]
 pub struct Matched {
-    /// The company.
+    /// The company with its new match.
     pub company: Company,
     /// The mappings that were cleared or resolved.
     pub resolved: resolve::Resolved,
 }
 
-/// Matches a company, or sets it to Not Set. Mappings that belonged to the earlier match are cleared, and the lines
-/// are resolved again.
+/// Matches a company, or sets it to Not Set if `choice` is `None`. If the match changes, the mappings of the old match
+/// are cleared. The lines are resolved again. Unless `shared` is set, rejects a ConnectWise company that is matched to
+/// another company.
 pub async fn choose(
     ctx: &AppContext,
     actor: &Actor,
@@ -186,7 +187,7 @@ pub async fn choose(
             tx.update_company(&mut company)?;
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
-        // Mappings that belonged to another match are cleared, manual choices included.
+        // Mappings of the old match are cleared, including manual choices.
         let resolved =
             if moved { resolve::re_resolve(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
         Ok(Matched { company, resolved })
@@ -202,8 +203,8 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
         None => Ok(()),
         Some(other) => {
             let detail = format!(
-                "ConnectWise company {target} is matched to company {} ({}) already; two companies would write to the \
-                 same additions. If that is meant, send \"shared\": true",
+                "ConnectWise company {target} is already matched to company {} ({}); two companies would write to the \
+                 same additions. If this is intended, send \"shared\": true",
                 other.id, other.name
             );
             Err(Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail))
@@ -211,8 +212,8 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
     }
 }
 
-/// The chosen ConnectWise company, from the stored records, or by identifier from ConnectWise itself, as it may be
-/// new.
+/// Finds the chosen ConnectWise company in the stored records. An unknown identifier is looked up in ConnectWise,
+/// because the company may be new.
 async fn find(ctx: &AppContext, actor: &Actor, choice: Choice) -> Result<CwCompany> {
     let stored = choice.clone();
     let known = ctx.db.read(&actor.tenant, move |tx| find_stored(tx, &stored)).await?;
@@ -248,24 +249,24 @@ fn find_stored(tx: &mut Tx<'_>, choice: &Choice) -> Result<Option<CwCompany>> {
 /// The result of auto-match.
 #[derive(Debug, Clone)]
 pub struct AutoMatched {
-    /// One for each company that was not set, with its names and those of the candidates.
+    /// One proposal for each company that was not set.
     pub proposals: Vec<NamedProposal>,
-    /// What the applied matches changed in the lines; nothing in a dry run.
+    /// The changes that the applied matches made to lines; empty in a dry run.
     pub resolved: resolve::Resolved,
 }
 
-/// A proposal with the names that a person needs to judge it.
+/// A proposal with the records that a person needs to judge it.
 #[derive(Debug, Clone)]
 pub struct NamedProposal {
     /// The proposal.
     pub proposal: Proposal,
-    /// The company.
+    /// The company to match.
     pub company: Company,
-    /// The ConnectWise companies that fit.
+    /// The candidate ConnectWise companies.
     pub candidates: Vec<CwCompany>,
 }
 
-/// Proposes matches for every company that is not set, and applies those that are unique unless it is a dry run.
+/// Proposes matches for every company that is not set. Applies the unique ones unless `dry_run` is set.
 pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let (now, by) = (ctx.clock.now(), actor.name.clone());

@@ -1,4 +1,4 @@
-//! A tenant's connection to ConnectWise: stored encrypted, tested on demand, with one client each.
+//! A tenant's connection to ConnectWise: stored with encrypted keys, tested on demand.
 
 use secrecy::SecretString;
 
@@ -12,21 +12,21 @@ use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// The content of a connection.
+/// The new content of a connection.
 pub struct NewConnection {
-    /// The site, as people paste it.
+    /// The ConnectWise site as the user entered it, such as `na.myconnectwise.net`.
     pub site: String,
-    /// The company that the MSP logs in with.
+    /// The company id with which the MSP logs in to ConnectWise.
     pub company_id: String,
-    /// The client id of the integration.
+    /// The integration's client id for the ConnectWise API.
     pub client_id: String,
-    /// Public and private key; `None` keeps the stored ones.
+    /// The public and the private API key; `None` keeps the stored keys.
     pub keys: Option<(SecretString, SecretString)>,
-    /// Whether it is known to be the same ConnectWise at another address, like the demo's sandbox.
+    /// Whether a changed site is known to be the same ConnectWise at another address, such as the demo's sandbox.
     pub same_records: bool,
 }
 
-/// Sets the tenant's connection.
+/// Creates or replaces the tenant's connection. Rejects a different ConnectWise while data of the old one are stored.
 pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: IfMatch) -> Result<Connection> {
     let site = parse_site(ctx, &new.site)?.to_string();
     let (vault, now) = (ctx.vault.clone(), ctx.clock.now());
@@ -47,7 +47,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             updated_at: now.naive_utc(),
         };
         tx.put_connection(&row)?;
-        // Lines that wait for the connection to work again are tried with the new one at once.
+        // Lines that wait for the connection are retried at once with the new one.
         tx.wake_pending_lines()?;
         Ok(row)
     };
@@ -63,7 +63,7 @@ fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: 
     };
     let moved = before.is_some_and(|row| row.company_id != company_id || place(&row.site) != place(site));
     if moved && tx.has_connectwise_data()? {
-        let detail = "another host, port or company id is another ConnectWise, whose records have other ids: \
+        let detail = "a different host, port or company id means a different ConnectWise with different record ids: \
                       DELETE /api/v1/connection first, which also clears company matches and mappings";
         return Err(Error::conflict(ConflictCode::OtherConnectwise, detail));
     }
@@ -81,16 +81,16 @@ fn sealed_keys(
     match (&new.keys, before.filter(same_place)) {
         (Some((public_key, private_key)), _) => client::seal_keys(vault, tenant, public_key, private_key),
         (None, Some(row)) => Ok(row.secrets.clone()),
-        // Kept keys must never be sent to another place than the one they were entered for.
+        // Stored keys must never be sent to a site or company id other than the one they were entered for.
         (None, None) => {
-            let message = "enter public_key and private_key; they may be left out only while site and company_id stay";
+            let message = "enter public_key and private_key; omit them only if site and company_id do not change";
             Err(Error::invalid("/private_key", "required", message))
         }
     }
 }
 
-/// Deletes the connection and everything that was read through it: company matches are cleared, and every mapping with
-/// them.
+/// Deletes the connection and everything that was read through it, and clears all company matches and mappings.
+/// Rejected while a push job is open.
 pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Result<()> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
@@ -111,7 +111,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
     ctx.db.write(&actor.tenant, work).await
 }
 
-/// Tests the connection, step by step.
+/// Tests the connection and returns the result of each step.
 pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Vec<CheckStep>> {
     Ok(client::for_tenant(ctx, &actor.tenant).await?.check().await)
 }

@@ -1,4 +1,4 @@
-//! Encrypts what must not be readable in the database: XChaCha20-Poly1305, bound to the tenant.
+//! Encrypts secrets that are stored in the database: XChaCha20-Poly1305, bound to the tenant.
 
 use std::path::Path;
 
@@ -20,22 +20,22 @@ const KEY_ID_BYTES: usize = 4;
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// A key is not 32 bytes in base64.
-    #[error("an encryption key is 32 random bytes in base64, as `openssl rand -base64 32` prints")]
+    #[error("an encryption key must be 32 random bytes in base64, as printed by `openssl rand -base64 32`")]
     BadKey,
-    /// There is no key.
+    /// No key is configured.
     #[error("no encryption key was given")]
     NoKey,
     /// The file cannot be read or created.
-    #[error("the encryption key file {path}: {cause}")]
+    #[error("cannot read or create the encryption key file {path}: {cause}")]
     File {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The error of the operating system.
         cause: std::io::Error,
     },
 }
 
-/// The encryption keys: the first encrypts, all decrypt.
+/// The encryption keys. The first encrypts, all decrypt.
 pub struct Vault {
     keys: Vec<([u8; KEY_ID_BYTES], XChaCha20Poly1305)>,
 }
@@ -47,15 +47,15 @@ impl std::fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// From keys in base64, separated by white space or commas; the first seals, the others open what they sealed
-    /// before it.
+    /// Parses keys in base64, separated by white space or commas. The first encrypts; the others decrypt what was
+    /// encrypted before a rotation.
     pub fn new(keys: &SecretString) -> Result<Self, VaultError> {
         let texts = keys.expose_secret().split(|c: char| c == ',' || c.is_whitespace()).filter(|text| !text.is_empty());
         let keys = texts.map(key).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() { Err(VaultError::NoKey) } else { Ok(Self { keys }) }
     }
 
-    /// Reads the keys from a file. A missing file is created with a new key, readable by its owner only.
+    /// Reads the keys from a file. If the file is missing, creates it with a new key, readable only by its owner.
     pub fn from_file(path: &Path) -> Result<Self, VaultError> {
         let file_error = |cause| VaultError::File { path: path.display().to_string(), cause };
         match std::fs::read_to_string(path) {
@@ -65,27 +65,27 @@ impl Vault {
                 getrandom::fill(bytes.as_mut_slice()).map_err(|error| file_error(std::io::Error::other(error)))?;
                 let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
                 write_private(path, text.as_bytes()).map_err(file_error)?;
-                // Read back: another process that started with this one may have made it first.
+                // Read back: another process that started at the same time may have created the file first.
                 Self::new(&SecretString::from(std::fs::read_to_string(path).map_err(file_error)?))
             }
             Err(cause) => Err(file_error(cause)),
         }
     }
 
-    /// Encrypts a text for a tenant.
+    /// Encrypts a text, bound to a tenant.
     pub fn seal(&self, tenant: &TenantId, plain: &str) -> Result<String> {
         let (id, cipher) = self.keys.first().ok_or_else(|| Error::internal(VaultError::NoKey))?;
         let mut nonce = [0_u8; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| Error::internal(error.to_string()))?;
         let payload = Payload { msg: plain.as_bytes(), aad: tenant.as_str().as_bytes() };
-        let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::internal("sealing failed"))?;
+        let sealed = cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::internal("encryption failed"))?;
         Ok(STANDARD.encode([id.as_slice(), nonce.as_slice(), sealed.as_slice()].concat()))
     }
 
-    /// Decrypts what was encrypted for a tenant.
+    /// Decrypts a text that was encrypted for the same tenant. Errors with `connection_keys_unreadable`.
     pub fn open(&self, tenant: &TenantId, sealed: &str) -> Result<SecretString> {
         let unreadable = || {
-            let detail = "the stored keys cannot be read with the present encryption key: enter them again";
+            let detail = "the stored keys cannot be decrypted with the current encryption key: enter them again";
             Error::ConnectWise {
                 code: "connection_keys_unreadable",
                 detail: detail.to_owned(),
@@ -123,7 +123,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    // It appears whole, and of two processes starting together the first makes it: a link replaces nothing.
+    // A hard link never replaces a file: the file appears complete, and of two processes that start together, the first
+    // wins.
     let linked = std::fs::hard_link(&own, path);
     std::fs::remove_file(&own)?;
     match linked {
@@ -175,7 +176,7 @@ mod tests {
             let sealed = vault.seal(&tenant, "x").unwrap();
             assert!(vaults.iter().all(|other| other.open(&tenant, &sealed).is_ok()));
         }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How failures of ConnectWise are reported to callers of the API.
+//! Converts ConnectWise errors to errors of the API.
 
 use crate::connectwise::CwError;
 use crate::domain::Error;

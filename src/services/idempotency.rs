@@ -1,4 +1,4 @@
-//! Idempotency keys: the same request with the same key is done once, and gets the same response.
+//! Idempotency keys: a request that is repeated with the same key runs once and gets the same response.
 
 use chrono::TimeDelta;
 
@@ -11,7 +11,7 @@ use crate::domain::{Error, FieldError, Result};
 /// How long a response is stored.
 const RETENTION: TimeDelta = TimeDelta::hours(48);
 
-/// The caller's key, with the hash of the request.
+/// The caller's idempotency key, with the hash of the request.
 #[derive(Debug, Clone)]
 pub struct Key {
     key: String,
@@ -19,24 +19,25 @@ pub struct Key {
 }
 
 impl Key {
-    /// Checks a key: 1 to 255 visible ASCII characters. `request_hash` distinguishes requests.
+    /// Validates a key: 1 to 255 visible ASCII characters. `request_hash` detects a different request with the same
+    /// key.
     pub fn parse(key: &str, request_hash: String) -> Result<Self> {
         if (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
             return Ok(Self { key: key.to_owned(), request_hash });
         }
-        let message = "an Idempotency-Key is 1 to 255 visible ASCII characters, such as a UUID";
+        let message = "an Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID";
         Err(Error::Invalid(vec![FieldError::new("Idempotency-Key", "bad_header", message)]))
     }
 }
 
-/// A response.
+/// The response to a write.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The status.
+    /// The HTTP status code.
     pub status: u16,
-    /// The `Location` of what was created.
+    /// The `Location` header, if a resource was created.
     pub location: Option<String>,
-    /// The JSON.
+    /// The JSON body.
     pub body: String,
     /// Whether this is the stored response of an earlier request.
     pub replayed: bool,
@@ -50,12 +51,13 @@ pub struct Once<R> {
 }
 
 impl<R> Once<R> {
-    /// For a caller who sent this key, or none. `render` makes the response.
+    /// Takes the key that the caller sent, if any, and the function that renders the response.
     pub fn new(key: Option<Key>, render: R) -> Self {
         Self { key, render }
     }
 
-    /// Does the work and renders its response in one transaction, or returns the stored response.
+    /// Runs `work` and renders its response in one transaction, or returns the stored response. Errors with
+    /// [`Error::IdempotencyMismatch`] if the key was used for a different request.
     pub async fn run<T>(
         self,
         ctx: &AppContext,
@@ -97,7 +99,7 @@ fn once(
     Ok(answer)
 }
 
-/// Deletes expired responses.
+/// Deletes the expired responses of all tenants. Returns their number.
 pub async fn delete_expired(ctx: &AppContext) -> Result<usize> {
     let before = ctx.clock.now() - RETENTION;
     ctx.db.write_system(move |tx| tx.delete_expired_responses(before)).await

@@ -1,4 +1,4 @@
-//! Company matches and line settings, exported and imported as tables.
+//! Exports and imports company matches and line settings as tables.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,16 +21,16 @@ use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// A company with the ConnectWise company that it is matched to.
+/// An exported company with its match.
 #[derive(Debug, Clone)]
 pub struct MatchOut {
     /// The company.
     pub company: Company,
-    /// What it is matched to.
+    /// The ConnectWise company; `None` if the company is not set or the record is not stored.
     pub cw_company: Option<CwCompany>,
 }
 
-/// Every company with its match, by name.
+/// Returns every company with its match, ordered by name.
 pub fn matches_out(tx: &mut Tx<'_>) -> Result<Vec<MatchOut>> {
     let known: HashMap<CwCompanyId, CwCompany> =
         tx.cw_companies_by_id(None)?.into_iter().map(|company| (company.id, company)).collect();
@@ -48,40 +48,41 @@ pub fn matches_out(tx: &mut Tx<'_>) -> Result<Vec<MatchOut>> {
 pub struct MatchIn {
     /// The vendor's id of the company.
     pub external_id: String,
-    /// ConnectWise's id. Where this and `identifier` are both `None`, the company shall be Not Set.
+    /// ConnectWise's id. If this and `identifier` are both `None`, the company is set to Not Set.
     pub id: Option<CwCompanyId>,
     /// ConnectWise's identifier, in any letter case.
     pub identifier: Option<String>,
-    /// Whether another company may be matched to the same.
+    /// Whether other companies may be matched to the same ConnectWise company.
     pub shared: bool,
 }
 
-/// A company's match before and after.
+/// A company's match before and after an import.
 #[derive(Debug, Clone)]
 pub struct Rematched {
-    /// The company as it was.
+    /// The company before the import.
     pub company: Company,
-    /// What it shall be matched to.
+    /// The new match; `None` means Not Set.
     pub target: Option<CwCompanyId>,
 }
 
 impl Rematched {
-    /// Whether it changes.
+    /// Returns whether the match changes.
     pub fn changes(&self) -> bool {
         self.company.connectwise_company_id != self.target
     }
 }
 
-/// The outcomes of an import of matches.
+/// The result of an import of matches.
 #[derive(Debug, Default)]
 pub struct Rematches {
-    /// For each row, in order.
+    /// The outcome of each row, in order.
     pub outcomes: Vec<Result<Rematched, EditRejection>>,
-    /// What they changed of the billing lines.
+    /// The resulting changes to billing lines.
     pub resolved: resolve::Resolved,
 }
 
-/// Matches many companies. Mappings that belonged to an earlier match are cleared, and the lines are resolved again.
+/// Matches many companies. Where a match changes, the mappings of the old match are cleared and the lines are resolved
+/// again.
 pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let (now, by) = (ctx.clock.now(), actor.name.clone());
@@ -113,7 +114,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str
     Ok(Rematches { outcomes, resolved })
 }
 
-/// The target of each row, or why it is rejected.
+/// Returns the new match of each row, or why the row is rejected.
 fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, EditRejection>> {
     let companies: HashMap<&str, &Company> = companies.iter().map(|row| (row.external_id.as_str(), row)).collect();
     let identifiers: HashMap<CwCompanyId, &str> =
@@ -124,7 +125,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
         live().map(|company| (fold(&company.identifier), company.id)).collect();
     let mut named = HashSet::new();
     let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, EditRejection> {
-        // What is there already is no choice to be judged, even where ConnectWise has deleted it since.
+        // An unchanged match is not validated, even if ConnectWise has deleted the company in the meantime.
         if let Some(id) = row.id.filter(|id| Some(*id) == company.connectwise_company_id) {
             let its = identifiers.get(&id);
             if row.identifier.as_ref().is_none_or(|given| its.is_some_and(|its| fold(its) == fold(given))) {
@@ -139,7 +140,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
         });
         match (row.id, found.transpose()?) {
             (Some(id), Some(other)) if id != other => {
-                let detail = format!("ConnectWise company {id} has another identifier: leave one of the two blank");
+                let detail = format!("ConnectWise company {id} has a different identifier: leave one of the two blank");
                 Err(EditRejection::new("connectwise_identifier", Error::conflict(ConflictCode::Contradiction, detail)))
             }
             (Some(id), _) if !by_id.contains_key(&id) => {
@@ -153,7 +154,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
             EditRejection::new("external_id", Error::not_found("company with the external id", &row.external_id))
         })?;
         if !named.insert(row.external_id.clone()) {
-            let detail = format!("company {} is named twice", row.external_id);
+            let detail = format!("company {} occurs twice", row.external_id);
             return Err(EditRejection::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)));
         }
         Ok(Rematched { company: (*company).clone(), target: target(row, company)? })
@@ -161,8 +162,8 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
     rows.iter().map(outcome).collect()
 }
 
-/// Rejects rows that would match two companies to one ConnectWise company, unless they say `shared`. Only the result
-/// counts, so that two companies may swap.
+/// Rejects rows that would match two companies to one ConnectWise company, unless `shared` is set. Only the final
+/// matches count, so that two companies can swap theirs.
 fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
     loop {
         let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
@@ -183,28 +184,28 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
             if let Some(target) = outcome.as_ref().ok().and_then(contested) {
                 let detail = format!(
                     "another company is, or would be, matched to ConnectWise company {target}; two companies would \
-                     write to the same additions. If that is meant, put true in the column shared"
+                     write to the same additions. If this is intended, put true in the column shared"
                 );
                 let error = Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail);
                 *outcome = Err(EditRejection::new("connectwise_company_id", error));
                 refused = true;
             }
         }
-        // A refused row leaves its company where it was, which may be where another row wants to go.
+        // A rejected row keeps its old match, which may be the new match of another row: check again.
         if !refused {
             return;
         }
     }
 }
 
-/// A billing line with what it bills, to export.
+/// An exported billing line with its usage and quantity.
 #[derive(Debug, Clone)]
 pub struct LineOut {
-    /// The line with its records.
+    /// The line with its company, agreement and addition.
     pub view: BillingLineView,
-    /// What it bills, as a push would now.
+    /// The usage and quantity of a push now.
     pub billed: Billed,
-    /// Whether that is another quantity than the last push of the month wrote.
+    /// Whether a push would write a different quantity from the last push of the same month.
     pub out_of_date: bool,
     /// The product's code.
     pub product_code: String,
@@ -218,18 +219,18 @@ impl From<BilledLine> for LineOut {
 }
 
 impl LineOut {
-    /// The agreement chosen by hand.
+    /// Returns the manually chosen agreement, if any.
     pub fn manual_agreement(&self) -> Option<CwAgreementId> {
         self.view.line.agreement_id.filter(|_| self.view.line.agreement_source == Some(MappingSource::Manual))
     }
 
-    /// The addition chosen by hand.
+    /// Returns the manually chosen addition, if any.
     pub fn manual_addition(&self) -> Option<CwAdditionId> {
         self.view.line.addition_id.filter(|_| self.view.line.addition_source == Some(MappingSource::Manual))
     }
 }
 
-/// Every line, or every line of a product, by company name.
+/// Returns every line, or every line of a product, ordered by company name.
 pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> Result<Vec<LineOut>> {
     if let Some(id) = &product {
         tx.product(id)?;
@@ -240,29 +241,29 @@ pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> R
     Ok(lines.into_iter().map(LineOut::from).collect())
 }
 
-/// The settings of a line in an import; `None` leaves a part as it is.
+/// The settings of a line in an import; `None` leaves a setting unchanged.
 #[derive(Debug, Clone)]
 pub struct LineIn {
     /// The vendor's id of the company.
     pub company: String,
     /// The product's code.
     pub product: String,
-    /// Whether pushes write the line.
+    /// Whether pushes write the line's quantity.
     pub push_enabled: Option<bool>,
-    /// Its own block size; `Some(None)` is the product's.
+    /// The line's own block size; `Some(None)` means the product's.
     pub block_size: Option<Option<BlockSize>>,
-    /// The agreement chosen by hand; `Some(None)` is the rule's.
+    /// The manually chosen agreement; `Some(None)` means the rule's.
     pub agreement: Option<Option<CwAgreementId>>,
-    /// The addition chosen by hand; `Some(None)` is the rule's.
+    /// The manually chosen addition; `Some(None)` means the rule's.
     pub addition: Option<Option<CwAdditionId>>,
 }
 
-/// Sets many lines, found by their company's and product's own ids.
+/// Imports the settings of many lines, found by the company's external id and the product's code.
 pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<Applied> {
     let found = ctx.db.read(&actor.tenant, move |tx| found(tx, &rows)).await?;
     let all_found = found.iter().all(Result::is_ok);
     let mut edits = Vec::new();
-    // Unknown lines are put back where they stood among the outcomes.
+    // The rejections of unknown lines are inserted among the outcomes below, each at the index of its row.
     let mut unknown = Vec::new();
     for (place, one) in found.into_iter().enumerate() {
         match one {
@@ -281,7 +282,7 @@ pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: 
     Ok(applied)
 }
 
-/// The column of the table for a member of an edit.
+/// Returns the table column of a member of an edit.
 fn column(member: &'static str) -> &'static str {
     match member {
         "billing_line_id" => "company_external_id",
@@ -312,7 +313,7 @@ fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditReject
         let line = lines
             .get(&(company.clone(), product.clone()))
             .ok_or_else(|| unknown("company_external_id", "billing line of company", &row.company))?;
-        // A blank means "by the rule": where the rule decides already there is nothing to take back.
+        // A blank means "by the rule": without a manual choice there is nothing to clear.
         let agreement = row.agreement.filter(|to| to.is_some() || line.agreement.manual_target().is_some());
         let addition = row.addition.filter(|to| to.is_some() || line.addition.manual_target().is_some());
         let change = LineEdit { push_enabled: row.push_enabled, block_size: row.block_size, agreement, addition };

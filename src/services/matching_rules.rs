@@ -16,33 +16,33 @@ use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// Parses the `/expression` of a request.
+/// Parses the `expression` of a request.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
     Rule::parse(target, expression)
         .map_err(|error| Error::Rule { field: "/expression".to_owned(), error: Box::new(error) })
 }
 
-/// A saved rule with what saving it changed.
+/// A saved rule, with the effect on its lines.
 #[derive(Debug, Clone)]
 pub struct Saved {
     /// The rule.
     pub rule: MatchingRule,
-    /// What it changed.
+    /// The result of resolving the product's lines by the rule.
     pub resolved: Resolved,
 }
 
 /// A matching rule to create.
 #[derive(Debug, Clone)]
 pub struct NewRule {
-    /// The product.
+    /// The product whose lines the rule resolves.
     pub product: ProductId,
-    /// What it selects.
+    /// Whether the rule selects agreements or additions.
     pub target: Target,
-    /// The expression.
+    /// The expression, such as `name contains "Backup"`.
     pub expression: String,
 }
 
-/// Adds a product's rule for a target, resolves the product's lines by it, and reads the additions that they need.
+/// Creates a product's rule for a target, resolves the product's lines by it, and reads the additions that they need.
 pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
@@ -54,7 +54,7 @@ where
     Ok(answer)
 }
 
-/// Adds a product's rule for a target, and resolves the product's lines by it.
+/// Same as [`create`], in the caller's transaction and without reading additions.
 pub fn add(
     tx: &mut Tx<'_>,
     product: &ProductId,
@@ -67,7 +67,7 @@ pub fn add(
     tx.product(product)?;
     let filter = RuleFilter { product_id: Some(product.clone()), target: Some(target) };
     if let Some(other) = tx.rules(&filter)?.first() {
-        let detail = format!("the product has an {target} rule already: change rule {} instead", other.id);
+        let detail = format!("the product already has an {target} rule: change rule {} instead", other.id);
         return Err(Error::conflict(ConflictCode::RuleExists, detail));
     }
     let rule = MatchingRule {
@@ -85,7 +85,7 @@ pub fn add(
     Ok(Saved { rule, resolved })
 }
 
-/// Changes a rule's expression, resolves the product's lines by it, and reads the additions that they want.
+/// Changes a rule's expression, resolves the product's lines by it, and reads the additions that they need.
 pub async fn update(
     ctx: &AppContext,
     actor: &Actor,
@@ -111,7 +111,7 @@ fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, no
     Ok(Saved { rule, resolved })
 }
 
-/// Deletes a rule; what it alone had resolved is unresolved again.
+/// Deletes a rule and resolves the product's lines without it.
 pub async fn delete(ctx: &AppContext, actor: &Actor, id: RuleId, if_match: IfMatch) -> Result<Resolved> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, now, &by)).await
@@ -128,45 +128,45 @@ fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Instant, by: &str)
     resolve::lines(tx, &of_product(product), now, by)
 }
 
-/// The lines of a product.
+/// Selects the lines of a product.
 fn of_product(product: &ProductId) -> LineFilter {
     LineFilter { product_id: Some(product.clone()), ..LineFilter::default() }
 }
 
-/// A line's mappings, now and under the rule.
+/// A line's mappings, now and under the previewed rule.
 #[derive(Debug, Clone)]
 pub struct PreviewLine {
-    /// The line as it is.
+    /// The line with its current mappings.
     pub line: MappedLine,
-    /// The agreement mapping under the rule.
+    /// The agreement mapping under the previewed rule.
     pub agreement: AgreementMapping,
-    /// The addition mapping under the rule.
+    /// The addition mapping under the previewed rule.
     pub addition: AdditionMapping,
 }
 
 impl PreviewLine {
-    /// Whether it would change.
+    /// Returns whether a mapping would change.
     pub fn changes(&self) -> bool {
         self.agreement != self.line.agreement || self.addition != self.line.addition
     }
 }
 
-/// What an unsaved rule would do.
+/// The effect of an unsaved rule.
 #[derive(Debug, Clone)]
 pub struct Preview {
     /// The rule in canonical form.
     pub expression: String,
-    /// The status of the lines' agreements.
+    /// The number of lines by the status of their agreement mapping.
     pub agreements: StatusCounts,
-    /// The status of the lines' additions.
+    /// The number of lines by the status of their addition mapping.
     pub additions: StatusCounts,
-    /// How many lines would change.
+    /// The number of lines that would change.
     pub changed: usize,
-    /// The lines, by company name.
+    /// The product's lines, ordered by company name.
     pub lines: Vec<PreviewLine>,
 }
 
-/// What every line of a product would become under an unsaved rule. Saves nothing.
+/// Resolves every line of a product under an unsaved rule. Saves nothing.
 pub fn preview(
     tx: &mut Tx<'_>,
     product: &ProductId,
@@ -200,17 +200,17 @@ pub fn preview(
     Ok(preview)
 }
 
-/// Which lines of a preview are shown.
+/// Selects the lines of a preview to return.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PreviewFilter {
-    /// Only those that would change.
+    /// Only lines that would change.
     pub changed_only: bool,
-    /// Only those whose mapping for the rule's target would get this status.
+    /// Only lines whose mapping for the rule's target would get this status.
     pub status: Option<MappingStatus>,
 }
 
 impl Preview {
-    /// The lines that a filter shows, for a target.
+    /// Returns the lines that match a filter, where `target` is the target of the previewed rule.
     pub fn shown(&self, target: Target, filter: PreviewFilter) -> impl Iterator<Item = &PreviewLine> {
         self.lines.iter().filter(move |line| {
             let status = match target {

@@ -1,7 +1,7 @@
-//! What the service does: use cases that join the database, ConnectWise and the domain's decisions.
+//! The use cases, which combine the database, ConnectWise and the rules of the domain.
 //!
-//! Functions that take a transaction are one write and never wait for the network. Those that take [`AppContext`] may:
-//! they read, call ConnectWise, and then save the results, each step in its own transaction.
+//! Functions that take a transaction never wait for the network. Functions that take [`AppContext`] may: they read,
+//! call ConnectWise, and then save the results, each step in its own transaction.
 
 mod actor;
 pub mod api_keys;

@@ -20,13 +20,13 @@ use crate::domain::{ConflictCode, Error, Result};
 /// A product to create.
 #[derive(Debug, Clone)]
 pub struct NewProduct {
-    /// The vendor's code, unique.
+    /// The vendor's code of the product, unique in the tenant.
     pub code: String,
-    /// The name.
+    /// The product's name.
     pub name: String,
-    /// What is measured, such as `GB`.
+    /// The unit of usage, such as `GB`.
     pub unit: String,
-    /// How much usage makes one billed unit.
+    /// The amount of usage that makes one billed unit.
     pub block_size: BlockSize,
     /// How blocks are rounded.
     pub rounding: Rounding,
@@ -36,36 +36,36 @@ pub struct NewProduct {
     pub guard: ChangeGuard,
     /// The month that a push bills; `None` means the default of the aggregation.
     pub billing_period: Option<BillingPeriod>,
-    /// How old the newest record of a gauge may be, in days.
+    /// How old the newest record of a gauge may be, in days. An older one is not billed.
     pub max_usage_age_days: i64,
 }
 
-/// The changes to a product.
+/// Changes to a product; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct ProductChange {
-    /// The code.
+    /// The new code.
     pub code: Option<String>,
-    /// The name.
+    /// The new name.
     pub name: Option<String>,
-    /// The unit.
+    /// The new unit.
     pub unit: Option<String>,
-    /// The block size.
+    /// The new block size.
     pub block_size: Option<BlockSize>,
-    /// The rounding.
+    /// The new rounding.
     pub rounding: Option<Rounding>,
-    /// The aggregation.
+    /// The new aggregation.
     pub aggregation: Option<Aggregation>,
-    /// The largest change in percent; `Some(None)` is none.
+    /// The largest change without approval, in percent; `Some(None)` removes the limit.
     pub max_change_percent: Option<Option<Amount>>,
-    /// The largest change in units; `Some(None)` is none.
+    /// The largest change without approval, in units; `Some(None)` removes the limit.
     pub max_change_units: Option<Option<Amount>>,
-    /// Which month a push bills; `Some(None)` is what the aggregation decides.
+    /// The month that a push bills; `Some(None)` means the default of the aggregation.
     pub billing_period: Option<Option<BillingPeriod>>,
-    /// How old the newest record of a gauge may be, in days.
+    /// The new maximum age of the newest record of a gauge, in days.
     pub max_usage_age_days: Option<i64>,
 }
 
-/// Adds a product, with a billing line for every company.
+/// Creates a product with a billing line for every company.
 pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewProduct, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Product) -> Result<Answer> + Send + 'static,
@@ -74,7 +74,7 @@ where
     once.run(ctx, &actor.tenant, move |tx| add(tx, new, now)).await
 }
 
-/// The same in a transaction.
+/// Same as [`create`], in the caller's transaction.
 pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
     ensure_unique(tx, &new.code, None)?;
     let row = Product {
@@ -108,13 +108,13 @@ fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>)
     match tx.product_by_code(code)? {
         Some(other) if Some(&other.id) != by_other_than => Err(Error::conflict(
             ConflictCode::CodeTaken,
-            format!("product {} has the code \"{code}\" already", other.id),
+            format!("product {} already has the code \"{code}\"", other.id),
         )),
         _ => Ok(()),
     }
 }
 
-/// Changes a product. Quantities follow with the next push.
+/// Changes a product. The next push writes the changed quantities.
 pub async fn update(
     ctx: &AppContext,
     actor: &Actor,
@@ -146,7 +146,7 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     row.max_change_units = change.max_change_units.unwrap_or(row.max_change_units);
     row.billing_period = change.billing_period.unwrap_or(row.billing_period);
     row.max_usage_age_days = change.max_usage_age_days.unwrap_or(row.max_usage_age_days);
-    // An update that changes nothing must not bump the version.
+    // A no-op update must not bump the version: that would make other callers' ETags stale.
     if row != before {
         row.updated_at = now.naive_utc();
         tx.update_product(&mut row)?;
@@ -154,7 +154,7 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     Ok(row)
 }
 
-/// Deletes a product with its rules, lines and usage; the history of its pushes stays.
+/// Deletes a product with its rules, lines and usage. Its push history is kept.
 pub async fn delete(ctx: &AppContext, actor: &Actor, id: ProductId, if_match: IfMatch) -> Result<()> {
     ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
 }
@@ -170,7 +170,8 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
     tx.delete_product(id)
 }
 
-/// Resolves a product's lines: reads from ConnectWise what is missing or old, then agreements, then additions.
+/// Resolves a product's lines: reads missing and outdated data from ConnectWise, then resolves agreements, then
+/// additions.
 pub async fn resolve(ctx: &AppContext, actor: &Actor, product: &ProductId) -> Result<Resolved> {
     let id = product.clone();
     ctx.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;

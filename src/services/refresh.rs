@@ -15,11 +15,11 @@ use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::{ConflictCode, Error, Result};
 
-/// How long a person waits for another process's refresh.
+/// How long an interactive request waits for a refresh by another process.
 const MAX_WAIT_FOR_ANOTHER_REFRESH: Duration = Duration::from_secs(10);
-/// How often they check whether it has ended.
+/// How often a waiting request checks whether that refresh has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// With fewer known records than this, all of them may disappear: the tenant is being set up.
+/// Up to this number of known records, all of them may disappear: the tenant is being set up.
 const SMALL_LIST: usize = 10;
 
 /// The result of a refresh.
@@ -31,36 +31,37 @@ pub struct Report {
     pub agreements: usize,
     /// The number of agreements whose additions were read.
     pub agreements_with_additions: usize,
-    /// What it changed of the billing lines.
+    /// The resulting changes to billing lines.
     pub resolved: resolve::Resolved,
 }
 
-/// What is read.
+/// What a refresh reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshScope {
     /// Companies and agreements.
     Lists,
-    /// Companies, agreements, and the additions of every agreement in use, with one request for each.
+    /// Companies, agreements, and the additions of every agreement in use, with one request for each agreement.
     Additions,
 }
 
-/// Refreshes companies and agreements if the stored ones are older than the setting, or if there are none.
+/// Refreshes companies and agreements if they were never read, or were last read longer ago than `refresh_max_age`.
 pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, policy: RetryPolicy) -> Result<()> {
     let oldest = ctx.clock.now() - ctx.settings.refresh_max_age;
     ensure_since(ctx, tenant, oldest, policy).await
 }
 
-/// Refreshes if nothing was read yet.
+/// Refreshes companies and agreements if they were never read.
 pub async fn ensure_known(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
     ensure_since(ctx, tenant, Instant::UNIX_EPOCH, RetryPolicy::Interactive).await
 }
 
-/// Refreshes companies and agreements if they were last read before a moment.
+/// Refreshes companies and agreements if they were last read before `oldest`. An interactive caller waits for a refresh
+/// by another process; a background caller gets a conflict.
 pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, policy: RetryPolicy) -> Result<()> {
     let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
     let until = tokio::time::Instant::now() + MAX_WAIT_FOR_ANOTHER_REFRESH;
     loop {
-        // Those of this process that need the same refresh wait for the one that does it, and find it done.
+        // Callers in this process that need the same refresh wait here, and then find it done.
         let turn = ctx.refreshing.wait(tenant.as_str()).await;
         let row = ctx.db.read(tenant, |tx| tx.refresh()).await?;
         let read_at = row.as_ref().and_then(|row| row.finished_at).map(|at| at.and_utc());
@@ -75,7 +76,8 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
         };
         drop(turn);
         match outcome {
-            // So does a person for another process's; a job comes back to it, and does other work meanwhile.
+            // An interactive caller also waits for a refresh by another process. A job retries later and does other
+            // work in the meantime.
             Err(error)
                 if is_running(&error) && policy == RetryPolicy::Interactive && tokio::time::Instant::now() < until =>
             {
@@ -86,9 +88,9 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
     }
 }
 
-/// Reads all companies and agreements, optionally with the additions of agreements in use; then resolves every line
-/// again. One refresh at a time for each tenant. Without `force` it stops if more than half of the known records would
-/// disappear.
+/// Reads all companies and agreements, optionally with the additions of agreements in use, and then resolves every line
+/// again. Each tenant has one refresh at a time. Without `force`, errors and saves nothing if more than half of the
+/// known records would disappear.
 pub async fn run(
     ctx: &AppContext,
     actor: &Actor,
@@ -96,7 +98,7 @@ pub async fn run(
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
-    // A task of its own: a caller who hangs up must not leave a refresh half done and its lease behind.
+    // Spawned as a task: a caller that disconnects must not leave a refresh unfinished and its lease held.
     let (ctx, actor) = (ctx.clone(), actor.clone());
     let task = tokio::spawn(async move { run_leased(&ctx, &actor, policy, depth, force).await });
     task.await.map_err(Error::internal)?
@@ -160,7 +162,7 @@ async fn take_lease(ctx: &AppContext, tenant: &TenantId) -> Result<String> {
     ctx.db.write(tenant, take).await
 }
 
-/// Renews the lease repeatedly, so that it can be short. Returns when another process has it.
+/// Renews the lease repeatedly, so that it can be short. Returns when another process has taken it.
 async fn keep_lease(ctx: &AppContext, tenant: &TenantId, owner: &str) {
     let lease = ctx.settings.lease;
     let pause = (lease / 3).to_std().unwrap_or_default();
@@ -183,7 +185,7 @@ async fn keep_lease(ctx: &AppContext, tenant: &TenantId, owner: &str) {
     }
 }
 
-/// Whether an error says that another process is refreshing.
+/// Returns whether an error means that another process is refreshing.
 fn is_running(error: &Error) -> bool {
     matches!(error, Error::Conflict { code: ConflictCode::RefreshRunning, .. })
 }
@@ -218,12 +220,12 @@ async fn read_and_save(
     let by = actor.name.clone();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = ctx.db.write(&actor.tenant, resolve).await?;
-    // Lines that found another agreement, one renewed for another year, want its additions.
+    // Lines that now resolve to another agreement, such as one renewed for another year, need its additions.
     report.resolved = complete::with_additions(ctx, actor, LineFilter::default(), report.resolved).await;
     Ok(report)
 }
 
-/// A response without most of the known records is more likely wrong than true.
+/// Rejects a response that lacks most of the known records: it is more likely wrong than right.
 fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreements: &[Agreement]) -> Result<()> {
     let (known_companies, known_agreements) = tx.cw_counts()?;
     for (what, known, read) in
@@ -232,8 +234,8 @@ fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreeme
         let known = usize::try_from(known).unwrap_or_default();
         if known > SMALL_LIST && read * 2 < known {
             let detail = format!(
-                "ConnectWise gave {read} {what} where {known} were known, so nothing was changed. Check the API member's \
-                 rights; if it is right, refresh with {{\"force\": true}}"
+                "ConnectWise returned {read} {what}, but {known} were known, so nothing was changed. Check the API \
+                 member's permissions; if the number is correct, refresh with {{\"force\": true}}"
             );
             return Err(Error::conflict(ConflictCode::RefreshWouldDrop, detail));
         }

@@ -12,24 +12,25 @@ use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
 
-/// A parsed schedule.
+/// The schedule of a tenant's monthly push.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// Whether it is enabled.
+    /// Whether scheduled pushes run.
     pub enabled: bool,
-    /// Since when it is enabled with this content.
+    /// When the schedule was enabled or its day or time was last changed. Runs that were due before are not started.
+    /// `None` while it is disabled.
     pub enabled_at: Option<Instant>,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
-    /// The time zone that was set: that of the current month or, after a change, of the next.
+    /// The configured time zone. After a change, it may apply only from the next month.
     pub zone: Tz,
-    /// The tenant's billing months.
+    /// The tenant's billing calendar.
     pub calendar: BillingCalendar,
-    /// The version; 0 if none was ever set.
+    /// The version; 0 until a schedule is set.
     pub version: i64,
 }
 
-/// A schedule with its next runs and months, as of a moment.
+/// A schedule with its next runs.
 #[derive(Debug, Clone)]
 pub struct ScheduleView {
     /// The schedule.
@@ -40,7 +41,7 @@ pub struct ScheduleView {
     pub next_runs: Vec<Instant>,
 }
 
-/// The tenant's schedule, with its next runs.
+/// Returns the tenant's schedule with its next runs.
 pub async fn show(ctx: &AppContext, actor: &Actor) -> Result<ScheduleView> {
     let now = ctx.clock.now();
     let read = move |tx: &mut Tx<'_>| {
@@ -56,7 +57,7 @@ fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Instant) -> Result<ScheduleVie
 }
 
 impl Schedule {
-    /// The next runs after a moment. A month has one run, whatever day is set afterwards.
+    /// Returns the next runs after `now`. A month has only one run, even if the day is changed after it.
     fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
         let present = self.calendar.month_of(now);
         let first = if tx.has_schedule_run(present)? { present.next() } else { present };
@@ -64,7 +65,7 @@ impl Schedule {
     }
 }
 
-/// The tenant's schedule; until one is set, the first of the month at 02:00 UTC, not enabled.
+/// Returns the tenant's schedule. Until one is set, it is disabled, on the first of the month at 02:00 UTC.
 pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
     let row = tx.push_schedule()?;
     let calendar = billing_calendar::of_schedule(tx, row.as_ref())?;
@@ -99,16 +100,16 @@ fn understood(row: &PushSchedule, calendar: &BillingCalendar) -> Option<Schedule
 /// The new content of a schedule.
 #[derive(Debug, Clone, Copy)]
 pub struct NewSchedule {
-    /// Whether it fires.
+    /// Whether scheduled pushes run.
     pub enabled: bool,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
-    /// The time zone of the runs, and from the next month on of the billing months.
+    /// The time zone of the runs and of the billing months; [`put`] describes when it takes effect.
     pub zone: Tz,
 }
 
-/// Sets the tenant's schedule. An equal one changes nothing. A new time zone takes effect with the next month, or where
-/// nothing has been billed or measured yet at once.
+/// Sets the tenant's schedule. An identical one changes nothing. A new time zone takes effect in the next month, or at
+/// once if nothing has been billed or measured yet.
 pub async fn put(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match: IfMatch) -> Result<ScheduleView> {
     let now = ctx.clock.now();
     let work = move |tx: &mut Tx<'_>| {
@@ -133,7 +134,7 @@ fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> 
         day_of_month: i64::from(monthly.day_of_month),
         time_of_day: monthly.time.format("%H:%M:%S").to_string(),
         time_zone: zone.name().to_owned(),
-        // Another time zone alone moves no run of this month, which may be due just now.
+        // A change of only the time zone does not move this month's run, which may be due right now.
         enabled_at: enabled.then(|| same_runs.unwrap_or(now).naive_utc()),
         version: before.version + 1,
         updated_at: now.naive_utc(),
@@ -155,7 +156,7 @@ fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Ins
     }
     let present = calendar.month_of(now);
     if tx.billing_time_zones()?.is_empty() {
-        // Until now all months had one time zone, which nothing had stored by month.
+        // Until now all months had one time zone, which was not stored by month.
         tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
     }
     tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])

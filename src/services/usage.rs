@@ -18,44 +18,44 @@ use crate::domain::{Error, FieldError, Result};
 /// Maximum number of records in a batch.
 pub const MAX_BATCH: usize = 10_000;
 
-/// The company or product of a record, by our id or the vendor's.
+/// Refers to a company or product by its id in this service or by the vendor's.
 #[derive(Debug, Clone)]
 pub enum EntityRef {
-    /// Our id.
+    /// The id in this service.
     Id(String),
     /// The vendor's id of a company, or code of a product.
     Vendor(String),
 }
 
-/// A measured amount as given.
+/// A usage record as submitted.
 #[derive(Debug, Clone)]
 pub struct NewUsage {
-    /// The company.
+    /// The company that used the product.
     pub company: EntityRef,
-    /// The product.
+    /// The product that was used.
     pub product: EntityRef,
     /// The amount, in the product's unit.
     pub amount: Amount,
-    /// When it was measured.
+    /// When the amount was measured.
     pub measured_at: Instant,
-    /// The meter or report that it comes from.
+    /// The meter or report that the record comes from.
     pub source: String,
 }
 
-/// The result of a batch.
+/// The number of records in a batch by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// New records.
     pub added: usize,
-    /// Records that were there with the same amount.
+    /// Records that were already stored with the same amount.
     pub duplicates: usize,
-    /// Records that were there with another amount, which this batch corrects.
+    /// Records that were already stored with a different amount, which this batch corrects.
     pub corrected: usize,
     /// New or corrected records that arrived after a push had computed the quantity of their month.
     pub late: usize,
 }
 
-/// Stores a batch, all or nothing.
+/// Stores a batch, all or nothing. See [`record`] for duplicates and corrections.
 pub async fn add<R>(ctx: &AppContext, actor: &Actor, batch: Vec<NewUsage>, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Accepted) -> Result<Answer> + Send + 'static,
@@ -64,8 +64,8 @@ where
     once.run(ctx, &actor.tenant, move |tx| record(tx, batch, now)).await
 }
 
-/// Stores a batch, all or nothing. A record with the same company, product, time and source as one that is there is a
-/// duplicate where the amount is equal, and corrects it where it is not.
+/// Stores a batch, all or nothing. A record with the same company, product, time and source as a stored one is a
+/// duplicate if the amount is the same, and a correction if it is not.
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
     let ids = KnownIds::load(tx, &batch)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
@@ -108,7 +108,7 @@ fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord]) -> Result<()> {
     Ok(())
 }
 
-/// What makes two records the same.
+/// Returns the key that identifies a record: company, product, time and source.
 fn key(record: &UsageRecord) -> (CompanyId, ProductId, chrono::NaiveDateTime, String) {
     (record.company_id.clone(), record.product_id.clone(), record.measured_at, record.source.clone())
 }
@@ -138,7 +138,7 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
     Ok(accepted)
 }
 
-/// Those of the companies and products that a batch names which exist, by either id.
+/// The existing companies and products that a batch refers to, by their ids in this service and by the vendor's.
 struct KnownIds {
     companies: HashSet<CompanyId>,
     external: HashMap<String, CompanyId>,
@@ -169,16 +169,16 @@ impl KnownIds {
             EntityRef::Vendor(code) => self.codes.get(code).ok_or(("product_code", code)),
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
-            let message = format!("no record with the {field} \"{given}\"");
+            let message = format!("unknown {field} \"{given}\"");
             bad.push(FieldError::new(format!("/records/{index}/{field}"), "not_found", message));
         }
         if BillingMonth::of(new.measured_at, Tz::UTC) <= BillingMonth::FIRST {
-            // In every time zone it is of a month that there is.
-            let message = "measured_at lies before February 2000";
+            // All of January 2000 UTC is rejected, so that in every time zone a record is in a supported month.
+            let message = "measured_at is before February 2000";
             bad.push(FieldError::new(format!("/records/{index}/measured_at"), "out_of_range", message));
         }
         if new.measured_at > now + chrono::TimeDelta::days(1) {
-            let message = "measured_at lies more than a day in the future";
+            let message = "measured_at is more than a day in the future";
             bad.push(FieldError::new(format!("/records/{index}/measured_at"), "out_of_range", message));
         }
         match (company, product) {
@@ -199,7 +199,7 @@ impl KnownIds {
     }
 }
 
-/// Our ids and the vendor's among some references.
+/// Splits references into ids in this service and ids of the vendor.
 fn split<'r, Id: From<String>>(refs: impl Iterator<Item = &'r EntityRef>) -> (Vec<Id>, Vec<String>) {
     let (mut ids, mut vendor) = (Vec::new(), Vec::new());
     for one in refs {

@@ -1,6 +1,6 @@
 //! The background work: scheduled pushes, push jobs, and cleanup.
 //!
-//! One step does one piece of work and says whether there was any, so that tests can step it without waiting.
+//! One step does one unit of work and reports whether there was any, so that tests can run steps without waiting.
 
 mod supervise;
 
@@ -21,16 +21,16 @@ const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How often expired idempotency keys are deleted and the database is optimised.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Which of this work the process does.
+/// Which parts of the background work this process does.
 #[derive(Debug, Clone, Copy)]
 pub struct Roles {
-    /// Processing push jobs.
+    /// Processes push jobs.
     pub push: bool,
-    /// Starting scheduled pushes, and cleanup.
+    /// Starts scheduled pushes and runs the cleanup.
     pub schedule: bool,
 }
 
-/// Processes push jobs.
+/// Runs the background work.
 #[derive(Clone)]
 pub struct Worker {
     ctx: AppContext,
@@ -41,27 +41,27 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker that processes the given number of agreements at a time.
+    /// Creates a worker that processes up to `parallel` agreements at a time.
     pub fn new(ctx: AppContext, parallel: usize, duties: Roles) -> Self {
         Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
 
-    /// Claims and processes the pending lines of one agreement.
+    /// Claims and processes the pending lines of one agreement. Returns whether there were any.
     pub async fn step(&self) -> Result<Step> {
         push::run_one(&self.ctx, &self.owner).await
     }
 
-    /// Starts the scheduled pushes that are due.
+    /// Starts the scheduled pushes that are due. Returns their number.
     pub async fn fire_schedules(&self) -> Result<usize> {
         push::start_due(&self.ctx).await
     }
 
-    /// Declares that loops should run in this process, before they do.
+    /// Declares that push loops should run in this process, before they start.
     pub fn expect_loops(&self) {
         self.ctx.push_loops.expect_loops();
     }
 
-    /// Runs until the process stops. The current step is finished first.
+    /// Runs until the process stops. Finishes the current step first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
         let (stop, ctx) = (&self.ctx.stop, &self.ctx);
@@ -91,7 +91,7 @@ impl Worker {
         while !stop.is_cancelled() {
             match self.step().await {
                 Ok(Step::Worked) => {
-                    // More may be waiting than one worker takes: pass the word on.
+                    // There may be more work than one loop can take, so wake another.
                     self.ctx.wake.notify_one();
                     continue;
                 }

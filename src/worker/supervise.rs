@@ -1,4 +1,4 @@
-//! Supervises the loops of the process: one that panics is restarted.
+//! Supervises the worker's loops: a loop that panics is restarted.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::services::LoopCount;
 /// How long to wait before a loop that panicked is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// Runs a loop until the process is to stop. Where it panics it is started again, which is counted; what panicked is in
-/// the log already, by the process's panic hook.
+/// Runs a loop until the process stops. Restarts it if it panics, and counts the restart. The process's panic hook has
+/// already logged the panic.
 pub(super) async fn supervise<F: Future<Output = ()>>(
     name: &'static str,
     stop: CancellationToken,
@@ -46,18 +46,18 @@ mod tests {
     async fn a_loop_that_panics_is_started_again() {
         let (stop, running, starts) = (CancellationToken::new(), LoopCount::default(), Arc::new(AtomicUsize::new(0)));
         running.expect_loops();
-        assert!(!running.is_alive(), "none runs yet");
+        assert!(!running.is_alive(), "no loop runs yet");
         let (seen, stopping, alive) = (starts.clone(), stop.clone(), running.clone());
         let one = move || {
             let (start, stop, alive) = (seen.fetch_add(1, Ordering::SeqCst), stopping.clone(), alive.clone());
             async move {
                 assert!(alive.is_alive());
-                assert!(start > 0, "the first one panics");
+                assert!(start > 0, "the first run panics");
                 stop.cancel();
             }
         };
         supervise("test", stop, running.clone(), one).await;
         assert_eq!(starts.load(Ordering::SeqCst), 2);
-        assert!(!running.is_alive(), "none runs any more");
+        assert!(!running.is_alive(), "no loop runs any more");
     }
 }

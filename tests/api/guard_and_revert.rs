@@ -118,7 +118,7 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     assert_eq!(outcomes(&lines), [("pushed", "-"), ("failed", "changed_since"), ("pushed", "-")]);
     assert_eq!((has(&app, 100), has(&app, 200), has(&app, 400)), (10.0, 3.0, 10.0), "as shown, not as measured since");
     assert_eq!(app.sandbox.ledger().writes.len(), 2);
-    assert!(lines[1]["detail"].as_str().unwrap().contains("has 3 by now, where 2"), "{}", lines[1]);
+    assert!(lines[1]["detail"].as_str().unwrap().contains("now has 3 instead of the expected 2"), "{}", lines[1]);
     let retry = format!("/push-jobs/{}/retry", job["id"].as_str().unwrap());
     app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
     let again = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);

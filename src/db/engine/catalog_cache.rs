@@ -1,4 +1,4 @@
-//! The catalogs of a few tenants, kept in memory as long as their generation stays the same.
+//! An in-memory cache of catalogs. An entry is valid while its tenant's generation and the day stay the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,8 +8,9 @@ use chrono::NaiveDate;
 use crate::domain::ids::TenantId;
 use crate::domain::mapping::Catalog;
 
-/// Maximum number of cached catalogs, and how long an unused one is kept.
+/// Maximum number of cached catalogs.
 const MAX_CATALOGS: usize = 4;
+/// How long an unused catalog stays in the cache.
 const MAX_IDLE: Duration = Duration::from_secs(600);
 
 struct Kept {
@@ -20,7 +21,7 @@ struct Kept {
     catalog: Arc<Catalog>,
 }
 
-/// The catalogs of the tenants that resolved or previewed last.
+/// The cached catalogs: those of the tenants that used one most recently.
 #[derive(Default)]
 pub(in crate::db) struct Catalogs(Mutex<Vec<Kept>>);
 

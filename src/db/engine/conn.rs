@@ -1,9 +1,9 @@
-//! One connection type for both databases, and the two places where they differ.
+//! One connection type for both databases, their settings, and transactions.
 
 use diesel::connection::{AnsiTransactionManager, Instrumentation, InstrumentationEvent, TransactionManager};
 use diesel::{Connection, PgConnection, QueryResult, SqliteConnection, connection::SimpleConnection};
 
-/// A connection to either database. Most queries run on it as they are.
+/// A connection to either database. Most queries run on it unchanged.
 #[derive(diesel::MultiConnection)]
 pub enum Conn {
     /// PostgreSQL.
@@ -12,7 +12,7 @@ pub enum Conn {
     Sqlite(SqliteConnection),
 }
 
-/// Compiles one body for each database: for what diesel's enum cannot do (upserts, many rows in one insert).
+/// Compiles a body once per database, for what diesel's enum does not support: upserts, and many rows in one insert.
 macro_rules! on_each {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
@@ -23,21 +23,21 @@ macro_rules! on_each {
 }
 pub(in crate::db) use on_each;
 
-/// The kind and place of a database, from its URL's scheme alone: nothing is guessed.
+/// A PostgreSQL URL, or the path of an SQLite file. The scheme of the database URL alone decides which.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::db) enum DatabaseTarget {
     Postgres(String),
     Sqlite(String),
 }
 
-/// The settings of every connection to PostgreSQL. No transaction waits for anything but the database and some
-/// computing of ours: one that is idle for long belongs to a process that was stopped or cut off, whose locks the
-/// others need back before they give up waiting for them.
+/// The settings of every connection to PostgreSQL. Our transactions wait for nothing but the database and a little
+/// computing, so one that is idle for long belongs to a process that was stopped or cut off. Its locks must be released
+/// before other writers time out.
 pub(in crate::db) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
 
-/// The URL with network time-outs, unless it sets them itself: a lost database is noticed within seconds, and not when
-/// TCP gives up after a quarter of an hour.
+/// Adds network time-outs to the URL, except those that it sets itself. With them, a lost database is detected within
+/// seconds, not when TCP gives up after a quarter of an hour.
 fn with_time_outs(url: &str) -> String {
     let mut url = url.to_owned();
     for (name, value) in [
@@ -55,11 +55,11 @@ fn with_time_outs(url: &str) -> String {
     url
 }
 
-/// A path as an SQLite URI, with its special characters escaped (<https://www.sqlite.org/uri.html>). By default SQLite
-/// creates an empty file.
+/// A path as an SQLite URI, with special characters escaped (<https://www.sqlite.org/uri.html>). The URI sets the open
+/// mode, because SQLite by default creates a missing file.
 fn sqlite_address(path: &str, mode: &str) -> String {
     let path = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    // What follows two slashes would be a host.
+    // After two slashes, SQLite expects a host.
     let host = if path.starts_with('/') { "//" } else { "" };
     format!("file:{host}{path}?mode={mode}")
 }
@@ -81,7 +81,7 @@ impl DatabaseTarget {
             Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(&sqlite_address(path, mode))?),
         };
         let set_up = match self {
-            // The writer semaphore queues our own writers; busy_timeout is for other processes (a backup, a shell).
+            // The writer semaphore queues our own writers. busy_timeout is for other processes (a backup, a shell).
             Self::Sqlite(_) => {
                 // A confirmed write must survive a power cut, so each commit is synced to the disk.
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -98,7 +98,7 @@ impl DatabaseTarget {
     }
 }
 
-/// Counts the statements that go to the database.
+/// Counts the statements sent to the database.
 struct Statements(metrics::Counter);
 
 impl Statements {
@@ -115,8 +115,8 @@ impl Instrumentation for Statements {
     }
 }
 
-/// Runs a body in a transaction that takes SQLite's write lock at once, so that read-then-write never meets
-/// "database is locked". Inside, `conn.transaction` makes savepoints.
+/// Runs a body in a transaction. On SQLite it takes the write lock at the start, so that a write after a read never
+/// fails with "database is locked". Inside, `conn.transaction` creates savepoints.
 pub(in crate::db) fn write_transaction<T, E: From<diesel::result::Error>>(
     conn: &mut Conn,
     body: impl FnOnce(&mut Conn) -> Result<T, E>,
@@ -128,7 +128,7 @@ pub(in crate::db) fn write_transaction<T, E: From<diesel::result::Error>>(
     finish(conn, body)
 }
 
-/// Runs a body that only reads, all of it seeing one state of the database.
+/// Runs a body that only reads, in a transaction on one snapshot of the database.
 pub(in crate::db) fn read_transaction<T, E: From<diesel::result::Error>>(
     conn: &mut Conn,
     body: impl FnOnce(&mut Conn) -> Result<T, E>,

@@ -20,7 +20,7 @@ impl From<DieselError> for Error {
             )
             | DieselError::BrokenTransactionManager => Error::Unavailable(Box::new(error)),
             DieselError::DatabaseError(_, info) if info.message().contains("invalid byte sequence for encoding") => {
-                Error::invalid("", "bad_text", "a text holds a character that cannot be stored, such as NUL")
+                Error::invalid("", "bad_text", "a text contains a character that cannot be stored, such as NUL")
             }
             DieselError::DatabaseError(_, info) if is_transient(info.message()) => Error::Unavailable(Box::new(error)),
             _ => Error::internal(error),
@@ -28,7 +28,7 @@ impl From<DieselError> for Error {
     }
 }
 
-/// Errors of the machine or its load, which SQLite and PostgreSQL report only as text.
+/// Whether an error comes from the machine or its load. SQLite and PostgreSQL report these only as text.
 fn is_transient(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     [

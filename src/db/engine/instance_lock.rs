@@ -1,18 +1,18 @@
-//! One process at a time on an SQLite file: two would each take over the other's work.
+//! Ensures that one process at a time uses an SQLite file. Two would take over each other's work.
 
 use std::fs::{File, OpenOptions, TryLockError};
 
 use super::url::DatabaseUrl;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// As long as it is held, no other process serves from the file. It ends with the process, however that ends.
+/// While it is held, no other process can serve from the file. It is released when the process ends, even if killed.
 #[derive(Debug)]
 pub struct InstanceLock {
     _lock: Option<File>,
 }
 
 impl InstanceLock {
-    /// Takes the lock. PostgreSQL may be shared and has none.
+    /// Takes the lock, or errors if another process holds it. A PostgreSQL database may be shared and needs none.
     pub fn take(url: &DatabaseUrl) -> Result<Self> {
         let Some(file) = url.file() else { return Ok(Self { _lock: None }) };
         if let Some(folder) = file.parent() {

@@ -1,16 +1,16 @@
-//! Locks by name, such as a tenant's id, within this process.
+//! In-process locks by name, such as a tenant's id.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as Turn, OwnedMutexGuard};
 
-/// Locks by key. A key without a holder or a waiter is removed.
+/// In-process locks by name. A lock that nobody holds or waits for is removed.
 #[derive(Debug, Default)]
 pub struct KeyedLocks(Mutex<HashMap<String, Arc<Turn<()>>>>);
 
 impl KeyedLocks {
-    /// Waits for the lock of this name, which is held until the guard is dropped.
+    /// Waits for the lock with this name and holds it until the guard is dropped.
     pub async fn wait(&self, name: &str) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,6 +38,6 @@ mod tests {
         assert!(futures_util::poll!(&mut second).is_ready());
         drop(_other);
         let _third = turns.wait("third").await;
-        assert_eq!(turns.0.lock().unwrap().len(), 1, "the others are forgotten");
+        assert_eq!(turns.0.lock().unwrap().len(), 1, "unused locks are removed");
     }
 }

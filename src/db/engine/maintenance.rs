@@ -7,8 +7,8 @@ use super::pool::Db;
 use crate::domain::Result;
 
 impl Db {
-    /// Updates SQLite's statistics of tables that have grown. Without them it may read all lines of a tenant to show
-    /// one page.
+    /// Updates SQLite's statistics of tables that have grown. Without them, SQLite may read all lines of a tenant to
+    /// return one page.
     pub async fn optimize(&self) -> Result<()> {
         if self.is_shared() {
             return Ok(());

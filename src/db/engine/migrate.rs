@@ -1,4 +1,4 @@
-//! Migrates a database to the current schema, one process at a time.
+//! Schema migrations, applied by one process at a time.
 
 use diesel::connection::SimpleConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -8,7 +8,7 @@ use crate::domain::{Error, Result};
 
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-/// Any number will do, as long as every version of the program uses the same.
+/// An arbitrary number, which must be the same in every version of the program.
 const ADVISORY_LOCK_KEY: i64 = 0x6377_6269_6c6c;
 
 /// Applies pending migrations and returns their names.
@@ -16,7 +16,7 @@ pub(in crate::db) fn up(conn: &mut Conn) -> Result<Vec<String>> {
     let applied = match conn {
         Conn::Sqlite(c) => c.run_pending_migrations(SQLITE).map(|done| names(&done)),
         Conn::Postgres(c) => {
-            // Replicas starting together queue here; the second finds nothing left to do.
+            // Replicas that start together queue here. The later ones find nothing to do.
             c.batch_execute(&format!(
                 "SET lock_timeout = 0; SET statement_timeout = 0; SELECT pg_advisory_lock({ADVISORY_LOCK_KEY})"
             ))?;

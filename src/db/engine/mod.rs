@@ -1,4 +1,4 @@
-//! The basis of queries: connections, transactions, tenant scoping, pages, and the schema.
+//! What the queries build on: connections, transactions, tenant scoping, pages, and the schema.
 
 pub(super) mod catalog_cache;
 pub(super) mod conn;

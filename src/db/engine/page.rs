@@ -1,4 +1,4 @@
-//! Pages of lists: by cursor, so that they stay right while rows come and go.
+//! Cursor pagination, which stays correct while rows are added and removed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,10 +10,10 @@ use crate::domain::{Error, Result};
 /// Maximum number of rows on a page.
 const MAX_LIMIT: i64 = 500;
 
-/// Where the next page begins: after this sort key and id, in this order.
+/// The position of a page: it begins after the row with this sort key and id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The list and the order it belongs to, so that it cannot be used with another.
+    /// The list and the sort order that the cursor belongs to. It is rejected with any other.
     #[serde(rename = "o")]
     order: String,
     #[serde(rename = "k")]
@@ -46,7 +46,7 @@ impl<S: StringEnum> PageRequest<S> {
     pub fn parse(list: &'static str, limit: Option<i64>, cursor: Option<&str>, sort: &str) -> Result<Self> {
         let limit = limit.unwrap_or(100);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Error::invalid("limit", "out_of_range", "limit is from 1 to 500"));
+            return Err(Error::invalid("limit", "out_of_range", "must be from 1 to 500"));
         }
         let name = sort.strip_prefix('-').unwrap_or(sort);
         let descending = name != sort;
@@ -57,24 +57,24 @@ impl<S: StringEnum> PageRequest<S> {
             let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let fits = cursor.filter(|cursor| cursor.order == page.order());
             page.after = Some(fits.ok_or_else(|| {
-                Error::invalid("cursor", "bad_cursor", "give a next_cursor of this same list, with the same sort")
+                Error::invalid("cursor", "bad_cursor", "must be a next_cursor of the same list, with the same sort")
             })?);
         }
         Ok(page)
     }
 
-    /// The number of requested rows.
+    /// The number of rows requested.
     pub fn limit(&self) -> usize {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
 
-    /// The same list from a cursor on, or from the beginning of this page, with the maximum page size.
+    /// The same list with the maximum page size, from a cursor on or, without one, from the start of this page.
     pub fn scan(&self, after: Option<Cursor>) -> Self {
         let Self { sort, descending, list, .. } = *self;
         Self { limit: MAX_LIMIT, after: after.or_else(|| self.after.clone()), sort, descending, list }
     }
 
-    /// The place after a row with this sort key and id.
+    /// The cursor after the row with this sort key and id.
     pub(in crate::db) fn after(&self, key: String, id: String) -> Cursor {
         Cursor { order: self.order(), key, id }
     }
@@ -83,12 +83,12 @@ impl<S: StringEnum> PageRequest<S> {
         format!("{} {}{}", self.list, if self.descending { "-" } else { "" }, self.sort)
     }
 
-    /// Number of rows to select: one more than the page has, to see whether there is a next page.
+    /// The number of rows to select: one more than fit on the page, to detect whether there is a next page.
     pub(in crate::db) fn fetch(&self) -> i64 {
         self.limit + 1
     }
 
-    /// Cuts the selected rows to a page.
+    /// Truncates the selected rows to a page. `place` returns a row's sort key and id.
     pub(in crate::db) fn page<T>(&self, mut rows: Vec<T>, place: impl Fn(&T) -> (String, String)) -> Page<T> {
         let more = rows.len() > self.limit();
         rows.truncate(self.limit());
@@ -116,7 +116,7 @@ impl<T> Page<T> {
     }
 }
 
-/// Orders a boxed query by a text column and the id, and begins it after the cursor.
+/// Orders a boxed query by a text column and the id, and starts it after the page's cursor.
 macro_rules! keyset {
     ($query:expr, $page:expr, $key:expr, $id:expr) => {{
         let query = $query;
@@ -134,19 +134,19 @@ macro_rules! keyset {
 }
 pub(in crate::db) use keyset;
 
-/// Values without repetition, in lists short enough to be bound in one statement: SQLite takes 32,766.
+/// The distinct values, in chunks small enough to bind in one statement: SQLite allows 32,766 parameters.
 pub(in crate::db) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Vec<Vec<T>> {
     let mut seen = std::collections::HashSet::new();
     let distinct: Vec<T> = values.iter().filter(|value| seen.insert(*value)).cloned().collect();
     distinct.chunks(10_000).map(<[T]>::to_vec).collect()
 }
 
-/// The values that can be stored at all: PostgreSQL stores no NUL, and refuses a query for one.
+/// The values without NUL. PostgreSQL cannot store NUL, and rejects a query that contains it.
 pub(in crate::db) fn without_nul<T: Clone + ToString>(values: &[T]) -> Vec<T> {
     values.iter().filter(|value| !value.to_string().contains('\0')).cloned().collect()
 }
 
-/// A pattern that finds a folded text anywhere in a `_key` column.
+/// A LIKE pattern that finds a text, ignoring case, anywhere in a `_key` column.
 pub(in crate::db) fn like_pattern(text: &str) -> String {
     let folded = crate::domain::text::fold(text);
     let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");

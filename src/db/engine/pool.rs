@@ -1,4 +1,4 @@
-//! Connections and transactions: the one way to the database.
+//! The connection pool and transactions. All database access goes through [`Db`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::domain::{Error, Result};
 const WRITER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for readiness probes, which time out after a few seconds.
+/// How long a readiness probe waits for a connection. Probes time out after a few seconds.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
@@ -47,20 +47,20 @@ impl r2d2::ManageConnection for Manager {
     }
 }
 
-/// The database. Copies share one pool.
+/// The database. Clones share one connection pool.
 #[derive(Clone)]
 pub struct Db {
     pool: r2d2::Pool<Manager>,
     /// Writers queue here rather than for a connection. SQLite has one writer at a time.
     writers: Arc<Semaphore>,
-    /// And those who would wait for the same lock, before that: those of one tenant, and those who claim push lines. With a
-    /// connection each in the queue for a lock, a process that was stopped would be given it again and again.
+    /// Writers that need the same database lock queue here first: those of one tenant, and those that claim push lines.
+    /// If each waited for the lock on its own connection, a process that was stopped would get it again and again.
     turns: Arc<KeyedLocks>,
     catalogs: Arc<Catalogs>,
-    /// The SQLite file; no other process uses it.
+    /// The SQLite file, which no other process uses; `None` for PostgreSQL.
     file: Option<Arc<std::path::Path>>,
-    /// Whether a write failed for want of the database (a full disk, a file that cannot be written, a lock), and none was
-    /// tried with success since.
+    /// Whether a write failed because the database was unavailable (full disk, read-only file, lock) and `is_ready` has
+    /// not written successfully since.
     unwritable: Arc<AtomicBool>,
 }
 
@@ -71,12 +71,12 @@ impl fmt::Debug for Db {
 }
 
 impl Db {
-    /// Opens the database, creating an SQLite file and its folder where they are missing.
+    /// Opens the database. Creates a missing SQLite file and its folder.
     pub fn open(url: &DatabaseUrl, connections: u32) -> Result<Self> {
         if let Some(folder) = url.file().and_then(std::path::Path::parent) {
             std::fs::create_dir_all(folder).map_err(Error::internal)?;
         }
-        // The first connection is made here, so that its error is reported rather than a time-out of the pool.
+        // Opens one connection directly, so that its error is reported instead of a time-out of the pool.
         drop(url.connect_or_create().map_err(|error| Error::Unavailable(Box::new(error)))?);
         let pool = r2d2::Pool::builder()
             .max_size(connections)
@@ -86,15 +86,15 @@ impl Db {
             .error_handler(Box::new(LogErrors))
             .build(Manager(url.clone()))
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
-        // On PostgreSQL writers may wait for one another, and for other replicas: a quarter of the connections is left
-        // to those who read.
+        // On PostgreSQL writers may wait for one another and for other replicas, so a quarter of the connections is
+        // reserved for reads.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
         Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
     }
 
-    /// Whether other processes may be using the same database.
+    /// Whether other processes may use the same database.
     pub fn is_shared(&self) -> bool {
         self.file.is_none()
     }
@@ -104,7 +104,7 @@ impl Db {
         self.blocking(migrate::up).await
     }
 
-    /// Whether the database answers in time, accepts writes, and has the current schema.
+    /// Whether the database responds in time, accepts writes, and has the current schema.
     pub async fn is_ready(&self) -> Result<bool> {
         let (unwritable, file) = (self.unwritable.clone(), self.file.clone());
         let look = move |conn: &mut Conn| {
@@ -116,7 +116,7 @@ impl Db {
             }
             migrate::is_current(conn)
         };
-        // However long the connection at hand does not answer.
+        // An outer limit, for a connection from the pool that does not respond.
         let answer = tokio::time::timeout(
             READINESS_TIMEOUT + Duration::from_secs(1),
             self.blocking_within(READINESS_TIMEOUT, look),
@@ -125,7 +125,7 @@ impl Db {
         answer.map_err(|late| Error::Unavailable(Box::new(late)))?
     }
 
-    /// Reads within one tenant, all of it from one state of the database.
+    /// Reads within one tenant, in one transaction and from one snapshot.
     pub async fn read<T: Send + 'static>(
         &self,
         tenant: &TenantId,
@@ -136,7 +136,7 @@ impl Db {
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
-    /// Writes within one tenant: all of it, or on an error nothing. The body cannot wait for the network.
+    /// Writes within one tenant, in one transaction. An error rolls it back. The body cannot wait for the network.
     pub async fn write<T: Send + 'static>(
         &self,
         tenant: &TenantId,
@@ -150,7 +150,7 @@ impl Db {
         self.write_system_in_turn(tenant.as_str(), work).await
     }
 
-    /// Reads across tenants.
+    /// Reads across tenants, in one transaction and from one snapshot.
     pub async fn read_system<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
@@ -160,7 +160,7 @@ impl Db {
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
-    /// Writes across tenants.
+    /// Writes across tenants, in one transaction.
     pub async fn write_system<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
@@ -168,8 +168,8 @@ impl Db {
         self.write_since(tokio::time::Instant::now(), body).await
     }
 
-    /// Writes across tenants, one after the other in this process under a name: for those who would wait for the same lock
-    /// or the same rows.
+    /// Writes across tenants. Within this process, writes with the same name run one after another: use it for writes
+    /// that would wait for the same lock or the same rows.
     pub async fn write_system_in_turn<T: Send + 'static>(
         &self,
         name: &str,
@@ -180,7 +180,7 @@ impl Db {
         self.write_since(begun, body).await
     }
 
-    /// Writes across tenants, for a caller who has been waiting since a moment.
+    /// Writes across tenants, for a caller that has been waiting since `begun`.
     async fn write_since<T: Send + 'static>(
         &self,
         begun: tokio::time::Instant,
@@ -190,14 +190,14 @@ impl Db {
         let catalogs = self.catalogs.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
-        // What succeeds says nothing: a worker that found no work has written nothing. `is_ready` tries a write.
+        // A success proves nothing: a worker that found no work has written nothing. So `is_ready` tries a write.
         if let Err(Error::Unavailable(_)) = &written {
             self.unwritable.store(true, Ordering::Relaxed);
         }
         written
     }
 
-    /// Runs a write without a transaction, in its turn as a writer.
+    /// Runs a write without a transaction, after waiting for a writer's slot.
     pub(in crate::db) async fn with_writer<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
@@ -207,7 +207,7 @@ impl Db {
         self.blocking(body).await
     }
 
-    /// Runs blocking work on a thread for it, within the caller's log span.
+    /// Runs work on a thread for blocking calls, within the caller's log span.
     pub(in crate::db) async fn blocking<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
@@ -215,7 +215,7 @@ impl Db {
         self.blocking_within(CONNECTION_TIMEOUT, body).await
     }
 
-    /// The same, with a limit on the wait for a connection.
+    /// The same, waiting at most `wait` for a connection.
     async fn blocking_within<T: Send + 'static>(
         &self,
         wait: Duration,
@@ -232,7 +232,7 @@ impl Db {
     }
 }
 
-/// Waits for earlier writers, but no longer than a caller would.
+/// Waits for a turn, but no longer than [`WRITER_TIMEOUT`] after `begun`.
 async fn with_deadline<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout_at(begun + WRITER_TIMEOUT, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }

@@ -1,4 +1,4 @@
-//! The tables, in the types that both databases share. Kept equal to `migrations/` by a test.
+//! The tables, with types that both databases share. A test compares them with `migrations/`.
 
 diesel::table! {
     tenants (id) {

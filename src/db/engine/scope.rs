@@ -1,9 +1,9 @@
-//! Whose rows a query is about: the one place where tenants are kept apart.
+//! Tenant scoping: the one place that keeps tenants apart.
 //!
-//! Every table but `tenants` has a `tenant_id`. A [`Tx`] reaches its rows through `scoped` and `scoped_joined!`, and adds rows
-//! through `insert_scoped!`; `tests/api/architecture.rs` finds any query of a `Tx` that goes another way. What is no
-//! tenant's, or of all of them, is asked in `system.rs` and `push_claim.rs` alone; `request_budget.rs` counts for a tenant that
-//! it names, and `copy.rs` takes every row there is.
+//! Every table except `tenants` has a `tenant_id`. A [`Tx`] reaches rows through `scoped` and `scoped_joined!`, and
+//! inserts rows through `insert_scoped!`; `tests/api/architecture.rs` rejects any other query of a `Tx`. Only
+//! `system.rs` and `push_claim.rs` query across tenants. `request_budget.rs` passes the tenant's id itself, and
+//! `copy.rs` copies all rows.
 
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;
@@ -56,12 +56,12 @@ owned!(
 );
 
 impl Tx<'_> {
-    /// The tenant's own rows of a table: to select, to update, to delete.
+    /// The tenant's rows of a table: to select, update or delete.
     pub(in crate::db) fn scoped<T: Owned>(&self, table: T) -> T::Rows {
         table.of(self.tenant().clone())
     }
 
-    /// Rejects rows of another tenant.
+    /// Errors if any of the ids, from rows to insert, is another tenant's.
     pub(in crate::db) fn ensure_scoped<'r>(&self, mut tenants: impl Iterator<Item = &'r TenantId>) -> Result<()> {
         match tenants.find(|tenant| *tenant != self.tenant()) {
             None => Ok(()),
@@ -70,7 +70,7 @@ impl Tx<'_> {
     }
 }
 
-/// The tenant's own rows of a table together with its own rows of another that they refer to.
+/// The tenant's rows of a table, joined with the tenant's rows of another table that they refer to.
 macro_rules! scoped_joined {
     ($tx:expr, $table:ident, $other:ident) => {
         $tx.scoped($table::table).inner_join($other::table).filter($other::tenant_id.eq($tx.tenant().clone()))
@@ -78,8 +78,8 @@ macro_rules! scoped_joined {
 }
 pub(in crate::db) use scoped_joined;
 
-/// Adds rows (a slice) to a table of the tenant's own, on whichever database. What follows the rows is appended to the
-/// insert, such as `.on_conflict(…)`.
+/// Inserts rows (a slice) of the tenant, on either database. Tokens after the rows are appended to the insert, such as
+/// `.on_conflict(…)`.
 macro_rules! insert_scoped {
     ($tx:expr, $table:ident, $rows:expr $(, $($more:tt)+)?) => {{
         $tx.ensure_scoped($rows.iter().map(|row| &row.tenant_id))?;

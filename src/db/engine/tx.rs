@@ -1,4 +1,4 @@
-//! Transactions. Queries are their methods.
+//! Transactions. Queries are methods of these types.
 
 use diesel::RunQueryDsl;
 
@@ -7,7 +7,7 @@ use super::conn::Conn;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
-/// A transaction that sees one tenant.
+/// A transaction that is scoped to one tenant.
 pub struct Tx<'c> {
     pub(in crate::db) conn: &'c mut Conn,
     pub(in crate::db) catalogs: &'c Catalogs,
@@ -15,21 +15,21 @@ pub struct Tx<'c> {
 }
 
 impl Tx<'_> {
-    /// The tenant.
+    /// The tenant that the transaction is scoped to.
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 }
 
-/// A transaction of the service itself: keys, tenants, and the worker's search for work.
+/// A transaction across tenants: for API keys, tenants, and the worker's search for work.
 pub struct SystemTx<'c> {
     pub(in crate::db) conn: &'c mut Conn,
     pub(in crate::db) catalogs: &'c Catalogs,
 }
 
 impl SystemTx<'_> {
-    /// Waits until no other transaction holds the lock of this name. SQLite has one writer at a time anyway; on
-    /// PostgreSQL this gives each tenant the same, so that what a transaction read is still so when it writes.
+    /// Takes the lock with this name until the transaction ends. SQLite has one writer at a time anyway. On PostgreSQL
+    /// this gives each tenant one writer at a time, so that what a transaction has read is still true when it writes.
     pub fn lock(&mut self, name: &str) -> Result<()> {
         if let Conn::Postgres(conn) = &mut *self.conn {
             diesel::sql_query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
@@ -39,7 +39,7 @@ impl SystemTx<'_> {
         Ok(())
     }
 
-    /// The same transaction, seeing one tenant.
+    /// The same transaction, scoped to one tenant.
     pub fn of(&mut self, tenant: &TenantId) -> Tx<'_> {
         Tx { conn: self.conn, catalogs: self.catalogs, tenant: tenant.clone() }
     }

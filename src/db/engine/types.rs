@@ -58,7 +58,7 @@ macro_rules! stored {
     )+ };
 }
 
-/// Types stored as the text they print and parse.
+/// Types stored as text, in the form that they print and parse.
 macro_rules! stored_as_text {
     ($($name:ty),+ $(,)?) => {
         stored!(Text: $($name),+);
@@ -85,7 +85,7 @@ macro_rules! stored_as_text {
     };
 }
 
-/// Enumerations and numbers: a stored value that cannot be parsed is an error.
+/// Enums and numbers. A stored value that cannot be parsed is an error.
 macro_rules! parsed {
     ($($name:ty),+ $(,)?) => { $(
         impl<DB: Backend> FromSql<Text, DB> for $name where String: FromSql<Text, DB> {
@@ -96,7 +96,7 @@ macro_rules! parsed {
     )+ };
 }
 
-/// Ids of ours: any text is one.
+/// Our own ids: any text is valid.
 macro_rules! opaque {
     ($($name:ty),+ $(,)?) => { $(
         impl<DB: Backend> FromSql<Text, DB> for $name where String: FromSql<Text, DB> {
@@ -125,7 +125,7 @@ macro_rules! stored_as_integer {
     };
 }
 
-/// Both directions for types stored as text, each list named once.
+/// Implements storing and loading for types stored as text, so that each type is listed once.
 macro_rules! texts {
     ($how:ident: $($name:ty),+ $(,)?) => {
         stored_as_text!($($name),+);

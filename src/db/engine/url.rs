@@ -1,4 +1,4 @@
-//! Where the database is, as operators write it.
+//! The database URL, as operators write it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,11 @@ use std::str::FromStr;
 use super::conn::{Conn, DatabaseTarget};
 use crate::domain::Result;
 
-/// Where the database is: `sqlite:PATH` or `postgres://…`. Its Debug and Display hide the password.
+/// A database URL: `sqlite:PATH` or `postgres://…`. `Debug` and `Display` hide the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(DatabaseTarget);
 
-/// Why a database URL was refused.
+/// A database URL that is neither of the two.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a database URL begins with sqlite: (then a file's path) or postgres://, as in sqlite:data/billing.db")]
 pub struct BadDatabaseUrl;
@@ -23,7 +23,7 @@ impl FromStr for DatabaseUrl {
         }
         let path = text.strip_prefix("sqlite:").unwrap_or_default();
         let path = path.strip_prefix("//").unwrap_or(path);
-        // ":memory:" would be one database for each pooled connection.
+        // With ":memory:", each pooled connection would have a database of its own.
         if path.is_empty() || path.starts_with(':') {
             return Err(BadDatabaseUrl);
         }
@@ -64,7 +64,7 @@ impl DatabaseUrl {
         self.0.connect_or_create()
     }
 
-    /// The file, where the database is one.
+    /// The path of the SQLite file; `None` for PostgreSQL.
     pub fn file(&self) -> Option<&std::path::Path> {
         match &self.0 {
             DatabaseTarget::Sqlite(path) => Some(std::path::Path::new(path)),

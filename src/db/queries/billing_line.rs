@@ -1,4 +1,4 @@
-//! Company x product: the rows of the consolidated billing page, with their mappings.
+//! Billing lines (company x product) with their mappings: the rows of the consolidated billing page.
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,13 +32,13 @@ pub struct BillingLine {
     pub company_id: CompanyId,
     pub product_id: ProductId,
     pub push_enabled: bool,
-    /// Overrides the product's.
+    /// Overrides the product's block size.
     pub block_size: Option<BlockSize>,
     pub agreement_status: MappingStatus,
     pub agreement_source: Option<MappingSource>,
     pub agreement_id: Option<CwAgreementId>,
     pub agreement_reason: Option<MappingReason>,
-    /// A JSON array.
+    /// A JSON array of [`Candidate`]s.
     pub agreement_candidates: Option<String>,
     pub agreement_changed_at: Option<NaiveDateTime>,
     pub agreement_changed_by: Option<String>,
@@ -46,7 +46,7 @@ pub struct BillingLine {
     pub addition_source: Option<MappingSource>,
     pub addition_id: Option<CwAdditionId>,
     pub addition_reason: Option<MappingReason>,
-    /// A JSON array.
+    /// A JSON array of [`Candidate`]s.
     pub addition_candidates: Option<String>,
     pub addition_changed_at: Option<NaiveDateTime>,
     pub addition_changed_by: Option<String>,
@@ -61,7 +61,7 @@ pub struct BillingLine {
 }
 
 impl BillingLine {
-    /// A new line, not resolved yet.
+    /// Creates a line that is not resolved yet.
     pub fn new(tenant: &TenantId, company: &CompanyId, product: &ProductId, now: Instant) -> Self {
         Self {
             id: BillingLineId::new(),
@@ -126,7 +126,7 @@ pub(in crate::db) fn to_json(candidates: &[Candidate]) -> Option<String> {
     if candidates.is_empty() { None } else { serde_json::to_string(candidates).ok() }
 }
 
-/// A line with the records it refers to.
+/// A line with the records that it refers to.
 #[derive(Debug, Clone)]
 pub struct BillingLineView {
     pub line: BillingLine,
@@ -172,25 +172,25 @@ string_enum! {
 /// The filter of billing lines.
 #[derive(Debug, Clone, Default)]
 pub struct LineFilter {
-    /// Those of a product.
+    /// Of this product.
     pub product_id: Option<ProductId>,
-    /// Those of companies.
+    /// Of one of these companies.
     pub company_ids: Option<Vec<CompanyId>>,
-    /// Those named.
+    /// Has one of these ids.
     pub ids: Option<Vec<BillingLineId>>,
-    /// Those whose company's name holds this text.
+    /// The company's name contains this text, ignoring case.
     pub search: Option<String>,
-    /// By agreement mapping.
+    /// By the status of the agreement mapping.
     pub agreement_status: Option<MappingStatus>,
-    /// By who decided the agreement mapping.
+    /// By the source of the agreement mapping: manual or rule.
     pub agreement_source: Option<MappingSource>,
-    /// By addition mapping.
+    /// By the status of the addition mapping.
     pub addition_status: Option<MappingStatus>,
-    /// By who decided the addition mapping.
+    /// By the source of the addition mapping: manual or rule.
     pub addition_source: Option<MappingSource>,
     /// By whether push is enabled.
     pub push_enabled: Option<bool>,
-    /// By what the last push did.
+    /// By the result of the last push.
     pub last_push_state: Option<LineState>,
     /// By whether the company is matched.
     pub matched: Option<bool>,
@@ -241,7 +241,7 @@ macro_rules! filtered {
 pub(in crate::db) use filtered;
 
 impl Tx<'_> {
-    /// A page of lines with their records: one query for the lines and one for each kind of record.
+    /// A page of lines with their records. Runs one query for the lines and one for each kind of record.
     pub fn billing_lines(
         &mut self,
         filter: &LineFilter,
@@ -281,14 +281,14 @@ impl Tx<'_> {
         Ok(query.select((BillingLine::as_select(), Company::as_select())).load(self.conn)?)
     }
 
-    /// A line with its records.
+    /// The line with an id and its records, or a not-found error.
     pub fn billing_line(&mut self, id: &BillingLineId) -> Result<BillingLineView> {
         let filter = LineFilter { ids: Some(vec![id.clone()]), ..LineFilter::default() };
         let rows = self.all_lines(&filter)?;
         self.with_records(rows)?.pop().ok_or_else(|| Error::not_found("billing line", id))
     }
 
-    /// Lines with the records they refer to, in the same order.
+    /// Adds to each line the records that it refers to. Keeps the order.
     pub fn with_records(&mut self, rows: Vec<(BillingLine, Company)>) -> Result<Vec<BillingLineView>> {
         let wanted: Vec<CwCompanyId> = rows.iter().filter_map(|(_, company)| company.connectwise_company_id).collect();
         let companies: HashMap<_, _> =
@@ -308,7 +308,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// Those of the given additions that more than one enabled, resolved line bills to.
+    /// Those of the given additions to which more than one enabled, resolved line bills.
     pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
         let mut shared = HashSet::new();
         for chunk in chunks(additions) {
@@ -334,10 +334,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Records the push result of lines, unless a later job has recorded one. This is not an edit: the version stays.
+    /// Records the push result of lines, unless a later job has recorded one. This is not an edit, so the version stays
+    /// the same.
     pub fn set_last_push(&mut self, lines: &[BillingLineId], push: &LastPush) -> Result<()> {
         for chunk in chunks(lines) {
-            // Ids of jobs grow with time.
+            // Job ids increase with time.
             let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
             let own = self
                 .scoped(billing_lines::table)

@@ -1,7 +1,7 @@
-//! The records read from ConnectWise, indexed for resolving and cached in memory until they change.
+//! The catalog: the stored ConnectWise records, indexed for resolving and cached in memory until they change.
 //!
-//! Every change gives the tenant a new generation, a name that is never reused: what was built from the rows of one
-//! generation is valid as long as a transaction reads that generation.
+//! Every change sets a new generation for the tenant, a UUID that is never reused. A catalog built in one generation is
+//! valid in every transaction that reads the same generation.
 
 use std::sync::Arc;
 
@@ -24,10 +24,10 @@ pub(in crate::db) struct Generation {
 }
 
 impl Tx<'_> {
-    /// The records read from ConnectWise, as they count on a day. `scope` says which companies matter: where only some
-    /// do and nothing is in memory, only theirs is loaded.
+    /// The catalog for a day. It covers at least the companies in `scope`, or all without one: if the catalog is not
+    /// cached, only the records of the companies in `scope` are loaded.
     pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
-        // No row is a generation as well: every change makes one.
+        // A missing row is a generation too: it lasts until the first change, which adds the row.
         let generation: Option<String> =
             self.scoped(cw_generations::table).select(cw_generations::generation).first(self.conn).optional()?;
         let generation = generation.unwrap_or_default();
@@ -51,7 +51,7 @@ impl Tx<'_> {
         Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
     }
 
-    /// Must be called whenever the records from ConnectWise change.
+    /// Sets a new generation. Must be called whenever the stored ConnectWise records change.
     pub(in crate::db) fn renew_generation(&mut self) -> Result<()> {
         let generation = uuid::Uuid::now_v7().to_string();
         let row = Generation { tenant_id: self.tenant().clone(), generation };

@@ -1,4 +1,4 @@
-//! The vendor's customers and their matches.
+//! Companies (the vendor's customers) and their matches.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +35,7 @@ pub struct Company {
 }
 
 impl Company {
-    /// Sets or clears the match.
+    /// Sets the match, or clears it if `target` is `None`. `by` is the name of the caller's API key.
     pub fn set_match(&mut self, target: Option<(CwCompanyId, MatchSource)>, now: Instant, by: &str) {
         self.connectwise_company_id = target.map(|(id, _)| id);
         self.match_source = target.map(|(_, source)| source);
@@ -60,11 +60,11 @@ string_enum! {
 /// The filter of companies.
 #[derive(Debug, Clone, Default)]
 pub struct CompanyFilter {
-    /// Those whose name holds this text.
+    /// Name contains this text, ignoring case.
     pub search: Option<String>,
-    /// The one with this external id.
+    /// External id equals this.
     pub external_id: Option<String>,
-    /// Only matched ones, or only those not set.
+    /// `true` for matched companies only, `false` for those that are not set.
     pub matched: Option<bool>,
 }
 
@@ -99,26 +99,26 @@ impl Tx<'_> {
         }))
     }
 
-    /// Every company of the tenant.
+    /// All companies of the tenant.
     pub fn all_companies(&mut self) -> Result<Vec<Company>> {
         let own = self.scoped(companies::table);
         Ok(own.order(companies::id).select(Company::as_select()).load(self.conn)?)
     }
 
-    /// A company.
+    /// The company with an id, or a not-found error.
     pub fn company(&mut self, id: &CompanyId) -> Result<Company> {
         let own = self.scoped(companies::table).filter(companies::id.eq(id));
         let row = own.select(Company::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("company", id))
     }
 
-    /// The company with the vendor's id.
+    /// The company with an external id (the vendor's id), if there is one.
     pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
         let own = self.scoped(companies::table).filter(companies::external_id.eq(external_id));
         Ok(own.select(Company::as_select()).first(self.conn).optional()?)
     }
 
-    /// The ids of the companies that have one of these ids.
+    /// Those of the given ids that belong to a company.
     pub fn existing_companies(&mut self, ids: &[CompanyId]) -> Result<HashSet<CompanyId>> {
         let mut found = HashSet::new();
         for chunk in chunks(&without_nul(ids)) {
@@ -128,7 +128,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The ids of the companies that have one of these external ids, by external id.
+    /// The ids of the companies with the given external ids, by external id.
     pub fn companies_by_external_id(&mut self, external_ids: &[String]) -> Result<HashMap<String, CompanyId>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(external_ids)) {
@@ -138,7 +138,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// Those matched to a ConnectWise company.
+    /// The companies that are matched to a ConnectWise company.
     pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
         let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq(id));
         Ok(own.select(Company::as_select()).load(self.conn)?)
@@ -152,7 +152,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves a changed company and raises its version.
+    /// Updates a company and increments its version.
     pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
         row.version += 1;
         let own = self.scoped(companies::table);
@@ -160,7 +160,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Deletes a company with its lines and usage.
+    /// Deletes a company with its billing lines and usage.
     pub fn delete_company(&mut self, id: &CompanyId) -> Result<()> {
         let own = self.scoped(companies::table);
         diesel::delete(own.filter(companies::id.eq(id))).execute(self.conn)?;

@@ -1,4 +1,4 @@
-//! A tenant's connection to ConnectWise. Secrets are encrypted before they get here.
+//! A tenant's connection to ConnectWise. Secrets are encrypted before they reach the database layer.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -10,7 +10,7 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
-/// The stored connection.
+/// A stored connection to ConnectWise.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = connections, check_for_backend(MultiBackend))]
 pub struct Connection {
@@ -18,7 +18,7 @@ pub struct Connection {
     pub site: String,
     pub company_id: String,
     pub client_id: String,
-    /// The keys, sealed.
+    /// The public and private API keys, encrypted.
     pub secrets: String,
     pub version: i64,
     pub created_at: NaiveDateTime,
@@ -32,7 +32,7 @@ impl Tx<'_> {
         Ok(own.select(Connection::as_select()).first(self.conn).optional()?)
     }
 
-    /// Sets the tenant's connection.
+    /// Adds or replaces the tenant's connection.
     pub fn put_connection(&mut self, row: &Connection) -> Result<()> {
         insert_scoped!(self, connections, std::slice::from_ref(row), .on_conflict(connections::tenant_id)
             .do_update()
@@ -40,7 +40,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Removes the tenant's connection.
+    /// Deletes the tenant's connection.
     pub fn delete_connection(&mut self) -> Result<()> {
         diesel::delete(self.scoped(connections::table)).execute(self.conn)?;
         Ok(())

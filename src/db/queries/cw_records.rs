@@ -1,4 +1,4 @@
-//! Records that were read from ConnectWise: companies, agreements and additions.
+//! The stored copies of ConnectWise records: companies, agreements and additions.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -63,13 +63,14 @@ pub(in crate::db) struct AdditionRow {
     pub(in crate::db) gone_at: Option<NaiveDateTime>,
 }
 
-/// The state of the last refresh.
+/// The state of a tenant's running or last refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = cw_refreshes, check_for_backend(MultiBackend), treat_none_as_null = true)]
 pub struct RefreshRow {
     pub tenant_id: TenantId,
-    /// The owner of the running refresh, and until when its lease lasts.
+    /// The owner of the running refresh.
     pub lease_owner: Option<String>,
+    /// When the owner's lease expires.
     pub lease_until: Option<NaiveDateTime>,
     /// When the last successful refresh ended.
     pub finished_at: Option<NaiveDateTime>,
@@ -93,9 +94,9 @@ string_enum! {
 /// The filter of ConnectWise companies.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectWiseFilter {
-    /// Those whose name or identifier holds this text.
+    /// Name or identifier contains this text, ignoring case.
     pub search: Option<String>,
-    /// The one with this identifier, ignoring case.
+    /// Identifier equals this, ignoring case.
     pub identifier: Option<String>,
 }
 
@@ -138,7 +139,7 @@ impl From<AdditionRow> for Addition {
 }
 
 impl Tx<'_> {
-    /// A page of the ConnectWise companies that can be chosen: not deleted, still there.
+    /// A page of the ConnectWise companies that can be chosen: those that are neither deleted nor gone.
     pub fn cw_companies(
         &mut self,
         filter: &ConnectWiseFilter,
@@ -173,7 +174,7 @@ impl Tx<'_> {
         Ok(rows.map(CwCompany::from))
     }
 
-    /// All ConnectWise companies ever read, or those with the ids given.
+    /// ConnectWise companies by id, or all that were ever read. Deleted ones are included.
     pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
         let own = self.scoped(cw_companies::table);
         let mut rows: Vec<CwCompanyRow> = Vec::new();
@@ -189,7 +190,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(CwCompany::from).collect())
     }
 
-    /// The ConnectWise company with an identifier, ignoring case, unless deleted.
+    /// The ConnectWise company with an identifier, ignoring case, unless it is deleted.
     pub fn cw_company_identified(&mut self, identifier: &str) -> Result<Option<CwCompany>> {
         let rows: Vec<CwCompanyRow> = self
             .scoped(cw_companies::table)
@@ -199,7 +200,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(CwCompany::from).find(|company| !company.deleted))
     }
 
-    /// The agreements of ConnectWise companies, or of all.
+    /// The agreements of the given ConnectWise companies, or of all. Gone ones are included.
     pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
         let own = self.scoped(cw_agreements::table);
         let Some(ids) = companies else {
@@ -213,7 +214,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Agreements by id.
+    /// Agreements by id. Gone ones are included.
     pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
@@ -223,7 +224,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Those of some agreements that are still there and whose additions were never read, or not since a moment.
+    /// Those of the given agreements that still exist and whose additions were last read before `moment` or never.
     pub fn agreements_with_additions_older_than(
         &mut self,
         ids: &[CwAgreementId],
@@ -242,7 +243,7 @@ impl Tx<'_> {
         Ok(old)
     }
 
-    /// The additions of agreements, or of all.
+    /// The additions of the given agreements, or of all. Gone ones are included.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
         let own = self.scoped(cw_additions::table);
         let mut rows: Vec<AdditionRow> = Vec::new();
@@ -258,7 +259,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(Addition::from).collect())
     }
 
-    /// Additions by id.
+    /// Additions by id. Gone ones are included.
     pub fn additions_by_id(&mut self, ids: &[CwAdditionId]) -> Result<Vec<Addition>> {
         Ok(self.addition_rows(ids)?.into_iter().map(Addition::from).collect())
     }
@@ -272,7 +273,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Stores the quantity of an addition, as it was read or written.
+    /// Stores the quantity of an addition that was just read from or written to ConnectWise.
     pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
         diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(id)))
             .set(cw_additions::quantity.eq(quantity))
@@ -280,7 +281,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Marks an agreement as no longer there.
+    /// Marks an agreement as gone from ConnectWise.
     pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
         let row =
             self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
@@ -288,14 +289,14 @@ impl Tx<'_> {
         self.renew_generation()
     }
 
-    /// The number of known companies and agreements that still exist.
+    /// The numbers of stored companies and agreements that are not gone.
     pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
         let companies = self.scoped(cw_companies::table).filter(cw_companies::gone_at.is_null());
         let agreements = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
         Ok((companies.count().get_result(self.conn)?, agreements.count().get_result(self.conn)?))
     }
 
-    /// Whether anything of a ConnectWise is stored: a record, even of something deleted, or a company's match.
+    /// Whether any ConnectWise data is stored: a record, even a deleted one, or a company's match.
     pub fn has_connectwise_data(&mut self) -> Result<bool> {
         let matched = self.scoped(companies::table).filter(companies::connectwise_company_id.is_not_null());
         let (companies, agreements) = (self.scoped(cw_companies::table), self.scoped(cw_agreements::table));
@@ -306,7 +307,7 @@ impl Tx<'_> {
             || diesel::select(diesel::dsl::exists(matched)).get_result(self.conn)?)
     }
 
-    /// Deletes everything that was read from ConnectWise.
+    /// Deletes all records that were read from ConnectWise, and the state of refreshes.
     pub fn forget_connectwise(&mut self) -> Result<()> {
         diesel::delete(self.scoped(cw_companies::table)).execute(self.conn)?;
         diesel::delete(self.scoped(cw_agreements::table)).execute(self.conn)?;
@@ -315,13 +316,13 @@ impl Tx<'_> {
         self.renew_generation()
     }
 
-    /// The state of the last refresh.
+    /// The state of the running or last refresh, if there was one.
     pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
         let own = self.scoped(cw_refreshes::table);
         Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
     }
 
-    /// Saves the state of a refresh.
+    /// Stores the state of the refresh.
     pub fn put_refresh(&mut self, row: &RefreshRow) -> Result<()> {
         insert_scoped!(self, cw_refreshes, std::slice::from_ref(row), .on_conflict(cw_refreshes::tenant_id)
             .do_update()

@@ -1,5 +1,5 @@
-//! Saves records read from ConnectWise: only the differences. A record that disappeared is marked as gone, never
-//! deleted.
+//! Saves records read from ConnectWise, writing only the differences. A record that no longer exists there is marked as
+//! gone, not deleted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,7 +15,7 @@ use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::text::fold;
 
-/// How many rows a save added, changed, and marked gone.
+/// The number of rows that a save added, changed, and marked as gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Saved {
     pub added: usize,
@@ -24,8 +24,8 @@ pub struct Saved {
 }
 
 impl Tx<'_> {
-    /// Saves companies as read: new ones are added, changed ones changed. Where `all` were read, absent ones are
-    /// marked gone.
+    /// Saves companies: adds new ones and updates changed ones. If `all` is set, also marks as gone the stored
+    /// companies that were not read.
     pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
         let mut query = self.scoped(cw_companies::table).into_boxed();
@@ -62,12 +62,13 @@ impl Tx<'_> {
         self.saved(new.len(), changed.len(), gone.len())
     }
 
-    /// Saves all agreements of the companies given, or of all companies, in the same way.
+    /// Saves all agreements of the given companies, or of all companies. Stored ones that were not read are marked as
+    /// gone.
     pub fn save_agreements(&mut self, of: Option<&[CwCompanyId]>, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
         let mut known = self.agreements_of(of)?;
         if of.is_some() {
-            // One that moved here from another company is known, though not as one of these.
+            // An agreement that moved here from another company is stored under that company.
             known.extend(self.agreements_by_id(&read.iter().map(|agreement| agreement.id).collect::<Vec<_>>())?);
         }
         let known: HashMap<CwAgreementId, AgreementRow> = known.into_iter().map(|row| (row.id, row)).collect();
@@ -103,7 +104,8 @@ impl Tx<'_> {
         self.saved(new.len(), changed.len(), gone.len())
     }
 
-    /// Saves all additions of agreements as read, in the same way, and that they were read.
+    /// Saves all additions of the given agreements, and the time at which they were read. Stored ones that were not
+    /// read are marked as gone.
     pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
         let tenant = self.tenant().clone();
         let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
@@ -112,7 +114,7 @@ impl Tx<'_> {
             .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
             .select(AdditionRow::as_select())
             .load(self.conn)?;
-        // One that moved here from another agreement is known, though not as one of these.
+        // An addition that moved here from another agreement is stored under that agreement.
         known.extend(self.addition_rows(&read_ids)?);
         let known: HashMap<CwAdditionId, AdditionRow> = known.into_iter().map(|row| (row.id, row)).collect();
         let rows = read.into_iter().map(|addition| AdditionRow {
@@ -143,7 +145,7 @@ impl Tx<'_> {
         let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));
         let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
         if unread.get_result::<i64>(self.conn)? > 0 {
-            // "Has no additions" and "was never read" differ.
+            // Resolving distinguishes "has no additions" from "additions were never read".
             self.renew_generation()?;
         }
         diesel::update(own).set(cw_agreements::additions_read_at.eq(now.naive_utc())).execute(self.conn)?;
@@ -160,7 +162,8 @@ impl Tx<'_> {
     }
 }
 
-/// What is new, what changed, and what is known but was not read and is not marked gone yet.
+/// Compares the rows read with the stored ones. Returns the new rows, the changed rows, and the ids that were not read
+/// and are not marked as gone yet.
 fn difference<Id: Copy + Eq + std::hash::Hash, Row: PartialEq>(
     read: impl Iterator<Item = Row>,
     known: &HashMap<Id, Row>,
@@ -169,7 +172,7 @@ fn difference<Id: Copy + Eq + std::hash::Hash, Row: PartialEq>(
 ) -> (Vec<Row>, Vec<Row>, Vec<Id>) {
     let (mut new, mut changed, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
     for row in read {
-        // ConnectWise's pages may repeat a record that moved between them.
+        // ConnectWise's pages repeat a record that moves from one page to a later one.
         if !seen.insert(id(&row)) {
             continue;
         }

@@ -10,7 +10,7 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
-/// The response to return again for the same request with the same key.
+/// A response, to be repeated for the same request with the same key.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = idempotency_keys, check_for_backend(MultiBackend))]
 pub struct StoredResponse {
@@ -24,7 +24,7 @@ pub struct StoredResponse {
 }
 
 impl Tx<'_> {
-    /// The stored response of a key, if any.
+    /// The stored response of a key, if there is one.
     pub fn stored_response(&mut self, key: &str) -> Result<Option<StoredResponse>> {
         let own = self.scoped(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
         Ok(own.select(StoredResponse::as_select()).first(self.conn).optional()?)

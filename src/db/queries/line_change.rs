@@ -11,7 +11,7 @@ use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, LineChangeId, TenantId};
 use crate::domain::mapping::LineField;
 
-/// One change of a line.
+/// One change of a billing line.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = line_changes, check_for_backend(MultiBackend))]
 pub struct LineChangeRow {
@@ -19,7 +19,7 @@ pub struct LineChangeRow {
     pub tenant_id: TenantId,
     pub billing_line_id: BillingLineId,
     pub part: LineField,
-    /// JSON.
+    /// The new value, as JSON.
     pub became: String,
     pub changed_at: NaiveDateTime,
     pub changed_by: String,

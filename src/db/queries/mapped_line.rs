@@ -1,4 +1,4 @@
-//! The part of billing lines that resolving needs, for many lines at a time.
+//! The columns of billing lines that resolving needs, read and written for many lines at a time.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -19,33 +19,33 @@ use crate::domain::quantity::BlockSize;
 /// The mappings and settings of a line, with its company.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappedLine {
-    /// The line.
+    /// The line's id.
     pub id: BillingLineId,
-    /// Its product.
+    /// The product's id.
     pub product_id: ProductId,
-    /// Its company.
+    /// The company's id.
     pub company_id: CompanyId,
     /// The company's name.
     pub company_name: String,
-    /// The ConnectWise company that it is matched to.
+    /// The ConnectWise company that the company is matched to.
     pub cw_company: Option<CwCompanyId>,
-    /// Whether pushes write the line.
+    /// Whether pushes include the line.
     pub push_enabled: bool,
-    /// The line's own block size.
+    /// The line's own block size, which overrides the product's.
     pub block_size: Option<BlockSize>,
     /// The agreement mapping.
     pub agreement: AgreementMapping,
-    /// When that last changed, and by whom.
+    /// When the agreement mapping last changed, and who changed it.
     pub agreement_changed: Changed,
     /// The addition mapping.
     pub addition: AdditionMapping,
-    /// When that last changed, and by whom.
+    /// When the addition mapping last changed, and who changed it.
     pub addition_changed: Changed,
-    /// Its version.
+    /// The version, for optimistic locking.
     pub version: i64,
 }
 
-/// When something changed, and by whom; nothing before its first change.
+/// When something last changed, and who changed it; `None` before its first change.
 pub type Changed = (Option<NaiveDateTime>, Option<String>);
 
 type Part<Id> = (MappingStatus, Option<MappingSource>, Option<Id>, Option<MappingReason>, Option<String>);
@@ -81,7 +81,7 @@ impl From<Row> for MappedLine {
     }
 }
 
-/// A line to save. It exists already: the other columns that an insert needs are never used.
+/// The columns of an upsert of existing lines. Those that the update does not set are only there to satisfy the insert.
 #[derive(Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = billing_lines)]
 struct Saved {
@@ -141,7 +141,7 @@ impl Saved {
 }
 
 impl Tx<'_> {
-    /// All lines that match a filter, by company name.
+    /// All lines that match a filter; by company name, unless the filter has many ids.
     pub fn mapped_lines(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
         let mut rows = Vec::new();
         match (&filter.ids, &filter.company_ids) {
@@ -194,14 +194,14 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(MappedLine::from).collect())
     }
 
-    /// Saves lines that this transaction has read, many in one statement, and raises their versions.
+    /// Updates lines that this transaction has read, many in one statement, and increments their versions.
     pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Instant) -> Result<()> {
         use billing_lines as l;
         let tenant = self.tenant().clone();
         let rows: Vec<Saved> = lines.into_iter().map(|line| Saved::new(&tenant, line, now.naive_utc())).collect();
         for chunk in rows.chunks(500) {
-            // As an insert whose every row is there already: the one way to update many rows, each to its own values,
-            // that both databases take.
+            // An insert in which every row conflicts: the only way that both databases support to update many rows,
+            // each to its own values, in one statement.
             insert_scoped!(self, l, chunk, .on_conflict(l::id)
             .do_update()
             .set((

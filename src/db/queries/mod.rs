@@ -1,4 +1,4 @@
-//! The queries: methods of transactions, one file for each subject.
+//! The queries: methods of transactions, one file per subject.
 
 pub(super) mod billing_line;
 pub(super) mod catalog;

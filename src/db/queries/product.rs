@@ -33,7 +33,7 @@ pub struct Product {
     pub aggregation: Aggregation,
     pub max_change_percent: Option<Amount>,
     pub max_change_units: Option<Amount>,
-    /// `None` where the aggregation decides.
+    /// `None` for the aggregation's default.
     pub billing_period: Option<BillingPeriod>,
     pub max_usage_age_days: i64,
     pub version: i64,
@@ -42,12 +42,12 @@ pub struct Product {
 }
 
 impl Product {
-    /// The month that a push bills.
+    /// The month that a push bills: the product's setting, or the aggregation's default.
     pub fn billing_period(&self) -> BillingPeriod {
         self.billing_period.unwrap_or(self.aggregation.default_billing_period())
     }
 
-    /// The largest change that a push makes without approval.
+    /// The largest change that a push writes without approval.
     pub fn guard(&self) -> ChangeGuard {
         ChangeGuard { percent: self.max_change_percent, units: self.max_change_units }
     }
@@ -68,9 +68,9 @@ string_enum! {
 /// The filter of products.
 #[derive(Debug, Clone, Default)]
 pub struct ProductFilter {
-    /// Those whose name holds this text.
+    /// Name contains this text, ignoring case.
     pub search: Option<String>,
-    /// The one with this code.
+    /// Code equals this.
     pub code: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl Tx<'_> {
         }))
     }
 
-    /// Every product of the tenant.
+    /// All products of the tenant.
     pub fn all_products(&mut self) -> Result<Vec<Product>> {
         let own = self.scoped(products::table);
         Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
@@ -116,20 +116,20 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// A product.
+    /// The product with an id, or a not-found error.
     pub fn product(&mut self, id: &ProductId) -> Result<Product> {
         let own = self.scoped(products::table).filter(products::id.eq(id));
         let row = own.select(Product::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("product", id))
     }
 
-    /// The product with a code.
+    /// The product with a code, if there is one.
     pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
         let own = self.scoped(products::table).filter(products::code.eq(code));
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
-    /// The ids of the products that have one of these ids.
+    /// Those of the given ids that belong to a product.
     pub fn existing_products(&mut self, ids: &[ProductId]) -> Result<HashSet<ProductId>> {
         let mut found = HashSet::new();
         for chunk in chunks(&without_nul(ids)) {
@@ -139,7 +139,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The ids of the products that have one of these codes, by code.
+    /// The ids of the products with the given codes, by code.
     pub fn products_by_code(&mut self, codes: &[String]) -> Result<HashMap<String, ProductId>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(codes)) {
@@ -155,7 +155,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves a changed product and raises its version.
+    /// Updates a product and increments its version.
     pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
         row.version += 1;
         let own = self.scoped(products::table);
@@ -163,7 +163,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Deletes a product with its rules, lines and usage.
+    /// Deletes a product with its rules, billing lines and usage.
     pub fn delete_product(&mut self, id: &ProductId) -> Result<()> {
         let own = self.scoped(products::table);
         diesel::delete(own.filter(products::id.eq(id))).execute(self.conn)?;

@@ -1,4 +1,4 @@
-//! Claiming push lines by lease: how workers, of this process or another, share the work.
+//! Claims of push lines by lease, which is how workers of one or several processes share the work.
 
 use std::collections::HashSet;
 
@@ -14,10 +14,10 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobState, LineState};
 
-/// Pending lines scanned per claim, to find an agreement that no other transaction holds.
+/// Maximum number of pending lines scanned per claim, to find an agreement that no other worker or transaction holds.
 const PENDING_LINES_PER_CLAIM: i64 = 200;
 
-/// Lines that can be claimed: waiting and due, or of a worker whose lease ran out.
+/// The lines that can be claimed: due, and either pending or held by an expired lease.
 macro_rules! claimable {
     ($at:expr) => {
         push_lines::finished_at.is_null().and(push_lines::not_before.is_null().or(push_lines::not_before.le($at))).and(
@@ -29,12 +29,12 @@ macro_rules! claimable {
 }
 
 impl SystemTx<'_> {
-    /// Claims by lease the waiting lines of one agreement in one job, of whichever tenant: those that no worker holds
-    /// and those whose worker's lease ran out. Empty where there is no work.
+    /// Claims by lease the claimable lines of one agreement in one job, of any tenant. Returns the claimed lines, or
+    /// none if there is no work.
     pub fn claim_push_lines(&mut self, owner: &str, now: Instant, lease_until: Instant) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
-        // An agreement that some worker holds is left to it, whatever the job: two writing the same addition at once
-        // could end in either's quantity.
+        // Skip agreements that a worker holds, in any job: if two workers wrote the same addition at once, the result
+        // could be the quantity of either.
         let mut held = self.held_agreements(at)?;
         let waiting: Vec<(TenantId, PushJobId, Option<CwAgreementId>)> = push_lines::table
             .filter(claimable!(at))
@@ -43,7 +43,7 @@ impl SystemTx<'_> {
             .limit(PENDING_LINES_PER_CLAIM)
             .select((push_lines::tenant_id, push_lines::job_id, push_lines::agreement_id))
             .load(self.conn)?;
-        // Two workers may pick the same lines; the first to lock them gets them, and the other takes the next.
+        // Two workers may pick the same lines. The first to lock them claims them; the other tries the next agreement.
         let mut tried = HashSet::new();
         for (tenant, job, agreement) in waiting {
             let key = (tenant, agreement);
@@ -57,7 +57,7 @@ impl SystemTx<'_> {
                     return Ok(claimed);
                 }
             }
-            // Another worker claimed it just now, and may have claimed more.
+            // Another worker has just claimed this agreement, and may have claimed more.
             held = self.held_agreements(at)?;
         }
         Ok(Vec::new())
@@ -101,18 +101,19 @@ impl SystemTx<'_> {
         Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// Locks an agreement's lines, of every job, without waiting. `false` if another transaction holds one of them, or
-    /// if a worker has claimed one meanwhile. The transaction may be another replica's claim, of the lines of another
-    /// job. Its process may also have been stopped in the middle of it: a worker that waited would claim nothing else.
+    /// Locks an agreement's lines in all jobs, without waiting. Returns `false` if another transaction has locked one
+    /// of them, or if a worker has claimed one meanwhile. The other transaction may be another replica's claim of the
+    /// same agreement in another job. Its process may have been stopped halfway, so a worker that waited could claim
+    /// nothing.
     fn lock_agreement(&mut self, tenant: &TenantId, agreement: CwAgreementId, at: NaiveDateTime) -> Result<bool> {
-        // SQLite has one writer at a time, and this is it.
+        // On SQLite, this transaction is the only writer.
         let Conn::Postgres(conn) = &mut *self.conn else { return Ok(true) };
         let lines = push_lines::table
             .filter(push_lines::tenant_id.eq(tenant))
             .filter(push_lines::agreement_id.eq(agreement))
             .filter(push_lines::finished_at.is_null())
             .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]));
-        // A row that was changed since the statement began is locked, and returned, as it is now.
+        // A row that changed after the statement began is locked and returned in its current state.
         let locked: Vec<Option<NaiveDateTime>> =
             lines.clone().select(push_lines::lease_until).for_update().skip_locked().load(conn)?;
         let all: i64 = lines.count().get_result(conn)?;
@@ -120,19 +121,20 @@ impl SystemTx<'_> {
         Ok(!held && i64::try_from(locked.len()).is_ok_and(|locked| locked == all))
     }
 
-    /// Ends every lease: for a process that starts and knows that it is alone, as on SQLite.
+    /// Ends every lease. Returns the number of push lines freed. Call it only when a process starts and is the only
+    /// one, as on SQLite.
     pub fn end_leases(&mut self, now: Instant) -> Result<usize> {
         let at = now.naive_utc();
         let refreshing = cw_refreshes::table.filter(cw_refreshes::lease_until.gt(at));
         diesel::update(refreshing).set(cw_refreshes::lease_until.eq(at)).execute(self.conn)?;
         let held =
             push_lines::table.filter(push_lines::lease_owner.is_not_null()).filter(push_lines::lease_until.ge(at));
-        // A moment ago, as a lease holds through its last instant.
+        // One second earlier, because a lease is still valid at its last instant.
         let over = at - chrono::TimeDelta::seconds(1);
         Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
     }
 
-    /// The unfinished jobs whose lines are all finished.
+    /// The unfinished jobs, queued or running, whose lines are all finished.
     pub fn unfinished_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
         let open_lines =
             push_lines::table.filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::finished_at.is_null());

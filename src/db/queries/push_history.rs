@@ -1,4 +1,4 @@
-//! Push history: pages of jobs, and of lines of one job or of all.
+//! Push history: pages of jobs, and pages of lines of one job or of all jobs.
 
 use diesel::prelude::*;
 
@@ -30,42 +30,42 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// By kind.
     pub kind: Option<PushKind>,
-    /// With a line of a product.
+    /// Has a line of this product.
     pub product_id: Option<ProductId>,
-    /// With a line of a company.
+    /// Has a line of this company.
     pub company_id: Option<CompanyId>,
-    /// By what started them.
+    /// By what started the job.
     pub started_by: Option<PushTrigger>,
-    /// Stored at or after.
+    /// Created at or after this time.
     pub from: Option<Instant>,
-    /// Stored before.
+    /// Created before this time.
     pub to: Option<Instant>,
-    /// With a line that bills a month.
+    /// Has a line that bills this month.
     pub billing_month: Option<BillingMonth>,
 }
 
 /// The filter of push lines.
 #[derive(Debug, Clone, Default)]
 pub struct PushLineFilter {
-    /// Those of a job.
+    /// Of this job.
     pub job_id: Option<PushJobId>,
     /// By state.
     pub state: Option<LineState>,
-    /// By why they were skipped, held or failed.
+    /// By the reason why the line was skipped or held, or failed.
     pub reason: Option<PushReason>,
-    /// Those of a company.
+    /// Of this company.
     pub company_id: Option<CompanyId>,
-    /// Those of a product.
+    /// Of this product.
     pub product_id: Option<ProductId>,
-    /// Those of a billing line.
+    /// Of this billing line.
     pub billing_line_id: Option<BillingLineId>,
-    /// Those that bill a month.
+    /// Bills this month.
     pub billing_month: Option<BillingMonth>,
-    /// Those of jobs of a kind.
+    /// By the kind of the job.
     pub kind: Option<PushKind>,
-    /// Those of jobs stored at or after.
+    /// Of a job created at or after this time.
     pub from: Option<Instant>,
-    /// Those of jobs stored before.
+    /// Of a job created before this time.
     pub to: Option<Instant>,
 }
 
@@ -99,7 +99,7 @@ impl Tx<'_> {
         }
         if let Some(month) = filter.billing_month {
             let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
-            // Lines of versions that billed the job's month name none.
+            // Lines stored by earlier versions have no month: they bill the job's.
             let unnamed =
                 lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
             let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));
@@ -110,7 +110,7 @@ impl Tx<'_> {
         Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())))
     }
 
-    /// A page of lines with their jobs, in the order they were stored.
+    /// A page of lines with their jobs, in order of creation.
     pub fn push_lines(
         &mut self,
         filter: &PushLineFilter,

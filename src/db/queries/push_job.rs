@@ -1,4 +1,4 @@
-//! Push jobs and their lines: the wanted quantity, the result, and the lease.
+//! Push jobs and push lines: the quantity to write, the result, and the lease.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ pub struct PushJob {
     pub kind: PushKind,
     pub started_by: PushTrigger,
     pub state: JobState,
-    /// Why it failed.
+    /// Why the job waits or failed.
     pub detail: Option<String>,
     pub product_id: Option<ProductId>,
     /// The job that this one retries, reverts, or was started from.
@@ -44,7 +44,7 @@ pub struct PushJob {
     pub finished_at: Option<NaiveDateTime>,
 }
 
-/// A billing line's part in a push job.
+/// The push of one billing line in a job.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = push_lines, check_for_backend(MultiBackend))]
 pub struct PushLine {
@@ -62,63 +62,63 @@ pub struct PushLine {
     pub addition_name: Option<String>,
     pub usage_amount: Option<Amount>,
     pub block_size: Option<BlockSize>,
-    /// The quantity in ConnectWise before. It is stored before the write, to distinguish a lost response from a write
-    /// that was never sent.
+    /// The quantity in ConnectWise before the write. It is stored before the write is sent, so that a lost response can
+    /// be told from a write that was never sent.
     pub from_quantity: Option<Quantity>,
     /// The quantity to write.
     pub to_quantity: Option<Quantity>,
     pub state: LineState,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
-    /// How often a write was started, without those that are known to have failed before they reached ConnectWise.
+    /// The number of writes that were started, except those that are known not to have been carried out.
     pub attempts: i64,
     /// The number of temporary failures.
     pub failures: i64,
     pub lease_owner: Option<String>,
     pub lease_until: Option<NaiveDateTime>,
-    /// Increases with every claim: only the worker with the latest claim may record anything.
+    /// A fencing token, incremented by each claim: only the worker with the latest claim may record a result.
     pub fence: i64,
     pub not_before: Option<NaiveDateTime>,
     /// The quantity that ConnectWise must still have for the line to be written.
     pub expected_from: Option<Quantity>,
     /// Whether a person approved the change from `from_quantity` to `to_quantity`.
     pub approved: bool,
-    /// Who approved or dropped it.
+    /// Who approved or dropped the line.
     pub decided_by: Option<String>,
-    /// The month whose usage is billed; `None` in lines of versions that billed the job's month.
+    /// The month whose usage is billed; `None` in lines stored by earlier versions, which bill the job's month.
     pub billing_month: Option<BillingMonth>,
-    /// Whether that month had ended when the quantity was computed.
+    /// Whether the billing month had ended when the quantity was computed.
     pub month_closed: Option<bool>,
-    /// When the newest record that counted was measured.
+    /// When the newest usage record that counted was measured.
     pub usage_through: Option<NaiveDateTime>,
-    /// How many records counted.
+    /// The number of usage records that counted.
     pub usage_records: Option<i64>,
-    /// When a person approved or dropped it.
+    /// When a person approved or dropped the line.
     pub decided_at: Option<NaiveDateTime>,
     pub started_at: Option<NaiveDateTime>,
     pub finished_at: Option<NaiveDateTime>,
 }
 
-/// The result of a line that a worker held.
+/// The result of a line that a worker holds.
 #[derive(Debug, Clone)]
 pub struct LineResult {
     pub event: LineEvent,
-    /// The quantity in ConnectWise; `None` keeps the stored one.
+    /// The quantity in ConnectWise. `None` keeps the stored one, except for `Hold` and `WouldPush`, which store `None`.
     pub from: Option<Quantity>,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
-    /// For `release`: not to be tried again before.
+    /// For `Release`: when the line may be tried again.
     pub not_before: Option<Instant>,
-    /// For `release`: whether this was a failure of the line's.
+    /// For `Release`: whether this counts as a failure of the line.
     pub counted: bool,
 }
 
-/// The number of lines of a job in a state that bill a month.
+/// The number of a job's lines that have one state and billing month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineCount {
     pub job_id: PushJobId,
     pub state: LineState,
-    /// `None` in jobs of versions that billed the job's month.
+    /// `None` in lines stored by earlier versions, which bill the job's month.
     pub billing_month: Option<BillingMonth>,
     pub lines: i64,
 }
@@ -131,7 +131,7 @@ impl Tx<'_> {
             insert_scoped!(self, push_lines, chunk)?;
         }
         if job.kind == PushKind::Push {
-            // A disabled line was not meant to be pushed; what the last push did to it stays.
+            // A disabled line was not to be pushed: it keeps the result of its last push.
             let ended = |line: &&PushLine| !line.state.is_open() && line.reason != Some(PushReason::Disabled);
             let mut alike: HashMap<(LineState, Option<PushReason>), Vec<BillingLineId>> = HashMap::new();
             for line in lines.iter().filter(ended) {
@@ -145,7 +145,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ids for a job and its lines, later than those of every earlier job: they define which job is later.
+    /// Generates ids for a job and its lines, greater than those of all earlier jobs: ids define which job is later.
     pub fn later_push_ids(&mut self) -> Result<MonotonicIds> {
         let jobs = self.scoped(push_jobs::table);
         let job: Option<PushJobId> = jobs.select(diesel::dsl::max(push_jobs::id)).get_result(self.conn)?;
@@ -155,7 +155,7 @@ impl Tx<'_> {
         Ok(MonotonicIds::after(job.max(line).as_deref()))
     }
 
-    /// A job.
+    /// The job with an id, or a not-found error.
     pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
         let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
         let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
@@ -171,7 +171,7 @@ impl Tx<'_> {
         Ok(query.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// The number of lines of jobs by state and billing month.
+    /// The numbers of lines of the given jobs, by state and billing month.
     pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
         let rows: Vec<(PushJobId, LineState, Option<BillingMonth>, i64)> = self
             .scoped(push_lines::table)
@@ -183,7 +183,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(count).collect())
     }
 
-    /// Whether a worker has work for a push job, now or later. A job that waits for approval does not count.
+    /// Whether any push job is queued or running. A job that waits for approval does not count.
     pub fn has_open_push_job(&mut self) -> Result<bool> {
         let open = self
             .scoped(push_jobs::table)
@@ -202,7 +202,7 @@ impl Tx<'_> {
     }
 }
 
-/// The result of a line's last push.
+/// Builds the push result of a billing line.
 pub(in crate::db) fn last_push(
     job: &PushJobId,
     state: LineState,

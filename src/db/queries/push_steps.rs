@@ -1,4 +1,4 @@
-//! State changes of push jobs and their lines. Each goes through the domain's table of legal transitions.
+//! State changes of push jobs and push lines. Each goes through the domain's table of valid transitions.
 
 use std::collections::HashMap;
 
@@ -18,22 +18,22 @@ use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// How lines end that were never tried.
+/// How to end lines for which no write was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct LineEnd<'t> {
     pub event: LineEvent,
     pub reason: Option<PushReason>,
     pub detail: Option<&'t str>,
-    /// Excludes lines that a person decided about after this time.
+    /// Excludes lines that a person approved or dropped after this time.
     pub decided_until: Option<Instant>,
 }
 
 impl LineEnd<'static> {
-    /// The job was cancelled.
+    /// Ends lines because their job was cancelled.
     pub const CANCELLED: Self = Self { event: LineEvent::Cancel, reason: None, detail: None, decided_until: None };
 }
 
-/// The lines of a worker that still holds one of them: the same fence, and no outcome.
+/// The line, if its worker still holds it: the fence is the same and there is no result.
 macro_rules! held_by_worker {
     ($tx:expr, $line:expr) => {
         $tx.scoped(push_lines::table)
@@ -44,7 +44,7 @@ macro_rules! held_by_worker {
 }
 
 impl Tx<'_> {
-    /// Changes the state of a job. No other code does.
+    /// Changes the state of a job. No other code does so. Errors with `invalid_transition` if `event` is not valid now.
     pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
         let job = self.push_job(id)?;
         let state = job
@@ -63,17 +63,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Sets why a job waits; `None` means that it continues.
+    /// Sets the reason why an unfinished job waits. `None` means that it continues.
     pub fn set_job_detail(&mut self, id: &PushJobId, detail: Option<&str>) -> Result<()> {
         let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id)).filter(push_jobs::finished_at.is_null());
         diesel::update(own).set(push_jobs::detail.eq(detail.map(str::to_owned))).execute(self.conn)?;
         Ok(())
     }
 
-    /// Asks the worker to stop a job, and ends every line that no worker holds and none has tried. A line whose write
-    /// was sent is left to a worker, which looks at ConnectWise first.
+    /// Requests cancellation of a job, and ends its lines that no worker holds and for which no write was sent. If a
+    /// write was sent, the line is left to a worker, which reads the quantity from ConnectWise first.
     pub fn cancel_push_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
-        // Lines first, as those who claim take them: two that take the same locks in other orders could block each other.
+        // Lines before the job, in the same order as a claim: taking the same locks in another order could deadlock.
         self.end_untried_lines(id, LineState::Pending, &LineEnd::CANCELLED, now)?;
         self.end_untried_lines(id, LineState::Held, &LineEnd::CANCELLED, now)?;
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(id));
@@ -85,8 +85,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Ends the lines of a job that are in a state (`pending` or `held`) and for which no write was sent; but for those
-    /// that a person decided about after a moment, where one is given.
+    /// Ends the lines of a job that are in a state (`pending` or `held`) and for which no write was sent, except those
+    /// that [`LineEnd::decided_until`] excludes.
     pub fn end_untried_lines(&mut self, job: &PushJobId, of: LineState, end: &LineEnd<'_>, now: Instant) -> Result<()> {
         let LineEnd { event, reason, detail, decided_until } = *end;
         let state = of.after(event).map_err(Error::internal)?;
@@ -114,7 +114,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Records that a write that was started was not carried out.
+    /// Records that ConnectWise did not carry out a write that was started.
     pub fn note_not_written(&mut self, line: &PushLine) -> Result<()> {
         diesel::update(held_by_worker!(self, line))
             .set(push_lines::attempts.eq(push_lines::attempts - 1))
@@ -122,7 +122,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Delays the pending lines of a job until a moment, and stores why.
+    /// Delays the pending lines of a job until a time, and stores why.
     pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Instant, why: &str) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
@@ -154,8 +154,8 @@ impl Tx<'_> {
         Ok(held)
     }
 
-    /// Stores, before the write, the quantity in ConnectWise, and renews the lease. Errors with `lost_lease` if
-    /// another worker has taken over.
+    /// Stores the quantity in ConnectWise before the write, and renews the lease. Errors with `lost_lease` if another
+    /// worker has taken over the line.
     pub fn begin_write(&mut self, line: &PushLine, from: Option<Quantity>, lease_until: Instant) -> Result<()> {
         let changed = diesel::update(held_by_worker!(self, line))
             .set((
@@ -171,7 +171,7 @@ impl Tx<'_> {
         }
     }
 
-    /// Renews the lease of those of the given lines that their worker still holds. Returns their number.
+    /// Renews the leases of those of the given lines that their worker still holds. Returns the number renewed.
     pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
         let mut renewed = 0;
         for line in lines {
@@ -182,12 +182,12 @@ impl Tx<'_> {
         Ok(renewed)
     }
 
-    /// Records the result of a line held by lease: the one place where a held line's state changes. Gives `false`, and
-    /// records nothing, where another worker has taken over.
+    /// Records the result of a line that a worker holds. No other code changes the state of such a line. Returns
+    /// `false` and records nothing if another worker has taken over.
     pub fn finish_line(&mut self, line: &PushLine, result: &LineResult, kind: PushKind, now: Instant) -> Result<bool> {
         let state = LineState::Working.after(result.event).map_err(Error::internal)?;
         let finished_at = (!state.is_open()).then(|| now.naive_utc());
-        // What is shown to a person is what ConnectWise has now, even where that is nothing.
+        // A person who decides must see the current quantity in ConnectWise, even if there is none.
         let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
         let changed = diesel::update(held_by_worker!(self, line))
             .set((
@@ -211,7 +211,7 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
-    /// Changes the state of held lines, by a person's decision.
+    /// Records a person's decision about held lines: approved or dropped.
     pub fn decide_held_lines(
         &mut self,
         job: &PushJobId,

@@ -1,4 +1,4 @@
-//! What pushes wrote, or found already right, for a billing line, an addition or a month.
+//! What pushes wrote, or found unchanged, for a billing line, an addition or a month.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,10 +16,10 @@ use crate::domain::push::PushKind;
 use crate::domain::push::{LaterWrite, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 
-/// The states in which a push's quantity is in an addition: written, found there, or perhaps written.
+/// The states in which an addition has a push's quantity: written, found there, or possibly written.
 const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];
 
-/// A line of a later push.
+/// A push line whose quantity is, or may be, in ConnectWise, compared with an earlier line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaterLine {
     pub job_id: PushJobId,
@@ -31,7 +31,7 @@ pub struct LaterLine {
 }
 
 impl LaterLine {
-    /// What it means for an earlier line.
+    /// What this line means for an earlier one.
     pub fn seen_by(&self, line: &PushLine) -> LaterWrite {
         LaterWrite {
             state: self.state,
@@ -67,7 +67,7 @@ macro_rules! later_line {
     };
 }
 
-/// Lines of jobs that write, and whose quantity stands in ConnectWise.
+/// Lines of push jobs (not dry runs) in one of the [`WRITTEN`] states.
 macro_rules! written {
     ($tx:expr) => {
         scoped_joined!($tx, push_lines, push_jobs)
@@ -77,7 +77,7 @@ macro_rules! written {
 }
 
 impl Tx<'_> {
-    /// What later pushes wrote to a line's billing line, or to its addition for whichever billing line.
+    /// What later pushes wrote for a line's billing line, or to its addition for any billing line.
     pub fn written_after(&mut self, line: &PushLine) -> Result<Vec<LaterLine>> {
         let later = written!(self)
             .filter(push_lines::id.gt(line.id.clone()))
@@ -93,7 +93,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
-    /// The same for all of some lines of a job: what jobs after it wrote.
+    /// What later jobs wrote for the billing lines of these lines of a job, or to their additions.
     pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
         let mut rows: Vec<Row> = Vec::new();
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
@@ -112,8 +112,8 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
-    /// The companies, products and months for which a push has computed the quantity, or that there is none, whatever
-    /// the result; without lines that were not enabled.
+    /// The companies, products and months for which a push has computed the quantity or found none, with any result.
+    /// Lines that were not enabled do not count.
     pub fn months_computed(
         &mut self,
         companies: &[CompanyId],
@@ -145,7 +145,7 @@ impl Tx<'_> {
             let of_job = known().filter(push_lines::billing_month.is_null());
             let of_job = of_job.filter(push_jobs::billing_month.eq_any(months.to_vec()));
             let of_job = of_job.select((push_lines::billing_line_id, push_jobs::billing_month));
-            // Two statements, as no index serves one condition over two tables.
+            // Two statements, because no index serves one condition over two tables.
             let mut rows: Vec<(BillingLineId, BillingMonth)> = of_month.distinct().load(self.conn)?;
             rows.extend(of_job.distinct().load::<(BillingLineId, BillingMonth)>(self.conn)?);
             found.extend(rows.into_iter().filter_map(|(line, month)| {
@@ -156,8 +156,8 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The quantity that the last push of each billing line wrote for a month, or found there; `None` where it may
-    /// have been written, but that is unknown.
+    /// The quantity that the last push of each billing line wrote for a month, or found in ConnectWise. `None` if it is
+    /// unknown whether the quantity was written.
     pub fn last_quantities(
         &mut self,
         lines: &[BillingLineId],
@@ -182,7 +182,7 @@ impl Tx<'_> {
         for chunk in chunks(&newest) {
             let rows: Vec<Row> = scoped_joined!(self, push_lines, push_jobs)
                 .filter(push_lines::id.eq_any(chunk))
-                // Where a month has lines of both kinds, those that name it are the later.
+                // If a month has lines with and without a month of their own, those with one are the later ones.
                 .order(push_lines::id)
                 .select(later_line!())
                 .load(self.conn)?;

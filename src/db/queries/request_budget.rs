@@ -1,5 +1,5 @@
-//! The budget of requests that replicas on one PostgreSQL share. Its times are the database's own, so that replicas need
-//! not agree about the time; one statement takes a turn, and waits for no transaction.
+//! The request budget that replicas on one PostgreSQL share. It uses the database's clock, so the replicas' clocks may
+//! differ. A reservation is one statement and does not wait for other transactions.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ use crate::db::engine::pool::Db;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
-/// Now, as our columns have it.
+/// The current time in UTC, as the columns store it.
 macro_rules! now {
     () => {
         "(clock_timestamp() AT TIME ZONE 'UTC')"
     };
 }
 
-/// What is far ahead of every wait was written by a clock that was set back since.
+/// The stored `next_at`, or the current time if that is later or if `next_at` is more than 5 minutes ahead. It can only
+/// be so far ahead if the database's clock was set back after it was written.
 macro_rules! next_at {
     () => {
         concat!(
@@ -33,8 +34,8 @@ macro_rules! next_at {
     };
 }
 
-/// `next_at` grows by an interval with each request, and never falls behind the time. Whoever would wait too long takes no
-/// place: then no row comes back.
+/// Adds one interval to `next_at`, counted from the current time if `next_at` is in the past. Returns no row, and
+/// reserves nothing, if requests are held or the wait would exceed the limit.
 const RESERVE_SQL: &str = concat!(
     "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
     now!(),
@@ -53,6 +54,7 @@ const RESERVE_SQL: &str = concat!(
     ") * 1000000)::bigint AS ahead, 0::bigint AS held"
 );
 
+/// Reads how far `next_at` and `held_until` are ahead of the current time.
 const PEEK_SQL: &str = concat!(
     "SELECT (EXTRACT(EPOCH FROM b.next_at - ",
     now!(),
@@ -61,6 +63,7 @@ const PEEK_SQL: &str = concat!(
     ") * 1000000)::bigint AS held FROM request_budgets b WHERE b.tenant_id = $1"
 );
 
+/// Extends `held_until`. Never shortens it.
 const HOLD_SQL: &str = concat!(
     "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
     now!(),
@@ -70,7 +73,7 @@ const HOLD_SQL: &str = concat!(
     "GREATEST(b.held_until, EXCLUDED.held_until)"
 );
 
-/// What a request was given.
+/// How far `next_at` and `held_until` are ahead of the current time, in microseconds.
 #[derive(diesel::QueryableByName)]
 struct Given {
     #[diesel(sql_type = BigInt)]
@@ -79,19 +82,20 @@ struct Given {
     held: i64,
 }
 
-/// A request's place.
+/// The result of reserving one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateReservation {
-    /// It was taken: so far do the requests taken reach beyond now, at the steady rate.
+    /// Reserved. At the steady rate, the requests reserved reach this far into the future.
     Taken(Duration),
-    /// None was, as those taken reach so far already.
+    /// Not reserved: earlier reservations already reach this far into the future.
     TooLate(Duration),
-    /// None was: no request may be sent for this long.
+    /// Not reserved: no request may be sent for this long.
     Held(Duration),
 }
 
 impl Db {
-    /// Takes the place of one request to a tenant's ConnectWise, unless those taken reach further than `limit`.
+    /// Reserves one request to a tenant's ConnectWise, unless earlier reservations reach further ahead than `limit`. On
+    /// SQLite there are no replicas, and it always succeeds.
     pub async fn take_request(
         &self,
         tenant: &TenantId,
@@ -121,7 +125,7 @@ impl Db {
         self.blocking(take).await
     }
 
-    /// Holds all requests to a tenant's ConnectWise for so long.
+    /// Holds all requests to a tenant's ConnectWise for `wait`. Does nothing on SQLite.
     pub async fn hold_requests(&self, tenant: &TenantId, wait: Duration) -> Result<()> {
         let tenant = tenant.clone();
         let hold = move |conn: &mut Conn| {

@@ -1,4 +1,4 @@
-//! Matching rules, in their canonical spelling.
+//! Matching rules. Expressions are stored in their canonical form.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -11,7 +11,7 @@ use crate::domain::ids::{ProductId, RuleId, TenantId};
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 
-/// The default matching condition of a product, for one target.
+/// A product's default matching condition for one target (agreement or addition).
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = matching_rules, primary_key(tenant_id, id), check_for_backend(MultiBackend))]
 pub struct MatchingRule {
@@ -28,14 +28,14 @@ pub struct MatchingRule {
 /// The filter of rules.
 #[derive(Debug, Clone, Default)]
 pub struct RuleFilter {
-    /// Those of a product.
+    /// Of this product.
     pub product_id: Option<ProductId>,
-    /// Those for a target.
+    /// For this target.
     pub target: Option<Target>,
 }
 
 impl Tx<'_> {
-    /// Rules, oldest first. There are at most two for each product.
+    /// Rules, oldest first. A product has at most two.
     pub fn rules(&mut self, filter: &RuleFilter) -> Result<Vec<MatchingRule>> {
         let mut query = self.scoped(matching_rules::table).into_boxed();
         if let Some(id) = &filter.product_id {
@@ -47,7 +47,7 @@ impl Tx<'_> {
         Ok(query.order(matching_rules::id).select(MatchingRule::as_select()).load(self.conn)?)
     }
 
-    /// A rule.
+    /// The rule with an id, or a not-found error.
     pub fn rule(&mut self, id: &RuleId) -> Result<MatchingRule> {
         let own = self.scoped(matching_rules::table).filter(matching_rules::id.eq(id));
         let row = own.select(MatchingRule::as_select()).first(self.conn).optional()?;
@@ -60,7 +60,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Saves a changed rule and raises its version.
+    /// Updates a rule and increments its version.
     pub fn update_rule(&mut self, row: &mut MatchingRule) -> Result<()> {
         row.version += 1;
         let own = self.scoped(matching_rules::table);

@@ -18,11 +18,11 @@ pub struct PushSchedule {
     pub tenant_id: TenantId,
     pub enabled: bool,
     pub day_of_month: i64,
-    /// `HH:MM:SS`.
+    /// Local time, `HH:MM:SS`.
     pub time_of_day: String,
-    /// An IANA name.
+    /// An IANA time zone name.
     pub time_zone: String,
-    /// Since when it is enabled with this content. Runs that were due before are not made up for.
+    /// Since when the schedule is enabled with its current settings. Earlier due times do not start a push.
     pub enabled_at: Option<NaiveDateTime>,
     pub version: i64,
     pub updated_at: NaiveDateTime,
@@ -39,25 +39,25 @@ pub struct ScheduleRun {
     pub created_at: NaiveDateTime,
 }
 
-/// The time zone of billing months, from a month on.
+/// The time zone of billing months, starting with a month.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = billing_time_zones, check_for_backend(MultiBackend))]
 pub struct BillingTimeZone {
     pub tenant_id: TenantId,
     /// `YYYY-MM`.
     pub from_month: BillingMonth,
-    /// An IANA name.
+    /// An IANA time zone name.
     pub time_zone: String,
 }
 
 impl Tx<'_> {
-    /// The time zones of the tenant's billing months; none before the first schedule was set.
+    /// The time zones of the tenant's billing months, by first month; none until the first schedule is set.
     pub fn billing_time_zones(&mut self) -> Result<Vec<BillingTimeZone>> {
         let own = self.scoped(billing_time_zones::table).order(billing_time_zones::from_month);
         Ok(own.select(BillingTimeZone::as_select()).load(self.conn)?)
     }
 
-    /// Sets the time zones of the tenant's billing months, from a month on: later rows go.
+    /// Replaces the time zones of the tenant's billing months from a month on.
     pub fn put_billing_time_zones(&mut self, from: BillingMonth, rows: &[BillingTimeZone]) -> Result<()> {
         let own = self.scoped(billing_time_zones::table);
         diesel::delete(own.filter(billing_time_zones::from_month.ge(from))).execute(self.conn)?;
@@ -65,7 +65,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether the tenant has usage or pushes: then it matters where its months begin and end.
+    /// Whether the tenant has usage or push jobs, which depend on where its billing months begin and end.
     pub fn has_billed(&mut self) -> Result<bool> {
         let usage = self.scoped(usage_records::table).select(usage_records::id);
         let jobs = self.scoped(push_jobs::table).select(push_jobs::id);
@@ -80,13 +80,13 @@ impl Tx<'_> {
         Ok(found.is_some())
     }
 
-    /// Records that the schedule has pushed a month. The primary key rejects a second record.
+    /// Records that the schedule has pushed a month. The primary key rejects a second record for the same month.
     pub fn insert_schedule_run(&mut self, run: &ScheduleRun) -> Result<()> {
         insert_scoped!(self, push_schedule_runs, std::slice::from_ref(run))?;
         Ok(())
     }
 
-    /// The tenant's schedule, if one was set.
+    /// The tenant's schedule, if it was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
         let own = self.scoped(push_schedules::table);
         Ok(own.select(PushSchedule::as_select()).first(self.conn).optional()?)

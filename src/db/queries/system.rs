@@ -1,4 +1,4 @@
-//! The few queries across tenants: the owner of a key, the list of tenants, the enabled schedules.
+//! Queries across tenants: API keys by prefix, the list of tenants, the enabled schedules, and cleanup.
 
 use diesel::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 
 impl SystemTx<'_> {
-    /// The key with a prefix, of whichever tenant, unless revoked.
+    /// The API key with a prefix, of any tenant, unless it is revoked.
     pub fn api_key_by_prefix(&mut self, prefix: &str) -> Result<Option<ApiKey>> {
         let query = api_keys::table.filter(api_keys::prefix.eq(prefix)).filter(api_keys::revoked_at.is_null());
         Ok(query.select(ApiKey::as_select()).first(self.conn).optional()?)
@@ -38,7 +38,7 @@ impl SystemTx<'_> {
         Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
     }
 
-    /// Deletes responses stored before a moment.
+    /// Deletes idempotency responses stored before a time. Returns their number.
     pub fn delete_expired_responses(&mut self, before: Instant) -> Result<usize> {
         let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
         Ok(diesel::delete(old).execute(self.conn)?)

@@ -11,7 +11,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
-/// One MSP.
+/// A tenant: one MSP.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = tenants, check_for_backend(MultiBackend))]
 pub struct Tenant {
@@ -27,7 +27,7 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     pub tenant_id: TenantId,
     pub name: String,
-    /// The key's first characters: it is found and recognised by them.
+    /// The key's first characters, by which it is looked up and recognised.
     pub prefix: String,
     /// SHA-256 of the whole key, in hexadecimal.
     pub hash: String,
@@ -42,13 +42,13 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The tenant's keys, oldest first, revoked ones too.
+    /// The tenant's keys, oldest first, including revoked ones.
     pub fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
         let own = self.scoped(api_keys::table);
         Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
     }
 
-    /// Revokes a key; one that is revoked already stays as it is.
+    /// Revokes a key. Does nothing if it is already revoked; errors if there is no such key.
     pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<()> {
         let own = self.scoped(api_keys::table).filter(api_keys::id.eq(id));
         let known: i64 = own.clone().count().get_result(self.conn)?;

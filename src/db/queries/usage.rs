@@ -1,4 +1,4 @@
-//! Measured amounts, with their corrections.
+//! Usage records: measured amounts and their corrections.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::string_enum::string_enum;
 
-/// One measured amount of a company and product.
+/// One measured amount of a product for a company.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = usage_records, check_for_backend(MultiBackend))]
 pub struct UsageRecord {
@@ -45,21 +45,21 @@ string_enum! {
 /// The filter of usage records.
 #[derive(Debug, Clone, Default)]
 pub struct UsageFilter {
-    /// Those of a company.
+    /// Of this company.
     pub company_id: Option<CompanyId>,
-    /// Those of a product.
+    /// Of this product.
     pub product_id: Option<ProductId>,
-    /// Measured at or after.
+    /// Measured at or after this time.
     pub from: Option<Instant>,
-    /// Measured before.
+    /// Measured before this time.
     pub to: Option<Instant>,
-    /// Without those that a later record corrects.
+    /// Excludes records that a later one corrects.
     pub current_only: bool,
-    /// Only late records, or only the others.
+    /// `true` for late records only, `false` for the others only.
     pub late: Option<bool>,
 }
 
-/// The records of a product and some companies.
+/// The usage records of a product for the given companies.
 macro_rules! of_companies {
     ($tx:expr, $product:expr, $companies:expr) => {
         $tx.scoped(usage_records::table)
@@ -95,11 +95,12 @@ impl Tx<'_> {
         Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())))
     }
 
-    /// The current records with the company, the product and the time of one of these.
+    /// The current (not corrected) records with the company, product and time of one of the given records. Some others
+    /// may be included.
     pub fn current_usage(&mut self, like: &[UsageRecord]) -> Result<Vec<UsageRecord>> {
         let mut rows = Vec::new();
-        // A batch has many companies at one time, or many times of one company. In a short part of it, the combinations
-        // that no record has are few.
+        // The query returns every combination of these companies, products and times. A batch has many companies at one
+        // time, or many times of one company, so in a small chunk few combinations are superfluous.
         for part in like.chunks(200) {
             let products: HashSet<ProductId> = part.iter().map(|row| row.product_id.clone()).collect();
             let companies: HashSet<CompanyId> = part.iter().map(|row| row.company_id.clone()).collect();
@@ -124,7 +125,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Flags records of some companies as late that were measured within bounds and received after a moment.
+    /// Flags as late the records of the given companies that were measured from `from` until before `until`, and
+    /// received after `received_since`.
     pub fn flag_late_usage(
         &mut self,
         product: &ProductId,
@@ -150,7 +152,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// When the newest record of some companies before a moment was measured.
+    /// When the newest current record before a time was measured, for each of the given companies that has one.
     pub fn newest_usage_before(
         &mut self,
         product: &ProductId,
@@ -171,8 +173,7 @@ impl Tx<'_> {
         Ok(newest)
     }
 
-    /// The current usage records of a product and some companies between two moments, by company, in the order of
-    /// measurement.
+    /// The current usage records of a product from `from` until before `until`, by company, in order of measurement.
     pub fn usage_between(
         &mut self,
         product: &ProductId,
@@ -187,8 +188,8 @@ impl Tx<'_> {
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());
             let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = own
-                // Of two sources measured at the same moment, the newest is the one whose name comes last: which that is
-                // does not change when one of them is corrected, nor with the order in which they were taken in.
+                // If two sources measured at the same time, the one whose name sorts last counts as newest. This
+                // depends neither on corrections nor on the order of arrival.
                 .order((usage_records::measured_at, usage_records::source))
                 .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
                 .load(self.conn)?;

@@ -1,4 +1,4 @@
-//! Copies all rows of all tables from one database to another of either kind, and verifies them.
+//! Copies all rows from one database to another, of the same or the other kind, and verifies them.
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -27,19 +27,19 @@ use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
 use crate::domain::{ConflictCode, Error, Result};
 
-/// Number of rows that are read, written and compared at a time.
+/// Number of rows read, written or compared at a time.
 const BATCH: i64 = 500;
 
-/// The rows of a table, in the order of its key.
+/// A row type, with access to its table in the order of the key.
 trait Rows: Sized + PartialEq {
     const TABLE: &'static str;
-    /// The next rows, from the first or after one.
+    /// Reads the next batch of rows: the first one, or the one after the given row.
     fn next(conn: &mut Conn, after: Option<&Self>) -> QueryResult<Vec<Self>>;
     fn add(conn: &mut Conn, rows: &[Self]) -> QueryResult<usize>;
 }
 
-/// Every table with its row and its key, those that others refer to first. `request_budgets` is not among them: it
-/// only matters for the current minute.
+/// Every table with its row type and key, parents before the tables that refer to them. `request_budgets` is left out:
+/// its rows matter only for the current minute.
 macro_rules! tables {
     ($($table:ident: $row:ty, $key:ident $(then $second:ident)?;)+) => {
         $(impl Rows for $row {
@@ -67,7 +67,7 @@ macro_rules! tables {
     };
     (@after $query:ident, $last:ident, $table:ident, $key:ident, $second:ident) => {
         $query
-            // Says it twice, as this half is what an index serves.
+            // Redundant, but an index serves only this half of the condition.
             .filter($table::$key.ge($last.$key.clone()))
             .filter($table::$key.gt($last.$key.clone()).or($table::$second.gt($last.$second.clone())))
     };
@@ -96,14 +96,14 @@ tables! {
     idempotency_keys: StoredResponse, tenant_id then key;
 }
 
-/// How many rows of a table were copied and found equal.
+/// The number of rows of a table that were copied and verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copied {
     pub table: &'static str,
     pub rows: usize,
 }
 
-/// Something done to each table.
+/// An operation on each table. Returns the number of rows.
 trait Each {
     fn table<R: Rows>(&mut self) -> Result<usize>;
 }
@@ -132,7 +132,7 @@ impl Each for Compare<'_> {
             if here != there {
                 let first = here.iter().zip(&there).take_while(|(one, other)| one == other).count();
                 let detail =
-                    format!("row {} of {} differs from the source; nothing was kept", count + first + 1, R::TABLE);
+                    format!("row {} of {} differs from the source; nothing was copied", count + first + 1, R::TABLE);
                 return Err(Error::conflict(ConflictCode::CopyDiffers, detail));
             }
             count += here.len();
@@ -144,8 +144,8 @@ impl Each for Compare<'_> {
     }
 }
 
-/// Copies everything to an empty database, creates its tables, and compares every row before it commits. Errors if a
-/// process serves from either database, if the schema is of another version, or if the target is not empty.
+/// Creates the tables in an empty database, copies all rows, and compares every row before it commits. Errors if a
+/// process serves from either database, if the source has another schema version, or if the target is not empty.
 pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     if from.file().is_some_and(|file| !file.exists()) {
         return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {from}")));
@@ -155,7 +155,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     let mut source = from.connect().map_err(unavailable)?;
     let mut target = to.connect_or_create().map_err(unavailable)?;
     if !migrate::is_current(&mut source)? {
-        let detail = format!("{from} has another schema than this version: run migrate on it first");
+        let detail = format!("the schema of {from} is not the one that this version uses: run migrate on it first");
         return Err(Error::conflict(ConflictCode::OtherSchema, detail));
     }
     refuse_in_use(&mut source, from)?;
@@ -163,14 +163,14 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     migrate::up(&mut target)?;
     for conn in [&mut source, &mut target] {
         if let Conn::Postgres(conn) = conn {
-            // Each waits while the other works.
+            // Each connection is idle while the other one works.
             conn.batch_execute("SET idle_in_transaction_session_timeout = 0")?;
         }
     }
     let copied = read_transaction(&mut source, |source| {
         write_transaction(&mut target, |target| {
             if let Conn::Postgres(conn) = target {
-                // A process that starts on it now waits until all is there.
+                // A process that starts on the target now waits until the copy is complete.
                 conn.batch_execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")?;
             }
             if !Tenant::next(target, None)?.is_empty() {
@@ -180,15 +180,15 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
             all(&mut Compare(source, target))
         })
     })?;
-    // The planner has no statistics of the new rows yet. If this fails, autovacuum collects them later; the copy
-    // itself is done.
+    // The planner has no statistics for the new rows yet. If this fails, autovacuum collects them later; the copy is
+    // already committed.
     if let Err(cause) = target.batch_execute("ANALYZE") {
-        tracing::warn!(%cause, "failed to make the copy's statistics");
+        tracing::warn!(%cause, "failed to update the copy's statistics");
     }
     Ok(copied)
 }
 
-/// Rows written during the copy would be left behind.
+/// Errors if the service is connected to a PostgreSQL database: rows that it writes during the copy could be missed.
 fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
     let Conn::Postgres(conn) = conn else { return Ok(()) };
     let others = "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
@@ -197,6 +197,6 @@ fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
     if others == 0 {
         return Ok(());
     }
-    let detail = format!("{others} connection(s) of the service to {url} are open: stop it first");
+    let detail = format!("the service has {others} open connection(s) to {url}: stop it first");
     Err(Error::conflict(ConflictCode::DatabaseInUse, detail))
 }

@@ -1,4 +1,4 @@
-//! The records read from ConnectWise, and what a line resolves to among them.
+//! Resolves lines among the records read from ConnectWise.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus}
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::{Facts, Rule};
 
-/// A record with what rules may ask of it, folded once for all lines.
+/// A record with the facts that rules compare, folded once for all lines.
 #[derive(Debug, Clone)]
 pub(super) struct IndexedRecord<T> {
     pub(super) record: T,
@@ -19,7 +19,7 @@ pub(super) struct IndexedRecord<T> {
     pub(super) dead: Option<MappingReason>,
 }
 
-/// Everything that was read from ConnectWise and matters to a resolving, looked up by id without a query per line.
+/// The ConnectWise records that resolving needs, indexed by id so that no line needs a query.
 #[derive(Debug, Default)]
 pub struct Catalog {
     agreements: HashMap<CwAgreementId, IndexedRecord<Agreement>>,
@@ -30,8 +30,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Indexes what was read, judging liveness on one day. `read` names the agreements whose additions were read,
-    /// so that "has none" and "not looked yet" differ.
+    /// Indexes the records and decides which are live on `today`. `read` lists the agreements whose additions were
+    /// read, to tell "has no additions" from "not read yet".
     pub fn new(
         today: NaiveDate,
         gone_companies: impl IntoIterator<Item = CwCompanyId>,
@@ -56,12 +56,12 @@ impl Catalog {
         catalog
     }
 
-    /// An agreement that was read.
+    /// Returns an agreement, if it was read.
     pub fn agreement_record(&self, id: CwAgreementId) -> Option<&Agreement> {
         self.agreements.get(&id).map(|known| &known.record)
     }
 
-    /// An addition that was read.
+    /// Returns an addition, if it was read.
     pub fn addition_record(&self, id: CwAdditionId) -> Option<&Addition> {
         self.additions.get(&id).map(|known| &known.record)
     }
@@ -76,7 +76,7 @@ impl Catalog {
         self.by_agreement.get(&agreement).into_iter().flatten().filter_map(|id| self.additions.get(id))
     }
 
-    /// Whether an agreement may be chosen by hand for a line of a company: it must exist, be the company's, and live.
+    /// Checks that an agreement can be chosen by hand: it must exist, belong to the line's company and be live.
     pub fn may_choose_agreement(&self, company: Option<CwCompanyId>, id: CwAgreementId) -> Result<(), ChoiceError> {
         let company = company.ok_or(ChoiceError::CompanyNotSet)?;
         let known = self.agreements.get(&id).filter(|known| known.record.company_id == company);
@@ -86,7 +86,7 @@ impl Catalog {
         }
     }
 
-    /// Whether an addition may be chosen by hand for a line whose agreement is as given.
+    /// Checks that an addition can be chosen by hand: it must exist, belong to the line's agreement and be live.
     pub fn may_choose_addition(&self, agreement: &AgreementMapping, id: CwAdditionId) -> Result<(), ChoiceError> {
         let resolved = agreement.target.filter(|_| agreement.status == MappingStatus::Resolved);
         let parent = resolved.ok_or(ChoiceError::AgreementNotResolved)?;
@@ -97,7 +97,7 @@ impl Catalog {
         }
     }
 
-    /// Resolves a line's agreement. `before` is what it was mapped to until now.
+    /// Resolves a line's agreement. `before` is the mapping until now.
     pub fn agreement(
         &self,
         company: Option<CwCompanyId>,
@@ -106,7 +106,7 @@ impl Catalog {
     ) -> AgreementMapping {
         let Some(company) = company else { return Mapping::unresolved(MappingReason::CompanyNotSet) };
         if self.gone_companies.contains(&company) {
-            // A manual choice is kept: the company may be back with the next refresh.
+            // The target is kept: the company may be back with the next refresh.
             let kept = before.target.zip(before.source);
             return kept.map_or_else(
                 || Mapping::unresolved(MappingReason::CompanyGone),
@@ -125,7 +125,7 @@ impl Catalog {
         stale_if_lost(found, was)
     }
 
-    /// Resolves a line's addition among the live additions of its agreement, as just resolved.
+    /// Resolves a line's addition among the live additions of its agreement, which must be resolved first.
     pub fn addition(
         &self,
         agreement: &AgreementMapping,
@@ -133,14 +133,14 @@ impl Catalog {
         before: &AdditionMapping,
     ) -> AdditionMapping {
         let Some(parent) = agreement.target else {
-            // A choice by hand outlives a moment in which the agreement is ambiguous; it holds again once the same
-            // agreement is resolved, and is undone if another is.
+            // A manual choice is kept while the agreement has no target, such as when it is ambiguous. The choice
+            // applies again if the same agreement is resolved, and is dropped if another one is.
             return before.manual_target().map_or_else(
                 || Mapping::unresolved(MappingReason::AgreementNotResolved),
                 |id| Mapping::stale(MappingSource::Manual, *id, MappingReason::AgreementNotResolved),
             );
         };
-        // An addition of another agreement hung on what the line was mapped to before; it is undone.
+        // A previous addition that belongs to another agreement is dropped.
         let own = |id: &CwAdditionId| self.additions.get(id).filter(|known| known.record.agreement_id == parent);
         let was = before.target.and_then(|id| own(&id).map(|known| (id, known.dead)));
         if agreement.status != MappingStatus::Resolved {
@@ -164,25 +164,25 @@ impl Catalog {
     }
 }
 
-/// Why something cannot be chosen by hand.
+/// Why an agreement or addition cannot be chosen by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChoiceError {
     /// The company is not matched to a ConnectWise company.
     CompanyNotSet,
-    /// There is no such agreement, or it is another company's.
+    /// The agreement does not exist or belongs to another company.
     NotOfCompany(CwAgreementId, CwCompanyId),
     /// The agreement is not live.
     AgreementNotLive(CwAgreementId, CwCompanyId, MappingReason),
-    /// Additions can be chosen only of a resolved agreement.
+    /// The line's agreement is not resolved, so no addition can be chosen.
     AgreementNotResolved,
-    /// There is no such addition, or it is another agreement's.
+    /// The addition does not exist or belongs to another agreement.
     NotOfAgreement(CwAdditionId, CwAgreementId),
     /// The addition is not live.
     AdditionNotLive(CwAdditionId, CwAgreementId, MappingReason),
 }
 
 impl ChoiceError {
-    /// A stable word for it.
+    /// Returns the conflict code of the error.
     pub const fn code(&self) -> ConflictCode {
         match self {
             Self::CompanyNotSet => ConflictCode::CompanyNotSet,
@@ -228,7 +228,7 @@ fn kept<Id>(source: MappingSource, id: Id, dead: Option<MappingReason>) -> Mappi
     }
 }
 
-/// Applies the rule to the live records: exactly one match resolves.
+/// Applies the rule to the live records: exactly one match resolves the line.
 fn pick<'a, T: 'a, Id>(
     live: impl Iterator<Item = &'a IndexedRecord<T>>,
     rule: Option<&Rule>,
@@ -253,7 +253,7 @@ fn pick<'a, T: 'a, Id>(
     }
 }
 
-/// A target that the rule once found and that has died leaves the line stale, unless the rule now finds another.
+/// Returns a stale mapping if the rule finds nothing now and its previous target is no longer live.
 fn stale_if_lost<Id>(found: Mapping<Id>, was: Option<(Id, Option<MappingReason>)>) -> Mapping<Id> {
     match was {
         Some((id, Some(reason))) if found.status == MappingStatus::Unresolved => {

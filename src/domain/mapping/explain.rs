@@ -52,46 +52,46 @@ impl Verdict {
     pub const fn explain(self) -> &'static str {
         match self {
             Self::Taken => "The line bills to it.",
-            Self::NotLive => "It is not live in ConnectWise, so it is no choice.",
+            Self::NotLive => "It is not live in ConnectWise, so it cannot be chosen.",
             Self::NotMatched => "The rule does not match it.",
-            Self::OneOfSeveral => "The rule matches it, but others too, so none was taken.",
-            Self::Overruled => "A person chose another, and that wins over the rule.",
-            Self::NoRule => "There is no rule, so nothing was taken.",
+            Self::OneOfSeveral => "The rule matches it and others, so none was taken.",
+            Self::Overruled => "A person chose another, which overrides the rule.",
+            Self::NoRule => "The product has no rule, so none was taken.",
         }
     }
 }
 
-/// A candidate as resolving sees it.
+/// A candidate, and why the line bills to it or does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CandidateVerdict {
-    /// ConnectWise's id.
+    /// The id in ConnectWise.
     pub id: String,
-    /// What a person would call it.
+    /// The name to show to people.
     pub name: String,
-    /// What rules may ask of it, with what ConnectWise says.
+    /// The attributes that rules can compare, with their values in ConnectWise.
     pub attributes: Vec<(Attribute, Option<String>)>,
-    /// Why it is not live; `None` where it is.
+    /// Why the candidate is not live; `None` if it is.
     pub dead: Option<MappingReason>,
-    /// Whether the rule matches it; `None` without a rule.
+    /// Whether the rule matches the candidate; `None` without a rule.
     pub matched: Option<bool>,
-    /// Each comparison of the rule, and whether it holds.
+    /// Each comparison of the rule with its result.
     pub tested: Vec<TracedComparison>,
     /// The verdict.
     pub verdict: Verdict,
 }
 
-/// A mapping as it is recorded in a line's history: with the name that its target had then.
+/// A mapping as recorded in a line's history, with the name that its target had at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingSnapshot {
     /// The status.
     pub status: MappingStatus,
-    /// Who decided.
+    /// Whether a rule or a person decided.
     pub source: Option<MappingSource>,
-    /// ConnectWise's id of the target.
+    /// The target's id in ConnectWise.
     pub id: Option<String>,
-    /// What a person would have called it.
+    /// The target's name at that time.
     pub name: Option<String>,
-    /// Why.
+    /// The reason for the status.
     pub reason: Option<MappingReason>,
 }
 
@@ -103,7 +103,7 @@ impl MappingSnapshot {
 }
 
 impl Catalog {
-    /// What the agreement rule sees for a company's line that is mapped as given.
+    /// Returns the company's agreements as candidates for a line with this mapping, each with its verdict.
     pub fn seen_agreements(
         &self,
         company: Option<CwCompanyId>,
@@ -114,7 +114,7 @@ impl Catalog {
         seen(known, Target::Agreement, rule, mapping, |record| (record.id, record.name.clone()), Agreement::attribute)
     }
 
-    /// What the addition rule sees for a line that is mapped as given.
+    /// Returns the agreement's additions as candidates for a line with this mapping, each with its verdict.
     pub fn seen_additions(
         &self,
         agreement: &AgreementMapping,
@@ -125,13 +125,13 @@ impl Catalog {
         seen(known, Target::Addition, rule, mapping, |record| (record.id, record.label()), Addition::attribute)
     }
 
-    /// An agreement mapping, as it is recorded in a line's history.
+    /// Returns an agreement mapping as recorded in a line's history.
     pub fn remembered_agreement(&self, mapping: &AgreementMapping) -> MappingSnapshot {
         let name = mapping.target.and_then(|id| self.agreement_record(id)).map(|record| record.name.clone());
         MappingSnapshot::new(mapping, name)
     }
 
-    /// An addition mapping, as it is recorded in a line's history.
+    /// Returns an addition mapping as recorded in a line's history.
     pub fn remembered_addition(&self, mapping: &AdditionMapping) -> MappingSnapshot {
         MappingSnapshot::new(
             mapping,

@@ -1,10 +1,10 @@
-//! What rules may ask of agreements and additions.
+//! The attributes of agreements and additions that rules can compare.
 
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::{Attribute, Facts};
 
 impl Agreement {
-    /// What a rule may ask of it; absent where ConnectWise left it out.
+    /// Returns an attribute, or `None` if ConnectWise did not return it or it belongs to the other target.
     pub fn attribute(&self, attribute: Attribute) -> Option<&str> {
         match attribute {
             Attribute::Name => Some(&self.name),
@@ -15,7 +15,7 @@ impl Agreement {
 }
 
 impl Addition {
-    /// What a rule may ask of it; absent where ConnectWise left it out.
+    /// Returns an attribute, or `None` if ConnectWise did not return it or it belongs to the other target.
     pub fn attribute(&self, attribute: Attribute) -> Option<&str> {
         match attribute {
             Attribute::ProductIdentifier => self.product_identifier.as_deref(),

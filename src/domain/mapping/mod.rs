@@ -1,4 +1,4 @@
-//! Deciding what a billing line bills to: the agreement, then the addition; and telling why.
+//! Resolves what a billing line bills to, first the agreement and then the addition, and explains the result.
 
 mod catalog;
 mod explain;

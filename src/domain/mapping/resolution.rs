@@ -1,34 +1,34 @@
-//! What a line resolved to, and how.
+//! What a line's agreement or addition resolved to, and how.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{CwAdditionId, CwAgreementId};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 
-/// How many candidates of an ambiguous mapping are kept; a rule that matches more needs mending, not a longer list.
+/// Maximum number of candidates of an ambiguous mapping. A rule that matches more needs fixing, not a longer list.
 pub const MAX_CANDIDATES: usize = 20;
 
 /// One of several targets that a rule matched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// ConnectWise's id.
+    /// The id in ConnectWise.
     pub id: String,
-    /// What a person would call it.
+    /// The name to show to people.
     pub name: String,
 }
 
-/// What a line resolved to, and how.
+/// What a line's agreement or addition resolved to, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping<Id> {
     /// The status.
     pub status: MappingStatus,
-    /// Who decided; `None` where nothing is mapped.
+    /// Whether a rule or a person decided; `None` if nothing is mapped.
     pub source: Option<MappingSource>,
     /// The target; also kept while `stale`.
     pub target: Option<Id>,
-    /// Why, where the status alone does not say.
+    /// The reason for the status; `None` if resolved.
     pub reason: Option<MappingReason>,
-    /// What matched, where it is ambiguous.
+    /// The targets that the rule matched, if ambiguous.
     pub candidates: Vec<Candidate>,
 }
 
@@ -38,7 +38,7 @@ pub type AgreementMapping = Mapping<CwAgreementId>;
 pub type AdditionMapping = Mapping<CwAdditionId>;
 
 impl<Id> Mapping<Id> {
-    /// No target, with why.
+    /// A mapping without a target, and the reason.
     pub fn unresolved(reason: MappingReason) -> Self {
         Self {
             status: MappingStatus::Unresolved,
@@ -49,7 +49,7 @@ impl<Id> Mapping<Id> {
         }
     }
 
-    /// Exactly one live target.
+    /// A mapping to exactly one live target.
     pub fn resolved(source: MappingSource, target: Id) -> Self {
         Self {
             status: MappingStatus::Resolved,
@@ -70,7 +70,7 @@ impl<Id> Mapping<Id> {
         }
     }
 
-    /// The target, where a person chose it.
+    /// Returns the target if a person chose it.
     pub fn manual_target(&self) -> Option<&Id> {
         self.target.as_ref().filter(|_| self.source == Some(MappingSource::Manual))
     }

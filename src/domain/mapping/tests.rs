@@ -89,7 +89,7 @@ fn a_manual_choice_wins_and_goes_stale_when_it_dies() {
     let dead = catalog(vec![Agreement { cancelled: true, ..agreement(1, "Backup") }, agreement(3, "Other")], vec![]);
     let stale = dead.agreement(Some(CwCompanyId(7)), Some(&any), &manual);
     assert_eq!((stale.status, stale.reason), (MappingStatus::Stale, Some(MappingReason::Cancelled)));
-    assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &stale), manual, "alive again, mapped again");
+    assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &stale), manual, "live again, mapped again");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn an_addition_hangs_on_its_agreement() {
     let stale = Mapping::stale(MappingSource::Rule, CwAgreementId(1), MappingReason::Cancelled);
     let below = catalog.addition(&stale, Some(&product), &manual);
     assert_eq!((below.status, below.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
-    assert_eq!(catalog.addition(&first, Some(&product), &below), manual, "the agreement lives again");
+    assert_eq!(catalog.addition(&first, Some(&product), &below), manual, "the agreement is live again");
 }
 
 #[test]

@@ -4,14 +4,14 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RuleError {
-    /// A stable word: `unexpected`, `unknown_attribute`, `wrong_target`, `unterminated_text`, `like_without_percent`,
+    /// A stable code: `unexpected`, `unknown_attribute`, `wrong_target`, `unterminated_text`, `like_without_percent`,
     /// `empty_text`, `too_long`, `too_deep`, `list_too_long`, `too_many_conditions`, `bad_character`, `bad_pattern`.
     pub code: &'static str,
     /// The whole message: what was found, what was expected, and advice.
     pub message: String,
-    /// Where it begins, in characters from 0.
+    /// Where the error begins in the expression, in characters from 0.
     pub offset: usize,
-    /// How many characters it spans; 0 at the end of the text.
+    /// Number of characters that the error spans; 0 at the end of the text.
     pub length: usize,
     /// What would have been valid there.
     pub expected: Vec<String>,
@@ -53,7 +53,7 @@ fn list(words: &[&str]) -> String {
     }
 }
 
-/// A part of the expression, in characters.
+/// A range of the expression, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) offset: usize,

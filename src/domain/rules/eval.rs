@@ -1,5 +1,5 @@
-//! Evaluating a rule over records, without allocating: needles are folded when the rule is compiled, records when
-//! they are loaded.
+//! Evaluates rules on records without allocating: search texts are folded when the rule is compiled, records when they
+//! are loaded.
 
 use std::cmp::Ordering;
 
@@ -7,7 +7,7 @@ use super::expr::{Attribute, Comparison, Condition, Expr};
 use super::like::Pattern;
 use crate::domain::text::fold;
 
-/// A text folded once for many comparisons.
+/// A text that is folded once for many comparisons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folded(Box<str>);
 
@@ -18,7 +18,7 @@ impl Folded {
     }
 }
 
-/// The attributes of one record that rules can compare. An attribute that ConnectWise left out is absent.
+/// The attributes of one record that rules can compare. An attribute that ConnectWise does not return is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     name: Option<Folded>,
@@ -28,7 +28,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts that `read` gives of each attribute.
+    /// Reads the attributes of a record with `read`.
     pub fn new<'r>(read: impl Fn(Attribute) -> Option<&'r str>) -> Self {
         let folded = |attribute| read(attribute).map(Folded::new);
         Self {
@@ -59,7 +59,7 @@ pub struct TracedComparison {
     pub holds: bool,
 }
 
-/// Tests every comparison by itself, also those that evaluation would not reach.
+/// Evaluates every comparison separately, including those that `and` or `or` would skip.
 pub(super) fn trace(expr: &Expr, facts: &Facts, tested: &mut Vec<TracedComparison>) {
     match expr {
         Expr::Condition(condition) => tested.push(TracedComparison {
@@ -79,10 +79,10 @@ pub(super) enum Compiled {
 
 #[derive(Debug, Clone)]
 pub(super) enum Test {
-    /// The order of the value against the text is one of these.
+    /// The value compares to the text with one of these orderings.
     Order(&'static [Ordering], String),
     Contains(String),
-    /// Fits the pattern. The parser refused what is none; nothing fits `None`.
+    /// The value matches the pattern. `None` matches nothing; the parser rejects invalid patterns, so it cannot occur.
     Like(Option<Pattern>),
     /// Sorted, for binary search.
     In(Vec<String>),
@@ -131,7 +131,7 @@ impl Compiled {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.matches(facts)),
             Self::Any(parts) => parts.iter().any(|part| part.matches(facts)),
-            // An absent value satisfies no test, and therefore every negated one.
+            // An absent value satisfies no test, and therefore every negated test.
             Self::Test { attribute, negated, test } => {
                 facts.get(*attribute).is_some_and(|value| test.holds(value)) != *negated
             }

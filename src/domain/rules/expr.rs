@@ -1,4 +1,4 @@
-//! What an expression means, and its one canonical spelling.
+//! The syntax tree of an expression, and its canonical text.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::Target;
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
-    /// A member of an agreement or an addition that a rule may ask about.
+    /// An attribute of an agreement or addition that rules can compare.
     Attribute {
         /// An agreement's name.
         Name = "name",
@@ -20,7 +20,7 @@ string_enum! {
 }
 
 impl Attribute {
-    /// What it is an attribute of.
+    /// Returns the target that has this attribute.
     pub fn target(self) -> Target {
         match self {
             Self::Name | Self::TypeName => Target::Agreement,
@@ -28,7 +28,7 @@ impl Attribute {
         }
     }
 
-    /// The attributes of a target.
+    /// Returns the attributes of a target.
     pub fn of(target: Target) -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(move |attribute| attribute.target() == target)
     }
@@ -49,17 +49,17 @@ string_enum! {
         Greater = ">",
         /// After or equal.
         GreaterOrEqual = ">=",
-        /// Has the text anywhere in it.
+        /// Contains the text.
         Contains = "contains",
-        /// Has the text nowhere in it.
+        /// Does not contain the text.
         NotContains = "not contains",
-        /// Fits the pattern.
+        /// Matches the pattern.
         Like = "like",
-        /// Does not fit the pattern.
+        /// Does not match the pattern.
         NotLike = "not like",
         /// Is one of a list.
         In = "in",
-        /// Is none of a list.
+        /// Is not one of a list.
         NotIn = "not in",
     }
 }
@@ -67,22 +67,22 @@ string_enum! {
 /// One comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// What is compared.
+    /// The attribute that is compared.
     pub attribute: Attribute,
-    /// How.
+    /// The operator.
     pub comparison: Comparison,
-    /// With what: one text, or several for `in` and `not in`.
+    /// The texts to compare with: one, or several for `in` and `not in`.
     pub texts: Vec<String>,
 }
 
-/// An expression.
+/// A parsed expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
     /// One comparison.
     Condition(Condition),
-    /// All must hold.
+    /// All parts must hold.
     And(Vec<Expr>),
-    /// One must hold.
+    /// At least one part must hold.
     Or(Vec<Expr>),
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for Condition {
     }
 }
 
-/// A text in the kind of quotes that it does not hold; the grammar lets no text hold both.
+/// Quotes a text with the kind of quotes that it does not contain. The grammar allows no text that contains both.
 fn quote(text: &str) -> String {
     if text.contains('"') { format!("'{text}'") } else { format!("\"{text}\"") }
 }

@@ -1,14 +1,14 @@
 //! Patterns of `like`, as in SQL Server, on which ConnectWise runs: `%` is any run of characters, `_` any one
-//! character, `[abc]` and `[a-f]` one of a set, `[^abc]` one outside it, and `[[]` a plain `[`.
+//! character, `[abc]` and `[a-f]` one of a set, `[^abc]` one outside the set, and `[[]` a plain `[`.
 //!
-//! A pattern is cut at its `%`s into segments. Segments are looked for from left to right, each as early as it fits,
-//! which is enough: an earlier fit leaves more room for the rest. No backtracking, so no pattern is slow.
+//! A pattern is split at `%` into segments. Segments are matched from left to right, each at its first match, which
+//! leaves the most text for the rest. This needs no backtracking, so no pattern is slow.
 
 use memchr::memmem::Finder;
 
 use crate::domain::text::fold;
 
-/// A compiled pattern, over folded text.
+/// A compiled pattern, which matches folded text.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     segments: Vec<Segment>,
@@ -18,7 +18,7 @@ pub(super) struct Pattern {
 enum Segment {
     /// Plain text: searched for in linear time.
     Plain { text: String, finder: Finder<'static> },
-    /// Holds `_` or a set. What stands before the first of them is searched for as plain text.
+    /// Contains `_` or a set. The text before the first of them is searched for as plain text.
     Wild { pieces: Vec<Piece>, lead: Finder<'static> },
 }
 
@@ -29,7 +29,7 @@ enum Piece {
     Set { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// Why a pattern is none.
+/// Why a pattern is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadPattern {
     NoPercent,
@@ -61,7 +61,7 @@ impl Pattern {
         Ok(Self { segments: segments.into_iter().map(Segment::new).collect() })
     }
 
-    /// Whether folded text fits.
+    /// Whether a folded text matches.
     pub(super) fn fits(&self, text: &str) -> bool {
         let [first, middle @ .., last] = self.segments.as_slice() else { return false };
         let Some(mut rest) = first.strip_prefix(text) else { return false };
@@ -144,7 +144,7 @@ impl Segment {
         }
     }
 
-    /// Where the earliest fit ends, in bytes.
+    /// Returns where the first match ends, in bytes.
     fn find_end(&self, text: &str) -> Option<usize> {
         match self {
             Self::Plain { text: plain, finder } => finder.find(text.as_bytes()).map(|at| at + plain.len()),

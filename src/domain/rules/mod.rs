@@ -1,8 +1,8 @@
-//! The rule language: which agreement or addition of a company a product bills to.
+//! The rule language, which selects the agreement or addition of a company that a product bills to.
 //!
-//! `attribute operator "text"`, combined with `and`, `or` and parentheses; docs/RULES.md teaches it. A rule is parsed
-//! once, when it is saved ([`Rule::parse`]), printed back in one canonical form, and evaluated over what was read
-//! from ConnectWise ([`Rule::matches`]).
+//! A rule is `attribute operator "text"`, combined with `and`, `or` and parentheses; docs/RULES.md is its manual.
+//! [`Rule::parse`] parses a rule, `Display` prints it in canonical form, and [`Rule::matches`] evaluates it on records
+//! read from ConnectWise.
 
 mod error;
 mod eval;
@@ -27,7 +27,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Parses an expression for a target. It may only name the target's attributes.
+    /// Parses an expression for a target. The expression may use only the target's attributes.
     pub fn parse(target: Target, text: &str) -> Result<Self, RuleError> {
         let expr = parser::parse(target, text)?;
         let compiled = eval::Compiled::new(&expr);
@@ -39,7 +39,7 @@ impl Rule {
         self.compiled.matches(facts)
     }
 
-    /// Each comparison of the rule with its result for a record, to explain [`Rule::matches`].
+    /// Returns each comparison of the rule with its result for a record, to explain [`Rule::matches`].
     pub fn trace(&self, facts: &Facts) -> Vec<TracedComparison> {
         let mut tested = Vec::new();
         eval::trace(&self.expr, facts, &mut tested);

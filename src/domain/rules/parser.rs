@@ -1,4 +1,4 @@
-//! From tokens to an expression. Recursion is bounded by [`MAX_DEPTH`].
+//! Parses tokens into an expression. Recursion is bounded by [`MAX_DEPTH`].
 
 use super::Target;
 use super::error::{RuleError, Span};
@@ -10,17 +10,17 @@ use super::token::{Token, shorten, tokens};
 pub const MAX_LENGTH: usize = 4_000;
 /// Maximum nesting of parentheses.
 pub const MAX_DEPTH: usize = 32;
-/// Maximum number of values in a list of `in`.
+/// Maximum number of values in an `in` list.
 pub const MAX_LIST: usize = 200;
-/// The most comparisons in one expression.
+/// Maximum number of comparisons in one expression.
 pub const MAX_CONDITIONS: usize = 100;
 
 const OPERATORS: &[&str] = &["=", "!=", "<", "<=", ">", ">=", "contains", "like", "in", "not"];
 const QUOTED: &str = "a text in quotes";
 
-/// Reads an expression.
+/// Parses an expression.
 pub(super) fn parse(target: Target, text: &str) -> Result<Expr, RuleError> {
-    // Counting stops at the limit: a megabyte is refused as fast as a line.
+    // Counting stops at the limit, so a megabyte is rejected as fast as a line.
     if text.chars().nth(MAX_LENGTH).is_some() {
         let span = Span { offset: MAX_LENGTH, length: 1 };
         return Err(RuleError::new("too_long", span, format!("the expression is longer than {MAX_LENGTH} characters")));
@@ -29,7 +29,7 @@ pub(super) fn parse(target: Target, text: &str) -> Result<Expr, RuleError> {
     let expr = parser.any()?;
     match parser.peek() {
         Token::End => Ok(expr),
-        Token::Close => Err(parser.unexpected("this \")\" closes nothing")),
+        Token::Close => Err(parser.unexpected("this \")\" has no matching \"(\"")),
         Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(parser.join_slip()),
         found => Err(parser.unexpected(format!("found {}", found.describe())).with_expected(&["and", "or", "the end"])),
     }
@@ -159,12 +159,12 @@ impl Parser {
                 let (of, here) = (attribute.target(), self.target);
                 let article = "an";
                 let message =
-                    format!("\"{attribute}\" is an attribute of {article} {of}, and this rule is for {here}s");
+                    format!("\"{attribute}\" is an attribute of {article} {of}, but this rule is for {here}s");
                 let names: Vec<&str> = Attribute::of(here).map(Attribute::as_str).collect();
                 Err(RuleError::new("wrong_target", self.span(), message).with_expected(&names))
             }
             None => {
-                let message = format!("\"{}\" is no attribute", shorten(word));
+                let message = format!("\"{}\" is not an attribute", shorten(word));
                 let names: Vec<&str> = Attribute::of(self.target).map(Attribute::as_str).collect();
                 Err(RuleError::new("unknown_attribute", self.span(), message).with_expected(&names))
             }
@@ -222,7 +222,7 @@ impl Parser {
         }
     }
 
-    /// A text that must not be empty: every value contains the empty text, which is never meant.
+    /// Parses a text that must not be empty: every value contains the empty text, so comparing with it is a mistake.
     fn needle(&mut self) -> Result<String, RuleError> {
         let span = self.span();
         let text = self.text()?;
@@ -278,7 +278,7 @@ impl Parser {
     }
 }
 
-/// The operator that was probably meant.
+/// Returns advice on the operator that was probably meant.
 fn operator_slip(word: &str, not: bool) -> Option<&'static str> {
     Some(match word {
         "==" | "is" | "equals" | "eq" => "Write = to compare the whole text",
@@ -286,8 +286,8 @@ fn operator_slip(word: &str, not: bool) -> Option<&'static str> {
         "=" | "!=" | "<" | "<=" | ">" | ">=" if not => "Write != for not equal",
         "=>" => "Write >=",
         "=<" => "Write <=",
-        "starts" | "startswith" | "begins" | "beginswith" => "Write like \"text%\" for what starts with a text",
-        "ends" | "endswith" => "Write like \"%text\" for what ends with a text",
+        "starts" | "startswith" | "begins" | "beginswith" => "Write like \"text%\" for values that start with a text",
+        "ends" | "endswith" => "Write like \"%text\" for values that end with a text",
         "has" | "includes" | "contain" | "include" => "Write contains",
         "matches" | "regex" => "Write like, with % for any run of characters",
         _ => return None,

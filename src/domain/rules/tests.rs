@@ -39,7 +39,7 @@ fn holds(expression: &str, facts: &Facts) -> bool {
 
 fn refused(expression: &str) -> RuleError {
     match Rule::parse(Target::Agreement, expression) {
-        Ok(rule) => panic!("{expression} was read as {rule}"),
+        Ok(rule) => panic!("{expression} was parsed as {rule}"),
         Err(error) => error,
     }
 }

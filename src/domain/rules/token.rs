@@ -1,4 +1,4 @@
-//! From characters to tokens.
+//! Splits an expression into tokens.
 
 use super::error::{RuleError, Span};
 
@@ -8,7 +8,7 @@ pub(super) enum Token {
     Word(String),
     /// A quoted text, without its quotes.
     Text(String),
-    /// `=`, `!=`, `<`, `<=`, `>`, `>=`, or a slip such as `==` that the parser explains.
+    /// `=`, `!=`, `<`, `<=`, `>`, `>=`, or a mistake such as `==` that the parser explains.
     Symbol(String),
     Open,
     Close,
@@ -17,7 +17,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// How an error message calls it.
+    /// Returns the token as error messages show it.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Word(word) => format!("\"{}\"", shorten(word)),
@@ -31,7 +31,7 @@ impl Token {
     }
 }
 
-/// At most 40 characters of a text, without control characters, for a message.
+/// Returns at most 40 characters of a text, without control characters, for a message.
 pub(super) fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(40).is_some() {
@@ -98,7 +98,7 @@ fn quoted(chars: &[char], at: usize, quote: char) -> Result<(Token, usize), Rule
         None => {
             let span = Span { offset: at, length: chars.len() - at };
             Err(RuleError::new("unterminated_text", span, "the text that begins here has no closing quote").with_hint(
-                format!("Close it with {quote}; a text that holds {quote} goes in the other kind of quotes"),
+                format!("Close it with {quote}; write a text that contains {quote} in the other kind of quotes"),
             ))
         }
     }
@@ -111,7 +111,7 @@ fn bad_character(at: usize, c: char) -> RuleError {
             RuleError::new("bad_character", span, format!("found the typographic quote {c}"))
                 .with_hint("Write plain quotes: \"text\" or 'text'")
         }
-        '\0' => RuleError::new("bad_character", span, "found a NUL character, which no text in ConnectWise holds"),
+        '\0' => RuleError::new("bad_character", span, "found a NUL character, which no text in ConnectWise contains"),
         c if c.is_control() => {
             RuleError::new("bad_character", span, format!("found the control character U+{:04X}", u32::from(c)))
         }

@@ -1,4 +1,4 @@
-//! The ConnectWise clients of this process.
+//! The ConnectWise clients of this process, cached.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,21 +7,22 @@ use crate::connectwise::Client;
 use crate::db::Connection;
 use crate::domain::ids::TenantId;
 
-/// Clients by tenant, each for one version of the tenant's connection.
+/// Clients by tenant. Each is valid for one version of the tenant's connection.
 #[derive(Default)]
 pub struct Clients(Mutex<HashMap<TenantId, (Connection, Arc<Client>)>>);
 
 impl Clients {
-    /// The client of a connection, if there is one.
+    /// Returns the client of a connection; `None` if there is none or the connection has changed.
     pub fn get(&self, row: &Connection) -> Option<Arc<Client>> {
         let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients.get(&row.tenant_id).filter(|(known, _)| known == row).map(|(_, client)| client.clone())
     }
 
-    /// Stores a client and returns the one to use.
+    /// Stores a client. Returns the client to use, which may be one that another request stored first.
     pub fn put(&self, row: &Connection, client: Client) -> Arc<Client> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another request may have made one meanwhile; its budget is the one that counts.
+        // Another request may have stored a client in the meantime. That one is used, so that there is only one request
+        // budget.
         match clients.get(&row.tenant_id) {
             Some((known, there)) if known == row => there.clone(),
             _ => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The number of running loops of a kind, and whether any should run. Copies share the count.
+/// The number of running loops of one kind, and whether any should run. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct LoopCount(Arc<LoopState>);
 
@@ -19,19 +19,19 @@ impl LoopCount {
         self.0.expected.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a loop until the returned value is dropped.
+    /// Counts a loop as running until the returned guard is dropped.
     pub fn count(&self) -> RunningLoop {
         self.0.running.fetch_add(1, Ordering::Relaxed);
         RunningLoop(self.0.clone())
     }
 
-    /// Whether a loop runs, or none should.
+    /// Returns whether a loop is running, or none should.
     pub fn is_alive(&self) -> bool {
         !self.0.expected.load(Ordering::Relaxed) || self.0.running.load(Ordering::Relaxed) > 0
     }
 }
 
-/// A loop that runs.
+/// Counts a loop as running until it is dropped.
 #[derive(Debug)]
 pub struct RunningLoop(Arc<LoopState>);
 

@@ -1,4 +1,4 @@
-//! What every use case needs: the database, the clock, the clients, and the background loops.
+//! The context that use cases share: the database, the clock, the clients, and the background loops.
 
 mod clients;
 mod loop_count;
@@ -19,42 +19,42 @@ pub use clients::Clients;
 pub use loop_count::LoopCount;
 pub use watched_jobs::{Watched, WatchedKey};
 
-/// How the use cases behave.
+/// Settings of the use cases.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How old data from ConnectWise may be before it is read again.
+    /// Maximum age of stored data from ConnectWise; older data are read again.
     pub refresh_max_age: TimeDelta,
-    /// How late a scheduled push may start after an outage.
+    /// How late a scheduled push may start after an outage, and how long push lines wait for a failing connection.
     pub schedule_max_late: TimeDelta,
-    /// How long a worker holds the lines that it claimed.
+    /// How long a lease on claimed push lines or on a refresh lasts unless it is renewed.
     pub lease: TimeDelta,
-    /// How every connection to ConnectWise behaves.
+    /// Settings of every connection to ConnectWise.
     pub connectwise: connectwise::Settings,
 }
 
-/// Everything the use cases need. Copies share it.
+/// Everything that the use cases need. Clones share the same state.
 #[derive(Clone)]
 pub struct AppContext {
     /// The database.
     pub db: Db,
-    /// The time.
+    /// The source of the current time.
     pub clock: Clock,
-    /// Seals and opens stored secrets.
+    /// Encrypts and decrypts stored secrets.
     pub vault: Arc<Vault>,
     /// One ConnectWise client for each tenant.
     pub clients: Arc<Clients>,
     /// Wakes the worker when there is work.
     pub wake: Arc<Notify>,
-    /// One refresh at a time for each tenant.
+    /// Locks that allow one refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,
-    /// The loops that work on push jobs.
+    /// Counts the loops that process push jobs.
     pub push_loops: LoopCount,
-    /// The loop that starts scheduled pushes.
+    /// Counts the loops that start scheduled pushes.
     pub schedule_loops: LoopCount,
     /// The push jobs with subscribers.
     pub watched: Arc<Watched>,
     /// Cancelled when the process stops.
     pub stop: CancellationToken,
-    /// How they behave.
+    /// The settings.
     pub settings: Arc<Settings>,
 }

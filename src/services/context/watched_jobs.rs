@@ -1,4 +1,4 @@
-//! The push jobs with subscribers.
+//! The push jobs whose progress has subscribers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,25 +8,25 @@ use tokio::sync::watch;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::services::push::progress::Progress;
 
-/// A job of a tenant.
+/// Identifies a push job: its tenant and its id.
 pub type WatchedKey = (TenantId, PushJobId);
 
-/// The jobs with subscribers.
+/// The watched jobs, each with the channel that publishes its progress.
 #[derive(Debug, Default)]
 pub struct Watched(Mutex<HashMap<WatchedKey, Arc<watch::Sender<Progress>>>>);
 
 impl Watched {
-    /// Subscribes to a job that has subscribers.
+    /// Subscribes to a job that is already watched; `None` if it is not.
     pub fn join(&self, key: &WatchedKey) -> Option<watch::Receiver<Progress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())
     }
 
-    /// Adds a job with its first subscriber.
+    /// Adds a watched job, with the sender of its progress.
     pub fn add(&self, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sender);
     }
 
-    /// Stops watching a job without subscribers. Returns whether it was stopped.
+    /// Stops watching a job without subscribers, or any job if `anyway` is set. Returns whether watching stopped.
     pub fn leave(&self, key: &WatchedKey, sender: &watch::Sender<Progress>, anyway: bool) -> bool {
         let mut watched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Counted under the lock, so that no subscriber joins between the count and the removal.

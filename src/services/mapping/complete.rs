@@ -1,4 +1,4 @@
-//! Reading the additions that lines wait for, and resolving those lines again.
+//! Reads the additions that lines wait for, and resolves those lines again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 use crate::services::remote::additions;
 
-/// The agreements that lines would resolve to and whose additions were never read, or not since `older_than`.
+/// Returns the agreements that lines would resolve to and whose additions were never read, or not since `older_than`.
 fn additions_wanted(
     tx: &mut Tx<'_>,
     filter: &LineFilter,
@@ -34,8 +34,8 @@ fn additions_wanted(
     tx.agreements_with_additions_older_than(&wanted, older_than)
 }
 
-/// Reads the additions that lines need, if they were never read or not since a moment. Returns the number of
-/// agreements.
+/// Reads the additions that lines need, unless they were read since `older_than`. Returns the number of agreements
+/// whose additions were read.
 pub async fn read_additions(
     ctx: &AppContext,
     actor: &Actor,
@@ -49,16 +49,17 @@ pub async fn read_additions(
     Ok(count)
 }
 
-/// After lines found their agreements: reads the additions that were never read and resolves the lines again. What
-/// fails leaves the lines at `additions_not_read`, until resolving or refreshing reads them.
+/// Reads the additions that lines need and that were never read, and resolves the lines again. After a failure the
+/// lines stay at `additions_not_read` until the next resolve or refresh. Returns `None` after a failure, or if nothing
+/// was missing.
 pub async fn fetch_missing_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Option<Resolved> {
-    // The request itself is committed already and succeeds, whatever happens here.
+    // The request itself is already committed and succeeds, even if this fails.
     match read_and_resolve(ctx, actor, filter).await {
         Ok(resolved) => resolved,
         Err(error) => {
             tracing::warn!(
                 tenant = %actor.tenant, cause = %error.chain(),
-                "failed to read additions; resolving or refreshing reads them later"
+                "failed to read additions; the next resolve or refresh reads them"
             );
             None
         }
@@ -66,7 +67,7 @@ pub async fn fetch_missing_additions(ctx: &AppContext, actor: &Actor, filter: Li
 }
 
 async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
-    // Nothing is older than the beginning of time: only what was never read is wanted.
+    // Nothing was read before the epoch, so this selects only additions that were never read.
     if read_additions(ctx, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
         return Ok(None);
     }
@@ -74,19 +75,19 @@ async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -
     ctx.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
 }
 
-/// Adds the result of [`fetch_missing_additions`] to that of resolving, where lines wait for additions.
+/// Calls [`fetch_missing_additions`] if lines wait for additions, and merges its result into `resolved`.
 pub async fn with_additions(ctx: &AppContext, actor: &Actor, filter: LineFilter, resolved: Resolved) -> Resolved {
     if resolved.waiting == 0 {
         return resolved;
     }
-    // Boxed, as a refresh that follows up may be what asks.
+    // Boxed, because the caller may itself be a refresh.
     match Box::pin(fetch_missing_additions(ctx, actor, filter)).await {
         Some(later) => merged(resolved, later),
         None => resolved,
     }
 }
 
-/// Two resolvings of the same lines as one: each line from its first state to its last.
+/// Merges two results of resolving the same lines: each change leads from the first state of a line to its last.
 fn merged(first: Resolved, second: Resolved) -> Resolved {
     let mut changes = first.changes;
     let places: HashMap<BillingLineId, usize> =

@@ -29,21 +29,21 @@ string_enum! {
     }
 }
 
-/// The changes to a line; `None` leaves a part as it is.
+/// Changes to a line; `None` leaves a setting unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct LineEdit {
-    /// Whether pushes write the line.
+    /// Whether pushes write the line's quantity.
     pub push_enabled: Option<bool>,
-    /// Its own block size; `Some(None)` goes back to the product's.
+    /// The line's own block size; `Some(None)` goes back to the product's.
     pub block_size: Option<Option<BlockSize>>,
-    /// The agreement chosen by hand; `Some(None)` gives it back to the rule.
+    /// The manually chosen agreement; `Some(None)` goes back to the rule.
     pub agreement: Option<Option<CwAgreementId>>,
-    /// The addition chosen by hand; `Some(None)` gives it back to the rule.
+    /// The manually chosen addition; `Some(None)` goes back to the rule.
     pub addition: Option<Option<CwAdditionId>>,
 }
 
 impl LineEdit {
-    /// Whether it makes or clears a manual choice.
+    /// Returns whether the edit makes or clears a manual choice.
     fn chooses(&self) -> bool {
         self.agreement.is_some() || self.addition.is_some()
     }
@@ -56,7 +56,7 @@ pub struct Edit {
     pub line: BillingLineId,
     /// The changes.
     pub change: LineEdit,
-    /// The versions of the line that the edit is meant for.
+    /// The versions of the line to which the edit may be applied.
     pub if_match: IfMatch,
 }
 
@@ -65,7 +65,7 @@ pub struct Edit {
 pub struct EditRejection {
     /// The invalid member of the edit.
     pub member: &'static str,
-    /// What is wrong.
+    /// The reason.
     pub error: Error,
 }
 
@@ -79,7 +79,7 @@ impl EditRejection {
         Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
     }
 
-    /// The rejection as an invalid field of a request, whose edits are at `place`.
+    /// Converts the rejection to an invalid field of a request, where `place` is the JSON pointer of the edit.
     pub fn field(&self, place: &str) -> FieldError {
         FieldError::new(format!("{place}/{}", self.member), self.error.word(), self.error.to_string())
     }
@@ -88,36 +88,37 @@ impl EditRejection {
 /// A line before and after an edit.
 #[derive(Debug, Clone)]
 pub struct Edited {
-    /// As it was.
+    /// The line before the edit.
     pub before: MappedLine,
-    /// As it is, or would be.
+    /// The line after the edit; in a dry run, as it would be.
     pub after: MappedLine,
 }
 
 impl Edited {
-    /// Whether the edit changes it.
+    /// Returns whether the edit changes the line.
     pub fn changes(&self) -> bool {
         self.before != self.after
     }
 }
 
-/// The result of edits.
+/// The result of many edits.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// For each edit, in order: the line before and after, or why it was rejected.
     pub outcomes: Vec<Result<Edited, EditRejection>>,
-    /// What the edits changed of mappings.
+    /// The resulting changes to mappings.
     pub resolved: Resolved,
 }
 
 impl Applied {
-    /// The rejections as invalid fields of a request; `place` says where the edit of an index is.
+    /// Converts the rejections to invalid fields of a request, where `place` returns the JSON pointer of the edit at an
+    /// index.
     pub fn fields(&self, place: impl Fn(usize) -> String) -> Vec<FieldError> {
         let refused = self.outcomes.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref().err()?)));
         refused.map(|(index, refused)| refused.field(&place(index))).collect()
     }
 
-    /// The number of edits that changed their line.
+    /// Returns the number of edits that change their line.
     pub fn changed(&self) -> usize {
         self.outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(Edited::changes)).count()
     }
@@ -128,7 +129,7 @@ impl Applied {
 pub struct Bulk {
     /// What happens if one of them is rejected.
     pub mode: BulkMode,
-    /// Whether nothing is saved.
+    /// Whether the edits are only computed, and nothing is saved.
     pub dry_run: bool,
 }
 
@@ -136,7 +137,7 @@ impl Bulk {
     /// All edits, or none.
     pub const TOGETHER: Self = Self { mode: BulkMode::AllOrNothing, dry_run: false };
 
-    /// Whether anything is saved, given whether every edit is valid.
+    /// Returns whether valid edits are saved; `all_can` is whether every edit is valid.
     pub fn writes(self, all_can: bool) -> bool {
         !self.dry_run && (self.mode == BulkMode::Each || all_can)
     }
@@ -154,7 +155,7 @@ impl EditContext {
         let ids = edits.iter().map(|edit| edit.line.clone()).collect();
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         let rows = tx.mapped_lines(&filter)?;
-        // Who only sets flags and block sizes needs nothing of ConnectWise's.
+        // Edits that only set flags and block sizes need no records from ConnectWise.
         let (catalog, rules) = if edits.iter().any(|edit| edit.change.chooses()) {
             (resolve::catalog(tx, &rows, &filter, now)?, resolve::rules(tx, None)?)
         } else {
@@ -163,7 +164,7 @@ impl EditContext {
         Ok(Self { lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(), rules, catalog })
     }
 
-    /// The line as an edit leaves it.
+    /// Returns the line as an edit leaves it.
     fn edited(&self, before: &MappedLine, change: &LineEdit) -> Result<MappedLine, EditRejection> {
         let mut line = before.clone();
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
@@ -193,7 +194,7 @@ impl EditContext {
     fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, EditRejection> {
         Ok(match change.agreement {
             None => before.agreement.clone(),
-            // The rule is applied again; its earlier result does not count.
+            // The rule is applied again; its earlier result is discarded.
             Some(None) => Mapping::unresolved(MappingReason::NoneMatched),
             Some(Some(id)) if before.agreement.manual_target() == Some(&id) => before.agreement.clone(),
             Some(Some(id)) => {
@@ -205,7 +206,7 @@ impl EditContext {
         })
     }
 
-    /// The line before and after an edit.
+    /// Returns the line before and after an edit.
     fn outcome(&self, edit: &Edit) -> Result<Edited, EditRejection> {
         let before = self.lines.get(&edit.line);
         let before = before
@@ -215,7 +216,7 @@ impl EditContext {
     }
 }
 
-/// Makes edits. A rejected edit says why and changes nothing.
+/// Makes edits. A rejected edit changes nothing, and its outcome is the reason.
 pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str) -> Result<Applied> {
     let ground = EditContext::load(tx, edits, now)?;
     let mut named = HashSet::new();
@@ -225,7 +226,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
             if named.insert(&edit.line) {
                 return ground.outcome(edit);
             }
-            let detail = format!("billing line {} is named twice", edit.line);
+            let detail = format!("billing line {} occurs twice", edit.line);
             Err(EditRejection::new("billing_line_id", Error::conflict(ConflictCode::NamedTwice, detail)))
         })
         .collect();
@@ -246,7 +247,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
     Ok(Applied { outcomes, resolved })
 }
 
-/// Changes one line.
+/// Changes one line, without reading from ConnectWise. Returns what it bills.
 pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<BilledLine> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
@@ -291,7 +292,7 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now:
     if unknown.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(unknown)) }
 }
 
-/// The same as [`apply`], where manual choices may need records that have not been read from ConnectWise yet.
+/// Same as [`apply`], but first reads from ConnectWise the additions that manual choices need.
 pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
     read_additions(ctx, actor, &edits).await?;
     let (now, by) = (ctx.clock.now(), actor.name.clone());
@@ -304,7 +305,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
     Ok(applied)
 }
 
-/// The same for one line. Returns the line, and what else the edit changed.
+/// Same as [`edit`] for one line. Returns the line and the resulting changes to mappings.
 pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
@@ -313,7 +314,8 @@ pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(Bi
     Ok((view, applied.resolved))
 }
 
-/// Reads the additions of agreements whose additions are chosen, so that the choice is checked against ConnectWise.
+/// Reads the additions of agreements from which an addition is chosen, so that the choice is checked against current
+/// data.
 async fn read_additions(ctx: &AppContext, actor: &Actor, edits: &[Edit]) -> Result<()> {
     let choosing: Vec<Edit> =
         edits.iter().filter(|edit| matches!(edit.change.addition, Some(Some(_)))).cloned().collect();

@@ -1,4 +1,4 @@
-//! Explains a billing line: what its rules see now, and what changed when.
+//! Explains a billing line: how its rules evaluate now, and what changed when.
 
 use super::resolve;
 use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
@@ -15,15 +15,15 @@ const MAX_CHANGES: i64 = 100;
 /// How a line's mappings were found.
 #[derive(Debug, Clone)]
 pub struct Explanation {
-    /// The agreement rule as it is now.
+    /// The current agreement rule, if there is one.
     pub agreement_rule: Option<MatchingRule>,
-    /// The agreements that it sees.
+    /// The company's agreements, and how the rule evaluates for each.
     pub agreements: Vec<CandidateVerdict>,
-    /// The addition rule as it is now.
+    /// The current addition rule, if there is one.
     pub addition_rule: Option<MatchingRule>,
-    /// The additions that it sees.
+    /// The agreement's additions, and how the rule evaluates for each.
     pub additions: Vec<CandidateVerdict>,
-    /// What changed, newest first.
+    /// The changes to the line, newest first.
     pub changes: Vec<LineChangeRow>,
 }
 

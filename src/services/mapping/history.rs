@@ -1,4 +1,4 @@
-//! The history of billing lines: written in the transaction that changes them.
+//! The history of billing lines, written in the transaction that changes them.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::domain::ids::LineChangeId;
 use crate::domain::mapping::{Catalog, LineField, Mapping};
 use crate::domain::{Error, Result};
 
-/// Collects changed lines and what changed in them, and saves everything at the end.
+/// Collects changed lines and their history entries, and saves them together.
 pub struct ChangeRecorder<'a> {
     catalog: &'a Catalog,
     now: Instant,
@@ -18,12 +18,12 @@ pub struct ChangeRecorder<'a> {
 }
 
 impl<'a> ChangeRecorder<'a> {
-    /// Records nothing yet.
+    /// Creates an empty recorder.
     pub fn new(catalog: &'a Catalog, now: Instant, by: &'a str) -> Self {
         Self { catalog, now, by, lines: Vec::new(), entries: Vec::new() }
     }
 
-    /// Records a changed line.
+    /// Records a changed line, which [`Self::close`] saves.
     pub fn save(&mut self, tx: &Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
         let mut line = after.clone();
         let changed = || (Some(self.now.naive_utc()), Some(self.by.to_owned()));
@@ -62,14 +62,14 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
-    /// Saves everything.
+    /// Saves the recorded lines and their history entries.
     pub fn close(self, tx: &mut Tx<'_>) -> Result<()> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)
     }
 }
 
-/// Whether a change is recorded: another reason for having no target is not.
+/// Returns the parts of a mapping whose changes enter the history. The reason for having no target does not.
 fn told_apart<Id: Copy + PartialEq>(mapping: &Mapping<Id>) -> impl PartialEq + use<Id> {
     (mapping.status, mapping.source, mapping.target)
 }

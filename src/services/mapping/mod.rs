@@ -1,4 +1,4 @@
-//! What billing lines bill to: resolved by rules, chosen manually, recorded and explained.
+//! The agreements and additions that billing lines bill to: resolved by rules, chosen manually, recorded and explained.
 
 pub mod complete;
 pub mod edit;

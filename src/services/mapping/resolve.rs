@@ -1,4 +1,4 @@
-//! Resolving lines to agreements and additions: the domain decides, this loads what it needs and saves what changed.
+//! Resolves lines to agreements and additions. The domain decides; this module loads the records and saves the changes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::services::billing_calendar;
 /// A line whose mappings changed.
 #[derive(Debug, Clone)]
 pub struct LineChange {
-    /// The line.
+    /// The id of the line.
     pub billing_line_id: BillingLineId,
-    /// Its company.
+    /// The id of the line's company.
     pub company_id: CompanyId,
     /// The company's name.
     pub company_name: String,
-    /// Its product.
+    /// The id of the line's product.
     pub product_id: ProductId,
     /// The agreement before and after.
     pub agreement: (AgreementMapping, AgreementMapping),
@@ -32,7 +32,7 @@ pub struct LineChange {
 }
 
 impl LineChange {
-    /// The difference of a line before and after.
+    /// Creates the change of a line from its states before and after.
     pub fn new(before: MappedLine, after: MappedLine) -> Self {
         Self {
             billing_line_id: before.id,
@@ -48,13 +48,13 @@ impl LineChange {
 /// The number of lines with each status, for one kind of mapping.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StatusCounts {
-    /// Exactly one live target.
+    /// Lines with exactly one live target.
     pub resolved: usize,
-    /// None.
+    /// Lines without a target.
     pub unresolved: usize,
-    /// Several.
+    /// Lines with several candidates.
     pub ambiguous: usize,
-    /// Resolved once, and since gone.
+    /// Lines whose target was cancelled, ended or deleted.
     pub stale: usize,
 }
 
@@ -75,9 +75,9 @@ impl StatusCounts {
 pub struct Resolved {
     /// The number of lines that were resolved.
     pub lines: usize,
-    /// The status of their agreements.
+    /// The number of lines by the status of their agreement mapping.
     pub agreements: StatusCounts,
-    /// The status of their additions.
+    /// The number of lines by the status of their addition mapping.
     pub additions: StatusCounts,
     /// The number of lines whose agreement's additions have not been read yet.
     pub waiting: usize,
@@ -103,7 +103,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Puts a rule in place of the one for its target.
+    /// Replaces the rule for a target.
     pub fn set(&mut self, target: Target, rule: Option<Rule>) {
         match target {
             Target::Agreement => self.agreement = rule,
@@ -112,7 +112,7 @@ impl Rules {
     }
 }
 
-/// The rules of products, by product.
+/// Loads the rules of one product, or of all products, by product.
 pub fn rules(tx: &mut Tx<'_>, product: Option<&ProductId>) -> Result<HashMap<ProductId, Rules>> {
     let filter = RuleFilter { product_id: product.cloned(), target: None };
     let mut by_product: HashMap<ProductId, Rules> = HashMap::new();
@@ -122,12 +122,12 @@ pub fn rules(tx: &mut Tx<'_>, product: Option<&ProductId>) -> Result<HashMap<Pro
     Ok(by_product)
 }
 
-/// A stored rule, ready to evaluate.
+/// Parses a stored rule.
 pub fn parsed(row: &MatchingRule) -> Result<Rule> {
     Rule::parse(row.target, &row.expression).map_err(Error::internal)
 }
 
-/// The records from ConnectWise that some lines need.
+/// Loads the stored ConnectWise records that are needed to resolve some lines.
 pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Instant) -> Result<Arc<Catalog>> {
     let today = billing_calendar::today(tx, now)?;
     if filter.company_ids.is_none() && filter.ids.is_none() {
@@ -138,19 +138,19 @@ pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: I
     tx.catalog(Some(&companies), today)
 }
 
-/// What a line resolves to.
+/// Returns the mappings that a line resolves to.
 pub fn decide(catalog: &Catalog, rules: &Rules, line: &MappedLine) -> (AgreementMapping, AdditionMapping) {
     let agreement = catalog.agreement(line.cw_company, rules.agreement.as_ref(), &line.agreement);
     let addition = catalog.addition(&agreement, rules.addition.as_ref(), &line.addition);
     (agreement, addition)
 }
 
-/// Resolves lines among the records read from ConnectWise, and saves those that change.
+/// Resolves lines with the stored ConnectWise records, and saves the lines that change.
 pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, false)
 }
 
-/// The same, but manual choices are cleared first.
+/// Same as [`lines`], but clears all mappings first, including manual choices.
 pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, true)
 }

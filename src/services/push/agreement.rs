@@ -18,10 +18,10 @@ use crate::services::billing_calendar;
 use crate::services::refresh;
 use crate::services::remote::client;
 
-/// How long a job uses the lists of companies and agreements that it read at its start.
+/// How long a job uses the lists of companies and agreements before it reads them again.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 
-/// What the lines of one agreement are compared with.
+/// The ConnectWise data that the lines of one agreement are compared with.
 pub(super) struct AgreementContext {
     pub(super) client: Arc<Client>,
     /// The live additions.
@@ -30,7 +30,7 @@ pub(super) struct AgreementContext {
 }
 
 impl Group<'_> {
-    /// The agreement's additions as ConnectWise has them now, if the agreement is live.
+    /// Reads the agreement's current additions from ConnectWise. Stops if the agreement is no longer live.
     pub(super) async fn read_agreement(
         &self,
         agreement: CwAgreementId,
@@ -43,7 +43,7 @@ impl Group<'_> {
         };
         let (known, today, products) = self.ctx.db.read(&self.tenant, look).await?;
         let Some(known) = known.into_iter().next().map(Agreement::from) else {
-            return Err(Stop::Stale("agreement: not known any more".to_owned()).into());
+            return Err(Stop::Stale("agreement: no longer known".to_owned()).into());
         };
         if let Some(reason) = known.inactive_reason(today) {
             return Err(Stop::Stale(format!("agreement: {reason}")).into());
@@ -53,7 +53,7 @@ impl Group<'_> {
             Ok(additions) => additions,
             Err(error) => return Err(self.classify(&client, error).await.into()),
         };
-        // Those that are no longer live are as good as gone.
+        // Additions that are no longer live are treated as deleted.
         let live = additions.into_iter().filter(|row| row.inactive_reason(today).is_none());
         Ok(AgreementContext {
             client,
@@ -62,16 +62,16 @@ impl Group<'_> {
         })
     }
 
-    /// Reads companies and agreements again if they were read too long ago.
+    /// Reads companies and agreements again if the stored lists are too old.
     async fn refresh_lists(&self, approved: bool) -> Result<(), StepError> {
-        // Counted from the job's beginning, so that a job reads the lists once, and once more in each hour that it takes:
-        // it may wait for days for its connection. What a person approved may be days after the job, too.
+        // The age is counted from the job's creation, so that a job reads the lists once, and again for each hour that
+        // it takes: it may wait for its connection for days. An approval may also come days after the job.
         let now = self.ctx.clock.now();
         let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_VALID_FOR) };
         let oldest = since - self.ctx.settings.refresh_max_age;
         match refresh::ensure_since(self.ctx, &self.tenant, oldest, RetryPolicy::Background).await {
             Ok(()) => Ok(()),
-            // The lists have nothing to do with one line; what fails there is the connection's, or passes.
+            // The lists do not depend on one line: a failure is either a fault of the connection or temporary.
             Err(Error::ConnectWise { connection_at_fault: true, detail, .. }) => {
                 let client = client::for_tenant(self.ctx, &self.tenant).await?;
                 Err(self.confirm(&client, detail).await.into())
@@ -80,17 +80,17 @@ impl Group<'_> {
             Err(Error::Conflict { code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged, detail }) => {
                 Err(Stop::Busy(detail).into())
             }
-            // A list that lacks most of what was known: somebody has to look at it.
+            // For example, a list lacks most of the known records: a person must check it.
             Err(Error::Conflict { detail, .. }) => Err(Stop::Connection(detail).into()),
             Err(other) => Err(other.into()),
         }
     }
 
-    /// Classifies a failure at one agreement or addition. A single unusual response never stops a job: a fault of the
-    /// connection is confirmed by a request that has nothing to do with the agreement.
+    /// Classifies a failure of one agreement or addition. A single unusual response never stops a job: a fault of the
+    /// connection is confirmed by a request that does not depend on the agreement.
     pub(super) async fn classify(&self, client: &Client, error: CwError) -> Stop {
         match error {
-            // One agreement may be closed to the API member; the others are not.
+            // The API member may lack permission for this agreement only.
             CwError::Configuration { fault: Fault::Permission(_), ref detail } => {
                 Stop::Failed(PushReason::Connection, detail.clone())
             }
@@ -106,14 +106,14 @@ impl Group<'_> {
         }
     }
 
-    /// Reads, with one request, the additions of lines whose writes were sent and whose responses were lost.
+    /// Reads back, with one request, the additions of lines whose write was sent and whose response was lost.
     pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
         let read = match client::for_tenant(self.ctx, &self.tenant).await {
             Ok(client) => client.additions(agreement, RetryPolicy::Interactive).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };
         if let Err(CwError::CircuitOpen(wait) | CwError::Throttled(wait)) = read {
-            // Nothing was asked, and nothing is known yet.
+            // Nothing was read, so nothing is known yet.
             return vec![ReadBack::Later(wait); lines.len()];
         }
         let look = |line: &PushLine| match (&read, line.addition_id) {

@@ -1,4 +1,4 @@
-//! Creates push jobs: their lines, their quantities, and which lines have nothing to push.
+//! Creates push jobs with their lines and quantities, and marks lines that cannot be pushed.
 
 use std::collections::HashSet;
 
@@ -14,27 +14,27 @@ use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::billing_calendar;
 
-/// What is to be pushed.
+/// A push job to create.
 #[derive(Debug, Clone)]
 pub struct NewPush {
     /// Whether to write, or only to show what would be written.
     pub kind: PushKind,
-    /// What starts it.
+    /// What starts the job.
     pub started_by: PushTrigger,
-    /// The lines of one product, or of all.
+    /// Only lines of this product; `None` means all products.
     pub product_id: Option<ProductId>,
-    /// The lines of these companies, or of all.
+    /// Only lines of these companies; `None` means all companies.
     pub company_ids: Option<Vec<CompanyId>>,
     /// Only lines that are out of date.
     pub out_of_date_only: bool,
-    /// Which month each line bills; of [`BilledMonths::PerLine`] only those lines are pushed.
+    /// The month that each line bills. With [`BilledMonths::PerLine`], only the lines in it are pushed.
     pub months: BilledMonths,
     /// The job that is retried.
     pub parent: Option<PushJobId>,
 }
 
 impl NewPush {
-    /// A push of everything enabled.
+    /// Creates a push of all enabled lines.
     pub fn everything(started_by: PushTrigger) -> Self {
         Self {
             kind: PushKind::Push,
@@ -48,8 +48,8 @@ impl NewPush {
     }
 }
 
-/// Creates a job with every line in its scope, including those that cannot be pushed, with the reason. A worker does
-/// the rest.
+/// Creates a job with every line in its scope. Lines that cannot be pushed are included with the reason. Workers
+/// process the job later.
 pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<PushJob> {
     if tx.connection()?.is_none() {
         let detail = "no ConnectWise connection is set; PUT /api/v1/connection first";
@@ -63,7 +63,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
     if let BilledMonths::Named(month) = new.months
         && month > present
     {
-        let message = format!("{month} has not begun: there is nothing to bill yet");
+        let message = format!("{month} has not started: there is nothing to bill yet");
         return Err(Error::invalid("/billing_month", "out_of_range", message));
     }
     let billed = billed_lines_of(tx, new, now)?;
@@ -118,8 +118,8 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<B
     Ok(lines)
 }
 
-/// The month of a job: the one that was asked for, or else the one in which it is pushed. Each line has its own
-/// billing month.
+/// Returns the month of a job: the requested or scheduled one, or else the current one. Each line has its own billing
+/// month.
 fn month_of_job(new: &NewPush, present: BillingMonth) -> BillingMonth {
     match &new.months {
         BilledMonths::Named(month) | BilledMonths::ScheduledRun(month) => *month,
@@ -192,7 +192,7 @@ fn line(
     })
 }
 
-/// Why a line has nothing to push, in the order in which a clerk would fix it.
+/// Returns why a line cannot be pushed. The causes are checked in the order in which a user would fix them.
 fn reason_to_skip(
     line: &BillingLine,
     billed: &Billed,
@@ -228,8 +228,8 @@ fn reason_to_skip(
     }
 }
 
-/// A new job of another's failed and unverified lines, with their quantities computed again for the same months;
-/// except where they were a dry run's, or are put back: those stay what they were.
+/// Creates a job that retries the failed and unverified lines of a job. Their quantities are computed again for the
+/// same months, unless the job pushes a dry run or reverts: then they stay the same.
 pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if !job.state.is_final() {
@@ -237,13 +237,13 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     }
     let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
     failed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
-    // A person must look at what somebody has changed in ConnectWise; a retry must not overwrite it.
+    // A quantity that was changed in ConnectWise must be checked by a person; a retry must not overwrite it.
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
-    // What a later job has pushed is not to go back to this job's month.
+    // A line that a later job has pushed must not go back to this job's month.
     let later = super::later::LaterLines::load(tx, id, &failed)?;
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
-        let detail = "no line of the push job failed that was not pushed again since";
+        let detail = "the push job has no failed or unverified lines left to retry";
         return Err(Error::conflict(ConflictCode::NothingToRetry, detail));
     }
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {

@@ -12,7 +12,7 @@ use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 
-/// The decision.
+/// The decision about a held line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Write the change for which the line was held.
@@ -21,7 +21,8 @@ pub enum Decision {
     Drop,
 }
 
-/// Decides about held lines of a job, or about all of them. A job that had ended continues.
+/// Approves or drops held lines of a job; `None` means all of them. A job that waits for approval or completed with
+/// failures continues.
 pub async fn decide(
     ctx: &AppContext,
     actor: &Actor,
@@ -57,10 +58,10 @@ fn decide_held(
         return Err(Error::Invalid(bad));
     }
     if chosen.is_empty() {
-        return Err(Error::conflict(ConflictCode::NothingHeld, "no line of the push job is held"));
+        return Err(Error::conflict(ConflictCode::NothingHeld, "the push job has no held lines"));
     }
     if decision == Decision::Approve && matches!(job.state, JobState::Cancelled | JobState::Failed) {
-        let detail = format!("the push job is {}: start another", job.state);
+        let detail = format!("the push job is {}: start a new one", job.state);
         return Err(Error::conflict(ConflictCode::PushJobFinished, detail));
     }
     if decision == Decision::Approve {

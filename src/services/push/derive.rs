@@ -1,4 +1,4 @@
-//! Jobs made from another job's lines: pushing a dry run, and reverting.
+//! Creates jobs from another job's lines: to push a dry run, to revert, or to retry one of these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,18 +12,18 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::billing_calendar;
 
-/// Maximum number of later jobs that an error names, newest first.
+/// Maximum number of later jobs that an error lists, newest first.
 const NAMED_JOBS: usize = 5;
 
-/// Creates a job that pushes what a dry run showed, with its quantities. A line is written only where ConnectWise
-/// still has what the dry run found.
+/// Creates a job that pushes the quantities of a dry run. A line is written only if ConnectWise still has the quantity
+/// that the dry run found.
 pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::DryRun {
         return Err(Error::conflict(ConflictCode::NotADryRun, "this push job is not a dry run"));
     }
     if !matches!(job.state, JobState::Succeeded | JobState::CompletedWithFailures) {
-        let detail = format!("the dry run is {}: start from one that ran to its end", job.state);
+        let detail = format!("the dry run is {}: use one that has completed", job.state);
         return Err(Error::conflict(ConflictCode::DryRunNotFinished, detail));
     }
     let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
@@ -33,7 +33,7 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> 
     derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, now, by)
 }
 
-/// Flags usage that came after a dry run worked out the quantities that are pushed now: it is not in them.
+/// Flags usage that arrived after a dry run computed the quantities that are pushed now: they do not include it.
 fn flag_usage_since(tx: &mut Tx<'_>, dry_run: &PushJob, lines: &[PushLine]) -> Result<()> {
     let calendar = billing_calendar::load(tx)?;
     let mut companies: BTreeMap<(ProductId, BillingMonth), Vec<CompanyId>> = BTreeMap::new();
@@ -47,8 +47,8 @@ fn flag_usage_since(tx: &mut Tx<'_>, dry_run: &PushJob, lines: &[PushLine]) -> R
     Ok(())
 }
 
-/// The lines that no later job wrote, or found right: what was, is that job's, and the same number does not make it
-/// this one's. And the later jobs of the others.
+/// Returns the lines that no later job wrote or found unchanged, and the later jobs of the other lines. A quantity that
+/// a later job wrote or found belongs to that job, even if this job would write the same number.
 fn not_superseded(
     tx: &mut Tx<'_>,
     id: &PushJobId,
@@ -64,8 +64,9 @@ fn not_superseded(
     Ok((lines, blocking))
 }
 
-/// Creates a job that writes back the quantity that each line of a job had before, only where ConnectWise still has
-/// the quantity that the job wrote. A line is left out if a later job changed its addition, or bills another month.
+/// Creates a job that restores the quantity that each line had before a job. A line is written only if ConnectWise
+/// still has the quantity that the job wrote. A line is left out if a later job changed its addition, or bills another
+/// month.
 pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::Push {
@@ -99,24 +100,25 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result
     derive(tx, &job, PushTrigger::Revert, lines, &blocking, now, by)
 }
 
-/// A new job of lines of one that came from a dry run or puts back: the same quantities, on the same condition.
+/// Creates a job that retries lines of a job that pushes a dry run or reverts: with the same quantities, under the same
+/// condition.
 pub(super) fn again(tx: &mut Tx<'_>, of: &PushJob, failed: &[PushLine], now: Instant, by: &str) -> Result<PushJob> {
     let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..blank(line) };
     derive(tx, of, of.started_by, failed.iter().map(line).collect(), &BTreeSet::new(), now, by)
 }
 
-/// Refuses what was stored for another ConnectWise than the present one: its ids and quantities say nothing here.
+/// Rejects a job that was stored for an earlier connection: its ids and quantities may belong to another ConnectWise.
 pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
     match tx.connection()? {
         Some(connection) if connection.created_at <= job.created_at => Ok(()),
         _ => {
-            let detail = "the connection to ConnectWise was removed or made anew since this push job";
+            let detail = "the connection to ConnectWise was deleted or created again after this push job";
             Err(Error::conflict(ConflictCode::ConnectionChanged, detail))
         }
     }
 }
 
-/// A line of a new job for the same billing line, addition and quantity.
+/// Returns a line of a new job for the same billing line, addition and quantity.
 fn blank(line: &PushLine) -> PushLine {
     PushLine {
         from_quantity: None,
@@ -175,10 +177,10 @@ fn derive(
     Ok(job)
 }
 
-/// Why a job has no line to push or revert, naming the later jobs that prevent it.
+/// Returns why there is no line to push or revert, and lists the later jobs that prevent it.
 fn nothing_to_push(of: &PushJob, blocking: &BTreeSet<PushJobId>) -> String {
     if blocking.is_empty() {
-        return format!("push job {} has no line for this", of.id);
+        return format!("push job {} has no lines to push or revert", of.id);
     }
     let named: Vec<String> = blocking.iter().rev().take(NAMED_JOBS).map(ToString::to_string).collect();
     let more = blocking.len().saturating_sub(NAMED_JOBS);

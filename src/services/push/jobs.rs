@@ -1,4 +1,4 @@
-//! Push jobs as a whole: listed, watched, cancelled, ended.
+//! Lists, reads, cancels and finishes push jobs.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::domain::{ConflictCode, Error, Result};
 use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 
-/// A page of jobs, each with its progress.
+/// Returns a page of jobs, each with its progress.
 pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
     let Page { items, next } = tx.push_jobs(filter, page)?;
     let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
@@ -26,8 +26,8 @@ pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, a
     Ok(Page { items: items.collect(), next })
 }
 
-/// Cancels a job between lines. Written lines stay written. If the response to a write was lost, the job ends after a
-/// worker has read ConnectWise.
+/// Cancels a job between lines. Lines that were already written stay written. If the response to a write was lost, the
+/// job ends only after a worker has read the quantity back from ConnectWise.
 pub async fn cancel(ctx: &AppContext, actor: &Actor, id: PushJobId) -> Result<Progress> {
     let now = ctx.clock.now();
     ctx.db.write(&actor.tenant, move |tx| cancel_job(tx, &id, now)).await
@@ -36,14 +36,14 @@ pub async fn cancel(ctx: &AppContext, actor: &Actor, id: PushJobId) -> Result<Pr
 fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
     let job = tx.push_job(id)?;
     if job.state.is_final() {
-        return Err(Error::conflict(ConflictCode::PushJobFinished, format!("the push job is {} already", job.state)));
+        return Err(Error::conflict(ConflictCode::PushJobFinished, format!("the push job is already {}", job.state)));
     }
     tx.cancel_push_job(id, now)?;
     finish_if_done(tx, id, now)?;
     progress(tx, id, now)
 }
 
-/// Ends a job whose last line is done, or lets it wait for approval if lines are held.
+/// Ends a job without open lines, or makes it wait for approval if lines are held.
 pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<()> {
     let job = tx.push_job(id)?;
     if job.state.is_final() || tx.has_open_lines(id)? {
@@ -66,7 +66,7 @@ pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<(
     tx.advance_job(id, event, None, now)
 }
 
-/// The progress of a job.
+/// Returns the progress of a job.
 pub async fn get(ctx: &AppContext, tenant: &TenantId, id: &PushJobId) -> Result<Progress> {
     let (id, now) = (id.clone(), ctx.clock.now());
     ctx.db.read(tenant, move |tx| progress(tx, &id, now)).await

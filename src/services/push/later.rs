@@ -1,4 +1,4 @@
-//! What later jobs did to the billing lines and additions of a job.
+//! Finds what later jobs wrote to the billing lines and additions of a job.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CwAdditionId, PushJobId};
 use crate::domain::push::LaterWrite;
 
-/// What jobs after one wrote to its lines, found by billing line and by addition.
+/// The lines that later jobs wrote, by billing line and by addition.
 pub(super) struct LaterLines {
     by_line: HashMap<BillingLineId, Vec<LaterLine>>,
     by_addition: HashMap<CwAdditionId, Vec<LaterLine>>,
@@ -26,12 +26,12 @@ impl LaterLines {
         Ok(later)
     }
 
-    /// The later jobs that wrote the line's addition, or found their quantity there.
+    /// Returns the later jobs that wrote the line's addition, or found their own quantity there.
     pub(super) fn superseding(&self, line: &PushLine) -> BTreeSet<PushJobId> {
         self.jobs(line, |later| later.supersedes(None))
     }
 
-    /// The later jobs for which the line is not to be reverted.
+    /// Returns the later jobs because of which the line must not be reverted.
     pub(super) fn blocking_revert(&self, line: &PushLine, month: BillingMonth) -> BTreeSet<PushJobId> {
         self.jobs(line, |later| later.blocks_revert_of(month))
     }

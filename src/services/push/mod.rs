@@ -1,4 +1,4 @@
-//! Pushes: a job is stored with all its lines, then workers process them.
+//! Pushes quantities: a job is stored with all its lines, and then workers process them.
 
 mod agreement;
 mod create;

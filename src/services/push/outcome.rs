@@ -11,13 +11,13 @@ use crate::domain::clock::Instant;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::quantity::Quantity;
 
-/// Maximum number of temporary failures of a line, after some five hours, before it fails for good.
+/// Number of temporary failures after which a line fails permanently, about five hours after the first.
 const MAX_FAILURES: i64 = 12;
-/// How long a line waits after its first failure, in seconds; it doubles from there, up to an hour.
+/// How long a line waits after its first failure, in seconds. The wait doubles with each failure, up to an hour.
 const FIRST_RETRY_SECONDS: i64 = 30;
 /// How long a line waits for another process's refresh, in seconds.
 const BUSY_RETRY_SECONDS: i64 = 5;
-/// How long the lines of a job wait until the connection is tried again, in seconds.
+/// How long the lines of a job wait before the connection is tried again, in seconds.
 pub(super) const CONNECTION_RETRY_SECONDS: i64 = 300;
 
 /// Why the work on lines stops for now.
@@ -44,7 +44,7 @@ pub(super) enum StepError {
     Stop(Stop),
     /// The work on one line stops; the others continue.
     Line(Stop),
-    /// An internal error, or one of the database.
+    /// An internal error or a database error.
     Internal(Error),
 }
 
@@ -69,8 +69,8 @@ impl Stop {
         }
     }
 
-    /// The result for a line. A line waits for its connection for a limited time after its job was stored, or after a
-    /// person decided about it.
+    /// Returns the result for a line. A line waits for its connection until `max_late` after its job was stored, or
+    /// after a person decided about the line.
     pub(super) fn result(&self, line: &PushLine, now: Instant, stored_at: Instant, max_late: TimeDelta) -> LineResult {
         let asked_at = line.decided_at.map_or(stored_at, |at| at.and_utc().max(stored_at));
         match self {
@@ -86,12 +86,12 @@ impl Stop {
         }
     }
 
-    /// Classifies a failure at one agreement or addition. A fault of the connection is not among them: it is confirmed
-    /// first.
+    /// Classifies a failure of one agreement or addition. A fault of the connection counts as temporary here: the
+    /// caller confirms it before.
     pub(super) fn of(error: CwError) -> Self {
         let text = error.to_string();
         match error {
-            CwError::NotFound => Self::Stale("the agreement does not exist in ConnectWise any more".to_owned()),
+            CwError::NotFound => Self::Stale("the agreement no longer exists in ConnectWise".to_owned()),
             CwError::Rejected(_) => Self::Failed(PushReason::Rejected, text),
             CwError::NotApplied { .. } => Self::Failed(PushReason::NotApplied, text),
             CwError::Configuration { .. }
@@ -123,21 +123,21 @@ fn released(now: Instant, seconds: i64) -> LineResult {
     LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
 }
 
-/// A dry run found a difference; the detail says whether the change guard would hold it.
+/// The result of a dry run that found a difference. `violation` is why the change guard would hold the line.
 pub(super) fn would_push(has: Option<Quantity>, violation: Option<String>) -> LineResult {
     let reason = violation.is_some().then_some(PushReason::Guard);
     LineResult { reason, detail: violation, ..result(LineEvent::WouldPush, has) }
 }
 
-/// The change needs approval.
+/// The result of a change that needs approval.
 pub(super) fn held(has: Option<Quantity>, why: String) -> LineResult {
     LineResult { reason: Some(PushReason::Guard), detail: Some(why), ..result(LineEvent::Hold, has) }
 }
 
-/// ConnectWise has another quantity than the expected one.
+/// The result if ConnectWise does not have the expected quantity.
 pub(super) fn changed_since(line: &PushLine, has: Option<Quantity>) -> LineResult {
     let detail = format!(
-        "ConnectWise has {} by now, where {} was to be changed: look at it there, and push again",
+        "ConnectWise now has {} instead of the expected {}: check the addition there, and push again",
         text(has),
         text(line.expected_from)
     );
@@ -148,8 +148,8 @@ fn text(quantity: Option<Quantity>) -> String {
     quantity.map_or_else(|| "nothing".to_owned(), |known| known.to_string())
 }
 
-/// ConnectWise has the quantity: because an earlier write got through though its response was lost, or because nothing
-/// changed.
+/// The result if ConnectWise already has the quantity: either an earlier write succeeded but its response was lost, or
+/// nothing changed.
 pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
     if line.attempts > 0 && line.from_quantity != Some(to) {
         result(LineEvent::Push, line.from_quantity)
@@ -158,7 +158,8 @@ pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
     }
 }
 
-/// Returns the line to the queue, with a longer wait after each failure; after the last one it fails for good.
+/// Returns the line to the queue, with a longer wait after each failure. After [`MAX_FAILURES`] the line fails
+/// permanently.
 pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
     if line.failures + 1 >= MAX_FAILURES {
         return failed(PushReason::Unavailable, why.to_owned());
@@ -173,7 +174,7 @@ pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
 pub(super) enum ReadBack {
     /// The addition could not be read.
     Unreadable,
-    /// It must not be read before this time has passed.
+    /// The addition must not be read before this time has passed.
     Later(Duration),
     /// The addition no longer exists.
     NotFound,
@@ -181,8 +182,8 @@ pub(super) enum ReadBack {
     Has(Option<Quantity>),
 }
 
-/// The result of a line whose write was sent and whose response was lost, after its addition was read. It replaces the
-/// planned result.
+/// Returns the result of a line whose write was sent and whose response was lost, after its addition was read back. It
+/// replaces the planned result.
 pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBack, now: Instant) -> LineResult {
     let why = planned.detail.as_deref().unwrap_or("the job was stopped");
     match read {
@@ -199,8 +200,8 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
         }
         ReadBack::Unreadable => {
             let detail = format!(
-                "{why}; a write of {} was sent and its answer was lost, and ConnectWise could not be read to see \
-                 whether it took effect: retry or revert it, or look at it there",
+                "{why}; a write of {} was sent but its response was lost, and ConnectWise could not be read to see \
+                 whether it took effect: retry or revert the line, or check the addition there",
                 text(line.to_quantity)
             );
             LineResult { reason: planned.reason, detail: Some(detail), ..result(LineEvent::LeaveUnverified, None) }

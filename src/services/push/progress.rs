@@ -16,11 +16,11 @@ use crate::domain::push::{JobState, LineState};
 pub struct Progress {
     /// The job.
     pub job: PushJob,
-    /// The number of its lines in each state.
+    /// The number of the job's lines in each state.
     pub counts: HashMap<LineState, i64>,
-    /// The months that its lines bill.
+    /// The months that the job's lines bill.
     pub billing_months: BTreeSet<BillingMonth>,
-    /// The time of this state.
+    /// When the progress was read.
     pub at: Instant,
 }
 
@@ -35,7 +35,7 @@ impl Progress {
         progress
     }
 
-    /// The number of finished lines. It never decreases: a held line is not finished until a person decides.
+    /// Returns the number of finished lines. It never decreases: a held line is not finished until a person decides.
     pub fn done(&self) -> i64 {
         self.counts.iter().filter(|(state, _)| state.is_final()).map(|(_, lines)| lines).sum()
     }
@@ -44,7 +44,8 @@ impl Progress {
         states.iter().filter_map(|state| self.counts.get(state)).sum()
     }
 
-    /// How long workers have been processing it, until now or until its end; `None` while it waits for approval.
+    /// Returns how long workers have been processing the job, until now or its end; `None` before its start and while
+    /// it waits for approval.
     fn worked_for(&self) -> Option<TimeDelta> {
         if self.job.state == JobState::WaitingForApproval {
             return None;
@@ -53,7 +54,7 @@ impl Progress {
         Some(until - self.job.started_at?.and_utc())
     }
 
-    /// The lines that workers finish per minute, without those that were skipped from the beginning.
+    /// Returns the number of lines that workers finish per minute, not counting skipped lines.
     pub fn lines_per_minute(&self) -> Option<i64> {
         use LineState::{Failed, Held, Pushed, Unchanged, Unverified, WouldPush};
         let lines = self.count(&[Pushed, WouldPush, Unchanged, Held, Failed, Unverified]);
@@ -61,7 +62,7 @@ impl Progress {
         (lines > 0).then(|| lines.saturating_mul(60_000) / milliseconds)
     }
 
-    /// When it will end at the present speed.
+    /// Returns when the job will end at the current speed; `None` if unknown.
     pub fn estimated_end(&self) -> Option<Instant> {
         let rate = self.lines_per_minute().filter(|rate| *rate > 0 && !self.job.state.is_final())?;
         let left = self.count(&[LineState::Pending, LineState::Working]);
@@ -69,7 +70,7 @@ impl Progress {
     }
 }
 
-/// How far a job is.
+/// Returns the progress of a job.
 pub fn progress(tx: &mut Tx<'_>, id: &PushJobId, at: Instant) -> Result<Progress> {
     let job = tx.push_job(id)?;
     let counts = tx.push_line_counts(std::slice::from_ref(id))?;

@@ -1,8 +1,8 @@
 //! Processes push jobs: one agreement's lines at a time, each step stored before the next.
 //!
-//! A worker claims lines by lease, reads the agreement's additions once, and compares. Before each write it stores
-//! what ConnectWise had (`from`); after it, what came of it. Killed anywhere between, the line is claimed again when
-//! the lease has run out, and `from` distinguishes a write whose response was lost from one that was never sent.
+//! A worker claims lines by lease, reads the agreement's additions once, and compares. Before each write it stores the
+//! quantity in ConnectWise (`from`), and after the write its result. If it is killed in between, the line is claimed
+//! again when the lease expires, and `from` distinguishes a write whose response was lost from one that was never sent.
 
 use chrono::TimeDelta;
 
@@ -17,7 +17,7 @@ use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 use crate::services::context::AppContext;
 
-/// Whether there was work.
+/// Whether there were lines to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Some lines were processed.
@@ -30,7 +30,7 @@ pub enum Step {
 pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     let (now, owner) = (ctx.clock.now(), owner.to_owned());
     let lease_until = now + ctx.settings.lease;
-    // All workers would claim the same first lines.
+    // One worker at a time, because all would claim the same lines.
     let claim = move |tx: &mut SystemTx<'_>| claim(tx, &owner, now, lease_until);
     let claimed = ctx.db.write_system_in_turn("push lines", claim).await?;
     let Some(claimed) = claimed else { return finish_unfinished(ctx).await.map(|()| Step::Idle) };
@@ -39,7 +39,7 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     let outcome = tokio::select! {
         outcome = group.run(&lines) => outcome,
         () = group.keep_lease(&lines) => {
-            // Whoever took the lines over does the rest; what this worker still records is refused by the fence.
+            // The worker that took over the lines processes them; the fence rejects what this worker still records.
             tracing::warn!(
                 tenant = %group.tenant, push_job = %group.job.id,
                 "lost the lease of push lines; another worker has them"
@@ -48,7 +48,8 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
         }
     };
     if let Err(error) = outcome {
-        // A fault of ours, or of the database: what is still held is given back, counted, and tried again later.
+        // An internal error or a database error: the lines still held go back to the queue with one more failure, and
+        // are retried later.
         tracing::error!(
             tenant = %group.tenant, push_job = %group.job.id, cause = %error.chain(),
             "failed to push the lines of an agreement; they are retried"
@@ -60,7 +61,7 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     Ok(Step::Worked)
 }
 
-/// Lines of one agreement, with the state in which they were claimed.
+/// Claimed lines of one agreement, with their job and connection when they were claimed.
 struct Claimed {
     job: PushJob,
     connection: Option<Connection>,
@@ -79,8 +80,8 @@ fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant)
     Ok(Some(Claimed { job, connection, lines }))
 }
 
-/// A process that died after a job's last line left the job itself unfinished. Each is finished under its own tenant's
-/// lock, as somebody may be deciding about its lines.
+/// Finishes jobs whose process died after their last line, but before the job itself was finished. Each is finished
+/// under its tenant's lock, because a person may be deciding about its lines.
 async fn finish_unfinished(ctx: &AppContext) -> Result<()> {
     let now = ctx.clock.now();
     for (tenant, job) in ctx.db.read_system(|tx| tx.unfinished_jobs()).await? {
@@ -110,7 +111,7 @@ impl Group<'_> {
         loop {
             tokio::time::sleep(pause).await;
             let (lines, clock) = (lines.to_vec(), self.ctx.clock.clone());
-            // The time is asked in the transaction: a lease must never become shorter than it was said to be.
+            // The time is read in the transaction, so that waiting for the transaction does not shorten the lease.
             match self.ctx.db.write(&self.tenant, move |tx| tx.renew_leases(&lines, clock.now() + lease)).await {
                 Ok(0) => return,
                 Ok(_) => {}
@@ -130,7 +131,7 @@ impl Group<'_> {
                 Ok(result) => self.record(line, result).await?,
                 // One line's own failure never stops the others.
                 Err(StepError::Line(stop)) => self.stop(std::slice::from_ref(line), stop).await?,
-                // A fault of the way to ConnectWise, or a person, stops all.
+                // A failure that does not depend on one line, or a cancellation, stops all.
                 Err(StepError::Stop(stop)) => return self.stop(&lines[index..], stop).await,
                 Err(StepError::Internal(error)) => return Err(error),
             }
@@ -148,7 +149,7 @@ impl Group<'_> {
             let held = tx.finish_line(&line, &result, job.kind, now)?;
             note_quantity(tx, &line, &result, held)?;
             if job.detail.is_some() {
-                // ConnectWise answers again: the job no longer waits.
+                // ConnectWise responds again: the job no longer waits.
                 tx.set_job_detail(&job.id, None)?;
             }
             Ok(())
@@ -156,8 +157,8 @@ impl Group<'_> {
         self.ctx.db.write(&self.tenant, work).await
     }
 
-    /// Ends the work on lines for now. Those that would get an outcome although their write was sent and its answer was
-    /// lost get one only after the addition was read back.
+    /// Ends the work on lines for now. A line whose write was sent and whose response was lost gets a final result only
+    /// after its addition was read back.
     async fn stop(&self, lines: &[PushLine], stop: Stop) -> Result<()> {
         self.log_stop(lines, &stop);
         let now = self.ctx.clock.now();
@@ -187,7 +188,7 @@ impl Group<'_> {
             }
             note_stop(tx, &job, &stop, now, max_late)?;
             if !matches!(stop, Stop::Cancelled) && tx.push_job(&job.id)?.cancel_requested {
-                // That came while ConnectWise was looked at.
+                // The cancellation was requested while additions were read back.
                 tx.cancel_push_job(&job.id, now)?;
             } else if tx.connection()? != connection {
                 tx.wake_pending_lines()?;
@@ -197,8 +198,8 @@ impl Group<'_> {
         self.ctx.db.write(&self.tenant, work).await
     }
 
-    /// The results as planned, but for lines whose write was sent and whose answer was lost: their additions are read back
-    /// first.
+    /// Returns the planned results, except for lines whose write was sent and whose response was lost: their additions
+    /// are read back first.
     async fn verify_lost_writes(
         &self,
         planned: Vec<(PushLine, LineResult)>,
@@ -227,7 +228,7 @@ impl Group<'_> {
     fn log_stop(&self, lines: &[PushLine], stop: &Stop) {
         let (tenant, job, lines) = (&self.tenant, &self.job.id, lines.len());
         if matches!(stop, Stop::Busy(_) | Stop::Cancelled) {
-            // Somebody's cancellation, or a refresh by another process: nothing for the operator to look at.
+            // A cancellation, or a refresh by another process: the operator need not act.
             tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines wait");
         } else {
             tracing::warn!(%tenant, push_job = %job, lines, cause = stop.text(), "push lines stopped");
@@ -235,7 +236,7 @@ impl Group<'_> {
     }
 }
 
-/// Stores the quantity of an addition, as a worker that still held its line has read it.
+/// Stores the quantity of an addition that a worker read or wrote, if it still held the line.
 fn note_quantity(tx: &mut Tx<'_>, line: &PushLine, result: &LineResult, held: bool) -> Result<()> {
     let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
     match (held, line.addition_id, seen) {
@@ -244,7 +245,7 @@ fn note_quantity(tx: &mut Tx<'_>, line: &PushLine, result: &LineResult, held: bo
     }
 }
 
-/// Applies a stop to the rest of the job.
+/// Applies a stop to the job and its pending lines.
 fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late: TimeDelta) -> Result<()> {
     match stop {
         Stop::Connection(why) => {
@@ -260,7 +261,8 @@ fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late
     }
 }
 
-/// Ends those lines of a job that have waited for its connection for too long, and the job with its last line.
+/// Fails the lines of a job that have waited for the connection for too long. Also fails the job if no open line is
+/// left and every line was failed, skipped or cancelled.
 fn give_up(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant, max_late: TimeDelta) -> Result<()> {
     let end = LineEnd {
         event: LineEvent::Fail,

@@ -11,8 +11,9 @@ use crate::services::billed_lines::BilledMonths;
 use crate::services::context::AppContext;
 use crate::services::schedule::{self, Schedule};
 
-/// Starts the pushes that are due: one for each tenant and month, whatever restarts, replicas and clocks do. A missed
-/// push is made up for once, unless it is older than the setting. Returns the number of started pushes.
+/// Starts the pushes that are due: exactly one for each tenant and month, also across restarts, replicas and clock
+/// changes. A missed push is started once, unless it is later than `schedule_max_late`. Returns the number of started
+/// pushes.
 pub async fn start_due(ctx: &AppContext) -> Result<usize> {
     let now = ctx.clock.now();
     let mut started = 0;
@@ -20,7 +21,7 @@ pub async fn start_due(ctx: &AppContext) -> Result<usize> {
         let late = ctx.settings.schedule_max_late;
         match ctx.db.write(&tenant, move |tx| start(tx, now, late)).await {
             Ok(jobs) => started += jobs,
-            // One tenant's trouble is not another's; it is tried again with the next look.
+            // A failure of one tenant does not affect the others; the next check retries it.
             Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to start a scheduled push"),
         }
     }
@@ -30,7 +31,7 @@ pub async fn start_due(ctx: &AppContext) -> Result<usize> {
     Ok(started)
 }
 
-/// The job and the record that its month was pushed are stored together, or neither is.
+/// Starts the due push of a tenant. The job and the record of its run are stored in one transaction.
 fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
     let Schedule { enabled, enabled_at, monthly, calendar, .. } = schedule::get(tx)?;
     let Some(enabled_at) = enabled_at.filter(|_| enabled) else { return Ok(0) };
@@ -46,7 +47,7 @@ fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
         tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started a scheduled push");
         let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
         tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;
-        // One at a time: the next look finds the next.
+        // One at a time: the next check finds the next run.
         return Ok(1);
     }
     Ok(0)

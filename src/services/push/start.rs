@@ -13,17 +13,17 @@ use crate::services::idempotency::{Answer, Once};
 /// What to push.
 #[derive(Debug, Clone)]
 pub enum PushRequest {
-    /// What the billing lines bill now.
+    /// The quantities of billing lines, computed now.
     New(NewPush),
-    /// The quantities that a dry run showed.
+    /// The quantities of a dry run.
     FromDryRun(PushJobId),
     /// The failed lines of a job.
     Retry(PushJobId),
-    /// The quantities that a job's lines had before.
+    /// The quantities that a job's lines had before the job.
     Revert(PushJobId),
 }
 
-/// Stores a job with all its lines, and wakes the workers.
+/// Creates a job with all its lines, and wakes the workers.
 pub async fn start<R>(ctx: &AppContext, actor: &Actor, request: PushRequest, once: Once<R>) -> Result<Answer>
 where
     R: FnOnce(Progress) -> Result<Answer> + Send + 'static,

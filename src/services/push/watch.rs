@@ -1,4 +1,4 @@
-//! Watching jobs: one query for each job and interval, however many subscribers it has.
+//! Watching jobs: one query for each job and interval, regardless of the number of subscribers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::services::context::{AppContext, WatchedKey};
 
 /// How often a watched job is read.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The same for a job that waits for approval, perhaps for days.
+/// How often a watched job is read while it waits for approval, which may take days.
 const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(2);
 
-/// Publishes a job's progress whenever it changes.
+/// Subscribes to a job's progress, which is published whenever it changes.
 pub async fn subscribe(ctx: &AppContext, tenant: &TenantId, id: &PushJobId) -> Result<watch::Receiver<Progress>> {
     let key = (tenant.clone(), id.clone());
     if let Some(receiver) = ctx.watched.join(&key) {

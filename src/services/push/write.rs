@@ -13,11 +13,11 @@ use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
 
-/// Whether a line's write may begin.
+/// Whether the write of a line may begin.
 enum WriteDecision {
-    /// It may, and the lease holds until then.
+    /// The write may begin; the lease is held until this time.
     Write(Instant),
-    /// It has a result already, because of something that happened since the job was stored.
+    /// The line already has a result, because something changed after the job was stored.
     Overtaken(LineResult),
     /// The job was cancelled.
     Cancelled,
@@ -65,7 +65,7 @@ impl Group<'_> {
         }
     }
 
-    /// What a failed write means for its line, and for the lines after it.
+    /// Returns what a failed write means for its line, and for the lines after it.
     async fn after_failed_write(
         &self,
         context: &AgreementContext,
@@ -79,7 +79,7 @@ impl Group<'_> {
         let text = error.to_string();
         match error {
             CwError::NotApplied { .. } => Ok(failed(PushReason::NotApplied, text)),
-            // An answer that says no, and no try before it whose answer was lost: it is known that nothing was written.
+            // ConnectWise rejected the write, and no earlier attempt lost its response: nothing was written.
             CwError::Rejected(why) if !may_have_written => Ok(failed(PushReason::Rejected, why)),
             CwError::Rejected(why) => Err(StepError::Line(Stop::Failed(PushReason::Rejected, why))),
             CwError::NotFound => {
@@ -92,8 +92,8 @@ impl Group<'_> {
         }
     }
 
-    /// Why the change needs approval. An approval holds for the change that the person saw, and for no other; a revert
-    /// needs none.
+    /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw.
+    /// A revert needs no approval.
     fn violation(
         &self,
         context: &AgreementContext,
@@ -108,8 +108,7 @@ impl Group<'_> {
         context.guards.get(&line.product_id)?.violation(has, to)
     }
 
-    /// Stores the quantity in ConnectWise before the write, or returns what has superseded the line since the job was
-    /// stored.
+    /// Stores the quantity that ConnectWise has before the write, or returns why the line must no longer be written.
     async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<WriteDecision> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
@@ -126,7 +125,7 @@ impl Group<'_> {
     }
 }
 
-/// Why a line that was to be pushed when its job was stored no longer is.
+/// Returns a result if the line must no longer be written because something changed after its job was stored.
 fn check_superseded(
     tx: &mut Tx<'_>,
     line: &PushLine,
@@ -137,31 +136,31 @@ fn check_superseded(
         return Ok(Some(result));
     }
     if reverts {
-        // What was written is put back where it was written, whatever the line bills to by now.
+        // A revert restores the addition that was written, whatever the line bills to now.
         return Ok(None);
     }
     let filter = LineFilter { ids: Some(vec![line.billing_line_id.clone()]), ..LineFilter::default() };
     let Some((present, _)) = tx.all_lines(&filter)?.pop() else {
-        return Ok(Some(skipped(PushReason::Stale, "the billing line was deleted since".to_owned())));
+        return Ok(Some(skipped(PushReason::Stale, "the billing line was deleted".to_owned())));
     };
     if !present.push_enabled {
-        return Ok(Some(skipped(PushReason::Disabled, "push was disabled since the job was stored".to_owned())));
+        return Ok(Some(skipped(PushReason::Disabled, "push was disabled after the job was stored".to_owned())));
     }
     let statuses = [present.agreement_status, present.addition_status];
     let resolved = statuses.iter().all(|status| *status == MappingStatus::Resolved);
     if !resolved || present.agreement_id != line.agreement_id || present.addition_id != line.addition_id {
-        let detail = "the line bills to something else since the job was stored: push again";
+        let detail = "the agreement or addition of the line changed after the job was stored: push again";
         return Ok(Some(skipped(PushReason::Stale, detail.to_owned())));
     }
     let own: Vec<CwAdditionId> = line.addition_id.into_iter().collect();
     if !tx.additions_shared_by_lines(&own)?.is_empty() {
-        let detail = "another enabled billing line resolves to this addition by now: give each its own";
+        let detail = "another enabled billing line now resolves to this addition: give each its own";
         return Ok(Some(skipped(PushReason::AdditionShared, detail.to_owned())));
     }
     Ok(None)
 }
 
-/// Whether the addition now has a later job's quantity.
+/// Returns a result if a later job wrote the addition, or found its own quantity there.
 fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
     let month = match line.billing_month {
         Some(month) => month,

@@ -15,14 +15,14 @@ use crate::services::context::AppContext;
 /// Number of agreements whose additions are saved in one transaction.
 const BATCH: usize = 200;
 
-/// Another process is refreshing.
+/// The conflict that another refresh of the tenant is running.
 pub fn refresh_running() -> Error {
-    let detail = "what ConnectWise has is being read already: try again when that has ended";
+    let detail = "a refresh from ConnectWise is already running: try again when it has ended";
     Error::conflict(ConflictCode::RefreshRunning, detail)
 }
 
-/// Reads and saves the additions of agreements. An agreement that fails keeps its stored additions; a fault of the
-/// connection ends the whole.
+/// Reads and saves the additions of agreements. An agreement that cannot be read keeps its stored additions. A failure
+/// that concerns more than one agreement is returned as an error.
 pub async fn read(
     ctx: &AppContext,
     tenant: &TenantId,
@@ -33,18 +33,18 @@ pub async fn read(
     read_under(ctx, tenant, agreements, policy, ReadUnder { connection, refresh: None }).await
 }
 
-/// The connection, and the refresh lease, under which something was read from ConnectWise. What was read under another
-/// is not saved: it may be another ConnectWise's, or older than what is there.
+/// The connection and the refresh lease under which data were read from ConnectWise. If either has changed since, the
+/// data are not saved: they may be from another ConnectWise, or older than the stored data.
 #[derive(Debug, Clone)]
 pub struct ReadUnder {
     /// The connection.
     pub connection: Option<Connection>,
-    /// The owner of the lease, in a refresh.
+    /// The owner of the refresh lease; `None` outside a refresh.
     pub refresh: Option<String>,
 }
 
 impl ReadUnder {
-    /// Errors if the connection was changed, or if another process has the lease.
+    /// Errors if the connection has changed, or if another process holds the lease.
     pub fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
         if tx.connection()? != self.connection {
             return Err(Error::conflict(
@@ -58,7 +58,7 @@ impl ReadUnder {
     }
 }
 
-/// Reads and saves the additions of agreements, for what was read under a connection and lease.
+/// Same as [`read`], under a given connection and lease.
 pub async fn read_under(
     ctx: &AppContext,
     tenant: &TenantId,
@@ -94,7 +94,7 @@ pub async fn read_under(
     Ok(())
 }
 
-/// Saves what could be read. Returns the failure that concerns more than one agreement.
+/// Saves the additions that could be read. Returns a failure that concerns more than one agreement.
 fn save_answers(
     tx: &mut Tx<'_>,
     answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
@@ -126,7 +126,7 @@ fn save_answers(
     Ok(failure)
 }
 
-/// The additions of an agreement as choices, read from ConnectWise if they were not read recently.
+/// Returns the additions of an agreement to choose from. Reads them from ConnectWise if they were not read recently.
 pub async fn choices(ctx: &AppContext, actor: &Actor, agreement: CwAgreementId) -> Result<Vec<Addition>> {
     let oldest = (ctx.clock.now() - ctx.settings.refresh_max_age).naive_utc();
     let stored = move |tx: &mut Tx<'_>| {

@@ -1,4 +1,4 @@
-//! The budget of requests that replicas share, over the database they share.
+//! The request budget that replicas share through the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::db::{Db, RateReservation};
 use crate::domain::ids::TenantId;
 use crate::services::context::AppContext;
 
-/// A tenant's part of the budget.
+/// The request budget of one tenant's connection.
 struct Shared {
     db: Db,
     tenant: TenantId,
     pace: RateLimit,
 }
 
-/// The budget of a tenant's connection, if other processes may use it too.
+/// Returns the shared budget of a tenant's connection; `None` if no other process can use the database.
 pub(super) fn shared(ctx: &AppContext, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
     let pace = RateLimit::of(ctx.settings.connectwise.per_minute);
     let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace };
@@ -28,14 +28,14 @@ impl SharedBudget for Shared {
     fn turn(&self, policy: Duration) -> BoxFuture<'_, Result<Admission, String>> {
         Box::pin(async move {
             let interval = self.pace.interval();
-            // A whole burst may run ahead of the steady rate.
+            // A full burst may run ahead of the steady rate.
             let burst = interval * self.pace.burst.get();
             let place = self.db.take_request(&self.tenant, interval, burst + policy).await.map_err(|error| {
                 tracing::warn!(
                     tenant = %self.tenant, cause = %error.chain(),
                     "failed to reserve a request to ConnectWise; it was not sent"
                 );
-                "not asked, as the database that counts the requests does not answer".to_owned()
+                "the request was not sent, because the database that counts requests is unavailable".to_owned()
             })?;
             Ok(match place {
                 RateReservation::Taken(ahead) => Admission::After(ahead.saturating_sub(burst)),
@@ -48,7 +48,7 @@ impl SharedBudget for Shared {
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Err(error) = self.db.hold_requests(&self.tenant, wait).await {
-                // This process keeps to it all the same.
+                // This process still respects the wait.
                 tracing::warn!(
                     tenant = %self.tenant, cause = %error.chain(),
                     "failed to share a Retry-After with other replicas"

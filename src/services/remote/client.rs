@@ -14,7 +14,7 @@ use crate::domain::{ConflictCode, Error, Result};
 use crate::services::context::AppContext;
 use crate::services::encryption::Vault;
 
-/// The two keys, as they are encrypted together.
+/// The two keys, which are encrypted together as JSON.
 #[derive(Serialize, Deserialize)]
 struct Keys {
     public_key: String,
@@ -35,18 +35,18 @@ pub fn seal_keys(vault: &Vault, tenant: &TenantId, public: &SecretString, privat
     vault.seal(tenant, &text)
 }
 
-/// There is no connection.
+/// The conflict that the tenant has no connection.
 pub fn not_connected() -> Error {
     Error::conflict(ConflictCode::NotConnected, "no ConnectWise connection is set; PUT /api/v1/connection first")
 }
 
-/// The tenant's client. Errors with `not_connected` if there is no connection.
+/// Returns the tenant's client. Errors with `not_connected` if there is no connection.
 pub async fn for_tenant(ctx: &AppContext, tenant: &TenantId) -> Result<Arc<Client>> {
     let row = ctx.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
     for_connection(ctx, &row)
 }
 
-/// The client for a connection.
+/// Returns the client of a connection, creating it if needed.
 pub fn for_connection(ctx: &AppContext, row: &Connection) -> Result<Arc<Client>> {
     if let Some(client) = ctx.clients.get(row) {
         return Ok(client);
@@ -66,13 +66,13 @@ pub fn for_connection(ctx: &AppContext, row: &Connection) -> Result<Arc<Client>>
     Ok(ctx.clients.put(row, client))
 }
 
-/// Parses a site as people paste it.
+/// Parses a site as users enter it: with or without scheme, `api-` and path.
 pub fn parse_site(ctx: &AppContext, text: &str) -> Result<Site> {
     let site = Site::parse(text, ctx.settings.connectwise.allow_private);
     site.map_err(|error| Error::invalid("/site", "bad_site", error.to_string()))
 }
 
-/// Whether requests to the tenant's ConnectWise are sent; closed if no client was needed yet.
+/// Returns the state of the connection's circuit breaker; closed if there is no client yet.
 pub fn circuit(ctx: &AppContext, row: &Connection) -> CircuitStatus {
     ctx.clients.get(row).map_or(CircuitStatus::Closed, |client| client.circuit())
 }

@@ -1,0 +1,223 @@
+//! What happens in a simulation, in the order that its seed decides.
+
+use std::time::{Duration, Instant};
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::checks::Checks;
+use super::executor::{Role, Tasks};
+use super::people;
+use super::world::{LEASE, TIMEOUT, Template, World};
+use crate::support::{Backend, schema};
+
+/// How long a task may take to end when nothing holds it up any more.
+const MUST_END: Duration = Duration::from_secs(20);
+
+pub struct Simulation<'t> {
+    pub(super) world: World<'t>,
+    pub(super) rng: fastrand::Rng,
+    pub(super) tasks: Tasks,
+    pub(super) checks: Checks,
+    /// The replicas that do nothing, as a process does that was stopped, each with when it was frozen.
+    frozen: Vec<Option<Instant>>,
+    trace: Vec<String>,
+}
+
+impl<'t> Simulation<'t> {
+    pub async fn start(template: &'t Template, seed: u64) -> Self {
+        let world = World::start(template).await;
+        let (checks, frozen) = (Checks::start(&world), vec![None; world.replicas.len()]);
+        Self { world, rng: fastrand::Rng::with_seed(seed), tasks: Tasks::default(), checks, frozen, trace: Vec::new() }
+    }
+
+    pub fn trace(&self) -> String {
+        self.trace.join("\n")
+    }
+
+    pub(super) fn note(&mut self, text: String) {
+        self.trace.push(format!("  {} {text}", self.world.clock.now().format("%d %H:%M:%S%.3f")));
+    }
+
+    /// Runs to the end. Gives what did not hold.
+    pub async fn run(&mut self) -> Vec<String> {
+        for step in 0..self.rng.usize(100..300) {
+            self.act().await;
+            if step % 4 == 0 {
+                self.checks.after_a_step();
+            }
+            if !self.checks.violations().is_empty() {
+                return self.checks.violations();
+            }
+        }
+        self.heal().await;
+        self.checks.at_the_end(&self.world);
+        for tenant in &self.world.template.tenants {
+            schema::hold(&tenant.sandbox.ledger());
+        }
+        self.checks.violations()
+    }
+
+    pub async fn stop(mut self) {
+        self.tasks.kill(|_| true);
+        self.world.until_quiet().await;
+        self.world.stop().await;
+    }
+
+    async fn act(&mut self) {
+        match self.rng.u32(..1_000) {
+            0..620 => self.turn(|_| true).await,
+            620..760 => self.start_worker(),
+            760..790 => self.start_schedule(),
+            790..880 => people::act(self),
+            880..920 => people::break_connectwise(self),
+            920..945 => people::change_connectwise(self),
+            945..975 => {
+                let milliseconds = self.rng.i64(1..900);
+                self.world.clock.advance(TimeDelta::milliseconds(milliseconds));
+            }
+            975..988 => self.jump().await,
+            988..994 => self.kill_worker(),
+            994..997 => self.restart().await,
+            _ => self.thaw().await,
+        }
+    }
+
+    async fn turn(&mut self, of: impl Fn(Role) -> bool) {
+        let frozen = self.frozen.clone();
+        let may_run = |role: Role| of(role) && frozen[role.replica()].is_none();
+        self.tasks.turn(&mut self.rng, may_run).await;
+    }
+
+    fn start_worker(&mut self) {
+        let replica = self.rng.usize(..self.world.replicas.len());
+        let number = self.rng.usize(..self.world.replicas[replica].workers.len());
+        let role = Role::Worker(replica, number);
+        if self.frozen[replica].is_some() || self.tasks.count(|other| other == role) > 0 {
+            return;
+        }
+        self.note(format!("{role:?} looks for work"));
+        let (worker, wrong) = (self.world.replicas[replica].workers[number].clone(), self.world.wrong.clone());
+        self.tasks.start(role, async move {
+            if let Err(error) = worker.step().await {
+                wrong.lock().unwrap().push(format!("a step of a worker failed: {error}"));
+            }
+        });
+    }
+
+    fn start_schedule(&mut self) {
+        let replica = self.rng.usize(..self.world.replicas.len());
+        let (worker, wrong) = (self.world.replicas[replica].workers[0].clone(), self.world.wrong.clone());
+        self.tasks.start(Role::Schedule(replica), async move {
+            if let Err(error) = worker.fire_schedules().await {
+                wrong.lock().unwrap().push(format!("the schedule failed: {error}"));
+            }
+        });
+    }
+
+    /// A replica on which nothing is frozen. One always is.
+    pub(super) fn awake(&mut self) -> usize {
+        let awake: Vec<usize> = (0..self.frozen.len()).filter(|replica| self.frozen[*replica].is_none()).collect();
+        awake[self.rng.usize(..awake.len())]
+    }
+
+    fn kill_worker(&mut self) {
+        let replica = self.rng.usize(..self.world.replicas.len());
+        let number = self.rng.usize(..3);
+        self.note(format!("worker {number} of replica {replica} dies"));
+        self.tasks.kill(|role| role == Role::Worker(replica, number));
+    }
+
+    /// Ends a process wherever its workers are, and starts another.
+    async fn restart(&mut self) {
+        let replica = self.awake();
+        self.note(format!("replica {replica} is killed and started again"));
+        self.tasks.kill(|role| role.replica() == replica);
+        self.world.restart(replica).await;
+    }
+
+    /// Moves the clock so far that leases run out, retries are due, or months begin. What has begun is finished, killed
+    /// or frozen before, because a request that is under way would have timed out meanwhile.
+    async fn jump(&mut self) {
+        for replica in 0..self.frozen.len() {
+            match self.rng.u32(..10) {
+                _ if self.frozen[replica].is_some() => {}
+                0..5 => self.finish(|role| role.replica() == replica).await,
+                5..8 if self.world.template.backend == Backend::Postgres && self.frozen.iter().all(Option::is_none) => {
+                    self.finish(|role| role == Role::Person(replica)).await;
+                    self.note(format!("replica {replica} is frozen"));
+                    self.frozen[replica] = Some(Instant::now());
+                }
+                _ => self.tasks.kill(|role| role.replica() == replica),
+            }
+        }
+        self.world.until_quiet().await;
+        let seconds = [LEASE + 1, 200, 600, 3_700, 30_000, 90_000, 260_000];
+        let by = TimeDelta::seconds(seconds[self.rng.usize(..seconds.len())]);
+        self.world.clock.advance(by);
+        self.note(format!("{by} later"));
+    }
+
+    /// Lets a frozen replica go on, where it was. Its requests have timed out by then.
+    async fn thaw(&mut self) {
+        for replica in 0..self.frozen.len() {
+            let Some(since) = self.frozen[replica] else { continue };
+            if self.tasks.count(|role| role.replica() == replica) > 0 {
+                let until = since + Duration::from_secs(TIMEOUT) + Duration::from_millis(100);
+                tokio::time::sleep_until(until.into()).await;
+            }
+            self.note(format!("replica {replica} goes on"));
+            self.frozen[replica] = None;
+        }
+    }
+
+    /// Runs tasks to their end. Those that still wait for ConnectWise then are killed.
+    async fn finish(&mut self, of: impl Fn(Role) -> bool + Copy) {
+        let begun = Instant::now();
+        while self.tasks.count(of) > 0 && begun.elapsed() < MUST_END {
+            self.turn(of).await;
+        }
+        assert_eq!(self.tasks.count(of), 0, "a task never ends");
+    }
+
+    /// Lets everything work again, and everything end.
+    async fn heal(&mut self) {
+        self.note("everything works again".to_owned());
+        for tenant in &self.world.template.tenants {
+            tenant.sandbox.clear_faults();
+        }
+        self.thaw().await;
+        self.finish(|_| true).await;
+        for (number, tenant) in self.world.template.tenants.iter().enumerate() {
+            let connection = tenant.connection(None);
+            let saved = self.world.api(number, 0).send(reqwest::Method::PUT, "/connection", connection).await;
+            assert!(saved.is_some(), "the connection cannot be put right");
+        }
+        for _ in 0..60 {
+            for replica in 0..self.world.replicas.len() {
+                for (number, worker) in self.world.replicas[replica].workers.iter().enumerate() {
+                    let (worker, wrong) = (worker.clone(), self.world.wrong.clone());
+                    self.tasks.start(Role::Worker(replica, number), async move {
+                        if let Err(error) = worker.run_until_idle().await {
+                            wrong.lock().unwrap().push(format!("a step of a worker failed: {error}"));
+                        }
+                    });
+                }
+            }
+            self.finish(|_| true).await;
+            self.checks.after_a_step();
+            if self.checks.all_jobs_ended() {
+                break;
+            }
+            self.world.clock.advance(TimeDelta::minutes(25));
+        }
+        // What waits for a person is dropped, and must then end, too.
+        for tenant in 0..self.world.template.tenants.len() {
+            let api = self.world.api(tenant, 0);
+            for job in api.items("/push-jobs?state=waiting_for_approval&limit=500").await {
+                let path = format!("/push-jobs/{}/lines/drop", job["id"].as_str().unwrap());
+                api.send(reqwest::Method::POST, &path, json!({})).await;
+            }
+        }
+    }
+}

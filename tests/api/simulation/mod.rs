@@ -1,0 +1,94 @@
+//! A seeded simulation: several workers, the schedule, the clock and people act on one database in a random order, over
+//! sandboxes with faults. Workers die or freeze between any two steps. At the end the sandboxes and the history of pushes
+//! must agree.
+//!
+//! `scripts/simulate --seeds N` runs N seeds on each database. A seed that fails prints the command that replays it.
+
+mod actions;
+mod checks;
+mod executor;
+mod people;
+mod rows;
+mod world;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::FutureExt;
+
+use crate::support::Backend;
+use actions::Simulation;
+use world::Template;
+
+/// How many seeds run with all other tests. `scripts/test` runs more with `scripts/simulate`.
+const SEEDS_IN_SUITE: u64 = 12;
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Runs each seed once, on as many threads as there are processors; fails with all that failed.
+fn run(backend: Backend) {
+    let first = number("CWB_SIMULATE_FROM", 0);
+    let last = first + number("CWB_SIMULATE_SEEDS", SEEDS_IN_SUITE);
+    let (next, failures) = (AtomicU64::new(first), Mutex::new(Vec::new()));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let template = Template::new(backend).await;
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::SeqCst);
+                        if seed >= last {
+                            return;
+                        }
+                        if let Err(failure) = run_seed(&template, seed).await {
+                            failures.lock().unwrap().push(failure);
+                        }
+                    }
+                });
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {} seeds failed\n{}", failures.len(), last - first, failures.join("\n"));
+}
+
+async fn run_seed(template: &Template, seed: u64) -> Result<(), String> {
+    let mut simulation = Simulation::start(template, seed).await;
+    let ran = AssertUnwindSafe(simulation.run()).catch_unwind().await;
+    let why = match ran {
+        Ok(violations) if violations.is_empty() => String::new(),
+        Ok(violations) => violations.join("\n  "),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        }
+    };
+    let trace = simulation.trace();
+    simulation.stop().await;
+    if why.is_empty() {
+        return Ok(());
+    }
+    let database = if template.backend == Backend::Sqlite { "sqlite" } else { "postgres" };
+    Err(format!(
+        "seed {seed}: {why}\n  replay: TRACE=1 scripts/simulate --database {database} --seed {seed}\n{}",
+        if std::env::var("TRACE").is_ok() { trace } else { String::new() }
+    ))
+}
+
+#[test]
+fn sqlite() {
+    run(Backend::Sqlite);
+}
+
+mod postgres {
+    #[test]
+    fn replicas() {
+        super::run(super::Backend::Postgres);
+    }
+}

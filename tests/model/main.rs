@@ -1,0 +1,50 @@
+//! A model of how workers share push lines, checked exhaustively for two workers, two jobs and two additions.
+//!
+//! It has the steps of `src/services/push`: a worker claims all lines of an agreement, reads its additions, stores every
+//! `from` in one transaction (and renews the lease with it), sends the writes, and stores all results in one transaction.
+//! Time passes at any point, as for a process that is stopped; a worker can die at any point; a request can be lost before
+//! or after it takes effect. The only assumption is the request time-out: a request has taken effect, or never will, when
+//! its time-out has passed.
+//!
+//! Three variants of the protocol, each without one of its safeguards, must fail.
+
+mod protocol;
+
+use stateright::{Checker, Model};
+
+use protocol::{Protocol, Safeguard};
+
+/// The properties that do not hold, by name.
+fn broken(model: Protocol) -> Vec<&'static str> {
+    let checker = model.checker().threads(2).spawn_bfs().join();
+    assert!(checker.is_done() && checker.unique_state_count() > 1_000, "{} states", checker.unique_state_count());
+    println!("{} states", checker.unique_state_count());
+    checker.discoveries().into_keys().filter(|name| !name.starts_with("reachable")).collect()
+}
+
+#[test]
+fn the_protocol_holds() {
+    assert_eq!(broken(Protocol::complete()), Vec::<&str>::new());
+}
+
+#[test]
+fn both_jobs_can_end() {
+    let checker = Protocol::complete().checker().threads(2).spawn_bfs().join();
+    checker.assert_any_discovery("reachable: every line is finished");
+    checker.assert_any_discovery("reachable: a lost write is written again");
+}
+
+#[test]
+fn without_the_fence_it_fails() {
+    assert_ne!(broken(Protocol::without(Safeguard::Fence)), Vec::<&str>::new());
+}
+
+#[test]
+fn with_the_old_quantity_stored_after_the_write_it_fails() {
+    assert_ne!(broken(Protocol::without(Safeguard::FromBeforeWrite)), Vec::<&str>::new());
+}
+
+#[test]
+fn without_the_renewal_of_the_lease_it_fails() {
+    assert_ne!(broken(Protocol::without(Safeguard::Renewal)), Vec::<&str>::new());
+}

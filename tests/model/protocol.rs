@@ -1,0 +1,373 @@
+//! The states of the model and the steps between them.
+
+use stateright::{Model, Property};
+
+const WORKERS: usize = 2;
+const JOBS: usize = 2;
+/// The additions of the one agreement. Each job has one line for each.
+const LINES: usize = 2;
+/// The ticks that a lease lasts, and those that a request may take.
+const LEASE: u8 = 3;
+const TIMEOUT: u8 = 1;
+/// The last tick: a bound for the check.
+const END: u8 = 6;
+/// The writes that a line may begin: another bound.
+const MAX_ATTEMPTS: u8 = 2;
+
+/// A part of the protocol that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Safeguard {
+    /// A worker stores nothing for lines that another worker has claimed since.
+    Fence,
+    /// `from` is stored before the write is sent.
+    FromBeforeWrite,
+    /// Storing `from` renews the lease.
+    Renewal,
+}
+
+/// The protocol, possibly without one of its safeguards.
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    without: Option<Safeguard>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum LineState {
+    Pending,
+    Working,
+    Pushed,
+    Unchanged,
+    Superseded,
+}
+
+/// A push line, as the database has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Line {
+    state: LineState,
+    fence: u8,
+    lease_until: u8,
+    from: Option<u8>,
+    attempts: u8,
+}
+
+/// What a worker knows of one of its lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    /// The addition was read.
+    Read(u8),
+    /// `from` is stored; the write may be sent.
+    Begun(u8),
+    /// The write is under way.
+    Sent(u8),
+    /// ConnectWise confirmed the write.
+    Written(u8),
+    /// No response came.
+    Lost(u8),
+    /// The result is known without a write.
+    Known(LineState),
+}
+
+/// What a worker does at present. A worker that dies forgets it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Worker {
+    Idle,
+    /// It has claimed a job's lines with these fences.
+    Claimed { job: usize, fences: [Option<u8>; LINES] },
+    /// It has read, and until when its lease is known to hold.
+    Busy { job: usize, fences: [Option<u8>; LINES], steps: [Option<Step>; LINES], holds_until: u8 },
+}
+
+/// A request that was sent and has neither taken effect nor been lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Request {
+    worker: usize,
+    job: usize,
+    line: usize,
+    fence: u8,
+    sent_at: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    now: u8,
+    lines: [[Line; LINES]; JOBS],
+    workers: [Worker; WORKERS],
+    quantities: [u8; LINES],
+    requests: Vec<Request>,
+    /// The lines whose write took effect, and how often.
+    applied: [[u8; LINES]; JOBS],
+    wrote_without_lease: bool,
+    wrote_without_from: bool,
+    changed_finished: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Time passes.
+    Tick,
+    Claim { worker: usize, job: usize },
+    Read { worker: usize },
+    /// Stores `from` of all lines that are to be written, in one transaction.
+    Begin { worker: usize },
+    Send { worker: usize, line: usize },
+    /// A request takes effect; its response arrives, or not.
+    Apply { request: usize, response: bool },
+    /// A request is lost before it takes effect.
+    Lose { request: usize },
+    /// Stores all results, in one transaction.
+    Finish { worker: usize },
+    Die { worker: usize },
+}
+
+/// The quantity that a job writes. The older job is the first.
+fn target(job: usize) -> u8 {
+    u8::try_from(job).unwrap_or(u8::MAX) + 1
+}
+
+impl Line {
+    fn is_open(self) -> bool {
+        matches!(self.state, LineState::Pending | LineState::Working)
+    }
+
+    fn is_held(self, now: u8) -> bool {
+        self.state == LineState::Working && self.lease_until >= now
+    }
+}
+
+impl Protocol {
+    pub fn complete() -> Self {
+        Self { without: None }
+    }
+
+    pub fn without(safeguard: Safeguard) -> Self {
+        Self { without: Some(safeguard) }
+    }
+
+    fn has(self, safeguard: Safeguard) -> bool {
+        self.without != Some(safeguard)
+    }
+
+    /// Whether a worker may store something for a line.
+    fn holds(self, line: Line, fence: u8) -> bool {
+        if self.has(Safeguard::Fence) { line.state == LineState::Working && line.fence == fence } else { line.is_open() }
+    }
+
+    /// Whether a newer job has written the addition, or found its quantity there.
+    fn is_superseded(state: &State, job: usize, line: usize) -> bool {
+        let written = |newer: &[Line; LINES]| matches!(newer[line].state, LineState::Pushed | LineState::Unchanged);
+        state.lines[job + 1..].iter().any(written)
+    }
+
+    fn claim(state: &mut State, worker: usize, job: usize) -> bool {
+        let now = state.now;
+        // Nobody may hold a line of this agreement, in any job.
+        if state.workers[worker] != Worker::Idle || state.lines.iter().flatten().any(|line| line.is_held(now)) {
+            return false;
+        }
+        let mut fences = [None; LINES];
+        for (line, fence) in state.lines[job].iter_mut().zip(&mut fences).filter(|(line, _)| line.is_open()) {
+            (line.state, line.lease_until, line.fence) = (LineState::Working, now + LEASE, line.fence + 1);
+            *fence = Some(line.fence);
+        }
+        state.workers[worker] = Worker::Claimed { job, fences };
+        fences.iter().any(Option::is_some)
+    }
+
+    fn read(state: &mut State, worker: usize) -> bool {
+        let Worker::Claimed { job, fences } = state.workers[worker] else { return false };
+        let mut steps = [None; LINES];
+        for line in (0..LINES).filter(|line| fences[*line].is_some()) {
+            steps[line] = Some(Step::Read(state.quantities[line]));
+        }
+        state.workers[worker] = Worker::Busy { job, fences, steps, holds_until: 0 };
+        true
+    }
+
+    fn begin(self, state: &mut State, worker: usize) -> bool {
+        let Worker::Busy { job, fences, mut steps, .. } = state.workers[worker].clone() else { return false };
+        if !steps.iter().flatten().all(|step| matches!(step, Step::Read(_))) {
+            return false;
+        }
+        let holds_until = state.now + LEASE;
+        for line in 0..LINES {
+            let (Some(Step::Read(has)), Some(fence)) = (steps[line], fences[line]) else { continue };
+            if !self.holds(state.lines[job][line], fence) {
+                steps[line] = None;
+            } else if has == target(job) {
+                let sent_before = state.lines[job][line].attempts > 0 && state.lines[job][line].from != Some(has);
+                steps[line] = Some(Step::Known(if sent_before { LineState::Pushed } else { LineState::Unchanged }));
+            } else if Self::is_superseded(state, job, line) {
+                steps[line] = Some(Step::Known(LineState::Superseded));
+            } else {
+                if self.has(Safeguard::FromBeforeWrite) {
+                    state.lines[job][line].from = Some(has);
+                }
+                state.lines[job][line].attempts += 1;
+                if self.has(Safeguard::Renewal) {
+                    state.lines[job][line].lease_until = holds_until;
+                }
+                steps[line] = Some(Step::Begun(has));
+            }
+        }
+        state.workers[worker] = Worker::Busy { job, fences, steps, holds_until };
+        true
+    }
+
+    fn send(state: &mut State, worker: usize, line: usize) -> bool {
+        let now = state.now;
+        let Worker::Busy { job, fences, steps, holds_until } = &mut state.workers[worker] else { return false };
+        let (Some(Step::Begun(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
+        // A request must have ended before the lease does.
+        if now + TIMEOUT >= *holds_until {
+            return false;
+        }
+        steps[line] = Some(Step::Sent(has));
+        state.requests.push(Request { worker, job: *job, line, fence, sent_at: now });
+        true
+    }
+
+    /// Tells the sender of a request what became of it, if it still waits.
+    fn respond(state: &mut State, request: Request, step: fn(u8) -> Step) {
+        if let Worker::Busy { job, fences, steps, .. } = &mut state.workers[request.worker]
+            && *job == request.job
+            && fences[request.line] == Some(request.fence)
+            && let Some(Step::Sent(has)) = steps[request.line]
+        {
+            steps[request.line] = Some(step(has));
+        }
+    }
+
+    fn apply(self, state: &mut State, request: usize, response: bool) {
+        let request = state.requests.remove(request);
+        let line = state.lines[request.job][request.line];
+        state.wrote_without_lease |= !line.is_held(state.now) || line.fence != request.fence;
+        state.wrote_without_from |= line.from.is_none();
+        state.quantities[request.line] = target(request.job);
+        state.applied[request.job][request.line] += 1;
+        Self::respond(state, request, if response { Step::Written } else { Step::Lost });
+    }
+
+    fn finish(self, state: &mut State, worker: usize) -> bool {
+        let Worker::Busy { job, fences, steps, .. } = state.workers[worker].clone() else { return false };
+        // A write that was not sent in time is given back like one whose response was lost.
+        let ready = |step: &Step| !matches!(step, Step::Read(_) | Step::Sent(_));
+        if !steps.iter().flatten().all(ready) {
+            return false;
+        }
+        for line in 0..LINES {
+            let (Some(step), Some(fence)) = (steps[line], fences[line]) else { continue };
+            let row = &mut state.lines[job][line];
+            if !self.holds(*row, fence) {
+                continue;
+            }
+            state.changed_finished |= !row.is_open();
+            match step {
+                Step::Written(has) => {
+                    row.state = LineState::Pushed;
+                    row.from = Some(row.from.unwrap_or(has));
+                }
+                Step::Known(result) => row.state = result,
+                _ => row.state = LineState::Pending,
+            }
+        }
+        state.workers[worker] = Worker::Idle;
+        true
+    }
+}
+
+impl Model for Protocol {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let line = Line { state: LineState::Pending, fence: 0, lease_until: 0, from: None, attempts: 0 };
+        vec![State {
+            now: 1,
+            lines: [[line; LINES]; JOBS],
+            workers: [Worker::Idle, Worker::Idle],
+            quantities: [0; LINES],
+            requests: Vec::new(),
+            applied: [[0; LINES]; JOBS],
+            wrote_without_lease: false,
+            wrote_without_from: false,
+            changed_finished: false,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        actions.push(Action::Tick);
+        for worker in 0..WORKERS {
+            actions.extend((0..JOBS).map(|job| Action::Claim { worker, job }));
+            actions.extend([Action::Read { worker }, Action::Begin { worker }, Action::Finish { worker }]);
+            actions.extend((0..LINES).map(|line| Action::Send { worker, line }));
+            actions.push(Action::Die { worker });
+        }
+        for request in 0..state.requests.len() {
+            actions.extend([true, false].map(|response| Action::Apply { request, response }));
+            actions.push(Action::Lose { request });
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        let possible = match action {
+            Action::Tick => {
+                // Nothing is under way for longer than the time-out.
+                let overdue = state.requests.iter().any(|request| request.sent_at + TIMEOUT <= state.now);
+                state.now += 1;
+                !overdue
+            }
+            Action::Claim { worker, job } => Self::claim(&mut state, worker, job),
+            Action::Read { worker } => Self::read(&mut state, worker),
+            Action::Begin { worker } => self.begin(&mut state, worker),
+            Action::Send { worker, line } => Self::send(&mut state, worker, line),
+            Action::Apply { request, response } => {
+                self.apply(&mut state, request, response);
+                true
+            }
+            Action::Lose { request } => {
+                let request = state.requests.remove(request);
+                Self::respond(&mut state, request, Step::Lost);
+                true
+            }
+            Action::Finish { worker } => self.finish(&mut state, worker),
+            Action::Die { worker } => {
+                let was_busy = state.workers[worker] != Worker::Idle;
+                state.workers[worker] = Worker::Idle;
+                was_busy
+            }
+        };
+        possible.then_some(state)
+    }
+
+    fn within_boundary(&self, state: &State) -> bool {
+        state.now <= END && state.lines.iter().flatten().all(|line| line.attempts <= MAX_ATTEMPTS)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let finished = |state: &State| state.lines.iter().flatten().all(|line| !line.is_open());
+        vec![
+            Property::always("no write without a lease", |_, state: &State| !state.wrote_without_lease),
+            Property::always("no write without a stored `from`", |_, state: &State| !state.wrote_without_from),
+            Property::always("a finished line never changes", |_, state: &State| !state.changed_finished),
+            Property::always("pushed means written", |_, state: &State| {
+                (0..JOBS).all(|job| {
+                    (0..LINES).all(|line| {
+                        state.lines[job][line].state != LineState::Pushed || state.applied[job][line] > 0
+                    })
+                })
+            }),
+            Property::always("the newest job's quantity is what ConnectWise has", |_, state: &State| {
+                (0..LINES).all(|line| {
+                    let newest = state.lines[JOBS - 1][line].state;
+                    !matches!(newest, LineState::Pushed | LineState::Unchanged)
+                        || state.quantities[line] == target(JOBS - 1)
+                })
+            }),
+            Property::sometimes("reachable: every line is finished", move |_, state: &State| finished(state)),
+            Property::sometimes("reachable: a lost write is written again", |_, state: &State| {
+                state.applied.iter().flatten().any(|times| *times > 1)
+            }),
+        ]
+    }
+}
