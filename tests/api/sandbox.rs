@@ -96,7 +96,7 @@ async fn lists() {
     raw.get("company/companies/77", &[]).await.expect(404);
     raw.get("company/companies", &[("page", "0")]).await.expect(400);
     raw.get("company/companies", &[("conditon", "id = 1")]).await.expect(200);
-    assert!(raw.sandbox.ledger().violations.iter().any(|text| text.contains("conditon is not known")));
+    assert!(raw.sandbox.ledger().violations.iter().any(|text| text.contains("the parameter conditon is unknown")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
