@@ -1,7 +1,7 @@
 //! Parses ConnectWise's records: leniently where nothing depends on it, and strictly where money does.
 //!
-//! Members may be absent, null or unknown, and ids may be floats. But a date or a quantity that is present and cannot
-//! be parsed is an error: treating it as absent could push to a cancelled record.
+//! Members may be absent, null or unknown, and ids may be floats. But a flag, a date or a quantity that is present and
+//! cannot be parsed is an error: treating it as absent could push to a cancelled record.
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SubsecRound};
 use rust_decimal::Decimal;
@@ -28,7 +28,7 @@ pub(super) fn company(value: &Value) -> Read<CwCompany> {
         identifier: text(value, "identifier").unwrap_or_default(),
         name,
         status: text(value, "status/name"),
-        deleted: flag(value, "deletedFlag"),
+        deleted: flag(value, "deletedFlag", "company", id)?,
     })
 }
 
@@ -42,10 +42,10 @@ pub(super) fn agreement(value: &Value) -> Read<Agreement> {
         name: text(value, "name").unwrap_or_default(),
         type_name: text(value, "type/name"),
         status: text(value, "agreementStatus"),
-        cancelled: flag(value, "cancelledFlag"),
+        cancelled: flag(value, "cancelledFlag", "agreement", id)?,
         cancelled_at: date(value, "dateCancelled", "agreement", id)?,
         ends_at: date(value, "endDate", "agreement", id)?,
-        no_end: flag(value, "noEndingDateFlag"),
+        no_end: flag(value, "noEndingDateFlag", "agreement", id)?,
         gone: false,
     })
 }
@@ -77,11 +77,16 @@ fn text(value: &Value, path: &str) -> Option<String> {
     }
 }
 
-fn flag(value: &Value, path: &str) -> bool {
-    match at(value, path) {
-        Some(Value::Bool(flag)) => *flag,
-        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
-        _ => false,
+fn flag(value: &Value, path: &str, what: &str, id: i64) -> Read<bool> {
+    let Some(found) = at(value, path) else { return Ok(false) };
+    let number = decimal(found);
+    match found {
+        Value::Bool(flag) => Ok(*flag),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") || text.is_empty() => Ok(false),
+        _ if number == Some(Decimal::ONE) => Ok(true),
+        _ if number == Some(Decimal::ZERO) => Ok(false),
+        _ => Err(CwError::InvalidResponse(format!("{path} of {what} {id} is neither true nor false"))),
     }
 }
 
@@ -105,11 +110,19 @@ fn decimal(value: &Value) -> Option<Decimal> {
     Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).or_else(|_| text.parse()).ok()
 }
 
-pub(super) fn quantity(value: &Value, id: i64) -> Read<Option<Quantity>> {
+fn quantity(value: &Value, id: i64) -> Read<Option<Quantity>> {
     let Some(found) = at(value, "quantity") else { return Ok(None) };
     let number = decimal(found).and_then(|number| Quantity::new(number).ok());
     let unreadable = || CwError::InvalidResponse(format!("the quantity of addition {id} is not a number"));
     number.map(Some).ok_or_else(unreadable)
+}
+
+/// Returns the quantity in the response to a write of an addition. A response that is not that addition confirms nothing.
+pub(super) fn written_quantity(value: &Value, addition: CwAdditionId) -> Read<Option<Quantity>> {
+    if id(value, "addition")? != addition.0 {
+        return Err(CwError::InvalidResponse(format!("the response is not addition {addition}")));
+    }
+    quantity(value, addition.0)
 }
 
 fn date(value: &Value, path: &str, what: &str, id: i64) -> Read<Option<Instant>> {
@@ -151,6 +164,30 @@ mod tests {
         }
         assert_eq!(read(r#"{"id": 1, "quantity": null}"#).unwrap().quantity, None);
         assert!(read(r#"{"id": 1, "quantity": "many"}"#).is_err());
+    }
+
+    #[test]
+    fn a_flag_that_cannot_be_read_is_an_error() {
+        let read = |flag: &str| agreement(&from_str(&format!(r#"{{"id": 1, "cancelledFlag": {flag}}}"#)).unwrap());
+        for flag in ["true", "\"True\"", "1", "\"1\"", "1.0"] {
+            assert!(read(flag).unwrap().cancelled, "{flag}");
+        }
+        for flag in ["false", "\"false\"", "0", "null", "\"\""] {
+            assert!(!read(flag).unwrap().cancelled, "{flag}");
+        }
+        for flag in ["\"yes\"", "2", "[]", "{}"] {
+            assert!(matches!(read(flag), Err(CwError::InvalidResponse(_))), "{flag}");
+        }
+    }
+
+    #[test]
+    fn only_the_written_addition_confirms_a_write() {
+        let read = |json: &str| written_quantity(&from_str(json).unwrap(), CwAdditionId(7));
+        assert_eq!(read(r#"{"id": 7, "quantity": 3}"#).unwrap().unwrap().to_string(), "3");
+        assert_eq!(read(r#"{"id": 7}"#).unwrap(), None);
+        for other in [r#"{"id": 8, "quantity": 3}"#, r#"{"quantity": 3}"#, "\"text\"", "[]", "{}"] {
+            assert!(matches!(read(other), Err(CwError::InvalidResponse(_))), "{other}");
+        }
     }
 
     #[test]

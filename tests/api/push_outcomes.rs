@@ -366,7 +366,20 @@ async fn a_saved_rule_is_answered_for_when_its_follow_up_cannot_be_saved() {
     assert_eq!(app.get("/matching-rules").await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 
+/// ConnectWise carried the write out, and sent something else than the addition: that is no denial.
+async fn a_response_that_is_not_the_addition_is_a_lost_one(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(FaultKind::WrongType).on("PATCH"));
+    let job = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    app.clock.advance(TimeDelta::minutes(1));
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&job).await;
+    assert_eq!((states(&lines), &lines[0]["from"]), (vec!["pushed"], &json!("1")), "{lines:?}");
+}
+
 on_both!(
+    a_response_that_is_not_the_addition_is_a_lost_one,
     a_later_job_that_wrote_nothing_supersedes_nothing,
     a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled,
     a_write_of_which_nobody_knows_is_unverified,
