@@ -3,17 +3,21 @@
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use crate::db::{PushSchedule, Tx};
-use crate::domain::Result;
+use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
+use crate::domain::{Error, Result};
 
 /// Loads the tenant's billing calendar. If no time zone is stored by month, as in older versions, the schedule's time
-/// zone applies to all months.
+/// zone applies to all months. A stored time zone that cannot be read is an error, because without it months would have
+/// other bounds.
 pub(super) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
-    let rows = tx.billing_time_zones()?;
-    let mut zones: Vec<(BillingMonth, Tz)> =
-        rows.iter().filter_map(|row| Some((row.from_month, row.time_zone.parse().ok()?))).collect();
+    let unreadable = |zone: &str| Error::internal(format!("the stored billing time zone {zone} cannot be read"));
+    let zone = |row: &BillingTimeZone| {
+        let zone = row.time_zone.parse().map_err(|_| unreadable(&row.time_zone))?;
+        Ok((row.from_month, zone))
+    };
+    let mut zones: Vec<(BillingMonth, Tz)> = tx.billing_time_zones()?.iter().map(zone).collect::<Result<_>>()?;
     if let (true, Some(zone)) = (zones.is_empty(), schedule.and_then(|row| row.time_zone.parse().ok())) {
         zones.push((BillingMonth::FIRST, zone));
     }

@@ -7,10 +7,10 @@ use super::actor::{Actor, IfMatch};
 use super::billing_calendar;
 use super::context::AppContext;
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
-use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;
+use crate::domain::{Error, Result};
 
 /// The schedule of a tenant's monthly push.
 #[derive(Debug, Clone)]
@@ -65,18 +65,27 @@ impl Schedule {
     }
 }
 
-/// Returns the tenant's schedule. Until one is set, it is disabled, on the first of the month at 02:00 UTC.
+/// Returns the tenant's schedule. Until one is set, it is disabled, on the first of the month at 02:00 UTC. A stored
+/// schedule that cannot be read is an error, so that no month is left out unnoticed.
 pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
     let row = tx.push_schedule()?;
     let calendar = billing_calendar::of_schedule(tx, row.as_ref())?;
-    Ok(row.and_then(|row| understood(&row, &calendar)).unwrap_or(Schedule {
-        enabled: false,
-        enabled_at: None,
-        monthly: MonthlySchedule { day_of_month: 1, time: two_o_clock() },
-        zone: Tz::UTC,
-        calendar,
-        version: 0,
-    }))
+    match row {
+        None => Ok(not_set(calendar, 0)),
+        Some(row) => understood(&row, &calendar).ok_or_else(|| unreadable(&row)),
+    }
+}
+
+fn not_set(calendar: BillingCalendar, version: i64) -> Schedule {
+    let monthly = MonthlySchedule { day_of_month: 1, time: two_o_clock() };
+    Schedule { enabled: false, enabled_at: None, monthly, zone: Tz::UTC, calendar, version }
+}
+
+fn unreadable(row: &PushSchedule) -> Error {
+    Error::internal(format!(
+        "the stored push schedule cannot be read: day {}, time {}, time zone {}; PUT /api/v1/push-schedule again",
+        row.day_of_month, row.time_of_day, row.time_zone
+    ))
 }
 
 fn two_o_clock() -> NaiveTime {
@@ -120,10 +129,15 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match: If
 }
 
 fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> Result<Schedule> {
-    let before = get(tx)?;
+    let row = tx.push_schedule()?;
+    let calendar = billing_calendar::of_schedule(tx, row.as_ref())?;
+    // A schedule that cannot be read is replaced like one that was never set.
+    let known = row.as_ref().and_then(|row| understood(row, &calendar));
+    let readable = known.is_some();
+    let before = known.unwrap_or_else(|| not_set(calendar, row.map_or(0, |row| row.version)));
     if_match.check(before.version)?;
     let NewSchedule { enabled, monthly, zone } = new;
-    if before.version > 0 && (before.enabled, before.monthly, before.zone) == (enabled, monthly, zone) {
+    if readable && (before.enabled, before.monthly, before.zone) == (enabled, monthly, zone) {
         return Ok(before);
     }
     set_time_zone(tx, &before.calendar, zone, now)?;

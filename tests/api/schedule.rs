@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Backend, TestApp};
+use crate::support::{Backend, TestApp, execute};
 
 async fn it_is_stored_and_tells_its_next_runs(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
@@ -134,7 +134,28 @@ async fn a_tenant_that_cannot_push_holds_up_no_other_and_is_tried_again(backend:
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
 }
 
+/// A schedule that was damaged must not pass for one that was never set: a month would be left out, and nobody told.
+async fn a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again(backend: Backend) {
+    let app = scheduled(backend, &schedule(25, "00:00", "UTC")).await;
+    let damage = "UPDATE push_schedules SET time_zone = 'Mars/Olympus'";
+    assert_eq!(execute(app.database_url(), damage), 1);
+    assert_eq!(app.get("/push-schedule").await.status, 500);
+    assert_eq!(app.put("/push-schedule", &schedule(25, "00:00", "UTC")).await.expect(200)["version"], 2);
+    app.clock.advance(TimeDelta::days(4));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
+}
+
+async fn a_billing_time_zone_that_cannot_be_read_is_an_error(backend: Backend) {
+    let app = scheduled(backend, &schedule(25, "00:00", "UTC")).await;
+    assert_eq!(execute(app.database_url(), "UPDATE billing_time_zones SET time_zone = 'Mars/Olympus'"), 1);
+    app.clock.advance(TimeDelta::days(4));
+    assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
+    assert_eq!(app.post("/push-jobs", &json!({})).await.status, 500, "no month has wrong bounds unseen");
+}
+
 on_both!(
+    a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again,
+    a_billing_time_zone_that_cannot_be_read_is_an_error,
     it_is_stored_and_tells_its_next_runs,
     bad_schedules_are_refused,
     it_pushes_once_a_month_for_years_in_many_zones,

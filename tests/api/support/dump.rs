@@ -27,6 +27,18 @@ struct Row {
     row: String,
 }
 
+/// Runs a statement that the application has no way to run. Gives how many rows it changed.
+pub fn execute(url: &str, statement: &str) -> usize {
+    match url.strip_prefix("sqlite:") {
+        Some(path) => {
+            let mut conn = SqliteConnection::establish(path).unwrap();
+            conn.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
+            diesel::sql_query(statement).execute(&mut conn).unwrap()
+        }
+        None => diesel::sql_query(statement).execute(&mut PgConnection::establish(url).unwrap()).unwrap(),
+    }
+}
+
 /// Reads a database.
 pub fn dump(url: &str) -> Dump {
     match url.strip_prefix("sqlite:") {
