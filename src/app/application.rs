@@ -113,9 +113,9 @@ impl Application {
         &self.ctx
     }
 
-    /// A handle for tests that step the worker. Use it with [`Application::run_without_worker`].
-    pub fn stepper(&self) -> WorkerHandle {
-        WorkerHandle(self.worker.clone())
+    /// A handle for tests that step a worker, each handle its own. Use it with [`Application::run_without_worker`].
+    pub fn worker_handle(&self) -> WorkerHandle {
+        WorkerHandle(self.worker.another())
     }
 
     /// Runs the server and the worker until the token is cancelled.

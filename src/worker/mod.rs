@@ -46,6 +46,11 @@ impl Worker {
         Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
 
+    /// Returns another worker on the same database, with its own name.
+    pub fn another(&self) -> Self {
+        Self { owner: uuid::Uuid::now_v7().to_string(), ..self.clone() }
+    }
+
     /// Claims and processes the pending lines of one agreement. Returns whether there were any.
     pub async fn step(&self) -> Result<Step> {
         push::run_one(&self.ctx, &self.owner).await

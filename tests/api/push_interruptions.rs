@@ -268,7 +268,34 @@ async fn a_job_cancelled_during_an_outage_ends(backend: Backend) {
     assert_eq!(app.post(&format!("{path}/cancel"), &json!({})).await.expect(200)["state"], "cancelled");
 }
 
+/// A worker is stopped after it has read the addition, for longer than its lease. Meanwhile another one writes the same
+/// addition for an older job. What the first one read is no longer true.
+async fn a_worker_that_was_stopped_begins_no_write_beside_another(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(7));
+    let first = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.worker.step().await.unwrap();
+    app.usage("C1", "STORAGE", "500").await;
+    let second = app.post("/push-jobs", &json!({})).await.expect(202);
+    app.sandbox.fail(Fault::once(FaultKind::Slow { ms: 200 }).on("GET").at("additions"));
+    let mut stopped = Box::pin(app.second_worker.step());
+    while app.sandbox.in_flight() == 0 {
+        assert!(futures_util::poll!(&mut stopped).is_pending());
+        tokio::task::yield_now().await;
+    }
+    app.clock.advance(TimeDelta::minutes(3));
+    app.worker.step().await.unwrap();
+    let (_, lines) = app.job_and_lines(&first).await;
+    assert_eq!((states(&lines), quantities(&app, 1)), (vec!["pushed"], vec![3.0]), "{lines:?}");
+    stopped.await.unwrap();
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&second).await;
+    assert_eq!((states(&lines), &lines[0]["from"]), (vec!["pushed"], &json!("3")), "{lines:?}");
+    assert_eq!(quantities(&app, 1), [5.0]);
+}
+
 on_both!(
+    a_worker_that_was_stopped_begins_no_write_beside_another,
     a_revert_leaves_what_another_line_found,
     what_ended_while_a_job_waited_is_not_written,
     approved_lines_wait_for_the_connection_too,

@@ -52,6 +52,7 @@ impl SystemTx<'_> {
                 continue;
             }
             if self.lock_agreement(&key.0, id, at)? {
+                self.end_expired_leases(&key.0, id, at)?;
                 let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
                 if !claimed.is_empty() {
                     return Ok(claimed);
@@ -71,6 +72,26 @@ impl SystemTx<'_> {
             .distinct()
             .load(self.conn)?;
         Ok(held.into_iter().collect())
+    }
+
+    /// Returns an agreement's lines whose lease has expired to the queue, in all jobs. Their worker may only have been
+    /// stopped: when it goes on, it must write nothing beside the worker that claims the agreement now.
+    fn end_expired_leases(&mut self, tenant: &TenantId, agreement: CwAgreementId, at: NaiveDateTime) -> Result<()> {
+        let expired = push_lines::table
+            .filter(push_lines::tenant_id.eq(tenant))
+            .filter(push_lines::agreement_id.eq(agreement))
+            .filter(push_lines::finished_at.is_null())
+            .filter(push_lines::state.eq(LineState::Working))
+            .filter(push_lines::lease_until.lt(at));
+        diesel::update(expired)
+            .set((
+                push_lines::state.eq(LineState::Pending),
+                push_lines::lease_owner.eq(None::<String>),
+                push_lines::lease_until.eq(None::<NaiveDateTime>),
+                push_lines::fence.eq(push_lines::fence + 1),
+            ))
+            .execute(self.conn)?;
+        Ok(())
     }
 
     fn claim_group(

@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub use cluster::{Cluster, Way};
-pub use database::{Backend, TestDatabase};
+pub use database::{Backend, Original, TestDatabase};
 pub use disk::{Disk, read_only};
-pub use dump::{Dump, dump};
+pub use dump::{Dump, dump, execute};
 pub use reply::Reply;
 
 /// Runs each test named on SQLite and on PostgreSQL.
@@ -64,6 +64,8 @@ pub struct TestApp {
     pub clock: Clock,
     pub sandbox: Arc<Sandbox>,
     pub worker: WorkerHandle,
+    /// Another worker of the same process.
+    pub second_worker: WorkerHandle,
     http: reqwest::Client,
     stop: CancellationToken,
     running: Option<tokio::task::JoinHandle<()>>,
@@ -166,10 +168,10 @@ impl TestApp {
         database: Arc<TestDatabase>,
     ) -> Self {
         let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
-        let worker = application.stepper();
+        let (worker, second_worker) = (application.worker_handle(), application.worker_handle());
         let running = Some(tokio::spawn(async move { application.run_without_worker().await.unwrap() }));
         let http = http_client();
-        Self { base, key, clock, sandbox, worker, http, stop, running, database }
+        Self { base, key, clock, sandbox, worker, second_worker, http, stop, running, database }
     }
 
     /// Ends it; gives its database.
