@@ -7,10 +7,10 @@ const JOBS: usize = 2;
 /// The additions of the one agreement. Each job has one line for each.
 const LINES: usize = 2;
 /// The ticks that a lease lasts, and those that a request may take.
-const LEASE: u8 = 3;
+const LEASE: u8 = 2;
 const TIMEOUT: u8 = 1;
 /// The last tick: a bound for the check.
-const END: u8 = 6;
+const END: u8 = 4;
 /// The writes that a line may begin: another bound.
 const MAX_ATTEMPTS: u8 = 2;
 
@@ -23,6 +23,8 @@ pub enum Safeguard {
     FromBeforeWrite,
     /// Storing `from` renews the lease.
     Renewal,
+    /// A worker that claims an agreement's lines of one job takes those of other jobs from their worker.
+    Takeover,
 }
 
 /// The protocol, possibly without one of its safeguards.
@@ -31,7 +33,7 @@ pub struct Protocol {
     without: Option<Safeguard>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum LineState {
     Pending,
     Working,
@@ -51,7 +53,7 @@ struct Line {
 }
 
 /// What a worker knows of one of its lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step {
     /// The addition was read.
     Read(u8),
@@ -68,17 +70,21 @@ enum Step {
 }
 
 /// What a worker does at present. A worker that dies forgets it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Worker {
     Idle,
-    /// It has claimed a job's lines with these fences.
-    Claimed { job: usize, fences: [Option<u8>; LINES] },
-    /// It has read, and until when its lease is known to hold.
-    Busy { job: usize, fences: [Option<u8>; LINES], steps: [Option<Step>; LINES], holds_until: u8 },
+    /// It has claimed a job's lines, with these fences, and read their additions. `holds_until` is when the lease ends that
+    /// it stored with `from`.
+    Busy {
+        job: usize,
+        fences: [Option<u8>; LINES],
+        steps: [Option<Step>; LINES],
+        holds_until: u8,
+    },
 }
 
 /// A request that was sent and has neither taken effect nor been lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Request {
     worker: usize,
     job: usize,
@@ -94,7 +100,7 @@ pub struct State {
     workers: [Worker; WORKERS],
     quantities: [u8; LINES],
     requests: Vec<Request>,
-    /// The lines whose write took effect, and how often.
+    /// The lines whose write took effect once, or twice or more.
     applied: [[u8; LINES]; JOBS],
     wrote_without_lease: bool,
     wrote_without_from: bool,
@@ -105,23 +111,51 @@ pub struct State {
 pub enum Action {
     /// Time passes.
     Tick,
-    Claim { worker: usize, job: usize },
-    Read { worker: usize },
+    /// Claims a job's lines, and reads their additions. That it reads at once is the worst case: what it knows is older.
+    Claim {
+        worker: usize,
+        job: usize,
+    },
     /// Stores `from` of all lines that are to be written, in one transaction.
-    Begin { worker: usize },
-    Send { worker: usize, line: usize },
+    Begin {
+        worker: usize,
+    },
+    Send {
+        worker: usize,
+        line: usize,
+    },
     /// A request takes effect; its response arrives, or not.
-    Apply { request: usize, response: bool },
+    Apply {
+        request: usize,
+        response: bool,
+    },
     /// A request is lost before it takes effect.
-    Lose { request: usize },
+    Lose {
+        request: usize,
+    },
     /// Stores all results, in one transaction.
-    Finish { worker: usize },
-    Die { worker: usize },
+    Finish {
+        worker: usize,
+    },
+    Die {
+        worker: usize,
+    },
 }
 
 /// The quantity that a job writes. The older job is the first.
 fn target(job: usize) -> u8 {
     u8::try_from(job).unwrap_or(u8::MAX) + 1
+}
+
+impl State {
+    /// The workers are alike, and so are the requests in any order: one state stands for all such.
+    fn canonicalize(&mut self) {
+        if self.workers[0] > self.workers[1] {
+            self.workers.swap(0, 1);
+            self.requests.iter_mut().for_each(|request| request.worker = 1 - request.worker);
+        }
+        self.requests.sort();
+    }
 }
 
 impl Line {
@@ -149,7 +183,11 @@ impl Protocol {
 
     /// Whether a worker may store something for a line.
     fn holds(self, line: Line, fence: u8) -> bool {
-        if self.has(Safeguard::Fence) { line.state == LineState::Working && line.fence == fence } else { line.is_open() }
+        if self.has(Safeguard::Fence) {
+            line.state == LineState::Working && line.fence == fence
+        } else {
+            line.is_open()
+        }
     }
 
     /// Whether a newer job has written the addition, or found its quantity there.
@@ -158,29 +196,26 @@ impl Protocol {
         state.lines[job + 1..].iter().any(written)
     }
 
-    fn claim(state: &mut State, worker: usize, job: usize) -> bool {
+    fn claim(self, state: &mut State, worker: usize, job: usize) -> bool {
         let now = state.now;
         // Nobody may hold a line of this agreement, in any job.
         if state.workers[worker] != Worker::Idle || state.lines.iter().flatten().any(|line| line.is_held(now)) {
             return false;
+        }
+        // Whoever had an agreement's lines before loses them, also those of another job.
+        for other in (0..JOBS).filter(|other| *other != job && self.has(Safeguard::Takeover)) {
+            for line in state.lines[other].iter_mut().filter(|line| line.state == LineState::Working) {
+                (line.state, line.fence) = (LineState::Pending, line.fence + 1);
+            }
         }
         let mut fences = [None; LINES];
         for (line, fence) in state.lines[job].iter_mut().zip(&mut fences).filter(|(line, _)| line.is_open()) {
             (line.state, line.lease_until, line.fence) = (LineState::Working, now + LEASE, line.fence + 1);
             *fence = Some(line.fence);
         }
-        state.workers[worker] = Worker::Claimed { job, fences };
+        let read = |line: usize| fences[line].map(|_| Step::Read(state.quantities[line]));
+        state.workers[worker] = Worker::Busy { job, fences, steps: std::array::from_fn(read), holds_until: 0 };
         fences.iter().any(Option::is_some)
-    }
-
-    fn read(state: &mut State, worker: usize) -> bool {
-        let Worker::Claimed { job, fences } = state.workers[worker] else { return false };
-        let mut steps = [None; LINES];
-        for line in (0..LINES).filter(|line| fences[*line].is_some()) {
-            steps[line] = Some(Step::Read(state.quantities[line]));
-        }
-        state.workers[worker] = Worker::Busy { job, fences, steps, holds_until: 0 };
-        true
     }
 
     fn begin(self, state: &mut State, worker: usize) -> bool {
@@ -217,6 +252,10 @@ impl Protocol {
         let now = state.now;
         let Worker::Busy { job, fences, steps, holds_until } = &mut state.workers[worker] else { return false };
         let (Some(Step::Begun(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
+        // One after the other: any order does the same.
+        if steps[..line].iter().flatten().any(|step| matches!(step, Step::Begun(_))) {
+            return false;
+        }
         // A request must have ended before the lease does.
         if now + TIMEOUT >= *holds_until {
             return false;
@@ -243,7 +282,8 @@ impl Protocol {
         state.wrote_without_lease |= !line.is_held(state.now) || line.fence != request.fence;
         state.wrote_without_from |= line.from.is_none();
         state.quantities[request.line] = target(request.job);
-        state.applied[request.job][request.line] += 1;
+        let applied = &mut state.applied[request.job][request.line];
+        *applied = 2.min(*applied + 1);
         Self::respond(state, request, if response { Step::Written } else { Step::Lost });
     }
 
@@ -298,7 +338,7 @@ impl Model for Protocol {
         actions.push(Action::Tick);
         for worker in 0..WORKERS {
             actions.extend((0..JOBS).map(|job| Action::Claim { worker, job }));
-            actions.extend([Action::Read { worker }, Action::Begin { worker }, Action::Finish { worker }]);
+            actions.extend([Action::Begin { worker }, Action::Finish { worker }]);
             actions.extend((0..LINES).map(|line| Action::Send { worker, line }));
             actions.push(Action::Die { worker });
         }
@@ -317,8 +357,7 @@ impl Model for Protocol {
                 state.now += 1;
                 !overdue
             }
-            Action::Claim { worker, job } => Self::claim(&mut state, worker, job),
-            Action::Read { worker } => Self::read(&mut state, worker),
+            Action::Claim { worker, job } => self.claim(&mut state, worker, job),
             Action::Begin { worker } => self.begin(&mut state, worker),
             Action::Send { worker, line } => Self::send(&mut state, worker, line),
             Action::Apply { request, response } => {
@@ -337,6 +376,7 @@ impl Model for Protocol {
                 was_busy
             }
         };
+        state.canonicalize();
         possible.then_some(state)
     }
 
@@ -345,16 +385,14 @@ impl Model for Protocol {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let finished = |state: &State| state.lines.iter().flatten().all(|line| !line.is_open());
         vec![
             Property::always("no write without a lease", |_, state: &State| !state.wrote_without_lease),
             Property::always("no write without a stored `from`", |_, state: &State| !state.wrote_without_from),
             Property::always("a finished line never changes", |_, state: &State| !state.changed_finished),
             Property::always("pushed means written", |_, state: &State| {
                 (0..JOBS).all(|job| {
-                    (0..LINES).all(|line| {
-                        state.lines[job][line].state != LineState::Pushed || state.applied[job][line] > 0
-                    })
+                    (0..LINES)
+                        .all(|line| state.lines[job][line].state != LineState::Pushed || state.applied[job][line] > 0)
                 })
             }),
             Property::always("the newest job's quantity is what ConnectWise has", |_, state: &State| {
@@ -364,7 +402,9 @@ impl Model for Protocol {
                         || state.quantities[line] == target(JOBS - 1)
                 })
             }),
-            Property::sometimes("reachable: every line is finished", move |_, state: &State| finished(state)),
+            Property::sometimes("reachable: every line is finished", |_, state: &State| {
+                state.lines.iter().flatten().all(|line| !line.is_open())
+            }),
             Property::sometimes("reachable: a lost write is written again", |_, state: &State| {
                 state.applied.iter().flatten().any(|times| *times > 1)
             }),
