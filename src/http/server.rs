@@ -1,6 +1,7 @@
 //! The HTTP server: start, serve, stop.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -20,6 +21,9 @@ use super::resources::operations;
 use super::routes;
 use crate::services::AppContext;
 
+/// The OpenAPI document. It is the same for every server of a process, and takes a while to make.
+static DOCUMENT: LazyLock<Arc<ServedDocument>> = LazyLock::new(|| Arc::new(ServedDocument::new(openapi::document())));
+
 /// A server that listens on an address.
 pub struct Server {
     address: SocketAddr,
@@ -31,7 +35,7 @@ impl Server {
     /// Creates a server on a bound listener. [`Server::run`] serves requests.
     pub fn start(listener: TcpListener, ctx: AppContext, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let document = web::Data::new(ServedDocument::new(openapi::document()));
+        let document = web::Data::from(DOCUMENT.clone());
         let (threads, serves_api) = (settings.threads, settings.serves_api);
         let limits = web::Data::new(settings.body_limits.clone());
         let (ctx, settings) = (web::Data::new(ctx), web::Data::new(settings));
