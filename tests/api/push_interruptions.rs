@@ -294,7 +294,24 @@ async fn a_worker_that_was_stopped_begins_no_write_beside_another(backend: Backe
     assert_eq!(quantities(&app, 1), [5.0]);
 }
 
+/// A revert has to wait. Meanwhile a newer push finds its quantity in ConnectWise: that is what the person wants now.
+async fn a_revert_that_waited_undoes_nothing_that_a_newer_push_found(backend: Backend) {
+    let (app, _) = ready(backend, 1).await;
+    let (first, _) = app.push(&json!({})).await;
+    app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(7));
+    let revert = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.expect(202);
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.push(&json!({})).await;
+    assert_eq!(states(&lines), ["unchanged"]);
+    app.clock.advance(TimeDelta::minutes(5));
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&revert).await;
+    assert_eq!((states(&lines), &lines[0]["reason"]), (vec!["skipped"], &json!("superseded")), "{lines:?}");
+    assert_eq!(quantities(&app, 1), [3.0]);
+}
+
 on_both!(
+    a_revert_that_waited_undoes_nothing_that_a_newer_push_found,
     a_worker_that_was_stopped_begins_no_write_beside_another,
     a_revert_leaves_what_another_line_found,
     what_ended_while_a_job_waited_is_not_written,

@@ -14,7 +14,7 @@ use crate::db::engine::tx::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
 use crate::domain::push::PushKind;
-use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
+use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 use crate::domain::{ConflictCode, Error, Result};
 
@@ -59,6 +59,16 @@ impl Tx<'_> {
                 push_jobs::started_at.eq(job.started_at.or(Some(now.naive_utc()))),
                 push_jobs::finished_at.eq(state.is_final().then(|| now.naive_utc())),
             ))
+            .execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Starts a job, unless another worker has started it.
+    pub fn start_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
+        let state = JobState::Queued.after(JobEvent::Start).map_err(Error::internal)?;
+        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
+        diesel::update(own.filter(push_jobs::state.eq(JobState::Queued)))
+            .set((push_jobs::state.eq(state), push_jobs::started_at.eq(now.naive_utc())))
             .execute(self.conn)?;
         Ok(())
     }

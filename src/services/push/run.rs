@@ -14,7 +14,7 @@ use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId};
-use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
+use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
 use crate::services::context::AppContext;
 
 /// Whether there were lines to process.
@@ -73,8 +73,8 @@ fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant)
     let Some(first) = lines.first() else { return Ok(None) };
     let mut tx = tx.of(&first.tenant_id);
     let job = tx.push_job(&first.job_id)?;
-    if job.state.after(JobEvent::Start).is_ok() {
-        tx.advance_job(&job.id, JobEvent::Start, None, now)?;
+    if job.state == JobState::Queued {
+        tx.start_job(&job.id, now)?;
     }
     let connection = tx.connection()?;
     Ok(Some(Claimed { job, connection, lines }))

@@ -160,17 +160,11 @@ fn check_superseded(
     Ok(None)
 }
 
-/// Returns a result if a later job wrote the addition, or found its own quantity there.
+/// Returns a result if a later job wrote the addition, or found its own quantity there. A revert gives way to every later
+/// line, also to one that is unverified: it would restore what a person wanted before that line.
 fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
-    let month = match line.billing_month {
-        Some(month) => month,
-        None => tx.push_job(&line.job_id)?.billing_month,
-    };
     let later = tx.written_after(line)?;
-    let newer = later.iter().find(|later| {
-        let written = later.seen_by(line);
-        if reverts { written.blocks_revert_of(month) } else { written.supersedes(has) }
-    });
+    let newer = later.iter().find(|later| reverts || later.seen_by(line).supersedes(has));
     Ok(newer.map(|newer| {
         let detail =
             format!("push job {} has since written this addition, or found its own quantity there", newer.job_id);
