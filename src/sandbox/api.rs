@@ -185,7 +185,11 @@ fn change(
     let from = quantity(&inner.store);
     inner.store.put(Kind::Additions, Value::Object(after.clone()));
     let to = quantity(&inner.store);
-    inner.ledger.writes.push(Write { addition: id, from, to });
+    let write = Write { addition: id, from, to };
+    if let Some(observe) = &inner.observer {
+        observe(&write);
+    }
+    inner.ledger.writes.push(write);
     if let Err(error) = inner.store.save() {
         return Err(Response::error(500, "ConnectWiseApi", error.to_string()));
     }

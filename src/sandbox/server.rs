@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::control;
 use super::faults::{Fault, FaultKind, Faults};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Write};
 use super::request::IncomingRequest;
 use super::response::Response;
 use super::state::{Behavior, Identity, Inner, Shared};
@@ -40,6 +40,7 @@ impl Sandbox {
             faults: Faults::default(),
             behavior: Behavior::default(),
             recent: VecDeque::new(),
+            observer: None,
         };
         let (in_flight, identity_copy) = (AtomicUsize::new(0), identity.clone());
         let shared = web::Data::new(Shared { inner: Mutex::new(inner), identity: identity_copy, in_flight });
@@ -85,6 +86,12 @@ impl Sandbox {
     /// A copy of the ledger.
     pub fn ledger(&self) -> Ledger {
         self.shared.lock().ledger.clone()
+    }
+
+    /// Calls a function with each change of an addition through the API, before the response is sent. It replaces an
+    /// earlier function. The function must not use the sandbox.
+    pub fn observe_writes(&self, observer: impl Fn(&Write) + Send + 'static) {
+        self.shared.lock().observer = Some(Box::new(observer));
     }
 
     /// The number of requests that are being processed.

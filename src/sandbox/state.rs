@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::faults::Faults;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Write};
 use super::store::Store;
 
 /// The credentials that the sandbox accepts.
@@ -98,7 +98,11 @@ pub(super) struct Inner {
     pub(super) faults: Faults,
     pub(super) behavior: Behavior,
     pub(super) recent: VecDeque<Instant>,
+    pub(super) observer: Option<Observer>,
 }
+
+/// A function that is called with each change of an addition.
+pub(super) type Observer = Box<dyn Fn(&Write) + Send>;
 
 /// The state that all handlers share.
 pub(super) struct Shared {

@@ -43,4 +43,5 @@ mod rules;
 mod sandbox;
 mod schedule;
 mod service;
+mod simulation;
 mod usage;

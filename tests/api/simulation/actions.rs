@@ -14,6 +14,9 @@ use crate::support::{Backend, schema};
 /// How long a task may take to end when nothing holds it up any more.
 const MUST_END: Duration = Duration::from_secs(20);
 
+/// How long a replica is frozen. A writer that waited longer for its turn gives up.
+const LONGEST_FREEZE: Duration = Duration::from_secs(4);
+
 pub struct Simulation<'t> {
     pub(super) world: World<'t>,
     pub(super) rng: fastrand::Rng,
@@ -41,9 +44,9 @@ impl<'t> Simulation<'t> {
 
     /// Runs to the end. Gives what did not hold.
     pub async fn run(&mut self) -> Vec<String> {
-        for step in 0..self.rng.usize(100..300) {
+        for step in 0..self.rng.usize(200..500) {
             self.act().await;
-            if step % 4 == 0 {
+            if step % 20 == 0 {
                 self.checks.after_a_step();
             }
             if !self.checks.violations().is_empty() {
@@ -65,20 +68,23 @@ impl<'t> Simulation<'t> {
     }
 
     async fn act(&mut self) {
+        if self.frozen.iter().flatten().any(|since| since.elapsed() > LONGEST_FREEZE) {
+            self.thaw().await;
+        }
         match self.rng.u32(..1_000) {
-            0..620 => self.turn(|_| true).await,
-            620..760 => self.start_worker(),
-            760..790 => self.start_schedule(),
-            790..880 => people::act(self),
-            880..920 => people::break_connectwise(self),
-            920..945 => people::change_connectwise(self),
-            945..975 => {
+            0..640 => self.turn(|_| true).await,
+            640..800 => self.start_worker(),
+            800..820 => self.start_schedule(),
+            820..900 => people::act(self),
+            900..925 => people::break_connectwise(self),
+            925..940 => people::change_connectwise(self),
+            940..955 => {
                 let milliseconds = self.rng.i64(1..900);
                 self.world.clock.advance(TimeDelta::milliseconds(milliseconds));
             }
-            975..988 => self.jump().await,
-            988..994 => self.kill_worker(),
-            994..997 => self.restart().await,
+            955..975 => self.jump().await,
+            975..984 => self.kill_worker(),
+            984..988 => self.restart().await,
             _ => self.thaw().await,
         }
     }
@@ -190,8 +196,9 @@ impl<'t> Simulation<'t> {
         self.finish(|_| true).await;
         for (number, tenant) in self.world.template.tenants.iter().enumerate() {
             let connection = tenant.connection(None);
-            let saved = self.world.api(number, 0).send(reqwest::Method::PUT, "/connection", connection).await;
-            assert!(saved.is_some(), "the connection cannot be put right");
+            let api = self.world.api(number, 0);
+            let saved = api.send(reqwest::Method::PUT, "/connection", connection).await;
+            assert!(saved.is_some(), "the connection cannot be put right: {:?}", api.refusals());
         }
         for _ in 0..60 {
             for replica in 0..self.world.replicas.len() {

@@ -29,7 +29,7 @@ impl Checks {
             let (rows, by_people, wrong) = (rows.clone(), set_by_people.clone(), world.wrong.clone());
             let (clock, id) = (world.clock.clone(), tenant.id.clone());
             tenant.sandbox.observe_writes(move |write| {
-                let lines = rows.lines();
+                let lines = rows.lines_of(write.addition);
                 let by_people = by_people.lock().unwrap();
                 let by_people = by_people.get(&(number, write.addition)).map_or(&[][..], Vec::as_slice);
                 let now = clock.now().naive_utc();
@@ -43,7 +43,9 @@ impl Checks {
                 };
                 if lines.iter().find(allowed).is_none() {
                     let lines: Vec<&Line> = lines.iter().filter(|line| line.writes(&id, write.addition)).collect();
-                    let text = format!("a write without a lease or without its stored quantity: {write:?}, at {now}, {lines:#?}");
+                    let text = format!(
+                        "a write without a lease or without its stored quantity: {write:?}, at {now}, {lines:#?}"
+                    );
                     wrong.lock().unwrap().push(text);
                 }
             });
@@ -61,7 +63,7 @@ impl Checks {
 
     /// A finished line never changes.
     pub fn after_a_step(&mut self) {
-        for line in self.rows.lines().into_iter().filter(|line| line.finished_at.is_some()) {
+        for line in self.rows.lines().into_iter().filter(|line| line.finished_at.is_some() && line.state != "held") {
             let outcome = (line.state.clone(), line.from_quantity.clone(), line.to_quantity.clone());
             let before = self.finished.entry(line.id.clone()).or_insert_with(|| outcome.clone());
             if *before != outcome {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 /// How long a task that was polled may take to be ready again before another one is chosen. Most waits (a query, a
 /// request to the sandbox) are shorter, so that the same seed makes nearly the same choices.
-const SETTLE: Duration = Duration::from_millis(15);
+const SETTLE: Duration = Duration::from_millis(4);
 
 struct Flag {
     ready: AtomicBool,
@@ -78,6 +78,9 @@ impl Tasks {
     /// Polls one of the ready tasks, chosen at random.
     pub async fn turn(&mut self, rng: &mut fastrand::Rng, may_run: impl Fn(Role) -> bool) {
         let is_ready = |task: &Task| task.flag.ready.load(Ordering::SeqCst) && may_run(task.role);
+        if !self.list.iter().any(|task| may_run(task.role)) {
+            return;
+        }
         let ready: Vec<usize> = (0..self.list.len()).filter(|index| is_ready(&self.list[*index])).collect();
         if ready.is_empty() {
             let _ = tokio::time::timeout(SETTLE, self.any.notified()).await;

@@ -46,7 +46,7 @@ async fn edit_a_line(api: &Api, pick: usize) {
 async fn guard_a_product(api: &Api, pick: usize) {
     let Some(product) = one_of(api, "/products", pick).await else { return };
     let path = format!("/products/{}", product["id"].as_str().unwrap());
-    let limit = if pick / 64 % 2 == 0 { json!("3") } else { Value::Null };
+    let limit = if (pick / 64).is_multiple_of(2) { json!("3") } else { Value::Null };
     api.send(Method::PATCH, &path, json!({"max_change_units": limit})).await;
 }
 
@@ -56,11 +56,8 @@ async fn push_with_a_revoked_key(api: &Api) {
     let (Some(secret), Some(id)) = (made["key"].as_str(), made["api_key"]["id"].as_str()) else {
         panic!("a key has another shape: {made}")
     };
-    let temporary = api.with_key(secret);
-    tokio::join!(
-        temporary.send(Method::POST, "/push-jobs", json!({})),
-        api.send(Method::DELETE, &format!("/api-keys/{id}"), Value::Null)
-    );
+    let (temporary, path) = (api.with_key(secret), format!("/api-keys/{id}"));
+    tokio::join!(temporary.send(Method::POST, "/push-jobs", json!({})), api.send(Method::DELETE, &path, Value::Null));
 }
 
 /// A clerk sends one request, or a few that belong together.
@@ -113,7 +110,7 @@ pub fn break_connectwise(simulation: &mut Simulation<'_>) {
         0 => FaultKind::Drop,
         1..4 => FaultKind::DropAfter,
         4 => FaultKind::StatusAfter { status: 500 },
-        5 => FaultKind::Throttle { retry_after: simulation.rng.u64(..2), html: false },
+        5 => FaultKind::Throttle { retry_after: [0, 0, 0, 1][simulation.rng.usize(..4)], html: false },
         6 => FaultKind::Truncated,
         7 => FaultKind::WrongType,
         8 => FaultKind::FalseSuccess,

@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 
 #[derive(QueryableByName, Debug, Clone)]
+#[expect(dead_code, reason = "some members are only shown when a seed fails")]
 pub struct Line {
     #[diesel(sql_type = Text)]
     pub id: String,
@@ -51,8 +52,6 @@ impl Line {
 #[derive(QueryableByName, Debug, Clone)]
 pub struct Job {
     #[diesel(sql_type = Text)]
-    pub id: String,
-    #[diesel(sql_type = Text)]
     pub tenant_id: String,
     #[diesel(sql_type = Text)]
     pub state: String,
@@ -86,9 +85,20 @@ impl Rows {
 
     /// All push lines, oldest first.
     pub fn lines(&self) -> Vec<Line> {
-        let query = "SELECT l.id, l.tenant_id, j.kind, l.state, l.detail, l.addition_id, l.from_quantity, l.to_quantity, \
+        self.lines_where("")
+    }
+
+    /// The push lines that write an addition, of any tenant.
+    pub fn lines_of(&self, addition: i64) -> Vec<Line> {
+        self.lines_where(&format!("WHERE l.addition_id = {addition}"))
+    }
+
+    fn lines_where(&self, filter: &str) -> Vec<Line> {
+        let query = format!(
+            "SELECT l.id, l.tenant_id, j.kind, l.state, l.detail, l.addition_id, l.from_quantity, l.to_quantity, \
                      l.attempts, l.lease_until, l.finished_at \
-                     FROM push_lines l JOIN push_jobs j ON j.id = l.job_id ORDER BY l.id";
+                     FROM push_lines l JOIN push_jobs j ON j.id = l.job_id {filter} ORDER BY l.id"
+        );
         match &mut *self.0.lock().unwrap() {
             Conn::Sqlite(conn) => diesel::sql_query(query).load(conn).unwrap(),
             Conn::Postgres(conn) => diesel::sql_query(query).load(conn).unwrap(),
@@ -97,7 +107,7 @@ impl Rows {
 
     /// All push jobs, oldest first.
     pub fn jobs(&self) -> Vec<Job> {
-        let query = "SELECT id, tenant_id, state, started_by, billing_month FROM push_jobs ORDER BY id";
+        let query = "SELECT tenant_id, state, started_by, billing_month FROM push_jobs ORDER BY id";
         match &mut *self.0.lock().unwrap() {
             Conn::Sqlite(conn) => diesel::sql_query(query).load(conn).unwrap(),
             Conn::Postgres(conn) => diesel::sql_query(query).load(conn).unwrap(),

@@ -56,6 +56,8 @@ pub struct Api {
     key: String,
     /// Responses that no request may have.
     wrong: Arc<Mutex<Vec<String>>>,
+    /// What people were told.
+    refusals: Arc<Mutex<Vec<String>>>,
 }
 
 impl Api {
@@ -66,18 +68,30 @@ impl Api {
         if method != Method::GET {
             request = request.json(&body);
         }
-        let response = request.send().await.ok()?;
+        let response = request.send().await.inspect_err(|error| self.refused(&method, path, error)).ok()?;
         let status = response.status();
         let text = response.text().await.ok()?;
         if status == 500 || (status == 400 || status == 422) {
             self.wrong.lock().unwrap().push(format!("{method} {path} {body}: {status} {text}"));
         }
+        if !status.is_success() {
+            self.refused(&method, path, &format!("{status} {text}"));
+        }
         status.is_success().then(|| serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Notes what a person was told, to be shown when a seed fails.
+    fn refused(&self, method: &Method, path: &str, why: &dyn std::fmt::Display) {
+        self.refusals.lock().unwrap().push(format!("{method} {path}: {why}"));
     }
 
     pub async fn items(&self, path: &str) -> Vec<Value> {
         let page = self.send(Method::GET, path, Value::Null).await;
         page.map_or_else(Vec::new, |page| page["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    pub fn refusals(&self) -> Vec<String> {
+        self.refusals.lock().unwrap().clone()
     }
 
     pub fn with_key(&self, key: &str) -> Self {
@@ -132,6 +146,7 @@ impl Template {
         let mut tenants = Vec::new();
         for (number, key) in [first.as_str(), second["key"].as_str().unwrap()].into_iter().enumerate() {
             let sandbox = Arc::new(sandbox(store(i64::try_from(number).unwrap())));
+            sandbox.tune(|behavior| behavior.keep_answers = false);
             let (key, id) = (key.to_owned(), listed[number]["id"].as_str().unwrap().to_owned());
             let tenant = Tenant { id, key, sandbox };
             set_up(&replica.api(&http, &tenant.key, &Arc::default()), &tenant).await;
@@ -154,9 +169,10 @@ async fn set_up(api: &Api, tenant: &Tenant) {
     for (code, identifier) in PRODUCTS {
         let body = json!({"code": code, "name": code, "unit": "GB", "block_size": "100"});
         let product = send(Method::POST, "/products", body).await["id"].clone();
-        for (target, rule) in
-            [("agreement", r#"name = "Backup""#.to_owned()), ("addition", format!("product/identifier = '{identifier}'"))]
-        {
+        for (target, rule) in [
+            ("agreement", r#"name = "Backup""#.to_owned()),
+            ("addition", format!("product/identifier = '{identifier}'")),
+        ] {
             let body = json!({"product_id": product, "target": target, "expression": rule});
             send(Method::POST, "/matching-rules", body).await;
         }
@@ -193,7 +209,13 @@ impl Replica {
     }
 
     fn api(&self, http: &reqwest::Client, key: &str, wrong: &Arc<Mutex<Vec<String>>>) -> Api {
-        Api { http: http.clone(), base: self.base.clone(), key: key.to_owned(), wrong: wrong.clone() }
+        Api {
+            http: http.clone(),
+            base: self.base.clone(),
+            key: key.to_owned(),
+            wrong: wrong.clone(),
+            refusals: Arc::default(),
+        }
     }
 
     async fn stop(self) {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use connectwise_billing::app::DatabaseUrl;
-use diesel::{Connection, PgConnection, RunQueryDsl};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, RunQueryDsl, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::process::program;
@@ -15,6 +16,12 @@ pub enum Backend {
     Postgres,
 }
 
+/// What copies are made from: an SQLite file's bytes, or the name of a PostgreSQL database.
+pub enum Original {
+    Sqlite(Vec<u8>),
+    Postgres(String),
+}
+
 pub struct TestDatabase {
     url: String,
     folder: TempDir,
@@ -23,18 +30,63 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// A database with the present schema and no rows: a copy of a template, which is quicker than to migrate each.
     pub fn new(backend: Backend) -> Self {
-        if backend == Backend::Postgres {
-            return Self::at(new_postgres("test", postgres_template()));
+        static TEMPLATES: [OnceLock<Original>; 2] = [OnceLock::new(), OnceLock::new()];
+        let template = &TEMPLATES[usize::from(backend == Backend::Postgres)];
+        Self::copy(template.get_or_init(|| {
+            let empty = Self::empty(backend);
+            migrate(empty.text());
+            empty.into_original()
+        }))
+    }
+
+    /// A copy of a database that nobody uses.
+    pub fn copy(original: &Original) -> Self {
+        match original {
+            Original::Postgres(name) => Self::at(new_postgres(name)),
+            Original::Sqlite(bytes) => {
+                let database = Self::empty(Backend::Sqlite);
+                std::fs::write(database.text().strip_prefix("sqlite:").unwrap(), bytes).unwrap();
+                database
+            }
         }
-        let database = Self::empty(backend);
-        std::fs::write(database.text().strip_prefix("sqlite:").unwrap(), sqlite_template()).unwrap();
-        database
+    }
+
+    /// What it holds, to be copied. Everybody who used it must have ended.
+    pub fn into_original(self) -> Original {
+        match self.text().strip_prefix("sqlite:") {
+            Some(file) => {
+                // Whoever used it may have left its content in the write-ahead log.
+                let mut conn = SqliteConnection::establish(file).unwrap();
+                conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+                Original::Sqlite(std::fs::read(file).unwrap())
+            }
+            None => {
+                let name = self.name().to_owned();
+                // A connection that was closed a moment ago may still be open on the server.
+                as_admin(&format!(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+                ));
+                Original::Postgres(name)
+            }
+        }
+    }
+
+    /// Deletes it, for a test that makes thousands. The others are deleted with their server.
+    pub fn remove(self) {
+        if self.text().starts_with("postgres:") {
+            as_admin(&format!("DROP DATABASE {} WITH (FORCE)", self.name()));
+        }
+    }
+
+    /// A PostgreSQL database's name.
+    fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap().split('?').next().unwrap()
     }
 
     /// A database without any table.
     pub fn empty(backend: Backend) -> Self {
         if backend == Backend::Postgres {
-            return Self::at(new_postgres("test", "template0"));
+            return Self::at(new_postgres("template0"));
         }
         let folder = tempfile::tempdir().unwrap();
         Self { url: format!("sqlite:{}", folder.path().join("test.db").display()), folder }
@@ -58,38 +110,25 @@ impl TestDatabase {
     }
 }
 
-/// The bytes of a migrated SQLite file, made once.
-fn sqlite_template() -> &'static [u8] {
-    static TEMPLATE: OnceLock<Vec<u8>> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("template.db");
-        migrate(&format!("sqlite:{}", file.display()));
-        std::fs::read(file).unwrap()
-    })
-}
-
-/// The name of a migrated PostgreSQL database, made once.
-fn postgres_template() -> &'static str {
-    static TEMPLATE: OnceLock<String> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
-        let url = new_postgres("template", "template0");
-        migrate(&url);
-        url.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned()
-    })
-}
-
 /// By the command, whose process has closed all its connections when it ends: nobody may use a template that is copied.
 fn migrate(url: &str) {
     let output = program().args(["migrate", "--database-url", url]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn new_postgres(kind: &str, template: &str) -> String {
-    let server = std::env::var("CWB_TEST_POSTGRES_URL")
-        .expect("CWB_TEST_POSTGRES_URL names no PostgreSQL: run scripts/test, which starts one");
-    let name = format!("{kind}_{}", uuid::Uuid::now_v7().simple());
-    let mut admin = PgConnection::establish(&format!("{server}/postgres?sslmode=disable")).unwrap();
-    diesel::sql_query(format!("CREATE DATABASE {name} TEMPLATE {template}")).execute(&mut admin).unwrap();
-    format!("{server}/{name}?sslmode=disable")
+fn server() -> String {
+    std::env::var("CWB_TEST_POSTGRES_URL")
+        .expect("CWB_TEST_POSTGRES_URL names no PostgreSQL: run scripts/test, which starts one")
+}
+
+fn as_admin(command: &str) {
+    let mut admin = PgConnection::establish(&format!("{}/postgres?sslmode=disable", server())).unwrap();
+    diesel::sql_query(command).execute(&mut admin).unwrap();
+}
+
+/// Makes a database; gives its address.
+fn new_postgres(template: &str) -> String {
+    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    as_admin(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
+    format!("{}/{name}?sslmode=disable", server())
 }
