@@ -18,7 +18,6 @@ use protocol::{Protocol, Safeguard};
 fn broken(model: Protocol) -> Vec<&'static str> {
     let checker = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     assert!(checker.is_done() && checker.unique_state_count() > 1_000, "{} states", checker.unique_state_count());
-    eprintln!("{} states", checker.unique_state_count());
     checker.discoveries().into_keys().filter(|name| !name.starts_with("reachable")).collect()
 }
 

@@ -1,5 +1,6 @@
 //! What happens in a simulation, in the order that its seed decides.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -104,8 +105,11 @@ impl<'t> Simulation<'t> {
         }
         self.note(format!("{role:?} looks for work"));
         let (worker, wrong) = (self.world.replicas[replica].workers[number].clone(), self.world.wrong.clone());
+        let was_frozen = self.world.replicas[replica].was_frozen.clone();
         self.tasks.start(role, async move {
-            if let Err(error) = worker.step().await {
+            if let Err(error) = worker.step().await
+                && !was_frozen.load(Ordering::SeqCst)
+            {
                 wrong.lock().unwrap().push(format!("a step of a worker failed: {error}"));
             }
         });
@@ -153,6 +157,7 @@ impl<'t> Simulation<'t> {
                     self.finish(|role| role == Role::Person(replica)).await;
                     self.note(format!("replica {replica} is frozen"));
                     self.frozen[replica] = Some(Instant::now());
+                    self.world.replicas[replica].was_frozen.store(true, Ordering::SeqCst);
                 }
                 _ => self.tasks.kill(|role| role.replica() == replica),
             }

@@ -1,6 +1,7 @@
 //! Two tenants with a sandbox each, and the replicas of the application on one database.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use connectwise_billing::app::{Application, Config, WorkerHandle};
@@ -196,6 +197,8 @@ async fn set_up(api: &Api, tenant: &Tenant) {
 pub struct Replica {
     base: String,
     pub workers: Vec<Arc<WorkerHandle>>,
+    /// Whether it was ever frozen: its writers may have waited too long for their turn since.
+    pub was_frozen: Arc<AtomicBool>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -205,7 +208,7 @@ impl Replica {
         let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
         let workers = (0..3).map(|_| Arc::new(application.worker_handle())).collect();
         let running = tokio::spawn(async move { application.run_without_worker().await.unwrap() });
-        Self { base, workers, stop, running }
+        Self { base, workers, was_frozen: Arc::default(), stop, running }
     }
 
     fn api(&self, http: &reqwest::Client, key: &str, wrong: &Arc<Mutex<Vec<String>>>) -> Api {
