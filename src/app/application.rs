@@ -56,6 +56,7 @@ impl Application {
             vault: Arc::new(vault),
             clients: Arc::default(),
             wake: Arc::new(Notify::new()),
+            turns: Arc::default(),
             refreshing: Arc::default(),
             push_loops: LoopCount::default(),
             schedule_loops: LoopCount::default(),

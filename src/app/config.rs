@@ -70,7 +70,7 @@ pub struct Config {
     #[arg(long, env = "CWB_SCHEDULE_MAX_LATE", value_name = "HOURS", default_value_t = 168)]
     pub schedule_max_late: u32,
     /// Maximum number of agreements pushed at the same time
-    #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 4)]
+    #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 16)]
     pub workers: usize,
     /// Time without a sign of life after which another worker takes over a worker's lines, in seconds
     #[arg(long, env = "CWB_LEASE", value_name = "SECONDS", default_value_t = 90)]
@@ -143,7 +143,7 @@ impl Config {
             encryption_key: EncryptionKey::default(),
             refresh_max_age: 900,
             schedule_max_late: 168,
-            workers: 4,
+            workers: 16,
             lease: 90,
             connectwise_per_minute: NonZeroU32::MIN.saturating_add(899),
             connectwise_parallel: 4,

@@ -185,7 +185,7 @@ async fn run_job(tenant: &DemoTenant, kind: PushKind, title: &'static str) -> Re
 
 async fn start_job(tenant: &DemoTenant, kind: PushKind) -> Result<PushJobId, StartError> {
     let id = tenant.start_push(kind).await?;
-    tenant.ctx.wake.notify_one();
+    tenant.ctx.wake_worker();
     Ok(id)
 }
 

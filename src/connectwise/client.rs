@@ -65,7 +65,8 @@ impl fmt::Debug for Credentials {
 pub enum RetryPolicy {
     /// A person waits: a few retries within seconds.
     Interactive,
-    /// A job waits: more retries over minutes.
+    /// A job waits: more retries. But a worker waits only for seconds at a time, because it has other tenants' work to
+    /// do: a job's lines are retried later.
     Background,
 }
 
@@ -78,7 +79,7 @@ impl RetryPolicy {
     }
 
     fn longest_wait(self) -> Duration {
-        Duration::from_secs(if self == Self::Interactive { 5 } else { 60 })
+        Duration::from_secs(if self == Self::Interactive { 5 } else { 2 })
     }
 }
 
@@ -159,6 +160,11 @@ impl Client {
     /// Returns whether the circuit breaker lets requests through.
     pub fn circuit(&self) -> CircuitStatus {
         self.limiter.status()
+    }
+
+    /// Returns how long ConnectWise asked to wait, if that is longer than [`RetryPolicy::Background`] waits.
+    pub fn paused_for(&self) -> Option<Duration> {
+        self.limiter.pause().filter(|wait| *wait > RetryPolicy::Background.longest_wait())
     }
 
     /// Returns the latest time to send a request that must have ended by `holds_until`.

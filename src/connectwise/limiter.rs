@@ -145,7 +145,7 @@ impl RequestLimiter {
         self.clock.now()
     }
 
-    fn pause(&self) -> Option<Duration> {
+    pub(super) fn pause(&self) -> Option<Duration> {
         let until = (*lock(&self.paused_until))?;
         until.checked_duration_since(Ticks::now()).filter(|wait| !wait.is_zero())
     }
@@ -163,9 +163,9 @@ impl RequestLimiter {
         if now < until {
             return Err(CwError::CircuitOpen((until - now).to_std().unwrap_or_default()));
         }
-        // Half open: requests are sent again, and the first failure opens the circuit again at once.
-        circuit.open_until = None;
-        circuit.failures = FAILURES_TO_OPEN_CIRCUIT - 1;
+        // Half open: this one request is sent, and the others wait for its outcome. If it has none (its caller may have
+        // given up), another one is sent after the same time.
+        circuit.open_until = Some(now + TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
         Ok(())
     }
 
@@ -186,8 +186,9 @@ impl RequestLimiter {
                     circuit.cause = error.to_string();
                 }
             }
-            // A `Retry-After` says nothing about health; any other response shows that ConnectWise is up.
-            Some(CwError::Throttled(_)) => {}
+            // A `Retry-After` says nothing about health, and neither does a request that was not sent. Any other response
+            // shows that ConnectWise is up.
+            Some(CwError::Throttled(_) | CwError::DeadlineExceeded) => {}
             _ => *circuit = Circuit::default(),
         }
     }
@@ -223,6 +224,27 @@ mod tests {
     fn limiter() -> RequestLimiter {
         let clock = Clock::fixed(chrono::DateTime::<Utc>::UNIX_EPOCH);
         RequestLimiter::new(RateLimit::of(NonZeroU32::MIN.saturating_add(60_000)), 1, None, clock)
+    }
+
+    /// After 30 s one request finds out whether ConnectWise works again; the others wait for it.
+    #[tokio::test]
+    async fn one_request_tries_a_circuit_that_is_half_open() {
+        let limiter = limiter();
+        let enter = async || limiter.enter(Duration::from_secs(1)).await.map(drop);
+        let down = CwError::Unavailable("down".to_owned());
+        for _ in 0..FAILURES_TO_OPEN_CIRCUIT {
+            enter().await.unwrap();
+            limiter.note(Some(&down)).await;
+        }
+        assert!(matches!(enter().await, Err(CwError::CircuitOpen(_))));
+        limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
+        enter().await.unwrap();
+        assert!(matches!(enter().await, Err(CwError::CircuitOpen(_))), "the first has no response yet");
+        limiter.note(Some(&CwError::DeadlineExceeded)).await;
+        assert!(matches!(enter().await, Err(CwError::CircuitOpen(_))), "nothing was sent, so nothing is known");
+        limiter.note(None).await;
+        enter().await.unwrap();
+        enter().await.unwrap();
     }
 
     /// While a job waits for a `Retry-After`, an interactive request fails at once instead of queueing behind it.

@@ -52,7 +52,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
         Ok(row)
     };
     let row = ctx.db.write(&actor.tenant, work).await?;
-    ctx.wake.notify_one();
+    ctx.wake_worker();
     Ok(row)
 }
 

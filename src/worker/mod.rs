@@ -14,8 +14,8 @@ use crate::services::push::{self, Step};
 use crate::services::{AppContext, LoopCount};
 use supervise::supervise;
 
-/// How often the worker polls for work that it was not notified of.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the process looks for work that it was not notified of: lines that became due, and work of other processes.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How often expired idempotency keys are deleted and the database is optimised.
@@ -74,6 +74,11 @@ impl Worker {
             self.expect_loops();
         }
         let pushing = if self.duties.push { self.parallel } else { 0 };
+        if pushing > 0 {
+            let looking = ctx.clone();
+            let start = move || look_for_work(looking.clone());
+            loops.spawn(supervise("look", stop.clone(), LoopCount::default(), start));
+        }
         for number in 0..pushing {
             let mut worker = self.clone();
             worker.owner = format!("{}-{number}", self.owner);
@@ -105,9 +110,23 @@ impl Worker {
             }
             tokio::select! {
                 () = self.ctx.wake.notified() => {}
-                () = tokio::time::sleep(POLL_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+}
+
+/// Looks for work, for all loops of the process, so that an idle process asks its database for little.
+async fn look_for_work(ctx: AppContext) {
+    loop {
+        match push::look(&ctx).await {
+            Ok(true) => ctx.wake.notify_one(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(cause = %error.chain(), "failed to look for push lines"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = ctx.stop.cancelled() => return,
         }
     }
 }

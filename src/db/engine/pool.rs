@@ -160,6 +160,15 @@ impl Db {
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
+    /// Reads across tenants with one statement, which needs no transaction.
+    pub async fn query_system<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let catalogs = self.catalogs.clone();
+        self.blocking(move |conn| body(&mut SystemTx { conn, catalogs: &catalogs })).await
+    }
+
     /// Writes across tenants, in one transaction.
     pub async fn write_system<T: Send + 'static>(
         &self,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::NaiveDateTime;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::push_job::PushLine;
@@ -14,64 +15,143 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobState, LineState};
 
-/// Maximum number of pending lines scanned per claim, to find an agreement that no other worker or transaction holds.
-const PENDING_LINES_PER_CLAIM: i64 = 200;
+/// Maximum number of due lines of a job that one claim looks at, to find an agreement that no other worker or transaction
+/// holds.
+const DUE_LINES_PER_CLAIM: i64 = 200;
 
-/// The lines that can be claimed: due, and either pending or held by an expired lease.
-macro_rules! claimable {
-    ($at:expr) => {
-        push_lines::finished_at.is_null().and(push_lines::not_before.is_null().or(push_lines::not_before.le($at))).and(
-            push_lines::state
-                .eq(LineState::Pending)
-                .or(push_lines::state.eq(LineState::Working).and(push_lines::lease_until.lt($at))),
-        )
+/// A job that has not ended, for a worker that looks for work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenJob {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The job's id.
+    pub id: PushJobId,
+    /// Whether lines can be claimed now.
+    pub is_due: bool,
+    /// Whether lines are open, now or later. A job without any was not ended, because its process died.
+    pub has_open_lines: bool,
+}
+
+/// The lines of a job that a worker can still process.
+macro_rules! open_lines {
+    ($job:expr) => {
+        push_lines::table.filter(push_lines::job_id.eq($job)).filter(push_lines::finished_at.is_null())
+    };
+}
+
+/// The open lines that wait for nothing.
+macro_rules! waiting_for_nothing {
+    ($job:expr) => {
+        open_lines!($job).filter(push_lines::state.eq(LineState::Pending)).filter(push_lines::not_before.is_null())
+    };
+}
+
+/// The open lines that were delayed until a time that has come.
+macro_rules! delayed_until_now {
+    ($job:expr, $at:expr) => {
+        open_lines!($job).filter(push_lines::state.eq(LineState::Pending)).filter(push_lines::not_before.le($at))
+    };
+}
+
+/// The open lines whose worker let its lease expire.
+macro_rules! abandoned {
+    ($job:expr, $at:expr) => {
+        open_lines!($job).filter(push_lines::state.eq(LineState::Working)).filter(push_lines::lease_until.lt($at))
     };
 }
 
 impl SystemTx<'_> {
-    /// Claims by lease the claimable lines of one agreement in one job, of any tenant. Returns the claimed lines, or
-    /// none if there is no work.
-    pub fn claim_push_lines(&mut self, owner: &str, now: Instant, lease_until: Instant) -> Result<Vec<PushLine>> {
+    /// The jobs, queued or running, of all tenants, oldest first. One statement.
+    pub fn open_jobs(&mut self, now: Instant) -> Result<Vec<OpenJob>> {
+        let at = now.naive_utc();
+        let is_due = exists(waiting_for_nothing!(push_jobs::id))
+            .or(exists(delayed_until_now!(push_jobs::id, at)))
+            .or(exists(abandoned!(push_jobs::id, at)));
+        let jobs: Vec<(TenantId, PushJobId, bool, bool)> = push_jobs::table
+            .filter(push_jobs::finished_at.is_null())
+            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
+            .order(push_jobs::id)
+            .select((push_jobs::tenant_id, push_jobs::id, is_due, exists(open_lines!(push_jobs::id))))
+            .load(self.conn)?;
+        let job = |(tenant_id, id, is_due, has_open_lines)| OpenJob { tenant_id, id, is_due, has_open_lines };
+        Ok(jobs.into_iter().map(job).collect())
+    }
+
+    /// Claims by lease the due lines of one agreement in one job of a tenant. Returns the claimed lines, or none if no
+    /// line is due, or other workers have claimed those that are.
+    pub fn claim_push_lines(
+        &mut self,
+        tenant: &TenantId,
+        owner: &str,
+        now: Instant,
+        lease_until: Instant,
+    ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
         // Skip agreements that a worker holds, in any job: if two workers wrote the same addition at once, the result
         // could be the quantity of either.
-        let mut held = self.held_agreements(at)?;
-        let waiting: Vec<(TenantId, PushJobId, Option<CwAgreementId>)> = push_lines::table
-            .filter(claimable!(at))
-            .filter(push_lines::agreement_id.is_not_null())
-            .order(push_lines::id)
-            .limit(PENDING_LINES_PER_CLAIM)
-            .select((push_lines::tenant_id, push_lines::job_id, push_lines::agreement_id))
+        let mut held = self.held_agreements(tenant, at)?;
+        let jobs: Vec<PushJobId> = push_jobs::table
+            .filter(push_jobs::tenant_id.eq(tenant))
+            .filter(push_jobs::finished_at.is_null())
+            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
+            .order(push_jobs::id)
+            .select(push_jobs::id)
             .load(self.conn)?;
-        // Two workers may pick the same lines. The first to lock them claims them; the other tries the next agreement.
-        let mut tried = HashSet::new();
-        for (tenant, job, agreement) in waiting {
-            let key = (tenant, agreement);
-            let Some(id) = agreement.filter(|_| !held.contains(&key)) else { continue };
-            if !tried.insert((job.clone(), id)) {
-                continue;
-            }
-            if self.lock_agreement(&key.0, id, at)? {
-                self.end_expired_leases(&key.0, id, at)?;
-                let claimed = self.claim_group(&job, id, owner, now, lease_until)?;
-                if !claimed.is_empty() {
-                    return Ok(claimed);
+        for job in jobs {
+            let mut tried = HashSet::new();
+            for agreement in self.due_agreements(&job, at)? {
+                if held.contains(&agreement) || !tried.insert(agreement) {
+                    continue;
                 }
+                // Two workers may pick the same lines. The first to lock them claims them; the other tries the next.
+                if self.lock_agreement(tenant, agreement, at)? {
+                    self.end_expired_leases(tenant, agreement, at)?;
+                    let claimed = self.claim_group(&job, agreement, owner, now, lease_until)?;
+                    if !claimed.is_empty() {
+                        return Ok(claimed);
+                    }
+                }
+                // Another worker has just claimed this agreement, and may have claimed more.
+                held = self.held_agreements(tenant, at)?;
             }
-            // Another worker has just claimed this agreement, and may have claimed more.
-            held = self.held_agreements(at)?;
         }
         Ok(Vec::new())
     }
 
-    fn held_agreements(&mut self, at: NaiveDateTime) -> Result<HashSet<(TenantId, Option<CwAgreementId>)>> {
-        let held: Vec<(TenantId, Option<CwAgreementId>)> = push_lines::table
+    /// The agreements of the first due lines of a job, in the lines' order.
+    fn due_agreements(&mut self, job: &PushJobId, at: NaiveDateTime) -> Result<Vec<CwAgreementId>> {
+        // One query each, so that each walks its index and stops.
+        let mut found: Vec<Option<CwAgreementId>> = abandoned!(job, at)
+            .order(push_lines::id)
+            .limit(DUE_LINES_PER_CLAIM)
+            .select(push_lines::agreement_id)
+            .load(self.conn)?;
+        found.extend(
+            delayed_until_now!(job, at)
+                .order(push_lines::not_before)
+                .limit(DUE_LINES_PER_CLAIM)
+                .select(push_lines::agreement_id)
+                .load::<Option<CwAgreementId>>(self.conn)?,
+        );
+        found.extend(
+            waiting_for_nothing!(job)
+                .order(push_lines::id)
+                .limit(DUE_LINES_PER_CLAIM)
+                .select(push_lines::agreement_id)
+                .load::<Option<CwAgreementId>>(self.conn)?,
+        );
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn held_agreements(&mut self, tenant: &TenantId, at: NaiveDateTime) -> Result<HashSet<CwAgreementId>> {
+        let held: Vec<Option<CwAgreementId>> = push_lines::table
+            .filter(push_lines::tenant_id.eq(tenant))
             .filter(push_lines::lease_owner.is_not_null())
             .filter(push_lines::lease_until.ge(at))
-            .select((push_lines::tenant_id, push_lines::agreement_id))
+            .select(push_lines::agreement_id)
             .distinct()
             .load(self.conn)?;
-        Ok(held.into_iter().collect())
+        Ok(held.into_iter().flatten().collect())
     }
 
     /// Returns an agreement's lines whose lease has expired to the queue, in all jobs. Their worker may only have been
@@ -104,7 +184,12 @@ impl SystemTx<'_> {
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
         let group = push_lines::table.filter(push_lines::job_id.eq(job)).filter(push_lines::agreement_id.eq(agreement));
-        diesel::update(group.filter(claimable!(at)))
+        // Expired leases have been ended before, so that what can be claimed is pending.
+        let is_claimable = push_lines::finished_at
+            .is_null()
+            .and(push_lines::state.eq(LineState::Pending))
+            .and(push_lines::not_before.is_null().or(push_lines::not_before.le(at)));
+        diesel::update(group.filter(is_claimable))
             .set((
                 push_lines::state.eq(LineState::Working),
                 push_lines::lease_owner.eq(owner),
@@ -153,16 +238,5 @@ impl SystemTx<'_> {
         // One second earlier, because a lease is still valid at its last instant.
         let over = at - chrono::TimeDelta::seconds(1);
         Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
-    }
-
-    /// The unfinished jobs, queued or running, whose lines are all finished.
-    pub fn unfinished_jobs(&mut self) -> Result<Vec<(TenantId, PushJobId)>> {
-        let open_lines =
-            push_lines::table.filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::finished_at.is_null());
-        let left_over = push_jobs::table
-            .filter(push_jobs::finished_at.is_null())
-            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
-            .filter(diesel::dsl::not(diesel::dsl::exists(open_lines)));
-        Ok(left_over.select((push_jobs::tenant_id, push_jobs::id)).load(self.conn)?)
     }
 }

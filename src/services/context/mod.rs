@@ -2,6 +2,7 @@
 
 mod clients;
 mod loop_count;
+mod turns;
 mod watched_jobs;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::domain::clock::Clock;
 
 pub use clients::Clients;
 pub use loop_count::LoopCount;
+pub use turns::TenantTurns;
 pub use watched_jobs::{Watched, WatchedKey};
 
 /// Settings of the use cases.
@@ -43,8 +45,10 @@ pub struct AppContext {
     pub vault: Arc<Vault>,
     /// One ConnectWise client for each tenant.
     pub clients: Arc<Clients>,
-    /// Wakes the worker when there is work.
+    /// Wakes a worker when there is work.
     pub wake: Arc<Notify>,
+    /// Whose push lines are processed next.
+    pub turns: Arc<TenantTurns>,
     /// Locks that allow one refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,
     /// Counts the loops that process push jobs.
@@ -57,4 +61,12 @@ pub struct AppContext {
     pub stop: CancellationToken,
     /// The settings.
     pub settings: Arc<Settings>,
+}
+
+impl AppContext {
+    /// Wakes a worker of this process for new work.
+    pub fn wake_worker(&self) {
+        self.turns.look_again();
+        self.wake.notify_one();
+    }
 }

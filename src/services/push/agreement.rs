@@ -76,7 +76,10 @@ impl Group<'_> {
                 let client = client::for_tenant(self.ctx, &self.tenant).await?;
                 Err(self.confirm(&client, detail).await.into())
             }
-            Err(Error::ConnectWise { detail, .. }) => Err(Stop::Later(detail).into()),
+            Err(Error::ConnectWise { detail, .. }) => {
+                let client = client::for_tenant(self.ctx, &self.tenant).await?;
+                Err(client.paused_for().map_or(Stop::Later(detail.clone()), |wait| Stop::Wait(wait, detail)).into())
+            }
             Err(Error::Conflict { code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged, detail }) => {
                 Err(Stop::Busy(detail).into())
             }

@@ -33,7 +33,7 @@ pub async fn decide(
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| decide_held(tx, &id, lines.as_deref(), decision, now, &by);
     let progress = ctx.db.write(&actor.tenant, work).await?;
-    ctx.wake.notify_one();
+    ctx.wake_worker();
     Ok(progress)
 }
 

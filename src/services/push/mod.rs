@@ -19,7 +19,7 @@ pub use create::{NewPush, create};
 pub use decide::{Decision, decide};
 pub use jobs::{cancel, list};
 pub use progress::{Progress, progress};
-pub use run::{Step, run_one};
+pub use run::{Step, look, run_one};
 pub use scheduled::start_due;
 pub use start::{PushRequest, start};
 pub use watch::subscribe;

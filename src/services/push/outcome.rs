@@ -27,6 +27,8 @@ pub(super) enum Stop {
     Connection(String),
     /// A temporary failure: the lines are retried later.
     Later(String),
+    /// ConnectWise asked to wait for this long. This is not a failure of the line.
+    Wait(Duration, String),
     /// Another process is reading the data that is needed. This is not a failure of the line.
     Busy(String),
     /// The job was cancelled.
@@ -64,12 +66,12 @@ impl Stop {
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Connection(text) | Self::Later(text) | Self::Busy(text) | Self::Stale(text) => text,
-            Self::Failed(_, text) => text,
+            Self::Wait(_, text) | Self::Failed(_, text) => text,
             Self::Cancelled => "the job was cancelled",
         }
     }
 
-    /// Returns the result for a line. A line waits for its connection until `max_late` after its job was stored, or
+    /// Returns the result for a line. A line waits for its connection, or as long as ConnectWise asks for, until `max_late` after its job was stored, or
     /// after a person decided about the line.
     pub(super) fn result(&self, line: &PushLine, now: Instant, stored_at: Instant, max_late: TimeDelta) -> LineResult {
         let asked_at = line.decided_at.map_or(stored_at, |at| at.and_utc().max(stored_at));
@@ -81,6 +83,8 @@ impl Stop {
             Self::Stale(why) => skipped(PushReason::Stale, why.clone()),
             Self::Failed(reason, why) => failed(*reason, why.clone()),
             Self::Later(why) => later(line, why, now),
+            Self::Wait(_, why) if now - asked_at >= max_late => failed(PushReason::Unavailable, why.clone()),
+            Self::Wait(wait, why) => LineResult { detail: Some(why.clone()), ..released(now, seconds(*wait)) },
             Self::Busy(_) => released(now, BUSY_RETRY_SECONDS),
             Self::Cancelled => result(LineEvent::Cancel, None),
         }
@@ -94,9 +98,9 @@ impl Stop {
             CwError::NotFound => Self::Stale("the agreement no longer exists in ConnectWise".to_owned()),
             CwError::Rejected(_) => Self::Failed(PushReason::Rejected, text),
             CwError::NotApplied { .. } => Self::Failed(PushReason::NotApplied, text),
+            CwError::Throttled(wait) => Self::Wait(wait, text),
             CwError::Configuration { .. }
             | CwError::Conflict(_)
-            | CwError::Throttled(_)
             | CwError::Unavailable(_)
             | CwError::Failed(_)
             | CwError::CircuitOpen(_)
@@ -116,6 +120,11 @@ pub(super) fn failed(reason: PushReason, detail: String) -> LineResult {
 
 pub(super) fn skipped(reason: PushReason, detail: String) -> LineResult {
     LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Skip, None) }
+}
+
+/// Rounds up a wait that ConnectWise asked for.
+fn seconds(wait: Duration) -> i64 {
+    i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).clamp(1, 600) + 1
 }
 
 /// Returns the line to the queue without counting a failure.
@@ -194,10 +203,7 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
             LineResult { detail: Some(detail), ..planned }
         }
         ReadBack::NotFound => planned,
-        ReadBack::Later(wait) => {
-            let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).clamp(1, 600) + 1;
-            LineResult { detail: planned.detail, ..released(now, seconds) }
-        }
+        ReadBack::Later(wait) => LineResult { detail: planned.detail, ..released(now, seconds(wait)) },
         ReadBack::Unreadable => {
             let detail = format!(
                 "{why}; a write of {} was sent but its response was lost, and ConnectWise could not be read to see \

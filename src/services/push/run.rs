@@ -4,6 +4,8 @@
 //! quantity in ConnectWise (`from`), and after the write its result. If it is killed in between, the line is claimed
 //! again when the lease expires, and `from` distinguishes a write whose response was lost from one that was never sent.
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 
 use super::agreement::AgreementContext;
@@ -13,7 +15,7 @@ use super::outcome::{self, CONNECTION_RETRY_SECONDS, ReadBack, StepError, Stop, 
 use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CwAgreementId, PushJobId};
+use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
 use crate::services::context::AppContext;
 
@@ -26,14 +28,50 @@ pub enum Step {
     Idle,
 }
 
-/// Claims the lines of one agreement, of any tenant and job, and processes them as far as possible.
+/// Claims the lines of one agreement, of the tenant whose turn it is, and processes them as far as possible.
 pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
-    let (now, owner) = (ctx.clock.now(), owner.to_owned());
-    let lease_until = now + ctx.settings.lease;
-    // One worker at a time, because all would claim the same lines.
-    let claim = move |tx: &mut SystemTx<'_>| claim(tx, &owner, now, lease_until);
-    let claimed = ctx.db.write_system_in_turn("push lines", claim).await?;
-    let Some(claimed) = claimed else { return finish_unfinished(ctx).await.map(|()| Step::Idle) };
+    let mut has_looked = false;
+    loop {
+        let most = ctx.settings.connectwise.parallel;
+        // A tenant whose ConnectWise asked to wait keeps no worker waiting.
+        let next = || ctx.turns.next(most, |tenant| !ctx.clients.is_paused(tenant));
+        let Some(turn) = (has_looked || !ctx.turns.must_look()).then(next).flatten() else {
+            if has_looked || !look(ctx).await? {
+                return Ok(Step::Idle);
+            }
+            has_looked = true;
+            continue;
+        };
+        let (now, owner, tenant) = (ctx.clock.now(), owner.to_owned(), turn.tenant().clone());
+        let lease_until = now + ctx.settings.lease;
+        // One worker at a time, because all would claim the same lines.
+        let claim = move |tx: &mut SystemTx<'_>| claim(tx, &tenant, &owner, now, lease_until);
+        match ctx.db.write_system_in_turn("push lines", claim).await? {
+            Some(claimed) => return process(ctx, claimed).await,
+            None => turn.nothing_due(),
+        }
+    }
+}
+
+/// Looks for work, and remembers whose lines are due. Returns whether there are any. Also finishes jobs whose process died
+/// after their last line, but before the job itself was finished; each under its tenant's lock, because a person may be
+/// deciding about its lines.
+pub async fn look(ctx: &AppContext) -> Result<bool> {
+    let now = ctx.clock.now();
+    let jobs = ctx.db.query_system(move |tx| tx.open_jobs(now)).await?;
+    for job in jobs.iter().filter(|job| !job.has_open_lines) {
+        let id = job.id.clone();
+        ctx.db.write(&job.tenant_id, move |tx| finish_if_done(tx, &id, now)).await?;
+    }
+    let mut known = HashSet::new();
+    let due = jobs.into_iter().filter(|job| job.is_due).map(|job| job.tenant_id);
+    let waiting: Vec<TenantId> = due.filter(|tenant| known.insert(tenant.clone())).collect();
+    let found = !waiting.is_empty();
+    ctx.turns.set_waiting(waiting);
+    Ok(found)
+}
+
+async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
     let Claimed { job, connection, lines } = claimed;
     let group = Group { ctx, tenant: job.tenant_id.clone(), job, connection };
     let outcome = tokio::select! {
@@ -68,8 +106,14 @@ struct Claimed {
     lines: Vec<PushLine>,
 }
 
-fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant) -> Result<Option<Claimed>> {
-    let lines = tx.claim_push_lines(owner, now, lease_until)?;
+fn claim(
+    tx: &mut SystemTx<'_>,
+    tenant: &TenantId,
+    owner: &str,
+    now: Instant,
+    lease_until: Instant,
+) -> Result<Option<Claimed>> {
+    let lines = tx.claim_push_lines(tenant, owner, now, lease_until)?;
     let Some(first) = lines.first() else { return Ok(None) };
     let mut tx = tx.of(&first.tenant_id);
     let job = tx.push_job(&first.job_id)?;
@@ -78,16 +122,6 @@ fn claim(tx: &mut SystemTx<'_>, owner: &str, now: Instant, lease_until: Instant)
     }
     let connection = tx.connection()?;
     Ok(Some(Claimed { job, connection, lines }))
-}
-
-/// Finishes jobs whose process died after their last line, but before the job itself was finished. Each is finished
-/// under its tenant's lock, because a person may be deciding about its lines.
-async fn finish_unfinished(ctx: &AppContext) -> Result<()> {
-    let now = ctx.clock.now();
-    for (tenant, job) in ctx.db.read_system(|tx| tx.unfinished_jobs()).await? {
-        ctx.db.write(&tenant, move |tx| finish_if_done(tx, &job, now)).await?;
-    }
-    Ok(())
 }
 
 impl Group<'_> {
@@ -256,7 +290,7 @@ fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late
             tx.postpone_pending_lines(&job.id, until, why)?;
             tx.set_job_detail(&job.id, Some(&format!("waiting for ConnectWise: {why}")))
         }
-        Stop::Later(why) => tx.set_job_detail(&job.id, Some(why)),
+        Stop::Later(why) | Stop::Wait(_, why) => tx.set_job_detail(&job.id, Some(why)),
         Stop::Cancelled | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..) => Ok(()),
     }
 }

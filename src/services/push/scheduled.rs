@@ -26,7 +26,7 @@ pub async fn start_due(ctx: &AppContext) -> Result<usize> {
         }
     }
     if started > 0 {
-        ctx.wake.notify_one();
+        ctx.wake_worker();
     }
     Ok(started)
 }

@@ -39,6 +39,6 @@ where
         progress(tx, &job.id, now)
     };
     let answer = once.run(ctx, &actor.tenant, work).await?;
-    ctx.wake.notify_one();
+    ctx.wake_worker();
     Ok(answer)
 }

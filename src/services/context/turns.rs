@@ -1,0 +1,142 @@
+//! Whose push lines this process works on next: the tenant that has waited longest, so that a large tenant never makes a
+//! small one wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant as Ticks;
+
+use crate::domain::ids::TenantId;
+
+/// How long the result of a look for work is used. Other processes add work, and lines become due.
+const LOOK_VALID_FOR: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct State {
+    /// The tenants that had due lines at the last look, and were not found without any since.
+    waiting: Vec<TenantId>,
+    /// When the last look was; `None` if there is new work since.
+    looked_at: Option<Ticks>,
+    /// The number of agreements that this process is working on, by tenant.
+    active: HashMap<TenantId, usize>,
+    /// The turn that each tenant had last.
+    served: HashMap<TenantId, u64>,
+    turns: u64,
+}
+
+/// The turns of tenants, shared by all workers of this process.
+#[derive(Default)]
+pub struct TenantTurns(Mutex<State>);
+
+/// A tenant's turn. It ends when this is dropped.
+pub struct Turn {
+    turns: Arc<TenantTurns>,
+    tenant: TenantId,
+}
+
+impl TenantTurns {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether to look for work before the next turn.
+    pub fn must_look(&self) -> bool {
+        let state = self.lock();
+        state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_VALID_FOR) || state.waiting.is_empty()
+    }
+
+    /// Makes the next turn begin with a look, because there is new work.
+    pub fn look_again(&self) {
+        self.lock().looked_at = None;
+    }
+
+    /// Stores the result of a look: the tenants with due lines.
+    pub fn set_waiting(&self, tenants: Vec<TenantId>) {
+        let mut state = self.lock();
+        // A tenant that has had no work for a while has no claim to be served before others.
+        let State { served, active, .. } = &mut *state;
+        served.retain(|tenant, _| tenants.contains(tenant) || active.contains_key(tenant));
+        state.waiting = tenants;
+        state.looked_at = Some(Ticks::now());
+    }
+
+    /// Returns the turn of the waiting tenant that was served least recently, among those for which this process works
+    /// on fewer than `most` agreements and which `may_run`.
+    pub fn next(self: &Arc<Self>, most: usize, may_run: impl Fn(&TenantId) -> bool) -> Option<Turn> {
+        let mut state = self.lock();
+        let is_free = |tenant: &&TenantId| state.active.get(*tenant).is_none_or(|active| *active < most);
+        let free = state.waiting.iter().filter(is_free).filter(|tenant| may_run(tenant));
+        let tenant = free.min_by_key(|tenant| state.served.get(*tenant).copied().unwrap_or_default())?.clone();
+        state.turns += 1;
+        let turn = state.turns;
+        state.served.insert(tenant.clone(), turn);
+        *state.active.entry(tenant.clone()).or_default() += 1;
+        Some(Turn { turns: self.clone(), tenant })
+    }
+}
+
+impl Turn {
+    /// The tenant whose turn it is.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Notes that nothing of the tenant's can be claimed, until the next look.
+    pub fn nothing_due(&self) {
+        self.turns.lock().waiting.retain(|tenant| *tenant != self.tenant);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.turns.lock();
+        if let Some(active) = state.active.get_mut(&self.tenant) {
+            *active -= 1;
+            if *active == 0 {
+                state.active.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenant(name: &str) -> TenantId {
+        TenantId::from(name.to_owned())
+    }
+
+    fn names(turns: &[Option<Turn>]) -> Vec<Option<&str>> {
+        turns.iter().map(|turn| turn.as_ref().map(|turn| turn.tenant().as_str())).collect()
+    }
+
+    #[test]
+    fn tenants_take_turns_and_none_takes_all() {
+        let turns = Arc::new(TenantTurns::default());
+        assert!(turns.must_look());
+        turns.set_waiting(vec![tenant("a"), tenant("b")]);
+        let given: Vec<Option<Turn>> = (0..5).map(|_| turns.next(2, |_| true)).collect();
+        assert_eq!(names(&given), [Some("a"), Some("b"), Some("a"), Some("b"), None], "at most two each");
+        drop(given);
+        let next = turns.next(2, |tenant| tenant.as_str() != "a");
+        assert_eq!(next.as_ref().map(|turn| turn.tenant().as_str()), Some("b"), "a may not run");
+    }
+
+    #[test]
+    fn a_tenant_with_new_work_comes_before_those_that_were_served() {
+        let turns = Arc::new(TenantTurns::default());
+        turns.set_waiting(vec![tenant("large")]);
+        for _ in 0..9 {
+            assert!(turns.next(1, |_| true).is_some());
+        }
+        turns.look_again();
+        assert!(turns.must_look());
+        turns.set_waiting(vec![tenant("large"), tenant("small")]);
+        let turn = turns.next(1, |_| true).unwrap();
+        assert_eq!(turn.tenant().as_str(), "small");
+        turn.nothing_due();
+        assert_eq!(turns.next(1, |_| true).unwrap().tenant().as_str(), "large");
+    }
+}
