@@ -164,6 +164,11 @@ impl WorkerHandle {
         Ok(self.0.fire_schedules().await.map_err(|error| error.chain())?)
     }
 
+    /// Does once what the service does every hour: deletes what has expired, and completes totals.
+    pub async fn clean_up(&self) {
+        self.0.clean_up().await;
+    }
+
     /// Declares that push loops should run in this process, to test readiness while none does.
     pub fn expect_loops(&self) {
         self.0.expect_loops();

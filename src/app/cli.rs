@@ -61,6 +61,10 @@ enum Command {
         #[arg(long, value_name = "NAME", default_value = "command line")]
         name: String,
     },
+    /// Add up all usage records again, and compare the result with the stored totals
+    ///
+    /// The service may run meanwhile. Prints what differs, and then fails.
+    Verify(Box<Config>),
     /// Copy an SQLite database into a new file, while it is in use
     Backup {
         #[command(flatten)]
@@ -128,6 +132,7 @@ async fn execute(command: Command) -> Result<(), StartError> {
         Command::Sandbox { listen, file } => serve::sandbox(listen, file).await,
         Command::Migrate(config) => serve::migrate(&config).await,
         Command::CreateKey { config, tenant, name } => serve::create_key(&config, tenant, name).await,
+        Command::Verify(config) => data::verify(&config).await,
         Command::Backup { config, to } => data::backup(&config, to).await,
         Command::Copy { from, to } => data::copy(from, to).await,
         Command::Openapi => Ok(write!(std::io::stdout(), "{}", crate::http::document())?),

@@ -1,11 +1,13 @@
-//! The commands `backup` and `copy`.
+//! The commands `backup`, `copy` and `verify`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::application::StartError;
 use super::config::Config;
+use super::serve;
 use crate::db::{self, DatabaseUrl};
+use crate::services::usage_totals::{self, Verified};
 
 /// Copies an SQLite database while it is in use.
 pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartError> {
@@ -15,6 +17,18 @@ pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartErro
     writeln!(out, "{} is a consistent copy of {}.", to.display(), config.database_url)?;
     remind_of_the_key(&mut out, config.database_url.file())?;
     Ok(())
+}
+
+/// Verifies the totals of usage records.
+pub(super) async fn verify(config: &Config) -> Result<(), StartError> {
+    let db = serve::open(config).await?;
+    let Verified { compared, differences } = usage_totals::verify(&db).await.map_err(|error| error.chain())?;
+    let mut out = std::io::stdout().lock();
+    for difference in &differences {
+        writeln!(out, "{difference}")?;
+    }
+    writeln!(out, "{compared} totals of usage records compared, {} differ.", differences.len())?;
+    if differences.is_empty() { Ok(()) } else { Err("some totals are wrong: stop pushing, and report this".into()) }
 }
 
 /// Copies everything into another database, which may be of the other kind.

@@ -48,7 +48,7 @@ pub(super) fn stop_on_signals(stop: CancellationToken) -> Result<(), StartError>
     Ok(())
 }
 
-async fn open(config: &Config) -> Result<Db, StartError> {
+pub(super) async fn open(config: &Config) -> Result<Db, StartError> {
     let (url, connections) = (config.database_url.clone(), config.database_connections);
     Ok(tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?.map_err(|error| error.chain())?)
 }

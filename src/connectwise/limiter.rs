@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant as Ticks;
 
 use super::error::CwError;
@@ -37,7 +37,17 @@ pub enum CircuitStatus {
 struct Circuit {
     failures: u32,
     open_until: Option<Instant>,
+    /// Whether a request was let through to find out whether ConnectWise works again.
+    trying: bool,
     cause: String,
+}
+
+/// What the circuit breaker says to a request.
+enum Gate {
+    Pass,
+    Open(Duration),
+    /// Another request is finding out.
+    WaitForOther,
 }
 
 /// The rate of requests.
@@ -98,6 +108,8 @@ pub(super) struct RequestLimiter {
     /// Set by a `Retry-After`: no request is sent before then.
     paused_until: Mutex<Option<Ticks>>,
     circuit: Mutex<Circuit>,
+    /// Notified of each outcome.
+    tried: Notify,
     clock: Clock,
 }
 
@@ -109,13 +121,14 @@ impl RequestLimiter {
             parallel: Semaphore::new(parallel.max(1)),
             paused_until: Mutex::new(None),
             circuit: Mutex::new(Circuit::default()),
+            tried: Notify::new(),
             clock,
         }
     }
 
     /// Waits until a request may be sent. Fails at once if that would take longer than the policy allows.
     pub(super) async fn enter(&self, policy: Duration) -> Result<SemaphorePermit<'_>, CwError> {
-        self.check_circuit()?;
+        self.pass_circuit(policy).await?;
         loop {
             // A request waits for a Retry-After without a permit, so that a request that must not wait fails at once.
             // The loop is needed because the pause may be extended meanwhile.
@@ -156,17 +169,34 @@ impl RequestLimiter {
         *paused = Some(paused.map_or(until, |before| before.max(until)));
     }
 
-    fn check_circuit(&self) -> Result<(), CwError> {
+    /// Fails while the circuit is open. Half open, one request is sent, and the others wait for its outcome.
+    async fn pass_circuit(&self, policy: Duration) -> Result<(), CwError> {
+        loop {
+            let tried = self.tried.notified();
+            tokio::pin!(tried);
+            // From here on an outcome is not missed.
+            tried.as_mut().enable();
+            match self.gate() {
+                Gate::Pass => return Ok(()),
+                Gate::Open(wait) => return Err(CwError::CircuitOpen(wait)),
+                Gate::WaitForOther if tokio::time::timeout(policy, tried).await.is_ok() => {}
+                Gate::WaitForOther => return Err(CwError::CircuitOpen(policy)),
+            }
+        }
+    }
+
+    fn gate(&self) -> Gate {
         let mut circuit = lock(&self.circuit);
-        let Some(until) = circuit.open_until else { return Ok(()) };
+        let Some(until) = circuit.open_until else { return Gate::Pass };
         let now = self.clock.now();
         if now < until {
-            return Err(CwError::CircuitOpen((until - now).to_std().unwrap_or_default()));
+            let wait = (until - now).to_std().unwrap_or_default();
+            return if circuit.trying { Gate::WaitForOther } else { Gate::Open(wait) };
         }
-        // Half open: this one request is sent, and the others wait for its outcome. If it has none (its caller may have
-        // given up), another one is sent after the same time.
+        // If this request has no outcome, because its caller gave up, another one is sent after the same time.
         circuit.open_until = Some(now + TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
-        Ok(())
+        circuit.trying = true;
+        Gate::Pass
     }
 
     /// Records the outcome of a request.
@@ -178,6 +208,8 @@ impl RequestLimiter {
             }
         }
         let mut circuit = lock(&self.circuit);
+        circuit.trying = false;
+        self.tried.notify_waiters();
         match error {
             Some(error) if error.counts_against_circuit() => {
                 circuit.failures += 1;
@@ -230,21 +262,28 @@ mod tests {
     #[tokio::test]
     async fn one_request_tries_a_circuit_that_is_half_open() {
         let limiter = limiter();
-        let enter = async || limiter.enter(Duration::from_secs(1)).await.map(drop);
+        let enter = async |policy| limiter.enter(policy).await.map(drop);
+        let (at_once, patient) = (Duration::ZERO, Duration::from_secs(60));
         let down = CwError::Unavailable("down".to_owned());
         for _ in 0..FAILURES_TO_OPEN_CIRCUIT {
-            enter().await.unwrap();
+            enter(at_once).await.unwrap();
             limiter.note(Some(&down)).await;
         }
-        assert!(matches!(enter().await, Err(CwError::CircuitOpen(_))));
+        assert!(matches!(enter(patient).await, Err(CwError::CircuitOpen(_))), "open");
         limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
-        enter().await.unwrap();
-        assert!(matches!(enter().await, Err(CwError::CircuitOpen(_))), "the first has no response yet");
+        enter(at_once).await.unwrap();
+        assert!(matches!(enter(at_once).await, Err(CwError::CircuitOpen(_))), "the first has no response yet");
+        let (second, ()) = tokio::join!(enter(patient), limiter.note(Some(&down)));
+        assert!(matches!(second, Err(CwError::CircuitOpen(_))), "ConnectWise is still down");
+        limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
+        enter(at_once).await.unwrap();
         limiter.note(Some(&CwError::DeadlineExceeded)).await;
-        assert!(matches!(enter().await, Err(CwError::CircuitOpen(_))), "nothing was sent, so nothing is known");
-        limiter.note(None).await;
-        enter().await.unwrap();
-        enter().await.unwrap();
+        assert!(matches!(enter(patient).await, Err(CwError::CircuitOpen(_))), "nothing was sent, so nothing is known");
+        limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
+        enter(at_once).await.unwrap();
+        let (second, ()) = tokio::join!(enter(patient), limiter.note(None));
+        second.unwrap();
+        enter(at_once).await.unwrap();
     }
 
     /// While a job waits for a `Retry-After`, an interactive request fails at once instead of queueing behind it.

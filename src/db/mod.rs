@@ -30,5 +30,6 @@ pub use queries::rule::{MatchingRule, RuleFilter};
 pub use queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 pub use queries::tenant::{ApiKey, Tenant};
 pub use queries::usage::{UsageFilter, UsageRecord, UsageSort};
+pub use queries::usage_totals::{TotalsKey, UsageTotalsRow};
 pub use tools::backup::backup;
 pub use tools::copy::copy;

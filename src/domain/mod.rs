@@ -8,6 +8,7 @@ pub mod clock;
 pub mod company_match;
 mod conflict;
 pub mod error;
+pub mod exact_sum;
 pub mod ids;
 pub mod mapping;
 pub mod mapping_status;
@@ -19,6 +20,7 @@ pub mod schedule;
 pub mod string_enum;
 pub mod text;
 pub mod usage;
+pub mod usage_totals;
 
 pub use conflict::ConflictCode;
 pub use error::{Error, FieldError, Result};

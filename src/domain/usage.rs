@@ -106,37 +106,6 @@ pub struct CountedUsage {
     pub records: i64,
 }
 
-/// Returns the billed usage of (measured at, amount) records, or `None` if there are none. Of records measured at the
-/// same moment, the later one in the sequence counts as newer.
-pub fn aggregate(
-    aggregation: Aggregation,
-    records: impl IntoIterator<Item = (Instant, Amount)>,
-) -> Result<Option<CountedUsage>, UsageOverflow> {
-    let mut counted: Option<CountedUsage> = None;
-    for (at, amount) in records {
-        counted = Some(match counted {
-            None => CountedUsage { amount, through: at, records: 1 },
-            Some(before) => before.with(aggregation, at, amount)?,
-        });
-    }
-    Ok(counted)
-}
-
-impl CountedUsage {
-    fn with(self, aggregation: Aggregation, at: Instant, amount: Amount) -> Result<Self, UsageOverflow> {
-        let through = self.through.max(at);
-        let records = self.records + 1;
-        Ok(match aggregation {
-            Aggregation::Last if at >= self.through => Self { amount, through: at, records: 1 },
-            Aggregation::Last => self,
-            Aggregation::Max => Self { amount: self.amount.max(amount), through, records },
-            Aggregation::Sum => {
-                Self { amount: self.amount.checked_add(amount).ok_or(UsageOverflow)?, through, records }
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::{TimeZone, Utc};
@@ -145,27 +114,6 @@ mod tests {
 
     fn at(month: u32, day: u32) -> Instant {
         Utc.with_ymd_and_hms(2026, month, day, 0, 0, 0).unwrap()
-    }
-
-    #[test]
-    fn aggregation_decides_the_amount() {
-        let records: Vec<(Instant, Amount)> =
-            [(3, "5"), (1, "7.5"), (2, "1.25")].map(|(day, text)| (at(11, day), text.parse().unwrap())).into();
-        let of = |how| {
-            let counted = aggregate(how, records.clone()).unwrap().unwrap();
-            (counted.amount.to_string(), counted.through == at(11, 3), counted.records)
-        };
-        assert_eq!(of(Aggregation::Last), ("5".to_owned(), true, 1));
-        assert_eq!(of(Aggregation::Max), ("7.5".to_owned(), true, 3));
-        assert_eq!(of(Aggregation::Sum), ("13.75".to_owned(), true, 3));
-        assert_eq!(aggregate(Aggregation::Sum, []), Ok(None));
-    }
-
-    #[test]
-    fn the_last_given_of_one_moment_is_the_newest() {
-        let records = [(at(11, 1), "1".parse().unwrap()), (at(11, 1), "2".parse().unwrap())];
-        let counted = aggregate(Aggregation::Last, records).unwrap().unwrap();
-        assert_eq!((counted.amount.to_string().as_str(), counted.records), ("2", 1));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
-use crate::domain::usage::{CountedUsage, UsageWindow, aggregate};
+use crate::domain::usage::{CountedUsage, UsageOverflow, UsageWindow};
+use crate::domain::usage_totals::UsageTotals;
 
 /// What a line bills in a month, or why there is no quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,14 +49,15 @@ pub struct MonthlyUsage {
     month_closed: bool,
     /// The time at which a gauge is read: the end of the month, or now if that is earlier.
     read_at: Instant,
-    records: HashMap<CompanyId, Vec<(Instant, Amount)>>,
+    /// The usage that counts, of each company that has some.
+    counted: HashMap<CompanyId, Result<CountedUsage, UsageOverflow>>,
     /// When the newest record was measured, for each company whose records are all too old.
     too_old: HashMap<CompanyId, Instant>,
 }
 
 impl MonthlyUsage {
-    /// Loads the usage of some companies that counts at `now`, in one query. For a gauge, a second query finds the
-    /// newest older record of companies without usage.
+    /// Loads the usage of some companies that counts at `now`, from the totals. The number of queries does not depend on
+    /// the number of companies or records.
     pub fn load(
         tx: &mut Tx<'_>,
         product: Product,
@@ -65,14 +67,34 @@ impl MonthlyUsage {
         companies: &[CompanyId],
     ) -> Result<Self> {
         let window = UsageWindow::new(product.aggregation, product.max_usage_age_days, month, calendar, now);
-        let records = tx.usage_between(&product.id, window.from, window.until, companies)?;
-        let mut too_old = HashMap::new();
+        let mut newest = tx.usage_totals(&product.id, month, companies)?;
         if window.carries_over {
-            let silent: Vec<CompanyId> = companies.iter().filter(|id| !records.contains_key(id)).cloned().collect();
-            too_old = tx.newest_usage_before(&product.id, window.from, &silent)?;
+            let silent: Vec<CompanyId> = companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
+            newest.extend(tx.usage_totals_before(&product.id, month, &silent)?);
+        }
+        // The totals lack records of earlier versions, and cannot tell what a gauge had before its newest record.
+        let mut from_records = tx.companies_not_totalled(&product.id, companies)?;
+        let is_ahead = |totals: &UsageTotals| window.carries_over && totals.last_at >= window.until;
+        from_records.extend(newest.iter().filter(|(_, totals)| is_ahead(totals)).map(|(id, _)| id.clone()));
+        newest.retain(|company, _| !from_records.contains(company));
+        let (mut counted, mut too_old) = (HashMap::new(), HashMap::new());
+        for (company, totals) in newest {
+            if window.carries_over && totals.last_at < window.from {
+                too_old.insert(company, totals.last_at);
+            } else {
+                counted.insert(company, totals.counted(product.aggregation));
+            }
+        }
+        let from_records: Vec<CompanyId> = from_records.into_iter().collect();
+        for (company, totals) in tx.usage_between(&product.id, window.from, window.until, &from_records)? {
+            counted.insert(company, totals.counted(product.aggregation));
+        }
+        if window.carries_over {
+            let silent: Vec<CompanyId> = from_records.into_iter().filter(|id| !counted.contains_key(id)).collect();
+            too_old.extend(tx.newest_usage_before(&product.id, window.from, &silent)?);
         }
         let read_at = calendar.bounds(month).1.min(now);
-        Ok(Self { product, month, month_closed: window.month_closed, read_at, records, too_old })
+        Ok(Self { product, month, month_closed: window.month_closed, read_at, counted, too_old })
     }
 
     /// Computes what a line of the product bills.
@@ -94,8 +116,7 @@ impl MonthlyUsage {
                 "the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter"
             ));
         }
-        let records = self.records.get(&line.company_id).into_iter().flatten().copied();
-        match aggregate(self.product.aggregation, records) {
+        match self.counted.get(&line.company_id).copied().transpose() {
             Ok(usage) => billed.usage = usage,
             Err(overflow) => billed.problem = Some(overflow.to_string()),
         }

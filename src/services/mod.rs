@@ -22,6 +22,7 @@ pub mod refresh;
 pub mod remote;
 pub mod schedule;
 pub mod usage;
+pub mod usage_totals;
 
 pub use actor::{Actor, IfMatch};
-pub use context::{AppContext, LoopCount, Settings};
+pub use context::{AppContext, LoopCount, RunningLoop, Settings};

@@ -8,8 +8,9 @@ use super::actor::Actor;
 use super::billing_calendar;
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
+use super::usage_totals::{self, Incoming};
 use crate::db::{Tx, UsageRecord};
-use crate::domain::calendar::BillingMonth;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
 use crate::domain::quantity::Amount;
@@ -86,13 +87,13 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     if !bad.is_empty() {
         return Err(Error::Invalid(bad));
     }
-    mark_late(tx, &mut rows)?;
-    save(tx, rows)
+    let calendar = billing_calendar::load(tx)?;
+    mark_late(tx, &mut rows, &calendar)?;
+    save(tx, rows, &calendar)
 }
 
 /// Marks records that arrive after a push has computed the quantity of their month, company and product.
-fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord]) -> Result<()> {
-    let calendar = billing_calendar::load(tx)?;
+fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord], calendar: &BillingCalendar) -> Result<()> {
     let month = |row: &UsageRecord| calendar.month_of(row.measured_at.and_utc());
     let months: HashSet<BillingMonth> = rows.iter().map(month).collect();
     let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
@@ -113,9 +114,9 @@ fn key(record: &UsageRecord) -> (CompanyId, ProductId, chrono::NaiveDateTime, St
     (record.company_id.clone(), record.product_id.clone(), record.measured_at, record.source.clone())
 }
 
-fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
+fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> Result<Accepted> {
     let mut accepted = Accepted::default();
-    let mut new = Vec::with_capacity(rows.len());
+    let (mut new, mut corrected) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     let stored = tx.current_usage(&rows)?;
     let stored: HashMap<_, &UsageRecord> = stored.iter().map(|record| (key(record), record)).collect();
     for row in rows {
@@ -125,16 +126,20 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>) -> Result<Accepted> {
                 tx.supersede_usage(&before.id, &row.id)?;
                 accepted.corrected += 1;
                 accepted.late += usize::from(row.late);
+                corrected.push(Some(before.amount));
                 new.push(row);
             }
             None => {
                 accepted.added += 1;
                 accepted.late += usize::from(row.late);
+                corrected.push(None);
                 new.push(row);
             }
         }
     }
     tx.insert_usage(&new)?;
+    let incoming = new.iter().zip(corrected).map(|(record, corrects)| Incoming { record, corrects });
+    usage_totals::add(tx, &incoming.collect::<Vec<_>>(), calendar)?;
     Ok(accepted)
 }
 
@@ -193,6 +198,7 @@ impl KnownIds {
                 received_at: now.naive_utc(),
                 superseded_by: None,
                 late: false,
+                totalled_at: Some(now.naive_utc()),
             }),
             _ => Err(bad),
         }

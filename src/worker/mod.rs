@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::domain::Result;
 use crate::services::idempotency;
 use crate::services::push::{self, Step};
+use crate::services::usage_totals;
 use crate::services::{AppContext, LoopCount};
 use supervise::supervise;
 
@@ -61,7 +62,12 @@ impl Worker {
         push::start_due(&self.ctx).await
     }
 
-    /// Declares that push loops should run in this process, before they start.
+    /// Does once what the service does every hour.
+    pub async fn clean_up(&self) {
+        clean_up(&self.ctx).await;
+    }
+
+    /// Declares that push loops should run in this process.
     pub fn expect_loops(&self) {
         self.ctx.push_loops.expect_loops();
     }
@@ -70,9 +76,6 @@ impl Worker {
     pub async fn run(self) {
         let mut loops = JoinSet::new();
         let (stop, ctx) = (&self.ctx.stop, &self.ctx);
-        if self.duties.push {
-            self.expect_loops();
-        }
         let pushing = if self.duties.push { self.parallel } else { 0 };
         if pushing > 0 {
             let looking = ctx.clone();
@@ -85,11 +88,14 @@ impl Worker {
             let start = move || worker.clone().run_loop();
             loops.spawn(supervise("push", stop.clone(), ctx.push_loops.clone(), start));
         }
+        if self.duties.push {
+            self.expect_loops();
+        }
         if self.duties.schedule {
-            ctx.schedule_loops.expect_loops();
             let (schedules, idle) = (ctx.clone(), ctx.clone());
             let start = move || run_schedules(schedules.clone());
             loops.spawn(supervise("schedule", stop.clone(), ctx.schedule_loops.clone(), start));
+            ctx.schedule_loops.expect_loops();
             let start = move || cleanup(idle.clone());
             loops.spawn(supervise("cleanup", stop.clone(), LoopCount::default(), start));
         }
@@ -145,15 +151,25 @@ async fn run_schedules(ctx: AppContext) {
 
 async fn cleanup(ctx: AppContext) {
     loop {
-        if let Err(error) = idempotency::delete_expired(&ctx).await {
-            tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
-        }
-        if let Err(error) = ctx.db.optimize().await {
-            tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
-        }
+        clean_up(&ctx).await;
         tokio::select! {
             () = tokio::time::sleep(CLEANUP_INTERVAL) => {}
             () = ctx.stop.cancelled() => return,
         }
+    }
+}
+
+/// Deletes what has expired, completes the totals of usage records, and optimises the database.
+async fn clean_up(ctx: &AppContext) {
+    if let Err(error) = idempotency::delete_expired(ctx).await {
+        tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
+    }
+    match usage_totals::complete(&ctx.db, ctx.clock.now()).await {
+        Ok(0) => {}
+        Ok(completed) => tracing::info!(completed, "added usage records to the totals of their months"),
+        Err(error) => tracing::warn!(cause = %error.chain(), "failed to complete the totals of usage records"),
+    }
+    if let Err(error) = ctx.db.optimize().await {
+        tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
     }
 }

@@ -6,22 +6,34 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::services::LoopCount;
+use crate::services::{LoopCount, RunningLoop};
 
 /// How long to wait before a loop that panicked is restarted.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs a loop until the process stops. Restarts it if it panics, and counts the restart. The process's panic hook has
-/// already logged the panic.
-pub(super) async fn supervise<F: Future<Output = ()>>(
+/// already logged the panic. The loop counts as running from the call on, before it is polled first.
+pub(super) fn supervise<F: Future<Output = ()>>(
     name: &'static str,
     stop: CancellationToken,
     running: LoopCount,
     start: impl Fn() -> F,
+) -> impl Future<Output = ()> {
+    let first = running.count();
+    run(name, stop, running, first, start)
+}
+
+async fn run<F: Future<Output = ()>>(
+    name: &'static str,
+    stop: CancellationToken,
+    running: LoopCount,
+    first: RunningLoop,
+    start: impl Fn() -> F,
 ) {
+    let mut first = Some(first);
     loop {
         let ended = {
-            let _running = running.count();
+            let _running = first.take().unwrap_or_else(|| running.count());
             AssertUnwindSafe(start()).catch_unwind().await
         };
         if ended.is_ok() || stop.is_cancelled() {

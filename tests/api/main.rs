@@ -45,3 +45,4 @@ mod schedule;
 mod service;
 mod simulation;
 mod usage;
+mod usage_totals;

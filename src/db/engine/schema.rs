@@ -206,6 +206,24 @@ diesel::table! {
         received_at -> Timestamp,
         superseded_by -> Nullable<Text>,
         late -> Bool,
+        totalled_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    usage_totals (id) {
+        id -> Text,
+        tenant_id -> Text,
+        product_id -> Text,
+        company_id -> Text,
+        month -> Text,
+        records -> BigInt,
+        first_at -> Timestamp,
+        last_at -> Timestamp,
+        last_source -> Text,
+        last_amount -> Text,
+        max_amount -> Text,
+        sum_amount -> Text,
     }
 }
 

@@ -53,6 +53,7 @@ owned!(
     push_schedules,
     request_budgets,
     usage_records,
+    usage_totals,
 );
 
 impl Tx<'_> {

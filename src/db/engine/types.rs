@@ -14,6 +14,7 @@ use diesel::sqlite::Sqlite;
 use super::conn::MultiBackend;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
+use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{
     ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId, PushJobId,
     PushLineId, RuleId, TenantId, UsageId,
@@ -136,6 +137,6 @@ macro_rules! texts {
 texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
-    PushTrigger, JobState, LineState, PushReason, Amount, BlockSize, Quantity, BillingMonth, LineField,
+    PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

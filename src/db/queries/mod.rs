@@ -21,3 +21,4 @@ pub(super) mod schedule;
 pub(super) mod system;
 pub(super) mod tenant;
 pub(super) mod usage;
+pub(super) mod usage_totals;

@@ -15,6 +15,10 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::string_enum::string_enum;
+use crate::domain::usage_totals::{Measured, UsageTotals};
+
+/// Maximum number of combinations of companies and times that one query asks for.
+const COMBINATIONS: usize = 400;
 
 /// One measured amount of a product for a company.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -32,6 +36,35 @@ pub struct UsageRecord {
     pub superseded_by: Option<UsageId>,
     /// Whether it arrived after a push had computed the quantity of its month.
     pub late: bool,
+    /// When it became part of the totals; `None` if it is not.
+    pub totalled_at: Option<NaiveDateTime>,
+}
+
+impl UsageRecord {
+    /// The record, as far as totals depend on it.
+    pub fn measured(&self) -> Measured<'_> {
+        Measured { at: self.measured_at.and_utc(), source: &self.source, amount: self.amount }
+    }
+}
+
+/// Divides records into parts with few combinations of their companies and times, each of which costs a look into an
+/// index: many companies at one time, many times of one company, or few of both.
+fn few_combinations(records: &[UsageRecord]) -> Vec<Vec<&UsageRecord>> {
+    let mut sorted: Vec<&UsageRecord> = records.iter().collect();
+    sorted.sort_by_key(|record| (record.measured_at, &record.company_id));
+    let mut parts = Vec::new();
+    let (mut part, mut companies, mut times) = (Vec::new(), HashSet::new(), HashSet::new());
+    for record in sorted {
+        companies.insert(&record.company_id);
+        times.insert(record.measured_at);
+        if companies.len() * times.len() > COMBINATIONS && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            (companies, times) = (HashSet::from([&record.company_id]), HashSet::from([record.measured_at]));
+        }
+        part.push(record);
+    }
+    parts.push(part);
+    parts
 }
 
 string_enum! {
@@ -99,9 +132,7 @@ impl Tx<'_> {
     /// may be included.
     pub fn current_usage(&mut self, like: &[UsageRecord]) -> Result<Vec<UsageRecord>> {
         let mut rows = Vec::new();
-        // The query returns every combination of these companies, products and times. A batch has many companies at one
-        // time, or many times of one company, so in a small chunk few combinations are superfluous.
-        for part in like.chunks(200) {
+        for part in few_combinations(like) {
             let products: HashSet<ProductId> = part.iter().map(|row| row.product_id.clone()).collect();
             let companies: HashSet<CompanyId> = part.iter().map(|row| row.company_id.clone()).collect();
             let moments: HashSet<NaiveDateTime> = part.iter().map(|row| row.measured_at).collect();
@@ -173,30 +204,69 @@ impl Tx<'_> {
         Ok(newest)
     }
 
-    /// The current usage records of a product from `from` until before `until`, by company, in order of measurement.
+    /// The totals of the current usage records of a product from `from` until before `until`, by company, added up from
+    /// the records.
     pub fn usage_between(
         &mut self,
         product: &ProductId,
         from: Instant,
         until: Instant,
         companies: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, Vec<(Instant, Amount)>>> {
-        let mut by_company: HashMap<CompanyId, Vec<(Instant, Amount)>> = HashMap::new();
+    ) -> Result<HashMap<CompanyId, UsageTotals>> {
+        let mut by_company: HashMap<CompanyId, UsageTotals> = HashMap::new();
         for chunk in chunks(companies) {
             let own = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.ge(from.naive_utc()))
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());
-            let rows: Vec<(CompanyId, NaiveDateTime, Amount)> = own
-                // If two sources measured at the same time, the one whose name sorts last counts as newest. This
-                // depends neither on corrections nor on the order of arrival.
-                .order((usage_records::measured_at, usage_records::source))
-                .select((usage_records::company_id, usage_records::measured_at, usage_records::amount))
-                .load(self.conn)?;
-            for (company, at, amount) in rows {
-                by_company.entry(company).or_default().push((at.and_utc(), amount));
+            let rows: Vec<UsageRecord> = own.select(UsageRecord::as_select()).load(self.conn)?;
+            for row in rows {
+                let record = row.measured();
+                match by_company.get_mut(&row.company_id) {
+                    Some(totals) => totals.add(record),
+                    None => drop(by_company.insert(row.company_id.clone(), UsageTotals::of(record))),
+                }
             }
         }
         Ok(by_company)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn record(company: usize, second: i64) -> UsageRecord {
+        UsageRecord {
+            id: UsageId::new(),
+            tenant_id: TenantId::from("t".to_owned()),
+            company_id: CompanyId::from(format!("c{company}")),
+            product_id: ProductId::from("p".to_owned()),
+            amount: "1".parse().unwrap(),
+            measured_at: DateTime::from_timestamp(second, 0).unwrap().naive_utc(),
+            source: String::new(),
+            received_at: DateTime::UNIX_EPOCH.naive_utc(),
+            superseded_by: None,
+            late: false,
+            totalled_at: None,
+        }
+    }
+
+    #[test]
+    fn a_query_asks_for_few_combinations() {
+        let parts = |records: &[UsageRecord]| {
+            let parts = few_combinations(records);
+            assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), records.len());
+            parts.len()
+        };
+        let batch = |at: fn(usize) -> (usize, i64)| -> Vec<UsageRecord> {
+            (0..400).map(at).map(|(company, second)| record(company, second)).collect()
+        };
+        assert_eq!(parts(&batch(|n| (n, 0))), 1, "many companies at one time");
+        assert_eq!(parts(&batch(|n| (0, n as i64))), 1, "many times of one company");
+        assert_eq!(parts(&batch(|n| (n, n as i64))), 20, "all different: 20 x 20 at most");
+        assert_eq!(parts(&[record(1, 1)]), 1);
     }
 }

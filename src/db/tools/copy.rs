@@ -9,7 +9,7 @@ use crate::db::engine::migrate;
 use crate::db::engine::schema::{
     api_keys, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements, cw_companies,
     cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs, push_lines,
-    push_schedule_runs, push_schedules, tenants, usage_records,
+    push_schedule_runs, push_schedules, tenants, usage_records, usage_totals,
 };
 use crate::db::engine::url::DatabaseUrl;
 use crate::db::queries::billing_line::BillingLine;
@@ -25,6 +25,7 @@ use crate::db::queries::rule::MatchingRule;
 use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
+use crate::db::queries::usage_totals::UsageTotalsRow;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// Number of rows read, written or compared at a time.
@@ -88,6 +89,7 @@ tables! {
     billing_lines: BillingLine, id;
     line_changes: LineChangeRow, billing_line_id then id;
     usage_records: UsageRecord, id;
+    usage_totals: UsageTotalsRow, id;
     push_jobs: PushJob, id;
     push_lines: PushLine, id;
     push_schedules: PushSchedule, tenant_id;

@@ -17,7 +17,7 @@ use crate::db::{Db, KeyedLocks};
 use crate::domain::clock::Clock;
 
 pub use clients::Clients;
-pub use loop_count::LoopCount;
+pub use loop_count::{LoopCount, RunningLoop};
 pub use turns::TenantTurns;
 pub use watched_jobs::{Watched, WatchedKey};
 

@@ -1,0 +1,258 @@
+//! The totals of usage records by company, product and month.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use super::usage::UsageRecord;
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{usage_records, usage_totals};
+use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::tx::{SystemTx, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::exact_sum::ExactSum;
+use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
+use crate::domain::quantity::Amount;
+use crate::domain::usage_totals::UsageTotals;
+
+/// Maximum number of companies and products whose totals are completed in one step.
+const KEYS_PER_STEP: i64 = 50;
+
+/// The totals of a company and product in a month, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = usage_totals, check_for_backend(MultiBackend))]
+pub struct UsageTotalsRow {
+    pub id: UsageId,
+    pub tenant_id: TenantId,
+    pub product_id: ProductId,
+    pub company_id: CompanyId,
+    pub month: BillingMonth,
+    pub records: i64,
+    pub first_at: NaiveDateTime,
+    pub last_at: NaiveDateTime,
+    pub last_source: String,
+    pub last_amount: Amount,
+    pub max_amount: Amount,
+    pub sum_amount: ExactSum,
+}
+
+/// Whose totals, and of which month.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TotalsKey {
+    pub product_id: ProductId,
+    pub company_id: CompanyId,
+    pub month: BillingMonth,
+}
+
+impl UsageTotalsRow {
+    fn new(tenant_id: &TenantId, key: &TotalsKey, totals: &UsageTotals) -> Self {
+        Self {
+            id: UsageId::new(),
+            tenant_id: tenant_id.clone(),
+            product_id: key.product_id.clone(),
+            company_id: key.company_id.clone(),
+            month: key.month,
+            records: totals.records,
+            first_at: totals.first_at.naive_utc(),
+            last_at: totals.last_at.naive_utc(),
+            last_source: totals.last_source.clone(),
+            last_amount: totals.last,
+            max_amount: totals.max,
+            sum_amount: totals.sum,
+        }
+    }
+
+    /// What the row is about.
+    pub fn key(&self) -> TotalsKey {
+        TotalsKey { product_id: self.product_id.clone(), company_id: self.company_id.clone(), month: self.month }
+    }
+
+    /// The totals.
+    pub fn totals(&self) -> UsageTotals {
+        UsageTotals {
+            records: self.records,
+            first_at: self.first_at.and_utc(),
+            last_at: self.last_at.and_utc(),
+            last_source: self.last_source.clone(),
+            last: self.last_amount,
+            max: self.max_amount,
+            sum: self.sum_amount,
+        }
+    }
+}
+
+/// The totals of a product for the given companies.
+macro_rules! totals_of {
+    ($tx:expr, $product:expr, $companies:expr) => {
+        $tx.scoped(usage_totals::table)
+            .filter(usage_totals::product_id.eq($product.clone()))
+            .filter(usage_totals::company_id.eq_any($companies))
+    };
+}
+
+impl Tx<'_> {
+    /// The totals of a product in a month, for each of the given companies that has records.
+    pub fn usage_totals(
+        &mut self,
+        product: &ProductId,
+        month: BillingMonth,
+        companies: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, UsageTotals>> {
+        let mut found = HashMap::new();
+        for chunk in chunks(companies) {
+            let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
+            let rows: Vec<UsageTotalsRow> = own.select(UsageTotalsRow::as_select()).load(self.conn)?;
+            found.extend(rows.into_iter().map(|row| (row.company_id.clone(), row.totals())));
+        }
+        Ok(found)
+    }
+
+    /// The totals of the newest month with records before a month, for each of the given companies that has one.
+    pub fn usage_totals_before(
+        &mut self,
+        product: &ProductId,
+        month: BillingMonth,
+        companies: &[CompanyId],
+    ) -> Result<HashMap<CompanyId, UsageTotals>> {
+        let mut found = HashMap::new();
+        for chunk in chunks(companies) {
+            let newest: Vec<(CompanyId, Option<BillingMonth>)> = totals_of!(self, product, chunk)
+                .filter(usage_totals::month.lt(month))
+                .group_by(usage_totals::company_id)
+                .select((usage_totals::company_id, diesel::dsl::max(usage_totals::month)))
+                .load(self.conn)?;
+            let mut by_month: HashMap<BillingMonth, Vec<CompanyId>> = HashMap::new();
+            for (company, month) in newest {
+                by_month.entry(month.unwrap_or(BillingMonth::FIRST)).or_default().push(company);
+            }
+            for (month, companies) in by_month {
+                found.extend(self.usage_totals(product, month, &companies)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of the given companies with records of a product that are not part of the totals yet.
+    pub fn companies_not_totalled(
+        &mut self,
+        product: &ProductId,
+        companies: &[CompanyId],
+    ) -> Result<HashSet<CompanyId>> {
+        let mut found = HashSet::new();
+        for chunk in chunks(companies) {
+            let own = self
+                .scoped(usage_records::table)
+                .filter(usage_records::product_id.eq(product.clone()))
+                .filter(usage_records::company_id.eq_any(chunk))
+                .filter(usage_records::totalled_at.is_null());
+            found.extend(own.select(usage_records::company_id).distinct().load::<CompanyId>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The totals of the given products, companies and months, in any combination.
+    pub fn usage_totals_rows(
+        &mut self,
+        products: &[ProductId],
+        companies: &[CompanyId],
+        months: &[BillingMonth],
+    ) -> Result<Vec<UsageTotalsRow>> {
+        let mut rows = Vec::new();
+        for product in products {
+            for chunk in chunks(companies) {
+                let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq_any(months.to_vec()));
+                rows.extend(own.select(UsageTotalsRow::as_select()).load::<UsageTotalsRow>(self.conn)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Replaces totals: removes the old rows, and adds the new.
+    pub fn replace_usage_totals(
+        &mut self,
+        old: &[UsageTotalsRow],
+        new: &HashMap<TotalsKey, UsageTotals>,
+    ) -> Result<()> {
+        let ids: Vec<UsageId> = old.iter().map(|row| row.id.clone()).collect();
+        for chunk in chunks(&ids) {
+            let own = self.scoped(usage_totals::table).filter(usage_totals::id.eq_any(chunk));
+            diesel::delete(own).execute(self.conn)?;
+        }
+        let tenant = self.tenant().clone();
+        let rows: Vec<UsageTotalsRow> =
+            new.iter().map(|(key, totals)| UsageTotalsRow::new(&tenant, key, totals)).collect();
+        for chunk in rows.chunks(500) {
+            insert_scoped!(self, usage_totals, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// All totals of a company and product.
+    pub fn all_usage_totals(&mut self, product: &ProductId, company: &CompanyId) -> Result<Vec<UsageTotalsRow>> {
+        let own = totals_of!(self, product, [company.clone()]).order(usage_totals::month);
+        Ok(own.select(UsageTotalsRow::as_select()).load(self.conn)?)
+    }
+
+    /// The current records of a company and product: all, or those measured within some bounds, the last excluded.
+    pub fn usage_to_total(
+        &mut self,
+        product: &ProductId,
+        company: &CompanyId,
+        bounds: Option<(Instant, Instant)>,
+    ) -> Result<Vec<UsageRecord>> {
+        let mut own = self
+            .scoped(usage_records::table)
+            .filter(usage_records::product_id.eq(product.clone()))
+            .filter(usage_records::company_id.eq(company.clone()))
+            .filter(usage_records::superseded_by.is_null())
+            .into_boxed();
+        if let Some((from, until)) = bounds {
+            own = own.filter(usage_records::measured_at.ge(from.naive_utc()));
+            own = own.filter(usage_records::measured_at.lt(until.naive_utc()));
+        }
+        Ok(own.select(UsageRecord::as_select()).load(self.conn)?)
+    }
+
+    /// Marks all records of a company and product as part of the totals.
+    pub fn mark_usage_totalled(&mut self, product: &ProductId, company: &CompanyId, now: Instant) -> Result<()> {
+        let own = self
+            .scoped(usage_records::table)
+            .filter(usage_records::product_id.eq(product.clone()))
+            .filter(usage_records::company_id.eq(company.clone()))
+            .filter(usage_records::totalled_at.is_null());
+        diesel::update(own).set(usage_records::totalled_at.eq(now.naive_utc())).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Marks the records of the given products that were measured at or after a time as not part of the totals, because
+    /// they may be in another month now.
+    pub fn forget_usage_totals_since(&mut self, products: &[ProductId], since: Instant) -> Result<()> {
+        for chunk in chunks(products) {
+            let own = self
+                .scoped(usage_records::table)
+                .filter(usage_records::product_id.eq_any(chunk))
+                .filter(usage_records::measured_at.ge(since.naive_utc()));
+            diesel::update(own).set(usage_records::totalled_at.eq(None::<NaiveDateTime>)).execute(self.conn)?;
+        }
+        Ok(())
+    }
+
+    /// The companies with records of a product.
+    pub fn companies_with_usage(&mut self, product: &ProductId) -> Result<Vec<CompanyId>> {
+        let own = self.scoped(usage_records::table).filter(usage_records::product_id.eq(product.clone()));
+        Ok(own.select(usage_records::company_id).distinct().load(self.conn)?)
+    }
+}
+
+impl SystemTx<'_> {
+    /// Some tenants, products and companies with records that are not part of the totals yet.
+    pub fn not_totalled(&mut self) -> Result<Vec<(TenantId, ProductId, CompanyId)>> {
+        let records = usage_records::table.filter(usage_records::totalled_at.is_null());
+        let keys = records.select((usage_records::tenant_id, usage_records::product_id, usage_records::company_id));
+        Ok(keys.distinct().limit(KEYS_PER_STEP).load(self.conn)?)
+    }
+}

@@ -1,0 +1,180 @@
+//! Keeps the totals of usage records: as records come in, for records of earlier versions, and when it is verified.
+
+use std::collections::{HashMap, HashSet};
+
+use super::billing_calendar;
+use crate::db::{Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow};
+use crate::domain::Result;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CompanyId, ProductId};
+use crate::domain::quantity::Amount;
+use crate::domain::usage_totals::UsageTotals;
+
+/// A record that comes in, with the amount of the record that it corrects.
+pub(super) struct Incoming<'r> {
+    pub(super) record: &'r UsageRecord,
+    pub(super) corrects: Option<Amount>,
+}
+
+/// Adds records that were just stored to the totals of their months. Reads the totals that change, and the records of a
+/// month only if its largest amount was reduced.
+pub(super) fn add(tx: &mut Tx<'_>, incoming: &[Incoming<'_>], calendar: &BillingCalendar) -> Result<()> {
+    let key = |record: &UsageRecord| TotalsKey {
+        product_id: record.product_id.clone(),
+        company_id: record.company_id.clone(),
+        month: calendar.month_of(record.measured_at.and_utc()),
+    };
+    let mut changes: HashMap<TotalsKey, Vec<&Incoming<'_>>> = HashMap::new();
+    for one in incoming {
+        changes.entry(key(one.record)).or_default().push(one);
+    }
+    let old = stored(tx, changes.keys())?;
+    let mut totals: HashMap<TotalsKey, UsageTotals> = old.iter().map(|row| (row.key(), row.totals())).collect();
+    let mut incomplete = HashSet::new();
+    for (key, records) in changes {
+        let mut known = totals.remove(&key);
+        let all_counted = records.into_iter().all(|one| count(&mut known, one));
+        match known {
+            Some(known) if all_counted => drop(totals.insert(key, known)),
+            _ => drop(incomplete.insert(key)),
+        }
+    }
+    for key in incomplete {
+        let bounds = calendar.bounds(key.month);
+        if let Some(computed) = compute(tx, &key.product_id, &key.company_id, calendar, Some(bounds))?.remove(&key) {
+            totals.insert(key, computed);
+        }
+    }
+    tx.replace_usage_totals(&old, &totals)
+}
+
+/// Counts a record. Returns `false` if the totals must be computed again from all records.
+fn count(totals: &mut Option<UsageTotals>, incoming: &Incoming<'_>) -> bool {
+    let record = incoming.record.measured();
+    match (totals, incoming.corrects) {
+        (Some(totals), None) => {
+            totals.add(record);
+            true
+        }
+        (Some(totals), Some(before)) => totals.correct(record, before),
+        (totals, None) => {
+            *totals = Some(UsageTotals::of(record));
+            true
+        }
+        // The corrected record is of an earlier version.
+        (None, Some(_)) => false,
+    }
+}
+
+/// Reads the stored totals with the given keys.
+fn stored<'k>(tx: &mut Tx<'_>, keys: impl Iterator<Item = &'k TotalsKey>) -> Result<Vec<UsageTotalsRow>> {
+    let keys: HashSet<&TotalsKey> = keys.collect();
+    let mut of_product: HashMap<&ProductId, (HashSet<CompanyId>, HashSet<BillingMonth>)> = HashMap::new();
+    for key in &keys {
+        let (companies, months) = of_product.entry(&key.product_id).or_default();
+        companies.insert(key.company_id.clone());
+        months.insert(key.month);
+    }
+    let mut rows = Vec::new();
+    for (product, (companies, months)) in of_product {
+        let companies: Vec<CompanyId> = companies.into_iter().collect();
+        let months: Vec<BillingMonth> = months.into_iter().collect();
+        rows.extend(tx.usage_totals_rows(std::slice::from_ref(product), &companies, &months)?);
+    }
+    rows.retain(|row| keys.contains(&row.key()));
+    Ok(rows)
+}
+
+/// Computes the totals of a company and product from its records, or from those within some bounds, for each month with
+/// records.
+fn compute(
+    tx: &mut Tx<'_>,
+    product: &ProductId,
+    company: &CompanyId,
+    calendar: &BillingCalendar,
+    bounds: Option<(Instant, Instant)>,
+) -> Result<HashMap<TotalsKey, UsageTotals>> {
+    let mut totals: HashMap<TotalsKey, UsageTotals> = HashMap::new();
+    for record in tx.usage_to_total(product, company, bounds)? {
+        let month = calendar.month_of(record.measured_at.and_utc());
+        let key = TotalsKey { product_id: product.clone(), company_id: company.clone(), month };
+        match totals.get_mut(&key) {
+            Some(known) => known.add(record.measured()),
+            None => drop(totals.insert(key, UsageTotals::of(record.measured()))),
+        }
+    }
+    Ok(totals)
+}
+
+/// Adds the records of earlier versions to the totals, in steps. Until then their companies' usage is added up from the
+/// records. Returns the number of companies and products whose totals were completed.
+pub async fn complete(db: &Db, now: Instant) -> Result<usize> {
+    let mut completed = 0;
+    loop {
+        let keys = db.query_system(|tx| tx.not_totalled()).await?;
+        if keys.is_empty() {
+            return Ok(completed);
+        }
+        completed += keys.len();
+        for (tenant, product, company) in keys {
+            let work = move |tx: &mut Tx<'_>| {
+                let calendar = billing_calendar::load(tx)?;
+                let computed = compute(tx, &product, &company, &calendar, None)?;
+                let old = tx.all_usage_totals(&product, &company)?;
+                tx.replace_usage_totals(&old, &computed)?;
+                tx.mark_usage_totalled(&product, &company, now)
+            };
+            db.write(&tenant, work).await?;
+        }
+    }
+}
+
+/// What verifying the totals found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// The number of totals that were compared.
+    pub compared: usize,
+    /// What differs, as text.
+    pub differences: Vec<String>,
+}
+
+/// Computes all totals of all tenants from the records, and compares them with the stored ones. Reads everything, a
+/// company and product at a time.
+pub async fn verify(db: &Db) -> Result<Verified> {
+    let mut verified = Verified::default();
+    for tenant in db.read_system(|tx| tx.tenants()).await? {
+        let found = db.read(&tenant.id, verify_tenant).await?;
+        verified.compared += found.compared;
+        verified.differences.extend(found.differences.into_iter().map(|text| format!("tenant {}: {text}", tenant.id)));
+    }
+    Ok(verified)
+}
+
+fn verify_tenant(tx: &mut Tx<'_>) -> Result<Verified> {
+    let (mut verified, calendar) = (Verified::default(), billing_calendar::load(tx)?);
+    for product in tx.all_products()? {
+        for company in tx.companies_with_usage(&product.id)? {
+            if tx.companies_not_totalled(&product.id, std::slice::from_ref(&company))?.contains(&company) {
+                // Its usage is added up from the records for now.
+                continue;
+            }
+            let computed = compute(tx, &product.id, &company, &calendar, None)?;
+            let rows = tx.all_usage_totals(&product.id, &company)?;
+            let stored: HashMap<TotalsKey, UsageTotals> = rows.iter().map(|row| (row.key(), row.totals())).collect();
+            let months: HashSet<BillingMonth> = computed.keys().chain(stored.keys()).map(|key| key.month).collect();
+            verified.compared += months.len();
+            for month in months {
+                let key = TotalsKey { product_id: product.id.clone(), company_id: company.clone(), month };
+                let (is, should_be) = (stored.get(&key), computed.get(&key));
+                if is != should_be {
+                    let code = &product.code;
+                    let text =
+                        format!("product {code}, company {company}, {month}: stored {is:?}, computed {should_be:?}");
+                    verified.differences.push(text);
+                }
+            }
+        }
+    }
+    Ok(verified)
+}

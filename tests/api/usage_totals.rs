@@ -1,0 +1,146 @@
+//! The totals of usage records: kept up to date, completed for records of earlier versions, and verified.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+
+use crate::process::program;
+use crate::support::{Backend, TestApp, execute};
+
+/// A product for each aggregation, without ConnectWise. A gauge carries over from before the month for 35 days.
+async fn products(app: &TestApp) {
+    app.company("C1", "Company 1").await;
+    app.company("C2", "Company 2").await;
+    for aggregation in ["last", "max", "sum"] {
+        let body = json!({
+            "code": aggregation, "name": aggregation, "unit": "GB", "block_size": "1", "rounding": "exact",
+            "aggregation": aggregation, "billing_period": "current",
+        });
+        app.post("/products", &body).await.expect(201);
+    }
+}
+
+/// Takes in one amount for each product, so many hours from now.
+async fn measure(app: &TestApp, company: &str, hours: i64, source: &str, amount: &str) {
+    let record = |product: &str| {
+        json!({"company_external_id": company, "product_code": product, "amount": amount, "source": source,
+            "measured_at": app.clock.now() + TimeDelta::hours(hours)})
+    };
+    let records: Vec<Value> = ["last", "max", "sum"].map(record).into();
+    app.post("/usage", &json!({"records": records})).await.expect(200);
+}
+
+/// What each product counts for a company: by `last`, `max` and `sum`.
+async fn counted(app: &TestApp, company: &str) -> [Value; 3] {
+    usage(app, company, "").await
+}
+
+/// The same in a month.
+async fn usage(app: &TestApp, company: &str, query: &str) -> [Value; 3] {
+    let products = app.all("/products").await;
+    let lines = app.all(&format!("/billing-lines?limit=500{query}")).await;
+    ["last", "max", "sum"].map(|code| {
+        let product = products.iter().find(|product| product["code"] == code).unwrap();
+        let of = |line: &&Value| line["product_id"] == product["id"] && line["company"]["external_id"] == company;
+        lines.iter().find(of).unwrap()["usage"]["amount"].clone()
+    })
+}
+
+/// Runs `verify`; gives whether everything was right, and what it printed.
+fn verify(app: &TestApp) -> (bool, String) {
+    let output = program().args(["verify", "--database-url", app.database_url()]).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+async fn totals_follow_the_records(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    measure(&app, "C1", -5, "b", "4").await;
+    measure(&app, "C1", -3, "b", "7.5").await;
+    measure(&app, "C1", -3, "a", "1").await;
+    measure(&app, "C1", -4, "b", "0.25").await;
+    measure(&app, "C2", -40 * 24, "b", "3").await;
+    assert_eq!(counted(&app, "C1").await, ["7.5", "7.5", "12.75"]);
+    assert_eq!(counted(&app, "C2").await, [json!(null), json!(null), json!(null)], "the month before, and too old");
+    measure(&app, "C1", -3, "b", "7.5").await;
+    assert_eq!(counted(&app, "C1").await, ["7.5", "7.5", "12.75"], "the same again");
+    measure(&app, "C1", -3, "b", "2").await;
+    assert_eq!(counted(&app, "C1").await, ["2", "4", "7.25"], "the largest amount was reduced");
+    measure(&app, "C1", -4, "b", "9").await;
+    assert_eq!(counted(&app, "C1").await, ["2", "9", "16"]);
+    measure(&app, "C2", -30 * 24, "b", "5").await;
+    assert_eq!(counted(&app, "C2").await, [json!("5"), json!(null), json!(null)], "a gauge carries over");
+    let (right, said) = verify(&app);
+    assert!(right && said.contains("6 totals of usage records compared, 0 differ"), "{said}");
+}
+
+/// A gauge is read at the moment: what is measured for later does not count yet.
+async fn a_record_with_a_time_in_the_future_waits(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    measure(&app, "C1", -1, "b", "4").await;
+    measure(&app, "C1", 2, "b", "6").await;
+    assert_eq!(counted(&app, "C1").await, ["4", "6", "10"]);
+    app.clock.advance(TimeDelta::hours(3));
+    assert_eq!(counted(&app, "C1").await, ["6", "6", "10"]);
+    measure(&app, "C2", 2, "b", "6").await;
+    assert_eq!(counted(&app, "C2").await, [json!(null), json!("6"), json!("6")]);
+}
+
+/// An earlier version knows no totals: what it took in counts at once, and is added to them in the background.
+async fn records_of_an_earlier_version_count(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    measure(&app, "C1", -3, "b", "4").await;
+    measure(&app, "C1", -2, "b", "6").await;
+    measure(&app, "C2", -800, "b", "5").await;
+    let before = (counted(&app, "C1").await, counted(&app, "C2").await);
+    let forget = "UPDATE usage_records SET totalled_at = NULL";
+    assert_eq!(execute(app.database_url(), forget), 9);
+    assert_eq!(execute(app.database_url(), "DELETE FROM usage_totals"), 6);
+    assert_eq!((counted(&app, "C1").await, counted(&app, "C2").await), before);
+    measure(&app, "C1", -2, "b", "1").await;
+    assert_eq!(counted(&app, "C1").await, ["1", "4", "5"], "a correction of such a record");
+    measure(&app, "C1", -1, "b", "2").await;
+    assert_eq!(counted(&app, "C1").await, ["2", "4", "7"]);
+    app.worker.clean_up().await;
+    assert_eq!(counted(&app, "C1").await, ["2", "4", "7"]);
+    let (right, said) = verify(&app);
+    assert!(right && said.contains("6 totals"), "{said}");
+}
+
+/// With another time zone the next month begins at another time. What was measured for then is in another month.
+async fn totals_follow_a_new_time_zone(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    // 30 November, 12:00; the first of December begins at 0:00 UTC, and then at 5:00 UTC.
+    app.clock.advance(TimeDelta::days(8));
+    measure(&app, "C1", -1, "b", "4").await;
+    measure(&app, "C1", 14, "b", "6").await;
+    assert_eq!(counted(&app, "C1").await, ["4", "4", "4"]);
+    let zone = |zone: &str| json!({"enabled": false, "day_of_month": 1, "time": "02:00", "time_zone": zone});
+    app.put("/push-schedule", &zone("Pacific/Kiritimati")).await.expect(200);
+    for _ in 0..2 {
+        assert_eq!(counted(&app, "C1").await, ["4", "4", "4"]);
+        assert_eq!(usage(&app, "C1", "&billing_month=2026-12").await, [json!("4"), json!("6"), json!("6")]);
+        let (right, said) = verify(&app);
+        assert!(right, "{said}");
+        app.worker.clean_up().await;
+    }
+}
+
+async fn verify_tells_what_is_wrong(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    measure(&app, "C1", -3, "b", "4").await;
+    assert_eq!(execute(app.database_url(), "UPDATE usage_totals SET sum_amount = '7' WHERE max_amount = '4'"), 3);
+    let (right, said) = verify(&app);
+    assert!(!right && said.contains("product sum, company") && said.contains("3 differ"), "{said}");
+}
+
+on_both!(
+    totals_follow_the_records,
+    a_record_with_a_time_in_the_future_waits,
+    records_of_an_earlier_version_count,
+    totals_follow_a_new_time_zone,
+    verify_tells_what_is_wrong,
+);
