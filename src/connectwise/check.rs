@@ -43,16 +43,16 @@ impl Client {
         steps.push(step("reach", "the site answers"));
         steps.push(step("company", format!("the API is at {base}")));
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
-        let (value, _) = self.send_with_retry(&info, RetryPolicy::Interactive).await?;
-        let version = value.get("version").and_then(|version| version.as_str()).unwrap_or("unknown").to_owned();
+        let info = self.send_with_retry(&info, RetryPolicy::Interactive).await?.value;
+        let version = info.get("version").and_then(|version| version.as_str()).unwrap_or("unknown").to_owned();
         steps.push(step("keys", format!("the keys and the client id are accepted; version {version}")));
         let one = |purpose, path: &str| ApiRequest::get(purpose, path).with("fields", "id").with("pageSize", "1");
         self.send_with_retry(&one(Purpose::ReadCompanies, "company/companies"), RetryPolicy::Interactive).await?;
         steps.push(step("companies", "companies can be read"));
         let agreements = one(Purpose::ReadAgreements, "finance/agreements");
-        let (value, _) = self.send_with_retry(&agreements, RetryPolicy::Interactive).await?;
+        let agreements = self.send_with_retry(&agreements, RetryPolicy::Interactive).await?.value;
         steps.push(step("agreements", "agreements can be read"));
-        let first = value.get(0).and_then(|agreement| agreement.get("id")).map(ToString::to_string);
+        let first = agreements.get(0).and_then(|agreement| agreement.get("id")).map(ToString::to_string);
         let Some(id) = first else {
             steps.push(step("additions", "there is no agreement whose additions could be read"));
             return Ok(());

@@ -14,15 +14,14 @@ use serde_json::Value;
 use url::Url;
 
 use super::address::{PrivateAddress, PublicOnly, is_public};
-use super::error::{CwError, Fault, Purpose, from_answer};
+use super::body::{Answer, Body};
+use super::error::{CwError, Fault, Purpose, from_answer, root_cause};
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::site::Site;
 use crate::domain::clock::{Clock, Instant};
 
 /// The version of ConnectWise's models that this client was written for.
 const ACCEPT_HEADER: &str = "application/vnd.connectwise.com+json; version=2025.1";
-/// Maximum size of a response in bytes. No legitimate response comes near it.
-const MAX_BODY: usize = 64 * 1024 * 1024;
 
 /// The settings of every connection.
 #[derive(Debug, Clone)]
@@ -174,11 +173,7 @@ impl Client {
     }
 
     /// Sends a request and retries it as the policy allows. Returns the JSON and the `Link` header.
-    pub(super) async fn send_with_retry(
-        &self,
-        request: &ApiRequest,
-        policy: RetryPolicy,
-    ) -> Result<(Value, Option<String>), CwError> {
+    pub(super) async fn send_with_retry(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<Answer, CwError> {
         self.send_watched(request, policy, &|_| {}).await
     }
 
@@ -188,7 +183,7 @@ impl Client {
         request: &ApiRequest,
         policy: RetryPolicy,
         watch: &(dyn Fn(&CwError) + Sync),
-    ) -> Result<(Value, Option<String>), CwError> {
+    ) -> Result<Answer, CwError> {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.settings.first_wait)
@@ -210,10 +205,10 @@ impl Client {
             .await
     }
 
-    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<(Value, Option<String>), CwError> {
-        let _permit = self.limiter.enter(policy.longest_wait()).await?;
+    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<Answer, CwError> {
+        let _permit = self.limiter.acquire(policy.longest_wait()).await?;
         let outcome = self.send_with_fresh_base(request).await;
-        self.limiter.note(outcome.as_ref().err()).await;
+        self.limiter.record_outcome(outcome.as_ref().err()).await;
         let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
         metrics::counter!("connectwise_requests_total", "method" => request.method.to_string(), "outcome" => code)
             .increment(1);
@@ -222,7 +217,7 @@ impl Client {
 
     /// Sends a request once. The codebase changes when the hosted version is upgraded: if the API is not found at the
     /// known address, looks the address up again and, if it changed, repeats the request.
-    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<(Value, Option<String>), CwError> {
+    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<Answer, CwError> {
         let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = match &known {
             Some(base) => base.clone(),
@@ -252,15 +247,13 @@ impl Client {
         if status.as_u16() == 404 {
             return Err(unknown());
         }
-        let (retry_after, body) = (retry_after(response.headers()), read_body(response).await?);
+        let (retry_after, body) = (retry_after(response.headers()), Body::read(response).await?);
         if !status.is_success() {
-            return Err(from_answer(Purpose::ReadSystem, status, retry_after, &body));
+            return Err(from_answer(Purpose::ReadSystem, status, retry_after, body.bytes()));
         }
-        let value: Value = serde_json::from_slice(&body).map_err(|_| {
-            CwError::InvalidResponse(
-                "the company information is not JSON: is this the address of a ConnectWise site?".to_owned(),
-            )
-        })?;
+        let not_json = "the company information is not JSON: is this the address of a ConnectWise site?";
+        let answer = body.parse(None).await;
+        let value = answer.map_err(|_| CwError::InvalidResponse(not_json.to_owned()))?.value;
         if value.is_null() {
             return Err(unknown());
         }
@@ -277,7 +270,7 @@ impl Client {
         Ok(base)
     }
 
-    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<(Value, Option<String>), CwError> {
+    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<Answer, CwError> {
         let url = base.join(&request.path).map_err(|error| CwError::Rejected(error.to_string()))?;
         let user = format!("{}+{}", self.credentials.company_id, self.credentials.public_key.expose_secret());
         let mut http_request = self
@@ -302,13 +295,11 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let request_id = headers.get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
         tracing::debug!(method = %request.method, path = %request.path, %status, request_id, "ConnectWise responded");
-        let body = read_body(response).await?;
+        let body = Body::read(response).await?;
         if !status.is_success() {
-            return Err(from_answer(request.purpose, status, retry_after(&headers), &body));
+            return Err(from_answer(request.purpose, status, retry_after(&headers), body.bytes()));
         }
-        let value = serde_json::from_slice(&body)
-            .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are not JSON", body.len())))?;
-        Ok((value, links(&headers)))
+        body.parse(links(&headers)).await
     }
 }
 
@@ -321,17 +312,6 @@ fn links(headers: &HeaderMap) -> Option<String> {
 
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
-}
-
-async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, CwError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| CwError::Unavailable(root_cause(&error)))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_BODY {
-            return Err(CwError::InvalidResponse("a response of more than 64 MiB".to_owned()));
-        }
-    }
-    Ok(body)
 }
 
 /// Classifies a failed connection. reqwest's messages contain the URL, so only the root cause is reported.
@@ -355,14 +335,6 @@ fn unreachable_site(error: &reqwest::Error) -> CwError {
         return CwError::fault(Fault::Address, format!("the site cannot be reached: {cause}"));
     }
     CwError::Unavailable(cause)
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -163,9 +163,9 @@ impl Purpose {
 
 /// Classifies an unsuccessful response. `retry_after` is the header, in seconds.
 pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Option<u64>, body: &[u8]) -> CwError {
-    let body_read = ErrorBody::read(body);
-    let text = body_read.summary(status);
-    let says = |word: &str| body_read.text.to_ascii_lowercase().contains(word);
+    let error_body = ErrorBody::read(body);
+    let text = error_body.summary(status);
+    let says = |word: &str| error_body.text.to_ascii_lowercase().contains(word);
     match status.as_u16() {
         429 => CwError::Throttled(Duration::from_secs(retry_after.unwrap_or(30).min(600))),
         400 | 401 if says("clientid") => {
@@ -174,7 +174,7 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
         400 if says("cannot route") => {
             CwError::fault(Fault::Codebase, "ConnectWise reports that the codebase or the company id is invalid")
         }
-        400 if body_read.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
+        400 if error_body.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
             Fault::Address,
             "ConnectWise requires SSL: use https, and in the ConnectWise cloud the host that begins with api-",
         ),
@@ -182,13 +182,13 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
             CwError::fault(Fault::Keys, "ConnectWise does not accept the public and private key for this company id")
         }
         // A proxy's error has no `code`: only ConnectWise itself can report a missing permission.
-        403 if body_read.code.is_none() => CwError::Failed(text),
+        403 if error_body.code.is_none() => CwError::Failed(text),
         403 => {
             let right = purpose.permission();
             CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
         }
         // A proxy's error has no `code`: only ConnectWise itself can report that a record no longer exists.
-        404 | 410 if purpose.is_of_one_record() && body_read.code.is_some() => CwError::NotFound,
+        404 | 410 if purpose.is_of_one_record() && error_body.code.is_some() => CwError::NotFound,
         404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
         409 => CwError::Conflict(text),
         500 => CwError::Failed(text),
@@ -199,6 +199,15 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
         ),
         _ => CwError::Rejected(text),
     }
+}
+
+/// Returns the first cause of an error. The messages above it may contain a URL.
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// The body of an error response, as far as it has ConnectWise's format.

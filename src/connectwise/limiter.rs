@@ -78,7 +78,7 @@ impl RateLimit {
 pub enum Admission {
     /// Admitted after this wait.
     After(Duration),
-    /// Rejected, because the wait would be longer than the policy allows.
+    /// Rejected, because the wait would be longer than the caller allows.
     TooLate(Duration),
     /// Paused for this long, because ConnectWise responded to an earlier request with `Retry-After`.
     Held(Duration),
@@ -87,8 +87,8 @@ pub enum Admission {
 /// The request budget of one connection that several processes use: requests per minute in total, and one
 /// `Retry-After` for all. If the budget cannot be read, no request is sent; the error contains the reason.
 pub trait SharedBudget: Send + Sync {
-    /// Reserves the next request, unless it would have to wait longer than `policy`.
-    fn turn(&self, policy: Duration) -> BoxFuture<'_, Result<Admission, String>>;
+    /// Reserves the next request, unless it would have to wait longer than `max_wait`.
+    fn reserve(&self, max_wait: Duration) -> BoxFuture<'_, Result<Admission, String>>;
     /// Pauses the requests of all processes for `wait`.
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
@@ -126,14 +126,15 @@ impl RequestLimiter {
         }
     }
 
-    /// Waits until a request may be sent. Fails at once if that would take longer than the policy allows.
-    pub(super) async fn enter(&self, policy: Duration) -> Result<SemaphorePermit<'_>, CwError> {
-        self.pass_circuit(policy).await?;
+    /// Waits until a request may be sent. Fails at once if that would take longer than the caller allows.
+    pub(super) async fn acquire(&self, max_wait: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         loop {
+            // Before anything is reserved for a request that is not sent.
+            self.pass_circuit(max_wait, false).await?;
             // A request waits for a Retry-After without a permit, so that a request that must not wait fails at once.
             // The loop is needed because the pause may be extended meanwhile.
             while let Some(wait) = self.pause() {
-                wait_for(wait, policy).await?;
+                wait_for(wait, max_wait).await?;
             }
             let permit = self.parallel.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))?;
             if self.pause().is_some() {
@@ -141,14 +142,18 @@ impl RequestLimiter {
             }
             match &self.rate {
                 Rate::Own(rate) => rate.until_ready().await,
-                Rate::Shared(budget) => match budget.turn(policy).await.map_err(CwError::Unavailable)? {
+                Rate::Shared(budget) => match budget.reserve(max_wait).await.map_err(CwError::Unavailable)? {
                     Admission::Held(wait) => self.pause_for(wait),
-                    Admission::TooLate(wait) => return Err(CwError::Throttled(wait)),
+                    Admission::TooLate(wait) => {
+                        // Others of this process need not ask before then.
+                        self.pause_for(wait);
+                        return Err(CwError::Throttled(wait));
+                    }
                     Admission::After(wait) => tokio::time::sleep(wait).await,
                 },
             }
-            // In the meantime another request may have received a `Retry-After`.
-            if self.pause().is_none() {
+            // In the meantime another request may have received a `Retry-After`, or be trying a half-open circuit.
+            if self.pause().is_none() && self.pass_circuit(Duration::ZERO, true).await.is_ok() {
                 return Ok(permit);
             }
         }
@@ -169,29 +174,33 @@ impl RequestLimiter {
         *paused = Some(paused.map_or(until, |before| before.max(until)));
     }
 
-    /// Fails while the circuit is open. Half open, one request is sent, and the others wait for its outcome.
-    async fn pass_circuit(&self, policy: Duration) -> Result<(), CwError> {
+    /// Fails while the circuit is open. Half open, one request is sent, and the others wait for its outcome. `sends` is
+    /// whether the caller sends its request now, and so may be that one.
+    async fn pass_circuit(&self, max_wait: Duration, sends: bool) -> Result<(), CwError> {
         loop {
             let tried = self.tried.notified();
             tokio::pin!(tried);
             // From here on an outcome is not missed.
             tried.as_mut().enable();
-            match self.gate() {
+            match self.gate(sends) {
                 Gate::Pass => return Ok(()),
                 Gate::Open(wait) => return Err(CwError::CircuitOpen(wait)),
-                Gate::WaitForOther if tokio::time::timeout(policy, tried).await.is_ok() => {}
-                Gate::WaitForOther => return Err(CwError::CircuitOpen(policy)),
+                Gate::WaitForOther if tokio::time::timeout(max_wait, tried).await.is_ok() => {}
+                Gate::WaitForOther => return Err(CwError::CircuitOpen(max_wait)),
             }
         }
     }
 
-    fn gate(&self) -> Gate {
+    fn gate(&self, sends: bool) -> Gate {
         let mut circuit = lock(&self.circuit);
         let Some(until) = circuit.open_until else { return Gate::Pass };
         let now = self.clock.now();
         if now < until {
             let wait = (until - now).to_std().unwrap_or_default();
             return if circuit.trying { Gate::WaitForOther } else { Gate::Open(wait) };
+        }
+        if !sends {
+            return Gate::Pass;
         }
         // If this request has no outcome, because its caller gave up, another one is sent after the same time.
         circuit.open_until = Some(now + TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
@@ -200,7 +209,7 @@ impl RequestLimiter {
     }
 
     /// Records the outcome of a request.
-    pub(super) async fn note(&self, error: Option<&CwError>) {
+    pub(super) async fn record_outcome(&self, error: Option<&CwError>) {
         if let Some(CwError::Throttled(wait)) = error {
             self.pause_for(*wait);
             if let Rate::Shared(budget) = &self.rate {
@@ -208,7 +217,7 @@ impl RequestLimiter {
             }
         }
         let mut circuit = lock(&self.circuit);
-        circuit.trying = false;
+        let was_trying = std::mem::take(&mut circuit.trying);
         self.tried.notify_waiters();
         match error {
             Some(error) if error.counts_against_circuit() => {
@@ -218,9 +227,12 @@ impl RequestLimiter {
                     circuit.cause = error.to_string();
                 }
             }
-            // A `Retry-After` says nothing about health, and neither does a request that was not sent. Any other response
-            // shows that ConnectWise is up.
-            Some(CwError::Throttled(_) | CwError::DeadlineExceeded) => {}
+            // A request that was not sent says nothing: the next one tries.
+            Some(CwError::DeadlineExceeded) if was_trying => circuit.open_until = Some(self.clock.now()),
+            Some(CwError::DeadlineExceeded) => {}
+            // A `Retry-After` says nothing about failures before it, but it is a response.
+            Some(CwError::Throttled(_)) if !was_trying => {}
+            // Any other response shows that ConnectWise is up.
             _ => *circuit = Circuit::default(),
         }
     }
@@ -234,9 +246,9 @@ impl RequestLimiter {
     }
 }
 
-/// Waits, or fails at once if that would take longer than the policy allows.
-async fn wait_for(wait: Duration, policy: Duration) -> Result<(), CwError> {
-    if wait > policy {
+/// Waits, or fails at once if that would take longer than the caller allows.
+async fn wait_for(wait: Duration, max_wait: Duration) -> Result<(), CwError> {
+    if wait > max_wait {
         return Err(CwError::Throttled(wait));
     }
     tokio::time::sleep(wait).await;
@@ -262,42 +274,44 @@ mod tests {
     #[tokio::test]
     async fn one_request_tries_a_circuit_that_is_half_open() {
         let limiter = limiter();
-        let enter = async |policy| limiter.enter(policy).await.map(drop);
+        let acquire = async |max_wait| limiter.acquire(max_wait).await.map(drop);
         let (at_once, patient) = (Duration::ZERO, Duration::from_secs(60));
         let down = CwError::Unavailable("down".to_owned());
         for _ in 0..FAILURES_TO_OPEN_CIRCUIT {
-            enter(at_once).await.unwrap();
-            limiter.note(Some(&down)).await;
+            acquire(at_once).await.unwrap();
+            limiter.record_outcome(Some(&down)).await;
         }
-        assert!(matches!(enter(patient).await, Err(CwError::CircuitOpen(_))), "open");
+        assert!(matches!(acquire(patient).await, Err(CwError::CircuitOpen(_))), "open");
         limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
-        enter(at_once).await.unwrap();
-        assert!(matches!(enter(at_once).await, Err(CwError::CircuitOpen(_))), "the first has no response yet");
-        let (second, ()) = tokio::join!(enter(patient), limiter.note(Some(&down)));
+        acquire(at_once).await.unwrap();
+        assert!(matches!(acquire(at_once).await, Err(CwError::CircuitOpen(_))), "the first has no response yet");
+        let (second, ()) = tokio::join!(acquire(patient), limiter.record_outcome(Some(&down)));
         assert!(matches!(second, Err(CwError::CircuitOpen(_))), "ConnectWise is still down");
         limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
-        enter(at_once).await.unwrap();
-        limiter.note(Some(&CwError::DeadlineExceeded)).await;
-        assert!(matches!(enter(patient).await, Err(CwError::CircuitOpen(_))), "nothing was sent, so nothing is known");
-        limiter.clock.advance(TimeDelta::seconds(CIRCUIT_OPEN_SECONDS));
-        enter(at_once).await.unwrap();
-        let (second, ()) = tokio::join!(enter(patient), limiter.note(None));
+        acquire(at_once).await.unwrap();
+        limiter.record_outcome(Some(&CwError::DeadlineExceeded)).await;
+        acquire(at_once).await.unwrap();
+        assert!(
+            matches!(acquire(at_once).await, Err(CwError::CircuitOpen(_))),
+            "nothing was sent, so another one tries"
+        );
+        let (second, ()) = tokio::join!(acquire(patient), limiter.record_outcome(None));
         second.unwrap();
-        enter(at_once).await.unwrap();
+        acquire(at_once).await.unwrap();
     }
 
     /// While a job waits for a `Retry-After`, an interactive request fails at once instead of queueing behind it.
     #[tokio::test]
     async fn nobody_waits_for_a_retry_after_with_a_permit_in_hand() {
         let limiter = Arc::new(limiter());
-        limiter.note(Some(&CwError::Throttled(Duration::from_secs(600)))).await;
+        limiter.record_outcome(Some(&CwError::Throttled(Duration::from_secs(600)))).await;
         let waiting = limiter.clone();
-        let job = tokio::spawn(async move { waiting.enter(Duration::from_secs(3_600)).await.map(drop) });
+        let job = tokio::spawn(async move { waiting.acquire(Duration::from_secs(3_600)).await.map(drop) });
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
         assert!(!job.is_finished() && limiter.parallel.available_permits() == 1, "the job waits, and holds no permit");
-        let refused = limiter.enter(Duration::from_secs(5)).await.map(drop).unwrap_err();
+        let refused = limiter.acquire(Duration::from_secs(5)).await.map(drop).unwrap_err();
         assert!(matches!(refused, CwError::Throttled(wait) if wait > Duration::from_secs(500)), "{refused}");
         job.abort();
     }

@@ -5,6 +5,7 @@
 //! It does not use our database, and treats the real ConnectWise and the sandbox alike.
 
 mod address;
+mod body;
 mod check;
 mod client;
 mod conditions;

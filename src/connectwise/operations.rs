@@ -105,10 +105,10 @@ impl Client {
             lost_answer.fetch_or(error.may_have_been_carried_out(), Ordering::Relaxed);
         };
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
-        let (value, _) = self.send_watched(&request, policy, &watch).await.map_err(failed)?;
+        let answer = self.send_watched(&request, policy, &watch).await.map_err(failed)?;
         // A success response that cannot be parsed does not confirm the write.
-        let got =
-            parse::written_quantity(&value, addition).map_err(|error| WriteError { error, may_have_written: true })?;
+        let got = parse::written_quantity(&answer.value, addition)
+            .map_err(|error| WriteError { error, may_have_written: true })?;
         if got == Some(quantity) {
             return Ok(());
         }

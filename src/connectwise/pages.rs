@@ -23,6 +23,14 @@ enum Next {
     Page(Option<String>),
 }
 
+/// What follows a page.
+struct Page {
+    next: Next,
+    /// The id of the last record.
+    last_id: Option<String>,
+    is_empty: bool,
+}
+
 impl Next {
     fn read(link: Option<&str>) -> Self {
         let Some(link) = link else { return Self::Unsaid };
@@ -55,22 +63,14 @@ impl Client {
             if let Some(id) = &after {
                 page = page.with("pageId", id.clone());
             }
-            let (value, link) = self.send_with_retry(&page, policy).await?;
-            let rows = array(&value)?;
-            for row in rows {
-                found.push(parse(row)?);
-            }
-            if found.len() > MAX_ROWS {
-                return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
-            }
-            match Next::read(link.as_deref()) {
+            let Page { next, last_id, is_empty } = self.read_page(&page, policy, &parse, &mut found).await?;
+            match next {
                 Next::None => return Ok(found),
-                Next::Unsaid if rows.is_empty() => return Ok(found),
+                Next::Unsaid | Next::Page(_) if is_empty => return Ok(found),
                 // The endpoint does not support forward-only paging and returned a first page: start over page by page.
                 Next::Unsaid => return self.read_by_page(request, policy, parse).await,
-                Next::Page(_) if rows.is_empty() => return Ok(found),
                 Next::Page(id) => {
-                    let next = id.or_else(|| rows.last().and_then(|row| row.get("id")).map(ToString::to_string));
+                    let next = id.or(last_id);
                     if next.is_none() || next == after {
                         return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
                     }
@@ -94,30 +94,34 @@ impl Client {
                 .with("orderBy", "id asc")
                 .with("pageSize", PAGE_SIZE.to_string())
                 .with("page", number.to_string());
-            let (value, link) = self.send_with_retry(&page, policy).await?;
-            let rows = array(&value)?;
-            for row in rows {
-                found.push(parse(row)?);
-            }
-            if found.len() > MAX_ROWS {
-                return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
-            }
+            let Page { next, is_empty, .. } = self.read_page(&page, policy, &parse, &mut found).await?;
             // Without a Link, a short page may be the server's own smaller limit: only an empty page ends the list.
-            let more = match Next::read(link.as_deref()) {
-                Next::Page(_) => !rows.is_empty(),
-                Next::None => false,
-                Next::Unsaid => !rows.is_empty(),
-            };
-            if !more {
+            if is_empty || next == Next::None {
                 break;
             }
         }
         Ok(found)
     }
-}
 
-fn array(value: &Value) -> Result<&Vec<Value>, CwError> {
-    value.as_array().ok_or_else(|| CwError::InvalidResponse("a list was expected".to_owned()))
+    /// Reads one page, and adds its records to those found so far. Nothing else of the page is kept.
+    async fn read_page<T>(
+        &self,
+        request: &ApiRequest,
+        policy: RetryPolicy,
+        parse: impl Fn(&Value) -> Result<T, CwError>,
+        found: &mut Vec<T>,
+    ) -> Result<Page, CwError> {
+        let page = self.send_with_retry(request, policy).await?;
+        let rows = page.value.as_array().ok_or_else(|| CwError::InvalidResponse("a list was expected".to_owned()))?;
+        for row in rows {
+            found.push(parse(row)?);
+        }
+        if found.len() > MAX_ROWS {
+            return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
+        }
+        let last_id = rows.last().and_then(|row| row.get("id")).map(ToString::to_string);
+        Ok(Page { next: Next::read(page.link.as_deref()), last_id, is_empty: rows.is_empty() })
+    }
 }
 
 #[cfg(test)]

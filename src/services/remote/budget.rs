@@ -25,12 +25,12 @@ pub(super) fn shared(ctx: &AppContext, tenant: &TenantId) -> Option<Arc<dyn Shar
 }
 
 impl SharedBudget for Shared {
-    fn turn(&self, policy: Duration) -> BoxFuture<'_, Result<Admission, String>> {
+    fn reserve(&self, max_wait: Duration) -> BoxFuture<'_, Result<Admission, String>> {
         Box::pin(async move {
             let interval = self.pace.interval();
             // A full burst may run ahead of the steady rate.
             let burst = interval * self.pace.burst.get();
-            let place = self.db.take_request(&self.tenant, interval, burst + policy).await.map_err(|error| {
+            let place = self.db.take_request(&self.tenant, interval, burst + max_wait).await.map_err(|error| {
                 tracing::warn!(
                     tenant = %self.tenant, cause = %error.chain(),
                     "failed to reserve a request to ConnectWise; it was not sent"
