@@ -49,9 +49,12 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
         tx.put_connection(&row)?;
         // Lines that wait for the connection are retried at once with the new one.
         tx.wake_pending_lines()?;
+        // What the former connection had to wait for does not concern the new one.
+        tx.forget_request_budget()?;
         Ok(row)
     };
     let row = ctx.db.write(&actor.tenant, work).await?;
+    ctx.clients.forget(&actor.tenant);
     ctx.wake_worker();
     Ok(row)
 }

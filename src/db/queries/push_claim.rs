@@ -99,7 +99,7 @@ impl SystemTx<'_> {
             .load(self.conn)?;
         for job in jobs {
             let mut tried = HashSet::new();
-            for agreement in self.due_agreements(&job, at)? {
+            for agreement in self.due_agreements(&job, &held, at)? {
                 if held.contains(&agreement) || !tried.insert(agreement) {
                     continue;
                 }
@@ -118,17 +118,25 @@ impl SystemTx<'_> {
         Ok(Vec::new())
     }
 
-    /// The agreements of the first due lines of a job, in the lines' order.
-    fn due_agreements(&mut self, job: &PushJobId, at: NaiveDateTime) -> Result<Vec<CwAgreementId>> {
+    /// The agreements of the first due lines of a job that are not held, in the lines' order.
+    fn due_agreements(
+        &mut self,
+        job: &PushJobId,
+        held: &HashSet<CwAgreementId>,
+        at: NaiveDateTime,
+    ) -> Result<Vec<CwAgreementId>> {
+        let held: Vec<CwAgreementId> = held.iter().copied().collect();
         // One query each, so that each walks its index and stops.
         let mut found: Vec<Option<CwAgreementId>> = abandoned!(job, at)
             .order(push_lines::id)
+            .filter(push_lines::agreement_id.ne_all(held.clone()))
             .limit(DUE_LINES_PER_CLAIM)
             .select(push_lines::agreement_id)
             .load(self.conn)?;
         found.extend(
             delayed_until_now!(job, at)
                 .order(push_lines::not_before)
+                .filter(push_lines::agreement_id.ne_all(held.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
                 .load::<Option<CwAgreementId>>(self.conn)?,
@@ -136,6 +144,7 @@ impl SystemTx<'_> {
         found.extend(
             waiting_for_nothing!(job)
                 .order(push_lines::id)
+                .filter(push_lines::agreement_id.ne_all(held.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
                 .load::<Option<CwAgreementId>>(self.conn)?,

@@ -123,6 +123,13 @@ pub struct LineCount {
     pub lines: i64,
 }
 
+impl PushLine {
+    /// Since when the line waits: since its job was stored, or a person decided about the line.
+    pub fn waits_since(&self, job_stored_at: Instant) -> Instant {
+        self.decided_at.map_or(job_stored_at, |at| at.and_utc().max(job_stored_at))
+    }
+}
+
 impl Tx<'_> {
     /// Stores a job with its lines.
     pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {

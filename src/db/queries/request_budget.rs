@@ -8,6 +8,8 @@ use diesel::{OptionalExtension, RunQueryDsl};
 
 use crate::db::engine::conn::Conn;
 use crate::db::engine::pool::Db;
+use crate::db::engine::schema::request_budgets;
+use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
@@ -91,6 +93,14 @@ pub enum RateReservation {
     TooLate(Duration),
     /// Not reserved: no request may be sent for this long.
     Held(Duration),
+}
+
+impl Tx<'_> {
+    /// Forgets what was reserved and held, because the connection has changed.
+    pub fn forget_request_budget(&mut self) -> Result<()> {
+        diesel::delete(self.scoped(request_budgets::table)).execute(self.conn)?;
+        Ok(())
+    }
 }
 
 impl Db {

@@ -24,6 +24,11 @@ impl Clients {
         clients.get(tenant).is_some_and(|(_, client)| client.paused_for().is_some())
     }
 
+    /// Drops a tenant's client, because its connection has changed.
+    pub fn forget(&self, tenant: &TenantId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+    }
+
     /// Stores a client. Returns the client to use, which may be one that another request stored first.
     pub fn put(&self, row: &Connection, client: Client) -> Arc<Client> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);

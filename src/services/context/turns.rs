@@ -12,6 +12,9 @@ use crate::domain::ids::TenantId;
 /// How long the result of a look for work is used. Other processes add work, and lines become due.
 const LOOK_VALID_FOR: Duration = Duration::from_secs(1);
 
+/// How many turns ago a tenant may have been served before its last turn is forgotten.
+const TURNS_REMEMBERED: u64 = 100_000;
+
 #[derive(Default)]
 struct State {
     /// The tenants that had due lines at the last look, and were not found without any since.
@@ -54,9 +57,9 @@ impl TenantTurns {
     /// Stores the result of a look: the tenants with due lines.
     pub fn set_waiting(&self, tenants: Vec<TenantId>) {
         let mut state = self.lock();
-        // A tenant that has had no work for a while has no claim to be served before others.
-        let State { served, active, .. } = &mut *state;
-        served.retain(|tenant, _| tenants.contains(tenant) || active.contains_key(tenant));
+        // A tenant that is forgotten comes before all others once: only one that has had no work for long.
+        let State { served, turns, .. } = &mut *state;
+        served.retain(|_, turn| *turns - *turn < TURNS_REMEMBERED);
         state.waiting = tenants;
         state.looked_at = Some(Ticks::now());
     }

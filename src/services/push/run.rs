@@ -12,7 +12,7 @@ use super::agreement::AgreementContext;
 use super::group::Group;
 use super::jobs::finish_if_done;
 use super::outcome::{self, CONNECTION_RETRY_SECONDS, ReadBack, StepError, Stop, after_read_back};
-use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, SystemTx, Tx};
+use crate::db::{Connection, LineEnd, LineResult, OpenJob, PushJob, PushLine, SystemTx, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
@@ -35,40 +35,55 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
         let most = ctx.settings.connectwise.parallel;
         // A tenant whose ConnectWise asked to wait keeps no worker waiting.
         let next = || ctx.turns.next(most, |tenant| !ctx.clients.is_paused(tenant));
-        let Some(turn) = (has_looked || !ctx.turns.must_look()).then(next).flatten() else {
-            if has_looked || !look(ctx).await? {
+        if ctx.turns.must_look() && !has_looked {
+            has_looked = true;
+            if !look(ctx).await? {
                 return Ok(Step::Idle);
             }
-            has_looked = true;
-            continue;
-        };
+        }
+        // Without a turn, this process works on as much of each tenant as it may.
+        let Some(turn) = next() else { return Ok(Step::Idle) };
         let (now, owner, tenant) = (ctx.clock.now(), owner.to_owned(), turn.tenant().clone());
         let lease_until = now + ctx.settings.lease;
         // One worker at a time, because all would claim the same lines.
         let claim = move |tx: &mut SystemTx<'_>| claim(tx, &tenant, &owner, now, lease_until);
         match ctx.db.write_system_in_turn("push lines", claim).await? {
-            Some(claimed) => return process(ctx, claimed).await,
+            Some(claimed) => {
+                // There may be more work than one loop can take.
+                ctx.wake.notify_one();
+                return process(ctx, claimed).await;
+            }
             None => turn.nothing_due(),
         }
     }
 }
 
-/// Looks for work, and remembers whose lines are due. Returns whether there are any. Also finishes jobs whose process died
-/// after their last line, but before the job itself was finished; each under its tenant's lock, because a person may be
-/// deciding about its lines.
+/// Looks for work, and remembers whose lines are due. Returns whether there are any. If there are none, it also finishes
+/// jobs whose process died after their last line, but before the job itself was finished.
 pub async fn look(ctx: &AppContext) -> Result<bool> {
     let now = ctx.clock.now();
     let jobs = ctx.db.query_system(move |tx| tx.open_jobs(now)).await?;
-    for job in jobs.iter().filter(|job| !job.has_open_lines) {
-        let id = job.id.clone();
-        ctx.db.write(&job.tenant_id, move |tx| finish_if_done(tx, &id, now)).await?;
-    }
+    let unfinished: Vec<OpenJob> = jobs.iter().filter(|job| !job.has_open_lines).cloned().collect();
     let mut known = HashSet::new();
     let due = jobs.into_iter().filter(|job| job.is_due).map(|job| job.tenant_id);
     let waiting: Vec<TenantId> = due.filter(|tenant| known.insert(tenant.clone())).collect();
     let found = !waiting.is_empty();
     ctx.turns.set_waiting(waiting);
+    if !found {
+        finish_unfinished(ctx, unfinished).await;
+    }
     Ok(found)
+}
+
+/// Finishes each job under its tenant's lock, because a person may be deciding about its lines. A tenant whose lock is
+/// held for long, or whose job cannot be finished, holds up no other.
+async fn finish_unfinished(ctx: &AppContext, jobs: Vec<OpenJob>) {
+    for OpenJob { tenant_id, id, .. } in jobs {
+        let (job, now) = (id.clone(), ctx.clock.now());
+        if let Err(error) = ctx.db.write(&tenant_id, move |tx| finish_if_done(tx, &id, now)).await {
+            tracing::warn!(tenant = %tenant_id, push_job = %job, cause = %error.chain(), "failed to finish a push job");
+        }
+    }
 }
 
 async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
@@ -249,11 +264,17 @@ impl Group<'_> {
             .collect();
         let Some(agreement) = unknown.first().and_then(|line| line.agreement_id) else { return planned };
         let mut found = self.read_back(agreement, &unknown).await.into_iter();
+        let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         let result_of = |(line, result): (PushLine, LineResult)| {
             if !must_read_back(&line, &result) {
                 return (line, result);
             }
-            let result = after_read_back(&line, result, found.next().unwrap_or(ReadBack::Unreadable), now);
+            let read = match found.next().unwrap_or(ReadBack::Unreadable) {
+                // A wait that is renewed again and again must not keep a line open for ever.
+                ReadBack::Later(_) if now - line.waits_since(stored_at) >= max_late => ReadBack::Unreadable,
+                other => other,
+            };
+            let result = after_read_back(&line, result, read, now);
             (line, result)
         };
         planned.into_iter().map(result_of).collect()
@@ -284,23 +305,36 @@ fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late
     match stop {
         Stop::Connection(why) => {
             if now - job.created_at.and_utc() >= max_late {
-                give_up(tx, &job.id, why, now, max_late)?;
+                give_up(tx, &job.id, PushReason::Connection, why, now, max_late)?;
             }
             let until = now + TimeDelta::seconds(CONNECTION_RETRY_SECONDS);
             tx.postpone_pending_lines(&job.id, until, why)?;
             tx.set_job_detail(&job.id, Some(&format!("waiting for ConnectWise: {why}")))
         }
-        Stop::Later(why) | Stop::Wait(_, why) => tx.set_job_detail(&job.id, Some(why)),
+        Stop::Wait(_, why) => {
+            if now - job.created_at.and_utc() >= max_late {
+                give_up(tx, &job.id, PushReason::Unavailable, why, now, max_late)?;
+            }
+            tx.set_job_detail(&job.id, Some(why))
+        }
+        Stop::Later(why) => tx.set_job_detail(&job.id, Some(why)),
         Stop::Cancelled | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..) => Ok(()),
     }
 }
 
-/// Fails the lines of a job that have waited for the connection for too long. Also fails the job if no open line is
+/// Fails the lines of a job that have waited for too long for the connection, or because ConnectWise asked to wait. Also fails the job if no open line is
 /// left and every line was failed, skipped or cancelled.
-fn give_up(tx: &mut Tx<'_>, id: &PushJobId, why: &str, now: Instant, max_late: TimeDelta) -> Result<()> {
+fn give_up(
+    tx: &mut Tx<'_>,
+    id: &PushJobId,
+    reason: PushReason,
+    why: &str,
+    now: Instant,
+    max_late: TimeDelta,
+) -> Result<()> {
     let end = LineEnd {
         event: LineEvent::Fail,
-        reason: Some(PushReason::Connection),
+        reason: Some(reason),
         detail: Some(why),
         decided_until: Some(now - max_late),
     };
