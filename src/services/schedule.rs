@@ -9,7 +9,6 @@ use super::context::AppContext;
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
-use crate::domain::ids::ProductId;
 use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, Result};
 
@@ -174,9 +173,7 @@ fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Ins
         // Until now all months had one time zone, which was not stored by month.
         tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
     }
-    tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])?;
-    // Records with a time in the future may be in another month now.
-    let moved = calendar.start(present.next()).min(billing_calendar::load(tx)?.start(present.next()));
-    let products: Vec<ProductId> = tx.all_products()?.into_iter().map(|product| product.id).collect();
-    tx.forget_usage_totals_since(&products, moved)
+    // The next month begins when it would have. The first month that begins at another time is the one after it, for which
+    // nothing can have been measured: records are at most a day ahead.
+    tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])
 }

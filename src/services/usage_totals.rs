@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
+use super::context::AppContext;
 use crate::db::{Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -17,13 +18,22 @@ pub(super) struct Incoming<'r> {
     pub(super) corrects: Option<Amount>,
 }
 
+/// Maximum number of months that are added up again in the transaction that takes in a batch. The others are added up in
+/// the background, and until then their companies' usage comes from the records.
+const MONTHS_PER_BATCH: usize = 100;
+
+/// The month of a record. Earlier versions took in records of any time: those before the first month are in it.
+fn month_of(record: &UsageRecord, calendar: &BillingCalendar) -> BillingMonth {
+    calendar.month_of(record.measured_at.and_utc()).max(BillingMonth::FIRST)
+}
+
 /// Adds records that were just stored to the totals of their months. Reads the totals that change, and the records of a
 /// month only if its largest amount was reduced.
 pub(super) fn add(tx: &mut Tx<'_>, incoming: &[Incoming<'_>], calendar: &BillingCalendar) -> Result<()> {
     let key = |record: &UsageRecord| TotalsKey {
         product_id: record.product_id.clone(),
         company_id: record.company_id.clone(),
-        month: calendar.month_of(record.measured_at.and_utc()),
+        month: month_of(record, calendar),
     };
     let mut changes: HashMap<TotalsKey, Vec<&Incoming<'_>>> = HashMap::new();
     for one in incoming {
@@ -31,18 +41,21 @@ pub(super) fn add(tx: &mut Tx<'_>, incoming: &[Incoming<'_>], calendar: &Billing
     }
     let old = stored(tx, changes.keys())?;
     let mut totals: HashMap<TotalsKey, UsageTotals> = old.iter().map(|row| (row.key(), row.totals())).collect();
-    let mut incomplete = HashSet::new();
+    let (mut incomplete, mut left) = (Vec::new(), Vec::new());
     for (key, records) in changes {
         let mut known = totals.remove(&key);
-        let all_counted = records.into_iter().all(|one| count(&mut known, one));
+        let all_counted = records.iter().all(|one| count(&mut known, one));
         match known {
             Some(known) if all_counted => drop(totals.insert(key, known)),
-            _ => drop(incomplete.insert(key)),
+            _ if incomplete.len() < MONTHS_PER_BATCH => incomplete.push(key),
+            _ => left.extend(records.iter().map(|one| one.record.id.clone())),
         }
     }
+    tx.mark_usage_not_totalled(&left)?;
     for key in incomplete {
-        let bounds = calendar.bounds(key.month);
-        if let Some(computed) = compute(tx, &key.product_id, &key.company_id, calendar, Some(bounds))?.remove(&key) {
+        // The first month also has what was measured before it.
+        let bounds = (key.month > BillingMonth::FIRST).then(|| calendar.bounds(key.month));
+        if let Some(computed) = compute(tx, &key.product_id, &key.company_id, calendar, bounds)?.remove(&key) {
             totals.insert(key, computed);
         }
     }
@@ -67,22 +80,16 @@ fn count(totals: &mut Option<UsageTotals>, incoming: &Incoming<'_>) -> bool {
     }
 }
 
-/// Reads the stored totals with the given keys.
+/// Reads the stored totals with the given keys, with one query for each product and month.
 fn stored<'k>(tx: &mut Tx<'_>, keys: impl Iterator<Item = &'k TotalsKey>) -> Result<Vec<UsageTotalsRow>> {
-    let keys: HashSet<&TotalsKey> = keys.collect();
-    let mut of_product: HashMap<&ProductId, (HashSet<CompanyId>, HashSet<BillingMonth>)> = HashMap::new();
-    for key in &keys {
-        let (companies, months) = of_product.entry(&key.product_id).or_default();
-        companies.insert(key.company_id.clone());
-        months.insert(key.month);
+    let mut companies: HashMap<(&ProductId, BillingMonth), Vec<CompanyId>> = HashMap::new();
+    for key in keys {
+        companies.entry((&key.product_id, key.month)).or_default().push(key.company_id.clone());
     }
     let mut rows = Vec::new();
-    for (product, (companies, months)) in of_product {
-        let companies: Vec<CompanyId> = companies.into_iter().collect();
-        let months: Vec<BillingMonth> = months.into_iter().collect();
-        rows.extend(tx.usage_totals_rows(std::slice::from_ref(product), &companies, &months)?);
+    for ((product, month), companies) in companies {
+        rows.extend(tx.usage_totals_rows(product, month, &companies)?);
     }
-    rows.retain(|row| keys.contains(&row.key()));
     Ok(rows)
 }
 
@@ -97,7 +104,7 @@ fn compute(
 ) -> Result<HashMap<TotalsKey, UsageTotals>> {
     let mut totals: HashMap<TotalsKey, UsageTotals> = HashMap::new();
     for record in tx.usage_to_total(product, company, bounds)? {
-        let month = calendar.month_of(record.measured_at.and_utc());
+        let month = month_of(&record, calendar);
         let key = TotalsKey { product_id: product.clone(), company_id: company.clone(), month };
         match totals.get_mut(&key) {
             Some(known) => known.add(record.measured()),
@@ -107,27 +114,39 @@ fn compute(
     Ok(totals)
 }
 
-/// Adds the records of earlier versions to the totals, in steps. Until then their companies' usage is added up from the
-/// records. Returns the number of companies and products whose totals were completed.
-pub async fn complete(db: &Db, now: Instant) -> Result<usize> {
-    let mut completed = 0;
+/// Adds the records that are not part of the totals yet to them, until `stop` is cancelled. Until then their companies'
+/// usage is added up from the records. Returns the number of companies and products whose totals were completed. One that
+/// fails is logged, and holds up no other.
+pub async fn complete(ctx: &AppContext) -> Result<usize> {
+    let (mut completed, mut after) = (0, None);
     loop {
-        let keys = db.query_system(|tx| tx.not_totalled()).await?;
-        if keys.is_empty() {
-            return Ok(completed);
-        }
-        completed += keys.len();
+        let last = after.clone();
+        let keys = ctx.db.query_system(move |tx| tx.not_totalled(last.as_ref())).await?;
+        let Some(last) = keys.last().cloned() else { return Ok(completed) };
         for (tenant, product, company) in keys {
-            let work = move |tx: &mut Tx<'_>| {
-                let calendar = billing_calendar::load(tx)?;
-                let computed = compute(tx, &product, &company, &calendar, None)?;
-                let old = tx.all_usage_totals(&product, &company)?;
-                tx.replace_usage_totals(&old, &computed)?;
-                tx.mark_usage_totalled(&product, &company, now)
-            };
-            db.write(&tenant, work).await?;
+            if ctx.stop.is_cancelled() {
+                return Ok(completed);
+            }
+            let now = ctx.clock.now();
+            match ctx.db.write(&tenant, move |tx| complete_one(tx, &product, &company, now)).await {
+                Ok(()) => completed += 1,
+                Err(error) => tracing::warn!(%tenant, cause = %error.chain(), "failed to complete the totals of usage"),
+            }
         }
+        after = Some(last);
     }
+}
+
+fn complete_one(tx: &mut Tx<'_>, product: &ProductId, company: &CompanyId, now: Instant) -> Result<()> {
+    if tx.companies_not_totalled(product, std::slice::from_ref(company))?.is_empty() {
+        // Another replica was faster.
+        return Ok(());
+    }
+    let calendar = billing_calendar::load(tx)?;
+    let computed = compute(tx, product, company, &calendar, None)?;
+    let old = tx.all_usage_totals(product, company)?;
+    tx.replace_usage_totals(&old, &computed)?;
+    tx.mark_usage_totalled(product, company, now)
 }
 
 /// What verifying the totals found.

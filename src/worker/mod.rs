@@ -62,6 +62,11 @@ impl Worker {
         push::start_due(&self.ctx).await
     }
 
+    /// Returns the number of statements that the process sent to its database, and of writing transactions.
+    pub fn database_counts(&self) -> (u64, u64) {
+        self.ctx.db.counts()
+    }
+
     /// Does once what the service does every hour.
     pub async fn clean_up(&self) {
         clean_up(&self.ctx).await;
@@ -164,7 +169,7 @@ async fn clean_up(ctx: &AppContext) {
     if let Err(error) = idempotency::delete_expired(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
     }
-    match usage_totals::complete(&ctx.db, ctx.clock.now()).await {
+    match usage_totals::complete(ctx).await {
         Ok(0) => {}
         Ok(completed) => tracing::info!(completed, "added usage records to the totals of their months"),
         Err(error) => tracing::warn!(cause = %error.chain(), "failed to complete the totals of usage records"),

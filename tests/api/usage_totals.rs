@@ -108,11 +108,11 @@ async fn records_of_an_earlier_version_count(backend: Backend) {
     assert!(right && said.contains("6 totals"), "{said}");
 }
 
-/// With another time zone the next month begins at another time. What was measured for then is in another month.
+/// A new time zone applies from the next month on, which begins when it would have: no record changes its month.
 async fn totals_follow_a_new_time_zone(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;
-    // 30 November, 12:00; the first of December begins at 0:00 UTC, and then at 5:00 UTC.
+    // 30 November, 12:00.
     app.clock.advance(TimeDelta::days(8));
     measure(&app, "C1", -1, "b", "4").await;
     measure(&app, "C1", 14, "b", "6").await;
@@ -137,7 +137,54 @@ async fn verify_tells_what_is_wrong(backend: Backend) {
     assert!(!right && said.contains("product sum, company") && said.contains("3 differ"), "{said}");
 }
 
+/// Earlier versions took in records of any time.
+async fn records_from_before_the_first_month_break_nothing(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    measure(&app, "C1", -3, "b", "4").await;
+    let early = "UPDATE usage_records SET totalled_at = NULL, measured_at = '1970-01-01 00:00:00'";
+    assert_eq!(execute(app.database_url(), early), 3);
+    assert_eq!(execute(app.database_url(), "DELETE FROM usage_totals"), 3);
+    for _ in 0..2 {
+        assert_eq!(counted(&app, "C1").await, [json!(null), json!(null), json!(null)]);
+        app.worker.clean_up().await;
+    }
+    let (right, said) = verify(&app);
+    assert!(right && said.contains("3 totals"), "{said}");
+}
+
+/// More months lose their largest amount than are added up at once.
+async fn many_corrections_are_right_at_once(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    products(&app).await;
+    let hours = |from: i64, amount: &str| -> Vec<Value> {
+        (0..130)
+            .map(|company| {
+                json!({"company_external_id": format!("M{company}"), "product_code": "max", "amount": amount,
+                    "measured_at": app.clock.now() - TimeDelta::hours(from)})
+            })
+            .collect()
+    };
+    for company in 0..130 {
+        app.company(&format!("M{company}"), "Many").await;
+    }
+    app.post("/usage", &json!({"records": hours(1, "5")})).await.expect(200);
+    app.post("/usage", &json!({"records": hours(2, "9")})).await.expect(200);
+    app.post("/usage", &json!({"records": hours(2, "3")})).await.expect(200);
+    for _ in 0..2 {
+        for company in ["M0", "M64", "M129"] {
+            assert_eq!(counted(&app, company).await[1], "5", "{company}");
+        }
+        let (right, said) = verify(&app);
+        assert!(right, "{said}");
+        app.worker.clean_up().await;
+    }
+    assert!(verify(&app).1.contains("130 totals"));
+}
+
 on_both!(
+    records_from_before_the_first_month_break_nothing,
+    many_corrections_are_right_at_once,
     totals_follow_the_records,
     a_record_with_a_time_in_the_future_waits,
     records_of_an_earlier_version_count,

@@ -3,11 +3,17 @@
 use diesel::prelude::*;
 
 use super::tenant::{ApiKey, Tenant};
-use crate::db::engine::schema::{api_keys, idempotency_keys, push_schedules, tenants};
+use crate::db::engine::schema::{api_keys, idempotency_keys, push_schedules, tenants, usage_records};
 use crate::db::engine::tx::SystemTx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{CompanyId, ProductId, TenantId};
+
+/// Maximum number of companies and products whose totals are completed in one step.
+const KEYS_PER_STEP: i64 = 50;
+
+/// A tenant, a product and a company.
+pub type UsageKey = (TenantId, ProductId, CompanyId);
 
 impl SystemTx<'_> {
     /// The API key with a prefix, of any tenant, unless it is revoked.
@@ -42,5 +48,19 @@ impl SystemTx<'_> {
     pub fn delete_expired_responses(&mut self, before: Instant) -> Result<usize> {
         let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
         Ok(diesel::delete(old).execute(self.conn)?)
+    }
+
+    /// Some tenants, products and companies with records that are not part of the totals yet, in order, after the given
+    /// one.
+    pub fn not_totalled(&mut self, after: Option<&UsageKey>) -> Result<Vec<UsageKey>> {
+        use crate::db::engine::schema::usage_records::{company_id, product_id, tenant_id};
+        let key = (tenant_id, product_id, company_id);
+        let mut keys = usage_records::table.filter(usage_records::totalled_at.is_null()).into_boxed();
+        if let Some((tenant, product, company)) = after.cloned() {
+            let same_product = tenant_id.eq(tenant.clone()).and(product_id.eq(product.clone()));
+            let later_product = tenant_id.eq(tenant.clone()).and(product_id.gt(product));
+            keys = keys.filter(tenant_id.gt(tenant).or(later_product).or(same_product.and(company_id.gt(company))));
+        }
+        Ok(keys.select(key).distinct().order(key).limit(KEYS_PER_STEP).load(self.conn)?)
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::usage::UsageRecord;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::page::chunks;
-use crate::db::engine::schema::{usage_records, usage_totals};
+use crate::db::engine::schema::{companies, usage_records, usage_totals};
 use crate::db::engine::scope::insert_scoped;
-use crate::db::engine::tx::{SystemTx, Tx};
+use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
@@ -18,9 +19,6 @@ use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::usage_totals::UsageTotals;
-
-/// Maximum number of companies and products whose totals are completed in one step.
-const KEYS_PER_STEP: i64 = 50;
 
 /// The totals of a company and product in a month, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -102,16 +100,12 @@ impl Tx<'_> {
         month: BillingMonth,
         companies: &[CompanyId],
     ) -> Result<HashMap<CompanyId, UsageTotals>> {
-        let mut found = HashMap::new();
-        for chunk in chunks(companies) {
-            let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
-            let rows: Vec<UsageTotalsRow> = own.select(UsageTotalsRow::as_select()).load(self.conn)?;
-            found.extend(rows.into_iter().map(|row| (row.company_id.clone(), row.totals())));
-        }
-        Ok(found)
+        let rows = self.usage_totals_rows(product, month, companies)?;
+        Ok(rows.into_iter().map(|row| (row.company_id.clone(), row.totals())).collect())
     }
 
-    /// The totals of the newest month with records before a month, for each of the given companies that has one.
+    /// The totals of the newest month with records before a month, for each of the given companies that has one. One query
+    /// finds the months, and one reads each month that is found.
     pub fn usage_totals_before(
         &mut self,
         product: &ProductId,
@@ -144,29 +138,29 @@ impl Tx<'_> {
     ) -> Result<HashSet<CompanyId>> {
         let mut found = HashSet::new();
         for chunk in chunks(companies) {
-            let own = self
+            let records = self
                 .scoped(usage_records::table)
                 .filter(usage_records::product_id.eq(product.clone()))
-                .filter(usage_records::company_id.eq_any(chunk))
+                .filter(usage_records::company_id.eq(companies::id))
                 .filter(usage_records::totalled_at.is_null());
-            found.extend(own.select(usage_records::company_id).distinct().load::<CompanyId>(self.conn)?);
+            // One look into the index for each company, however many records it has.
+            let own = self.scoped(companies::table).filter(companies::id.eq_any(chunk)).filter(exists(records));
+            found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)
     }
 
-    /// The totals of the given products, companies and months, in any combination.
+    /// The stored totals of a product in a month, of those of the given companies that have some.
     pub fn usage_totals_rows(
         &mut self,
-        products: &[ProductId],
+        product: &ProductId,
+        month: BillingMonth,
         companies: &[CompanyId],
-        months: &[BillingMonth],
     ) -> Result<Vec<UsageTotalsRow>> {
         let mut rows = Vec::new();
-        for product in products {
-            for chunk in chunks(companies) {
-                let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq_any(months.to_vec()));
-                rows.extend(own.select(UsageTotalsRow::as_select()).load::<UsageTotalsRow>(self.conn)?);
-            }
+        for chunk in chunks(companies) {
+            let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
+            rows.extend(own.select(UsageTotalsRow::as_select()).load::<UsageTotalsRow>(self.conn)?);
         }
         Ok(rows)
     }
@@ -228,14 +222,10 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Marks the records of the given products that were measured at or after a time as not part of the totals, because
-    /// they may be in another month now.
-    pub fn forget_usage_totals_since(&mut self, products: &[ProductId], since: Instant) -> Result<()> {
-        for chunk in chunks(products) {
-            let own = self
-                .scoped(usage_records::table)
-                .filter(usage_records::product_id.eq_any(chunk))
-                .filter(usage_records::measured_at.ge(since.naive_utc()));
+    /// Marks records as not part of the totals.
+    pub fn mark_usage_not_totalled(&mut self, records: &[UsageId]) -> Result<()> {
+        for chunk in chunks(records) {
+            let own = self.scoped(usage_records::table).filter(usage_records::id.eq_any(chunk));
             diesel::update(own).set(usage_records::totalled_at.eq(None::<NaiveDateTime>)).execute(self.conn)?;
         }
         Ok(())
@@ -245,14 +235,5 @@ impl Tx<'_> {
     pub fn companies_with_usage(&mut self, product: &ProductId) -> Result<Vec<CompanyId>> {
         let own = self.scoped(usage_records::table).filter(usage_records::product_id.eq(product.clone()));
         Ok(own.select(usage_records::company_id).distinct().load(self.conn)?)
-    }
-}
-
-impl SystemTx<'_> {
-    /// Some tenants, products and companies with records that are not part of the totals yet.
-    pub fn not_totalled(&mut self) -> Result<Vec<(TenantId, ProductId, CompanyId)>> {
-        let records = usage_records::table.filter(usage_records::totalled_at.is_null());
-        let keys = records.select((usage_records::tenant_id, usage_records::product_id, usage_records::company_id));
-        Ok(keys.distinct().limit(KEYS_PER_STEP).load(self.conn)?)
     }
 }
