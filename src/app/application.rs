@@ -164,6 +164,11 @@ impl WorkerHandle {
         Ok(self.0.fire_schedules().await.map_err(|error| error.chain())?)
     }
 
+    /// Returns the number of statements that the process sent to its database, and of writing transactions.
+    pub fn database_counts(&self) -> (u64, u64) {
+        self.0.database_counts()
+    }
+
     /// Does once what the service does every hour: deletes what has expired, and completes totals.
     pub async fn clean_up(&self) {
         self.0.clean_up().await;

@@ -86,7 +86,7 @@ pub async fn authenticate(ctx: &AppContext, presented: &str) -> Result<Option<Ac
         return Ok(None);
     }
     let prefix: String = presented.chars().take(READABLE_LENGTH).collect();
-    let found = ctx.db.read_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
+    let found = ctx.db.query_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
     let hash = hash(presented);
     Ok(found
         .filter(|key| bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes())))

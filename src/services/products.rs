@@ -174,7 +174,7 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
 /// additions.
 pub async fn resolve(ctx: &AppContext, actor: &Actor, product: &ProductId) -> Result<Resolved> {
     let id = product.clone();
-    ctx.db.read(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
+    ctx.db.query(&actor.tenant, move |tx| tx.product(&id).map(drop)).await?;
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let filter = LineFilter { product_id: Some(product.clone()), ..LineFilter::default() };
     let now = ctx.clock.now();

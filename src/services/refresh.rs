@@ -199,7 +199,7 @@ async fn read_and_save(
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
-    let connection = ctx.db.read(&actor.tenant, |tx| tx.connection()).await?;
+    let connection = ctx.db.query(&actor.tenant, |tx| tx.connection()).await?;
     let (companies, agreements) = tokio::try_join!(client.companies(policy), client.agreements(policy))?;
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = ctx.clock.now();

@@ -21,6 +21,7 @@ mod billing_period;
 mod client_limits;
 mod companies;
 mod connectwise;
+mod cost;
 mod crash_recovery;
 mod crud;
 mod deployment;

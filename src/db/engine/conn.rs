@@ -1,5 +1,8 @@
 //! One connection type for both databases, their settings, and transactions.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use diesel::connection::{AnsiTransactionManager, Instrumentation, InstrumentationEvent, TransactionManager};
 use diesel::{Connection, PgConnection, QueryResult, SqliteConnection, connection::SimpleConnection};
 
@@ -67,15 +70,20 @@ fn sqlite_address(path: &str, mode: &str) -> String {
 impl DatabaseTarget {
     /// Connects to an existing database.
     pub(in crate::db) fn connect(&self) -> diesel::ConnectionResult<Conn> {
-        self.establish("rw")
+        self.establish("rw", Arc::default())
+    }
+
+    /// Connects to an existing database, and counts the connection's statements.
+    pub(in crate::db) fn connect_counted(&self, counts: &Arc<Counts>) -> diesel::ConnectionResult<Conn> {
+        self.establish("rw", counts.clone())
     }
 
     /// Connects, and creates a missing SQLite file.
     pub(in crate::db) fn connect_or_create(&self) -> diesel::ConnectionResult<Conn> {
-        self.establish("rwc")
+        self.establish("rwc", Arc::default())
     }
 
-    fn establish(&self, mode: &str) -> diesel::ConnectionResult<Conn> {
+    fn establish(&self, mode: &str, counts: Arc<Counts>) -> diesel::ConnectionResult<Conn> {
         let mut conn = match self {
             Self::Postgres(url) => Conn::Postgres(PgConnection::establish(&with_time_outs(url))?),
             Self::Sqlite(path) => Conn::Sqlite(SqliteConnection::establish(&sqlite_address(path, mode))?),
@@ -90,27 +98,40 @@ impl DatabaseTarget {
             Self::Postgres(_) => POSTGRES_SET_UP,
         };
         match &mut conn {
-            Conn::Postgres(c) => c.set_instrumentation(Statements::new()),
-            Conn::Sqlite(c) => c.set_instrumentation(Statements::new()),
+            Conn::Postgres(c) => c.set_instrumentation(Statements::new(counts)),
+            Conn::Sqlite(c) => c.set_instrumentation(Statements::new(counts)),
         }
         conn.batch_execute(set_up).map_err(diesel::ConnectionError::CouldntSetupConfiguration)?;
         Ok(conn)
     }
 }
 
+/// What one pool of connections has sent to its database.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// The number of statements, among them the begin and the end of transactions.
+    pub statements: AtomicU64,
+    /// The number of transactions that may have written and were committed.
+    pub commits: AtomicU64,
+}
+
 /// Counts the statements sent to the database.
-struct Statements(metrics::Counter);
+struct Statements {
+    all: metrics::Counter,
+    of_pool: Arc<Counts>,
+}
 
 impl Statements {
-    fn new() -> Self {
-        Self(metrics::counter!("database_statements_total"))
+    fn new(of_pool: Arc<Counts>) -> Self {
+        Self { all: metrics::counter!("database_statements_total"), of_pool }
     }
 }
 
 impl Instrumentation for Statements {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
         if let InstrumentationEvent::StartQuery { .. } = event {
-            self.0.increment(1);
+            self.all.increment(1);
+            self.of_pool.statements.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

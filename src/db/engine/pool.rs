@@ -10,7 +10,7 @@ use diesel::r2d2::R2D2Connection;
 use tokio::sync::Semaphore;
 
 use super::catalog_cache::Catalogs;
-use super::conn::{Conn, read_transaction, write_transaction};
+use super::conn::{Conn, Counts, read_transaction, write_transaction};
 use super::file::{ensure_file_exists, try_to_grow, try_to_write};
 use super::keyed_locks::KeyedLocks;
 use super::migrate;
@@ -27,14 +27,17 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
-struct Manager(DatabaseUrl);
+struct Manager {
+    url: DatabaseUrl,
+    counts: Arc<Counts>,
+}
 
 impl r2d2::ManageConnection for Manager {
     type Connection = Conn;
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<Conn, Self::Error> {
-        self.0.connect().map_err(diesel::r2d2::Error::ConnectionError)
+        self.url.connect_counted(&self.counts).map_err(diesel::r2d2::Error::ConnectionError)
     }
 
     fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
@@ -62,6 +65,7 @@ pub struct Db {
     /// Whether a write failed because the database was unavailable (full disk, read-only file, lock) and `is_ready` has
     /// not written successfully since.
     unwritable: Arc<AtomicBool>,
+    counts: Arc<Counts>,
 }
 
 impl fmt::Debug for Db {
@@ -78,25 +82,32 @@ impl Db {
         }
         // Opens one connection directly, so that its error is reported instead of a time-out of the pool.
         drop(url.connect_or_create().map_err(|error| Error::Unavailable(Box::new(error)))?);
+        let counts = Arc::new(Counts::default());
         let pool = r2d2::Pool::builder()
             .max_size(connections)
             .min_idle(Some(1))
             .connection_timeout(CONNECTION_TIMEOUT)
             .test_on_check_out(url.file().is_none())
             .error_handler(Box::new(LogErrors))
-            .build(Manager(url.clone()))
+            .build(Manager { url: url.clone(), counts: counts.clone() })
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
         // On PostgreSQL writers may wait for one another and for other replicas, so a quarter of the connections is
         // reserved for reads.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
-        Ok(Self { pool, writers, turns: Arc::default(), catalogs: Arc::default(), file, unwritable: Arc::default() })
+        let (turns, catalogs, unwritable) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { pool, writers, turns, catalogs, file, unwritable, counts })
     }
 
     /// Whether other processes may use the same database.
     pub fn is_shared(&self) -> bool {
         self.file.is_none()
+    }
+
+    /// Returns the number of statements that were sent so far, and of writing transactions that were committed.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.counts.statements.load(Ordering::Relaxed), self.counts.commits.load(Ordering::Relaxed))
     }
 
     /// Migrates the schema and returns the names of the applied migrations.
@@ -150,6 +161,16 @@ impl Db {
         self.write_system_in_turn(tenant.as_str(), work).await
     }
 
+    /// Reads within one tenant with one statement, which needs no transaction: a statement reads from one snapshot.
+    pub async fn query<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let tenant = tenant.clone();
+        self.query_system(move |tx| body(&mut tx.of(&tenant))).await
+    }
+
     /// Reads across tenants, in one transaction and from one snapshot.
     pub async fn read_system<T: Send + 'static>(
         &self,
@@ -200,8 +221,10 @@ impl Db {
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
         // A success proves nothing: a worker that found no work has written nothing. So `is_ready` tries a write.
-        if let Err(Error::Unavailable(_)) = &written {
-            self.unwritable.store(true, Ordering::Relaxed);
+        match &written {
+            Err(Error::Unavailable(_)) => self.unwritable.store(true, Ordering::Relaxed),
+            Err(_) => {}
+            Ok(_) => drop(self.counts.commits.fetch_add(1, Ordering::Relaxed)),
         }
         written
     }

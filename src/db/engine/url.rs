@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::conn::{Conn, DatabaseTarget};
+use super::conn::{Conn, Counts, DatabaseTarget};
 use crate::domain::Result;
 
 /// A database URL: `sqlite:PATH` or `postgres://…`. `Debug` and `Display` hide the password.
@@ -59,6 +60,11 @@ impl DatabaseUrl {
         self.0.connect()
     }
 
+    /// Connects to an existing database, and counts the connection's statements.
+    pub(in crate::db) fn connect_counted(&self, counts: &Arc<Counts>) -> diesel::ConnectionResult<Conn> {
+        self.0.connect_counted(counts)
+    }
+
     /// Connects, and creates a missing SQLite file.
     pub(in crate::db) fn connect_or_create(&self) -> diesel::ConnectionResult<Conn> {
         self.0.connect_or_create()
@@ -87,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_who_asks_for_it_makes_a_file() {
+    fn only_connect_or_create_creates_a_file() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["x.db", "a name?mode=memory", "100%25#1.db", "file:y.db"] {
             let url: DatabaseUrl = format!("sqlite:{}", folder.path().join(name).display()).parse().unwrap();

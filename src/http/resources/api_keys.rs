@@ -77,7 +77,7 @@ impl From<api_keys::NewKey> for CreateApiKeyResponse {
 #[utoipa::path(tag = "api keys", responses((status = 200, description = "All API keys, without their secrets", body = List<ApiKey>), Errors))]
 #[get("/api-keys")]
 pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
-    let rows = ctx.db.read(&caller.tenant, |tx| tx.api_keys()).await?;
+    let rows = ctx.db.query(&caller.tenant, |tx| tx.api_keys()).await?;
     Ok(ok(&List::whole(rows.into_iter().map(ApiKey::from).collect())))
 }
 

@@ -140,7 +140,7 @@ fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
 )]
 #[get("/connection")]
 pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
-    let row = ctx.db.read(&caller.tenant, |tx| tx.connection()).await?;
+    let row = ctx.db.query(&caller.tenant, |tx| tx.connection()).await?;
     let row = row.ok_or_else(|| Error::not_found("connection", "of this tenant"))?;
     let circuit = client::circuit(&ctx, &row);
     Ok(with_etag(row.version, &Connection::new(row, circuit)))

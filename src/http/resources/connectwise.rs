@@ -144,7 +144,7 @@ pub async fn list_connectwise_companies(
     caller: Caller,
     query: ListQuery<CwCompanyQuery>,
 ) -> ApiResult {
-    let (query, page) = query.of("connectwise-companies")?;
+    let (query, page) = query.for_list("connectwise-companies")?;
     refresh::ensure_known(&ctx, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;

@@ -214,7 +214,7 @@ pub async fn list_matching_rules(
 ) -> ApiResult {
     let query = query.0;
     let filter = RuleFilter { product_id: query.product_id.map(ProductId::from), target: query.target };
-    let rows = ctx.db.read(&caller.tenant, move |tx| tx.rules(&filter)).await?;
+    let rows = ctx.db.query(&caller.tenant, move |tx| tx.rules(&filter)).await?;
     Ok(ok(&List::whole(rows.into_iter().map(MatchingRule::from).collect())))
 }
 
@@ -256,7 +256,7 @@ pub async fn create_matching_rule(
 #[get("/matching-rules/{id}")]
 pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = RuleId::from(id.into_inner());
-    let row = ctx.db.read(&caller.tenant, move |tx| tx.rule(&id)).await?;
+    let row = ctx.db.query(&caller.tenant, move |tx| tx.rule(&id)).await?;
     Ok(with_etag(row.version, &MatchingRule::from(row)))
 }
 

@@ -221,9 +221,9 @@ impl ListFilter for ProductQuery {
 #[utoipa::path(tag = "products", params(ListQuery<ProductQuery>), responses((status = 200, description = "A page of products", body = List<Product>), Errors))]
 #[get("/products")]
 pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<ProductQuery>) -> ApiResult {
-    let (query, page) = query.of("products")?;
+    let (query, page) = query.for_list("products")?;
     let filter = ProductFilter { search: query.search, code: query.code };
-    let rows = ctx.db.read(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
+    let rows = ctx.db.query(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Product::from)))
 }
 
@@ -273,7 +273,7 @@ pub async fn create_product(
 #[get("/products/{id}")]
 pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = ProductId::from(id.into_inner());
-    let row = ctx.db.read(&caller.tenant, move |tx| tx.product(&id)).await?;
+    let row = ctx.db.query(&caller.tenant, move |tx| tx.product(&id)).await?;
     Ok(with_etag(row.version, &Product::from(row)))
 }
 

@@ -219,7 +219,7 @@ impl ListFilter for UsageQuery {
 #[utoipa::path(tag = "usage", params(ListQuery<UsageQuery>), responses((status = 200, description = "A page of usage records", body = List<UsageRecord>), Errors))]
 #[get("/usage")]
 pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<UsageQuery>) -> ApiResult {
-    let (query, page) = query.of("usage")?;
+    let (query, page) = query.for_list("usage")?;
     let filter = UsageFilter {
         company_id: query.company_id.map(CompanyId::from),
         product_id: query.product_id.map(ProductId::from),
@@ -228,6 +228,6 @@ pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: ListQ
         current_only: query.current_only,
         late: query.late,
     };
-    let rows = ctx.db.read(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
+    let rows = ctx.db.query(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, UsageRecord::from)))
 }

@@ -29,7 +29,7 @@ pub async fn read(
     agreements: Vec<CwAgreementId>,
     policy: RetryPolicy,
 ) -> Result<()> {
-    let connection = ctx.db.read(tenant, |tx| tx.connection()).await?;
+    let connection = ctx.db.query(tenant, |tx| tx.connection()).await?;
     read_under(ctx, tenant, agreements, policy, ReadUnder { connection, refresh: None }).await
 }
 

@@ -42,7 +42,7 @@ pub fn not_connected() -> Error {
 
 /// Returns the tenant's client. Errors with `not_connected` if there is no connection.
 pub async fn for_tenant(ctx: &AppContext, tenant: &TenantId) -> Result<Arc<Client>> {
-    let row = ctx.db.read(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
+    let row = ctx.db.query(tenant, |tx| tx.connection()).await?.ok_or_else(not_connected)?;
     for_connection(ctx, &row)
 }
 

@@ -25,7 +25,7 @@ impl<T: DeserializeOwned + IntoParams> FromRequest for StrictQuery<T> {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(parse(req.query_string(), &T::into_params(|| None)).map(Self))
+        ready(parse(req.query_string(), || T::into_params(|| None)).map(Self))
     }
 }
 
@@ -58,7 +58,7 @@ struct PageParams {
 
 impl<F: ListFilter> ListQuery<F> {
     /// The filter, and the page of the list with this name. Errors if `sort`, `limit` or `cursor` is invalid.
-    pub fn of(self, list: &'static str) -> Result<(F, PageRequest<F::Sort>)> {
+    pub fn for_list(self, list: &'static str) -> Result<(F, PageRequest<F::Sort>)> {
         let PageParams { sort, limit, cursor } = self.page;
         let page = PageRequest::parse(list, limit, cursor.as_deref(), sort.as_deref().unwrap_or(F::DEFAULT_SORT))?;
         Ok((self.filter, page))
@@ -107,17 +107,18 @@ fn refuse_long_texts(query: &str) -> ApiResult<()> {
 }
 
 fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
-    let known = ListQuery::<F>::into_params(|| None);
+    let known = || ListQuery::<F>::into_params(|| None);
     let (mut page, mut filter) =
         (form_urlencoded::Serializer::new(String::new()), form_urlencoded::Serializer::new(String::new()));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let part = if matches!(&*name, "sort" | "limit" | "cursor") { &mut page } else { &mut filter };
         part.append_pair(&name, &value);
     }
-    Ok(ListQuery { filter: parse(&filter.finish(), &known)?, page: parse(&page.finish(), &known)? })
+    Ok(ListQuery { filter: parse(&filter.finish(), known)?, page: parse(&page.finish(), known)? })
 }
 
-fn parse<T: DeserializeOwned>(query: &str, known: &[Parameter]) -> ApiResult<T> {
+/// Parses parameters. `known` lists the valid ones; it is called only for an error.
+fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
     refuse_long_texts(query)?;
     let pairs = form_urlencoded::parse(query.as_bytes());
     serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
@@ -129,7 +130,7 @@ fn parse<T: DeserializeOwned>(query: &str, known: &[Parameter]) -> ApiResult<T> 
         let unknown = named("unknown field `");
         let bad = match (unknown, text.as_str()) {
             (Some(name), _) => {
-                let known: Vec<&str> = known.iter().map(|parameter| parameter.name.as_str()).collect();
+                let known: Vec<String> = known().into_iter().map(|parameter| parameter.name).collect();
                 let message = format!("unknown parameter; expected one of: {}", known.join(", "));
                 return ApiError::Malformed(vec![FieldError::new(name, "unknown_parameter", message)]);
             }
@@ -187,6 +188,6 @@ mod tests {
         assert!(parse_list::<Filter>("limit=5&from=2026-01-01T00:00:00Z&matched=true").is_ok());
         assert!(parse_list::<Filter>("").is_ok());
         let query = parse_list::<Filter>("sort=-nam").unwrap();
-        assert!(query.of("things").is_err());
+        assert!(query.for_list("things").is_err());
     }
 }

@@ -241,7 +241,7 @@ impl ListFilter for LineQuery {
 #[get("/billing-lines")]
 pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<LineQuery>) -> ApiResult {
     let now = ctx.clock.now();
-    let (query, page) = query.of("billing-lines")?;
+    let (query, page) = query.for_list("billing-lines")?;
     let filter = LineFilter {
         product_id: query.product_id.map(ProductId::from),
         company_ids: query.company_id.map(|id| vec![CompanyId::from(id)]),

@@ -127,9 +127,9 @@ impl ListFilter for CompanyQuery {
 #[utoipa::path(tag = "companies", params(ListQuery<CompanyQuery>), responses((status = 200, description = "A page of companies", body = List<Company>), Errors))]
 #[get("/companies")]
 pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<CompanyQuery>) -> ApiResult {
-    let (query, page) = query.of("companies")?;
+    let (query, page) = query.for_list("companies")?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
-    let rows = ctx.db.read(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
+    let rows = ctx.db.query(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, Company::from)))
 }
 
@@ -169,7 +169,7 @@ pub async fn create_company(
 #[get("/companies/{id}")]
 pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
     let id = CompanyId::from(id.into_inner());
-    let row = ctx.db.read(&caller.tenant, move |tx| tx.company(&id)).await?;
+    let row = ctx.db.query(&caller.tenant, move |tx| tx.company(&id)).await?;
     Ok(with_etag(row.version, &Company::from(row)))
 }
 

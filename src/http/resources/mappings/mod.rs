@@ -159,7 +159,7 @@ pub async fn list_agreement_mappings(
     caller: Caller,
     query: ListQuery<MappingQuery>,
 ) -> ApiResult {
-    let (query, page) = query.of("agreement-mappings")?;
+    let (query, page) = query.for_list("agreement-mappings")?;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id, query.company_id, chosen, (None, None));
     list(&ctx, &caller, filter, page, LineMapping::agreement).await
@@ -231,7 +231,7 @@ pub async fn list_addition_mappings(
     caller: Caller,
     query: ListQuery<MappingQuery>,
 ) -> ApiResult {
-    let (query, page) = query.of("addition-mappings")?;
+    let (query, page) = query.for_list("addition-mappings")?;
     let chosen = (query.status, query.source);
     let filter = line_filter(query.product_id, query.company_id, (None, None), chosen);
     list(&ctx, &caller, filter, page, LineMapping::addition).await

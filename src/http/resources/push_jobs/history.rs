@@ -126,7 +126,7 @@ pub async fn list_push_history(
     caller: Caller,
     query: ListQuery<HistoryQuery>,
 ) -> ApiResult {
-    let (query, page) = query.of("push-lines")?;
+    let (query, page) = query.for_list("push-lines")?;
     let filter = query.filter();
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
     Ok(ok(&List::from_page(rows, PushLineInJob::from)))

@@ -174,7 +174,7 @@ pub async fn list_push_lines(
     query: ListQuery<PushLineQuery>,
 ) -> ApiResult {
     let id = PushJobId::from(id.into_inner());
-    let (query, page) = query.of("lines-of-a-push-job")?;
+    let (query, page) = query.for_list("lines-of-a-push-job")?;
     let filter = PushLineFilter {
         job_id: Some(id.clone()),
         state: query.state,

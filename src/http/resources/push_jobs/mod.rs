@@ -276,7 +276,7 @@ fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
 #[utoipa::path(tag = "push jobs", params(ListQuery<PushJobQuery>), responses((status = 200, description = "A page of push jobs", body = List<PushJob>), Errors))]
 #[get("/push-jobs")]
 pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<PushJobQuery>) -> ApiResult {
-    let (query, page) = query.of("push-jobs")?;
+    let (query, page) = query.for_list("push-jobs")?;
     let filter = JobFilter {
         state: query.state,
         kind: query.kind,

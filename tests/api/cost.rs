@@ -1,0 +1,131 @@
+//! What things cost: statements and commits, each with a limit that only a reason may raise. A read costs what it shows,
+//! and a write what it changes, however many rows are beside it.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Kind, Store, sample};
+use serde_json::{Value, json};
+
+use crate::push::enable;
+use crate::support::{Backend, TestApp};
+
+/// Statements, with the begin and the end of transactions, and commits of transactions that may have written.
+type Cost = (u64, u64);
+
+async fn cost(app: &TestApp, work: impl AsyncFnOnce()) -> Cost {
+    let before = app.worker.database_counts();
+    work().await;
+    let after = app.worker.database_counts();
+    (after.0 - before.0, after.1 - before.1)
+}
+
+/// PostgreSQL's connections are tried when they are taken from the pool; SQLite's are not.
+fn limit(backend: Backend, sqlite: u64, postgres: u64) -> u64 {
+    if backend == Backend::Sqlite { sqlite } else { postgres }
+}
+
+async fn companies(app: &TestApp, from: i64, to: i64) {
+    for c in from..=to {
+        app.company(&format!("C{c}"), &format!("Company {c:03}")).await;
+    }
+}
+
+/// Takes in a record for each of so many companies.
+async fn measure(app: &TestApp, companies: i64, minutes: i64) {
+    let record = |c: i64| {
+        json!({"company_external_id": format!("C{c}"), "product_code": "P", "amount": c.to_string(),
+            "measured_at": app.clock.now() - TimeDelta::minutes(minutes)})
+    };
+    let records: Vec<Value> = (1..=companies).map(record).collect();
+    app.post("/usage", &json!({"records": records})).await.expect(200);
+}
+
+async fn a_page_costs_what_it_shows(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let product = app.product("P").await;
+    companies(&app, 1, 5).await;
+    measure(&app, 5, 0).await;
+    let page = async || drop(app.get(&format!("/billing-lines?product_id={product}&limit=5")).await.expect(200));
+    page().await;
+    let first = cost(&app, page).await;
+    assert!(first.0 <= limit(backend, 11, 13) && first.1 == 0, "{first:?}");
+    companies(&app, 6, 60).await;
+    for minutes in 1..20 {
+        measure(&app, 60, minutes).await;
+    }
+    assert_eq!(cost(&app, page).await, first, "with more lines and records beside it");
+}
+
+async fn one_row_costs_one_row(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let product = app.product("P").await;
+    let get = async || drop(app.get(&format!("/products/{product}")).await.expect(200));
+    get().await;
+    let spent = cost(&app, get).await;
+    assert!(spent.0 <= limit(backend, 2, 4) && spent.1 == 0, "{spent:?}");
+}
+
+async fn a_batch_of_usage_costs_what_it_brings(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    app.product("P").await;
+    companies(&app, 1, 100).await;
+    let one = cost(&app, async || measure(&app, 1, 0).await).await;
+    let many = cost(&app, async || measure(&app, 100, 1).await).await;
+    assert!(many.0 <= limit(backend, 15, 18) && many.1 == 1, "{many:?}");
+    assert!(many.0 <= one.0 + 2, "100 records cost {many:?}, one {one:?}");
+    let again = cost(&app, async || measure(&app, 100, 2).await).await;
+    assert!(again.0 <= many.0 + 1, "with more records beside them {again:?}, before {many:?}");
+}
+
+/// Five agreements with four additions each.
+fn store() -> Store {
+    let mut store = Store::default();
+    for c in 1..=5 {
+        store.put(Kind::Companies, sample::company(c, &format!("C{c}"), &format!("Company {c:03}")));
+        store.put(Kind::Agreements, sample::agreement(c * 10, c, "Backup", (1, "SP Backup")));
+        for n in 0..4 {
+            store.put(Kind::Additions, sample::addition(c * 100 + n, c * 10, &format!("P{n}"), "Item", 1.0));
+        }
+    }
+    store
+}
+
+async fn a_pushed_line_costs_what_it_writes(backend: Backend) {
+    let app = TestApp::connected(backend, store()).await;
+    companies(&app, 1, 5).await;
+    for n in 0..4 {
+        let product = app.product(&format!("P{n}")).await;
+        app.rule(&product, "agreement", r#"name = "Backup""#).await;
+        app.rule(&product, "addition", &format!("product/identifier = 'P{n}'")).await;
+    }
+    app.post("/companies/auto-match", &json!({})).await.expect(200);
+    for c in 1..=5 {
+        for n in 0..4 {
+            app.usage(&format!("C{c}"), &format!("P{n}"), "250").await;
+        }
+    }
+    enable(&app, true).await;
+    app.post("/push-jobs", &json!({})).await.expect(202);
+    let (statements, commits) = cost(&app, async || app.worker.run_until_idle().await.unwrap()).await;
+    let written = app.sandbox.ledger().writes.len();
+    assert_eq!(written, 20);
+    assert!(
+        statements <= 20 * limit(backend, 21, 30) && commits <= 20 * 3,
+        "{statements} statements, {commits} commits"
+    );
+}
+
+/// A process without work looks for some, with one statement for all its workers.
+async fn looking_for_work_is_one_read(backend: Backend) {
+    let app = TestApp::connected(backend, store()).await;
+    app.worker.run_until_idle().await.unwrap();
+    let spent = cost(&app, async || app.worker.run_until_idle().await.unwrap()).await;
+    assert!(spent.0 <= limit(backend, 1, 2) && spent.1 == 0, "{spent:?}");
+}
+
+on_both!(
+    a_page_costs_what_it_shows,
+    one_row_costs_one_row,
+    a_batch_of_usage_costs_what_it_brings,
+    a_pushed_line_costs_what_it_writes,
+    looking_for_work_is_one_read,
+);
