@@ -1,6 +1,6 @@
 //! What happens in a simulation, in the order that its seed decides.
 
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -13,7 +13,7 @@ use super::world::{LEASE, TIMEOUT, Template, World};
 use crate::support::{Backend, schema};
 
 /// How long a task may take to end when nothing holds it up any more.
-const MUST_END: Duration = Duration::from_secs(20);
+const MUST_END: Duration = Duration::from_secs(120);
 
 /// How long a replica is frozen. A writer that waited longer for its turn gives up.
 const LONGEST_FREEZE: Duration = Duration::from_secs(4);
@@ -23,9 +23,18 @@ pub struct Simulation<'t> {
     pub(super) rng: fastrand::Rng,
     pub(super) tasks: Tasks,
     pub(super) checks: Checks,
-    /// The replicas that do nothing, as a process does that was stopped, each with when it was frozen.
+    /// When each replica was frozen, if it is. A frozen replica makes no progress, like a stopped process.
     frozen: Vec<Option<Instant>>,
     trace: Vec<String>,
+}
+
+/// Notes that a step failed. A writer that waits too long, on a machine under load or for a frozen worker, gives up; the
+/// service tries again.
+fn note_failure(wrong: &Mutex<Vec<String>>, error: &dyn std::error::Error) {
+    let text = error.to_string();
+    if !text.contains("the service is busy") {
+        wrong.lock().unwrap().push(format!("a step failed: {text}"));
+    }
 }
 
 impl<'t> Simulation<'t> {
@@ -105,13 +114,11 @@ impl<'t> Simulation<'t> {
         }
         self.note(format!("{role:?} looks for work"));
         let (worker, wrong) = (self.world.replicas[replica].workers[number].clone(), self.world.wrong.clone());
-        let was_frozen = self.world.replicas[replica].was_frozen.clone();
         self.tasks.start(role, async move {
-            if let Err(error) = worker.step().await
-                && !was_frozen.load(Ordering::SeqCst)
-            {
-                wrong.lock().unwrap().push(format!("a step of a worker failed: {error}"));
-            }
+            worker.step().await.unwrap_or_else(|error| {
+                note_failure(&wrong, &*error);
+                false
+            });
         });
     }
 
@@ -119,9 +126,10 @@ impl<'t> Simulation<'t> {
         let replica = self.rng.usize(..self.world.replicas.len());
         let (worker, wrong) = (self.world.replicas[replica].workers[0].clone(), self.world.wrong.clone());
         self.tasks.start(Role::Schedule(replica), async move {
-            if let Err(error) = worker.fire_schedules().await {
-                wrong.lock().unwrap().push(format!("the schedule failed: {error}"));
-            }
+            worker.fire_schedules().await.unwrap_or_else(|error| {
+                note_failure(&wrong, &*error);
+                0
+            });
         });
     }
 
@@ -135,6 +143,7 @@ impl<'t> Simulation<'t> {
         let replica = self.rng.usize(..self.world.replicas.len());
         let number = self.rng.usize(..3);
         self.note(format!("worker {number} of replica {replica} dies"));
+        self.world.grace.note_kill();
         self.tasks.kill(|role| role == Role::Worker(replica, number));
     }
 
@@ -142,12 +151,13 @@ impl<'t> Simulation<'t> {
     async fn restart(&mut self) {
         let replica = self.awake();
         self.note(format!("replica {replica} is killed and started again"));
+        self.world.grace.note_kill();
         self.tasks.kill(|role| role.replica() == replica);
         self.world.restart(replica).await;
     }
 
-    /// Moves the clock so far that leases run out, retries are due, or months begin. What has begun is finished, killed
-    /// or frozen before, because a request that is under way would have timed out meanwhile.
+    /// Moves the clock so far that leases run out, retries are due, or months begin. Running tasks are finished, killed or
+    /// frozen first, because requests in flight would have timed out by then.
     async fn jump(&mut self) {
         for replica in 0..self.frozen.len() {
             match self.rng.u32(..10) {
@@ -157,14 +167,17 @@ impl<'t> Simulation<'t> {
                     self.finish(|role| role == Role::Person(replica)).await;
                     self.note(format!("replica {replica} is frozen"));
                     self.frozen[replica] = Some(Instant::now());
-                    self.world.replicas[replica].was_frozen.store(true, Ordering::SeqCst);
                 }
-                _ => self.tasks.kill(|role| role.replica() == replica),
+                _ => {
+                    self.world.grace.note_kill();
+                    self.tasks.kill(|role| role.replica() == replica);
+                }
             }
         }
         self.world.until_quiet().await;
         let seconds = [LEASE + 1, 200, 600, 3_700, 30_000, 90_000, 260_000];
         let by = TimeDelta::seconds(seconds[self.rng.usize(..seconds.len())]);
+        self.world.grace.note_jump(self.world.clock.now());
         self.world.clock.advance(by);
         self.note(format!("{by} later"));
     }
@@ -210,9 +223,7 @@ impl<'t> Simulation<'t> {
                 for (number, worker) in self.world.replicas[replica].workers.iter().enumerate() {
                     let (worker, wrong) = (worker.clone(), self.world.wrong.clone());
                     self.tasks.start(Role::Worker(replica, number), async move {
-                        if let Err(error) = worker.run_until_idle().await {
-                            wrong.lock().unwrap().push(format!("a step of a worker failed: {error}"));
-                        }
+                        worker.run_until_idle().await.unwrap_or_else(|error| note_failure(&wrong, &*error));
                     });
                 }
             }

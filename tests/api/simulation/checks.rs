@@ -27,12 +27,12 @@ impl Checks {
         let (rows, set_by_people) = (Rows::of(world.url()), SetByPeople::default());
         for (number, tenant) in world.template.tenants.iter().enumerate() {
             let (rows, by_people, wrong) = (rows.clone(), set_by_people.clone(), world.wrong.clone());
-            let (clock, id) = (world.clock.clone(), tenant.id.clone());
+            let (clock, grace, id) = (world.clock.clone(), world.grace.clone(), tenant.id.clone());
             tenant.sandbox.observe_writes(move |write| {
                 let lines = rows.lines_of(write.addition);
                 let by_people = by_people.lock().unwrap();
                 let by_people = by_people.get(&(number, write.addition)).map_or(&[][..], Vec::as_slice);
-                let now = clock.now().naive_utc();
+                let now = grace.judge_by(clock.now()).naive_utc();
                 let allowed = |line: &&Line| {
                     line.writes(&id, write.addition)
                         && line.state == "working"

@@ -9,7 +9,7 @@ use super::executor::Role;
 use super::world::{Api, COMPANIES, PRODUCTS, additions, agreements};
 use crate::support::status;
 
-/// At most so many requests of people wait at a time.
+/// Maximum number of requests of people that are pending.
 const REQUESTS: usize = 2;
 
 /// One of the newest rows of a list.
@@ -137,7 +137,7 @@ pub fn change_connectwise(simulation: &mut Simulation<'_>) {
         let (addition, quantity) = (all[simulation.rng.usize(..all.len())], f64::from(simulation.rng.u32(..20)) + 0.5);
         simulation.note(format!("a user of ConnectWise sets addition {addition} of tenant {tenant} to {quantity}"));
         let members = json!({"quantity": quantity}).as_object().unwrap().clone();
-        // Known before it is there: the write that finds it may follow at once.
+        // Recorded before the change is made, because a write may find it at once.
         let mut set = simulation.checks.set_by_people.lock().unwrap();
         set.entry((tenant, addition)).or_default().push(Some(quantity));
         drop(set);

@@ -1,9 +1,10 @@
 //! Two tenants with a sandbox each, and the replicas of the application on one database.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use connectwise_billing::app::{Application, Config, WorkerHandle};
 use connectwise_billing::domain::clock::Clock;
 use connectwise_billing::sandbox::{Kind, Sandbox, Store, sample};
@@ -23,8 +24,7 @@ pub const LEASE: i64 = 60;
 /// How long a request to ConnectWise may take, in seconds.
 pub const TIMEOUT: u64 = 1;
 
-/// Every third company has both additions of the second tenant on another agreement than the first tenant's, so that a
-/// write to the wrong sandbox meets ids that are not there.
+/// The ids differ from the other tenant's, so that a write to the wrong sandbox hits unknown ids.
 fn store(tenant: i64) -> Store {
     let mut store = Store::default();
     for c in 1..=COMPANIES {
@@ -197,8 +197,6 @@ async fn set_up(api: &Api, tenant: &Tenant) {
 pub struct Replica {
     base: String,
     pub workers: Vec<Arc<WorkerHandle>>,
-    /// Whether it was ever frozen: its writers may have waited too long for their turn since.
-    pub was_frozen: Arc<AtomicBool>,
     stop: CancellationToken,
     running: JoinHandle<()>,
 }
@@ -208,7 +206,7 @@ impl Replica {
         let (base, stop) = (format!("http://{}", application.address()), application.stop_token());
         let workers = (0..3).map(|_| Arc::new(application.worker_handle())).collect();
         let running = tokio::spawn(async move { application.run_without_worker().await.unwrap() });
-        Self { base, workers, was_frozen: Arc::default(), stop, running }
+        Self { base, workers, stop, running }
     }
 
     fn api(&self, http: &reqwest::Client, key: &str, wrong: &Arc<Mutex<Vec<String>>>) -> Api {
@@ -233,7 +231,44 @@ pub struct World<'t> {
     pub clock: Clock,
     pub replicas: Vec<Replica>,
     pub wrong: Arc<Mutex<Vec<String>>>,
+    pub grace: Grace,
     database: TestDatabase,
+}
+
+/// A killed worker's last request may still arrive, at most one time-out later. If the clock has jumped meanwhile, its
+/// lease is judged by the time before the jump, because in reality no time-out is that long.
+#[derive(Clone, Default)]
+pub struct Grace(Arc<Mutex<GraceState>>);
+
+#[derive(Default)]
+struct GraceState {
+    killed: Option<Instant>,
+    /// When the clock jumped, and the time before.
+    jumped: Option<(Instant, DateTime<Utc>)>,
+}
+
+impl Grace {
+    fn is_young(since: Instant) -> bool {
+        since.elapsed() < Duration::from_secs(TIMEOUT)
+    }
+
+    pub fn note_kill(&self) {
+        self.0.lock().unwrap().killed = Some(Instant::now());
+    }
+
+    /// Call it before the clock jumps, or leases end.
+    pub fn note_jump(&self, before: DateTime<Utc>) {
+        let mut state = self.0.lock().unwrap();
+        if state.killed.is_some_and(Self::is_young) && !state.jumped.is_some_and(|(at, _)| Self::is_young(at)) {
+            state.jumped = Some((Instant::now(), before));
+        }
+    }
+
+    /// The time by which the lease of a write that arrives now is judged.
+    pub fn judge_by(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let jumped = self.0.lock().unwrap().jumped;
+        jumped.filter(|(at, _)| Self::is_young(*at)).map_or(now, |(_, before)| before)
+    }
 }
 
 impl<'t> World<'t> {
@@ -245,7 +280,8 @@ impl<'t> World<'t> {
         }
         let database = TestDatabase::copy(&template.original);
         let clock = Clock::fixed(start_of_test());
-        let mut world = Self { template, clock, replicas: Vec::new(), wrong: Arc::default(), database };
+        let (wrong, grace) = (Arc::default(), Grace::default());
+        let mut world = Self { template, clock, replicas: Vec::new(), wrong, grace, database };
         // One process owns an SQLite file.
         for _ in 0..if template.backend == Backend::Sqlite { 1 } else { 2 } {
             let replica = world.new_replica().await;
@@ -271,6 +307,8 @@ impl<'t> World<'t> {
     pub async fn restart(&mut self, replica: usize) {
         let old = self.replicas.remove(replica);
         old.stop().await;
+        // A process that starts on SQLite ends all leases a second before its time.
+        self.grace.note_jump(self.clock.now() - TimeDelta::seconds(1));
         // What was sent is processed by now: the sandbox takes no longer.
         self.until_quiet().await;
         let new = self.new_replica().await;
