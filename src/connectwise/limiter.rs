@@ -174,8 +174,8 @@ impl RequestLimiter {
         *paused = Some(paused.map_or(until, |before| before.max(until)));
     }
 
-    /// Fails while the circuit is open. Half open, one request is sent, and the others wait for its outcome. `sends` is
-    /// whether the caller sends its request now, and so may be that one.
+    /// Fails while the circuit is open. While it is half open, one trial request is sent, and the others wait for its
+    /// outcome. `sends`: whether the caller will send its request now, and may therefore be the trial.
     async fn pass_circuit(&self, max_wait: Duration, sends: bool) -> Result<(), CwError> {
         loop {
             let tried = self.tried.notified();

@@ -1,4 +1,4 @@
-//! The terms and decisions of billing, without side effects: no database, no network, no system clock.
+//! The terms and decisions of billing: no database, no network, and no side effects but reading the time in `clock`.
 //!
 //! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
 

@@ -62,7 +62,7 @@ string_enum! {
         Succeed = "succeed",
         /// All lines have an outcome and some failed.
         CompleteWithFailures = "complete_with_failures",
-        /// The connection was at fault until the deadline, and no line was tried.
+        /// The connection was at fault, or ConnectWise asked to wait, until the deadline, and no line was tried.
         Fail = "fail",
         /// A person cancels the job.
         Cancel = "cancel",
@@ -160,7 +160,7 @@ string_enum! {
         Rejected = "rejected",
         /// ConnectWise reported success but did not change the quantity.
         NotApplied = "not_applied",
-        /// ConnectWise could not be reached, or failed, until the last attempt.
+        /// ConnectWise could not be reached, failed, or asked to wait until the last attempt.
         Unavailable = "unavailable",
         /// The connection's settings, API keys or permissions are wrong.
         Connection = "connection",

@@ -22,7 +22,7 @@ pub(super) struct Incoming<'r> {
 /// the background, and until then their companies' usage comes from the records.
 const MONTHS_PER_BATCH: usize = 100;
 
-/// The month of a record. Earlier versions took in records of any time: those before the first month are in it.
+/// The month of a record. Earlier versions accepted any time: records from before the first month count towards it.
 fn month_of(record: &UsageRecord, calendar: &BillingCalendar) -> BillingMonth {
     calendar.month_of(record.measured_at.and_utc()).max(BillingMonth::FIRST)
 }

@@ -73,8 +73,8 @@ enum Step {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Worker {
     Idle,
-    /// It has claimed a job's lines, with these fences, and read their additions. `holds_until` is when the lease ends that
-    /// it stored with `from`.
+    /// It has claimed a job's lines, with these fences, and read their additions. `holds_until` is the expiry of the lease
+    /// that was stored together with `from`.
     Busy {
         job: usize,
         fences: [Option<u8>; LINES],
@@ -111,7 +111,7 @@ pub struct State {
 pub enum Action {
     /// Time passes.
     Tick,
-    /// Claims a job's lines, and reads their additions. That it reads at once is the worst case: what it knows is older.
+    /// Claims a job's lines, and reads their additions. Reading immediately is the worst case, because the data is oldest then.
     Claim {
         worker: usize,
         job: usize,
@@ -148,7 +148,7 @@ fn target(job: usize) -> u8 {
 }
 
 impl State {
-    /// The workers are alike, and so are the requests in any order: one state stands for all such.
+    /// Workers are interchangeable and the order of requests is irrelevant: one state represents all that are equivalent.
     fn canonicalize(&mut self) {
         if self.workers[0] > self.workers[1] {
             self.workers.swap(0, 1);

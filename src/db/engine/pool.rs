@@ -57,7 +57,8 @@ pub struct Db {
     /// Writers queue here rather than for a connection. SQLite has one writer at a time.
     writers: Arc<Semaphore>,
     /// Writers that need the same database lock queue here first: those of one tenant, and those that claim push lines.
-    /// If each waited for the lock on its own connection, a process that was stopped would get it again and again.
+    /// Otherwise each would wait on a connection of its own, and the database would grant the lock to all waiting
+    /// connections of a stopped process, one after the other.
     turns: Arc<KeyedLocks>,
     catalogs: Arc<Catalogs>,
     /// The SQLite file, which no other process uses; `None` for PostgreSQL.

@@ -10,10 +10,10 @@ use super::push_job::PushLine;
 use crate::db::engine::conn::Conn;
 use crate::db::engine::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::db::engine::tx::SystemTx;
-use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
-use crate::domain::push::{JobState, LineState};
+use crate::domain::push::{JobState, LineEvent, LineState};
+use crate::domain::{Error, Result};
 
 /// Maximum number of due lines of a job that one claim looks at, to find an agreement that no other worker or transaction
 /// holds.
@@ -172,9 +172,10 @@ impl SystemTx<'_> {
             .filter(push_lines::finished_at.is_null())
             .filter(push_lines::state.eq(LineState::Working))
             .filter(push_lines::lease_until.lt(at));
+        let state = LineState::Working.after(LineEvent::Release).map_err(Error::internal)?;
         diesel::update(expired)
             .set((
-                push_lines::state.eq(LineState::Pending),
+                push_lines::state.eq(state),
                 push_lines::lease_owner.eq(None::<String>),
                 push_lines::lease_until.eq(None::<NaiveDateTime>),
                 push_lines::fence.eq(push_lines::fence + 1),
@@ -198,9 +199,10 @@ impl SystemTx<'_> {
             .is_null()
             .and(push_lines::state.eq(LineState::Pending))
             .and(push_lines::not_before.is_null().or(push_lines::not_before.le(at)));
+        let state = LineState::Pending.after(LineEvent::Claim).map_err(Error::internal)?;
         diesel::update(group.filter(is_claimable))
             .set((
-                push_lines::state.eq(LineState::Working),
+                push_lines::state.eq(state),
                 push_lines::lease_owner.eq(owner),
                 push_lines::lease_until.eq(lease_until.naive_utc()),
                 push_lines::fence.eq(push_lines::fence + 1),

@@ -44,7 +44,7 @@ macro_rules! held_by_worker {
 }
 
 impl Tx<'_> {
-    /// Changes the state of a job. No other code does so. Errors with `invalid_transition` if `event` is not valid now.
+    /// Changes the state of a job. Only this and `start_job` do so. Errors with `invalid_transition` if `event` is not valid now.
     pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
         let job = self.push_job(id)?;
         let state = job

@@ -24,7 +24,7 @@ pub struct ApiKey {
     pub id: String,
     /// The key's name. Histories show it as who made a change.
     pub name: String,
-    /// The first 12 characters of the secret, such as `cwb_AbCdEfGh`, to recognise the key by.
+    /// The first 12 characters of the secret, such as `cwb_AbCdEfGh`, which identifies the key.
     pub prefix: String,
     /// When the key was created.
     pub created_at: DateTime<Utc>,

@@ -150,7 +150,7 @@ pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiRe
 ///
 /// Creates or replaces the connection, without sending a request to ConnectWise: use `POST /connection/test` to test
 /// it. The keys are stored encrypted and are never returned. Push lines that wait for a working connection are tried
-/// again. Another host, port or company id is a 409 once records were read: delete the connection first.
+/// again. Once records have been read, another host, port or company id is a 409: delete the connection first.
 #[utoipa::path(
     tag = "connection",
     request_body = ConnectionRequest,

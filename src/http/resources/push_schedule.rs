@@ -140,8 +140,8 @@ pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> Ap
 /// Set the push schedule
 ///
 /// Sets when every enabled billing line is pushed, once a month; each product's `billing_period` decides which month is
-/// billed. If this month's run has happened, or its time has passed, the first run is next month. A run that was
-/// missed in an outage is made up for, by default within 7 days. Setting the same content again changes nothing.
+/// billed. If this month's run has happened, or its time has passed, the first run is next month. A run missed during an
+/// outage is started late, by default up to 7 days. Setting the same content again changes nothing.
 #[utoipa::path(
     tag = "push schedule",
     request_body = PushScheduleRequest,

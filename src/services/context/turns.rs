@@ -57,7 +57,7 @@ impl TenantTurns {
     /// Stores the result of a look: the tenants with due lines.
     pub fn set_waiting(&self, tenants: Vec<TenantId>) {
         let mut state = self.lock();
-        // A tenant that is forgotten comes before all others once: only one that has had no work for long.
+        // A forgotten tenant goes first once, so only tenants that have been idle for long are forgotten.
         let State { served, turns, .. } = &mut *state;
         served.retain(|_, turn| *turns - *turn < TURNS_REMEMBERED);
         state.waiting = tenants;

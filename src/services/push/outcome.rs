@@ -71,8 +71,8 @@ impl Stop {
         }
     }
 
-    /// Returns the result for a line. A line waits for its connection, or as long as ConnectWise asks for, until `max_late` after its job was stored, or
-    /// after a person decided about the line.
+    /// Returns the result for a line. A line waits for its connection, or as long as ConnectWise asks for, until
+    /// `max_late` after its job was stored, or after a person decided about the line.
     pub(super) fn result(&self, line: &PushLine, now: Instant, stored_at: Instant, max_late: TimeDelta) -> LineResult {
         let asked_at = line.waits_since(stored_at);
         match self {

@@ -33,7 +33,7 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     let mut has_looked = false;
     loop {
         let most = ctx.settings.connectwise.parallel;
-        // A tenant whose ConnectWise asked to wait keeps no worker waiting.
+        // Skip tenants whose ConnectWise sent a Retry-After.
         let next = || ctx.turns.next(most, |tenant| !ctx.clients.is_paused(tenant));
         if ctx.turns.must_look() && !has_looked {
             has_looked = true;
@@ -41,7 +41,7 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
                 return Ok(Step::Idle);
             }
         }
-        // Without a turn, this process works on as much of each tenant as it may.
+        // No turn means that every waiting tenant is paused or at its limit of parallel agreements.
         let Some(turn) = next() else { return Ok(Step::Idle) };
         let (now, owner, tenant) = (ctx.clock.now(), owner.to_owned(), turn.tenant().clone());
         let lease_until = now + ctx.settings.lease;
@@ -322,8 +322,8 @@ fn note_stop(tx: &mut Tx<'_>, job: &PushJob, stop: &Stop, now: Instant, max_late
     }
 }
 
-/// Fails the lines of a job that have waited for too long for the connection, or because ConnectWise asked to wait. Also fails the job if no open line is
-/// left and every line was failed, skipped or cancelled.
+/// Fails the lines of a job that have waited for too long for the connection, or because ConnectWise asked to wait. Also
+/// fails the job if no open line is left and every line was failed, skipped or cancelled.
 fn give_up(
     tx: &mut Tx<'_>,
     id: &PushJobId,

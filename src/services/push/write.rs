@@ -160,8 +160,8 @@ fn check_superseded(
     Ok(None)
 }
 
-/// Returns a result if a later job wrote the addition, or found its own quantity there. A revert gives way to every later
-/// line, also to one that is unverified: it would restore what a person wanted before that line.
+/// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
+/// line, including an unverified one: it would restore what a person wanted before that line.
 fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
     let later = tx.written_after(line)?;
     let newer = later.iter().find(|later| reverts || later.seen_by(line).supersedes(has));

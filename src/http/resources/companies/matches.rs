@@ -183,8 +183,8 @@ pub struct AutoMatched {
 /// Match companies automatically
 ///
 /// For each company that is Not Set, looks for a ConnectWise company whose identifier equals the external id, then for
-/// one with an equal name. Applies a match only if it is unique and no other company has or fits it; everything else is
-/// only reported. Companies are read from ConnectWise first if the last refresh is not recent. Existing matches stay.
+/// one with an equal name. Applies a match only if it is unique, and no other company is, or could be, matched to the same
+/// ConnectWise company; everything else is only reported. Companies are read from ConnectWise first if the last refresh is not recent. Existing matches stay.
 #[utoipa::path(
     tag = "companies",
     request_body = AutoMatchRequest,

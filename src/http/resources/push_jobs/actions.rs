@@ -35,8 +35,8 @@ pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web
 /// Retry a push job
 ///
 /// Creates a new job with the lines that failed or are unverified, for the same months. Their quantities are computed
-/// again, except those of a revert or of a pushed dry run, which stay the same. Left out are lines that a later job has
-/// pushed, and lines with the reason `changed_since`, which a person has to check. Fails with 409 if the job has not
+/// again, except those of a revert or of a pushed dry run, which stay the same. Lines that a later job has pushed are left
+/// out, and so are lines with the reason `changed_since`, which a person has to check. Fails with 409 if the job has not
 /// ended or has nothing to retry.
 #[utoipa::path(
     tag = "push jobs",
@@ -58,7 +58,7 @@ pub async fn retry_push_job(
 ///
 /// Creates a new job that writes back the quantity that each pushed or unverified line had before, without approval. A
 /// line is written only if ConnectWise still has the quantity that the job wrote; otherwise it fails with the reason
-/// `changed_since`. Left out are lines whose addition a later job has changed. Fails with 409 if the job is a dry run,
+/// `changed_since`. Lines whose addition a later job has changed are left out. Fails with 409 if the job is a dry run,
 /// has not ended or has nothing to revert.
 #[utoipa::path(
     tag = "push jobs",

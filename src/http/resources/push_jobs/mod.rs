@@ -241,7 +241,7 @@ impl ListFilter for PushJobQuery {
 /// Push now: creates a job with a push line for every billing line in its scope, including lines that cannot be pushed,
 /// with the reason. Returns at once; workers write the quantities. Follow the job at the address in `Location`, or with
 /// server-sent events at `/push-jobs/{id}/events`. Fails with 409 if no connection is set, or if the dry run in
-/// `from_dry_run` has not run to its end or has nothing left to push. Send an `Idempotency-Key`, so that repeating the
+/// `from_dry_run` has not completed or has nothing left to push. Send an `Idempotency-Key`, so that repeating the
 /// request creates no second job.
 #[utoipa::path(
     tag = "push jobs",
