@@ -57,7 +57,7 @@ pub enum CwError {
     #[error("ConnectWise reports a conflict: {0}")]
     Conflict(String),
     /// Too many requests, with the time to wait.
-    #[error("ConnectWise asks to wait {} s before the next request", .0.as_secs())]
+    #[error("no request may be sent to ConnectWise for another {} s", .0.as_secs())]
     Throttled(Duration),
     /// ConnectWise cannot be reached, or reports that it is unavailable.
     #[error("ConnectWise is currently unavailable: {0}")]

@@ -111,11 +111,7 @@ impl Worker {
         let stop = self.ctx.stop.clone();
         while !stop.is_cancelled() {
             match self.step().await {
-                Ok(Step::Worked) => {
-                    // There may be more work than one loop can take, so wake another.
-                    self.ctx.wake.notify_one();
-                    continue;
-                }
+                Ok(Step::Worked) => continue,
                 Ok(Step::Idle) => {}
                 Err(error) => tracing::error!(cause = %error.chain(), "worker step failed"),
             }
@@ -130,10 +126,8 @@ impl Worker {
 /// Looks for work, for all loops of the process, so that an idle process asks its database for little.
 async fn look_for_work(ctx: AppContext) {
     loop {
-        match push::look(&ctx).await {
-            Ok(true) => ctx.wake.notify_one(),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(cause = %error.chain(), "failed to look for push lines"),
+        if let Err(error) = push::look(&ctx).await {
+            tracing::warn!(cause = %error.chain(), "failed to look for push lines");
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_INTERVAL) => {}

@@ -28,6 +28,7 @@ mod deployment;
 mod differential;
 mod documentation;
 mod errors;
+mod fairness;
 mod file_failures;
 mod guard_and_revert;
 mod isolation;

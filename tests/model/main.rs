@@ -11,6 +11,7 @@
 //! Four variants of the protocol, each without one of its safeguards, must fail.
 
 mod protocol;
+mod state;
 
 use stateright::{Checker, HasDiscoveries, Model};
 

@@ -1,18 +1,11 @@
-//! The states of the model and the steps between them.
+//! The steps of the protocol, and what must hold after each.
 
 use stateright::{Model, Property};
 
-const WORKERS: usize = 2;
-const JOBS: usize = 2;
-/// The additions of the one agreement. Each job has one line for each.
-const LINES: usize = 2;
-/// The ticks that a lease lasts, and those that a request may take.
-const LEASE: u8 = 2;
-const TIMEOUT: u8 = 1;
-/// The last tick: a bound for the check.
-const END: u8 = 4;
-/// The writes that a line may begin: another bound.
-const MAX_ATTEMPTS: u8 = 2;
+use crate::state::{
+    Action, END, JOBS, LEASE, LINES, Line, LineState, MAX_ATTEMPTS, Request, State, Step, TIMEOUT, WORKERS, Worker,
+    target,
+};
 
 /// A part of the protocol that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,141 +24,6 @@ pub enum Safeguard {
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
     without: Option<Safeguard>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum LineState {
-    Pending,
-    Working,
-    Pushed,
-    Unchanged,
-    Superseded,
-}
-
-/// A push line, as the database has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Line {
-    state: LineState,
-    fence: u8,
-    lease_until: u8,
-    from: Option<u8>,
-    attempts: u8,
-}
-
-/// What a worker knows of one of its lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Step {
-    /// The addition was read.
-    Read(u8),
-    /// `from` is stored; the write may be sent.
-    Begun(u8),
-    /// The write is under way.
-    Sent(u8),
-    /// ConnectWise confirmed the write.
-    Written(u8),
-    /// No response came.
-    Lost(u8),
-    /// The result is known without a write.
-    Known(LineState),
-}
-
-/// What a worker does at present. A worker that dies forgets it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Worker {
-    Idle,
-    /// It has claimed a job's lines, with these fences, and read their additions. `holds_until` is the expiry of the lease
-    /// that was stored together with `from`.
-    Busy {
-        job: usize,
-        fences: [Option<u8>; LINES],
-        steps: [Option<Step>; LINES],
-        holds_until: u8,
-    },
-}
-
-/// A request that was sent and has neither taken effect nor been lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Request {
-    worker: usize,
-    job: usize,
-    line: usize,
-    fence: u8,
-    sent_at: u8,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct State {
-    now: u8,
-    lines: [[Line; LINES]; JOBS],
-    workers: [Worker; WORKERS],
-    quantities: [u8; LINES],
-    requests: Vec<Request>,
-    /// The lines whose write took effect once, or twice or more.
-    applied: [[u8; LINES]; JOBS],
-    wrote_without_lease: bool,
-    wrote_without_from: bool,
-    changed_finished: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Time passes.
-    Tick,
-    /// Claims a job's lines, and reads their additions. Reading immediately is the worst case, because the data is oldest then.
-    Claim {
-        worker: usize,
-        job: usize,
-    },
-    /// Stores `from` of all lines that are to be written, in one transaction.
-    Begin {
-        worker: usize,
-    },
-    Send {
-        worker: usize,
-        line: usize,
-    },
-    /// A request takes effect; its response arrives, or not.
-    Apply {
-        request: usize,
-        response: bool,
-    },
-    /// A request is lost before it takes effect.
-    Lose {
-        request: usize,
-    },
-    /// Stores all results, in one transaction.
-    Finish {
-        worker: usize,
-    },
-    Die {
-        worker: usize,
-    },
-}
-
-/// The quantity that a job writes. The older job is the first.
-fn target(job: usize) -> u8 {
-    u8::try_from(job).unwrap_or(u8::MAX) + 1
-}
-
-impl State {
-    /// Workers are interchangeable and the order of requests is irrelevant: one state represents all that are equivalent.
-    fn canonicalize(&mut self) {
-        if self.workers[0] > self.workers[1] {
-            self.workers.swap(0, 1);
-            self.requests.iter_mut().for_each(|request| request.worker = 1 - request.worker);
-        }
-        self.requests.sort();
-    }
-}
-
-impl Line {
-    fn is_open(self) -> bool {
-        matches!(self.state, LineState::Pending | LineState::Working)
-    }
-
-    fn is_held(self, now: u8) -> bool {
-        self.state == LineState::Working && self.lease_until >= now
-    }
 }
 
 impl Protocol {

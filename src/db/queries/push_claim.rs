@@ -22,7 +22,7 @@ const DUE_LINES_PER_CLAIM: i64 = 200;
 /// A job that has not ended, for a worker that looks for work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenJob {
-    /// The tenant.
+    /// Whose job it is.
     pub tenant_id: TenantId,
     /// The job's id.
     pub id: PushJobId,

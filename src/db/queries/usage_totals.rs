@@ -69,7 +69,7 @@ impl UsageTotalsRow {
         TotalsKey { product_id: self.product_id.clone(), company_id: self.company_id.clone(), month: self.month }
     }
 
-    /// The totals.
+    /// The row's totals, without what they are of.
     pub fn totals(&self) -> UsageTotals {
         UsageTotals {
             records: self.records,

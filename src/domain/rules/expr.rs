@@ -69,7 +69,7 @@ string_enum! {
 pub struct Condition {
     /// The attribute that is compared.
     pub attribute: Attribute,
-    /// The operator.
+    /// How the attribute's text is compared; a negation is part of it.
     pub comparison: Comparison,
     /// The texts to compare with: one, or several for `in` and `not in`.
     pub texts: Vec<String>,

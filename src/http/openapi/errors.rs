@@ -1,8 +1,8 @@
 //! The error responses of the document: defined once, and referenced by the operations.
 
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
+use super::operations::{operations, takes_if_match};
 use crate::http::kit::problem::CONTENT_TYPE;
 
 /// Every error response: its status, its name in `components/responses`, and its description.
@@ -42,13 +42,7 @@ const ERRORS: [(&str, &str, &str); 13] = [
 /// `If-Match`, and 408, 413 and 415 without a request body.
 pub(super) fn share_errors(openapi: &mut OpenApi) {
     for operation in operations(openapi) {
-        let takes = |name: &str, place: &ParameterIn| {
-            operation.parameters.iter().flatten().any(|parameter| match parameter {
-                RefOr::T(parameter) => parameter.name == name && parameter.parameter_in == *place,
-                RefOr::Ref(_) => false,
-            })
-        };
-        let (if_match, body) = (takes("If-Match", &ParameterIn::Header), operation.request_body.is_some());
+        let (if_match, body) = (takes_if_match(operation), operation.request_body.is_some());
         let responses = &mut operation.responses.responses;
         responses.retain(|status, _| match status.as_str() {
             "412" => if_match,
@@ -69,12 +63,4 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
         ((*name).to_owned(), RefOr::T(response))
     });
     openapi.components.get_or_insert_default().responses.extend(responses);
-}
-
-pub(super) fn operations(openapi: &mut OpenApi) -> impl Iterator<Item = &mut Operation> {
-    openapi.paths.paths.values_mut().flat_map(operations_of)
-}
-
-pub(super) fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
 }

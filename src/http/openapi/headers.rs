@@ -1,16 +1,15 @@
 //! The response headers of the document.
 
 use utoipa::openapi::header::HeaderBuilder;
-use utoipa::openapi::path::{ParameterIn, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{OpenApi, RefOr};
 
-use super::errors::operations_of;
+use super::operations::{operations_of, takes_if_match};
 
 /// Declares the `ETag` of the 200 responses of each path where some operation takes `If-Match`.
 pub(super) fn declare_etags(openapi: &mut OpenApi) {
     for item in openapi.paths.paths.values_mut() {
-        if !is_versioned(item) {
+        if !operations_of(item).any(|operation| takes_if_match(operation)) {
             continue;
         }
         for response in operations_of(item).filter_map(|operation| operation.responses.responses.get_mut("200")) {
@@ -20,13 +19,4 @@ pub(super) fn declare_etags(openapi: &mut OpenApi) {
             response.headers.insert("ETag".to_owned(), RefOr::T(etag));
         }
     }
-}
-
-fn is_versioned(item: &mut PathItem) -> bool {
-    operations_of(item).any(|operation| {
-        operation.parameters.iter().flatten().any(|parameter| match parameter {
-            RefOr::T(parameter) => parameter.name == "If-Match" && parameter.parameter_in == ParameterIn::Header,
-            RefOr::Ref(_) => false,
-        })
-    })
 }

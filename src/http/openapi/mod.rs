@@ -2,6 +2,7 @@
 
 mod errors;
 mod headers;
+mod operations;
 mod parameters;
 mod schemas;
 

@@ -3,7 +3,7 @@
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
-use super::errors::operations;
+use super::operations::operations;
 
 /// Minimum number of uses of a shared parameter.
 const MIN_USES_TO_SHARE: usize = 3;

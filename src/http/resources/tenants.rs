@@ -47,7 +47,7 @@ pub struct CreateTenantRequest {
 /// A new tenant with its first API key.
 #[derive(Serialize, ToSchema)]
 pub struct CreateTenantResponse {
-    /// The tenant.
+    /// The tenant that was created.
     pub tenant: Tenant,
     /// The secret of the tenant's first API key. It is not stored and cannot be shown again.
     pub key: String,

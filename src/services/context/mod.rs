@@ -59,7 +59,7 @@ pub struct AppContext {
     pub watched: Arc<Watched>,
     /// Cancelled when the process stops.
     pub stop: CancellationToken,
-    /// The settings.
+    /// Time limits, ages and the connection's limits, as the operator set them; they do not change while the process runs.
     pub settings: Arc<Settings>,
 }
 

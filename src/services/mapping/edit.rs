@@ -65,7 +65,7 @@ pub struct Edit {
 pub struct EditRejection {
     /// The invalid member of the edit.
     pub member: &'static str,
-    /// The reason.
+    /// Why it was rejected.
     pub error: Error,
 }
 

@@ -37,7 +37,9 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
         let next = || ctx.turns.next(most, |tenant| !ctx.clients.is_paused(tenant));
         if ctx.turns.must_look() && !has_looked {
             has_looked = true;
-            if !look(ctx).await? {
+            let (found, unfinished) = find_work(ctx).await?;
+            if !found {
+                finish_unfinished(ctx, unfinished).await;
                 return Ok(Step::Idle);
             }
         }
@@ -58,9 +60,19 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
     }
 }
 
-/// Looks for work, and remembers whose lines are due. Returns whether there are any. If there are none, it also finishes
-/// jobs whose process died after their last line, but before the job itself was finished.
-pub async fn look(ctx: &AppContext) -> Result<bool> {
+/// Looks for work, wakes a worker if there is some, and finishes jobs whose process died after their last line, but before
+/// the job itself was finished.
+pub async fn look(ctx: &AppContext) -> Result<()> {
+    let (found, unfinished) = find_work(ctx).await?;
+    if found {
+        ctx.wake.notify_one();
+    }
+    finish_unfinished(ctx, unfinished).await;
+    Ok(())
+}
+
+/// Reads the open jobs, and remembers whose lines are due. Returns whether there are any, and the jobs without open lines.
+async fn find_work(ctx: &AppContext) -> Result<(bool, Vec<OpenJob>)> {
     let now = ctx.clock.now();
     let jobs = ctx.db.query_system(move |tx| tx.open_jobs(now)).await?;
     let unfinished: Vec<OpenJob> = jobs.iter().filter(|job| !job.has_open_lines).cloned().collect();
@@ -69,10 +81,7 @@ pub async fn look(ctx: &AppContext) -> Result<bool> {
     let waiting: Vec<TenantId> = due.filter(|tenant| known.insert(tenant.clone())).collect();
     let found = !waiting.is_empty();
     ctx.turns.set_waiting(waiting);
-    if !found {
-        finish_unfinished(ctx, unfinished).await;
-    }
-    Ok(found)
+    Ok((found, unfinished))
 }
 
 /// Finishes each job under its tenant's lock, because a person may be deciding about its lines. A tenant whose lock is
