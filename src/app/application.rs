@@ -154,7 +154,7 @@ impl Application {
 pub struct WorkerHandle(Worker);
 
 impl WorkerHandle {
-    /// Claims and processes the pending lines of one agreement. Returns whether there were any.
+    /// Claims and processes pending lines of some agreements. Returns whether there were any.
     pub async fn step(&self) -> Result<bool, StartError> {
         Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)
     }

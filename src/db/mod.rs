@@ -21,7 +21,7 @@ pub use queries::idempotency::StoredResponse;
 pub use queries::line_change::LineChangeRow;
 pub use queries::mapped_line::MappedLine;
 pub use queries::product::{Product, ProductFilter, ProductSort};
-pub use queries::push_claim::OpenJob;
+pub use queries::push_claim::{LINES_PER_CLAIM, OpenJob};
 pub use queries::push_history::{JobFilter, PushLineFilter, PushSort};
 pub use queries::push_job::{LineCount, LineResult, PushJob, PushLine};
 pub use queries::push_steps::LineEnd;

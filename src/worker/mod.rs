@@ -42,7 +42,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Creates a worker that processes up to `parallel` agreements at a time.
+    /// Creates a worker that processes `parallel` claims at a time.
     pub fn new(ctx: AppContext, parallel: usize, duties: Roles) -> Self {
         Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
     }
@@ -52,7 +52,7 @@ impl Worker {
         Self { owner: uuid::Uuid::now_v7().to_string(), ..self.clone() }
     }
 
-    /// Claims and processes the pending lines of one agreement. Returns whether there were any.
+    /// Claims and processes pending lines of some agreements. Returns whether there were any.
     pub async fn step(&self) -> Result<Step> {
         push::run_one(&self.ctx, &self.owner).await
     }

@@ -2,6 +2,7 @@
 //! and a write what it changes, however many rows are beside it.
 
 use chrono::TimeDelta;
+use connectwise_billing::app::Config;
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use serde_json::{Value, json};
 
@@ -76,10 +77,12 @@ async fn a_batch_of_usage_costs_what_it_brings(backend: Backend) {
     assert!(again.0 <= many.0 + 1, "with more records beside them {again:?}, before {many:?}");
 }
 
-/// Five agreements with four additions each.
+/// Agreements with four additions each.
+const AGREEMENTS: i64 = 100;
+
 fn store() -> Store {
     let mut store = Store::default();
-    for c in 1..=5 {
+    for c in 1..=AGREEMENTS {
         store.put(Kind::Companies, sample::company(c, &format!("C{c}"), &format!("Company {c:03}")));
         store.put(Kind::Agreements, sample::agreement(c * 10, c, "Backup", (1, "SP Backup")));
         for n in 0..4 {
@@ -90,28 +93,30 @@ fn store() -> Store {
 }
 
 async fn a_pushed_line_costs_what_it_writes(backend: Backend) {
-    let app = TestApp::connected(backend, store()).await;
-    companies(&app, 1, 5).await;
+    let fast = |config: &mut Config| config.connectwise_per_minute = 100_000.try_into().unwrap();
+    let app = TestApp::start_with(backend, store(), fast).await;
+    app.connect().await;
+    companies(&app, 1, AGREEMENTS).await;
     for n in 0..4 {
         let product = app.product(&format!("P{n}")).await;
         app.rule(&product, "agreement", r#"name = "Backup""#).await;
         app.rule(&product, "addition", &format!("product/identifier = 'P{n}'")).await;
     }
     app.post("/companies/auto-match", &json!({})).await.expect(200);
-    for c in 1..=5 {
-        for n in 0..4 {
-            app.usage(&format!("C{c}"), &format!("P{n}"), "250").await;
-        }
-    }
+    let record = |c: i64, n: i64| {
+        json!({"company_external_id": format!("C{c}"), "product_code": format!("P{n}"), "amount": "250",
+            "measured_at": app.clock.now()})
+    };
+    let records: Vec<Value> =
+        (1..=AGREEMENTS).flat_map(|c| (0..4).map(move |n| (c, n))).map(|(c, n)| record(c, n)).collect();
+    app.post("/usage", &json!({"records": records})).await.expect(200);
     enable(&app, true).await;
     app.post("/push-jobs", &json!({})).await.expect(202);
     let (statements, commits) = cost(&app, async || app.worker.run_until_idle().await.unwrap()).await;
-    let written = app.sandbox.ledger().writes.len();
-    assert_eq!(written, 20);
-    assert!(
-        statements <= 20 * limit(backend, 21, 30) && commits <= 20 * 3,
-        "{statements} statements, {commits} commits"
-    );
+    let written = app.sandbox.ledger().writes.len() as u64;
+    assert_eq!(written, 400);
+    assert!(statements <= written * limit(backend, 4, 8), "{statements} statements for {written} lines");
+    assert!(commits * 5 <= written, "{commits} commits for {written} lines");
 }
 
 /// A process without work looks for some, with one statement for all its workers.

@@ -14,4 +14,5 @@ pub(super) mod schema;
 pub(super) mod scope;
 pub(super) mod tx;
 pub(super) mod types;
+pub(super) mod update_rows;
 pub(super) mod url;

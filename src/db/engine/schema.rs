@@ -343,4 +343,4 @@ diesel::joinable!(push_lines -> push_jobs (job_id));
 
 diesel::allow_tables_to_appear_in_same_query!(billing_lines, companies);
 diesel::allow_tables_to_appear_in_same_query!(companies, usage_records);
-diesel::allow_tables_to_appear_in_same_query!(push_jobs, push_lines);
+diesel::allow_tables_to_appear_in_same_query!(billing_lines, push_jobs, push_lines);

@@ -333,30 +333,4 @@ impl Tx<'_> {
         }
         Ok(())
     }
-
-    /// Records the push result of lines, unless a later job has recorded one. This is not an edit, so the version stays
-    /// the same.
-    pub fn set_last_push(&mut self, lines: &[BillingLineId], push: &LastPush) -> Result<()> {
-        for chunk in chunks(lines) {
-            // Job ids increase with time.
-            let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
-            let own = self
-                .scoped(billing_lines::table)
-                .filter(billing_lines::id.eq_any(chunk))
-                .filter(billing_lines::last_push_job_id.is_null().or(before));
-            diesel::update(own).set(push).execute(self.conn)?;
-        }
-        Ok(())
-    }
-}
-
-/// The result of a line's last push.
-#[derive(Debug, Clone, AsChangeset)]
-#[diesel(table_name = billing_lines, treat_none_as_null = true)]
-pub struct LastPush {
-    pub last_push_job_id: Option<PushJobId>,
-    pub last_push_state: Option<LineState>,
-    pub last_push_reason: Option<PushReason>,
-    pub last_push_at: Option<NaiveDateTime>,
-    pub last_push_quantity: Option<Quantity>,
 }

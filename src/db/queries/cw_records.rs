@@ -1,13 +1,16 @@
 //! The stored copies of ConnectWise records: companies, agreements and additions.
 
 use chrono::NaiveDateTime;
+use diesel::QueryResult;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
 use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::{RowUpdate, Values};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
@@ -135,6 +138,17 @@ impl From<AdditionRow> for Addition {
             cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
             gone: row.gone_at.is_some(),
         }
+    }
+}
+
+impl RowUpdate for (CwAdditionId, Quantity) {
+    const TABLE: &'static str = "cw_additions";
+    const WHERE: &'static [&'static str] = &["id"];
+    const SET: &'static [&'static str] = &["quantity"];
+
+    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
+        values.add::<BigInt, _>(&self.0)?;
+        values.add::<Text, _>(&self.1)
     }
 }
 
@@ -273,12 +287,9 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Stores the quantity of an addition that was just read from or written to ConnectWise.
-    pub fn set_addition_quantity(&mut self, id: CwAdditionId, quantity: Quantity) -> Result<()> {
-        diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(id)))
-            .set(cw_additions::quantity.eq(quantity))
-            .execute(self.conn)?;
-        Ok(())
+    /// Stores the quantities of additions that were just read from or written to ConnectWise.
+    pub fn set_addition_quantities(&mut self, quantities: &[(CwAdditionId, Quantity)]) -> Result<()> {
+        self.update_rows(quantities).map(drop)
     }
 
     /// Marks an agreement as gone from ConnectWise.

@@ -1,6 +1,6 @@
 //! Claims of push lines by lease, which is how workers of one or several processes share the work.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
 use diesel::dsl::exists;
@@ -18,6 +18,10 @@ use crate::domain::{Error, Result};
 /// Maximum number of due lines of a job that one claim looks at, to find an agreement that no other worker or transaction
 /// holds.
 const DUE_LINES_PER_CLAIM: i64 = 200;
+
+/// Maximum number of lines in a claim of several agreements. Their writes begin and end in common transactions, and all
+/// of them wait while ConnectWise is slow for one.
+pub const LINES_PER_CLAIM: usize = 20;
 
 /// A job that has not ended, for a worker that looks for work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,24 @@ macro_rules! abandoned {
     };
 }
 
+/// One worker's share of the agreements of due lines (one entry for each line): the first ones.
+fn share_of(due: &[CwAgreementId], workers: usize) -> Vec<CwAgreementId> {
+    let mut lines: Vec<(CwAgreementId, usize)> = Vec::new();
+    for agreement in due {
+        match lines.iter_mut().find(|(known, _)| known == agreement) {
+            Some((_, count)) => *count += 1,
+            None => lines.push((*agreement, 1)),
+        }
+    }
+    let most = lines.len().div_ceil(workers.max(1));
+    let mut total = 0;
+    let fits = |(index, (_, count)): &(usize, (CwAgreementId, usize))| {
+        total += count;
+        *index == 0 || total <= LINES_PER_CLAIM
+    };
+    lines.into_iter().take(most).enumerate().take_while(fits).map(|(_, (agreement, _))| agreement).collect()
+}
+
 impl SystemTx<'_> {
     /// The jobs, queued or running, of all tenants, oldest first. One statement.
     pub fn open_jobs(&mut self, now: Instant) -> Result<Vec<OpenJob>> {
@@ -77,19 +99,21 @@ impl SystemTx<'_> {
         Ok(jobs.into_iter().map(job).collect())
     }
 
-    /// Claims by lease the due lines of one agreement in one job of a tenant. Returns the claimed lines, or none if no
-    /// line is due, or other workers have claimed those that are.
+    /// Claims by lease due lines of one job of a tenant: all that are due of some agreements, up to [`LINES_PER_CLAIM`]
+    /// if these are several. `workers` is how many workers share the tenant's lines: each leaves some for the others.
+    /// Returns the claimed lines, or none if no line is due, or other workers have claimed those that are.
     pub fn claim_push_lines(
         &mut self,
         tenant: &TenantId,
         owner: &str,
+        workers: usize,
         now: Instant,
         lease_until: Instant,
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
-        // Skip agreements that a worker holds, in any job: if two workers wrote the same addition at once, the result
+        // Skip agreements that a worker has, in any job: if two workers wrote the same addition at once, the result
         // could be the quantity of either.
-        let mut held = self.held_agreements(tenant, at)?;
+        let mut leased = self.leased_agreements(tenant, at)?;
         let jobs: Vec<PushJobId> = push_jobs::table
             .filter(push_jobs::tenant_id.eq(tenant))
             .filter(push_jobs::finished_at.is_null())
@@ -99,44 +123,49 @@ impl SystemTx<'_> {
             .load(self.conn)?;
         for job in jobs {
             let mut tried = HashSet::new();
-            for agreement in self.due_agreements(&job, &held, at)? {
-                if held.contains(&agreement) || !tried.insert(agreement) {
-                    continue;
+            loop {
+                let mut due = self.due_agreements(&job, &leased, at)?;
+                due.retain(|agreement| !leased.contains(agreement) && !tried.contains(agreement));
+                let chosen = share_of(&due, workers);
+                if chosen.is_empty() {
+                    break;
                 }
-                // Two workers may pick the same lines. The first to lock them claims them; the other tries the next.
-                if self.lock_agreement(tenant, agreement, at)? {
-                    self.end_expired_leases(tenant, agreement, at)?;
-                    let claimed = self.claim_group(&job, agreement, owner, now, lease_until)?;
+                // Two workers may choose the same agreements. The first to lock one claims it.
+                let locked = self.lock_agreements(tenant, &chosen, at)?;
+                if !locked.is_empty() {
+                    self.end_expired_leases(tenant, &locked, at)?;
+                    let claimed = self.claim_lines(&job, &locked, owner, now, lease_until)?;
                     if !claimed.is_empty() {
                         return Ok(claimed);
                     }
                 }
-                // Another worker has just claimed this agreement, and may have claimed more.
-                held = self.held_agreements(tenant, at)?;
+                tried.extend(chosen);
+                // Another worker has just claimed these agreements, and may have claimed more.
+                leased = self.leased_agreements(tenant, at)?;
             }
         }
         Ok(Vec::new())
     }
 
-    /// The agreements of the first due lines of a job that are not held, in the lines' order.
+    /// The agreements of the first due lines of a job that no worker has, one entry for each line, in the lines' order.
     fn due_agreements(
         &mut self,
         job: &PushJobId,
-        held: &HashSet<CwAgreementId>,
+        leased: &HashSet<CwAgreementId>,
         at: NaiveDateTime,
     ) -> Result<Vec<CwAgreementId>> {
-        let held: Vec<CwAgreementId> = held.iter().copied().collect();
+        let leased: Vec<CwAgreementId> = leased.iter().copied().collect();
         // One query each, so that each walks its index and stops.
         let mut found: Vec<Option<CwAgreementId>> = abandoned!(job, at)
             .order(push_lines::id)
-            .filter(push_lines::agreement_id.ne_all(held.clone()))
+            .filter(push_lines::agreement_id.ne_all(leased.clone()))
             .limit(DUE_LINES_PER_CLAIM)
             .select(push_lines::agreement_id)
             .load(self.conn)?;
         found.extend(
             delayed_until_now!(job, at)
                 .order(push_lines::not_before)
-                .filter(push_lines::agreement_id.ne_all(held.clone()))
+                .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
                 .load::<Option<CwAgreementId>>(self.conn)?,
@@ -144,7 +173,7 @@ impl SystemTx<'_> {
         found.extend(
             waiting_for_nothing!(job)
                 .order(push_lines::id)
-                .filter(push_lines::agreement_id.ne_all(held.clone()))
+                .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
                 .load::<Option<CwAgreementId>>(self.conn)?,
@@ -152,23 +181,23 @@ impl SystemTx<'_> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn held_agreements(&mut self, tenant: &TenantId, at: NaiveDateTime) -> Result<HashSet<CwAgreementId>> {
-        let held: Vec<Option<CwAgreementId>> = push_lines::table
+    fn leased_agreements(&mut self, tenant: &TenantId, at: NaiveDateTime) -> Result<HashSet<CwAgreementId>> {
+        let leased: Vec<Option<CwAgreementId>> = push_lines::table
             .filter(push_lines::tenant_id.eq(tenant))
             .filter(push_lines::lease_owner.is_not_null())
             .filter(push_lines::lease_until.ge(at))
             .select(push_lines::agreement_id)
             .distinct()
             .load(self.conn)?;
-        Ok(held.into_iter().flatten().collect())
+        Ok(leased.into_iter().flatten().collect())
     }
 
-    /// Returns an agreement's lines whose lease has expired to the queue, in all jobs. Their worker may only have been
-    /// stopped: when it goes on, it must write nothing beside the worker that claims the agreement now.
-    fn end_expired_leases(&mut self, tenant: &TenantId, agreement: CwAgreementId, at: NaiveDateTime) -> Result<()> {
+    /// Returns the agreements' lines whose lease has expired to the queue, in all jobs. Their worker may only have been
+    /// stopped: when it goes on, it must write nothing beside the worker that claims the agreements now.
+    fn end_expired_leases(&mut self, tenant: &TenantId, agreements: &[CwAgreementId], at: NaiveDateTime) -> Result<()> {
         let expired = push_lines::table
             .filter(push_lines::tenant_id.eq(tenant))
-            .filter(push_lines::agreement_id.eq(agreement))
+            .filter(push_lines::agreement_id.eq_any(agreements.to_vec()))
             .filter(push_lines::finished_at.is_null())
             .filter(push_lines::state.eq(LineState::Working))
             .filter(push_lines::lease_until.lt(at));
@@ -184,23 +213,27 @@ impl SystemTx<'_> {
         Ok(())
     }
 
-    fn claim_group(
+    fn claim_lines(
         &mut self,
         job: &PushJobId,
-        agreement: CwAgreementId,
+        agreements: &[CwAgreementId],
         owner: &str,
         now: Instant,
         lease_until: Instant,
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
-        let group = push_lines::table.filter(push_lines::job_id.eq(job)).filter(push_lines::agreement_id.eq(agreement));
+        let of_agreements = || {
+            push_lines::table
+                .filter(push_lines::job_id.eq(job))
+                .filter(push_lines::agreement_id.eq_any(agreements.to_vec()))
+        };
         // Expired leases have been ended before, so that what can be claimed is pending.
         let is_claimable = push_lines::finished_at
             .is_null()
             .and(push_lines::state.eq(LineState::Pending))
             .and(push_lines::not_before.is_null().or(push_lines::not_before.le(at)));
         let state = LineState::Pending.after(LineEvent::Claim).map_err(Error::internal)?;
-        diesel::update(group.filter(is_claimable))
+        diesel::update(of_agreements().filter(is_claimable))
             .set((
                 push_lines::state.eq(state),
                 push_lines::lease_owner.eq(owner),
@@ -209,33 +242,50 @@ impl SystemTx<'_> {
                 push_lines::started_at.eq(at),
             ))
             .execute(self.conn)?;
-        let mine = push_lines::table
-            .filter(push_lines::job_id.eq(job))
-            .filter(push_lines::agreement_id.eq(agreement))
+        let mine = of_agreements()
+            .filter(push_lines::finished_at.is_null())
             .filter(push_lines::state.eq(LineState::Working))
             .filter(push_lines::lease_owner.eq(owner))
             .filter(push_lines::lease_until.eq(lease_until.naive_utc()));
         Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// Locks an agreement's lines in all jobs, without waiting. Returns `false` if another transaction has locked one
-    /// of them, or if a worker has claimed one meanwhile. The other transaction may be another replica's claim of the
-    /// same agreement in another job. Its process may have been stopped halfway, so a worker that waited could claim
-    /// nothing.
-    fn lock_agreement(&mut self, tenant: &TenantId, agreement: CwAgreementId, at: NaiveDateTime) -> Result<bool> {
+    /// Locks the lines of agreements in all jobs, without waiting. Returns the agreements of which no line is locked by
+    /// another transaction, nor leased to a worker meanwhile. The other transaction may be another replica's claim of
+    /// the same agreement in another job. Its process may have been stopped halfway, so a worker that waited could
+    /// claim nothing.
+    fn lock_agreements(
+        &mut self,
+        tenant: &TenantId,
+        agreements: &[CwAgreementId],
+        at: NaiveDateTime,
+    ) -> Result<Vec<CwAgreementId>> {
         // On SQLite, this transaction is the only writer.
-        let Conn::Postgres(conn) = &mut *self.conn else { return Ok(true) };
-        let lines = push_lines::table
-            .filter(push_lines::tenant_id.eq(tenant))
-            .filter(push_lines::agreement_id.eq(agreement))
-            .filter(push_lines::finished_at.is_null())
-            .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]));
+        let Conn::Postgres(conn) = &mut *self.conn else { return Ok(agreements.to_vec()) };
+        let lines = || {
+            push_lines::table
+                .filter(push_lines::tenant_id.eq(tenant))
+                .filter(push_lines::agreement_id.eq_any(agreements.to_vec()))
+                .filter(push_lines::finished_at.is_null())
+                .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]))
+        };
         // A row that changed after the statement began is locked and returned in its current state.
-        let locked: Vec<Option<NaiveDateTime>> =
-            lines.clone().select(push_lines::lease_until).for_update().skip_locked().load(conn)?;
-        let all: i64 = lines.count().get_result(conn)?;
-        let held = locked.iter().flatten().any(|until| *until >= at);
-        Ok(!held && i64::try_from(locked.len()).is_ok_and(|locked| locked == all))
+        let locked: Vec<(Option<CwAgreementId>, Option<NaiveDateTime>)> = lines()
+            .select((push_lines::agreement_id, push_lines::lease_until))
+            .for_update()
+            .skip_locked()
+            .load(conn)?;
+        let all: Vec<(Option<CwAgreementId>, i64)> = lines()
+            .group_by(push_lines::agreement_id)
+            .select((push_lines::agreement_id, diesel::dsl::count_star()))
+            .load(conn)?;
+        let all: HashMap<CwAgreementId, i64> = all.into_iter().filter_map(|(id, lines)| Some((id?, lines))).collect();
+        let is_free = |agreement: &CwAgreementId| {
+            let mut own = locked.iter().filter(|(id, _)| *id == Some(*agreement)).map(|(_, until)| until);
+            let is_complete = i64::try_from(own.clone().count()).ok() == all.get(agreement).copied();
+            is_complete && !own.any(|until| until.is_some_and(|until| until >= at))
+        };
+        Ok(agreements.iter().copied().filter(is_free).collect())
     }
 
     /// Ends every lease. Returns the number of push lines freed. Call it only when a process starts and is the only
@@ -244,10 +294,10 @@ impl SystemTx<'_> {
         let at = now.naive_utc();
         let refreshing = cw_refreshes::table.filter(cw_refreshes::lease_until.gt(at));
         diesel::update(refreshing).set(cw_refreshes::lease_until.eq(at)).execute(self.conn)?;
-        let held =
+        let leased =
             push_lines::table.filter(push_lines::lease_owner.is_not_null()).filter(push_lines::lease_until.ge(at));
         // One second earlier, because a lease is still valid at its last instant.
         let over = at - chrono::TimeDelta::seconds(1);
-        Ok(diesel::update(held).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
+        Ok(diesel::update(leased).set(push_lines::lease_until.eq(over)).execute(self.conn)?)
     }
 }

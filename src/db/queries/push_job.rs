@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::billing_line::LastPush;
+use super::last_push::LastPush;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::scope::insert_scoped;
@@ -145,7 +145,7 @@ impl Tx<'_> {
                 alike.entry((line.state, line.reason)).or_default().push(line.billing_line_id.clone());
             }
             for ((state, reason), lines) in alike {
-                let last = last_push(&job.id, state, reason, None, job.created_at.and_utc());
+                let last = LastPush::new(&job.id, state, reason, None, job.created_at.and_utc());
                 self.set_last_push(&lines, &last)?;
             }
         }
@@ -206,22 +206,5 @@ impl Tx<'_> {
             .filter(push_lines::job_id.eq(job.clone()))
             .filter(push_lines::finished_at.is_null());
         Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
-    }
-}
-
-/// Builds the push result of a billing line.
-pub(in crate::db) fn last_push(
-    job: &PushJobId,
-    state: LineState,
-    reason: Option<PushReason>,
-    quantity: Option<Quantity>,
-    now: Instant,
-) -> LastPush {
-    LastPush {
-        last_push_job_id: Some(job.clone()),
-        last_push_state: Some(state),
-        last_push_reason: reason,
-        last_push_at: Some(now.naive_utc()),
-        last_push_quantity: quantity,
     }
 }

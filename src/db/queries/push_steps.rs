@@ -1,13 +1,11 @@
 //! State changes of push jobs and push lines. Each goes through the domain's table of valid transitions.
 
-use std::collections::HashMap;
-
 use chrono::NaiveDateTime;
 use diesel::IntoSql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::push_job::{LineResult, PushLine, last_push};
+use super::last_push::LastPush;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
@@ -15,7 +13,6 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
 use crate::domain::push::PushKind;
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
-use crate::domain::quantity::Quantity;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How to end lines for which no write was sent.
@@ -31,16 +28,6 @@ pub struct LineEnd<'t> {
 impl LineEnd<'static> {
     /// Ends lines because their job was cancelled.
     pub const CANCELLED: Self = Self { event: LineEvent::Cancel, reason: None, detail: None, decided_until: None };
-}
-
-/// The line, if its worker still holds it: the fence is the same and there is no result.
-macro_rules! held_by_worker {
-    ($tx:expr, $line:expr) => {
-        $tx.scoped(push_lines::table)
-            .filter(push_lines::id.eq($line.id.clone()))
-            .filter(push_lines::fence.eq($line.fence))
-            .filter(push_lines::state.eq(LineState::Working))
-    };
 }
 
 impl Tx<'_> {
@@ -110,7 +97,7 @@ impl Tx<'_> {
             .filter(push_lines::attempts.eq(0).or(push_lines::state.eq(LineState::Held)));
         if self.push_job(job)?.kind == PushKind::Push {
             let lines: Vec<BillingLineId> = untried.clone().select(push_lines::billing_line_id).load(self.conn)?;
-            self.set_last_push(&lines, &last_push(job, state, reason, None, now))?;
+            self.set_last_push(&lines, &LastPush::new(job, state, reason, None, now))?;
         }
         diesel::update(untried)
             .set((
@@ -120,14 +107,6 @@ impl Tx<'_> {
                 push_lines::not_before.eq(None::<NaiveDateTime>),
                 push_lines::finished_at.eq(now.naive_utc()),
             ))
-            .execute(self.conn)?;
-        Ok(())
-    }
-
-    /// Records that ConnectWise did not carry out a write that was started.
-    pub fn note_not_written(&mut self, line: &PushLine) -> Result<()> {
-        diesel::update(held_by_worker!(self, line))
-            .set(push_lines::attempts.eq(push_lines::attempts - 1))
             .execute(self.conn)?;
         Ok(())
     }
@@ -150,77 +129,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Those of the given lines that their worker still holds, in their current state.
-    pub fn lines_held_by_worker(&mut self, lines: &[PushLine]) -> Result<Vec<PushLine>> {
-        let fences: HashMap<&PushLineId, i64> = lines.iter().map(|line| (&line.id, line.fence)).collect();
-        let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
-        let mut held = Vec::with_capacity(lines.len());
-        for chunk in chunks(&ids) {
-            let own = self.scoped(push_lines::table).filter(push_lines::id.eq_any(chunk));
-            let working = own.filter(push_lines::state.eq(LineState::Working)).order(push_lines::id);
-            held.extend(working.select(PushLine::as_select()).load(self.conn)?);
-        }
-        held.retain(|line: &PushLine| fences.get(&line.id) == Some(&line.fence));
-        Ok(held)
-    }
-
-    /// Stores the quantity in ConnectWise before the write, and renews the lease. Errors with `lost_lease` if another
-    /// worker has taken over the line.
-    pub fn begin_write(&mut self, line: &PushLine, from: Option<Quantity>, lease_until: Instant) -> Result<()> {
-        let changed = diesel::update(held_by_worker!(self, line))
-            .set((
-                push_lines::from_quantity.eq(from),
-                push_lines::attempts.eq(push_lines::attempts + 1),
-                push_lines::lease_until.eq(lease_until.naive_utc()),
-            ))
-            .execute(self.conn)?;
-        if changed == 1 {
-            Ok(())
-        } else {
-            Err(Error::conflict(ConflictCode::LostLease, "another worker holds this line"))
-        }
-    }
-
-    /// Renews the leases of those of the given lines that their worker still holds. Returns the number renewed.
-    pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
-        let mut renewed = 0;
-        for line in lines {
-            renewed += diesel::update(held_by_worker!(self, line))
-                .set(push_lines::lease_until.eq(until.naive_utc()))
-                .execute(self.conn)?;
-        }
-        Ok(renewed)
-    }
-
-    /// Records the result of a line that a worker holds. No other code changes the state of such a line. Returns
-    /// `false` and records nothing if another worker has taken over.
-    pub fn finish_line(&mut self, line: &PushLine, result: &LineResult, kind: PushKind, now: Instant) -> Result<bool> {
-        let state = LineState::Working.after(result.event).map_err(Error::internal)?;
-        let finished_at = (!state.is_open()).then(|| now.naive_utc());
-        // A person who decides must see the current quantity in ConnectWise, even if there is none.
-        let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
-        let changed = diesel::update(held_by_worker!(self, line))
-            .set((
-                push_lines::state.eq(state),
-                sees.then(|| push_lines::from_quantity.eq(result.from)),
-                (result.event == LineEvent::Hold).then(|| push_lines::approved.eq(false)),
-                push_lines::reason.eq(result.reason),
-                push_lines::detail.eq(result.detail.clone()),
-                push_lines::lease_owner.eq(None::<String>),
-                push_lines::lease_until.eq(None::<NaiveDateTime>),
-                push_lines::failures.eq(push_lines::failures + i64::from(result.counted)),
-                push_lines::not_before.eq(result.not_before.map(|at| at.naive_utc())),
-                push_lines::finished_at.eq(finished_at),
-            ))
-            .execute(self.conn)?;
-        if changed == 1 && !state.is_open() && kind == PushKind::Push {
-            let quantity = line.to_quantity.filter(|_| matches!(state, LineState::Pushed | LineState::Unchanged));
-            let last = last_push(&line.job_id, state, result.reason, quantity, now);
-            self.set_last_push(std::slice::from_ref(&line.billing_line_id), &last)?;
-        }
-        Ok(changed == 1)
-    }
-
     /// Records a person's decision about held lines: approved or dropped.
     pub fn decide_held_lines(
         &mut self,
@@ -240,7 +148,7 @@ impl Tx<'_> {
                 .filter(push_lines::id.eq_any(chunk));
             if dropped {
                 let of: Vec<BillingLineId> = held.clone().select(push_lines::billing_line_id).load(self.conn)?;
-                self.set_last_push(&of, &last_push(job, state, Some(PushReason::Dropped), None, now))?;
+                self.set_last_push(&of, &LastPush::new(job, state, Some(PushReason::Dropped), None, now))?;
             }
             diesel::update(held)
                 .set((

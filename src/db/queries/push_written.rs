@@ -22,6 +22,7 @@ const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineSt
 /// A push line whose quantity is, or may be, in ConnectWise, compared with an earlier line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaterLine {
+    pub id: PushLineId,
     pub job_id: PushJobId,
     pub billing_line_id: BillingLineId,
     pub addition_id: Option<CwAdditionId>,
@@ -42,13 +43,21 @@ impl LaterLine {
     }
 }
 
-type Row =
-    (PushJobId, BillingLineId, Option<CwAdditionId>, LineState, Option<Quantity>, Option<BillingMonth>, BillingMonth);
+type Row = (
+    PushLineId,
+    PushJobId,
+    BillingLineId,
+    Option<CwAdditionId>,
+    LineState,
+    Option<Quantity>,
+    Option<BillingMonth>,
+    BillingMonth,
+);
 
 impl From<Row> for LaterLine {
-    fn from((job_id, billing_line_id, addition_id, state, quantity, month, job_month): Row) -> Self {
+    fn from((id, job_id, billing_line_id, addition_id, state, quantity, month, job_month): Row) -> Self {
         let billing_month = month.unwrap_or(job_month);
-        Self { job_id, billing_line_id, addition_id, state, billing_month, quantity }
+        Self { id, job_id, billing_line_id, addition_id, state, billing_month, quantity }
     }
 }
 
@@ -56,6 +65,7 @@ impl From<Row> for LaterLine {
 macro_rules! later_line {
     () => {
         (
+            push_lines::id,
             push_lines::job_id,
             push_lines::billing_line_id,
             push_lines::addition_id,
@@ -77,19 +87,20 @@ macro_rules! written {
 }
 
 impl Tx<'_> {
-    /// What later pushes wrote for a line's billing line, or to its addition for any billing line.
-    pub fn written_after(&mut self, line: &PushLine) -> Result<Vec<LaterLine>> {
-        let later = written!(self)
-            .filter(push_lines::id.gt(line.id.clone()))
-            .filter(push_lines::billing_line_id.eq(line.billing_line_id.clone()));
-        let mut rows: Vec<Row> = later.select(later_line!()).load(self.conn)?;
-        if let Some(addition) = line.addition_id {
-            let later = written!(self)
-                .filter(push_lines::id.gt(line.id.clone()))
-                .filter(push_lines::addition_id.eq(addition))
-                .filter(push_lines::billing_line_id.ne(line.billing_line_id.clone()));
-            rows.extend(later.select(later_line!()).load::<Row>(self.conn)?);
-        }
+    /// What pushes wrote after the first of these lines, for their billing lines or to their additions. A row may be
+    /// earlier than some of the lines.
+    pub fn written_since(&mut self, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
+        let Some(first) = lines.iter().map(|line| &line.id).min() else { return Ok(Vec::new()) };
+        let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
+        let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
+        // Two statements, because no index serves one condition on two columns.
+        let of_lines = written!(self)
+            .filter(push_lines::id.gt(first.clone()))
+            .filter(push_lines::billing_line_id.eq_any(billing_lines));
+        let mut rows: Vec<Row> = of_lines.select(later_line!()).load(self.conn)?;
+        let of_additions =
+            written!(self).filter(push_lines::id.gt(first.clone())).filter(push_lines::addition_id.eq_any(additions));
+        rows.extend(of_additions.select(later_line!()).load::<Row>(self.conn)?);
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 

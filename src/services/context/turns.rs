@@ -21,7 +21,7 @@ struct State {
     waiting: Vec<TenantId>,
     /// When the last look was; `None` if there is new work since.
     looked_at: Option<Ticks>,
-    /// The number of agreements that this process is working on, by tenant.
+    /// The number of claims that this process is working on, by tenant.
     active: HashMap<TenantId, usize>,
     /// The turn that each tenant had last.
     served: HashMap<TenantId, u64>,
@@ -65,7 +65,7 @@ impl TenantTurns {
     }
 
     /// Returns the turn of the waiting tenant that was served least recently, among those for which this process works
-    /// on fewer than `most` agreements and which `may_run`.
+    /// on fewer than `most` claims and which `may_run`.
     pub fn next(self: &Arc<Self>, most: usize, may_run: impl Fn(&TenantId) -> bool) -> Option<Turn> {
         let mut state = self.lock();
         let is_free = |tenant: &&TenantId| state.active.get(*tenant).is_none_or(|active| *active < most);

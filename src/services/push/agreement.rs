@@ -1,14 +1,14 @@
-//! Reads the current state of an agreement from ConnectWise before a push writes to it.
+//! Reads the current state of agreements from ConnectWise before a push writes to them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{NaiveDate, TimeDelta};
 
-use super::group::Group;
+use super::claimed::ClaimedLines;
 use super::outcome::{ReadBack, StepError, Stop};
 use crate::connectwise::{Client, CwError, Fault, RetryPolicy};
-use crate::db::{PushLine, Tx};
+use crate::db::{LineResult, PushLine, Tx};
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::push::PushReason;
@@ -21,45 +21,57 @@ use crate::services::remote::client;
 /// How long a job uses the lists of companies and agreements before it reads them again.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 
-/// The ConnectWise data that the lines of one agreement are compared with.
-pub(super) struct AgreementContext {
+/// What the claimed lines are compared with.
+pub(super) struct PushContext {
     pub(super) client: Arc<Client>,
-    /// The live additions.
+    /// The live additions of the agreements, as they are in ConnectWise now.
     pub(super) additions: HashMap<CwAdditionId, Addition>,
     pub(super) guards: HashMap<ProductId, ChangeGuard>,
+    agreements: HashMap<CwAgreementId, Agreement>,
+    today: NaiveDate,
 }
 
-impl Group<'_> {
-    /// Reads the agreement's current additions from ConnectWise. Stops if the agreement is no longer live.
-    pub(super) async fn read_agreement(
-        &self,
-        agreement: CwAgreementId,
-        approved: bool,
-    ) -> Result<AgreementContext, StepError> {
-        self.refresh_lists(approved).await?;
+impl ClaimedLines<'_> {
+    /// Reads what all claimed lines need, except the additions.
+    pub(super) async fn prepare(&self) -> Result<PushContext, StepError> {
+        self.refresh_lists(self.left.values().any(|line| line.approved)).await?;
         let now = self.ctx.clock.now();
+        let agreements: BTreeSet<CwAgreementId> = self.left.values().filter_map(|line| line.agreement_id).collect();
+        let products: BTreeSet<ProductId> = self.left.values().map(|line| line.product_id.clone()).collect();
+        let (agreements, products) = (Vec::from_iter(agreements), Vec::from_iter(products));
         let look = move |tx: &mut Tx<'_>| {
-            Ok((tx.agreements_by_id(&[agreement])?, billing_calendar::today(tx, now)?, tx.all_products()?))
+            let agreements = tx.agreements_by_id(&agreements)?;
+            Ok((agreements, billing_calendar::today(tx, now)?, tx.products_by_id(&products)?, tx.connection()?))
         };
-        let (known, today, products) = self.ctx.db.read(&self.tenant, look).await?;
-        let Some(known) = known.into_iter().next().map(Agreement::from) else {
-            return Err(Stop::Stale("agreement: no longer known".to_owned()).into());
-        };
-        if let Some(reason) = known.inactive_reason(today) {
-            return Err(Stop::Stale(format!("agreement: {reason}")).into());
-        }
-        let client = client::for_tenant(self.ctx, &self.tenant).await?;
-        let additions = match client.additions(agreement, RetryPolicy::Background).await {
-            Ok(additions) => additions,
-            Err(error) => return Err(self.classify(&client, error).await.into()),
-        };
-        // Additions that are no longer live are treated as deleted.
-        let live = additions.into_iter().filter(|row| row.inactive_reason(today).is_none());
-        Ok(AgreementContext {
-            client,
-            additions: live.map(|row| (row.id, row)).collect(),
+        let (agreements, today, products, connection) = self.ctx.db.read(&self.tenant, look).await?;
+        let connection = connection.ok_or_else(client::not_connected)?;
+        Ok(PushContext {
+            client: client::for_connection(self.ctx, &connection)?,
+            additions: HashMap::new(),
             guards: products.into_iter().map(|row| (row.id.clone(), row.guard())).collect(),
+            agreements: agreements.into_iter().map(Agreement::from).map(|row| (row.id, row)).collect(),
+            today,
         })
+    }
+
+    /// Reads an agreement's current additions from ConnectWise. Returns a stop if the agreement is no longer live, or
+    /// cannot be read.
+    pub(super) async fn read_agreement(&self, context: &mut PushContext, agreement: CwAgreementId) -> Result<(), Stop> {
+        let Some(known) = context.agreements.get(&agreement) else {
+            return Err(Stop::Stale("agreement: no longer known".to_owned()));
+        };
+        if let Some(reason) = known.inactive_reason(context.today) {
+            return Err(Stop::Stale(format!("agreement: {reason}")));
+        }
+        match context.client.additions(agreement, RetryPolicy::Background).await {
+            Ok(additions) => {
+                // Additions that are no longer live are treated as deleted.
+                let live = additions.into_iter().filter(|row| row.inactive_reason(context.today).is_none());
+                context.additions.extend(live.map(|row| (row.id, row)));
+                Ok(())
+            }
+            Err(error) => Err(self.classify(&context.client, error).await),
+        }
     }
 
     /// Reads companies and agreements again if the stored lists are too old.
@@ -109,8 +121,11 @@ impl Group<'_> {
         }
     }
 
-    /// Reads back, with one request, the additions of lines whose write was sent and whose response was lost.
-    pub(super) async fn read_back(&self, agreement: CwAgreementId, lines: &[PushLine]) -> Vec<ReadBack> {
+    /// Reads back, with one request, the additions of an agreement's lines whose write was sent and whose response was lost.
+    pub(super) async fn read_back(&self, lines: &[(PushLine, LineResult)]) -> Vec<ReadBack> {
+        let Some(agreement) = lines.first().and_then(|(line, _)| line.agreement_id) else {
+            return vec![ReadBack::Unreadable; lines.len()];
+        };
         let read = match client::for_tenant(self.ctx, &self.tenant).await {
             Ok(client) => client.additions(agreement, RetryPolicy::Interactive).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
@@ -119,7 +134,7 @@ impl Group<'_> {
             // Nothing was read, so nothing is known yet.
             return vec![ReadBack::Later(wait); lines.len()];
         }
-        let look = |line: &PushLine| match (&read, line.addition_id) {
+        let look = |(line, _): &(PushLine, LineResult)| match (&read, line.addition_id) {
             (Ok(additions), Some(id)) => {
                 let found = additions.iter().find(|addition| addition.id == id);
                 found.map_or(ReadBack::NotFound, |addition| ReadBack::Has(addition.quantity))

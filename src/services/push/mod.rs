@@ -1,14 +1,15 @@
 //! Pushes quantities: a job is stored with all its lines, and then workers process them.
 
 mod agreement;
+mod claimed;
 mod create;
 mod decide;
 mod derive;
-mod group;
 mod jobs;
 mod later;
 mod outcome;
 pub(super) mod progress;
+mod results;
 mod run;
 mod scheduled;
 mod start;

@@ -8,6 +8,7 @@ use crate::connectwise::CwError;
 use crate::db::{LineResult, PushLine};
 use crate::domain::Error;
 use crate::domain::clock::Instant;
+use crate::domain::ids::CwAgreementId;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::quantity::Quantity;
 
@@ -33,6 +34,8 @@ pub(super) enum Stop {
     Busy(String),
     /// The job was cancelled.
     Cancelled,
+    /// The process stops: another one may take the lines at once.
+    Shutdown,
     /// The agreement is gone or no longer live.
     Stale(String),
     /// A permanent failure: a retry would fail again.
@@ -42,10 +45,13 @@ pub(super) enum Stop {
 /// Why a step of a push ended early.
 #[derive(Debug)]
 pub(super) enum StepError {
-    /// The work on the lines stops for now.
+    /// The work on all claimed lines stops for now.
     Stop(Stop),
+    /// The work on the lines of one agreement stops for now. Those of the other agreements go back to the queue, unless
+    /// the stop concerns them too.
+    Agreement(CwAgreementId, Stop),
     /// The work on one line stops; the others continue.
-    Line(Stop),
+    Line(Box<PushLine>, Stop),
     /// An internal error or a database error.
     Internal(Error),
 }
@@ -68,6 +74,16 @@ impl Stop {
             Self::Connection(text) | Self::Later(text) | Self::Busy(text) | Self::Stale(text) => text,
             Self::Wait(_, text) | Self::Failed(_, text) => text,
             Self::Cancelled => "the job was cancelled",
+            Self::Shutdown => "the process stops",
+        }
+    }
+
+    /// Whether the stop concerns all agreements of the job, not only the one at which it was noticed.
+    pub(super) fn concerns_all(&self) -> bool {
+        match self {
+            Self::Connection(_) | Self::Wait(..) | Self::Busy(_) | Self::Cancelled | Self::Shutdown => true,
+            // The other agreements may work, and must not count failures of this one.
+            Self::Later(_) | Self::Stale(_) | Self::Failed(..) => false,
         }
     }
 
@@ -87,6 +103,7 @@ impl Stop {
             Self::Wait(wait, why) => LineResult { detail: Some(why.clone()), ..released(now, seconds(*wait)) },
             Self::Busy(_) => released(now, BUSY_RETRY_SECONDS),
             Self::Cancelled => result(LineEvent::Cancel, None),
+            Self::Shutdown => released(now, 0),
         }
     }
 
@@ -128,7 +145,7 @@ fn seconds(wait: Duration) -> i64 {
 }
 
 /// Returns the line to the queue without counting a failure.
-fn released(now: Instant, seconds: i64) -> LineResult {
+pub(super) fn released(now: Instant, seconds: i64) -> LineResult {
     LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
 }
 

@@ -1,173 +1,333 @@
-//! Writes one line: compares, checks, stores the old quantity, writes.
+//! Writes lines: compares, checks, stores the old quantities, writes.
 
-use super::agreement::AgreementContext;
-use super::group::Group;
-use super::outcome::{StepError, Stop, already_there, changed_since, failed, held, result, skipped, would_push};
+use std::collections::{HashMap, HashSet};
+
+use super::agreement::PushContext;
+use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
+use super::outcome::{
+    StepError, Stop, already_there, changed_since, failed, held, released, result, skipped, would_push,
+};
+use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
-use crate::db::{LineFilter, LineResult, PushLine, Tx};
+use crate::db::{BillingLine, LaterLine, LineFilter, LineResult, PushLine, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
-use crate::domain::ids::{CwAdditionId, CwAgreementId};
+use crate::domain::ids::{BillingLineId, CwAdditionId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
 
-/// Whether the write of a line may begin.
-enum WriteDecision {
-    /// The write may begin; the lease is held until this time.
-    Write(Instant),
-    /// The line already has a result, because something changed after the job was stored.
-    Overtaken(LineResult),
-    /// The job was cancelled.
-    Cancelled,
+/// What a line needs, after it was compared with ConnectWise.
+enum Compared {
+    /// Nothing: it has a result.
+    Known(LineResult),
+    /// Its work stops.
+    Stopped(Stop),
+    /// A write. ConnectWise has this quantity.
+    MustWrite(Option<Quantity>),
 }
 
-impl Group<'_> {
-    /// Processes one line, from the quantity in ConnectWise to its result.
-    pub(super) async fn push_line(
-        &self,
-        context: &AgreementContext,
-        agreement: CwAgreementId,
-        line: &PushLine,
-    ) -> Result<LineResult, StepError> {
+/// The lines whose writes may be sent, and those that must no longer be written.
+struct Begun {
+    writes: HashSet<PushLineId>,
+    results: Vec<(PushLineId, LineResult)>,
+}
+
+impl ClaimedLines<'_> {
+    /// Compares lines with ConnectWise, and stores what it has before those that must be written are. Returns these, as
+    /// they are stored.
+    pub(super) async fn begin(
+        &mut self,
+        context: &PushContext,
+        lines: &[PushLine],
+    ) -> Result<Vec<PushLine>, StepError> {
+        let mut to_write = Vec::new();
+        // A line may have ended together with its agreement's other lines.
+        let lines: Vec<PushLine> = lines.iter().filter(|line| self.left.contains_key(&line.id)).cloned().collect();
+        for line in lines {
+            match self.compare(context, &line) {
+                Compared::Known(result) => self.add_result(line, result),
+                Compared::Stopped(stop) => {
+                    self.left.remove(&line.id);
+                    self.end_lines(vec![line], &stop).await?;
+                }
+                Compared::MustWrite(has) => {
+                    to_write.push(PushLine { from_quantity: has, attempts: line.attempts + 1, ..line });
+                }
+            }
+        }
+        if to_write.is_empty() {
+            return Ok(to_write);
+        }
+        let Begun { writes, results } = self.store_begin(&to_write).await?;
+        for (id, result) in results {
+            if let Some(line) = self.left.get(&id).cloned() {
+                self.add_result(line, result);
+            }
+        }
+        for line in &to_write {
+            if self.left.contains_key(&line.id) && !writes.contains(&line.id) {
+                self.forget_lost(&line.id);
+            }
+        }
+        to_write.retain(|line| writes.contains(&line.id));
+        Ok(to_write)
+    }
+
+    fn compare(&self, context: &PushContext, line: &PushLine) -> Compared {
         let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
-            return Ok(failed(PushReason::Internal, "the line was stored without a quantity".to_owned()));
+            let why = "the line was stored without a quantity".to_owned();
+            return Compared::Known(failed(PushReason::Internal, why));
         };
         let Some(addition) = context.additions.get(&id) else {
-            let why = "the addition was cancelled or deleted in ConnectWise".to_owned();
-            return Err(StepError::Line(Stop::Stale(why)));
+            return Compared::Stopped(Stop::Stale("the addition was cancelled or deleted in ConnectWise".to_owned()));
         };
         let has = addition.quantity;
         if has == Some(to) {
-            return Ok(already_there(line, to));
+            return Compared::Known(already_there(line, to));
         }
         let bound = matches!(self.job.started_by, PushTrigger::DryRun | PushTrigger::Revert);
         if bound && has != line.expected_from {
-            return Ok(changed_since(line, has));
+            return Compared::Known(changed_since(line, has));
         }
-        let violation = self.violation(context, line, has, to);
-        if self.job.kind == PushKind::DryRun {
-            return Ok(would_push(has, violation));
+        match (self.job.kind, self.violation(context, line, has, to)) {
+            (PushKind::DryRun, violation) => Compared::Known(would_push(has, violation)),
+            (PushKind::Push, Some(why)) => Compared::Known(held(has, why)),
+            (PushKind::Push, None) => Compared::MustWrite(has),
         }
-        if let Some(why) = violation {
-            return Ok(held(has, why));
+    }
+
+    /// Sends the writes that have begun, one after the other.
+    pub(super) async fn write_all(&mut self, context: &PushContext, writes: Vec<PushLine>) -> Result<(), StepError> {
+        for line in writes {
+            // The line has ended, because its agreement's other lines could not be written.
+            if !self.left.contains_key(&line.id) {
+                continue;
+            }
+            if self.ctx.stop.is_cancelled() {
+                return Err(Stop::Shutdown.into());
+            }
+            if self.must_store() {
+                self.store_results(None, Store::SoFar).await?;
+            }
+            match self.write(context, line).await {
+                Ok(()) => {}
+                // One line's own failure never stops the others.
+                Err(StepError::Line(line, stop)) => {
+                    self.left.remove(&line.id);
+                    self.end_lines(vec![*line], &stop).await?;
+                }
+                Err(StepError::Agreement(agreement, stop)) => self.end_agreement(agreement, stop).await?,
+                Err(other) => return Err(other),
+            }
         }
-        let holds_until = match self.begin_write(line, has).await? {
-            WriteDecision::Write(holds_until) => holds_until,
-            WriteDecision::Overtaken(result) => return Ok(result),
-            WriteDecision::Cancelled => return Err(Stop::Cancelled.into()),
+        Ok(())
+    }
+
+    /// Sends one write, if the worker still may.
+    async fn write(&mut self, context: &PushContext, line: PushLine) -> Result<(), StepError> {
+        let (Some(agreement), Some(addition), Some(to)) = (line.agreement_id, line.addition_id, line.to_quantity)
+        else {
+            return Ok(());
         };
-        let written = context.client.set_quantity(agreement, id, to, RetryPolicy::Background, holds_until).await;
+        let (checked, is_revert) = (line.clone(), self.is_revert());
+        let until = self.ctx.db.query(&self.tenant, move |tx| tx.may_write_until(&checked, is_revert)).await?;
+        let Some(until) = until else { return self.check_again(line).await };
+        // From here on the write may have been sent, whatever happens.
+        self.left.insert(line.id.clone(), line.clone());
+        let client = context.client.clone();
+        let mut sending = Box::pin(client.set_quantity(agreement, addition, to, RetryPolicy::Background, until));
+        let written = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {
+            Ok(written) => written,
+            Err(_) => {
+                self.store_results(None, Store::SoFar).await?;
+                sending.await
+            }
+        };
         match written {
-            Ok(()) => Ok(result(LineEvent::Push, has)),
+            Ok(()) => {
+                let from = line.from_quantity;
+                self.add_result(line, result(LineEvent::Push, from));
+                Ok(())
+            }
             Err(error) => self.after_failed_write(context, line, error).await,
         }
     }
 
-    /// Returns what a failed write means for its line, and for the lines after it.
+    /// Notes what a failed write means for its line, or returns what it means for the lines after it.
     async fn after_failed_write(
-        &self,
-        context: &AgreementContext,
-        line: &PushLine,
+        &mut self,
+        context: &PushContext,
+        mut line: PushLine,
         WriteError { error, may_have_written }: WriteError,
-    ) -> Result<LineResult, StepError> {
+    ) -> Result<(), StepError> {
         if !may_have_written {
-            let line = line.clone();
-            self.ctx.db.write(&self.tenant, move |tx| tx.note_not_written(&line)).await?;
+            line.attempts -= 1;
         }
+        self.left.insert(line.id.clone(), line.clone());
         let text = error.to_string();
-        match error {
-            CwError::NotApplied { .. } => Ok(failed(PushReason::NotApplied, text)),
+        let stop = match error {
+            CwError::NotApplied { .. } => {
+                self.add_result(line, failed(PushReason::NotApplied, text));
+                return Ok(());
+            }
             // ConnectWise rejected the write, and no earlier attempt lost its response: nothing was written.
-            CwError::Rejected(why) if !may_have_written => Ok(failed(PushReason::Rejected, why)),
-            CwError::Rejected(why) => Err(StepError::Line(Stop::Failed(PushReason::Rejected, why))),
-            CwError::NotFound => {
-                Err(StepError::Line(Stop::Stale("the addition was deleted in ConnectWise".to_owned())))
+            CwError::Rejected(why) if !may_have_written => {
+                self.add_result(line, failed(PushReason::Rejected, why));
+                return Ok(());
             }
-            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => {
-                Err(StepError::Line(Stop::Later(text)))
+            CwError::Rejected(why) => Stop::Failed(PushReason::Rejected, why),
+            CwError::NotFound => Stop::Stale("the addition was deleted in ConnectWise".to_owned()),
+            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => Stop::Later(text),
+            error => {
+                let stop = self.classify(&context.client, error).await;
+                let agreement = line.agreement_id;
+                return Err(agreement.map_or(StepError::Stop(stop.clone()), |id| StepError::Agreement(id, stop)));
             }
-            error => Err(self.classify(&context.client, error).await.into()),
-        }
+        };
+        Err(StepError::Line(Box::new(line), stop))
     }
 
     /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw.
     /// A revert needs no approval.
-    fn violation(
-        &self,
-        context: &AgreementContext,
-        line: &PushLine,
-        has: Option<Quantity>,
-        to: Quantity,
-    ) -> Option<String> {
+    fn violation(&self, context: &PushContext, line: &PushLine, has: Option<Quantity>, to: Quantity) -> Option<String> {
         let approved = line.approved && line.from_quantity == has;
-        if approved || self.job.started_by == PushTrigger::Revert {
+        if approved || self.is_revert() {
             return None;
         }
         context.guards.get(&line.product_id)?.violation(has, to)
     }
 
-    /// Stores the quantity that ConnectWise has before the write, or returns why the line must no longer be written.
-    async fn begin_write(&self, line: &PushLine, has: Option<Quantity>) -> Result<WriteDecision> {
+    fn is_revert(&self) -> bool {
+        self.job.started_by == PushTrigger::Revert
+    }
+
+    /// Stores the quantities that ConnectWise has before the writes, except of lines that must no longer be written.
+    async fn store_begin(&self, lines: &[PushLine]) -> Result<Begun, StepError> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
-        let (line, reverts) = (line.clone(), self.job.started_by == PushTrigger::Revert);
+        let (lines, job, is_revert) = (lines.to_vec(), self.job.id.clone(), self.is_revert());
         let work = move |tx: &mut Tx<'_>| {
-            if tx.push_job(&line.job_id)?.cancel_requested {
-                return Ok(WriteDecision::Cancelled);
+            if tx.push_job(&job)?.cancel_requested {
+                return Ok(None);
             }
-            match check_superseded(tx, &line, has, reverts)? {
-                Some(result) => Ok(WriteDecision::Overtaken(result)),
-                None => tx.begin_write(&line, has, until).map(|()| WriteDecision::Write(until)),
-            }
+            let mut results = check(tx, &lines, is_revert)?;
+            let writes: Vec<PushLine> = lines.into_iter().filter(|line| !results.contains_key(&line.id)).collect();
+            let writes = tx.begin_writes(&writes, until)?;
+            Ok(Some(Begun { writes, results: results.drain().collect() }))
         };
-        self.ctx.db.write(&self.tenant, work).await
+        Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(Stop::Cancelled)?)
+    }
+
+    /// Finds why a write that has begun may no longer be sent.
+    async fn check_again(&mut self, line: PushLine) -> Result<(), StepError> {
+        let (now, lease) = (self.ctx.clock.now(), self.ctx.settings.lease);
+        let (is_revert, checked) = (self.is_revert(), line.clone());
+        let work = move |tx: &mut Tx<'_>| {
+            if tx.push_job(&checked.job_id)?.cancel_requested {
+                return Ok(Checked::Cancelled);
+            }
+            if tx.renew_leases(std::slice::from_ref(&checked), now + lease)? == 0 {
+                return Ok(Checked::Lost);
+            }
+            let result = check(tx, std::slice::from_ref(&checked), is_revert)?.remove(&checked.id);
+            // What was wrong may have been corrected since.
+            Ok(Checked::Result(result.unwrap_or_else(|| released(now, 0))))
+        };
+        match self.ctx.db.write(&self.tenant, work).await? {
+            Checked::Cancelled => Err(Stop::Cancelled.into()),
+            Checked::Lost => {
+                self.forget_lost(&line.id);
+                Ok(())
+            }
+            Checked::Result(result) => {
+                // This write was not sent, so the line is as it was before.
+                if let Some(line) = self.left.get(&line.id).cloned() {
+                    self.add_result(line, result);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The worker that took over the line processes it.
+    fn forget_lost(&mut self, id: &PushLineId) {
+        self.left.remove(id);
+        tracing::warn!(
+            tenant = %self.tenant, push_job = %self.job.id, line = %id,
+            "lost the lease of a push line; another worker has it"
+        );
     }
 }
 
-/// Returns a result if the line must no longer be written because something changed after its job was stored.
-fn check_superseded(
-    tx: &mut Tx<'_>,
-    line: &PushLine,
-    has: Option<Quantity>,
-    reverts: bool,
-) -> Result<Option<LineResult>> {
-    if let Some(result) = superseded(tx, line, has, reverts)? {
-        return Ok(Some(result));
+/// Why a write that has begun was not sent.
+enum Checked {
+    Cancelled,
+    /// Another worker has the line.
+    Lost,
+    Result(LineResult),
+}
+
+/// Returns the results of those lines that must no longer be written, because something changed after their job was
+/// stored.
+fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Result<HashMap<PushLineId, LineResult>> {
+    let later = tx.written_since(lines)?;
+    let mut results = HashMap::new();
+    for line in lines {
+        if let Some(result) = superseded(&later, line, is_revert) {
+            results.insert(line.id.clone(), result);
+        }
     }
-    if reverts {
+    if is_revert {
         // A revert restores the addition that was written, whatever the line bills to now.
-        return Ok(None);
+        return Ok(results);
     }
-    let filter = LineFilter { ids: Some(vec![line.billing_line_id.clone()]), ..LineFilter::default() };
-    let Some((present, _)) = tx.all_lines(&filter)?.pop() else {
-        return Ok(Some(skipped(PushReason::Stale, "the billing line was deleted".to_owned())));
-    };
+    let ids: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
+    let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
+    let present: HashMap<BillingLineId, BillingLine> =
+        tx.all_lines(&filter)?.into_iter().map(|(line, _)| (line.id.clone(), line)).collect();
+    let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
+    let shared = tx.additions_shared_by_lines(&additions)?;
+    for line in lines.iter().filter(|line| !results.contains_key(&line.id)).collect::<Vec<_>>() {
+        if let Some((reason, why)) = changed(line, present.get(&line.billing_line_id), &shared) {
+            results.insert(line.id.clone(), skipped(reason, why.to_owned()));
+        }
+    }
+    Ok(results)
+}
+
+/// Why a line must not be written, if its billing line changed after its job was stored.
+fn changed(
+    line: &PushLine,
+    present: Option<&BillingLine>,
+    shared: &HashSet<CwAdditionId>,
+) -> Option<(PushReason, &'static str)> {
+    let Some(present) = present else { return Some((PushReason::Stale, "the billing line was deleted")) };
     if !present.push_enabled {
-        return Ok(Some(skipped(PushReason::Disabled, "push was disabled after the job was stored".to_owned())));
+        return Some((PushReason::Disabled, "push was disabled after the job was stored"));
     }
     let statuses = [present.agreement_status, present.addition_status];
-    let resolved = statuses.iter().all(|status| *status == MappingStatus::Resolved);
-    if !resolved || present.agreement_id != line.agreement_id || present.addition_id != line.addition_id {
-        let detail = "the agreement or addition of the line changed after the job was stored: push again";
-        return Ok(Some(skipped(PushReason::Stale, detail.to_owned())));
+    let is_resolved = statuses.iter().all(|status| *status == MappingStatus::Resolved);
+    if !is_resolved || present.agreement_id != line.agreement_id || present.addition_id != line.addition_id {
+        let why = "the agreement or addition of the line changed after the job was stored: push again";
+        return Some((PushReason::Stale, why));
     }
-    let own: Vec<CwAdditionId> = line.addition_id.into_iter().collect();
-    if !tx.additions_shared_by_lines(&own)?.is_empty() {
-        let detail = "another enabled billing line now resolves to this addition: give each its own";
-        return Ok(Some(skipped(PushReason::AdditionShared, detail.to_owned())));
+    if line.addition_id.is_some_and(|id| shared.contains(&id)) {
+        let why = "another enabled billing line now resolves to this addition: give each its own";
+        return Some((PushReason::AdditionShared, why));
     }
-    Ok(None)
+    None
 }
 
 /// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
 /// line, including an unverified one: it would restore what a person wanted before that line.
-fn superseded(tx: &mut Tx<'_>, line: &PushLine, has: Option<Quantity>, reverts: bool) -> Result<Option<LineResult>> {
-    let later = tx.written_after(line)?;
-    let newer = later.iter().find(|later| reverts || later.seen_by(line).supersedes(has));
-    Ok(newer.map(|newer| {
-        let detail =
-            format!("push job {} has since written this addition, or found its own quantity there", newer.job_id);
-        skipped(PushReason::Superseded, detail)
-    }))
+fn superseded(later: &[LaterLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
+    let concerns = |later: &&LaterLine| {
+        later.id > line.id
+            && (later.billing_line_id == line.billing_line_id
+                || (line.addition_id.is_some() && later.addition_id == line.addition_id))
+    };
+    let newer =
+        later.iter().filter(concerns).find(|later| is_revert || later.seen_by(line).supersedes(line.from_quantity))?;
+    let detail = format!("push job {} has since written this addition, or found its own quantity there", newer.job_id);
+    Some(skipped(PushReason::Superseded, detail))
 }

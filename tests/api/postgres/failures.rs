@@ -53,7 +53,8 @@ async fn three_replicas_end_a_push_whatever_fails() {
     let (watch_second, watch_third) = (Watch::on(&second.base), Watch::on(&third.base));
     let begun = Instant::now();
     let job = start_push(&first, &sandbox, 120).await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // Results are stored at the latest a second after they are known.
+    tokio::time::sleep(Duration::from_secs(3)).await;
 
     let (before, _) = progress(&third, &job).await;
     assert!(before > 0 && before < LINES, "{before}: the faults come in the middle");

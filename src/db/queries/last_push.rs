@@ -1,0 +1,88 @@
+//! The result of the last push of each billing line, stored with the line.
+
+use chrono::NaiveDateTime;
+use diesel::QueryResult;
+use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text, Timestamp};
+
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::billing_lines;
+use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::{RowUpdate, Values};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{BillingLineId, PushJobId};
+use crate::domain::push::{LineState, PushReason};
+use crate::domain::quantity::Quantity;
+
+/// The result of a line's last push.
+#[derive(Debug, Clone, AsChangeset)]
+#[diesel(table_name = billing_lines, treat_none_as_null = true)]
+pub struct LastPush {
+    pub last_push_job_id: Option<PushJobId>,
+    pub last_push_state: Option<LineState>,
+    pub last_push_reason: Option<PushReason>,
+    pub last_push_at: Option<NaiveDateTime>,
+    pub last_push_quantity: Option<Quantity>,
+}
+
+impl LastPush {
+    /// The result of a line that ended now. `quantity` is what ConnectWise has, if that is known.
+    pub fn new(
+        job: &PushJobId,
+        state: LineState,
+        reason: Option<PushReason>,
+        quantity: Option<Quantity>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            last_push_job_id: Some(job.clone()),
+            last_push_state: Some(state),
+            last_push_reason: reason,
+            last_push_at: Some(now.naive_utc()),
+            last_push_quantity: quantity,
+        }
+    }
+}
+
+/// The result of one line's last push, unless a later job has recorded one.
+pub(in crate::db) struct LastPushOf {
+    pub billing_line_id: BillingLineId,
+    pub push: LastPush,
+}
+
+impl RowUpdate for LastPushOf {
+    const TABLE: &'static str = "billing_lines";
+    const WHERE: &'static [&'static str] = &["id"];
+    const SET: &'static [&'static str] =
+        &["last_push_job_id", "last_push_state", "last_push_reason", "last_push_at", "last_push_quantity"];
+    // Job ids increase with time.
+    const ONLY_IF: &'static str =
+        " AND (billing_lines.last_push_job_id IS NULL OR billing_lines.last_push_job_id <= given.column2)";
+
+    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
+        values.add::<Text, _>(&self.billing_line_id)?;
+        values.add::<Nullable<Text>, _>(&self.push.last_push_job_id)?;
+        values.add::<Nullable<Text>, _>(&self.push.last_push_state)?;
+        values.add::<Nullable<Text>, _>(&self.push.last_push_reason)?;
+        values.add::<Nullable<Timestamp>, _>(&self.push.last_push_at)?;
+        values.add::<Nullable<Text>, _>(&self.push.last_push_quantity)
+    }
+}
+
+impl Tx<'_> {
+    /// Records the push result of lines, unless a later job has recorded one. This is not an edit, so the version stays
+    /// the same.
+    pub fn set_last_push(&mut self, lines: &[BillingLineId], push: &LastPush) -> Result<()> {
+        for chunk in chunks(lines) {
+            // Job ids increase with time.
+            let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
+            let own = self
+                .scoped(billing_lines::table)
+                .filter(billing_lines::id.eq_any(chunk))
+                .filter(billing_lines::last_push_job_id.is_null().or(before));
+            diesel::update(own).set(push).execute(self.conn)?;
+        }
+        Ok(())
+    }
+}

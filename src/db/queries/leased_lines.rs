@@ -1,0 +1,222 @@
+//! The push lines that a worker has claimed: its writes begin, its lease is renewed, and its results are recorded. Each
+//! applies only to lines that no other worker has claimed since.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::NaiveDateTime;
+use diesel::dsl::{exists, not};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
+use diesel::{IntoSql, QueryResult};
+
+use super::last_push::{LastPush, LastPushOf};
+use super::push_job::{LineResult, PushLine};
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
+use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::{RowUpdate, Values};
+use crate::domain::clock::Instant;
+use crate::domain::ids::PushLineId;
+use crate::domain::mapping_status::MappingStatus;
+use crate::domain::push::{LineEvent, LineState, PushKind};
+use crate::domain::{Error, Result};
+
+/// The condition of all updates: the worker's claim is the latest, and the line has no result.
+const STILL_LEASED: &str = " AND push_lines.state = 'working'";
+
+/// A line whose write begins.
+struct Begun<'l> {
+    line: &'l PushLine,
+    lease_until: NaiveDateTime,
+}
+
+impl RowUpdate for Begun<'_> {
+    const TABLE: &'static str = "push_lines";
+    const WHERE: &'static [&'static str] = &["id", "fence"];
+    const SET: &'static [&'static str] = &["from_quantity", "attempts", "lease_until"];
+    const ONLY_IF: &'static str = STILL_LEASED;
+
+    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
+        values.add::<Text, _>(&self.line.id)?;
+        values.add::<BigInt, _>(&self.line.fence)?;
+        values.add::<Nullable<Text>, _>(&self.line.from_quantity)?;
+        values.add::<BigInt, _>(&self.line.attempts)?;
+        values.add::<Timestamp, _>(&self.lease_until)
+    }
+}
+
+/// A line with its new state and result.
+struct Finished(PushLine);
+
+impl Finished {
+    fn new(line: &PushLine, result: &LineResult, now: Instant) -> Result<Self> {
+        let state = LineState::Working.after(result.event).map_err(Error::internal)?;
+        // A person who decides must see the current quantity in ConnectWise, even if there is none.
+        let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
+        Ok(Self(PushLine {
+            state,
+            from_quantity: if sees { result.from } else { line.from_quantity },
+            approved: line.approved && result.event != LineEvent::Hold,
+            reason: result.reason,
+            detail: result.detail.clone(),
+            failures: line.failures + i64::from(result.counted),
+            not_before: result.not_before.map(|at| at.naive_utc()),
+            finished_at: (!state.is_open()).then(|| now.naive_utc()),
+            lease_owner: None,
+            lease_until: None,
+            ..line.clone()
+        }))
+    }
+}
+
+impl RowUpdate for Finished {
+    const TABLE: &'static str = "push_lines";
+    const WHERE: &'static [&'static str] = &["id", "fence"];
+    const SET: &'static [&'static str] = &[
+        "state",
+        "from_quantity",
+        "approved",
+        "reason",
+        "detail",
+        "attempts",
+        "failures",
+        "not_before",
+        "finished_at",
+        "lease_owner",
+        "lease_until",
+    ];
+    const ONLY_IF: &'static str = STILL_LEASED;
+
+    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
+        let line = &self.0;
+        values.add::<Text, _>(&line.id)?;
+        values.add::<BigInt, _>(&line.fence)?;
+        values.add::<Text, _>(&line.state)?;
+        values.add::<Nullable<Text>, _>(&line.from_quantity)?;
+        values.add::<Bool, _>(&line.approved)?;
+        values.add::<Nullable<Text>, _>(&line.reason)?;
+        values.add::<Nullable<Text>, _>(&line.detail)?;
+        values.add::<BigInt, _>(&line.attempts)?;
+        values.add::<BigInt, _>(&line.failures)?;
+        values.add::<Nullable<Timestamp>, _>(&line.not_before)?;
+        values.add::<Nullable<Timestamp>, _>(&line.finished_at)?;
+        values.add::<Nullable<Text>, _>(&line.lease_owner)?;
+        values.add::<Nullable<Timestamp>, _>(&line.lease_until)
+    }
+}
+
+impl Tx<'_> {
+    /// Stores `from_quantity` and `attempts` of lines whose writes may be sent once this is committed, and renews their
+    /// leases. Returns the ids of those that the worker still has.
+    pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Instant) -> Result<HashSet<PushLineId>> {
+        let lease_until = lease_until.naive_utc();
+        let begun: Vec<Begun<'_>> = lines.iter().map(|line| Begun { line, lease_until }).collect();
+        let found = self.update_rows(&begun)?;
+        self.still_ours(lines, found, |state| state == LineState::Working)
+    }
+
+    /// Returns until when the worker may write a line: its lease, or `None` if another worker has the line, the job was
+    /// cancelled, or the billing line no longer bills this addition alone. A revert restores what was written, whatever
+    /// the billing line bills now. One statement.
+    pub fn may_write_until(&mut self, line: &PushLine, is_revert: bool) -> Result<Option<Instant>> {
+        let leased = self
+            .scoped(push_lines::table)
+            .filter(push_lines::id.eq(line.id.clone()))
+            .filter(push_lines::fence.eq(line.fence))
+            .filter(push_lines::state.eq(LineState::Working));
+        let job = self.scoped(push_jobs::table).filter(push_jobs::id.eq(line.job_id.clone()));
+        let goes_on = exists(job.filter(push_jobs::cancel_requested.eq(false)));
+        let resolved = self
+            .scoped(billing_lines::table)
+            .filter(billing_lines::push_enabled.eq(true))
+            .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
+            .filter(billing_lines::addition_id.eq(line.addition_id));
+        let bills = resolved
+            .clone()
+            .filter(billing_lines::id.eq(line.billing_line_id.clone()))
+            .filter(billing_lines::agreement_status.eq(MappingStatus::Resolved))
+            .filter(billing_lines::agreement_id.eq(line.agreement_id));
+        let other = resolved.filter(billing_lines::id.ne(line.billing_line_id.clone()));
+        let may_write = is_revert.into_sql::<Bool>().or(exists(bills).and(not(exists(other))));
+        let until: Option<Option<NaiveDateTime>> =
+            leased.filter(goes_on).filter(may_write).select(push_lines::lease_until).first(self.conn).optional()?;
+        Ok(until.flatten().map(|until| until.and_utc()))
+    }
+
+    /// Renews the leases of those of the given lines that their worker still has. Returns the number renewed.
+    pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
+        let mut by_fence: BTreeMap<i64, Vec<PushLineId>> = BTreeMap::new();
+        for line in lines {
+            by_fence.entry(line.fence).or_default().push(line.id.clone());
+        }
+        let mut renewed = 0;
+        for (fence, ids) in by_fence {
+            for chunk in chunks(&ids) {
+                let own = self
+                    .scoped(push_lines::table)
+                    .filter(push_lines::id.eq_any(chunk))
+                    .filter(push_lines::fence.eq(fence))
+                    .filter(push_lines::state.eq(LineState::Working));
+                renewed += diesel::update(own).set(push_lines::lease_until.eq(until.naive_utc())).execute(self.conn)?;
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// Records the results of lines that a worker has, and of their billing lines. No other code changes the state of
+    /// such a line. Returns the ids of the lines whose results are recorded: not those of lines that another worker has.
+    pub fn finish_lines(
+        &mut self,
+        results: &[(PushLine, LineResult)],
+        kind: PushKind,
+        now: Instant,
+    ) -> Result<HashSet<PushLineId>> {
+        let finished: Vec<Finished> =
+            results.iter().map(|(line, result)| Finished::new(line, result, now)).collect::<Result<_>>()?;
+        let found = self.update_rows(&finished)?;
+        let lines: Vec<PushLine> = finished.into_iter().map(|Finished(line)| line).collect();
+        // With the worker's own fence, the result is this one, or it was recorded when a commit's response was lost.
+        let recorded = self.still_ours(&lines, found, |state| state != LineState::Working)?;
+        if kind == PushKind::Push {
+            let ended = lines.iter().filter(|line| !line.state.is_open() && recorded.contains(&line.id));
+            let last = ended.map(|line| {
+                let quantity =
+                    line.to_quantity.filter(|_| matches!(line.state, LineState::Pushed | LineState::Unchanged));
+                let push = LastPush::new(&line.job_id, line.state, line.reason, quantity, now);
+                LastPushOf { billing_line_id: line.billing_line_id.clone(), push }
+            });
+            let last: Vec<LastPushOf> = last.collect();
+            self.update_rows(&last)?;
+        }
+        Ok(recorded)
+    }
+
+    /// The ids of lines that no other worker has claimed, and whose state is one of those wanted. `updated` is the number
+    /// of them that an update has just found.
+    fn still_ours(
+        &mut self,
+        lines: &[PushLine],
+        updated: usize,
+        is_wanted: impl Fn(LineState) -> bool,
+    ) -> Result<HashSet<PushLineId>> {
+        if updated == lines.len() {
+            return Ok(lines.iter().map(|line| line.id.clone()).collect());
+        }
+        let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
+        let mut fences: Vec<(PushLineId, i64, LineState)> = Vec::new();
+        for chunk in chunks(&ids) {
+            let own = self.scoped(push_lines::table).filter(push_lines::id.eq_any(chunk));
+            fences.extend(own.select((push_lines::id, push_lines::fence, push_lines::state)).load::<(
+                PushLineId,
+                i64,
+                LineState,
+            )>(
+                self.conn
+            )?);
+        }
+        let current: HashSet<(PushLineId, i64)> =
+            fences.into_iter().filter(|(_, _, state)| is_wanted(*state)).map(|(id, fence, _)| (id, fence)).collect();
+        let ours = lines.iter().filter(|line| current.contains(&(line.id.clone(), line.fence)));
+        Ok(ours.map(|line| line.id.clone()).collect())
+    }
+}

@@ -1,0 +1,225 @@
+//! Ends claimed lines, and stores their results.
+
+use chrono::TimeDelta;
+
+use super::claimed::ClaimedLines;
+use super::jobs::finish_if_done;
+use super::outcome::{CONNECTION_RETRY_SECONDS, ReadBack, Stop, after_read_back, released, result};
+use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwAgreementId, PushJobId};
+use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
+use crate::domain::quantity::Quantity;
+
+/// Which results of a claim are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Store {
+    /// Those that are known; more will follow.
+    SoFar,
+    /// The last ones: the job may have ended.
+    Last,
+}
+
+/// The results to store, and what they were found under.
+struct Results {
+    job: PushJob,
+    connection: Option<Connection>,
+    lines: Vec<(PushLine, LineResult)>,
+    stop: Option<Stop>,
+    store: Store,
+    now: Instant,
+    max_late: TimeDelta,
+}
+
+impl ClaimedLines<'_> {
+    /// Stores the results that are known, in one transaction. If it fails, their lines are left without a result.
+    pub(super) async fn store_results(&mut self, stop: Option<&Stop>, store: Store) -> Result<()> {
+        let lines = self.take_results();
+        if lines.is_empty() && store == Store::SoFar {
+            return Ok(());
+        }
+        let without_result: Vec<PushLine> = lines.iter().map(|(line, _)| line.clone()).collect();
+        let results = Results {
+            job: self.job.clone(),
+            connection: self.connection.clone(),
+            lines,
+            stop: stop.cloned(),
+            store,
+            now: self.ctx.clock.now(),
+            max_late: self.ctx.settings.schedule_max_late,
+        };
+        let stored = self.ctx.db.write(&self.tenant, move |tx| results.store(tx)).await;
+        match stored {
+            Ok(events) => {
+                for event in events {
+                    metrics::counter!("push_lines_total", "outcome" => event.as_str()).increment(1);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.left.extend(without_result.into_iter().map(|line| (line.id.clone(), line)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the work on all lines for now, because of one agreement or of something that concerns all. Returns the stop
+    /// to store with the results.
+    pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: Stop) -> Result<Stop> {
+        self.log_stop(&stop);
+        let stop = if matches!(stop, Stop::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
+        let concerned = |line: &PushLine| stop.concerns_all() || agreement.is_none() || line.agreement_id == agreement;
+        let (ended, others): (Vec<PushLine>, Vec<PushLine>) =
+            std::mem::take(&mut self.left).into_values().partition(concerned);
+        self.end_lines(ended, &stop).await?;
+        let now = self.ctx.clock.now();
+        for line in others {
+            self.add_result(line, released(now, 0));
+        }
+        Ok(stop)
+    }
+
+    /// The connection may have been corrected in the meantime.
+    async fn unless_reconnected(&self, stop: Stop) -> Result<Stop> {
+        let present = self.ctx.db.query(&self.tenant, |tx| tx.connection()).await?;
+        Ok(if present == self.connection { stop } else { Stop::Busy("the connection was changed".to_owned()) })
+    }
+
+    /// Ends the work on lines for now. A line whose write was sent and whose response was lost gets a final result only
+    /// after its addition was read back.
+    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &Stop) -> Result<()> {
+        let now = self.ctx.clock.now();
+        let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
+        let must_read_back = |line: &PushLine, result: &LineResult| {
+            line.attempts > 0 && LineState::Working.after(result.event).is_ok_and(LineState::is_final)
+        };
+        let planned = lines.into_iter().map(|line| {
+            let result = stop.result(&line, now, stored_at, max_late);
+            (line, result)
+        });
+        let (unknown, known): (Vec<_>, Vec<_>) = planned.partition(|(line, result)| must_read_back(line, result));
+        for (line, result) in known {
+            self.add_result(line, result);
+        }
+        for (line, result) in self.verify_lost_writes(unknown, now).await {
+            self.add_result(line, result);
+        }
+        Ok(())
+    }
+
+    /// Returns the results of lines whose writes were sent and whose responses were lost, from their additions.
+    async fn verify_lost_writes(
+        &self,
+        mut planned: Vec<(PushLine, LineResult)>,
+        now: Instant,
+    ) -> Vec<(PushLine, LineResult)> {
+        let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
+        planned.sort_by_key(|(line, _)| line.agreement_id);
+        let mut results = Vec::with_capacity(planned.len());
+        for of_agreement in planned.chunk_by(|(one, _), (other, _)| one.agreement_id == other.agreement_id) {
+            for ((line, planned), read) in of_agreement.iter().zip(self.read_back(of_agreement).await) {
+                let read = match read {
+                    // A wait that is renewed again and again must not keep a line open for ever.
+                    ReadBack::Later(_) if now - line.waits_since(stored_at) >= max_late => ReadBack::Unreadable,
+                    other => other,
+                };
+                results.push((line.clone(), after_read_back(line, planned.clone(), read, now)));
+            }
+        }
+        results
+    }
+
+    pub(super) fn log_stop(&self, stop: &Stop) {
+        let (tenant, job, lines) = (&self.tenant, &self.job.id, self.left.len());
+        if matches!(stop, Stop::Busy(_) | Stop::Cancelled | Stop::Shutdown) {
+            // A cancellation, or a refresh by another process: the operator need not act.
+            tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines wait");
+        } else {
+            tracing::warn!(%tenant, push_job = %job, lines, cause = stop.text(), "push lines stopped");
+        }
+    }
+}
+
+impl Results {
+    /// Returns what happened to the lines, for the metrics.
+    fn store(mut self, tx: &mut Tx<'_>) -> Result<Vec<LineEvent>> {
+        let id = self.job.id.clone();
+        let cancelled = tx.push_job(&id)?.cancel_requested;
+        for (_, found) in self.lines.iter_mut().filter(|(_, result)| cancelled && result.event == LineEvent::Hold) {
+            // A cancelled job does not wait for approval.
+            *found = result(LineEvent::Cancel, None);
+        }
+        let recorded = tx.finish_lines(&self.lines, self.job.kind, self.now)?;
+        self.lines.retain(|(line, _)| recorded.contains(&line.id));
+        let quantities: Vec<(CwAdditionId, Quantity)> = self.lines.iter().filter_map(quantity_seen).collect();
+        tx.set_addition_quantities(&quantities)?;
+        let events: Vec<LineEvent> = self.lines.iter().map(|(_, result)| result.event).collect();
+        if self.job.detail.is_some() && events.iter().any(|event| *event != LineEvent::Release) {
+            // ConnectWise responds again: the job no longer waits.
+            tx.set_job_detail(&id, None)?;
+        }
+        self.note_stop(tx)?;
+        if cancelled && !matches!(self.stop, Some(Stop::Cancelled)) && events.contains(&LineEvent::Release) {
+            // The cancellation was requested while the lines were being processed.
+            tx.cancel_push_job(&id, self.now)?;
+        } else if self.stop.is_some() && tx.connection()? != self.connection {
+            tx.wake_pending_lines()?;
+        }
+        if self.store == Store::Last {
+            finish_if_done(tx, &id, self.now)?;
+        }
+        Ok(events)
+    }
+
+    /// Applies the stop to the job and its pending lines.
+    fn note_stop(&self, tx: &mut Tx<'_>) -> Result<()> {
+        let is_late = self.now - self.job.created_at.and_utc() >= self.max_late;
+        let id = &self.job.id;
+        match &self.stop {
+            Some(Stop::Connection(why)) => {
+                if is_late {
+                    self.give_up(tx, PushReason::Connection, why)?;
+                }
+                let until = self.now + TimeDelta::seconds(CONNECTION_RETRY_SECONDS);
+                tx.postpone_pending_lines(id, until, why)?;
+                tx.set_job_detail(id, Some(&format!("waiting for ConnectWise: {why}")))
+            }
+            Some(Stop::Wait(_, why)) => {
+                if is_late {
+                    self.give_up(tx, PushReason::Unavailable, why)?;
+                }
+                tx.set_job_detail(id, Some(why))
+            }
+            Some(Stop::Later(why)) => tx.set_job_detail(id, Some(why)),
+            Some(Stop::Cancelled | Stop::Shutdown | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..)) | None => Ok(()),
+        }
+    }
+
+    /// Fails the lines of a job that have waited for too long for the connection, or because ConnectWise asked to wait.
+    /// Also fails the job if no open line is left and every line was failed, skipped or cancelled.
+    fn give_up(&self, tx: &mut Tx<'_>, reason: PushReason, why: &str) -> Result<()> {
+        let id: &PushJobId = &self.job.id;
+        let end = LineEnd {
+            event: LineEvent::Fail,
+            reason: Some(reason),
+            detail: Some(why),
+            decided_until: Some(self.now - self.max_late),
+        };
+        tx.end_untried_lines(id, LineState::Pending, &end, self.now)?;
+        let progress = super::progress(tx, id, self.now)?;
+        use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
+        let tried = [Pushed, Unchanged, WouldPush, Held, Unverified];
+        let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
+        if nothing_done && !tx.has_open_lines(id)? && !progress.job.state.is_final() {
+            tx.advance_job(id, JobEvent::Fail, Some(why), self.now)?;
+        }
+        Ok(())
+    }
+}
+
+/// The quantity of the line's addition that the worker read or wrote.
+fn quantity_seen((line, result): &(PushLine, LineResult)) -> Option<(CwAdditionId, Quantity)> {
+    let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
+    line.addition_id.zip(seen)
+}
