@@ -19,6 +19,9 @@ use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
 
+/// How many companies get their billing lines at once.
+const COMPANIES_PER_INSERT: usize = 500;
+
 /// A company to create.
 #[derive(Debug, Clone)]
 pub struct NewCompany {
@@ -52,34 +55,45 @@ where
 
 /// Creates companies in the caller's transaction, each with a billing line for every product.
 pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Company>> {
-    let at = now.naive_utc();
-    let mut rows = Vec::with_capacity(new.len());
-    for NewCompany { external_id, name } in new {
-        ensure_unique(tx, &external_id, None)?;
-        rows.push(Company {
-            id: CompanyId::new(),
-            tenant_id: tx.tenant().clone(),
-            external_id,
-            name_key: fold(&name),
-            name,
-            connectwise_company_id: None,
-            match_source: None,
-            matched_at: None,
-            matched_by: None,
-            version: 1,
-            created_at: at,
-            updated_at: at,
-        });
+    for company in &new {
+        ensure_unique(tx, &company.external_id, None)?;
     }
-    tx.insert_companies(&rows)?;
+    let rows: Vec<Company> = new.into_iter().map(|new| new_row(tx, new, now)).collect();
+    insert(tx, &rows, now)?;
+    Ok(rows)
+}
+
+/// A company that is not stored yet.
+pub(super) fn new_row(tx: &Tx<'_>, NewCompany { external_id, name }: NewCompany, now: Instant) -> Company {
+    Company {
+        id: CompanyId::new(),
+        tenant_id: tx.tenant().clone(),
+        external_id,
+        name_key: fold(&name),
+        name,
+        connectwise_company_id: None,
+        match_source: None,
+        matched_at: None,
+        matched_by: None,
+        version: 1,
+        created_at: now.naive_utc(),
+        updated_at: now.naive_utc(),
+    }
+}
+
+/// Stores new companies, each with a billing line for every product.
+pub(super) fn insert(tx: &mut Tx<'_>, rows: &[Company], now: Instant) -> Result<()> {
+    tx.insert_companies(rows)?;
     let products = tx.all_products()?;
     let tenant = tx.tenant().clone();
-    let lines: Vec<BillingLine> = rows
-        .iter()
-        .flat_map(|company| products.iter().map(|product| BillingLine::new(&tenant, &company.id, &product.id, now)))
-        .collect();
-    tx.insert_billing_lines(&lines)?;
-    Ok(rows)
+    for rows in rows.chunks(COMPANIES_PER_INSERT) {
+        let lines: Vec<BillingLine> = rows
+            .iter()
+            .flat_map(|company| products.iter().map(|product| BillingLine::new(&tenant, &company.id, &product.id, now)))
+            .collect();
+        tx.insert_billing_lines(&lines)?;
+    }
+    Ok(())
 }
 
 fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&CompanyId>) -> Result<()> {
@@ -131,13 +145,19 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, id: CompanyId, if_match: If
 
 fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
     if_match.check(tx.company(id)?.version)?;
+    refuse_while_pushing(tx)?;
+    tx.delete_companies(std::slice::from_ref(id))
+}
+
+/// Refuses to delete companies whose lines a push job may be writing.
+pub(super) fn refuse_while_pushing(tx: &mut Tx<'_>) -> Result<()> {
     if tx.has_open_push_job()? {
         return Err(Error::conflict(
             ConflictCode::PushJobRunning,
             "a push job is running: wait until it ends, or cancel it",
         ));
     }
-    tx.delete_company(id)
+    Ok(())
 }
 
 /// Identifies the ConnectWise company to match.
@@ -276,10 +296,11 @@ pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Resul
         for named in proposals.iter_mut().filter(|named| named.proposal.outcome == MatchOutcome::Proposed) {
             if let (false, Some(target)) = (dry_run, named.proposal.candidates.first()) {
                 named.company.set_match(Some((*target, MatchSource::Auto)), now, &by);
-                tx.update_company(&mut named.company)?;
-                applied.push(named.company.id.clone());
+                applied.push(named.company.clone());
             }
         }
+        tx.save_matches(&mut applied)?;
+        let applied: Vec<CompanyId> = applied.into_iter().map(|company| company.id).collect();
         let resolved = if applied.is_empty() {
             resolve::Resolved::default()
         } else {

@@ -101,10 +101,11 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
             let mut company = one.company.clone();
             company.set_match(one.target.map(|id| (id, MatchSource::Manual)), now, by);
-            tx.update_company(&mut company)?;
-            moved.push(company.id);
+            moved.push(company);
         }
     }
+    tx.save_matches(&mut moved)?;
+    let moved: Vec<CompanyId> = moved.into_iter().map(|company| company.id).collect();
     let resolved = if moved.is_empty() {
         resolve::Resolved::default()
     } else {

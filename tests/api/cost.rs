@@ -48,7 +48,8 @@ async fn a_page_costs_what_it_shows(backend: Backend) {
     let page = async || drop(app.get(&format!("/billing-lines?product_id={product}&limit=5")).await.expect(200));
     page().await;
     let first = cost(&app, page).await;
-    assert!(first.0 <= limit(backend, 11, 13) && first.1 == 0, "{first:?}");
+    // One of them finds the companies whose lines fill the page, in the order of their names.
+    assert!(first.0 <= limit(backend, 12, 14) && first.1 == 0, "{first:?}");
     companies(&app, 6, 60).await;
     for minutes in 1..20 {
         measure(&app, 60, minutes).await;

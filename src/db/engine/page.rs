@@ -122,12 +122,13 @@ macro_rules! keyset {
         let query = $query;
         let query = match (&$page.after, $page.descending) {
             (None, _) => query,
-            (Some(at), false) => {
-                query.filter($key.gt(at.key.clone()).or($key.eq(at.key.clone()).and($id.gt(at.id.clone()))))
-            }
-            (Some(at), true) => {
-                query.filter($key.lt(at.key.clone()).or($key.eq(at.key.clone()).and($id.lt(at.id.clone()))))
-            }
+            // The first condition lets the database begin at the cursor; it cannot do so by the second.
+            (Some(at), false) => query
+                .filter($key.ge(at.key.clone()))
+                .filter($key.gt(at.key.clone()).or($key.eq(at.key.clone()).and($id.gt(at.id.clone())))),
+            (Some(at), true) => query
+                .filter($key.le(at.key.clone()))
+                .filter($key.lt(at.key.clone()).or($key.eq(at.key.clone()).and($id.lt(at.id.clone())))),
         };
         if $page.descending { query.order(($key.desc(), $id.desc())) } else { query.order(($key.asc(), $id.asc())) }
     }};

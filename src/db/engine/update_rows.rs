@@ -15,6 +15,7 @@ use crate::domain::ids::TenantId;
 const ROWS_PER_STATEMENT: usize = 500;
 
 /// A row with its new values. The names are SQL, in the order in which [`RowUpdate::bind`] binds the values.
+/// [`row_update!`] implements this.
 pub(in crate::db) trait RowUpdate {
     const TABLE: &'static str;
     /// The columns that select the row: they must have the values that are bound first.
@@ -27,6 +28,37 @@ pub(in crate::db) trait RowUpdate {
     /// Binds the values of one row.
     fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()>;
 }
+
+/// Implements [`RowUpdate`] for a type whose members have the names of the columns. The columns and their types are
+/// those of the schema. For a type that wraps such a row, `in` says where the members are.
+macro_rules! row_update {
+    (
+        $row:ty $(, in $place:tt)?; $table:ident
+        where $($key:ident),+
+        set $($column:ident),+ $(,)?
+        $(; only if $condition:expr)?
+    ) => {
+        impl $crate::db::engine::update_rows::RowUpdate for $row {
+            const TABLE: &'static str = stringify!($table);
+            const WHERE: &'static [&'static str] =
+                &[$(<$crate::db::engine::schema::$table::$key as diesel::Column>::NAME),+];
+            const SET: &'static [&'static str] =
+                &[$(<$crate::db::engine::schema::$table::$column as diesel::Column>::NAME),+];
+            $(const ONLY_IF: &'static str = $condition;)?
+
+            fn bind<'b>(
+                &'b self,
+                values: &mut $crate::db::engine::update_rows::Values<'_, 'b>,
+            ) -> diesel::QueryResult<()> {
+                let row = &self$(.$place)?;
+                $(values.add::<diesel::dsl::SqlTypeOf<$crate::db::engine::schema::$table::$key>, _>(&row.$key)?;)+
+                $(values.add::<diesel::dsl::SqlTypeOf<$crate::db::engine::schema::$table::$column>, _>(&row.$column)?;)+
+                Ok(())
+            }
+        }
+    };
+}
+pub(in crate::db) use row_update;
 
 /// Receives the values of one row.
 pub(in crate::db) struct Values<'a, 'b> {

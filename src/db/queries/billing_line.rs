@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::company::Company;
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Cursor, Page, PageRequest, chunks, keyset};
+use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::{insert_scoped, scoped_joined};
 use crate::db::engine::tx::Tx;
@@ -20,7 +20,6 @@ use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus}
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{BlockSize, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
-use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, Result};
 
 /// A billing line.
@@ -136,39 +135,6 @@ pub struct BillingLineView {
     pub addition: Option<Addition>,
 }
 
-impl BillingLineView {
-    /// The cursor after this line.
-    pub fn cursor(&self, page: &PageRequest<BillingLineSort>) -> Cursor {
-        page.after(sort_key(page.sort, &self.line, &self.company), self.line.id.to_string())
-    }
-}
-
-fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> String {
-    match sort {
-        BillingLineSort::CompanyName => company.name_key.clone(),
-        BillingLineSort::CompanyExternalId => company.external_id.clone(),
-        BillingLineSort::AgreementStatus => line.agreement_status.to_string(),
-        BillingLineSort::AdditionStatus => line.addition_status.to_string(),
-        BillingLineSort::CreatedAt => line.id.to_string(),
-    }
-}
-
-string_enum! {
-    /// The sort keys of billing lines.
-    BillingLineSort {
-        /// By the company's name, ignoring case.
-        CompanyName = "company_name",
-        /// By the company's external id.
-        CompanyExternalId = "company_external_id",
-        /// By the agreement mapping's status.
-        AgreementStatus = "agreement_status",
-        /// By the addition mapping's status.
-        AdditionStatus = "addition_status",
-        /// Oldest first.
-        CreatedAt = "created_at",
-    }
-}
-
 /// The filter of billing lines.
 #[derive(Debug, Clone, Default)]
 pub struct LineFilter {
@@ -199,7 +165,8 @@ pub struct LineFilter {
 /// Applies a filter to a boxed query over lines joined with their companies.
 macro_rules! filtered {
     ($query:expr, $filter:expr) => {{
-        let (mut query, filter): (_, &LineFilter) = ($query, $filter);
+        let (query, filter): (_, &LineFilter) = ($query, $filter);
+        let mut query = $crate::db::queries::billing_line::of_companies!(query, filter);
         if let Some(id) = &filter.product_id {
             query = query.filter(billing_lines::product_id.eq(id.clone()));
         }
@@ -208,9 +175,6 @@ macro_rules! filtered {
         }
         if let Some(ids) = &filter.ids {
             query = query.filter(billing_lines::id.eq_any(ids.clone()));
-        }
-        if let Some(text) = &filter.search {
-            query = query.filter(companies::name_key.like($crate::db::engine::page::like_pattern(text)).escape('\\'));
         }
         if let Some(status) = filter.agreement_status {
             query = query.filter(billing_lines::agreement_status.eq(status));
@@ -230,6 +194,18 @@ macro_rules! filtered {
         if let Some(state) = filter.last_push_state {
             query = query.filter(billing_lines::last_push_state.eq(state));
         }
+        query
+    }};
+}
+pub(in crate::db) use filtered;
+
+/// Applies the part of a filter that concerns companies to a boxed query over companies.
+macro_rules! of_companies {
+    ($query:expr, $filter:expr) => {{
+        let (mut query, filter): (_, &LineFilter) = ($query, $filter);
+        if let Some(text) = &filter.search {
+            query = query.filter(companies::name_key.like($crate::db::engine::page::like_pattern(text)).escape('\\'));
+        }
         match filter.matched {
             Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
             Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
@@ -238,32 +214,9 @@ macro_rules! filtered {
         query
     }};
 }
-pub(in crate::db) use filtered;
+pub(in crate::db) use of_companies;
 
 impl Tx<'_> {
-    /// A page of lines with their records. Runs one query for the lines and one for each kind of record.
-    pub fn billing_lines(
-        &mut self,
-        filter: &LineFilter,
-        page: &PageRequest<BillingLineSort>,
-    ) -> Result<Page<BillingLineView>> {
-        let query = scoped_joined!(self, billing_lines, companies).into_boxed();
-        let query = filtered!(query, filter);
-        let id = billing_lines::id;
-        let query = match page.sort {
-            BillingLineSort::CompanyName => keyset!(query, page, companies::name_key, id),
-            BillingLineSort::CompanyExternalId => keyset!(query, page, companies::external_id, id),
-            BillingLineSort::AgreementStatus => keyset!(query, page, billing_lines::agreement_status, id),
-            BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
-            BillingLineSort::CreatedAt => keyset!(query, page, id, id),
-        };
-        let rows: Vec<(BillingLine, Company)> =
-            query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select())).load(self.conn)?;
-        let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
-        let next = rows.next;
-        Ok(Page { items: self.with_records(rows.items)?, next })
-    }
-
     /// All lines that match a filter, with their companies, by company name.
     pub fn all_lines(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
         let Some(ids) = &filter.ids else { return self.lines_filtered(filter) };

@@ -10,6 +10,7 @@ use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, w
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::row_update;
 use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
@@ -66,6 +67,16 @@ pub struct CompanyFilter {
     pub external_id: Option<String>,
     /// `true` for matched companies only, `false` for those that are not set.
     pub matched: Option<bool>,
+}
+
+/// A company with another name.
+struct Renamed(Company);
+
+row_update! { Renamed, in 0; companies where id set name, name_key, version, updated_at }
+row_update! {
+    Company; companies
+    where id
+    set connectwise_company_id, match_source, matched_at, matched_by, version, updated_at
 }
 
 impl Tx<'_> {
@@ -138,6 +149,16 @@ impl Tx<'_> {
         Ok(found)
     }
 
+    /// The companies with the given external ids.
+    pub fn companies_with_external_ids(&mut self, external_ids: &[String]) -> Result<Vec<Company>> {
+        let mut found = Vec::new();
+        for chunk in chunks(&without_nul(external_ids)) {
+            let own = self.scoped(companies::table).filter(companies::external_id.eq_any(chunk));
+            found.extend(own.select(Company::as_select()).load(self.conn)?);
+        }
+        Ok(found)
+    }
+
     /// The companies that are matched to a ConnectWise company.
     pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
         let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq(id));
@@ -160,10 +181,24 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Deletes a company with its billing lines and usage.
-    pub fn delete_company(&mut self, id: &CompanyId) -> Result<()> {
-        let own = self.scoped(companies::table);
-        diesel::delete(own.filter(companies::id.eq(id))).execute(self.conn)?;
+    /// Stores the matches of companies, and increments their versions.
+    pub fn save_matches(&mut self, rows: &mut [Company]) -> Result<()> {
+        rows.iter_mut().for_each(|row| row.version += 1);
+        self.update_rows(rows).map(drop)
+    }
+
+    /// Stores the names of companies, and increments their versions.
+    pub fn rename_companies(&mut self, rows: Vec<Company>) -> Result<()> {
+        let renamed = rows.into_iter().map(|row| Renamed(Company { version: row.version + 1, ..row }));
+        let renamed: Vec<Renamed> = renamed.collect();
+        self.update_rows(&renamed).map(drop)
+    }
+
+    /// Deletes companies with their billing lines and usage.
+    pub fn delete_companies(&mut self, ids: &[CompanyId]) -> Result<()> {
+        for chunk in chunks(ids) {
+            diesel::delete(self.scoped(companies::table).filter(companies::id.eq_any(chunk))).execute(self.conn)?;
+        }
         Ok(())
     }
 }

@@ -1,16 +1,14 @@
 //! The stored copies of ConnectWise records: companies, agreements and additions.
 
 use chrono::NaiveDateTime;
-use diesel::QueryResult;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
 use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
-use crate::db::engine::update_rows::{RowUpdate, Values};
+use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
@@ -20,8 +18,8 @@ use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
 
 /// A stored ConnectWise company.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = cw_companies, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_companies, check_for_backend(MultiBackend))]
 pub struct CwCompanyRow {
     pub tenant_id: TenantId,
     pub id: CwCompanyId,
@@ -35,8 +33,8 @@ pub struct CwCompanyRow {
 }
 
 /// A stored agreement.
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = cw_agreements, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_agreements, check_for_backend(MultiBackend))]
 pub struct AgreementRow {
     pub tenant_id: TenantId,
     pub id: CwAgreementId,
@@ -53,8 +51,8 @@ pub struct AgreementRow {
     pub additions_read_at: Option<NaiveDateTime>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = cw_additions, check_for_backend(MultiBackend), treat_none_as_null = true, primary_key(tenant_id, id))]
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = cw_additions, check_for_backend(MultiBackend))]
 pub(in crate::db) struct AdditionRow {
     pub(in crate::db) tenant_id: TenantId,
     pub(in crate::db) id: CwAdditionId,
@@ -141,16 +139,13 @@ impl From<AdditionRow> for Addition {
     }
 }
 
-impl RowUpdate for (CwAdditionId, Quantity) {
-    const TABLE: &'static str = "cw_additions";
-    const WHERE: &'static [&'static str] = &["id"];
-    const SET: &'static [&'static str] = &["quantity"];
-
-    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
-        values.add::<BigInt, _>(&self.0)?;
-        values.add::<Text, _>(&self.1)
-    }
+/// The quantity that an addition has in ConnectWise now.
+pub struct AdditionQuantity {
+    pub id: CwAdditionId,
+    pub quantity: Quantity,
 }
+
+row_update! { AdditionQuantity; cw_additions where id set quantity }
 
 impl Tx<'_> {
     /// A page of the ConnectWise companies that can be chosen: those that are neither deleted nor gone.
@@ -288,7 +283,7 @@ impl Tx<'_> {
     }
 
     /// Stores the quantities of additions that were just read from or written to ConnectWise.
-    pub fn set_addition_quantities(&mut self, quantities: &[(CwAdditionId, Quantity)]) -> Result<()> {
+    pub fn set_addition_quantities(&mut self, quantities: &[AdditionQuantity]) -> Result<()> {
         self.update_rows(quantities).map(drop)
     }
 

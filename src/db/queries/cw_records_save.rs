@@ -6,14 +6,32 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::cw_records::{AdditionRow, AgreementRow, CwCompanyRow};
+use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{cw_additions, cw_agreements, cw_companies};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::text::fold;
+
+row_update! {
+    CwCompanyRow; cw_companies
+    where id
+    set identifier, identifier_key, name, name_key, status, deleted, gone_at
+}
+row_update! {
+    AgreementRow; cw_agreements
+    where id
+    set company_id, name, name_key, type_name, status, cancelled, cancelled_at, ends_at, no_end, gone_at, additions_read_at
+}
+row_update! {
+    AdditionRow; cw_additions
+    where id
+    set agreement_id, product_identifier, description, quantity, cancelled_at, gone_at
+}
 
 /// The number of rows that a save added, changed, and marked as gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,15 +67,10 @@ impl Tx<'_> {
         for chunk in new.chunks(500) {
             insert_scoped!(self, cw_companies, chunk)?;
         }
-        for row in &changed {
-            diesel::update(self.scoped(cw_companies::table).filter(cw_companies::id.eq(row.id)))
-                .set(row)
-                .execute(self.conn)?;
-        }
-        for id in &gone {
-            diesel::update(self.scoped(cw_companies::table).filter(cw_companies::id.eq(*id)))
-                .set(cw_companies::gone_at.eq(now.naive_utc()))
-                .execute(self.conn)?;
+        self.update_rows(&changed)?;
+        for chunk in chunks(&gone) {
+            let gone = self.scoped(cw_companies::table).filter(cw_companies::id.eq_any(chunk));
+            diesel::update(gone).set(cw_companies::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
         self.saved(new.len(), changed.len(), gone.len())
     }
@@ -91,15 +104,10 @@ impl Tx<'_> {
         for chunk in new.chunks(500) {
             insert_scoped!(self, cw_agreements, chunk)?;
         }
-        for row in &changed {
-            diesel::update(self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(row.id)))
-                .set(row)
-                .execute(self.conn)?;
-        }
-        for id in &gone {
-            diesel::update(self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(*id)))
-                .set(cw_agreements::gone_at.eq(now.naive_utc()))
-                .execute(self.conn)?;
+        self.update_rows(&changed)?;
+        for chunk in chunks(&gone) {
+            let gone = self.scoped(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
+            diesel::update(gone).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
         self.saved(new.len(), changed.len(), gone.len())
     }
@@ -131,15 +139,10 @@ impl Tx<'_> {
         for chunk in new.chunks(500) {
             insert_scoped!(self, cw_additions, chunk)?;
         }
-        for row in &changed {
-            diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(row.id)))
-                .set(row)
-                .execute(self.conn)?;
-        }
-        for id in &gone {
-            diesel::update(self.scoped(cw_additions::table).filter(cw_additions::id.eq(*id)))
-                .set(cw_additions::gone_at.eq(now.naive_utc()))
-                .execute(self.conn)?;
+        self.update_rows(&changed)?;
+        for chunk in chunks(&gone) {
+            let gone = self.scoped(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
+            diesel::update(gone).set(cw_additions::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
         let own = self.scoped(cw_agreements::table);
         let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));

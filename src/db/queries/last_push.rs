@@ -1,14 +1,12 @@
 //! The result of the last push of each billing line, stored with the line.
 
 use chrono::NaiveDateTime;
-use diesel::QueryResult;
 use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Text, Timestamp};
 
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::billing_lines;
 use crate::db::engine::tx::Tx;
-use crate::db::engine::update_rows::{RowUpdate, Values};
+use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, PushJobId};
@@ -47,27 +45,20 @@ impl LastPush {
 
 /// The result of one line's last push, unless a later job has recorded one.
 pub(in crate::db) struct LastPushOf {
-    pub billing_line_id: BillingLineId,
-    pub push: LastPush,
+    pub id: BillingLineId,
+    pub last_push_job_id: PushJobId,
+    pub last_push_state: LineState,
+    pub last_push_reason: Option<PushReason>,
+    pub last_push_at: NaiveDateTime,
+    pub last_push_quantity: Option<Quantity>,
 }
 
-impl RowUpdate for LastPushOf {
-    const TABLE: &'static str = "billing_lines";
-    const WHERE: &'static [&'static str] = &["id"];
-    const SET: &'static [&'static str] =
-        &["last_push_job_id", "last_push_state", "last_push_reason", "last_push_at", "last_push_quantity"];
+row_update! {
+    LastPushOf; billing_lines
+    where id
+    set last_push_job_id, last_push_state, last_push_reason, last_push_at, last_push_quantity;
     // Job ids increase with time.
-    const ONLY_IF: &'static str =
-        " AND (billing_lines.last_push_job_id IS NULL OR billing_lines.last_push_job_id <= given.column2)";
-
-    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
-        values.add::<Text, _>(&self.billing_line_id)?;
-        values.add::<Nullable<Text>, _>(&self.push.last_push_job_id)?;
-        values.add::<Nullable<Text>, _>(&self.push.last_push_state)?;
-        values.add::<Nullable<Text>, _>(&self.push.last_push_reason)?;
-        values.add::<Nullable<Timestamp>, _>(&self.push.last_push_at)?;
-        values.add::<Nullable<Text>, _>(&self.push.last_push_quantity)
-    }
+    only if " AND (billing_lines.last_push_job_id IS NULL OR billing_lines.last_push_job_id <= given.column2)"
 }
 
 impl Tx<'_> {

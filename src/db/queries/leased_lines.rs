@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::NaiveDateTime;
+use diesel::IntoSql;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
-use diesel::{IntoSql, QueryResult};
+use diesel::sql_types::Bool;
 
-use super::last_push::{LastPush, LastPushOf};
+use super::last_push::LastPushOf;
 use super::push_job::{LineResult, PushLine};
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
-use crate::db::engine::update_rows::{RowUpdate, Values};
+use crate::db::engine::update_rows::row_update;
 use crate::domain::clock::Instant;
 use crate::domain::ids::PushLineId;
 use crate::domain::mapping_status::MappingStatus;
@@ -25,24 +25,13 @@ use crate::domain::{Error, Result};
 const STILL_LEASED: &str = " AND push_lines.state = 'working'";
 
 /// A line whose write begins.
-struct Begun<'l> {
-    line: &'l PushLine,
-    lease_until: NaiveDateTime,
-}
+struct Begun(PushLine);
 
-impl RowUpdate for Begun<'_> {
-    const TABLE: &'static str = "push_lines";
-    const WHERE: &'static [&'static str] = &["id", "fence"];
-    const SET: &'static [&'static str] = &["from_quantity", "attempts", "lease_until"];
-    const ONLY_IF: &'static str = STILL_LEASED;
-
-    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
-        values.add::<Text, _>(&self.line.id)?;
-        values.add::<BigInt, _>(&self.line.fence)?;
-        values.add::<Nullable<Text>, _>(&self.line.from_quantity)?;
-        values.add::<BigInt, _>(&self.line.attempts)?;
-        values.add::<Timestamp, _>(&self.lease_until)
-    }
+row_update! {
+    Begun, in 0; push_lines
+    where id, fence
+    set from_quantity, attempts, lease_until;
+    only if STILL_LEASED
 }
 
 /// A line with its new state and result.
@@ -69,48 +58,20 @@ impl Finished {
     }
 }
 
-impl RowUpdate for Finished {
-    const TABLE: &'static str = "push_lines";
-    const WHERE: &'static [&'static str] = &["id", "fence"];
-    const SET: &'static [&'static str] = &[
-        "state",
-        "from_quantity",
-        "approved",
-        "reason",
-        "detail",
-        "attempts",
-        "failures",
-        "not_before",
-        "finished_at",
-        "lease_owner",
-        "lease_until",
-    ];
-    const ONLY_IF: &'static str = STILL_LEASED;
-
-    fn bind<'b>(&'b self, values: &mut Values<'_, 'b>) -> QueryResult<()> {
-        let line = &self.0;
-        values.add::<Text, _>(&line.id)?;
-        values.add::<BigInt, _>(&line.fence)?;
-        values.add::<Text, _>(&line.state)?;
-        values.add::<Nullable<Text>, _>(&line.from_quantity)?;
-        values.add::<Bool, _>(&line.approved)?;
-        values.add::<Nullable<Text>, _>(&line.reason)?;
-        values.add::<Nullable<Text>, _>(&line.detail)?;
-        values.add::<BigInt, _>(&line.attempts)?;
-        values.add::<BigInt, _>(&line.failures)?;
-        values.add::<Nullable<Timestamp>, _>(&line.not_before)?;
-        values.add::<Nullable<Timestamp>, _>(&line.finished_at)?;
-        values.add::<Nullable<Text>, _>(&line.lease_owner)?;
-        values.add::<Nullable<Timestamp>, _>(&line.lease_until)
-    }
+row_update! {
+    Finished, in 0; push_lines
+    where id, fence
+    set state, from_quantity, approved, reason, detail, attempts, failures, not_before, finished_at, lease_owner, lease_until;
+    only if STILL_LEASED
 }
 
 impl Tx<'_> {
     /// Stores `from_quantity` and `attempts` of lines whose writes may be sent once this is committed, and renews their
     /// leases. Returns the ids of those that the worker still has.
     pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Instant) -> Result<HashSet<PushLineId>> {
-        let lease_until = lease_until.naive_utc();
-        let begun: Vec<Begun<'_>> = lines.iter().map(|line| Begun { line, lease_until }).collect();
+        let lease_until = Some(lease_until.naive_utc());
+        let begun = lines.iter().map(|line| Begun(PushLine { lease_until, ..line.clone() }));
+        let begun: Vec<Begun> = begun.collect();
         let found = self.update_rows(&begun)?;
         self.still_ours(lines, found, |state| state == LineState::Working)
     }
@@ -179,11 +140,15 @@ impl Tx<'_> {
         let recorded = self.still_ours(&lines, found, |state| state != LineState::Working)?;
         if kind == PushKind::Push {
             let ended = lines.iter().filter(|line| !line.state.is_open() && recorded.contains(&line.id));
-            let last = ended.map(|line| {
-                let quantity =
-                    line.to_quantity.filter(|_| matches!(line.state, LineState::Pushed | LineState::Unchanged));
-                let push = LastPush::new(&line.job_id, line.state, line.reason, quantity, now);
-                LastPushOf { billing_line_id: line.billing_line_id.clone(), push }
+            let last = ended.map(|line| LastPushOf {
+                id: line.billing_line_id.clone(),
+                last_push_job_id: line.job_id.clone(),
+                last_push_state: line.state,
+                last_push_reason: line.reason,
+                last_push_at: now.naive_utc(),
+                last_push_quantity: line
+                    .to_quantity
+                    .filter(|_| matches!(line.state, LineState::Pushed | LineState::Unchanged)),
             });
             let last: Vec<LastPushOf> = last.collect();
             self.update_rows(&last)?;

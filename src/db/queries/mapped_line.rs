@@ -2,16 +2,16 @@
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
-use diesel::upsert::excluded;
 
 use super::billing_line::{LineFilter, candidates, filtered, to_json};
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, companies};
-use crate::db::engine::scope::{insert_scoped, scoped_joined};
+use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, TenantId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::quantity::BlockSize;
@@ -81,14 +81,9 @@ impl From<Row> for MappedLine {
     }
 }
 
-/// The columns of an upsert of existing lines. Those that the update does not set are only there to satisfy the insert.
-#[derive(Insertable)]
-#[diesel(treat_none_as_default_value = false, table_name = billing_lines)]
+/// The columns that resolving and edits change.
 struct Saved {
     id: BillingLineId,
-    tenant_id: TenantId,
-    company_id: CompanyId,
-    product_id: ProductId,
     push_enabled: bool,
     block_size: Option<BlockSize>,
     agreement_status: MappingStatus,
@@ -106,17 +101,21 @@ struct Saved {
     addition_changed_at: Option<NaiveDateTime>,
     addition_changed_by: Option<String>,
     version: i64,
-    created_at: NaiveDateTime,
     updated_at: NaiveDateTime,
 }
 
+row_update! {
+    Saved; billing_lines
+    where id
+    set push_enabled, block_size, agreement_status, agreement_source, agreement_id, agreement_reason,
+        agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
+        addition_id, addition_reason, addition_candidates, addition_changed_at, addition_changed_by, version, updated_at
+}
+
 impl Saved {
-    fn new(tenant: &TenantId, line: MappedLine, now: NaiveDateTime) -> Self {
+    fn new(line: MappedLine, now: NaiveDateTime) -> Self {
         Self {
             id: line.id,
-            tenant_id: tenant.clone(),
-            company_id: line.company_id,
-            product_id: line.product_id,
             push_enabled: line.push_enabled,
             block_size: line.block_size,
             agreement_status: line.agreement.status,
@@ -134,7 +133,6 @@ impl Saved {
             addition_changed_at: line.addition_changed.0,
             addition_changed_by: line.addition_changed.1,
             version: line.version + 1,
-            created_at: now,
             updated_at: now,
         }
     }
@@ -196,41 +194,7 @@ impl Tx<'_> {
 
     /// Updates lines that this transaction has read, many in one statement, and increments their versions.
     pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Instant) -> Result<()> {
-        use billing_lines as l;
-        let tenant = self.tenant().clone();
-        let rows: Vec<Saved> = lines.into_iter().map(|line| Saved::new(&tenant, line, now.naive_utc())).collect();
-        for chunk in rows.chunks(500) {
-            // An insert in which every row conflicts: the only way that both databases support to update many rows,
-            // each to its own values, in one statement.
-            insert_scoped!(self, l, chunk, .on_conflict(l::id)
-            .do_update()
-            .set((
-                (
-                    l::push_enabled.eq(excluded(l::push_enabled)),
-                    l::block_size.eq(excluded(l::block_size)),
-                    l::version.eq(excluded(l::version)),
-                    l::updated_at.eq(excluded(l::updated_at)),
-                ),
-                (
-                    l::agreement_status.eq(excluded(l::agreement_status)),
-                    l::agreement_source.eq(excluded(l::agreement_source)),
-                    l::agreement_id.eq(excluded(l::agreement_id)),
-                    l::agreement_reason.eq(excluded(l::agreement_reason)),
-                    l::agreement_candidates.eq(excluded(l::agreement_candidates)),
-                    l::agreement_changed_at.eq(excluded(l::agreement_changed_at)),
-                    l::agreement_changed_by.eq(excluded(l::agreement_changed_by)),
-                ),
-                (
-                    l::addition_status.eq(excluded(l::addition_status)),
-                    l::addition_source.eq(excluded(l::addition_source)),
-                    l::addition_id.eq(excluded(l::addition_id)),
-                    l::addition_reason.eq(excluded(l::addition_reason)),
-                    l::addition_candidates.eq(excluded(l::addition_candidates)),
-                    l::addition_changed_at.eq(excluded(l::addition_changed_at)),
-                    l::addition_changed_by.eq(excluded(l::addition_changed_by)),
-                ),
-            )))?;
-        }
-        Ok(())
+        let rows: Vec<Saved> = lines.into_iter().map(|line| Saved::new(line, now.naive_utc())).collect();
+        self.update_rows(&rows).map(drop)
     }
 }

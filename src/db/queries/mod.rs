@@ -1,6 +1,7 @@
 //! The queries: methods of transactions, one file per subject.
 
 pub(super) mod billing_line;
+pub(super) mod billing_page;
 pub(super) mod catalog;
 pub(super) mod company;
 pub(super) mod cw_connection;

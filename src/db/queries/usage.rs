@@ -10,6 +10,7 @@ use crate::db::engine::page::{Page, PageRequest, chunks, keyset};
 use crate::db::engine::schema::usage_records;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
@@ -101,6 +102,15 @@ macro_rules! of_companies {
     };
 }
 
+/// A usage record with the record that corrects it.
+#[derive(Debug)]
+pub struct SupersededUsage {
+    pub id: UsageId,
+    pub superseded_by: UsageId,
+}
+
+row_update! { SupersededUsage; usage_records where id set superseded_by }
+
 impl Tx<'_> {
     /// A page of usage history.
     pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
@@ -147,13 +157,9 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Marks a record as corrected by another.
-    pub fn supersede_usage(&mut self, id: &UsageId, by: &UsageId) -> Result<()> {
-        let own = self.scoped(usage_records::table);
-        diesel::update(own.filter(usage_records::id.eq(id)))
-            .set(usage_records::superseded_by.eq(by))
-            .execute(self.conn)?;
-        Ok(())
+    /// Marks records as corrected by others.
+    pub fn supersede_usage(&mut self, records: &[SupersededUsage]) -> Result<()> {
+        self.update_rows(records).map(drop)
     }
 
     /// Flags as late the records of the given companies that were measured from `from` until before `until`, and

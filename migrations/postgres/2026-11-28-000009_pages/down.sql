@@ -1,0 +1,3 @@
+DROP INDEX billing_lines_addition_status;
+DROP INDEX billing_lines_agreement_status;
+DROP INDEX billing_lines_created;

@@ -1,0 +1,173 @@
+//! Pages of billing lines. The cost of a page does not depend on how many lines there are beside it.
+
+use diesel::IntoSql;
+use diesel::dsl::exists;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+
+use super::billing_line::{BillingLine, BillingLineView, LineFilter, filtered, of_companies};
+use super::company::Company;
+use crate::db::engine::page::{Cursor, Page, PageRequest, keyset};
+use crate::db::engine::schema::{billing_lines, companies};
+use crate::db::engine::scope::scoped_joined;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::CompanyId;
+use crate::domain::string_enum::string_enum;
+
+/// Stands between the parts of a cursor's key. No id contains it.
+const SEPARATOR: char = '\u{1f}';
+
+string_enum! {
+    /// The sort keys of billing lines.
+    BillingLineSort {
+        /// By the company's name, ignoring case.
+        CompanyName = "company_name",
+        /// By the company's external id.
+        CompanyExternalId = "company_external_id",
+        /// By the agreement mapping's status.
+        AgreementStatus = "agreement_status",
+        /// By the addition mapping's status.
+        AdditionStatus = "addition_status",
+        /// Oldest first.
+        CreatedAt = "created_at",
+    }
+}
+
+impl BillingLineView {
+    /// The cursor after this line.
+    pub fn cursor(&self, page: &PageRequest<BillingLineSort>) -> Cursor {
+        page.after(sort_key(page.sort, &self.line, &self.company), self.line.id.to_string())
+    }
+}
+
+fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> String {
+    match sort {
+        BillingLineSort::CompanyName => format!("{}{SEPARATOR}{}", company.name_key, company.id),
+        BillingLineSort::CompanyExternalId => format!("{}{SEPARATOR}{}", company.external_id, company.id),
+        BillingLineSort::AgreementStatus => line.agreement_status.to_string(),
+        BillingLineSort::AdditionStatus => line.addition_status.to_string(),
+        BillingLineSort::CreatedAt => line.id.to_string(),
+    }
+}
+
+/// A condition that applies if a value is given.
+macro_rules! if_given {
+    ($column:expr, $value:expr) => {
+        $column.nullable().eq($value.clone()).or($value.is_none().into_sql::<Bool>())
+    };
+}
+
+/// The ids of the first companies in a page's order that have a line that matches the filter: enough to fill the page.
+/// Only this table is walked, in the order of its index, so that the database stops after them.
+macro_rules! companies_of_page {
+    ($tx:expr, $filter:expr, $page:expr, $key:expr) => {{
+        let filter: &LineFilter = $filter;
+        let has_line = $tx
+            .scoped(billing_lines::table)
+            .filter(billing_lines::company_id.eq(companies::id))
+            .filter(if_given!(billing_lines::agreement_status, filter.agreement_status))
+            .filter(if_given!(billing_lines::agreement_source, filter.agreement_source))
+            .filter(if_given!(billing_lines::addition_status, filter.addition_status))
+            .filter(if_given!(billing_lines::addition_source, filter.addition_source))
+            .filter(if_given!(billing_lines::push_enabled, filter.push_enabled))
+            .filter(if_given!(billing_lines::last_push_state, filter.last_push_state));
+        let own = $tx.scoped(companies::table);
+        let query = match &filter.product_id {
+            // A company has one line of a product, which an index finds.
+            Some(id) => own.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
+            None => own.filter(exists(has_line)).into_boxed(),
+        };
+        let query = of_companies!(query, filter);
+        let query = match (&$page.after.as_ref().map(company_cursor), $page.descending) {
+            (None, _) => query,
+            (Some((key, company)), false) => {
+                query.filter($key.ge(key.clone())).filter($key.gt(key.clone()).or(companies::id.ge(company.clone())))
+            }
+            (Some((key, company)), true) => {
+                query.filter($key.le(key.clone())).filter($key.lt(key.clone()).or(companies::id.le(company.clone())))
+            }
+        };
+        let query = if $page.descending {
+            query.order(($key.desc(), companies::id.desc()))
+        } else {
+            query.order(($key.asc(), companies::id.asc()))
+        };
+        // All lines of the cursor's company may be on the page before.
+        query.limit($page.fetch() + 1).select(companies::id).load::<CompanyId>($tx.conn)?
+    }};
+}
+
+/// Orders a boxed query of lines by a column of their companies, and starts it after the page's cursor.
+macro_rules! by_company {
+    ($query:expr, $page:expr, $key:expr) => {{
+        let query = $query;
+        let (id, line) = (companies::id, billing_lines::id);
+        let query = match (&$page.after, $page.descending) {
+            (None, _) => query,
+            (Some(at), false) => {
+                let (key, company) = company_cursor(at);
+                let later_line = id.eq(company.clone()).and(line.gt(at.id.clone()));
+                query.filter($key.gt(key.clone()).or($key.eq(key).and(id.gt(company).or(later_line))))
+            }
+            (Some(at), true) => {
+                let (key, company) = company_cursor(at);
+                let earlier_line = id.eq(company.clone()).and(line.lt(at.id.clone()));
+                query.filter($key.lt(key.clone()).or($key.eq(key).and(id.lt(company).or(earlier_line))))
+            }
+        };
+        if $page.descending {
+            query.order(($key.desc(), id.desc(), line.desc()))
+        } else {
+            query.order(($key.asc(), id.asc(), line.asc()))
+        }
+    }};
+}
+
+/// The sort key and the company of a cursor in the order of companies.
+fn company_cursor(at: &Cursor) -> (String, String) {
+    let (key, company) = at.key.rsplit_once(SEPARATOR).unwrap_or((&at.key, ""));
+    (key.to_owned(), company.to_owned())
+}
+
+impl Tx<'_> {
+    /// A page of lines with their records. Runs one or two queries for the lines and one for each kind of record.
+    pub fn billing_lines(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+    ) -> Result<Page<BillingLineView>> {
+        let narrowed = LineFilter { company_ids: self.companies_of_page(filter, page)?, ..filter.clone() };
+        let query = scoped_joined!(self, billing_lines, companies).into_boxed();
+        let query = filtered!(query, &narrowed);
+        let id = billing_lines::id;
+        let query = match page.sort {
+            BillingLineSort::CompanyName => by_company!(query, page, companies::name_key),
+            BillingLineSort::CompanyExternalId => by_company!(query, page, companies::external_id),
+            BillingLineSort::AgreementStatus => keyset!(query, page, billing_lines::agreement_status, id),
+            BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
+            BillingLineSort::CreatedAt => keyset!(query, page, id, id),
+        };
+        let rows: Vec<(BillingLine, Company)> =
+            query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select())).load(self.conn)?;
+        let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
+        let next = rows.next;
+        Ok(Page { items: self.with_records(rows.items)?, next })
+    }
+
+    /// The companies whose lines fill a page in an order of companies; otherwise those of the filter.
+    fn companies_of_page(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+    ) -> Result<Option<Vec<CompanyId>>> {
+        if filter.ids.is_some() || filter.company_ids.is_some() {
+            return Ok(filter.company_ids.clone());
+        }
+        Ok(match page.sort {
+            BillingLineSort::CompanyName => Some(companies_of_page!(self, filter, page, companies::name_key)),
+            BillingLineSort::CompanyExternalId => Some(companies_of_page!(self, filter, page, companies::external_id)),
+            BillingLineSort::AgreementStatus | BillingLineSort::AdditionStatus | BillingLineSort::CreatedAt => None,
+        })
+    }
+}

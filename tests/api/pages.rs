@@ -1,0 +1,73 @@
+//! Pages of billing lines: in every order and direction, under every filter, they show each line once.
+
+use connectwise_billing::sandbox::{Kind, Store, sample};
+use serde_json::{Value, json};
+
+use crate::support::{Backend, TestApp};
+
+/// Companies of few names, so that many have the same, and three products.
+async fn ready(backend: Backend) -> (TestApp, Vec<String>) {
+    let mut store = Store::default();
+    for c in 1..=30 {
+        store.put(Kind::Companies, sample::company(c, &format!("C{c}"), &format!("Unique {c}")));
+    }
+    let app = TestApp::connected(backend, store).await;
+    let companies: Vec<Value> = (0..40)
+        .map(|n| json!({"external_id": format!("C{:02}", (n * 7) % 40), "name": format!("name {}", n % 6)}))
+        .collect();
+    app.post("/companies/batch", &json!({"companies": companies})).await.expect(200);
+    let mut products = Vec::new();
+    for code in ["A", "B", "C"] {
+        products.push(app.product(code).await);
+    }
+    let enabled: Vec<Value> =
+        app.all("/billing-lines").await.iter().step_by(3).map(|line| line["id"].clone()).collect();
+    app.patch("/billing-lines", &json!({"ids": enabled, "push_enabled": true})).await.expect(200);
+    app.post("/companies/auto-match", &json!({})).await.expect(200);
+    (app, products)
+}
+
+fn ids(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["id"].as_str().unwrap()).collect()
+}
+
+async fn pages_show_each_line_once_in_order(backend: Backend) {
+    let (app, products) = ready(backend).await;
+    let filters = [
+        "",
+        "&push_enabled=true",
+        "&search=name%203",
+        "&matched=false",
+        "&matched=true",
+        "&agreement_status=ambiguous",
+    ];
+    let scopes = [String::new(), format!("&product_id={}", products[1])];
+    for sort in ["company_name", "company_external_id", "agreement_status", "addition_status", "created_at"] {
+        for scope in &scopes {
+            for filter in filters {
+                let whole = app.all(&format!("/billing-lines?limit=500&sort={sort}{scope}{filter}")).await;
+                let pages = app.all(&format!("/billing-lines?limit=7&sort={sort}{scope}{filter}")).await;
+                assert_eq!(ids(&pages), ids(&whole), "{sort}{scope}{filter}");
+                let back = app.all(&format!("/billing-lines?limit=7&sort=-{sort}{scope}{filter}")).await;
+                let mut reversed = ids(&whole);
+                reversed.reverse();
+                assert_eq!(ids(&back), reversed, "-{sort}{scope}{filter}");
+            }
+        }
+    }
+}
+
+async fn lines_come_by_company_name_and_those_of_a_company_together(backend: Backend) {
+    let (app, _) = ready(backend).await;
+    let lines = app.all("/billing-lines?limit=7").await;
+    assert_eq!(lines.len(), 120);
+    let places: Vec<(&str, &str)> = lines
+        .iter()
+        .map(|line| (line["company"]["name"].as_str().unwrap(), line["company"]["id"].as_str().unwrap()))
+        .collect();
+    assert!(places.is_sorted(), "{places:?}");
+    let enabled = app.all("/billing-lines?limit=7&push_enabled=true").await;
+    assert_eq!(enabled.len(), 40, "a third of them");
+}
+
+on_both!(pages_show_each_line_once_in_order, lines_come_by_company_name_and_those_of_a_company_together);
