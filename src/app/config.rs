@@ -69,7 +69,7 @@ pub struct Config {
     /// Maximum delay of a scheduled push after an outage, in hours
     #[arg(long, env = "CWB_SCHEDULE_MAX_LATE", value_name = "HOURS", default_value_t = 168)]
     pub schedule_max_late: u32,
-    /// Maximum number of agreements pushed at the same time
+    /// Number of workers that push at the same time
     #[arg(long, env = "CWB_WORKERS", value_name = "N", default_value_t = 16)]
     pub workers: usize,
     /// Time without a sign of life after which another worker takes over a worker's lines, in seconds

@@ -219,6 +219,7 @@ impl DemoTenant {
         for (sample, day) in PRODUCTS.iter().flat_map(|sample| [(sample, last_month), (sample, today)]) {
             for customer in (0..connectwise::CUSTOMERS.len()).filter(|index| *index != NO_USAGE) {
                 batch.push(NewUsage {
+                    place: format!("/records/{}", batch.len()),
                     company: EntityRef::Vendor(external_id(customer)),
                     product: EntityRef::Vendor(sample.code.to_owned()),
                     amount: sample.amount(customer)?,

@@ -132,6 +132,15 @@ impl BillingCalendar {
         (self.start(month), self.start(month.next()))
     }
 
+    /// Returns the first moment of a day.
+    pub fn start_of_day(&self, day: NaiveDate) -> Instant {
+        let noon = day.and_time(chrono::NaiveTime::MIN) + chrono::TimeDelta::hours(12);
+        let month = BillingMonth::of(noon.and_utc(), Tz::UTC);
+        // The first day begins where the month does, also if the month has a new time zone.
+        let midnight = first_instant(self.zone_of(month), day.and_time(chrono::NaiveTime::MIN));
+        if day == month.day(1) { self.start(month) } else { midnight.max(self.start(month)) }
+    }
+
     /// Returns the month that contains a moment.
     pub fn month_of(&self, at: Instant) -> BillingMonth {
         // No zone is more than a day from UTC, so the month in UTC is at most one off.

@@ -30,6 +30,7 @@ handlers! {
         operations::healthz, operations::readyz, operations::metrics, operations::openapi;
     // Registered before the paths with an id in the same place: actix takes the first route that matches.
     serve_fixed, document_fixed:
+        companies::batch::upsert_companies, companies::batch::delete_companies,
         companies::matches::auto_match_companies, matching_rules::preview_matching_rule;
     serve_setup, document_setup:
         connection::get_connection, connection::put_connection, connection::delete_connection,

@@ -8,6 +8,7 @@ pub mod api_keys;
 pub mod billed_lines;
 pub mod billing_calendar;
 pub mod companies;
+pub mod company_batch;
 pub mod connection;
 mod context;
 pub mod encryption;

@@ -9,7 +9,7 @@ use super::billing_calendar;
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::usage_totals::{self, Incoming};
-use crate::db::{Tx, UsageRecord};
+use crate::db::{SupersededUsage, Tx, UsageRecord};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
@@ -31,6 +31,8 @@ pub enum EntityRef {
 /// A usage record as submitted.
 #[derive(Debug, Clone)]
 pub struct NewUsage {
+    /// Where the record is in its request, for errors: a JSON pointer, or the number of its line.
+    pub place: String,
     /// The company that used the product.
     pub company: EntityRef,
     /// The product that was used.
@@ -71,12 +73,13 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     let ids = KnownIds::load(tx, &batch)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut first_at = HashMap::new();
-    for (index, new) in batch.into_iter().enumerate() {
-        match ids.row(tx, index, new, now) {
-            Ok(row) => match first_at.insert(key(&row), index) {
+    for new in batch {
+        let place = new.place.clone();
+        match ids.row(tx, new, now) {
+            Ok(row) => match first_at.insert(key(&row), place.clone()) {
                 None => rows.push(row),
                 Some(first) => bad.push(FieldError::new(
-                    format!("/records/{index}"),
+                    place,
                     "duplicate_in_batch",
                     format!("record {first} has the same company, product, measured_at and source"),
                 )),
@@ -117,13 +120,14 @@ fn key(record: &UsageRecord) -> (CompanyId, ProductId, chrono::NaiveDateTime, St
 fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> Result<Accepted> {
     let mut accepted = Accepted::default();
     let (mut new, mut corrected) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    let mut superseded = Vec::new();
     let stored = tx.current_usage(&rows)?;
     let stored: HashMap<_, &UsageRecord> = stored.iter().map(|record| (key(record), record)).collect();
     for row in rows {
         match stored.get(&key(&row)) {
             Some(before) if before.amount == row.amount => accepted.duplicates += 1,
             Some(before) => {
-                tx.supersede_usage(&before.id, &row.id)?;
+                superseded.push(SupersededUsage { id: before.id.clone(), superseded_by: row.id.clone() });
                 accepted.corrected += 1;
                 accepted.late += usize::from(row.late);
                 corrected.push(Some(before.amount));
@@ -137,6 +141,7 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> 
             }
         }
     }
+    tx.supersede_usage(&superseded)?;
     tx.insert_usage(&new)?;
     let incoming = new.iter().zip(corrected).map(|(record, corrects)| Incoming { record, corrects });
     usage_totals::add(tx, &incoming.collect::<Vec<_>>(), calendar)?;
@@ -163,7 +168,7 @@ impl KnownIds {
         })
     }
 
-    fn row(&self, tx: &Tx<'_>, index: usize, new: NewUsage, now: Instant) -> Result<UsageRecord, Vec<FieldError>> {
+    fn row(&self, tx: &Tx<'_>, new: NewUsage, now: Instant) -> Result<UsageRecord, Vec<FieldError>> {
         let mut bad = Vec::new();
         let company = match &new.company {
             EntityRef::Id(id) => self.companies.get(&CompanyId::from(id.clone())).ok_or(("company_id", id)),
@@ -175,16 +180,16 @@ impl KnownIds {
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
             let message = format!("unknown {field} \"{given}\"");
-            bad.push(FieldError::new(format!("/records/{index}/{field}"), "not_found", message));
+            bad.push(FieldError::new(format!("{}/{field}", new.place), "not_found", message));
         }
         if BillingMonth::of(new.measured_at, Tz::UTC) <= BillingMonth::FIRST {
             // All of January 2000 UTC is rejected, so that in every time zone a record is in a supported month.
             let message = "measured_at is before February 2000";
-            bad.push(FieldError::new(format!("/records/{index}/measured_at"), "out_of_range", message));
+            bad.push(FieldError::new(format!("{}/measured_at", new.place), "out_of_range", message));
         }
         if new.measured_at > now + chrono::TimeDelta::days(1) {
             let message = "measured_at is more than a day in the future";
-            bad.push(FieldError::new(format!("/records/{index}/measured_at"), "out_of_range", message));
+            bad.push(FieldError::new(format!("{}/measured_at", new.place), "out_of_range", message));
         }
         match (company, product) {
             (Ok(company), Ok(product)) if bad.is_empty() => Ok(UsageRecord {

@@ -19,6 +19,8 @@ use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
+use crate::http::kit::extract::csv::Delimiter;
+use crate::services::company_batch::BatchOutcome;
 use crate::services::mapping::edit::BulkMode;
 
 macro_rules! enumerations {
@@ -54,7 +56,9 @@ enumerations! {
     LineState: "The state of a push line",
     PushReason: "Why a push line was skipped, held, failed or left unverified",
     MatchedBy: "What is equal in the company and the ConnectWise company",
+    BatchOutcome: "What a batch did with a company",
     BulkMode: "What happens to the other edits of a request or table if one is rejected",
+    Delimiter: "What separates the columns of a table",
     LineField: "The part of a billing line that changed",
     Verdict: "Why the line bills to this candidate, or why not",
     Attribute: "An attribute of an agreement or addition that rules can compare",

@@ -29,6 +29,13 @@ string_enum! {
     }
 }
 
+impl BulkMode {
+    /// What applies if a request says nothing.
+    pub const fn all_or_nothing() -> Self {
+        Self::AllOrNothing
+    }
+}
+
 /// Changes to a line; `None` leaves a setting unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct LineEdit {

@@ -5,12 +5,11 @@ use chrono::TimeDelta;
 use super::claimed::ClaimedLines;
 use super::jobs::finish_if_done;
 use super::outcome::{CONNECTION_RETRY_SECONDS, ReadBack, Stop, after_read_back, released, result};
-use crate::db::{Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
+use crate::db::{AdditionQuantity, Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CwAdditionId, CwAgreementId, PushJobId};
+use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
-use crate::domain::quantity::Quantity;
 
 /// Which results of a claim are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +151,7 @@ impl Results {
         }
         let recorded = tx.finish_lines(&self.lines, self.job.kind, self.now)?;
         self.lines.retain(|(line, _)| recorded.contains(&line.id));
-        let quantities: Vec<(CwAdditionId, Quantity)> = self.lines.iter().filter_map(quantity_seen).collect();
+        let quantities: Vec<AdditionQuantity> = self.lines.iter().filter_map(quantity_seen).collect();
         tx.set_addition_quantities(&quantities)?;
         let events: Vec<LineEvent> = self.lines.iter().map(|(_, result)| result.event).collect();
         if self.job.detail.is_some() && events.iter().any(|event| *event != LineEvent::Release) {
@@ -219,7 +218,7 @@ impl Results {
 }
 
 /// The quantity of the line's addition that the worker read or wrote.
-fn quantity_seen((line, result): &(PushLine, LineResult)) -> Option<(CwAdditionId, Quantity)> {
+fn quantity_seen((line, result): &(PushLine, LineResult)) -> Option<AdditionQuantity> {
     let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
-    line.addition_id.zip(seen)
+    Some(AdditionQuantity { id: line.addition_id?, quantity: seen? })
 }

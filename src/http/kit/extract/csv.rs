@@ -10,6 +10,7 @@ use csv::StringRecord;
 use futures_util::future::LocalBoxFuture;
 
 use super::body_limits::{self, BodyBytes, LARGEST_BODY};
+use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::problem::ApiError;
 
@@ -22,9 +23,31 @@ const MAX_COLUMNS: usize = 100;
 /// Maximum number of cells of a table: its memory grows with them, and each comma makes one.
 const MAX_CELLS: usize = 1_000_000;
 
+string_enum! {
+    /// What separates the columns of a table.
+    Delimiter {
+        /// `,`
+        Comma = "comma",
+        /// `;`
+        Semicolon = "semicolon",
+        /// The tab character.
+        Tab = "tab",
+    }
+}
+
+impl Delimiter {
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Comma => b',',
+            Self::Semicolon => b';',
+            Self::Tab => b'\t',
+        }
+    }
+}
+
 /// A CSV body that is received but not parsed.
 #[derive(Debug)]
-pub struct CsvBody(BodyBytes);
+pub struct CsvBody(pub(super) BodyBytes);
 
 impl FromRequest for CsvBody {
     type Error = ApiError;
@@ -97,25 +120,39 @@ pub struct Row<'t> {
 impl Table {
     /// Parses a table. An unknown column is an error: a misspelt one would silently change nothing.
     pub fn read(body: &CsvBody, columns: Columns) -> Result<Self> {
-        let bytes = &body.0.bytes;
+        Self::parse(&body.0.bytes, Delimiter::Comma, |headers| places(headers, columns))
+    }
+
+    /// Parses a table that somebody else designed. `names` are the columns that are wanted, each with its name in the
+    /// table; without a name, the table need not have the column. Other columns are ignored.
+    pub fn read_named(bytes: &[u8], delimiter: Delimiter, names: &[(&'static str, Name<'_>)]) -> Result<Self> {
+        Self::parse(bytes, delimiter, |headers| named_places(headers, names))
+    }
+
+    fn parse(
+        bytes: &[u8],
+        delimiter: Delimiter,
+        places: impl FnOnce(&StringRecord) -> Result<HashMap<&'static str, usize>>,
+    ) -> Result<Self> {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-        if memchr::memchr2_iter(b',', b'\n', bytes).count() > MAX_CELLS {
+        if memchr::memchr2_iter(delimiter.byte(), b'\n', bytes).count() > MAX_CELLS {
             return Err(Error::invalid("", "too_many_cells", format!("a table may have at most {MAX_CELLS} cells")));
         }
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(bytes);
-        let headers = reader.headers().map_err(|error| unreadable(&error))?.clone();
+        let mut reader =
+            csv::ReaderBuilder::new().trim(csv::Trim::Headers).delimiter(delimiter.byte()).from_reader(bytes);
+        let headers = reader.headers().map_err(|error| unreadable(&error, bytes))?.clone();
         if headers.len() > MAX_COLUMNS {
             let message = format!("the table has {} columns; at most {MAX_COLUMNS} are allowed", headers.len());
             return Err(Error::invalid("/1", "too_many_columns", message));
         }
-        let places = places(&headers, columns)?;
-        let mut rows = Vec::new();
+        let places = places(&headers)?;
+        let (mut rows, mut lines) = (Vec::new(), LineCounter { bytes, counted: 0, line: 1 });
         for record in reader.into_records() {
-            let record = record.map_err(|error| unreadable(&error))?;
+            let record = record.map_err(|error| unreadable(&error, bytes))?;
             if rows.len() == MAX_ROWS {
                 return Err(Error::invalid("", "too_many_rows", format!("a table may have at most {MAX_ROWS} rows")));
             }
-            rows.push((record.position().map_or(0, csv::Position::line), record));
+            rows.push((record.position().map_or(0, |at| lines.at(at)), record));
         }
         Ok(Self { places, rows })
     }
@@ -157,8 +194,57 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
     if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
 }
 
-fn unreadable(error: &csv::Error) -> Error {
-    let line = error.position().map_or(1, csv::Position::line);
+/// Counts lines. The reader's own count is one too low where a line ends in CR LF: it stops between the two.
+struct LineCounter<'b> {
+    bytes: &'b [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl LineCounter<'_> {
+    /// The number of the line on which the record at or after a position begins. Positions must not decrease.
+    fn at(&mut self, position: &csv::Position) -> u64 {
+        let mut start = usize::try_from(position.byte()).unwrap_or(usize::MAX).min(self.bytes.len());
+        start += self.bytes[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let lines = memchr::memchr_iter(b'\n', self.bytes.get(self.counted..start).unwrap_or_default()).count();
+        self.line += u64::try_from(lines).unwrap_or_default();
+        self.counted = self.counted.max(start);
+        self.line
+    }
+}
+
+/// The name of a wanted column in a table that somebody else designed.
+#[derive(Debug, Clone, Copy)]
+pub enum Name<'n> {
+    /// The table must have a column with this name.
+    Required(&'n str),
+    /// The table may have a column with this name.
+    Optional(&'n str),
+}
+
+fn named_places(headers: &StringRecord, names: &[(&'static str, Name<'_>)]) -> Result<HashMap<&'static str, usize>> {
+    let (mut places, mut bad) = (HashMap::new(), Vec::new());
+    for (wanted, name) in names {
+        let (Name::Required(text) | Name::Optional(text)) = name;
+        let mut found = headers.iter().enumerate().filter(|(_, header)| header.eq_ignore_ascii_case(text));
+        match (found.next(), found.next()) {
+            (Some((place, _)), None) => drop(places.insert(*wanted, place)),
+            (Some(_), Some(_)) => {
+                bad.push(FieldError::new(format!("/1/{text}"), "column_twice", "the table has this column twice"));
+            }
+            (None, _) if matches!(name, Name::Required(_)) => {
+                let given: Vec<&str> = headers.iter().collect();
+                let message = format!("the column \"{text}\" is missing; the table has: {}", given.join(", "));
+                bad.push(FieldError::new(format!("/1/{text}"), "missing_column", message));
+            }
+            (None, _) => {}
+        }
+    }
+    if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
+}
+
+fn unreadable(error: &csv::Error, bytes: &[u8]) -> Error {
+    let line = error.position().map_or(1, |at| LineCounter { bytes, counted: 0, line: 1 }.at(at));
     let message = match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8; save it as CSV UTF-8".to_owned(),
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
@@ -208,7 +294,8 @@ impl<'t> Row<'t> {
         }
     }
 
-    fn bad(&self, column: &str, code: &'static str, message: impl Into<String>) -> FieldError {
+    /// The error of a cell.
+    pub fn bad(&self, column: &str, code: &'static str, message: impl Into<String>) -> FieldError {
         FieldError::new(format!("/{}/{column}", self.line), code, message)
     }
 }

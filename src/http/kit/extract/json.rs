@@ -53,6 +53,16 @@ fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
 fn parse<T: DeserializeOwned + Validate, const LIMIT: usize>(
     bytes: &Bytes,
 ) -> Result<ValidatedJson<T, LIMIT>, ApiError> {
+    Ok(ValidatedJson { value: parse_value(bytes)?, hash: hash(bytes) })
+}
+
+/// The SHA-256 of a body in hex.
+pub(super) fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Parses and validates one JSON object.
+pub(super) fn parse_value<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T, ApiError> {
     // Serde accepts a list for a struct, by position, which must not become part of the API.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
@@ -68,8 +78,7 @@ fn parse<T: DeserializeOwned + Validate, const LIMIT: usize>(
         fields.sort_by(|a: &FieldError, b| a.field.cmp(&b.field));
         ApiError::Domain(Error::Invalid(fields))
     })?;
-    let hash = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(ValidatedJson { value, hash })
+    Ok(value)
 }
 
 fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> ApiError {

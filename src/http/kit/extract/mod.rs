@@ -5,3 +5,4 @@ pub mod csv;
 pub mod headers;
 pub mod json;
 pub mod query;
+pub mod records;

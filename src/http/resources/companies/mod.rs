@@ -1,5 +1,6 @@
 //! `/companies`: the vendor's customers, and their matches to ConnectWise companies.
 
+pub mod batch;
 pub mod matches;
 
 use actix_web::http::StatusCode;
@@ -70,7 +71,7 @@ impl From<db::Company> for Company {
 }
 
 /// The content of a company to create or replace.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
 pub struct CompanyRequest {

@@ -57,7 +57,7 @@ pub struct LineAdditionChoice {
 }))]
 pub struct ChooseAgreementsRequest {
     /// What happens to the other choices if one is rejected. The default is `all_or_nothing`.
-    #[serde(default = "together")]
+    #[serde(default = "BulkMode::all_or_nothing")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
     /// The choices, at most 5,000.
@@ -74,17 +74,13 @@ pub struct ChooseAgreementsRequest {
 }))]
 pub struct ChooseAdditionsRequest {
     /// What happens to the other choices if one is rejected. The default is `all_or_nothing`.
-    #[serde(default = "together")]
+    #[serde(default = "BulkMode::all_or_nothing")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
     /// The choices, at most 5,000.
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
     pub choices: Vec<LineAdditionChoice>,
-}
-
-fn together() -> BulkMode {
-    BulkMode::AllOrNothing
 }
 
 /// The outcome of one choice.

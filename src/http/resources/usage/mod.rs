@@ -1,27 +1,31 @@
 //! `/usage`: adds usage records and lists them.
 
+mod body;
+
 use actix_web::http::StatusCode;
-use actix_web::{get, post, web};
-use chrono::{DateTime, SubsecRound, Utc};
+use actix_web::{HttpRequest, get, post, web};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::db::{self, UsageFilter, UsageSort};
+use crate::domain::Error;
 use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::quantity::Amount;
-use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::body_limits::LARGEST_BODY;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{ValidatedJson, plain_text};
-use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::extract::json::plain_text;
+use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery};
+use crate::http::kit::extract::records::RecordsBody;
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::AppContext;
-use crate::services::usage::{self, EntityRef, MAX_BATCH, NewUsage};
+use crate::services::billing_calendar;
+use crate::services::usage;
+use body::{Records, UsageTableQuery};
 
 /// A batch of usage records. Either all of them are stored, or none.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -56,42 +60,15 @@ pub struct NewUsageRecord {
     pub measured_at: DateTime<Utc>,
     /// The meter or report that the record comes from. If several records of a company and product have the same time,
     /// the aggregation `last` takes the one whose source sorts last.
-    #[serde(default = "api")]
+    #[serde(default = "default_source")]
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100, default = "api")]
     pub source: String,
 }
 
-fn api() -> String {
+/// The source of a record that names none.
+fn default_source() -> String {
     "api".to_owned()
-}
-
-fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &str)) -> Result<EntityRef, FieldError> {
-    match (id, vendor) {
-        (Some(id), None) => Ok(EntityRef::Id(id)),
-        (None, Some(id)) => Ok(EntityRef::Vendor(id)),
-        _ => {
-            let message = format!("send either {} or {}", names.0, names.1);
-            Err(FieldError::new(format!("{at}/{}", names.0), "required", message))
-        }
-    }
-}
-
-impl NewUsageRecord {
-    fn into_new(self, index: usize) -> Result<NewUsage, FieldError> {
-        let at = format!("/records/{index}");
-        if self.measured_at.timestamp_subsec_nanos() >= 1_000_000_000 {
-            let message = "must not be a leap second; send the second after it";
-            return Err(FieldError::new(format!("{at}/measured_at"), "out_of_range", message));
-        }
-        Ok(NewUsage {
-            company: one_of(self.company_id, self.company_external_id, &at, ("company_id", "company_external_id"))?,
-            product: one_of(self.product_id, self.product_code, &at, ("product_id", "product_code"))?,
-            amount: self.amount,
-            measured_at: self.measured_at.trunc_subsecs(6),
-            source: self.source,
-        })
-    }
 }
 
 /// The result of a batch.
@@ -113,35 +90,45 @@ pub struct AddUsageResponse {
 
 /// Add usage
 ///
-/// Stores a batch of usage records. A record is identified by company, product, `measured_at` and `source`: sent again
-/// with the same amount it changes nothing, with another amount it corrects the stored record. So a batch can be
-/// repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
+/// Stores a batch of up to 10,000 usage records. A record is identified by company, product, `measured_at` and `source`:
+/// sent again with the same amount it changes nothing, with another amount it corrects the stored record. So a batch can
+/// be repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
+///
+/// The records come as one JSON object, as a JSON object on each line (NDJSON), or as a CSV table with a header row. A
+/// table may be a vendor's own: name its columns in the query; others are ignored. In a table, a day such as
+/// `2026-11-21` means its start in the tenant's time zone. In NDJSON and CSV, `/7/amount` is the amount on line 7.
 #[utoipa::path(
     tag = "usage",
-    request_body = AddUsageRequest,
-    params(IdempotencyKeyParam),
+    request_body(content(
+        (AddUsageRequest = "application/json"),
+        (String = "application/x-ndjson", example = "{\"company_external_id\": \"C-1001\", \"product_code\": \"STORAGE\", \"amount\": \"250.5\", \"measured_at\": \"2026-11-21T00:00:00Z\"}\n"),
+        (String = "text/csv", example = "company_external_id,product_code,amount,measured_at\r\nC-1001,STORAGE,250.5,2026-11-21\r\n"),
+    )),
+    params(UsageTableQuery, IdempotencyKeyParam),
     responses((status = 200, description = "The number of records that are new, duplicate, correcting and late", body = AddUsageResponse), Errors, WriteErrors)
 )]
 #[post("/usage")]
 pub async fn add_usage(
+    req: HttpRequest,
     ctx: web::Data<AppContext>,
     caller: Caller,
     idempotency: Idempotency,
-    body: ValidatedJson<AddUsageRequest, LARGEST_BODY>,
+    table: StrictQuery<UsageTableQuery>,
+    body: RecordsBody,
 ) -> ApiResult {
-    let records = body.value.records.len().min(MAX_BATCH);
-    let once = idempotency.once(&body.hash, move |accepted| {
+    let hash = body.hash(req.query_string());
+    // A large body would block the threads that serve requests.
+    let records = web::block(move || Records::read(&body, &table.0)).await.map_err(Error::internal)??;
+    let count = records.len();
+    let once = idempotency.once(&hash, move |accepted| {
         let usage::Accepted { added, duplicates, corrected, late } = accepted;
-        to_stored(StatusCode::OK, None, &AddUsageResponse { records, added, duplicates, corrected, late })
+        to_stored(StatusCode::OK, None, &AddUsageResponse { records: count, added, duplicates, corrected, late })
     })?;
-    let (mut batch, mut bad) = (Vec::with_capacity(records), Vec::new());
-    for (index, record) in body.value.records.into_iter().enumerate() {
-        record.into_new(index).map_or_else(|error| bad.push(error), |new| batch.push(new));
-    }
-    if !bad.is_empty() {
-        return Err(Error::Invalid(bad).into());
-    }
-    Ok(from_stored(usage::add(&ctx, &caller, batch, once).await?))
+    let calendar = match records.has_days() {
+        true => Some(ctx.db.read(&caller.tenant, billing_calendar::load).await?),
+        false => None,
+    };
+    Ok(from_stored(usage::add(&ctx, &caller, records.into_new(calendar.as_ref()), once).await?))
 }
 
 /// A usage record.

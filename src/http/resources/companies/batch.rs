@@ -1,0 +1,170 @@
+//! `/companies/batch`: creates, renames and deletes many companies at once.
+
+use actix_web::http::StatusCode;
+use actix_web::{post, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::{Validate, ValidationError};
+
+use super::CompanyRequest;
+use crate::domain::{FieldError, Result};
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::body_limits::LARGEST_BODY;
+use crate::http::kit::extract::headers::Idempotency;
+use crate::http::kit::extract::json::{ValidatedJson, plain_text};
+use crate::http::kit::params::IdempotencyKeyParam;
+use crate::http::kit::problem::{ApiResult, Errors, ProblemField, WriteErrors};
+use crate::http::kit::response::{from_stored, to_stored};
+use crate::services::AppContext;
+use crate::services::companies::NewCompany;
+use crate::services::company_batch::{self, BatchOutcome, BatchResult};
+use crate::services::idempotency::Answer;
+use crate::services::mapping::edit::BulkMode;
+
+/// Companies to create or rename.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"companies": [
+    {"external_id": "C-1001", "name": "Harbor Dental Group"}, {"external_id": "C-1002", "name": "Ridge Law"}
+]}))]
+pub struct CompanyBatchRequest {
+    /// What happens to the other companies if one is refused. The default is `all_or_nothing`.
+    #[serde(default = "BulkMode::all_or_nothing")]
+    #[schema(default = "all_or_nothing")]
+    pub mode: BulkMode,
+    /// The companies, at most 10,000, each with its own external id.
+    #[validate(length(min = 1, max = 10000), nested)]
+    #[schema(min_items = 1, max_items = 10000)]
+    pub companies: Vec<CompanyRequest>,
+}
+
+/// Companies to delete.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"mode": "each", "external_ids": ["C-1001", "C-1002"]}))]
+pub struct DeleteCompaniesRequest {
+    /// What happens to the other companies if one is refused. The default is `all_or_nothing`.
+    #[serde(default = "BulkMode::all_or_nothing")]
+    #[schema(default = "all_or_nothing")]
+    pub mode: BulkMode,
+    /// The vendor's own ids of the companies, at most 10,000.
+    #[validate(length(min = 1, max = 10000), custom(function = plain_texts))]
+    #[schema(min_items = 1, max_items = 10000)]
+    pub external_ids: Vec<String>,
+}
+
+fn plain_texts(texts: &[String]) -> Result<(), ValidationError> {
+    texts.iter().try_for_each(|text| plain_text(text))
+}
+
+/// What a batch did with one company.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CompanyBatchItem {
+    /// The vendor's own id of the company.
+    pub external_id: String,
+    /// The company's id; null if it was refused.
+    #[schema(required)]
+    pub id: Option<String>,
+    /// What was done.
+    pub outcome: BatchOutcome,
+    /// Why it was refused; null if it was not.
+    #[schema(required)]
+    pub error: Option<ProblemField>,
+}
+
+/// The result of a batch of companies.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct CompanyBatchResponse {
+    /// The number of new companies.
+    pub created: usize,
+    /// The number of companies with a new name.
+    pub updated: usize,
+    /// The number of companies that had the name already.
+    pub unchanged: usize,
+    /// The number of companies that were deleted.
+    pub deleted: usize,
+    /// The number of companies that were refused.
+    pub refused: usize,
+    /// The outcome of each company, in the order of the request.
+    pub items: Vec<CompanyBatchItem>,
+}
+
+impl CompanyBatchResponse {
+    fn new(external_ids: Vec<String>, result: BatchResult, field: impl Fn(usize) -> String) -> Self {
+        let mut response = Self::default();
+        for (index, (external_id, result)) in external_ids.into_iter().zip(result).enumerate() {
+            let (id, outcome, error) = match result {
+                Ok((id, outcome)) => (Some(id.to_string()), outcome, None),
+                Err(refused) => {
+                    let error = FieldError::new(field(index), refused.error.word(), refused.error.to_string());
+                    (None, BatchOutcome::Refused, Some(error.into()))
+                }
+            };
+            *match outcome {
+                BatchOutcome::Created => &mut response.created,
+                BatchOutcome::Updated => &mut response.updated,
+                BatchOutcome::Unchanged => &mut response.unchanged,
+                BatchOutcome::Deleted => &mut response.deleted,
+                BatchOutcome::Refused => &mut response.refused,
+            } += 1;
+            response.items.push(CompanyBatchItem { external_id, id, outcome, error });
+        }
+        response
+    }
+
+    fn stored(&self) -> Result<Answer> {
+        to_stored(StatusCode::OK, None, self)
+    }
+}
+
+/// Create or rename many companies
+///
+/// Creates the companies whose external ids are new, each with a billing line for every product, and gives the others
+/// the name that is sent. Matches stay as they are. Up to 10,000 companies. Repeating the request changes nothing.
+#[utoipa::path(
+    tag = "companies",
+    request_body = CompanyBatchRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)
+)]
+#[post("/companies/batch")]
+pub async fn upsert_companies(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: ValidatedJson<CompanyBatchRequest, LARGEST_BODY>,
+) -> ApiResult {
+    let CompanyBatchRequest { mode, companies } = body.value;
+    let external_ids: Vec<String> = companies.iter().map(|company| company.external_id.clone()).collect();
+    let once = idempotency.once(&body.hash, move |result: BatchResult| {
+        let field = |index| format!("/companies/{index}/external_id");
+        CompanyBatchResponse::new(external_ids, result, field).stored()
+    })?;
+    let new = companies.into_iter().map(|one| NewCompany { external_id: one.external_id, name: one.name }).collect();
+    Ok(from_stored(company_batch::upsert(&ctx, &caller, new, mode, once).await?))
+}
+
+/// Delete many companies
+///
+/// Deletes up to 10,000 companies with their billing lines and usage. The history of their pushes is kept. Fails with
+/// 409 while any push job is queued or running.
+#[utoipa::path(
+    tag = "companies",
+    request_body = DeleteCompaniesRequest,
+    params(IdempotencyKeyParam),
+    responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)
+)]
+#[post("/companies/batch-delete")]
+pub async fn delete_companies(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    idempotency: Idempotency,
+    body: ValidatedJson<DeleteCompaniesRequest, LARGEST_BODY>,
+) -> ApiResult {
+    let DeleteCompaniesRequest { mode, external_ids } = body.value;
+    let named = external_ids.clone();
+    let once = idempotency.once(&body.hash, move |result: BatchResult| {
+        CompanyBatchResponse::new(named, result, |index| format!("/external_ids/{index}")).stored()
+    })?;
+    Ok(from_stored(company_batch::delete(&ctx, &caller, external_ids, mode, once).await?))
+}

@@ -1,0 +1,232 @@
+//! The three formats in which usage records come in: JSON, JSON on each line, and CSV as a vendor exports it.
+
+use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{AddUsageRequest, NewUsageRecord, default_source};
+use crate::domain::calendar::BillingCalendar;
+use crate::domain::quantity::Amount;
+use crate::domain::{Error, FieldError};
+use crate::http::kit::extract::csv::{Delimiter, Name, Row, Table};
+use crate::http::kit::extract::json::plain_text;
+use crate::http::kit::extract::records::{Format, RecordsBody, too_many};
+use crate::http::kit::problem::{ApiError, ApiResult};
+use crate::services::usage::{EntityRef, MAX_BATCH, NewUsage};
+
+/// Maximum length of a record's source in characters.
+const MAX_SOURCE: usize = 100;
+
+/// How a CSV table is read. Only for CSV.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageTableQuery {
+    /// The column with the vendor's own id of the company. The default is `company_external_id`.
+    #[param(max_length = 300)]
+    pub company_column: Option<String>,
+    /// The column with the vendor's own code of the product. The default is `product_code`.
+    #[param(max_length = 300)]
+    pub product_column: Option<String>,
+    /// The column with the measured amount. The default is `amount`.
+    #[param(max_length = 300)]
+    pub amount_column: Option<String>,
+    /// The column with the time of the measurement. The default is `measured_at`.
+    #[param(max_length = 300)]
+    pub measured_at_column: Option<String>,
+    /// The column with the meter or report that a record comes from. The default is `source`, if the table has it.
+    #[param(max_length = 300)]
+    pub source_column: Option<String>,
+    /// The product of all records, by the vendor's own code, instead of a column.
+    #[param(max_length = 300)]
+    pub product_code: Option<String>,
+    /// The time of all records, instead of a column.
+    #[param(max_length = 300)]
+    pub measured_at: Option<String>,
+    /// The source of all records, instead of a column.
+    #[param(max_length = 300)]
+    pub source: Option<String>,
+    /// What separates the columns: a comma by default, or a semicolon or tab.
+    #[param(inline)]
+    pub delimiter: Option<Delimiter>,
+}
+
+/// When a record was measured.
+#[derive(Debug, Clone, Copy)]
+enum MeasuredAt {
+    Time(DateTime<Utc>),
+    /// The start of a day in the tenant's time zone.
+    Day(NaiveDate),
+}
+
+/// The records of a request. Days become times with the tenant's calendar.
+#[derive(Debug, Default)]
+pub struct Records(Vec<(NewUsage, Option<NaiveDate>)>);
+
+impl Records {
+    /// Parses a body of any format.
+    pub fn read(body: &RecordsBody, table: &UsageTableQuery) -> ApiResult<Self> {
+        match body.format {
+            Format::Csv => Self::from_table(body, table),
+            Format::Json => {
+                let AddUsageRequest { records } = body.json()?;
+                let placed = records.into_iter().enumerate();
+                all(placed.map(|(index, record)| from_json(format!("/records/{index}"), record)))
+            }
+            Format::JsonLines => {
+                let records: Vec<(usize, NewUsageRecord)> = body.json_lines(MAX_BATCH)?;
+                all(records.into_iter().map(|(line, record)| from_json(format!("/{line}"), record)))
+            }
+        }
+    }
+
+    fn from_table(body: &RecordsBody, query: &UsageTableQuery) -> ApiResult<Self> {
+        let name = |given: &'_ Option<String>, usual: &'static str| given.clone().unwrap_or_else(|| usual.to_owned());
+        let (company, amount) =
+            (name(&query.company_column, "company_external_id"), name(&query.amount_column, "amount"));
+        let (product, measured_at) =
+            (name(&query.product_column, "product_code"), name(&query.measured_at_column, "measured_at"));
+        let source = name(&query.source_column, "source");
+        let mut names = vec![("company_external_id", Name::Required(&company)), ("amount", Name::Required(&amount))];
+        if query.product_code.is_none() {
+            names.push(("product_code", Name::Required(&product)));
+        }
+        if query.measured_at.is_none() {
+            names.push(("measured_at", Name::Required(&measured_at)));
+        }
+        if query.source.is_none() {
+            let is_named = query.source_column.is_some();
+            names.push(("source", if is_named { Name::Required(&source) } else { Name::Optional(&source) }));
+        }
+        let delimiter = query.delimiter.unwrap_or(Delimiter::Comma);
+        let table = Table::read_named(body.bytes(), delimiter, &names)?;
+        if table.rows().count() > MAX_BATCH {
+            return Err(too_many(MAX_BATCH));
+        }
+        all(table.rows().map(|row| from_row(row, query)))
+    }
+
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether a record has a day instead of a time.
+    pub fn has_days(&self) -> bool {
+        self.0.iter().any(|(_, day)| day.is_some())
+    }
+
+    /// The records with the times at which the days begin.
+    pub fn into_new(self, calendar: Option<&BillingCalendar>) -> Vec<NewUsage> {
+        let timed = |(new, day): (NewUsage, Option<NaiveDate>)| match (day, calendar) {
+            (Some(day), Some(calendar)) => NewUsage { measured_at: calendar.start_of_day(day), ..new },
+            _ => new,
+        };
+        self.0.into_iter().map(timed).collect()
+    }
+}
+
+fn all(records: impl Iterator<Item = Result<(NewUsage, MeasuredAt), Vec<FieldError>>>) -> ApiResult<Records> {
+    let (mut read, mut bad) = (Vec::new(), Vec::new());
+    for record in records {
+        match record {
+            Ok((new, MeasuredAt::Time(_))) => read.push((new, None)),
+            Ok((new, MeasuredAt::Day(day))) => read.push((new, Some(day))),
+            Err(errors) => bad.extend(errors),
+        }
+    }
+    match (bad.is_empty(), read.is_empty()) {
+        (false, _) => Err(ApiError::Domain(Error::Invalid(bad))),
+        (true, true) => Err(ApiError::Domain(Error::invalid("", "length", "send at least one record"))),
+        (true, false) => Ok(Records(read)),
+    }
+}
+
+fn from_json(place: String, record: NewUsageRecord) -> Result<(NewUsage, MeasuredAt), Vec<FieldError>> {
+    let mut bad = Vec::new();
+    let company = one_of(record.company_id, record.company_external_id, &place, ("company_id", "company_external_id"));
+    let product = one_of(record.product_id, record.product_code, &place, ("product_id", "product_code"));
+    if is_leap_second(record.measured_at) {
+        bad.push(leap_second(&place));
+    }
+    match (company, product) {
+        (Ok(company), Ok(product)) if bad.is_empty() => {
+            let measured_at = record.measured_at.trunc_subsecs(6);
+            let new = NewUsage { place, company, product, amount: record.amount, measured_at, source: record.source };
+            Ok((new, MeasuredAt::Time(measured_at)))
+        }
+        (company, product) => {
+            bad.extend([company.err(), product.err()].into_iter().flatten());
+            Err(bad)
+        }
+    }
+}
+
+fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &str)) -> Result<EntityRef, FieldError> {
+    match (id, vendor) {
+        (Some(id), None) => Ok(EntityRef::Id(id)),
+        (None, Some(id)) => Ok(EntityRef::Vendor(id)),
+        _ => {
+            let message = format!("send either {} or {}", names.0, names.1);
+            Err(FieldError::new(format!("{at}/{}", names.0), "required", message))
+        }
+    }
+}
+
+fn is_leap_second(at: DateTime<Utc>) -> bool {
+    at.timestamp_subsec_nanos() >= 1_000_000_000
+}
+
+fn leap_second(place: &str) -> FieldError {
+    let message = "must not be a leap second; send the second after it";
+    FieldError::new(format!("{place}/measured_at"), "out_of_range", message)
+}
+
+fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<(NewUsage, MeasuredAt), Vec<FieldError>> {
+    let company = row.required("company_external_id").map(|id| EntityRef::Vendor(id.trim().to_owned()));
+    let product = match &query.product_code {
+        Some(code) => Ok(EntityRef::Vendor(code.clone())),
+        None => row.required("product_code").map(|code| EntityRef::Vendor(code.trim().to_owned())),
+    };
+    let amount = match row.parsed::<Amount>("amount") {
+        Ok(amount) => amount.flatten().ok_or_else(|| row.bad("amount", "required", "must not be blank")),
+        Err(error) => Err(error),
+    };
+    let given = query.measured_at.as_deref().or_else(|| row.cell("measured_at")).unwrap_or_default();
+    let measured_at = measured_at(given).map_err(|message| row.bad("measured_at", "bad_value", message));
+    let source = match query.source.as_deref().or_else(|| row.cell("source")).map(str::trim) {
+        None | Some("") => Ok(default_source()),
+        Some(text) if plain_text(text).is_err() || text.chars().count() > MAX_SOURCE => {
+            let message = format!("must be at most {MAX_SOURCE} characters without control characters");
+            Err(row.bad("source", "plain_text", message))
+        }
+        Some(text) => Ok(text.to_owned()),
+    };
+    match (company, product, amount, measured_at, source) {
+        (Ok(company), Ok(product), Ok(amount), Ok(at), Ok(source)) => {
+            let time = match at {
+                MeasuredAt::Time(time) => time,
+                MeasuredAt::Day(day) => day.and_time(chrono::NaiveTime::MIN).and_utc(),
+            };
+            let place = format!("/{}", row.line);
+            Ok((NewUsage { place, company, product, amount, measured_at: time, source }, at))
+        }
+        (company, product, amount, at, source) => {
+            let errors = [company.err(), product.err(), amount.err(), at.err(), source.err()];
+            Err(errors.into_iter().flatten().collect())
+        }
+    }
+}
+
+/// Parses a time (RFC 3339) or a day.
+fn measured_at(text: &str) -> Result<MeasuredAt, &'static str> {
+    let text = text.trim();
+    if let Ok(day) = text.parse::<NaiveDate>() {
+        return Ok(MeasuredAt::Day(day));
+    }
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(at) if is_leap_second(at.to_utc()) => Err("must not be a leap second; write the second after it"),
+        Ok(at) => Ok(MeasuredAt::Time(at.to_utc().trunc_subsecs(6))),
+        Err(_) => Err("write a time such as 2026-11-21T00:00:00Z, or a day such as 2026-11-21"),
+    }
+}

@@ -1,0 +1,133 @@
+//! Creates, renames and deletes many companies at once, by the vendor's ids.
+
+use std::collections::{HashMap, HashSet};
+
+use super::actor::Actor;
+use super::companies::{self, NewCompany};
+use super::context::AppContext;
+use super::idempotency::{Answer, Once};
+use super::mapping::edit::{BulkMode, EditRejection};
+use crate::db::{Company, Tx};
+use crate::domain::clock::Instant;
+use crate::domain::ids::CompanyId;
+use crate::domain::string_enum::string_enum;
+use crate::domain::text::fold;
+use crate::domain::{ConflictCode, Error, FieldError, Result};
+
+string_enum! {
+    /// What a batch did with a company.
+    BatchOutcome {
+        /// The company is new.
+        Created = "created",
+        /// The company has another name than before.
+        Updated = "updated",
+        /// The company had this name already.
+        Unchanged = "unchanged",
+        /// The company was deleted.
+        Deleted = "deleted",
+        /// Nothing was done; `error` says why.
+        Refused = "refused",
+    }
+}
+
+/// What a batch did, in the order of the request: each company with its outcome, or why it was refused.
+pub type BatchResult = Vec<Result<(CompanyId, BatchOutcome), EditRejection>>;
+
+/// Creates the companies whose external ids are new, each with a billing line for every product, and renames the others.
+pub async fn upsert<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    new: Vec<NewCompany>,
+    mode: BulkMode,
+    once: Once<R>,
+) -> Result<Answer>
+where
+    R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
+{
+    let now = ctx.clock.now();
+    once.run(ctx, &actor.tenant, move |tx| upsert_all(tx, new, mode, now)).await
+}
+
+/// Deletes the companies with these external ids, with their lines and usage. Their push history is kept.
+pub async fn delete<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    external_ids: Vec<String>,
+    mode: BulkMode,
+    once: Once<R>,
+) -> Result<Answer>
+where
+    R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
+{
+    once.run(ctx, &actor.tenant, move |tx| delete_all(tx, &external_ids, mode)).await
+}
+
+fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instant) -> Result<BatchResult> {
+    let ids: Vec<String> = new.iter().map(|new| new.external_id.clone()).collect();
+    let known = known(tx, &ids)?;
+    let (mut seen, mut to_create, mut to_rename) = (HashSet::new(), Vec::new(), Vec::new());
+    let mut results = Vec::with_capacity(new.len());
+    for NewCompany { external_id, name } in new {
+        results.push(refuse_second(&mut seen, &external_id).map(|()| match known.get(&external_id) {
+            Some(company) if company.name == name => (company.id.clone(), BatchOutcome::Unchanged),
+            Some(company) => {
+                let renamed = Company { name_key: fold(&name), name, updated_at: now.naive_utc(), ..company.clone() };
+                to_rename.push(renamed);
+                (company.id.clone(), BatchOutcome::Updated)
+            }
+            None => {
+                let company = companies::new_row(tx, NewCompany { external_id, name }, now);
+                let id = company.id.clone();
+                to_create.push(company);
+                (id, BatchOutcome::Created)
+            }
+        }));
+    }
+    refuse_all(&results, mode, "companies", "/external_id")?;
+    tx.rename_companies(to_rename)?;
+    companies::insert(tx, &to_create, now)?;
+    Ok(results)
+}
+
+fn delete_all(tx: &mut Tx<'_>, external_ids: &[String], mode: BulkMode) -> Result<BatchResult> {
+    companies::refuse_while_pushing(tx)?;
+    let known = known(tx, external_ids)?;
+    let mut seen = HashSet::new();
+    let results: BatchResult = external_ids
+        .iter()
+        .map(|id| {
+            refuse_second(&mut seen, id)?;
+            let company = known.get(id).ok_or_else(|| {
+                EditRejection::new("external_id", Error::not_found("company with the external id", id))
+            })?;
+            Ok((company.id.clone(), BatchOutcome::Deleted))
+        })
+        .collect();
+    refuse_all(&results, mode, "external_ids", "")?;
+    let ids: Vec<CompanyId> = results.iter().flatten().map(|(id, _)| id.clone()).collect();
+    tx.delete_companies(&ids)?;
+    Ok(results)
+}
+
+fn known(tx: &mut Tx<'_>, external_ids: &[String]) -> Result<HashMap<String, Company>> {
+    let rows = tx.companies_with_external_ids(external_ids)?;
+    Ok(rows.into_iter().map(|row| (row.external_id.clone(), row)).collect())
+}
+
+fn refuse_second(seen: &mut HashSet<String>, external_id: &str) -> Result<(), EditRejection> {
+    if seen.insert(external_id.to_owned()) {
+        return Ok(());
+    }
+    let detail = format!("company {external_id} occurs twice in the request");
+    Err(EditRejection::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)))
+}
+
+/// Refuses the whole request because of one company, in the mode that asks for it.
+fn refuse_all(results: &BatchResult, mode: BulkMode, list: &str, member: &str) -> Result<()> {
+    let refused = results.iter().enumerate().filter_map(|(index, result)| {
+        let EditRejection { error, .. } = result.as_ref().err()?;
+        Some(FieldError::new(format!("/{list}/{index}{member}"), error.word(), error.to_string()))
+    });
+    let refused: Vec<FieldError> = refused.collect();
+    if mode == BulkMode::AllOrNothing && !refused.is_empty() { Err(Error::Invalid(refused)) } else { Ok(()) }
+}
