@@ -30,7 +30,7 @@ def databases(companies=2500, latency=0, kinds=KINDS):
             Http(site)("POST", "/_sandbox/fill", {"companies": companies, "agreements_each": 1, "additions_each": len(products)})
             http = Http(ports[0], keys[0])
             lines = set_up(http, site, companies, products, 7)
-            Http(site)("PUT", "/_sandbox/tuning", {"latency_ms": latency})
+            Http(site)("PUT", "/_sandbox/behavior", {"latency_ms": latency})
             count = lambda: sum(metric(port, "database_statements_total") for port in ports)
             statements, before = count(), time.time()
             job = http.api("POST", "/push-jobs", {})["id"]

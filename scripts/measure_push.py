@@ -144,7 +144,7 @@ def push(watchers=0):
         http = Http(port, key)
         lines = set_up(http, site, 500, ["BKP-GB", "OTHER-1", "OTHER-2", "OTHER-3"], 7)
         tuning = {"latency_ms": 50}
-        Http(site)("PUT", "/_sandbox/tuning", tuning)
+        Http(site)("PUT", "/_sandbox/behavior", tuning)
         for round_ in ("changed", "unchanged"):
             Http(site)("DELETE", "/_sandbox/ledger")
             before = time.time()

@@ -19,6 +19,7 @@ pub use queries::company::{Company, CompanyFilter, CompanySort};
 pub use queries::cw_connection::Connection;
 pub use queries::cw_records::{AdditionQuantity, ConnectWiseFilter, CwCompanySort, RefreshRow};
 pub use queries::idempotency::StoredResponse;
+pub use queries::leased_lines::BillsTo;
 pub use queries::line_change::LineChangeRow;
 pub use queries::mapped_line::MappedLine;
 pub use queries::product::{Product, ProductFilter, ProductSort};

@@ -41,6 +41,7 @@ mod pages;
 mod postgres;
 mod process;
 mod push;
+mod push_groups;
 mod push_interruptions;
 mod push_outcomes;
 mod rules;

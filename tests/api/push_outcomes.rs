@@ -69,7 +69,7 @@ async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
     assert_eq!((&job["state"], states(&lines)), (&json!("cancelled"), vec!["unverified", "pushed"]), "{lines:?}");
     assert_eq!((&job["lines"]["unverified"], &job["lines"]["done"]), (&json!(1), &json!(2)));
     assert_eq!((&lines[0]["from"], &lines[0]["to"]), (&json!("1"), &json!("3")));
-    assert!(lines[0]["detail"].as_str().unwrap().contains("its response was lost"), "{}", lines[0]);
+    assert!(lines[0]["detail"].as_str().unwrap().contains("no response arrived"), "{}", lines[0]);
     assert_eq!(app.all("/push-lines?state=unverified").await.len(), 1);
     assert_eq!(app.all("/billing-lines?last_push_state=unverified").await.len(), 1);
     let retry = app.post(&format!("{}/retry", job_path(&job)), &json!({})).await.expect(202);

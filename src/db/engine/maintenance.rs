@@ -13,7 +13,7 @@ impl Db {
         if self.is_shared() {
             return Ok(());
         }
-        let optimize = |conn: &mut Conn| Ok(conn.batch_execute("PRAGMA optimize = 0x10002")?);
+        let optimize = |conn: &mut Conn| Ok(conn.batch_execute("PRAGMA optimize = 0x10012")?);
         self.with_writer(optimize).await
     }
 }

@@ -11,12 +11,13 @@ use diesel::sql_types::Bool;
 
 use super::last_push::LastPushOf;
 use super::push_job::{LineResult, PushLine};
+use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::clock::Instant;
-use crate::domain::ids::PushLineId;
+use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineEvent, LineState, PushKind};
 use crate::domain::{Error, Result};
@@ -65,7 +66,29 @@ row_update! {
     only if STILL_LEASED
 }
 
+/// What a billing line bills to now.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = billing_lines, check_for_backend(MultiBackend))]
+pub struct BillsTo {
+    pub id: BillingLineId,
+    pub push_enabled: bool,
+    pub agreement_status: MappingStatus,
+    pub agreement_id: Option<CwAgreementId>,
+    pub addition_status: MappingStatus,
+    pub addition_id: Option<CwAdditionId>,
+}
+
 impl Tx<'_> {
+    /// What the given billing lines bill to now.
+    pub fn billed_to(&mut self, lines: &[BillingLineId]) -> Result<Vec<BillsTo>> {
+        let mut rows = Vec::with_capacity(lines.len());
+        for chunk in chunks(lines) {
+            let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq_any(chunk));
+            rows.extend(own.select(BillsTo::as_select()).load(self.conn)?);
+        }
+        Ok(rows)
+    }
+
     /// Stores `from_quantity` and `attempts` of lines whose writes may be sent once this is committed, and renews their
     /// leases. Returns the ids of those that the worker still has.
     pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Instant) -> Result<HashSet<PushLineId>> {
@@ -73,12 +96,12 @@ impl Tx<'_> {
         let begun = lines.iter().map(|line| Begun(PushLine { lease_until, ..line.clone() }));
         let begun: Vec<Begun> = begun.collect();
         let found = self.update_rows(&begun)?;
-        self.still_ours(lines, found, |state| state == LineState::Working)
+        self.still_ours(lines, found)
     }
 
     /// Returns until when the worker may write a line: its lease, or `None` if another worker has the line, the job was
     /// cancelled, or the billing line no longer bills this addition alone. A revert restores what was written, whatever
-    /// the billing line bills now. One statement.
+    /// the billing line bills now, unless a later job has ended for the billing line. One statement.
     pub fn may_write_until(&mut self, line: &PushLine, is_revert: bool) -> Result<Option<Instant>> {
         let leased = self
             .scoped(push_lines::table)
@@ -87,6 +110,7 @@ impl Tx<'_> {
             .filter(push_lines::state.eq(LineState::Working));
         let job = self.scoped(push_jobs::table).filter(push_jobs::id.eq(line.job_id.clone()));
         let goes_on = exists(job.filter(push_jobs::cancel_requested.eq(false)));
+        let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq(line.billing_line_id.clone()));
         let resolved = self
             .scoped(billing_lines::table)
             .filter(billing_lines::push_enabled.eq(true))
@@ -98,7 +122,12 @@ impl Tx<'_> {
             .filter(billing_lines::agreement_status.eq(MappingStatus::Resolved))
             .filter(billing_lines::agreement_id.eq(line.agreement_id));
         let other = resolved.filter(billing_lines::id.ne(line.billing_line_id.clone()));
-        let may_write = is_revert.into_sql::<Bool>().or(exists(bills).and(not(exists(other))));
+        // Job ids increase with time.
+        let later = own.filter(billing_lines::last_push_job_id.gt(line.job_id.clone()));
+        let may_write = is_revert
+            .into_sql::<Bool>()
+            .and(not(exists(later)))
+            .or((!is_revert).into_sql::<Bool>().and(exists(bills)).and(not(exists(other))));
         let until: Option<Option<NaiveDateTime>> =
             leased.filter(goes_on).filter(may_write).select(push_lines::lease_until).first(self.conn).optional()?;
         Ok(until.flatten().map(|until| until.and_utc()))
@@ -136,8 +165,7 @@ impl Tx<'_> {
             results.iter().map(|(line, result)| Finished::new(line, result, now)).collect::<Result<_>>()?;
         let found = self.update_rows(&finished)?;
         let lines: Vec<PushLine> = finished.into_iter().map(|Finished(line)| line).collect();
-        // With the worker's own fence, the result is this one, or it was recorded when a commit's response was lost.
-        let recorded = self.still_ours(&lines, found, |state| state != LineState::Working)?;
+        let recorded = self.still_ours(&lines, found)?;
         if kind == PushKind::Push {
             let ended = lines.iter().filter(|line| !line.state.is_open() && recorded.contains(&line.id));
             let last = ended.map(|line| LastPushOf {
@@ -156,32 +184,20 @@ impl Tx<'_> {
         Ok(recorded)
     }
 
-    /// The ids of lines that no other worker has claimed, and whose state is one of those wanted. `updated` is the number
-    /// of them that an update has just found.
-    fn still_ours(
-        &mut self,
-        lines: &[PushLine],
-        updated: usize,
-        is_wanted: impl Fn(LineState) -> bool,
-    ) -> Result<HashSet<PushLineId>> {
-        if updated == lines.len() {
-            return Ok(lines.iter().map(|line| line.id.clone()).collect());
-        }
+    /// The ids of lines that no other worker has claimed, and that are in the state that an update has just given them.
+    /// `updated` is the number that it found: the others may be another worker's.
+    fn still_ours(&mut self, lines: &[PushLine], updated: usize) -> Result<HashSet<PushLineId>> {
         let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
-        let mut fences: Vec<(PushLineId, i64, LineState)> = Vec::new();
+        if updated == lines.len() {
+            return Ok(ids.into_iter().collect());
+        }
+        let mut current: HashSet<(PushLineId, i64, LineState)> = HashSet::new();
         for chunk in chunks(&ids) {
             let own = self.scoped(push_lines::table).filter(push_lines::id.eq_any(chunk));
-            fences.extend(own.select((push_lines::id, push_lines::fence, push_lines::state)).load::<(
-                PushLineId,
-                i64,
-                LineState,
-            )>(
-                self.conn
-            )?);
+            let rows = own.select((push_lines::id, push_lines::fence, push_lines::state));
+            current.extend(rows.load::<(PushLineId, i64, LineState)>(self.conn)?);
         }
-        let current: HashSet<(PushLineId, i64)> =
-            fences.into_iter().filter(|(_, _, state)| is_wanted(*state)).map(|(id, fence, _)| (id, fence)).collect();
-        let ours = lines.iter().filter(|line| current.contains(&(line.id.clone(), line.fence)));
+        let ours = lines.iter().filter(|line| current.contains(&(line.id.clone(), line.fence, line.state)));
         Ok(ours.map(|line| line.id.clone()).collect())
     }
 }

@@ -163,16 +163,17 @@ impl SystemTx<'_> {
             .select(push_lines::agreement_id)
             .load(self.conn)?;
         found.extend(
-            delayed_until_now!(job, at)
-                .order(push_lines::not_before)
+            waiting_for_nothing!(job)
+                .order(push_lines::id)
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
                 .load::<Option<CwAgreementId>>(self.conn)?,
         );
+        // Last, because many of them have failed before.
         found.extend(
-            waiting_for_nothing!(job)
-                .order(push_lines::id)
+            delayed_until_now!(job, at)
+                .order(push_lines::not_before)
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)

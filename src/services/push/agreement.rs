@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
+use tokio::time::Instant as Ticks;
 
 use super::claimed::ClaimedLines;
 use super::outcome::{ReadBack, StepError, Stop};
@@ -21,14 +23,26 @@ use crate::services::remote::client;
 /// How long a job uses the lists of companies and agreements before it reads them again.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 
+/// How long after its read an agreement's lines may be written. A person's change in between is overwritten.
+const READ_VALID_FOR: Duration = Duration::from_secs(30);
+
 /// What the claimed lines are compared with.
 pub(super) struct PushContext {
     pub(super) client: Arc<Client>,
-    /// The live additions of the agreements, as they are in ConnectWise now.
-    pub(super) additions: HashMap<CwAdditionId, Addition>,
+    /// The live additions of the agreements that were read.
+    pub(super) additions: HashMap<(CwAgreementId, CwAdditionId), Addition>,
+    /// When these agreements were read.
+    read_at: HashMap<CwAgreementId, Ticks>,
     pub(super) guards: HashMap<ProductId, ChangeGuard>,
     agreements: HashMap<CwAgreementId, Agreement>,
     today: NaiveDate,
+}
+
+impl PushContext {
+    /// Whether an agreement was read so recently that its lines may be written.
+    pub(super) fn is_fresh(&self, agreement: CwAgreementId) -> bool {
+        self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
+    }
 }
 
 impl ClaimedLines<'_> {
@@ -48,6 +62,7 @@ impl ClaimedLines<'_> {
         Ok(PushContext {
             client: client::for_connection(self.ctx, &connection)?,
             additions: HashMap::new(),
+            read_at: HashMap::new(),
             guards: products.into_iter().map(|row| (row.id.clone(), row.guard())).collect(),
             agreements: agreements.into_iter().map(Agreement::from).map(|row| (row.id, row)).collect(),
             today,
@@ -63,11 +78,13 @@ impl ClaimedLines<'_> {
         if let Some(reason) = known.inactive_reason(context.today) {
             return Err(Stop::Stale(format!("agreement: {reason}")));
         }
+        let begun = Ticks::now();
         match context.client.additions(agreement, RetryPolicy::Background).await {
             Ok(additions) => {
                 // Additions that are no longer live are treated as deleted.
                 let live = additions.into_iter().filter(|row| row.inactive_reason(context.today).is_none());
-                context.additions.extend(live.map(|row| (row.id, row)));
+                context.additions.extend(live.map(|row| ((agreement, row.id), row)));
+                context.read_at.insert(agreement, begun);
                 Ok(())
             }
             Err(error) => Err(self.classify(&context.client, error).await),

@@ -8,6 +8,7 @@ mod derive;
 mod jobs;
 mod later;
 mod outcome;
+mod process;
 pub(super) mod progress;
 mod results;
 mod run;

@@ -78,6 +78,11 @@ impl Stop {
         }
     }
 
+    /// Whether the stop ends the lines, instead of returning them to the queue.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Stale(_) | Self::Failed(..))
+    }
+
     /// Whether the stop concerns all agreements of the job, not only the one at which it was noticed.
     pub(super) fn concerns_all(&self) -> bool {
         match self {
@@ -103,7 +108,7 @@ impl Stop {
             Self::Wait(wait, why) => LineResult { detail: Some(why.clone()), ..released(now, seconds(*wait)) },
             Self::Busy(_) => released(now, BUSY_RETRY_SECONDS),
             Self::Cancelled => result(LineEvent::Cancel, None),
-            Self::Shutdown => released(now, 0),
+            Self::Shutdown => untouched(),
         }
     }
 
@@ -142,6 +147,11 @@ pub(super) fn skipped(reason: PushReason, detail: String) -> LineResult {
 /// Rounds up a wait that ConnectWise asked for.
 fn seconds(wait: Duration) -> i64 {
     i64::try_from(wait.as_secs()).unwrap_or(i64::MAX).clamp(1, 600) + 1
+}
+
+/// Returns the line to the queue as if it had not been claimed.
+pub(super) fn untouched() -> LineResult {
+    result(LineEvent::Release, None)
 }
 
 /// Returns the line to the queue without counting a failure.
@@ -223,7 +233,7 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
         ReadBack::Later(wait) => LineResult { detail: planned.detail, ..released(now, seconds(wait)) },
         ReadBack::Unreadable => {
             let detail = format!(
-                "{why}; a write of {} was sent but its response was lost, and ConnectWise could not be read to see \
+                "{why}; a write of {} may have been sent, no response arrived, and ConnectWise could not be read to see \
                  whether it took effect: retry or revert the line, or check the addition there",
                 text(line.to_quantity)
             );

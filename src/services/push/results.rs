@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::claimed::ClaimedLines;
 use super::jobs::finish_if_done;
-use super::outcome::{CONNECTION_RETRY_SECONDS, ReadBack, Stop, after_read_back, released, result};
+use super::outcome::{CONNECTION_RETRY_SECONDS, ReadBack, Stop, after_read_back, result, untouched};
 use crate::db::{AdditionQuantity, Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -72,9 +72,8 @@ impl ClaimedLines<'_> {
         let (ended, others): (Vec<PushLine>, Vec<PushLine>) =
             std::mem::take(&mut self.left).into_values().partition(concerned);
         self.end_lines(ended, &stop).await?;
-        let now = self.ctx.clock.now();
         for line in others {
-            self.add_result(line, released(now, 0));
+            self.add_result(line, untouched());
         }
         Ok(stop)
     }
@@ -162,7 +161,8 @@ impl Results {
         if cancelled && !matches!(self.stop, Some(Stop::Cancelled)) && events.contains(&LineEvent::Release) {
             // The cancellation was requested while the lines were being processed.
             tx.cancel_push_job(&id, self.now)?;
-        } else if self.stop.is_some() && tx.connection()? != self.connection {
+        } else if events.contains(&LineEvent::Release) && tx.connection()? != self.connection {
+            // The connection was saved meanwhile, which woke only the lines that were pending then.
             tx.wake_pending_lines()?;
         }
         if self.store == Store::Last {
@@ -191,7 +191,11 @@ impl Results {
                 tx.set_job_detail(id, Some(why))
             }
             Some(Stop::Later(why)) => tx.set_job_detail(id, Some(why)),
-            Some(Stop::Cancelled | Stop::Shutdown | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..)) | None => Ok(()),
+            None => match self.lines.iter().rev().find(|(_, result)| result.counted) {
+                Some((_, result)) => tx.set_job_detail(id, result.detail.as_deref()),
+                None => Ok(()),
+            },
+            Some(Stop::Cancelled | Stop::Shutdown | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..)) => Ok(()),
         }
     }
 

@@ -11,6 +11,9 @@ use crate::domain::ids::TenantId;
 use crate::domain::push::JobState;
 use crate::services::context::AppContext;
 
+/// From how many lines on a job changes what the database knows of its tables.
+const MANY_LINES: i64 = 1_000;
+
 /// Whether there were lines to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -88,7 +91,13 @@ async fn finish_unfinished(ctx: &AppContext, jobs: Vec<OpenJob>) {
 }
 
 async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
-    let Claimed { job, connection, lines } = claimed;
+    let Claimed { is_first, job, connection, lines } = claimed;
+    if is_first && job.line_count >= MANY_LINES {
+        // Without statistics of so many new lines, SQLite would read all of them for each claim.
+        if let Err(error) = ctx.db.optimize().await {
+            tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
+        }
+    }
     let (tenant, id, leased) = (job.tenant_id.clone(), job.id.clone(), lines.clone());
     let mut claimed = ClaimedLines::new(ctx, job, connection, lines);
     let outcome = tokio::select! {
@@ -128,6 +137,7 @@ async fn keep_lease(ctx: &AppContext, tenant: &TenantId, lines: Vec<PushLine>) {
 
 /// Claimed lines, with their job and connection when they were claimed.
 struct Claimed {
+    is_first: bool,
     job: PushJob,
     connection: Option<Connection>,
     lines: Vec<PushLine>,
@@ -145,9 +155,10 @@ fn claim(
     let Some(first) = lines.first() else { return Ok(None) };
     let mut tx = tx.of(&first.tenant_id);
     let job = tx.push_job(&first.job_id)?;
-    if job.state == JobState::Queued {
+    let is_first = job.state == JobState::Queued;
+    if is_first {
         tx.start_job(&job.id, now)?;
     }
     let connection = tx.connection()?;
-    Ok(Some(Claimed { job, connection, lines }))
+    Ok(Some(Claimed { is_first, job, connection, lines }))
 }

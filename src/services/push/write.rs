@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use super::agreement::PushContext;
 use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
 use super::outcome::{
-    StepError, Stop, already_there, changed_since, failed, held, released, result, skipped, would_push,
+    StepError, Stop, already_there, changed_since, failed, held, result, skipped, untouched, would_push,
 };
 use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
-use crate::db::{BillingLine, LaterLine, LineFilter, LineResult, PushLine, Tx};
+use crate::db::{BillsTo, LaterLine, LineResult, PushLine, Tx};
 use crate::domain::Result;
+use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CwAdditionId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineEvent, PushReason};
@@ -79,7 +80,7 @@ impl ClaimedLines<'_> {
             let why = "the line was stored without a quantity".to_owned();
             return Compared::Known(failed(PushReason::Internal, why));
         };
-        let Some(addition) = context.additions.get(&id) else {
+        let Some(addition) = line.agreement_id.and_then(|agreement| context.additions.get(&(agreement, id))) else {
             return Compared::Stopped(Stop::Stale("the addition was cancelled or deleted in ConnectWise".to_owned()));
         };
         let has = addition.quantity;
@@ -132,18 +133,38 @@ impl ClaimedLines<'_> {
         };
         let (checked, is_revert) = (line.clone(), self.is_revert());
         let until = self.ctx.db.query(&self.tenant, move |tx| tx.may_write_until(&checked, is_revert)).await?;
-        let Some(until) = until else { return self.check_again(line).await };
+        let until = match until {
+            Some(until) => until,
+            None => match self.check_again(&line).await? {
+                Some(until) => until,
+                None => return Ok(()),
+            },
+        };
+        if !context.is_fresh(agreement) {
+            // The write was not sent, so the line is as it was before.
+            if let Some(line) = self.left.get(&line.id).cloned() {
+                self.add_result(line, untouched());
+            }
+            return Ok(());
+        }
         // From here on the write may have been sent, whatever happens.
         self.left.insert(line.id.clone(), line.clone());
         let client = context.client.clone();
         let mut sending = Box::pin(client.set_quantity(agreement, addition, to, RetryPolicy::Background, until));
-        let written = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {
-            Ok(written) => written,
-            Err(_) => {
-                self.store_results(None, Store::SoFar).await?;
-                sending.await
-            }
+        let (written, stored) = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {
+            Ok(written) => (written, Ok(())),
+            // A request that was sent must end before its line is given back, even if the results cannot be stored.
+            Err(_) => tokio::join!(sending, self.store_results(None, Store::SoFar)),
         };
+        self.after_write(context, line, written).await.and(stored.map_err(StepError::Internal))
+    }
+
+    async fn after_write(
+        &mut self,
+        context: &PushContext,
+        line: PushLine,
+        written: Result<(), WriteError>,
+    ) -> Result<(), StepError> {
         match written {
             Ok(()) => {
                 let from = line.from_quantity;
@@ -218,35 +239,33 @@ impl ClaimedLines<'_> {
         Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(Stop::Cancelled)?)
     }
 
-    /// Finds why a write that has begun may no longer be sent.
-    async fn check_again(&mut self, line: PushLine) -> Result<(), StepError> {
-        let (now, lease) = (self.ctx.clock.now(), self.ctx.settings.lease);
+    /// Finds why a write that has begun may no longer be sent, and ends its line. Returns the new end of the lease if it may
+    /// be sent, because what was wrong has been corrected.
+    async fn check_again(&mut self, line: &PushLine) -> Result<Option<Instant>, StepError> {
+        let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (is_revert, checked) = (self.is_revert(), line.clone());
         let work = move |tx: &mut Tx<'_>| {
             if tx.push_job(&checked.job_id)?.cancel_requested {
                 return Ok(Checked::Cancelled);
             }
-            if tx.renew_leases(std::slice::from_ref(&checked), now + lease)? == 0 {
+            if tx.renew_leases(std::slice::from_ref(&checked), until)? == 0 {
                 return Ok(Checked::Lost);
             }
             let result = check(tx, std::slice::from_ref(&checked), is_revert)?.remove(&checked.id);
-            // What was wrong may have been corrected since.
-            Ok(Checked::Result(result.unwrap_or_else(|| released(now, 0))))
+            Ok(result.map_or(Checked::MayWrite, Checked::Result))
         };
         match self.ctx.db.write(&self.tenant, work).await? {
-            Checked::Cancelled => Err(Stop::Cancelled.into()),
-            Checked::Lost => {
-                self.forget_lost(&line.id);
-                Ok(())
-            }
+            Checked::Cancelled => return Err(Stop::Cancelled.into()),
+            Checked::MayWrite => return Ok(Some(until)),
+            Checked::Lost => self.forget_lost(&line.id),
             Checked::Result(result) => {
                 // This write was not sent, so the line is as it was before.
                 if let Some(line) = self.left.get(&line.id).cloned() {
                     self.add_result(line, result);
                 }
-                Ok(())
             }
         }
+        Ok(None)
     }
 
     /// The worker that took over the line processes it.
@@ -259,8 +278,9 @@ impl ClaimedLines<'_> {
     }
 }
 
-/// Why a write that has begun was not sent.
+/// What a second look at a write that has begun found.
 enum Checked {
+    MayWrite,
     Cancelled,
     /// Another worker has the line.
     Lost,
@@ -282,9 +302,8 @@ fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Result<HashMap
         return Ok(results);
     }
     let ids: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
-    let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
-    let present: HashMap<BillingLineId, BillingLine> =
-        tx.all_lines(&filter)?.into_iter().map(|(line, _)| (line.id.clone(), line)).collect();
+    let present: HashMap<BillingLineId, BillsTo> =
+        tx.billed_to(&ids)?.into_iter().map(|line| (line.id.clone(), line)).collect();
     let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
     let shared = tx.additions_shared_by_lines(&additions)?;
     for line in lines.iter().filter(|line| !results.contains_key(&line.id)).collect::<Vec<_>>() {
@@ -298,7 +317,7 @@ fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Result<HashMap
 /// Why a line must not be written, if its billing line changed after its job was stored.
 fn changed(
     line: &PushLine,
-    present: Option<&BillingLine>,
+    present: Option<&BillsTo>,
     shared: &HashSet<CwAdditionId>,
 ) -> Option<(PushReason, &'static str)> {
     let Some(present) = present else { return Some((PushReason::Stale, "the billing line was deleted")) };

@@ -1,10 +1,10 @@
 //! The three formats in which usage records come in: JSON, JSON on each line, and CSV as a vendor exports it.
 
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
 
-use super::{AddUsageRequest, NewUsageRecord, default_source};
 use crate::domain::calendar::BillingCalendar;
 use crate::domain::quantity::Amount;
 use crate::domain::{Error, FieldError};
@@ -16,6 +16,50 @@ use crate::services::usage::{EntityRef, MAX_BATCH, NewUsage};
 
 /// Maximum length of a record's source in characters.
 const MAX_SOURCE: usize = 100;
+
+/// A batch of usage records. Either all of them are stored, or none.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"records": [{
+    "company_external_id": "C-1001", "product_code": "STORAGE", "amount": "250.5",
+    "measured_at": "2026-11-21T00:00:00Z", "source": "nightly"
+}]}))]
+pub struct AddUsageRequest {
+    /// The records, at most 10,000.
+    #[validate(length(min = 1, max = 10000), nested)]
+    #[schema(min_items = 1, max_items = 10000)]
+    pub records: Vec<NewUsageRecord>,
+}
+
+/// A measured amount.
+#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUsageRecord {
+    /// The company's id. Send either this or `company_external_id`.
+    pub company_id: Option<String>,
+    /// The vendor's own id for the company. Send either this or `company_id`.
+    pub company_external_id: Option<String>,
+    /// The product's id. Send either this or `product_code`.
+    pub product_id: Option<String>,
+    /// The vendor's own code for the product. Send either this or `product_id`.
+    pub product_code: Option<String>,
+    /// The measured amount, in the product's unit.
+    pub amount: Amount,
+    /// When the amount was measured, to the microsecond: from February 2000 to one day in the future. It decides the
+    /// billing month.
+    pub measured_at: DateTime<Utc>,
+    /// The meter or report that the record comes from. If several records of a company and product have the same time,
+    /// the aggregation `last` takes the one whose source sorts last.
+    #[serde(default = "default_source")]
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100, default = "api")]
+    pub source: String,
+}
+
+/// The source of a record that names none.
+fn default_source() -> String {
+    "api".to_owned()
+}
 
 /// How a CSV table is read. Only for CSV.
 #[derive(Debug, Default, Deserialize, IntoParams)]

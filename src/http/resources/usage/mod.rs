@@ -7,7 +7,6 @@ use actix_web::{HttpRequest, get, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use validator::Validate;
 
 use crate::db::{self, UsageFilter, UsageSort};
 use crate::domain::Error;
@@ -15,7 +14,6 @@ use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::quantity::Amount;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::plain_text;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery};
 use crate::http::kit::extract::records::RecordsBody;
 use crate::http::kit::list::{List, comparable};
@@ -25,51 +23,7 @@ use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::AppContext;
 use crate::services::billing_calendar;
 use crate::services::usage;
-use body::{Records, UsageTableQuery};
-
-/// A batch of usage records. Either all of them are stored, or none.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"records": [{
-    "company_external_id": "C-1001", "product_code": "STORAGE", "amount": "250.5",
-    "measured_at": "2026-11-21T00:00:00Z", "source": "nightly"
-}]}))]
-pub struct AddUsageRequest {
-    /// The records, at most 10,000.
-    #[validate(length(min = 1, max = 10000), nested)]
-    #[schema(min_items = 1, max_items = 10000)]
-    pub records: Vec<NewUsageRecord>,
-}
-
-/// A measured amount.
-#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewUsageRecord {
-    /// The company's id. Send either this or `company_external_id`.
-    pub company_id: Option<String>,
-    /// The vendor's own id for the company. Send either this or `company_id`.
-    pub company_external_id: Option<String>,
-    /// The product's id. Send either this or `product_code`.
-    pub product_id: Option<String>,
-    /// The vendor's own code for the product. Send either this or `product_id`.
-    pub product_code: Option<String>,
-    /// The measured amount, in the product's unit.
-    pub amount: Amount,
-    /// When the amount was measured, to the microsecond: from February 2000 to one day in the future. It decides the
-    /// billing month.
-    pub measured_at: DateTime<Utc>,
-    /// The meter or report that the record comes from. If several records of a company and product have the same time,
-    /// the aggregation `last` takes the one whose source sorts last.
-    #[serde(default = "default_source")]
-    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
-    #[schema(min_length = 1, max_length = 100, default = "api")]
-    pub source: String,
-}
-
-/// The source of a record that names none.
-fn default_source() -> String {
-    "api".to_owned()
-}
+use body::{AddUsageRequest, Records, UsageTableQuery};
 
 /// The result of a batch.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,0 +1,127 @@
+//! Processes claimed lines, from what ConnectWise has to their results.
+//!
+//! A claim costs few transactions, however many lines it has: one claims them, one stores what ConnectWise has before
+//! the writes, and one records the results. A worker that is killed in between leaves lines whose writes may have been
+//! sent; their `from_quantity` distinguishes a write whose response was lost from one that was never sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant as Ticks;
+
+use super::agreement::PushContext;
+use super::claimed::ClaimedLines;
+use super::outcome::{StepError, Stop};
+use super::results::Store;
+use crate::db::{LINES_PER_CLAIM, PushLine};
+use crate::domain::Result;
+use crate::domain::ids::{CwAgreementId, PushLineId};
+
+/// For how long agreements are read before the writes of their lines begin. What was read must still be true then.
+const READ_TOGETHER: Duration = Duration::from_millis(500);
+/// After this time, the last of these reads is given up, to be made again later.
+const READ_AT_MOST: Duration = Duration::from_secs(2);
+
+impl ClaimedLines<'_> {
+    /// Processes all lines as far as possible, and stores their results.
+    pub(super) async fn process(&mut self) -> Result<()> {
+        let stop = match self.push().await {
+            Ok(()) => None,
+            Err(StepError::Stop(stop) | StepError::Line(_, stop)) => Some(self.stop(None, stop).await?),
+            Err(StepError::Agreement(agreement, stop)) => Some(self.stop(Some(agreement), stop).await?),
+            Err(StepError::Internal(error)) => return Err(error),
+        };
+        self.store_results(stop.as_ref(), Store::Last).await
+    }
+
+    /// Returns the lines to the queue with one more failure, after an internal error or a database error.
+    pub(super) async fn give_back(&mut self, why: String) -> Result<()> {
+        let stop = self.stop(None, Stop::Later(why)).await?;
+        self.store_results(Some(&stop), Store::Last).await
+    }
+
+    async fn push(&mut self) -> Result<(), StepError> {
+        if self.job.cancel_requested {
+            return Err(Stop::Cancelled.into());
+        }
+        let mut context = self.prepare().await?;
+        let mut unread = self.agreements();
+        while !unread.is_empty() {
+            let (lines, failure) = self.read_some(&mut context, &mut unread).await?;
+            for lines in lines.chunks(LINES_PER_CLAIM) {
+                let writes = self.begin(&context, lines).await?;
+                self.write_all(&context, writes).await?;
+            }
+            if let Some((agreement, stop)) = failure {
+                return Err(StepError::Agreement(agreement, stop));
+            }
+        }
+        Ok(())
+    }
+
+    /// The agreements in the order in which they are read: last those that have failed before, so that they hold up no
+    /// other.
+    fn agreements(&self) -> VecDeque<CwAgreementId> {
+        let mut failures: BTreeMap<CwAgreementId, i64> = BTreeMap::new();
+        for line in self.left.values() {
+            if let Some(agreement) = line.agreement_id {
+                let most = failures.entry(agreement).or_default();
+                *most = line.failures.max(*most);
+            }
+        }
+        let mut agreements = Vec::from_iter(failures);
+        agreements.sort_by_key(|(agreement, failures)| (*failures, *agreement));
+        agreements.into_iter().map(|(agreement, _)| agreement).collect()
+    }
+
+    /// Reads agreements whose lines begin together. Returns these lines, and the failure after which no more are read.
+    async fn read_some(
+        &mut self,
+        context: &mut PushContext,
+        unread: &mut VecDeque<CwAgreementId>,
+    ) -> Result<(Vec<PushLine>, Option<(CwAgreementId, Stop)>), StepError> {
+        // Reading may take long.
+        self.store_results(None, Store::SoFar).await?;
+        let begun = Ticks::now();
+        let mut lines = Vec::new();
+        while let Some(agreement) = unread.pop_front() {
+            if self.ctx.stop.is_cancelled() {
+                return Err(Stop::Shutdown.into());
+            }
+            let reading = self.read_agreement(context, agreement);
+            let read = if lines.is_empty() {
+                reading.await
+            } else if let Ok(read) = tokio::time::timeout_at(begun + READ_AT_MOST, reading).await {
+                read
+            } else {
+                // What was read before must not become old meanwhile.
+                unread.push_front(agreement);
+                break;
+            };
+            match read {
+                Ok(()) => {
+                    let of_agreement = self.left.values().filter(|line| line.agreement_id == Some(agreement));
+                    lines.extend(of_agreement.cloned());
+                }
+                Err(stop) if stop.is_final() => self.end_agreement(agreement, stop).await?,
+                Err(stop) => return Ok((lines, Some((agreement, stop)))),
+            }
+            if lines.len() >= LINES_PER_CLAIM || begun.elapsed() >= READ_TOGETHER {
+                break;
+            }
+        }
+        Ok((lines, None))
+    }
+
+    /// Ends an agreement's lines if the stop is final. The lines of the other agreements go on, unless the stop may
+    /// concern them too.
+    pub(super) async fn end_agreement(&mut self, agreement: CwAgreementId, stop: Stop) -> Result<(), StepError> {
+        if !stop.is_final() {
+            return Err(StepError::Agreement(agreement, stop));
+        }
+        self.log_stop(&stop);
+        let of_agreement = |_: &PushLineId, line: &mut PushLine| line.agreement_id == Some(agreement);
+        let lines = self.left.extract_if(.., of_agreement).map(|(_, line)| line).collect();
+        Ok(self.end_lines(lines, &stop).await?)
+    }
+}
