@@ -79,6 +79,7 @@ impl Application {
         let first_key = first_key.map(|key| key.plain);
         let http = HttpSettings {
             operator_key: config.operator_key(),
+            cors_origins: config.cors_origins(),
             serves_api,
             threads: config.http_threads,
             body_limits: config.body_limits(),

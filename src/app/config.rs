@@ -57,6 +57,9 @@ pub struct Config {
     /// Number of threads that handle HTTP requests
     #[arg(long, env = "CWB_HTTP_THREADS", value_name = "N", default_value_t = 2)]
     pub http_threads: usize,
+    /// Origins whose pages may call the API from a browser, such as https://billing.example.com, separated by commas
+    #[arg(long, env = "CWB_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
     /// The key to manage tenants over HTTP; without it, /api/v1/tenants is disabled
     #[arg(long, env = "CWB_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
     pub operator_key: Option<SecretString>,
@@ -127,6 +130,11 @@ enum KeySource<'c> {
     File(PathBuf),
 }
 
+/// Whether a text is an origin as browsers send it: scheme, host and, if it is not the usual one, port.
+fn is_origin(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
+}
+
 /// Bytes in a MiB.
 const MIB: u64 = 1024 * 1024;
 
@@ -139,6 +147,7 @@ impl Config {
             database_connections: 8,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             http_threads: 2,
+            cors_origins: Vec::new(),
             operator_key: None,
             encryption_key: EncryptionKey::default(),
             refresh_max_age: 900,
@@ -178,6 +187,9 @@ impl Config {
             }
             _ => {}
         }
+        wrong.extend(self.cors_origins().iter().filter(|origin| !is_origin(origin)).map(|origin| {
+            format!("--cors-origins: \"{origin}\" is not an origin: write it as https://billing.example.com")
+        }));
         if self.operator_key.as_ref().is_some_and(|key| (1..16).contains(&key.expose_secret().len())) {
             wrong.push("--operator-key must have at least 16 characters".to_owned());
         }
@@ -225,6 +237,12 @@ impl Config {
         BodyLimits::new(Duration::from_secs(u64::from(self.body_timeout)), memory)
     }
 
+    /// The origins whose pages may call the API. Empty ones count as none.
+    pub(super) fn cors_origins(&self) -> Vec<String> {
+        let given = self.cors_origins.iter().map(|origin| origin.trim().to_owned());
+        given.filter(|origin| !origin.is_empty()).collect()
+    }
+
     /// The operator's key. An empty one counts as none: an unset variable in a compose file is empty.
     pub(super) fn operator_key(&self) -> Option<SecretString> {
         self.operator_key.clone().filter(|key| !key.expose_secret().is_empty())
@@ -261,6 +279,28 @@ impl Config {
                 first_wait: Duration::from_millis(u64::from(self.connectwise_first_wait)),
                 allow_private: self.allow_private_connectwise,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        for origin in ["https://billing.example.com", "http://localhost:5173"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for other in [
+            "https://billing.example.com/",
+            "https://billing.example.com:443",
+            "https://Billing.example.com",
+            "billing.example.com",
+            "null",
+            "*",
+        ] {
+            assert!(!is_origin(other), "{other}");
         }
     }
 }

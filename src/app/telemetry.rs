@@ -59,5 +59,12 @@ pub fn metrics() -> HttpSettings {
     let handle = METRICS.get_or_init(|| PrometheusBuilder::new().install_recorder().ok());
     let render = handle.clone().map(|handle| Arc::new(move || handle.render()) as crate::http::RenderMetrics);
     let body_limits = BodyLimits::new(std::time::Duration::from_secs(60), crate::http::LARGEST_BODY);
-    HttpSettings { operator_key: None, metrics: render, serves_api: true, threads: 2, body_limits }
+    HttpSettings {
+        operator_key: None,
+        cors_origins: Vec::new(),
+        metrics: render,
+        serves_api: true,
+        threads: 2,
+        body_limits,
+    }
 }

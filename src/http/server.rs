@@ -5,11 +5,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::{Compress, DefaultHeaders, from_fn};
+use actix_web::middleware::{Compress, Condition, DefaultHeaders, from_fn};
 use actix_web::{App, HttpServer, web};
 use tracing_actix_web::TracingLogger;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::kit::browsers;
 use super::kit::fallback::{no_route, refuse_nul};
 use super::kit::problem::ApiError;
 use super::kit::request_id::{self, RequestSpan};
@@ -38,6 +39,7 @@ impl Server {
         let document = web::Data::from(DOCUMENT.clone());
         let (threads, serves_api) = (settings.threads, settings.serves_api);
         let limits = web::Data::new(settings.body_limits.clone());
+        let origins = settings.cors_origins.clone();
         let (ctx, settings) = (web::Data::new(ctx), web::Data::new(settings));
         let running = HttpServer::new(move || {
             App::new()
@@ -56,9 +58,13 @@ impl Server {
                             .route("/", web::get().to(operations::to_swagger_ui));
                     }
                 })
+                .wrap(from_fn(browsers::conditional))
                 .wrap(Compress::default())
+                .wrap(from_fn(browsers::head))
                 .wrap(TracingLogger::<RequestSpan>::new())
                 .wrap(from_fn(refuse_nul))
+                .wrap(from_fn(browsers::options))
+                .wrap(Condition::new(!origins.is_empty(), browsers::cors(&origins)))
                 .wrap(from_fn(request_id::set))
                 .wrap(
                     DefaultHeaders::new()

@@ -44,8 +44,10 @@ pub async fn upsert<R>(
 where
     R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
 {
-    let now = ctx.clock.now();
-    once.run(ctx, &actor.tenant, move |tx| upsert_all(tx, new, mode, now)).await
+    let (now, rows) = (ctx.clock.now(), new.len());
+    let answer = once.run(ctx, &actor.tenant, move |tx| upsert_all(tx, new, mode, now)).await?;
+    ctx.after_growth(rows).await;
+    Ok(answer)
 }
 
 /// Deletes the companies with these external ids, with their lines and usage. Their push history is kept.

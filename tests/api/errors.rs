@@ -15,12 +15,12 @@ async fn paths_and_methods(backend: Backend) {
     }
     app.outside("/nothing").await.problem(404, "not_found");
     for (method, path, allow) in [
-        ("DELETE", "/companies", "GET, POST"),
+        ("DELETE", "/companies", "GET, HEAD, OPTIONS, POST"),
         ("PUT", "/companies/some-id/connectwise-company/", ""),
-        ("GET", "/companies/auto-match", "POST"),
-        ("POST", "/companies/some-id", "DELETE, GET, PATCH, PUT"),
-        ("GET", "/matching-rules/preview", "POST"),
-        ("POST", "/push-schedule", "GET, PUT"),
+        ("GET", "/companies/auto-match", "OPTIONS, POST"),
+        ("POST", "/companies/some-id", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("GET", "/matching-rules/preview", "OPTIONS, POST"),
+        ("POST", "/push-schedule", "GET, HEAD, OPTIONS, PUT"),
     ] {
         let reply = app.send(method.parse().unwrap(), path, &[], None).await;
         if allow.is_empty() {
@@ -32,7 +32,7 @@ async fn paths_and_methods(backend: Backend) {
         reply.problem(405, "method_not_allowed");
     }
     let reply = app.send(Method::POST, "/v/healthz", &[], None).await;
-    assert_eq!(reply.header("allow"), "GET");
+    assert_eq!(reply.header("allow"), "GET, HEAD, OPTIONS");
     reply.problem(405, "method_not_allowed");
 }
 

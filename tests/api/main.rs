@@ -18,6 +18,7 @@ mod architecture;
 mod auth;
 mod backup_and_copy;
 mod billing_period;
+mod browsers;
 mod client_limits;
 mod companies;
 mod company_batch;

@@ -5,6 +5,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpRequest, ResponseError, web};
 
+use super::browsers::allowed;
 use super::problem::ApiError;
 use super::served_document::ServedDocument;
 use super::settings::HttpSettings;
@@ -35,11 +36,8 @@ pub async fn no_route(
     if !settings.serves_api {
         return ApiError::no_api().error_response();
     }
-    let methods = document.methods(req.path());
-    if methods.is_empty() {
-        return ApiError::no_path().error_response();
+    match allowed(&document, req.path()) {
+        Some(methods) => ApiError::Method(methods).error_response(),
+        None => ApiError::no_path().error_response(),
     }
-    let mut allowed: Vec<&str> = methods.iter().map(actix_web::http::Method::as_str).collect();
-    allowed.sort_unstable();
-    ApiError::Method(allowed.join(", ")).error_response()
 }

@@ -1,6 +1,7 @@
 //! What all resources use: authentication, problems, responses, lists and extractors. It depends on no resource.
 
 pub mod auth;
+pub mod browsers;
 pub mod extract;
 pub mod fallback;
 pub mod list;

@@ -17,6 +17,8 @@ pub struct HttpSettings {
     pub operator_key: Option<SecretString>,
     /// Renders the response of `/metrics`; without it the response is empty.
     pub metrics: Option<RenderMetrics>,
+    /// The origins whose pages may call the API from a browser, such as `https://billing.example.com`.
+    pub cors_origins: Vec<String>,
     /// Whether the API is served, and not only health and metrics.
     pub serves_api: bool,
     /// Number of threads that serve requests.

@@ -40,6 +40,9 @@ use super::routes;
             **Concurrent updates.** A versioned resource is returned with an `ETag`. Where an operation takes \
             `If-Match`, send the `ETag` of the version that was read: the request fails with 412 if the resource has \
             changed since. Without `If-Match` the last update wins.\n\n\
+            **Content that has not changed.** Send the `ETag` of a list as `If-None-Match` to get 304 instead of the \
+            same content again. `HEAD` is `GET` without a body, and `OPTIONS` returns the methods of a path in \
+            `Allow`. The origins whose pages may call the service from a browser are a setting of the operator.\n\n\
             **Retries.** Where an operation takes an `Idempotency-Key`, send a new key, such as a UUID, with each \
             new request. If the response is lost, repeat the request with the same key: the work is done once, and \
             for 48 hours the first response is returned, with the header `Idempotency-Replayed: true`. The same key \
@@ -126,6 +129,7 @@ pub fn document() -> String {
     let (_, mut openapi) =
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
     headers::declare_etags(&mut openapi);
+    headers::declare_content_tags(&mut openapi);
     errors::share_errors(&mut openapi);
     parameters::share_parameters(&mut openapi);
     schemas::refer_to_list_items(&mut openapi);

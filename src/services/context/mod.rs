@@ -21,6 +21,9 @@ pub use loop_count::{LoopCount, RunningLoop};
 pub use turns::TenantTurns;
 pub use watched_jobs::{Watched, WatchedKey};
 
+/// From how many new rows on the database's statistics are no longer true.
+const MANY_ROWS: usize = 1_000;
+
 /// Settings of the use cases.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -68,5 +71,14 @@ impl AppContext {
     pub fn wake_worker(&self) {
         self.turns.look_again();
         self.wake.notify_one();
+    }
+
+    /// Updates the database's statistics if a request has added many rows. A failure only makes reads slower for a while.
+    pub async fn after_growth(&self, rows: usize) {
+        if rows >= MANY_ROWS
+            && let Err(error) = self.db.optimize_after_growth().await
+        {
+            tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
+        }
     }
 }

@@ -11,9 +11,6 @@ use crate::domain::ids::TenantId;
 use crate::domain::push::JobState;
 use crate::services::context::AppContext;
 
-/// From how many lines on a job changes what the database knows of its tables.
-const MANY_LINES: i64 = 1_000;
-
 /// Whether there were lines to process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -92,11 +89,9 @@ async fn finish_unfinished(ctx: &AppContext, jobs: Vec<OpenJob>) {
 
 async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
     let Claimed { is_first, job, connection, lines } = claimed;
-    if is_first && job.line_count >= MANY_LINES {
+    if is_first {
         // Without statistics of so many new lines, SQLite would read all of them for each claim.
-        if let Err(error) = ctx.db.optimize().await {
-            tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
-        }
+        ctx.after_growth(usize::try_from(job.line_count).unwrap_or_default()).await;
     }
     let (tenant, id, leased) = (job.tenant_id.clone(), job.id.clone(), lines.clone());
     let mut claimed = ClaimedLines::new(ctx, job, connection, lines);
