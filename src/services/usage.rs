@@ -63,8 +63,10 @@ pub async fn add<R>(ctx: &AppContext, actor: &Actor, batch: Vec<NewUsage>, once:
 where
     R: FnOnce(Accepted) -> Result<Answer> + Send + 'static,
 {
-    let now = ctx.clock.now();
-    once.run(ctx, &actor.tenant, move |tx| record(tx, batch, now)).await
+    let (now, rows) = (ctx.clock.now(), batch.len());
+    let answer = once.run(ctx, &actor.tenant, move |tx| record(tx, batch, now)).await?;
+    ctx.after_growth(rows).await;
+    Ok(answer)
 }
 
 /// Stores a batch, all or nothing. A record with the same company, product, time and source as a stored one is a

@@ -156,7 +156,9 @@ impl ClaimedLines<'_> {
             // A request that was sent must end before its line is given back, even if the results cannot be stored.
             Err(_) => tokio::join!(sending, self.store_results(None, Store::SoFar)),
         };
-        self.after_write(context, line, written).await.and(stored.map_err(StepError::Internal))
+        let outcome = self.after_write(context, line, written).await;
+        stored?;
+        outcome
     }
 
     async fn after_write(
