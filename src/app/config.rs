@@ -57,7 +57,7 @@ pub struct Config {
     /// Number of threads that handle HTTP requests
     #[arg(long, env = "CWB_HTTP_THREADS", value_name = "N", default_value_t = 2)]
     pub http_threads: usize,
-    /// Origins whose pages may call the API from a browser, such as https://billing.example.com, separated by commas
+    /// Origins whose pages may call the API from a browser, such as `https://billing.example.com`, separated by commas
     #[arg(long, env = "CWB_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
     /// The key to manage tenants over HTTP; without it, /api/v1/tenants is disabled
