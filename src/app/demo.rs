@@ -45,6 +45,9 @@ pub struct Options {
     /// Use this database instead of an SQLite file in the folder
     #[arg(long, value_name = "URL")]
     database_url: Option<DatabaseUrl>,
+    /// Origins whose pages may call the API from a browser, separated by commas
+    #[arg(long, env = "CWB_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    cors_origins: Vec<String>,
     /// Print every line of the push, not only those that need a person
     #[arg(long)]
     all: bool,
@@ -103,6 +106,8 @@ fn config(options: &Options) -> Result<Config, StartError> {
     config.connectwise_per_minute = config.connectwise_per_minute.saturating_mul(NonZeroU32::MIN.saturating_add(99));
     // A short maximum age, so that changes made in the sandbox show soon.
     config.refresh_max_age = 5;
+    config.cors_origins.clone_from(&options.cors_origins);
+    config.check()?;
     Ok(config)
 }
 

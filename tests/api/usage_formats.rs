@@ -77,6 +77,15 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
     let unknown = table.replace(",STORAGE,1;5,yesterday\r\n", "");
     let unknown = send(&app, "", "text/csv", &unknown).await.expect(422);
     assert_eq!(fields(&unknown), [("/3/company_external_id", "not_found")]);
+    for day in ["1999-12-31", "2200-01-01", "+262142-12-31", "-262143-01-01", "2026-02-30"] {
+        let table = format!("company_external_id,product_code,amount,measured_at\nC1,STORAGE,1,{day}\n");
+        let refused = send(&app, "", "text/csv", &table).await.expect(422);
+        assert_eq!(fields(&refused), [("/2/measured_at", "bad_value")], "{day}");
+    }
+    let early = "company_external_id,product_code,amount,measured_at\nC1,STORAGE,1,2000-01-01\n";
+    assert_eq!(fields(&send(&app, "", "text/csv", early).await.expect(422)), [("/2/measured_at", "out_of_range")]);
+    let late = early.replace("2000-01-01", "2199-12-31");
+    assert_eq!(fields(&send(&app, "", "text/csv", &late).await.expect(422)), [("/2/measured_at", "out_of_range")]);
     send(&app, "", "text/plain", table).await.expect(415);
     assert_eq!(app.all("/usage").await.len(), 2, "a batch with an error adds nothing");
 }

@@ -1,6 +1,6 @@
 //! The three formats in which usage records come in: JSON, JSON on each line, and CSV as a vendor exports it.
 
-use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
@@ -266,7 +266,8 @@ fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<(NewUsage, Measured
 fn measured_at(text: &str) -> Result<MeasuredAt, &'static str> {
     let text = text.trim();
     if let Ok(day) = text.parse::<NaiveDate>() {
-        return Ok(MeasuredAt::Day(day));
+        let is_billable = (2000..2200).contains(&day.year());
+        return if is_billable { Ok(MeasuredAt::Day(day)) } else { Err("write a day from 2000 to 2199") };
     }
     match DateTime::parse_from_rfc3339(text) {
         Ok(at) if is_leap_second(at.to_utc()) => Err("must not be a leap second; write the second after it"),
