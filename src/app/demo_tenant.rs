@@ -23,7 +23,7 @@ use crate::services::mapping::edit;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
 use crate::services::refresh::RefreshScope;
-use crate::services::usage::{self, EntityRef, NewUsage};
+use crate::services::usage::{self, EntityRef, MeasuredAt, NewUsage};
 use crate::services::{Actor, IfMatch};
 use crate::services::{api_keys, matching_rules, products, refresh};
 
@@ -223,7 +223,7 @@ impl DemoTenant {
                     company: EntityRef::Vendor(external_id(customer)),
                     product: EntityRef::Vendor(sample.code.to_owned()),
                     amount: sample.amount(customer)?,
-                    measured_at: day.and_time(chrono::NaiveTime::MIN).and_utc(),
+                    measured_at: MeasuredAt::Time(day.and_time(chrono::NaiveTime::MIN).and_utc()),
                     source: "demo".to_owned(),
                 });
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::actor::Actor;
@@ -28,6 +29,15 @@ pub enum EntityRef {
     Vendor(String),
 }
 
+/// When a record was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MeasuredAt {
+    /// At this time.
+    Time(Instant),
+    /// At the start of this day in the tenant's time zone.
+    Day(NaiveDate),
+}
+
 /// A usage record as submitted.
 #[derive(Debug, Clone)]
 pub struct NewUsage {
@@ -40,7 +50,7 @@ pub struct NewUsage {
     /// The amount, in the product's unit.
     pub amount: Amount,
     /// When the amount was measured.
-    pub measured_at: Instant,
+    pub measured_at: MeasuredAt,
     /// The meter or report that the record comes from.
     pub source: String,
 }
@@ -73,11 +83,13 @@ where
 /// duplicate if the amount is the same, and a correction if it is not.
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
     let ids = KnownIds::load(tx, &batch)?;
+    // In this transaction, because the time zone of a tenant without usage may change before it.
+    let calendar = billing_calendar::load(tx)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut first_at = HashMap::new();
     for new in batch {
         let place = new.place.clone();
-        match ids.row(tx, new, now) {
+        match ids.row(tx, new, &calendar, now) {
             Ok(row) => match first_at.insert(key(&row), place.clone()) {
                 None => rows.push(row),
                 Some(first) => bad.push(FieldError::new(
@@ -92,7 +104,6 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     if !bad.is_empty() {
         return Err(Error::Invalid(bad));
     }
-    let calendar = billing_calendar::load(tx)?;
     mark_late(tx, &mut rows, &calendar)?;
     save(tx, rows, &calendar)
 }
@@ -170,8 +181,18 @@ impl KnownIds {
         })
     }
 
-    fn row(&self, tx: &Tx<'_>, new: NewUsage, now: Instant) -> Result<UsageRecord, Vec<FieldError>> {
+    fn row(
+        &self,
+        tx: &Tx<'_>,
+        new: NewUsage,
+        calendar: &BillingCalendar,
+        now: Instant,
+    ) -> Result<UsageRecord, Vec<FieldError>> {
         let mut bad = Vec::new();
+        let measured_at = match new.measured_at {
+            MeasuredAt::Time(time) => time,
+            MeasuredAt::Day(day) => calendar.start_of_day(day),
+        };
         let company = match &new.company {
             EntityRef::Id(id) => self.companies.get(&CompanyId::from(id.clone())).ok_or(("company_id", id)),
             EntityRef::Vendor(id) => self.external.get(id).ok_or(("company_external_id", id)),
@@ -184,12 +205,12 @@ impl KnownIds {
             let message = format!("unknown {field} \"{given}\"");
             bad.push(FieldError::new(format!("{}/{field}", new.place), "not_found", message));
         }
-        if BillingMonth::of(new.measured_at, Tz::UTC) <= BillingMonth::FIRST {
+        if BillingMonth::of(measured_at, Tz::UTC) <= BillingMonth::FIRST {
             // All of January 2000 UTC is rejected, so that in every time zone a record is in a supported month.
             let message = "measured_at is before February 2000";
             bad.push(FieldError::new(format!("{}/measured_at", new.place), "out_of_range", message));
         }
-        if new.measured_at > now + chrono::TimeDelta::days(1) {
+        if measured_at > now + chrono::TimeDelta::days(1) {
             let message = "measured_at is more than a day in the future";
             bad.push(FieldError::new(format!("{}/measured_at", new.place), "out_of_range", message));
         }
@@ -200,7 +221,7 @@ impl KnownIds {
                 company_id: company.clone(),
                 product_id: product.clone(),
                 amount: new.amount,
-                measured_at: new.measured_at.naive_utc(),
+                measured_at: measured_at.naive_utc(),
                 source: new.source,
                 received_at: now.naive_utc(),
                 superseded_by: None,

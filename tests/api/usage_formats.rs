@@ -77,6 +77,19 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
     let unknown = table.replace(",STORAGE,1;5,yesterday\r\n", "");
     let unknown = send(&app, "", "text/csv", &unknown).await.expect(422);
     assert_eq!(fields(&unknown), [("/3/company_external_id", "not_found")]);
+    // A quote that does not close would swallow the rows after it.
+    let head = "company_external_id,product_code,amount,measured_at,note\n";
+    for (rows, line) in [
+        ("C1,STORAGE,5,2026-11-21,\"12 inch\nC2,STORAGE,7,2026-11-21,x\n", "/2"),
+        ("C1,STORAGE,5,2026-11-21,x\nC2,STORAGE,5,2026-11-21,\"12 inch\nC3,STORAGE,7,2026-11-21,\"14 inch\n", "/3"),
+    ] {
+        let refused = send(&app, "", "text/csv", &format!("{head}{rows}")).await.expect(422);
+        assert_eq!(fields(&refused), [(line, "bad_csv")]);
+    }
+    let quoted = format!("{head}C1,STORAGE,5,2026-11-20,\"a \"\"b\"\",\nc\"\r\n\"C2\",STORAGE,7,2026-11-20,6\" disk");
+    assert_eq!(send(&app, "", "text/csv", &quoted).await.expect(200)["added"], 2);
+    send(&app, "?product_code=STORAGE&product_column=x", "text/csv", table).await.expect(422);
+    send(&app, "?source=nightly", "application/x-ndjson", "{}").await.expect(422);
     for day in ["1999-12-31", "2200-01-01", "+262142-12-31", "-262143-01-01", "2026-02-30"] {
         let table = format!("company_external_id,product_code,amount,measured_at\nC1,STORAGE,1,{day}\n");
         let refused = send(&app, "", "text/csv", &table).await.expect(422);
@@ -87,7 +100,7 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
     let late = early.replace("2000-01-01", "2199-12-31");
     assert_eq!(fields(&send(&app, "", "text/csv", &late).await.expect(422)), [("/2/measured_at", "out_of_range")]);
     send(&app, "", "text/plain", table).await.expect(415);
-    assert_eq!(app.all("/usage").await.len(), 2, "a batch with an error adds nothing");
+    assert_eq!(app.all("/usage").await.len(), 4, "a batch with an error adds nothing");
 }
 
 /// The first of a month begins where the tenant's month does: otherwise it would be billed in the month before.

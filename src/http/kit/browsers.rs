@@ -4,8 +4,8 @@ use actix_cors::Cors;
 use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody, SizedStream};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
-    IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG,
+    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -25,10 +25,10 @@ const PREFLIGHT_VALID_FOR: usize = 3_600;
 pub fn cors(origins: &[String]) -> Cors {
     let headers = ["content-type", "idempotency-key", "last-event-id", "x-request-id"].map(HeaderName::from_static);
     let cors = Cors::default()
-        .allowed_methods(["GET", "POST", "PUT", "PATCH", "DELETE"])
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers(headers.into_iter().chain([AUTHORIZATION, IF_MATCH, IF_NONE_MATCH]))
         .expose_headers([ETAG, LOCATION, RETRY_AFTER, HeaderName::from_static("x-request-id")])
-        .expose_headers([HeaderName::from_static("idempotency-replayed")])
+        .expose_headers([CONTENT_DISPOSITION, HeaderName::from_static("idempotency-replayed")])
         .max_age(PREFLIGHT_VALID_FOR);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }

@@ -120,7 +120,7 @@ impl ApiError {
             Self::Http(status, word, title, detail) => problem(*status, word, title, detail.clone(), Vec::new()),
             Self::Malformed(fields) => {
                 let detail = fields.first().map(|field| field.message.clone()).unwrap_or_default();
-                let fields = fields.iter().cloned().map(Into::into).collect();
+                let fields = fields.iter().take(MAX_LISTED_FIELDS).cloned().map(Into::into).collect();
                 problem(StatusCode::BAD_REQUEST, "malformed", "Bad request", detail, fields)
             }
             Self::Busy(detail) => {

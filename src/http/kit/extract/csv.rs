@@ -138,6 +138,7 @@ impl Table {
         if memchr::memchr2_iter(delimiter.byte(), b'\n', bytes).count() > MAX_CELLS {
             return Err(Error::invalid("", "too_many_cells", format!("a table may have at most {MAX_CELLS} cells")));
         }
+        check_quotes(bytes, delimiter)?;
         let mut reader =
             csv::ReaderBuilder::new().trim(csv::Trim::Headers).delimiter(delimiter.byte()).from_reader(bytes);
         let headers = reader.headers().map_err(|error| unreadable(&error, bytes))?.clone();
@@ -192,6 +193,42 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
         bad.push(FieldError::new(format!("/1/{first}"), "missing_column", message));
     }
     if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
+}
+
+/// Rejects a quoted text that does not end before the end of its cell. The reader would take the lines up to the next quote
+/// for a part of that text, without an error, and their rows would be missing.
+fn check_quotes(bytes: &[u8], delimiter: Delimiter) -> Result<()> {
+    let ends_cell = |byte: u8| byte == delimiter.byte() || matches!(byte, b'\r' | b'\n');
+    let (mut at, mut is_cell_start) = (0, true);
+    while let Some(byte) = bytes.get(at).copied() {
+        at += 1;
+        if !is_cell_start || byte != b'"' {
+            is_cell_start = ends_cell(byte);
+            continue;
+        }
+        let opened = at;
+        loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let closed = memchr::memchr(b'"', rest).map(|found| at + found + 1);
+            match closed.map(|closed| (closed, bytes.get(closed).copied())) {
+                // Two quotes stand for one.
+                Some((closed, Some(b'"'))) => at = closed + 1,
+                Some((closed, next)) if next.is_none_or(ends_cell) => {
+                    at = closed;
+                    break;
+                }
+                _ => return Err(bad_quotes(bytes, opened)),
+            }
+        }
+        is_cell_start = false;
+    }
+    Ok(())
+}
+
+fn bad_quotes(bytes: &[u8], opened: usize) -> Error {
+    let line = memchr::memchr_iter(b'\n', bytes.get(..opened).unwrap_or_default()).count() + 1;
+    let message = "a quoted text must end with a quote at the end of its cell; write a quote inside of it twice";
+    Error::invalid(format!("/{line}"), "bad_csv", message)
 }
 
 /// Counts lines. The reader's own count is one too low where a line ends in CR LF: it stops between the two.

@@ -85,8 +85,8 @@ impl RecordsBody {
         let lines = self.bytes().split(|byte| *byte == b'\n').zip(1..);
         let lines = lines.filter(|(line, _)| !line.iter().all(u8::is_ascii_whitespace));
         let (mut values, mut bad, mut is_json) = (Vec::new(), Vec::new(), true);
-        for (line, number) in lines {
-            if values.len() + bad.len() >= most {
+        for (count, (line, number)) in lines.enumerate() {
+            if count >= most {
                 return Err(too_many(most));
             }
             match json::parse_value(line) {

@@ -5,14 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use crate::domain::calendar::BillingCalendar;
 use crate::domain::quantity::Amount;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::extract::csv::{Delimiter, Name, Row, Table};
 use crate::http::kit::extract::json::plain_text;
 use crate::http::kit::extract::records::{Format, RecordsBody, too_many};
 use crate::http::kit::problem::{ApiError, ApiResult};
-use crate::services::usage::{EntityRef, MAX_BATCH, NewUsage};
+use crate::services::usage::{EntityRef, MAX_BATCH, MeasuredAt, NewUsage};
 
 /// Maximum length of a record's source in characters.
 const MAX_SOURCE: usize = 100;
@@ -62,7 +61,7 @@ fn default_source() -> String {
 }
 
 /// How a CSV table is read. Only for CSV.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct UsageTableQuery {
@@ -95,21 +94,33 @@ pub struct UsageTableQuery {
     pub delimiter: Option<Delimiter>,
 }
 
-/// When a record was measured.
-#[derive(Debug, Clone, Copy)]
-enum MeasuredAt {
-    Time(DateTime<Utc>),
-    /// The start of a day in the tenant's time zone.
-    Day(NaiveDate),
+impl UsageTableQuery {
+    /// Rejects parameters that would have no effect: the records would be stored as others than the caller means.
+    fn check(&self, format: Format) -> ApiResult<()> {
+        let invalid = |name: &str, message: &str| Err(ApiError::Domain(Error::invalid(name, "contradiction", message)));
+        if format != Format::Csv && *self != Self::default() {
+            return invalid("query", "these parameters are only for a CSV table; write the values into the records");
+        }
+        let pairs = [
+            ("product_code", self.product_code.is_some() && self.product_column.is_some()),
+            ("measured_at", self.measured_at.is_some() && self.measured_at_column.is_some()),
+            ("source", self.source.is_some() && self.source_column.is_some()),
+        ];
+        match pairs.iter().find(|(_, are_both)| *are_both) {
+            Some((name, _)) => invalid(name, "send either a value for all records or the name of a column"),
+            None => Ok(()),
+        }
+    }
 }
 
-/// The records of a request. Days become times with the tenant's calendar.
+/// The records of a request.
 #[derive(Debug, Default)]
-pub struct Records(Vec<(NewUsage, Option<NaiveDate>)>);
+pub struct Records(Vec<NewUsage>);
 
 impl Records {
     /// Parses a body of any format.
     pub fn read(body: &RecordsBody, table: &UsageTableQuery) -> ApiResult<Self> {
+        table.check(body.format)?;
         match body.format {
             Format::Csv => Self::from_table(body, table),
             Format::Json => {
@@ -155,27 +166,17 @@ impl Records {
         self.0.len()
     }
 
-    /// Whether a record has a day instead of a time.
-    pub fn has_days(&self) -> bool {
-        self.0.iter().any(|(_, day)| day.is_some())
-    }
-
-    /// The records with the times at which the days begin.
-    pub fn into_new(self, calendar: Option<&BillingCalendar>) -> Vec<NewUsage> {
-        let timed = |(new, day): (NewUsage, Option<NaiveDate>)| match (day, calendar) {
-            (Some(day), Some(calendar)) => NewUsage { measured_at: calendar.start_of_day(day), ..new },
-            _ => new,
-        };
-        self.0.into_iter().map(timed).collect()
+    /// The records, in order.
+    pub fn into_new(self) -> Vec<NewUsage> {
+        self.0
     }
 }
 
-fn all(records: impl Iterator<Item = Result<(NewUsage, MeasuredAt), Vec<FieldError>>>) -> ApiResult<Records> {
+fn all(records: impl Iterator<Item = Result<NewUsage, Vec<FieldError>>>) -> ApiResult<Records> {
     let (mut read, mut bad) = (Vec::new(), Vec::new());
     for record in records {
         match record {
-            Ok((new, MeasuredAt::Time(_))) => read.push((new, None)),
-            Ok((new, MeasuredAt::Day(day))) => read.push((new, Some(day))),
+            Ok(new) => read.push(new),
             Err(errors) => bad.extend(errors),
         }
     }
@@ -186,7 +187,7 @@ fn all(records: impl Iterator<Item = Result<(NewUsage, MeasuredAt), Vec<FieldErr
     }
 }
 
-fn from_json(place: String, record: NewUsageRecord) -> Result<(NewUsage, MeasuredAt), Vec<FieldError>> {
+fn from_json(place: String, record: NewUsageRecord) -> Result<NewUsage, Vec<FieldError>> {
     let mut bad = Vec::new();
     let company = one_of(record.company_id, record.company_external_id, &place, ("company_id", "company_external_id"));
     let product = one_of(record.product_id, record.product_code, &place, ("product_id", "product_code"));
@@ -195,9 +196,9 @@ fn from_json(place: String, record: NewUsageRecord) -> Result<(NewUsage, Measure
     }
     match (company, product) {
         (Ok(company), Ok(product)) if bad.is_empty() => {
-            let measured_at = record.measured_at.trunc_subsecs(6);
+            let measured_at = MeasuredAt::Time(record.measured_at.trunc_subsecs(6));
             let new = NewUsage { place, company, product, amount: record.amount, measured_at, source: record.source };
-            Ok((new, MeasuredAt::Time(measured_at)))
+            Ok(new)
         }
         (company, product) => {
             bad.extend([company.err(), product.err()].into_iter().flatten());
@@ -226,7 +227,7 @@ fn leap_second(place: &str) -> FieldError {
     FieldError::new(format!("{place}/measured_at"), "out_of_range", message)
 }
 
-fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<(NewUsage, MeasuredAt), Vec<FieldError>> {
+fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<NewUsage, Vec<FieldError>> {
     let company = row.required("company_external_id").map(|id| EntityRef::Vendor(id.trim().to_owned()));
     let product = match &query.product_code {
         Some(code) => Ok(EntityRef::Vendor(code.clone())),
@@ -247,13 +248,8 @@ fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<(NewUsage, Measured
         Some(text) => Ok(text.to_owned()),
     };
     match (company, product, amount, measured_at, source) {
-        (Ok(company), Ok(product), Ok(amount), Ok(at), Ok(source)) => {
-            let time = match at {
-                MeasuredAt::Time(time) => time,
-                MeasuredAt::Day(day) => day.and_time(chrono::NaiveTime::MIN).and_utc(),
-            };
-            let place = format!("/{}", row.line);
-            Ok((NewUsage { place, company, product, amount, measured_at: time, source }, at))
+        (Ok(company), Ok(product), Ok(amount), Ok(measured_at), Ok(source)) => {
+            Ok(NewUsage { place: format!("/{}", row.line), company, product, amount, measured_at, source })
         }
         (company, product, amount, at, source) => {
             let errors = [company.err(), product.err(), amount.err(), at.err(), source.err()];

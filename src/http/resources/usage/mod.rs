@@ -21,7 +21,6 @@ use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, to_stored};
 use crate::services::AppContext;
-use crate::services::billing_calendar;
 use crate::services::usage;
 use body::{AddUsageRequest, Records, UsageTableQuery};
 
@@ -78,11 +77,7 @@ pub async fn add_usage(
         let usage::Accepted { added, duplicates, corrected, late } = accepted;
         to_stored(StatusCode::OK, None, &AddUsageResponse { records: count, added, duplicates, corrected, late })
     })?;
-    let calendar = match records.has_days() {
-        true => Some(ctx.db.read(&caller.tenant, billing_calendar::load).await?),
-        false => None,
-    };
-    Ok(from_stored(usage::add(&ctx, &caller, records.into_new(calendar.as_ref()), once).await?))
+    Ok(from_stored(usage::add(&ctx, &caller, records.into_new(), once).await?))
 }
 
 /// A usage record.
