@@ -26,19 +26,19 @@ use crate::domain::{Error, Result};
 const STILL_LEASED: &str = " AND push_lines.state = 'working'";
 
 /// A line whose write begins.
-struct Begun(PushLine);
+struct BegunLine(PushLine);
 
 row_update! {
-    Begun, in 0; push_lines
+    BegunLine, in 0; push_lines
     where id, fence
     set from_quantity, attempts, lease_until;
     only if STILL_LEASED
 }
 
 /// A line with its new state and result.
-struct Finished(PushLine);
+struct FinishedLine(PushLine);
 
-impl Finished {
+impl FinishedLine {
     fn new(line: &PushLine, result: &LineResult, now: Instant) -> Result<Self> {
         let state = LineState::Working.after(result.event).map_err(Error::internal)?;
         // A person who decides must see the current quantity in ConnectWise, even if there is none.
@@ -60,7 +60,7 @@ impl Finished {
 }
 
 row_update! {
-    Finished, in 0; push_lines
+    FinishedLine, in 0; push_lines
     where id, fence
     set state, from_quantity, approved, reason, detail, attempts, failures, not_before, finished_at, lease_owner, lease_until;
     only if STILL_LEASED
@@ -93,8 +93,8 @@ impl Tx<'_> {
     /// leases. Returns the ids of those that the worker still has.
     pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Instant) -> Result<HashSet<PushLineId>> {
         let lease_until = Some(lease_until.naive_utc());
-        let begun = lines.iter().map(|line| Begun(PushLine { lease_until, ..line.clone() }));
-        let begun: Vec<Begun> = begun.collect();
+        let begun = lines.iter().map(|line| BegunLine(PushLine { lease_until, ..line.clone() }));
+        let begun: Vec<BegunLine> = begun.collect();
         let found = self.update_rows(&begun)?;
         self.still_ours(lines, found)
     }
@@ -161,10 +161,10 @@ impl Tx<'_> {
         kind: PushKind,
         now: Instant,
     ) -> Result<HashSet<PushLineId>> {
-        let finished: Vec<Finished> =
-            results.iter().map(|(line, result)| Finished::new(line, result, now)).collect::<Result<_>>()?;
+        let finished: Vec<FinishedLine> =
+            results.iter().map(|(line, result)| FinishedLine::new(line, result, now)).collect::<Result<_>>()?;
         let found = self.update_rows(&finished)?;
-        let lines: Vec<PushLine> = finished.into_iter().map(|Finished(line)| line).collect();
+        let lines: Vec<PushLine> = finished.into_iter().map(|FinishedLine(line)| line).collect();
         let recorded = self.still_ours(&lines, found)?;
         if kind == PushKind::Push {
             let ended = lines.iter().filter(|line| !line.state.is_open() && recorded.contains(&line.id));

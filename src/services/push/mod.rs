@@ -1,6 +1,7 @@
 //! Pushes quantities: a job is stored with all its lines, and then workers process them.
 
 mod agreement;
+mod check;
 mod claimed;
 mod create;
 mod decide;

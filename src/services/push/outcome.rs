@@ -50,8 +50,6 @@ pub(super) enum StepError {
     /// The work on the lines of one agreement stops for now. Those of the other agreements go back to the queue, unless
     /// the stop concerns them too.
     Agreement(CwAgreementId, Stop),
-    /// The work on one line stops; the others continue.
-    Line(Box<PushLine>, Stop),
     /// An internal error or a database error.
     Internal(Error),
 }

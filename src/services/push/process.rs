@@ -27,7 +27,7 @@ impl ClaimedLines<'_> {
     pub(super) async fn process(&mut self) -> Result<()> {
         let stop = match self.push().await {
             Ok(()) => None,
-            Err(StepError::Stop(stop) | StepError::Line(_, stop)) => Some(self.stop(None, stop).await?),
+            Err(StepError::Stop(stop)) => Some(self.stop(None, stop).await?),
             Err(StepError::Agreement(agreement, stop)) => Some(self.stop(Some(agreement), stop).await?),
             Err(StepError::Internal(error)) => return Err(error),
         };
@@ -122,6 +122,7 @@ impl ClaimedLines<'_> {
         self.log_stop(&stop);
         let of_agreement = |_: &PushLineId, line: &mut PushLine| line.agreement_id == Some(agreement);
         let lines = self.left.extract_if(.., of_agreement).map(|(_, line)| line).collect();
-        Ok(self.end_lines(lines, &stop).await?)
+        self.end_lines(lines, &stop).await;
+        Ok(())
     }
 }

@@ -71,7 +71,7 @@ impl ClaimedLines<'_> {
         let concerned = |line: &PushLine| stop.concerns_all() || agreement.is_none() || line.agreement_id == agreement;
         let (ended, others): (Vec<PushLine>, Vec<PushLine>) =
             std::mem::take(&mut self.left).into_values().partition(concerned);
-        self.end_lines(ended, &stop).await?;
+        self.end_lines(ended, &stop).await;
         for line in others {
             self.add_result(line, untouched());
         }
@@ -86,7 +86,7 @@ impl ClaimedLines<'_> {
 
     /// Ends the work on lines for now. A line whose write was sent and whose response was lost gets a final result only
     /// after its addition was read back.
-    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &Stop) -> Result<()> {
+    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &Stop) {
         let now = self.ctx.clock.now();
         let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         let must_read_back = |line: &PushLine, result: &LineResult| {
@@ -103,7 +103,6 @@ impl ClaimedLines<'_> {
         for (line, result) in self.verify_lost_writes(unknown, now).await {
             self.add_result(line, result);
         }
-        Ok(())
     }
 
     /// Returns the results of lines whose writes were sent and whose responses were lost, from their additions.

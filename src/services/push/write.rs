@@ -1,19 +1,17 @@
 //! Writes lines: compares, checks, stores the old quantities, writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::agreement::PushContext;
+use super::check::check;
 use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
-use super::outcome::{
-    StepError, Stop, already_there, changed_since, failed, held, result, skipped, untouched, would_push,
-};
+use super::outcome::{StepError, Stop, already_there, changed_since, failed, held, result, untouched, would_push};
 use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
-use crate::db::{BillsTo, LaterLine, LineResult, PushLine, Tx};
+use crate::db::{LineResult, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CwAdditionId, PushLineId};
-use crate::domain::mapping_status::MappingStatus;
+use crate::domain::ids::PushLineId;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
@@ -50,7 +48,7 @@ impl ClaimedLines<'_> {
                 Compared::Known(result) => self.add_result(line, result),
                 Compared::Stopped(stop) => {
                     self.left.remove(&line.id);
-                    self.end_lines(vec![line], &stop).await?;
+                    self.end_lines(vec![line], &stop).await;
                 }
                 Compared::MustWrite(has) => {
                     to_write.push(PushLine { from_quantity: has, attempts: line.attempts + 1, ..line });
@@ -113,11 +111,6 @@ impl ClaimedLines<'_> {
             }
             match self.write(context, line).await {
                 Ok(()) => {}
-                // One line's own failure never stops the others.
-                Err(StepError::Line(line, stop)) => {
-                    self.left.remove(&line.id);
-                    self.end_lines(vec![*line], &stop).await?;
-                }
                 Err(StepError::Agreement(agreement, stop)) => self.end_agreement(agreement, stop).await?,
                 Err(other) => return Err(other),
             }
@@ -208,7 +201,10 @@ impl ClaimedLines<'_> {
                 return Err(agreement.map_or(StepError::Stop(stop.clone()), |id| StepError::Agreement(id, stop)));
             }
         };
-        Err(StepError::Line(Box::new(line), stop))
+        // One line's own failure never stops the others.
+        self.left.remove(&line.id);
+        self.end_lines(vec![line], &stop).await;
+        Ok(())
     }
 
     /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw.
@@ -287,68 +283,4 @@ enum Checked {
     /// Another worker has the line.
     Lost,
     Result(LineResult),
-}
-
-/// Returns the results of those lines that must no longer be written, because something changed after their job was
-/// stored.
-fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Result<HashMap<PushLineId, LineResult>> {
-    let later = tx.written_since(lines)?;
-    let mut results = HashMap::new();
-    for line in lines {
-        if let Some(result) = superseded(&later, line, is_revert) {
-            results.insert(line.id.clone(), result);
-        }
-    }
-    if is_revert {
-        // A revert restores the addition that was written, whatever the line bills to now.
-        return Ok(results);
-    }
-    let ids: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
-    let present: HashMap<BillingLineId, BillsTo> =
-        tx.billed_to(&ids)?.into_iter().map(|line| (line.id.clone(), line)).collect();
-    let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
-    let shared = tx.additions_shared_by_lines(&additions)?;
-    for line in lines.iter().filter(|line| !results.contains_key(&line.id)).collect::<Vec<_>>() {
-        if let Some((reason, why)) = changed(line, present.get(&line.billing_line_id), &shared) {
-            results.insert(line.id.clone(), skipped(reason, why.to_owned()));
-        }
-    }
-    Ok(results)
-}
-
-/// Why a line must not be written, if its billing line changed after its job was stored.
-fn changed(
-    line: &PushLine,
-    present: Option<&BillsTo>,
-    shared: &HashSet<CwAdditionId>,
-) -> Option<(PushReason, &'static str)> {
-    let Some(present) = present else { return Some((PushReason::Stale, "the billing line was deleted")) };
-    if !present.push_enabled {
-        return Some((PushReason::Disabled, "push was disabled after the job was stored"));
-    }
-    let statuses = [present.agreement_status, present.addition_status];
-    let is_resolved = statuses.iter().all(|status| *status == MappingStatus::Resolved);
-    if !is_resolved || present.agreement_id != line.agreement_id || present.addition_id != line.addition_id {
-        let why = "the agreement or addition of the line changed after the job was stored: push again";
-        return Some((PushReason::Stale, why));
-    }
-    if line.addition_id.is_some_and(|id| shared.contains(&id)) {
-        let why = "another enabled billing line now resolves to this addition: give each its own";
-        return Some((PushReason::AdditionShared, why));
-    }
-    None
-}
-
-/// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
-/// line, including an unverified one: it would restore what a person wanted before that line.
-fn superseded(later: &[LaterLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
-    let concerns = |later: &&LaterLine| {
-        later.id > line.id
-            && (later.billing_line_id == line.billing_line_id
-                || (line.addition_id.is_some() && later.addition_id == line.addition_id))
-    };
-    let newer =
-        later.iter().filter(concerns).find(|later| is_revert || later.seen_by(line).supersedes(line.from_quantity))?;
-    let detail = format!("push job {} has since written this addition, or found its own quantity there", newer.job_id);
-    Some(skipped(PushReason::Superseded, detail))
 }
