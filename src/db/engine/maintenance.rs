@@ -1,48 +1,112 @@
 //! The query planner's statistics.
 
 use diesel::connection::SimpleConnection;
-use diesel::sql_types::Text;
-use diesel::{QueryableByName, RunQueryDsl};
+use diesel::sql_types::{Nullable, Text};
+use diesel::{OptionalExtension, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 
 use super::conn::Conn;
 use super::pool::Db;
 use crate::domain::Result;
 
-/// The tables that have changed so much since their last analysis that the planner may choose badly. PostgreSQL itself waits
-/// for up to some minutes.
-const CHANGED_TABLES: &str = "SELECT relname::text AS name FROM pg_stat_user_tables \
+/// The tables of PostgreSQL that have changed so much since their last analysis that the planner may choose badly. By
+/// itself, PostgreSQL analyses them within some minutes.
+const CHANGED_TABLES: &str = "SELECT relname::text AS text FROM pg_stat_user_tables \
     WHERE schemaname = current_schema() AND n_mod_since_analyze > 1000 + n_live_tup / 3";
 
-#[derive(QueryableByName)]
-struct Table {
-    #[diesel(sql_type = Text)]
-    name: String,
+/// SQLite's statistics as one text; no row before the first analysis.
+const STATISTICS: &str = "SELECT group_concat(tbl || coalesce(idx, '') || stat) AS text FROM sqlite_stat1";
+
+/// Makes every connection to an SQLite database read the schema again, and with it the statistics: they are otherwise
+/// new only for the connection that has made them.
+const RELOAD_STATISTICS: &str = "BEGIN IMMEDIATE; CREATE TABLE new_statistics (x); DROP TABLE new_statistics; COMMIT";
+
+#[derive(QueryableByName, PartialEq, Eq)]
+struct Found {
+    #[diesel(sql_type = Nullable<Text>)]
+    text: Option<String>,
 }
 
 impl Db {
-    /// Updates SQLite's statistics of tables that have grown. Without them, SQLite may read all lines of a tenant to
-    /// return one page. PostgreSQL maintains its own.
+    /// Updates the statistics of tables that have changed much. Without them, the database may read all lines of a tenant
+    /// to return one page.
     pub async fn optimize(&self) -> Result<()> {
-        if self.is_shared() {
-            return Ok(());
-        }
-        self.with_writer(update_statistics).await
-    }
-
-    /// Updates the statistics after many rows were added at once. PostgreSQL would do so within some minutes.
-    pub async fn optimize_after_growth(&self) -> Result<()> {
         self.with_writer(update_statistics).await
     }
 }
 
 fn update_statistics(conn: &mut Conn) -> Result<()> {
     match conn {
-        Conn::Sqlite(conn) => conn.batch_execute("PRAGMA optimize = 0x10012")?,
-        Conn::Postgres(conn) => {
-            for Table { name } in diesel::sql_query(CHANGED_TABLES).load::<Table>(conn)? {
-                conn.batch_execute(&format!("ANALYZE (SKIP_LOCKED) \"{name}\""))?;
-            }
-        }
+        Conn::Sqlite(conn) => update_sqlite(conn),
+        Conn::Postgres(conn) => update_postgres(conn),
+    }
+}
+
+fn update_sqlite(conn: &mut SqliteConnection) -> Result<()> {
+    // Without the table there are no statistics; making it changes the schema, so that all connections read it.
+    let before = statistics(conn);
+    conn.batch_execute("PRAGMA optimize = 0x10012")?;
+    if before.is_some() && statistics(conn) != before {
+        conn.batch_execute(RELOAD_STATISTICS)?;
     }
     Ok(())
+}
+
+fn statistics(conn: &mut SqliteConnection) -> Option<Found> {
+    diesel::sql_query(STATISTICS).get_result(conn).optional().ok().flatten()
+}
+
+fn update_postgres(conn: &mut PgConnection) -> Result<()> {
+    for Found { text } in diesel::sql_query(CHANGED_TABLES).load::<Found>(conn)? {
+        let table = text.unwrap_or_default();
+        conn.batch_execute(&format!("ANALYZE (SKIP_LOCKED) \"{table}\""))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::Connection;
+
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = Text)]
+        detail: String,
+    }
+
+    /// The index by which a connection finds a row.
+    fn index(conn: &mut SqliteConnection) -> String {
+        // A plan alone does not notice that the schema has changed; a statement does.
+        conn.batch_execute("SELECT z FROM t WHERE x = 7 AND y = 3").unwrap();
+        let plan = diesel::sql_query("EXPLAIN QUERY PLAN SELECT z FROM t WHERE x = 1 AND y = 5").load::<Step>(conn);
+        plan.unwrap().remove(0).detail
+    }
+
+    #[test]
+    fn every_connection_uses_new_statistics() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("statistics.db").display().to_string();
+        let mut first = SqliteConnection::establish(&path).unwrap();
+        let rows = |from: u32, to: u32, x: &str, y: &str| {
+            format!(
+                "INSERT INTO t (x, y) WITH RECURSIVE n (i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i < {to}) \
+                SELECT {x}, {y} FROM n"
+            )
+        };
+        first
+            .batch_execute(
+                "PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY, x INT, y INT, z TEXT); \
+                 CREATE INDEX by_x ON t (x); CREATE INDEX by_y ON t (y);",
+            )
+            .unwrap();
+        first.batch_execute(&rows(1, 500, "i", "1")).unwrap();
+        update_sqlite(&mut first).unwrap();
+        let mut second = SqliteConnection::establish(&path).unwrap();
+        assert!(index(&mut second).contains("by_x"));
+        first.batch_execute(&format!("DELETE FROM t; {}", rows(1, 50_000, "1", "i"))).unwrap();
+        update_sqlite(&mut first).unwrap();
+        assert!(index(&mut first).contains("by_y"));
+        assert!(index(&mut second).contains("by_y"), "also a connection that was open before");
+    }
 }

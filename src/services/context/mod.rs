@@ -76,7 +76,7 @@ impl AppContext {
     /// Updates the database's statistics if a request has added many rows. A failure only makes reads slower for a while.
     pub async fn after_growth(&self, rows: usize) {
         if rows >= MANY_ROWS
-            && let Err(error) = self.db.optimize_after_growth().await
+            && let Err(error) = self.db.optimize().await
         {
             tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
         }
