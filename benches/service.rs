@@ -4,8 +4,8 @@
 //! `scripts/bench` runs it on SQLite and on a throw-away PostgreSQL, and prints the lines that README's table has.
 
 #![allow(missing_docs, reason = "a program, not a library")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails must stop")]
 
+use std::error::Error;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, SqliteConnection};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+
+/// A measurement that fails ends the program with its error.
+type Measured<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Connections that ask at the same time.
 const CONNECTIONS: usize = 16;
@@ -36,14 +39,14 @@ struct Service {
 }
 
 impl Service {
-    async fn start(name: &'static str, server: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    async fn start(name: &'static str, server: Option<&str>) -> Measured<Self> {
+        let folder = tempfile::tempdir()?;
         let (url, bare) = match server {
             Some(server) => {
                 let id = uuid::Uuid::now_v7().simple().to_string();
-                let mut admin = PgConnection::establish(&format!("{server}/postgres")).unwrap();
-                admin.batch_execute(&format!("CREATE DATABASE b{id}; ")).unwrap();
-                admin.batch_execute(&format!("CREATE DATABASE c{id}")).unwrap();
+                let mut admin = PgConnection::establish(&format!("{server}/postgres"))?;
+                admin.batch_execute(&format!("CREATE DATABASE b{id}; "))?;
+                admin.batch_execute(&format!("CREATE DATABASE c{id}"))?;
                 (format!("{server}/b{id}?sslmode=disable"), format!("{server}/c{id}?sslmode=disable"))
             }
             None => {
@@ -51,49 +54,53 @@ impl Service {
                 (format!("sqlite:{}", file("billing.db")), file("bare.db"))
             }
         };
-        let mut config = Config::local(url.parse().unwrap());
+        let mut config = Config::local(url.parse()?);
         config.allow_private_connectwise = true;
-        config.connectwise_per_minute = 600_000.try_into().unwrap();
+        config.connectwise_per_minute = 600_000.try_into()?;
         config.encryption_key.encryption_key_file = Some(folder.path().join("key"));
-        let mut application = Application::build(&config, Clock::system()).await.unwrap();
-        let key = application.first_key().unwrap();
+        let mut application = Application::build(&config, Clock::system()).await?;
+        let key = application.first_key().ok_or("the database is not new")?;
         let base = format!("http://{}/api/v1", application.address());
-        tokio::spawn(async move { application.run().await.unwrap() });
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let store = sample::many(i64::try_from(COMPANIES).unwrap(), 1, 2);
-        let sandbox = Sandbox::start(listener, store, Identity::default()).unwrap();
-        let http = Client::builder().pool_max_idle_per_host(CONNECTIONS).build().unwrap();
-        Self { name, base, key, http, sandbox, bare, _folder: folder }
+        tokio::spawn(application.run());
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let store = sample::many(i64::try_from(COMPANIES)?, 1, 2);
+        let sandbox = Sandbox::start(listener, store, Identity::default())?;
+        let http = Client::builder().pool_max_idle_per_host(CONNECTIONS).build()?;
+        Ok(Self { name, base, key, http, sandbox, bare, _folder: folder })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Vec<u8> {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Measured<Vec<u8>> {
         let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         let status = response.status();
-        let bytes = response.bytes().await.unwrap().to_vec();
-        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&bytes));
-        bytes
+        let bytes = response.bytes().await?.to_vec();
+        if !status.is_success() {
+            return Err(format!("{path}: {status} {}", String::from_utf8_lossy(&bytes)).into());
+        }
+        Ok(bytes)
     }
 
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
-        serde_json::from_slice(&self.send(method, path, Some(body)).await).unwrap()
+    async fn call(&self, method: Method, path: &str, body: &Value) -> Measured<Value> {
+        Ok(serde_json::from_slice(&self.send(method, path, Some(body)).await?)?)
     }
 
-    async fn product(&self, code: &str) -> String {
+    async fn product(&self, code: &str) -> Measured<String> {
         let body = json!({"code": code, "name": code, "unit": "GB", "block_size": "10"});
-        self.call(Method::POST, "/products", &body).await["id"].as_str().unwrap().to_owned()
+        let made = self.call(Method::POST, "/products", &body).await?;
+        Ok(made["id"].as_str().ok_or("a product has an id")?.to_owned())
     }
 
-    async fn connect(&self) {
+    async fn connect(&self) -> Measured {
         let identity = self.sandbox.identity();
         let body = json!({
             "site": self.sandbox.site(), "company_id": identity.company_id, "client_id": identity.client_id,
             "public_key": identity.public_key, "private_key": identity.private_key,
         });
-        self.call(Method::PUT, "/connection", &body).await;
+        self.call(Method::PUT, "/connection", &body).await?;
+        Ok(())
     }
 
     fn line(&self, what: &str, value: String, bare: String) {
@@ -102,24 +109,22 @@ impl Service {
 }
 
 /// Requests a second at [`CONNECTIONS`] connections.
-async fn rate(http: &Client, url: &str, key: &str) -> f64 {
+async fn rate(http: &Client, url: &str, key: &str) -> Measured<f64> {
     let begun = Instant::now();
     let ask = || async {
         let mut asked = 0_u32;
         while begun.elapsed() < MEASURED {
-            let response = http.get(url).bearer_auth(key).send().await.unwrap();
-            assert!(response.status().is_success());
-            response.bytes().await.unwrap();
+            http.get(url).bearer_auth(key).send().await?.error_for_status()?.bytes().await?;
             asked += 1;
         }
-        asked
+        Ok::<u32, reqwest::Error>(asked)
     };
-    let asked: u32 = futures_util::future::join_all((0..CONNECTIONS).map(|_| ask())).await.into_iter().sum();
-    f64::from(asked) / begun.elapsed().as_secs_f64()
+    let asked: u32 = futures_util::future::try_join_all((0..CONNECTIONS).map(|_| ask())).await?.into_iter().sum();
+    Ok(f64::from(asked) / begun.elapsed().as_secs_f64())
 }
 
 /// A server that only sends these bytes.
-async fn bare_rate(http: &Client, bytes: Vec<u8>) -> f64 {
+async fn bare_rate(http: &Client, bytes: Vec<u8>) -> Measured<f64> {
     let body = web::Bytes::from(bytes);
     let server = HttpServer::new(move || {
         let body = body.clone();
@@ -128,7 +133,7 @@ async fn bare_rate(http: &Client, bytes: Vec<u8>) -> f64 {
             async move { HttpResponse::Ok().content_type("application/json").body(body) }
         }))
     });
-    let server = server.workers(2).bind("127.0.0.1:0").unwrap();
+    let server = server.workers(2).bind("127.0.0.1:0")?;
     let url = format!("http://{}/", server.addrs()[0]);
     let server = server.disable_signals().run();
     let handle = server.handle();
@@ -138,15 +143,16 @@ async fn bare_rate(http: &Client, bytes: Vec<u8>) -> f64 {
     rate
 }
 
-async fn reads(service: &Service, what: &str, path: &str) {
-    let bytes = service.send(Method::GET, path, None).await;
-    let rate = rate(&service.http, &format!("{}{path}", service.base), &service.key).await;
-    let bare = bare_rate(&service.http, bytes).await;
+async fn reads(service: &Service, what: &str, path: &str) -> Measured {
+    let bytes = service.send(Method::GET, path, None).await?;
+    let rate = rate(&service.http, &format!("{}{path}", service.base), &service.key).await?;
+    let bare = bare_rate(&service.http, bytes).await?;
     service.line(what, format!("{rate:.0} requests/s"), format!("{bare:.0}, {:.1} times", bare / rate));
+    Ok(())
 }
 
 /// Usage records of all companies at one moment, in batches.
-async fn usage(service: &Service, batch: usize, days_ago: i64) {
+async fn usage(service: &Service, batch: usize, days_ago: i64) -> Measured {
     let at = Clock::system().now() - chrono::TimeDelta::days(days_ago);
     let record = |c: usize| {
         json!({"company_external_id": format!("C{c}"), "product_code": "P0", "amount": format!("{c}.5"),
@@ -156,51 +162,54 @@ async fn usage(service: &Service, batch: usize, days_ago: i64) {
     let batches: Vec<Value> = records.chunks(batch).map(|records| json!({"records": records})).collect();
     let begun = Instant::now();
     for batch in &batches {
-        service.send(Method::POST, "/usage", Some(batch)).await;
+        service.send(Method::POST, "/usage", Some(batch)).await?;
     }
-    let rate = f64::from(u32::try_from(COMPANIES).unwrap()) / begun.elapsed().as_secs_f64();
-    let bare = bare_inserts(&service.bare, batch);
+    let rate = COMPANIES as f64 / begun.elapsed().as_secs_f64();
+    let bare = bare_inserts(&service.bare, batch)?;
     let what = format!("usage records in batches of {batch}");
     service.line(&what, format!("{rate:.0} records/s"), format!("{bare:.0}, {:.1} times", bare / rate));
+    Ok(())
+}
+
+fn bare_inserts(database: &str, batch: usize) -> Measured<f64> {
+    if database.starts_with("postgres") {
+        return insert_rows(&mut PgConnection::establish(database)?, batch);
+    }
+    let mut conn = SqliteConnection::establish(database)?;
+    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")?;
+    insert_rows(&mut conn, batch)
 }
 
 /// Rows a second of the width of a usage record, inserted in transactions of so many.
-fn bare_inserts(database: &str, batch: usize) -> f64 {
+fn insert_rows(conn: &mut impl SimpleConnection, batch: usize) -> Measured<f64> {
     const TABLE: &str = "CREATE TABLE IF NOT EXISTS bare (id TEXT PRIMARY KEY, tenant TEXT, product TEXT, company TEXT, \
         at TEXT, source TEXT, amount TEXT); CREATE INDEX IF NOT EXISTS bare_key ON bare (tenant, product, company, at)";
-    let mut run: Box<dyn FnMut(&str)> = if database.starts_with("postgres") {
-        let mut conn = PgConnection::establish(database).unwrap();
-        Box::new(move |sql| conn.batch_execute(sql).unwrap())
-    } else {
-        let mut conn = SqliteConnection::establish(database).unwrap();
-        conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL").unwrap();
-        Box::new(move |sql| conn.batch_execute(sql).unwrap())
-    };
-    run(TABLE);
+    conn.batch_execute(TABLE)?;
     let id = || uuid::Uuid::now_v7();
     let (tenant, product) = (id(), id());
     let row = |c: usize| format!("('{}','{tenant}','{product}','{}','2026-11-01T00:00:00','api','{c}.5')", id(), id());
     let rows: Vec<String> = (0..COMPANIES).map(row).collect();
     let begun = Instant::now();
     for rows in rows.chunks(batch) {
-        run(&format!("BEGIN; INSERT INTO bare VALUES {}; COMMIT", rows.join(",")));
+        conn.batch_execute(&format!("BEGIN; INSERT INTO bare VALUES {}; COMMIT", rows.join(",")))?;
     }
-    f64::from(u32::try_from(COMPANIES).unwrap()) / begun.elapsed().as_secs_f64()
+    Ok(COMPANIES as f64 / begun.elapsed().as_secs_f64())
 }
 
-async fn companies(service: &Service) {
+async fn companies(service: &Service) -> Measured {
     let company = |c: usize| json!({"external_id": format!("C{c}"), "name": format!("Customer {c:06}")});
     let body = json!({"companies": (0..COMPANIES).map(company).collect::<Vec<Value>>()});
     let begun = Instant::now();
-    service.call(Method::POST, "/companies/batch", &body).await;
-    let rate = f64::from(u32::try_from(COMPANIES).unwrap()) / begun.elapsed().as_secs_f64();
+    service.call(Method::POST, "/companies/batch", &body).await?;
+    let rate = COMPANIES as f64 / begun.elapsed().as_secs_f64();
     service.line("companies in one request, with a line each", format!("{rate:.0} companies/s"), "-".to_owned());
+    Ok(())
 }
 
-async fn rules(service: &Service, product: &str) {
-    service.connect().await;
+async fn rules(service: &Service, product: &str) -> Measured {
+    service.connect().await?;
     let begun = Instant::now();
-    service.call(Method::POST, "/companies/auto-match", &json!({})).await;
+    service.call(Method::POST, "/companies/auto-match", &json!({})).await?;
     let matched = begun.elapsed();
     service.line("matching 10,000 companies, with a refresh", format!("{} ms", matched.as_millis()), "-".to_owned());
     for (target, expression) in
@@ -208,34 +217,37 @@ async fn rules(service: &Service, product: &str) {
     {
         let begun = Instant::now();
         let rule = json!({"product_id": product, "target": target, "expression": expression});
-        service.call(Method::POST, "/matching-rules", &rule).await;
+        service.call(Method::POST, "/matching-rules", &rule).await?;
         let what = format!("an {target} rule over 10,000 companies saved");
         service.line(&what, format!("{} ms", begun.elapsed().as_millis()), "-".to_owned());
     }
+    Ok(())
 }
 
-async fn measure(name: &'static str, server: Option<&str>) {
-    let service = Service::start(name, server).await;
-    let product = service.product("P0").await;
-    companies(&service).await;
-    usage(&service, 100, 1).await;
-    usage(&service, 10_000, 0).await;
-    reads(&service, "a page of 50 of 10,000 lines", &format!("/billing-lines?limit=50&product_id={product}")).await;
-    reads(&service, "a product by id", &format!("/products/{product}")).await;
-    rules(&service, &product).await;
+async fn measure(name: &'static str, server: Option<&str>) -> Measured {
+    let service = Service::start(name, server).await?;
+    let product = service.product("P0").await?;
+    companies(&service).await?;
+    usage(&service, 100, 1).await?;
+    usage(&service, 10_000, 0).await?;
+    reads(&service, "a page of 50 of 10,000 lines", &format!("/billing-lines?limit=50&product_id={product}")).await?;
+    reads(&service, "a product by id", &format!("/products/{product}")).await?;
+    rules(&service, &product).await?;
     for n in 1..10 {
-        service.product(&format!("P{n}")).await;
+        service.product(&format!("P{n}")).await?;
     }
-    reads(&service, "a page of 50 of 100,000 lines", "/billing-lines?limit=50").await;
+    reads(&service, "a page of 50 of 100,000 lines", "/billing-lines?limit=50").await?;
+    Ok(())
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
-    rustls::crypto::ring::default_provider().install_default().unwrap();
+async fn main() -> Measured {
+    // An error only says that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     println!("| what | database | service | the bare thing |\n| --- | --- | --- | --- |");
-    measure("SQLite", None).await;
+    measure("SQLite", None).await?;
     match std::env::var("CWB_TEST_POSTGRES_URL") {
-        Ok(server) => measure("PostgreSQL", Some(&server)).await,
+        Ok(server) => measure("PostgreSQL", Some(&server)).await?,
         Err(_) => println!("no PostgreSQL: run scripts/bench, which starts one"),
     }
     std::process::exit(0);
