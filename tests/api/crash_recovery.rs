@@ -1,6 +1,6 @@
 //! The real process, killed a hundred times in the middle of one push while ConnectWise fails in every way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use connectwise_billing::sandbox::{Fault, FaultKind, Sandbox, Write};
@@ -9,8 +9,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{Service, every_line_is_right, set_up, store};
-use crate::support::{Backend, TestDatabase, sandbox};
+use crate::service::{Service, every_line_is_right, set_up, start_push, store, written_once};
+use crate::support::{Backend, TestDatabase, dump, sandbox};
 
 const LINES: i64 = 300;
 const KILLS: usize = 100;
@@ -65,6 +65,34 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     service.process.interrupt();
 }
 
+/// A process that is asked to end finishes the request that it has sent, stores what it knows, and gives back the rest: the
+/// next process need not wait for a lease, nor ask ConnectWise about writes that were never sent.
+async fn a_process_that_ends_gives_back_what_it_has_not_written(backend: Backend) {
+    const LINES: i64 = 60;
+    let (database, sandbox) = (TestDatabase::new(backend), sandbox(store(LINES)));
+    let mut service = Service::start(&database, None);
+    set_up(&service, &sandbox, LINES).await;
+    start_push(&service, &sandbox, 100).await;
+    while sandbox.ledger().writes.len() < 5 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    service.process.interrupt();
+    let written: HashSet<i64> = sandbox.ledger().writes.iter().map(|write| write.addition).collect();
+    let written = i64::try_from(written.len()).unwrap();
+    assert!(written < LINES, "it ended in the middle: {written}");
+    let lines = dump(database.text()).remove("push_lines").unwrap();
+    let count = |state: &str| i64::try_from(lines.iter().filter(|line| line["state"] == state).count()).unwrap();
+    assert_eq!((count("pushed"), count("pending")), (written, LINES - written));
+    for line in lines.iter().filter(|line| line["state"] == "pending") {
+        assert_eq!((&line["attempts"], &line["lease_owner"]), (&json!(0), &Value::Null), "{line:?}");
+    }
+    let next = Service::start(&database, Some(&service.key));
+    let job = next.all("/push-jobs").await[0]["id"].as_str().unwrap().to_owned();
+    sandbox.tune(|behavior| behavior.latency_ms = 0);
+    every_line_is_right(&next, &sandbox, &job, LINES).await;
+    written_once(&sandbox, LINES);
+}
+
 /// An addition is written again only after a write whose answer never came: cut off by ConnectWise's failure, or by
 /// the kill. A write that was on its way when the process died may take effect after the next process has looked.
 fn only_lost_answers_cost_a_write(sandbox: &Sandbox) {
@@ -90,4 +118,7 @@ fn only_lost_answers_cost_a_write(sandbox: &Sandbox) {
     assert_eq!(by_kills, 0, "{by_kills} writes were made again for no reason but a kill");
 }
 
-on_both!(killed_a_hundred_times_every_line_is_written_and_recorded_once);
+on_both!(
+    killed_a_hundred_times_every_line_is_written_and_recorded_once,
+    a_process_that_ends_gives_back_what_it_has_not_written,
+);

@@ -1,5 +1,7 @@
 //! Lines of several agreements that one worker claims together: each ends as if it had been alone.
 
+use std::time::Duration;
+
 use connectwise_billing::app::Config;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Store, sample};
 use serde_json::json;
@@ -45,7 +47,7 @@ fn requests(app: &TestApp) -> Vec<String> {
 /// Waits until ConnectWise has been written to so often.
 async fn writes(app: &TestApp, count: usize) {
     while app.sandbox.ledger().writes.len() < count {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
