@@ -85,7 +85,7 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instan
             }
         }));
     }
-    refuse_all(&results, mode, "companies", "/external_id")?;
+    ensure_none_refused(&results, mode, "companies", "/external_id")?;
     tx.rename_companies(to_rename)?;
     companies::insert(tx, &to_create, now)?;
     Ok(results)
@@ -105,7 +105,7 @@ fn delete_all(tx: &mut Tx<'_>, external_ids: &[String], mode: BulkMode) -> Resul
             Ok((company.id.clone(), BatchOutcome::Deleted))
         })
         .collect();
-    refuse_all(&results, mode, "external_ids", "")?;
+    ensure_none_refused(&results, mode, "external_ids", "")?;
     let ids: Vec<CompanyId> = results.iter().flatten().map(|(id, _)| id.clone()).collect();
     tx.delete_companies(&ids)?;
     Ok(results)
@@ -124,8 +124,8 @@ fn refuse_second(seen: &mut HashSet<String>, external_id: &str) -> Result<(), Ed
     Err(EditRejection::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)))
 }
 
-/// Refuses the whole request because of one company, in the mode that asks for it.
-fn refuse_all(results: &BatchResult, mode: BulkMode, list: &str, member: &str) -> Result<()> {
+/// Errors with the refused companies, in the mode in which one of them refuses the whole request.
+fn ensure_none_refused(results: &BatchResult, mode: BulkMode, list: &str, member: &str) -> Result<()> {
     let refused = results.iter().enumerate().filter_map(|(index, result)| {
         let EditRejection { error, .. } = result.as_ref().err()?;
         Some(FieldError::new(format!("/{list}/{index}{member}"), error.word(), error.to_string()))

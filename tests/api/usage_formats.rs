@@ -18,14 +18,10 @@ async fn send(app: &TestApp, query: &str, kind: &str, body: &str) -> Reply {
     app.send(Method::POST, &format!("/usage{query}"), &[("content-type", kind)], Some(body.as_bytes().to_vec())).await
 }
 
+/// The field and the code of each error.
 fn fields(problem: &Value) -> Vec<(&str, &str)> {
-    let text = |error: &'_ Value, name: &str| error[name].as_str().unwrap().to_owned();
-    let errors = problem["errors"].as_array().unwrap();
-    errors
-        .iter()
-        .map(|error| (error["field"].as_str().unwrap(), error["code"].as_str().unwrap()))
-        .inspect(|(field, code)| assert!(!field.is_empty() && !code.is_empty(), "{}", text(&errors[0], "message")))
-        .collect()
+    let errors = problem["errors"].as_array().unwrap().iter();
+    errors.map(|error| (error["field"].as_str().unwrap(), error["code"].as_str().unwrap())).collect()
 }
 
 async fn json_lines_are_records(backend: Backend) {

@@ -1,10 +1,9 @@
 //! Tenant scoping: the one place that keeps tenants apart.
 //!
-//! Every table except `tenants` has a `tenant_id`. A [`Tx`] reaches rows through `scoped` and `scoped_joined!`, and
-//! inserts rows through `insert_scoped!`; `update_rows` names the tenant itself. `tests/api/architecture.rs` rejects any
-//! other query of a `Tx`. Only
-//! `system.rs` and `push_claim.rs` query across tenants. `request_budget.rs` passes the tenant's id itself, and
-//! `copy.rs` copies all rows.
+//! Every table except `tenants` has a `tenant_id`. A [`Tx`] reaches rows through `scoped` and `scoped_joined!`, inserts
+//! rows through `insert_scoped!`, and updates many at once through `update_rows`, which names the tenant itself.
+//! `tests/api/architecture.rs` rejects any other query of a `Tx`. Only `system.rs` and `push_claim.rs` query across
+//! tenants. `request_budget.rs` passes the tenant's id itself, and `copy.rs` copies all rows.
 
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;

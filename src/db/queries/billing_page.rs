@@ -1,4 +1,5 @@
-//! Pages of billing lines. The cost of a page does not depend on how many lines there are beside it.
+//! Pages of billing lines. A page costs what it shows, unless a filter leaves out nearly all lines: then those before the
+//! first that fits are read, too.
 
 use diesel::IntoSql;
 use diesel::dsl::exists;
@@ -29,7 +30,7 @@ string_enum! {
         AgreementStatus = "agreement_status",
         /// By the addition mapping's status.
         AdditionStatus = "addition_status",
-        /// Oldest first.
+        /// By the time at which the line was created, oldest first.
         CreatedAt = "created_at",
     }
 }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::problem::ApiError;
 use super::served_document::ServedDocument;
+use super::settings::HttpSettings;
 
 /// How long a browser may remember that a request from another origin is allowed, in seconds.
 const PREFLIGHT_VALID_FOR: usize = 3_600;
@@ -59,8 +60,9 @@ pub async fn options(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
     let is_preflight = req.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+    let serves_api = req.app_data::<web::Data<HttpSettings>>().is_some_and(|settings| settings.serves_api);
     let document = req.app_data::<web::Data<ServedDocument>>().cloned();
-    let Some(document) = document.filter(|_| req.method() == Method::OPTIONS && !is_preflight) else {
+    let Some(document) = document.filter(|_| serves_api && req.method() == Method::OPTIONS && !is_preflight) else {
         return next.call(req).await.map(ServiceResponse::map_into_left_body);
     };
     let response = match allowed(&document, req.path()) {
@@ -116,7 +118,7 @@ pub async fn conditional(
     let digest = Sha256::digest(&bytes);
     let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let tag = format!("W/\"{tag}\"");
-    if known.is_some_and(|known| names(&known, &tag)) {
+    if known.is_some_and(|known| is_named(&tag, &known)) {
         let mut unchanged = HttpResponse::NotModified();
         unchanged.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "private, no-cache"));
         return Ok(ServiceResponse::new(req, unchanged.finish()));
@@ -129,7 +131,7 @@ pub async fn conditional(
 }
 
 /// Whether an `If-None-Match` names a weak tag.
-fn names(known: &str, tag: &str) -> bool {
+fn is_named(tag: &str, known: &str) -> bool {
     let strong = tag.trim_start_matches("W/");
     known.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == strong)
 }
