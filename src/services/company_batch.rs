@@ -6,7 +6,7 @@ use super::actor::Actor;
 use super::companies::{self, NewCompany};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
-use super::mapping::edit::{BulkMode, EditRejection};
+use super::mapping::edit::BulkMode;
 use crate::db::{Company, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::CompanyId;
@@ -30,8 +30,9 @@ string_enum! {
     }
 }
 
-/// What a batch did, in the order of the request: each company with its outcome, or why it was refused.
-pub type BatchResult = Vec<Result<(CompanyId, BatchOutcome), EditRejection>>;
+/// What a batch did, in the order of the request: each company with its outcome, or why it was refused, with the place in
+/// the request.
+pub type BatchResult = Vec<Result<(CompanyId, BatchOutcome), FieldError>>;
 
 /// Creates the companies whose external ids are new, each with a billing line for every product, and renames the others.
 pub async fn upsert<R>(
@@ -69,8 +70,9 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instan
     let known = known(tx, &ids)?;
     let (mut seen, mut to_create, mut to_rename) = (HashSet::new(), Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(new.len());
-    for NewCompany { external_id, name } in new {
-        results.push(refuse_second(&mut seen, &external_id).map(|()| match known.get(&external_id) {
+    for (index, NewCompany { external_id, name }) in new.into_iter().enumerate() {
+        let place = format!("/companies/{index}/external_id");
+        results.push(refuse_second(&mut seen, &external_id, place).map(|()| match known.get(&external_id) {
             Some(company) if company.name == name => (company.id.clone(), BatchOutcome::Unchanged),
             Some(company) => {
                 let renamed = Company { name_key: fold(&name), name, updated_at: now.naive_utc(), ..company.clone() };
@@ -85,7 +87,7 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instan
             }
         }));
     }
-    ensure_none_refused(&results, mode, "companies", "/external_id")?;
+    ensure_none_refused(&results, mode)?;
     tx.rename_companies(to_rename)?;
     companies::insert(tx, &to_create, now)?;
     Ok(results)
@@ -95,17 +97,16 @@ fn delete_all(tx: &mut Tx<'_>, external_ids: &[String], mode: BulkMode) -> Resul
     companies::refuse_while_pushing(tx)?;
     let known = known(tx, external_ids)?;
     let mut seen = HashSet::new();
-    let results: BatchResult = external_ids
-        .iter()
-        .map(|id| {
-            refuse_second(&mut seen, id)?;
-            let company = known.get(id).ok_or_else(|| {
-                EditRejection::new("external_id", Error::not_found("company with the external id", id))
-            })?;
-            Ok((company.id.clone(), BatchOutcome::Deleted))
-        })
-        .collect();
-    ensure_none_refused(&results, mode, "external_ids", "")?;
+    let delete = |(index, id): (usize, &String)| {
+        let place = format!("/external_ids/{index}");
+        refuse_second(&mut seen, id, place.clone())?;
+        match known.get(id) {
+            Some(company) => Ok((company.id.clone(), BatchOutcome::Deleted)),
+            None => Err(refused(place, &Error::not_found("company with the external id", id))),
+        }
+    };
+    let results: BatchResult = external_ids.iter().enumerate().map(delete).collect();
+    ensure_none_refused(&results, mode)?;
     let ids: Vec<CompanyId> = results.iter().flatten().map(|(id, _)| id.clone()).collect();
     tx.delete_companies(&ids)?;
     Ok(results)
@@ -116,20 +117,20 @@ fn known(tx: &mut Tx<'_>, external_ids: &[String]) -> Result<HashMap<String, Com
     Ok(rows.into_iter().map(|row| (row.external_id.clone(), row)).collect())
 }
 
-fn refuse_second(seen: &mut HashSet<String>, external_id: &str) -> Result<(), EditRejection> {
+fn refuse_second(seen: &mut HashSet<String>, external_id: &str, place: String) -> Result<(), FieldError> {
     if seen.insert(external_id.to_owned()) {
         return Ok(());
     }
     let detail = format!("company {external_id} occurs twice in the request");
-    Err(EditRejection::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)))
+    Err(refused(place, &Error::conflict(ConflictCode::NamedTwice, detail)))
+}
+
+fn refused(place: String, error: &Error) -> FieldError {
+    FieldError::new(place, error.word(), error.to_string())
 }
 
 /// Errors with the refused companies, in the mode in which one of them refuses the whole request.
-fn ensure_none_refused(results: &BatchResult, mode: BulkMode, list: &str, member: &str) -> Result<()> {
-    let refused = results.iter().enumerate().filter_map(|(index, result)| {
-        let EditRejection { error, .. } = result.as_ref().err()?;
-        Some(FieldError::new(format!("/{list}/{index}{member}"), error.word(), error.to_string()))
-    });
-    let refused: Vec<FieldError> = refused.collect();
+fn ensure_none_refused(results: &BatchResult, mode: BulkMode) -> Result<()> {
+    let refused: Vec<FieldError> = results.iter().filter_map(|result| result.as_ref().err()).cloned().collect();
     if mode == BulkMode::AllOrNothing && !refused.is_empty() { Err(Error::Invalid(refused)) } else { Ok(()) }
 }

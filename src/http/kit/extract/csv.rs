@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::web;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
 use csv::StringRecord;
 use futures_util::future::LocalBoxFuture;
 
 use super::body_limits::{self, BodyBytes, LARGEST_BODY};
+use super::headers::media_type;
 use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, FieldError, Result};
 use crate::http::kit::problem::ApiError;
@@ -47,7 +48,7 @@ impl Delimiter {
 
 /// A CSV body that is received but not parsed.
 #[derive(Debug)]
-pub struct CsvBody(pub(super) BodyBytes);
+pub struct CsvBody(BodyBytes);
 
 impl FromRequest for CsvBody {
     type Error = ApiError;
@@ -56,9 +57,7 @@ impl FromRequest for CsvBody {
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, mut payload) = (req.clone(), payload.take());
         Box::pin(async move {
-            let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            if kind != "text/csv" {
+            if media_type(&req) != "text/csv" {
                 let detail = "send CSV with the header Content-Type: text/csv".to_owned();
                 let title = "The body must be CSV";
                 return Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_csv", title, detail));

@@ -1,9 +1,9 @@
-//! The headers `If-Match`, `ETag` and `Idempotency-Key`.
+//! The headers `If-Match`, `ETag`, `Idempotency-Key` and `Content-Type`.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
-use actix_web::http::header::IF_MATCH;
+use actix_web::http::header::{CONTENT_TYPE, IF_MATCH};
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::domain::FieldError;
@@ -75,4 +75,10 @@ impl FromRequest for Idempotency {
         let key = req.headers().get("Idempotency-Key").map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
         ready(Ok(Self { key, operation: format!("{} {}", req.method(), req.path()) }))
     }
+}
+
+/// The media type of a request's body, in lower case and without its parameters; empty without a `Content-Type`.
+pub(super) fn media_type(req: &HttpRequest) -> String {
+    let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }

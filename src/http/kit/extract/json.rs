@@ -2,7 +2,6 @@
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
@@ -11,6 +10,7 @@ use sha2::{Digest, Sha256};
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use super::body_limits;
+use super::headers::media_type;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::problem::ApiError;
 
@@ -41,13 +41,16 @@ impl<T: DeserializeOwned + Validate + 'static, const LIMIT: usize> FromRequest f
 }
 
 fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
-    let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if kind == "application/json" || kind.ends_with("+json") {
+    if is_json(&media_type(req)) {
         return Ok(());
     }
     let detail = "send JSON with the header Content-Type: application/json".to_owned();
     Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
+}
+
+/// Whether a media type is JSON.
+pub(super) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json" || media_type.ends_with("+json")
 }
 
 fn parse<T: DeserializeOwned + Validate, const LIMIT: usize>(

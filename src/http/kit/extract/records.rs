@@ -2,13 +2,13 @@
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use validator::Validate;
 
 use super::body_limits::{self, BodyBytes, LARGEST_BODY};
+use super::headers::media_type;
 use super::json;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::problem::ApiError;
@@ -46,11 +46,10 @@ impl FromRequest for RecordsBody {
 }
 
 fn format(req: &HttpRequest) -> Result<Format, ApiError> {
-    let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+    match media_type(req).as_str() {
         "text/csv" => Ok(Format::Csv),
         "application/x-ndjson" | "application/jsonl" => Ok(Format::JsonLines),
-        kind if kind == "application/json" || kind.ends_with("+json") => Ok(Format::Json),
+        kind if json::is_json(kind) => Ok(Format::Json),
         _ => {
             let detail = "send the header Content-Type: application/json, application/x-ndjson or text/csv".to_owned();
             let title = "The body must be JSON or CSV";

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
 use super::CompanyRequest;
-use crate::domain::{FieldError, Result};
+use crate::domain::Result;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
 use crate::http::kit::extract::headers::Idempotency;
@@ -90,15 +90,12 @@ pub struct CompanyBatchResponse {
 }
 
 impl CompanyBatchResponse {
-    fn new(external_ids: Vec<String>, result: BatchResult, field: impl Fn(usize) -> String) -> Self {
+    fn new(external_ids: Vec<String>, result: BatchResult) -> Self {
         let mut response = Self::default();
-        for (index, (external_id, result)) in external_ids.into_iter().zip(result).enumerate() {
+        for (external_id, result) in external_ids.into_iter().zip(result) {
             let (id, outcome, error) = match result {
                 Ok((id, outcome)) => (Some(id.to_string()), outcome, None),
-                Err(refused) => {
-                    let error = FieldError::new(field(index), refused.error.word(), refused.error.to_string());
-                    (None, BatchOutcome::Refused, Some(error.into()))
-                }
+                Err(error) => (None, BatchOutcome::Refused, Some(error.into())),
             };
             *match outcome {
                 BatchOutcome::Created => &mut response.created,
@@ -136,10 +133,8 @@ pub async fn upsert_companies(
 ) -> ApiResult {
     let CompanyBatchRequest { mode, companies } = body.value;
     let external_ids: Vec<String> = companies.iter().map(|company| company.external_id.clone()).collect();
-    let once = idempotency.once(&body.hash, move |result: BatchResult| {
-        let field = |index| format!("/companies/{index}/external_id");
-        CompanyBatchResponse::new(external_ids, result, field).stored()
-    })?;
+    let once = idempotency
+        .once(&body.hash, move |result: BatchResult| CompanyBatchResponse::new(external_ids, result).stored())?;
     let new = companies.into_iter().map(|one| NewCompany { external_id: one.external_id, name: one.name }).collect();
     Ok(from_stored(company_batch::upsert(&ctx, &caller, new, mode, once).await?))
 }
@@ -163,8 +158,7 @@ pub async fn delete_companies(
 ) -> ApiResult {
     let DeleteCompaniesRequest { mode, external_ids } = body.value;
     let named = external_ids.clone();
-    let once = idempotency.once(&body.hash, move |result: BatchResult| {
-        CompanyBatchResponse::new(named, result, |index| format!("/external_ids/{index}")).stored()
-    })?;
+    let once =
+        idempotency.once(&body.hash, move |result: BatchResult| CompanyBatchResponse::new(named, result).stored())?;
     Ok(from_stored(company_batch::delete(&ctx, &caller, external_ids, mode, once).await?))
 }
