@@ -209,7 +209,7 @@ impl Client {
         let _permit = self.limiter.acquire(policy.longest_wait()).await?;
         let outcome = self.send_with_fresh_base(request).await;
         self.limiter.record_outcome(outcome.as_ref().err()).await;
-        let code = outcome.as_ref().map_or_else(CwError::code, |_| "ok");
+        let code = outcome.as_ref().map_or_else(|error| error.code().as_str(), |_| "ok");
         metrics::counter!("connectwise_requests_total", "method" => request.method.to_string(), "outcome" => code)
             .increment(1);
         outcome

@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::Value;
 
+use crate::domain::ConnectWiseCode;
+
 /// What a person must correct about the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -24,14 +26,14 @@ pub enum Fault {
 
 impl Fault {
     /// Returns a stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ConnectWiseCode {
         match self {
-            Self::Address => "connectwise_address",
-            Self::Company => "connectwise_company",
-            Self::Codebase => "connectwise_codebase",
-            Self::Keys => "connectwise_keys",
-            Self::ClientId => "connectwise_client_id",
-            Self::Permission(_) => "connectwise_permission",
+            Self::Address => ConnectWiseCode::Address,
+            Self::Company => ConnectWiseCode::Company,
+            Self::Codebase => ConnectWiseCode::Codebase,
+            Self::Keys => ConnectWiseCode::Keys,
+            Self::ClientId => ConnectWiseCode::ClientId,
+            Self::Permission(_) => ConnectWiseCode::Permission,
         }
     }
 }
@@ -111,18 +113,18 @@ impl CwError {
     }
 
     /// Returns a stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> ConnectWiseCode {
         match self {
             Self::Configuration { fault, .. } => fault.code(),
-            Self::Rejected(_) => "connectwise_rejected",
-            Self::NotFound => "connectwise_gone",
-            Self::Conflict(_) => "connectwise_conflict",
-            Self::Throttled(_) => "connectwise_throttled",
+            Self::Rejected(_) => ConnectWiseCode::Rejected,
+            Self::NotFound => ConnectWiseCode::Gone,
+            Self::Conflict(_) => ConnectWiseCode::Conflict,
+            Self::Throttled(_) => ConnectWiseCode::Throttled,
             Self::Unavailable(_) | Self::Failed(_) | Self::CircuitOpen(_) | Self::DeadlineExceeded => {
-                "connectwise_unavailable"
+                ConnectWiseCode::Unavailable
             }
-            Self::InvalidResponse(_) => "connectwise_unintelligible",
-            Self::NotApplied { .. } => "connectwise_not_applied",
+            Self::InvalidResponse(_) => ConnectWiseCode::InvalidResponse,
+            Self::NotApplied { .. } => ConnectWiseCode::NotApplied,
         }
     }
 

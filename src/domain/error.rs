@@ -1,6 +1,6 @@
 //! Errors, classified by what the caller should do about them.
 
-use super::conflict::ConflictCode;
+use super::codes::{ConflictCode, ConnectWiseCode, ErrorCode, FieldCode};
 use super::rules::RuleError;
 
 /// The result type of the layers above the database and the network.
@@ -11,16 +11,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct FieldError {
     /// The field's location: a JSON pointer into the body (`/records/3/amount`), or the name of a parameter.
     pub field: String,
-    /// A stable code, such as `out_of_range`.
-    pub code: &'static str,
+    /// What kind of error it is.
+    pub code: ErrorCode,
     /// What is wrong and what would be valid, for a person.
     pub message: String,
 }
 
 impl FieldError {
     /// Creates a field error.
-    pub fn new(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { field: field.into(), code, message: message.into() }
+    pub fn new(field: impl Into<String>, code: impl Into<ErrorCode>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), code: code.into(), message: message.into() }
     }
 }
 
@@ -53,6 +53,8 @@ pub enum Error {
         code: ConflictCode,
         /// What conflicts, and what to do.
         detail: String,
+        /// The field that conflicts, if it is one of the request's.
+        field: Option<&'static str>,
     },
     /// The version in `If-Match` is not the current version.
     #[error("the resource was changed in the meantime: its current version is {current}")]
@@ -66,8 +68,8 @@ pub enum Error {
     /// ConnectWise, or the network to it, failed.
     #[error("{detail}")]
     ConnectWise {
-        /// A stable code for the kind of failure.
-        code: &'static str,
+        /// The kind of failure.
+        code: ConnectWiseCode,
         /// What failed and what to do.
         detail: String,
         /// How long to wait before a retry, in seconds, if known.
@@ -75,6 +77,9 @@ pub enum Error {
         /// Whether a person must correct the connection, so that a retry does not help.
         connection_at_fault: bool,
     },
+    /// A command-line tool cannot do what was asked of it: what is in the way, and what to do.
+    #[error("{0}")]
+    Tool(String),
     /// The database is currently unavailable.
     #[error("the service is busy, or its database cannot be reached or written")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -90,13 +95,23 @@ impl Error {
     }
 
     /// Creates the error for one invalid field.
-    pub fn invalid(field: impl Into<String>, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn invalid(field: impl Into<String>, code: impl Into<ErrorCode>, message: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError::new(field, code, message)])
     }
 
     /// Creates the error for a conflict with the current state.
     pub fn conflict(code: ConflictCode, detail: impl Into<String>) -> Self {
-        Self::Conflict { code, detail: detail.into() }
+        Self::Conflict { code, detail: detail.into(), field: None }
+    }
+
+    /// The same error, when it comes from a field of the request: a record that the field names and that does not exist is
+    /// an invalid field, because the address of the request exists.
+    pub fn at(self, field: &'static str) -> Self {
+        match self {
+            Self::NotFound { .. } => Self::invalid(field, FieldCode::NotFound, self.to_string()),
+            Self::Conflict { code, detail, .. } => Self::Conflict { code, detail, field: Some(field) },
+            other => other,
+        }
     }
 
     /// Creates an internal error with its cause, which is logged.
@@ -104,18 +119,18 @@ impl Error {
         Self::Internal(cause.into())
     }
 
-    /// Returns the error's stable code, which is also the last part of its problem's `type`.
-    pub const fn word(&self) -> &'static str {
+    /// Returns the code of an error that concerns one field or item of a larger request.
+    pub fn field_code(&self) -> ErrorCode {
         match self {
-            Self::NotFound { .. } => "not_found",
-            Self::Invalid(_) => "validation",
-            Self::Rule { .. } => "rule",
-            Self::Conflict { code, .. } => code.as_str(),
-            Self::ConnectWise { code, .. } => code,
-            Self::VersionMismatch { .. } => "version_mismatch",
-            Self::IdempotencyMismatch => "idempotency_key_reused",
-            Self::Unavailable(_) => "unavailable",
-            Self::Internal(_) => "internal",
+            Self::NotFound { .. } => FieldCode::NotFound.into(),
+            Self::Conflict { code, .. } => (*code).into(),
+            Self::ConnectWise { code, .. } => (*code).into(),
+            Self::VersionMismatch { .. } => FieldCode::VersionMismatch.into(),
+            Self::Rule { error, .. } => error.code.into(),
+            Self::Invalid(fields) => fields.first().map_or(FieldCode::BadValue.into(), |field| field.code),
+            Self::IdempotencyMismatch | Self::Tool(_) | Self::Unavailable(_) | Self::Internal(_) => {
+                FieldCode::BadValue.into()
+            }
         }
     }
 

@@ -5,8 +5,8 @@
 pub mod calendar;
 pub mod change_guard;
 pub mod clock;
+mod codes;
 pub mod company_match;
-mod conflict;
 pub mod error;
 pub mod exact_sum;
 pub mod ids;
@@ -22,5 +22,5 @@ pub mod text;
 pub mod usage;
 pub mod usage_totals;
 
-pub use conflict::ConflictCode;
+pub use codes::{ConflictCode, ConnectWiseCode, ErrorCode, FieldCode};
 pub use error::{Error, FieldError, Result};

@@ -5,11 +5,11 @@ use actix_web::web;
 use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::kit::auth;
 use super::kit::fallback::no_route;
+use super::kit::{auth, unexpected};
 use super::resources::{
     api_keys, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules, operations,
-    products, push_jobs, push_schedule, tenants, usage,
+    problems, products, push_jobs, push_schedule, tenants, usage,
 };
 
 /// Defines two functions for a list of handlers: one serves them, one documents them. The documentation takes some
@@ -27,7 +27,8 @@ macro_rules! handlers {
 
 handlers! {
     serve_operation, document_operation:
-        operations::healthz, operations::readyz, operations::metrics, operations::openapi;
+        operations::healthz, operations::readyz, operations::metrics, operations::openapi,
+        problems::list_problems, problems::explain_problem;
     // Registered before the paths with an id in the same place: actix takes the first route that matches.
     serve_fixed, document_fixed:
         companies::batch::upsert_companies, companies::batch::delete_companies,
@@ -65,6 +66,8 @@ handlers! {
 /// Serves the paths of the API, which need an API key.
 pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
+        .wrap(from_fn(unexpected::refuse))
+        // The outermost: whoever has no key learns nothing else.
         .wrap(from_fn(auth::authenticate))
         .configure(serve_fixed)
         // With another method, `auto-match` and `preview` must not be taken for ids.

@@ -100,7 +100,7 @@ fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&Comp
     match tx.company_by_external_id(external_id)? {
         Some(other) if Some(&other.id) != by_other_than => {
             let detail = format!("company {} already has the external id \"{external_id}\"", other.id);
-            Err(Error::conflict(ConflictCode::ExternalIdTaken, detail))
+            Err(Error::conflict(ConflictCode::ExternalIdTaken, detail).at("/external_id"))
         }
         _ => Ok(()),
     }
@@ -190,7 +190,7 @@ pub async fn choose(
     if_match: IfMatch,
 ) -> Result<Matched> {
     let target = match choice {
-        Some(choice) => Some(find(ctx, actor, choice).await?.id),
+        Some(choice) => Some(find(ctx, actor, id, choice).await?.id),
         None => None,
     };
     let (now, by, id) = (ctx.clock.now(), actor.name.clone(), id.clone());
@@ -232,21 +232,25 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
     }
 }
 
-/// Finds the chosen ConnectWise company in the stored records. An unknown identifier is looked up in ConnectWise,
+/// Finds the ConnectWise company that is chosen for a company, in the stored records. An unknown identifier is looked up in ConnectWise,
 /// because the company may be new.
-async fn find(ctx: &AppContext, actor: &Actor, choice: Choice) -> Result<CwCompany> {
-    let stored = choice.clone();
-    let known = ctx.db.read(&actor.tenant, move |tx| find_stored(tx, &stored)).await?;
+async fn find(ctx: &AppContext, actor: &Actor, of: &CompanyId, choice: Choice) -> Result<CwCompany> {
+    let (stored, of) = (choice.clone(), of.clone());
+    let find = move |tx: &mut Tx<'_>| {
+        tx.company(&of)?;
+        find_stored(tx, &stored)
+    };
+    let known = ctx.db.read(&actor.tenant, find).await?;
     match (known, choice) {
         (Some(company), _) => Ok(company),
-        (None, Choice::Id(id)) => Err(Error::not_found("ConnectWise company", id)),
+        (None, Choice::Id(id)) => Err(Error::not_found("ConnectWise company", id).at("/id")),
         (None, Choice::Identifier(identifier)) => {
             let client = client::for_tenant(ctx, &actor.tenant).await?;
             let wanted = fold(&identifier);
             let found = client.companies_identified(&identifier).await?;
             let found = found.into_iter().find(|company| !company.deleted && fold(&company.identifier) == wanted);
-            let company =
-                found.ok_or_else(|| Error::not_found("ConnectWise company with the identifier", &identifier))?;
+            let unknown = || Error::not_found("ConnectWise company with the identifier", &identifier).at("/identifier");
+            let company = found.ok_or_else(unknown)?;
             let agreements = client.agreements_of(&[company.id], RetryPolicy::Interactive).await?;
             let (now, saved) = (ctx.clock.now(), company.clone());
             let save = move |tx: &mut Tx<'_>| {

@@ -126,7 +126,7 @@ fn refuse_second(seen: &mut HashSet<String>, external_id: &str, place: String) -
 }
 
 fn refused(place: String, error: &Error) -> FieldError {
-    FieldError::new(place, error.word(), error.to_string())
+    FieldError::new(place, error.field_code(), error.to_string())
 }
 
 /// Errors with the refused companies, in the mode in which one of them refuses the whole request.

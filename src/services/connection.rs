@@ -6,11 +6,11 @@ use super::actor::{Actor, IfMatch};
 use super::context::AppContext;
 use super::encryption::Vault;
 use super::mapping::resolve;
-use super::remote::client::{self, not_connected, parse_site};
+use super::remote::client::{self, parse_site};
 use crate::connectwise::CheckStep;
 use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::ids::TenantId;
-use crate::domain::{ConflictCode, Error, Result};
+use crate::domain::{ConflictCode, Error, FieldCode, Result};
 
 /// The new content of a connection.
 pub struct NewConnection {
@@ -87,7 +87,7 @@ fn sealed_keys(
         // Stored keys must never be sent to a site or company id other than the one they were entered for.
         (None, None) => {
             let message = "enter public_key and private_key; omit them only if site and company_id do not change";
-            Err(Error::invalid("/private_key", "required", message))
+            Err(Error::invalid("/private_key", FieldCode::Required, message))
         }
     }
 }
@@ -97,7 +97,7 @@ fn sealed_keys(
 pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Result<()> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
     let work = move |tx: &mut Tx<'_>| {
-        let Some(row) = tx.connection()? else { return Err(not_connected()) };
+        let Some(row) = tx.connection()? else { return Err(Error::not_found("connection", "of this tenant")) };
         if_match.check(row.version)?;
         if tx.has_open_push_job()? {
             let detail = "a push job is running: wait until it ends, or cancel it";

@@ -87,7 +87,7 @@ impl Vault {
         let unreadable = || {
             let detail = "the stored keys cannot be decrypted with the current encryption key: enter them again";
             Error::ConnectWise {
-                code: "connection_keys_unreadable",
+                code: crate::domain::ConnectWiseCode::KeysUnreadable,
                 detail: detail.to_owned(),
                 retry_after: None,
                 connection_at_fault: true,

@@ -6,7 +6,7 @@ use super::context::AppContext;
 use crate::db::{StoredResponse, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
-use crate::domain::{Error, FieldError, Result};
+use crate::domain::{Error, FieldCode, FieldError, Result};
 
 /// How long a response is stored.
 const RETENTION: TimeDelta = TimeDelta::hours(48);
@@ -26,7 +26,7 @@ impl Key {
             return Ok(Self { key: key.to_owned(), request_hash });
         }
         let message = "an Idempotency-Key must be 1 to 255 visible ASCII characters, such as a UUID";
-        Err(Error::Invalid(vec![FieldError::new("Idempotency-Key", "bad_header", message)]))
+        Err(Error::Invalid(vec![FieldError::new("Idempotency-Key", FieldCode::BadHeader, message)]))
     }
 }
 

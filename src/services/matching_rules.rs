@@ -64,7 +64,7 @@ pub fn add(
     by: &str,
 ) -> Result<Saved> {
     let parsed = parse(target, expression)?;
-    tx.product(product)?;
+    tx.product(product).map_err(|error| error.at("/product_id"))?;
     let filter = RuleFilter { product_id: Some(product.clone()), target: Some(target) };
     if let Some(other) = tx.rules(&filter)?.first() {
         let detail = format!("the product already has an {target} rule: change rule {} instead", other.id);
@@ -175,7 +175,7 @@ pub fn preview(
     now: Instant,
 ) -> Result<Preview> {
     let rule = parse(target, expression)?;
-    tx.product(product)?;
+    tx.product(product).map_err(|error| error.at("/product_id"))?;
     let mut rules: Rules = resolve::rules(tx, Some(product))?.remove(product).unwrap_or_default();
     let expression = rule.to_string();
     rules.set(target, Some(rule));

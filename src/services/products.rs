@@ -109,7 +109,8 @@ fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>)
         Some(other) if Some(&other.id) != by_other_than => Err(Error::conflict(
             ConflictCode::CodeTaken,
             format!("product {} already has the code \"{code}\"", other.id),
-        )),
+        )
+        .at("/code")),
         _ => Ok(()),
     }
 }

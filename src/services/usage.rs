@@ -15,7 +15,7 @@ use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
 use crate::domain::quantity::Amount;
-use crate::domain::{Error, FieldError, Result};
+use crate::domain::{Error, FieldCode, FieldError, Result};
 
 /// Maximum number of records in a batch.
 pub const MAX_BATCH: usize = 10_000;
@@ -94,7 +94,7 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
                 None => rows.push(row),
                 Some(first) => bad.push(FieldError::new(
                     place,
-                    "duplicate_in_batch",
+                    FieldCode::DuplicateInBatch,
                     format!("record {first} has the same company, product, measured_at and source"),
                 )),
             },
@@ -203,16 +203,16 @@ impl KnownIds {
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
             let message = format!("unknown {field} \"{given}\"");
-            bad.push(FieldError::new(format!("{}/{field}", new.place), "not_found", message));
+            bad.push(FieldError::new(format!("{}/{field}", new.place), FieldCode::NotFound, message));
         }
         if BillingMonth::of(measured_at, Tz::UTC) <= BillingMonth::FIRST {
             // All of January 2000 UTC is rejected, so that in every time zone a record is in a supported month.
             let message = "measured_at is before February 2000";
-            bad.push(FieldError::new(format!("{}/measured_at", new.place), "out_of_range", message));
+            bad.push(FieldError::new(format!("{}/measured_at", new.place), FieldCode::OutOfRange, message));
         }
         if measured_at > now + chrono::TimeDelta::days(1) {
             let message = "measured_at is more than a day in the future";
-            bad.push(FieldError::new(format!("{}/measured_at", new.place), "out_of_range", message));
+            bad.push(FieldError::new(format!("{}/measured_at", new.place), FieldCode::OutOfRange, message));
         }
         match (company, product) {
             (Ok(company), Ok(product)) if bad.is_empty() => Ok(UsageRecord {

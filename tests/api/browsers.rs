@@ -34,7 +34,7 @@ async fn a_page_of_an_allowed_origin_may_call(backend: Backend) {
     let reply = app.send(Method::GET, "/companies", &[("origin", ORIGIN)], None).await;
     assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, ORIGIN));
     let exposed = reply.header("access-control-expose-headers").to_lowercase();
-    for header in ["etag", "location", "retry-after", "x-request-id", "idempotency-replayed"] {
+    for header in ["etag", "location", "retry-after", "x-request-id", "idempotent-replayed"] {
         assert!(exposed.contains(header), "{header}: {exposed}");
     }
     // An error is readable, too.

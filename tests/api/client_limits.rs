@@ -68,7 +68,7 @@ async fn an_unread_body_ends_with_the_answer(backend: Backend) {
         ("POST /api/v1/companies", String::new(), 401),
         ("POST /api/v1/companies", format!("{key}{json}"), 413),
         ("POST /api/v1/companies", key.clone(), 415),
-        ("POST /api/v1/connection/test", key.clone(), 409),
+        ("POST /api/v1/connection/test", key.clone(), 400),
         ("POST /nowhere", String::new(), 404),
         ("GET /healthz", String::new(), 200),
     ];

@@ -63,9 +63,9 @@ async fn a_company_is_matched_by_hand_and_set_to_not_set(backend: Backend) {
     let other = format!("/companies/{two}/connectwise-company");
     app.put(&other, &json!({"identifier": "harborDENTAL"})).await.problem(409, "connectwise_company_claimed");
     app.put(&other, &json!({"identifier": "harbordental", "shared": true})).await.expect(200);
-    app.put(&other, &json!({"id": "5"})).await.problem(404, "not_found");
-    app.put(&other, &json!({"id": "999"})).await.problem(404, "not_found");
-    app.put(&other, &json!({"identifier": "it's \"both\""})).await.problem(404, "not_found");
+    app.put(&other, &json!({"id": "5"})).await.problem(422, "validation");
+    app.put(&other, &json!({"id": "999"})).await.problem(422, "validation");
+    app.put(&other, &json!({"identifier": "it's \"both\""})).await.problem(422, "validation");
     for bad in [json!({}), json!({"id": "1", "identifier": "x"}), json!({"id": "abc"}), json!({"id": 1})] {
         app.put(&other, &bad).await.problem(422, "validation");
     }

@@ -127,7 +127,7 @@ async fn what_connectwise_answers_oddly_breaks_nothing(backend: Backend) {
         app.sandbox.fail(Fault::once(fault.clone()).at("finance/agreements").times(100));
         let reply = app.post("/connectwise/refresh", &json!({})).await;
         assert!(matches!(reply.status, 502 | 503), "{fault:?}: {}", reply.text);
-        assert_eq!(reply["type"], format!("urn:connectwise-billing:problem:{kind}"), "{fault:?}: {}", reply.text);
+        assert_eq!(reply["code"], kind, "{fault:?}: {}", reply.text);
         app.sandbox.clear_faults();
         app.clock.advance(TimeDelta::minutes(1));
         assert_eq!(app.all("/connectwise/companies").await.len(), 2, "{fault:?}");

@@ -70,9 +70,9 @@ async fn a_repeated_request_is_done_once(backend: Backend) {
     let headers = [("idempotency-key", "k-1"), JSON];
     let body = json!({"external_id": "C1", "name": "One"});
     let first = app.send(Method::POST, "/companies", &headers, bytes(&body)).await;
-    assert_eq!((first.status, first.header("idempotency-replayed")), (201, ""));
+    assert_eq!((first.status, first.header("idempotent-replayed")), (201, ""));
     let again = app.send(Method::POST, "/companies", &headers, bytes(&body)).await;
-    assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"));
+    assert_eq!((again.status, again.header("idempotent-replayed")), (201, "true"));
     assert_eq!(again.header("location"), first.header("location"));
     assert_eq!(again.json, first.json);
     let other = json!({"external_id": "C2", "name": "Two"});

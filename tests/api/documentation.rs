@@ -100,7 +100,7 @@ fn the_tour_of_the_readme_works() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     // One command shows what a bad rule is answered with; nothing else may fail.
-    assert_eq!(text.matches("urn:connectwise-billing:problem:").count(), 1, "{text}");
+    assert_eq!(text.matches("\"type\":\"/problems/").count(), 1, "{text}");
     assert!(text.contains("Write like"), "{text}");
     for sign in [
         "\"passed\":true",

@@ -54,7 +54,7 @@ async fn bad_json_says_where(backend: Backend) {
     app.send(Method::POST, "/companies", &[JSON], Some(deep.into())).await.problem(422, "validation");
     for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
         let reply = app.send(Method::POST, "/companies", &[("content-type", kind)], Some(b"{}".to_vec())).await;
-        reply.problem(415, "not_json");
+        reply.problem(415, "unsupported_media_type");
     }
     assert_eq!(app.get("/companies").await["items"], json!([]));
 }
@@ -103,10 +103,120 @@ async fn bad_fields_are_named(backend: Backend) {
     assert_eq!(app.get("/companies?search=%C3%9CN%C3%8FCODE").await["items"][0]["name"], name);
 }
 
+async fn every_bad_field_is_named_at_once(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let body = json!({"code": 5, "name": "", "unit": "GB", "block_size": "x", "rounding": "up", "max_usage_age_days": -1,
+        "colour": 1, "a/b~c": 2});
+    let problem = app.post("/products", &body).await.problem(422, "validation");
+    let found: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| (&e["field"], &e["code"])).collect();
+    let expected = [
+        ("/a~1b~0c", "unknown_field"),
+        ("/block_size", "bad_value"),
+        ("/code", "wrong_type"),
+        ("/colour", "unknown_field"),
+        ("/max_usage_age_days", "out_of_range"),
+        ("/name", "length"),
+        ("/rounding", "bad_value"),
+    ];
+    assert_eq!(json!(found), json!(expected), "{problem:#}");
+    // A caller reads these: no word of the parser, of Rust or of JSON Schema.
+    for error in problem["errors"].as_array().unwrap() {
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            !["line 1", "variant", "invalid type", "struct", "u32", "i64"].iter().any(|word| message.contains(word)),
+            "{message}"
+        );
+    }
+    // What only the server knows is told with the rest.
+    let schedule = json!({"enabled": true, "day_of_month": 40, "time": "02:00", "time_zone": "Mars/Olympus"});
+    let problem = app.put("/push-schedule", &schedule).await.problem(422, "validation");
+    assert!(problem["errors"].as_array().unwrap().len() >= 2, "{problem:#}");
+    let problem = app.get("/companies?limit=x&matched=perhaps&colour=1&limit=2").await.problem(400, "malformed");
+    let fields: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["matched", "colour", "limit"], "{problem:#}");
+}
+
+async fn what_an_operation_does_not_take_is_refused(backend: Backend) {
+    let app = TestApp::connected(backend, Default::default()).await;
+    let product = app.product("P").await;
+    let resolve = format!("/products/{product}/resolve");
+    let problem = app.post(&format!("{resolve}?dry_run=true"), &json!({})).await.problem(400, "malformed");
+    assert_eq!(problem["errors"][0]["field"], "dry_run");
+    for (method, path) in [
+        (Method::POST, resolve.as_str()),
+        (Method::POST, "/push-jobs/some-id/revert"),
+        (Method::POST, "/push-jobs/some-id/retry"),
+        (Method::POST, "/connection/test"),
+        (Method::DELETE, "/agreement-mappings/some-id"),
+    ] {
+        let body = b"{\"dry_run\": true}".to_vec();
+        let problem = app.send(method, path, &[JSON], Some(body)).await.problem(400, "malformed");
+        assert!(problem["detail"].as_str().unwrap().contains("takes no body"), "{path}: {problem}");
+    }
+    for path in ["/connection?x=1", "/api-keys?limit=5", "/push-schedule?x"] {
+        let problem = app.get(path).await.problem(400, "malformed");
+        assert_eq!(problem["errors"][0]["code"], "unknown_parameter", "{path}");
+    }
+    app.post(&resolve, &json!({})).await.expect(200);
+    app.send(Method::POST, &resolve, &[], None).await.expect(200);
+}
+
+async fn a_named_record_that_does_not_exist_is_a_field(backend: Backend) {
+    let app = TestApp::connected(backend, Default::default()).await;
+    let company = app.company("C1", "One").await;
+    let rule = json!({"product_id": "none", "target": "agreement", "expression": "name = 'x'"});
+    for (path, body, field) in [
+        ("/push-jobs", json!({"product_id": "none"}), "/product_id"),
+        ("/push-jobs", json!({"company_ids": [company, "none"]}), "/company_ids/1"),
+        ("/push-jobs", json!({"from_dry_run": "none"}), "/from_dry_run"),
+        ("/matching-rules", rule.clone(), "/product_id"),
+        ("/matching-rules/preview", rule, "/product_id"),
+    ] {
+        let problem = app.post(path, &body).await.problem(422, "validation");
+        let error = &problem["errors"][0];
+        assert_eq!((&error["field"], &error["code"]), (&json!(field), &json!("not_found")), "{path}: {problem}");
+    }
+    let path = format!("/companies/{company}/connectwise-company");
+    for (body, field) in [(json!({"id": "987654321"}), "/id"), (json!({"identifier": "Nobody"}), "/identifier")] {
+        let problem = app.put(&path, &body).await.problem(422, "validation");
+        assert_eq!(problem["errors"][0]["field"], field, "{problem}");
+    }
+    app.company("C2", "Two").await;
+    let taken = app.put(&format!("/companies/{company}"), &json!({"external_id": "C2", "name": "x"})).await;
+    assert_eq!(taken.problem(409, "external_id_taken")["errors"][0]["field"], "/external_id");
+    let stale = app
+        .send(
+            Method::PUT,
+            &format!("/companies/{company}"),
+            &[JSON, ("if-match", "\"9\"")],
+            Some(b"{\"external_id\": \"C1\", \"name\": \"x\"}".to_vec()),
+        )
+        .await;
+    assert_eq!(stale.header("etag"), "\"1\"");
+    stale.problem(412, "version_mismatch");
+}
+
+async fn every_problem_has_a_page(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let document = app.outside("/openapi.json").await.json;
+    let codes = document["components"]["schemas"]["ProblemCode"]["enum"].as_array().unwrap().clone();
+    assert!(codes.len() > 50);
+    let list = app.outside("/problems").await;
+    for code in codes {
+        let path = format!("/problems/{}", code.as_str().unwrap());
+        assert!(list.text.contains(&format!("\"{path}\"")), "{path} is not listed");
+        let page = app.outside(&path).await;
+        assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"), "{path}");
+        let advice = page.text.split("<h2>What to do</h2><p>").nth(1).unwrap().split("</p>").next().unwrap();
+        assert!(advice.len() > 10, "{path}: {}", page.text);
+    }
+    app.outside("/problems/no_such_code").await.problem(404, "not_found");
+}
+
 async fn a_lost_body_starts_nothing_and_null_clears_nothing(backend: Backend) {
     let app = TestApp::connected(backend, Default::default()).await;
     for path in ["/push-jobs", "/companies/auto-match", "/connectwise/refresh"] {
-        app.send(Method::POST, path, &[], None).await.problem(415, "not_json");
+        app.send(Method::POST, path, &[], None).await.problem(415, "unsupported_media_type");
         app.send(Method::POST, path, &[JSON], None).await.problem(400, "malformed");
     }
     assert_eq!(app.get("/push-jobs").await["items"], json!([]));
@@ -196,6 +306,10 @@ on_both!(
     paths_and_methods,
     bad_json_says_where,
     bad_fields_are_named,
+    every_bad_field_is_named_at_once,
+    every_problem_has_a_page,
+    what_an_operation_does_not_take_is_refused,
+    a_named_record_that_does_not_exist_is_a_field,
     bad_parameters_are_named,
     large_bodies_are_refused,
     ids_and_collisions,

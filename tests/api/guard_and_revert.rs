@@ -126,7 +126,7 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     assert_eq!(outcomes(&lines), [("failed", "changed_since")], "what was written is that job's");
     let of_push = json!({"from_dry_run": job["id"]});
     app.post("/push-jobs", &of_push).await.problem(409, "not_a_dry_run");
-    app.post("/push-jobs", &json!({"from_dry_run": "x"})).await.problem(404, "not_found");
+    app.post("/push-jobs", &json!({"from_dry_run": "x"})).await.problem(422, "validation");
 }
 
 async fn a_revert_puts_back_what_is_still_ours(backend: Backend) {

@@ -255,7 +255,7 @@ async fn what_is_no_table_is_refused_with_its_place(backend: Backend) {
     let latin1 = b"company_external_id,product_code\nc1,ST\xd6RAGE\n".to_vec();
     let refused = app.send(reqwest::Method::POST, path, &[("content-type", "text/csv")], Some(latin1)).await;
     assert!(refused.problem(422, "validation")["errors"][0]["message"].as_str().unwrap().contains("UTF-8"));
-    app.post(path, &json!({})).await.problem(415, "not_csv");
+    app.post(path, &json!({})).await.problem(415, "unsupported_media_type");
     import(&app, "/import/company-matches", "external_id\nc1\n").await.problem(422, "validation");
 }
 

@@ -216,7 +216,7 @@ async fn only_what_is_asked_for_is_pushed(backend: Backend) {
     let (job, lines) = app.push(&json!({"company_ids": [company], "product_id": product})).await;
     assert_eq!((&job["lines"]["total"], lines.len()), (&json!(1), 1));
     assert_eq!(quantities(&app, 3), [1.0, 3.0, 1.0]);
-    app.post("/push-jobs", &json!({"product_id": "nothing"})).await.problem(404, "not_found");
+    app.post("/push-jobs", &json!({"product_id": "nothing"})).await.problem(422, "validation");
     let problem = app.post("/push-jobs", &json!({"company_ids": ["nothing"]})).await.problem(422, "validation");
     assert_eq!(problem["errors"][0]["field"], "/company_ids/0");
     app.post("/push-jobs", &json!({"billing_month": "2026-13"})).await.problem(422, "validation");

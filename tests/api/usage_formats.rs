@@ -39,7 +39,7 @@ async fn json_lines_are_records(backend: Backend) {
     assert_eq!((&again["duplicates"], &again["corrected"]), (&json!(1), &json!(1)));
     let bad = format!("{}\n{}\n{}", line(1, "x"), line(9, "1"), "{\"amount\": 1}");
     let bad = send(&app, "", "application/x-ndjson", &bad).await.expect(422);
-    assert_eq!(fields(&bad), [("/1/amount", "bad_value"), ("/3/amount", "wrong_type")]);
+    assert_eq!(fields(&bad), [("/1/amount", "bad_value"), ("/3/amount", "wrong_type"), ("/3/measured_at", "required")]);
     let unknown = send(&app, "", "application/x-ndjson", &format!("\n{}", line(9, "1"))).await.expect(422);
     assert_eq!(fields(&unknown), [("/2/company_external_id", "not_found")]);
     send(&app, "", "application/x-ndjson", "{\"amount\"").await.expect(400);

@@ -2,8 +2,7 @@
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use crate::domain::ConflictCode;
-use crate::domain::Error;
+use crate::domain::{ConflictCode, Error, FieldCode};
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Self {
@@ -20,7 +19,7 @@ impl From<DieselError> for Error {
             )
             | DieselError::BrokenTransactionManager => Error::Unavailable(Box::new(error)),
             DieselError::DatabaseError(_, info) if info.message().contains("invalid byte sequence for encoding") => {
-                Error::invalid("", "bad_text", "a text contains a character that cannot be stored, such as NUL")
+                Error::invalid("", FieldCode::BadText, "a text contains a character that cannot be stored, such as NUL")
             }
             DieselError::DatabaseError(_, info) if is_transient(info.message()) => Error::Unavailable(Box::new(error)),
             _ => Error::internal(error),

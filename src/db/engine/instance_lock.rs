@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 
 use super::url::DatabaseUrl;
-use crate::domain::{ConflictCode, Error, Result};
+use crate::domain::{Error, Result};
 
 /// While it is held, no other process can serve from the file. It is released when the process ends, even if killed.
 #[derive(Debug)]
@@ -23,13 +23,13 @@ impl InstanceLock {
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = opened.map_err(|cause| {
             let detail = format!("{} cannot be written: {cause}", std::path::Path::new(&path).display());
-            Error::conflict(ConflictCode::NotWritable, detail)
+            Error::Tool(detail)
         })?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { _lock: Some(lock) }),
             Err(TryLockError::WouldBlock) => {
                 let detail = format!("another process serves from {url}: stop it first, or use PostgreSQL for several");
-                Err(Error::conflict(ConflictCode::DatabaseInUse, detail))
+                Err(Error::Tool(detail))
             }
             Err(TryLockError::Error(error)) => Err(Error::internal(error)),
         }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::string_enum::StringEnum;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, FieldCode, Result};
 
 /// Maximum number of rows on a page.
 const MAX_LIMIT: i64 = 500;
@@ -46,18 +46,22 @@ impl<S: StringEnum> PageRequest<S> {
     pub fn parse(list: &'static str, limit: Option<i64>, cursor: Option<&str>, sort: &str) -> Result<Self> {
         let limit = limit.unwrap_or(100);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Error::invalid("limit", "out_of_range", "must be from 1 to 500"));
+            return Err(Error::invalid("limit", FieldCode::OutOfRange, "must be from 1 to 500"));
         }
         let name = sort.strip_prefix('-').unwrap_or(sort);
         let descending = name != sort;
-        let sort = name.parse().map_err(|error| Error::invalid("sort", "unknown_value", format!("{error}")))?;
+        let sort = name.parse().map_err(|error| Error::invalid("sort", FieldCode::BadValue, format!("{error}")))?;
         let mut page = Self { limit, after: None, sort, descending, list };
         if let Some(text) = cursor {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok();
             let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             let fits = cursor.filter(|cursor| cursor.order == page.order());
             page.after = Some(fits.ok_or_else(|| {
-                Error::invalid("cursor", "bad_cursor", "must be a next_cursor of the same list, with the same sort")
+                Error::invalid(
+                    "cursor",
+                    FieldCode::BadCursor,
+                    "must be a next_cursor of the same list, with the same sort",
+                )
             })?);
         }
         Ok(page)

@@ -7,19 +7,19 @@ use diesel::sql_types::Text;
 
 use crate::db::engine::conn::Conn;
 use crate::db::engine::url::DatabaseUrl;
-use crate::domain::{ConflictCode, Error, Result};
+use crate::domain::{Error, Result};
 
 /// Copies a consistent snapshot of the database to a new file, atomically. The backup and writers do not wait for each
 /// other. Errors if the target exists, and on PostgreSQL, which has its own tools.
 pub fn backup(url: &DatabaseUrl, to: &Path) -> Result<()> {
     let Some(file) = url.file() else {
-        return Err(Error::conflict(ConflictCode::NotSqlite, "use pg_dump to back up a PostgreSQL database"));
+        return Err(Error::Tool("use pg_dump to back up a PostgreSQL database".to_owned()));
     };
     if !file.exists() {
-        return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {url}")));
+        return Err(Error::Tool(format!("there is no database at {url}")));
     }
     if to.exists() {
-        return Err(Error::conflict(ConflictCode::AlreadyExists, format!("{} exists already", to.display())));
+        return Err(Error::Tool(format!("{} exists already", to.display())));
     }
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");

@@ -26,7 +26,7 @@ use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
 use crate::db::queries::usage_totals::UsageTotalsRow;
-use crate::domain::{ConflictCode, Error, Result};
+use crate::domain::{Error, Result};
 
 /// Number of rows read, written or compared at a time.
 const BATCH: i64 = 500;
@@ -135,7 +135,7 @@ impl Each for Compare<'_> {
                 let first = here.iter().zip(&there).take_while(|(one, other)| one == other).count();
                 let detail =
                     format!("row {} of {} differs from the source; nothing was copied", count + first + 1, R::TABLE);
-                return Err(Error::conflict(ConflictCode::CopyDiffers, detail));
+                return Err(Error::Tool(detail));
             }
             count += here.len();
             match here.into_iter().next_back() {
@@ -150,7 +150,7 @@ impl Each for Compare<'_> {
 /// process serves from either database, if the source has another schema version, or if the target is not empty.
 pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     if from.file().is_some_and(|file| !file.exists()) {
-        return Err(Error::conflict(ConflictCode::NoDatabase, format!("there is no database at {from}")));
+        return Err(Error::Tool(format!("there is no database at {from}")));
     }
     let _alone = (InstanceLock::take(from)?, InstanceLock::take(to)?);
     let unavailable = |error| Error::Unavailable(Box::new(error));
@@ -158,7 +158,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
     let mut target = to.connect_or_create().map_err(unavailable)?;
     if !migrate::is_current(&mut source)? {
         let detail = format!("the schema of {from} is not the one that this version uses: run migrate on it first");
-        return Err(Error::conflict(ConflictCode::OtherSchema, detail));
+        return Err(Error::Tool(detail));
     }
     refuse_in_use(&mut source, from)?;
     refuse_in_use(&mut target, to)?;
@@ -176,7 +176,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
                 conn.batch_execute("LOCK TABLE tenants IN ACCESS EXCLUSIVE MODE")?;
             }
             if !Tenant::next(target, None)?.is_empty() {
-                return Err(Error::conflict(ConflictCode::NotEmpty, format!("{to} is not empty")));
+                return Err(Error::Tool(format!("{to} is not empty")));
             }
             all(&mut Copy(source, target))?;
             all(&mut Compare(source, target))
@@ -200,5 +200,5 @@ fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
         return Ok(());
     }
     let detail = format!("the service has {others} open connection(s) to {url}: stop it first");
-    Err(Error::conflict(ConflictCode::DatabaseInUse, detail))
+    Err(Error::Tool(detail))
 }

@@ -1,18 +1,53 @@
 //! What is wrong with an expression, and where.
 
+use crate::domain::string_enum::string_enum;
+
+string_enum! {
+    /// Why an expression was rejected.
+    RuleCode {
+        /// Something else was expected at this place.
+        Unexpected = "unexpected",
+        /// There is no such attribute.
+        UnknownAttribute = "unknown_attribute",
+        /// The attribute belongs to the other kind of rule.
+        WrongTarget = "wrong_target",
+        /// A text has no closing quote.
+        UnterminatedText = "unterminated_text",
+        /// `like` has no `%`.
+        LikeWithoutPercent = "like_without_percent",
+        /// The pattern of `like` is not valid.
+        BadPattern = "bad_pattern",
+        /// The text is empty.
+        EmptyText = "empty_text",
+        /// The expression is too long.
+        TooLong = "too_long",
+        /// The parentheses are nested too deeply.
+        TooDeep = "too_deep",
+        /// The list after `in` is too long.
+        ListTooLong = "list_too_long",
+        /// The expression has too many conditions.
+        TooManyConditions = "too_many_conditions",
+        /// A character cannot be part of an expression.
+        BadCharacter = "bad_character",
+    }
+}
+
 /// Why an expression was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RuleError {
-    /// A stable code: `unexpected`, `unknown_attribute`, `wrong_target`, `unterminated_text`, `like_without_percent`,
-    /// `empty_text`, `too_long`, `too_deep`, `list_too_long`, `too_many_conditions`, `bad_character`, `bad_pattern`.
-    pub code: &'static str,
+    /// What kind of error it is.
+    pub code: RuleCode,
     /// The whole message: what was found, what was expected, and advice.
     pub message: String,
     /// Where the error begins in the expression, in characters from 0.
     pub offset: usize,
     /// Number of characters that the error spans; 0 at the end of the text.
     pub length: usize,
+    /// `offset` in UTF-16 code units, as JavaScript counts.
+    pub offset_utf16: usize,
+    /// `length` in UTF-16 code units.
+    pub length_utf16: usize,
     /// What would have been valid there.
     pub expected: Vec<String>,
     /// What to write instead, for common mistakes.
@@ -20,15 +55,25 @@ pub struct RuleError {
 }
 
 impl RuleError {
-    pub(super) fn new(code: &'static str, span: Span, found: impl Into<String>) -> Self {
+    pub(super) fn new(code: RuleCode, span: Span, found: impl Into<String>) -> Self {
         Self {
             code,
             message: found.into(),
             offset: span.offset,
             length: span.length,
+            offset_utf16: span.offset,
+            length_utf16: span.length,
             expected: Vec::new(),
             advice: None,
         }
+    }
+
+    /// Counts the place in UTF-16 code units, too. `text` is the expression.
+    pub(super) fn located_in(mut self, text: &str) -> Self {
+        let units = |from: usize, count: usize| text.chars().skip(from).take(count).map(char::len_utf16).sum();
+        self.offset_utf16 = units(0, self.offset);
+        self.length_utf16 = units(self.offset, self.length);
+        self
     }
 
     pub(super) fn with_expected(mut self, expected: &[&str]) -> Self {

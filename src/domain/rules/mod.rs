@@ -12,7 +12,7 @@ mod parser;
 mod target;
 mod token;
 
-pub use error::RuleError;
+pub use error::{RuleCode, RuleError};
 pub use eval::{Facts, Folded, TracedComparison};
 pub use expr::{Attribute, Comparison, Condition, Expr};
 pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
@@ -29,7 +29,7 @@ pub struct Rule {
 impl Rule {
     /// Parses an expression for a target. The expression may use only the target's attributes.
     pub fn parse(target: Target, text: &str) -> Result<Self, RuleError> {
-        let expr = parser::parse(target, text)?;
+        let expr = parser::parse(target, text).map_err(|error| error.located_in(text))?;
         let compiled = eval::Compiled::new(&expr);
         Ok(Self { expr, compiled })
     }

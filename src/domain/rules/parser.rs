@@ -1,7 +1,7 @@
 //! Parses tokens into an expression. Recursion is bounded by [`MAX_DEPTH`].
 
 use super::Target;
-use super::error::{RuleError, Span};
+use super::error::{RuleCode, RuleError, Span};
 use super::expr::{Attribute, Comparison, Condition, Expr};
 use super::like::{BadPattern, Pattern};
 use super::token::{Token, shorten, tokens};
@@ -23,7 +23,11 @@ pub(super) fn parse(target: Target, text: &str) -> Result<Expr, RuleError> {
     // Counting stops at the limit, so a megabyte is rejected as fast as a line.
     if text.chars().nth(MAX_LENGTH).is_some() {
         let span = Span { offset: MAX_LENGTH, length: 1 };
-        return Err(RuleError::new("too_long", span, format!("the expression is longer than {MAX_LENGTH} characters")));
+        return Err(RuleError::new(
+            RuleCode::TooLong,
+            span,
+            format!("the expression is longer than {MAX_LENGTH} characters"),
+        ));
     }
     let mut parser = Parser { target, tokens: tokens(text)?, at: 0, depth: 0, conditions: 0 };
     let expr = parser.any()?;
@@ -68,7 +72,7 @@ impl Parser {
     }
 
     fn unexpected(&self, found: impl Into<String>) -> RuleError {
-        RuleError::new("unexpected", self.span(), found)
+        RuleError::new(RuleCode::Unexpected, self.span(), found)
     }
 
     fn join_slip(&self) -> RuleError {
@@ -126,7 +130,7 @@ impl Parser {
     fn parenthesised(&mut self) -> Result<Expr, RuleError> {
         if self.depth == MAX_DEPTH {
             let message = format!("parentheses nest deeper than {MAX_DEPTH}");
-            return Err(RuleError::new("too_deep", self.span(), message));
+            return Err(RuleError::new(RuleCode::TooDeep, self.span(), message));
         }
         let open = self.span();
         self.next();
@@ -139,7 +143,7 @@ impl Parser {
                 Ok(expr)
             }
             Token::End => {
-                Err(RuleError::new("unexpected", open, "this \"(\" is never closed").with_expected(&["\")\""]))
+                Err(RuleError::new(RuleCode::Unexpected, open, "this \"(\" is never closed").with_expected(&["\")\""]))
             }
             Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(self.join_slip()),
             found => Err(self.unexpected(format!("found {}", found.describe())).with_expected(&["and", "or", "\")\""])),
@@ -161,12 +165,12 @@ impl Parser {
                 let message =
                     format!("\"{attribute}\" is an attribute of {article} {of}, but this rule is for {here}s");
                 let names: Vec<&str> = Attribute::of(here).map(Attribute::as_str).collect();
-                Err(RuleError::new("wrong_target", self.span(), message).with_expected(&names))
+                Err(RuleError::new(RuleCode::WrongTarget, self.span(), message).with_expected(&names))
             }
             None => {
                 let message = format!("\"{}\" is not an attribute", shorten(word));
                 let names: Vec<&str> = Attribute::of(self.target).map(Attribute::as_str).collect();
-                Err(RuleError::new("unknown_attribute", self.span(), message).with_expected(&names))
+                Err(RuleError::new(RuleCode::UnknownAttribute, self.span(), message).with_expected(&names))
             }
         }
     }
@@ -175,7 +179,7 @@ impl Parser {
         self.conditions += 1;
         if self.conditions > MAX_CONDITIONS {
             let message = format!("the expression has more than {MAX_CONDITIONS} comparisons");
-            return Err(RuleError::new("too_many_conditions", self.span(), message));
+            return Err(RuleError::new(RuleCode::TooManyConditions, self.span(), message));
         }
         let comparison = self.comparison()?;
         let texts = match comparison {
@@ -227,7 +231,7 @@ impl Parser {
         let span = self.span();
         let text = self.text()?;
         if text.is_empty() {
-            return Err(RuleError::new("empty_text", span, "the text is empty, and every value contains it"));
+            return Err(RuleError::new(RuleCode::EmptyText, span, "the text is empty, and every value contains it"));
         }
         Ok(text)
     }
@@ -239,12 +243,13 @@ impl Parser {
             Ok(_) => Ok(text),
             Err(BadPattern::NoPercent) => {
                 let short = shorten(&text);
-                Err(RuleError::new("like_without_percent", span, "like needs % for any run of characters").with_hint(
-                    format!("Write \"{short}%\", \"%{short}\" or \"%{short}%\", or use = for the whole text"),
-                ))
+                Err(RuleError::new(RuleCode::LikeWithoutPercent, span, "like needs % for any run of characters")
+                    .with_hint(format!(
+                        "Write \"{short}%\", \"%{short}\" or \"%{short}%\", or use = for the whole text"
+                    )))
             }
             Err(BadPattern::OpenSet) => {
-                Err(RuleError::new("bad_pattern", span, "the [ in this pattern is never closed")
+                Err(RuleError::new(RuleCode::BadPattern, span, "the [ in this pattern is never closed")
                     .with_hint("In a pattern [abc] is one of a, b, c; write [[] for a plain ["))
             }
         }
@@ -260,7 +265,7 @@ impl Parser {
         loop {
             if texts.len() == MAX_LIST {
                 let message = format!("the list has more than {MAX_LIST} texts");
-                return Err(RuleError::new("list_too_long", self.span(), message));
+                return Err(RuleError::new(RuleCode::ListTooLong, self.span(), message));
             }
             texts.push(self.text()?);
             match self.peek() {

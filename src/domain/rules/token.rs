@@ -1,6 +1,6 @@
 //! Splits an expression into tokens.
 
-use super::error::{RuleError, Span};
+use super::error::{RuleCode, RuleError, Span};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
@@ -97,9 +97,10 @@ fn quoted(chars: &[char], at: usize, quote: char) -> Result<(Token, usize), Rule
         }
         None => {
             let span = Span { offset: at, length: chars.len() - at };
-            Err(RuleError::new("unterminated_text", span, "the text that begins here has no closing quote").with_hint(
-                format!("Close it with {quote}; write a text that contains {quote} in the other kind of quotes"),
-            ))
+            Err(RuleError::new(RuleCode::UnterminatedText, span, "the text that begins here has no closing quote")
+                .with_hint(format!(
+                    "Close it with {quote}; write a text that contains {quote} in the other kind of quotes"
+                )))
         }
     }
 }
@@ -108,14 +109,16 @@ fn bad_character(at: usize, c: char) -> RuleError {
     let span = Span { offset: at, length: 1 };
     match c {
         '“' | '”' | '„' | '‟' | '«' | '»' | '‘' | '’' | '‚' => {
-            RuleError::new("bad_character", span, format!("found the typographic quote {c}"))
+            RuleError::new(RuleCode::BadCharacter, span, format!("found the typographic quote {c}"))
                 .with_hint("Write plain quotes: \"text\" or 'text'")
         }
-        '\0' => RuleError::new("bad_character", span, "found a NUL character, which no text in ConnectWise contains"),
-        c if c.is_control() => {
-            RuleError::new("bad_character", span, format!("found the control character U+{:04X}", u32::from(c)))
+        '\0' => {
+            RuleError::new(RuleCode::BadCharacter, span, "found a NUL character, which no text in ConnectWise contains")
         }
-        c => RuleError::new("bad_character", span, format!("found the character {c}")).with_expected(&[
+        c if c.is_control() => {
+            RuleError::new(RuleCode::BadCharacter, span, format!("found the control character U+{:04X}", u32::from(c)))
+        }
+        c => RuleError::new(RuleCode::BadCharacter, span, format!("found the character {c}")).with_expected(&[
             "an attribute",
             "an operator",
             "a text in quotes",

@@ -7,6 +7,7 @@ use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 
 use super::problem::ApiError;
+use super::problem_code::RequestCode;
 use super::settings::HttpSettings;
 use crate::services::AppContext;
 use crate::services::api_keys;
@@ -83,6 +84,5 @@ impl actix_web::FromRequest for Operator {
 }
 
 fn forbidden(detail: &str) -> ApiError {
-    let status = actix_web::http::StatusCode::FORBIDDEN;
-    ApiError::Http(status, "forbidden", "Forbidden", detail.to_owned())
+    ApiError::Http(RequestCode::Forbidden, detail.to_owned())
 }

@@ -29,7 +29,7 @@ pub fn cors(origins: &[String]) -> Cors {
         .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers(headers.into_iter().chain([AUTHORIZATION, IF_MATCH, IF_NONE_MATCH]))
         .expose_headers([ETAG, LOCATION, RETRY_AFTER, HeaderName::from_static("x-request-id")])
-        .expose_headers([CONTENT_DISPOSITION, HeaderName::from_static("idempotency-replayed")])
+        .expose_headers([CONTENT_DISPOSITION, HeaderName::from_static("idempotent-replayed")])
         .max_age(PREFLIGHT_VALID_FOR);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }

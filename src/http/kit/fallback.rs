@@ -9,7 +9,7 @@ use super::browsers::allowed;
 use super::problem::ApiError;
 use super::served_document::ServedDocument;
 use super::settings::HttpSettings;
-use crate::domain::FieldError;
+use crate::domain::{FieldCode, FieldError};
 
 /// Rejects a NUL character in the path or the query: no id or text contains one, and PostgreSQL cannot store it.
 pub async fn refuse_nul(
@@ -19,7 +19,7 @@ pub async fn refuse_nul(
     let refusal = if req.path().contains("%00") {
         ApiError::no_path()
     } else if req.query_string().contains("%00") {
-        let error = FieldError::new("query", "bad_value", "must not contain a NUL character");
+        let error = FieldError::new("query", FieldCode::BadValue, "must not contain a NUL character");
         ApiError::Malformed(vec![error])
     } else {
         return next.call(req).await.map(ServiceResponse::map_into_left_body);

@@ -2,14 +2,17 @@
 
 pub mod auth;
 pub mod browsers;
+pub mod etag;
 pub mod extract;
 pub mod fallback;
 pub mod list;
 pub mod params;
 pub mod problem;
+pub mod problem_code;
 pub mod request_id;
 pub mod response;
 pub mod served_document;
 pub mod settings;
+pub mod unexpected;
 pub mod unread;
 pub mod value_schemas;

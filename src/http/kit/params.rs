@@ -9,7 +9,7 @@ use utoipa::IntoParams;
 pub struct IdempotencyKeyParam {
     /// A new key for each new request: 1 to 255 visible ASCII characters, such as a UUID. Repeating the request with
     /// the same key within 48 hours returns the first response and does nothing again.
-    #[param(rename = "Idempotency-Key", required = false, value_type = String)]
+    #[param(rename = "Idempotency-Key", required = false, value_type = String, min_length = 1, max_length = 255, pattern = "^[!-~]+$")]
     idempotency_key: Option<String>,
 }
 
@@ -20,6 +20,16 @@ pub struct IdempotencyKeyParam {
 pub struct IfMatchParam {
     /// The `ETag` of the version to change, such as `"3"` with its quotes. The request fails with 412 if the resource
     /// has another version by now. Without it, any version is changed.
-    #[param(rename = "If-Match", required = false, value_type = String)]
+    #[param(rename = "If-Match", required = false, value_type = String, min_length = 1, max_length = 1000, pattern = r#"^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$"#)]
     if_match: Option<String>,
+}
+
+/// The `Last-Event-ID` header.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "read by the derive, for the document alone")]
+pub struct LastEventIdParam {
+    /// The id of the last event that was received, when reconnecting.
+    #[param(rename = "Last-Event-ID", required = false, value_type = String)]
+    last_event_id: Option<String>,
 }

@@ -6,7 +6,11 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Error, FieldError};
+use super::etag::etag;
+use super::problem_code::{ProblemCode, RequestCode, open_enumeration};
+use super::request_id;
+use crate::domain::rules::RuleError;
+use crate::domain::{Error, ErrorCode, FieldCode, FieldError};
 
 /// The content type of every error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -19,16 +23,22 @@ const MAX_TEXT_LENGTH: usize = 1_000;
 /// An error response, as in RFC 9457.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(example = json!({
-    "type": "urn:connectwise-billing:problem:validation",
+    "type": "/problems/validation",
+    "code": "validation",
     "title": "Validation failed",
     "status": 422,
     "detail": "1 invalid field; see errors",
+    "request_id": "0199a0c4-5b7e-7f3a-9d55-3f1d5c2f8a10",
     "errors": [{"field": "/name", "code": "length", "message": "from 1 to 200 characters"}]
 }))]
 pub struct Problem {
-    /// The type of the error, such as `urn:connectwise-billing:problem:not_found`. It is stable: compare this.
+    /// The address of a page about this kind of problem, relative to the service: `/problems/` and the code.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[schema(format = "uri-reference")]
+    pub page: String,
+    /// The kind of problem. It is stable: compare this.
+    #[schema(schema_with = open_enumeration::<ProblemCode>)]
+    pub code: ProblemCode,
     /// A short name of the type of error, for people.
     pub title: String,
     /// The HTTP status.
@@ -36,9 +46,30 @@ pub struct Problem {
     pub status: u16,
     /// What went wrong, and what to do, for people. The text may change between versions.
     pub detail: String,
+    /// The id of the request, as in the header `X-Request-Id` and in the service's log.
+    #[schema(required)]
+    pub request_id: Option<String>,
     /// The invalid fields, at most 100. Left out if no field is invalid.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemField>,
+}
+
+impl Problem {
+    /// An example of a kind of problem, for its page.
+    pub fn example(code: ProblemCode) -> Self {
+        let (meaning, _) = code.meaning();
+        let request_id = Some("0199a0c4-5b7e-7f3a-9d55-3f1d5c2f8a10".to_owned());
+        let errors = match code {
+            ProblemCode::Request(RequestCode::Malformed) => {
+                vec![FieldError::new("limit", FieldCode::BadValue, "must be a whole number").into()]
+            }
+            ProblemCode::Request(RequestCode::Validation) => {
+                vec![FieldError::new("/name", FieldCode::Required, "is required").into()]
+            }
+            _ => Vec::new(),
+        };
+        Self { request_id, ..problem(code, meaning, errors) }
+    }
 }
 
 /// An invalid field.
@@ -48,15 +79,26 @@ pub struct ProblemField {
     /// line and the column, such as `/7/block_size`. Empty for the whole body.
     pub field: String,
     /// The code of the error, such as `required` or `out_of_range`. It is stable.
-    pub code: String,
+    #[schema(schema_with = open_enumeration::<ErrorCode>)]
+    pub code: &'static str,
     /// What is wrong and what would be valid, for people.
     pub message: String,
     /// Where the error begins in the expression: the number of characters before it. Only for matching rules.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub offset: Option<usize>,
     /// The number of characters that the error spans. Only for matching rules.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub length: Option<usize>,
+    /// `offset` in UTF-16 code units, as JavaScript counts. Only for matching rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub offset_utf16: Option<usize>,
+    /// `length` in UTF-16 code units. Only for matching rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub length_utf16: Option<usize>,
     /// What would be valid at that place. Only for matching rules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<String>,
@@ -64,9 +106,31 @@ pub struct ProblemField {
 
 impl From<FieldError> for ProblemField {
     fn from(error: FieldError) -> Self {
-        let (code, expected) = (error.code.to_owned(), Vec::new());
-        let (field, message) = (shortened(error.field), shortened(error.message));
-        Self { field, code, message, offset: None, length: None, expected }
+        Self {
+            field: shortened(error.field),
+            code: error.code.as_str(),
+            message: shortened(error.message),
+            offset: None,
+            length: None,
+            offset_utf16: None,
+            length_utf16: None,
+            expected: Vec::new(),
+        }
+    }
+}
+
+impl ProblemField {
+    fn of_rule(field: &str, error: &RuleError) -> Self {
+        Self {
+            field: field.to_owned(),
+            code: error.code.as_str(),
+            message: error.message.clone(),
+            offset: Some(error.offset),
+            length: Some(error.length),
+            offset_utf16: Some(error.offset_utf16),
+            length_utf16: Some(error.length_utf16),
+            expected: error.expected.clone(),
+        }
     }
 }
 
@@ -75,14 +139,12 @@ impl From<FieldError> for ProblemField {
 pub enum ApiError {
     /// An error of a service or a query.
     Domain(Error),
-    /// An error at the level of HTTP: status, code, title, detail.
-    Http(StatusCode, &'static str, &'static str, String),
+    /// An error at the level of HTTP, with its detail.
+    Http(RequestCode, String),
     /// Malformed JSON or parameters: 400 with the fields.
     Malformed(Vec<FieldError>),
     /// The path does not support the method. Holds the methods that it supports.
     Method(String),
-    /// Overload: the caller should retry later.
-    Busy(String),
 }
 
 /// The result of a handler.
@@ -97,38 +159,32 @@ impl From<Error> for ApiError {
 impl ApiError {
     /// The API key is missing or invalid.
     pub fn unauthorized() -> Self {
-        let detail = "send a valid API key, as in Authorization: Bearer cwb_…";
-        Self::Http(StatusCode::UNAUTHORIZED, "unauthorized", "Unauthorized", detail.to_owned())
+        Self::Http(RequestCode::Unauthorized, "send a valid API key, as in Authorization: Bearer cwb_…".to_owned())
     }
 
     /// The path does not exist.
     pub fn no_path() -> Self {
-        let detail = "there is no such path; /swagger-ui/ lists all paths";
-        Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
+        Self::Http(RequestCode::NotFound, "there is no such path; /swagger-ui/ lists all paths".to_owned())
     }
 
     /// This process does not serve the API.
     pub fn no_api() -> Self {
         let detail = "this process serves only /healthz, /readyz and /metrics; use one with the role http";
-        Self::Http(StatusCode::NOT_FOUND, "not_found", "Not found", detail.to_owned())
+        Self::Http(RequestCode::NotFound, detail.to_owned())
     }
 
     /// The problem that the caller gets. It does not contain the cause.
     pub fn problem(&self) -> Problem {
         match self {
             Self::Domain(error) => domain_problem(error),
-            Self::Http(status, word, title, detail) => problem(*status, word, title, detail.clone(), Vec::new()),
+            Self::Http(code, detail) => request_problem(*code, detail.clone(), Vec::new()),
             Self::Malformed(fields) => {
                 let detail = fields.first().map(|field| field.message.clone()).unwrap_or_default();
-                let fields = fields.iter().take(MAX_LISTED_FIELDS).cloned().map(Into::into).collect();
-                problem(StatusCode::BAD_REQUEST, "malformed", "Bad request", detail, fields)
-            }
-            Self::Busy(detail) => {
-                problem(StatusCode::SERVICE_UNAVAILABLE, "busy", "Service unavailable", detail.clone(), Vec::new())
+                request_problem(RequestCode::Malformed, detail, listed(fields))
             }
             Self::Method(allowed) => {
                 let detail = format!("this path supports only {allowed}");
-                problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail, Vec::new())
+                request_problem(RequestCode::MethodNotAllowed, detail, Vec::new())
             }
         }
     }
@@ -136,7 +192,7 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Domain(Error::ConnectWise { retry_after, .. }) => *retry_after,
-            Self::Domain(Error::Unavailable(_)) | Self::Busy(_) => Some(1),
+            Self::Domain(Error::Unavailable(_)) | Self::Http(RequestCode::Busy, _) => Some(1),
             _ => None,
         }
     }
@@ -150,25 +206,29 @@ fn shortened(text: String) -> String {
     }
 }
 
-fn problem(status: StatusCode, word: &str, title: &str, detail: String, errors: Vec<ProblemField>) -> Problem {
-    let detail = shortened(detail);
+fn request_problem(code: RequestCode, detail: String, errors: Vec<ProblemField>) -> Problem {
+    problem(ProblemCode::Request(code), detail, errors)
+}
+
+fn problem(code: ProblemCode, detail: String, errors: Vec<ProblemField>) -> Problem {
     Problem {
-        kind: format!("urn:connectwise-billing:problem:{word}"),
-        title: title.to_owned(),
-        status: status.as_u16(),
-        detail,
+        page: code.page(),
+        code,
+        title: code.title().to_owned(),
+        status: code.status().as_u16(),
+        detail: shortened(detail),
+        request_id: request_id::current(),
         errors,
     }
 }
 
+fn listed(fields: &[FieldError]) -> Vec<ProblemField> {
+    fields.iter().take(MAX_LISTED_FIELDS).cloned().map(Into::into).collect()
+}
+
 fn domain_problem(error: &Error) -> Problem {
-    let detail = error.to_string();
-    let plain = |status, title| problem(status, error.word(), title, detail.clone(), Vec::new());
+    let code = ProblemCode::of(error);
     match error {
-        Error::NotFound { .. } => plain(StatusCode::NOT_FOUND, "Not found"),
-        Error::Conflict { .. } => plain(StatusCode::CONFLICT, "Conflict"),
-        Error::VersionMismatch { .. } => plain(StatusCode::PRECONDITION_FAILED, "Precondition failed"),
-        Error::IdempotencyMismatch => plain(StatusCode::UNPROCESSABLE_ENTITY, "Idempotency-Key reused"),
         Error::Invalid(fields) => {
             let detail = match fields.len() {
                 1 => "1 invalid field; see errors".to_owned(),
@@ -177,26 +237,19 @@ fn domain_problem(error: &Error) -> Problem {
                 }
                 count => format!("{count} invalid fields; see errors"),
             };
-            let fields = fields.iter().take(MAX_LISTED_FIELDS).cloned().map(Into::into).collect();
-            problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "Validation failed", detail, fields)
+            problem(code, detail, listed(fields))
         }
         Error::Rule { field, error: rule } => {
-            let field = ProblemField {
-                field: field.clone(),
-                code: rule.code.to_owned(),
-                message: rule.message.clone(),
-                offset: Some(rule.offset),
-                length: Some(rule.length),
-                expected: rule.expected.clone(),
-            };
-            problem(StatusCode::UNPROCESSABLE_ENTITY, error.word(), "Invalid expression", detail, vec![field])
+            problem(code, error.to_string(), vec![ProblemField::of_rule(field, rule)])
         }
-        Error::ConnectWise { retry_after, .. } => {
-            let status = if retry_after.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
-            plain(status, "Upstream error")
+        Error::Conflict { code: conflict, detail, field: Some(field) } => {
+            problem(code, detail.clone(), vec![FieldError::new(*field, *conflict, detail.clone()).into()])
         }
-        Error::Unavailable(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable"),
-        Error::Internal(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
+        Error::ConnectWise { retry_after: Some(_), .. } => {
+            let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+            Problem { status, ..problem(code, error.to_string(), Vec::new()) }
+        }
+        _ => problem(code, error.to_string(), Vec::new()),
     }
 }
 
@@ -222,6 +275,9 @@ impl ResponseError for ApiError {
         }
         if self.status_code() == StatusCode::UNAUTHORIZED {
             response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        if let Self::Domain(Error::VersionMismatch { current }) = self {
+            response.insert_header((header::ETAG, etag(*current)));
         }
         if let Self::Method(allowed) = self
             && let Ok(value) = HeaderValue::from_str(allowed)

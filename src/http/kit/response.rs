@@ -5,7 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ETAG, LOCATION};
 use serde::Serialize;
 
-use super::extract::headers::etag;
+use super::etag::etag;
 use crate::domain::{Error, Result};
 use crate::services::idempotency::Answer;
 
@@ -33,7 +33,7 @@ pub fn from_stored(answer: Answer) -> HttpResponse {
         response.insert_header((LOCATION, location));
     }
     if answer.replayed {
-        response.insert_header(("Idempotency-Replayed", "true"));
+        response.insert_header(("Idempotent-Replayed", "true"));
     }
     response.content_type("application/json").body(answer.body)
 }

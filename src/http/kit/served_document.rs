@@ -1,42 +1,79 @@
 //! The OpenAPI document as the server uses it.
 
 use actix_web::http::Method;
+use serde_json::Value;
 
-/// The document as it is served, with the methods of each path.
+/// The document as it is served, with the operations of each path.
 pub struct ServedDocument {
     /// The document as JSON.
     pub json: String,
-    /// The segments of each path, where `None` is a parameter, with the methods that the path supports.
-    paths: Vec<(Vec<Option<String>>, Vec<Method>)>,
+    paths: Vec<ServedPath>,
+}
+
+struct ServedPath {
+    /// The segments of the path, where `None` is a parameter.
+    segments: Vec<Option<String>>,
+    operations: Vec<(Method, Takes)>,
+}
+
+/// What an operation takes beside its path and headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    /// Whether it has query parameters.
+    pub query: bool,
+    /// Whether it has a body.
+    pub body: bool,
 }
 
 impl ServedDocument {
-    /// Reads the paths and their methods from the document.
+    /// Reads the paths and their operations from the document.
     pub fn new(json: String) -> Self {
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
-        let paths = value.get("paths").and_then(|paths| paths.as_object()).into_iter().flatten();
+        let document: Value = serde_json::from_str(&json).unwrap_or_default();
+        let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
         let paths = paths.map(|(path, item)| {
             let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
-            let methods = item.as_object().into_iter().flatten();
-            let methods = methods.filter_map(|(name, _)| name.to_ascii_uppercase().parse().ok());
-            (path.split('/').map(segment).collect(), methods.collect())
+            let operations = item.as_object().into_iter().flatten().filter_map(|(name, operation)| {
+                Some((name.to_ascii_uppercase().parse().ok()?, takes(&document, operation)))
+            });
+            ServedPath { segments: path.split('/').map(segment).collect(), operations: operations.collect() }
         });
         Self { paths: paths.collect(), json }
     }
 
     /// The methods that a path supports; empty if there is no such path.
     pub fn methods(&self, path: &str) -> Vec<Method> {
+        let operations = self.find(path).map(|path| &path.operations).into_iter().flatten();
+        operations.map(|(method, _)| method.clone()).collect()
+    }
+
+    /// What an operation takes; `None` if there is no such operation.
+    pub fn takes(&self, path: &str, method: &Method) -> Option<Takes> {
+        let (_, takes) = self.find(path)?.operations.iter().find(|(known, _)| known == method)?;
+        Some(*takes)
+    }
+
+    fn find(&self, path: &str) -> Option<&ServedPath> {
         let parts: Vec<&str> = path.split('/').collect();
-        let fits = |pattern: &[Option<String>]| {
-            pattern.len() == parts.len()
-                && pattern
+        let fits = |path: &&ServedPath| {
+            path.segments.len() == parts.len()
+                && path
+                    .segments
                     .iter()
                     .zip(&parts)
                     .all(|(known, part)| known.as_ref().map_or(!part.is_empty(), |known| known == part))
         };
         // The path with the fewest parameters wins: /companies/auto-match is not a company.
-        let mut fitting: Vec<_> = self.paths.iter().filter(|(pattern, _)| fits(pattern)).collect();
-        fitting.sort_by_key(|(pattern, _)| pattern.iter().filter(|part| part.is_none()).count());
-        fitting.first().map(|(_, methods)| methods.clone()).unwrap_or_default()
+        let fitting = self.paths.iter().filter(fits);
+        fitting.min_by_key(|path| path.segments.iter().filter(|part| part.is_none()).count())
     }
+}
+
+fn takes(document: &Value, operation: &Value) -> Takes {
+    let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
+    let mut places = parameters.filter_map(|parameter| {
+        let reference = parameter.get("$ref").and_then(Value::as_str);
+        let parameter = reference.map_or(Some(parameter), |at| document.pointer(at.trim_start_matches('#')));
+        parameter?.get("in")?.as_str()
+    });
+    Takes { query: places.any(|place| place == "query"), body: operation.get("requestBody").is_some() }
 }

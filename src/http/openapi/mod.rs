@@ -1,5 +1,6 @@
 //! The OpenAPI document, generated from the routes.
 
+mod conflicts;
 mod errors;
 mod headers;
 mod operations;
@@ -11,7 +12,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
 use super::kit::problem::Problem;
+use super::kit::problem_code::ProblemCode;
 use super::routes;
+use crate::domain::ErrorCode;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,16 +48,18 @@ use super::routes;
             `Allow`. The origins whose pages may call the service from a browser are a setting of the operator.\n\n\
             **Retries.** Where an operation takes an `Idempotency-Key`, send a new key, such as a UUID, with each \
             new request. If the response is lost, repeat the request with the same key: the work is done once, and \
-            for 48 hours the first response is returned, with the header `Idempotency-Replayed: true`. The same key \
+            for 48 hours the first response is returned, with the header `Idempotent-Replayed: true`. The same key \
             with a different request is 422. A request that failed is not stored and can be repeated with its key.\n\n\
             **Errors.** Errors are RFC 9457 `application/problem+json`. Compare `type`, which is stable; show \
             `detail`, which says what went wrong and what to do. `errors` lists the invalid fields. After 503, retry \
             when the seconds in `Retry-After` have passed.\n\n\
             **Request ids.** Each response has an `X-Request-Id`, which is also in the service's log. A request may \
             bring its own.",
-        license(name = "MIT OR Apache-2.0")
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+        contact(name = "connectwise-billing")
     ),
-    components(schemas(Problem)),
+    servers((url = "/", description = "The service that serves this document")),
+    components(schemas(Problem, ProblemCode, ErrorCode)),
     security(("api_key" = [])),
     modifiers(&Security),
     tags(
@@ -131,9 +136,10 @@ pub fn document() -> String {
     headers::declare_etags(&mut openapi);
     headers::declare_content_tags(&mut openapi);
     errors::share_errors(&mut openapi);
+    headers::declare_headers(&mut openapi);
     parameters::share_parameters(&mut openapi);
-    schemas::refer_to_list_items(&mut openapi);
-    with_short_arrays(&openapi.to_pretty_json().unwrap_or_default())
+    schemas::improve(&mut openapi);
+    with_short_arrays(&schemas::rename_lists(&openapi.to_pretty_json().unwrap_or_default()))
 }
 
 /// Writes each short array of plain values on one line, such as `"type": ["string", "null"]`.

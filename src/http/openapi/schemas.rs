@@ -1,15 +1,61 @@
-//! The schemas of the document.
+//! The schemas of the document, as generators of clients need them.
 
-use utoipa::openapi::schema::{ArrayItems, Schema};
+use utoipa::openapi::schema::{ArrayItems, OneOf, Schema};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
 
-/// Replaces the inlined item schema of each list by a reference: the generator repeats it in every list.
-pub(super) fn refer_to_list_items(openapi: &mut OpenApi) {
+/// Improves the schemas of all components.
+pub(super) fn improve(openapi: &mut OpenApi) {
     let Some(components) = openapi.components.as_mut() else { return };
     for (name, schema) in &mut components.schemas {
-        let (Some(item), RefOr::T(Schema::Object(list))) = (name.strip_prefix("List_"), schema) else { continue };
-        if let Some(RefOr::T(Schema::Array(items))) = list.properties.get_mut("items") {
-            items.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
+        if let RefOr::T(Schema::Object(object)) = schema {
+            if let (Some(item), Some(RefOr::T(Schema::Array(items)))) =
+                (name.strip_prefix(LIST), object.properties.get_mut("items"))
+            {
+                // The generator repeats the schema of the items in each list.
+                items.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
+            }
+            for member in object.properties.values_mut() {
+                lift_description(member);
+                drop_default(member);
+            }
         }
+    }
+}
+
+/// The prefix that the generator gives the name of a list.
+const LIST: &str = "List_";
+
+/// Renames the schemas of lists: `List_Product` becomes `ProductList`.
+pub(super) fn rename_lists(json: &str) -> String {
+    let mut parts = json.split(LIST);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find('"').unwrap_or(part.len());
+        text.extend([&part[..end], "List", &part[end..]]);
+    }
+    text
+}
+
+/// Moves the description of a member that can be null to where generators look for it: beside `oneOf`, not within.
+fn lift_description(member: &mut RefOr<Schema>) {
+    let RefOr::T(Schema::OneOf(OneOf { items, description, .. })) = member else { return };
+    for item in items {
+        if let RefOr::Ref(reference) = item
+            && !reference.description.is_empty()
+        {
+            *description = Some(std::mem::take(&mut reference.description));
+        }
+    }
+}
+
+/// Removes the default of a member, which its description names. Generators would make a member with a default a
+/// required one, or send the default of an older document.
+fn drop_default(member: &mut RefOr<Schema>) {
+    match member {
+        RefOr::Ref(reference) => reference.default = None,
+        RefOr::T(Schema::Object(object)) => object.default = None,
+        RefOr::T(Schema::AllOf(all)) => all.default = None,
+        RefOr::T(Schema::OneOf(one)) => one.default = None,
+        _ => {}
     }
 }

@@ -2,14 +2,14 @@
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
 use chrono::{DateTime, Utc};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use crate::connectwise::{CheckStep, CircuitStatus};
 use crate::db;
-use crate::domain::Error;
+use crate::domain::{Error, FieldCode, FieldError};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::{ValidatedJson, plain_text};
@@ -81,35 +81,42 @@ pub struct ConnectionRequest {
     pub company_id: String,
     /// The public key of the ConnectWise API member. Leave out both keys to keep the stored ones; that is possible only
     /// if the site and the company id stay the same.
-    #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[!-~]+$", write_only, value_type = Option<String>)]
     pub public_key: Option<SecretString>,
     /// The private key of the ConnectWise API member. Left out together with the public key.
-    #[schema(min_length = 1, max_length = 200, write_only, value_type = Option<String>)]
+    #[schema(min_length = 1, max_length = 200, pattern = "^[!-~]+$", write_only, value_type = Option<String>)]
     pub private_key: Option<SecretString>,
     /// The client id of the integration, issued by ConnectWise.
     #[validate(length(min = 1, max = 100), custom(function = header_text))]
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(min_length = 1, max_length = 100, pattern = "^[!-~]+$")]
     pub client_id: String,
 }
 
-fn header_text(text: &str) -> Result<(), validator::ValidationError> {
+fn header_text(text: &str) -> Result<(), ValidationError> {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
     }
-    Err(validator::ValidationError::new("plain_text").with_message("must have only visible ASCII characters".into()))
+    Err(ValidationError::new("plain_text").with_message("must have only visible ASCII characters".into()))
 }
 
 impl ConnectionRequest {
     fn into_new(self) -> Result<NewConnection, Error> {
         let keys = match (self.public_key, self.private_key) {
             (Some(public_key), Some(private_key)) => {
-                check_key("/public_key", &public_key)?;
-                check_key("/private_key", &private_key)?;
+                let keys = [("/public_key", &public_key), ("/private_key", &private_key)];
+                let bad: Vec<FieldError> = keys.into_iter().filter_map(|(field, key)| check_key(field, key)).collect();
+                if !bad.is_empty() {
+                    return Err(Error::Invalid(bad));
+                }
                 Some((public_key, private_key))
             }
             (None, None) => None,
-            (Some(_), None) => return Err(Error::invalid("/private_key", "required", "send both keys or neither")),
-            (None, Some(_)) => return Err(Error::invalid("/public_key", "required", "send both keys or neither")),
+            (Some(_), None) => {
+                return Err(Error::invalid("/private_key", FieldCode::Required, "send both keys or neither"));
+            }
+            (None, Some(_)) => {
+                return Err(Error::invalid("/public_key", FieldCode::Required, "send both keys or neither"));
+            }
         };
         Ok(NewConnection {
             site: self.site,
@@ -121,13 +128,11 @@ impl ConnectionRequest {
     }
 }
 
-fn check_key(field: &str, key: &SecretString) -> Result<(), Error> {
-    use secrecy::ExposeSecret;
+/// The error of a key. The validator is not used here: it would keep a copy of the secret.
+fn check_key(field: &str, key: &SecretString) -> Option<FieldError> {
     let text = key.expose_secret();
-    if (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err(Error::invalid(field, "bad_value", "must be 1 to 200 visible ASCII characters"))
+    let is_valid = (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    (!is_valid).then(|| FieldError::new(field, FieldCode::BadValue, "must be 1 to 200 visible ASCII characters"))
 }
 
 /// Get the connection

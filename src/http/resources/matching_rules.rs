@@ -8,10 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::db::{self, RuleFilter};
-use crate::domain::Error;
 use crate::domain::ids::{ProductId, RuleId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Target;
+use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
 use crate::http::kit::extract::json::ValidatedJson;
@@ -322,7 +322,9 @@ pub async fn preview_matching_rule(
     let (asked, now) = (body.value, ctx.clock.now());
     let from = match &asked.cursor {
         None => 0,
-        Some(text) => text.parse().map_err(|_| Error::invalid("/cursor", "bad_cursor", "send a next_cursor"))?,
+        Some(text) => {
+            text.parse().map_err(|_| Error::invalid("/cursor", FieldCode::BadCursor, "send a next_cursor"))?
+        }
     };
     let filter = PreviewFilter { changed_only: asked.changed_only, status: asked.status };
     let limit = usize::try_from(asked.limit.unwrap_or(100)).unwrap_or(100);

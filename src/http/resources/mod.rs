@@ -9,6 +9,7 @@ pub mod import_export;
 pub mod mappings;
 pub mod matching_rules;
 pub mod operations;
+pub mod problems;
 pub mod products;
 pub mod push_jobs;
 pub mod push_schedule;

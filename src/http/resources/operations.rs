@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::kit::problem::{ApiError, ApiResult, Problem};
+use crate::http::kit::problem_code::RequestCode;
 use crate::http::kit::served_document::ServedDocument;
 use crate::http::kit::settings::HttpSettings;
 use crate::services::AppContext;
@@ -40,10 +41,7 @@ pub async fn healthz() -> HttpResponse {
 )]
 #[get("/readyz")]
 pub async fn readyz(ctx: web::Data<AppContext>) -> ApiResult {
-    let not_ready = |detail: &str| {
-        let status = actix_web::http::StatusCode::SERVICE_UNAVAILABLE;
-        ApiError::Http(status, "not_ready", "Not ready", detail.to_owned())
-    };
+    let not_ready = |detail: &str| ApiError::Http(RequestCode::NotReady, detail.to_owned());
     if ctx.stop.is_cancelled() {
         return Err(not_ready("the service is shutting down"));
     }

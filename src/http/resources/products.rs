@@ -117,7 +117,7 @@ pub struct ProductRequest {
     /// `previous`.
     pub billing_period: Option<BillingPeriod>,
     /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
-    /// billed.
+    /// billed. The default is 35.
     #[serde(default = "usual_age")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, default = 35)]

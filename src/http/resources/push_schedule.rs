@@ -5,11 +5,11 @@ use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::schedule::MonthlySchedule;
-use crate::domain::{Error, FieldError, Result};
+use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::ValidatedJson;
@@ -93,33 +93,38 @@ pub struct PushScheduleRequest {
     pub day_of_month: u32,
     /// The local time of day in the time zone, as `HH:MM`. A time that the clocks skip means the first moment after the
     /// gap; a time that occurs twice means the first of the two.
+    #[validate(custom(function = check_time))]
     #[schema(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
     pub time: String,
     /// The IANA time zone, such as `Europe/Berlin`. A change takes effect with the next month, or at once if there are
     /// no usage records and no pushes yet.
+    #[validate(custom(function = check_zone))]
+    #[schema(min_length = 1, max_length = 100)]
     pub time_zone: String,
 }
 
+fn time_of_day(text: &str) -> Option<NaiveTime> {
+    let plain = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    NaiveTime::parse_from_str(text, "%H:%M").ok().filter(|_| plain)
+}
+
+fn check_time(text: &str) -> Result<(), ValidationError> {
+    let invalid = || ValidationError::new("time").with_message("must be HH:MM, such as \"02:00\"".into());
+    time_of_day(text).map(drop).ok_or_else(invalid)
+}
+
+fn check_zone(text: &str) -> Result<(), ValidationError> {
+    let message = "must be an IANA time zone, such as \"America/New_York\"";
+    let invalid = |_| ValidationError::new("zone").with_message(message.into());
+    text.parse::<Tz>().map(drop).map_err(invalid)
+}
+
 impl PushScheduleRequest {
-    fn read(&self) -> Result<NewSchedule> {
-        let mut bad = Vec::new();
-        let plain = self.time.len() == 5 && self.time.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
-        let time = NaiveTime::parse_from_str(&self.time, "%H:%M").ok().filter(|_| plain);
-        if time.is_none() {
-            bad.push(FieldError::new("/time", "bad_value", "must be HH:MM, such as \"02:00\""));
-        }
-        let zone: Option<Tz> = self.time_zone.parse().ok();
-        if zone.is_none() {
-            let message = "must be an IANA time zone, such as \"America/New_York\"";
-            bad.push(FieldError::new("/time_zone", "bad_value", message));
-        }
-        match (time, zone) {
-            (Some(time), Some(zone)) => {
-                let monthly = MonthlySchedule { day_of_month: self.day_of_month, time };
-                Ok(NewSchedule { enabled: self.enabled, monthly, zone })
-            }
-            _ => Err(Error::Invalid(bad)),
-        }
+    /// The validated schedule.
+    fn read(&self) -> Result<NewSchedule, Error> {
+        let time = time_of_day(&self.time).ok_or_else(|| Error::internal("a time that was not validated"))?;
+        let monthly = MonthlySchedule { day_of_month: self.day_of_month, time };
+        Ok(NewSchedule { enabled: self.enabled, monthly, zone: self.time_zone.parse().map_err(Error::internal)? })
     }
 }
 

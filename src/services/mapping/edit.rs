@@ -86,9 +86,19 @@ impl EditRejection {
         Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
     }
 
+    /// Converts the rejection to the error of a request that changes one line: its address names the line, its body the
+    /// other members.
+    fn of_the_body(self) -> Error {
+        match self.member {
+            "agreement_id" => self.error.at("/agreement_id"),
+            "addition_id" => self.error.at("/addition_id"),
+            _ => self.error,
+        }
+    }
+
     /// Converts the rejection to an invalid field of a request, where `place` is the JSON pointer of the edit.
     pub fn field(&self, place: &str) -> FieldError {
-        FieldError::new(format!("{place}/{}", self.member), self.error.word(), self.error.to_string())
+        FieldError::new(format!("{place}/{}", self.member), self.error.field_code(), self.error.to_string())
     }
 }
 
@@ -267,7 +277,7 @@ pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<Bille
 fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
     let id = edit.line.clone();
     let applied = apply(tx, &[edit], Bulk::TOGETHER, now, by)?;
-    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
+    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::of_the_body))?;
     tx.billing_line(&id)
 }
 
@@ -293,7 +303,7 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now:
         .zip(places)
         .filter_map(|(outcome, place)| Some((place, outcome.as_ref().err()?)))
         .map(|(place, refused)| {
-            FieldError::new(format!("/ids/{place}"), refused.error.word(), refused.error.to_string())
+            FieldError::new(format!("/ids/{place}"), refused.error.field_code(), refused.error.to_string())
         })
         .collect();
     if unknown.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(unknown)) }
@@ -316,7 +326,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
 pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
-    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(|refused| refused.error))?;
+    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::of_the_body))?;
     let view = ctx.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await?;
     Ok((view, applied.resolved))
 }

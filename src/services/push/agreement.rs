@@ -109,9 +109,11 @@ impl ClaimedLines<'_> {
                 let client = client::for_tenant(self.ctx, &self.tenant).await?;
                 Err(client.paused_for().map_or(Stop::Later(detail.clone()), |wait| Stop::Wait(wait, detail)).into())
             }
-            Err(Error::Conflict { code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged, detail }) => {
-                Err(Stop::Busy(detail).into())
-            }
+            Err(Error::Conflict {
+                code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged,
+                detail,
+                ..
+            }) => Err(Stop::Busy(detail).into()),
             // For example, a list lacks most of the known records: a person must check it.
             Err(Error::Conflict { detail, .. }) => Err(Stop::Connection(detail).into()),
             Err(other) => Err(other.into()),

@@ -10,7 +10,7 @@ use crate::domain::ids::{CompanyId, CwAdditionId, ProductId, PushJobId, PushLine
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
-use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::billing_calendar;
 
@@ -56,7 +56,8 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         return Err(Error::conflict(ConflictCode::NotConnected, detail));
     }
     if let Some(id) = &new.product_id {
-        tx.product(id)?;
+        // A retry names no product itself.
+        tx.product(id).map_err(|error| if new.parent.is_none() { error.at("/product_id") } else { error })?;
     }
     refuse_unknown_companies(tx, new)?;
     let present = billing_calendar::load(tx)?.month_of(now);
@@ -64,7 +65,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         && month > present
     {
         let message = format!("{month} has not started: there is nothing to bill yet");
-        return Err(Error::invalid("/billing_month", "out_of_range", message));
+        return Err(Error::invalid("/billing_month", FieldCode::OutOfRange, message));
     }
     let billed = billed_lines_of(tx, new, now)?;
     let ids = tx.later_push_ids()?;
@@ -131,7 +132,7 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.company_ids else { return Ok(()) };
     let known = tx.existing_companies(ids)?;
     let unknown = |(index, id): (usize, &CompanyId)| {
-        FieldError::new(format!("/company_ids/{index}"), "not_found", format!("there is no company {id}"))
+        FieldError::new(format!("/company_ids/{index}"), FieldCode::NotFound, format!("there is no company {id}"))
     };
     let unknown: Vec<FieldError> = ids.iter().enumerate().filter(|(_, id)| !known.contains(id)).map(unknown).collect();
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }

@@ -8,7 +8,7 @@ use crate::db::Tx;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
-use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 
@@ -51,7 +51,7 @@ fn decide_held(
     let chosen = lines.unwrap_or(&held);
     let unknown = |(index, line): (usize, &PushLineId)| {
         let message = format!("line {line} is not a held line of this push job");
-        (!known.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), "not_held", message))
+        (!known.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), FieldCode::NotHeld, message))
     };
     let bad: Vec<FieldError> = chosen.iter().enumerate().filter_map(unknown).collect();
     if !bad.is_empty() {

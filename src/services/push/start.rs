@@ -32,7 +32,9 @@ where
     let work = move |tx: &mut Tx<'_>| {
         let job = match request {
             PushRequest::New(new) => create(tx, &new, now, &by)?,
-            PushRequest::FromDryRun(id) => from_dry_run(tx, &id, now, &by)?,
+            PushRequest::FromDryRun(id) => {
+                from_dry_run(tx, &id, now, &by).map_err(|error| error.at("/from_dry_run"))?
+            }
             PushRequest::Retry(id) => retry(tx, &id, now, &by)?,
             PushRequest::Revert(id) => revert(tx, &id, now, &by)?,
         };

@@ -10,7 +10,7 @@ use super::budget;
 use crate::connectwise::{CircuitStatus, Client, Credentials, Site};
 use crate::db::Connection;
 use crate::domain::ids::TenantId;
-use crate::domain::{ConflictCode, Error, Result};
+use crate::domain::{ConflictCode, Error, FieldCode, Result};
 use crate::services::context::AppContext;
 use crate::services::encryption::Vault;
 
@@ -69,7 +69,7 @@ pub fn for_connection(ctx: &AppContext, row: &Connection) -> Result<Arc<Client>>
 /// Parses a site as users enter it: with or without scheme, `api-` and path.
 pub fn parse_site(ctx: &AppContext, text: &str) -> Result<Site> {
     let site = Site::parse(text, ctx.settings.connectwise.allow_private);
-    site.map_err(|error| Error::invalid("/site", "bad_site", error.to_string()))
+    site.map_err(|error| Error::invalid("/site", FieldCode::BadSite, error.to_string()))
 }
 
 /// Returns the state of the connection's circuit breaker; closed if there is no client yet.

@@ -32,7 +32,9 @@ impl Reply {
     pub fn problem(self, status: u16, kind: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json", "{}", self.text);
-        assert_eq!(self.json["type"], format!("urn:connectwise-billing:problem:{kind}"), "{}", self.text);
+        assert_eq!(self.json["code"], kind, "{}", self.text);
+        assert_eq!(self.json["type"], format!("/problems/{kind}"), "{}", self.text);
+        assert_eq!(self.json["request_id"], self.header("x-request-id"), "{}", self.text);
         assert_eq!(self.json["status"], status);
         assert!(self.json["title"].is_string() && self.json["detail"].is_string(), "{}", self.text);
         self.json

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::Bytes;
 use actix_web::{HttpMessage, HttpRequest, web};
@@ -13,9 +12,10 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::domain::FieldError;
 use crate::domain::ids::TenantId;
+use crate::domain::{FieldCode, FieldError};
 use crate::http::kit::problem::{ApiError, ApiResult};
+use crate::http::kit::problem_code::RequestCode;
 use crate::services::Actor;
 
 /// Maximum size of a body that any operation accepts, in bytes.
@@ -125,7 +125,7 @@ fn take(left: &Arc<Semaphore>, bytes: usize, taken: &mut Option<OwnedSemaphorePe
 
 fn too_large(limit: usize) -> ApiError {
     let detail = format!("the body must be at most {limit} bytes long");
-    ApiError::Http(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Content too large", detail)
+    ApiError::Http(RequestCode::TooLarge, detail)
 }
 
 fn too_slow(limits: &BodyLimits) -> ApiError {
@@ -135,15 +135,15 @@ fn too_slow(limits: &BodyLimits) -> ApiError {
         MIN_BYTES_PER_SECOND / 1024.0,
         GRACE_PERIOD.as_secs()
     );
-    ApiError::Http(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "Request timeout", detail)
+    ApiError::Http(RequestCode::BodyTooSlow, detail)
 }
 
 fn busy() -> ApiError {
     let detail = "too many large bodies are being read; retry shortly".to_owned();
-    ApiError::Busy(detail)
+    ApiError::Http(RequestCode::Busy, detail)
 }
 
 fn incomplete() -> ApiError {
-    let error = FieldError::new("", "malformed", "the body ended before it was complete");
+    let error = FieldError::new("", FieldCode::Malformed, "the body ended before it was complete");
     ApiError::Malformed(vec![error])
 }

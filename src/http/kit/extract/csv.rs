@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::web;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
@@ -12,8 +11,9 @@ use futures_util::future::LocalBoxFuture;
 use super::body_limits::{self, BodyBytes, LARGEST_BODY};
 use super::headers::media_type;
 use crate::domain::string_enum::string_enum;
-use crate::domain::{Error, FieldError, Result};
+use crate::domain::{Error, FieldCode, FieldError, Result};
 use crate::http::kit::problem::ApiError;
+use crate::http::kit::problem_code::RequestCode;
 
 /// Maximum size of a table in bytes.
 const LIMIT: usize = LARGEST_BODY;
@@ -59,8 +59,7 @@ impl FromRequest for CsvBody {
         Box::pin(async move {
             if media_type(&req) != "text/csv" {
                 let detail = "send CSV with the header Content-Type: text/csv".to_owned();
-                let title = "The body must be CSV";
-                return Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_csv", title, detail));
+                return Err(ApiError::Http(RequestCode::UnsupportedMediaType, detail));
             }
             Ok(Self(body_limits::read(&req, &mut payload, LIMIT).await?))
         })
@@ -135,7 +134,11 @@ impl Table {
     ) -> Result<Self> {
         let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
         if memchr::memchr2_iter(delimiter.byte(), b'\n', bytes).count() > MAX_CELLS {
-            return Err(Error::invalid("", "too_many_cells", format!("a table may have at most {MAX_CELLS} cells")));
+            return Err(Error::invalid(
+                "",
+                FieldCode::TooManyCells,
+                format!("a table may have at most {MAX_CELLS} cells"),
+            ));
         }
         check_quotes(bytes, delimiter)?;
         let mut reader =
@@ -143,14 +146,18 @@ impl Table {
         let headers = reader.headers().map_err(|error| unreadable(&error, bytes))?.clone();
         if headers.len() > MAX_COLUMNS {
             let message = format!("the table has {} columns; at most {MAX_COLUMNS} are allowed", headers.len());
-            return Err(Error::invalid("/1", "too_many_columns", message));
+            return Err(Error::invalid("/1", FieldCode::TooManyColumns, message));
         }
         let places = places(&headers)?;
         let (mut rows, mut lines) = (Vec::new(), LineCounter { bytes, counted: 0, line: 1 });
         for record in reader.into_records() {
             let record = record.map_err(|error| unreadable(&error, bytes))?;
             if rows.len() == MAX_ROWS {
-                return Err(Error::invalid("", "too_many_rows", format!("a table may have at most {MAX_ROWS} rows")));
+                return Err(Error::invalid(
+                    "",
+                    FieldCode::TooManyRows,
+                    format!("a table may have at most {MAX_ROWS} rows"),
+                ));
             }
             rows.push((record.position().map_or(0, |at| lines.at(at)), record));
         }
@@ -175,21 +182,25 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
                 let names: Vec<&str> = known().copied().collect();
                 let hint = if given.contains(';') { "separate columns with commas, not semicolons; " } else { "" };
                 let message = format!("{hint}unknown column; expected one of: {}", names.join(", "));
-                bad.push(FieldError::new(field, "unknown_column", message));
+                bad.push(FieldError::new(field, FieldCode::UnknownColumn, message));
             }
             Some(name) if places.insert(*name, place).is_some() => {
-                bad.push(FieldError::new(field, "column_twice", "the table has this column twice"));
+                bad.push(FieldError::new(field, FieldCode::ColumnTwice, "the table has this column twice"));
             }
             Some(_) => {}
         }
     }
     for name in columns.required.iter().filter(|name| !places.contains_key(*name)) {
-        bad.push(FieldError::new(format!("/1/{name}"), "missing_column", format!("the column {name} is missing")));
+        bad.push(FieldError::new(
+            format!("/1/{name}"),
+            FieldCode::MissingColumn,
+            format!("the column {name} is missing"),
+        ));
     }
     if let (Some(first), true) = (columns.one_of.first(), columns.one_of.iter().all(|name| !places.contains_key(name)))
     {
         let message = format!("one of these columns is required: {}", columns.one_of.join(", "));
-        bad.push(FieldError::new(format!("/1/{first}"), "missing_column", message));
+        bad.push(FieldError::new(format!("/1/{first}"), FieldCode::MissingColumn, message));
     }
     if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
 }
@@ -227,7 +238,7 @@ fn check_quotes(bytes: &[u8], delimiter: Delimiter) -> Result<()> {
 fn bad_quotes(bytes: &[u8], opened: usize) -> Error {
     let line = memchr::memchr_iter(b'\n', bytes.get(..opened).unwrap_or_default()).count() + 1;
     let message = "a quoted text must end with a quote at the end of its cell; write a quote inside of it twice";
-    Error::invalid(format!("/{line}"), "bad_csv", message)
+    Error::invalid(format!("/{line}"), FieldCode::BadCsv, message)
 }
 
 /// Counts lines. The reader's own count is one too low where a line ends in CR LF: it stops between the two.
@@ -266,12 +277,16 @@ fn named_places(headers: &StringRecord, names: &[(&'static str, Name<'_>)]) -> R
         match (found.next(), found.next()) {
             (Some((place, _)), None) => drop(places.insert(*wanted, place)),
             (Some(_), Some(_)) => {
-                bad.push(FieldError::new(format!("/1/{text}"), "column_twice", "the table has this column twice"));
+                bad.push(FieldError::new(
+                    format!("/1/{text}"),
+                    FieldCode::ColumnTwice,
+                    "the table has this column twice",
+                ));
             }
             (None, _) if matches!(name, Name::Required(_)) => {
                 let given: Vec<&str> = headers.iter().collect();
                 let message = format!("the column \"{text}\" is missing; the table has: {}", given.join(", "));
-                bad.push(FieldError::new(format!("/1/{text}"), "missing_column", message));
+                bad.push(FieldError::new(format!("/1/{text}"), FieldCode::MissingColumn, message));
             }
             (None, _) => {}
         }
@@ -288,7 +303,7 @@ fn unreadable(error: &csv::Error, bytes: &[u8]) -> Error {
         }
         _ => "the row is not valid CSV".to_owned(),
     };
-    Error::invalid(format!("/{line}"), "bad_csv", message)
+    Error::invalid(format!("/{line}"), FieldCode::BadCsv, message)
 }
 
 impl<'t> Row<'t> {
@@ -301,7 +316,7 @@ impl<'t> Row<'t> {
     pub fn required(&self, column: &str) -> Result<&'t str, FieldError> {
         match self.cell(column) {
             Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(self.bad(column, "required", "must not be blank")),
+            _ => Err(self.bad(column, FieldCode::Required, "must not be blank")),
         }
     }
 
@@ -315,7 +330,7 @@ impl<'t> Row<'t> {
             Some("") => Ok(Some(None)),
             Some(text) => match text.parse() {
                 Ok(value) => Ok(Some(Some(value))),
-                Err(error) => Err(self.bad(column, "bad_value", error.to_string())),
+                Err(error) => Err(self.bad(column, FieldCode::BadValue, error.to_string())),
             },
         }
     }
@@ -326,12 +341,12 @@ impl<'t> Row<'t> {
             None | Some("") => Ok(None),
             Some("true" | "yes" | "1") => Ok(Some(true)),
             Some("false" | "no" | "0") => Ok(Some(false)),
-            Some(_) => Err(self.bad(column, "bad_value", "write true or false")),
+            Some(_) => Err(self.bad(column, FieldCode::BadValue, "write true or false")),
         }
     }
 
     /// The error of a cell.
-    pub fn bad(&self, column: &str, code: &'static str, message: impl Into<String>) -> FieldError {
+    pub fn bad(&self, column: &str, code: FieldCode, message: impl Into<String>) -> FieldError {
         FieldError::new(format!("/{}/{column}", self.line), code, message)
     }
 }

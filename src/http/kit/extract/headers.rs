@@ -6,7 +6,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_TYPE, IF_MATCH};
 use actix_web::{FromRequest, HttpRequest};
 
-use crate::domain::FieldError;
+use crate::domain::{FieldCode, FieldError};
 use crate::http::kit::problem::{ApiError, ApiResult};
 use crate::services::IfMatch;
 use crate::services::idempotency::{Key, Once};
@@ -27,7 +27,7 @@ impl FromRequest for IfMatchHeader {
 fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
     let bad = || {
         let message = "If-Match must be the ETag that GET returned, such as \"3\" with its quotes, or *";
-        ApiError::Malformed(vec![FieldError::new("If-Match", "bad_header", message)])
+        ApiError::Malformed(vec![FieldError::new("If-Match", FieldCode::BadHeader, message)])
     };
     let mut versions = Vec::new();
     let mut given = false;
@@ -45,11 +45,6 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
         }
     }
     Ok(IfMatch(given.then_some(versions)))
-}
-
-/// The `ETag` of a version: the number in quotes.
-pub fn etag(version: i64) -> String {
-    format!("\"{version}\"")
 }
 
 /// The `Idempotency-Key` of a request, with its method and path.

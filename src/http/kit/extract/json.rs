@@ -1,21 +1,27 @@
 //! JSON bodies, parsed and validated. An error names the invalid field by JSON pointer.
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
 use super::body_limits;
 use super::headers::media_type;
-use crate::domain::{Error, FieldError};
+use super::schema_errors::Checked;
+use crate::domain::{Error, FieldCode, FieldError};
 use crate::http::kit::problem::ApiError;
+use crate::http::kit::problem_code::RequestCode;
 
 /// Maximum size of a body in bytes, unless the extractor's type has another.
 const DEFAULT_LIMIT: usize = 1024 * 1024;
+/// Maximum size in bytes of a body whose invalid fields are all listed: the list needs a multiple of that memory. Of a
+/// larger body, only the first is.
+const MAX_FULL_CHECK: usize = 1024 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes, parsed and validated.
 #[derive(Debug)]
@@ -26,7 +32,7 @@ pub struct ValidatedJson<T, const LIMIT: usize = DEFAULT_LIMIT> {
     pub hash: String,
 }
 
-impl<T: DeserializeOwned + Validate + 'static, const LIMIT: usize> FromRequest for ValidatedJson<T, LIMIT> {
+impl<T: DeserializeOwned + Validate + ToSchema + 'static, const LIMIT: usize> FromRequest for ValidatedJson<T, LIMIT> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -45,7 +51,7 @@ fn require_json(req: &HttpRequest) -> Result<(), ApiError> {
         return Ok(());
     }
     let detail = "send JSON with the header Content-Type: application/json".to_owned();
-    Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON", detail))
+    Err(ApiError::Http(RequestCode::UnsupportedMediaType, detail))
 }
 
 /// Whether a media type is JSON.
@@ -53,7 +59,7 @@ pub(super) fn is_json(media_type: &str) -> bool {
     media_type == "application/json" || media_type.ends_with("+json")
 }
 
-fn parse<T: DeserializeOwned + Validate, const LIMIT: usize>(
+fn parse<T: DeserializeOwned + Validate + ToSchema, const LIMIT: usize>(
     bytes: &Bytes,
 ) -> Result<ValidatedJson<T, LIMIT>, ApiError> {
     Ok(ValidatedJson { value: parse_value(bytes)?, hash: hash(bytes) })
@@ -65,13 +71,15 @@ pub(super) fn hash(bytes: &[u8]) -> String {
 }
 
 /// Parses and validates one JSON object.
-pub(super) fn parse_value<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse_value<T: DeserializeOwned + Validate + ToSchema>(bytes: &[u8]) -> Result<T, ApiError> {
     // Serde accepts a list for a struct, by position, which must not become part of the API.
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return Err(ApiError::Domain(Error::invalid("", "wrong_type", "the body must be a JSON object, not a list")));
+        let message = "the body must be a JSON object, not a list";
+        return Err(ApiError::Domain(Error::invalid("", FieldCode::WrongType, message)));
     }
     let deserializer = &mut serde_json::Deserializer::from_slice(bytes);
-    let value: T = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable(&error, bytes))?;
+    let value: T =
+        serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| unreadable::<T>(&error, bytes))?;
     deserializer.end().map_err(|error| {
         malformed("", format!("unexpected text after the JSON (line {}, column {})", error.line(), error.column()))
     })?;
@@ -79,43 +87,54 @@ pub(super) fn parse_value<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Resul
         let mut fields = Vec::new();
         collect(&errors, "", &mut fields);
         fields.sort_by(|a: &FieldError, b| a.field.cmp(&b.field));
+        fields.dedup_by(|a, b| a.field == b.field);
         ApiError::Domain(Error::Invalid(fields))
     })?;
     Ok(value)
 }
 
-fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> ApiError {
+fn unreadable<T: ToSchema>(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> ApiError {
     let (path, inner) = (pointer(error.path()), error.inner());
     let text = inner.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    let place = format!("{message} (line {}, column {})", inner.line(), inner.column());
-    match inner.classify() {
-        // Valid JSON with other content than expected: an unknown or missing field, a wrong type, an invalid value.
-        serde_json::error::Category::Data => {
-            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-            let path = missing.map_or(path.clone(), |name| format!("{path}/{name}"));
-            let code = if message.starts_with("unknown field") {
-                "unknown_field"
-            } else if message.starts_with("missing field") {
-                "required"
-            } else if message.starts_with("invalid type") {
-                "wrong_type"
-            } else {
-                "bad_value"
-            };
-            ApiError::Domain(Error::invalid(path, code, place))
-        }
-        // Serde reports anything but a string, where an enumeration is expected, as a syntax error.
-        _ if serde_json::from_slice::<serde_json::Value>(bytes).is_ok() => {
-            let message = format!("expected a string (line {}, column {})", inner.line(), inner.column());
-            ApiError::Domain(Error::invalid(path, "wrong_type", message))
-        }
-        _ => malformed(path, format!("the body is not valid JSON: {place}")),
+    let value = if bytes.len() > MAX_FULL_CHECK { None } else { serde_json::from_slice::<Value>(bytes).ok() };
+    // Serde reports anything but a string, where an enumeration is expected, as a syntax error.
+    if value.is_none() && inner.classify() != serde_json::error::Category::Data {
+        let place = format!("{message} (line {}, column {})", inner.line(), inner.column());
+        return malformed(path, format!("the body is not valid JSON: {place}"));
     }
+    let first = first_error(path, message);
+    let checked = value.and_then(|value| Some(Checked::of::<T>()?.errors(&value)));
+    let mut fields = checked.unwrap_or_default();
+    // What the schema cannot say, such as that a time zone is unknown, only serde has found.
+    if fields.iter().all(|field| field.field != first.field) {
+        fields.push(first);
+        fields.sort_by(|a, b| a.field.cmp(&b.field));
+    }
+    ApiError::Domain(Error::Invalid(fields))
+}
+
+/// The error at which serde stopped: valid JSON with other content than expected.
+fn first_error(path: String, message: &str) -> FieldError {
+    let name = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split('`').next());
+    if let Some(name) = name("missing field `") {
+        return FieldError::new(format!("{path}/{name}"), FieldCode::Required, "is required");
+    }
+    if let Some(name) = name("duplicate field `") {
+        return FieldError::new(format!("{path}/{name}"), FieldCode::Duplicate, "is given twice");
+    }
+    let code = if message.starts_with("unknown field") {
+        FieldCode::UnknownField
+    } else if message.starts_with("invalid type") {
+        FieldCode::WrongType
+    } else {
+        FieldCode::BadValue
+    };
+    FieldError::new(path, code, message)
 }
 
 fn malformed(field: impl Into<String>, message: impl Into<String>) -> ApiError {
-    ApiError::Malformed(vec![FieldError::new(field, "malformed", message)])
+    ApiError::Malformed(vec![FieldError::new(field, FieldCode::Malformed, message)])
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {
@@ -147,14 +166,14 @@ fn collect(errors: &ValidationErrors, at: &str, fields: &mut Vec<FieldError>) {
 
 fn field_error(field: &str, error: &ValidationError) -> FieldError {
     let code = match error.code.as_ref() {
-        "length" => "length",
-        "range" => "out_of_range",
-        "plain_text" => "plain_text",
-        _ => "bad_value",
+        "length" => FieldCode::Length,
+        "range" => FieldCode::OutOfRange,
+        "plain_text" => FieldCode::PlainText,
+        _ => FieldCode::BadValue,
     };
     let bound = |name: &str| error.params.get(name).map(ToString::to_string);
     let message = error.message.as_ref().map(ToString::to_string).unwrap_or_else(|| {
-        let what = if code == "length" { " long" } else { "" };
+        let what = if code == FieldCode::Length { " long" } else { "" };
         match (bound("min"), bound("max")) {
             (Some(min), Some(max)) => format!("must be from {min} to {max}{what}"),
             (Some(min), None) => format!("must be at least {min}{what}"),

@@ -6,3 +6,4 @@ pub mod headers;
 pub mod json;
 pub mod query;
 pub mod records;
+mod schema_errors;

@@ -1,5 +1,6 @@
 //! Query parameters. An unknown parameter is an error: a misspelt filter would silently widen a list.
 
+use std::borrow::Cow;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
@@ -13,7 +14,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::db::PageRequest;
 use crate::domain::string_enum::StringEnum;
-use crate::domain::{FieldError, Result};
+use crate::domain::{FieldCode, FieldError, Result};
 use crate::http::kit::problem::{ApiError, ApiResult};
 
 /// The query parameters of a request.
@@ -94,16 +95,18 @@ const MAX_LENGTH: usize = 300;
 /// Maximum length of a cursor in characters: it contains the sort key of a row, in base64.
 const MAX_CURSOR: usize = 4_000;
 
-fn refuse_long_texts(query: &str) -> ApiResult<()> {
+/// The parameters that are too long.
+fn too_long(query: &str) -> Vec<FieldError> {
+    let mut bad = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let limit = if name == "cursor" { MAX_CURSOR } else { MAX_LENGTH };
         if value.chars().nth(limit).is_some() {
             let message = format!("must be at most {limit} characters long");
             let name = name.chars().take(MAX_LENGTH).collect::<String>();
-            return Err(ApiError::Malformed(vec![FieldError::new(name, "length", message)]));
+            bad.push(FieldError::new(name, FieldCode::Length, message));
         }
     }
-    Ok(())
+    bad
 }
 
 fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
@@ -114,34 +117,77 @@ fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
         let part = if matches!(&*name, "sort" | "limit" | "cursor") { &mut page } else { &mut filter };
         part.append_pair(&name, &value);
     }
-    Ok(ListQuery { filter: parse(&filter.finish(), known)?, page: parse(&page.finish(), known)? })
+    match (parse(&filter.finish(), known), parse(&page.finish(), known)) {
+        (Ok(filter), Ok(page)) => Ok(ListQuery { filter, page }),
+        (Err(ApiError::Malformed(of_filter)), Err(ApiError::Malformed(of_page))) => {
+            Err(ApiError::Malformed(of_filter.into_iter().chain(of_page).collect()))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
-/// Parses parameters. `known` lists the valid ones; it is called only for an error.
+/// Parses parameters, or returns all invalid ones. `known` lists the valid ones; it is called only for an error.
 fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
-    refuse_long_texts(query)?;
-    let pairs = form_urlencoded::parse(query.as_bytes());
-    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map_err(|error| {
-        let text = error.inner().to_string();
-        let named = |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next());
-        if let Some(name) = named("duplicate field `") {
-            return ApiError::Malformed(vec![FieldError::new(name, "duplicate", "the parameter is given twice")]);
-        }
-        let unknown = named("unknown field `");
-        let bad = match (unknown, text.as_str()) {
-            (Some(name), _) => {
-                let known: Vec<String> = known().into_iter().map(|parameter| parameter.name).collect();
-                let message = format!("unknown parameter; expected one of: {}", known.join(", "));
-                return ApiError::Malformed(vec![FieldError::new(name, "unknown_parameter", message)]);
-            }
-            (None, "premature end of input" | "input contains invalid characters" | "input is out of range") => {
-                "write a time such as 2026-11-22T12:00:00Z; an offset's + must be sent as %2B"
-            }
-            (None, "invalid digit found in string") => "must be a whole number",
-            (None, text) => text,
+    let mut bad = too_long(query);
+    if !bad.is_empty() {
+        return Err(ApiError::Malformed(bad));
+    }
+    let mut rest = Cow::Borrowed(query);
+    // Serde stops at the first error. Without that parameter it finds the next one.
+    loop {
+        let (name, error) = match read(&rest) {
+            Ok(value) if bad.is_empty() => return Ok(value),
+            Ok(_) => return Err(ApiError::Malformed(bad)),
+            Err(error) => invalid_parameter(&error, &known),
         };
-        ApiError::Malformed(vec![FieldError::new(error.path().to_string(), "bad_value", bad)])
-    })
+        bad.push(error);
+        let others = form_urlencoded::parse(rest.as_bytes()).filter(|(given, _)| *given != name);
+        let others = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+        if others.len() >= rest.len() {
+            return Err(ApiError::Malformed(bad));
+        }
+        rest = Cow::Owned(others);
+    }
+}
+
+type ReadError = serde_path_to_error::Error<serde::de::value::Error>;
+
+fn read<T: DeserializeOwned>(query: &str) -> Result<T, ReadError> {
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes())))
+}
+
+/// The name of the parameter that could not be read, and its error.
+fn invalid_parameter(error: &ReadError, known: impl Fn() -> Vec<Parameter>) -> (String, FieldError) {
+    let text = error.inner().to_string();
+    let named = |start: &str| text.strip_prefix(start).and_then(|rest| rest.split('`').next()).map(str::to_owned);
+    let (name, code, message) = if let Some(name) = named("duplicate field `") {
+        (name, FieldCode::Duplicate, "the parameter is given twice".to_owned())
+    } else if let Some(name) = named("missing field `") {
+        (name, FieldCode::Required, "is required".to_owned())
+    } else if let Some(name) = named("unknown field `") {
+        let known: Vec<String> = known().into_iter().map(|parameter| parameter.name).collect();
+        (name, FieldCode::UnknownParameter, format!("unknown parameter; expected one of: {}", known.join(", ")))
+    } else {
+        (error.path().to_string(), FieldCode::BadValue, plain_message(&text))
+    };
+    (name.clone(), FieldError::new(name, code, message))
+}
+
+/// Rewords what the parsers of values say.
+fn plain_message(text: &str) -> String {
+    if let Some((_, values)) = text.strip_prefix("unknown variant").and_then(|rest| rest.split_once("expected ")) {
+        return format!("must be one of: {}", values.trim_start_matches("one of ").replace('`', ""));
+    }
+    match text {
+        "premature end of input" | "input contains invalid characters" | "input is out of range" => {
+            "write a time such as 2026-11-22T12:00:00Z; an offset's + must be sent as %2B".to_owned()
+        }
+        "invalid digit found in string"
+        | "number too large to fit in target type"
+        | "cannot parse integer from empty string" => "must be a whole number".to_owned(),
+        "provided string was not `true` or `false`" => "must be true or false".to_owned(),
+        text => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -185,6 +231,11 @@ mod tests {
             assert!(fields[0].message.contains(message), "{query}: {fields:?}");
             assert_eq!(fields[0].field, field, "{query}: {fields:?}");
         }
+        let Err(ApiError::Malformed(fields)) = parse_list::<Filter>("limit=x&matched=y&lmit=1&from=z") else {
+            panic!("four invalid parameters were accepted")
+        };
+        let names: Vec<&str> = fields.iter().map(|field| field.field.as_str()).collect();
+        assert_eq!(names, ["matched", "lmit", "from", "limit"]);
         assert!(parse_list::<Filter>("limit=5&from=2026-01-01T00:00:00Z&matched=true").is_ok());
         assert!(parse_list::<Filter>("").is_ok());
         let query = parse_list::<Filter>("sort=-nam").unwrap();

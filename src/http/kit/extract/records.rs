@@ -1,17 +1,18 @@
 //! Bodies of many records in one of several formats: one JSON object, a JSON object on each line, or a CSV table.
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 use validator::Validate;
 
 use super::body_limits::{self, BodyBytes, LARGEST_BODY};
 use super::headers::media_type;
 use super::json;
-use crate::domain::{Error, FieldError};
+use crate::domain::{Error, FieldCode, FieldError};
 use crate::http::kit::problem::ApiError;
+use crate::http::kit::problem_code::RequestCode;
 
 /// The format of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +53,7 @@ fn format(req: &HttpRequest) -> Result<Format, ApiError> {
         kind if json::is_json(kind) => Ok(Format::Json),
         _ => {
             let detail = "send the header Content-Type: application/json, application/x-ndjson or text/csv".to_owned();
-            let title = "The body must be JSON or CSV";
-            Err(ApiError::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", title, detail))
+            Err(ApiError::Http(RequestCode::UnsupportedMediaType, detail))
         }
     }
 }
@@ -74,13 +74,16 @@ impl RecordsBody {
     }
 
     /// Parses and validates the one object of a JSON body.
-    pub fn json<T: DeserializeOwned + Validate>(&self) -> Result<T, ApiError> {
+    pub fn json<T: DeserializeOwned + Validate + ToSchema>(&self) -> Result<T, ApiError> {
         json::parse_value(self.bytes())
     }
 
     /// Parses and validates the object on each line, with the number of the line. Blank lines are skipped. An error names
     /// the line and the member, such as `/7/amount`.
-    pub fn json_lines<T: DeserializeOwned + Validate>(&self, most: usize) -> Result<Vec<(usize, T)>, ApiError> {
+    pub fn json_lines<T: DeserializeOwned + Validate + ToSchema>(
+        &self,
+        most: usize,
+    ) -> Result<Vec<(usize, T)>, ApiError> {
         let lines = self.bytes().split(|byte| *byte == b'\n').zip(1..);
         let lines = lines.filter(|(line, _)| !line.iter().all(u8::is_ascii_whitespace));
         let (mut values, mut bad, mut is_json) = (Vec::new(), Vec::new(), true);
@@ -108,7 +111,11 @@ impl RecordsBody {
 
 /// The error of a body with too many records.
 pub fn too_many(most: usize) -> ApiError {
-    ApiError::Domain(Error::invalid("", "length", format!("at most {most} records are allowed in one request")))
+    ApiError::Domain(Error::invalid(
+        "",
+        FieldCode::Length,
+        format!("at most {most} records are allowed in one request"),
+    ))
 }
 
 fn at_line(number: usize, fields: Vec<FieldError>) -> impl Iterator<Item = FieldError> {

@@ -3,7 +3,6 @@
 use actix_web::{get, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::BillingLine;
@@ -11,7 +10,7 @@ use crate::db;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::BillingLineId;
 use crate::domain::mapping::{CandidateVerdict, LineField, Verdict};
-use crate::domain::mapping_status::MappingReason;
+use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::rules::{Attribute, TracedComparison};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::StrictQuery;
@@ -123,19 +122,48 @@ impl From<TracedComparison> for ComparisonResult {
     }
 }
 
+/// A value of a part of a billing line, as its history has it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ChangedValue {
+    /// Whether the line was pushed.
+    PushEnabled(bool),
+    /// The line's own block size.
+    BlockSize(String),
+    /// A mapping.
+    Mapping(RecordedMapping),
+}
+
+/// A mapping as the history of its line has it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecordedMapping {
+    /// The mapping's status.
+    pub status: MappingStatus,
+    /// Whether a rule or a manual choice decided; null if nothing was mapped.
+    #[schema(required)]
+    pub source: Option<MappingSource>,
+    /// ConnectWise's id of the agreement or addition; null if nothing was mapped.
+    #[schema(required)]
+    pub id: Option<String>,
+    /// The name that the agreement or addition had; null if nothing was mapped.
+    #[schema(required)]
+    pub name: Option<String>,
+    /// The reason for the status; null if the status needs none.
+    #[schema(required)]
+    pub reason: Option<MappingReason>,
+}
+
 /// A change of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineChanged {
     /// The part of the line that changed.
     pub part: LineField,
-    /// The new value. For a mapping, an object with `status`, `source`, `id`, `name` and `reason`; for `push_enabled`,
-    /// true or false; for `block_size`, a decimal or null.
-    #[schema(value_type = Value)]
-    pub new: Value,
-    /// The old value, in the same form. Left out if none of the listed changes has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Value>)]
-    pub old: Option<Value>,
+    /// The new value: a mapping; for `push_enabled` true or false; for `block_size` a decimal, or null for the product's.
+    #[schema(required)]
+    pub new: Option<ChangedValue>,
+    /// The old value, in the same form. Null, too, if none of the listed changes has it.
+    #[schema(required)]
+    pub old: Option<ChangedValue>,
     /// When the change was made.
     pub at: DateTime<Utc>,
     /// Who made the change: the name of an API key, or `refresh` for an automatic refresh.
@@ -144,8 +172,8 @@ pub struct LineChanged {
 
 /// Renders changes, newest first. The old value of a change is the new value of the previous change of the same part.
 fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
-    let value = |row: &db::LineChangeRow| -> Value { serde_json::from_str(&row.became).unwrap_or_default() };
-    let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).map(value);
+    let value = |row: &db::LineChangeRow| -> Option<ChangedValue> { serde_json::from_str(&row.became).ok().flatten() };
+    let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).and_then(value);
     let changed = |(place, row): (usize, &db::LineChangeRow)| LineChanged {
         part: row.part,
         new: value(row),

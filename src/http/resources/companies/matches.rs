@@ -9,7 +9,7 @@ use super::Company;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
 use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, FieldCode, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::ValidatedJson;
@@ -44,7 +44,7 @@ impl MatchCompanyRequest {
         match (self.id, self.identifier) {
             (Some(id), None) => Ok(Choice::Id(id)),
             (None, Some(identifier)) => Ok(Choice::Identifier(identifier)),
-            _ => Err(Error::invalid("/id", "required", "send either id or identifier")),
+            _ => Err(Error::invalid("/id", FieldCode::Required, "send either id or identifier")),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::PushJob;
 use crate::domain::ids::PushJobId;
 use crate::http::kit::auth::Caller;
+use crate::http::kit::params::LastEventIdParam;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::services::AppContext;
 use crate::services::push;
@@ -22,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Watch a push job
 ///
-/// Returns a stream of server-sent events. The data of each event is the push job as JSON, as in `GET /push-jobs/{id}`.
+/// Returns a stream of server-sent events. The data of each event is the push job as JSON, with the schema `PushJob`.
 ///
 /// - `progress` is sent at once, and then whenever the job's state, detail or line counts change.
 /// - `end` is sent when the job has ended, and the stream ends.
@@ -30,12 +31,13 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The stream stays open while the job waits for approval or for ConnectWise; after 15 seconds without an event, a
 /// comment keeps the connection open. It also ends without `end` when the service stops: reconnect. The id of an event
 /// is the number of finished lines; if that is still the `Last-Event-ID` of the request, the first event is left out. A
-/// browser's `EventSource` cannot send the API key: use `fetch` and read the body as it arrives.
+/// browser's `EventSource` cannot send the API key: use `fetch` and read the body as it arrives. A generated client that reads
+/// a response to its end should get the job from time to time instead.
 #[utoipa::path(
     tag = "push jobs",
     params(
         ("id" = String, Path, description = "The push job"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was received, when reconnecting"),
+        LastEventIdParam,
     ),
     responses((status = 200, description = "The stream of events", content_type = "text/event-stream", body = String,
         example = "event: progress\nid: 12\ndata: {\"id\":\"…\",\"state\":\"running\"}\n\n"), Errors)

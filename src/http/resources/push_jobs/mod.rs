@@ -13,11 +13,11 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::db::{self, JobFilter, PushSort};
-use crate::domain::Error;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::json::{ValidatedJson, not_null};
@@ -186,7 +186,7 @@ impl CreatePushJobRequest {
         if others {
             let message =
                 "leave out dry_run, product_id, company_ids, billing_month and out_of_date: the dry run has them";
-            return Err(Error::invalid("/from_dry_run", "contradiction", message));
+            return Err(Error::invalid("/from_dry_run", FieldCode::Contradiction, message));
         }
         Ok(Some(PushJobId::from(id.clone())))
     }

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::domain::quantity::Amount;
-use crate::domain::{Error, FieldError};
+use crate::domain::{Error, FieldCode, FieldError};
 use crate::http::kit::extract::csv::{Delimiter, Name, Row, Table};
 use crate::http::kit::extract::json::plain_text;
 use crate::http::kit::extract::records::{Format, RecordsBody, too_many};
@@ -48,7 +48,7 @@ pub struct NewUsageRecord {
     /// billing month.
     pub measured_at: DateTime<Utc>,
     /// The meter or report that the record comes from. If several records of a company and product have the same time,
-    /// the aggregation `last` takes the one whose source sorts last.
+    /// the aggregation `last` takes the one whose source sorts last. The default is `api`.
     #[serde(default = "default_source")]
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100, default = "api")]
@@ -97,7 +97,8 @@ pub struct UsageTableQuery {
 impl UsageTableQuery {
     /// Rejects parameters that would have no effect: the records would be stored as others than the caller means.
     fn check(&self, format: Format) -> ApiResult<()> {
-        let invalid = |name: &str, message: &str| Err(ApiError::Domain(Error::invalid(name, "contradiction", message)));
+        let invalid =
+            |name: &str, message: &str| Err(ApiError::Domain(Error::invalid(name, FieldCode::Contradiction, message)));
         if format != Format::Csv && *self != Self::default() {
             return invalid("query", "these parameters are only for a CSV table; write the values into the records");
         }
@@ -182,7 +183,7 @@ fn all(records: impl Iterator<Item = Result<NewUsage, Vec<FieldError>>>) -> ApiR
     }
     match (bad.is_empty(), read.is_empty()) {
         (false, _) => Err(ApiError::Domain(Error::Invalid(bad))),
-        (true, true) => Err(ApiError::Domain(Error::invalid("", "length", "send at least one record"))),
+        (true, true) => Err(ApiError::Domain(Error::invalid("", FieldCode::Length, "send at least one record"))),
         (true, false) => Ok(Records(read)),
     }
 }
@@ -213,7 +214,7 @@ fn one_of(id: Option<String>, vendor: Option<String>, at: &str, names: (&str, &s
         (None, Some(id)) => Ok(EntityRef::Vendor(id)),
         _ => {
             let message = format!("send either {} or {}", names.0, names.1);
-            Err(FieldError::new(format!("{at}/{}", names.0), "required", message))
+            Err(FieldError::new(format!("{at}/{}", names.0), FieldCode::Required, message))
         }
     }
 }
@@ -224,7 +225,7 @@ fn is_leap_second(at: DateTime<Utc>) -> bool {
 
 fn leap_second(place: &str) -> FieldError {
     let message = "must not be a leap second; send the second after it";
-    FieldError::new(format!("{place}/measured_at"), "out_of_range", message)
+    FieldError::new(format!("{place}/measured_at"), FieldCode::OutOfRange, message)
 }
 
 fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<NewUsage, Vec<FieldError>> {
@@ -234,16 +235,16 @@ fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<NewUsage, Vec<Field
         None => row.required("product_code").map(|code| EntityRef::Vendor(code.trim().to_owned())),
     };
     let amount = match row.parsed::<Amount>("amount") {
-        Ok(amount) => amount.flatten().ok_or_else(|| row.bad("amount", "required", "must not be blank")),
+        Ok(amount) => amount.flatten().ok_or_else(|| row.bad("amount", FieldCode::Required, "must not be blank")),
         Err(error) => Err(error),
     };
     let given = query.measured_at.as_deref().or_else(|| row.cell("measured_at")).unwrap_or_default();
-    let measured_at = measured_at(given).map_err(|message| row.bad("measured_at", "bad_value", message));
+    let measured_at = measured_at(given).map_err(|message| row.bad("measured_at", FieldCode::BadValue, message));
     let source = match query.source.as_deref().or_else(|| row.cell("source")).map(str::trim) {
         None | Some("") => Ok(default_source()),
         Some(text) if plain_text(text).is_err() || text.chars().count() > MAX_SOURCE => {
             let message = format!("must be at most {MAX_SOURCE} characters without control characters");
-            Err(row.bad("source", "plain_text", message))
+            Err(row.bad("source", FieldCode::PlainText, message))
         }
         Some(text) => Ok(text.to_owned()),
     };
