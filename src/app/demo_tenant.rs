@@ -7,7 +7,7 @@ use chrono::Datelike;
 use super::application::StartError;
 use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
 use crate::connectwise::RetryPolicy;
-use crate::db::{LineFilter, ProductFilter, Tx};
+use crate::db::{LineFilter, ListName, PageRequest, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
 use crate::domain::mapping_status::MappingSource;
@@ -264,7 +264,7 @@ impl DemoTenant {
     /// Code, name and unit of each product.
     pub(super) async fn units(&self) -> Result<Vec<(String, String, String)>, StartError> {
         let read = |tx: &mut Tx<'_>| {
-            let page = crate::db::PageRequest::parse("products", None, None, "created_at")?;
+            let page = PageRequest::parse(ListName { name: "products", filter: 0 }, None, None, "created_at")?;
             let rows = tx.products(&ProductFilter::default(), &page)?.items;
             Ok(rows.into_iter().map(|row| (row.code, row.name, row.unit)).collect())
         };

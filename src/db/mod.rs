@@ -9,7 +9,7 @@ mod tools;
 
 pub use engine::instance_lock::InstanceLock;
 pub use engine::keyed_locks::KeyedLocks;
-pub use engine::page::{Page, PageRequest};
+pub use engine::page::{ListName, Page, PageRequest};
 pub use engine::pool::Db;
 pub use engine::tx::{SystemTx, Tx};
 pub use engine::url::DatabaseUrl;

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
 use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
-use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
@@ -12,6 +11,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
 use crate::domain::usage::{CountedUsage, UsageOverflow, UsageWindow};
 use crate::domain::usage_totals::UsageTotals;
+use crate::domain::{Error, FieldCode, Result};
 
 /// What a line bills in a month, or why there is no quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,23 +252,27 @@ pub fn billed_page(
     now: Instant,
 ) -> Result<Page<BilledLine>> {
     let Some(out_of_date) = out_of_date else {
-        let Page { items, next } = tx.billing_lines(filter, page)?;
-        return Ok(Page { items: compared_lines(tx, items, months, now)?, next });
+        let Page { items, next, total } = tx.billing_lines(filter, page)?;
+        return Ok(Page { items: compared_lines(tx, items, months, now)?, next, total });
     };
+    if page.with_total() {
+        let message = "cannot be counted with out_of_date: leave one of them out";
+        return Err(Error::invalid("total", FieldCode::Contradiction, message));
+    }
     let mut found: Vec<BilledLine> = Vec::new();
     let mut part = page.scan(None);
     loop {
-        let Page { items, next } = tx.billing_lines(filter, &part)?;
+        let Page { items, next, .. } = tx.billing_lines(filter, &part)?;
         let lines = compared_lines(tx, items, months, now)?;
         found.extend(lines.into_iter().filter(|line| line.out_of_date == out_of_date));
         if found.len() > page.limit() {
             found.truncate(page.limit());
             let next = found.last().map(|line| line.view.cursor(page));
-            return Ok(Page { items: found, next });
+            return Ok(Page { items: found, next, total: None });
         }
         match next {
             Some(next) => part = page.scan(Some(next)),
-            None => return Ok(Page { items: found, next: None }),
+            None => return Ok(Page { items: found, next: None, total: None }),
         }
     }
 }
@@ -277,7 +281,7 @@ pub fn billed_page(
 pub fn billed_line(tx: &mut Tx<'_>, view: BillingLineView, months: &BilledMonths, now: Instant) -> Result<BilledLine> {
     let id = view.line.product_id.clone();
     let line = compared_lines(tx, vec![view], months, now)?.pop();
-    line.ok_or_else(|| crate::domain::Error::not_found("product", id))
+    line.ok_or_else(|| Error::not_found("product", id))
 }
 
 fn is_pushable(line: &BillingLine) -> bool {

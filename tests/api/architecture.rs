@@ -134,7 +134,7 @@ fn past_the_tenant(code: &str) -> Vec<String> {
         let name = before.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
         !after.starts_with(|c: char| c.is_alphanumeric() || c == '_')
             && !name.ends_with("self.scoped(")
-            && !name.ends_with("$tx.scoped(")
+            && !name.ends_with("tx.scoped(")
     });
     let others = ["insert_into(", "sql_query("].into_iter().flat_map(|text| code.match_indices(text));
     let around = |at: usize| code[at.saturating_sub(30)..].chars().take(60).collect();

@@ -70,4 +70,53 @@ async fn lines_come_by_company_name_and_those_of_a_company_together(backend: Bac
     assert_eq!(enabled.len(), 40, "a third of them");
 }
 
-on_both!(pages_show_each_line_once_in_order, lines_come_by_company_name_and_those_of_a_company_together);
+/// A list tells its next page as a link and, if it is asked to, how many items there are in all.
+async fn a_list_tells_its_next_page_and_its_total(backend: Backend) {
+    let (app, products) = ready(backend).await;
+    app.push(&json!({})).await;
+    let product = &products[0];
+    for (path, total) in [
+        (format!("/billing-lines?product_id={product}&matched=true&limit=4"), 5),
+        ("/billing-lines?push_enabled=true&limit=11&sort=-agreement_status".to_owned(), 40),
+        ("/companies?search=name%203&limit=2".to_owned(), 7),
+        ("/products?limit=2".to_owned(), 3),
+        ("/push-jobs?limit=1".to_owned(), 1),
+        (format!("/push-lines?product_id={product}&limit=30"), 40),
+        ("/connectwise/companies?search=unique%201&limit=3".to_owned(), 11),
+        ("/usage?limit=1".to_owned(), 0),
+        ("/agreement-mappings?status=ambiguous".to_owned(), 0),
+    ] {
+        let counted = app.get(&format!("{path}&total=true")).await;
+        let rows = app.all(&path).await;
+        assert_eq!(counted["total"], rows.len(), "{path}: {}", counted.text);
+        if !path.contains("matched=true") {
+            assert_eq!(rows.len(), total, "{path}");
+        }
+        assert!(app.get(&path).await.get("total").is_none(), "{path}");
+        let (mut by_link, mut next) = (Vec::new(), Some(path.clone()));
+        while let Some(at) = next {
+            let page = app.get(&at).await;
+            by_link.extend(page["items"].as_array().unwrap().clone());
+            let link = page.header("link").to_owned();
+            assert_eq!(link.is_empty(), page["next_cursor"].is_null(), "{at}");
+            let address = link.strip_prefix("</api/v1").and_then(|rest| rest.strip_suffix(">; rel=\"next\""));
+            next = address.map(str::to_owned);
+            assert!(link.is_empty() || next.is_some(), "{link}");
+        }
+        assert_eq!(by_link, rows, "{path}");
+    }
+    let first = app.get("/billing-lines?limit=5&push_enabled=true").await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    for other in ["", "&push_enabled=false", "&push_enabled=true&matched=true"] {
+        let path = format!("/billing-lines?limit=5{other}&cursor={cursor}");
+        assert_eq!(app.get(&path).await.problem(422, "validation")["errors"][0]["code"], "bad_cursor", "{path}");
+    }
+    app.get(&format!("/billing-lines?push_enabled=true&limit=9&cursor={cursor}")).await.expect(200);
+    app.get("/billing-lines?total=true&out_of_date=true").await.problem(422, "validation");
+}
+
+on_both!(
+    pages_show_each_line_once_in_order,
+    lines_come_by_company_name_and_those_of_a_company_together,
+    a_list_tells_its_next_page_and_its_total,
+);

@@ -36,14 +36,25 @@ pub struct PageRequest<S> {
     pub(in crate::db) after: Option<Cursor>,
     pub(in crate::db) sort: S,
     pub(in crate::db) descending: bool,
+    /// Whether to count the rows that match the filter.
+    pub(in crate::db) with_total: bool,
+    /// The list that the page belongs to.
+    list: ListName,
+}
+
+/// What a page's cursor belongs to: a list under a filter.
+#[derive(Debug, Clone, Copy)]
+pub struct ListName {
     /// The name of the list.
-    list: &'static str,
+    pub name: &'static str,
+    /// A hash of the filter.
+    pub filter: u64,
 }
 
 impl<S: StringEnum> PageRequest<S> {
-    /// Parses the page parameters of the list with this name: at most 500 rows, a cursor that an earlier page returned,
-    /// and a sort key, with `-` before it for descending order.
-    pub fn parse(list: &'static str, limit: Option<i64>, cursor: Option<&str>, sort: &str) -> Result<Self> {
+    /// Parses the page parameters of a list: at most 500 rows, a cursor that an earlier page returned, and a sort key, with
+    /// `-` before it for descending order.
+    pub fn parse(list: ListName, limit: Option<i64>, cursor: Option<&str>, sort: &str) -> Result<Self> {
         let limit = limit.unwrap_or(100);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Error::invalid("limit", FieldCode::OutOfRange, "must be from 1 to 500"));
@@ -51,7 +62,7 @@ impl<S: StringEnum> PageRequest<S> {
         let name = sort.strip_prefix('-').unwrap_or(sort);
         let descending = name != sort;
         let sort = name.parse().map_err(|error| Error::invalid("sort", FieldCode::BadValue, format!("{error}")))?;
-        let mut page = Self { limit, after: None, sort, descending, list };
+        let mut page = Self { limit, after: None, sort, descending, with_total: false, list };
         if let Some(text) = cursor {
             let bytes = URL_SAFE_NO_PAD.decode(text).ok();
             let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -60,7 +71,7 @@ impl<S: StringEnum> PageRequest<S> {
                 Error::invalid(
                     "cursor",
                     FieldCode::BadCursor,
-                    "must be a next_cursor of the same list, with the same sort",
+                    "must be a next_cursor of the same list, with the same filters and sort",
                 )
             })?);
         }
@@ -75,7 +86,18 @@ impl<S: StringEnum> PageRequest<S> {
     /// The same list with the maximum page size, from a cursor on or, without one, from the start of this page.
     pub fn scan(&self, after: Option<Cursor>) -> Self {
         let Self { sort, descending, list, .. } = *self;
-        Self { limit: MAX_LIMIT, after: after.or_else(|| self.after.clone()), sort, descending, list }
+        let after = after.or_else(|| self.after.clone());
+        Self { limit: MAX_LIMIT, after, sort, descending, with_total: false, list }
+    }
+
+    /// The same page, with the number of all rows that match the filter.
+    pub fn counted(self) -> Self {
+        Self { with_total: true, ..self }
+    }
+
+    /// Whether the number of all rows is wanted.
+    pub fn with_total(&self) -> bool {
+        self.with_total
     }
 
     /// The cursor after the row with this sort key and id.
@@ -84,7 +106,8 @@ impl<S: StringEnum> PageRequest<S> {
     }
 
     fn order(&self) -> String {
-        format!("{} {}{}", self.list, if self.descending { "-" } else { "" }, self.sort)
+        let ListName { name, filter } = self.list;
+        format!("{name} {}{} {filter:x}", if self.descending { "-" } else { "" }, self.sort)
     }
 
     /// The number of rows to select: one more than fit on the page, to detect whether there is a next page.
@@ -100,7 +123,7 @@ impl<S: StringEnum> PageRequest<S> {
             let (key, id) = place(last);
             self.after(key, id)
         });
-        Page { items: rows, next }
+        Page { items: rows, next, total: None }
     }
 }
 
@@ -111,14 +134,29 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,
+    /// The number of all rows that match the filter, if the page was to count them.
+    pub total: Option<i64>,
 }
 
 impl<T> Page<T> {
     /// Maps the rows of the page.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+        Page { items: self.items.into_iter().map(f).collect(), next: self.next, total: self.total }
+    }
+
+    /// The same page with the number of all rows.
+    pub(in crate::db) fn with_total(self, total: Option<i64>) -> Self {
+        Self { total, ..self }
     }
 }
+
+/// The number of rows of a query, if a page is to count them.
+macro_rules! total {
+    ($page:expr, $query:expr, $conn:expr) => {
+        if $page.with_total { Some($query.count().get_result::<i64>($conn)?) } else { None }
+    };
+}
+pub(in crate::db) use total;
 
 /// Orders a boxed query by a text column and the id, and starts it after the page's cursor.
 macro_rules! keyset {

@@ -8,7 +8,7 @@ use diesel::sql_types::Bool;
 
 use super::billing_line::{BillingLine, BillingLineView, LineFilter, filtered, of_companies};
 use super::company::Company;
-use crate::db::engine::page::{Cursor, Page, PageRequest, keyset};
+use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
@@ -138,6 +138,10 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Page<BillingLineView>> {
+        let total = {
+            let query = scoped_joined!(self, billing_lines, companies).into_boxed();
+            total!(page, filtered!(query, filter), self.conn)
+        };
         let narrowed = LineFilter { company_ids: self.companies_of_page(filter, page)?, ..filter.clone() };
         let query = scoped_joined!(self, billing_lines, companies).into_boxed();
         let query = filtered!(query, &narrowed);
@@ -153,7 +157,7 @@ impl Tx<'_> {
             query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select())).load(self.conn)?;
         let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
         let next = rows.next;
-        Ok(Page { items: self.with_records(rows.items)?, next })
+        Ok(Page { items: self.with_records(rows.items)?, next, total })
     }
 
     /// The companies whose lines fill a page in an order of companies; otherwise those of the filter.

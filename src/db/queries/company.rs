@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, without_nul};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total, without_nul};
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -82,32 +82,37 @@ row_update! {
 impl Tx<'_> {
     /// A page of companies.
     pub fn companies(&mut self, filter: &CompanyFilter, page: &PageRequest<CompanySort>) -> Result<Page<Company>> {
-        let mut query = self.scoped(companies::table).into_boxed();
-        if let Some(text) = &filter.search {
-            query = query.filter(companies::name_key.like(like_pattern(text)).escape('\\'));
-        }
-        if let Some(id) = &filter.external_id {
-            query = query.filter(companies::external_id.eq(id.clone()));
-        }
-        match filter.matched {
-            Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
-            Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
-            None => {}
-        }
+        let of_filter = |tx: &Self| {
+            let mut query = tx.scoped(companies::table).into_boxed();
+            if let Some(text) = &filter.search {
+                query = query.filter(companies::name_key.like(like_pattern(text)).escape('\\'));
+            }
+            if let Some(id) = &filter.external_id {
+                query = query.filter(companies::external_id.eq(id.clone()));
+            }
+            match filter.matched {
+                Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
+                Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
+                None => {}
+            }
+            query
+        };
+        let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         let query = match page.sort {
             CompanySort::Name => keyset!(query, page, companies::name_key, companies::id),
             CompanySort::ExternalId => keyset!(query, page, companies::external_id, companies::id),
             CompanySort::CreatedAt => keyset!(query, page, companies::id, companies::id),
         };
         let rows = query.limit(page.fetch()).select(Company::as_select()).load(self.conn)?;
-        Ok(page.page(rows, |row: &Company| {
+        let rows = page.page(rows, |row: &Company| {
             let key = match page.sort {
                 CompanySort::Name => row.name_key.clone(),
                 CompanySort::ExternalId => row.external_id.clone(),
                 CompanySort::CreatedAt => row.id.to_string(),
             };
             (key, row.id.to_string())
-        }))
+        });
+        Ok(rows.with_total(total))
     }
 
     /// All companies of the tenant.

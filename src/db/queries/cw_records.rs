@@ -4,7 +4,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total};
 use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -154,19 +154,23 @@ impl Tx<'_> {
         filter: &ConnectWiseFilter,
         page: &PageRequest<CwCompanySort>,
     ) -> Result<Page<CwCompany>> {
-        let mut query = self
-            .scoped(cw_companies::table)
-            .filter(cw_companies::deleted.eq(false))
-            .filter(cw_companies::gone_at.is_null())
-            .into_boxed();
-        if let Some(text) = &filter.search {
-            let pattern = like_pattern(text);
-            let name = cw_companies::name_key.like(pattern.clone()).escape('\\');
-            query = query.filter(name.or(cw_companies::identifier_key.like(pattern).escape('\\')));
-        }
-        if let Some(identifier) = &filter.identifier {
-            query = query.filter(cw_companies::identifier_key.eq(fold(identifier)));
-        }
+        let of_filter = |tx: &Self| {
+            let mut query = tx
+                .scoped(cw_companies::table)
+                .filter(cw_companies::deleted.eq(false))
+                .filter(cw_companies::gone_at.is_null())
+                .into_boxed();
+            if let Some(text) = &filter.search {
+                let pattern = like_pattern(text);
+                let name = cw_companies::name_key.like(pattern.clone()).escape('\\');
+                query = query.filter(name.or(cw_companies::identifier_key.like(pattern).escape('\\')));
+            }
+            if let Some(identifier) = &filter.identifier {
+                query = query.filter(cw_companies::identifier_key.eq(fold(identifier)));
+            }
+            query
+        };
+        let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         let id = diesel::dsl::sql::<diesel::sql_types::Text>("CAST(id AS TEXT)");
         let query = match page.sort {
             CwCompanySort::Identifier => keyset!(query, page, cw_companies::identifier_key, id.clone()),
@@ -180,7 +184,7 @@ impl Tx<'_> {
             };
             (key, row.id.to_string())
         });
-        Ok(rows.map(CwCompany::from))
+        Ok(rows.map(CwCompany::from).with_total(total))
     }
 
     /// ConnectWise companies by id, or all that were ever read. Deleted ones are included.

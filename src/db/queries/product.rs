@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, without_nul};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total, without_nul};
 use crate::db::engine::schema::products;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -77,27 +77,32 @@ pub struct ProductFilter {
 impl Tx<'_> {
     /// A page of products.
     pub fn products(&mut self, filter: &ProductFilter, page: &PageRequest<ProductSort>) -> Result<Page<Product>> {
-        let mut query = self.scoped(products::table).into_boxed();
-        if let Some(text) = &filter.search {
-            query = query.filter(products::name_key.like(like_pattern(text)).escape('\\'));
-        }
-        if let Some(code) = &filter.code {
-            query = query.filter(products::code.eq(code.clone()));
-        }
+        let of_filter = |tx: &Self| {
+            let mut query = tx.scoped(products::table).into_boxed();
+            if let Some(text) = &filter.search {
+                query = query.filter(products::name_key.like(like_pattern(text)).escape('\\'));
+            }
+            if let Some(code) = &filter.code {
+                query = query.filter(products::code.eq(code.clone()));
+            }
+            query
+        };
+        let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         let query = match page.sort {
             ProductSort::Name => keyset!(query, page, products::name_key, products::id),
             ProductSort::Code => keyset!(query, page, products::code, products::id),
             ProductSort::CreatedAt => keyset!(query, page, products::id, products::id),
         };
         let rows = query.limit(page.fetch()).select(Product::as_select()).load(self.conn)?;
-        Ok(page.page(rows, |row: &Product| {
+        let rows = page.page(rows, |row: &Product| {
             let key = match page.sort {
                 ProductSort::Name => row.name_key.clone(),
                 ProductSort::Code => row.code.clone(),
                 ProductSort::CreatedAt => row.id.to_string(),
             };
             (key, row.id.to_string())
-        }))
+        });
+        Ok(rows.with_total(total))
     }
 
     /// All products of the tenant.

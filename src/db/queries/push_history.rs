@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 
 use super::push_job::{PushJob, PushLine};
-use crate::db::engine::page::{Page, PageRequest, keyset};
+use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
@@ -72,42 +72,46 @@ pub struct PushLineFilter {
 impl Tx<'_> {
     /// A page of jobs.
     pub fn push_jobs(&mut self, filter: &JobFilter, page: &PageRequest<PushSort>) -> Result<Page<PushJob>> {
-        let mut query = self.scoped(push_jobs::table).into_boxed();
-        if let Some(state) = filter.state {
-            query = query.filter(push_jobs::state.eq(state));
-        }
-        if let Some(kind) = filter.kind {
-            query = query.filter(push_jobs::kind.eq(kind));
-        }
-        let lines = || self.scoped(push_lines::table);
-        if let Some(id) = &filter.product_id {
-            let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
-            query = query.filter(push_jobs::id.eq_any(with));
-        }
-        if let Some(id) = &filter.company_id {
-            let with = lines().filter(push_lines::company_id.eq(id.clone())).select(push_lines::job_id);
-            query = query.filter(push_jobs::id.eq_any(with));
-        }
-        if let Some(started_by) = filter.started_by {
-            query = query.filter(push_jobs::started_by.eq(started_by));
-        }
-        if let Some(from) = filter.from {
-            query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
-        }
-        if let Some(to) = filter.to {
-            query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
-        }
-        if let Some(month) = filter.billing_month {
-            let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
-            // Lines stored by earlier versions have no month: they bill the job's.
-            let unnamed =
-                lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
-            let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));
-            query = query.filter(push_jobs::id.eq_any(with).or(of_job));
-        }
+        let of_filter = |tx: &Self| {
+            let mut query = tx.scoped(push_jobs::table).into_boxed();
+            if let Some(state) = filter.state {
+                query = query.filter(push_jobs::state.eq(state));
+            }
+            if let Some(kind) = filter.kind {
+                query = query.filter(push_jobs::kind.eq(kind));
+            }
+            let lines = || tx.scoped(push_lines::table);
+            if let Some(id) = &filter.product_id {
+                let with = lines().filter(push_lines::product_id.eq(id.clone())).select(push_lines::job_id);
+                query = query.filter(push_jobs::id.eq_any(with));
+            }
+            if let Some(id) = &filter.company_id {
+                let with = lines().filter(push_lines::company_id.eq(id.clone())).select(push_lines::job_id);
+                query = query.filter(push_jobs::id.eq_any(with));
+            }
+            if let Some(started_by) = filter.started_by {
+                query = query.filter(push_jobs::started_by.eq(started_by));
+            }
+            if let Some(from) = filter.from {
+                query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
+            }
+            if let Some(to) = filter.to {
+                query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
+            }
+            if let Some(month) = filter.billing_month {
+                let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
+                // Lines stored by earlier versions have no month: they bill the job's.
+                let unnamed =
+                    lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
+                let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));
+                query = query.filter(push_jobs::id.eq_any(with).or(of_job));
+            }
+            query
+        };
+        let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         let query = keyset!(query, page, push_jobs::id, push_jobs::id);
         let rows = query.limit(page.fetch()).select(PushJob::as_select()).load(self.conn)?;
-        Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())))
+        Ok(page.page(rows, |row: &PushJob| (row.id.to_string(), row.id.to_string())).with_total(total))
     }
 
     /// A page of lines with their jobs, in order of creation.
@@ -116,40 +120,44 @@ impl Tx<'_> {
         filter: &PushLineFilter,
         page: &PageRequest<PushSort>,
     ) -> Result<Page<(PushLine, PushJob)>> {
-        let mut query = scoped_joined!(self, push_lines, push_jobs).into_boxed();
-        if let Some(id) = &filter.job_id {
-            query = query.filter(push_lines::job_id.eq(id.clone()));
-        }
-        if let Some(state) = filter.state {
-            query = query.filter(push_lines::state.eq(state));
-        }
-        if let Some(reason) = filter.reason {
-            query = query.filter(push_lines::reason.eq(reason));
-        }
-        if let Some(id) = &filter.company_id {
-            query = query.filter(push_lines::company_id.eq(id.clone()));
-        }
-        if let Some(id) = &filter.product_id {
-            query = query.filter(push_lines::product_id.eq(id.clone()));
-        }
-        if let Some(id) = &filter.billing_line_id {
-            query = query.filter(push_lines::billing_line_id.eq(id.clone()));
-        }
-        if let Some(month) = filter.billing_month {
-            let of_job = push_lines::billing_month.is_null().and(push_jobs::billing_month.eq(month));
-            query = query.filter(push_lines::billing_month.eq(month).or(of_job));
-        }
-        if let Some(kind) = filter.kind {
-            query = query.filter(push_jobs::kind.eq(kind));
-        }
-        if let Some(from) = filter.from {
-            query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
-        }
-        if let Some(to) = filter.to {
-            query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
-        }
+        let of_filter = |tx: &Self| {
+            let mut query = scoped_joined!(tx, push_lines, push_jobs).into_boxed();
+            if let Some(id) = &filter.job_id {
+                query = query.filter(push_lines::job_id.eq(id.clone()));
+            }
+            if let Some(state) = filter.state {
+                query = query.filter(push_lines::state.eq(state));
+            }
+            if let Some(reason) = filter.reason {
+                query = query.filter(push_lines::reason.eq(reason));
+            }
+            if let Some(id) = &filter.company_id {
+                query = query.filter(push_lines::company_id.eq(id.clone()));
+            }
+            if let Some(id) = &filter.product_id {
+                query = query.filter(push_lines::product_id.eq(id.clone()));
+            }
+            if let Some(id) = &filter.billing_line_id {
+                query = query.filter(push_lines::billing_line_id.eq(id.clone()));
+            }
+            if let Some(month) = filter.billing_month {
+                let of_job = push_lines::billing_month.is_null().and(push_jobs::billing_month.eq(month));
+                query = query.filter(push_lines::billing_month.eq(month).or(of_job));
+            }
+            if let Some(kind) = filter.kind {
+                query = query.filter(push_jobs::kind.eq(kind));
+            }
+            if let Some(from) = filter.from {
+                query = query.filter(push_jobs::created_at.ge(from.naive_utc()));
+            }
+            if let Some(to) = filter.to {
+                query = query.filter(push_jobs::created_at.lt(to.naive_utc()));
+            }
+            query
+        };
+        let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         let query = keyset!(query, page, push_lines::id, push_lines::id);
         let rows = query.limit(page.fetch()).select((PushLine::as_select(), PushJob::as_select())).load(self.conn)?;
-        Ok(page.page(rows, |(row, _): &(PushLine, PushJob)| (row.id.to_string(), row.id.to_string())))
+        Ok(page.page(rows, |(row, _): &(PushLine, PushJob)| (row.id.to_string(), row.id.to_string())).with_total(total))
     }
 }

@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, total};
 use crate::db::engine::schema::usage_records;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -114,28 +114,32 @@ row_update! { SupersededUsage; usage_records where id set superseded_by }
 impl Tx<'_> {
     /// A page of usage history.
     pub fn usage(&mut self, filter: &UsageFilter, page: &PageRequest<UsageSort>) -> Result<Page<UsageRecord>> {
-        let mut query = self.scoped(usage_records::table).into_boxed();
-        if let Some(id) = &filter.company_id {
-            query = query.filter(usage_records::company_id.eq(id.clone()));
-        }
-        if let Some(id) = &filter.product_id {
-            query = query.filter(usage_records::product_id.eq(id.clone()));
-        }
-        if let Some(from) = filter.from {
-            query = query.filter(usage_records::measured_at.ge(from.naive_utc()));
-        }
-        if let Some(to) = filter.to {
-            query = query.filter(usage_records::measured_at.lt(to.naive_utc()));
-        }
-        if filter.current_only {
-            query = query.filter(usage_records::superseded_by.is_null());
-        }
-        if let Some(late) = filter.late {
-            query = query.filter(usage_records::late.eq(late));
-        }
+        let of_filter = |tx: &Self| {
+            let mut query = tx.scoped(usage_records::table).into_boxed();
+            if let Some(id) = &filter.company_id {
+                query = query.filter(usage_records::company_id.eq(id.clone()));
+            }
+            if let Some(id) = &filter.product_id {
+                query = query.filter(usage_records::product_id.eq(id.clone()));
+            }
+            if let Some(from) = filter.from {
+                query = query.filter(usage_records::measured_at.ge(from.naive_utc()));
+            }
+            if let Some(to) = filter.to {
+                query = query.filter(usage_records::measured_at.lt(to.naive_utc()));
+            }
+            if filter.current_only {
+                query = query.filter(usage_records::superseded_by.is_null());
+            }
+            if let Some(late) = filter.late {
+                query = query.filter(usage_records::late.eq(late));
+            }
+            query
+        };
+        let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         let query = keyset!(query, page, usage_records::id, usage_records::id);
         let rows = query.limit(page.fetch()).select(UsageRecord::as_select()).load(self.conn)?;
-        Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())))
+        Ok(page.page(rows, |row: &UsageRecord| (row.id.to_string(), row.id.to_string())).with_total(total))
     }
 
     /// The current (not corrected) records with the company, product and time of one of the given records. Some others

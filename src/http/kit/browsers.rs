@@ -5,7 +5,7 @@ use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody, Si
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, RETRY_AFTER,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -28,7 +28,7 @@ pub fn cors(origins: &[String]) -> Cors {
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers(headers.into_iter().chain([AUTHORIZATION, IF_MATCH, IF_NONE_MATCH]))
-        .expose_headers([ETAG, LOCATION, RETRY_AFTER, HeaderName::from_static("x-request-id")])
+        .expose_headers([ETAG, LINK, LOCATION, RETRY_AFTER, HeaderName::from_static("x-request-id")])
         .expose_headers([CONTENT_DISPOSITION, HeaderName::from_static("idempotent-replayed")])
         .max_age(PREFLIGHT_VALID_FOR);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))

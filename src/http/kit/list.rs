@@ -14,18 +14,22 @@ pub struct List<T: ToSchema> {
     /// The `cursor` of the next page; null on the last page. Opaque: send it back as it is.
     #[schema(required)]
     pub next_cursor: Option<String>,
+    /// The number of all items that match the filters; left out unless the request has `total=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub total: Option<i64>,
 }
 
 impl<T: ToSchema> List<T> {
     /// A page of a list, with each row rendered as an item.
     pub fn from_page<R>(page: Page<R>, render: impl FnMut(R) -> T) -> Self {
         let page = page.map(render);
-        Self { next_cursor: page.next.map(|cursor| cursor.encode()), items: page.items }
+        Self { next_cursor: page.next.map(|cursor| cursor.encode()), items: page.items, total: page.total }
     }
 
     /// A list that is always returned whole, in one page.
     pub fn whole(items: Vec<T>) -> Self {
-        Self { items, next_cursor: None }
+        Self { items, next_cursor: None, total: None }
     }
 }
 

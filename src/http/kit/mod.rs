@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod browsers;
+pub mod current;
 pub mod etag;
 pub mod extract;
 pub mod fallback;

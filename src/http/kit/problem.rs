@@ -6,9 +6,9 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::current;
 use super::etag::etag;
 use super::problem_code::{ProblemCode, RequestCode, open_enumeration};
-use super::request_id;
 use crate::domain::rules::RuleError;
 use crate::domain::{Error, ErrorCode, FieldCode, FieldError};
 
@@ -217,7 +217,7 @@ fn problem(code: ProblemCode, detail: String, errors: Vec<ProblemField>) -> Prob
         title: code.title().to_owned(),
         status: code.status().as_u16(),
         detail: shortened(detail),
-        request_id: request_id::current(),
+        request_id: current::id(),
         errors,
     }
 }

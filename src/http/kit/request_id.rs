@@ -8,21 +8,13 @@ use actix_web::middleware::Next;
 use tracing::Span;
 use tracing_actix_web::RootSpanBuilder;
 
+use super::current;
+
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request.
 #[derive(Debug, Clone)]
 struct RequestId(String);
-
-tokio::task_local! {
-    /// The id of the request that is being handled, for its problem.
-    static CURRENT: String;
-}
-
-/// The id of the request that is being handled.
-pub fn current() -> Option<String> {
-    CURRENT.try_with(Clone::clone).ok()
-}
 
 /// Takes the request's `X-Request-Id` if it is plain ASCII, otherwise generates one. Adds it to the response.
 pub async fn set(
@@ -32,7 +24,8 @@ pub async fn set(
     let given = req.headers().get(NAME).and_then(|id| id.to_str().ok()).filter(|id| is_plain(id)).map(str::to_owned);
     let id = given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     req.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = CURRENT.scope(id.clone(), next.call(req)).await?;
+    let (path, query) = (req.path().to_owned(), req.query_string().to_owned());
+    let mut response = current::handling(&id, &path, &query, next.call(req)).await?;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(NAME, value);
     }

@@ -2,16 +2,28 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ETAG, LOCATION};
+use actix_web::http::header::{ETAG, LINK, LOCATION};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::current;
 use super::etag::etag;
+use super::list::List;
 use crate::domain::{Error, Result};
 use crate::services::idempotency::Answer;
 
 /// 200 with JSON.
 pub fn ok(value: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(value)
+}
+
+/// 200 with a page of a list, and the address of the next one as `Link`.
+pub fn page_of<T: Serialize + ToSchema>(list: &List<T>) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    if let Some(next) = list.next_cursor.as_deref().and_then(current::next_page) {
+        response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
+    }
+    response.json(list)
 }
 
 /// 200 with JSON, and the version as `ETag`.

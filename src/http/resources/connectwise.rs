@@ -18,7 +18,7 @@ use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::ok;
+use crate::http::kit::response::{ok, page_of};
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::billing_calendar;
@@ -148,7 +148,7 @@ pub async fn list_connectwise_companies(
     refresh::ensure_known(&ctx, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, ConnectWiseCompany::from)))
+    Ok(page_of(&List::from_page(rows, ConnectWiseCompany::from)))
 }
 
 /// List a ConnectWise company's agreements

@@ -21,7 +21,7 @@ use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
+use crate::http::kit::response::{from_stored, ok, page_of, to_stored, with_etag};
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::products::{self, NewProduct, ProductChange};
@@ -224,7 +224,7 @@ pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: Li
     let (query, page) = query.for_list("products")?;
     let filter = ProductFilter { search: query.search, code: query.code };
     let rows = ctx.db.query(&caller.tenant, move |tx| tx.products(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, Product::from)))
+    Ok(page_of(&List::from_page(rows, Product::from)))
 }
 
 /// Create a product

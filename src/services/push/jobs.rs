@@ -13,7 +13,7 @@ use crate::services::context::AppContext;
 
 /// Returns a page of jobs, each with its progress.
 pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
-    let Page { items, next } = tx.push_jobs(filter, page)?;
+    let Page { items, next, total } = tx.push_jobs(filter, page)?;
     let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
     let mut counts: HashMap<PushJobId, Vec<LineCount>> = HashMap::new();
     for count in tx.push_line_counts(&ids)? {
@@ -23,7 +23,7 @@ pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, a
         let counts = counts.remove(&job.id).unwrap_or_default();
         Progress::new(job, counts, at)
     });
-    Ok(Page { items: items.collect(), next })
+    Ok(Page { items: items.collect(), next, total })
 }
 
 /// Cancels a job between lines. Lines that were already written stay written. If the response to a write was lost, the

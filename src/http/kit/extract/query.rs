@@ -7,12 +7,13 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-use crate::db::PageRequest;
+use crate::db::{ListName, PageRequest};
 use crate::domain::string_enum::StringEnum;
 use crate::domain::{FieldCode, FieldError, Result};
 use crate::http::kit::problem::{ApiError, ApiResult};
@@ -30,7 +31,7 @@ impl<T: DeserializeOwned + IntoParams> FromRequest for StrictQuery<T> {
     }
 }
 
-/// The filter of a list: every query parameter but `sort`, `limit` and `cursor`.
+/// The filter of a list: every query parameter but `sort`, `limit`, `cursor` and `total`.
 pub trait ListFilter: DeserializeOwned + IntoParams {
     /// The sort keys of the list.
     type Sort: StringEnum;
@@ -42,6 +43,7 @@ pub trait ListFilter: DeserializeOwned + IntoParams {
 #[derive(Debug)]
 pub struct ListQuery<F> {
     filter: F,
+    filter_hash: u64,
     page: PageParams,
 }
 
@@ -54,15 +56,20 @@ struct PageParams {
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<i64>,
     /// The `next_cursor` of the previous page. Left out for the first page. The filters and `sort` must stay the same.
+    #[param(min_length = 1, max_length = 4000)]
     cursor: Option<String>,
+    /// Whether to count all items that match the filters, as `total`. It takes longer with very many items.
+    #[param(default = false)]
+    total: Option<bool>,
 }
 
 impl<F: ListFilter> ListQuery<F> {
     /// The filter, and the page of the list with this name. Errors if `sort`, `limit` or `cursor` is invalid.
     pub fn for_list(self, list: &'static str) -> Result<(F, PageRequest<F::Sort>)> {
-        let PageParams { sort, limit, cursor } = self.page;
+        let PageParams { sort, limit, cursor, total } = self.page;
+        let list = ListName { name: list, filter: self.filter_hash };
         let page = PageRequest::parse(list, limit, cursor.as_deref(), sort.as_deref().unwrap_or(F::DEFAULT_SORT))?;
-        Ok((self.filter, page))
+        Ok((self.filter, if total == Some(true) { page.counted() } else { page }))
     }
 }
 
@@ -114,16 +121,25 @@ fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
     let (mut page, mut filter) =
         (form_urlencoded::Serializer::new(String::new()), form_urlencoded::Serializer::new(String::new()));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let part = if matches!(&*name, "sort" | "limit" | "cursor") { &mut page } else { &mut filter };
+        let part = if matches!(&*name, "sort" | "limit" | "cursor" | "total") { &mut page } else { &mut filter };
         part.append_pair(&name, &value);
     }
-    match (parse(&filter.finish(), known), parse(&page.finish(), known)) {
-        (Ok(filter), Ok(page)) => Ok(ListQuery { filter, page }),
+    let filter = filter.finish();
+    match (parse(&filter, known), parse(&page.finish(), known)) {
+        (Ok(parsed), Ok(page)) => Ok(ListQuery { filter: parsed, filter_hash: hash(&filter), page }),
         (Err(ApiError::Malformed(of_filter)), Err(ApiError::Malformed(of_page))) => {
             Err(ApiError::Malformed(of_filter.into_iter().chain(of_page).collect()))
         }
         (Err(error), _) | (_, Err(error)) => Err(error),
     }
+}
+
+/// A hash of a filter that does not depend on the order of its parameters.
+fn hash(filter: &str) -> u64 {
+    let mut pairs: Vec<_> = form_urlencoded::parse(filter.as_bytes()).collect();
+    pairs.sort();
+    let digest = pairs.iter().fold(Sha256::new(), |hash, (name, value)| hash.chain_update(format!("{name}={value}\n")));
+    digest.finalize().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// Parses parameters, or returns all invalid ones. `known` lists the valid ones; it is called only for an error.
@@ -223,7 +239,7 @@ mod tests {
             ("limit=1&from=2026-01-01", "from", "2026-11-22T12:00:00Z"),
             ("from=2026-01-01T00:00:00+02:00", "from", "%2B"),
             ("matched=yes", "matched", "true"),
-            ("lmit=1", "lmit", "expected one of: from, matched, sort, limit, cursor"),
+            ("lmit=1", "lmit", "expected one of: from, matched, sort, limit, cursor, total"),
             ("limit=1&limit=2", "limit", "given twice"),
             (&format!("limit={}", "1".repeat(301)), "limit", "at most 300 characters"),
         ] {

@@ -21,7 +21,7 @@ use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{ok, with_etag};
+use crate::http::kit::response::{ok, page_of, with_etag};
 use crate::http::views::mapping::MappingBody;
 use crate::services::AppContext;
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
@@ -255,7 +255,7 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
     };
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
     let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
-    Ok(ok(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
+    Ok(page_of(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
 }
 
 /// The changes to a billing line. A member that is left out stays as it is.

@@ -20,7 +20,7 @@ use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
+use crate::http::kit::response::{from_stored, page_of, to_stored, with_etag};
 use crate::services::AppContext;
 use crate::services::companies::{self, CompanyChange, NewCompany};
 
@@ -131,7 +131,7 @@ pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: L
     let (query, page) = query.for_list("companies")?;
     let filter = CompanyFilter { search: query.search, external_id: query.external_id, matched: query.matched };
     let rows = ctx.db.query(&caller.tenant, move |tx| tx.companies(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, Company::from)))
+    Ok(page_of(&List::from_page(rows, Company::from)))
 }
 
 /// Create a company

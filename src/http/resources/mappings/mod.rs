@@ -18,7 +18,7 @@ use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::{ok, with_etag};
+use crate::http::kit::response::{page_of, with_etag};
 use crate::http::views::mapping::{MappingBody, ResolveResponse};
 use crate::services::AppContext;
 use crate::services::mapping::edit;
@@ -123,7 +123,7 @@ async fn list(
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.billing_lines(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, |view| render(&view))))
+    Ok(page_of(&List::from_page(rows, |view| render(&view))))
 }
 
 async fn one(ctx: &AppContext, caller: &Caller, id: String, render: fn(&BillingLineView) -> LineMapping) -> ApiResult {

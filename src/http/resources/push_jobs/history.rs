@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::lines::PushLine;
-use crate::db::{self, PageRequest, PushLineFilter, PushSort};
+use crate::db::{self, ListName, PageRequest, PushLineFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
@@ -16,7 +16,7 @@ use crate::http::kit::extract::csv::{Writer, escape_formula};
 use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery};
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::problem::{ApiResult, Errors};
-use crate::http::kit::response::ok;
+use crate::http::kit::response::page_of;
 use crate::services::AppContext;
 
 /// The push job of a line.
@@ -129,7 +129,7 @@ pub async fn list_push_history(
     let (query, page) = query.for_list("push-lines")?;
     let filter = query.filter();
     let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, PushLineInJob::from)))
+    Ok(page_of(&List::from_page(rows, PushLineInJob::from)))
 }
 
 /// Export push lines
@@ -152,7 +152,8 @@ pub async fn export_push_lines(
     let mut cursor: Option<String> = None;
     // Read page by page, so that a large table needs no long transaction.
     loop {
-        let request = PageRequest::parse("push-lines", Some(500), cursor.as_deref(), "created_at")?;
+        let request =
+            PageRequest::parse(ListName { name: "push-lines", filter: 0 }, Some(500), cursor.as_deref(), "created_at")?;
         let filter = filter.clone();
         let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
         rows.items.iter().try_for_each(|(line, job)| table.row(&cells(line, job)))?;

@@ -14,7 +14,7 @@ use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
-use crate::http::kit::response::ok;
+use crate::http::kit::response::page_of;
 use crate::services::AppContext;
 
 /// A line of a push job: what the job did for one billing line. It is kept as it was at the time.
@@ -188,5 +188,5 @@ pub async fn list_push_lines(
         tx.push_lines(&filter, &page)
     };
     let rows = ctx.db.read(&caller.tenant, read).await?;
-    Ok(ok(&List::from_page(rows, |(line, job)| PushLine::from((line, &job)))))
+    Ok(page_of(&List::from_page(rows, |(line, job)| PushLine::from((line, &job)))))
 }

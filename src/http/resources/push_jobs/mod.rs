@@ -25,7 +25,7 @@ use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, ok, to_stored};
+use crate::http::kit::response::{from_stored, ok, page_of, to_stored};
 use crate::services::AppContext;
 use crate::services::billed_lines::BilledMonths;
 use crate::services::idempotency::Answer;
@@ -290,7 +290,7 @@ pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: L
     let now = ctx.clock.now();
     let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page, now);
     let rows = ctx.db.read(&caller.tenant, read).await?;
-    Ok(ok(&List::from_page(rows, |progress| PushJob::from(&progress))))
+    Ok(page_of(&List::from_page(rows, |progress| PushJob::from(&progress))))
 }
 
 /// Get a push job

@@ -19,7 +19,7 @@ use crate::http::kit::extract::records::RecordsBody;
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, ok, to_stored};
+use crate::http::kit::response::{from_stored, page_of, to_stored};
 use crate::services::AppContext;
 use crate::services::usage;
 use body::{AddUsageRequest, Records, UsageTableQuery};
@@ -165,5 +165,5 @@ pub async fn list_usage(ctx: web::Data<AppContext>, caller: Caller, query: ListQ
         late: query.late,
     };
     let rows = ctx.db.query(&caller.tenant, move |tx| tx.usage(&filter, &page)).await?;
-    Ok(ok(&List::from_page(rows, UsageRecord::from)))
+    Ok(page_of(&List::from_page(rows, UsageRecord::from)))
 }
