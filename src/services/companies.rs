@@ -89,7 +89,7 @@ pub(super) fn insert(tx: &mut Tx<'_>, rows: &[Company], now: Instant) -> Result<
     for rows in rows.chunks(COMPANIES_PER_INSERT) {
         let lines: Vec<BillingLine> = rows
             .iter()
-            .flat_map(|company| products.iter().map(|product| BillingLine::new(&tenant, &company.id, &product.id, now)))
+            .flat_map(|company| products.iter().map(|product| BillingLine::new(&tenant, company, &product.id, now)))
             .collect();
         tx.insert_billing_lines(&lines)?;
     }

@@ -9,8 +9,8 @@ use super::mapping::resolve;
 use super::mapping::resolve::{Resolved, Rules, StatusCounts};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{ProductId, RuleId};
-use crate::domain::mapping::{AdditionMapping, AgreementMapping};
+use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, RuleId};
+use crate::domain::mapping::Named;
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
@@ -18,8 +18,11 @@ use crate::domain::{ConflictCode, Error, Result};
 
 /// Parses the `expression` of a request.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
-    Rule::parse(target, expression)
-        .map_err(|error| Error::Rule { field: "/expression".to_owned(), error: Box::new(error) })
+    parse_at("/expression", target, expression)
+}
+
+fn parse_at(field: &str, target: Target, expression: &str) -> Result<Rule> {
+    Rule::parse(target, expression).map_err(|error| Error::Rule { field: field.to_owned(), error: Box::new(error) })
 }
 
 /// A saved rule, with the effect on its lines.
@@ -138,16 +141,17 @@ fn of_product(product: &ProductId) -> LineFilter {
 pub struct PreviewLine {
     /// The line with its current mappings.
     pub line: MappedLine,
-    /// The agreement mapping under the previewed rule.
-    pub agreement: AgreementMapping,
-    /// The addition mapping under the previewed rule.
-    pub addition: AdditionMapping,
+    /// The agreement mapping now and under the previewed rules.
+    pub agreement: (Named<CwAgreementId>, Named<CwAgreementId>),
+    /// The addition mapping now and under the previewed rules.
+    pub addition: (Named<CwAdditionId>, Named<CwAdditionId>),
 }
 
 impl PreviewLine {
-    /// Returns whether a mapping would change.
+    /// Returns whether a mapping would change: another reason alone is no change.
     pub fn changes(&self) -> bool {
-        self.agreement != self.line.agreement || self.addition != self.line.addition
+        self.agreement.0.mapping.differs_from(&self.agreement.1.mapping)
+            || self.addition.0.mapping.differs_from(&self.addition.1.mapping)
     }
 }
 
@@ -166,19 +170,32 @@ pub struct Preview {
     pub lines: Vec<PreviewLine>,
 }
 
-/// Resolves every line of a product under an unsaved rule. Saves nothing.
-pub fn preview(
-    tx: &mut Tx<'_>,
-    product: &ProductId,
-    target: Target,
-    expression: &str,
-    now: Instant,
-) -> Result<Preview> {
-    let rule = parse(target, expression)?;
+/// Unsaved rules of a product.
+#[derive(Debug, Clone)]
+pub struct UnsavedRules {
+    /// The product.
+    pub product: ProductId,
+    /// What the rule selects.
+    pub target: Target,
+    /// The rule.
+    pub expression: String,
+    /// The rule for the other target; `None` for the saved one.
+    pub other_expression: Option<String>,
+}
+
+/// Resolves every line of a product under unsaved rules. Saves nothing.
+pub fn preview(tx: &mut Tx<'_>, unsaved: &UnsavedRules, now: Instant) -> Result<Preview> {
+    let UnsavedRules { product, target, expression, other_expression } = unsaved;
+    let rule = parse(*target, expression)?;
+    let other =
+        other_expression.as_ref().map(|text| parse_at("/other_expression", target.other(), text)).transpose()?;
     tx.product(product).map_err(|error| error.at("/product_id"))?;
     let mut rules: Rules = resolve::rules(tx, Some(product))?.remove(product).unwrap_or_default();
     let expression = rule.to_string();
-    rules.set(target, Some(rule));
+    rules.set(*target, Some(rule));
+    if let Some(other) = other {
+        rules.set(target.other(), Some(other));
+    }
     let filter = of_product(product);
     let rows = tx.mapped_lines(&filter)?;
     let catalog = resolve::catalog(tx, &rows, &filter, now)?;
@@ -193,7 +210,13 @@ pub fn preview(
         let (agreement, addition) = resolve::decide(&catalog, &rules, &line);
         preview.agreements.count(agreement.status);
         preview.additions.count(addition.status);
-        let line = PreviewLine { line, agreement, addition };
+        let agreement_now = catalog.named_agreement(line.agreement.clone());
+        let addition_now = catalog.named_addition(line.addition.clone());
+        let line = PreviewLine {
+            line,
+            agreement: (agreement_now, catalog.named_agreement(agreement)),
+            addition: (addition_now, catalog.named_addition(addition)),
+        };
         preview.changed += usize::from(line.changes());
         preview.lines.push(line);
     }
@@ -214,8 +237,8 @@ impl Preview {
     pub fn shown(&self, target: Target, filter: PreviewFilter) -> impl Iterator<Item = &PreviewLine> {
         self.lines.iter().filter(move |line| {
             let status = match target {
-                Target::Agreement => line.agreement.status,
-                Target::Addition => line.addition.status,
+                Target::Agreement => line.agreement.1.mapping.status,
+                Target::Addition => line.addition.1.mapping.status,
             };
             (!filter.changed_only || line.changes()) && filter.status.is_none_or(|wanted| wanted == status)
         })

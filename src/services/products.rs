@@ -99,7 +99,7 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
     let companies = tx.all_companies()?;
     let tenant = tx.tenant().clone();
     let lines: Vec<BillingLine> =
-        companies.iter().map(|company| BillingLine::new(&tenant, &company.id, &row.id, now)).collect();
+        companies.iter().map(|company| BillingLine::new(&tenant, company, &row.id, now)).collect();
     tx.insert_billing_lines(&lines)?;
     Ok(row)
 }

@@ -7,6 +7,7 @@ use connectwise_billing::domain::rules::Rule;
 use crate::process::Demo;
 
 const README: &str = include_str!("../../README.md");
+const COOKBOOK: &str = include_str!("../../docs/COOKBOOK.md");
 const RULES: &str = include_str!("../../docs/RULES.md");
 
 /// The fenced blocks of a document, with what stands after the fence.
@@ -113,6 +114,35 @@ fn the_tour_of_the_readme_works() {
     ] {
         assert!(text.contains(sign), "{sign} is missing from {text}");
     }
+    demo.stop();
+}
+
+/// Runs every command of the cookbook in one shell, and compares what each block prints with what stands below it.
+#[test]
+fn the_cookbook_prints_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = Demo::start(&folder);
+    let blocks = blocks(COOKBOOK);
+    // The first block names the address and the key that the demo printed.
+    let mut script = format!("set -eu\nexport API={}/api/v1\nexport KEY={}\n", demo.address, demo.key);
+    let mut expected = Vec::new();
+    for (place, (kind, text)) in blocks.iter().enumerate().skip(1) {
+        match kind.as_str() {
+            "sh" => {
+                script.push_str(&format!("{text}\nprintf '\\036'\n"));
+                let printed = blocks.get(place + 1).filter(|(kind, _)| kind == "text");
+                expected.push(printed.map_or_else(String::new, |(_, text)| format!("{text}\n")));
+            }
+            "text" => assert_eq!(blocks[place - 1].0, "sh", "nothing prints {text}"),
+            other => panic!("what is {other}?"),
+        }
+    }
+    assert!(expected.len() >= 12 && COOKBOOK.matches("\n## ").count() == 11);
+    let output = Command::new("timeout").args(["120", "bash", "-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let printed: Vec<&str> = text.split_terminator('\u{1e}').collect();
+    assert_eq!(printed, expected);
     demo.stop();
 }
 

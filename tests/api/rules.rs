@@ -127,6 +127,38 @@ async fn a_preview_shows_and_saves_nothing(backend: Backend) {
     next["changed_only"] = json!(true);
     assert_eq!(app.post("/matching-rules/preview", &next).await.expect(200)["items"][0]["agreement_then"]["id"], "21");
     assert_eq!(app.all("/billing-lines").await, before);
+    // Both rules together; a line for which only the reason would be another is not counted as changed.
+    let body = json!({"product_id": product, "target": "addition", "expression": "description = 'Archive'",
+        "other_expression": "name = 'Backup 2026'", "changed_only": true});
+    let preview = app.post("/matching-rules/preview", &body).await.expect(200);
+    assert_eq!((&preview["additions"]["resolved"], &preview["changed"]), (&json!(1), &json!(3)), "{preview}");
+    let of =
+        |name: &str| preview["items"].as_array().unwrap().iter().find(|line| line["company_name"] == name).unwrap();
+    let (second, third) = (of("Company 2"), of("Company 3"));
+    assert_eq!(
+        (&second["agreement_now"]["name"], &second["agreement_then"]["name"], &third["addition_then"]["name"]),
+        (&json!(null), &json!("Backup 2026"), &json!("BKP-GB (Archive)")),
+        "{preview}"
+    );
+    assert!(second["agreement_now"]["explanation"].as_str().unwrap().len() > 20, "{second}");
+    let mut bad = body.clone();
+    bad["other_expression"] = json!("nmae = 'x'");
+    let problem = app.post("/matching-rules/preview", &bad).await.problem(422, "rule");
+    assert_eq!(
+        (&problem["errors"][0]["field"], &problem["errors"][0]["offset_utf16"]),
+        (&json!("/other_expression"), &json!(0))
+    );
+    bad["other_expression"] = json!("name = '🦀🦀' nonsense");
+    let error = app.post("/matching-rules/preview", &bad).await.problem(422, "rule")["errors"][0].clone();
+    assert_eq!((&error["offset"], &error["offset_utf16"]), (&json!(12), &json!(14)), "JavaScript counts a crab as two");
+    // A new product has no rule yet, which is what its lines say.
+    let other = app.product("OTHER").await;
+    let line = app.get(&format!("/billing-lines?product_id={other}&limit=1")).await;
+    assert_eq!(line["items"][0]["agreement"]["reason"], "no_rule", "{}", line.text);
+    let body =
+        json!({"product_id": other, "target": "addition", "expression": "name = 'x'".replace("name", "description")});
+    let saved = app.post("/matching-rules", &body).await.expect(201);
+    assert_eq!(saved["resolved"]["changed"], 0, "{saved}");
     let bad = json!({"product_id": product, "target": "addition", "expression": "name = \"x\""});
     app.post("/matching-rules/preview", &bad).await.problem(422, "rule");
 }

@@ -61,18 +61,19 @@ pub struct BillingLine {
 
 impl BillingLine {
     /// Creates a line that is not resolved yet.
-    pub fn new(tenant: &TenantId, company: &CompanyId, product: &ProductId, now: Instant) -> Self {
+    pub fn new(tenant: &TenantId, company: &Company, product: &ProductId, now: Instant) -> Self {
+        let is_matched = company.connectwise_company_id.is_some();
         Self {
             id: BillingLineId::new(),
             tenant_id: tenant.clone(),
-            company_id: company.clone(),
+            company_id: company.id.clone(),
             product_id: product.clone(),
             push_enabled: false,
             block_size: None,
             agreement_status: MappingStatus::Unresolved,
             agreement_source: None,
             agreement_id: None,
-            agreement_reason: Some(MappingReason::CompanyNotSet),
+            agreement_reason: Some(if is_matched { MappingReason::NoRule } else { MappingReason::CompanyNotSet }),
             agreement_candidates: None,
             agreement_changed_at: None,
             agreement_changed_by: None,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
 use super::catalog::IndexedRecord;
-use super::resolution::{AdditionMapping, AgreementMapping, Mapping};
-use crate::domain::ids::CwCompanyId;
+use super::resolution::{AdditionMapping, AgreementMapping, Mapping, Named};
+use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
@@ -95,8 +95,8 @@ pub struct MappingSnapshot {
     pub reason: Option<MappingReason>,
 }
 
-impl MappingSnapshot {
-    fn new<Id: ToString>(mapping: &Mapping<Id>, name: Option<String>) -> Self {
+impl<Id: ToString> From<Named<Id>> for MappingSnapshot {
+    fn from(Named { mapping, name }: Named<Id>) -> Self {
         let id = mapping.target.as_ref().map(ToString::to_string);
         Self { status: mapping.status, source: mapping.source, id, name, reason: mapping.reason }
     }
@@ -125,18 +125,16 @@ impl Catalog {
         seen(known, Target::Addition, rule, mapping, |record| (record.id, record.label()), Addition::attribute)
     }
 
-    /// Returns an agreement mapping as recorded in a line's history.
-    pub fn remembered_agreement(&self, mapping: &AgreementMapping) -> MappingSnapshot {
+    /// Returns an agreement mapping with the agreement's name.
+    pub fn named_agreement(&self, mapping: AgreementMapping) -> Named<CwAgreementId> {
         let name = mapping.target.and_then(|id| self.agreement_record(id)).map(|record| record.name.clone());
-        MappingSnapshot::new(mapping, name)
+        Named { mapping, name }
     }
 
-    /// Returns an addition mapping as recorded in a line's history.
-    pub fn remembered_addition(&self, mapping: &AdditionMapping) -> MappingSnapshot {
-        MappingSnapshot::new(
-            mapping,
-            mapping.target.and_then(|id| self.addition_record(id)).map(|record| record.label()),
-        )
+    /// Returns an addition mapping with the addition's label.
+    pub fn named_addition(&self, mapping: AdditionMapping) -> Named<CwAdditionId> {
+        let name = mapping.target.and_then(|id| self.addition_record(id)).map(|record| record.label());
+        Named { mapping, name }
     }
 }
 

@@ -7,7 +7,7 @@ mod resolution;
 
 pub use catalog::{Catalog, ChoiceError};
 pub use explain::{CandidateVerdict, LineField, MAX_CANDIDATES_SHOWN, MappingSnapshot, Verdict};
-pub use resolution::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping};
+pub use resolution::{AdditionMapping, AgreementMapping, Candidate, MAX_CANDIDATES, Mapping, Named};
 
 #[cfg(test)]
 mod tests;

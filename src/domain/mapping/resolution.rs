@@ -37,6 +37,23 @@ pub type AgreementMapping = Mapping<CwAgreementId>;
 /// What a line's addition resolved to.
 pub type AdditionMapping = Mapping<CwAdditionId>;
 
+impl<Id: PartialEq> Mapping<Id> {
+    /// Whether the status, the source or the target differ. Another reason for having no target is no change that
+    /// anybody must know of.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        (self.status, self.source, &self.target) != (other.status, other.source, &other.target)
+    }
+}
+
+/// A mapping with the name of its target, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named<Id> {
+    /// The mapping.
+    pub mapping: Mapping<Id>,
+    /// The agreement's name, or the addition's label; `None` if nothing is mapped or the record is not known.
+    pub name: Option<String>,
+}
+
 impl<Id> Mapping<Id> {
     /// A mapping without a target, and the reason.
     pub fn unresolved(reason: MappingReason) -> Self {

@@ -11,3 +11,13 @@ string_enum! {
         Addition = "addition",
     }
 }
+
+impl Target {
+    /// What the product's other rule selects.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Agreement => Self::Addition,
+            Self::Addition => Self::Agreement,
+        }
+    }
+}

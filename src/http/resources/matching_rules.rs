@@ -24,7 +24,7 @@ use crate::http::views::mapping::{MappingState, MappingStatusCounts, ResolveResp
 use crate::services::AppContext;
 use crate::services::matching_rules;
 use crate::services::matching_rules::NewRule;
-use crate::services::matching_rules::{PreviewFilter, PreviewLine};
+use crate::services::matching_rules::{PreviewFilter, PreviewLine, UnsavedRules};
 
 /// A matching rule: the default matching condition of a product, for the agreement or for the addition.
 #[derive(Debug, Serialize, ToSchema)]
@@ -115,6 +115,9 @@ pub struct PreviewMatchingRuleRequest {
     /// The expression, such as `name contains "Backup"`. The document docs/RULES.md describes the language.
     #[schema(max_length = 4000)]
     pub expression: String,
+    /// The expression for the other target, to preview both rules together. The default is the saved rule.
+    #[schema(max_length = 4000)]
+    pub other_expression: Option<String>,
     /// Whether to list only lines with a mapping that would change.
     #[serde(default)]
     pub changed_only: bool,
@@ -160,10 +163,10 @@ impl From<&PreviewLine> for RulePreviewLine {
             company_id: line.line.company_id.to_string(),
             company_name: line.line.company_name.clone(),
             changes: line.changes(),
-            agreement_now: line.line.agreement.clone().into(),
-            agreement_then: line.agreement.clone().into(),
-            addition_now: line.line.addition.clone().into(),
-            addition_then: line.addition.clone().into(),
+            agreement_now: line.agreement.0.clone().into(),
+            agreement_then: line.agreement.1.clone().into(),
+            addition_now: line.addition.0.clone().into(),
+            addition_then: line.addition.1.clone().into(),
         }
     }
 }
@@ -328,9 +331,14 @@ pub async fn preview_matching_rule(
     };
     let filter = PreviewFilter { changed_only: asked.changed_only, status: asked.status };
     let limit = usize::try_from(asked.limit.unwrap_or(100)).unwrap_or(100);
+    let unsaved = UnsavedRules {
+        product: ProductId::from(asked.product_id),
+        target: asked.target,
+        expression: asked.expression,
+        other_expression: asked.other_expression,
+    };
     let work = move |tx: &mut db::Tx<'_>| {
-        let preview =
-            matching_rules::preview(tx, &ProductId::from(asked.product_id), asked.target, &asked.expression, now)?;
+        let preview = matching_rules::preview(tx, &unsaved, now)?;
         let mut items: Vec<RulePreviewLine> =
             preview.shown(asked.target, filter).skip(from).take(limit + 1).map(Into::into).collect();
         let next_cursor = (items.len() > limit).then(|| (from + limit).to_string());

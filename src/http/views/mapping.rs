@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db::BillingLineView;
-use crate::domain::mapping::{Candidate, Mapping};
+use crate::domain::mapping::{Candidate, Mapping, Named};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::services::mapping::resolve::{LineChange, Resolved, StatusCounts};
 
@@ -100,20 +100,28 @@ pub struct MappingState {
     /// ConnectWise's id of the agreement or addition; null if nothing is mapped.
     #[schema(required)]
     pub id: Option<String>,
+    /// The name of the agreement or addition, for people; null if nothing is mapped.
+    #[schema(required)]
+    pub name: Option<String>,
     /// The reason for the status; null if the status needs none.
     #[schema(required)]
     pub reason: Option<MappingReason>,
+    /// The reason as a sentence, with what to do; null if there is no reason.
+    #[schema(required)]
+    pub explanation: Option<String>,
     /// The agreements or additions that the rule matches, if the mapping is ambiguous; otherwise empty.
     pub candidates: Vec<MappingCandidate>,
 }
 
-impl<Id: ToString> From<Mapping<Id>> for MappingState {
-    fn from(mapping: Mapping<Id>) -> Self {
+impl<Id: ToString> From<Named<Id>> for MappingState {
+    fn from(Named { mapping, name }: Named<Id>) -> Self {
         Self {
             status: mapping.status,
             source: mapping.source,
             id: mapping.target.map(|id| id.to_string()),
+            name,
             reason: mapping.reason,
+            explanation: mapping.reason.map(|reason| reason.explain().to_owned()),
             candidates: mapping.candidates.into_iter().map(Into::into).collect(),
         }
     }

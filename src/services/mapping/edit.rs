@@ -257,9 +257,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
     }
     for Edited { before, after } in outcomes.iter().flatten() {
         resolved.count(after);
-        if (&before.agreement, &before.addition) != (&after.agreement, &after.addition) {
-            resolved.changes.push(LineChange::new(before.clone(), after.clone()));
-        }
+        resolved.changes.extend(LineChange::new(&ground.catalog, before.clone(), after.clone()));
     }
     Ok(Applied { outcomes, resolved })
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::db::{LineChangeRow, MappedLine, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::LineChangeId;
-use crate::domain::mapping::{Catalog, LineField, Mapping};
+use crate::domain::mapping::{Catalog, LineField, MappingSnapshot};
 use crate::domain::{Error, Result};
 
 /// Collects changed lines and their history entries, and saves them together.
@@ -34,11 +34,13 @@ impl<'a> ChangeRecorder<'a> {
             line.addition_changed = changed();
         }
         self.lines.push(line);
-        if told_apart(&before.agreement) != told_apart(&after.agreement) {
-            self.note(tx, after, LineField::Agreement, &self.catalog.remembered_agreement(&after.agreement))?;
+        if before.agreement.differs_from(&after.agreement) {
+            let named = self.catalog.named_agreement(after.agreement.clone());
+            self.note(tx, after, LineField::Agreement, &MappingSnapshot::from(named))?;
         }
-        if told_apart(&before.addition) != told_apart(&after.addition) {
-            self.note(tx, after, LineField::Addition, &self.catalog.remembered_addition(&after.addition))?;
+        if before.addition.differs_from(&after.addition) {
+            let named = self.catalog.named_addition(after.addition.clone());
+            self.note(tx, after, LineField::Addition, &MappingSnapshot::from(named))?;
         }
         if before.push_enabled != after.push_enabled {
             self.note(tx, after, LineField::PushEnabled, &after.push_enabled)?;
@@ -67,9 +69,4 @@ impl<'a> ChangeRecorder<'a> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)
     }
-}
-
-/// Returns the parts of a mapping whose changes enter the history. The reason for having no target does not.
-fn told_apart<Id: Copy + PartialEq>(mapping: &Mapping<Id>) -> impl PartialEq + use<Id> {
-    (mapping.status, mapping.source, mapping.target)
 }

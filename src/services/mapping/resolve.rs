@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::history::ChangeRecorder;
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CompanyId, CwCompanyId, ProductId};
-use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping, Named};
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
@@ -26,22 +26,25 @@ pub struct LineChange {
     /// The id of the line's product.
     pub product_id: ProductId,
     /// The agreement before and after.
-    pub agreement: (AgreementMapping, AgreementMapping),
+    pub agreement: (Named<CwAgreementId>, Named<CwAgreementId>),
     /// The addition before and after.
-    pub addition: (AdditionMapping, AdditionMapping),
+    pub addition: (Named<CwAdditionId>, Named<CwAdditionId>),
 }
 
 impl LineChange {
-    /// Creates the change of a line from its states before and after.
-    pub fn new(before: MappedLine, after: MappedLine) -> Self {
-        Self {
+    /// Creates the change of a line from its states before and after; `None` if at most the reason of a mapping changed.
+    pub fn new(catalog: &Catalog, before: MappedLine, after: MappedLine) -> Option<Self> {
+        let differs = before.agreement.differs_from(&after.agreement) || before.addition.differs_from(&after.addition);
+        let agreement = |mapping| catalog.named_agreement(mapping);
+        let addition = |mapping| catalog.named_addition(mapping);
+        differs.then(|| Self {
             billing_line_id: before.id,
             company_id: before.company_id,
             company_name: before.company_name,
             product_id: before.product_id,
-            agreement: (before.agreement, after.agreement),
-            addition: (before.addition, after.addition),
-        }
+            agreement: (agreement(before.agreement), agreement(after.agreement)),
+            addition: (addition(before.addition), addition(after.addition)),
+        })
     }
 }
 
@@ -172,7 +175,7 @@ fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: b
         resolved.count(&line);
         if before != line {
             book.save(tx, &before, &line)?;
-            resolved.changes.push(LineChange::new(before, line));
+            resolved.changes.extend(LineChange::new(&catalog, before, line));
         }
     }
     book.close(tx)?;
