@@ -315,6 +315,15 @@ pub enum Errors {
     Unavailable(Problem),
 }
 
+/// The error of an operation outside the API: `openapi::errors` replaces the description.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "read by the derive, for the document alone")]
+pub enum PlainErrors {
+    /// The request cannot be parsed.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Malformed(Problem),
+}
+
 /// The further errors that a write can return.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]

@@ -138,6 +138,7 @@ pub fn document() -> String {
     errors::share_errors(&mut openapi);
     headers::declare_headers(&mut openapi);
     parameters::share_parameters(&mut openapi);
+    operations::mark_files(&mut openapi);
     schemas::improve(&mut openapi);
     with_short_arrays(&schemas::rename_lists(&openapi.to_pretty_json().unwrap_or_default()))
 }

@@ -1,6 +1,7 @@
 //! The operations of the document, for all that changes each of them.
 
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::schema::{KnownFormat, Schema, SchemaFormat};
 use utoipa::openapi::{OpenApi, RefOr};
 
 /// All operations.
@@ -19,4 +20,17 @@ pub(super) fn takes_if_match(operation: &Operation) -> bool {
         RefOr::T(parameter) => parameter.name == "If-Match" && parameter.parameter_in == ParameterIn::Header,
         RefOr::Ref(_) => false,
     })
+}
+
+/// Marks the bodies that are no JSON as files: generators of clients can send only those.
+pub(super) fn mark_files(openapi: &mut OpenApi) {
+    for operation in operations(openapi) {
+        let Some(RefOr::T(body)) = &mut operation.request_body else { continue };
+        for (_, content) in body.content.iter_mut().filter(|(kind, _)| *kind != "application/json") {
+            let RefOr::T(content) = content else { continue };
+            if let Some(RefOr::T(Schema::Object(text))) = &mut content.schema {
+                text.format = Some(SchemaFormat::KnownFormat(KnownFormat::Binary));
+            }
+        }
+    }
 }

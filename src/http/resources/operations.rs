@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, get, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::kit::problem::{ApiError, ApiResult, Problem};
+use crate::http::kit::problem::{ApiError, ApiResult, PlainErrors, Problem};
 use crate::http::kit::problem_code::RequestCode;
 use crate::http::kit::served_document::ServedDocument;
 use crate::http::kit::settings::HttpSettings;
@@ -21,7 +21,7 @@ pub struct Health {
 /// Liveness probe
 ///
 /// Returns 200 as long as the process runs. It does not check the database. Needs no API key.
-#[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The process runs", body = Health)))]
+#[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The process runs", body = Health), PlainErrors))]
 #[get("/healthz")]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
@@ -36,7 +36,8 @@ pub async fn healthz() -> HttpResponse {
     security(()),
     responses(
         (status = 200, description = "The service is ready", body = Health),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready; `detail` says why")
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not ready; `detail` says why"),
+        PlainErrors
     )
 )]
 #[get("/readyz")]
@@ -65,7 +66,7 @@ pub async fn readyz(ctx: web::Data<AppContext>) -> ApiResult {
     tag = "operation",
     security(()),
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain",
-        example = "connectwise_requests_total{method=\"GET\",outcome=\"ok\"} 12"))
+        example = "connectwise_requests_total{method=\"GET\",outcome=\"ok\"} 12"), PlainErrors)
 )]
 #[get("/metrics")]
 pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
@@ -76,7 +77,7 @@ pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
 /// Get the OpenAPI document
 ///
 /// Returns this document as JSON. Needs no API key.
-#[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The OpenAPI document", body = Object)))]
+#[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The OpenAPI document", body = Object), PlainErrors))]
 #[get("/openapi.json")]
 pub async fn openapi(document: web::Data<ServedDocument>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(document.json.clone())

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use actix_web::http::header::CONTENT_SECURITY_POLICY;
 use actix_web::{HttpResponse, get, web};
 
-use crate::http::kit::problem::{ApiError, ApiResult, Problem};
+use crate::http::kit::problem::{ApiError, ApiResult, PlainErrors, Problem};
 use crate::http::kit::problem_code::ProblemCode;
 
 /// List the kinds of problems
@@ -14,7 +14,7 @@ use crate::http::kit::problem_code::ProblemCode;
 #[utoipa::path(
     tag = "operation",
     security(()),
-    responses((status = 200, description = "The page", body = String, content_type = "text/html"))
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"), PlainErrors)
 )]
 #[get("/problems")]
 pub async fn list_problems() -> HttpResponse {
@@ -37,7 +37,8 @@ pub async fn list_problems() -> HttpResponse {
     params(("code" = ProblemCode, Path, description = "The code of the problem")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such code")
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such code"),
+        PlainErrors
     )
 )]
 #[get("/problems/{code}")]
