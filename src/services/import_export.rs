@@ -234,7 +234,7 @@ impl LineOut {
 /// Returns every line, or every line of a product, ordered by company name.
 pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> Result<Vec<LineOut>> {
     if let Some(id) = &product {
-        tx.product(id)?;
+        tx.product(id).map_err(|error| error.at("product_id"))?;
     }
     let rows = tx.all_lines(&LineFilter { product_id: product, ..LineFilter::default() })?;
     let views = tx.with_records(rows)?;

@@ -73,6 +73,8 @@ macro_rules! patterned {
                     .schema_type(SchemaType::Type(Type::String))
                     .description(Some($description))
                     .pattern(Some($pattern))
+                    // 28 digits and a point; a billing month is shorter.
+                    .max_length(Some(29))
                     .examples([$example])
                     .into()
             }
@@ -86,7 +88,7 @@ macro_rules! patterned {
 patterned! {
     Amount: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "250.5",
         "An exact decimal, 0 or more, as a string such as `\"120.5\"`. At most 28 digits";
-    BlockSize: r"^[0-9]{1,28}(\.[0-9]{1,28})?$", "100",
+    BlockSize: r"^(0{0,27}[1-9][0-9]{0,27}(\.[0-9]{1,27})?|0{1,27}\.0{0,26}[1-9][0-9]{0,26})$", "100",
         "An exact decimal greater than 0, as a string such as `\"1.5\"`. At most 28 digits";
     Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3",
         "An exact decimal, as a string such as `\"120.5\"`";

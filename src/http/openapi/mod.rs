@@ -137,6 +137,7 @@ pub fn document() -> String {
     headers::declare_content_tags(&mut openapi);
     errors::share_errors(&mut openapi);
     headers::declare_headers(&mut openapi);
+    parameters::refuse_nul(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);
     schemas::improve(&mut openapi);

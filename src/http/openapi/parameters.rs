@@ -1,12 +1,29 @@
 //! The parameters of the document: shared ones are defined once, and referenced by the operations.
 
 use utoipa::openapi::path::{Parameter, ParameterIn};
-use utoipa::openapi::{OpenApi, Ref, RefOr};
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{OpenApi, Ref, RefOr, Schema};
 
 use super::operations::operations;
 
 /// Minimum number of uses of a shared parameter.
 const MIN_USES_TO_SHARE: usize = 3;
+
+/// Says that no text in a query contains a NUL character: `kit::fallback` refuses it.
+pub(super) fn refuse_nul(openapi: &mut OpenApi) {
+    for parameter in parameters(openapi) {
+        let RefOr::T(Parameter { parameter_in: ParameterIn::Query, schema: Some(RefOr::T(schema)), .. }) = parameter
+        else {
+            continue;
+        };
+        let Schema::Object(text) = schema else { continue };
+        let is_text = matches!(&text.schema_type, SchemaType::Type(Type::String))
+            || matches!(&text.schema_type, SchemaType::Array(types) if types.contains(&Type::String));
+        if is_text && text.pattern.is_none() && text.format.is_none() && text.enum_values.is_none() {
+            text.pattern = Some(r"^[^\u0000]*$".to_owned());
+        }
+    }
+}
 
 /// Moves shared parameters to `components/parameters`.
 pub(super) fn share_parameters(openapi: &mut OpenApi) {

@@ -14,11 +14,34 @@ pub(super) fn improve(openapi: &mut OpenApi) {
                 // The generator repeats the schema of the items in each list.
                 items.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
             }
+            let is_request = is_request(name);
             for member in object.properties.values_mut() {
                 lift_description(member);
                 drop_default(member);
+                if is_request {
+                    say_what_a_text_is(member);
+                }
             }
         }
+    }
+}
+
+/// What `extract::json::plain_text` accepts: something that is not blank, without control characters.
+const PLAIN_TEXT: &str =
+    r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
+
+/// Whether a schema is a request's, or a part of one.
+fn is_request(name: &str) -> bool {
+    name.ends_with("Request") || name.starts_with("New")
+}
+
+/// Gives the pattern of plain texts to the texts of a request that must not be empty, unless they have their own.
+fn say_what_a_text_is(member: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::Object(text)) = member
+        && text.min_length.is_some_and(|length| length > 0)
+        && text.pattern.is_none()
+    {
+        text.pattern = Some(PLAIN_TEXT.to_owned());
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::rules::Target;
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
-use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number};
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
@@ -126,6 +126,7 @@ pub struct PreviewMatchingRuleRequest {
     /// Maximum number of lines in the page. The default is 100.
     #[validate(range(min = 1, max = 500))]
     #[schema(minimum = 1, maximum = 500, default = 100)]
+    #[serde(default, deserialize_with = "optional_whole_number")]
     pub limit: Option<u32>,
     /// The `next_cursor` of the previous page. Left out for the first page. The other members must stay the same.
     pub cursor: Option<String>,

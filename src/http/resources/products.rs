@@ -16,7 +16,9 @@ use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
-use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, plain_text};
+use crate::http::kit::extract::json::{
+    ValidatedJson, double_option, not_null, plain_text, present_whole_number, whole_number,
+};
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
@@ -118,7 +120,7 @@ pub struct ProductRequest {
     pub billing_period: Option<BillingPeriod>,
     /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
     /// billed. The default is 35.
-    #[serde(default = "usual_age")]
+    #[serde(default = "usual_age", deserialize_with = "whole_number")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, default = 35)]
     pub max_usage_age_days: i64,
@@ -181,7 +183,7 @@ pub struct UpdateProductRequest {
     pub billing_period: Option<Option<BillingPeriod>>,
     /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
     /// billed.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "present_whole_number")]
     #[validate(range(min = 1, max = 366))]
     #[schema(minimum = 1, maximum = 366, nullable = false)]
     pub max_usage_age_days: Option<i64>,

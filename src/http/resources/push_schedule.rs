@@ -12,7 +12,7 @@ use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::json::{ValidatedJson, whole_number};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::with_etag;
@@ -88,6 +88,7 @@ pub struct PushScheduleRequest {
     /// Whether the schedule starts a push each month.
     pub enabled: bool,
     /// The day of the month, from 1 to 31. In a shorter month it means the last day.
+    #[serde(deserialize_with = "whole_number")]
     #[validate(range(min = 1, max = 31))]
     #[schema(minimum = 1, maximum = 31)]
     pub day_of_month: u32,

@@ -29,22 +29,34 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
         let message = "If-Match must be the ETag that GET returned, such as \"3\" with its quotes, or *";
         ApiError::Malformed(vec![FieldError::new("If-Match", FieldCode::BadHeader, message)])
     };
-    let mut versions = Vec::new();
-    let mut given = false;
+    let mut versions: Option<Vec<String>> = None;
     for header in req.headers().get_all(IF_MATCH) {
-        given = true;
-        for tag in header.to_str().map_err(|_| bad())?.split(',').map(str::trim) {
-            if tag == "*" {
-                return Ok(IfMatch(None));
-            }
-            // A weak tag never matches (RFC 9110, section 13.1.1), and the service returns none.
-            let (weak, tag) = tag.strip_prefix("W/").map_or((false, tag), |tag| (true, tag));
-            let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).ok_or_else(bad)?;
-            // An unknown tag matches no version; that is 412, not a malformed header.
-            versions.extend((!weak).then(|| version.to_owned()));
+        let text = header.to_str().map_err(|_| bad())?.trim();
+        if text == "*" {
+            return Ok(IfMatch(None));
         }
+        versions.get_or_insert_default().extend(tags(text).ok_or_else(bad)?);
     }
-    Ok(IfMatch(given.then_some(versions)))
+    Ok(IfMatch(versions))
+}
+
+/// The strong tags of a list such as `"3", W/"4"`. A weak tag never matches (RFC 9110, section 13.1.1), and an unknown one
+/// matches no version. `None` if the text is not such a list.
+fn tags(text: &str) -> Option<Vec<String>> {
+    let (mut strong, mut rest) = (Vec::new(), text);
+    loop {
+        let (is_weak, tag) = rest.strip_prefix("W/").map_or((false, rest), |tag| (true, tag));
+        // A comma within the quotes is a part of the tag.
+        let (tag, after) = tag.strip_prefix('"')?.split_once('"')?;
+        if !is_weak {
+            strong.push(tag.to_owned());
+        }
+        let after = after.trim_start();
+        if after.is_empty() {
+            return Some(strong);
+        }
+        rest = after.strip_prefix(',')?.trim_start();
+    }
 }
 
 /// The `Idempotency-Key` of a request, with its method and path.
@@ -76,4 +88,20 @@ impl FromRequest for Idempotency {
 pub(super) fn media_type(req: &HttpRequest) -> String {
     let given = req.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tags;
+
+    #[test]
+    fn tags_are_read_as_http_writes_them() {
+        let read = |text: &str| tags(text).map(|tags| tags.join(" "));
+        assert_eq!(read("\"3\"").as_deref(), Some("3"));
+        assert_eq!(read("\"3\", W/\"4\",\"a,b\"").as_deref(), Some("3 a,b"));
+        assert_eq!(read("W/\"3\"").as_deref(), Some(""));
+        for bad in ["", "3", "\"3", "3\"", "\"3\" \"4\"", "\"3\",", "w/\"3\"", "*, \"3\""] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
 }

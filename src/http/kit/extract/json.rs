@@ -4,6 +4,7 @@ use actix_web::dev::Payload;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -202,6 +203,44 @@ where
     T: serde::Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)
+}
+
+/// For whole numbers. `29.0` is one, too: JSON Schema says so, and some clients write it.
+pub fn whole_number<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    let number = serde_json::Number::deserialize(deserializer)?;
+    whole(&number).ok_or_else(|| serde::de::Error::custom("must be a whole number in the valid range"))
+}
+
+/// Same as [`whole_number`], for fields that may be absent, but not null.
+pub fn present_whole_number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    whole_number(deserializer).map(Some)
+}
+
+/// Same as [`whole_number`], for fields that may be absent or null.
+pub fn optional_whole_number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    let number = Option::<serde_json::Number>::deserialize(deserializer)?;
+    let whole = |number: &serde_json::Number| {
+        whole(number).ok_or_else(|| serde::de::Error::custom("must be a whole number in the valid range"))
+    };
+    number.as_ref().map(whole).transpose()
+}
+
+fn whole<T: TryFrom<i64>>(number: &serde_json::Number) -> Option<T> {
+    let text = number.to_string();
+    let digits = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|digit| digit == b'0'));
+    digits.map_or(text.as_str(), |(whole, _)| whole).parse::<i64>().ok()?.try_into().ok()
 }
 
 /// For fields that may be absent, null or set: `None`, `Some(None)`, `Some(Some(_))`.

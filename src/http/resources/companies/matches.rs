@@ -26,7 +26,7 @@ use crate::services::companies::{self, Choice, NamedProposal};
 #[schema(example = json!({"identifier": "HarborDental"}))]
 pub struct MatchCompanyRequest {
     /// ConnectWise's id of the company, as in the list of ConnectWise companies.
-    #[schema(value_type = Option<String>, example = "250")]
+    #[schema(value_type = Option<String>, example = "250", pattern = "^[1-9][0-9]{0,17}$")]
     pub id: Option<CwCompanyId>,
     /// The company's identifier in ConnectWise, ignoring case. Also finds a company that was created after the last
     /// refresh.

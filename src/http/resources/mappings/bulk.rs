@@ -8,7 +8,7 @@ use validator::Validate;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
@@ -19,32 +19,38 @@ use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
 
 /// The agreement choice of one billing line.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineAgreementChoice {
     /// The billing line's id. A request can have one choice for each line.
     pub billing_line_id: String,
     /// ConnectWise's id of the agreement, such as `1201`. Null clears the choice, so that the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schema(value_type = Option<String>, required)]
+    #[schema(value_type = Option<String>, required, pattern = "^[1-9][0-9]{0,17}$")]
     pub agreement_id: Option<CwAgreementId>,
     /// The version of the billing line that the choice is meant for. If the line has another version by now, the choice
     /// is rejected. Without it, any version is changed.
+    #[serde(default, deserialize_with = "optional_whole_number")]
+    #[validate(range(min = 0, max = 2147483647))]
+    #[schema(minimum = 0, maximum = 2147483647)]
     pub version: Option<i64>,
 }
 
 /// The addition choice of one billing line.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LineAdditionChoice {
     /// The billing line's id. A request can have one choice for each line.
     pub billing_line_id: String,
     /// ConnectWise's id of the addition, such as `50310`. Null clears the choice, so that the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
-    #[schema(value_type = Option<String>, required)]
+    #[schema(value_type = Option<String>, required, pattern = "^[1-9][0-9]{0,17}$")]
     pub addition_id: Option<CwAdditionId>,
     /// The version of the billing line that the choice is meant for. If the line has another version by now, the choice
     /// is rejected. Without it, any version is changed.
+    #[serde(default, deserialize_with = "optional_whole_number")]
+    #[validate(range(min = 0, max = 2147483647))]
+    #[schema(minimum = 0, maximum = 2147483647)]
     pub version: Option<i64>,
 }
 
@@ -61,7 +67,7 @@ pub struct ChooseAgreementsRequest {
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
     /// The choices, at most 5,000.
-    #[validate(length(min = 1, max = 5000))]
+    #[validate(length(min = 1, max = 5000), nested)]
     #[schema(min_items = 1, max_items = 5000)]
     pub choices: Vec<LineAgreementChoice>,
 }
@@ -78,7 +84,7 @@ pub struct ChooseAdditionsRequest {
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
     /// The choices, at most 5,000.
-    #[validate(length(min = 1, max = 5000))]
+    #[validate(length(min = 1, max = 5000), nested)]
     #[schema(min_items = 1, max_items = 5000)]
     pub choices: Vec<LineAdditionChoice>,
 }

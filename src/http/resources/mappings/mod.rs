@@ -101,7 +101,7 @@ impl ListFilter for MappingQuery {
 pub struct ChooseAgreementRequest {
     /// ConnectWise's id of the agreement, such as `1201`. It must be a live agreement of the line's ConnectWise
     /// company.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[1-9][0-9]{0,17}$")]
     pub agreement_id: CwAgreementId,
 }
 
@@ -111,7 +111,7 @@ pub struct ChooseAgreementRequest {
 #[schema(example = json!({"addition_id": "50310"}))]
 pub struct ChooseAdditionRequest {
     /// ConnectWise's id of the addition, such as `50310`. It must be a live addition of the line's agreement.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[1-9][0-9]{0,17}$")]
     pub addition_id: CwAdditionId,
 }
 
