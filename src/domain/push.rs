@@ -97,6 +97,11 @@ string_enum! {
     }
 }
 
+impl LineState {
+    /// The states that wait for a person: to approve, or to find out what is wrong.
+    pub const NEEDS_ATTENTION: [Self; 3] = [Self::Held, Self::Failed, Self::Unverified];
+}
+
 string_enum! {
     /// An event that changes the state of a push line.
     LineEvent {
@@ -166,6 +171,38 @@ string_enum! {
         Connection = "connection",
         /// An internal error.
         Internal = "internal",
+    }
+}
+
+impl PushReason {
+    /// The reason as a sentence for a billing clerk, with what to do.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::Disabled => "Pushes of this line are not enabled. Enable the line to bill it.",
+            Self::CompanyNotSet => "The company is not matched to a ConnectWise company. Match it first.",
+            Self::Unresolved => "The agreement or the addition is not resolved. Choose it, or change the rule.",
+            Self::Ambiguous => "Several agreements or additions match. Choose one, or make the rule narrower.",
+            Self::Stale => "The agreement or the addition was cancelled, ended or deleted. Choose another one.",
+            Self::NoUsage => "There is no usage in the month. Add usage; without any, nothing is billed.",
+            Self::UsageTooOld => "The newest usage is older than the product allows. Check the meter, or add usage.",
+            Self::AdditionShared => {
+                "Another line bills to the same addition. Choose another addition for one of the two lines."
+            }
+            Self::Superseded => "A later push has written the addition. Look at that push instead.",
+            Self::Quantity => {
+                "The usage makes no quantity that ConnectWise can store. Change the rounding or the block."
+            }
+            Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
+            Self::Dropped => "A person dropped the line. Push again to bill it.",
+            Self::ChangedSince => {
+                "ConnectWise no longer has the quantity that was expected. Check who changed it, then push again."
+            }
+            Self::Rejected => "ConnectWise rejected the quantity. Correct what it reports, then push again.",
+            Self::NotApplied => "ConnectWise reported success but kept its quantity. Check the addition there.",
+            Self::Unavailable => "ConnectWise could not be reached. Retry the push later.",
+            Self::Connection => "The connection's settings, keys or permissions are wrong. Test the connection.",
+            Self::Internal => "The service failed. Its log has the cause; retry the push.",
+        }
     }
 }
 

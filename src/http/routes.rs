@@ -32,7 +32,8 @@ handlers! {
     // Registered before the paths with an id in the same place: actix takes the first route that matches.
     serve_fixed, document_fixed:
         companies::batch::upsert_companies, companies::batch::delete_companies,
-        companies::matches::auto_match_companies, matching_rules::preview_matching_rule;
+        companies::matches::auto_match_companies, matching_rules::preview_matching_rule,
+        billing_lines::summary::summarize_billing_lines;
     serve_setup, document_setup:
         connection::get_connection, connection::put_connection, connection::delete_connection,
         connection::test_connection,
@@ -73,6 +74,7 @@ pub(super) fn serve_api(config: &mut web::ServiceConfig) {
         // With another method, `auto-match` and `preview` must not be taken for ids.
         .route("/companies/auto-match", web::route().to(no_route))
         .route("/matching-rules/preview", web::route().to(no_route))
+        .route("/billing-lines/summary", web::route().to(no_route))
         .configure(serve_setup)
         .configure(serve_billing);
     config.service(api);

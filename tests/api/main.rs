@@ -15,6 +15,7 @@
 mod support;
 
 mod architecture;
+mod attention;
 mod auth;
 mod backup_and_copy;
 mod billing_period;

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 
 use super::company::Company;
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::chunks;
+use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::{insert_scoped, scoped_joined};
 use crate::db::engine::tx::Tx;
@@ -147,20 +147,42 @@ pub struct LineFilter {
     pub ids: Option<Vec<BillingLineId>>,
     /// The company's name contains this text, ignoring case.
     pub search: Option<String>,
-    /// By the status of the agreement mapping.
-    pub agreement_status: Option<MappingStatus>,
+    /// By the status of the agreement mapping: one of these, if there are any.
+    pub agreement_status: Vec<MappingStatus>,
     /// By the source of the agreement mapping: manual or rule.
     pub agreement_source: Option<MappingSource>,
-    /// By the status of the addition mapping.
-    pub addition_status: Option<MappingStatus>,
+    /// By the status of the addition mapping: one of these, if there are any.
+    pub addition_status: Vec<MappingStatus>,
     /// By the source of the addition mapping: manual or rule.
     pub addition_source: Option<MappingSource>,
     /// By whether push is enabled.
     pub push_enabled: Option<bool>,
-    /// By the result of the last push.
-    pub last_push_state: Option<LineState>,
+    /// By the result of the last push: one of these, if there are any.
+    pub last_push_state: Vec<LineState>,
+    /// By whether a person must look at it: a mapping is not resolved, or the last push was held, failed or unverified.
+    pub needs_attention: Option<bool>,
     /// By whether the company is matched.
     pub matched: Option<bool>,
+}
+
+/// The number of lines of a product with the same states.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct LineCounts {
+    pub product_id: ProductId,
+    pub push_enabled: bool,
+    pub agreement_status: MappingStatus,
+    pub addition_status: MappingStatus,
+    pub last_push_state: Option<LineState>,
+    pub lines: i64,
+}
+
+impl LineCounts {
+    /// Whether a person must look at these lines, as in [`LineFilter::needs_attention`].
+    pub fn needs_attention(&self) -> bool {
+        let is_resolved =
+            [self.agreement_status, self.addition_status].iter().all(|status| *status == MappingStatus::Resolved);
+        !is_resolved || self.last_push_state.is_some_and(|state| LineState::NEEDS_ATTENTION.contains(&state))
+    }
 }
 
 /// Applies a filter to a boxed query over lines joined with their companies.
@@ -177,14 +199,14 @@ macro_rules! filtered {
         if let Some(ids) = &filter.ids {
             query = query.filter(billing_lines::id.eq_any(ids.clone()));
         }
-        if let Some(status) = filter.agreement_status {
-            query = query.filter(billing_lines::agreement_status.eq(status));
+        if !filter.agreement_status.is_empty() {
+            query = query.filter(billing_lines::agreement_status.eq_any(filter.agreement_status.clone()));
         }
         if let Some(source) = filter.agreement_source {
             query = query.filter(billing_lines::agreement_source.eq(source));
         }
-        if let Some(status) = filter.addition_status {
-            query = query.filter(billing_lines::addition_status.eq(status));
+        if !filter.addition_status.is_empty() {
+            query = query.filter(billing_lines::addition_status.eq_any(filter.addition_status.clone()));
         }
         if let Some(source) = filter.addition_source {
             query = query.filter(billing_lines::addition_source.eq(source));
@@ -192,13 +214,34 @@ macro_rules! filtered {
         if let Some(enabled) = filter.push_enabled {
             query = query.filter(billing_lines::push_enabled.eq(enabled));
         }
-        if let Some(state) = filter.last_push_state {
-            query = query.filter(billing_lines::last_push_state.eq(state));
+        if !filter.last_push_state.is_empty() {
+            query = query.filter(billing_lines::last_push_state.eq_any(filter.last_push_state.clone()));
+        }
+        match filter.needs_attention {
+            Some(true) => query = query.filter($crate::db::queries::billing_line::needs_attention!()),
+            Some(false) => {
+                query = query.filter(diesel::dsl::not($crate::db::queries::billing_line::needs_attention!()))
+            }
+            None => {}
         }
         query
     }};
 }
 pub(in crate::db) use filtered;
+
+/// Whether a person must look at a line. Without a last push, its state does not count.
+macro_rules! needs_attention {
+    () => {
+        billing_lines::agreement_status
+            .ne($crate::domain::mapping_status::MappingStatus::Resolved)
+            .or(billing_lines::addition_status.ne($crate::domain::mapping_status::MappingStatus::Resolved))
+            .or(billing_lines::last_push_state
+                .assume_not_null()
+                .eq_any($crate::domain::push::LineState::NEEDS_ATTENTION)
+                .and(billing_lines::last_push_state.is_not_null()))
+    };
+}
+pub(in crate::db) use needs_attention;
 
 /// Applies the part of a filter that concerns companies to a boxed query over companies.
 macro_rules! of_companies {
@@ -227,6 +270,42 @@ impl Tx<'_> {
         }
         rows.sort_by(|(a, one), (b, two)| (&one.name_key, &a.id).cmp(&(&two.name_key, &b.id)));
         Ok(rows)
+    }
+
+    /// Those of the given ids that belong to a line.
+    pub fn existing_lines(&mut self, ids: &[BillingLineId]) -> Result<Vec<BillingLineId>> {
+        let mut found = Vec::new();
+        for chunk in chunks(&without_nul(ids)) {
+            let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq_any(chunk));
+            found.extend(own.select(billing_lines::id).load::<BillingLineId>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The number of lines of each product, for each combination of what a summary counts.
+    pub fn line_counts(&mut self, product: Option<&ProductId>) -> Result<Vec<LineCounts>> {
+        let mut query = self
+            .scoped(billing_lines::table)
+            .group_by((
+                billing_lines::product_id,
+                billing_lines::push_enabled,
+                billing_lines::agreement_status,
+                billing_lines::addition_status,
+                billing_lines::last_push_state,
+            ))
+            .select((
+                billing_lines::product_id,
+                billing_lines::push_enabled,
+                billing_lines::agreement_status,
+                billing_lines::addition_status,
+                billing_lines::last_push_state,
+                diesel::dsl::count_star(),
+            ))
+            .into_boxed();
+        if let Some(id) = product {
+            query = query.filter(billing_lines::product_id.eq(id.clone()));
+        }
+        Ok(query.load(self.conn)?)
     }
 
     fn lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {

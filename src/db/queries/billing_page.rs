@@ -6,7 +6,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::billing_line::{BillingLine, BillingLineView, LineFilter, filtered, of_companies};
+use super::billing_line::{BillingLine, BillingLineView, LineFilter, filtered, needs_attention, of_companies};
 use super::company::Company;
 use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{billing_lines, companies};
@@ -59,6 +59,13 @@ macro_rules! if_given {
     };
 }
 
+/// A condition that applies if values are given.
+macro_rules! if_any {
+    ($column:expr, $values:expr) => {
+        $column.nullable().eq_any($values.clone()).or($values.is_empty().into_sql::<Bool>())
+    };
+}
+
 /// The ids of the first companies in a page's order that have a line that matches the filter: enough to fill the page.
 /// Only this table is walked, in the order of its index, so that the database stops after them.
 macro_rules! companies_of_page {
@@ -67,12 +74,21 @@ macro_rules! companies_of_page {
         let has_line = $tx
             .scoped(billing_lines::table)
             .filter(billing_lines::company_id.eq(companies::id))
-            .filter(if_given!(billing_lines::agreement_status, filter.agreement_status))
+            .filter(if_any!(billing_lines::agreement_status, filter.agreement_status))
             .filter(if_given!(billing_lines::agreement_source, filter.agreement_source))
-            .filter(if_given!(billing_lines::addition_status, filter.addition_status))
+            .filter(if_any!(billing_lines::addition_status, filter.addition_status))
             .filter(if_given!(billing_lines::addition_source, filter.addition_source))
             .filter(if_given!(billing_lines::push_enabled, filter.push_enabled))
-            .filter(if_given!(billing_lines::last_push_state, filter.last_push_state));
+            .filter(if_any!(billing_lines::last_push_state, filter.last_push_state))
+            .filter(
+                filter
+                    .needs_attention
+                    .is_none()
+                    .into_sql::<Bool>()
+                    .or(needs_attention!().and(filter.needs_attention.unwrap_or_default().into_sql::<Bool>()))
+                    .or(diesel::dsl::not(needs_attention!())
+                        .and((filter.needs_attention == Some(false)).into_sql::<Bool>())),
+            );
         let own = $tx.scoped(companies::table);
         let query = match &filter.product_id {
             // A company has one line of a product, which an index finds.

@@ -42,6 +42,8 @@ pub struct JobFilter {
     pub to: Option<Instant>,
     /// Has a line that bills this month.
     pub billing_month: Option<BillingMonth>,
+    /// Retries, reverts or pushes this job.
+    pub parent_job_id: Option<PushJobId>,
 }
 
 /// The filter of push lines.
@@ -88,6 +90,9 @@ impl Tx<'_> {
             if let Some(id) = &filter.company_id {
                 let with = lines().filter(push_lines::company_id.eq(id.clone())).select(push_lines::job_id);
                 query = query.filter(push_jobs::id.eq_any(with));
+            }
+            if let Some(id) = &filter.parent_job_id {
+                query = query.filter(push_jobs::parent_job_id.eq(id.clone()));
             }
             if let Some(started_by) = filter.started_by {
                 query = query.filter(push_jobs::started_by.eq(started_by));

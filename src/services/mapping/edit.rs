@@ -15,7 +15,7 @@ use crate::domain::quantity::BlockSize;
 use crate::domain::string_enum::string_enum;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
-use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line};
+use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
 use crate::services::context::AppContext;
 use crate::services::remote::additions;
 
@@ -279,10 +279,24 @@ fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<Billing
     tx.billing_line(&id)
 }
 
-/// Makes the same change to many lines, or to none if an id is unknown. Returns the number of lines that changed.
-pub async fn update_many(ctx: &AppContext, actor: &Actor, ids: Vec<BillingLineId>, change: LineEdit) -> Result<usize> {
+/// Makes the same change to many lines, or to none if an id is unknown. Returns the number of lines that changed, and what
+/// the first `shown` lines bill.
+pub async fn update_many(
+    ctx: &AppContext,
+    actor: &Actor,
+    ids: Vec<BillingLineId>,
+    change: LineEdit,
+    shown: usize,
+) -> Result<(usize, Vec<BilledLine>)> {
     let (now, by) = (ctx.clock.now(), actor.name.clone());
-    ctx.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, now, &by)).await
+    let work = move |tx: &mut Tx<'_>| {
+        let first: Vec<BillingLineId> = ids.iter().take(shown).cloned().collect();
+        let changed = change_many(tx, ids, &change, now, &by)?;
+        let rows = tx.all_lines(&LineFilter { ids: Some(first), ..LineFilter::default() })?;
+        let views = tx.with_records(rows)?;
+        Ok((changed, compared_lines(tx, views, &BilledMonths::Now, now)?))
+    };
+    ctx.db.write(&actor.tenant, work).await
 }
 
 fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now: Instant, by: &str) -> Result<usize> {
@@ -320,13 +334,17 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
     Ok(applied)
 }
 
-/// Same as [`edit`] for one line. Returns the line and the resulting changes to mappings.
-pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BillingLineView, Resolved)> {
+/// Same as [`edit`] for one line. Returns what the line bills, and the resulting changes to mappings.
+pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BilledLine, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::of_the_body))?;
-    let view = ctx.db.read(&actor.tenant, move |tx| tx.billing_line(&id)).await?;
-    Ok((view, applied.resolved))
+    let now = ctx.clock.now();
+    let read = move |tx: &mut Tx<'_>| {
+        let view = tx.billing_line(&id)?;
+        billed_line(tx, view, &BilledMonths::Now, now)
+    };
+    Ok((ctx.db.read(&actor.tenant, read).await?, applied.resolved))
 }
 
 /// Reads the additions of agreements from which an addition is chosen, so that the choice is checked against current

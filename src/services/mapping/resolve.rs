@@ -64,11 +64,16 @@ pub struct StatusCounts {
 impl StatusCounts {
     /// Counts one line.
     pub fn count(&mut self, status: MappingStatus) {
+        self.add(status, 1);
+    }
+
+    /// Counts many lines.
+    pub fn add(&mut self, status: MappingStatus, lines: usize) {
         match status {
-            MappingStatus::Resolved => self.resolved += 1,
-            MappingStatus::Unresolved => self.unresolved += 1,
-            MappingStatus::Ambiguous => self.ambiguous += 1,
-            MappingStatus::Stale => self.stale += 1,
+            MappingStatus::Resolved => self.resolved += lines,
+            MappingStatus::Unresolved => self.unresolved += lines,
+            MappingStatus::Ambiguous => self.ambiguous += lines,
+            MappingStatus::Stale => self.stale += lines,
         }
     }
 }

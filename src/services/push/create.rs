@@ -6,7 +6,7 @@ use super::jobs::finish_if_done;
 use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -25,6 +25,8 @@ pub struct NewPush {
     pub product_id: Option<ProductId>,
     /// Only lines of these companies; `None` means all companies.
     pub company_ids: Option<Vec<CompanyId>>,
+    /// Only these lines; `None` means all.
+    pub billing_line_ids: Option<Vec<BillingLineId>>,
     /// Only lines that are out of date.
     pub out_of_date_only: bool,
     /// The month that each line bills. With [`BilledMonths::PerLine`], only the lines in it are pushed.
@@ -41,6 +43,7 @@ impl NewPush {
             started_by,
             product_id: None,
             company_ids: None,
+            billing_line_ids: None,
             out_of_date_only: false,
             months: BilledMonths::Now,
             parent: None,
@@ -60,6 +63,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         tx.product(id).map_err(|error| if new.parent.is_none() { error.at("/product_id") } else { error })?;
     }
     refuse_unknown_companies(tx, new)?;
+    refuse_unknown_lines(tx, new)?;
     let present = billing_calendar::load(tx)?.month_of(now);
     if let BilledMonths::Named(month) = new.months
         && month > present
@@ -101,7 +105,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
 fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<BilledLine>> {
     let ids = match &new.months {
         BilledMonths::PerLine(months) => Some(months.keys().cloned().collect()),
-        _ => None,
+        _ => new.billing_line_ids.clone(),
     };
     let filter = LineFilter {
         product_id: new.product_id.clone(),
@@ -133,6 +137,17 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let known = tx.existing_companies(ids)?;
     let unknown = |(index, id): (usize, &CompanyId)| {
         FieldError::new(format!("/company_ids/{index}"), FieldCode::NotFound, format!("there is no company {id}"))
+    };
+    let unknown: Vec<FieldError> = ids.iter().enumerate().filter(|(_, id)| !known.contains(id)).map(unknown).collect();
+    if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
+}
+
+fn refuse_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
+    let Some(ids) = &new.billing_line_ids else { return Ok(()) };
+    let known: HashSet<BillingLineId> = tx.existing_lines(ids)?.into_iter().collect();
+    let unknown = |(index, id): (usize, &BillingLineId)| {
+        let message = format!("there is no billing line {id}");
+        FieldError::new(format!("/billing_line_ids/{index}"), FieldCode::NotFound, message)
     };
     let unknown: Vec<FieldError> = ids.iter().enumerate().filter(|(_, id)| !known.contains(id)).map(unknown).collect();
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }

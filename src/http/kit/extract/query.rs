@@ -1,6 +1,7 @@
 //! Query parameters. An unknown parameter is an error: a misspelt filter would silently widen a list.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
@@ -12,6 +13,7 @@ use url::form_urlencoded;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
 
 use crate::db::{ListName, PageRequest};
 use crate::domain::string_enum::StringEnum;
@@ -97,6 +99,24 @@ impl<F: ListFilter> IntoParams for ListQuery<F> {
     }
 }
 
+/// One or more values of a filter, separated by commas, such as `ambiguous,unresolved`. Empty without the parameter.
+#[derive(Debug, Clone)]
+pub struct Values<T>(pub Vec<T>);
+
+impl<T> Default for Values<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: StringEnum> Deserialize<'de> for Values<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let values = text.split(',').map(|value| value.parse().map_err(serde::de::Error::custom));
+        values.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// Maximum length of a parameter in characters: no id, code or name is longer.
 const MAX_LENGTH: usize = 300;
 /// Maximum length of a cursor in characters: it contains the sort key of a row, in base64.
@@ -148,7 +168,7 @@ fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -
     if !bad.is_empty() {
         return Err(ApiError::Malformed(bad));
     }
-    let mut rest = Cow::Borrowed(query);
+    let mut rest = joined(query, &known);
     // Serde stops at the first error. Without that parameter it finds the next one.
     loop {
         let (name, error) = match read(&rest) {
@@ -164,6 +184,24 @@ fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -
         }
         rest = Cow::Owned(others);
     }
+}
+
+/// The query with one parameter for each list: some clients repeat it for each value.
+fn joined<'q>(query: &'q str, known: impl Fn() -> Vec<Parameter>) -> Cow<'q, str> {
+    let mut names = HashSet::new();
+    if form_urlencoded::parse(query.as_bytes()).all(|(name, _)| names.insert(name)) {
+        return Cow::Borrowed(query);
+    }
+    let is_list = |parameter: &Parameter| matches!(parameter.schema, Some(RefOr::T(Schema::Array(_))));
+    let lists: Vec<String> = known().into_iter().filter(is_list).map(|parameter| parameter.name).collect();
+    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match pairs.iter_mut().find(|(known, _)| *known == name && lists.iter().any(|list| *list == name)) {
+            Some((_, values)) => *values = format!("{values},{value}").into(),
+            None => pairs.push((name, value)),
+        }
+    }
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().into()
 }
 
 type ReadError = serde_path_to_error::Error<serde::de::value::Error>;

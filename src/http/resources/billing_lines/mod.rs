@@ -1,6 +1,7 @@
 //! `/billing-lines`: the consolidated billing page, one line for each company and product.
 
 pub mod explain;
+pub mod summary;
 
 use actix_web::{get, patch, web};
 use chrono::{DateTime, Utc};
@@ -17,7 +18,7 @@ use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null};
-use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
@@ -37,14 +38,16 @@ pub struct LineCompany {
     pub external_id: String,
     /// The company's name.
     pub name: String,
+    /// The company's version, for the `If-Match` of a change of its match.
+    pub version: i64,
     /// The ConnectWise company that the company is matched to; null means Not Set.
     #[schema(required)]
-    pub connectwise_company: Option<LineCwCompany>,
+    pub connectwise_company: Option<LineConnectWiseCompany>,
 }
 
 /// The ConnectWise company that a billing line's company is matched to.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineCwCompany {
+pub struct LineConnectWiseCompany {
     /// ConnectWise's id of the company.
     pub id: String,
     /// The company's identifier in ConnectWise.
@@ -106,6 +109,9 @@ pub struct LinePush {
     /// Why the line was skipped, held, failed or left unverified; null otherwise.
     #[schema(required)]
     pub reason: Option<PushReason>,
+    /// The reason as a sentence, with what to do; null if there is no reason.
+    #[schema(required)]
+    pub explanation: Option<String>,
     /// When the line reached that state.
     pub at: DateTime<Utc>,
     /// The quantity in ConnectWise after that push; null if unknown.
@@ -120,6 +126,10 @@ pub struct BillingLine {
     pub id: String,
     /// The product's id.
     pub product_id: String,
+    /// The product's code.
+    pub product_code: String,
+    /// The product's name.
+    pub product_name: String,
     /// The company.
     pub company: LineCompany,
     /// Whether pushes write this line. False for a new line.
@@ -154,7 +164,7 @@ impl From<BilledLine> for BillingLine {
     fn from(line: BilledLine) -> Self {
         let BilledLine { view, billed, product, out_of_date } = line;
         let (agreement, addition) = (MappingBody::agreement(&view), MappingBody::addition(&view));
-        let connectwise_company = view.cw_company.map(|company| LineCwCompany {
+        let connectwise_company = view.cw_company.map(|company| LineConnectWiseCompany {
             id: company.id.into(),
             identifier: company.identifier,
             name: company.name,
@@ -164,11 +174,14 @@ impl From<BilledLine> for BillingLine {
             id: view.company.id.to_string(),
             external_id: view.company.external_id,
             name: view.company.name,
+            version: view.company.version,
             connectwise_company,
         };
         Self {
             id: view.line.id.to_string(),
             product_id: view.line.product_id.to_string(),
+            product_code: product.code,
+            product_name: product.name,
             company,
             push_enabled: view.line.push_enabled,
             block_size: billed.block_size,
@@ -190,6 +203,7 @@ fn last_push(line: &db::BillingLine) -> Option<LinePush> {
         push_job_id: line.last_push_job_id.as_ref()?.to_string(),
         state: line.last_push_state?,
         reason: line.last_push_reason,
+        explanation: line.last_push_reason.map(|reason| reason.explain().to_owned()),
         at: line.last_push_at?.and_utc(),
         quantity: line.last_push_quantity,
     })
@@ -211,14 +225,23 @@ pub struct LineQuery {
     pub search: Option<String>,
     /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
     pub matched: Option<bool>,
-    /// Only lines whose agreement mapping has this status.
-    pub agreement_status: Option<MappingStatus>,
-    /// Only lines whose addition mapping has this status.
-    pub addition_status: Option<MappingStatus>,
+    /// Only lines whose agreement mapping has this status, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<MappingStatus>)]
+    pub agreement_status: Values<MappingStatus>,
+    /// Only lines whose addition mapping has this status, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<MappingStatus>)]
+    pub addition_status: Values<MappingStatus>,
     /// Only lines that are enabled for pushes (`true`), or only the others (`false`).
     pub push_enabled: Option<bool>,
-    /// Only lines with this state in their last push.
-    pub last_push_state: Option<LineState>,
+    /// Only lines with this state in their last push, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineState>)]
+    pub last_push_state: Values<LineState>,
+    /// Only lines that need a person (`true`), or only the others (`false`): a mapping is not resolved, or the last push
+    /// of the line is held, failed or unverified.
+    pub needs_attention: Option<bool>,
     /// Only lines that are out of date (`true`), or only the others (`false`). A line is out of date if a push would
     /// now write another quantity than the last push for the same month wrote.
     pub out_of_date: Option<bool>,
@@ -247,10 +270,11 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
         company_ids: query.company_id.map(|id| vec![CompanyId::from(id)]),
         search: query.search,
         matched: query.matched,
-        agreement_status: query.agreement_status,
-        addition_status: query.addition_status,
+        agreement_status: query.agreement_status.0,
+        addition_status: query.addition_status.0,
         push_enabled: query.push_enabled,
-        last_push_state: query.last_push_state,
+        last_push_state: query.last_push_state.0,
+        needs_attention: query.needs_attention,
         ..LineFilter::default()
     };
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
@@ -299,7 +323,12 @@ pub struct UpdateBillingLinesResponse {
     pub lines: usize,
     /// The number of lines that changed.
     pub changed: usize,
+    /// The lines as they are now, by company name: those of the first 500 ids.
+    pub items: Vec<BillingLine>,
 }
+
+/// Maximum number of lines in the response to an update of many.
+const MAX_LINES_SHOWN: usize = 500;
 
 /// Update a billing line
 ///
@@ -345,8 +374,9 @@ pub async fn update_billing_lines(
     let lines = ids.len();
     let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
     let ids = ids.into_iter().map(BillingLineId::from).collect();
-    let changed = edit::update_many(&ctx, &caller, ids, change).await?;
-    Ok(ok(&UpdateBillingLinesResponse { lines, changed }))
+    let (changed, shown) = edit::update_many(&ctx, &caller, ids, change, MAX_LINES_SHOWN).await?;
+    let items = shown.into_iter().map(BillingLine::from).collect();
+    Ok(ok(&UpdateBillingLinesResponse { lines, changed, items }))
 }
 
 /// The filter of billing lines for a list of mappings: status and source of the agreement and of the addition.
@@ -359,9 +389,9 @@ pub(in crate::http::resources) fn line_filter(
     LineFilter {
         product_id: product_id.map(ProductId::from),
         company_ids: company_id.map(|id| vec![CompanyId::from(id)]),
-        agreement_status: agreement.0,
+        agreement_status: agreement.0.into_iter().collect(),
         agreement_source: agreement.1,
-        addition_status: addition.0,
+        addition_status: addition.0.into_iter().collect(),
         addition_source: addition.1,
         ..LineFilter::default()
     }

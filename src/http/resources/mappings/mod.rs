@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use super::billing_lines::line_filter;
+use super::billing_lines::{BillingLine, line_filter};
 use crate::db::{BillingLineSort, BillingLineView, LineFilter, PageRequest};
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
@@ -47,6 +47,8 @@ pub struct ChoiceResponse {
     /// The mapping.
     #[serde(flatten)]
     pub mapping: LineMapping,
+    /// The billing line as it is now, with both mappings.
+    pub line: BillingLine,
     /// What the choice changed, including an addition that was cleared with its agreement.
     pub resolved: ResolveResponse,
 }
@@ -141,8 +143,9 @@ async fn edit(
     render: fn(&BillingLineView) -> LineMapping,
 ) -> ApiResult {
     let edit = Edit { line: BillingLineId::from(id), change, if_match: if_match.0 };
-    let (view, resolved) = edit::edit_one(ctx, caller, edit).await?;
-    Ok(with_etag(view.line.version, &ChoiceResponse { mapping: render(&view), resolved: resolved.into() }))
+    let (line, resolved) = edit::edit_one(ctx, caller, edit).await?;
+    let (version, mapping) = (line.view.line.version, render(&line.view));
+    Ok(with_etag(version, &ChoiceResponse { mapping, line: line.into(), resolved: resolved.into() }))
 }
 
 fn rendered(view: &BillingLineView, render: fn(&BillingLineView) -> LineMapping) -> HttpResponse {

@@ -75,6 +75,9 @@ pub struct PushLine {
     /// that a push would hold.
     #[schema(required)]
     pub reason: Option<PushReason>,
+    /// The reason as a sentence, with what to do; null if there is no reason.
+    #[schema(required)]
+    pub explanation: Option<String>,
     /// Details of the reason, for people. If ConnectWise rejected the write, its error message.
     #[schema(required)]
     pub detail: Option<String>,
@@ -123,6 +126,7 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
             to: row.to_quantity,
             state: row.state,
             reason: row.reason,
+            explanation: row.reason.map(|reason| reason.explain().to_owned()),
             detail: row.detail,
             attempts: row.attempts,
             expected_from: row.expected_from,

@@ -14,7 +14,7 @@ use validator::Validate;
 
 use crate::db::{self, JobFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
-use crate::domain::ids::{CompanyId, ProductId, PushJobId};
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{Error, FieldCode};
@@ -162,6 +162,11 @@ pub struct CreatePushJobRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
     pub company_ids: Option<Vec<String>>,
+    /// The ids of the billing lines to push. The default is all lines.
+    #[validate(length(min = 1, max = 5000))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(min_items = 1, max_items = 5000, nullable = false)]
+    pub billing_line_ids: Option<Vec<String>>,
     /// The month whose usage is billed, such as `2026-11`; not a future one. By default each product's `billing_period`
     /// decides, as in a scheduled push.
     pub billing_month: Option<BillingMonth>,
@@ -182,10 +187,11 @@ impl CreatePushJobRequest {
             || self.out_of_date
             || self.product_id.is_some()
             || self.company_ids.is_some()
+            || self.billing_line_ids.is_some()
             || self.billing_month.is_some();
         if others {
-            let message =
-                "leave out dry_run, product_id, company_ids, billing_month and out_of_date: the dry run has them";
+            let message = "leave out dry_run, product_id, company_ids, billing_line_ids, billing_month and out_of_date: \
+                 the dry run has them";
             return Err(Error::invalid("/from_dry_run", FieldCode::Contradiction, message));
         }
         Ok(Some(PushJobId::from(id.clone())))
@@ -199,6 +205,7 @@ impl From<CreatePushJobRequest> for NewPush {
             started_by: PushTrigger::Manual,
             product_id: body.product_id.map(ProductId::from),
             company_ids: body.company_ids.map(|ids| ids.into_iter().map(CompanyId::from).collect()),
+            billing_line_ids: body.billing_line_ids.map(|ids| ids.into_iter().map(BillingLineId::from).collect()),
             out_of_date_only: body.out_of_date,
             months: BilledMonths::named_or_now(body.billing_month),
             parent: None,
@@ -229,6 +236,9 @@ pub struct PushJobQuery {
     pub to: Option<DateTime<Utc>>,
     /// Only jobs with a line that bills this month.
     pub billing_month: Option<BillingMonth>,
+    /// Only jobs that retry, revert or push the job with this id.
+    #[param(max_length = 300)]
+    pub parent_job_id: Option<String>,
 }
 
 impl ListFilter for PushJobQuery {
@@ -286,6 +296,7 @@ pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: L
         from: query.from.map(comparable),
         to: query.to.map(comparable),
         billing_month: query.billing_month,
+        parent_job_id: query.parent_job_id.map(PushJobId::from),
     };
     let now = ctx.clock.now();
     let read = move |tx: &mut db::Tx<'_>| push::list(tx, &filter, &page, now);

@@ -1,0 +1,66 @@
+//! How many billing lines each product has in which state.
+
+use std::collections::BTreeMap;
+
+use super::mapping::resolve::StatusCounts;
+use crate::db::{LineCounts, Product, Tx};
+use crate::domain::Result;
+use crate::domain::ids::ProductId;
+use crate::domain::push::LineState;
+
+/// The lines of one product.
+#[derive(Debug, Clone)]
+pub struct ProductSummary {
+    /// The product.
+    pub product: Product,
+    /// The number of lines.
+    pub lines: i64,
+    /// The number of lines that pushes write.
+    pub enabled: i64,
+    /// The number of lines that need a person.
+    pub needs_attention: i64,
+    /// The number of lines by the status of their agreement mapping.
+    pub agreements: StatusCounts,
+    /// The number of lines by the status of their addition mapping.
+    pub additions: StatusCounts,
+    /// The number of lines by the state of their last push; lines that were never pushed are not in it.
+    pub last_pushes: BTreeMap<LineState, i64>,
+}
+
+/// Returns the summary of each product, or of one, ordered by name. Runs two queries.
+pub fn load(tx: &mut Tx<'_>, product: Option<&ProductId>) -> Result<Vec<ProductSummary>> {
+    let mut products = match product {
+        Some(id) => vec![tx.product(id).map_err(|error| error.at("product_id"))?],
+        None => tx.all_products()?,
+    };
+    products.sort_by(|a, b| (&a.name_key, &a.id).cmp(&(&b.name_key, &b.id)));
+    let mut counts: BTreeMap<ProductId, Vec<LineCounts>> = BTreeMap::new();
+    for count in tx.line_counts(product)? {
+        counts.entry(count.product_id.clone()).or_default().push(count);
+    }
+    Ok(products.into_iter().map(|product| summed(counts.remove(&product.id).unwrap_or_default(), product)).collect())
+}
+
+fn summed(counts: Vec<LineCounts>, product: Product) -> ProductSummary {
+    let mut summary = ProductSummary {
+        product,
+        lines: 0,
+        enabled: 0,
+        needs_attention: 0,
+        agreements: StatusCounts::default(),
+        additions: StatusCounts::default(),
+        last_pushes: BTreeMap::new(),
+    };
+    for count in counts {
+        summary.lines += count.lines;
+        summary.enabled += if count.push_enabled { count.lines } else { 0 };
+        summary.needs_attention += if count.needs_attention() { count.lines } else { 0 };
+        let lines = usize::try_from(count.lines).unwrap_or_default();
+        summary.agreements.add(count.agreement_status, lines);
+        summary.additions.add(count.addition_status, lines);
+        if let Some(state) = count.last_push_state {
+            *summary.last_pushes.entry(state).or_default() += count.lines;
+        }
+    }
+    summary
+}

@@ -1,0 +1,129 @@
+//! What a billing clerk looks for: counts by state, the lines that need a person, and what an edit changed.
+
+use connectwise_billing::sandbox::Fault;
+use serde_json::{Value, json};
+
+use crate::push::ready;
+use crate::support::{Backend, TestApp, status};
+
+fn names(rows: &Value) -> Vec<&str> {
+    rows.as_array().unwrap().iter().map(|row| row["company"]["name"].as_str().unwrap()).collect()
+}
+
+/// Six lines: one rejected by ConnectWise, one not enabled, one Not Set, three pushed.
+async fn pushed(backend: Backend) -> (TestApp, String) {
+    let (app, product) = ready(backend, 5).await;
+    app.company("C6", "Company 6").await;
+    let lines = app.all("/billing-lines").await;
+    let second = lines[1]["id"].as_str().unwrap();
+    app.patch(&format!("/billing-lines/{second}"), &json!({"push_enabled": false})).await.expect(200);
+    app.sandbox.fail(Fault::once(status(400)).on("PATCH").at("additions/300").times(100));
+    app.push(&json!({"product_id": product})).await;
+    (app, product)
+}
+
+async fn a_summary_counts_what_the_list_shows(backend: Backend) {
+    let (app, product) = pushed(backend).await;
+    let other = app.product("OTHER").await;
+    let summary = app.get("/billing-lines/summary").await;
+    let rows = summary["items"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["product_code"].as_str().unwrap()).collect::<Vec<_>>(), ["OTHER", "STORAGE"]);
+    let row = &rows[1];
+    assert_eq!((&row["lines"], &row["push_enabled"], &row["needs_attention"]), (&json!(6), &json!(4), &json!(2)));
+    assert_eq!(row["agreements"], json!({"resolved": 5, "unresolved": 1, "ambiguous": 0, "stale": 0}));
+    let counts = json!([{"state": "pushed", "lines": 3}, {"state": "failed", "lines": 1}]);
+    assert_eq!(row["last_pushes"], counts, "{row}");
+    let one = app.get(&format!("/billing-lines/summary?product_id={other}")).await;
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    assert_eq!(one["items"][0]["needs_attention"], 6, "nothing is resolved without a rule");
+    app.get("/billing-lines/summary?product_id=none").await.problem(422, "validation");
+    // Each count is the length of a list.
+    for (filter, count) in [
+        ("needs_attention=true", 2),
+        ("needs_attention=false", 4),
+        ("agreement_status=resolved", 5),
+        ("agreement_status=unresolved,ambiguous", 1),
+        ("last_push_state=pushed,failed", 4),
+        ("last_push_state=pushed&agreement_status=resolved,stale", 3),
+        ("needs_attention=true&last_push_state=failed", 1),
+    ] {
+        for sort in ["company_name", "-created_at", "agreement_status"] {
+            let path = format!("/billing-lines?product_id={product}&{filter}&sort={sort}&total=true&limit=2");
+            assert_eq!(app.get(&path).await["total"], count, "{path}");
+            assert_eq!(app.all(&path).await.len(), count, "{path}");
+        }
+    }
+    // Some clients repeat a parameter for each value.
+    let repeated = format!("/billing-lines?product_id={product}&last_push_state=pushed&last_push_state=failed");
+    assert_eq!(app.get(&repeated).await["items"].as_array().unwrap().len(), 4);
+    for bad in ["agreement_status=resolved,odd", "agreement_status=", "matched=true&matched=false"] {
+        app.get(&format!("/billing-lines?{bad}")).await.problem(400, "malformed");
+    }
+}
+
+async fn a_row_says_what_is_wrong_and_what_to_do(backend: Backend) {
+    let (app, product) = pushed(backend).await;
+    let rows = app.get(&format!("/billing-lines?product_id={product}&needs_attention=true")).await;
+    assert_eq!(names(&rows["items"]), ["Company 3", "Company 6"]);
+    let failed = &rows["items"][0];
+    assert_eq!((&failed["product_code"], &failed["last_push"]["reason"]), (&json!("STORAGE"), &json!("rejected")));
+    assert!(failed["last_push"]["explanation"].as_str().unwrap().contains("push again"), "{failed}");
+    let company = app.get(&format!("/companies/{}", failed["company"]["id"].as_str().unwrap())).await;
+    assert_eq!(failed["company"]["version"], company["version"]);
+    let lines = app.get("/push-lines?state=skipped").await;
+    for line in lines["items"].as_array().unwrap() {
+        assert!(line["explanation"].as_str().unwrap().ends_with('.'), "{line}");
+    }
+    let pushed = app.get("/push-lines?state=pushed&limit=1").await;
+    assert_eq!(pushed["items"][0]["explanation"], json!(null));
+}
+
+async fn an_edit_returns_the_rows_that_it_changed(backend: Backend) {
+    let (app, product) = pushed(backend).await;
+    let lines = app.all(&format!("/billing-lines?product_id={product}")).await;
+    let ids: Vec<&Value> = lines.iter().take(2).map(|line| &line["id"]).collect();
+    let body = json!({"ids": ids, "push_enabled": true, "block_size": "50"});
+    let changed = app.patch("/billing-lines", &body).await.expect(200);
+    assert_eq!((&changed["lines"], &changed["changed"]), (&json!(2), &json!(2)));
+    assert_eq!(names(&changed["items"]), ["Company 1", "Company 2"]);
+    let rows = app.all(&format!("/billing-lines?product_id={product}")).await;
+    assert_eq!(changed["items"], json!(rows[..2]), "the rows of the page");
+    assert_eq!(changed["items"][0]["usage"]["quantity"], "5");
+    let line = lines[0]["id"].as_str().unwrap();
+    let chosen = app.put(&format!("/agreement-mappings/{line}"), &json!({"agreement_id": "10"})).await.expect(200);
+    let row = app.get(&format!("/billing-lines?product_id={product}&limit=1")).await["items"][0].clone();
+    assert_eq!(chosen["line"], row);
+    assert_eq!((&row["agreement"]["source"], &row["addition"]["id"]), (&json!("manual"), &json!("100")));
+    let cleared = app.delete(&format!("/agreement-mappings/{line}")).await.expect(200);
+    assert_eq!(cleared["line"]["agreement"]["source"], "rule");
+}
+
+async fn chosen_lines_are_pushed_and_what_followed_is_found(backend: Backend) {
+    let (app, product) = ready(backend, 4).await;
+    let lines = app.all("/billing-lines").await;
+    let (second, third) = (&lines[1]["id"], &lines[2]["id"]);
+    let (job, pushed) = app.push(&json!({"billing_line_ids": [second, third], "product_id": product})).await;
+    assert_eq!(job["lines"]["total"], 2);
+    let mut named: Vec<&Value> = pushed.iter().map(|line| &line["billing_line_id"]).collect();
+    named.sort_by_key(|id| id.to_string());
+    let mut expected = vec![second, third];
+    expected.sort_by_key(|id| id.to_string());
+    assert_eq!(named, expected);
+    let bad = app.post("/push-jobs", &json!({"billing_line_ids": [second, "none", "a\u{0}b"]})).await;
+    let bad = bad.problem(422, "validation");
+    assert_eq!(bad["errors"][0]["field"], "/billing_line_ids/1", "{bad}");
+    assert_eq!(bad["errors"].as_array().unwrap().len(), 2, "{bad}");
+    let id = job["id"].as_str().unwrap();
+    let revert = app.post(&format!("/push-jobs/{id}/revert"), &json!({})).await.expect(202);
+    let followed = app.get(&format!("/push-jobs?parent_job_id={id}")).await;
+    let found: Vec<_> =
+        followed["items"].as_array().unwrap().iter().map(|job| (&job["id"], &job["started_by"])).collect();
+    assert_eq!(found, [(&revert["id"], &json!("revert"))]);
+}
+
+on_both!(
+    a_summary_counts_what_the_list_shows,
+    a_row_says_what_is_wrong_and_what_to_do,
+    an_edit_returns_the_rows_that_it_changed,
+    chosen_lines_are_pushed_and_what_followed_is_found,
+);
