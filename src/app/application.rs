@@ -61,6 +61,7 @@ impl Application {
             push_loops: LoopCount::default(),
             schedule_loops: LoopCount::default(),
             watched: Arc::default(),
+            rejected_keys: Arc::default(),
             stop: CancellationToken::new(),
             settings: Arc::new(settings),
         };

@@ -16,6 +16,7 @@ use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
 use crate::services::AppContext;
+use crate::services::audit::Audit;
 use crate::services::companies::{self, NewCompany};
 use crate::services::connection;
 use crate::services::connection::NewConnection;
@@ -50,7 +51,7 @@ impl DemoTenant {
     pub(super) async fn new(ctx: AppContext) -> Result<Self, StartError> {
         let tenants = ctx.db.read_system(|tx| tx.tenants()).await.map_err(start_error)?;
         let tenant = tenants.into_iter().next().ok_or("the database has no tenant")?.id;
-        Ok(Self { ctx, actor: Actor { tenant, name: KEY_NAME.to_owned() } })
+        Ok(Self { ctx, actor: Actor::internal(tenant, KEY_NAME) })
     }
 
     async fn write<T: Send + 'static>(
@@ -194,7 +195,7 @@ impl DemoTenant {
             let edit = Edit { line, change, if_match: IfMatch::default() };
             edit::edit_one(&self.ctx, &self.actor, edit).await.map_err(start_error)?;
         }
-        let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
+        let audit = Audit::new(&self.actor, self.ctx.clock.now());
         let work = move |tx: &mut Tx<'_>| {
             let disabled: Vec<String> = PUSH_DISABLED.iter().map(|index| external_id(*index)).collect();
             let rows = tx.all_lines(&LineFilter::default())?;
@@ -204,7 +205,7 @@ impl DemoTenant {
                 .filter(|(_, company)| !disabled.contains(&company.external_id))
                 .map(|(line, _)| Edit { line: line.id, change: change.clone(), if_match: IfMatch::default() })
                 .collect();
-            edit::apply(tx, &edits, Bulk::TOGETHER, now, &by)
+            edit::apply(tx, &edits, Bulk::TOGETHER, &audit)
         };
         self.write(work).await.map(drop)
     }

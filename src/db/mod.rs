@@ -13,6 +13,7 @@ pub use engine::page::{ListName, Page, PageRequest};
 pub use engine::pool::Db;
 pub use engine::tx::{SystemTx, Tx};
 pub use engine::url::DatabaseUrl;
+pub use queries::audit::{AuditEntry, AuditFilter, AuditSort};
 pub use queries::billing_line::{BillingLine, BillingLineView, LineCounts, LineFilter};
 pub use queries::billing_page::BillingLineSort;
 pub use queries::company::{Company, CompanyFilter, CompanySort};

@@ -70,6 +70,8 @@ ids! {
     TenantId,
     /// The id of an API key (not the key itself).
     ApiKeyId,
+    /// The id of an entry of the audit log.
+    AuditId,
     /// The id of a company, which is a customer of the vendor.
     CompanyId,
     /// The id of a product, which is something the vendor bills.

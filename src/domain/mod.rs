@@ -2,6 +2,7 @@
 //!
 //! Everything here can be tested with values alone. Other layers call into this one; it calls none of them.
 
+pub mod audit;
 pub mod calendar;
 pub mod change_guard;
 pub mod clock;

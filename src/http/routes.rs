@@ -8,8 +8,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::kit::fallback::no_route;
 use super::kit::{auth, unexpected};
 use super::resources::{
-    api_keys, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules, operations,
-    problems, products, push_jobs, push_schedule, tenants, usage,
+    api_keys, audit_log, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules,
+    operations, problems, products, push_jobs, push_schedule, tenants, usage,
 };
 
 /// Defines two functions for a list of handlers: one serves them, one documents them. The documentation takes some
@@ -60,6 +60,7 @@ handlers! {
         push_jobs::actions::cancel_push_job, push_jobs::actions::retry_push_job, push_jobs::actions::revert_push_job,
         push_jobs::actions::approve_push_lines, push_jobs::actions::drop_push_lines, push_jobs::events::watch_push_job,
         push_schedule::get_push_schedule, push_schedule::put_push_schedule,
+        audit_log::list_audit_log, audit_log::export_audit_log,
         api_keys::list_api_keys, api_keys::create_api_key, api_keys::revoke_api_key,
         tenants::list_tenants, tenants::create_tenant;
 }

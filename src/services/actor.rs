@@ -1,6 +1,6 @@
 //! The caller, and the `If-Match` condition of a request.
 
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
 /// The caller: a tenant's API key, or an internal task such as a refresh.
@@ -10,6 +10,17 @@ pub struct Actor {
     pub tenant: TenantId,
     /// The name that histories record: the API key's name, or an internal one such as `refresh`.
     pub name: String,
+    /// The id of the API key; `None` for an internal task.
+    pub key_id: Option<ApiKeyId>,
+    /// The id of the request; `None` for an internal task.
+    pub request_id: Option<String>,
+}
+
+impl Actor {
+    /// An internal task, such as a refresh.
+    pub fn internal(tenant: TenantId, name: &str) -> Self {
+        Self { tenant, name: name.to_owned(), key_id: None, request_id: None }
+    }
 }
 
 /// The versions that the caller's `If-Match` accepts, as in the ETag; `None` accepts any version.

@@ -1,7 +1,10 @@
 //! API keys: random, stored hashed, compared in constant time.
 
+use super::audit::{Audit, Subject};
+use crate::domain::audit::AuditAction;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -27,9 +30,15 @@ pub struct NewKey {
 }
 
 /// Creates a key of 256 random bits for the tenant and stores its hash.
-pub async fn create(ctx: &AppContext, tenant: &TenantId, name: String) -> Result<NewKey> {
-    let now = ctx.clock.now();
-    ctx.db.write(tenant, move |tx| add(tx, &name, now)).await
+pub async fn create(ctx: &AppContext, actor: &Actor, name: String) -> Result<NewKey> {
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| {
+        let key = add(tx, &name, audit.now())?;
+        let new = json!({"name": key.row.name, "prefix": key.row.prefix});
+        audit.record(tx, AuditAction::ApiKeyCreated, Subject::new(&key.row.id, &key.row.name), None, Some(new))?;
+        Ok(key)
+    };
+    ctx.db.write(&actor.tenant, work).await
 }
 
 /// Same as [`create`], in the caller's transaction.
@@ -52,8 +61,15 @@ pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
 
 /// Revokes a key of the caller's tenant. The key stops working at once.
 pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()> {
-    let now = ctx.clock.now();
-    ctx.db.write(&actor.tenant, move |tx| tx.revoke_api_key(&id, now)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| {
+        let key = tx.revoke_api_key(&id, audit.now())?;
+        if key.revoked_at.is_some() {
+            return Ok(());
+        }
+        audit.record(tx, AuditAction::ApiKeyRevoked, Subject::new(&key.id, &key.name), None, None)
+    };
+    ctx.db.write(&actor.tenant, work).await
 }
 
 /// Creates a tenant with its first API key.
@@ -81,16 +97,39 @@ pub async fn bootstrap_tenant(ctx: &AppContext) -> Result<Option<NewKey>> {
 }
 
 /// Returns the caller that a key belongs to; `None` if the key is invalid or revoked.
-pub async fn authenticate(ctx: &AppContext, presented: &str) -> Result<Option<Actor>> {
+pub async fn authenticate(ctx: &AppContext, presented: &str, request_id: Option<String>) -> Result<Option<Actor>> {
     if !presented.starts_with(KEY_PREFIX) || presented.len() > 100 || !presented.is_ascii() {
         return Ok(None);
     }
     let prefix: String = presented.chars().take(READABLE_LENGTH).collect();
     let found = ctx.db.query_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
     let hash = hash(presented);
-    Ok(found
-        .filter(|key| bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes())))
-        .map(|key| Actor { tenant: key.tenant_id, name: key.name }))
+    let Some(key) = found else { return Ok(None) };
+    let is_right = bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes()));
+    if is_right && key.revoked_at.is_none() {
+        return Ok(Some(Actor { tenant: key.tenant_id, name: key.name, key_id: Some(key.id), request_id: None }));
+    }
+    rejected(ctx, key, request_id, is_right).await;
+    Ok(None)
+}
+
+/// Records that a key was rejected, at most once a minute and key: a caller without access must not fill the log.
+async fn rejected(ctx: &AppContext, key: ApiKey, request_id: Option<String>, is_revoked: bool) {
+    let now = ctx.clock.now();
+    if !ctx.rejected_keys.may_record(&key.id, now) {
+        return;
+    }
+    let actor = Actor { request_id, ..Actor::internal(key.tenant_id.clone(), "unknown") };
+    let audit = Audit::new(&actor, now);
+    let reason = if is_revoked { "revoked" } else { "wrong" };
+    let work = move |tx: &mut Tx<'_>| {
+        let subject = Subject::new(&key.id, &key.name);
+        audit.record(tx, AuditAction::ApiKeyRejected, subject, None, Some(json!({"reason": reason})))
+    };
+    // The request is refused, whether this can be recorded or not.
+    if let Err(error) = ctx.db.write(&actor.tenant, work).await {
+        tracing::warn!(tenant = %actor.tenant, cause = %error.chain(), "failed to record a rejected API key");
+    }
 }
 
 /// Returns whether a presented key is the operator's. Compares in constant time.

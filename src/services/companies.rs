@@ -1,5 +1,9 @@
 //! Companies and their matches to ConnectWise companies.
 
+use super::audit::{Audit, Subject};
+use crate::db::AuditEntry;
+use crate::domain::audit::AuditAction;
+use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
@@ -45,12 +49,34 @@ pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewCompany, once: O
 where
     R: FnOnce(Company) -> Result<Answer> + Send + 'static,
 {
-    let now = ctx.clock.now();
+    let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
-        let added = add(tx, vec![new], now)?.pop();
-        added.ok_or_else(|| Error::internal("no company was added"))
+        let added = add(tx, vec![new], audit.now())?.pop();
+        let company = added.ok_or_else(|| Error::internal("no company was added"))?;
+        audit.record(tx, AuditAction::CompanyCreated, subject(&company), None, Some(audited(&company)))?;
+        Ok(company)
     };
     once.run(ctx, &actor.tenant, work).await
+}
+
+fn subject(company: &Company) -> Subject {
+    Subject::new(&company.id, &company.name)
+}
+
+/// What the audit log records of a company.
+fn audited(company: &Company) -> Value {
+    json!({"external_id": company.external_id, "name": company.name})
+}
+
+/// What the audit log records of a company's match: its entries before and after are those of [`match_entry`].
+fn audited_match(company: &Company) -> Value {
+    json!({"connectwise_company_id": company.connectwise_company_id, "match_source": company.match_source})
+}
+
+/// The entry of the audit log for a company that is matched to another ConnectWise company now.
+pub(super) fn match_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: &Company) -> AuditEntry {
+    let (old, new) = (Some(audited_match(before)), Some(audited_match(after)));
+    audit.entry(tx, AuditAction::CompanyMatched, subject(after), old, new)
 }
 
 /// Creates companies in the caller's transaction, each with a billing line for every product.
@@ -114,11 +140,11 @@ pub async fn update(
     change: CompanyChange,
     if_match: IfMatch,
 ) -> Result<Company> {
-    let now = ctx.clock.now();
-    ctx.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    ctx.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, &audit)).await
 }
 
-fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMatch, now: Instant) -> Result<Company> {
+fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMatch, audit: &Audit) -> Result<Company> {
     let mut row = tx.company(id)?;
     if_match.check(row.version)?;
     let before = row.clone();
@@ -132,20 +158,25 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
     }
     // A no-op update must not bump the version: that would make other callers' ETags stale.
     if row != before {
-        row.updated_at = now.naive_utc();
+        row.updated_at = audit.now().naive_utc();
         tx.update_company(&mut row)?;
+        let (old, new) = (Some(audited(&before)), Some(audited(&row)));
+        audit.record(tx, AuditAction::CompanyUpdated, subject(&row), old, new)?;
     }
     Ok(row)
 }
 
 /// Deletes a company with its lines and usage. Its push history is kept.
 pub async fn delete(ctx: &AppContext, actor: &Actor, id: CompanyId, if_match: IfMatch) -> Result<()> {
-    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, &audit)).await
 }
 
-fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch) -> Result<()> {
-    if_match.check(tx.company(id)?.version)?;
+fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch, audit: &Audit) -> Result<()> {
+    let company = tx.company(id)?;
+    if_match.check(company.version)?;
     refuse_while_pushing(tx)?;
+    audit.record(tx, AuditAction::CompanyDeleted, subject(&company), Some(audited(&company)), None)?;
     tx.delete_companies(std::slice::from_ref(id))
 }
 
@@ -193,7 +224,7 @@ pub async fn choose(
         Some(choice) => Some(find(ctx, actor, id, choice).await?.id),
         None => None,
     };
-    let (now, by, id) = (ctx.clock.now(), actor.name.clone(), id.clone());
+    let (audit, id) = (Audit::new(actor, ctx.clock.now()), id.clone());
     let company_id = id.clone();
     let work = move |tx: &mut Tx<'_>| {
         let mut company = tx.company(&id)?;
@@ -202,14 +233,18 @@ pub async fn choose(
             refuse_claimed(tx, target, &id)?;
         }
         let moved = company.connectwise_company_id != target;
+        let (now, by) = (audit.now(), audit.by());
         if moved || company.match_source == Some(MatchSource::Auto) {
-            company.set_match(target.map(|id| (id, MatchSource::Manual)), now, &by);
+            let before = company.clone();
+            company.set_match(target.map(|id| (id, MatchSource::Manual)), now, by);
             tx.update_company(&mut company)?;
+            let entry = match_entry(tx, &audit, &before, &company);
+            tx.insert_audit(&[entry])?;
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
         // Mappings of the old match are cleared, including manual choices.
         let resolved =
-            if moved { resolve::re_resolve(tx, &filter, now, &by)? } else { resolve::lines(tx, &filter, now, &by)? };
+            if moved { resolve::re_resolve(tx, &filter, now, by)? } else { resolve::lines(tx, &filter, now, by)? };
         Ok(Matched { company, resolved })
     };
     let mut matched = ctx.db.write(&actor.tenant, work).await?;
@@ -293,22 +328,26 @@ pub struct NamedProposal {
 /// Proposes matches for every company that is not set. Applies the unique ones unless `dry_run` is set.
 pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
+        let (now, by) = (audit.now(), audit.by());
         let mut proposals = proposals(tx)?;
-        let mut applied = Vec::new();
+        let (mut applied, mut entries) = (Vec::new(), Vec::new());
         for named in proposals.iter_mut().filter(|named| named.proposal.outcome == MatchOutcome::Proposed) {
             if let (false, Some(target)) = (dry_run, named.proposal.candidates.first()) {
-                named.company.set_match(Some((*target, MatchSource::Auto)), now, &by);
+                let before = named.company.clone();
+                named.company.set_match(Some((*target, MatchSource::Auto)), now, by);
+                entries.push(match_entry(tx, &audit, &before, &named.company));
                 applied.push(named.company.clone());
             }
         }
         tx.save_matches(&mut applied)?;
+        tx.insert_audit(&entries)?;
         let applied: Vec<CompanyId> = applied.into_iter().map(|company| company.id).collect();
         let resolved = if applied.is_empty() {
             resolve::Resolved::default()
         } else {
-            resolve::lines(tx, &LineFilter { company_ids: Some(applied), ..LineFilter::default() }, now, &by)?
+            resolve::lines(tx, &LineFilter { company_ids: Some(applied), ..LineFilter::default() }, now, by)?
         };
         Ok(AutoMatched { proposals, resolved })
     };

@@ -1,5 +1,8 @@
 //! Creates, renames and deletes many companies at once, by the vendor's ids.
 
+use super::audit::{Audit, Subject};
+use crate::domain::audit::AuditAction;
+use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
 use super::actor::Actor;
@@ -45,8 +48,18 @@ pub async fn upsert<R>(
 where
     R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
 {
-    let (now, rows) = (ctx.clock.now(), new.len());
-    let answer = once.run(ctx, &actor.tenant, move |tx| upsert_all(tx, new, mode, now)).await?;
+    let (audit, rows) = (Audit::new(actor, ctx.clock.now()), new.len());
+    let work = move |tx: &mut Tx<'_>| {
+        let results = upsert_all(tx, new, mode, audit.now())?;
+        let count = |wanted| results.iter().flatten().filter(|(_, outcome)| *outcome == wanted).count();
+        let (created, updated) = (count(BatchOutcome::Created), count(BatchOutcome::Updated));
+        if created + updated > 0 {
+            let new = json!({"created": created, "updated": updated});
+            audit.record(tx, AuditAction::CompaniesUpserted, Subject::NONE, None, Some(new))?;
+        }
+        Ok(results)
+    };
+    let answer = once.run(ctx, &actor.tenant, work).await?;
     ctx.after_growth(rows).await;
     Ok(answer)
 }
@@ -62,8 +75,23 @@ pub async fn delete<R>(
 where
     R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
 {
-    once.run(ctx, &actor.tenant, move |tx| delete_all(tx, &external_ids, mode)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| {
+        let results = delete_all(tx, &external_ids, mode)?;
+        let deleted: Vec<&String> =
+            external_ids.iter().zip(&results).filter_map(|(id, result)| result.is_ok().then_some(id)).collect();
+        if !deleted.is_empty() {
+            let first: Vec<&&String> = deleted.iter().take(MAX_NAMED).collect();
+            let old = json!({"deleted": deleted.len(), "external_ids": first});
+            audit.record(tx, AuditAction::CompaniesDeleted, Subject::NONE, Some(old), None)?;
+        }
+        Ok(results)
+    };
+    once.run(ctx, &actor.tenant, work).await
 }
+
+/// Maximum number of deleted companies that the audit log names.
+const MAX_NAMED: usize = 100;
 
 fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instant) -> Result<BatchResult> {
     let ids: Vec<String> = new.iter().map(|new| new.external_id.clone()).collect();

@@ -1,6 +1,9 @@
 //! A tenant's connection to ConnectWise: stored with encrypted keys, tested on demand.
 
+use super::audit::{Audit, Subject};
+use crate::domain::audit::AuditAction;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 
 use super::actor::{Actor, IfMatch};
 use super::context::AppContext;
@@ -30,6 +33,7 @@ pub struct NewConnection {
 pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: IfMatch) -> Result<Connection> {
     let site = parse_site(ctx, &new.site)?.to_string();
     let (vault, now) = (ctx.vault.clone(), ctx.clock.now());
+    let audit = Audit::new(actor, now);
     let work = move |tx: &mut Tx<'_>| {
         let before = tx.connection()?;
         if_match.check(before.as_ref().map_or(0, |row| row.version))?;
@@ -43,10 +47,16 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             company_id: new.company_id,
             client_id: new.client_id,
             version: before.as_ref().map_or(1, |row| row.version + 1),
-            created_at: before.map_or(now.naive_utc(), |row| row.created_at),
+            created_at: before.as_ref().map_or(now.naive_utc(), |row| row.created_at),
             updated_at: now.naive_utc(),
         };
         tx.put_connection(&row)?;
+        let keys_changed = before.as_ref().is_none_or(|before| before.secrets != row.secrets);
+        let (old, mut new) = (before.as_ref().map(audited), audited(&row));
+        if keys_changed {
+            new["keys"] = json!("set");
+        }
+        audit.record(tx, AuditAction::ConnectionSet, Subject::NONE, old, Some(new))?;
         // Lines that wait for the connection are retried at once with the new one.
         tx.wake_pending_lines()?;
         // What the former connection had to wait for does not concern the new one.
@@ -95,8 +105,9 @@ fn sealed_keys(
 /// Deletes the connection and everything that was read through it, and clears all company matches and mappings.
 /// Rejected while a push job is open.
 pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Result<()> {
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
+        let (now, by) = (audit.now(), audit.by());
         let Some(row) = tx.connection()? else { return Err(Error::not_found("connection", "of this tenant")) };
         if_match.check(row.version)?;
         if tx.has_open_push_job()? {
@@ -104,14 +115,20 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
             return Err(Error::conflict(ConflictCode::PushJobRunning, detail));
         }
         for mut company in tx.all_companies()?.into_iter().filter(|row| row.connectwise_company_id.is_some()) {
-            company.set_match(None, now, &by);
+            company.set_match(None, now, by);
             tx.update_company(&mut company)?;
         }
         tx.forget_connectwise()?;
         tx.delete_connection()?;
-        resolve::re_resolve(tx, &LineFilter::default(), now, &by).map(drop)
+        audit.record(tx, AuditAction::ConnectionDeleted, Subject::NONE, Some(audited(&row)), None)?;
+        resolve::re_resolve(tx, &LineFilter::default(), now, by).map(drop)
     };
     ctx.db.write(&actor.tenant, work).await
+}
+
+/// What the audit log records of a connection: never its keys.
+fn audited(row: &Connection) -> Value {
+    json!({"site": row.site, "company_id": row.company_id, "client_id": row.client_id})
 }
 
 /// Tests the connection and returns the result of each step.

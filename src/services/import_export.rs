@@ -1,5 +1,7 @@
 //! Exports and imports company matches and line settings as tables.
 
+use super::audit::Audit;
+use super::companies;
 use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
@@ -85,26 +87,29 @@ pub struct Rematches {
 /// again.
 pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
-    let mut done = ctx.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, now, &by)).await?;
+    let audit = Audit::new(actor, ctx.clock.now());
+    let mut done = ctx.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, &audit)).await?;
     done.resolved = complete::with_additions(ctx, actor, LineFilter::default(), done.resolved).await;
     Ok(done)
 }
 
-fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, now: Instant, by: &str) -> Result<Rematches> {
+fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Result<Rematches> {
+    let (now, by) = (audit.now(), audit.by());
     let companies = tx.all_companies()?;
     let known = tx.cw_companies_by_id(None)?;
     let mut outcomes = targets(rows, &companies, &known);
     refuse_claims(rows, &companies, &mut outcomes);
-    let mut moved = Vec::new();
+    let (mut moved, mut entries) = (Vec::new(), Vec::new());
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
             let mut company = one.company.clone();
             company.set_match(one.target.map(|id| (id, MatchSource::Manual)), now, by);
+            entries.push(companies::match_entry(tx, audit, &one.company, &company));
             moved.push(company);
         }
     }
     tx.save_matches(&mut moved)?;
+    tx.insert_audit(&entries)?;
     let moved: Vec<CompanyId> = moved.into_iter().map(|company| company.id).collect();
     let resolved = if moved.is_empty() {
         resolve::Resolved::default()

@@ -2,12 +2,14 @@
 
 use super::actor::Actor;
 use super::actor::IfMatch;
+use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve;
 use super::mapping::resolve::{Resolved, Rules, StatusCounts};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, RuleId};
 use crate::domain::mapping::Named;
@@ -15,6 +17,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
+use serde_json::{Value, json};
 
 /// Parses the `expression` of a request.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
@@ -50,8 +53,12 @@ pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewRule, once: Once
 where
     R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
 {
-    let (now, by, lines) = (ctx.clock.now(), actor.name.clone(), of_product(&new.product));
-    let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, now, &by);
+    let (audit, lines) = (Audit::new(actor, ctx.clock.now()), of_product(&new.product));
+    let work = move |tx: &mut Tx<'_>| {
+        let saved = add(tx, &new.product, new.target, &new.expression, audit.now(), audit.by())?;
+        audit.record(tx, AuditAction::MatchingRuleCreated, subject(&saved.rule), None, Some(audited(&saved.rule)))?;
+        Ok(saved)
+    };
     let answer = once.run(ctx, &actor.tenant, work).await?;
     complete::fetch_missing_additions(ctx, actor, lines).await;
     Ok(answer)
@@ -96,35 +103,50 @@ pub async fn update(
     expression: String,
     if_match: IfMatch,
 ) -> Result<Saved> {
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
-    let work = move |tx: &mut Tx<'_>| change(tx, &id, &expression, &if_match, now, &by);
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| change(tx, &id, &expression, &if_match, &audit);
     let mut saved = ctx.db.write(&actor.tenant, work).await?;
     let lines = of_product(&saved.rule.product_id);
     saved.resolved = complete::with_additions(ctx, actor, lines, saved.resolved).await;
     Ok(saved)
 }
 
-fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, now: Instant, by: &str) -> Result<Saved> {
+fn subject(rule: &MatchingRule) -> Subject {
+    Subject::new(&rule.id, format!("{} rule", rule.target))
+}
+
+/// What the audit log records of a rule.
+fn audited(rule: &MatchingRule) -> Value {
+    json!({"product_id": rule.product_id, "target": rule.target, "expression": rule.expression})
+}
+
+fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, audit: &Audit) -> Result<Saved> {
     let mut rule = tx.rule(id)?;
     if_match.check(rule.version)?;
+    let old = audited(&rule);
     rule.expression = parse(rule.target, expression)?.to_string();
-    rule.updated_at = now.naive_utc();
+    rule.updated_at = audit.now().naive_utc();
     tx.update_rule(&mut rule)?;
-    let resolved = resolve_product(tx, &rule.product_id, now, by)?;
+    let new = audited(&rule);
+    if old != new {
+        audit.record(tx, AuditAction::MatchingRuleUpdated, subject(&rule), Some(old), Some(new))?;
+    }
+    let resolved = resolve_product(tx, &rule.product_id, audit.now(), audit.by())?;
     Ok(Saved { rule, resolved })
 }
 
 /// Deletes a rule and resolves the product's lines without it.
 pub async fn delete(ctx: &AppContext, actor: &Actor, id: RuleId, if_match: IfMatch) -> Result<Resolved> {
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
-    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, now, &by)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, &audit)).await
 }
 
-fn remove(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, now: Instant, by: &str) -> Result<Resolved> {
+fn remove(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, audit: &Audit) -> Result<Resolved> {
     let rule = tx.rule(id)?;
     if_match.check(rule.version)?;
     tx.delete_rule(id)?;
-    resolve_product(tx, &rule.product_id, now, by)
+    audit.record(tx, AuditAction::MatchingRuleDeleted, subject(&rule), Some(audited(&rule)), None)?;
+    resolve_product(tx, &rule.product_id, audit.now(), audit.by())
 }
 
 fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Instant, by: &str) -> Result<Resolved> {

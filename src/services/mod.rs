@@ -5,6 +5,7 @@
 
 mod actor;
 pub mod api_keys;
+pub mod audit;
 pub mod billed_lines;
 pub mod billing_calendar;
 pub mod companies;

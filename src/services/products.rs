@@ -1,6 +1,7 @@
 //! Products: what the vendor bills, and how usage becomes a quantity.
 
 use super::actor::{Actor, IfMatch};
+use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
@@ -8,6 +9,7 @@ use super::mapping::resolve::{self, Resolved};
 use super::refresh;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, LineFilter, Product, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::clock::Instant;
 use crate::domain::ids::ProductId;
@@ -16,6 +18,7 @@ use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, Result};
+use serde_json::{Value, json};
 
 /// A product to create.
 #[derive(Debug, Clone)]
@@ -70,8 +73,27 @@ pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewProduct, once: O
 where
     R: FnOnce(Product) -> Result<Answer> + Send + 'static,
 {
-    let now = ctx.clock.now();
-    once.run(ctx, &actor.tenant, move |tx| add(tx, new, now)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| {
+        let row = add(tx, new, audit.now())?;
+        audit.record(tx, AuditAction::ProductCreated, subject(&row), None, Some(audited(&row)))?;
+        Ok(row)
+    };
+    once.run(ctx, &actor.tenant, work).await
+}
+
+fn subject(row: &Product) -> Subject {
+    Subject::new(&row.id, &row.name)
+}
+
+/// What the audit log records of a product.
+fn audited(row: &Product) -> Value {
+    json!({
+        "code": row.code, "name": row.name, "unit": row.unit, "block_size": row.block_size, "rounding": row.rounding,
+        "aggregation": row.aggregation, "max_change_percent": row.max_change_percent,
+        "max_change_units": row.max_change_units, "billing_period": row.billing_period,
+        "max_usage_age_days": row.max_usage_age_days,
+    })
 }
 
 /// Same as [`create`], in the caller's transaction.
@@ -123,11 +145,11 @@ pub async fn update(
     change: ProductChange,
     if_match: IfMatch,
 ) -> Result<Product> {
-    let now = ctx.clock.now();
-    ctx.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, now)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    ctx.db.write(&actor.tenant, move |tx| apply(tx, &id, change, &if_match, &audit)).await
 }
 
-fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMatch, now: Instant) -> Result<Product> {
+fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMatch, audit: &Audit) -> Result<Product> {
     let mut row = tx.product(id)?;
     if_match.check(row.version)?;
     let before = row.clone();
@@ -149,25 +171,30 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     row.max_usage_age_days = change.max_usage_age_days.unwrap_or(row.max_usage_age_days);
     // A no-op update must not bump the version: that would make other callers' ETags stale.
     if row != before {
-        row.updated_at = now.naive_utc();
+        row.updated_at = audit.now().naive_utc();
         tx.update_product(&mut row)?;
+        let (old, new) = (Some(audited(&before)), Some(audited(&row)));
+        audit.record(tx, AuditAction::ProductUpdated, subject(&row), old, new)?;
     }
     Ok(row)
 }
 
 /// Deletes a product with its rules, lines and usage. Its push history is kept.
 pub async fn delete(ctx: &AppContext, actor: &Actor, id: ProductId, if_match: IfMatch) -> Result<()> {
-    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    ctx.db.write(&actor.tenant, move |tx| remove(tx, &id, &if_match, &audit)).await
 }
 
-fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch) -> Result<()> {
-    if_match.check(tx.product(id)?.version)?;
+fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch, audit: &Audit) -> Result<()> {
+    let row = tx.product(id)?;
+    if_match.check(row.version)?;
     if tx.has_open_push_job()? {
         return Err(Error::conflict(
             ConflictCode::PushJobRunning,
             "a push job is running: wait until it ends, or cancel it",
         ));
     }
+    audit.record(tx, AuditAction::ProductDeleted, subject(&row), Some(audited(&row)), None)?;
     tx.delete_product(id)
 }
 

@@ -58,7 +58,7 @@ pub async fn ensure_known(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
 /// Refreshes companies and agreements if they were last read before `oldest`. An interactive caller waits for a refresh
 /// by another process; a background caller gets a conflict.
 pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, policy: RetryPolicy) -> Result<()> {
-    let actor = Actor { tenant: tenant.clone(), name: "refresh".to_owned() };
+    let actor = Actor::internal(tenant.clone(), "refresh");
     let until = tokio::time::Instant::now() + MAX_WAIT_FOR_ANOTHER_REFRESH;
     loop {
         // Callers in this process that need the same refresh wait here, and then find it done.

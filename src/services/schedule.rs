@@ -1,7 +1,10 @@
 //! The schedule of the monthly push.
 
+use super::audit::{Audit, Subject};
+use crate::domain::audit::AuditAction;
 use chrono::NaiveTime;
 use chrono_tz::Tz;
+use serde_json::{Value, json};
 
 use super::actor::{Actor, IfMatch};
 use super::billing_calendar;
@@ -120,15 +123,22 @@ pub struct NewSchedule {
 /// Sets the tenant's schedule. An identical one changes nothing. A new time zone takes effect in the next month, or at
 /// once if nothing has been billed or measured yet.
 pub async fn put(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match: IfMatch) -> Result<ScheduleView> {
-    let now = ctx.clock.now();
+    let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
-        let schedule = save(tx, new, &if_match, now)?;
-        view(tx, schedule, now)
+        let schedule = save(tx, new, &if_match, &audit)?;
+        view(tx, schedule, audit.now())
     };
     ctx.db.write(&actor.tenant, work).await
 }
 
-fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> Result<Schedule> {
+/// What the audit log records of a schedule.
+fn audited(enabled: bool, monthly: &MonthlySchedule, zone: Tz) -> Value {
+    let time = monthly.time.format("%H:%M").to_string();
+    json!({"enabled": enabled, "day_of_month": monthly.day_of_month, "time": time, "time_zone": zone.name()})
+}
+
+fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, audit: &Audit) -> Result<Schedule> {
+    let now = audit.now();
     let row = tx.push_schedule()?;
     let calendar = billing_calendar::of_schedule(tx, row.as_ref())?;
     // A schedule that cannot be read is replaced like one that was never set.
@@ -154,6 +164,8 @@ fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, now: Instant) -> 
         updated_at: now.naive_utc(),
     };
     tx.put_push_schedule(&row)?;
+    let (old, new) = (audited(before.enabled, &before.monthly, before.zone), audited(enabled, &monthly, zone));
+    audit.record(tx, AuditAction::PushScheduleSet, Subject::NONE, Some(old), Some(new))?;
     get(tx)
 }
 

@@ -16,6 +16,7 @@ mod support;
 
 mod architecture;
 mod attention;
+mod audit;
 mod auth;
 mod backup_and_copy;
 mod billing_period;

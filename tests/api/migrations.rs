@@ -40,8 +40,15 @@ fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&
     if upper.starts_with("CREATE TABLE")
         || upper.starts_with("CREATE UNLOGGED TABLE")
         || upper.starts_with("CREATE INDEX")
+        || upper.starts_with("CREATE FUNCTION")
+        // The end of a trigger or function, whose body has a semicolon.
+        || upper == "END"
+        || upper == "END $$"
     {
         return None;
+    }
+    if upper.starts_with("CREATE TRIGGER") {
+        return (!in_new(" ON ")).then_some("the version before may do what the trigger refuses");
     }
     if upper.starts_with("CREATE UNIQUE INDEX") {
         return (!in_new(" ON ")).then_some("what the version before writes twice would be refused");
@@ -87,6 +94,7 @@ fn migrations_leave_the_version_before_running() {
         "DROP TABLE products",
         "UPDATE products SET name = 'x'",
         "CREATE UNIQUE INDEX x ON products (name)",
+        "CREATE TRIGGER x BEFORE UPDATE ON products BEGIN SELECT RAISE(ABORT, 'no')",
     ] {
         assert!(breaks_the_version_before(bad, &["OTHER".to_owned()]).is_some(), "{bad}");
     }

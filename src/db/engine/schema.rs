@@ -1,6 +1,22 @@
 //! The tables, with types that both databases share. A test compares them with `migrations/`.
 
 diesel::table! {
+    audit_log (id) {
+        id -> Text,
+        tenant_id -> Text,
+        at -> Timestamp,
+        actor -> Text,
+        api_key_id -> Nullable<Text>,
+        request_id -> Nullable<Text>,
+        action -> Text,
+        subject_id -> Nullable<Text>,
+        subject_name -> Nullable<Text>,
+        old -> Nullable<Text>,
+        new -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     tenants (id) {
         id -> Text,
         name -> Text,

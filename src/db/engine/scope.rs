@@ -34,6 +34,7 @@ macro_rules! owned {
 }
 owned!(
     api_keys,
+    audit_log,
     billing_lines,
     billing_time_zones,
     companies,

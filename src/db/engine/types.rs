@@ -12,12 +12,13 @@ use diesel::sql_types::{BigInt, Nullable, SingleValue, Text};
 use diesel::sqlite::Sqlite;
 
 use super::conn::MultiBackend;
+use crate::domain::audit::AuditAction;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{
-    ApiKeyId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId, PushJobId,
-    PushLineId, RuleId, TenantId, UsageId,
+    ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId,
+    PushJobId, PushLineId, RuleId, TenantId, UsageId,
 };
 use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
@@ -134,9 +135,9 @@ macro_rules! texts {
     };
 }
 
-texts!(opaque: TenantId, ApiKeyId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
+texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
-    PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField,
+    PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

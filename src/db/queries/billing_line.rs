@@ -265,7 +265,7 @@ impl Tx<'_> {
     pub fn all_lines(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
         let Some(ids) = &filter.ids else { return self.lines_filtered(filter) };
         let mut rows = Vec::with_capacity(ids.len());
-        for chunk in chunks(ids) {
+        for chunk in chunks(&without_nul(ids)) {
             rows.extend(self.lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
         }
         rows.sort_by(|(a, one), (b, two)| (&one.name_key, &a.id).cmp(&(&two.name_key, &b.id)));

@@ -1,5 +1,6 @@
 //! The queries: methods of transactions, one file per subject.
 
+pub(super) mod audit;
 pub(super) mod billing_line;
 pub(super) mod billing_page;
 pub(super) mod catalog;

@@ -48,16 +48,14 @@ impl Tx<'_> {
         Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
     }
 
-    /// Revokes a key. Does nothing if it is already revoked; errors if there is no such key.
-    pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<()> {
+    /// Revokes a key. Returns it as it was before; it may have been revoked already. Errors if there is no such key.
+    pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<ApiKey> {
         let own = self.scoped(api_keys::table).filter(api_keys::id.eq(id));
-        let known: i64 = own.clone().count().get_result(self.conn)?;
-        if known == 0 {
-            return Err(Error::not_found("API key", id));
-        }
+        let before: Option<ApiKey> = own.clone().select(ApiKey::as_select()).first(self.conn).optional()?;
+        let before = before.ok_or_else(|| Error::not_found("API key", id))?;
         diesel::update(own.filter(api_keys::revoked_at.is_null()))
             .set(api_keys::revoked_at.eq(at.naive_utc()))
             .execute(self.conn)?;
-        Ok(())
+        Ok(before)
     }
 }

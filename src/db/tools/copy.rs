@@ -7,11 +7,12 @@ use crate::db::engine::conn::{Conn, on_each, read_transaction, write_transaction
 use crate::db::engine::instance_lock::InstanceLock;
 use crate::db::engine::migrate;
 use crate::db::engine::schema::{
-    api_keys, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements, cw_companies,
-    cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs, push_lines,
-    push_schedule_runs, push_schedules, tenants, usage_records, usage_totals,
+    api_keys, audit_log, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements,
+    cw_companies, cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs,
+    push_lines, push_schedule_runs, push_schedules, tenants, usage_records, usage_totals,
 };
 use crate::db::engine::url::DatabaseUrl;
+use crate::db::queries::audit::AuditEntry;
 use crate::db::queries::billing_line::BillingLine;
 use crate::db::queries::catalog::Generation;
 use crate::db::queries::company::Company;
@@ -88,6 +89,7 @@ tables! {
     matching_rules: MatchingRule, id;
     billing_lines: BillingLine, id;
     line_changes: LineChangeRow, billing_line_id then id;
+    audit_log: AuditEntry, id;
     usage_records: UsageRecord, id;
     usage_totals: UsageTotalsRow, id;
     push_jobs: PushJob, id;

@@ -6,6 +6,7 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 
+use super::current;
 use super::problem::ApiError;
 use super::problem_code::RequestCode;
 use super::settings::HttpSettings;
@@ -39,7 +40,7 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
     if operator {
         req.extensions_mut().insert(Operator);
     } else {
-        let actor = api_keys::authenticate(ctx, &key).await?.ok_or_else(ApiError::unauthorized)?;
+        let actor = api_keys::authenticate(ctx, &key, current::id()).await?.ok_or_else(ApiError::unauthorized)?;
         tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
         req.extensions_mut().insert(actor);
     }
@@ -69,6 +70,7 @@ impl actix_web::FromRequest for Caller {
 
     fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
         let actor = req.extensions().get::<crate::services::Actor>().cloned();
+        let actor = actor.map(|actor| crate::services::Actor { request_id: current::id(), ..actor });
         std::future::ready(actor.map(Self).ok_or_else(|| forbidden("this path needs an API key of a tenant")))
     }
 }

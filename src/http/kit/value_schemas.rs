@@ -6,6 +6,7 @@ use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::domain::audit::AuditAction;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
@@ -63,6 +64,7 @@ enumerations! {
     Verdict: "Why the line bills to this candidate, or why not",
     Attribute: "An attribute of an agreement or addition that rules can compare",
     MatchOutcome: "The result of auto-match for a company",
+    AuditAction: "What the audit log records",
 }
 
 macro_rules! patterned {

@@ -114,6 +114,10 @@ use crate::domain::ErrorCode;
             name = "api keys",
             description = "The tenant's API keys. Histories show the name of the key that made a change"
         ),
+        (
+            name = "audit log",
+            description = "Who changed what: settings, choices, pushes, approvals, reverts and keys. Append-only"
+        ),
         (name = "tenants", description = "Tenants, one for each MSP. These operations need the operator's key"),
         (name = "operation", description = "Health, metrics and this document. These operations need no API key"),
     )

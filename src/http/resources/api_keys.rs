@@ -96,7 +96,7 @@ pub async fn create_api_key(
     caller: Caller,
     body: ValidatedJson<CreateApiKeyRequest>,
 ) -> ApiResult {
-    let new = api_keys::create(&ctx, &caller.tenant, body.value.name).await?;
+    let new = api_keys::create(&ctx, &caller, body.value.name).await?;
     Ok(HttpResponse::build(StatusCode::CREATED).json(CreateApiKeyResponse::from(new)))
 }
 

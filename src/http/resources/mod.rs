@@ -1,6 +1,7 @@
 //! The resources of the API, each in a file or folder with its handlers, request bodies and responses.
 
 pub mod api_keys;
+pub mod audit_log;
 pub mod billing_lines;
 pub mod companies;
 pub mod connection;

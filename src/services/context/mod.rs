@@ -2,6 +2,7 @@
 
 mod clients;
 mod loop_count;
+mod rejected_keys;
 mod turns;
 mod watched_jobs;
 
@@ -18,6 +19,7 @@ use crate::domain::clock::Clock;
 
 pub use clients::Clients;
 pub use loop_count::{LoopCount, RunningLoop};
+pub use rejected_keys::RejectedKeys;
 pub use turns::TenantTurns;
 pub use watched_jobs::{Watched, WatchedKey};
 
@@ -58,6 +60,8 @@ pub struct AppContext {
     pub push_loops: LoopCount,
     /// Counts the loops that start scheduled pushes.
     pub schedule_loops: LoopCount,
+    /// When the rejection of each API key was last recorded.
+    pub rejected_keys: Arc<RejectedKeys>,
     /// The push jobs with subscribers.
     pub watched: Arc<Watched>,
     /// Cancelled when the process stops.

@@ -1,5 +1,9 @@
 //! Edits of billing lines: block sizes, push flags and manual choices, for one line or many.
 
+use crate::db::AuditEntry;
+use crate::domain::audit::AuditAction;
+use crate::services::audit::{Audit, Subject};
+use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
 use super::complete;
@@ -234,7 +238,8 @@ impl EditContext {
 }
 
 /// Makes edits. A rejected edit changes nothing, and its outcome is the reason.
-pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str) -> Result<Applied> {
+pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Result<Applied> {
+    let (now, by) = (audit.now(), audit.by());
     let ground = EditContext::load(tx, edits, now)?;
     let mut named = HashSet::new();
     let outcomes: Vec<Result<Edited, EditRejection>> = edits
@@ -250,10 +255,13 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
     let mut resolved = Resolved::default();
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
         let mut book = ChangeRecorder::new(&ground.catalog, now, by);
+        let mut entries = Vec::new();
         for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
             book.save(tx, &edited.before, &edited.after)?;
+            entries.push(audit_entry(tx, audit, edited));
         }
         book.close(tx)?;
+        tx.insert_audit(&entries)?;
     }
     for Edited { before, after } in outcomes.iter().flatten() {
         resolved.count(after);
@@ -262,19 +270,30 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, now: Instant, by: &str
     Ok(Applied { outcomes, resolved })
 }
 
+fn audit_entry(tx: &Tx<'_>, audit: &Audit, Edited { before, after }: &Edited) -> AuditEntry {
+    let audited = |line: &MappedLine| {
+        json!({
+            "push_enabled": line.push_enabled, "block_size": line.block_size,
+            "agreement_id": line.agreement.manual_target(), "addition_id": line.addition.manual_target(),
+        })
+    };
+    let subject = Subject::new(&after.id, &after.company_name);
+    audit.entry(tx, AuditAction::BillingLineUpdated, subject, Some(audited(before)), Some(audited(after)))
+}
+
 /// Changes one line, without reading from ConnectWise. Returns what it bills.
 pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<BilledLine> {
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
-        let view = change(tx, edit, now, &by)?;
-        billed_line(tx, view, &BilledMonths::Now, now)
+        let view = change(tx, edit, &audit)?;
+        billed_line(tx, view, &BilledMonths::Now, audit.now())
     };
     ctx.db.write(&actor.tenant, work).await
 }
 
-fn change(tx: &mut Tx<'_>, edit: Edit, now: Instant, by: &str) -> Result<BillingLineView> {
+fn change(tx: &mut Tx<'_>, edit: Edit, audit: &Audit) -> Result<BillingLineView> {
     let id = edit.line.clone();
-    let applied = apply(tx, &[edit], Bulk::TOGETHER, now, by)?;
+    let applied = apply(tx, &[edit], Bulk::TOGETHER, audit)?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::of_the_body))?;
     tx.billing_line(&id)
 }
@@ -288,18 +307,18 @@ pub async fn update_many(
     change: LineEdit,
     shown: usize,
 ) -> Result<(usize, Vec<BilledLine>)> {
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
         let first: Vec<BillingLineId> = ids.iter().take(shown).cloned().collect();
-        let changed = change_many(tx, ids, &change, now, &by)?;
+        let changed = change_many(tx, ids, &change, &audit)?;
         let rows = tx.all_lines(&LineFilter { ids: Some(first), ..LineFilter::default() })?;
         let views = tx.with_records(rows)?;
-        Ok((changed, compared_lines(tx, views, &BilledMonths::Now, now)?))
+        Ok((changed, compared_lines(tx, views, &BilledMonths::Now, audit.now())?))
     };
     ctx.db.write(&actor.tenant, work).await
 }
 
-fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now: Instant, by: &str) -> Result<usize> {
+fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, audit: &Audit) -> Result<usize> {
     let edit = |line| Edit { line, change: change.clone(), if_match: IfMatch::default() };
     let mut named = HashSet::new();
     let (places, edits): (Vec<usize>, Vec<Edit>) = ids
@@ -308,7 +327,7 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now:
         .filter(|(_, id)| named.insert(id.clone()))
         .map(|(place, id)| (place, edit(id)))
         .unzip();
-    let applied = apply(tx, &edits, Bulk::TOGETHER, now, by)?;
+    let applied = apply(tx, &edits, Bulk::TOGETHER, audit)?;
     let unknown: Vec<FieldError> = applied
         .outcomes
         .iter()
@@ -324,9 +343,9 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, now:
 /// Same as [`apply`], but first reads from ConnectWise the additions that manual choices need.
 pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
     read_additions(ctx, actor, &edits).await?;
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let audit = Audit::new(actor, ctx.clock.now());
     let ids: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
-    let mut applied = ctx.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, now, &by)).await?;
+    let mut applied = ctx.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, &audit)).await?;
     if !bulk.dry_run {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         applied.resolved = complete::with_additions(ctx, actor, filter, applied.resolved).await;

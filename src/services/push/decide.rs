@@ -1,11 +1,13 @@
 //! A person's decision about lines that the change guard held.
 
+use crate::domain::audit::AuditAction;
+use crate::services::audit::{Audit, Subject};
+use serde_json::json;
 use std::collections::HashSet;
 
 use super::jobs::finish_if_done;
 use super::progress::{Progress, progress};
 use crate::db::Tx;
-use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
@@ -30,8 +32,8 @@ pub async fn decide(
     lines: Option<Vec<PushLineId>>,
     decision: Decision,
 ) -> Result<Progress> {
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
-    let work = move |tx: &mut Tx<'_>| decide_held(tx, &id, lines.as_deref(), decision, now, &by);
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| decide_held(tx, &id, lines.as_deref(), decision, &audit);
     let progress = ctx.db.write(&actor.tenant, work).await?;
     ctx.wake_worker();
     Ok(progress)
@@ -42,9 +44,9 @@ fn decide_held(
     id: &PushJobId,
     lines: Option<&[PushLineId]>,
     decision: Decision,
-    now: Instant,
-    by: &str,
+    audit: &Audit,
 ) -> Result<Progress> {
+    let (now, by) = (audit.now(), audit.by());
     let job = tx.push_job(id)?;
     let held: Vec<PushLineId> = tx.all_push_lines(id, Some(LineState::Held))?.into_iter().map(|line| line.id).collect();
     let known: HashSet<&PushLineId> = held.iter().collect();
@@ -69,6 +71,12 @@ fn decide_held(
     }
     let event = if decision == Decision::Approve { LineEvent::Approve } else { LineEvent::Drop };
     tx.decide_held_lines(id, chosen, event, by, now)?;
+    let action = match decision {
+        Decision::Approve => AuditAction::PushLinesApproved,
+        Decision::Drop => AuditAction::PushLinesDropped,
+    };
+    let new = json!({"lines": chosen.len(), "line_ids": chosen});
+    audit.record(tx, action, Subject::new(id, job.kind.as_str()), None, Some(new))?;
     if matches!(job.state, JobState::WaitingForApproval | JobState::CompletedWithFailures) {
         tx.advance_job(id, JobEvent::Resume, None, now)?;
         finish_if_done(tx, id, now)?;

@@ -1,5 +1,7 @@
 //! Lists, reads, cancels and finishes push jobs.
 
+use crate::domain::audit::AuditAction;
+use crate::services::audit::{Audit, Subject};
 use std::collections::HashMap;
 
 use super::progress::{Progress, progress};
@@ -29,16 +31,18 @@ pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, a
 /// Cancels a job between lines. Lines that were already written stay written. If the response to a write was lost, the
 /// job ends only after a worker has read the quantity back from ConnectWise.
 pub async fn cancel(ctx: &AppContext, actor: &Actor, id: PushJobId) -> Result<Progress> {
-    let now = ctx.clock.now();
-    ctx.db.write(&actor.tenant, move |tx| cancel_job(tx, &id, now)).await
+    let audit = Audit::new(actor, ctx.clock.now());
+    ctx.db.write(&actor.tenant, move |tx| cancel_job(tx, &id, &audit)).await
 }
 
-fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<Progress> {
+fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Progress> {
+    let now = audit.now();
     let job = tx.push_job(id)?;
     if job.state.is_final() {
         return Err(Error::conflict(ConflictCode::PushJobFinished, format!("the push job is already {}", job.state)));
     }
     tx.cancel_push_job(id, now)?;
+    audit.record(tx, AuditAction::PushJobCancelled, Subject::new(id, job.kind.as_str()), None, None)?;
     finish_if_done(tx, id, now)?;
     progress(tx, id, now)
 }

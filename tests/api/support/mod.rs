@@ -146,6 +146,11 @@ impl TestApp {
         Self::run(application, key, clock, sandbox, database)
     }
 
+    /// Runs a statement on the database, past the application.
+    pub fn execute(&self, statement: &str) -> usize {
+        tokio::task::block_in_place(|| execute(self.database.text(), statement))
+    }
+
     /// Another replica on the same database.
     pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = test_config(&self.database);

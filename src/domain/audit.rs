@@ -1,0 +1,56 @@
+//! What the audit log records.
+
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// What somebody did.
+    AuditAction {
+        /// The connection to ConnectWise was set. The keys are never recorded, only whether they changed.
+        ConnectionSet = "connection.set",
+        /// The connection was deleted, with everything that was read through it.
+        ConnectionDeleted = "connection.deleted",
+        /// A company was created.
+        CompanyCreated = "company.created",
+        /// A company's name or external id was changed.
+        CompanyUpdated = "company.updated",
+        /// A company was deleted, with its billing lines and usage.
+        CompanyDeleted = "company.deleted",
+        /// A company was matched to a ConnectWise company, or set to Not Set.
+        CompanyMatched = "company.matched",
+        /// Companies were created and renamed in a batch; `new` counts them.
+        CompaniesUpserted = "companies.upserted",
+        /// Companies were deleted in a batch; `old` names the first 100.
+        CompaniesDeleted = "companies.deleted",
+        /// A product was created.
+        ProductCreated = "product.created",
+        /// A product's settings were changed.
+        ProductUpdated = "product.updated",
+        /// A product was deleted, with its rules, billing lines and usage.
+        ProductDeleted = "product.deleted",
+        /// A matching rule was created.
+        MatchingRuleCreated = "matching_rule.created",
+        /// A matching rule was replaced.
+        MatchingRuleUpdated = "matching_rule.updated",
+        /// A matching rule was deleted.
+        MatchingRuleDeleted = "matching_rule.deleted",
+        /// A billing line was enabled or disabled, got another block size, or a choice was made or cleared.
+        BillingLineUpdated = "billing_line.updated",
+        /// The push schedule was set.
+        PushScheduleSet = "push_schedule.set",
+        /// A push, dry run, retry or revert was started.
+        PushJobCreated = "push_job.created",
+        /// Cancelling a push job was requested.
+        PushJobCancelled = "push_job.cancelled",
+        /// Held lines were approved.
+        PushLinesApproved = "push_lines.approved",
+        /// Held lines were dropped.
+        PushLinesDropped = "push_lines.dropped",
+        /// An API key was created.
+        ApiKeyCreated = "api_key.created",
+        /// An API key was revoked.
+        ApiKeyRevoked = "api_key.revoked",
+        /// A request came with a revoked API key, or with one of which only the beginning is right. At most one entry a
+        /// minute and key.
+        ApiKeyRejected = "api_key.rejected",
+    }
+}

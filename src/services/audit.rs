@@ -1,0 +1,99 @@
+//! Records who changed what, in the transaction of the change.
+
+use serde_json::{Map, Value};
+
+use super::actor::Actor;
+use crate::db::{AuditEntry, Tx};
+use crate::domain::Result;
+use crate::domain::audit::AuditAction;
+use crate::domain::clock::Instant;
+use crate::domain::ids::AuditId;
+
+/// Who acts, and when: what every entry of one request has in common.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    actor: Actor,
+    now: Instant,
+}
+
+/// The record that an entry is about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    id: Option<String>,
+    name: Option<String>,
+}
+
+impl Subject {
+    /// A record with its id and its name, for people.
+    pub fn new(id: impl ToString, name: impl Into<String>) -> Self {
+        Self { id: Some(id.to_string()), name: Some(name.into()) }
+    }
+
+    /// No single record.
+    pub const NONE: Self = Self { id: None, name: None };
+}
+
+impl Audit {
+    /// Creates the entries of an actor at a time.
+    pub fn new(actor: &Actor, now: Instant) -> Self {
+        Self { actor: actor.clone(), now }
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The actor's name, as histories record it.
+    pub fn by(&self) -> &str {
+        &self.actor.name
+    }
+
+    /// Records an action with what was before and after. Of two objects, only the members that differ are recorded.
+    pub fn record(
+        &self,
+        tx: &mut Tx<'_>,
+        action: AuditAction,
+        subject: Subject,
+        old: Option<Value>,
+        new: Option<Value>,
+    ) -> Result<()> {
+        let entry = self.entry(tx, action, subject, old, new);
+        tx.insert_audit(std::slice::from_ref(&entry))
+    }
+
+    /// An entry to be stored with others.
+    pub fn entry(
+        &self,
+        tx: &Tx<'_>,
+        action: AuditAction,
+        subject: Subject,
+        old: Option<Value>,
+        new: Option<Value>,
+    ) -> AuditEntry {
+        let (old, new) = differing(old, new);
+        AuditEntry {
+            id: AuditId::new(),
+            tenant_id: tx.tenant().clone(),
+            at: self.now.naive_utc(),
+            actor: self.actor.name.clone(),
+            api_key_id: self.actor.key_id.clone(),
+            request_id: self.actor.request_id.clone(),
+            action,
+            subject_id: subject.id,
+            subject_name: subject.name,
+            old: old.map(|value| value.to_string()),
+            new: new.map(|value| value.to_string()),
+        }
+    }
+}
+
+/// The members of two objects that differ.
+fn differing(old: Option<Value>, new: Option<Value>) -> (Option<Value>, Option<Value>) {
+    let (Some(Value::Object(old)), Some(Value::Object(new))) = (&old, &new) else { return (old, new) };
+    let changed = |of: &Map<String, Value>, other: &Map<String, Value>| {
+        let members = of.iter().filter(|(name, value)| other.get(*name) != Some(value));
+        Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect())
+    };
+    (Some(changed(old, new)), Some(changed(new, old)))
+}

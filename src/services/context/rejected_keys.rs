@@ -1,0 +1,29 @@
+//! When the rejection of each API key was last recorded.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use chrono::TimeDelta;
+
+use crate::domain::clock::Instant;
+use crate::domain::ids::ApiKeyId;
+
+/// How long nothing more is recorded about a key.
+const PAUSE: TimeDelta = TimeDelta::minutes(1);
+
+/// Limits how often the rejection of a key is recorded.
+#[derive(Debug, Default)]
+pub struct RejectedKeys(Mutex<HashMap<ApiKeyId, Instant>>);
+
+impl RejectedKeys {
+    /// Whether a rejection may be recorded now. Then no other of this key is for a minute.
+    pub fn may_record(&self, key: &ApiKeyId, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|_, at| (now - *at).abs() < PAUSE);
+        let is_first = !last.contains_key(key);
+        if is_first {
+            last.insert(key.clone(), now);
+        }
+        is_first
+    }
+}
