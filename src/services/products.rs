@@ -126,14 +126,16 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
     Ok(row)
 }
 
+/// Refuses a code that differs from another product's in letter case alone: people and vendors mix these up.
 fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
-    match tx.product_by_code(code)? {
-        Some(other) if Some(&other.id) != by_other_than => Err(Error::conflict(
-            ConflictCode::CodeTaken,
-            format!("product {} already has the code \"{code}\"", other.id),
-        )
-        .at("/code")),
-        _ => Ok(()),
+    let wanted = fold(code);
+    let taken = tx.product_codes()?.into_iter().find(|(id, other)| Some(id) != by_other_than && fold(other) == wanted);
+    match taken {
+        Some((id, other)) => {
+            let detail = format!("product {id} already has the code \"{other}\"");
+            Err(Error::conflict(ConflictCode::CodeTaken, detail).at("/code"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -288,6 +288,11 @@ async fn ids_and_collisions(backend: Backend) {
     app.product("P").await;
     let again = json!({"code": "P", "name": "x", "unit": "GB", "block_size": "1"});
     app.post("/products", &again).await.problem(409, "code_taken");
+    // Codes that differ in letter case alone would be mixed up; a product may change the case of its own.
+    let other_case = json!({"code": "p", "name": "x", "unit": "GB", "block_size": "1"});
+    app.post("/products", &other_case).await.problem(409, "code_taken");
+    let own = app.all("/products").await[0]["id"].as_str().unwrap().to_owned();
+    app.patch(&format!("/products/{own}"), &json!({"code": "p"})).await.expect(200);
     app.post("/connection/test", &json!({})).await.problem(409, "not_connected");
     app.post("/push-jobs", &json!({})).await.problem(409, "not_connected");
 }

@@ -120,7 +120,8 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     assert_eq!(app.sandbox.ledger().writes.len(), 2);
     assert!(lines[1]["detail"].as_str().unwrap().contains("now has 3 instead of the expected 2"), "{}", lines[1]);
     let retry = format!("/push-jobs/{}/retry", job["id"].as_str().unwrap());
-    app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
+    let refused = app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
+    assert!(refused["detail"].as_str().unwrap().contains("no longer has the quantity"), "{refused}");
     let again = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);
     let (_, lines) = finished(&app, &again).await;
     assert_eq!(outcomes(&lines), [("failed", "changed_since")], "what was written is that job's");
@@ -175,7 +176,7 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
     app.clock.advance(chrono::TimeDelta::days(10));
     let (newer, lines) = app.push(&json!({})).await;
     assert_eq!((&newer["lines"]["unchanged"], &lines[0]["billing_month"]), (&json!(1), &json!("2026-12")));
-    let refused = app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_revert");
     assert!(refused["detail"].as_str().unwrap().contains(newer["id"].as_str().unwrap()), "it names the job: {refused}");
     // Another ConnectWise has other numbers under the same ids.
     app.delete("/connection").await.expect(204);

@@ -236,6 +236,26 @@ async fn a_table_matches_companies(backend: Backend) {
     assert_eq!(codes, ["contradiction", "not_found", "not_found", "not_found", "bad_value", "named_twice"], "{report}");
 }
 
+/// No cell of an export is a formula, ids included, and the table still imports as it is.
+async fn ids_like_formulas_survive_a_spreadsheet(backend: Backend) {
+    let app = TestApp::connected(backend, Default::default()).await;
+    for id in ["=HYPERLINK(1)", "+49 30", "'=x", "@a", "-1", "'plain'"] {
+        app.company(id, &format!("Company {id}")).await;
+    }
+    let product = json!({"code": "=P", "name": "Formula", "unit": "GB", "block_size": "1"});
+    app.post("/products", &product).await.expect(201);
+    for (export, to) in
+        [("/export/company-matches", "/import/company-matches"), ("/export/billing-lines", "/import/billing-lines")]
+    {
+        let table = app.get(export).await.text;
+        for cell in table.lines().flat_map(|line| line.split(',')) {
+            assert!(!cell.trim_start_matches('"').starts_with(['=', '+', '-', '@']), "{cell} in\n{table}");
+        }
+        let report = import(&app, to, &table).await.expect(200);
+        assert_eq!((&report["rows"], &report["changed"]), (&json!(6), &json!(0)), "{report}");
+    }
+}
+
 async fn what_is_no_table_is_refused_with_its_place(backend: Backend) {
     let Ready { app, .. } = ready(backend).await;
     let path = "/import/billing-lines";
@@ -265,5 +285,6 @@ on_both!(
     what_is_exported_is_imported_and_changes_nothing,
     a_table_sets_lines_and_reports_every_row,
     a_table_matches_companies,
+    ids_like_formulas_survive_a_spreadsheet,
     what_is_no_table_is_refused_with_its_place,
 );

@@ -27,7 +27,7 @@ async fn a_revert_leaves_what_another_line_found(backend: Backend) {
     app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true})).await.expect(200);
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!(states(&lines), ["unchanged"]);
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
     assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
     assert_eq!(quantities(&app, 1), [3.0]);
 }

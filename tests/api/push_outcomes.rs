@@ -164,7 +164,7 @@ async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backen
     app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true, "block_size": "50"})).await.expect(200);
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!((states(&lines), quantities(&app, 1)), (vec!["pushed"], vec![5.0]));
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
     assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
     // Nor does a line that waits since before that undo it.
     assert_eq!(quantities(&app, 1), [5.0]);
@@ -182,7 +182,7 @@ async fn a_revert_is_refused_only_for_what_was_changed_since(backend: Backend) {
     assert_eq!(revert["lines"]["total"], 1, "the other was changed since");
     app.worker.run_until_idle().await.unwrap();
     assert_eq!(quantities(&app, 2), [1.0, 9.0]);
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_push");
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
     let detail = refused["detail"].as_str().unwrap();
     for job in [&third, &revert] {
         assert!(detail.contains(job["id"].as_str().unwrap()), "{refused}");

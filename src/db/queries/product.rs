@@ -134,6 +134,11 @@ impl Tx<'_> {
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
+    /// The codes of all products: a tenant has few.
+    pub fn product_codes(&mut self) -> Result<Vec<(ProductId, String)>> {
+        Ok(self.scoped(products::table).select((products::id, products::code)).load(self.conn)?)
+    }
+
     /// Those of the given ids that belong to a product.
     pub fn existing_products(&mut self, ids: &[ProductId]) -> Result<HashSet<ProductId>> {
         let mut found = HashSet::new();

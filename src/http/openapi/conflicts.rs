@@ -21,7 +21,7 @@ pub(super) fn conflicts_of(operation_id: &str) -> Vec<ConflictCode> {
         "choose_additions" | "import_billing_lines" => &[NotConnected, ConnectionChanged],
         "create_push_job" => &[NotConnected, NotADryRun, DryRunNotFinished, NothingToPush, ConnectionChanged],
         "cancel_push_job" => &[PushJobFinished],
-        "retry_push_job" => &[PushJobRunning, NothingToRetry, NotConnected, ConnectionChanged],
+        "retry_push_job" => &[PushJobRunning, NothingToRetry, NothingToPush, NotConnected, ConnectionChanged],
         "revert_push_job" => &[PushJobRunning, NothingToRevert, ConnectionChanged],
         "approve_push_lines" => &[NothingHeld, PushJobFinished, ConnectionChanged],
         "drop_push_lines" => &[NothingHeld],

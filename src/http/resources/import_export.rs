@@ -58,7 +58,8 @@ const LINES: Columns = Columns {
 /// Export company matches
 ///
 /// Returns all companies with the ConnectWise company that each is matched to, as CSV, sorted by name. The table can be
-/// edited and imported; importing it unchanged changes nothing. A name that begins like a formula gets an apostrophe.
+/// edited and imported; importing it unchanged changes nothing. A
+/// name or id that begins like a formula gets an apostrophe, which the import takes away.
 #[utoipa::path(
     tag = "import and export",
     responses((status = 200, body = String, content_type = "text/csv", description = "The table of companies"), Errors)
@@ -70,7 +71,8 @@ pub async fn export_company_matches(ctx: web::Data<AppContext>, caller: Caller) 
     for MatchOut { company, cw_company } in rows {
         let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
         let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
-        table.row(&[company.external_id, escape_formula(&company.name), id, identifier, escape_formula(&name)])?;
+        let texts = [&company.external_id, &company.name, &id, &identifier, &name];
+        table.row(&texts.map(|text| escape_formula(text)))?;
     }
     Ok(table.reply("company-matches.csv")?)
 }
@@ -89,7 +91,7 @@ pub struct ExportQuery {
 ///
 /// Returns the settings and manual choices of all billing lines, or of one product's, as CSV, with the usage and
 /// quantity that a push would bill now. The table can be edited and imported; importing it unchanged changes nothing. A
-/// name that begins like a formula gets an apostrophe.
+/// name or id that begins like a formula gets an apostrophe, which the import takes away.
 #[utoipa::path(
     tag = "import and export",
     params(ExportQuery),
@@ -115,9 +117,9 @@ fn line_cells(row: &LineOut) -> [String; 19] {
     let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
     [
-        company.external_id.clone(),
+        escape_formula(&company.external_id),
         escape_formula(&company.name),
-        row.product_code.clone(),
+        escape_formula(&row.product_code),
         line.push_enabled.to_string(),
         text(line.block_size.map(|size| size.to_string())),
         text(row.manual_agreement().map(|id| id.to_string())),
@@ -304,9 +306,9 @@ pub async fn import_company_matches(
 
 fn match_in(row: Row<'_>) -> Result<MatchIn, FieldError> {
     Ok(MatchIn {
-        external_id: row.required("external_id")?.to_owned(),
+        external_id: row.required_name("external_id")?.to_owned(),
         id: row.parsed("connectwise_company_id")?.flatten(),
-        identifier: row.parsed("connectwise_identifier")?.flatten(),
+        identifier: row.name("connectwise_identifier").map(str::to_owned),
         shared: row.flag("shared")?.unwrap_or(false),
     })
 }
@@ -356,8 +358,8 @@ pub async fn import_billing_lines(
 
 fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
     Ok(LineIn {
-        company: row.required("company_external_id")?.to_owned(),
-        product: row.required("product_code")?.to_owned(),
+        company: row.required_name("company_external_id")?.to_owned(),
+        product: row.required_name("product_code")?.to_owned(),
         push_enabled: row.flag("push_enabled")?,
         block_size: row.parsed("block_size")?,
         agreement: row.parsed("manual_agreement_id")?,

@@ -244,6 +244,21 @@ fn reason_to_skip(
     }
 }
 
+fn nothing_to_retry(failed: usize, changed_since: usize) -> String {
+    if failed == 0 {
+        return "no line of the push job failed or was left unverified".to_owned();
+    }
+    if failed == changed_since {
+        return format!(
+            "ConnectWise no longer has the quantity that {failed} failed lines expected; check who changed it, and push again"
+        );
+    }
+    let pushed = failed - changed_since;
+    let others =
+        if changed_since > 0 { format!("; {changed_since} others were changed in ConnectWise") } else { String::new() };
+    format!("{pushed} lines that failed were pushed again since{others}")
+}
+
 /// Creates a job that retries the failed and unverified lines of a job. Their quantities are computed again for the
 /// same months, unless the job pushes a dry run or reverts: then they stay the same.
 pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
@@ -254,13 +269,14 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
     let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
     failed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
     // A quantity that was changed in ConnectWise must be checked by a person; a retry must not overwrite it.
+    let of_all = failed.len();
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
+    let changed_since = of_all - failed.len();
     // A line that a later job has pushed must not go back to this job's month.
     let later = super::later::LaterLines::load(tx, id, &failed)?;
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
-        let detail = "the push job has no failed or unverified lines left to retry";
-        return Err(Error::conflict(ConflictCode::NothingToRetry, detail));
+        return Err(Error::conflict(ConflictCode::NothingToRetry, nothing_to_retry(of_all, changed_since)));
     }
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
         return super::derive::again(tx, &job, &failed, now, by);

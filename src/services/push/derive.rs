@@ -152,7 +152,7 @@ fn derive(
 ) -> Result<PushJob> {
     same_connectwise(tx, of)?;
     if lines.is_empty() {
-        return Err(Error::conflict(ConflictCode::NothingToPush, nothing_to_push(of, blocking)));
+        return Err(nothing_left(of, started_by, blocking));
     }
     let ids = tx.later_push_ids()?;
     let job = PushJob {
@@ -177,13 +177,18 @@ fn derive(
     Ok(job)
 }
 
-/// Returns why there is no line to push or revert, and lists the later jobs that prevent it.
-fn nothing_to_push(of: &PushJob, blocking: &BTreeSet<PushJobId>) -> String {
+/// Returns why there is no line to push, retry or revert, and lists the later jobs that prevent it.
+fn nothing_left(of: &PushJob, started_by: PushTrigger, blocking: &BTreeSet<PushJobId>) -> Error {
+    let (code, none) = match started_by {
+        PushTrigger::Revert => (ConflictCode::NothingToRevert, "wrote no line whose former quantity is known"),
+        _ => (ConflictCode::NothingToPush, "has no lines to push"),
+    };
     if blocking.is_empty() {
-        return format!("push job {} has no lines to push or revert", of.id);
+        return Error::conflict(code, format!("push job {} {none}", of.id));
     }
     let named: Vec<String> = blocking.iter().rev().take(NAMED_JOBS).map(ToString::to_string).collect();
     let more = blocking.len().saturating_sub(NAMED_JOBS);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("later push jobs wrote the lines of push job {}: {}{more}", of.id, named.join(", "))
+    let detail = format!("later push jobs wrote the lines of push job {}: {}{more}", of.id, named.join(", "));
+    Error::conflict(code, detail)
 }

@@ -320,6 +320,16 @@ impl<'t> Row<'t> {
         }
     }
 
+    /// The name or id in a cell that must not be blank, as our exports wrote it.
+    pub fn required_name(&self, column: &str) -> Result<&'t str, FieldError> {
+        self.required(column).map(unescape_formula)
+    }
+
+    /// The name or id in a cell that may be blank, as our exports wrote it: `None` if it is, or without the column.
+    pub fn name(&self, column: &str) -> Option<&'t str> {
+        self.cell(column).map(str::trim).filter(|text| !text.is_empty()).map(unescape_formula)
+    }
+
     /// The parsed value of a cell that may be blank: `None` without the column, `Some(None)` for a blank cell.
     pub fn parsed<T: std::str::FromStr>(&self, column: &str) -> Result<Option<Option<T>>, FieldError>
     where
@@ -379,8 +389,33 @@ impl Writer {
     }
 }
 
-/// Prefixes a text with an apostrophe if a spreadsheet would take it for a formula. Only for columns that an import
-/// ignores: what an import reads must be what the export wrote.
+/// Prefixes a text with an apostrophe if a spreadsheet would take it for a formula. A text that would then look like such a
+/// prefixed one gets one more, so that [`unescape_formula`] restores every text.
 pub fn escape_formula(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t']) { format!("'{text}") } else { text.to_owned() }
+    if is_escaped_formula(text) { format!("'{text}") } else { text.to_owned() }
+}
+
+/// The text that [`escape_formula`] was given. Only for columns that an import reads and that our exports have.
+fn unescape_formula(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|rest| is_escaped_formula(rest)).unwrap_or(text)
+}
+
+/// Whether a text begins like a formula, after any number of apostrophes.
+fn is_escaped_formula(text: &str) -> bool {
+    text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{escape_formula, unescape_formula};
+
+    #[test]
+    fn formulas_come_back_as_they_were() {
+        for text in ["", "C-1", "=1+1", "'=1", "''+2", "-", "'quoted'", "@x", "'", "''", "\tx"] {
+            let exported = escape_formula(text);
+            assert!(!exported.starts_with(['=', '+', '-', '@', '\t', '\r']), "{exported}");
+            assert_eq!(unescape_formula(&exported), text, "{exported}");
+        }
+        assert_eq!(escape_formula("'quoted'"), "'quoted'", "an apostrophe alone is no escape");
+    }
 }
