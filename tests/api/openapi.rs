@@ -77,6 +77,30 @@ fn every_reference_leads_somewhere() {
 }
 
 #[test]
+fn every_link_leads_to_an_operation_and_its_parameter() {
+    let document = document();
+    let operations = operations(&document);
+    let mut links = 0;
+    for (_, path, operation) in &operations {
+        for response in operation["responses"].as_object().unwrap().values() {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let to = operations.iter().find(|(.., other)| other["operationId"] == link["operationId"]);
+                let (.., to) = to.unwrap_or_else(|| panic!("{path}: {name} leads nowhere"));
+                for parameter in link["parameters"].as_object().unwrap().keys() {
+                    let has = to["parameters"].as_array().unwrap().iter().any(|known| {
+                        let known = known["$ref"].as_str().map_or(known, |at| document.pointer(&at[1..]).unwrap());
+                        known["name"] == *parameter
+                    });
+                    assert!(has, "{path}: {name} has no parameter {parameter}");
+                }
+                links += 1;
+            }
+        }
+    }
+    assert!(links >= 20, "{links}");
+}
+
+#[test]
 fn every_path_of_the_specification_is_there() {
     let document = document();
     let paths = document["paths"].as_object().unwrap();

@@ -3,6 +3,7 @@
 mod conflicts;
 mod errors;
 mod headers;
+mod links;
 mod operations;
 mod parameters;
 mod schemas;
@@ -141,6 +142,7 @@ pub fn document() -> String {
     headers::declare_content_tags(&mut openapi);
     errors::share_errors(&mut openapi);
     headers::declare_headers(&mut openapi);
+    links::add(&mut openapi);
     parameters::refuse_nul(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);
