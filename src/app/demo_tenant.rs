@@ -54,6 +54,10 @@ impl DemoTenant {
         Ok(Self { ctx, actor: Actor::internal(tenant, KEY_NAME) })
     }
 
+    fn audit(&self) -> Audit {
+        Audit::new(&self.actor, self.ctx.clock.now())
+    }
+
     async fn write<T: Send + 'static>(
         &self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
@@ -63,12 +67,12 @@ impl DemoTenant {
 
     /// Creates an API key for this run, and revokes those of earlier runs.
     pub(super) async fn new_key(&self) -> Result<String, StartError> {
-        let now = self.ctx.clock.now();
+        let audit = self.audit();
         let work = move |tx: &mut Tx<'_>| {
             for old in tx.api_keys()?.into_iter().filter(|key| key.name == KEY_NAME && key.revoked_at.is_none()) {
-                tx.revoke_api_key(&old.id, now)?;
+                tx.revoke_api_key(&old.id, audit.now())?;
             }
-            api_keys::add(tx, KEY_NAME, now)
+            api_keys::add(tx, KEY_NAME, &audit)
         };
         Ok(self.write(work).await?.plain)
     }
@@ -93,7 +97,7 @@ impl DemoTenant {
 
     /// Adds companies, products and rules that do not exist yet. Returns the number of companies and of new ones.
     pub(super) async fn add_companies_and_products(&self) -> Result<(usize, usize), StartError> {
-        let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
+        let audit = self.audit();
         let mut samples = Vec::new();
         for sample in &PRODUCTS {
             samples.push((sample, sample.to_new()?));
@@ -110,12 +114,12 @@ impl DemoTenant {
                 }
             }
             let added = new.len();
-            companies::add(tx, new, now)?;
+            companies::add(tx, new, &audit)?;
             for (sample, new) in samples {
                 if tx.product_by_code(sample.code)?.is_none() {
-                    let product = products::add(tx, new, now)?.id;
-                    matching_rules::add(tx, &product, Target::Agreement, sample.agreement_rule, now, &by)?;
-                    matching_rules::add(tx, &product, Target::Addition, sample.addition_rule, now, &by)?;
+                    let product = products::add(tx, new, &audit)?.id;
+                    matching_rules::add(tx, &product, Target::Agreement, sample.agreement_rule, &audit)?;
+                    matching_rules::add(tx, &product, Target::Addition, sample.addition_rule, &audit)?;
                 }
             }
             Ok(added)
@@ -195,7 +199,7 @@ impl DemoTenant {
             let edit = Edit { line, change, if_match: IfMatch::default() };
             edit::edit_one(&self.ctx, &self.actor, edit).await.map_err(start_error)?;
         }
-        let audit = Audit::new(&self.actor, self.ctx.clock.now());
+        let audit = self.audit();
         let work = move |tx: &mut Tx<'_>| {
             let disabled: Vec<String> = PUSH_DISABLED.iter().map(|index| external_id(*index)).collect();
             let rows = tx.all_lines(&LineFilter::default())?;
@@ -250,9 +254,9 @@ impl DemoTenant {
 
     /// Creates a push job for all lines.
     pub(super) async fn start_push(&self, kind: PushKind) -> Result<PushJobId, StartError> {
-        let (now, by) = (self.ctx.clock.now(), self.actor.name.clone());
+        let audit = self.audit();
         let new = NewPush { kind, ..NewPush::everything(PushTrigger::Manual) };
-        Ok(self.write(move |tx| push::create(tx, &new, now, &by)).await?.id)
+        Ok(self.write(move |tx| push::create(tx, &new, &audit)).await?.id)
     }
 
     /// The lines whose agreement was chosen by hand.

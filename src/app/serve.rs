@@ -14,6 +14,7 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::TenantId;
 use crate::sandbox::{Identity, Sandbox, Store, sample};
 use crate::services::api_keys;
+use crate::services::audit::Audit;
 
 /// Serves until the process is stopped.
 pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
@@ -79,7 +80,8 @@ pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: St
             return Err(format!("choose one of the tenants with --tenant:\n{}", list.join("\n")).into());
         }
     };
-    let key = db.write(&tenant, move |tx| api_keys::add(tx, &name, now)).await.map_err(|error| error.chain())?;
+    let audit = Audit::internal(&tenant, "command line", now);
+    let key = db.write(&tenant, move |tx| api_keys::add(tx, &name, &audit)).await.map_err(|error| error.chain())?;
     writeln!(std::io::stdout().lock(), "{}", key.plain)?;
     Ok(())
 }

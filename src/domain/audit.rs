@@ -17,8 +17,8 @@ string_enum! {
         CompanyDeleted = "company.deleted",
         /// A company was matched to a ConnectWise company, or set to Not Set.
         CompanyMatched = "company.matched",
-        /// Companies were created and renamed in a batch; `new` counts them.
-        CompaniesUpserted = "companies.upserted",
+        /// Companies were created in a batch; `new` counts them.
+        CompaniesCreated = "companies.created",
         /// Companies were deleted in a batch; `old` names the first 100.
         CompaniesDeleted = "companies.deleted",
         /// A product was created.

@@ -59,6 +59,7 @@ impl Server {
                     }
                 })
                 .wrap(from_fn(browsers::conditional))
+                .wrap(from_fn(browsers::limit_pages))
                 .wrap(Compress::default())
                 .wrap(from_fn(browsers::head))
                 .wrap(TracingLogger::<RequestSpan>::new())

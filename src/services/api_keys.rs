@@ -32,17 +32,11 @@ pub struct NewKey {
 /// Creates a key of 256 random bits for the tenant and stores its hash.
 pub async fn create(ctx: &AppContext, actor: &Actor, name: String) -> Result<NewKey> {
     let audit = Audit::new(actor, ctx.clock.now());
-    let work = move |tx: &mut Tx<'_>| {
-        let key = add(tx, &name, audit.now())?;
-        let new = json!({"name": key.row.name, "prefix": key.row.prefix});
-        audit.record(tx, AuditAction::ApiKeyCreated, Subject::new(&key.row.id, &key.row.name), None, Some(new))?;
-        Ok(key)
-    };
-    ctx.db.write(&actor.tenant, work).await
+    ctx.db.write(&actor.tenant, move |tx| add(tx, &name, &audit)).await
 }
 
 /// Same as [`create`], in the caller's transaction.
-pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
+pub fn add(tx: &mut Tx<'_>, name: &str, audit: &Audit) -> Result<NewKey> {
     let mut bytes = [0_u8; 32];
     getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
     let plain = format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
@@ -52,10 +46,12 @@ pub fn add(tx: &mut Tx<'_>, name: &str, now: Instant) -> Result<NewKey> {
         name: name.to_owned(),
         prefix: plain.chars().take(READABLE_LENGTH).collect(),
         hash: hash(&plain),
-        created_at: now.naive_utc(),
+        created_at: audit.now().naive_utc(),
         revoked_at: None,
     };
     tx.insert_api_key(&row)?;
+    let new = json!({"name": row.name, "prefix": row.prefix});
+    audit.record(tx, AuditAction::ApiKeyCreated, Subject::new(&row.id, &row.name), None, Some(new))?;
     Ok(NewKey { row, plain })
 }
 
@@ -81,7 +77,7 @@ pub async fn create_tenant(ctx: &AppContext, name: String) -> Result<(Tenant, Ne
 fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant, NewKey)> {
     let tenant = Tenant { id: TenantId::new(), name: name.to_owned(), created_at: now.naive_utc() };
     tx.insert_tenant(&tenant)?;
-    let key = add(&mut tx.of(&tenant.id), "first key", now)?;
+    let key = add(&mut tx.of(&tenant.id), "first key", &Audit::internal(&tenant.id, "operator", now))?;
     Ok((tenant, key))
 }
 

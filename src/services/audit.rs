@@ -7,7 +7,7 @@ use crate::db::{AuditEntry, Tx};
 use crate::domain::Result;
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
-use crate::domain::ids::AuditId;
+use crate::domain::ids::{AuditId, TenantId};
 
 /// Who acts, and when: what every entry of one request has in common.
 #[derive(Debug, Clone)]
@@ -34,6 +34,11 @@ impl Subject {
 }
 
 impl Audit {
+    /// Creates the entries of an internal task, such as the command line.
+    pub fn internal(tenant: &TenantId, name: &str, now: Instant) -> Self {
+        Self::new(&Actor::internal(tenant.clone(), name), now)
+    }
+
     /// Creates the entries of an actor at a time.
     pub fn new(actor: &Actor, now: Instant) -> Self {
         Self { actor: actor.clone(), now }
@@ -59,10 +64,10 @@ impl Audit {
         new: Option<Value>,
     ) -> Result<()> {
         let entry = self.entry(tx, action, subject, old, new);
-        tx.insert_audit(std::slice::from_ref(&entry))
+        tx.insert_audit(entry.as_slice())
     }
 
-    /// An entry to be stored with others.
+    /// An entry to be stored with others; `None` if what was before and what is after are equal.
     pub fn entry(
         &self,
         tx: &Tx<'_>,
@@ -70,9 +75,12 @@ impl Audit {
         subject: Subject,
         old: Option<Value>,
         new: Option<Value>,
-    ) -> AuditEntry {
+    ) -> Option<AuditEntry> {
+        if old.is_some() && old == new {
+            return None;
+        }
         let (old, new) = differing(old, new);
-        AuditEntry {
+        Some(AuditEntry {
             id: AuditId::new(),
             tenant_id: tx.tenant().clone(),
             at: self.now.naive_utc(),
@@ -84,7 +92,7 @@ impl Audit {
             subject_name: subject.name,
             old: old.map(|value| value.to_string()),
             new: new.map(|value| value.to_string()),
-        }
+        })
     }
 }
 

@@ -51,10 +51,8 @@ where
 {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
-        let added = add(tx, vec![new], audit.now())?.pop();
-        let company = added.ok_or_else(|| Error::internal("no company was added"))?;
-        audit.record(tx, AuditAction::CompanyCreated, subject(&company), None, Some(audited(&company)))?;
-        Ok(company)
+        let added = add(tx, vec![new], &audit)?.pop();
+        added.ok_or_else(|| Error::internal("no company was added"))
     };
     once.run(ctx, &actor.tenant, work).await
 }
@@ -74,19 +72,29 @@ fn audited_match(company: &Company) -> Value {
 }
 
 /// The entry of the audit log for a company that is matched to another ConnectWise company now.
-pub(super) fn match_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: &Company) -> AuditEntry {
+pub(super) fn match_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: &Company) -> Option<AuditEntry> {
     let (old, new) = (Some(audited_match(before)), Some(audited_match(after)));
     audit.entry(tx, AuditAction::CompanyMatched, subject(after), old, new)
 }
 
 /// Creates companies in the caller's transaction, each with a billing line for every product.
-pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, now: Instant) -> Result<Vec<Company>> {
+pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, audit: &Audit) -> Result<Vec<Company>> {
+    let now = audit.now();
     for company in &new {
         ensure_unique(tx, &company.external_id, None)?;
     }
     let rows: Vec<Company> = new.into_iter().map(|new| new_row(tx, new, now)).collect();
     insert(tx, &rows, now)?;
+    let created = |row: &Company| audit.entry(tx, AuditAction::CompanyCreated, subject(row), None, Some(audited(row)));
+    let entries: Vec<AuditEntry> = rows.iter().filter_map(created).collect();
+    tx.insert_audit(&entries)?;
     Ok(rows)
+}
+
+/// The entry of the audit log for a company with another name or external id.
+pub(super) fn update_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: &Company) -> Option<AuditEntry> {
+    let (old, new) = (Some(audited(before)), Some(audited(after)));
+    audit.entry(tx, AuditAction::CompanyUpdated, subject(after), old, new)
 }
 
 /// A company that is not stored yet.
@@ -160,8 +168,8 @@ fn apply(tx: &mut Tx<'_>, id: &CompanyId, change: CompanyChange, if_match: &IfMa
     if row != before {
         row.updated_at = audit.now().naive_utc();
         tx.update_company(&mut row)?;
-        let (old, new) = (Some(audited(&before)), Some(audited(&row)));
-        audit.record(tx, AuditAction::CompanyUpdated, subject(&row), old, new)?;
+        let entry = update_entry(tx, audit, &before, &row);
+        tx.insert_audit(entry.as_slice())?;
     }
     Ok(row)
 }
@@ -239,12 +247,12 @@ pub async fn choose(
             company.set_match(target.map(|id| (id, MatchSource::Manual)), now, by);
             tx.update_company(&mut company)?;
             let entry = match_entry(tx, &audit, &before, &company);
-            tx.insert_audit(&[entry])?;
+            tx.insert_audit(entry.as_slice())?;
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
         // Mappings of the old match are cleared, including manual choices.
         let resolved =
-            if moved { resolve::re_resolve(tx, &filter, now, by)? } else { resolve::lines(tx, &filter, now, by)? };
+            if moved { resolve::re_resolve(tx, &filter, &audit)? } else { resolve::lines(tx, &filter, now, by)? };
         Ok(Matched { company, resolved })
     };
     let mut matched = ctx.db.write(&actor.tenant, work).await?;
@@ -337,7 +345,7 @@ pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Resul
             if let (false, Some(target)) = (dry_run, named.proposal.candidates.first()) {
                 let before = named.company.clone();
                 named.company.set_match(Some((*target, MatchSource::Auto)), now, by);
-                entries.push(match_entry(tx, &audit, &before, &named.company));
+                entries.extend(match_entry(tx, &audit, &before, &named.company));
                 applied.push(named.company.clone());
             }
         }

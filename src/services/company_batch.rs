@@ -11,7 +11,6 @@ use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::edit::BulkMode;
 use crate::db::{Company, Tx};
-use crate::domain::clock::Instant;
 use crate::domain::ids::CompanyId;
 use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
@@ -50,12 +49,11 @@ where
 {
     let (audit, rows) = (Audit::new(actor, ctx.clock.now()), new.len());
     let work = move |tx: &mut Tx<'_>| {
-        let results = upsert_all(tx, new, mode, audit.now())?;
+        let results = upsert_all(tx, new, mode, &audit)?;
         let count = |wanted| results.iter().flatten().filter(|(_, outcome)| *outcome == wanted).count();
-        let (created, updated) = (count(BatchOutcome::Created), count(BatchOutcome::Updated));
-        if created + updated > 0 {
-            let new = json!({"created": created, "updated": updated});
-            audit.record(tx, AuditAction::CompaniesUpserted, Subject::NONE, None, Some(new))?;
+        let created = count(BatchOutcome::Created);
+        if created > 0 {
+            audit.record(tx, AuditAction::CompaniesCreated, Subject::NONE, None, Some(json!({"created": created})))?;
         }
         Ok(results)
     };
@@ -93,17 +91,19 @@ where
 /// Maximum number of deleted companies that the audit log names.
 const MAX_NAMED: usize = 100;
 
-fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instant) -> Result<BatchResult> {
+fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, audit: &Audit) -> Result<BatchResult> {
+    let now = audit.now();
     let ids: Vec<String> = new.iter().map(|new| new.external_id.clone()).collect();
     let known = known(tx, &ids)?;
     let (mut seen, mut to_create, mut to_rename) = (HashSet::new(), Vec::new(), Vec::new());
-    let mut results = Vec::with_capacity(new.len());
+    let (mut results, mut entries) = (Vec::with_capacity(new.len()), Vec::new());
     for (index, NewCompany { external_id, name }) in new.into_iter().enumerate() {
         let place = format!("/companies/{index}/external_id");
         results.push(refuse_second(&mut seen, &external_id, place).map(|()| match known.get(&external_id) {
             Some(company) if company.name == name => (company.id.clone(), BatchOutcome::Unchanged),
             Some(company) => {
                 let renamed = Company { name_key: fold(&name), name, updated_at: now.naive_utc(), ..company.clone() };
+                entries.extend(companies::update_entry(tx, audit, company, &renamed));
                 to_rename.push(renamed);
                 (company.id.clone(), BatchOutcome::Updated)
             }
@@ -117,6 +117,7 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, now: Instan
     }
     ensure_none_refused(&results, mode)?;
     tx.rename_companies(to_rename)?;
+    tx.insert_audit(&entries)?;
     companies::insert(tx, &to_create, now)?;
     Ok(results)
 }

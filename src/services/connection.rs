@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::actor::{Actor, IfMatch};
+use super::companies;
 use super::context::AppContext;
 use super::encryption::Vault;
 use super::mapping::resolve;
@@ -114,14 +115,18 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
             let detail = "a push job is running: wait until it ends, or cancel it";
             return Err(Error::conflict(ConflictCode::PushJobRunning, detail));
         }
+        let mut entries = Vec::new();
         for mut company in tx.all_companies()?.into_iter().filter(|row| row.connectwise_company_id.is_some()) {
+            let before = company.clone();
             company.set_match(None, now, by);
             tx.update_company(&mut company)?;
+            entries.extend(companies::match_entry(tx, &audit, &before, &company));
         }
         tx.forget_connectwise()?;
         tx.delete_connection()?;
         audit.record(tx, AuditAction::ConnectionDeleted, Subject::NONE, Some(audited(&row)), None)?;
-        resolve::re_resolve(tx, &LineFilter::default(), now, by).map(drop)
+        tx.insert_audit(&entries)?;
+        resolve::re_resolve(tx, &LineFilter::default(), &audit).map(drop)
     };
     ctx.db.write(&actor.tenant, work).await
 }

@@ -104,7 +104,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Resu
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
             let mut company = one.company.clone();
             company.set_match(one.target.map(|id| (id, MatchSource::Manual)), now, by);
-            entries.push(companies::match_entry(tx, audit, &one.company, &company));
+            entries.extend(companies::match_entry(tx, audit, &one.company, &company));
             moved.push(company);
         }
     }
@@ -115,7 +115,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Resu
         resolve::Resolved::default()
     } else {
         let filter = LineFilter { company_ids: Some(moved), ..LineFilter::default() };
-        resolve::re_resolve(tx, &filter, now, by)?
+        resolve::re_resolve(tx, &filter, audit)?
     };
     Ok(Rematches { outcomes, resolved })
 }

@@ -54,25 +54,15 @@ where
     R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
 {
     let (audit, lines) = (Audit::new(actor, ctx.clock.now()), of_product(&new.product));
-    let work = move |tx: &mut Tx<'_>| {
-        let saved = add(tx, &new.product, new.target, &new.expression, audit.now(), audit.by())?;
-        audit.record(tx, AuditAction::MatchingRuleCreated, subject(&saved.rule), None, Some(audited(&saved.rule)))?;
-        Ok(saved)
-    };
+    let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, &audit);
     let answer = once.run(ctx, &actor.tenant, work).await?;
     complete::fetch_missing_additions(ctx, actor, lines).await;
     Ok(answer)
 }
 
 /// Same as [`create`], in the caller's transaction and without reading additions.
-pub fn add(
-    tx: &mut Tx<'_>,
-    product: &ProductId,
-    target: Target,
-    expression: &str,
-    now: Instant,
-    by: &str,
-) -> Result<Saved> {
+pub fn add(tx: &mut Tx<'_>, product: &ProductId, target: Target, expression: &str, audit: &Audit) -> Result<Saved> {
+    let (now, by) = (audit.now(), audit.by());
     let parsed = parse(target, expression)?;
     tx.product(product).map_err(|error| error.at("/product_id"))?;
     let filter = RuleFilter { product_id: Some(product.clone()), target: Some(target) };
@@ -91,6 +81,7 @@ pub fn add(
         updated_at: now.naive_utc(),
     };
     tx.insert_rule(&rule)?;
+    audit.record(tx, AuditAction::MatchingRuleCreated, subject(&rule), None, Some(audited(&rule)))?;
     let resolved = resolve_product(tx, product, now, by)?;
     Ok(Saved { rule, resolved })
 }

@@ -8,10 +8,9 @@ use super::mapping::complete;
 use super::mapping::resolve::{self, Resolved};
 use super::refresh;
 use crate::connectwise::RetryPolicy;
-use crate::db::{BillingLine, LineFilter, Product, Tx};
+use crate::db::{BillingLine, LineFilter, Product, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::change_guard::ChangeGuard;
-use crate::domain::clock::Instant;
 use crate::domain::ids::ProductId;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
@@ -74,12 +73,7 @@ where
     R: FnOnce(Product) -> Result<Answer> + Send + 'static,
 {
     let audit = Audit::new(actor, ctx.clock.now());
-    let work = move |tx: &mut Tx<'_>| {
-        let row = add(tx, new, audit.now())?;
-        audit.record(tx, AuditAction::ProductCreated, subject(&row), None, Some(audited(&row)))?;
-        Ok(row)
-    };
-    once.run(ctx, &actor.tenant, work).await
+    once.run(ctx, &actor.tenant, move |tx| add(tx, new, &audit)).await
 }
 
 fn subject(row: &Product) -> Subject {
@@ -97,7 +91,8 @@ fn audited(row: &Product) -> Value {
 }
 
 /// Same as [`create`], in the caller's transaction.
-pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
+pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
+    let now = audit.now();
     ensure_unique(tx, &new.code, None)?;
     let row = Product {
         id: ProductId::new(),
@@ -118,6 +113,7 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, now: Instant) -> Result<Product> {
         updated_at: now.naive_utc(),
     };
     tx.insert_product(&row)?;
+    audit.record(tx, AuditAction::ProductCreated, subject(&row), None, Some(audited(&row)))?;
     let companies = tx.all_companies()?;
     let tenant = tx.tenant().clone();
     let lines: Vec<BillingLine> =
@@ -196,7 +192,12 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch, audit: &Audit) ->
             "a push job is running: wait until it ends, or cancel it",
         ));
     }
-    audit.record(tx, AuditAction::ProductDeleted, subject(&row), Some(audited(&row)), None)?;
+    let rules = tx.rules(&RuleFilter { product_id: Some(id.clone()), target: None })?;
+    let rules: Vec<Value> =
+        rules.iter().map(|rule| json!({"target": rule.target, "expression": rule.expression})).collect();
+    let mut old = audited(&row);
+    old["matching_rules"] = json!(rules);
+    audit.record(tx, AuditAction::ProductDeleted, subject(&row), Some(old), None)?;
     tx.delete_product(id)
 }
 

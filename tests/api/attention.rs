@@ -113,6 +113,10 @@ async fn chosen_lines_are_pushed_and_what_followed_is_found(backend: Backend) {
     let bad = bad.problem(422, "validation");
     assert_eq!(bad["errors"][0]["field"], "/billing_line_ids/1", "{bad}");
     assert_eq!(bad["errors"].as_array().unwrap().len(), 2, "{bad}");
+    // A line that is not of the product would be left out without a word.
+    let other = app.product("OTHER").await;
+    let bad = app.post("/push-jobs", &json!({"billing_line_ids": [second], "product_id": other})).await;
+    assert_eq!(bad.problem(422, "validation")["errors"][0]["code"], "contradiction");
     let id = job["id"].as_str().unwrap();
     let revert = app.post(&format!("/push-jobs/{id}/revert"), &json!({})).await.expect(202);
     let followed = app.get(&format!("/push-jobs?parent_job_id={id}")).await;

@@ -49,6 +49,7 @@ async fn every_change_is_recorded_with_what_was_before(backend: Backend) {
     assert_eq!(
         names,
         [
+            "api_key.created",
             "connection.set",
             "product.created",
             "company.created",
@@ -59,7 +60,7 @@ async fn every_change_is_recorded_with_what_was_before(backend: Backend) {
             "matching_rule.deleted",
             "billing_line.updated",
             "push_schedule.set",
-            "companies.upserted",
+            "companies.created",
             "companies.deleted",
             "company.deleted",
             "product.deleted",
@@ -75,7 +76,7 @@ async fn every_change_is_recorded_with_what_was_before(backend: Backend) {
     let (_, _, old, new) = of("billing_line.updated");
     assert_eq!(old, &json!({"push_enabled": false, "block_size": null}));
     assert_eq!(new, &json!({"push_enabled": true, "block_size": "5"}));
-    assert_eq!(of("companies.upserted").3, json!({"created": 1, "updated": 0}));
+    assert_eq!(of("companies.created").3, json!({"created": 1}));
     assert_eq!(of("companies.deleted").2, json!({"deleted": 1, "external_ids": ["C2"]}));
     assert_eq!(of("matching_rule.updated").3, json!({"expression": "name = \"y\""}));
     let connection = &of("connection.set").3;
@@ -127,10 +128,10 @@ async fn an_entry_says_who_and_by_which_request(backend: Backend) {
     let at = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let later = at(before + TimeDelta::minutes(30));
     assert_eq!(actions(&app, &format!("&from={later}")).await, ["api_key.created"]);
-    assert_eq!(actions(&app, &format!("&to={later}")).await, ["company.created"]);
+    assert_eq!(actions(&app, &format!("&to={later}&actor=first%20key")).await, ["company.created"]);
     assert_eq!(actions(&app, "&actor=nobody").await, [""; 0]);
     app.get("/audit-log?action=product.odd").await.problem(400, "malformed");
-    assert_eq!(app.get("/audit-log?total=true&limit=1").await["total"], 2);
+    assert_eq!(app.get("/audit-log?total=true&limit=1").await["total"], 3, "with the first key");
     let table = app.get("/export/audit-log?action=company.created").await;
     let lines: Vec<&str> = table.text.lines().collect();
     assert_eq!(lines[0], "at,actor,api_key_id,request_id,action,subject_id,subject_name,old,new");
@@ -171,14 +172,48 @@ async fn a_rejected_key_is_recorded_once_a_minute(backend: Backend) {
 async fn the_log_is_only_added_to(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.company("C1", "One").await;
-    for change in ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log"] {
+    let emptied = match backend {
+        Backend::Sqlite => "INSERT OR REPLACE INTO audit_log SELECT * FROM audit_log",
+        Backend::Postgres => "TRUNCATE audit_log",
+    };
+    for change in ["UPDATE audit_log SET actor = 'nobody'", "DELETE FROM audit_log", emptied] {
         let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| app.execute(change)));
         assert!(refused.is_err(), "{change} was carried out");
     }
-    assert_eq!(actions(&app, "").await, ["company.created"]);
+    assert_eq!(actions(&app, "").await, ["api_key.created", "company.created"]);
+}
+
+/// What goes with something else is not lost: matches with a connection, choices with a match, rules with a product.
+async fn what_goes_with_another_change_is_recorded_too(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    let lines = app.all("/billing-lines").await;
+    let (line, company) = (lines[0]["id"].as_str().unwrap(), lines[0]["company"]["id"].as_str().unwrap());
+    app.put(&format!("/agreement-mappings/{line}"), &json!({"agreement_id": "10"})).await.expect(200);
+    app.delete(&format!("/companies/{company}/connectwise-company")).await.expect(200);
+    let of_line = entries(&app, &format!("&subject_id={line}")).await;
+    let cleared = of_line.last().unwrap();
+    assert_eq!(cleared.2["agreement"]["id"], "10", "the choice that was cleared: {of_line:?}");
+    assert_eq!(cleared.3["agreement"]["status"], "unresolved");
+    let body = json!({"billing_line_ids": [lines[1]["id"]]});
+    app.push(&body).await;
+    let started = entries(&app, "&action=push_job.created").await;
+    assert_eq!(started[0].3["billing_line_ids"], body["billing_line_ids"], "{started:?}");
+    app.put("/connection", &app.connection()).await.expect(200);
+    let before = actions(&app, "").await.len();
+    app.delete("/connection").await.expect(204);
+    let found = entries(&app, "").await.split_off(before);
+    assert_eq!((found[0].0.as_str(), found[1].0.as_str()), ("company.matched", "connection.deleted"), "{found:?}");
+    assert_eq!(found[0].2["connectwise_company_id"], "2", "the match that was removed");
+    app.delete(&format!("/products/{product}")).await.expect(204);
+    let deleted = entries(&app, "&action=product.deleted").await;
+    assert_eq!(deleted[0].2["matching_rules"].as_array().unwrap().len(), 2, "{deleted:?}");
+    for name in ["schedule", " Unknown"] {
+        app.post("/api-keys", &json!({"name": name})).await.problem(422, "validation");
+    }
 }
 
 on_both!(
+    what_goes_with_another_change_is_recorded_too,
     every_change_is_recorded_with_what_was_before,
     pushes_and_decisions_are_recorded,
     an_entry_says_who_and_by_which_request,

@@ -157,8 +157,20 @@ async fn what_an_operation_does_not_take_is_refused(backend: Backend) {
         let problem = app.get(path).await.problem(400, "malformed");
         assert_eq!(problem["errors"][0]["code"], "unknown_parameter", "{path}");
     }
-    app.post(&resolve, &json!({})).await.expect(200);
+    for body in ["{}", "null", " ", ""] {
+        app.send(Method::POST, &resolve, &[JSON], Some(body.into())).await.expect(200);
+    }
+    for body in ["[1]", "true", "{} x"] {
+        app.send(Method::POST, &resolve, &[JSON], Some(body.into())).await.problem(400, "malformed");
+    }
+    // The router would find it.
+    app.post("/push%2Djobs/x/revert?dry_run=true", &json!({})).await.problem(404, "not_found");
     app.send(Method::POST, &resolve, &[], None).await.expect(200);
+    let many: Vec<String> = (0..9_000).map(|name| format!("{name}=1")).collect();
+    let began = std::time::Instant::now();
+    let problem = app.get(&format!("/audit-log?{}", many.join("&"))).await.problem(400, "malformed");
+    assert!(problem["detail"].as_str().unwrap().contains("at most 50"), "{problem}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(1));
 }
 
 async fn a_named_record_that_does_not_exist_is_a_field(backend: Backend) {

@@ -151,6 +151,8 @@ async fn the_document_and_its_page_are_served() {
     assert_eq!(app.outside("/openapi.json").await.expect(200), document());
     let page = app.outside("/swagger-ui/").await;
     assert!(page.status == 200 && page.text.contains("swagger-ui"), "{}", page.text);
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
     let script = app.outside("/swagger-ui/swagger-initializer.js").await;
     assert!(script.text.contains("/openapi.json"), "{}", script.text);
     assert!(app.outside("/swagger-ui/swagger-ui-bundle.js").await.text.len() > 100_000, "the assets are in the binary");

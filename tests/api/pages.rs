@@ -112,6 +112,14 @@ async fn a_list_tells_its_next_page_and_its_total(backend: Backend) {
         assert_eq!(app.get(&path).await.problem(422, "validation")["errors"][0]["code"], "bad_cursor", "{path}");
     }
     app.get(&format!("/billing-lines?push_enabled=true&limit=9&cursor={cursor}")).await.expect(200);
+    // A cursor belongs to its path, too: the lines of one push job are not those of another.
+    let jobs = app.all("/push-jobs").await;
+    app.push(&json!({})).await;
+    let other = app.all("/push-jobs?sort=created_at").await.pop().unwrap();
+    let first = app.get(&format!("/push-jobs/{}/lines?limit=1", jobs[0]["id"].as_str().unwrap())).await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let path = format!("/push-jobs/{}/lines?cursor={cursor}", other["id"].as_str().unwrap());
+    app.get(&path).await.problem(422, "validation");
     app.get("/billing-lines?total=true&out_of_date=true").await.problem(422, "validation");
 }
 

@@ -272,12 +272,14 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Those of the given ids that belong to a line.
-    pub fn existing_lines(&mut self, ids: &[BillingLineId]) -> Result<Vec<BillingLineId>> {
-        let mut found = Vec::new();
+    /// The product and the company of each of the given lines that exist.
+    pub fn places_of_lines(&mut self, ids: &[BillingLineId]) -> Result<HashMap<BillingLineId, (ProductId, CompanyId)>> {
+        let mut found = HashMap::new();
         for chunk in chunks(&without_nul(ids)) {
             let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq_any(chunk));
-            found.extend(own.select(billing_lines::id).load::<BillingLineId>(self.conn)?);
+            let columns = (billing_lines::id, billing_lines::product_id, billing_lines::company_id);
+            let rows: Vec<(BillingLineId, ProductId, CompanyId)> = own.select(columns).load(self.conn)?;
+            found.extend(rows.into_iter().map(|(id, product, company)| (id, (product, company))));
         }
         Ok(found)
     }

@@ -4,8 +4,8 @@ use actix_cors::Cors;
 use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody, SizedStream};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, RETRY_AFTER,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, RETRY_AFTER,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -32,6 +32,25 @@ pub fn cors(origins: &[String]) -> Cors {
         .expose_headers([CONTENT_DISPOSITION, HeaderName::from_static("idempotent-replayed")])
         .max_age(PREFLIGHT_VALID_FOR);
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// What the pages of Swagger UI may load: only what this service serves. They set styles of elements, but run no inline
+/// script.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'";
+
+/// Limits what the pages of Swagger UI may load.
+pub async fn limit_pages(
+    req: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let is_page = req.path().starts_with("/swagger-ui");
+    let mut response = next.call(req).await?;
+    if is_page {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    }
+    Ok(response)
 }
 
 /// Answers `HEAD` as `GET`, without the body.

@@ -5,9 +5,10 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::middleware::Next;
-use actix_web::{ResponseError, web};
+use actix_web::{HttpMessage, ResponseError, web};
 use url::form_urlencoded;
 
+use super::extract::body_limits;
 use super::problem::ApiError;
 use super::served_document::ServedDocument;
 use crate::domain::{FieldCode, FieldError};
@@ -18,31 +19,47 @@ const MAX_EMPTY: usize = 4;
 /// Refuses a request with parameters or a body that its operation does not take. Operations that take parameters check
 /// their names themselves.
 pub async fn refuse(
-    req: ServiceRequest,
+    mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let document = req.app_data::<web::Data<ServedDocument>>();
     let takes = document.and_then(|document| document.takes(req.path(), req.method()));
-    let bad = takes.map_or_else(Vec::new, |takes| {
-        let mut bad = if takes.query { Vec::new() } else { parameters(req.query_string()) };
-        if !takes.body && has_body(&req) {
-            bad.push(FieldError::new("", FieldCode::UnknownField, "this operation takes no body; send none, or {}"));
+    let refusal = match takes {
+        // The router decodes a path, and the document does not: what only the router finds is not checked.
+        None if req.path().contains('%') => Some(ApiError::no_path()),
+        None => None,
+        Some(takes) => {
+            let mut bad = if takes.query { Vec::new() } else { parameters(req.query_string()) };
+            if !takes.body && says_something(&mut req).await {
+                let message = "this operation takes no body; send none, or {}";
+                bad.push(FieldError::new("", FieldCode::UnknownField, message));
+            }
+            (!bad.is_empty()).then_some(ApiError::Malformed(bad))
         }
-        bad
-    });
-    if bad.is_empty() {
-        return next.call(req).await.map(ServiceResponse::map_into_left_body);
+    };
+    match refusal {
+        None => next.call(req).await.map(ServiceResponse::map_into_left_body),
+        Some(refusal) => Ok(req.into_response(refusal.error_response()).map_into_right_body()),
     }
-    Ok(req.into_response(ApiError::Malformed(bad).error_response()).map_into_right_body())
+}
+
+/// Whether a request has a body with content. Reads at most as much as a body without content has.
+async fn says_something(req: &mut ServiceRequest) -> bool {
+    let length = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    match length {
+        Some(0) => return false,
+        Some(length) if length > MAX_EMPTY => return true,
+        None if !req.headers().contains_key(TRANSFER_ENCODING) => return false,
+        _ => {}
+    }
+    let mut payload = req.take_payload();
+    let read = body_limits::read(req.request(), &mut payload, MAX_EMPTY).await;
+    req.set_payload(payload);
+    !read.is_ok_and(|body| matches!(body.bytes.trim_ascii(), b"" | b"{}" | b"null"))
 }
 
 fn parameters(query: &str) -> Vec<FieldError> {
     let message = "unknown parameter; this operation takes none in its query";
     let names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     names.map(|name| FieldError::new(name, FieldCode::UnknownParameter, message)).collect()
-}
-
-fn has_body(req: &ServiceRequest) -> bool {
-    let length = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    length.is_some_and(|length| length > MAX_EMPTY) || req.headers().contains_key(TRANSFER_ENCODING)
 }

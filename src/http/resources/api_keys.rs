@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, delete, get, post, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::Validate;
+use validator::{Validate, ValidationError};
 
 use crate::db;
 use crate::domain::ids::ApiKeyId;
@@ -51,7 +51,7 @@ impl From<db::ApiKey> for ApiKey {
 #[schema(example = json!({"name": "billing dashboard"}))]
 pub struct CreateApiKeyRequest {
     /// The key's name: the person or integration that uses it. Histories show it as who made a change.
-    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[validate(length(min = 1, max = 100), custom(function = plain_text), custom(function = not_reserved))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
 }
@@ -63,6 +63,17 @@ pub struct CreateApiKeyResponse {
     pub api_key: ApiKey,
     /// The secret, for the header `Authorization: Bearer …`. It is not stored and cannot be shown again.
     pub key: String,
+}
+
+/// Names that histories and the audit log give to those who use no key.
+const RESERVED: [&str; 5] = ["schedule", "refresh", "operator", "command line", "unknown"];
+
+fn not_reserved(name: &str) -> Result<(), ValidationError> {
+    if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name.trim())) {
+        let message = format!("is reserved for what happens without a key: {}", RESERVED.join(", "));
+        return Err(ValidationError::new("reserved").with_message(message.into()));
+    }
+    Ok(())
 }
 
 impl From<api_keys::NewKey> for CreateApiKeyResponse {

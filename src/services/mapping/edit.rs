@@ -1,13 +1,10 @@
 //! Edits of billing lines: block sizes, push flags and manual choices, for one line or many.
 
-use crate::db::AuditEntry;
-use crate::domain::audit::AuditAction;
-use crate::services::audit::{Audit, Subject};
-use serde_json::json;
+use crate::services::audit::Audit;
 use std::collections::{HashMap, HashSet};
 
 use super::complete;
-use super::history::ChangeRecorder;
+use super::history::{ChangeRecorder, line_entry};
 use super::resolve::{self, LineChange, Resolved, Rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
@@ -258,7 +255,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
         let mut entries = Vec::new();
         for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
             book.save(tx, &edited.before, &edited.after)?;
-            entries.push(audit_entry(tx, audit, edited));
+            entries.extend(line_entry(tx, audit, &edited.before, &edited.after));
         }
         book.close(tx)?;
         tx.insert_audit(&entries)?;
@@ -268,17 +265,6 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
         resolved.changes.extend(LineChange::new(&ground.catalog, before.clone(), after.clone()));
     }
     Ok(Applied { outcomes, resolved })
-}
-
-fn audit_entry(tx: &Tx<'_>, audit: &Audit, Edited { before, after }: &Edited) -> AuditEntry {
-    let audited = |line: &MappedLine| {
-        json!({
-            "push_enabled": line.push_enabled, "block_size": line.block_size,
-            "agreement_id": line.agreement.manual_target(), "addition_id": line.addition.manual_target(),
-        })
-    };
-    let subject = Subject::new(&after.id, &after.company_name);
-    audit.entry(tx, AuditAction::BillingLineUpdated, subject, Some(audited(before)), Some(audited(after)))
 }
 
 /// Changes one line, without reading from ConnectWise. Returns what it bills.

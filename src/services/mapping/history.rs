@@ -1,12 +1,16 @@
 //! The history of billing lines, written in the transaction that changes them.
 
 use serde::Serialize;
+use serde_json::json;
 
-use crate::db::{LineChangeRow, MappedLine, Tx};
+use crate::db::{AuditEntry, LineChangeRow, MappedLine, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::LineChangeId;
 use crate::domain::mapping::{Catalog, LineField, MappingSnapshot};
+use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::domain::{Error, Result};
+use crate::services::audit::{Audit, Subject};
 
 /// Collects changed lines and their history entries, and saves them together.
 pub struct ChangeRecorder<'a> {
@@ -27,10 +31,10 @@ impl<'a> ChangeRecorder<'a> {
     pub fn save(&mut self, tx: &Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
         let mut line = after.clone();
         let changed = || (Some(self.now.naive_utc()), Some(self.by.to_owned()));
-        if before.agreement != after.agreement {
+        if before.agreement.differs_from(&after.agreement) {
             line.agreement_changed = changed();
         }
-        if before.addition != after.addition {
+        if before.addition.differs_from(&after.addition) {
             line.addition_changed = changed();
         }
         self.lines.push(line);
@@ -69,4 +73,20 @@ impl<'a> ChangeRecorder<'a> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)
     }
+}
+
+/// The entry of the audit log for a line that a person changed; `None` if nothing that it records changed.
+pub fn line_entry(tx: &Tx<'_>, audit: &Audit, before: &MappedLine, after: &MappedLine) -> Option<AuditEntry> {
+    let mapping = |status: MappingStatus, source: Option<MappingSource>, id: Option<String>| json!({"status": status, "source": source, "id": id});
+    let audited = |line: &MappedLine| {
+        let (agreement, addition) = (&line.agreement, &line.addition);
+        json!({
+            "push_enabled": line.push_enabled,
+            "block_size": line.block_size,
+            "agreement": mapping(agreement.status, agreement.source, agreement.target.map(|id| id.to_string())),
+            "addition": mapping(addition.status, addition.source, addition.target.map(|id| id.to_string())),
+        })
+    };
+    let subject = Subject::new(&after.id, &after.company_name);
+    audit.entry(tx, AuditAction::BillingLineUpdated, subject, Some(audited(before)), Some(audited(after)))
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::history::ChangeRecorder;
+use super::history::{ChangeRecorder, line_entry};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
@@ -12,6 +12,7 @@ use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
+use crate::services::audit::Audit;
 use crate::services::billing_calendar;
 
 /// A line whose mappings changed.
@@ -155,24 +156,24 @@ pub fn decide(catalog: &Catalog, rules: &Rules, line: &MappedLine) -> (Agreement
 
 /// Resolves lines with the stored ConnectWise records, and saves the lines that change.
 pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
-    resolve(tx, filter, now, by, false)
+    resolve(tx, filter, now, by, None)
 }
 
-/// Same as [`lines`], but clears all mappings first, including manual choices.
-pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
-    resolve(tx, filter, now, by, true)
+/// Same as [`lines`], but clears all mappings first, including manual choices, which the audit log records.
+pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, audit: &Audit) -> Result<Resolved> {
+    resolve(tx, filter, audit.now(), audit.by(), Some(audit))
 }
 
-fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: bool) -> Result<Resolved> {
+fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: Option<&Audit>) -> Result<Resolved> {
     let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
     let catalog = catalog(tx, &rows, filter, now)?;
     let none = Rules::default();
-    let mut resolved = Resolved::default();
+    let (mut resolved, mut entries) = (Resolved::default(), Vec::new());
     let mut book = ChangeRecorder::new(&catalog, now, by);
     for before in rows {
         let mut line = before.clone();
-        if anew {
+        if anew.is_some() {
             line.agreement = Mapping::unresolved(MappingReason::NoneMatched);
             line.addition = Mapping::unresolved(MappingReason::NoneMatched);
         }
@@ -180,9 +181,17 @@ fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: b
         resolved.count(&line);
         if before != line {
             book.save(tx, &before, &line)?;
+            if let Some(audit) = anew.filter(|_| has_manual_choice(&before)) {
+                entries.extend(line_entry(tx, audit, &before, &line));
+            }
             resolved.changes.extend(LineChange::new(&catalog, before, line));
         }
     }
     book.close(tx)?;
+    tx.insert_audit(&entries)?;
     Ok(resolved)
+}
+
+fn has_manual_choice(line: &MappedLine) -> bool {
+    line.agreement.manual_target().is_some() || line.addition.manual_target().is_some()
 }

@@ -1,5 +1,8 @@
 //! Creates push jobs with their lines and quantities, and marks lines that cannot be pushed.
 
+use super::recorded::recorded;
+use crate::services::audit::Audit;
+use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
 use super::jobs::finish_if_done;
@@ -53,7 +56,8 @@ impl NewPush {
 
 /// Creates a job with every line in its scope. Lines that cannot be pushed are included with the reason. Workers
 /// process the job later.
-pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<PushJob> {
+pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> {
+    let (now, by) = (audit.now(), audit.by());
     if tx.connection()?.is_none() {
         let detail = "no ConnectWise connection is set; PUT /api/v1/connection first";
         return Err(Error::conflict(ConflictCode::NotConnected, detail));
@@ -98,8 +102,27 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, now: Instant, by: &str) -> Result<
         finished_at: None,
     };
     tx.insert_push_job(&job, &lines)?;
+    recorded(tx, audit, &job, scope(new))?;
     finish_if_done(tx, &job_id, now)?;
     tx.push_job(&job_id)
+}
+
+/// Maximum number of companies and lines that the audit log names.
+const MAX_NAMED: usize = 100;
+
+/// What a job is limited to, for the audit log.
+fn scope(new: &NewPush) -> Value {
+    let mut scope = Map::new();
+    if let Some(ids) = &new.company_ids {
+        scope.insert("company_ids".to_owned(), json!(ids.iter().take(MAX_NAMED).collect::<Vec<_>>()));
+    }
+    if let Some(ids) = &new.billing_line_ids {
+        scope.insert("billing_line_ids".to_owned(), json!(ids.iter().take(MAX_NAMED).collect::<Vec<_>>()));
+    }
+    if new.out_of_date_only {
+        scope.insert("out_of_date".to_owned(), json!(true));
+    }
+    Value::Object(scope)
 }
 
 fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<BilledLine>> {
@@ -144,13 +167,23 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
 
 fn refuse_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.billing_line_ids else { return Ok(()) };
-    let known: HashSet<BillingLineId> = tx.existing_lines(ids)?.into_iter().collect();
-    let unknown = |(index, id): (usize, &BillingLineId)| {
-        let message = format!("there is no billing line {id}");
-        FieldError::new(format!("/billing_line_ids/{index}"), FieldCode::NotFound, message)
+    let known = tx.places_of_lines(ids)?;
+    let companies: Option<HashSet<&CompanyId>> = new.company_ids.as_ref().map(|ids| ids.iter().collect());
+    let refusal = |id: &BillingLineId| {
+        let Some((product, company)) = known.get(id) else {
+            return Some((FieldCode::NotFound, format!("there is no billing line {id}")));
+        };
+        let of_product = new.product_id.as_ref().is_none_or(|wanted| wanted == product);
+        let of_company = companies.as_ref().is_none_or(|wanted| wanted.contains(company));
+        let message = format!("billing line {id} is not one of the product and companies of the request");
+        (!of_product || !of_company).then_some((FieldCode::Contradiction, message))
     };
-    let unknown: Vec<FieldError> = ids.iter().enumerate().filter(|(_, id)| !known.contains(id)).map(unknown).collect();
-    if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
+    let refused = ids.iter().enumerate().filter_map(|(index, id)| {
+        let (code, message) = refusal(id)?;
+        Some(FieldError::new(format!("/billing_line_ids/{index}"), code, message))
+    });
+    let refused: Vec<FieldError> = refused.collect();
+    if refused.is_empty() { Ok(()) } else { Err(Error::Invalid(refused)) }
 }
 
 fn line(
@@ -261,7 +294,7 @@ fn nothing_to_retry(failed: usize, changed_since: usize) -> String {
 
 /// Creates a job that retries the failed and unverified lines of a job. Their quantities are computed again for the
 /// same months, unless the job pushes a dry run or reverts: then they stay the same.
-pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
+pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if !job.state.is_final() {
         return Err(Error::conflict(ConflictCode::PushJobRunning, "the push job has not ended yet"));
@@ -279,7 +312,7 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
         return Err(Error::conflict(ConflictCode::NothingToRetry, nothing_to_retry(of_all, changed_since)));
     }
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
-        return super::derive::again(tx, &job, &failed, now, by);
+        return super::derive::again(tx, &job, &failed, audit);
     }
     let months = failed
         .into_iter()
@@ -292,5 +325,5 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<
         parent: Some(job.id),
         ..NewPush::everything(PushTrigger::Retry)
     };
-    create(tx, &new, now, by)
+    create(tx, &new, audit)
 }

@@ -69,8 +69,10 @@ fn decide_held(
     if decision == Decision::Approve {
         super::derive::same_connectwise(tx, &job)?;
     }
+    let mut seen = HashSet::new();
+    let chosen: Vec<PushLineId> = chosen.iter().filter(|id| seen.insert(*id)).cloned().collect();
     let event = if decision == Decision::Approve { LineEvent::Approve } else { LineEvent::Drop };
-    tx.decide_held_lines(id, chosen, event, by, now)?;
+    tx.decide_held_lines(id, &chosen, event, by, now)?;
     let action = match decision {
         Decision::Approve => AuditAction::PushLinesApproved,
         Decision::Drop => AuditAction::PushLinesDropped,

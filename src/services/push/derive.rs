@@ -1,11 +1,13 @@
 //! Creates jobs from another job's lines: to push a dry run, to revert, or to retry one of these.
 
+use super::recorded::recorded;
+use crate::services::audit::Audit;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::later::LaterLines;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -17,7 +19,7 @@ const NAMED_JOBS: usize = 5;
 
 /// Creates a job that pushes the quantities of a dry run. A line is written only if ConnectWise still has the quantity
 /// that the dry run found.
-pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
+pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::DryRun {
         return Err(Error::conflict(ConflictCode::NotADryRun, "this push job is not a dry run"));
@@ -30,7 +32,7 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> 
     let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..blank(line) };
     let (shown, blocking) = not_superseded(tx, id, shown)?;
     flag_usage_since(tx, &job, &shown)?;
-    derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, now, by)
+    derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, audit)
 }
 
 /// Flags usage that arrived after a dry run computed the quantities that are pushed now: they do not include it.
@@ -67,7 +69,7 @@ fn not_superseded(
 /// Creates a job that restores the quantity that each line had before a job. A line is written only if ConnectWise
 /// still has the quantity that the job wrote. A line is left out if a later job changed its addition, or bills another
 /// month.
-pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result<PushJob> {
+pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> {
     let job = tx.push_job(id)?;
     if job.kind != PushKind::Push {
         return Err(Error::conflict(ConflictCode::NothingToRevert, "a dry run writes nothing"));
@@ -97,14 +99,14 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, now: Instant, by: &str) -> Result
         ..blank(line)
     };
     let lines = pushed.iter().filter(|line| line.from_quantity.is_some()).map(line).collect();
-    derive(tx, &job, PushTrigger::Revert, lines, &blocking, now, by)
+    derive(tx, &job, PushTrigger::Revert, lines, &blocking, audit)
 }
 
 /// Creates a job that retries lines of a job that pushes a dry run or reverts: with the same quantities, under the same
 /// condition.
-pub(super) fn again(tx: &mut Tx<'_>, of: &PushJob, failed: &[PushLine], now: Instant, by: &str) -> Result<PushJob> {
+pub(super) fn again(tx: &mut Tx<'_>, of: &PushJob, failed: &[PushLine], audit: &Audit) -> Result<PushJob> {
     let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..blank(line) };
-    derive(tx, of, of.started_by, failed.iter().map(line).collect(), &BTreeSet::new(), now, by)
+    derive(tx, of, of.started_by, failed.iter().map(line).collect(), &BTreeSet::new(), audit)
 }
 
 /// Rejects a job that was stored for an earlier connection: its ids and quantities may belong to another ConnectWise.
@@ -147,8 +149,7 @@ fn derive(
     started_by: PushTrigger,
     mut lines: Vec<PushLine>,
     blocking: &BTreeSet<PushJobId>,
-    now: Instant,
-    by: &str,
+    audit: &Audit,
 ) -> Result<PushJob> {
     same_connectwise(tx, of)?;
     if lines.is_empty() {
@@ -162,10 +163,10 @@ fn derive(
         state: JobState::Queued,
         detail: None,
         parent_job_id: Some(of.id.clone()),
-        requested_by: by.to_owned(),
+        requested_by: audit.by().to_owned(),
         cancel_requested: false,
         line_count: i64::try_from(lines.len()).map_err(Error::internal)?,
-        created_at: now.naive_utc(),
+        created_at: audit.now().naive_utc(),
         started_at: None,
         finished_at: None,
         ..of.clone()
@@ -174,6 +175,7 @@ fn derive(
         (line.id, line.job_id) = (ids.next_id().into(), job.id.clone());
     }
     tx.insert_push_job(&job, &lines)?;
+    recorded(tx, audit, &job, json!({}))?;
     Ok(job)
 }
 

@@ -42,7 +42,9 @@ fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Progress
         return Err(Error::conflict(ConflictCode::PushJobFinished, format!("the push job is already {}", job.state)));
     }
     tx.cancel_push_job(id, now)?;
-    audit.record(tx, AuditAction::PushJobCancelled, Subject::new(id, job.kind.as_str()), None, None)?;
+    if !job.cancel_requested {
+        audit.record(tx, AuditAction::PushJobCancelled, Subject::new(id, job.kind.as_str()), None, None)?;
+    }
     finish_if_done(tx, id, now)?;
     progress(tx, id, now)
 }

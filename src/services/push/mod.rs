@@ -11,6 +11,7 @@ mod later;
 mod outcome;
 mod process;
 pub(super) mod progress;
+mod recorded;
 mod results;
 mod run;
 mod scheduled;

@@ -1,7 +1,5 @@
 //! Starts the monthly push when it is due.
 
-use super::start::created;
-use crate::services::actor::Actor;
 use crate::services::audit::Audit;
 use chrono::TimeDelta;
 
@@ -46,8 +44,7 @@ fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<usize> {
             continue;
         }
         let new = NewPush { months: BilledMonths::ScheduledRun(month), ..NewPush::everything(PushTrigger::Schedule) };
-        let job = create(tx, &new, now, "schedule")?;
-        created(tx, &Audit::new(&Actor::internal(tx.tenant().clone(), "schedule"), now), &job)?;
+        let job = create(tx, &new, &Audit::internal(tx.tenant(), "schedule", now))?;
         tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started a scheduled push");
         let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
         tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;

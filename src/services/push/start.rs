@@ -3,16 +3,13 @@
 use super::create::{NewPush, create, retry};
 use super::derive::{from_dry_run, revert};
 use super::progress::{Progress, progress};
-use crate::db::PushJob;
 use crate::db::Tx;
 use crate::domain::Result;
-use crate::domain::audit::AuditAction;
 use crate::domain::ids::PushJobId;
 use crate::services::actor::Actor;
-use crate::services::audit::{Audit, Subject};
+use crate::services::audit::Audit;
 use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
-use serde_json::json;
 
 /// What to push.
 #[derive(Debug, Clone)]
@@ -34,26 +31,15 @@ where
 {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
-        let (now, by) = (audit.now(), audit.by());
         let job = match request {
-            PushRequest::New(new) => create(tx, &new, now, by)?,
-            PushRequest::FromDryRun(id) => from_dry_run(tx, &id, now, by).map_err(|error| error.at("/from_dry_run"))?,
-            PushRequest::Retry(id) => retry(tx, &id, now, by)?,
-            PushRequest::Revert(id) => revert(tx, &id, now, by)?,
+            PushRequest::New(new) => create(tx, &new, &audit)?,
+            PushRequest::FromDryRun(id) => from_dry_run(tx, &id, &audit).map_err(|error| error.at("/from_dry_run"))?,
+            PushRequest::Retry(id) => retry(tx, &id, &audit)?,
+            PushRequest::Revert(id) => revert(tx, &id, &audit)?,
         };
-        created(tx, &audit, &job)?;
-        progress(tx, &job.id, now)
+        progress(tx, &job.id, audit.now())
     };
     let answer = once.run(ctx, &actor.tenant, work).await?;
     ctx.wake_worker();
     Ok(answer)
-}
-
-/// Records in the audit log that a job was created.
-pub(super) fn created(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob) -> Result<()> {
-    let new = json!({
-        "kind": job.kind, "started_by": job.started_by, "product_id": job.product_id,
-        "parent_job_id": job.parent_job_id, "billing_month": job.billing_month, "lines": job.line_count,
-    });
-    audit.record(tx, AuditAction::PushJobCreated, Subject::new(&job.id, job.kind.as_str()), None, Some(new))
 }

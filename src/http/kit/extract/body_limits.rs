@@ -67,13 +67,13 @@ impl BodyLimits {
 
 /// The bytes of a body, with the memory that is reserved for them.
 #[derive(Debug)]
-pub(super) struct BodyBytes {
-    pub(super) bytes: Bytes,
+pub(in crate::http::kit) struct BodyBytes {
+    pub(in crate::http::kit) bytes: Bytes,
     _taken: Taken,
 }
 
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize) -> ApiResult<BodyBytes> {
+pub(in crate::http::kit) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize) -> ApiResult<BodyBytes> {
     let declared = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
@@ -101,7 +101,7 @@ pub(super) async fn read(req: &HttpRequest, payload: &mut Payload, limit: usize)
         }
         if needed > bytes.capacity() {
             let wanted = needed.max(bytes.capacity() * 2).max(FREE_BYTES).min(limit);
-            let more = wanted - bytes.capacity().max(FREE_BYTES);
+            let more = wanted.saturating_sub(bytes.capacity().max(FREE_BYTES));
             take(&limits.left, more, &mut taken.of_all)?;
             if let Some(share) = &share {
                 take(share, more, &mut taken.of_tenant)?;

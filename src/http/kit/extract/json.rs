@@ -22,7 +22,7 @@ use crate::http::kit::problem_code::RequestCode;
 const DEFAULT_LIMIT: usize = 1024 * 1024;
 /// Maximum size in bytes of a body whose invalid fields are all listed: the list needs a multiple of that memory. Of a
 /// larger body, only the first is.
-const MAX_FULL_CHECK: usize = 1024 * 1024;
+const MAX_FULL_CHECK: usize = 64 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes, parsed and validated.
 #[derive(Debug)]

@@ -80,7 +80,7 @@ impl<F: ListFilter> FromRequest for ListQuery<F> {
     type Future = Ready<ApiResult<Self>>;
 
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(parse_list(req.query_string()))
+        ready(parse_list(req.path(), req.query_string()))
     }
 }
 
@@ -122,6 +122,18 @@ const MAX_LENGTH: usize = 300;
 /// Maximum length of a cursor in characters: it contains the sort key of a row, in base64.
 const MAX_CURSOR: usize = 4_000;
 
+/// Maximum number of parameters of a request: no operation has nearly as many.
+const MAX_PARAMETERS: usize = 50;
+
+/// Refuses more parameters than any operation takes, before anything is done for each of them.
+fn refuse_many(query: &str) -> ApiResult<()> {
+    if form_urlencoded::parse(query.as_bytes()).nth(MAX_PARAMETERS).is_none() {
+        return Ok(());
+    }
+    let message = format!("a request may have at most {MAX_PARAMETERS} query parameters");
+    Err(ApiError::Malformed(vec![FieldError::new("query", FieldCode::OutOfRange, message)]))
+}
+
 /// The parameters that are too long.
 fn too_long(query: &str) -> Vec<FieldError> {
     let mut bad = Vec::new();
@@ -136,7 +148,8 @@ fn too_long(query: &str) -> Vec<FieldError> {
     bad
 }
 
-fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
+fn parse_list<F: ListFilter>(path: &str, query: &str) -> ApiResult<ListQuery<F>> {
+    refuse_many(query)?;
     let known = || ListQuery::<F>::into_params(|| None);
     let (mut page, mut filter) =
         (form_urlencoded::Serializer::new(String::new()), form_urlencoded::Serializer::new(String::new()));
@@ -146,7 +159,7 @@ fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
     }
     let filter = filter.finish();
     match (parse(&filter, known), parse(&page.finish(), known)) {
-        (Ok(parsed), Ok(page)) => Ok(ListQuery { filter: parsed, filter_hash: hash(&filter), page }),
+        (Ok(parsed), Ok(page)) => Ok(ListQuery { filter: parsed, filter_hash: hash(path, &filter), page }),
         (Err(ApiError::Malformed(of_filter)), Err(ApiError::Malformed(of_page))) => {
             Err(ApiError::Malformed(of_filter.into_iter().chain(of_page).collect()))
         }
@@ -154,16 +167,19 @@ fn parse_list<F: ListFilter>(query: &str) -> ApiResult<ListQuery<F>> {
     }
 }
 
-/// A hash of a filter that does not depend on the order of its parameters.
-fn hash(filter: &str) -> u64 {
+/// A hash of a list's path and filter that does not depend on the order of the parameters.
+fn hash(path: &str, filter: &str) -> u64 {
     let mut pairs: Vec<_> = form_urlencoded::parse(filter.as_bytes()).collect();
     pairs.sort();
-    let digest = pairs.iter().fold(Sha256::new(), |hash, (name, value)| hash.chain_update(format!("{name}={value}\n")));
+    let digest = pairs
+        .iter()
+        .fold(Sha256::new_with_prefix(path), |hash, (name, value)| hash.chain_update(format!("{name}={value}\n")));
     digest.finalize().iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// Parses parameters, or returns all invalid ones. `known` lists the valid ones; it is called only for an error.
 fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
+    refuse_many(query)?;
     let mut bad = too_long(query);
     if !bad.is_empty() {
         return Err(ApiError::Malformed(bad));
@@ -281,18 +297,21 @@ mod tests {
             ("limit=1&limit=2", "limit", "given twice"),
             (&format!("limit={}", "1".repeat(301)), "limit", "at most 300 characters"),
         ] {
-            let Err(ApiError::Malformed(fields)) = parse_list::<Filter>(query) else { panic!("{query} was accepted") };
+            let Err(ApiError::Malformed(fields)) = parse_list::<Filter>("/things", query) else {
+                panic!("{query} was accepted")
+            };
             assert!(fields[0].message.contains(message), "{query}: {fields:?}");
             assert_eq!(fields[0].field, field, "{query}: {fields:?}");
         }
-        let Err(ApiError::Malformed(fields)) = parse_list::<Filter>("limit=x&matched=y&lmit=1&from=z") else {
+        let Err(ApiError::Malformed(fields)) = parse_list::<Filter>("/things", "limit=x&matched=y&lmit=1&from=z")
+        else {
             panic!("four invalid parameters were accepted")
         };
         let names: Vec<&str> = fields.iter().map(|field| field.field.as_str()).collect();
         assert_eq!(names, ["matched", "lmit", "from", "limit"]);
-        assert!(parse_list::<Filter>("limit=5&from=2026-01-01T00:00:00Z&matched=true").is_ok());
-        assert!(parse_list::<Filter>("").is_ok());
-        let query = parse_list::<Filter>("sort=-nam").unwrap();
+        assert!(parse_list::<Filter>("/things", "limit=5&from=2026-01-01T00:00:00Z&matched=true").is_ok());
+        assert!(parse_list::<Filter>("/things", "").is_ok());
+        let query = parse_list::<Filter>("/things", "sort=-nam").unwrap();
         assert!(query.for_list("things").is_err());
     }
 }

@@ -52,7 +52,7 @@ impl Checked {
         let (code, message) = match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = self.siblings(error, "properties");
-                found.extend(unexpected.iter().map(|name| {
+                found.extend(unexpected.iter().take(MAX_ERRORS).map(|name| {
                     let message = format!("unknown member; expected one of: {known}");
                     FieldError::new(format!("{at}/{}", escaped(name)), FieldCode::UnknownField, message)
                 }));

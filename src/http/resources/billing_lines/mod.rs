@@ -383,15 +383,15 @@ pub async fn update_billing_lines(
 pub(in crate::http::resources) fn line_filter(
     product_id: Option<String>,
     company_id: Option<String>,
-    agreement: (Option<MappingStatus>, Option<MappingSource>),
-    addition: (Option<MappingStatus>, Option<MappingSource>),
+    agreement: (Vec<MappingStatus>, Option<MappingSource>),
+    addition: (Vec<MappingStatus>, Option<MappingSource>),
 ) -> LineFilter {
     LineFilter {
         product_id: product_id.map(ProductId::from),
         company_ids: company_id.map(|id| vec![CompanyId::from(id)]),
-        agreement_status: agreement.0.into_iter().collect(),
+        agreement_status: agreement.0,
         agreement_source: agreement.1,
-        addition_status: addition.0.into_iter().collect(),
+        addition_status: addition.0,
         addition_source: addition.1,
         ..LineFilter::default()
     }

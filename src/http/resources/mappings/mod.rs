@@ -14,7 +14,7 @@ use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::ValidatedJson;
-use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
@@ -85,8 +85,10 @@ pub struct MappingQuery {
     /// Only mappings of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Only mappings with this status.
-    pub status: Option<MappingStatus>,
+    /// Only mappings with this status, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<MappingStatus>)]
+    pub status: Values<MappingStatus>,
     /// Only mappings that a rule decided, or only manual choices.
     pub source: Option<MappingSource>,
 }
@@ -163,8 +165,8 @@ pub async fn list_agreement_mappings(
     query: ListQuery<MappingQuery>,
 ) -> ApiResult {
     let (query, page) = query.for_list("agreement-mappings")?;
-    let chosen = (query.status, query.source);
-    let filter = line_filter(query.product_id, query.company_id, chosen, (None, None));
+    let chosen = (query.status.0, query.source);
+    let filter = line_filter(query.product_id, query.company_id, chosen, (Vec::new(), None));
     list(&ctx, &caller, filter, page, LineMapping::agreement).await
 }
 
@@ -235,8 +237,8 @@ pub async fn list_addition_mappings(
     query: ListQuery<MappingQuery>,
 ) -> ApiResult {
     let (query, page) = query.for_list("addition-mappings")?;
-    let chosen = (query.status, query.source);
-    let filter = line_filter(query.product_id, query.company_id, (None, None), chosen);
+    let chosen = (query.status.0, query.source);
+    let filter = line_filter(query.product_id, query.company_id, (Vec::new(), None), chosen);
     list(&ctx, &caller, filter, page, LineMapping::addition).await
 }
 

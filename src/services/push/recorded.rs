@@ -1,0 +1,19 @@
+//! Records new push jobs in the audit log.
+
+use serde_json::{Value, json};
+
+use crate::db::{PushJob, Tx};
+use crate::domain::Result;
+use crate::domain::audit::AuditAction;
+use crate::services::audit::{Audit, Subject};
+
+/// Records in the audit log that a job was created, with what it is limited to.
+pub(super) fn recorded(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, mut new: Value) -> Result<()> {
+    new["kind"] = json!(job.kind);
+    new["started_by"] = json!(job.started_by);
+    new["product_id"] = json!(job.product_id);
+    new["parent_job_id"] = json!(job.parent_job_id);
+    new["billing_month"] = json!(job.billing_month);
+    new["lines"] = json!(job.line_count);
+    audit.record(tx, AuditAction::PushJobCreated, Subject::new(&job.id, job.kind.as_str()), None, Some(new))
+}
