@@ -132,6 +132,13 @@ async fn an_entry_says_who_and_by_which_request(backend: Backend) {
     assert_eq!(actions(&app, "&actor=nobody").await, [""; 0]);
     app.get("/audit-log?action=product.odd").await.problem(400, "malformed");
     assert_eq!(app.get("/audit-log?total=true&limit=1").await["total"], 3, "with the first key");
+    // More than a part of the table, which is written part by part.
+    let many: Vec<Value> = (0..1_100).map(|n| json!({"external_id": format!("M{n}"), "name": "x"})).collect();
+    app.post("/companies/batch", &json!({"companies": many})).await.expect(200);
+    let renamed: Vec<Value> = (0..1_100).map(|n| json!({"external_id": format!("M{n}"), "name": "y"})).collect();
+    app.post("/companies/batch", &json!({"companies": renamed})).await.expect(200);
+    let table = app.get("/export/audit-log?action=company.updated").await;
+    assert_eq!((table.text.lines().count(), table.text.matches("request_id").count()), (1_101, 1));
     let table = app.get("/export/audit-log?action=company.created").await;
     let lines: Vec<&str> = table.text.lines().collect();
     assert_eq!(lines[0], "at,actor,api_key_id,request_id,action,subject_id,subject_name,old,new");

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::db::{self, AuditFilter, AuditSort, ListName, PageRequest};
 use crate::domain::audit::AuditAction;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::csv::Writer;
+use crate::http::kit::extract::csv_writer::{TablePage, stream_table};
 use crate::http::kit::extract::formula::escape_formula;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery, Values};
 use crate::http::kit::list::{List, comparable};
@@ -134,21 +134,18 @@ const HEADER: [&str; 9] =
 )]
 #[get("/export/audit-log")]
 pub async fn export_audit_log(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<AuditQuery>) -> ApiResult {
-    let filter = query.0.filter();
-    let mut table = Writer::new(&HEADER)?;
-    let mut cursor: Option<String> = None;
-    // Read page by page, so that a large table needs no long transaction.
-    loop {
-        let list = ListName { name: "audit-log", filter: 0 };
-        let request = PageRequest::parse(list, Some(500), cursor.as_deref(), "at")?;
-        let filter = filter.clone();
-        let rows = ctx.db.read(&caller.tenant, move |tx| tx.audit(&filter, &request)).await?;
-        rows.items.iter().try_for_each(|row| table.row(&cells(row)))?;
-        match rows.next {
-            Some(next) => cursor = Some(next.encode()),
-            None => return Ok(table.reply("audit-log.csv")?),
+    let (ctx, tenant, filter) = (ctx.into_inner(), caller.tenant.clone(), query.0.filter());
+    let page = move |cursor: Option<String>| {
+        let (ctx, tenant, filter) = (ctx.clone(), tenant.clone(), filter.clone());
+        async move {
+            let list = ListName { name: "audit-log", filter: 0 };
+            let request = PageRequest::parse(list, Some(500), cursor.as_deref(), "at")?;
+            let rows = ctx.db.read(&tenant, move |tx| tx.audit(&filter, &request)).await?;
+            let next = rows.next.map(|next| next.encode());
+            Ok(TablePage { rows: rows.items.iter().map(|row| cells(row).into()).collect(), next })
         }
-    }
+    };
+    Ok(stream_table("audit-log.csv", &HEADER, page).await?)
 }
 
 fn cells(row: &db::AuditEntry) -> [String; 9] {

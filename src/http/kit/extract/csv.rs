@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use actix_web::http::header::CONTENT_DISPOSITION;
 use actix_web::web;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
+use actix_web::{FromRequest, HttpRequest, dev::Payload};
 use csv::StringRecord;
 use futures_util::future::LocalBoxFuture;
 
@@ -359,33 +358,5 @@ impl<'t> Row<'t> {
     /// The error of a cell.
     pub fn bad(&self, column: &str, code: FieldCode, message: impl Into<String>) -> FieldError {
         FieldError::new(format!("/{}/{column}", self.line), code, message)
-    }
-}
-
-/// Writes a table as CSV.
-#[derive(Debug)]
-pub struct Writer(csv::Writer<Vec<u8>>);
-
-impl Writer {
-    /// Starts a table with its header row.
-    pub fn new(header: &[&str]) -> Result<Self> {
-        let writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-        let mut table = Self(writer);
-        table.row(header)?;
-        Ok(table)
-    }
-
-    /// Adds a row.
-    pub fn row<T: AsRef<str>>(&mut self, cells: &[T]) -> Result<()> {
-        self.0.write_record(cells.iter().map(|cell| cell.as_ref().as_bytes())).map_err(Error::internal)
-    }
-
-    /// A response with the table as a file to save.
-    pub fn reply(self, name: &str) -> Result<HttpResponse> {
-        let bytes = self.0.into_inner().map_err(|error| Error::internal(error.to_string()))?;
-        Ok(HttpResponse::Ok()
-            .content_type("text/csv; charset=utf-8; header=present")
-            .insert_header((CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
-            .body(bytes))
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod body_limits;
 pub mod csv;
+pub mod csv_writer;
 pub mod formula;
 pub mod headers;
 pub mod json;

@@ -12,7 +12,7 @@ use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::csv::Writer;
+use crate::http::kit::extract::csv_writer::{TablePage, stream_table};
 use crate::http::kit::extract::formula::escape_formula;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery};
 use crate::http::kit::list::{List, comparable};
@@ -148,21 +148,18 @@ pub async fn export_push_lines(
     caller: Caller,
     query: StrictQuery<HistoryQuery>,
 ) -> ApiResult {
-    let filter = query.0.filter();
-    let mut table = Writer::new(&HEADER)?;
-    let mut cursor: Option<String> = None;
-    // Read page by page, so that a large table needs no long transaction.
-    loop {
-        let request =
-            PageRequest::parse(ListName { name: "push-lines", filter: 0 }, Some(500), cursor.as_deref(), "created_at")?;
-        let filter = filter.clone();
-        let rows = ctx.db.read(&caller.tenant, move |tx| tx.push_lines(&filter, &request)).await?;
-        rows.items.iter().try_for_each(|(line, job)| table.row(&cells(line, job)))?;
-        match rows.next {
-            Some(next) => cursor = Some(next.encode()),
-            None => return Ok(table.reply("push-lines.csv")?),
+    let (ctx, tenant, filter) = (ctx.into_inner(), caller.tenant.clone(), query.0.filter());
+    let page = move |cursor: Option<String>| {
+        let (ctx, tenant, filter) = (ctx.clone(), tenant.clone(), filter.clone());
+        async move {
+            let list = ListName { name: "push-lines", filter: 0 };
+            let request = PageRequest::parse(list, Some(500), cursor.as_deref(), "created_at")?;
+            let rows = ctx.db.read(&tenant, move |tx| tx.push_lines(&filter, &request)).await?;
+            let next = rows.next.map(|next| next.encode());
+            Ok(TablePage { rows: rows.items.iter().map(|(line, job)| cells(line, job).into()).collect(), next })
         }
-    }
+    };
+    Ok(stream_table("push-lines.csv", &HEADER, page).await?)
 }
 
 const HEADER: [&str; 23] = [
