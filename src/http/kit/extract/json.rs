@@ -5,7 +5,7 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -98,13 +98,18 @@ fn unreadable<T: ToSchema>(error: &serde_path_to_error::Error<serde_json::Error>
     let (path, inner) = (pointer(error.path()), error.inner());
     let text = inner.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    let value = if bytes.len() > MAX_FULL_CHECK { None } else { serde_json::from_slice::<Value>(bytes).ok() };
+    let is_small = bytes.len() <= MAX_FULL_CHECK;
+    let value = is_small.then(|| serde_json::from_slice::<Value>(bytes).ok()).flatten();
+    let is_of_content = inner.classify() == serde_json::error::Category::Data;
     // Serde reports anything but a string, where an enumeration is expected, as a syntax error.
-    if value.is_none() && inner.classify() != serde_json::error::Category::Data {
+    let first = if is_of_content {
+        first_error(path, message)
+    } else if value.is_some() || !is_small && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
+        FieldError::new(path, FieldCode::WrongType, "must be a string")
+    } else {
         let place = format!("{message} (line {}, column {})", inner.line(), inner.column());
         return malformed(path, format!("the body is not valid JSON: {place}"));
-    }
-    let first = first_error(path, message);
+    };
     let checked = value.and_then(|value| Some(Checked::of::<T>()?.errors(&value)));
     let mut fields = checked.unwrap_or_default();
     // What the schema cannot say, such as that a time zone is unknown, only serde has found.

@@ -4,14 +4,14 @@ use actix_web::http::StatusCode;
 use actix_web::{post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use super::CompanyRequest;
 use crate::domain::Result;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
 use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{ValidatedJson, plain_text};
+use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::{from_stored, to_stored};
@@ -48,13 +48,9 @@ pub struct DeleteCompaniesRequest {
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
     /// The vendor's own ids of the companies, at most 10,000.
-    #[validate(length(min = 1, max = 10000), custom(function = plain_texts))]
+    #[validate(length(min = 1, max = 10000))]
     #[schema(min_items = 1, max_items = 10000)]
     pub external_ids: Vec<String>,
-}
-
-fn plain_texts(texts: &[String]) -> Result<(), ValidationError> {
-    texts.iter().try_for_each(|text| plain_text(text))
 }
 
 /// What a batch did with one company.
