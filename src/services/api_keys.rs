@@ -1,7 +1,5 @@
 //! API keys: random, stored hashed, compared in constant time.
 
-use super::audit::{Audit, Subject};
-use crate::domain::audit::AuditAction;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -9,8 +7,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::actor::Actor;
+use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use crate::db::{ApiKey, SystemTx, Tenant, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};

@@ -9,6 +9,9 @@ use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{AuditId, TenantId};
 
+/// Maximum number of records that one entry names; it counts all of them.
+pub const MAX_NAMED: usize = 100;
+
 /// Who acts, and when: what every entry of one request has in common.
 #[derive(Debug, Clone)]
 pub struct Audit {
@@ -44,7 +47,7 @@ impl Audit {
         Self { actor: actor.clone(), now }
     }
 
-    /// The time.
+    /// When the request is handled: the time of its entries, and of the changes that they record.
     pub fn now(&self) -> Instant {
         self.now
     }
@@ -54,7 +57,8 @@ impl Audit {
         &self.actor.name
     }
 
-    /// Records an action with what was before and after. Of two objects, only the members that differ are recorded.
+    /// Records an action with what was before and after. Of two objects, only the members that differ are recorded, and
+    /// nothing if they are equal.
     pub fn record(
         &self,
         tx: &mut Tx<'_>,

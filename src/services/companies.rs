@@ -1,12 +1,11 @@
 //! Companies and their matches to ConnectWise companies.
 
-use super::audit::{Audit, Subject};
-use crate::db::AuditEntry;
-use crate::domain::audit::AuditAction;
-use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 
+use serde_json::{Value, json};
+
 use super::actor::{Actor, IfMatch};
+use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
@@ -14,7 +13,9 @@ use super::mapping::resolve;
 use super::refresh;
 use super::remote::client;
 use crate::connectwise::RetryPolicy;
+use crate::db::AuditEntry;
 use crate::db::{BillingLine, Company, LineFilter, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, Proposal, Unmatched, propose};
@@ -66,7 +67,7 @@ fn audited(company: &Company) -> Value {
     json!({"external_id": company.external_id, "name": company.name})
 }
 
-/// What the audit log records of a company's match: its entries before and after are those of [`match_entry`].
+/// What the audit log records of a company's match.
 fn audited_match(company: &Company) -> Value {
     json!({"connectwise_company_id": company.connectwise_company_id, "match_source": company.match_source})
 }
@@ -275,8 +276,8 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
     }
 }
 
-/// Finds the ConnectWise company that is chosen for a company, in the stored records. An unknown identifier is looked up in ConnectWise,
-/// because the company may be new.
+/// Finds the ConnectWise company that is chosen for the company `of`, in the stored records. An unknown identifier is
+/// looked up in ConnectWise, because the company may be new.
 async fn find(ctx: &AppContext, actor: &Actor, of: &CompanyId, choice: Choice) -> Result<CwCompany> {
     let (stored, of) = (choice.clone(), of.clone());
     let find = move |tx: &mut Tx<'_>| {

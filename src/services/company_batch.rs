@@ -1,16 +1,17 @@
 //! Creates, renames and deletes many companies at once, by the vendor's ids.
 
-use super::audit::{Audit, Subject};
-use crate::domain::audit::AuditAction;
-use serde_json::json;
 use std::collections::{HashMap, HashSet};
 
+use serde_json::json;
+
 use super::actor::Actor;
+use super::audit::{Audit, MAX_NAMED, Subject};
 use super::companies::{self, NewCompany};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::edit::BulkMode;
 use crate::db::{Company, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::ids::CompanyId;
 use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
@@ -87,9 +88,6 @@ where
     };
     once.run(ctx, &actor.tenant, work).await
 }
-
-/// Maximum number of deleted companies that the audit log names.
-const MAX_NAMED: usize = 100;
 
 fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, audit: &Audit) -> Result<BatchResult> {
     let now = audit.now();

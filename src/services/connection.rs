@@ -1,11 +1,10 @@
 //! A tenant's connection to ConnectWise: stored with encrypted keys, tested on demand.
 
-use super::audit::{Audit, Subject};
-use crate::domain::audit::AuditAction;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::actor::{Actor, IfMatch};
+use super::audit::{Audit, Subject};
 use super::companies;
 use super::context::AppContext;
 use super::encryption::Vault;
@@ -13,6 +12,7 @@ use super::mapping::resolve;
 use super::remote::client::{self, parse_site};
 use crate::connectwise::CheckStep;
 use crate::db::{Connection, LineFilter, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 
@@ -115,13 +115,14 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
             let detail = "a push job is running: wait until it ends, or cancel it";
             return Err(Error::conflict(ConflictCode::PushJobRunning, detail));
         }
-        let mut entries = Vec::new();
-        for mut company in tx.all_companies()?.into_iter().filter(|row| row.connectwise_company_id.is_some()) {
-            let before = company.clone();
+        let (mut unmatched, mut entries) = (Vec::new(), Vec::new());
+        for before in tx.all_companies()?.into_iter().filter(|row| row.connectwise_company_id.is_some()) {
+            let mut company = before.clone();
             company.set_match(None, now, by);
-            tx.update_company(&mut company)?;
             entries.extend(companies::match_entry(tx, &audit, &before, &company));
+            unmatched.push(company);
         }
+        tx.save_matches(&mut unmatched)?;
         tx.forget_connectwise()?;
         tx.delete_connection()?;
         audit.record(tx, AuditAction::ConnectionDeleted, Subject::NONE, Some(audited(&row)), None)?;

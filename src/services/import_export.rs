@@ -1,11 +1,11 @@
 //! Exports and imports company matches and line settings as tables.
 
-use super::audit::Audit;
-use super::companies;
 use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
+use super::audit::Audit;
 use super::billed_lines::{Billed, BilledLine, BilledMonths, compared_lines};
+use super::companies;
 use super::context::AppContext;
 use super::mapping::complete;
 use super::mapping::edit;

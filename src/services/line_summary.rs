@@ -11,9 +11,9 @@ use crate::domain::push::LineState;
 /// The lines of one product.
 #[derive(Debug, Clone)]
 pub struct ProductSummary {
-    /// The product.
+    /// The product whose lines are counted.
     pub product: Product,
-    /// The number of lines.
+    /// The number of lines: one for each company.
     pub lines: i64,
     /// The number of lines that pushes write.
     pub enabled: i64,

@@ -1,5 +1,7 @@
 //! Matching rules: saved in canonical form, previewed before they are saved.
 
+use serde_json::{Value, json};
+
 use super::actor::Actor;
 use super::actor::IfMatch;
 use super::audit::{Audit, Subject};
@@ -17,7 +19,6 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
-use serde_json::{Value, json};
 
 /// Parses the `expression` of a request.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {
@@ -118,10 +119,7 @@ fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, au
     rule.expression = parse(rule.target, expression)?.to_string();
     rule.updated_at = audit.now().naive_utc();
     tx.update_rule(&mut rule)?;
-    let new = audited(&rule);
-    if old != new {
-        audit.record(tx, AuditAction::MatchingRuleUpdated, subject(&rule), Some(old), Some(new))?;
-    }
+    audit.record(tx, AuditAction::MatchingRuleUpdated, subject(&rule), Some(old), Some(audited(&rule)))?;
     let resolved = resolve_product(tx, &rule.product_id, audit.now(), audit.by())?;
     Ok(Saved { rule, resolved })
 }
@@ -186,13 +184,13 @@ pub struct Preview {
 /// Unsaved rules of a product.
 #[derive(Debug, Clone)]
 pub struct UnsavedRules {
-    /// The product.
+    /// The product whose lines are previewed.
     pub product: ProductId,
-    /// What the rule selects.
+    /// What `expression` selects.
     pub target: Target,
-    /// The rule.
+    /// The expression for `target`, as a person writes it. It need not be valid.
     pub expression: String,
-    /// The rule for the other target; `None` for the saved one.
+    /// The expression for the other target; `None` for the saved rule's.
     pub other_expression: Option<String>,
 }
 

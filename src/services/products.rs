@@ -1,5 +1,7 @@
 //! Products: what the vendor bills, and how usage becomes a quantity.
 
+use serde_json::{Value, json};
+
 use super::actor::{Actor, IfMatch};
 use super::audit::{Audit, Subject};
 use super::context::AppContext;
@@ -17,7 +19,6 @@ use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, Result};
-use serde_json::{Value, json};
 
 /// A product to create.
 #[derive(Debug, Clone)]

@@ -1,15 +1,15 @@
 //! The schedule of the monthly push.
 
-use super::audit::{Audit, Subject};
-use crate::domain::audit::AuditAction;
 use chrono::NaiveTime;
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use super::actor::{Actor, IfMatch};
+use super::audit::{Audit, Subject};
 use super::billing_calendar;
 use super::context::AppContext;
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::schedule::MonthlySchedule;

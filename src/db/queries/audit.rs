@@ -39,7 +39,7 @@ pub struct AuditEntry {
 string_enum! {
     /// The sort keys of the audit log.
     AuditSort {
-        /// Oldest first.
+        /// By the time of the entry, in the order in which entries were written.
         At = "at",
     }
 }

@@ -48,7 +48,7 @@ impl<Id: PartialEq> Mapping<Id> {
 /// A mapping with the name of its target, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named<Id> {
-    /// The mapping.
+    /// What the line resolved to, with the target's id alone.
     pub mapping: Mapping<Id>,
     /// The agreement's name, or the addition's label; `None` if nothing is mapped or the record is not known.
     pub name: Option<String>,

@@ -64,7 +64,7 @@ pub enum ProblemCode {
 }
 
 impl ProblemCode {
-    /// All codes.
+    /// Every code that a problem can have: those of requests first, then conflicts, then ConnectWise's failures.
     pub fn all() -> impl Iterator<Item = Self> {
         let request = RequestCode::ALL.iter().copied().map(Self::Request);
         let conflicts = ConflictCode::ALL.iter().copied().map(Self::Conflict);

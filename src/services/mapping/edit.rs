@@ -1,6 +1,5 @@
 //! Edits of billing lines: block sizes, push flags and manual choices, for one line or many.
 
-use crate::services::audit::Audit;
 use std::collections::{HashMap, HashSet};
 
 use super::complete;
@@ -16,6 +15,7 @@ use crate::domain::quantity::BlockSize;
 use crate::domain::string_enum::string_enum;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
+use crate::services::audit::Audit;
 use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
 use crate::services::context::AppContext;
 use crate::services::remote::additions;
@@ -293,15 +293,16 @@ pub async fn update_many(
     change: LineEdit,
     shown: usize,
 ) -> Result<(usize, Vec<BilledLine>)> {
-    let audit = Audit::new(actor, ctx.clock.now());
-    let work = move |tx: &mut Tx<'_>| {
-        let first: Vec<BillingLineId> = ids.iter().take(shown).cloned().collect();
-        let changed = change_many(tx, ids, &change, &audit)?;
+    let now = ctx.clock.now();
+    let (audit, first) = (Audit::new(actor, now), ids.iter().take(shown).cloned().collect());
+    let changed = ctx.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, &audit)).await?;
+    // Read after the write, so that other writes do not wait for it.
+    let read = move |tx: &mut Tx<'_>| {
         let rows = tx.all_lines(&LineFilter { ids: Some(first), ..LineFilter::default() })?;
         let views = tx.with_records(rows)?;
-        Ok((changed, compared_lines(tx, views, &BilledMonths::Now, audit.now())?))
+        compared_lines(tx, views, &BilledMonths::Now, now)
     };
-    ctx.db.write(&actor.tenant, work).await
+    Ok((changed, ctx.db.read(&actor.tenant, read).await?))
 }
 
 fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, audit: &Audit) -> Result<usize> {

@@ -1,14 +1,13 @@
 //! The history of billing lines, written in the transaction that changes them.
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::db::{AuditEntry, LineChangeRow, MappedLine, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::LineChangeId;
-use crate::domain::mapping::{Catalog, LineField, MappingSnapshot};
-use crate::domain::mapping_status::{MappingSource, MappingStatus};
+use crate::domain::mapping::{Catalog, LineField, Mapping, MappingSnapshot};
 use crate::domain::{Error, Result};
 use crate::services::audit::{Audit, Subject};
 
@@ -75,18 +74,20 @@ impl<'a> ChangeRecorder<'a> {
     }
 }
 
+/// What the audit log records of a mapping.
+fn audited<Id: ToString>(mapping: &Mapping<Id>) -> Value {
+    let id = mapping.target.as_ref().map(ToString::to_string);
+    json!({"status": mapping.status, "source": mapping.source, "id": id})
+}
+
 /// The entry of the audit log for a line that a person changed; `None` if nothing that it records changed.
 pub fn line_entry(tx: &Tx<'_>, audit: &Audit, before: &MappedLine, after: &MappedLine) -> Option<AuditEntry> {
-    let mapping = |status: MappingStatus, source: Option<MappingSource>, id: Option<String>| json!({"status": status, "source": source, "id": id});
-    let audited = |line: &MappedLine| {
-        let (agreement, addition) = (&line.agreement, &line.addition);
+    let line = |line: &MappedLine| {
         json!({
-            "push_enabled": line.push_enabled,
-            "block_size": line.block_size,
-            "agreement": mapping(agreement.status, agreement.source, agreement.target.map(|id| id.to_string())),
-            "addition": mapping(addition.status, addition.source, addition.target.map(|id| id.to_string())),
+            "push_enabled": line.push_enabled, "block_size": line.block_size,
+            "agreement": audited(&line.agreement), "addition": audited(&line.addition),
         })
     };
     let subject = Subject::new(&after.id, &after.company_name);
-    audit.entry(tx, AuditAction::BillingLineUpdated, subject, Some(audited(before)), Some(audited(after)))
+    audit.entry(tx, AuditAction::BillingLineUpdated, subject, Some(line(before)), Some(line(after)))
 }

@@ -1,11 +1,11 @@
 //! Creates push jobs with their lines and quantities, and marks lines that cannot be pushed.
 
-use super::recorded::recorded;
-use crate::services::audit::Audit;
-use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
+use serde_json::{Map, Value, json};
+
 use super::jobs::finish_if_done;
+use super::recorded::recorded;
 use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
@@ -14,6 +14,7 @@ use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
+use crate::services::audit::{Audit, MAX_NAMED};
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::billing_calendar;
 
@@ -106,9 +107,6 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
     finish_if_done(tx, &job_id, now)?;
     tx.push_job(&job_id)
 }
-
-/// Maximum number of companies and lines that the audit log names.
-const MAX_NAMED: usize = 100;
 
 /// What a job is limited to, for the audit log.
 fn scope(new: &NewPush) -> Value {

@@ -1,17 +1,18 @@
 //! A person's decision about lines that the change guard held.
 
-use crate::domain::audit::AuditAction;
-use crate::services::audit::{Audit, Subject};
-use serde_json::json;
 use std::collections::HashSet;
+
+use serde_json::json;
 
 use super::jobs::finish_if_done;
 use super::progress::{Progress, progress};
 use crate::db::Tx;
+use crate::domain::audit::AuditAction;
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::actor::Actor;
+use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
 
 /// The decision about a held line.

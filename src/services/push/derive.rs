@@ -1,17 +1,18 @@
 //! Creates jobs from another job's lines: to push a dry run, to revert, or to retry one of these.
 
-use super::recorded::recorded;
-use crate::services::audit::Audit;
-use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use super::later::LaterLines;
+use super::recorded::recorded;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::audit::Audit;
 use crate::services::billing_calendar;
 
 /// Maximum number of later jobs that an error lists, newest first.

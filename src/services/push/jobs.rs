@@ -1,16 +1,16 @@
 //! Lists, reads, cancels and finishes push jobs.
 
-use crate::domain::audit::AuditAction;
-use crate::services::audit::{Audit, Subject};
 use std::collections::HashMap;
 
 use super::progress::{Progress, progress};
 use crate::db::{JobFilter, LineCount, Page, PageRequest, PushSort, Tx};
+use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::actor::Actor;
+use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
 
 /// Returns a page of jobs, each with its progress.

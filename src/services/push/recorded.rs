@@ -7,8 +7,9 @@ use crate::domain::Result;
 use crate::domain::audit::AuditAction;
 use crate::services::audit::{Audit, Subject};
 
-/// Records in the audit log that a job was created, with what it is limited to.
-pub(super) fn recorded(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, mut new: Value) -> Result<()> {
+/// Records in the audit log that a job was created, with its scope: what it is limited to.
+pub(super) fn recorded(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, scope: Value) -> Result<()> {
+    let mut new = scope;
     new["kind"] = json!(job.kind);
     new["started_by"] = json!(job.started_by);
     new["product_id"] = json!(job.product_id);

@@ -1,6 +1,5 @@
 //! Starts the monthly push when it is due.
 
-use crate::services::audit::Audit;
 use chrono::TimeDelta;
 
 use super::create::{NewPush, create};
@@ -8,6 +7,7 @@ use crate::db::{ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::push::PushTrigger;
+use crate::services::audit::Audit;
 use crate::services::billed_lines::BilledMonths;
 use crate::services::context::AppContext;
 use crate::services::schedule::{self, Schedule};

@@ -53,7 +53,7 @@ impl Writer {
 /// A part of a table, and the cursor of the next part.
 #[derive(Debug)]
 pub struct TablePage {
-    /// The rows.
+    /// The rows in order, each with a cell for every column of the header.
     pub rows: Vec<Vec<String>>,
     /// Where the next part begins; `None` at the end.
     pub next: Option<String>,

@@ -3,16 +3,16 @@
 /// Prefixes a text with an apostrophe if a spreadsheet would take it for a formula. A text that would then look like such a
 /// prefixed one gets one more, so that [`unescape_formula`] restores every text.
 pub fn escape_formula(text: &str) -> String {
-    if is_escaped_formula(text) { format!("'{text}") } else { text.to_owned() }
+    if looks_like_formula(text) { format!("'{text}") } else { text.to_owned() }
 }
 
 /// The text that [`escape_formula`] was given. Only for columns that an import reads and that our exports have.
 pub(super) fn unescape_formula(text: &str) -> &str {
-    text.strip_prefix('\'').filter(|rest| is_escaped_formula(rest)).unwrap_or(text)
+    text.strip_prefix('\'').filter(|rest| looks_like_formula(rest)).unwrap_or(text)
 }
 
 /// Whether a text begins like a formula, after any number of apostrophes.
-fn is_escaped_formula(text: &str) -> bool {
+fn looks_like_formula(text: &str) -> bool {
     text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 

@@ -126,11 +126,11 @@ impl From<TracedComparison> for ComparisonResult {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum ChangedValue {
-    /// Whether the line was pushed.
+    /// Whether pushes wrote the line.
     PushEnabled(bool),
-    /// The line's own block size.
+    /// The line's own block size, as a decimal.
     BlockSize(String),
-    /// A mapping.
+    /// The agreement or addition that the line billed to.
     Mapping(RecordedMapping),
 }
 

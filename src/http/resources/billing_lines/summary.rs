@@ -28,7 +28,7 @@ pub struct SummaryQuery {
 /// The number of lines with a state in their last push.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LastPushCount {
-    /// The state.
+    /// The state of these lines in their last push.
     pub state: LineState,
     /// The number of lines.
     pub lines: i64,
