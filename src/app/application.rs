@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::config::{Config, Role};
 use super::telemetry;
-use crate::db::{Db, InstanceLock};
+use crate::db::{Db, InstanceLock, SystemTx};
 use crate::domain::clock::Clock;
 use crate::http::{HttpSettings, Server};
+use crate::outgoing::WebhookSender;
 use crate::services::api_keys;
-use crate::services::push::Step;
-use crate::services::{AppContext, LoopCount};
+use crate::services::{AppContext, LoopCount, Step};
 use crate::worker::{Roles, Worker};
 
 /// Why the service or a command failed.
@@ -42,21 +42,16 @@ impl Application {
         let listener =
             TcpListener::bind(config.listen).map_err(|cause| format!("cannot listen on {}: {cause}", config.listen))?;
         let alone = InstanceLock::take(&config.database_url).map_err(|error| error.chain())?;
-        let url = config.database_url.clone();
-        let connections = config.database_connections;
-        let opened = tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?;
-        let db = opened
-            .map_err(|error| format!("the database {} cannot be used: {}", config.database_url, error.chain()))?;
-        for migration in db.migrate().await.map_err(|error| error.chain())? {
-            tracing::info!(%migration, "applied a database migration");
-        }
         let ctx = AppContext {
-            db,
+            db: open_database(config).await?,
             clock,
             vault: Arc::new(vault),
             clients: Arc::default(),
             wake: Arc::new(Notify::new()),
             turns: Arc::default(),
+            webhooks: Arc::new(WebhookSender::new(config.allow_private_webhooks)?),
+            wake_deliveries: Arc::new(Notify::new()),
+            delivery_turns: Arc::default(),
             refreshing: Arc::default(),
             push_loops: LoopCount::default(),
             schedule_loops: LoopCount::default(),
@@ -66,12 +61,7 @@ impl Application {
             settings: Arc::new(settings),
         };
         if config.database_url.file().is_some() {
-            // Only this process uses the file, so the leases of a killed process can end now.
-            let now = ctx.clock.now();
-            let freed = ctx.db.write_system(move |tx| tx.end_leases(now)).await.map_err(|error| error.chain())?;
-            if freed > 0 {
-                tracing::info!(lines = freed, "resuming interrupted push lines");
-            }
+            end_leases(&ctx).await?;
         }
         let serves_api = config.has(Role::Http);
         // Only in a process that serves the API, whose output people read.
@@ -152,6 +142,32 @@ impl Application {
     }
 }
 
+/// Opens and migrates the database.
+async fn open_database(config: &Config) -> Result<Db, StartError> {
+    let (url, connections) = (config.database_url.clone(), config.database_connections);
+    let opened = tokio::task::spawn_blocking(move || Db::open(&url, connections)).await?;
+    let db =
+        opened.map_err(|error| format!("the database {} cannot be used: {}", config.database_url, error.chain()))?;
+    for migration in db.migrate().await.map_err(|error| error.chain())? {
+        tracing::info!(%migration, "applied a database migration");
+    }
+    Ok(db)
+}
+
+/// Ends the leases of a killed process, because only this process uses the database.
+async fn end_leases(ctx: &AppContext) -> Result<(), StartError> {
+    let now = ctx.clock.now();
+    let end = move |tx: &mut SystemTx<'_>| {
+        tx.end_delivery_leases()?;
+        tx.end_leases(now)
+    };
+    let freed = ctx.db.write_system(end).await.map_err(|error| error.chain())?;
+    if freed > 0 {
+        tracing::info!(lines = freed, "resuming interrupted push lines");
+    }
+    Ok(())
+}
+
 /// Runs single steps of the worker, for tests.
 pub struct WorkerHandle(Worker);
 
@@ -159,6 +175,11 @@ impl WorkerHandle {
     /// Claims and processes pending lines of some agreements. Returns whether there were any.
     pub async fn step(&self) -> Result<bool, StartError> {
         Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)
+    }
+
+    /// Sends some webhooks that are due. Returns whether there were any.
+    pub async fn deliver(&self) -> Result<bool, StartError> {
+        Ok(self.0.deliver().await.map_err(|error| error.chain())? == Step::Worked)
     }
 
     /// Starts the scheduled pushes that are due. Returns their number.

@@ -99,6 +99,9 @@ pub struct Config {
     /// Allow ConnectWise sites on private networks, and plain http: for on-premises servers and tests
     #[arg(long, env = "CWB_ALLOW_PRIVATE_CONNECTWISE")]
     pub allow_private_connectwise: bool,
+    /// Allow webhooks to private networks, and by plain http: for tests, and for receivers in the operator's network
+    #[arg(long, env = "CWB_ALLOW_PRIVATE_WEBHOOKS")]
+    pub allow_private_webhooks: bool,
 }
 
 /// The key that encrypts ConnectWise keys in the database.
@@ -161,6 +164,7 @@ impl Config {
             body_timeout: 300,
             body_memory: 128,
             allow_private_connectwise: false,
+            allow_private_webhooks: false,
         }
     }
 

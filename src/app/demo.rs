@@ -102,6 +102,8 @@ fn config(options: &Options) -> Result<Config, StartError> {
     config.encryption_key.encryption_key_file = Some(options.data_dir.join("demo.key"));
     // The stand-in listens on loopback, with plain HTTP.
     config.allow_private_connectwise = true;
+    // Whoever tries the demo receives webhooks on the same machine.
+    config.allow_private_webhooks = true;
     // The stand-in does not have ConnectWise's rate limit, so allow 100 times as many requests.
     config.connectwise_per_minute = config.connectwise_per_minute.saturating_mul(NonZeroU32::MIN.saturating_add(99));
     // A short maximum age, so that changes made in the sandbox show soon.

@@ -4,7 +4,8 @@ use reqwest::Response;
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::error::{CwError, root_cause};
+use super::error::CwError;
+use crate::outgoing::root_cause;
 
 /// Maximum size of a body in bytes, after decompression. A page of 1,000 full records has about 3 MiB.
 const MAX_BODY: usize = 8 * 1024 * 1024;

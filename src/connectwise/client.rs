@@ -13,12 +13,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::address::{PrivateAddress, PublicOnly, is_public};
 use super::body::{Answer, Body};
-use super::error::{CwError, Fault, Purpose, from_answer, root_cause};
+use super::error::{CwError, Fault, Purpose, from_answer};
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::site::Site;
 use crate::domain::clock::{Clock, Instant};
+use crate::outgoing::{PrivateAddress, PublicOnly, is_public, private_address, root_cause};
 
 /// The version of ConnectWise's models that this client was written for.
 const ACCEPT_HEADER: &str = "application/vnd.connectwise.com+json; version=2025.1";
@@ -317,12 +317,8 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 /// Classifies a failed connection. reqwest's messages contain the URL, so only the root cause is reported.
 fn unreachable_site(error: &reqwest::Error) -> CwError {
     let cause = root_cause(error);
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(private) = inner.downcast_ref::<PrivateAddress>() {
-            return CwError::fault(Fault::Address, private.to_string());
-        }
-        source = inner.source();
+    if let Some(private) = private_address(error) {
+        return CwError::fault(Fault::Address, private.to_string());
     }
     if error.is_timeout() {
         return CwError::Unavailable("the request timed out".to_owned());

@@ -203,15 +203,6 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
     }
 }
 
-/// Returns the first cause of an error. The messages above it may contain a URL.
-pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
 /// The body of an error response, as far as it has ConnectWise's format.
 struct ErrorBody {
     code: Option<String>,

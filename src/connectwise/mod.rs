@@ -1,10 +1,9 @@
-//! The client for ConnectWise PSA's REST API. Only this module uses reqwest.
+//! The client for ConnectWise PSA's REST API. Only this module and `outgoing` use reqwest.
 //!
 //! [`Client`] belongs to one connection. It finds the API's address, authenticates, reads all pages, respects the
 //! connection's rate limit, retries what is safe to retry, and classifies failures by what to do next ([`CwError`]).
 //! It does not use our database, and treats the real ConnectWise and the sandbox alike.
 
-mod address;
 mod body;
 mod check;
 mod client;

@@ -45,6 +45,16 @@ string_enum! {
         PushLinesApproved = "push_lines.approved",
         /// Held lines were dropped.
         PushLinesDropped = "push_lines.dropped",
+        /// A webhook was created. Its secret is never recorded.
+        WebhookCreated = "webhook.created",
+        /// A webhook was changed, or disabled because its deliveries failed.
+        WebhookUpdated = "webhook.updated",
+        /// A webhook was deleted, with its deliveries.
+        WebhookDeleted = "webhook.deleted",
+        /// A webhook got a new secret.
+        WebhookSecretRotated = "webhook.secret_rotated",
+        /// A delivery was sent again.
+        WebhookDeliveryResent = "webhook_delivery.resent",
         /// An API key was created.
         ApiKeyCreated = "api_key.created",
         /// An API key was revoked.

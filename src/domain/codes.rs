@@ -59,6 +59,12 @@ string_enum! {
         NothingToRetry = "nothing_to_retry",
         /// No line of the push job can be reverted. Its lines were not written, or were reverted or pushed again since.
         NothingToRevert = "nothing_to_revert",
+        /// There are as many webhooks as a tenant may have. Delete one first.
+        TooManyWebhooks = "too_many_webhooks",
+        /// The webhook is disabled. Enable it first, with `PATCH /webhooks/{id}`.
+        WebhookDisabled = "webhook_disabled",
+        /// The delivery has not ended, and will be sent without this. Wait for its next attempt.
+        DeliveryPending = "delivery_pending",
         /// The push job or line is in a state that does not allow this. Get it again.
         InvalidTransition = "illegal_step",
     }

@@ -88,6 +88,12 @@ ids! {
     PushJobId,
     /// The id of a push line, which is a billing line's part in a push job.
     PushLineId,
+    /// The id of a webhook: an address that is told about events.
+    WebhookId,
+    /// The id of one event's delivery to one webhook.
+    DeliveryId,
+    /// The id of an event, the same for all webhooks that get it.
+    MessageId,
 }
 
 /// Defines id types of ConnectWise: integers there, opaque text in our JSON.

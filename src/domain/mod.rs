@@ -22,6 +22,7 @@ pub mod string_enum;
 pub mod text;
 pub mod usage;
 pub mod usage_totals;
+pub mod webhook;
 
 pub use codes::{ConflictCode, ConnectWiseCode, ErrorCode, FieldCode};
 pub use error::{Error, FieldError, Result};

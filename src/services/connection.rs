@@ -58,6 +58,8 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             new["keys"] = json!("set");
         }
         audit.record(tx, AuditAction::ConnectionSet, Subject::NONE, old, Some(new))?;
+        // Whether the new one works is not known yet.
+        tx.clear_connection_failure()?;
         // Lines that wait for the connection are retried at once with the new one.
         tx.wake_pending_lines()?;
         // What the former connection had to wait for does not concern the new one.
@@ -125,6 +127,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
         tx.save_matches(&mut unmatched)?;
         tx.forget_connectwise()?;
         tx.delete_connection()?;
+        tx.clear_connection_failure()?;
         audit.record(tx, AuditAction::ConnectionDeleted, Subject::NONE, Some(audited(&row)), None)?;
         tx.insert_audit(&entries)?;
         resolve::re_resolve(tx, &LineFilter::default(), &audit).map(drop)

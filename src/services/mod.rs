@@ -26,6 +26,7 @@ pub mod remote;
 pub mod schedule;
 pub mod usage;
 pub mod usage_totals;
+pub mod webhooks;
 
 pub use actor::{Actor, IfMatch};
-pub use context::{AppContext, LoopCount, RunningLoop, Settings};
+pub use context::{AppContext, LoopCount, RunningLoop, Settings, Step};

@@ -6,26 +6,30 @@ mod supervise;
 
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::domain::Result;
 use crate::services::idempotency;
-use crate::services::push::{self, Step};
+use crate::services::push;
 use crate::services::usage_totals;
-use crate::services::{AppContext, LoopCount};
+use crate::services::webhooks;
+use crate::services::{AppContext, LoopCount, Step};
 use supervise::supervise;
 
 /// How often the process looks for work that it was not notified of: lines that became due, and work of other processes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
+/// How many tenants' webhooks are sent at the same time. The loops mostly wait for the addresses.
+const DELIVERY_LOOPS: usize = 16;
 /// How often expired idempotency keys are deleted and the database is optimised.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// Which parts of the background work this process does.
 #[derive(Debug, Clone, Copy)]
 pub struct Roles {
-    /// Processes push jobs.
+    /// Processes push jobs, and sends webhooks.
     pub push: bool,
     /// Starts scheduled pushes and runs the cleanup.
     pub schedule: bool,
@@ -55,6 +59,11 @@ impl Worker {
     /// Claims and processes pending lines of some agreements. Returns whether there were any.
     pub async fn step(&self) -> Result<Step> {
         push::run_one(&self.ctx, &self.owner).await
+    }
+
+    /// Sends some webhooks that are due. Returns whether there were any.
+    pub async fn deliver(&self) -> Result<Step> {
+        webhooks::deliver_one(&self.ctx, &self.owner).await
     }
 
     /// Starts the scheduled pushes that are due. Returns their number.
@@ -93,6 +102,12 @@ impl Worker {
             let start = move || worker.clone().run_loop();
             loops.spawn(supervise("push", stop.clone(), ctx.push_loops.clone(), start));
         }
+        for number in 0..if pushing > 0 { DELIVERY_LOOPS } else { 0 } {
+            let mut worker = self.clone();
+            worker.owner = format!("{}-webhooks-{number}", self.owner);
+            let start = move || worker.clone().run_deliveries();
+            loops.spawn(supervise("webhooks", stop.clone(), LoopCount::default(), start));
+        }
         if self.duties.push {
             self.expect_loops();
         }
@@ -108,15 +123,24 @@ impl Worker {
     }
 
     async fn run_loop(self) {
+        self.run_steps(async |worker: &Self| worker.step().await, &self.ctx.wake).await;
+    }
+
+    async fn run_deliveries(self) {
+        self.run_steps(async |worker: &Self| worker.deliver().await, &self.ctx.wake_deliveries).await;
+    }
+
+    /// Takes steps while there is work, and waits to be woken while there is none.
+    async fn run_steps(&self, step: impl AsyncFn(&Self) -> Result<Step>, wake: &Notify) {
         let stop = self.ctx.stop.clone();
         while !stop.is_cancelled() {
-            match self.step().await {
+            match step(self).await {
                 Ok(Step::Worked) => continue,
                 Ok(Step::Idle) => {}
                 Err(error) => tracing::error!(cause = %error.chain(), "worker step failed"),
             }
             tokio::select! {
-                () = self.ctx.wake.notified() => {}
+                () = wake.notified() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -128,6 +152,9 @@ async fn look_for_work(ctx: AppContext) {
     loop {
         if let Err(error) = push::look(&ctx).await {
             tracing::warn!(cause = %error.chain(), "failed to look for push lines");
+        }
+        if let Err(error) = webhooks::look(&ctx).await {
+            tracing::warn!(cause = %error.chain(), "failed to look for webhooks to send");
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
@@ -162,6 +189,12 @@ async fn cleanup(ctx: AppContext) {
 async fn clean_up(ctx: &AppContext) {
     if let Err(error) = idempotency::delete_expired(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
+    }
+    if let Err(error) = webhooks::delete_old(ctx).await {
+        tracing::warn!(cause = %error.chain(), "failed to delete old deliveries of webhooks");
+    }
+    if let Err(error) = webhooks::find_silent_meters(ctx).await {
+        tracing::warn!(cause = %error.chain(), "failed to look for silent meters");
     }
     match usage_totals::complete(ctx).await {
         Ok(0) => {}

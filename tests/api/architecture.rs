@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("db", &["domain"]),
-    ("connectwise", &["domain"]),
-    ("services", &["domain", "db", "connectwise"]),
+    ("outgoing", &["domain"]),
+    ("connectwise", &["domain", "outgoing"]),
+    ("services", &["domain", "db", "connectwise", "outgoing"]),
     // connectwise only for its words (statuses, steps, patience); db for reads of two hops.
     ("http", &["domain", "db", "connectwise", "services"]),
     ("worker", &["domain", "services"]),
-    ("app", &["domain", "db", "connectwise", "services", "http", "worker", "sandbox"]),
+    ("app", &["domain", "db", "connectwise", "outgoing", "services", "http", "worker", "sandbox"]),
     ("sandbox", &[]),
 ];
 
@@ -22,7 +23,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("diesel", &["db"]),
     ("diesel_migrations", &["db"]),
     ("r2d2", &["db"]),
-    ("reqwest", &["connectwise"]),
+    ("reqwest", &["connectwise", "outgoing"]),
     ("backon", &["connectwise"]),
     ("governor", &["connectwise"]),
     ("actix_web", &["http", "sandbox"]),
@@ -32,6 +33,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("validator", &["http"]),
     ("csv", &["http"]),
     ("chacha20poly1305", &["services"]),
+    ("hmac", &["outgoing"]),
     ("winnow", &["sandbox"]),
     ("clap", &["app"]),
     ("indicatif", &["app"]),
@@ -150,6 +152,7 @@ fn tenants_are_kept_apart_in_one_place() {
         "system.rs",
         "push_claim.rs",
         "schema.rs",
+        "schema/of_webhooks.rs",
         "tx.rs",
         "request_budget.rs",
         "copy.rs",

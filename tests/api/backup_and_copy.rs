@@ -6,7 +6,7 @@ use connectwise_billing::sandbox::{Fault, FaultKind};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::isolation::{rich, rich_store};
+use crate::isolation::{a_failing_connection, rich, rich_store};
 use crate::process::program;
 use crate::service::Service;
 use crate::support::{Backend, Dump, TestApp, TestDatabase, dump};
@@ -48,6 +48,9 @@ async fn richer(app: &TestApp) {
     app.sandbox.fail(Fault::once(FaultKind::Status { status: 400, code: None, message: None }).on("PATCH"));
     let (_, lines) = app.push(&json!({"from_dry_run": dry["id"]})).await;
     assert!(lines.iter().any(|line| ["failed", "held"].contains(&line["state"].as_str().unwrap())), "{lines:?}");
+    a_failing_connection(app).await;
+    // A process that runs on a copy must change nothing, and so send nothing.
+    app.patch(&format!("/webhooks/{}", names["webhook"]), &json!({"enabled": false})).await.expect(200);
     let key = app.post("/api-keys", &json!({"name": "old"})).await.expect(201);
     app.delete(&format!("/api-keys/{}", key["api_key"]["id"].as_str().unwrap_or_else(|| panic!("{key}")))).await;
 }

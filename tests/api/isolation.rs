@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::Datelike;
-use connectwise_billing::sandbox::{Kind, Store, sample};
+use connectwise_billing::sandbox::{Fault, Kind, Store, sample};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::schema::resolve;
-use crate::support::{Backend, TestApp, dump, sandbox};
+use crate::support::{Backend, TestApp, dump, job_path, sandbox, status};
 
 const OPERATOR: &str = "Bearer the-operators-own-key";
 
@@ -32,6 +32,9 @@ fn body(operation: &str) -> Option<Value> {
         "upsert_companies" => json!({"companies": [{"external_id": "{external_id}", "name": "x"}]}),
         "delete_companies" => json!({"external_ids": ["{external_id}"]}),
         "update_company" | "update_product" => json!({"name": "x"}),
+        "create_webhook" => json!({"url": "http://127.0.0.1:9/other"}),
+        "update_webhook" => json!({"description": "x"}),
+        "rotate_webhook_secret" => json!({}),
         "auto_match_companies" | "refresh_connectwise" => json!({}),
         "match_company" => json!({"id": "{cw_company}"}),
         "create_matching_rule" | "preview_matching_rule" => rule,
@@ -72,6 +75,8 @@ fn path_id(path: &str) -> &'static str {
         ("/push-jobs/", "job"),
         ("-mappings/", "line"),
         ("/billing-lines/", "line"),
+        ("/webhooks/", "webhook"),
+        ("/webhook-deliveries/", "delivery"),
     ]
     .into_iter()
     .find_map(|(part, word)| path.contains(part).then_some(word))
@@ -85,6 +90,7 @@ fn query_id(parameter: &str) -> Option<&'static str> {
         "company_id" => Some("company"),
         "push_job_id" => Some("job"),
         "billing_line_id" => Some("line"),
+        "webhook_id" => Some("webhook"),
         "external_id" => Some("external_id"),
         "code" => Some("code"),
         "identifier" => Some("identifier"),
@@ -128,7 +134,14 @@ pub async fn rich(app: &TestApp) -> Names {
     let pushed = app.get("/push-lines").await.expect(200)["items"][0].clone();
     assert_eq!(pushed["state"], "pushed", "{pushed}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let webhook = app.post("/webhooks", &json!({"url": "http://127.0.0.1:9/rich"})).await.expect(201);
+    let webhook = text(&webhook["webhook"]["id"]);
+    app.worker.clean_up().await;
+    let delivery = app.send(Method::POST, &format!("/webhooks/{webhook}/test"), &[], None).await.expect(202);
+    a_failing_connection(app).await;
     Names::from([
+        ("webhook", webhook),
+        ("delivery", text(&delivery["id"])),
         ("company", company),
         ("product", product),
         ("rule", rule),
@@ -143,6 +156,15 @@ pub async fn rich(app: &TestApp) -> Names {
         ("external_id", "RICH-1".to_owned()),
         ("code", "RICH-PRODUCT".to_owned()),
     ])
+}
+
+/// Lets a push find that the connection fails. Afterwards ConnectWise responds again, and no job is open.
+pub async fn a_failing_connection(app: &TestApp) {
+    app.usage("RICH-1", "RICH-PRODUCT", "900").await;
+    app.sandbox.fail(Fault::once(status(401)).times(100));
+    let (job, _) = app.push(&json!({})).await;
+    app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
+    app.sandbox.clear_faults();
 }
 
 /// The same words, for what nobody has.

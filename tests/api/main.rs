@@ -55,3 +55,4 @@ mod simulation;
 mod usage;
 mod usage_formats;
 mod usage_totals;
+mod webhooks;

@@ -1,5 +1,9 @@
 //! The tables, with types that both databases share. A test compares them with `migrations/`.
 
+mod of_webhooks;
+
+pub(in crate::db) use of_webhooks::*;
+
 diesel::table! {
     audit_log (id) {
         id -> Text,
@@ -354,6 +358,22 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    connection_failures (tenant_id) {
+        tenant_id -> Text,
+        since -> Timestamp,
+        cause -> Text,
+    }
+}
+
+diesel::table! {
+    usage_checks (tenant_id) {
+        tenant_id -> Text,
+        checked_until -> Timestamp,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(connection_failures, connections);
 diesel::joinable!(billing_lines -> companies (company_id));
 diesel::joinable!(push_lines -> push_jobs (job_id));
 

@@ -38,6 +38,7 @@ owned!(
     billing_lines,
     billing_time_zones,
     companies,
+    connection_failures,
     connections,
     cw_additions,
     cw_agreements,
@@ -53,8 +54,11 @@ owned!(
     push_schedule_runs,
     push_schedules,
     request_budgets,
+    usage_checks,
     usage_records,
     usage_totals,
+    webhook_deliveries,
+    webhooks,
 );
 
 impl Tx<'_> {
@@ -98,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_table_but_tenants_is_owned() {
-        let schema = include_str!("schema.rs");
+        let schema = concat!(include_str!("schema.rs"), include_str!("schema/of_webhooks.rs"));
         let tables: Vec<&str> = schema
             .split("diesel::table! {")
             .skip(1)

@@ -17,8 +17,8 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{
-    ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, LineChangeId, ProductId,
-    PushJobId, PushLineId, RuleId, TenantId, UsageId,
+    ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, LineChangeId,
+    MessageId, ProductId, PushJobId, PushLineId, RuleId, TenantId, UsageId, WebhookId,
 };
 use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
@@ -28,6 +28,7 @@ use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::domain::rules::Target;
 use crate::domain::usage::{Aggregation, BillingPeriod};
+use crate::domain::webhook::{DeliveryState, DisabledReason, EventType, EventTypes};
 
 /// The diesel traits that every stored type needs.
 macro_rules! stored {
@@ -135,9 +136,10 @@ macro_rules! texts {
     };
 }
 
-texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId);
+texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId, WebhookId, DeliveryId, MessageId);
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
+    EventType, EventTypes, DisabledReason, DeliveryState,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

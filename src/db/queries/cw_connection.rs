@@ -4,10 +4,11 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::schema::connections;
+use crate::db::engine::schema::{connection_failures, connections};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
+use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 
 /// A stored connection to ConnectWise.
@@ -25,11 +26,28 @@ pub struct Connection {
     pub updated_at: NaiveDateTime,
 }
 
+/// A failure of the connection that lasts: a push found it, and ConnectWise has not answered since.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = connection_failures, check_for_backend(MultiBackend))]
+pub struct ConnectionFailure {
+    pub tenant_id: TenantId,
+    pub since: NaiveDateTime,
+    pub cause: String,
+}
+
 impl Tx<'_> {
     /// The tenant's connection, if there is one.
     pub fn connection(&mut self) -> Result<Option<Connection>> {
         let own = self.scoped(connections::table);
         Ok(own.select(Connection::as_select()).first(self.conn).optional()?)
+    }
+
+    /// The tenant's connection, if there is one, and whether it is known to fail. One statement.
+    pub fn connection_with_failure(&mut self) -> Result<(Option<Connection>, bool)> {
+        let fails = diesel::dsl::exists(self.scoped(connection_failures::table));
+        let own = self.scoped(connections::table).select((Connection::as_select(), fails));
+        let row: Option<(Connection, bool)> = own.first(self.conn).optional()?;
+        Ok(row.map_or((None, false), |(connection, fails)| (Some(connection), fails)))
     }
 
     /// Adds or replaces the tenant's connection.
@@ -43,6 +61,26 @@ impl Tx<'_> {
     /// Deletes the tenant's connection.
     pub fn delete_connection(&mut self) -> Result<()> {
         diesel::delete(self.scoped(connections::table)).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// The connection's present failure, if there is one.
+    pub fn connection_failure(&mut self) -> Result<Option<ConnectionFailure>> {
+        let own = self.scoped(connection_failures::table);
+        Ok(own.select(ConnectionFailure::as_select()).first(self.conn).optional()?)
+    }
+
+    /// Records that the connection fails. Returns whether it is a new failure.
+    pub fn set_connection_failure(&mut self, cause: &str, now: Instant) -> Result<bool> {
+        let row =
+            ConnectionFailure { tenant_id: self.tenant().clone(), since: now.naive_utc(), cause: cause.to_owned() };
+        let added = insert_scoped!(self, connection_failures, std::slice::from_ref(&row), .on_conflict_do_nothing())?;
+        Ok(added > 0)
+    }
+
+    /// Records that the connection works, or is another one.
+    pub fn clear_connection_failure(&mut self) -> Result<()> {
+        diesel::delete(self.scoped(connection_failures::table)).execute(self.conn)?;
         Ok(())
     }
 }

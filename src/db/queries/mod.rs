@@ -25,4 +25,7 @@ pub(super) mod schedule;
 pub(super) mod system;
 pub(super) mod tenant;
 pub(super) mod usage;
+pub(super) mod usage_silence;
 pub(super) mod usage_totals;
+pub(super) mod webhook;
+pub(super) mod webhook_delivery;

@@ -31,8 +31,14 @@ impl LineEnd<'static> {
 }
 
 impl Tx<'_> {
-    /// Changes the state of a job. Only this and `start_job` do so. Errors with `invalid_transition` if `event` is not valid now.
-    pub fn advance_job(&mut self, id: &PushJobId, event: JobEvent, detail: Option<&str>, now: Instant) -> Result<()> {
+    /// Changes the state of a job, and returns the new one. Only this and `start_job` change it. Errors with `invalid_transition` if `event` is not valid now.
+    pub fn advance_job(
+        &mut self,
+        id: &PushJobId,
+        event: JobEvent,
+        detail: Option<&str>,
+        now: Instant,
+    ) -> Result<JobState> {
         let job = self.push_job(id)?;
         let state = job
             .state
@@ -47,7 +53,7 @@ impl Tx<'_> {
                 push_jobs::finished_at.eq(state.is_final().then(|| now.naive_utc())),
             ))
             .execute(self.conn)?;
-        Ok(())
+        Ok(state)
     }
 
     /// Starts a job, unless another worker has started it.

@@ -1,9 +1,12 @@
-//! Queries across tenants: API keys by prefix, the list of tenants, the enabled schedules, and cleanup.
+//! Queries across tenants: API keys by prefix, the list of tenants, the enabled schedules, due deliveries, and cleanup.
 
+use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::tenant::{ApiKey, Tenant};
-use crate::db::engine::schema::{api_keys, idempotency_keys, push_schedules, tenants, usage_records};
+use crate::db::engine::schema::{
+    api_keys, idempotency_keys, push_schedules, tenants, usage_records, webhook_deliveries, webhooks,
+};
 use crate::db::engine::tx::SystemTx;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
@@ -64,5 +67,34 @@ impl SystemTx<'_> {
             keys = keys.filter(tenant_id.gt(tenant).or(later_product).or(same_product.and(company_id.gt(company))));
         }
         Ok(keys.select(key).distinct().order(key).limit(KEYS_PER_STEP).load(self.conn)?)
+    }
+
+    /// The tenants with deliveries that can be claimed now. One statement.
+    pub fn tenants_with_due_deliveries(&mut self, now: Instant) -> Result<Vec<TenantId>> {
+        let at = now.naive_utc();
+        let due = webhook_deliveries::table
+            .filter(webhook_deliveries::finished_at.is_null())
+            .filter(webhook_deliveries::not_before.le(at))
+            .filter(webhook_deliveries::lease_until.is_null().or(webhook_deliveries::lease_until.lt(at)));
+        Ok(due.select(webhook_deliveries::tenant_id).distinct().load(self.conn)?)
+    }
+
+    /// Deletes deliveries that ended before a time. Returns their number.
+    pub fn delete_old_deliveries(&mut self, before: Instant) -> Result<usize> {
+        let old = webhook_deliveries::table.filter(webhook_deliveries::finished_at.lt(before.naive_utc()));
+        Ok(diesel::delete(old).execute(self.conn)?)
+    }
+
+    /// Ends the leases of deliveries. Call it only when a process starts and is the only one, as on SQLite.
+    pub fn end_delivery_leases(&mut self) -> Result<()> {
+        let leased = webhook_deliveries::table.filter(webhook_deliveries::lease_until.is_not_null());
+        diesel::update(leased).set(webhook_deliveries::lease_until.eq(None::<NaiveDateTime>)).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// The tenants with webhooks.
+    pub fn tenants_with_webhooks(&mut self) -> Result<Vec<TenantId>> {
+        let enabled = webhooks::table.filter(webhooks::disabled_reason.is_null());
+        Ok(enabled.select(webhooks::tenant_id).distinct().load(self.conn)?)
     }
 }

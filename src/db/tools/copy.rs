@@ -7,16 +7,17 @@ use crate::db::engine::conn::{Conn, on_each, read_transaction, write_transaction
 use crate::db::engine::instance_lock::InstanceLock;
 use crate::db::engine::migrate;
 use crate::db::engine::schema::{
-    api_keys, audit_log, billing_lines, billing_time_zones, companies, connections, cw_additions, cw_agreements,
-    cw_companies, cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules, products, push_jobs,
-    push_lines, push_schedule_runs, push_schedules, tenants, usage_records, usage_totals,
+    api_keys, audit_log, billing_lines, billing_time_zones, companies, connection_failures, connections, cw_additions,
+    cw_agreements, cw_companies, cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules,
+    products, push_jobs, push_lines, push_schedule_runs, push_schedules, tenants, usage_checks, usage_records,
+    usage_totals, webhook_deliveries, webhooks,
 };
 use crate::db::engine::url::DatabaseUrl;
 use crate::db::queries::audit::AuditEntry;
 use crate::db::queries::billing_line::BillingLine;
 use crate::db::queries::catalog::Generation;
 use crate::db::queries::company::Company;
-use crate::db::queries::cw_connection::Connection as CwConnection;
+use crate::db::queries::cw_connection::{Connection as CwConnection, ConnectionFailure};
 use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
 use crate::db::queries::idempotency::StoredResponse;
 use crate::db::queries::line_change::LineChangeRow;
@@ -26,7 +27,10 @@ use crate::db::queries::rule::MatchingRule;
 use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
+use crate::db::queries::usage_silence::UsageCheck;
 use crate::db::queries::usage_totals::UsageTotalsRow;
+use crate::db::queries::webhook::Webhook;
+use crate::db::queries::webhook_delivery::WebhookDelivery;
 use crate::domain::{Error, Result};
 
 /// Number of rows read, written or compared at a time.
@@ -79,6 +83,7 @@ tables! {
     tenants: Tenant, id;
     api_keys: ApiKey, id;
     connections: CwConnection, tenant_id;
+    connection_failures: ConnectionFailure, tenant_id;
     cw_companies: CwCompanyRow, tenant_id then id;
     cw_agreements: AgreementRow, tenant_id then id;
     cw_additions: AdditionRow, tenant_id then id;
@@ -98,6 +103,9 @@ tables! {
     billing_time_zones: BillingTimeZone, tenant_id then from_month;
     push_schedule_runs: ScheduleRun, tenant_id then month;
     idempotency_keys: StoredResponse, tenant_id then key;
+    usage_checks: UsageCheck, tenant_id;
+    webhooks: Webhook, id;
+    webhook_deliveries: WebhookDelivery, id;
 }
 
 /// The number of rows of a table that were copied and verified.

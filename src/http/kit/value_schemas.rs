@@ -20,6 +20,7 @@ use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
+use crate::domain::webhook::{DeliveryState, DisabledReason, EventType};
 use crate::http::kit::extract::csv::Delimiter;
 use crate::services::company_batch::BatchOutcome;
 use crate::services::mapping::edit::BulkMode;
@@ -57,6 +58,9 @@ enumerations! {
     LineState: "The state of a push line",
     PushReason: "Why a push line was skipped, held, failed or left unverified",
     MatchedBy: "What is equal in the company and the ConnectWise company",
+    EventType: "What happened",
+    DeliveryState: "The state of a delivery",
+    DisabledReason: "Why a webhook is disabled",
     BatchOutcome: "What a batch did with a company",
     BulkMode: "What happens to the other edits of a request or table if one is rejected",
     Delimiter: "What separates the columns of a table",

@@ -27,7 +27,7 @@ const fn link(
     Linked { from, status, id, to, parameter }
 }
 
-const LINKS: [Linked; 24] = [
+const LINKS: [Linked; 31] = [
     link("create_company", "201", "/id", "get_company", "id"),
     link("create_company", "201", "/id", "update_company", "id"),
     link("create_company", "201", "/id", "match_company", "id"),
@@ -51,6 +51,13 @@ const LINKS: [Linked; 24] = [
     link("create_push_job", "202", "/id", "list_push_lines", "id"),
     link("create_push_job", "202", "/id", "cancel_push_job", "id"),
     link("create_push_job", "202", "/id", "revert_push_job", "id"),
+    link("create_webhook", "201", "/webhook/id", "get_webhook", "id"),
+    link("create_webhook", "201", "/webhook/id", "update_webhook", "id"),
+    link("create_webhook", "201", "/webhook/id", "test_webhook", "id"),
+    link("create_webhook", "201", "/webhook/id", "rotate_webhook_secret", "id"),
+    link("create_webhook", "201", "/webhook/id", "delete_webhook", "id"),
+    link("test_webhook", "202", "/id", "get_webhook_delivery", "id"),
+    link("list_webhook_deliveries", "200", "/items/0/id", "resend_webhook_delivery", "id"),
     link("create_api_key", "201", "/api_key/id", "revoke_api_key", "id"),
 ];
 

@@ -7,6 +7,8 @@ mod links;
 mod operations;
 mod parameters;
 mod schemas;
+mod short;
+mod webhooks;
 
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -14,6 +16,7 @@ use utoipa_actix_web::AppExt;
 
 use super::kit::problem::Problem;
 use super::kit::problem_code::ProblemCode;
+use super::resources::webhooks::payloads;
 use super::routes;
 use crate::domain::ErrorCode;
 
@@ -60,7 +63,11 @@ use crate::domain::ErrorCode;
         contact(name = "connectwise-billing")
     ),
     servers((url = "/", description = "The service that serves this document")),
-    components(schemas(Problem, ProblemCode, ErrorCode)),
+    components(schemas(
+        Problem, ProblemCode, ErrorCode, payloads::PushJobFinishedPayload, payloads::PushLinesPayload,
+        payloads::MappingsPayload, payloads::UsageMissingPayload, payloads::ConnectionFailingPayload,
+        payloads::TestPayload
+    )),
     security(("api_key" = [])),
     modifiers(&Security),
     tags(
@@ -110,6 +117,11 @@ use crate::domain::ErrorCode;
             description = "Push jobs write quantities to ConnectWise, with one push line for each billing line. \
                 Their history is kept"
         ),
+        (
+            name = "webhooks",
+            description = "Addresses that are told about events, signed by the Standard Webhooks specification. The \
+                section `webhooks` describes what is sent"
+        ),
         (name = "push schedule", description = "The monthly push: its day, time and time zone"),
         (
             name = "api keys",
@@ -143,30 +155,10 @@ pub fn document() -> String {
     errors::share_errors(&mut openapi);
     headers::declare_headers(&mut openapi);
     links::add(&mut openapi);
+    webhooks::add(&mut openapi);
     parameters::refuse_nul(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);
     schemas::improve(&mut openapi);
-    with_short_arrays(&schemas::rename_lists(&openapi.to_pretty_json().unwrap_or_default()))
-}
-
-/// Writes each short array of plain values on one line, such as `"type": ["string", "null"]`.
-fn with_short_arrays(json: &str) -> String {
-    const MAX_LINE_LENGTH: usize = 120;
-    let (mut text, mut lines) = (String::with_capacity(json.len()), json.lines());
-    while let Some(first) = lines.next() {
-        let rest = lines.clone();
-        let values: Vec<&str> =
-            rest.map(str::trim).take_while(|line| !line.starts_with(']') && !line.ends_with(['{', '['])).collect();
-        let length = first.len() + values.iter().map(|value| value.len() + 1).sum::<usize>();
-        let end = lines.clone().nth(values.len()).map_or("", str::trim);
-        if first.ends_with('[') && end.starts_with(']') && length < MAX_LINE_LENGTH {
-            lines.nth(values.len());
-            text.extend([first, &values.join(" "), end]);
-        } else {
-            text.push_str(first);
-        }
-        text.push('\n');
-    }
-    text
+    short::lines(&schemas::rename_lists(&openapi.to_pretty_json().unwrap_or_default()))
 }

@@ -66,7 +66,7 @@ pub struct CreateApiKeyResponse {
 }
 
 /// Names that histories and the audit log give to those who use no key.
-const RESERVED: [&str; 5] = ["schedule", "refresh", "operator", "command line", "unknown"];
+const RESERVED: [&str; 6] = ["schedule", "refresh", "webhooks", "operator", "command line", "unknown"];
 
 fn not_reserved(name: &str) -> Result<(), ValidationError> {
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name.trim())) {

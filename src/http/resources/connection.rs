@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use validator::{Validate, ValidationError};
 
 use crate::connectwise::{CheckStep, CircuitStatus};
-use crate::db;
+use crate::db::{self, ConnectionFailure};
 use crate::domain::{Error, FieldCode, FieldError};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
@@ -33,7 +33,10 @@ pub struct Connection {
     /// Requests to ConnectWise are suspended until this time, because they failed repeatedly. Null if they are not.
     #[schema(required)]
     pub circuit_open_until: Option<DateTime<Utc>>,
-    /// The last failure before requests were suspended; null if they are not.
+    /// Since when pushes fail because of the connection: their lines wait until it works. Null if they do not.
+    #[schema(required)]
+    pub failing_since: Option<DateTime<Utc>>,
+    /// What failed, and what to do; null unless `failing_since` or `circuit_open_until` is set.
     #[schema(required)]
     pub last_failure: Option<String>,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
@@ -45,16 +48,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    fn new(row: db::Connection, circuit: CircuitStatus) -> Self {
-        let (circuit_open_until, last_failure) = match circuit {
+    fn new(row: db::Connection, circuit: CircuitStatus, failure: Option<ConnectionFailure>) -> Self {
+        let (circuit_open_until, suspended_because) = match circuit {
             CircuitStatus::Closed => (None, None),
             CircuitStatus::Open { until, cause } => (Some(until), Some(cause)),
         };
+        let failing_since = failure.as_ref().map(|failure| failure.since.and_utc());
+        let last_failure = failure.map(|failure| failure.cause).or(suspended_because);
         Self {
             site: row.site,
             company_id: row.company_id,
             client_id: row.client_id,
             circuit_open_until,
+            failing_since,
             last_failure,
             version: row.version,
             created_at: row.created_at.and_utc(),
@@ -137,7 +143,8 @@ fn check_key(field: &str, key: &SecretString) -> Option<FieldError> {
 
 /// Get the connection
 ///
-/// Returns the connection without its keys, and whether requests to ConnectWise are suspended. 404 if no connection is
+/// Returns the connection without its keys, whether pushes fail because of it, and whether requests to ConnectWise are
+/// suspended. 404 if no connection is
 /// set.
 #[utoipa::path(
     tag = "connection",
@@ -145,10 +152,11 @@ fn check_key(field: &str, key: &SecretString) -> Option<FieldError> {
 )]
 #[get("/connection")]
 pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
-    let row = ctx.db.query(&caller.tenant, |tx| tx.connection()).await?;
+    let read = |tx: &mut db::Tx<'_>| Ok((tx.connection()?, tx.connection_failure()?));
+    let (row, failure) = ctx.db.read(&caller.tenant, read).await?;
     let row = row.ok_or_else(|| Error::not_found("connection", "of this tenant"))?;
     let circuit = client::circuit(&ctx, &row);
-    Ok(with_etag(row.version, &Connection::new(row, circuit)))
+    Ok(with_etag(row.version, &Connection::new(row, circuit, failure)))
 }
 
 /// Set the connection
@@ -170,7 +178,7 @@ pub async fn put_connection(
     body: ValidatedJson<ConnectionRequest>,
 ) -> ApiResult {
     let row = connection::put(&ctx, &caller, body.value.into_new()?, if_match.0).await?;
-    Ok(with_etag(row.version, &Connection::new(row, CircuitStatus::Closed)))
+    Ok(with_etag(row.version, &Connection::new(row, CircuitStatus::Closed, None)))
 }
 
 /// Delete the connection

@@ -16,3 +16,4 @@ pub mod push_jobs;
 pub mod push_schedule;
 pub mod tenants;
 pub mod usage;
+pub mod webhooks;

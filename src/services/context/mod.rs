@@ -16,15 +16,25 @@ use super::encryption::Vault;
 use crate::connectwise;
 use crate::db::{Db, KeyedLocks};
 use crate::domain::clock::Clock;
+use crate::outgoing::WebhookSender;
 
 pub use clients::Clients;
 pub use loop_count::{LoopCount, RunningLoop};
 pub use rejected_keys::RejectedKeys;
-pub use turns::TenantTurns;
+pub use turns::{TenantTurns, Turn};
 pub use watched_jobs::{Watched, WatchedKey};
 
 /// From how many new rows on the database's statistics are no longer true.
 const MANY_ROWS: usize = 1_000;
+
+/// Whether a step of a worker found work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Some of it was done.
+    Worked,
+    /// Nothing is due.
+    Idle,
+}
 
 /// Settings of the use cases.
 #[derive(Debug, Clone)]
@@ -54,6 +64,12 @@ pub struct AppContext {
     pub wake: Arc<Notify>,
     /// Whose push lines are processed next.
     pub turns: Arc<TenantTurns>,
+    /// Sends webhooks.
+    pub webhooks: Arc<WebhookSender>,
+    /// Wakes a loop that sends webhooks.
+    pub wake_deliveries: Arc<Notify>,
+    /// Whose webhooks are sent next.
+    pub delivery_turns: Arc<TenantTurns>,
     /// Locks that allow one refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,
     /// Counts the loops that process push jobs.
@@ -75,6 +91,12 @@ impl AppContext {
     pub fn wake_worker(&self) {
         self.turns.look_again();
         self.wake.notify_one();
+    }
+
+    /// Wakes a loop that sends webhooks, for a new delivery.
+    pub fn wake_deliveries(&self) {
+        self.delivery_turns.look_again();
+        self.wake_deliveries.notify_one();
     }
 
     /// Updates the database's statistics if a request has added many rows. A failure only makes reads slower for a while.

@@ -8,8 +8,11 @@ use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::LineChangeId;
 use crate::domain::mapping::{Catalog, LineField, Mapping, MappingSnapshot};
+use crate::domain::mapping_status::MappingStatus;
+use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::services::audit::{Audit, Subject};
+use crate::services::webhooks::{Event, LineMapping, record};
 
 /// Collects changed lines and their history entries, and saves them together.
 pub struct ChangeRecorder<'a> {
@@ -18,12 +21,16 @@ pub struct ChangeRecorder<'a> {
     by: &'a str,
     lines: Vec<MappedLine>,
     entries: Vec<LineChangeRow>,
+    /// The lines whose target is no longer live since this change, for webhooks.
+    stale: Vec<LineMapping>,
+    /// The lines with several candidates since this change, for webhooks.
+    ambiguous: Vec<LineMapping>,
 }
 
 impl<'a> ChangeRecorder<'a> {
     /// Creates an empty recorder.
     pub fn new(catalog: &'a Catalog, now: Instant, by: &'a str) -> Self {
-        Self { catalog, now, by, lines: Vec::new(), entries: Vec::new() }
+        Self { catalog, now, by, lines: Vec::new(), entries: Vec::new(), stale: Vec::new(), ambiguous: Vec::new() }
     }
 
     /// Records a changed line, which [`Self::close`] saves.
@@ -37,6 +44,8 @@ impl<'a> ChangeRecorder<'a> {
             line.addition_changed = changed();
         }
         self.lines.push(line);
+        self.note_alert(after, Target::Agreement, &before.agreement, &after.agreement);
+        self.note_alert(after, Target::Addition, &before.addition, &after.addition);
         if before.agreement.differs_from(&after.agreement) {
             let named = self.catalog.named_agreement(after.agreement.clone());
             self.note(tx, after, LineField::Agreement, &MappingSnapshot::from(named))?;
@@ -54,6 +63,24 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
+    /// Notes a mapping that needs a person's choice since this change.
+    fn note_alert<Id>(&mut self, line: &MappedLine, target: Target, before: &Mapping<Id>, after: &Mapping<Id>) {
+        let lines = match after.status {
+            _ if before.status == after.status => return,
+            MappingStatus::Stale => &mut self.stale,
+            MappingStatus::Ambiguous => &mut self.ambiguous,
+            MappingStatus::Resolved | MappingStatus::Unresolved => return,
+        };
+        lines.push(LineMapping {
+            billing_line_id: line.id.clone(),
+            company_id: line.company_id.clone(),
+            company_name: line.company_name.clone(),
+            product_id: line.product_id.clone(),
+            target,
+            reason: after.reason,
+        });
+    }
+
     fn note(&mut self, tx: &Tx<'_>, line: &MappedLine, part: LineField, became: &impl Serialize) -> Result<()> {
         self.entries.push(LineChangeRow {
             id: LineChangeId::new(),
@@ -67,10 +94,12 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
-    /// Saves the recorded lines and their history entries.
+    /// Saves the recorded lines and their history entries, and tells webhooks which lines need a choice now.
     pub fn close(self, tx: &mut Tx<'_>) -> Result<()> {
         tx.save_mapped_lines(self.lines, self.now)?;
-        tx.insert_line_changes(&self.entries)
+        tx.insert_line_changes(&self.entries)?;
+        record(tx, Event::MappingsStale { lines: self.stale }, self.now)?;
+        record(tx, Event::MappingsAmbiguous { lines: self.ambiguous }, self.now)
     }
 }
 

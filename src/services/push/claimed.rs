@@ -18,6 +18,8 @@ pub(super) struct ClaimedLines<'s> {
     pub(super) job: PushJob,
     /// The connection when the lines were claimed.
     pub(super) connection: Option<Connection>,
+    /// Whether the connection was known to fail.
+    pub(super) was_failing: bool,
     /// The lines without a result.
     pub(super) left: BTreeMap<PushLineId, PushLine>,
     /// The results that are not stored yet.
@@ -30,12 +32,12 @@ impl<'s> ClaimedLines<'s> {
     pub(super) fn new(
         ctx: &'s AppContext,
         job: PushJob,
-        connection: Option<Connection>,
+        (connection, was_failing): (Option<Connection>, bool),
         lines: Vec<PushLine>,
     ) -> ClaimedLines<'s> {
         let left = lines.into_iter().map(|line| (line.id.clone(), line)).collect();
         let tenant = job.tenant_id.clone();
-        ClaimedLines { ctx, tenant, job, connection, left, results: Vec::new(), oldest_result: None }
+        ClaimedLines { ctx, tenant, job, connection, was_failing, left, results: Vec::new(), oldest_result: None }
     }
 
     /// Notes the result of a line, to be stored with others.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use super::jobs::finish_if_done;
+use super::jobs::{advance, finish_if_done};
 use super::progress::{Progress, progress};
 use crate::db::Tx;
 use crate::domain::audit::AuditAction;
@@ -81,7 +81,7 @@ fn decide_held(
     let new = json!({"lines": chosen.len(), "line_ids": chosen});
     audit.record(tx, action, Subject::new(id, job.kind.as_str()), None, Some(new))?;
     if matches!(job.state, JobState::WaitingForApproval | JobState::CompletedWithFailures) {
-        tx.advance_job(id, JobEvent::Resume, None, now)?;
+        advance(tx, id, JobEvent::Resume, None, now)?;
         finish_if_done(tx, id, now)?;
     }
     progress(tx, id, now)

@@ -8,10 +8,12 @@ use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
+use crate::domain::webhook::EventType;
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::actor::Actor;
 use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
+use crate::services::webhooks::{self, Event};
 
 /// Returns a page of jobs, each with its progress.
 pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
@@ -69,7 +71,35 @@ pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<(
     if (job.state, event) == (JobState::WaitingForApproval, JobEvent::WaitForApproval) {
         return Ok(());
     }
-    tx.advance_job(id, event, None, now)
+    advance(tx, id, event, None, now)
+}
+
+/// Changes the state of a job, and tells webhooks when it ends.
+pub(super) fn advance(
+    tx: &mut Tx<'_>,
+    id: &PushJobId,
+    event: JobEvent,
+    detail: Option<&str>,
+    now: Instant,
+) -> Result<()> {
+    if !tx.advance_job(id, event, detail, now)?.is_final() {
+        return Ok(());
+    }
+    webhooks::record_if_wanted(tx, EventType::PushJobFinished, now, |tx| {
+        let Progress { job, counts, .. } = progress(tx, id, now)?;
+        Ok(Event::PushJobFinished {
+            push_job_id: job.id,
+            kind: job.kind,
+            state: job.state,
+            detail: job.detail,
+            started_by: job.started_by,
+            requested_by: job.requested_by,
+            product_id: job.product_id,
+            billing_month: job.billing_month,
+            lines: counts.into_iter().collect(),
+            finished_at: now,
+        })
+    })
 }
 
 /// Returns the progress of a job.

@@ -1,6 +1,7 @@
 //! Pushes quantities: a job is stored with all its lines, and then workers process them.
 
 mod agreement;
+mod alerts;
 mod check;
 mod claimed;
 mod create;
@@ -23,7 +24,7 @@ pub use create::{NewPush, create};
 pub use decide::{Decision, decide};
 pub use jobs::{cancel, list};
 pub use progress::{Progress, progress};
-pub use run::{Step, look, run_one};
+pub use run::{look, run_one};
 pub use scheduled::start_due;
 pub use start::{PushRequest, start};
 pub use watch::subscribe;

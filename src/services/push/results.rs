@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 
+use super::alerts;
 use super::claimed::ClaimedLines;
-use super::jobs::finish_if_done;
+use super::jobs::{advance, finish_if_done};
 use super::outcome::{CONNECTION_RETRY_SECONDS, ReadBack, Stop, after_read_back, result, untouched};
 use crate::db::{AdditionQuantity, Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
@@ -24,6 +25,8 @@ pub(super) enum Store {
 struct Results {
     job: PushJob,
     connection: Option<Connection>,
+    /// Whether the connection was known to fail.
+    was_failing: bool,
     lines: Vec<(PushLine, LineResult)>,
     stop: Option<Stop>,
     store: Store,
@@ -42,6 +45,7 @@ impl ClaimedLines<'_> {
         let results = Results {
             job: self.job.clone(),
             connection: self.connection.clone(),
+            was_failing: self.was_failing,
             lines,
             stop: stop.cloned(),
             store,
@@ -156,6 +160,11 @@ impl Results {
             // ConnectWise responds again: the job no longer waits.
             tx.set_job_detail(&id, None)?;
         }
+        alerts::record_results(tx, &self.job, &self.lines, self.now)?;
+        use LineEvent::{Hold, LeaveUnchanged, Push, WouldPush};
+        if self.was_failing && events.iter().any(|event| matches!(event, Push | LeaveUnchanged | Hold | WouldPush)) {
+            tx.clear_connection_failure()?;
+        }
         self.note_stop(tx)?;
         if cancelled && !matches!(self.stop, Some(Stop::Cancelled)) && events.contains(&LineEvent::Release) {
             // The cancellation was requested while the lines were being processed.
@@ -176,6 +185,7 @@ impl Results {
         let id = &self.job.id;
         match &self.stop {
             Some(Stop::Connection(why)) => {
+                alerts::record_failing(tx, &self.job, why, self.now)?;
                 if is_late {
                     self.give_up(tx, PushReason::Connection, why)?;
                 }
@@ -209,12 +219,13 @@ impl Results {
             decided_until: Some(self.now - self.max_late),
         };
         tx.end_untried_lines(id, LineState::Pending, &end, self.now)?;
+        alerts::record_given_up(tx, &self.job, self.now)?;
         let progress = super::progress(tx, id, self.now)?;
         use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
         let tried = [Pushed, Unchanged, WouldPush, Held, Unverified];
         let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
         if nothing_done && !tx.has_open_lines(id)? && !progress.job.state.is_final() {
-            tx.advance_job(id, JobEvent::Fail, Some(why), self.now)?;
+            advance(tx, id, JobEvent::Fail, Some(why), self.now)?;
         }
         Ok(())
     }

@@ -9,16 +9,7 @@ use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::TenantId;
 use crate::domain::push::JobState;
-use crate::services::context::AppContext;
-
-/// Whether there were lines to process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Some lines were processed.
-    Worked,
-    /// Nothing is due.
-    Idle,
-}
+use crate::services::context::{AppContext, Step};
 
 /// Claims lines of the tenant whose turn it is, and processes them as far as possible.
 pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
@@ -88,13 +79,13 @@ async fn finish_unfinished(ctx: &AppContext, jobs: Vec<OpenJob>) {
 }
 
 async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
-    let Claimed { is_first, job, connection, lines } = claimed;
+    let Claimed { is_first, job, connection, was_failing, lines } = claimed;
     if is_first {
         // Without statistics of so many new lines, SQLite would read all of them for each claim.
         ctx.after_growth(usize::try_from(job.line_count).unwrap_or_default()).await;
     }
     let (tenant, id, leased) = (job.tenant_id.clone(), job.id.clone(), lines.clone());
-    let mut claimed = ClaimedLines::new(ctx, job, connection, lines);
+    let mut claimed = ClaimedLines::new(ctx, job, (connection, was_failing), lines);
     let outcome = tokio::select! {
         outcome = claimed.process() => outcome,
         () = keep_lease(ctx, &tenant, leased) => {
@@ -135,6 +126,8 @@ struct Claimed {
     is_first: bool,
     job: PushJob,
     connection: Option<Connection>,
+    /// Whether the connection is known to fail.
+    was_failing: bool,
     lines: Vec<PushLine>,
 }
 
@@ -154,6 +147,6 @@ fn claim(
     if is_first {
         tx.start_job(&job.id, now)?;
     }
-    let connection = tx.connection()?;
-    Ok(Some(Claimed { is_first, job, connection, lines }))
+    let (connection, was_failing) = tx.connection_with_failure()?;
+    Ok(Some(Claimed { is_first, job, connection, was_failing, lines }))
 }

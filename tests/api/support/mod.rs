@@ -4,6 +4,7 @@ mod cluster;
 mod database;
 mod disk;
 mod dump;
+pub mod receiver;
 mod reply;
 pub mod schema;
 
@@ -103,6 +104,7 @@ pub fn test_config(database: &TestDatabase) -> Config {
     let mut config = Config::local(database.url());
     config.database_connections = 4;
     config.allow_private_connectwise = true;
+    config.allow_private_webhooks = true;
     config.connectwise_first_wait = 1;
     config.connectwise_timeout = 2;
     config.operator_key = Some("the-operators-own-key".into());
@@ -132,6 +134,11 @@ impl TestApp {
     /// That process reads the machine's clock, and must not find data from another time.
     pub async fn start_yesterday(backend: Backend, store: Store) -> Self {
         Self::start_at(Clock::system().now() - TimeDelta::days(1), backend, store, |_| {}).await
+    }
+
+    /// Starts it at the machine's present time.
+    pub async fn start_now(backend: Backend, store: Store) -> Self {
+        Self::start_at(Clock::system().now(), backend, store, |_| {}).await
     }
 
     async fn start_at(at: DateTime<Utc>, backend: Backend, store: Store, change: impl FnOnce(&mut Config)) -> Self {

@@ -1,7 +1,7 @@
 //! Which network addresses a connection may use.
 //!
-//! A tenant chooses the host, so a connection must not reach the operator's own network. Host names are checked when
-//! they are resolved for connecting, so that the address cannot change between check and use.
+//! A tenant chooses the host of its ConnectWise and of its webhooks, so a request must not reach the operator's own network. Host
+//! names are checked when they are resolved for connecting, so that the address cannot change between check and use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,12 +9,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Resolves names with the system's resolver and drops every address that is not public.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PublicOnly;
+pub(crate) struct PublicOnly;
 
 /// A host that has only private addresses.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} leads to a private, loopback or link-local address, which this service does not connect to")]
-pub(super) struct PrivateAddress(pub(super) String);
+pub(crate) struct PrivateAddress(pub(crate) String);
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
@@ -31,8 +31,29 @@ impl Resolve for PublicOnly {
     }
 }
 
+/// Returns the refusal of a private address, if that is why a request failed.
+pub(crate) fn private_address<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e PrivateAddress> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(private) = error.downcast_ref::<PrivateAddress>() {
+            return Some(private);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Returns the first cause of an error. The messages above it may contain a URL.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
 /// Whether an address belongs to the public internet.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
         IpAddr::V6(v6) => is_public_v6(v6),

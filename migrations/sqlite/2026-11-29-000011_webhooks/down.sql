@@ -1,0 +1,4 @@
+DROP TABLE connection_failures;
+DROP TABLE usage_checks;
+DROP TABLE webhook_deliveries;
+DROP TABLE webhooks;

@@ -1,0 +1,66 @@
+//! Meters that went silent: companies that had usage of a product, and have none any more.
+
+use chrono::NaiveDateTime;
+use diesel::dsl::max;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::{usage_checks, usage_totals};
+use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CompanyId, ProductId, TenantId};
+
+/// Until when a tenant's meters were checked.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
+#[diesel(treat_none_as_default_value = false, table_name = usage_checks, check_for_backend(MultiBackend))]
+pub struct UsageCheck {
+    pub tenant_id: TenantId,
+    pub checked_until: NaiveDateTime,
+}
+
+/// Which companies' newest usage of a product to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Measured after the first time, and at the second time or before.
+    NewestBetween(Instant, Instant),
+    /// Measured in this month.
+    NewestIn(BillingMonth),
+}
+
+impl Tx<'_> {
+    /// Until when the tenant's meters were checked.
+    pub fn usage_checked_until(&mut self) -> Result<Option<Instant>> {
+        let own = self.scoped(usage_checks::table).select(usage_checks::checked_until);
+        let at: Option<NaiveDateTime> = own.first(self.conn).optional()?;
+        Ok(at.map(|at| at.and_utc()))
+    }
+
+    /// Stores until when the tenant's meters were checked.
+    pub fn set_usage_checked_until(&mut self, until: Instant) -> Result<()> {
+        let row = UsageCheck { tenant_id: self.tenant().clone(), checked_until: until.naive_utc() };
+        insert_scoped!(self, usage_checks, std::slice::from_ref(&row), .on_conflict(usage_checks::tenant_id)
+            .do_update()
+            .set(&row))?;
+        Ok(())
+    }
+
+    /// The companies whose newest usage of a product is as described, and when it was measured.
+    pub fn silent_companies(&mut self, product: &ProductId, silence: Silence) -> Result<Vec<(CompanyId, Instant)>> {
+        let newest = self
+            .scoped(usage_totals::table)
+            .filter(usage_totals::product_id.eq(product.clone()))
+            .group_by(usage_totals::company_id)
+            .select((usage_totals::company_id, max(usage_totals::last_at)));
+        let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = match silence {
+            Silence::NewestBetween(after, until) => {
+                let is_after = max(usage_totals::last_at).gt(after.naive_utc());
+                newest.having(is_after.and(max(usage_totals::last_at).le(until.naive_utc()))).load(self.conn)?
+            }
+            Silence::NewestIn(month) => newest.having(max(usage_totals::month).eq(month)).load(self.conn)?,
+        };
+        Ok(rows.into_iter().filter_map(|(company, at)| Some((company, at?.and_utc()))).collect())
+    }
+}

@@ -1,0 +1,78 @@
+//! Tells webhooks what a person should look at: held and failed lines, and a connection that fails.
+
+use crate::db::{LineResult, PushJob, PushLine, Tx};
+use crate::domain::Result;
+use crate::domain::clock::Instant;
+use crate::domain::push::{LineEvent, LineState, PushKind};
+use crate::domain::webhook::EventType;
+use crate::services::webhooks::{Event, LinePush, record, record_if_wanted};
+
+/// Tells of the lines that were held or failed, from their results. A dry run's lines are shown to whoever asked for it.
+pub(super) fn record_results(
+    tx: &mut Tx<'_>,
+    job: &PushJob,
+    results: &[(PushLine, LineResult)],
+    now: Instant,
+) -> Result<()> {
+    if job.kind != PushKind::Push {
+        return Ok(());
+    }
+    let with = |events: &[LineEvent]| -> Vec<LinePush> {
+        let found = results.iter().filter(|(_, result)| events.contains(&result.event));
+        found.filter_map(|(line, result)| after(line, result)).collect()
+    };
+    let held = with(&[LineEvent::Hold]);
+    record(tx, Event::PushLinesHeld { push_job_id: job.id.clone(), lines: held }, now)?;
+    let failed = with(&[LineEvent::Fail, LineEvent::LeaveUnverified]);
+    record(tx, Event::PushLinesFailed { push_job_id: job.id.clone(), lines: failed }, now)
+}
+
+/// Tells of the lines that have just failed because their job waited for too long.
+pub(super) fn record_given_up(tx: &mut Tx<'_>, job: &PushJob, now: Instant) -> Result<()> {
+    if job.kind != PushKind::Push {
+        return Ok(());
+    }
+    record_if_wanted(tx, EventType::PushLineFailed, now, |tx| {
+        let failed = tx.all_push_lines(&job.id, Some(LineState::Failed))?;
+        let now = Some(now.naive_utc());
+        let lines = failed.into_iter().filter(|line| line.finished_at == now).map(LinePush::from).collect();
+        Ok(Event::PushLinesFailed { push_job_id: job.id.clone(), lines })
+    })
+}
+
+/// Records that the connection fails, and tells of it if that is new.
+pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: Instant) -> Result<()> {
+    if !tx.set_connection_failure(cause, now)? {
+        return Ok(());
+    }
+    record(tx, Event::ConnectionFailing { push_job_id: job.id.clone(), cause: cause.to_owned() }, now)
+}
+
+/// A line with its result.
+fn after(line: &PushLine, result: &LineResult) -> Option<LinePush> {
+    Some(LinePush {
+        state: LineState::Working.after(result.event).ok()?,
+        reason: result.reason,
+        detail: result.detail.clone(),
+        from_quantity: if result.event == LineEvent::Hold { result.from } else { result.from.or(line.from_quantity) },
+        ..LinePush::from(line.clone())
+    })
+}
+
+impl From<PushLine> for LinePush {
+    fn from(line: PushLine) -> Self {
+        Self {
+            push_line_id: line.id,
+            billing_line_id: line.billing_line_id,
+            company_id: line.company_id,
+            company_name: line.company_name,
+            product_id: line.product_id,
+            product_code: line.product_code,
+            state: line.state,
+            reason: line.reason,
+            detail: line.detail,
+            from_quantity: line.from_quantity,
+            to_quantity: line.to_quantity,
+        }
+    }
+}
