@@ -71,6 +71,7 @@ impl Application {
         let http = HttpSettings {
             operator_key: config.operator_key(),
             cors_origins: config.cors_origins(),
+            require_versions: config.require_versions,
             serves_api,
             threads: config.http_threads,
             body_limits: config.body_limits(),

@@ -60,6 +60,9 @@ pub struct Config {
     /// Origins whose pages may call the API from a browser, such as `https://billing.example.com`, separated by commas
     #[arg(long, env = "CWB_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
+    /// Refuse changes and deletions that do not say which version they are meant for (`If-Match`), with 428
+    #[arg(long, env = "CWB_REQUIRE_VERSIONS")]
+    pub require_versions: bool,
     /// The key to manage tenants over HTTP; without it, /api/v1/tenants is disabled
     #[arg(long, env = "CWB_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
     pub operator_key: Option<SecretString>,
@@ -151,6 +154,7 @@ impl Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             http_threads: 2,
             cors_origins: Vec::new(),
+            require_versions: false,
             operator_key: None,
             encryption_key: EncryptionKey::default(),
             refresh_max_age: 900,

@@ -62,6 +62,7 @@ pub fn metrics() -> HttpSettings {
     HttpSettings {
         operator_key: None,
         cors_origins: Vec::new(),
+        require_versions: false,
         metrics: render,
         serves_api: true,
         threads: 2,

@@ -46,13 +46,13 @@ handlers! {
         matching_rules::list_matching_rules, matching_rules::create_matching_rule, matching_rules::get_matching_rule,
         matching_rules::replace_matching_rule, matching_rules::delete_matching_rule;
     serve_billing, document_billing:
-        billing_lines::list_billing_lines, billing_lines::update_billing_lines, billing_lines::explain::get_billing_line,
-        billing_lines::update_billing_line,
+        billing_lines::list_billing_lines, billing_lines::edit::update_billing_lines, billing_lines::explain::get_billing_line,
+        billing_lines::edit::update_billing_line,
         mappings::list_agreement_mappings, mappings::get_agreement_mapping, mappings::choose_agreement,
         mappings::clear_agreement_choice, mappings::list_addition_mappings, mappings::get_addition_mapping,
         mappings::choose_addition, mappings::clear_addition_choice, mappings::bulk::choose_agreements,
         mappings::bulk::choose_additions,
-        import_export::export_company_matches, import_export::import_company_matches, import_export::export_billing_lines,
+        import_export::export::export_company_matches, import_export::import_company_matches, import_export::export::export_billing_lines,
         import_export::import_billing_lines,
         usage::add_usage, usage::list_usage,
         push_jobs::create_push_job, push_jobs::list_push_jobs, push_jobs::get_push_job, push_jobs::lines::list_push_lines, push_jobs::history::list_push_history,

@@ -8,8 +8,10 @@ use crate::domain::{Error, Result};
 pub struct Actor {
     /// The tenant whose data the caller reads and changes.
     pub tenant: TenantId,
-    /// The name that histories record: the API key's name, or an internal one such as `refresh`.
+    /// The API key's name, or an internal one such as `refresh`.
     pub name: String,
+    /// The person for whom the key's owner acts, as the request says; `None` if it does not say.
+    pub acting_user: Option<String>,
     /// The id of the API key; `None` for an internal task.
     pub key_id: Option<ApiKeyId>,
     /// The id of the request; `None` for an internal task.
@@ -17,9 +19,17 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// The name that histories show: the person, if the request names one, and the API key.
+    pub fn shown_name(&self) -> String {
+        match &self.acting_user {
+            Some(user) => format!("{user} ({})", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// An internal task, such as a refresh.
     pub fn internal(tenant: TenantId, name: &str) -> Self {
-        Self { tenant, name: name.to_owned(), key_id: None, request_id: None }
+        Self { tenant, name: name.to_owned(), acting_user: None, key_id: None, request_id: None }
     }
 }
 

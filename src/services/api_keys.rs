@@ -103,7 +103,8 @@ pub async fn authenticate(ctx: &AppContext, presented: &str, request_id: Option<
     let Some(key) = found else { return Ok(None) };
     let is_right = bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes()));
     if is_right && key.revoked_at.is_none() {
-        return Ok(Some(Actor { tenant: key.tenant_id, name: key.name, key_id: Some(key.id), request_id: None }));
+        let actor = Actor { key_id: Some(key.id), ..Actor::internal(key.tenant_id, &key.name) };
+        return Ok(Some(actor));
     }
     rejected(ctx, key, request_id, is_right).await;
     Ok(None)

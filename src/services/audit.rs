@@ -16,6 +16,7 @@ pub const MAX_NAMED: usize = 100;
 #[derive(Debug, Clone)]
 pub struct Audit {
     actor: Actor,
+    by: String,
     now: Instant,
 }
 
@@ -44,7 +45,7 @@ impl Audit {
 
     /// Creates the entries of an actor at a time.
     pub fn new(actor: &Actor, now: Instant) -> Self {
-        Self { actor: actor.clone(), now }
+        Self { actor: actor.clone(), by: actor.shown_name(), now }
     }
 
     /// When the request is handled: the time of its entries, and of the changes that they record.
@@ -54,7 +55,7 @@ impl Audit {
 
     /// The actor's name, as histories record it.
     pub fn by(&self) -> &str {
-        &self.actor.name
+        &self.by
     }
 
     /// Records an action with what was before and after. Of two objects, only the members that differ are recorded, and
@@ -89,6 +90,7 @@ impl Audit {
             tenant_id: tx.tenant().clone(),
             at: self.now.naive_utc(),
             actor: self.actor.name.clone(),
+            acting_user: self.actor.acting_user.clone(),
             api_key_id: self.actor.key_id.clone(),
             request_id: self.actor.request_id.clone(),
             action,

@@ -236,14 +236,14 @@ impl LineOut {
     }
 }
 
-/// Returns every line, or every line of a product, ordered by company name.
-pub fn lines_out(tx: &mut Tx<'_>, product: Option<ProductId>, now: Instant) -> Result<Vec<LineOut>> {
-    if let Some(id) = &product {
+/// Returns the lines that match a filter, with what they bill in these months, ordered by company name.
+pub fn lines_out(tx: &mut Tx<'_>, filter: &LineFilter, months: &BilledMonths, now: Instant) -> Result<Vec<LineOut>> {
+    if let Some(id) = &filter.product_id {
         tx.product(id).map_err(|error| error.at("product_id"))?;
     }
-    let rows = tx.all_lines(&LineFilter { product_id: product, ..LineFilter::default() })?;
+    let rows = tx.all_lines(filter)?;
     let views = tx.with_records(rows)?;
-    let lines = compared_lines(tx, views, &BilledMonths::Now, now)?;
+    let lines = compared_lines(tx, views, months, now)?;
     Ok(lines.into_iter().map(LineOut::from).collect())
 }
 

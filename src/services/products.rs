@@ -212,6 +212,6 @@ pub async fn resolve(ctx: &AppContext, actor: &Actor, product: &ProductId) -> Re
     let now = ctx.clock.now();
     let older_than = now - ctx.settings.refresh_max_age;
     complete::read_additions(ctx, actor, &filter, older_than).await?;
-    let by = actor.name.clone();
+    let by = actor.shown_name();
     ctx.db.write(&actor.tenant, move |tx| resolve::lines(tx, &filter, now, &by)).await
 }

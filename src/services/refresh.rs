@@ -217,7 +217,7 @@ async fn read_and_save(
     let in_use = ctx.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
     additions::read_under(ctx, &actor.tenant, in_use, policy, read_under).await?;
-    let by = actor.name.clone();
+    let by = actor.shown_name();
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = ctx.db.write(&actor.tenant, resolve).await?;
     // Lines that now resolve to another agreement, such as one renewed for another year, need its additions.

@@ -131,6 +131,16 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match: If
     ctx.db.write(&actor.tenant, work).await
 }
 
+/// Returns the schedule as [`put`] would save it, and saves nothing.
+pub async fn preview(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match: IfMatch) -> Result<ScheduleView> {
+    let audit = Audit::new(actor, ctx.clock.now());
+    let work = move |tx: &mut Tx<'_>| {
+        let schedule = save(tx, new, &if_match, &audit)?;
+        view(tx, schedule, audit.now())
+    };
+    ctx.db.write_and_roll_back(&actor.tenant, work).await
+}
+
 /// What the audit log records of a schedule.
 fn audited(enabled: bool, monthly: &MonthlySchedule, zone: Tz) -> Value {
     let time = monthly.time.format("%H:%M").to_string();

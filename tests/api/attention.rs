@@ -125,7 +125,52 @@ async fn chosen_lines_are_pushed_and_what_followed_is_found(backend: Backend) {
     assert_eq!(found, [(&revert["id"], &json!("revert"))]);
 }
 
+/// A clerk knows a customer by any of its names, and a choice says when it is taken.
+async fn a_customer_is_found_by_any_of_its_names(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    app.company("Ext_77%", "Unmatched").await;
+    for (text, found) in [("company 2", 1), ("ext_77%", 1), ("ext_77x", 0), ("c3", 1), ("nothing", 0)] {
+        let text = text.replace(' ', "%20").replace('%', "%25").replace("%2520", "%20");
+        assert_eq!(app.all(&format!("/companies?search={text}")).await.len(), found, "{text}");
+        assert_eq!(app.all(&format!("/billing-lines?search={text}")).await.len(), found, "{text}");
+        assert_eq!(app.get(&format!("/billing-lines?total=true&search={text}")).await["total"], json!(found), "{text}");
+        let table = app.get(&format!("/export/billing-lines?search={text}")).await.text;
+        assert_eq!(table.lines().count(), found + 1, "{table}");
+    }
+    // By the identifier in ConnectWise alone: the vendor's own id is another.
+    let company = app.all("/companies?search=c3").await[0]["id"].as_str().unwrap().to_owned();
+    app.patch(&format!("/companies/{company}"), &json!({"external_id": "other", "name": "Other"})).await.expect(200);
+    assert_eq!(app.all("/billing-lines?search=c3").await.len(), 1);
+    let choices = app.all("/connectwise/companies").await;
+    let matched: Vec<&Value> = choices.iter().map(|choice| &choice["matched_company"]["name"]).collect();
+    assert_eq!(matched, ["Company 1", "Company 2", "Other"]);
+    app.delete(&format!("/companies/{company}/connectwise-company")).await.expect(200);
+    assert_eq!(app.all("/connectwise/companies?identifier=c3").await[0]["matched_company"], Value::Null);
+}
+
+async fn a_table_has_the_lines_that_are_wanted(backend: Backend) {
+    let (app, product) = pushed(backend).await;
+    for (filter, lines) in [
+        ("", 6),
+        ("&needs_attention=true", 2),
+        ("&agreement_status=unresolved,stale", 1),
+        ("&push_enabled=true", 4),
+        ("&push_enabled=true&out_of_date=false", 4),
+        ("&out_of_date=true", 0),
+        ("&billing_month=2026-10", 6),
+    ] {
+        let table = app.get(&format!("/export/billing-lines?product_id={product}{filter}")).await.text;
+        assert_eq!(table.lines().count(), lines + 1, "{filter}: {table}");
+    }
+    let table = app.get("/export/company-matches?bom=true").await.text;
+    assert!(table.starts_with("\u{feff}external_id,"), "{table}");
+    app.get("/export/company-matches?bom=maybe").await.problem(400, "malformed");
+    app.get("/export/company-matches?other=1").await.problem(400, "malformed");
+}
+
 on_both!(
+    a_customer_is_found_by_any_of_its_names,
+    a_table_has_the_lines_that_are_wanted,
     a_summary_counts_what_the_list_shows,
     a_row_says_what_is_wrong_and_what_to_do,
     an_edit_returns_the_rows_that_it_changed,

@@ -141,7 +141,7 @@ async fn an_entry_says_who_and_by_which_request(backend: Backend) {
     assert_eq!((table.text.lines().count(), table.text.matches("request_id").count()), (1_101, 1));
     let table = app.get("/export/audit-log?action=company.created").await;
     let lines: Vec<&str> = table.text.lines().collect();
-    assert_eq!(lines[0], "at,actor,api_key_id,request_id,action,subject_id,subject_name,old,new");
+    assert_eq!(lines[0], "at,actor,acting_user,api_key_id,request_id,action,subject_id,subject_name,old,new");
     assert!(lines.len() == 2 && lines[1].contains(",first key,") && lines[1].contains(",mine-1,company.created,"));
 }
 
@@ -219,7 +219,37 @@ async fn what_goes_with_another_change_is_recorded_too(backend: Backend) {
     }
 }
 
+/// A frontend with one key says for whom it acts.
+async fn the_person_behind_a_key_is_recorded(backend: Backend) {
+    let (app, product) = ready(backend, 1).await;
+    let anna = [JSON, ("x-acting-user", "Änna <anna@example.com>")];
+    let line = app.all("/billing-lines").await[0]["id"].as_str().unwrap().to_owned();
+    let change = json!({"block_size": "5"}).to_string().into_bytes();
+    app.send(Method::PATCH, &format!("/billing-lines/{line}"), &anna, Some(change)).await.expect(200);
+    let push = json!({"product_id": product}).to_string().into_bytes();
+    let job = app.send(Method::POST, "/push-jobs", &anna, Some(push)).await.expect(202);
+    assert_eq!(job["requested_by"], "Änna <anna@example.com> (first key)");
+    let of_anna = app.all("/audit-log?sort=at&acting_user=%C3%84nna%20%3Canna%40example.com%3E").await;
+    let actions: Vec<&str> = of_anna.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["billing_line.updated", "push_job.created"]);
+    assert_eq!(
+        (&of_anna[0]["actor"], &of_anna[0]["acting_user"]),
+        (&json!("first key"), &json!("Änna <anna@example.com>"))
+    );
+    let table = app.get("/export/audit-log?bom=true&action=push_job.created").await.text;
+    assert!(table.starts_with("\u{feff}at,actor,acting_user,"), "{table}");
+    for bad in ["", " ", &"x".repeat(101)] {
+        let headers = [("x-acting-user", bad), ("accept", "*/*")];
+        let sent = app.send(Method::GET, "/companies", &headers, None).await;
+        // The client of these tests leaves out an empty header.
+        if !bad.is_empty() {
+            assert_eq!(sent.problem(400, "malformed")["errors"][0]["field"], "X-Acting-User");
+        }
+    }
+}
+
 on_both!(
+    the_person_behind_a_key_is_recorded,
     what_goes_with_another_change_is_recorded_too,
     every_change_is_recorded_with_what_was_before,
     pushes_and_decisions_are_recorded,

@@ -1,6 +1,7 @@
 //! What browsers and caches rely on: other origins, `HEAD`, `OPTIONS`, and content that has not changed.
 
 use connectwise_billing::app::Config;
+use connectwise_billing::sandbox::Store;
 use reqwest::Method;
 use serde_json::json;
 
@@ -110,6 +111,65 @@ async fn a_list_that_has_not_changed_is_not_sent_again(backend: Backend) {
 }
 
 /// A line's usage changes without its version: the version must not hide it.
+/// A resource with a version is not sent again either while its content is the same, and its tag is one for `If-Match`.
+async fn a_versioned_resource_that_has_not_changed_is_not_sent_again(backend: Backend) {
+    let app = ready(backend).await;
+    let id = app.company("C1", "One").await;
+    let path = format!("/companies/{id}");
+    let tag = app.get(&path).await.header("etag").to_owned();
+    assert!(tag.starts_with("\"1."), "{tag}");
+    let unchanged = app.send(Method::GET, &path, &[("if-none-match", &tag)], None).await;
+    assert_eq!((unchanged.status, unchanged.text.as_str(), unchanged.header("etag")), (304, "", tag.as_str()));
+    let with = |tag: &str| [("if-match", tag.to_owned()), ("content-type", "application/json".to_owned())];
+    let change = async |tag: &str, name: &str| {
+        let headers = with(tag);
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        app.send(Method::PATCH, &path, &headers, Some(json!({"name": name}).to_string().into())).await
+    };
+    change(&tag, "Uno").await.expect(200);
+    change(&tag, "Due").await.problem(412, "version_mismatch");
+    change("\"2\"", "Due").await.expect(200);
+    let changed = app.send(Method::GET, &path, &[("if-none-match", &tag)], None).await;
+    assert_eq!(changed.status, 200);
+}
+
+async fn a_response_is_compressed(backend: Backend) {
+    let app = ready(backend).await;
+    for number in 0..20 {
+        app.company(&format!("C{number}"), "A company with a name").await;
+    }
+    for encoding in ["gzip", "br"] {
+        let reply = app.send(Method::GET, "/companies", &[("accept-encoding", encoding)], None).await;
+        assert_eq!((reply.status, reply.header("content-encoding")), (200, encoding));
+    }
+}
+
+/// Where the operator requires it, a change says which version it is meant for.
+async fn a_change_without_a_version_can_be_refused(backend: Backend) {
+    let app = TestApp::start_with(backend, Store::default(), |config| config.require_versions = true).await;
+    let id = app.company("C1", "One").await;
+    let product = app.product("P").await;
+    let line = app.line(&product, &id).await;
+    let line_id = line["id"].as_str().unwrap();
+    let path = format!("/companies/{id}");
+    app.patch(&path, &json!({"name": "Uno"})).await.problem(428, "version_required");
+    app.delete(&path).await.problem(428, "version_required");
+    let any = [("if-match", "*"), ("content-type", "application/json")];
+    app.send(Method::PATCH, &path, &any, Some(b"{\"name\": \"Uno\"}".to_vec())).await.expect(200);
+    let enable = json!({"ids": [line_id], "push_enabled": true});
+    app.patch("/billing-lines", &enable).await.problem(428, "version_required");
+    let choice = json!({"choices": [{"billing_line_id": line_id, "agreement_id": null}]});
+    app.patch("/agreement-mappings", &choice).await.problem(428, "version_required");
+    let with = |version: i64| json!({"ids": [line_id], "versions": {line_id: version}, "push_enabled": true});
+    let refused = app.patch("/billing-lines", &with(99)).await.problem(422, "validation");
+    assert_eq!(
+        (&refused["errors"][0]["field"], &refused["errors"][0]["code"]),
+        (&json!("/ids/0"), &json!("version_mismatch"))
+    );
+    let version = line["version"].as_i64().unwrap();
+    assert_eq!(app.patch("/billing-lines", &with(version)).await.expect(200)["changed"], 1);
+}
+
 async fn a_line_is_sent_again_though_its_version_is_the_same(backend: Backend) {
     let app = ready(backend).await;
     let (company, product) = (app.company("C1", "One").await, app.product("P").await);
@@ -118,7 +178,9 @@ async fn a_line_is_sent_again_though_its_version_is_the_same(backend: Backend) {
     let before = app.get(&path).await;
     app.usage("C1", "P", "250").await;
     let after = app.send(Method::GET, &path, &[("if-none-match", before.header("etag"))], None).await;
-    assert_eq!((after.status, after.header("etag")), (200, before.header("etag")));
+    assert_eq!(after.status, 200);
+    assert_ne!(after.header("etag"), before.header("etag"));
+    assert_eq!(after.version(), before.version());
     assert_ne!(after.text, before.text);
 }
 
@@ -129,4 +191,7 @@ on_both!(
     options_names_the_methods,
     a_list_that_has_not_changed_is_not_sent_again,
     a_line_is_sent_again_though_its_version_is_the_same,
+    a_versioned_resource_that_has_not_changed_is_not_sent_again,
+    a_response_is_compressed,
+    a_change_without_a_version_can_be_refused,
 );

@@ -17,7 +17,7 @@ async fn secrets_go_in_and_never_come_out(backend: Backend) {
     for reply in [&saved, &read] {
         assert!(!reply.text.contains("SECRET") && !reply.text.contains("key\""), "{}", reply.text);
     }
-    assert_eq!(read.header("etag"), "\"1\"");
+    assert_eq!(read.version(), "1");
     // Keys may be left out while they would go to the same place, and must be entered anew for another.
     let mut kept = body.clone();
     kept.as_object_mut().unwrap().retain(|name, _| !name.ends_with("_key"));

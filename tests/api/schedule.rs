@@ -9,7 +9,7 @@ use crate::support::{Backend, TestApp, execute};
 async fn it_is_stored_and_tells_its_next_runs(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let before = app.get("/push-schedule").await;
-    assert_eq!(before.header("etag"), "\"0\"");
+    assert_eq!(before.version(), "0");
     assert_eq!(before.expect(200)["enabled"], false);
     let body = json!({"enabled": true, "day_of_month": 31, "time": "02:30", "time_zone": "Europe/Berlin"});
     let saved = app.put("/push-schedule", &body).await.expect(200);
@@ -153,7 +153,25 @@ async fn a_billing_time_zone_that_cannot_be_read_is_an_error(backend: Backend) {
     assert_eq!(app.post("/push-jobs", &json!({})).await.status, 500, "no month has wrong bounds unseen");
 }
 
+async fn a_schedule_is_shown_before_it_is_saved(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let new = json!({"enabled": true, "day_of_month": 31, "time": "02:30", "time_zone": "America/New_York"});
+    let before = app.get("/push-schedule").await.expect(200);
+    let shown = app.put("/push-schedule?dry_run=true", &new).await.expect(200);
+    assert_eq!(app.get("/push-schedule").await.expect(200), before, "nothing is saved");
+    let saved = app.put("/push-schedule", &new).await.expect(200);
+    assert_eq!(shown, saved, "what is shown is what is saved");
+    app.put(
+        "/push-schedule?dry_run=true",
+        &json!({"enabled": true, "day_of_month": 32, "time": "2", "time_zone": "x"}),
+    )
+    .await
+    .problem(422, "validation");
+    assert_eq!(app.all("/audit-log?action=push_schedule.set").await.len(), 1);
+}
+
 on_both!(
+    a_schedule_is_shown_before_it_is_saved,
     a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again,
     a_billing_time_zone_that_cannot_be_read_is_an_error,
     it_is_stored_and_tells_its_next_runs,

@@ -450,7 +450,8 @@ async fn webhooks_are_changed_listed_and_deleted(backend: Backend) {
     let webhook = made.expect(201)["webhook"].clone();
     let path = location.strip_prefix("/api/v1").unwrap();
     let read = app.get(path).await;
-    assert_eq!((read.header("etag"), &read.json), ("\"1\"", &webhook));
+    assert_eq!(read.version(), "1");
+    assert_eq!(read.json, webhook);
     let change = json!({"description": "chat", "events": null});
     let changed = app.patch(path, &change).await.expect(200);
     assert_eq!((&changed["version"], &changed["events"]), (&json!(2), &Value::Null));

@@ -55,3 +55,6 @@ CREATE TABLE connection_failures (
     since     TIMESTAMP NOT NULL,
     cause     TEXT COLLATE "C" NOT NULL
 );
+
+-- The person for whom the owner of an API key acted, as the request said.
+ALTER TABLE audit_log ADD COLUMN acting_user TEXT COLLATE "C";

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::catalog_cache::Catalogs;
 use super::conn::{Conn, Counts, read_transaction, write_transaction};
@@ -160,6 +160,22 @@ impl Db {
             body(&mut tx.of(&of_tenant))
         };
         self.write_system_in_turn(tenant.as_str(), work).await
+    }
+
+    /// Same as [`Self::write`], but rolls back what was written: shows what a write would do.
+    pub async fn write_and_roll_back<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (send, receive) = oneshot::channel();
+        let work = move |tx: &mut Tx<'_>| -> Result<T> {
+            drop(send.send(body(tx)?));
+            // An error rolls back.
+            Err(Error::internal("rolled back"))
+        };
+        let outcome = self.write(tenant, work).await;
+        receive.await.or(outcome)
     }
 
     /// Reads within one tenant with one statement, which needs no transaction: a statement reads from one snapshot.

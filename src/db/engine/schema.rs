@@ -17,6 +17,7 @@ diesel::table! {
         subject_name -> Nullable<Text>,
         old -> Nullable<Text>,
         new -> Nullable<Text>,
+        acting_user -> Nullable<Text>,
     }
 }
 
@@ -377,6 +378,6 @@ diesel::allow_tables_to_appear_in_same_query!(connection_failures, connections);
 diesel::joinable!(billing_lines -> companies (company_id));
 diesel::joinable!(push_lines -> push_jobs (job_id));
 
-diesel::allow_tables_to_appear_in_same_query!(billing_lines, companies);
 diesel::allow_tables_to_appear_in_same_query!(companies, usage_records);
+diesel::allow_tables_to_appear_in_same_query!(billing_lines, companies, cw_companies);
 diesel::allow_tables_to_appear_in_same_query!(billing_lines, push_jobs, push_lines);

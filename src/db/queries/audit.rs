@@ -34,6 +34,8 @@ pub struct AuditEntry {
     pub old: Option<String>,
     /// What is after, as JSON.
     pub new: Option<String>,
+    /// The person for whom the actor acted, as the request said.
+    pub acting_user: Option<String>,
 }
 
 string_enum! {
@@ -51,6 +53,8 @@ pub struct AuditFilter {
     pub actions: Vec<AuditAction>,
     /// Of this actor.
     pub actor: Option<String>,
+    /// For this person.
+    pub acting_user: Option<String>,
     /// About the record with this id.
     pub subject_id: Option<String>,
     /// With this request id.
@@ -79,6 +83,9 @@ impl Tx<'_> {
             }
             if let Some(actor) = &filter.actor {
                 query = query.filter(audit_log::actor.eq(actor.clone()));
+            }
+            if let Some(user) = &filter.acting_user {
+                query = query.filter(audit_log::acting_user.eq(user.clone()));
             }
             if let Some(id) = &filter.subject_id {
                 query = query.filter(audit_log::subject_id.eq(id.clone()));

@@ -145,7 +145,7 @@ pub struct LineFilter {
     pub company_ids: Option<Vec<CompanyId>>,
     /// Has one of these ids.
     pub ids: Option<Vec<BillingLineId>>,
-    /// The company's name contains this text, ignoring case.
+    /// The company's name or external id, or its ConnectWise company's identifier, contains this text, ignoring case.
     pub search: Option<String>,
     /// By the status of the agreement mapping: one of these, if there are any.
     pub agreement_status: Vec<MappingStatus>,
@@ -187,9 +187,9 @@ impl LineCounts {
 
 /// Applies a filter to a boxed query over lines joined with their companies.
 macro_rules! filtered {
-    ($query:expr, $filter:expr) => {{
+    ($tx:expr, $query:expr, $filter:expr) => {{
         let (query, filter): (_, &LineFilter) = ($query, $filter);
-        let mut query = $crate::db::queries::billing_line::of_companies!(query, filter);
+        let mut query = $crate::db::queries::billing_line::of_companies!($tx, query, filter);
         if let Some(id) = &filter.product_id {
             query = query.filter(billing_lines::product_id.eq(id.clone()));
         }
@@ -245,10 +245,10 @@ pub(in crate::db) use needs_attention;
 
 /// Applies the part of a filter that concerns companies to a boxed query over companies.
 macro_rules! of_companies {
-    ($query:expr, $filter:expr) => {{
+    ($tx:expr, $query:expr, $filter:expr) => {{
         let (mut query, filter): (_, &LineFilter) = ($query, $filter);
         if let Some(text) = &filter.search {
-            query = query.filter(companies::name_key.like($crate::db::engine::page::like_pattern(text)).escape('\\'));
+            query = query.filter($crate::db::queries::company::named_like!($tx, text));
         }
         match filter.matched {
             Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
@@ -312,7 +312,7 @@ impl Tx<'_> {
 
     fn lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<(BillingLine, Company)>> {
         let query = scoped_joined!(self, billing_lines, companies).into_boxed();
-        let query = filtered!(query, filter).order((companies::name_key, billing_lines::id));
+        let query = filtered!(self, query, filter).order((companies::name_key, billing_lines::id));
         Ok(query.select((BillingLine::as_select(), Company::as_select())).load(self.conn)?)
     }
 

@@ -95,7 +95,7 @@ macro_rules! companies_of_page {
             Some(id) => own.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
             None => own.filter(exists(has_line)).into_boxed(),
         };
-        let query = of_companies!(query, filter);
+        let query = of_companies!($tx, query, filter);
         let query = match (&$page.after.as_ref().map(company_cursor), $page.descending) {
             (None, _) => query,
             (Some((key, company)), false) => {
@@ -156,11 +156,11 @@ impl Tx<'_> {
     ) -> Result<Page<BillingLineView>> {
         let total = {
             let query = scoped_joined!(self, billing_lines, companies).into_boxed();
-            total!(page, filtered!(query, filter), self.conn)
+            total!(page, filtered!(self, query, filter), self.conn)
         };
         let narrowed = LineFilter { company_ids: self.companies_of_page(filter, page)?, ..filter.clone() };
         let query = scoped_joined!(self, billing_lines, companies).into_boxed();
-        let query = filtered!(query, &narrowed);
+        let query = filtered!(self, query, &narrowed);
         let id = billing_lines::id;
         let query = match page.sort {
             BillingLineSort::CompanyName => by_company!(query, page, companies::name_key),

@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total, without_nul};
+use crate::db::engine::page::{Page, PageRequest, chunks, keyset, total, without_nul};
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -61,7 +61,7 @@ string_enum! {
 /// The filter of companies.
 #[derive(Debug, Clone, Default)]
 pub struct CompanyFilter {
-    /// Name contains this text, ignoring case.
+    /// Name, external id or the matched company's identifier contains this text, ignoring case.
     pub search: Option<String>,
     /// External id equals this.
     pub external_id: Option<String>,
@@ -79,13 +79,37 @@ row_update! {
     set connectwise_company_id, match_source, matched_at, matched_by, version, updated_at
 }
 
+diesel::define_sql_function! {
+    /// A text in lower case; only ASCII letters change on SQLite, and with the collation `C` on PostgreSQL.
+    fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
+}
+
+/// Companies with a text in their name or external id, or in the identifier of their ConnectWise company, ignoring case.
+macro_rules! named_like {
+    ($tx:expr, $text:expr) => {{
+        use $crate::db::engine::schema::{companies, cw_companies};
+        let pattern = $crate::db::engine::page::like_pattern($text);
+        let matched = $tx
+            .scoped(cw_companies::table)
+            .filter(cw_companies::id.nullable().eq(companies::connectwise_company_id))
+            .filter(cw_companies::identifier_key.like(pattern.clone()).escape('\\'));
+        let external_id = $crate::db::queries::company::lower(companies::external_id);
+        companies::name_key
+            .like(pattern.clone())
+            .escape('\\')
+            .or(external_id.like(pattern).escape('\\'))
+            .or(diesel::dsl::exists(matched))
+    }};
+}
+pub(in crate::db) use named_like;
+
 impl Tx<'_> {
     /// A page of companies.
     pub fn companies(&mut self, filter: &CompanyFilter, page: &PageRequest<CompanySort>) -> Result<Page<Company>> {
         let of_filter = |tx: &Self| {
             let mut query = tx.scoped(companies::table).into_boxed();
             if let Some(text) = &filter.search {
-                query = query.filter(companies::name_key.like(like_pattern(text)).escape('\\'));
+                query = query.filter(named_like!(tx, text));
             }
             if let Some(id) = &filter.external_id {
                 query = query.filter(companies::external_id.eq(id.clone()));
@@ -168,6 +192,16 @@ impl Tx<'_> {
     pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
         let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq(id));
         Ok(own.select(Company::as_select()).load(self.conn)?)
+    }
+
+    /// The first company, by name, that is matched to each of these ConnectWise companies.
+    pub fn first_matched_to(&mut self, ids: &[CwCompanyId]) -> Result<HashMap<CwCompanyId, Company>> {
+        let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq_any(ids.to_vec()));
+        let rows: Vec<Company> = own
+            .order((companies::name_key.desc(), companies::id.desc()))
+            .select(Company::as_select())
+            .load(self.conn)?;
+        Ok(rows.into_iter().filter_map(|row| Some((row.connectwise_company_id?, row))).collect())
     }
 
     /// Adds companies.

@@ -162,7 +162,7 @@ impl Tx<'_> {
     fn mapped_lines_filtered(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
         use billing_lines as l;
         let query = scoped_joined!(self, l, companies).into_boxed();
-        let query = filtered!(query, filter).order((companies::name_key, l::id));
+        let query = filtered!(self, query, filter).order((companies::name_key, l::id));
         let rows: Vec<Row> = query
             .select((
                 (l::id, l::product_id, l::push_enabled, l::block_size, l::version),

@@ -10,8 +10,12 @@ use super::current;
 use super::problem::ApiError;
 use super::problem_code::RequestCode;
 use super::settings::HttpSettings;
+use crate::domain::{FieldCode, FieldError};
 use crate::services::AppContext;
 use crate::services::api_keys;
+
+/// The header that names the person for whom the owner of a key acts.
+const ACTING_USER: &str = "X-Acting-User";
 
 /// The operator, who manages tenants and has no access to their data.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +44,24 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
     if operator {
         req.extensions_mut().insert(Operator);
     } else {
-        let actor = api_keys::authenticate(ctx, &key, current::id()).await?.ok_or_else(ApiError::unauthorized)?;
+        let mut actor = api_keys::authenticate(ctx, &key, current::id()).await?.ok_or_else(ApiError::unauthorized)?;
+        actor.acting_user = acting_user(req)?;
         tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
         req.extensions_mut().insert(actor);
     }
     Ok(())
+}
+
+/// The person for whom the caller acts, from the header `X-Acting-User`.
+fn acting_user(req: &ServiceRequest) -> Result<Option<String>, ApiError> {
+    let Some(header) = req.headers().get(ACTING_USER) else { return Ok(None) };
+    let text = std::str::from_utf8(header.as_bytes()).ok().map(str::trim);
+    let fits = |text: &&str| (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    let bad = || {
+        let message = "X-Acting-User must be 1 to 100 characters of UTF-8, such as a name or an email address";
+        ApiError::Malformed(vec![FieldError::new("X-Acting-User", FieldCode::BadHeader, message)])
+    };
+    Ok(Some(text.filter(fits).ok_or_else(bad)?.to_owned()))
 }
 
 fn bearer(req: &ServiceRequest) -> Option<String> {

@@ -14,6 +14,7 @@ use actix_web::{HttpResponse, ResponseError, web};
 use futures_util::stream;
 use sha2::{Digest, Sha256};
 
+use super::etag;
 use super::problem::ApiError;
 use super::served_document::ServedDocument;
 use super::settings::HttpSettings;
@@ -24,7 +25,8 @@ const PREFLIGHT_VALID_FOR: usize = 3_600;
 /// Allows browsers to call the service from pages of these origins. The key is sent in a header, so that no cookie is
 /// involved.
 pub fn cors(origins: &[String]) -> Cors {
-    let headers = ["content-type", "idempotency-key", "last-event-id", "x-request-id"].map(HeaderName::from_static);
+    let headers = ["content-type", "idempotency-key", "last-event-id", "x-acting-user", "x-request-id"]
+        .map(HeaderName::from_static);
     let cors = Cors::default()
         .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers(headers.into_iter().chain([AUTHORIZATION, IF_MATCH, IF_NONE_MATCH]))
@@ -106,9 +108,9 @@ pub fn allowed(document: &ServedDocument, path: &str) -> Option<String> {
     Some(names.join(", "))
 }
 
-/// Gives each JSON response of the API that has no version a weak `ETag` of its content, and answers 304 if the caller has
-/// that content. A response with a version may change without it (a line's usage, a schedule's next runs), so that it is
-/// always sent.
+/// Gives each JSON response of the API an `ETag` of its content, and answers 304 if the caller has that content. It is
+/// weak, unless the response has a version: then it is the version and the content, because a response may change while
+/// its version stays the same (a line's usage, a schedule's next runs).
 pub async fn conditional(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -125,9 +127,7 @@ pub async fn conditional(
         return Ok(response.map_into_boxed_body());
     }
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    if response.headers().contains_key(ETAG) {
-        return Ok(response.map_into_boxed_body());
-    }
+    let version = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
     let (req, response) = response.into_parts();
     let (response, body) = response.into_parts();
     let bytes = match body.try_into_bytes() {
@@ -135,8 +135,8 @@ pub async fn conditional(
         Err(body) => return Ok(ServiceResponse::new(req, response.set_body(body)).map_into_boxed_body()),
     };
     let digest = Sha256::digest(&bytes);
-    let tag: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("W/\"{tag}\"");
+    let content: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    let tag = version.map_or_else(|| format!("W/\"{content}\""), |version| etag::with_content(&version, &content));
     if known.is_some_and(|known| is_named(&tag, &known)) {
         let mut unchanged = HttpResponse::NotModified();
         unchanged.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "private, no-cache"));
@@ -149,7 +149,7 @@ pub async fn conditional(
     Ok(ServiceResponse::new(req, response))
 }
 
-/// Whether an `If-None-Match` names a weak tag.
+/// Whether an `If-None-Match` names a tag. It compares weakly (RFC 9110, section 13.1.2).
 fn is_named(tag: &str, known: &str) -> bool {
     let strong = tag.trim_start_matches("W/");
     known.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == strong)

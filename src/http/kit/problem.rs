@@ -334,6 +334,9 @@ pub enum WriteErrors {
     /// `If-Match` does not name the current version.
     #[response(status = 412, content_type = "application/problem+json")]
     VersionMismatch(Problem),
+    /// The operator requires a version.
+    #[response(status = 428, content_type = "application/problem+json")]
+    VersionRequired(Problem),
     /// The body arrived too slowly.
     #[response(status = 408, content_type = "application/problem+json")]
     TooSlow(Problem),

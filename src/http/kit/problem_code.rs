@@ -31,6 +31,9 @@ string_enum! {
         BodyTooSlow = "body_too_slow",
         /// The resource has changed since it was read. Get it again, and repeat the change with its new `ETag`.
         VersionMismatch = "version_mismatch",
+        /// The operator of the service requires the version that a change is meant for. Get the resource, and send its `ETag`
+        /// as `If-Match`; in an edit of many lines, send the version of each.
+        VersionRequired = "version_required",
         /// The body is too large. Send it in smaller parts.
         TooLarge = "too_large",
         /// The body has another media type than the operation takes. Send the header `Content-Type` that `detail` names.
@@ -146,6 +149,7 @@ impl RequestCode {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::VersionMismatch => StatusCode::PRECONDITION_FAILED,
+            Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Validation | Self::Rule | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -163,6 +167,7 @@ impl RequestCode {
             Self::MethodNotAllowed => "Method not allowed",
             Self::BodyTooSlow => "Request timeout",
             Self::VersionMismatch => "Precondition failed",
+            Self::VersionRequired => "Precondition required",
             Self::TooLarge => "Content too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::Validation => "Validation failed",

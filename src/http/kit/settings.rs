@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::{HttpRequest, web};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::extract::body_limits::BodyLimits;
@@ -23,11 +24,18 @@ pub struct HttpSettings {
     pub serves_api: bool,
     /// Number of threads that serve requests.
     pub threads: usize,
+    /// Whether changes and deletions must say which version they are meant for.
+    pub require_versions: bool,
     /// The limits for reading request bodies.
     pub body_limits: BodyLimits,
 }
 
 impl HttpSettings {
+    /// The settings of the server that handles a request.
+    pub fn of(req: &HttpRequest) -> Option<&Self> {
+        req.app_data::<web::Data<Self>>().map(|settings| settings.get_ref())
+    }
+
     /// Whether a key is the operator's, compared in constant time.
     pub fn is_operator(&self, known: &SecretString, presented: &str) -> bool {
         api_keys::is_operator(known.expose_secret(), presented)

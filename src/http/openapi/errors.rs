@@ -11,7 +11,7 @@ use crate::http::kit::problem::CONTENT_TYPE;
 use crate::http::kit::problem_code::ProblemCode;
 
 /// Every error response: its status, its name in `components/responses`, and its description.
-const ERRORS: [(&str, &str, &str); 12] = [
+const ERRORS: [(&str, &str, &str); 13] = [
     ("400", "BadRequest", "The request could not be parsed: malformed JSON, or an invalid parameter or header"),
     ("401", "Unauthorized", "The API key is missing or unknown"),
     (
@@ -29,6 +29,7 @@ const ERRORS: [(&str, &str, &str); 12] = [
         "UnprocessableEntity",
         "Validation failed: `errors` lists the invalid fields. Or the `Idempotency-Key` belongs to another request",
     ),
+    ("428", "PreconditionRequired", "The operator requires the version that a change is meant for, and it is missing"),
     ("500", "InternalServerError", "Internal server error; the service's log has the cause"),
     (
         "502",
@@ -39,7 +40,7 @@ const ERRORS: [(&str, &str, &str); 12] = [
 ];
 
 /// Moves the errors to `components/responses`, and removes those that an operation cannot return: 404 where the address
-/// names no resource, 408, 413 and 415 without a request body, 409 without a conflict, 412 without `If-Match`, and 422
+/// names no resource, 408, 413 and 415 without a request body, 409 without a conflict, 412 and 428 without a version, and 422
 /// without anything to validate. A 409 names the conflicts of its operation.
 pub(super) fn share_errors(openapi: &mut OpenApi) {
     for (path, item) in &mut openapi.paths.paths {
@@ -47,13 +48,15 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
         for operation in operations_of(item) {
             let (if_match, body) = (takes_if_match(operation), operation.request_body.is_some());
             let validates = body || has_values_to_validate(operation);
-            let conflicts = conflicts_of(operation.operation_id.as_deref().unwrap_or_default());
+            let id = operation.operation_id.clone().unwrap_or_default();
+            let conflicts = conflicts_of(&id);
             let responses = &mut operation.responses.responses;
             responses.retain(|status, _| match status.as_str() {
                 "404" => names_resource,
                 "408" | "413" | "415" => body,
                 "409" => false,
                 "412" => if_match,
+                "428" => if_match || takes_versions(&id),
                 "422" => validates,
                 _ => true,
             });
@@ -74,6 +77,11 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
         ((*name).to_owned(), RefOr::T(response))
     });
     openapi.components.get_or_insert_default().responses.extend(responses);
+}
+
+/// Whether an operation takes versions in its body.
+fn takes_versions(operation_id: &str) -> bool {
+    matches!(operation_id, "update_billing_lines" | "choose_agreements" | "choose_additions")
 }
 
 fn problem(description: impl Into<String>) -> Response {

@@ -41,7 +41,11 @@ pub(super) fn declare_content_tags(openapi: &mut OpenApi) {
 /// Every response header: its name in `components/headers` and its description.
 const HEADERS: [(&str, &str); 8] = [
     ("Content-Disposition", "The name under which to save the file"),
-    ("ETag", "The resource's version, such as `\"3\"`, for `If-Match`"),
+    (
+        "ETag",
+        "The resource's version, such as `\"3\"`, or version and content, such as `\"3.5f2c\"`, for `If-Match` and \
+         `If-None-Match`",
+    ),
     ("Idempotent-Replayed", "`true` if this is the stored response of an earlier request with the same key"),
     (
         "Link",

@@ -11,7 +11,8 @@ use crate::domain::audit::AuditAction;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv_writer::{TablePage, stream_table};
 use crate::http::kit::extract::formula::escape_formula;
-use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery, Values};
+use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
+use crate::http::kit::extract::table_query::TableQuery;
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
@@ -26,6 +27,10 @@ pub struct AuditEntry {
     pub at: DateTime<Utc>,
     /// Who did it: the name of an API key, or `schedule` for a scheduled push.
     pub actor: String,
+    /// The person for whom the actor acted: the request's `X-Acting-User`; null if it had none. The service cannot check
+    /// it: it is what the owner of the key says.
+    #[schema(required)]
+    pub acting_user: Option<String>,
     /// The id of the API key; null if no key was involved.
     #[schema(required)]
     pub api_key_id: Option<String>,
@@ -55,6 +60,7 @@ impl From<db::AuditEntry> for AuditEntry {
             id: row.id.to_string(),
             at: row.at.and_utc(),
             actor: row.actor,
+            acting_user: row.acting_user,
             api_key_id: row.api_key_id.map(|id| id.to_string()),
             request_id: row.request_id,
             action: row.action,
@@ -78,6 +84,9 @@ pub struct AuditQuery {
     /// Only entries of this actor: the name of an API key, or `schedule`.
     #[param(max_length = 300)]
     pub actor: Option<String>,
+    /// Only entries for this person, as named in `X-Acting-User`.
+    #[param(max_length = 300)]
+    pub acting_user: Option<String>,
     /// Only entries about the record with this id.
     #[param(max_length = 300)]
     pub subject_id: Option<String>,
@@ -95,6 +104,7 @@ impl AuditQuery {
         AuditFilter {
             actions: self.action.0,
             actor: self.actor,
+            acting_user: self.acting_user,
             subject_id: self.subject_id,
             request_id: self.request_id,
             from: self.from.map(comparable),
@@ -121,20 +131,20 @@ pub async fn list_audit_log(ctx: web::Data<AppContext>, caller: Caller, query: L
     Ok(page_of(&List::from_page(rows, AuditEntry::from)))
 }
 
-const HEADER: [&str; 9] =
-    ["at", "actor", "api_key_id", "request_id", "action", "subject_id", "subject_name", "old", "new"];
+const HEADER: [&str; 10] =
+    ["at", "actor", "acting_user", "api_key_id", "request_id", "action", "subject_id", "subject_name", "old", "new"];
 
 /// Export the audit log
 ///
 /// Returns the entries that fit the filters as CSV, oldest first. A text that begins like a formula gets an apostrophe.
 #[utoipa::path(
     tag = "import and export",
-    params(AuditQuery),
+    params(TableQuery<AuditQuery>),
     responses((status = 200, body = String, content_type = "text/csv", description = "The table of entries"), Errors)
 )]
 #[get("/export/audit-log")]
-pub async fn export_audit_log(ctx: web::Data<AppContext>, caller: Caller, query: StrictQuery<AuditQuery>) -> ApiResult {
-    let (ctx, tenant, filter) = (ctx.into_inner(), caller.tenant.clone(), query.0.filter());
+pub async fn export_audit_log(ctx: web::Data<AppContext>, caller: Caller, query: TableQuery<AuditQuery>) -> ApiResult {
+    let (ctx, tenant, filter) = (ctx.into_inner(), caller.tenant.clone(), query.filter.filter());
     let page = move |cursor: Option<String>| {
         let (ctx, tenant, filter) = (ctx.clone(), tenant.clone(), filter.clone());
         async move {
@@ -145,14 +155,15 @@ pub async fn export_audit_log(ctx: web::Data<AppContext>, caller: Caller, query:
             Ok(TablePage { rows: rows.items.iter().map(|row| cells(row).into()).collect(), next })
         }
     };
-    Ok(stream_table("audit-log.csv", &HEADER, page).await?)
+    Ok(stream_table("audit-log.csv", &HEADER, query.bom, page).await?)
 }
 
-fn cells(row: &db::AuditEntry) -> [String; 9] {
+fn cells(row: &db::AuditEntry) -> [String; 10] {
     let text = |value: &Option<String>| escape_formula(value.as_deref().unwrap_or_default());
     [
         row.at.and_utc().to_rfc3339_opts(SecondsFormat::AutoSi, true),
         escape_formula(&row.actor),
+        text(&row.acting_user),
         row.api_key_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         text(&row.request_id),
         row.action.to_string(),

@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
 use crate::connectwise::RetryPolicy;
-use crate::db::{ConnectWiseFilter, CwCompanySort};
+use crate::db::{Company, ConnectWiseFilter, CwCompanySort, Tx};
 use crate::domain::Error;
 use crate::domain::ids::{CwAgreementId, CwCompanyId};
 use crate::domain::mapping_status::MappingReason;
@@ -38,11 +38,31 @@ pub struct ConnectWiseCompany {
     /// The name of the company's status in ConnectWise, such as `Active`; null if it has none.
     #[schema(required)]
     pub status: Option<String>,
+    /// The company that is matched to it; null if none is. Of several, the first by name.
+    #[schema(required)]
+    pub matched_company: Option<MatchedCompany>,
 }
 
-impl From<CwCompany> for ConnectWiseCompany {
-    fn from(company: CwCompany) -> Self {
-        Self { id: company.id.into(), identifier: company.identifier, name: company.name, status: company.status }
+/// The company that is matched to a ConnectWise company.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MatchedCompany {
+    /// The company's id.
+    pub id: String,
+    /// The vendor's own id for the company.
+    pub external_id: String,
+    /// The company's name.
+    pub name: String,
+}
+
+impl ConnectWiseCompany {
+    fn new(company: CwCompany, matched: Option<&Company>) -> Self {
+        let matched_company = matched.map(|company| MatchedCompany {
+            id: company.id.to_string(),
+            external_id: company.external_id.clone(),
+            name: company.name.clone(),
+        });
+        let CwCompany { id, identifier, name, status, .. } = company;
+        Self { id: id.into(), identifier, name, status, matched_company }
     }
 }
 
@@ -147,8 +167,16 @@ pub async fn list_connectwise_companies(
     let (query, page) = query.for_list("connectwise-companies")?;
     refresh::ensure_known(&ctx, &caller.tenant).await?;
     let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
-    let rows = ctx.db.read(&caller.tenant, move |tx| tx.cw_companies(&filter, &page)).await?;
-    Ok(page_of(&List::from_page(rows, ConnectWiseCompany::from)))
+    let read = move |tx: &mut Tx<'_>| {
+        let page = tx.cw_companies(&filter, &page)?;
+        let ids: Vec<CwCompanyId> = page.items.iter().map(|company| company.id).collect();
+        Ok((page, tx.first_matched_to(&ids)?))
+    };
+    let (rows, matched) = ctx.db.read(&caller.tenant, read).await?;
+    Ok(page_of(&List::from_page(rows, |row| {
+        let matched = matched.get(&row.id);
+        ConnectWiseCompany::new(row, matched)
+    })))
 }
 
 /// List a ConnectWise company's agreements
@@ -169,7 +197,7 @@ pub async fn list_connectwise_agreements(
     let id: CwCompanyId = id.parse().map_err(|_| Error::not_found("ConnectWise company", &*id))?;
     refresh::ensure_known(&ctx, &caller.tenant).await?;
     let now = ctx.clock.now();
-    let read = move |tx: &mut crate::db::Tx<'_>| {
+    let read = move |tx: &mut Tx<'_>| {
         if tx.cw_companies_by_id(Some(&[id]))?.is_empty() {
             return Err(Error::not_found("ConnectWise company", id));
         }

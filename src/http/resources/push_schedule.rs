@@ -4,7 +4,7 @@ use actix_web::{get, put, web};
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use validator::{Validate, ValidationError};
 
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -13,9 +13,10 @@ use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::{ValidatedJson, whole_number};
+use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::with_etag;
+use crate::http::kit::response::{ok, with_etag};
 use crate::services::AppContext;
 use crate::services::schedule::ScheduleView;
 use crate::services::schedule::{self, NewSchedule};
@@ -104,6 +105,17 @@ pub struct PushScheduleRequest {
     pub time_zone: String,
 }
 
+/// Whether to save the schedule.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ScheduleQuery {
+    /// Whether to only return the schedule as it would be, with its next runs, and save nothing.
+    #[serde(default)]
+    #[param(default = false, required = false)]
+    pub dry_run: bool,
+}
+
 fn time_of_day(text: &str) -> Option<NaiveTime> {
     let plain = text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
     NaiveTime::parse_from_str(text, "%H:%M").ok().filter(|_| plain)
@@ -147,11 +159,12 @@ pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> Ap
 ///
 /// Sets when every enabled billing line is pushed, once a month; each product's `billing_period` decides which month is
 /// billed. If this month's run has happened, or its time has passed, the first run is next month. A run missed during an
-/// outage is started late, by default up to 7 days. Setting the same content again changes nothing.
+/// outage is started late, by default up to 7 days. Setting the same content again changes nothing. With `dry_run`, shows
+/// the next runs of this content, and saves nothing.
 #[utoipa::path(
     tag = "push schedule",
     request_body = PushScheduleRequest,
-    params(IfMatchParam),
+    params(ScheduleQuery, IfMatchParam),
     responses((status = 200, description = "The schedule, with its billing months and next runs", body = PushSchedule), Errors, WriteErrors)
 )]
 #[put("/push-schedule")]
@@ -159,8 +172,14 @@ pub async fn put_push_schedule(
     ctx: web::Data<AppContext>,
     caller: Caller,
     if_match: IfMatchHeader,
+    query: StrictQuery<ScheduleQuery>,
     body: ValidatedJson<PushScheduleRequest>,
 ) -> ApiResult {
-    let saved = PushSchedule::from(schedule::put(&ctx, &caller, body.value.read()?, if_match.0).await?);
+    let new = body.value.read()?;
+    if query.0.dry_run {
+        let preview = schedule::preview(&ctx, &caller, new, if_match.0).await?;
+        return Ok(ok(&PushSchedule::from(preview)));
+    }
+    let saved = PushSchedule::from(schedule::put(&ctx, &caller, new, if_match.0).await?);
     Ok(with_etag(saved.version, &saved))
 }

@@ -71,7 +71,7 @@ async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -
     if read_additions(ctx, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
         return Ok(None);
     }
-    let (now, by) = (ctx.clock.now(), actor.name.clone());
+    let (now, by) = (ctx.clock.now(), actor.shown_name());
     ctx.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
 }
 

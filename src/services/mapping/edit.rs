@@ -284,18 +284,19 @@ fn change(tx: &mut Tx<'_>, edit: Edit, audit: &Audit) -> Result<BillingLineView>
     tx.billing_line(&id)
 }
 
-/// Makes the same change to many lines, or to none if an id is unknown. Returns the number of lines that changed, and what
+/// Makes the same change to many lines, or to none if an id is unknown or a line has another version. Returns the number of lines that changed, and what
 /// the first `shown` lines bill.
 pub async fn update_many(
     ctx: &AppContext,
     actor: &Actor,
-    ids: Vec<BillingLineId>,
+    lines: Vec<(BillingLineId, IfMatch)>,
     change: LineEdit,
     shown: usize,
 ) -> Result<(usize, Vec<BilledLine>)> {
     let now = ctx.clock.now();
-    let (audit, first) = (Audit::new(actor, now), ids.iter().take(shown).cloned().collect());
-    let changed = ctx.db.write(&actor.tenant, move |tx| change_many(tx, ids, &change, &audit)).await?;
+    let audit = Audit::new(actor, now);
+    let first = lines.iter().take(shown).map(|(id, _)| id.clone()).collect();
+    let changed = ctx.db.write(&actor.tenant, move |tx| change_many(tx, lines, &change, &audit)).await?;
     // Read after the write, so that other writes do not wait for it.
     let read = move |tx: &mut Tx<'_>| {
         let rows = tx.all_lines(&LineFilter { ids: Some(first), ..LineFilter::default() })?;
@@ -305,17 +306,21 @@ pub async fn update_many(
     Ok((changed, ctx.db.read(&actor.tenant, read).await?))
 }
 
-fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, audit: &Audit) -> Result<usize> {
-    let edit = |line| Edit { line, change: change.clone(), if_match: IfMatch::default() };
+fn change_many(
+    tx: &mut Tx<'_>,
+    lines: Vec<(BillingLineId, IfMatch)>,
+    change: &LineEdit,
+    audit: &Audit,
+) -> Result<usize> {
     let mut named = HashSet::new();
-    let (places, edits): (Vec<usize>, Vec<Edit>) = ids
+    let (places, edits): (Vec<usize>, Vec<Edit>) = lines
         .into_iter()
         .enumerate()
-        .filter(|(_, id)| named.insert(id.clone()))
-        .map(|(place, id)| (place, edit(id)))
+        .filter(|(_, (id, _))| named.insert(id.clone()))
+        .map(|(place, (line, if_match))| (place, Edit { line, change: change.clone(), if_match }))
         .unzip();
     let applied = apply(tx, &edits, Bulk::TOGETHER, audit)?;
-    let unknown: Vec<FieldError> = applied
+    let refused: Vec<FieldError> = applied
         .outcomes
         .iter()
         .zip(places)
@@ -324,7 +329,7 @@ fn change_many(tx: &mut Tx<'_>, ids: Vec<BillingLineId>, change: &LineEdit, audi
             FieldError::new(format!("/ids/{place}"), refused.error.field_code(), refused.error.to_string())
         })
         .collect();
-    if unknown.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(unknown)) }
+    if refused.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(refused)) }
 }
 
 /// Same as [`apply`], but first reads from ConnectWise the additions that manual choices need.

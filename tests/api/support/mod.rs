@@ -86,7 +86,7 @@ impl Drop for TestApp {
 /// A client for loopback. No TLS is spoken, so the machine's CA certificates are not read.
 pub fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let builder = reqwest::Client::builder().no_proxy().gzip(false).redirect(reqwest::redirect::Policy::none());
     builder.tls_certs_only(std::iter::empty()).build().unwrap()
 }
 

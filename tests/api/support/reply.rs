@@ -40,6 +40,11 @@ impl Reply {
         self.json
     }
 
+    /// The version that the `ETag` names, without the content.
+    pub fn version(&self) -> &str {
+        self.header("etag").trim_matches('"').split('.').next().unwrap_or_default()
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }

@@ -13,21 +13,29 @@ use crate::http::kit::problem::ApiError;
 /// The content type of a table.
 const CONTENT_TYPE: &str = "text/csv; charset=utf-8; header=present";
 
+/// Tells Excel that a table is UTF-8.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// Writes a table as CSV.
 #[derive(Debug)]
 pub struct Writer(csv::Writer<Vec<u8>>);
 
 impl Writer {
-    /// Starts a table with its header row.
-    pub fn new(header: &[&str]) -> Result<Self> {
-        let mut table = Self::headless();
+    /// Starts a table with its header row, after a byte order mark if `bom`.
+    pub fn new(header: &[&str], bom: bool) -> Result<Self> {
+        let start = if bom { BYTE_ORDER_MARK.as_bytes().to_vec() } else { Vec::new() };
+        let mut table = Self::after(start);
         table.row(header)?;
         Ok(table)
     }
 
     /// Continues a table.
     fn headless() -> Self {
-        Self(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new()))
+        Self::after(Vec::new())
+    }
+
+    fn after(start: Vec<u8>) -> Self {
+        Self(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(start))
     }
 
     /// What was written.
@@ -61,13 +69,18 @@ pub struct TablePage {
 
 /// A response with a table as a file to save. `page` reads the part at a cursor, or the first one. The first part is read
 /// before the response begins, so that an error becomes a problem; a later error cuts the response off.
-pub async fn stream_table<F, R>(name: &str, header: &'static [&'static str], mut page: F) -> Result<HttpResponse>
+pub async fn stream_table<F, R>(
+    name: &str,
+    header: &'static [&'static str],
+    bom: bool,
+    mut page: F,
+) -> Result<HttpResponse>
 where
     F: FnMut(Option<String>) -> R + 'static,
     R: Future<Output = Result<TablePage>> + 'static,
 {
     let first = page(None).await?;
-    let table = Writer::new(header)?;
+    let table = Writer::new(header, bom)?;
     let parts = stream::unfold(Some((first, table, page)), |state| async move {
         let (part, mut table, mut page) = state?;
         let written = part.rows.iter().try_for_each(|row| table.row(row)).and_then(|()| table.into_bytes());

@@ -7,7 +7,10 @@ use actix_web::http::header::{CONTENT_TYPE, IF_MATCH};
 use actix_web::{FromRequest, HttpRequest};
 
 use crate::domain::{FieldCode, FieldError};
+use crate::http::kit::etag::version_of;
 use crate::http::kit::problem::{ApiError, ApiResult};
+use crate::http::kit::problem_code::RequestCode;
+use crate::http::kit::settings::HttpSettings;
 use crate::services::IfMatch;
 use crate::services::idempotency::{Key, Once};
 
@@ -29,6 +32,11 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
         let message = "If-Match must be the ETag that GET returned, such as \"3\" with its quotes, or *";
         ApiError::Malformed(vec![FieldError::new("If-Match", FieldCode::BadHeader, message)])
     };
+    if !req.headers().contains_key(IF_MATCH) && HttpSettings::of(req).is_some_and(|settings| settings.require_versions)
+    {
+        let detail = "send the ETag of the version that you have read as If-Match, or * for any";
+        return Err(ApiError::Http(RequestCode::VersionRequired, detail.to_owned()));
+    }
     let mut versions: Option<Vec<String>> = None;
     for header in req.headers().get_all(IF_MATCH) {
         let text = header.to_str().map_err(|_| bad())?.trim();
@@ -40,6 +48,30 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
     Ok(IfMatch(versions))
 }
 
+/// Whether the operator requires versions in edits of many records, whose versions are in the body.
+#[derive(Debug, Clone, Copy)]
+pub struct RequiredVersions(bool);
+
+impl RequiredVersions {
+    /// Errors with 428 if versions are required and an edit has none.
+    pub fn check(self, mut edits_with_version: impl Iterator<Item = bool>) -> ApiResult<()> {
+        if !self.0 || edits_with_version.all(|has_version| has_version) {
+            return Ok(());
+        }
+        let detail = "send the version of each line that you have read with its change";
+        Err(ApiError::Http(RequestCode::VersionRequired, detail.to_owned()))
+    }
+}
+
+impl FromRequest for RequiredVersions {
+    type Error = ApiError;
+    type Future = Ready<ApiResult<Self>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self(HttpSettings::of(req).is_some_and(|settings| settings.require_versions))))
+    }
+}
+
 /// The strong tags of a list such as `"3", W/"4"`. A weak tag never matches (RFC 9110, section 13.1.1), and an unknown one
 /// matches no version. `None` if the text is not such a list.
 fn tags(text: &str) -> Option<Vec<String>> {
@@ -49,7 +81,8 @@ fn tags(text: &str) -> Option<Vec<String>> {
         // A comma within the quotes is a part of the tag.
         let (tag, after) = tag.strip_prefix('"')?.split_once('"')?;
         if !is_weak {
-            strong.push(tag.to_owned());
+            // Whoever changes a version need not have its latest content: usage may have arrived since.
+            strong.push(version_of(tag).to_owned());
         }
         let after = after.trim_start();
         if after.is_empty() {
@@ -98,6 +131,7 @@ mod tests {
     fn tags_are_read_as_http_writes_them() {
         let read = |text: &str| tags(text).map(|tags| tags.join(" "));
         assert_eq!(read("\"3\"").as_deref(), Some("3"));
+        assert_eq!(read("\"3.5f2c\"").as_deref(), Some("3"));
         assert_eq!(read("\"3\", W/\"4\",\"a,b\"").as_deref(), Some("3 a,b"));
         assert_eq!(read("W/\"3\"").as_deref(), Some(""));
         for bad in ["", "3", "\"3", "3\"", "\"3\" \"4\"", "\"3\",", "w/\"3\"", "*, \"3\""] {

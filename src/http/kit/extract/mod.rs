@@ -9,3 +9,4 @@ pub mod json;
 pub mod query;
 pub mod records;
 mod schema_errors;
+pub mod table_query;

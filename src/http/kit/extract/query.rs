@@ -178,7 +178,7 @@ fn hash(path: &str, filter: &str) -> u64 {
 }
 
 /// Parses parameters, or returns all invalid ones. `known` lists the valid ones; it is called only for an error.
-fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
+pub(super) fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
     refuse_many(query)?;
     let mut bad = too_long(query);
     if !bad.is_empty() {

@@ -1,33 +1,28 @@
 //! `/billing-lines`: the consolidated billing page, one line for each company and product.
 
+pub mod edit;
 pub mod explain;
 pub mod summary;
 
-use actix_web::{get, patch, web};
+use actix_web::{get, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use validator::Validate;
 
 use crate::db::{self, BillingLineSort, LineFilter};
 use crate::domain::calendar::BillingMonth;
-use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null};
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
-use crate::http::kit::params::IfMatchParam;
-use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{ok, page_of, with_etag};
+use crate::http::kit::problem::{ApiResult, Errors};
+use crate::http::kit::response::page_of;
 use crate::http::views::mapping::MappingBody;
 use crate::services::AppContext;
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
-use crate::services::mapping::edit;
-use crate::services::mapping::edit::{Edit, LineEdit};
 
 /// The company of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -220,7 +215,8 @@ pub struct LineQuery {
     /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Only lines whose company's name contains this text, ignoring case.
+    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this text,
+    /// ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
@@ -280,103 +276,6 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
     let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
     Ok(page_of(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
-}
-
-/// The changes to a billing line. A member that is left out stays as it is.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"push_enabled": true, "block_size": "50"}))]
-pub struct UpdateBillingLineRequest {
-    /// Whether pushes write this line.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
-    pub push_enabled: Option<bool>,
-    /// The line's own block size. Null removes it, so that the product's applies.
-    #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = Option<BlockSize>)]
-    pub block_size: Option<Option<BlockSize>>,
-}
-
-/// The same changes to many billing lines. If an id is unknown, no line is changed.
-#[derive(Debug, Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"ids": ["0193f0a0-0000-7000-8000-000000000002"], "push_enabled": true}))]
-pub struct UpdateBillingLinesRequest {
-    /// The ids of the billing lines, at most 5,000. Repeated ids are ignored.
-    #[validate(length(min = 1, max = 5000))]
-    #[schema(min_items = 1, max_items = 5000)]
-    pub ids: Vec<String>,
-    /// Whether pushes write these lines.
-    #[serde(default, deserialize_with = "not_null")]
-    #[schema(nullable = false)]
-    pub push_enabled: Option<bool>,
-    /// The lines' own block size. Null removes it, so that the product's applies.
-    #[serde(default, deserialize_with = "double_option")]
-    #[schema(value_type = Option<BlockSize>)]
-    pub block_size: Option<Option<BlockSize>>,
-}
-
-/// The result of updating many billing lines.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct UpdateBillingLinesResponse {
-    /// The number of ids in the request.
-    pub lines: usize,
-    /// The number of lines that changed.
-    pub changed: usize,
-    /// The lines as they are now, by company name: those of the first 500 ids.
-    pub items: Vec<BillingLine>,
-}
-
-/// Maximum number of lines in the response to an update of many.
-const MAX_LINES_SHOWN: usize = 500;
-
-/// Update a billing line
-///
-/// Enables or disables pushes of the line, or sets its own block size. The quantity in ConnectWise changes with the
-/// next push, not before. Repeating the request changes nothing.
-#[utoipa::path(
-    tag = "billing lines",
-    request_body = UpdateBillingLineRequest,
-    params(("id" = String, Path, description = "The billing line"), IfMatchParam),
-    responses((status = 200, description = "The billing line", body = BillingLine), Errors, WriteErrors)
-)]
-#[patch("/billing-lines/{id}")]
-pub async fn update_billing_line(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    id: web::Path<String>,
-    if_match: IfMatchHeader,
-    body: ValidatedJson<UpdateBillingLineRequest>,
-) -> ApiResult {
-    let UpdateBillingLineRequest { push_enabled, block_size } = body.value;
-    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
-    let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
-    let line = BillingLine::from(edit::update(&ctx, &caller, edit).await?);
-    Ok(with_etag(line.version, &line))
-}
-
-/// Update many billing lines
-///
-/// Makes the same change to up to 5,000 billing lines. If an id is unknown, no line is changed, and the 422 lists the
-/// unknown ids. Repeating the request changes nothing.
-#[utoipa::path(
-    tag = "billing lines",
-    request_body = UpdateBillingLinesRequest,
-    responses((status = 200, description = "The number of lines that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
-)]
-#[patch("/billing-lines")]
-pub async fn update_billing_lines(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    body: ValidatedJson<UpdateBillingLinesRequest>,
-) -> ApiResult {
-    let UpdateBillingLinesRequest { ids, push_enabled, block_size } = body.value;
-    let lines = ids.len();
-    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
-    let ids = ids.into_iter().map(BillingLineId::from).collect();
-    let (changed, shown) = edit::update_many(&ctx, &caller, ids, change, MAX_LINES_SHOWN).await?;
-    let items = shown.into_iter().map(BillingLine::from).collect();
-    Ok(ok(&UpdateBillingLinesResponse { lines, changed, items }))
 }
 
 /// The filter of billing lines for a list of mappings: status and source of the agreement and of the addition.

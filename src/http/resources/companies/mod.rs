@@ -107,7 +107,8 @@ pub struct UpdateCompanyRequest {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CompanyQuery {
-    /// Only companies whose name contains this text, ignoring case.
+    /// Only companies whose name or external id, or the identifier of their ConnectWise company, contains this text, ignoring
+    /// case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only the company with exactly this external id.

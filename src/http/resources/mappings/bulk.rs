@@ -8,6 +8,7 @@ use validator::Validate;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::RequiredVersions;
 use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
@@ -128,8 +129,10 @@ pub struct BulkChoiceResponse {
 pub async fn choose_agreements(
     ctx: web::Data<AppContext>,
     caller: Caller,
+    versions: RequiredVersions,
     body: ValidatedJson<ChooseAgreementsRequest>,
 ) -> ApiResult {
+    versions.check(body.value.choices.iter().map(|choice| choice.version.is_some()))?;
     let ChooseAgreementsRequest { mode, choices } = body.value;
     let edit = |one: LineAgreementChoice| {
         let change = LineEdit { agreement: Some(one.agreement_id), ..LineEdit::default() };
@@ -152,8 +155,10 @@ pub async fn choose_agreements(
 pub async fn choose_additions(
     ctx: web::Data<AppContext>,
     caller: Caller,
+    versions: RequiredVersions,
     body: ValidatedJson<ChooseAdditionsRequest>,
 ) -> ApiResult {
+    versions.check(body.value.choices.iter().map(|choice| choice.version.is_some()))?;
     let ChooseAdditionsRequest { mode, choices } = body.value;
     let edit = |one: LineAdditionChoice| {
         let change = LineEdit { addition: Some(one.addition_id), ..LineEdit::default() };

@@ -14,7 +14,8 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv_writer::{TablePage, stream_table};
 use crate::http::kit::extract::formula::escape_formula;
-use crate::http::kit::extract::query::{ListFilter, ListQuery, StrictQuery};
+use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::extract::table_query::TableQuery;
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
@@ -139,16 +140,16 @@ pub async fn list_push_history(
 /// apostrophe.
 #[utoipa::path(
     tag = "import and export",
-    params(HistoryQuery),
+    params(TableQuery<HistoryQuery>),
     responses((status = 200, body = String, content_type = "text/csv", description = "The table of push lines"), Errors)
 )]
 #[get("/export/push-lines")]
 pub async fn export_push_lines(
     ctx: web::Data<AppContext>,
     caller: Caller,
-    query: StrictQuery<HistoryQuery>,
+    query: TableQuery<HistoryQuery>,
 ) -> ApiResult {
-    let (ctx, tenant, filter) = (ctx.into_inner(), caller.tenant.clone(), query.0.filter());
+    let (ctx, tenant, filter) = (ctx.into_inner(), caller.tenant.clone(), query.filter.filter());
     let page = move |cursor: Option<String>| {
         let (ctx, tenant, filter) = (ctx.clone(), tenant.clone(), filter.clone());
         async move {
@@ -159,7 +160,7 @@ pub async fn export_push_lines(
             Ok(TablePage { rows: rows.items.iter().map(|(line, job)| cells(line, job).into()).collect(), next })
         }
     };
-    Ok(stream_table("push-lines.csv", &HEADER, page).await?)
+    Ok(stream_table("push-lines.csv", &HEADER, query.bom, page).await?)
 }
 
 const HEADER: [&str; 23] = [

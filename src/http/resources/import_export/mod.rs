@@ -1,24 +1,22 @@
 //! `/export` and `/import`: company matches and the settings of billing lines, as CSV.
 
-use actix_web::{get, post, web};
-use chrono::SecondsFormat;
+pub mod export;
+
+use actix_web::{post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::ids::ProductId;
 use crate::domain::mapping::LineField;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, read_rows};
-use crate::http::kit::extract::csv_writer::Writer;
-use crate::http::kit::extract::formula::escape_formula;
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::import_export;
-use crate::services::import_export::{LineIn, LineOut, MatchIn, MatchOut, Rematched};
+use crate::services::import_export::{LineIn, MatchIn, Rematched};
 use crate::services::mapping::edit::BulkMode;
 use crate::services::mapping::edit::{Bulk, EditRejection, Edited};
 use crate::services::mapping::resolve::Resolved;
@@ -56,90 +54,6 @@ const LINES: Columns = Columns {
     required: &["company_external_id", "product_code"],
     one_of: &[],
 };
-
-/// Export company matches
-///
-/// Returns all companies with the ConnectWise company that each is matched to, as CSV, sorted by name. The table can be
-/// edited and imported; importing it unchanged changes nothing. A
-/// name or id that begins like a formula gets an apostrophe, which the import takes away.
-#[utoipa::path(
-    tag = "import and export",
-    responses((status = 200, body = String, content_type = "text/csv", description = "The table of companies"), Errors)
-)]
-#[get("/export/company-matches")]
-pub async fn export_company_matches(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
-    let rows = ctx.db.read(&caller.tenant, import_export::matches_out).await?;
-    let mut table = Writer::new(MATCHES.exported)?;
-    for MatchOut { company, cw_company } in rows {
-        let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
-        let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
-        let texts = [&company.external_id, &company.name, &id, &identifier, &name];
-        table.row(&texts.map(|text| escape_formula(text)))?;
-    }
-    Ok(table.reply("company-matches.csv")?)
-}
-
-/// The filter of the export of billing lines.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ExportQuery {
-    /// Only lines of the product with this id.
-    #[param(max_length = 300)]
-    pub product_id: Option<String>,
-}
-
-/// Export billing lines
-///
-/// Returns the settings and manual choices of all billing lines, or of one product's, as CSV, with the usage and
-/// quantity that a push would bill now. The table can be edited and imported; importing it unchanged changes nothing. A
-/// name or id that begins like a formula gets an apostrophe, which the import takes away.
-#[utoipa::path(
-    tag = "import and export",
-    params(ExportQuery),
-    responses((status = 200, body = String, content_type = "text/csv", description = "The table of billing lines"), Errors)
-)]
-#[get("/export/billing-lines")]
-pub async fn export_billing_lines(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    query: StrictQuery<ExportQuery>,
-) -> ApiResult {
-    let product = query.0.product_id.map(ProductId::from);
-    let now = ctx.clock.now();
-    let rows = ctx.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, product, now)).await?;
-    let mut table = Writer::new(LINES.exported)?;
-    for row in rows {
-        table.row(&line_cells(&row))?;
-    }
-    Ok(table.reply("billing-lines.csv")?)
-}
-
-fn line_cells(row: &LineOut) -> [String; 19] {
-    let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
-    let text = |value: Option<String>| value.unwrap_or_default();
-    [
-        escape_formula(&company.external_id),
-        escape_formula(&company.name),
-        escape_formula(&row.product_code),
-        line.push_enabled.to_string(),
-        text(line.block_size.map(|size| size.to_string())),
-        text(row.manual_agreement().map(|id| id.to_string())),
-        text(row.manual_addition().map(|id| id.to_string())),
-        text(row.view.agreement.as_ref().map(|agreement| escape_formula(&agreement.name))),
-        line.agreement_status.to_string(),
-        text(row.view.addition.as_ref().map(|addition| escape_formula(&addition.label()))),
-        line.addition_status.to_string(),
-        billed.month.to_string(),
-        billed.month_closed.to_string(),
-        text(billed.amount().map(|amount| amount.to_string())),
-        text(billed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
-        billed.usage.map_or(0, |usage| usage.records).to_string(),
-        text(billed.quantity.map(|quantity| quantity.to_string())),
-        text(billed.problem.clone()),
-        row.out_of_date.to_string(),
-    ]
-}
 
 /// The options of an import.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -1,0 +1,131 @@
+//! `PATCH /billing-lines`: edits of one billing line, or of many.
+
+use std::collections::BTreeMap;
+
+use actix_web::{patch, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::BillingLine;
+use crate::domain::ids::BillingLineId;
+use crate::domain::quantity::BlockSize;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::{IfMatchHeader, RequiredVersions};
+use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null};
+use crate::http::kit::params::IfMatchParam;
+use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
+use crate::http::kit::response::{ok, with_etag};
+use crate::services::mapping::edit;
+use crate::services::mapping::edit::{Edit, LineEdit};
+use crate::services::{AppContext, IfMatch};
+
+/// The changes to a billing line. A member that is left out stays as it is.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"push_enabled": true, "block_size": "50"}))]
+pub struct UpdateBillingLineRequest {
+    /// Whether pushes write this line.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub push_enabled: Option<bool>,
+    /// The line's own block size. Null removes it, so that the product's applies.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<BlockSize>)]
+    pub block_size: Option<Option<BlockSize>>,
+}
+
+/// The same changes to many billing lines. If an id is unknown, no line is changed.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"ids": ["0193f0a0-0000-7000-8000-000000000002"], "push_enabled": true}))]
+pub struct UpdateBillingLinesRequest {
+    /// The ids of the billing lines, at most 5,000. Repeated ids are ignored.
+    #[validate(length(min = 1, max = 5000))]
+    #[schema(min_items = 1, max_items = 5000)]
+    pub ids: Vec<String>,
+    /// The version of each line, by its id: a line that has another version by now is not changed, and neither is any
+    /// other. A line without one is changed whatever its version is.
+    #[serde(default, deserialize_with = "not_null")]
+    #[validate(length(max = 5000))]
+    #[schema(nullable = false)]
+    pub versions: Option<BTreeMap<String, i64>>,
+    /// Whether pushes write these lines.
+    #[serde(default, deserialize_with = "not_null")]
+    #[schema(nullable = false)]
+    pub push_enabled: Option<bool>,
+    /// The lines' own block size. Null removes it, so that the product's applies.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<BlockSize>)]
+    pub block_size: Option<Option<BlockSize>>,
+}
+
+/// The result of updating many billing lines.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UpdateBillingLinesResponse {
+    /// The number of ids in the request.
+    pub lines: usize,
+    /// The number of lines that changed.
+    pub changed: usize,
+    /// The lines as they are now, by company name: those of the first 500 ids.
+    pub items: Vec<BillingLine>,
+}
+
+/// Maximum number of lines in the response to an update of many.
+const MAX_LINES_SHOWN: usize = 500;
+
+/// Update a billing line
+///
+/// Enables or disables pushes of the line, or sets its own block size. The quantity in ConnectWise changes with the
+/// next push, not before. Repeating the request changes nothing.
+#[utoipa::path(
+    tag = "billing lines",
+    request_body = UpdateBillingLineRequest,
+    params(("id" = String, Path, description = "The billing line"), IfMatchParam),
+    responses((status = 200, description = "The billing line", body = BillingLine), Errors, WriteErrors)
+)]
+#[patch("/billing-lines/{id}")]
+pub async fn update_billing_line(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    id: web::Path<String>,
+    if_match: IfMatchHeader,
+    body: ValidatedJson<UpdateBillingLineRequest>,
+) -> ApiResult {
+    let UpdateBillingLineRequest { push_enabled, block_size } = body.value;
+    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
+    let line = BillingLine::from(edit::update(&ctx, &caller, edit).await?);
+    Ok(with_etag(line.version, &line))
+}
+
+/// Update many billing lines
+///
+/// Makes the same change to up to 5,000 billing lines. If an id is unknown, or a line has another version than the one in
+/// `versions`, no line is changed, and the 422 lists these ids. Repeating the request changes nothing.
+#[utoipa::path(
+    tag = "billing lines",
+    request_body = UpdateBillingLinesRequest,
+    responses((status = 200, description = "The number of lines that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
+)]
+#[patch("/billing-lines")]
+pub async fn update_billing_lines(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    versions: RequiredVersions,
+    body: ValidatedJson<UpdateBillingLinesRequest>,
+) -> ApiResult {
+    let UpdateBillingLinesRequest { ids, versions: known, push_enabled, block_size } = body.value;
+    let known = known.unwrap_or_default();
+    versions.check(ids.iter().map(|id| known.contains_key(id)))?;
+    let count = ids.len();
+    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let with_version = |id: String| {
+        let if_match = IfMatch(known.get(&id).map(|version| vec![version.to_string()]));
+        (BillingLineId::from(id), if_match)
+    };
+    let lines = ids.into_iter().map(with_version).collect();
+    let (changed, shown) = edit::update_many(&ctx, &caller, lines, change, MAX_LINES_SHOWN).await?;
+    let items = shown.into_iter().map(BillingLine::from).collect();
+    Ok(ok(&UpdateBillingLinesResponse { lines: count, changed, items }))
+}

@@ -1,0 +1,141 @@
+//! `/export`: company matches and billing lines, as CSV.
+
+use actix_web::{get, web};
+use chrono::SecondsFormat;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{LINES, MATCHES};
+use crate::db::LineFilter;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::ProductId;
+use crate::domain::mapping_status::MappingStatus;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::csv_writer::Writer;
+use crate::http::kit::extract::formula::escape_formula;
+use crate::http::kit::extract::query::Values;
+use crate::http::kit::extract::table_query::{NoFilter, TableQuery};
+use crate::http::kit::problem::{ApiResult, Errors};
+use crate::services::AppContext;
+use crate::services::billed_lines::BilledMonths;
+use crate::services::import_export;
+use crate::services::import_export::{LineOut, MatchOut};
+
+/// Export company matches
+///
+/// Returns all companies with the ConnectWise company that each is matched to, as CSV, sorted by name. The table can be
+/// edited and imported; importing it unchanged changes nothing. A
+/// name or id that begins like a formula gets an apostrophe, which the import takes away.
+#[utoipa::path(
+    tag = "import and export",
+    params(TableQuery<NoFilter>),
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table of companies"), Errors)
+)]
+#[get("/export/company-matches")]
+pub async fn export_company_matches(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    query: TableQuery<NoFilter>,
+) -> ApiResult {
+    let rows = ctx.db.read(&caller.tenant, import_export::matches_out).await?;
+    let mut table = Writer::new(MATCHES.exported, query.bom)?;
+    for MatchOut { company, cw_company } in rows {
+        let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
+        let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
+        let texts = [&company.external_id, &company.name, &id, &identifier, &name];
+        table.row(&texts.map(|text| escape_formula(text)))?;
+    }
+    Ok(table.reply("company-matches.csv")?)
+}
+
+/// The filter of the export of billing lines.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LinesToExport {
+    /// Only lines of the product with this id.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this text,
+    /// ignoring case.
+    #[param(max_length = 300)]
+    pub search: Option<String>,
+    /// Only lines whose agreement mapping has this status, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<MappingStatus>)]
+    pub agreement_status: Values<MappingStatus>,
+    /// Only lines whose addition mapping has this status, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<MappingStatus>)]
+    pub addition_status: Values<MappingStatus>,
+    /// Only lines that are enabled for pushes (`true`), or only the others (`false`).
+    pub push_enabled: Option<bool>,
+    /// Only lines that need a person (`true`), or only the others (`false`).
+    pub needs_attention: Option<bool>,
+    /// Only lines that are out of date (`true`), or only the others (`false`).
+    pub out_of_date: Option<bool>,
+    /// The month whose usage is exported, such as `2026-11`. The default is the month that a push would bill now.
+    pub billing_month: Option<BillingMonth>,
+}
+
+/// Export billing lines
+///
+/// Returns the settings and manual choices of the billing lines that fit the filters as CSV, with the usage and quantity
+/// that a push would bill. The table can be edited and imported; importing it unchanged changes nothing. A
+/// name or id that begins like a formula gets an apostrophe, which the import takes away.
+#[utoipa::path(
+    tag = "import and export",
+    params(TableQuery<LinesToExport>),
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table of billing lines"), Errors)
+)]
+#[get("/export/billing-lines")]
+pub async fn export_billing_lines(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    query: TableQuery<LinesToExport>,
+) -> ApiResult {
+    let TableQuery { filter: wanted, bom } = query;
+    let now = ctx.clock.now();
+    let (months, out_of_date) = (BilledMonths::named_or_now(wanted.billing_month), wanted.out_of_date);
+    let filter = LineFilter {
+        product_id: wanted.product_id.map(ProductId::from),
+        search: wanted.search,
+        agreement_status: wanted.agreement_status.0,
+        addition_status: wanted.addition_status.0,
+        push_enabled: wanted.push_enabled,
+        needs_attention: wanted.needs_attention,
+        ..LineFilter::default()
+    };
+    let rows = ctx.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, &filter, &months, now)).await?;
+    let mut table = Writer::new(LINES.exported, bom)?;
+    for row in rows.iter().filter(|row| out_of_date.is_none_or(|wanted| wanted == row.out_of_date)) {
+        table.row(&line_cells(row))?;
+    }
+    Ok(table.reply("billing-lines.csv")?)
+}
+
+fn line_cells(row: &LineOut) -> [String; 19] {
+    let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
+    let text = |value: Option<String>| value.unwrap_or_default();
+    [
+        escape_formula(&company.external_id),
+        escape_formula(&company.name),
+        escape_formula(&row.product_code),
+        line.push_enabled.to_string(),
+        text(line.block_size.map(|size| size.to_string())),
+        text(row.manual_agreement().map(|id| id.to_string())),
+        text(row.manual_addition().map(|id| id.to_string())),
+        text(row.view.agreement.as_ref().map(|agreement| escape_formula(&agreement.name))),
+        line.agreement_status.to_string(),
+        text(row.view.addition.as_ref().map(|addition| escape_formula(&addition.label()))),
+        line.addition_status.to_string(),
+        billed.month.to_string(),
+        billed.month_closed.to_string(),
+        text(billed.amount().map(|amount| amount.to_string())),
+        text(billed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
+        billed.usage.map_or(0, |usage| usage.records).to_string(),
+        text(billed.quantity.map(|quantity| quantity.to_string())),
+        text(billed.problem.clone()),
+        row.out_of_date.to_string(),
+    ]
+}
