@@ -10,7 +10,7 @@ use super::config::{Config, Role};
 use super::telemetry;
 use crate::db::{Db, InstanceLock, SystemTx};
 use crate::domain::clock::Clock;
-use crate::http::{HttpSettings, Server};
+use crate::http::{ExampleIds, HttpSettings, Server};
 use crate::outgoing::WebhookSender;
 use crate::services::api_keys;
 use crate::services::{AppContext, LoopCount, Step};
@@ -24,6 +24,7 @@ pub struct Application {
     ctx: AppContext,
     server: Server,
     worker: Worker,
+    example_ids: ExampleIds,
     first_key: Option<String>,
     alone: InstanceLock,
 }
@@ -77,10 +78,11 @@ impl Application {
             body_limits: config.body_limits(),
             ..metrics
         };
+        let example_ids = http.example_ids.clone();
         let server = Server::start(listener, ctx.clone(), http)?;
         let duties = Roles { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
         let worker = Worker::new(ctx.clone(), config.workers, duties);
-        Ok(Self { ctx, server, worker, first_key, alone })
+        Ok(Self { ctx, server, worker, example_ids, first_key, alone })
     }
 
     /// The address that the service listens on.
@@ -101,6 +103,11 @@ impl Application {
     /// The token that stops the service when cancelled.
     pub fn stop_token(&self) -> CancellationToken {
         self.ctx.stop.clone()
+    }
+
+    /// The ids that the served document has as examples, for a demo to set.
+    pub(super) fn example_ids(&self) -> ExampleIds {
+        self.example_ids.clone()
     }
 
     pub(super) fn context(&self) -> &AppContext {

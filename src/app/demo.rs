@@ -15,7 +15,7 @@ use super::application::{Application, StartError};
 use super::config::Config;
 use super::demo_tenant::DemoTenant;
 use super::serve::stop_on_signals;
-use super::{demo_table, sample};
+use super::{demo_examples, demo_table, sample};
 use crate::db::DatabaseUrl;
 use crate::domain::clock::Clock;
 use crate::domain::ids::PushJobId;
@@ -68,7 +68,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     let store = Store::load_or(records, || connectwise::small(sample::storage_blocks))?;
     let sandbox = Sandbox::start(bind(options.sandbox_listen, SANDBOX_PORT)?, store, Identity::default())?;
     let application = Application::build(&config(options)?, Clock::system()).await?;
-    let (address, stop) = (application.address(), application.stop_token());
+    let (address, stop, examples) = (application.address(), application.stop_token(), application.example_ids());
     stop_on_signals(stop.clone())?;
     let tenant = DemoTenant::new(application.context().clone()).await?;
     let key = tenant.new_key().await?;
@@ -85,6 +85,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
         return Err(error);
     }
     if !stop.is_cancelled() {
+        examples.set(demo_examples::ids(&tenant).await?);
         invite(&tenant, address, &sandbox.site(), &key).await?;
     }
     running.await??;

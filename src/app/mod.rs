@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod data;
 mod demo;
+mod demo_examples;
 mod demo_table;
 mod demo_tenant;
 mod sample;

@@ -63,6 +63,7 @@ pub fn metrics() -> HttpSettings {
         operator_key: None,
         cors_origins: Vec::new(),
         require_versions: false,
+        example_ids: crate::http::ExampleIds::default(),
         metrics: render,
         serves_api: true,
         threads: 2,

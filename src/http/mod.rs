@@ -10,6 +10,7 @@ mod routes;
 mod server;
 mod views;
 
+pub use kit::example_ids::{ExampleIds, ExampleRecord};
 pub use kit::extract::body_limits::{BodyLimits, LARGEST_BODY};
 pub use kit::settings::{HttpSettings, RenderMetrics};
 pub use openapi::document;

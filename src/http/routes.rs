@@ -6,7 +6,7 @@ use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::kit::fallback::no_route;
-use super::kit::{auth, unexpected};
+use super::kit::{auth, deprecation, unexpected};
 use super::resources::{
     api_keys, audit_log, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules,
     operations, problems, products, push_jobs, push_schedule, tenants, usage, webhooks,
@@ -73,6 +73,7 @@ handlers! {
 pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
         .wrap(from_fn(unexpected::refuse))
+        .wrap(from_fn(deprecation::announce))
         // The outermost: whoever has no key learns nothing else.
         .wrap(from_fn(auth::authenticate))
         .configure(serve_fixed)

@@ -1,7 +1,8 @@
 //! Bad requests of every kind: problem+json that says what is wrong and where, and nothing half-saved.
 
+use connectwise_billing::sandbox::Store;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Backend, TestApp};
 
@@ -326,7 +327,43 @@ async fn request_ids_are_told_back(backend: Backend) {
     assert_eq!(reply.header("x-request-id").len(), 36);
 }
 
+/// A million random bytes as the body of every operation, and random texts in every path and query: each is refused, and
+/// nothing fails.
+async fn random_bytes_are_refused_everywhere(backend: Backend) {
+    let app = TestApp::connected(backend, Store::default()).await;
+    let document: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
+    let mut random = fastrand::Rng::with_seed(20_261_129);
+    let mut sent = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let Some(path) = path.strip_prefix("/api/v1") else { continue };
+        for (method, operation) in item.as_object().unwrap() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let noise: String = std::iter::repeat_with(|| format!("%{:02X}", random.u8(..))).take(90).collect();
+            let address = path.replace("{id}", &noise).replace("{billing_line_id}", &noise);
+            let kinds = operation["requestBody"]["content"].as_object();
+            let kinds: Vec<&str> = kinds.into_iter().flatten().map(|(kind, _)| kind.as_str()).collect();
+            for kind in kinds.iter().chain(&["application/json", ""]) {
+                let mut bytes = vec![0; 1_000_000];
+                random.fill(&mut bytes);
+                // Half of the bodies begin as JSON does.
+                if random.bool() {
+                    bytes[..2].copy_from_slice(b"{\"");
+                }
+                let headers = [("content-type", *kind)];
+                let reply = app.send(method.clone(), &address, &headers, Some(bytes)).await;
+                assert!(reply.status < 500, "{method} {path} {kind}: {} {}", reply.status, reply.text);
+                let reply = app.send(method.clone(), &format!("{address}?{noise}={noise}"), &[], None).await;
+                assert!(reply.status < 500, "{method} {path}: {} {}", reply.status, reply.text);
+                sent += 2;
+            }
+        }
+    }
+    assert!(sent > 300, "{sent} requests");
+    assert_eq!(app.outside("/readyz").await.status, 200);
+}
+
 on_both!(
+    random_bytes_are_refused_everywhere,
     a_lost_body_starts_nothing_and_null_clears_nothing,
     paths_and_methods,
     bad_json_says_where,

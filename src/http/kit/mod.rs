@@ -3,7 +3,9 @@
 pub mod auth;
 pub mod browsers;
 pub mod current;
+pub mod deprecation;
 pub mod etag;
+pub mod example_ids;
 pub mod extract;
 pub mod fallback;
 pub mod list;

@@ -20,7 +20,7 @@ pub struct IdempotencyKeyParam {
 pub struct IfMatchParam {
     /// The `ETag` of the version to change, such as `"3"` with its quotes. The request fails with 412 if the resource
     /// has another version by now. Without it, any version is changed.
-    #[param(rename = "If-Match", required = false, value_type = String, pattern = r#"^("[!#-~]*"|W/"[!#-~]*"|[*])$"#, example = "\"3\"")]
+    #[param(rename = "If-Match", required = false, value_type = String, pattern = r#"^("[!#-~]*"|W/"[!#-~]*"|[*])$"#, example = "*")]
     if_match: Option<String>,
 }
 

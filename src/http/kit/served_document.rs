@@ -1,6 +1,7 @@
 //! The OpenAPI document as the server uses it.
 
 use actix_web::http::Method;
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use serde_json::Value;
 
 /// The document as it is served, with the operations of each path.
@@ -13,7 +14,13 @@ pub struct ServedDocument {
 struct ServedPath {
     /// The segments of the path, where `None` is a parameter.
     segments: Vec<Option<String>>,
-    operations: Vec<(Method, Takes)>,
+    operations: Vec<(Method, Served)>,
+}
+
+/// An operation.
+struct Served {
+    takes: Takes,
+    deprecation: Option<Deprecation>,
 }
 
 /// What an operation takes beside its path and headers.
@@ -25,6 +32,30 @@ pub struct Takes {
     pub body: bool,
 }
 
+/// Since when an operation is deprecated, and when it is removed at the earliest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deprecation {
+    since: DateTime<Utc>,
+    sunset: DateTime<Utc>,
+}
+
+impl Deprecation {
+    /// Reads the deprecation of an operation from the document; `None` if it is not deprecated.
+    pub fn read(operation: &Value) -> Option<Self> {
+        let day = |name: &str| -> Option<DateTime<Utc>> {
+            let day: NaiveDate = operation.get(name)?.as_str()?.parse().ok()?;
+            Some(day.and_time(NaiveTime::MIN).and_utc())
+        };
+        Some(Self { since: day("x-deprecated-since")?, sunset: day("x-sunset")? })
+    }
+
+    /// The headers that announce it: a time in seconds since 1970, and an HTTP date.
+    pub fn headers(self) -> [(&'static str, String); 2] {
+        let sunset = self.sunset.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        [("deprecation", format!("@{}", self.since.timestamp())), ("sunset", sunset)]
+    }
+}
+
 impl ServedDocument {
     /// Reads the paths and their operations from the document.
     pub fn new(json: String) -> Self {
@@ -33,7 +64,8 @@ impl ServedDocument {
         let paths = paths.map(|(path, item)| {
             let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
             let operations = item.as_object().into_iter().flatten().filter_map(|(name, operation)| {
-                Some((name.to_ascii_uppercase().parse().ok()?, takes(&document, operation)))
+                let served = Served { takes: takes(&document, operation), deprecation: Deprecation::read(operation) };
+                Some((name.to_ascii_uppercase().parse().ok()?, served))
             });
             ServedPath { segments: path.split('/').map(segment).collect(), operations: operations.collect() }
         });
@@ -48,8 +80,17 @@ impl ServedDocument {
 
     /// What an operation takes; `None` if there is no such operation.
     pub fn takes(&self, path: &str, method: &Method) -> Option<Takes> {
-        let (_, takes) = self.find(path)?.operations.iter().find(|(known, _)| known == method)?;
-        Some(*takes)
+        Some(self.operation(path, method)?.takes)
+    }
+
+    /// The deprecation of an operation; `None` if it is not deprecated.
+    pub fn deprecation(&self, path: &str, method: &Method) -> Option<Deprecation> {
+        self.operation(path, method)?.deprecation
+    }
+
+    fn operation(&self, path: &str, method: &Method) -> Option<&Served> {
+        let mut operations = self.find(path)?.operations.iter();
+        operations.find(|(known, _)| known == method).map(|(_, served)| served)
     }
 
     fn find(&self, path: &str) -> Option<&ServedPath> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix_web::{HttpRequest, web};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::example_ids::ExampleIds;
 use super::extract::body_limits::BodyLimits;
 use crate::services::api_keys;
 
@@ -26,6 +27,8 @@ pub struct HttpSettings {
     pub threads: usize,
     /// Whether changes and deletions must say which version they are meant for.
     pub require_versions: bool,
+    /// The ids that the served document has as examples.
+    pub example_ids: ExampleIds,
     /// The limits for reading request bodies.
     pub body_limits: BodyLimits,
 }

@@ -1,7 +1,9 @@
 //! The OpenAPI document, generated from the routes.
 
 mod conflicts;
+mod deprecations;
 mod errors;
+mod examples;
 mod headers;
 mod links;
 mod operations;
@@ -156,6 +158,8 @@ pub fn document() -> String {
     headers::declare_headers(&mut openapi);
     links::add(&mut openapi);
     webhooks::add(&mut openapi);
+    deprecations::mark(&mut openapi);
+    examples::add(&mut openapi);
     parameters::refuse_nul(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);

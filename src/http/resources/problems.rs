@@ -34,7 +34,7 @@ pub async fn list_problems() -> HttpResponse {
 #[utoipa::path(
     tag = "operation",
     security(()),
-    params(("code" = ProblemCode, Path, description = "The code of the problem")),
+    params(("code" = ProblemCode, Path, description = "The code of the problem", example = "not_found")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such code"),

@@ -90,7 +90,7 @@ impl From<db::Product> for Product {
 /// The content of a product to create or replace.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"code": "STORAGE", "name": "Backup storage", "unit": "GB", "block_size": "100"}))]
+#[schema(example = json!({"code": "ARCHIVE", "name": "Archive storage", "unit": "GB", "block_size": "100"}))]
 pub struct ProductRequest {
     /// The vendor's own code for the product, such as `STORAGE`. Unique within the tenant.
     #[validate(length(min = 1, max = 60), custom(function = plain_text))]

@@ -25,7 +25,7 @@ use crate::services::mapping::edit::BulkMode;
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"companies": [
-    {"external_id": "C-1001", "name": "Harbor Dental Group"}, {"external_id": "C-1002", "name": "Ridge Law"}
+    {"external_id": "C-2001", "name": "Harbor Dental Group"}, {"external_id": "C-2002", "name": "Ridge Law"}
 ]}))]
 pub struct CompanyBatchRequest {
     /// What happens to the other companies if one is refused. The default is `all_or_nothing`.
@@ -41,7 +41,7 @@ pub struct CompanyBatchRequest {
 /// Companies to delete.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"mode": "each", "external_ids": ["C-1001", "C-1002"]}))]
+#[schema(example = json!({"mode": "each", "external_ids": ["C-2001", "C-2002"]}))]
 pub struct DeleteCompaniesRequest {
     /// What happens to the other companies if one is refused. The default is `all_or_nothing`.
     #[serde(default = "BulkMode::all_or_nothing")]

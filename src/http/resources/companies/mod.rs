@@ -73,7 +73,7 @@ impl From<db::Company> for Company {
 /// The content of a company to create or replace.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"external_id": "C-1001", "name": "Harbor Dental Group"}))]
+#[schema(example = json!({"external_id": "C-2001", "name": "Harbor Dental Group"}))]
 pub struct CompanyRequest {
     /// The vendor's own id for the company, such as `C-1001`. Unique within the tenant.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]

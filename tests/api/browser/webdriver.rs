@@ -1,0 +1,147 @@
+//! A headless Chromium, driven through WebDriver (<https://www.w3.org/TR/webdriver2/>).
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::support::http_client;
+
+/// How long a page may take to show what a test waits for, in milliseconds.
+const PATIENCE_MS: u64 = 20_000;
+
+/// A browser with one window. It ends when this is dropped.
+pub struct Browser {
+    driver: Child,
+    http: reqwest::Client,
+    session: String,
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends its browser.
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+impl Browser {
+    /// Starts a browser with a window of this width.
+    pub async fn start(width: u32) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let driver = command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
+        let (http, address) = (http_client(), format!("http://127.0.0.1:{port}"));
+        let mut browser = Self { driver, http, session: address.clone() };
+        while browser.http.get(format!("{address}/status")).send().await.is_err() {
+            assert!(browser.driver.try_wait().unwrap().is_none(), "chromedriver has ended");
+        }
+        let options = json!({
+            "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+                "--disable-background-networking", "--disable-component-update", "--no-first-run",
+                format!("--window-size={width},1000")],
+        });
+        let wanted = json!({"browserName": "chrome", "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}});
+        let made = browser.post("/session", &json!({"capabilities": {"alwaysMatch": wanted}})).await;
+        browser.session = format!("{address}/session/{}", made["sessionId"].as_str().unwrap());
+        browser
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let request = self.http.post(format!("{}{path}", self.session)).json(body).timeout(Duration::from_secs(60));
+        let reply: Value = request.send().await.unwrap().json().await.unwrap();
+        assert!(reply["value"]["error"].is_null(), "{path} {body}: {}", reply["value"]["message"]);
+        reply["value"].clone()
+    }
+
+    /// Opens an address, and waits until it is loaded.
+    pub async fn open(&self, address: &str) {
+        self.post("/url", &json!({"url": address})).await;
+    }
+
+    /// Runs a script, and returns what it returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.post("/execute/sync", &json!({"script": script, "args": []})).await
+    }
+
+    /// Waits until an expression is true in the page, and returns its value.
+    pub async fn until(&self, expression: &str) -> Value {
+        // The page looks itself, after each of its changes.
+        let script = format!(
+            "const done = arguments[0];
+             const look = () => {{ let found; try {{ found = {expression}; }} catch (error) {{}} return found; }};
+             const end = (value) => {{ observer.disconnect(); clearTimeout(late); done(value); }};
+             const check = () => {{ const found = look(); if (found) end(found); }};
+             const observer = new MutationObserver(check);
+             const late = setTimeout(() => end(null), {PATIENCE_MS});
+             observer.observe(document, {{subtree: true, childList: true, attributes: true, characterData: true}});
+             check();"
+        );
+        let limit = json!({"script": PATIENCE_MS + 5_000});
+        self.post("/timeouts", &limit).await;
+        let found = self.post("/execute/async", &json!({"script": script, "args": []})).await;
+        assert!(!found.is_null(), "the page never came to: {expression}\n{}", self.text().await);
+        found
+    }
+
+    /// The text of the page.
+    pub async fn text(&self) -> String {
+        self.run("return document.body.innerText").await.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Clicks an element as a person does: it must be there, and visible.
+    pub async fn click(&self, selector: &str) {
+        self.until(&format!("document.querySelector({}) !== null", json!(selector))).await;
+        let element = self.element(selector).await;
+        self.post(&format!("/element/{element}/click"), &json!({})).await;
+    }
+
+    /// Types a text into a field, instead of what is there.
+    pub async fn fill(&self, selector: &str, text: &str) {
+        self.until(&format!("document.querySelector({}) !== null", json!(selector))).await;
+        let element = self.element(selector).await;
+        self.post(&format!("/element/{element}/clear"), &json!({})).await;
+        self.post(&format!("/element/{element}/value"), &json!({"text": text})).await;
+    }
+
+    async fn element(&self, selector: &str) -> String {
+        let found = self.post("/element", &json!({"using": "css selector", "value": selector})).await;
+        let id = found.as_object().unwrap().values().next().unwrap();
+        id.as_str().unwrap().to_owned()
+    }
+
+    /// The errors in the browser's console since the last call.
+    pub async fn errors(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({"type": "browser"})).await;
+        let severe = entries.as_array().unwrap().iter().filter(|entry| entry["level"] == "SEVERE");
+        severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The addresses that were requested since the last call.
+    pub async fn requested(&self) -> Vec<String> {
+        let entries = self.post("/se/log", &json!({"type": "performance"})).await;
+        let messages = entries
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() });
+        let sent = messages.filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
+        sent.map(|message| message["message"]["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Saves a picture of the window, to be looked at. Returns its path.
+    pub async fn picture(&self, name: &str) -> PathBuf {
+        let reply: Value =
+            self.http.get(format!("{}/screenshot", self.session)).send().await.unwrap().json().await.unwrap();
+        let bytes = base64::engine::general_purpose::STANDARD.decode(reply["value"].as_str().unwrap()).unwrap();
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
+        std::fs::write(&path, bytes).unwrap();
+        println!("picture: {}", path.display());
+        path
+    }
+}
