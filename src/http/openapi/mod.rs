@@ -43,13 +43,14 @@ use crate::domain::ErrorCode;
             The push schedule sets the time zone and returns the bounds of the current and the next month.\n\n\
             **Lists.** A list returns `items` and `next_cursor`. `limit` sets the size of a page: 100 by default, at \
             most 500. To get the next page, send `next_cursor` as `cursor`, with the same filters and `sort`. It is \
-            null on the last page. There is no total count.\n\n\
+            null on the last page. `total=true` counts all items that match the filters.\n\n\
             **Updates.** PUT replaces a resource. PATCH changes only the members that are sent; null clears a member \
             that can be null.\n\n\
             **Concurrent updates.** A versioned resource is returned with an `ETag`. Where an operation takes \
             `If-Match`, send the `ETag` of the version that was read: the request fails with 412 if the resource has \
-            changed since. Without `If-Match` the last update wins.\n\n\
-            **Content that has not changed.** Send the `ETag` of a list as `If-None-Match` to get 304 instead of the \
+            changed since. Without `If-Match` the last update wins, unless the operator requires a version: then the \
+            request fails with 428.\n\n\
+            **Content that has not changed.** Send the `ETag` of a response as `If-None-Match` to get 304 instead of the \
             same content again. `HEAD` is `GET` without a body, and `OPTIONS` returns the methods of a path in \
             `Allow`. The origins whose pages may call the service from a browser are a setting of the operator.\n\n\
             **Retries.** Where an operation takes an `Idempotency-Key`, send a new key, such as a UUID, with each \
@@ -60,7 +61,11 @@ use crate::domain::ErrorCode;
             `detail`, which says what went wrong and what to do. `errors` lists the invalid fields. After 503, retry \
             when the seconds in `Retry-After` have passed.\n\n\
             **Request ids.** Each response has an `X-Request-Id`, which is also in the service's log. A request may \
-            bring its own.",
+            bring its own.\n\n\
+            **People behind a key.** A frontend that uses one key for several people names the person in \
+            `X-Acting-User`: 1 to 100 characters of UTF-8. Histories show the person and the key, and the audit log \
+            can be filtered by the person. The service believes what the owner of the key says.\n\n\
+            **Webhooks.** Instead of asking again and again, let the service tell an address of yours: see *webhooks*.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
         contact(name = "connectwise-billing")
     ),
