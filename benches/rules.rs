@@ -29,6 +29,7 @@ fn agreement(id: i64) -> Agreement {
         ends_at: None,
         no_end: true,
         gone: false,
+        terms: Default::default(),
     }
 }
 

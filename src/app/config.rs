@@ -110,8 +110,8 @@ pub struct Config {
 /// The key that encrypts ConnectWise keys in the database.
 #[derive(Debug, Clone, Default, Args)]
 pub struct EncryptionKey {
-    /// The key that encrypts ConnectWise keys in the database: 32 random bytes in base64; append older keys after
-    /// commas
+    /// The key that encrypts ConnectWise keys and webhooks' secrets in the database: 32 random bytes in base64; append
+    /// older keys after commas
     #[arg(
         id = "encryption_key",
         long = "encryption-key",

@@ -10,13 +10,15 @@ use serde_json::Value;
 use super::error::CwError;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
-use crate::domain::quantity::Quantity;
+use crate::domain::invoice::{AdditionTerms, AgreementTerms};
+use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 
 pub(super) const COMPANY_FIELDS: &str = "id,identifier,name,status/name,deletedFlag";
-pub(super) const AGREEMENT_FIELDS: &str =
-    "id,name,type/name,company/id,agreementStatus,cancelledFlag,dateCancelled,endDate,noEndingDateFlag";
-pub(super) const ADDITION_FIELDS: &str = "id,agreementId,product/identifier,description,quantity,cancelledDate";
+pub(super) const AGREEMENT_FIELDS: &str = "id,name,type/name,company/id,agreementStatus,cancelledFlag,dateCancelled,endDate,noEndingDateFlag,\
+     billingCycle/name,nextInvoiceDate,prorateFlag,parentAgreement/id,currency/currencyCode";
+pub(super) const ADDITION_FIELDS: &str = "id,agreementId,product/identifier,description,quantity,cancelledDate,\
+     lessIncluded,billCustomer,unitPrice,effectiveDate";
 
 type Read<T> = Result<T, CwError>;
 
@@ -47,6 +49,7 @@ pub(super) fn agreement(value: &Value) -> Read<Agreement> {
         ends_at: date(value, "endDate", "agreement", id)?,
         no_end: flag(value, "noEndingDateFlag", "agreement", id)?,
         gone: false,
+        terms: agreement_terms(value, id),
     })
 }
 
@@ -61,7 +64,31 @@ pub(super) fn addition(value: &Value, parent: CwAgreementId) -> Read<Addition> {
         quantity: quantity(value, id)?,
         cancelled_at: date(value, "cancelledDate", "addition", id)?,
         gone: false,
+        terms: addition_terms(value, id),
     })
+}
+
+/// How an agreement is invoiced. Nothing that is written depends on it, so what cannot be read counts as absent.
+fn agreement_terms(value: &Value, id: i64) -> AgreementTerms {
+    let day = |path| date(value, path, "agreement", id).ok().flatten().map(|at| at.date_naive());
+    AgreementTerms {
+        billing_cycle: text(value, "billingCycle/name"),
+        next_invoice: day("nextInvoiceDate"),
+        prorates: at(value, "prorateFlag").and_then(|_| flag(value, "prorateFlag", "agreement", id).ok()),
+        parent: at(value, "parentAgreement/id").and_then(integer).filter(|id| *id > 0).map(CwAgreementId),
+        currency: text(value, "currency/currencyCode"),
+    }
+}
+
+/// How an addition is invoiced.
+fn addition_terms(value: &Value, id: i64) -> AdditionTerms {
+    let number = |path| at(value, path).and_then(decimal);
+    AdditionTerms {
+        less_included: number("lessIncluded").map(Quantity::from),
+        bill_customer: text(value, "billCustomer").and_then(|text| text.parse().ok()),
+        unit_price: number("unitPrice").and_then(|price| Money::new(price).ok()),
+        effective: date(value, "effectiveDate", "addition", id).ok().flatten().map(|at| at.date_naive()),
+    }
 }
 
 fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {

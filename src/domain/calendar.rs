@@ -48,6 +48,11 @@ impl BillingMonth {
         }
     }
 
+    /// The first day of the month.
+    pub fn first_day(self) -> NaiveDate {
+        self.day(1)
+    }
+
     /// Returns a day of the month, or its last day if the month has fewer days.
     pub(super) fn day(self, day: u32) -> NaiveDate {
         let last = || {

@@ -11,6 +11,7 @@ pub mod company_match;
 pub mod error;
 pub mod exact_sum;
 pub mod ids;
+pub mod invoice;
 pub mod mapping;
 pub mod mapping_status;
 pub mod push;

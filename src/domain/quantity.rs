@@ -113,6 +113,40 @@ decimals! {
     BlockSize: |d| if d > Decimal::ZERO { Ok(()) } else { Err(DecimalError::NotPositive) };
     /// An addition's quantity, current or to be written. It may be negative, as ConnectWise allows it.
     Quantity: |_| Ok(());
+    /// An amount of money in an agreement's currency. It may be negative, as a discount is.
+    Money: |_| Ok(());
+}
+
+impl Quantity {
+    /// No unit.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+}
+
+impl From<Decimal> for Quantity {
+    fn from(value: Decimal) -> Self {
+        Self(value.normalize())
+    }
+}
+
+impl Money {
+    /// Nothing.
+    pub const ZERO: Self = Self(Decimal::ZERO);
+
+    /// The price of a quantity, exactly; `None` if it has more digits than a decimal.
+    pub fn of(quantity: Quantity, unit_price: Self) -> Option<Self> {
+        let (one, other) = (quantity.0, unit_price.0);
+        let product = one.mantissa().checked_mul(other.mantissa())?;
+        Decimal::try_from_i128_with_scale(product, one.scale() + other.scale())
+            .ok()
+            .map(|exact| Self(exact.normalize()))
+    }
+
+    /// The sum, exactly; `None` if it has more digits than a decimal.
+    pub fn plus(self, other: Self) -> Option<Self> {
+        let sum = self.0.checked_add(other.0)?;
+        // A sum of too many digits would be rounded.
+        (sum.checked_sub(other.0) == Some(self.0)).then(|| Self(sum.normalize()))
+    }
 }
 
 impl BlockSize {

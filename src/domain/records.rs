@@ -4,6 +4,7 @@ use chrono::NaiveDate;
 
 use super::clock::Instant;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use super::invoice::{AdditionTerms, AgreementTerms};
 use super::mapping_status::MappingReason;
 use super::quantity::Quantity;
 
@@ -52,6 +53,8 @@ pub struct Agreement {
     pub no_end: bool,
     /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
+    /// How it is invoiced.
+    pub terms: AgreementTerms,
 }
 
 impl Agreement {
@@ -90,6 +93,8 @@ pub struct Addition {
     pub cancelled_at: Option<Instant>,
     /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
+    /// How it is invoiced.
+    pub terms: AdditionTerms,
 }
 
 impl Addition {
@@ -142,6 +147,7 @@ mod tests {
             ends_at: None,
             no_end: false,
             gone: false,
+            terms: AgreementTerms::default(),
         }
     }
 

@@ -104,13 +104,16 @@ fn retry_after(headers: &HeaderMap, now: Instant) -> Option<TimeDelta> {
 
 /// Why there was no response. reqwest's messages contain the URL, so only the root cause is told.
 fn why(error: &reqwest::Error) -> String {
-    if let Some(private) = private_address(error) {
-        return private.to_string();
+    let cause = root_cause(error);
+    let is_unknown = ["name or service not known", "no address associated", "failed to lookup"];
+    // Which names exist in the operator's network is not told.
+    if private_address(error).is_some() || is_unknown.iter().any(|text| cause.to_lowercase().contains(text)) {
+        return "the host of the address is unknown, or has no public address".to_owned();
     }
     if error.is_timeout() {
         return format!("the address did not respond within {} s", TIMEOUT.as_secs());
     }
-    format!("the address cannot be reached: {}", root_cause(error))
+    format!("the address cannot be reached: {cause}")
 }
 
 #[cfg(test)]

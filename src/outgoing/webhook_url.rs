@@ -7,6 +7,9 @@ use url::{Host, Url};
 
 use super::address::is_public;
 
+/// Maximum length of an address, encoded.
+const MAX_LENGTH: usize = 2_000;
+
 /// The address of a webhook: https, without a user name, a password or a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookUrl(Url);
@@ -17,6 +20,9 @@ pub enum BadWebhookUrl {
     /// It is not an address.
     #[error("not an address: write it as https://example.com/path")]
     Syntax,
+    /// It is too long.
+    #[error("must have at most {MAX_LENGTH} characters once it is encoded")]
+    Length,
     /// It is plain http, which is not encrypted.
     #[error("must begin with https://")]
     PlainHttp,
@@ -35,7 +41,11 @@ impl WebhookUrl {
     /// Parses an address. Plain http and private addresses need `allow_private`. A host name is checked again, by its
     /// addresses, whenever something is sent to it.
     pub fn parse(text: &str, allow_private: bool) -> Result<Self, BadWebhookUrl> {
-        let url = Url::parse(text).map_err(|_| BadWebhookUrl::Syntax)?;
+        // The parser would leave out tabs and line breaks.
+        let url = Url::parse(text).ok().filter(|_| !text.chars().any(char::is_control)).ok_or(BadWebhookUrl::Syntax)?;
+        if url.as_str().len() > MAX_LENGTH {
+            return Err(BadWebhookUrl::Length);
+        }
         match url.scheme() {
             "https" => {}
             "http" if allow_private => {}

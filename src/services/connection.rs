@@ -140,7 +140,19 @@ fn audited(row: &Connection) -> Value {
     json!({"site": row.site, "company_id": row.company_id, "client_id": row.client_id})
 }
 
+/// Records that ConnectWise answered: a failure that pushes found is over.
+pub async fn works_again(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
+    if ctx.db.query(tenant, |tx| tx.connection_failure()).await?.is_some() {
+        ctx.db.write(tenant, |tx| tx.clear_connection_failure()).await?;
+    }
+    Ok(())
+}
+
 /// Tests the connection and returns the result of each step.
 pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Vec<CheckStep>> {
-    Ok(client::for_tenant(ctx, &actor.tenant).await?.check().await)
+    let steps = client::for_tenant(ctx, &actor.tenant).await?.check().await;
+    if steps.iter().all(|step| step.passed == Some(true)) {
+        works_again(ctx, &actor.tenant).await?;
+    }
+    Ok(steps)
 }

@@ -123,6 +123,9 @@ async fn run_leased(
         if row.lease_owner.as_deref() == Some(owner.as_str()) {
             (row.lease_owner, row.lease_until) = (None, None);
             row.finished_at = if error.is_none() { Some(now.naive_utc()) } else { row.finished_at };
+            if error.is_none() && tx.connection_failure()?.is_some() {
+                tx.clear_connection_failure()?;
+            }
             row.error = error;
             (row.companies, row.agreements) = tx.cw_counts()?;
             tx.put_refresh(&row)?;

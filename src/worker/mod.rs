@@ -22,7 +22,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How many tenants' webhooks are sent at the same time. The loops mostly wait for the addresses.
-const DELIVERY_LOOPS: usize = 16;
+const DELIVERY_LOOPS: usize = 64;
 /// How often expired idempotency keys are deleted and the database is optimised.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 

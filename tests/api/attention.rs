@@ -137,6 +137,8 @@ async fn a_customer_is_found_by_any_of_its_names(backend: Backend) {
         let table = app.get(&format!("/export/billing-lines?search={text}")).await.text;
         assert_eq!(table.lines().count(), found + 1, "{table}");
     }
+    app.company("ÄB-1", "Umlaut").await;
+    assert_eq!(app.all("/companies?search=%C3%84B-").await.len(), 1, "an external id as it is written");
     // By the identifier in ConnectWise alone: the vendor's own id is another.
     let company = app.all("/companies?search=c3").await[0]["id"].as_str().unwrap().to_owned();
     app.patch(&format!("/companies/{company}"), &json!({"external_id": "other", "name": "Other"})).await.expect(200);

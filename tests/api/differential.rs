@@ -149,6 +149,7 @@ async fn agreements() {
             ends_at: None,
             no_end: true,
             gone: false,
+            terms: Default::default(),
         };
         facts.push((id, Facts::from(&record)));
     }
@@ -171,6 +172,7 @@ async fn additions() {
             description: text,
             quantity: None,
             cancelled_at: None,
+            terms: Default::default(),
             gone: false,
         };
         facts.push((id, Facts::from(&record)));

@@ -191,7 +191,11 @@ pub(in crate::db) fn without_nul<T: Clone + ToString>(values: &[T]) -> Vec<T> {
 
 /// A LIKE pattern that finds a text, ignoring case, anywhere in a `_key` column.
 pub(in crate::db) fn like_pattern(text: &str) -> String {
-    let folded = crate::domain::text::fold(text);
-    let escaped = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    plain_pattern(&crate::domain::text::fold(text))
+}
+
+/// A LIKE pattern that finds a text as it is written.
+pub(in crate::db) fn plain_pattern(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
 }

@@ -83,6 +83,11 @@ diesel::table! {
         no_end -> Bool,
         gone_at -> Nullable<Timestamp>,
         additions_read_at -> Nullable<Timestamp>,
+        billing_cycle -> Nullable<Text>,
+        next_invoice -> Nullable<Date>,
+        prorates -> Nullable<Bool>,
+        parent_id -> Nullable<BigInt>,
+        currency -> Nullable<Text>,
     }
 }
 
@@ -96,6 +101,10 @@ diesel::table! {
         quantity -> Nullable<Text>,
         cancelled_at -> Nullable<Timestamp>,
         gone_at -> Nullable<Timestamp>,
+        less_included -> Nullable<Text>,
+        bill_customer -> Nullable<Text>,
+        unit_price -> Nullable<Text>,
+        effective -> Nullable<Date>,
     }
 }
 

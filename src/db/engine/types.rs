@@ -20,12 +20,13 @@ use crate::domain::ids::{
     ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, LineChangeId,
     MessageId, ProductId, PushJobId, PushLineId, RuleId, TenantId, UsageId, WebhookId,
 };
+use crate::domain::invoice::BillCustomer;
 use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, Money, Quantity};
 use crate::domain::rules::Target;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::webhook::{DeliveryState, DisabledReason, EventType, EventTypes};
@@ -140,6 +141,6 @@ texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, Billin
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
-    EventType, EventTypes, DisabledReason, DeliveryState,
+    BillCustomer, Money, EventType, EventTypes, DisabledReason, DeliveryState,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

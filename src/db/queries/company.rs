@@ -98,6 +98,8 @@ macro_rules! named_like {
             .like(pattern.clone())
             .escape('\\')
             .or(external_id.like(pattern).escape('\\'))
+            // As it is written, if it has other letters than ASCII's.
+            .or(companies::external_id.like($crate::db::engine::page::plain_pattern($text)).escape('\\'))
             .or(diesel::dsl::exists(matched))
     }};
 }

@@ -1,6 +1,6 @@
 //! The stored copies of ConnectWise records: companies, agreements and additions.
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDate, NaiveDateTime};
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
@@ -12,7 +12,8 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
-use crate::domain::quantity::Quantity;
+use crate::domain::invoice::{AdditionTerms, AgreementTerms, BillCustomer};
+use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
@@ -49,6 +50,11 @@ pub struct AgreementRow {
     pub no_end: bool,
     pub gone_at: Option<NaiveDateTime>,
     pub additions_read_at: Option<NaiveDateTime>,
+    pub billing_cycle: Option<String>,
+    pub next_invoice: Option<NaiveDate>,
+    pub prorates: Option<bool>,
+    pub parent_id: Option<CwAgreementId>,
+    pub currency: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -62,6 +68,10 @@ pub(in crate::db) struct AdditionRow {
     pub(in crate::db) quantity: Option<Quantity>,
     pub(in crate::db) cancelled_at: Option<NaiveDateTime>,
     pub(in crate::db) gone_at: Option<NaiveDateTime>,
+    pub(in crate::db) less_included: Option<Quantity>,
+    pub(in crate::db) bill_customer: Option<BillCustomer>,
+    pub(in crate::db) unit_price: Option<Money>,
+    pub(in crate::db) effective: Option<NaiveDate>,
 }
 
 /// The state of a tenant's running or last refresh.
@@ -121,6 +131,13 @@ impl From<AgreementRow> for Agreement {
             ends_at: row.ends_at.map(|at| at.and_utc()),
             no_end: row.no_end,
             gone: row.gone_at.is_some(),
+            terms: AgreementTerms {
+                billing_cycle: row.billing_cycle,
+                next_invoice: row.next_invoice,
+                prorates: row.prorates,
+                parent: row.parent_id,
+                currency: row.currency,
+            },
         }
     }
 }
@@ -135,6 +152,12 @@ impl From<AdditionRow> for Addition {
             quantity: row.quantity,
             cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
             gone: row.gone_at.is_some(),
+            terms: AdditionTerms {
+                less_included: row.less_included,
+                bill_customer: row.bill_customer,
+                unit_price: row.unit_price,
+                effective: row.effective,
+            },
         }
     }
 }

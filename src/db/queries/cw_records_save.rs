@@ -25,12 +25,14 @@ row_update! {
 row_update! {
     AgreementRow; cw_agreements
     where id
-    set company_id, name, name_key, type_name, status, cancelled, cancelled_at, ends_at, no_end, gone_at, additions_read_at
+    set company_id, name, name_key, type_name, status, cancelled, cancelled_at, ends_at, no_end, gone_at, additions_read_at,
+        billing_cycle, next_invoice, prorates, parent_id, currency
 }
 row_update! {
     AdditionRow; cw_additions
     where id
-    set agreement_id, product_identifier, description, quantity, cancelled_at, gone_at
+    set agreement_id, product_identifier, description, quantity, cancelled_at, gone_at, less_included,
+        bill_customer, unit_price, effective
 }
 
 /// The number of rows that a save added, changed, and marked as gone.
@@ -99,6 +101,11 @@ impl Tx<'_> {
             no_end: agreement.no_end,
             gone_at: None,
             additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
+            billing_cycle: agreement.terms.billing_cycle,
+            next_invoice: agreement.terms.next_invoice,
+            prorates: agreement.terms.prorates,
+            parent_id: agreement.terms.parent,
+            currency: agreement.terms.currency,
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {
@@ -134,6 +141,10 @@ impl Tx<'_> {
             quantity: addition.quantity,
             cancelled_at: addition.cancelled_at.map(|at| at.naive_utc()),
             gone_at: None,
+            less_included: addition.terms.less_included,
+            bill_customer: addition.terms.bill_customer,
+            unit_price: addition.terms.unit_price,
+            effective: addition.terms.effective,
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
         for chunk in new.chunks(500) {

@@ -112,7 +112,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Claims by lease the deliveries that have been due longest, at most `limit`.
+    /// Claims by lease the deliveries that have been due longest: of each webhook at most `limit`. One query for each webhook
+    /// with due deliveries, of which a tenant has few.
     pub fn claim_deliveries(
         &mut self,
         owner: &str,
@@ -121,15 +122,22 @@ impl Tx<'_> {
         lease_until: Instant,
     ) -> Result<Vec<WebhookDelivery>> {
         let at = now.naive_utc();
-        let is_free = webhook_deliveries::lease_until.is_null().or(webhook_deliveries::lease_until.lt(at));
-        let due = self
-            .scoped(webhook_deliveries::table)
-            .filter(webhook_deliveries::finished_at.is_null())
-            .filter(webhook_deliveries::not_before.le(at))
-            .filter(is_free)
-            .order((webhook_deliveries::not_before, webhook_deliveries::id))
-            .limit(limit);
-        let mut rows: Vec<WebhookDelivery> = due.select(WebhookDelivery::as_select()).load(self.conn)?;
+        let due = |tx: &Self| {
+            let is_free = webhook_deliveries::lease_until.is_null().or(webhook_deliveries::lease_until.lt(at));
+            tx.scoped(webhook_deliveries::table)
+                .filter(webhook_deliveries::finished_at.is_null())
+                .filter(webhook_deliveries::not_before.le(at))
+                .filter(is_free)
+        };
+        let waiting: Vec<WebhookId> = due(self).select(webhook_deliveries::webhook_id).distinct().load(self.conn)?;
+        let mut rows: Vec<WebhookDelivery> = Vec::new();
+        for webhook in waiting {
+            let first = due(self)
+                .filter(webhook_deliveries::webhook_id.eq(webhook))
+                .order((webhook_deliveries::not_before, webhook_deliveries::id))
+                .limit(limit);
+            rows.extend(first.select(WebhookDelivery::as_select()).load::<WebhookDelivery>(self.conn)?);
+        }
         let ids: Vec<DeliveryId> = rows.iter().map(|row| row.id.clone()).collect();
         let claimed = self.scoped(webhook_deliveries::table).filter(webhook_deliveries::id.eq_any(ids));
         diesel::update(claimed)
@@ -158,6 +166,17 @@ impl Tx<'_> {
             .filter(webhook_deliveries::finished_at.is_null())
             .filter(webhook_deliveries::not_before.lt(until.naive_utc()));
         diesel::update(earlier).set(webhook_deliveries::not_before.eq(until.naive_utc())).execute(self.conn)?;
+        Ok(())
+    }
+
+    /// Makes the pending deliveries of a webhook due, because its address was corrected.
+    pub fn hasten_deliveries(&mut self, webhook: &WebhookId, now: Instant) -> Result<()> {
+        let later = self
+            .scoped(webhook_deliveries::table)
+            .filter(webhook_deliveries::webhook_id.eq(webhook))
+            .filter(webhook_deliveries::finished_at.is_null())
+            .filter(webhook_deliveries::not_before.gt(now.naive_utc()));
+        diesel::update(later).set(webhook_deliveries::not_before.eq(now.naive_utc())).execute(self.conn)?;
         Ok(())
     }
 

@@ -23,6 +23,7 @@ fn agreement(id: i64, name: &str) -> Agreement {
         ends_at: None,
         no_end: true,
         gone: false,
+        terms: Default::default(),
     }
 }
 
@@ -35,6 +36,7 @@ fn addition(id: i64, agreement: i64, product: &str) -> Addition {
         quantity: None,
         cancelled_at: None,
         gone: false,
+        terms: Default::default(),
     }
 }
 

@@ -18,6 +18,7 @@ fn agreement(name: &str, type_name: Option<&str>) -> Facts {
         ends_at: None,
         no_end: true,
         gone: false,
+        terms: Default::default(),
     })
 }
 
@@ -30,6 +31,7 @@ fn addition(product: &str, description: Option<&str>) -> Facts {
         quantity: None,
         cancelled_at: None,
         gone: false,
+        terms: Default::default(),
     })
 }
 

@@ -56,7 +56,11 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
 fn acting_user(req: &ServiceRequest) -> Result<Option<String>, ApiError> {
     let Some(header) = req.headers().get(ACTING_USER) else { return Ok(None) };
     let text = std::str::from_utf8(header.as_bytes()).ok().map(str::trim);
-    let fits = |text: &&str| (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    // Neither controls, nor marks that change the direction in which a history is read.
+    let is_hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let fits = |text: &&str| (1..=100).contains(&text.chars().count()) && !text.chars().any(is_hidden);
     let bad = || {
         let message = "X-Acting-User must be 1 to 100 characters of UTF-8, such as a name or an email address";
         ApiError::Malformed(vec![FieldError::new("X-Acting-User", FieldCode::BadHeader, message)])

@@ -4,8 +4,9 @@ use actix_cors::Cors;
 use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody, SizedStream};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LINK, LOCATION,
+    RETRY_AFTER, VARY,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
@@ -140,6 +141,7 @@ pub async fn conditional(
     if known.is_some_and(|known| is_named(&tag, &known)) {
         let mut unchanged = HttpResponse::NotModified();
         unchanged.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "private, no-cache"));
+        unchanged.append_header((VARY, ACCEPT_ENCODING.as_str()));
         return Ok(ServiceResponse::new(req, unchanged.finish()));
     }
     let mut response = response.set_body(bytes).map_into_boxed_body();

@@ -1,9 +1,12 @@
 //! Tells webhooks what a person should look at: held and failed lines, and a connection that fails.
 
+use std::collections::HashSet;
+
 use crate::db::{LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
-use crate::domain::push::{LineEvent, LineState, PushKind};
+use crate::domain::ids::PushLineId;
+use crate::domain::push::{LineEvent, LineState, PushKind, PushReason};
 use crate::domain::webhook::EventType;
 use crate::services::webhooks::{Event, LinePush, record, record_if_wanted};
 
@@ -27,17 +30,35 @@ pub(super) fn record_results(
     record(tx, Event::PushLinesFailed { push_job_id: job.id.clone(), lines: failed }, now)
 }
 
-/// Tells of the lines that have just failed because their job waited for too long.
-pub(super) fn record_given_up(tx: &mut Tx<'_>, job: &PushJob, now: Instant) -> Result<()> {
+/// Tells of the lines that have just failed because their job waited for too long, besides those with a result of their
+/// own, which are told already.
+pub(super) fn record_given_up(
+    tx: &mut Tx<'_>,
+    job: &PushJob,
+    told: &[(PushLine, LineResult)],
+    now: Instant,
+) -> Result<()> {
     if job.kind != PushKind::Push {
         return Ok(());
     }
     record_if_wanted(tx, EventType::PushLineFailed, now, |tx| {
         let failed = tx.all_push_lines(&job.id, Some(LineState::Failed))?;
         let now = Some(now.naive_utc());
-        let lines = failed.into_iter().filter(|line| line.finished_at == now).map(LinePush::from).collect();
+        let told: HashSet<&PushLineId> = told.iter().map(|(line, _)| &line.id).collect();
+        let new = failed.into_iter().filter(|line| line.finished_at == now && !told.contains(&line.id));
+        let lines = new.map(LinePush::from).collect();
         Ok(Event::PushLinesFailed { push_job_id: job.id.clone(), lines })
     })
+}
+
+/// Tells of the lines of a new job that have failed already, because their quantity cannot be computed.
+pub(super) fn record_stored(tx: &mut Tx<'_>, job: &PushJob, lines: &[PushLine], now: Instant) -> Result<()> {
+    if job.kind != PushKind::Push {
+        return Ok(());
+    }
+    let failed = lines.iter().filter(|line| line.state == LineState::Failed).cloned().map(LinePush::from);
+    let event = Event::PushLinesFailed { push_job_id: job.id.clone(), lines: failed.collect() };
+    record(tx, event, now)
 }
 
 /// Records that the connection fails, and tells of it if that is new.
@@ -46,6 +67,17 @@ pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: I
         return Ok(());
     }
     record(tx, Event::ConnectionFailing { push_job_id: job.id.clone(), cause: cause.to_owned() }, now)
+}
+
+/// Whether ConnectWise answered, as far as the results of lines show.
+pub(super) fn has_answered(results: &[(PushLine, LineResult)]) -> bool {
+    use LineEvent::{Fail, Hold, LeaveUnchanged, Push, WouldPush};
+    use PushReason::{ChangedSince, NotApplied, Rejected};
+    results.iter().any(|(_, result)| match result.event {
+        Push | LeaveUnchanged | Hold | WouldPush => true,
+        Fail => matches!(result.reason, Some(Rejected | NotApplied | ChangedSince)),
+        _ => false,
+    })
 }
 
 /// A line with its result.

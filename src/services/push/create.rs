@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
+use super::alerts;
 use super::jobs::finish_if_done;
 use super::recorded::recorded;
 use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
@@ -103,6 +104,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         finished_at: None,
     };
     tx.insert_push_job(&job, &lines)?;
+    alerts::record_stored(tx, &job, &lines, now)?;
     recorded(tx, audit, &job, scope(new))?;
     finish_if_done(tx, &job_id, now)?;
     tx.push_job(&job_id)

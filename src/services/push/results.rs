@@ -161,8 +161,7 @@ impl Results {
             tx.set_job_detail(&id, None)?;
         }
         alerts::record_results(tx, &self.job, &self.lines, self.now)?;
-        use LineEvent::{Hold, LeaveUnchanged, Push, WouldPush};
-        if self.was_failing && events.iter().any(|event| matches!(event, Push | LeaveUnchanged | Hold | WouldPush)) {
+        if self.was_failing && alerts::has_answered(&self.lines) {
             tx.clear_connection_failure()?;
         }
         self.note_stop(tx)?;
@@ -219,7 +218,7 @@ impl Results {
             decided_until: Some(self.now - self.max_late),
         };
         tx.end_untried_lines(id, LineState::Pending, &end, self.now)?;
-        alerts::record_given_up(tx, &self.job, self.now)?;
+        alerts::record_given_up(tx, &self.job, &self.lines, self.now)?;
         let progress = super::progress(tx, id, self.now)?;
         use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
         let tried = [Pushed, Unchanged, WouldPush, Held, Unverified];

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 
-use super::manage::audited;
+use super::manage::{audited, subject};
 use crate::db::{Tx, Webhook, WebhookDelivery};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Instant;
@@ -13,13 +13,16 @@ use crate::domain::ids::{TenantId, WebhookId};
 use crate::domain::webhook::{DISABLED_AFTER, DeliveryEvent, DisabledReason, pause_after, retry_wait};
 use crate::domain::{Error, Result};
 use crate::outgoing::{Attempt, Secret, Signed, WebhookUrl};
-use crate::services::audit::{Audit, Subject};
+use crate::services::audit::Audit;
 use crate::services::context::{AppContext, Step, Turn};
 
-/// Maximum number of deliveries of a tenant that a process sends at the same time.
-const DELIVERIES_PER_CLAIM: i64 = 10;
+/// Maximum number of deliveries to one webhook that a process sends at the same time. The other webhooks of the tenant have
+/// theirs in the same claim, so that a slow one delays them by one request at most.
+const DELIVERIES_PER_WEBHOOK: i64 = 3;
 /// How long a claim lasts: several times as long as a request may take.
 const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// Failures that are further apart belong to different outages. No delivery waits as long for its next attempt.
+const STREAK_ENDS_AFTER: TimeDelta = TimeDelta::days(2);
 /// How long an ended delivery is kept.
 const RETENTION: TimeDelta = TimeDelta::days(30);
 
@@ -58,7 +61,7 @@ async fn find_work(ctx: &AppContext) -> Result<bool> {
 async fn deliver(ctx: &AppContext, owner: &str, turn: &Turn) -> Result<bool> {
     let (owner, now) = (owner.to_owned(), ctx.clock.now());
     let claim = move |tx: &mut Tx<'_>| {
-        let deliveries = tx.claim_deliveries(&owner, DELIVERIES_PER_CLAIM, now, now + LEASE)?;
+        let deliveries = tx.claim_deliveries(&owner, DELIVERIES_PER_WEBHOOK, now, now + LEASE)?;
         let webhooks = if deliveries.is_empty() { Vec::new() } else { tx.webhooks()? };
         Ok((deliveries, webhooks))
     };
@@ -103,7 +106,7 @@ async fn attempt(ctx: &AppContext, webhook: &Webhook, delivery: &WebhookDelivery
     };
     let url = match WebhookUrl::parse(&webhook.url, ctx.webhooks.allows_private()) {
         Ok(url) => url,
-        Err(error) => return Attempt::failed(format!("the address is not allowed: it {error}")),
+        Err(error) => return Attempt::failed(format!("the address is not allowed any more: {error}")),
     };
     match Signed::new(delivery.message_id.as_str(), now.timestamp(), &delivery.payload, &secrets) {
         Ok(signed) => ctx.webhooks.send(&url, &signed, delivery.payload.clone(), now).await,
@@ -119,7 +122,9 @@ fn secrets(ctx: &AppContext, webhook: &Webhook, now: Instant) -> Result<Vec<Secr
         let text = ctx.vault.open(&webhook.tenant_id, sealed)?;
         Secret::parse(&text).map_err(Error::internal)
     };
-    std::iter::once(&webhook.secret).chain(old).map(open).collect()
+    // A former secret that cannot be decrypted is why the present one was made.
+    let former = old.and_then(|sealed| open(sealed).ok());
+    Ok(std::iter::once(open(&webhook.secret)?).chain(former).collect())
 }
 
 /// Records attempts, and what they say of their webhooks.
@@ -172,6 +177,10 @@ fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: In
     if attempts.iter().any(|attempt| attempt.failure.is_none()) {
         (row.failures, row.failing_since, row.paused_until) = (0, None, None);
     } else {
+        if row.paused_until.is_none_or(|paused| now - paused.and_utc() >= STREAK_ENDS_AFTER) {
+            // Nothing was attempted for longer than any delivery waits: what failed before says nothing about now.
+            (row.failures, row.failing_since) = (0, None);
+        }
         row.failures += 1;
         row.failing_since = row.failing_since.or(Some(now.naive_utc()));
         let asked_for = attempts.iter().filter_map(|attempt| attempt.retry_after).max();
@@ -198,8 +207,7 @@ fn disable(tx: &mut Tx<'_>, before: &Webhook, row: &mut Webhook, reason: Disable
     let tenant: TenantId = tx.tenant().clone();
     tracing::warn!(%tenant, webhook = %row.id, reason = reason.as_str(), "disabled a webhook whose deliveries failed");
     let audit = Audit::internal(&tenant, "webhooks", now);
-    let subject = Subject::new(&row.id, &row.url);
-    audit.record(tx, AuditAction::WebhookUpdated, subject, Some(audited(before)), Some(audited(row)))
+    audit.record(tx, AuditAction::WebhookUpdated, subject(row), Some(audited(before)), Some(audited(row)))
 }
 
 /// Deletes deliveries that ended long ago. Returns their number.

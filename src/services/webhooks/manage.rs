@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::events::{Event, delivery, payload};
 use crate::db::{Tx, Webhook, WebhookDelivery};
@@ -116,6 +117,9 @@ pub async fn update(
             // What failed before concerned another address, or was corrected.
             (row.failures, row.failing_since, row.paused_until) = (0, None, None);
         }
+        if row.url != before.url {
+            tx.hasten_deliveries(&row.id, audit.now())?;
+        }
         if row.disabled_reason.is_some() && before.disabled_reason.is_none() {
             tx.cancel_deliveries(&row.id, "the webhook was disabled", audit.now())?;
         }
@@ -141,12 +145,19 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, id: WebhookId, if_match: If
 }
 
 /// Gives a webhook a new secret. For `overlap`, deliveries are signed with the former one, too.
-pub async fn rotate_secret(ctx: &AppContext, actor: &Actor, id: WebhookId, overlap: TimeDelta) -> Result<WithSecret> {
+pub async fn rotate_secret(
+    ctx: &AppContext,
+    actor: &Actor,
+    id: WebhookId,
+    overlap: TimeDelta,
+    if_match: IfMatch,
+) -> Result<WithSecret> {
     let secret = new_secret()?;
     let audit = Audit::new(actor, ctx.clock.now());
     let sealed = ctx.vault.seal(&actor.tenant, secret.expose_secret())?;
     let work = move |tx: &mut Tx<'_>| {
         let mut row = tx.webhook(&id)?;
+        if_match.check(row.version)?;
         let until = audit.now() + overlap;
         row.old_secret = Some(std::mem::replace(&mut row.secret, sealed));
         row.old_secret_until = Some(until.naive_utc());
@@ -190,7 +201,13 @@ pub async fn resend(ctx: &AppContext, actor: &Actor, id: DeliveryId) -> Result<W
         (row.attempts, row.finished_at, row.not_before) = (0, None, audit.now().naive_utc());
         tx.save_deliveries(std::slice::from_ref(&row))?;
         let new = json!({"webhook_id": row.webhook_id, "event_type": row.event_type});
-        audit.record(tx, AuditAction::WebhookDeliveryResent, Subject::new(&row.id, &webhook.url), None, Some(new))?;
+        audit.record(
+            tx,
+            AuditAction::WebhookDeliveryResent,
+            Subject::new(&row.id, host_of(&webhook.url)),
+            None,
+            Some(new),
+        )?;
         Ok(row)
     };
     let delivery = ctx.db.write(&actor.tenant, work).await?;
@@ -214,14 +231,25 @@ fn new_secret() -> Result<SecretString> {
     Ok(Secret::random().map_err(Error::internal)?.text())
 }
 
-fn subject(row: &Webhook) -> Subject {
-    Subject::new(&row.id, &row.url)
+pub(super) fn subject(row: &Webhook) -> Subject {
+    Subject::new(&row.id, host_of(&row.url))
 }
 
-/// What the audit log records of a webhook: never its secret.
+/// The beginning of an address: what follows the host may be a secret, as in the addresses of chats.
+fn host_of(url: &str) -> String {
+    let end = url.find("://").and_then(|scheme| Some(scheme + 3 + url.get(scheme + 3..)?.find('/')?));
+    end.map_or_else(|| url.to_owned(), |end| format!("{}/…", &url[..end]))
+}
+
+/// What tells two addresses of a host apart, and from which neither can be found.
+fn fingerprint(url: &str) -> String {
+    Sha256::digest(url.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the audit log records of a webhook: never its secret, nor the path of its address.
 pub(super) fn audited(row: &Webhook) -> Value {
     json!({
-        "url": row.url, "description": row.description, "events": row.events.to_string(),
+        "url": host_of(&row.url), "url_fingerprint": fingerprint(&row.url), "description": row.description, "events": row.events.to_string(),
         "enabled": row.disabled_reason.is_none(), "disabled_reason": row.disabled_reason,
     })
 }

@@ -15,6 +15,8 @@ use crate::domain::webhook::EventType;
 use crate::services::billing_calendar;
 use crate::services::context::AppContext;
 
+/// How long after the end of a month its usage may arrive before a meter counts as silent.
+const GRACE: TimeDelta = TimeDelta::days(3);
 /// How far a check looks back at most: after an outage, or if no webhook wanted to know before.
 const LONGEST_CHECK: TimeDelta = TimeDelta::days(7);
 
@@ -41,7 +43,7 @@ fn check(tx: &mut Tx<'_>, now: Instant) -> Result<()> {
         lines.extend(silent(tx, &product, &calendar, since, now)?);
     }
     record(tx, Event::UsageMissing { lines }, now)?;
-    tx.set_usage_checked_until(now)
+    tx.set_usage_checked_until(now.max(since))
 }
 
 /// The enabled lines of a product whose meter went silent after `since`, until `now`.
@@ -78,19 +80,24 @@ fn silent(
     Ok(meter.collect())
 }
 
-/// Whose meter went silent in a time: a gauge, when its newest record became too old; another meter, when a month ended
-/// without a record after a month with records.
+/// Whose meter went silent in a time: a gauge, when its newest record became too old; another meter, three days after the end
+/// of a month without a record that follows a month with records.
 fn silences(product: &Product, calendar: &BillingCalendar, since: Instant, now: Instant) -> Vec<Silence> {
     if product.aggregation == Aggregation::Last {
         let age = TimeDelta::try_days(product.max_usage_age_days).unwrap_or(TimeDelta::MAX);
         let times = since.checked_sub_signed(age).zip(now.checked_sub_signed(age));
         return times.map(|(after, until)| Silence::NewestBetween(after, until)).into_iter().collect();
     }
-    let mut ended = calendar.month_of(since);
+    let mut month = calendar.month_of(since - GRACE).previous();
     let mut silences = Vec::new();
-    while calendar.bounds(ended).1 <= now {
-        silences.push(Silence::NewestIn(ended.previous()));
-        ended = ended.next();
+    loop {
+        let told_at = calendar.bounds(month).1 + GRACE;
+        if told_at > now {
+            return silences;
+        }
+        if told_at > since {
+            silences.push(Silence::NewestIn(month.previous()));
+        }
+        month = month.next();
     }
-    silences
 }

@@ -34,7 +34,8 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
     };
     if !req.headers().contains_key(IF_MATCH) && HttpSettings::of(req).is_some_and(|settings| settings.require_versions)
     {
-        let detail = "send the ETag of the version that you have read as If-Match, or * for any";
+        let detail =
+            "send the ETag of the version that you have read as If-Match, or * if there is none yet or for any";
         return Err(ApiError::Http(RequestCode::VersionRequired, detail.to_owned()));
     }
     let mut versions: Option<Vec<String>> = None;

@@ -1,5 +1,7 @@
 //! JSON bodies, parsed and validated. An error names the invalid field by JSON pointer.
 
+use std::collections::BTreeMap;
+
 use actix_web::dev::Payload;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
@@ -240,6 +242,18 @@ where
         whole(number).ok_or_else(|| serde::de::Error::custom("must be a whole number in the valid range"))
     };
     number.as_ref().map(whole).transpose()
+}
+
+/// Same as [`whole_number`], for the values of an object that may be absent, but not null.
+pub fn whole_numbers<'de, D>(deserializer: D) -> Result<Option<BTreeMap<String, i64>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let numbers = BTreeMap::<String, serde_json::Number>::deserialize(deserializer)?;
+    let read = |(name, number): (String, serde_json::Number)| {
+        whole(&number).map(|number| (name, number)).ok_or_else(|| serde::de::Error::custom("must have whole numbers"))
+    };
+    numbers.into_iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
 fn whole<T: TryFrom<i64>>(number: &serde_json::Number) -> Option<T> {

@@ -12,7 +12,7 @@ use crate::domain::ids::BillingLineId;
 use crate::domain::quantity::BlockSize;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{IfMatchHeader, RequiredVersions};
-use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null};
+use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, whole_numbers};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
@@ -46,7 +46,7 @@ pub struct UpdateBillingLinesRequest {
     pub ids: Vec<String>,
     /// The version of each line, by its id: a line that has another version by now is not changed, and neither is any
     /// other. A line without one is changed whatever its version is.
-    #[serde(default, deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "whole_numbers")]
     #[validate(length(max = 5000))]
     #[schema(nullable = false)]
     pub versions: Option<BTreeMap<String, i64>>,

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use validator::{Validate, ValidationError};
+use validator::Validate;
 
 use crate::db;
 use crate::domain::ids::WebhookId;
@@ -18,7 +18,7 @@ use crate::domain::webhook::{DisabledReason, EventType, EventTypes};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::etag::etag;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, plain_text};
+use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, plain_text, whole_number};
 use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
@@ -112,8 +112,8 @@ pub struct CreateWebhookRequest {
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 200)]
     pub description: Option<String>,
-    /// The events to send. Left out or null: all, those of later versions too.
-    #[validate(length(min = 1, max = 20), custom(function = distinct))]
+    /// The events to send, in any order. Left out or null: all, those of later versions too.
+    #[validate(length(min = 1, max = 20))]
     #[schema(min_items = 1, max_items = 20)]
     pub events: Option<Vec<EventType>>,
 }
@@ -135,7 +135,7 @@ pub struct UpdateWebhookRequest {
     pub description: Option<Option<String>>,
     /// The events to send. Null: all, those of later versions too.
     #[serde(default, deserialize_with = "double_option")]
-    #[validate(length(min = 1, max = 20), custom(function = distinct))]
+    #[validate(length(min = 1, max = 20))]
     #[schema(value_type = Option<Vec<EventType>>, min_items = 1, max_items = 20)]
     pub events: Option<Option<Vec<EventType>>>,
     /// Whether to send events. While a webhook is disabled, events are not kept for it.
@@ -150,7 +150,7 @@ pub struct UpdateWebhookRequest {
 #[schema(example = json!({"overlap_hours": 24}))]
 pub struct RotateSecretRequest {
     /// For how many hours deliveries are signed with the former secret, too; 0 stops using it at once.
-    #[serde(default = "one_day")]
+    #[serde(default = "one_day", deserialize_with = "whole_number")]
     #[validate(range(max = 720))]
     #[schema(maximum = 720, default = 24)]
     pub overlap_hours: u32,
@@ -160,17 +160,12 @@ fn one_day() -> u32 {
     24
 }
 
-fn distinct(events: &[EventType]) -> Result<(), ValidationError> {
-    let mut sorted = events.to_vec();
-    sorted.sort_unstable();
-    if sorted.is_sorted_by(|one, next| one < next) {
-        return Ok(());
-    }
-    Err(ValidationError::new("duplicate").with_message("names an event twice".into()))
-}
-
+/// The events, each once, in the order of their definition.
 fn event_types(events: Option<Vec<EventType>>) -> EventTypes {
-    events.map_or(EventTypes::All, EventTypes::Some)
+    events.map_or(EventTypes::All, |events| {
+        let named = EventType::ALL.iter().copied().filter(|event| events.contains(event));
+        EventTypes::Some(named.collect())
+    })
 }
 
 /// List webhooks
@@ -273,7 +268,7 @@ pub async fn delete_webhook(
 #[utoipa::path(
     tag = "webhooks",
     request_body = RotateSecretRequest,
-    params(("id" = String, Path, description = "The webhook")),
+    params(("id" = String, Path, description = "The webhook"), IfMatchParam),
     responses((status = 200, description = "The webhook with its new secret", body = WebhookWithSecret), Errors, WriteErrors)
 )]
 #[post("/webhooks/{id}/rotate-secret")]
@@ -281,9 +276,11 @@ pub async fn rotate_webhook_secret(
     ctx: web::Data<AppContext>,
     caller: Caller,
     id: web::Path<String>,
+    if_match: IfMatchHeader,
     body: ValidatedJson<RotateSecretRequest>,
 ) -> ApiResult {
     let overlap = TimeDelta::hours(i64::from(body.value.overlap_hours));
-    let new = webhooks::rotate_secret(&ctx, &caller, WebhookId::from(id.into_inner()), overlap).await?;
+    let id = WebhookId::from(id.into_inner());
+    let new = webhooks::rotate_secret(&ctx, &caller, id, overlap, if_match.0).await?;
     Ok(with_etag(new.webhook.version, &WebhookWithSecret::from(new)))
 }

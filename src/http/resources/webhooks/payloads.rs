@@ -75,7 +75,7 @@ pub struct PushJobFinished {
     detail: Option<String>,
     /// What started it.
     started_by: PushTrigger,
-    /// Who started it: the name of an API key, or `schedule`.
+    /// Who started it: the name of an API key, with the person behind it if the request named one; or `schedule`.
     requested_by: String,
     /// The product that it is limited to; null if it has lines of several products.
     #[schema(required)]

@@ -1,0 +1,9 @@
+ALTER TABLE cw_additions DROP COLUMN effective;
+ALTER TABLE cw_additions DROP COLUMN unit_price;
+ALTER TABLE cw_additions DROP COLUMN bill_customer;
+ALTER TABLE cw_additions DROP COLUMN less_included;
+ALTER TABLE cw_agreements DROP COLUMN currency;
+ALTER TABLE cw_agreements DROP COLUMN parent_id;
+ALTER TABLE cw_agreements DROP COLUMN prorates;
+ALTER TABLE cw_agreements DROP COLUMN next_invoice;
+ALTER TABLE cw_agreements DROP COLUMN billing_cycle;

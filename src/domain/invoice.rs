@@ -1,0 +1,297 @@
+//! What ConnectWise's invoice makes of a quantity: what is billed of it, for how much, and what to look at before.
+//!
+//! Sources: ConnectWise's schema of agreements and additions, and what its users report about invoicing. Which period an
+//! invoice covers differs between agreements, so that a warning says what to check, and changes nothing.
+
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
+
+use super::calendar::BillingMonth;
+use super::ids::CwAgreementId;
+use super::quantity::{Money, Quantity};
+use super::records::{Addition, Agreement};
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// Whether an addition is billed to the customer.
+    BillCustomer {
+        /// It is billed.
+        Billable = "Billable",
+        /// It is not on the invoice.
+        DoNotBill = "DoNotBill",
+        /// It is on the invoice, for nothing.
+        NoCharge = "NoCharge",
+    }
+}
+
+/// How an agreement is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgreementTerms {
+    /// The name of the billing cycle, such as `Monthly`.
+    pub billing_cycle: Option<String>,
+    /// The date of the next invoice.
+    pub next_invoice: Option<NaiveDate>,
+    /// Whether changes within a period are billed in proportion.
+    pub prorates: Option<bool>,
+    /// The agreement with which it is invoiced.
+    pub parent: Option<CwAgreementId>,
+    /// The currency's code, such as `USD`.
+    pub currency: Option<String>,
+}
+
+/// How an addition is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AdditionTerms {
+    /// The units that are included in the agreement: they are not billed.
+    pub less_included: Option<Quantity>,
+    /// Whether it is billed to the customer.
+    pub bill_customer: Option<BillCustomer>,
+    /// The price of a unit.
+    pub unit_price: Option<Money>,
+    /// The first day that is billed.
+    pub effective: Option<NaiveDate>,
+}
+
+string_enum! {
+    /// What to look at before the invoice is made. The first sentence says what is the case, and the second what to do.
+    InvoiceWarning {
+        /// The addition is set to Do Not Bill in ConnectWise: nothing is invoiced. Set Bill Customer to Billable there, if
+        /// the customer is to pay.
+        DoNotBill = "do_not_bill",
+        /// The addition is set to No Charge in ConnectWise: it is on the invoice for nothing. Set Bill Customer to Billable
+        /// there, if the customer is to pay.
+        NoCharge = "no_charge",
+        /// Some units are included in the agreement and not billed. Check Less Included of the addition in ConnectWise.
+        LessIncluded = "less_included",
+        /// The agreement's billing cycle is None: it is never invoiced. Set a billing cycle in ConnectWise.
+        NeverInvoiced = "never_invoiced",
+        /// The invoice that would take this month's quantity has been made: the next one is later. Undo that invoice in
+        /// ConnectWise, or bill the difference by hand.
+        AlreadyInvoiced = "already_invoiced",
+        /// The addition begins within the month, and the agreement does not prorate: ConnectWise bills it in full, or not at
+        /// all. Turn on prorating in ConnectWise, or let the addition begin on the first day of a period.
+        ProrateOff = "prorate_off",
+        /// The addition is billed only from a later day on. Correct its effective date in ConnectWise, if usage before that
+        /// day is to be billed.
+        EffectiveLater = "effective_later",
+        /// The addition's unit price is 0. Set a price in ConnectWise, if the customer is to pay.
+        PriceZero = "price_zero",
+        /// The agreement or the addition ends before the next invoice. Check its end in ConnectWise.
+        EndsBeforeInvoice = "ends_before_invoice",
+        /// ConnectWise has another company of this name. Check that the company is matched to the right one.
+        TwinCompany = "twin_company",
+    }
+}
+
+/// What an invoice makes of a quantity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoiced {
+    /// The quantity that is billed: without what is included; `None` if there is no quantity.
+    pub billed_quantity: Option<Quantity>,
+    /// The billed quantity at the unit price; `None` if one of them is not known, or they have too many digits together.
+    pub amount: Option<Money>,
+    /// What to look at before the invoice is made.
+    pub warnings: Vec<InvoiceWarning>,
+}
+
+/// What else an invoice depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct InvoiceFacts<'a> {
+    /// The agreement that the line bills to.
+    pub agreement: &'a Agreement,
+    /// The agreement that is invoiced: the parent of a child agreement, or the agreement itself.
+    pub invoiced: &'a Agreement,
+    /// The month that the line bills.
+    pub month: BillingMonth,
+    /// Today's date in the tenant's time zone.
+    pub today: NaiveDate,
+    /// Whether ConnectWise has another company of the same name.
+    pub has_twin: bool,
+}
+
+/// What ConnectWise bills of a quantity: nothing if the addition is not billed, and otherwise what is not included. A
+/// negative quantity is a discount, of which nothing is included.
+pub fn billed_quantity(quantity: Quantity, terms: &AdditionTerms) -> Quantity {
+    if terms.bill_customer == Some(BillCustomer::DoNotBill) {
+        return Quantity::ZERO;
+    }
+    let included = terms.less_included.map_or(Decimal::ZERO, Quantity::get).max(Decimal::ZERO);
+    let whole = quantity.get();
+    if whole <= Decimal::ZERO { quantity } else { Quantity::from((whole - included).max(Decimal::ZERO)) }
+}
+
+/// The amount of a billed quantity.
+fn amount(billed: Quantity, terms: &AdditionTerms) -> Option<Money> {
+    if matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge)) {
+        return Some(Money::ZERO);
+    }
+    Money::of(billed, terms.unit_price?)
+}
+
+/// What an invoice makes of a line's quantity.
+pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceFacts<'_>) -> Invoiced {
+    let terms = &addition.terms;
+    let billed = quantity.map(|quantity| billed_quantity(quantity, terms));
+    Invoiced {
+        billed_quantity: billed,
+        amount: billed.and_then(|billed| amount(billed, terms)),
+        warnings: warnings(addition, facts),
+    }
+}
+
+fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
+    let InvoiceFacts { agreement, invoiced, month, today, has_twin } = facts;
+    let terms = &addition.terms;
+    let is_billed = !matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge));
+    let next = invoiced.terms.next_invoice;
+    let cycle = invoiced.terms.billing_cycle.as_deref().unwrap_or_default().to_lowercase();
+    let ends = [addition.cancelled_at, agreement.cancelled_at, agreement.ends_at.filter(|_| !agreement.no_end)];
+    let ends_before = ends.into_iter().flatten().any(|end| next.is_some_and(|next| end.date_naive() < next));
+    let begins_within = terms.effective.is_some_and(|day| day > month.first_day() && day < month.next().first_day());
+    use InvoiceWarning::*;
+    let all = [
+        (DoNotBill, terms.bill_customer == Some(BillCustomer::DoNotBill)),
+        (NoCharge, terms.bill_customer == Some(BillCustomer::NoCharge)),
+        (LessIncluded, terms.less_included.is_some_and(|included| included > Quantity::ZERO)),
+        (NeverInvoiced, cycle == "none"),
+        (AlreadyInvoiced, was_invoiced(month, next, &cycle)),
+        (ProrateOff, begins_within && agreement.terms.prorates == Some(false)),
+        (EffectiveLater, terms.effective.is_some_and(|day| day > today)),
+        (PriceZero, is_billed && terms.unit_price == Some(Money::ZERO)),
+        (EndsBeforeInvoice, ends_before),
+        (TwinCompany, has_twin),
+    ];
+    all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
+}
+
+/// Whether the invoice that takes a month's quantity has been made. That is the first one after the month, which a monthly
+/// agreement gets within the next month. Of an agreement with a longer cycle it is not known.
+fn was_invoiced(month: BillingMonth, next: Option<NaiveDate>, cycle: &str) -> bool {
+    let is_monthly = cycle.is_empty() || cycle.contains("month");
+    is_monthly && next.is_some_and(|next| next >= month.next().next().first_day())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::ids::{CwAdditionId, CwCompanyId};
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn agreement(terms: AgreementTerms) -> Agreement {
+        Agreement {
+            id: CwAgreementId(1),
+            company_id: CwCompanyId(1),
+            name: String::new(),
+            type_name: None,
+            status: None,
+            cancelled: false,
+            cancelled_at: None,
+            ends_at: None,
+            no_end: true,
+            gone: false,
+            terms,
+        }
+    }
+
+    fn addition(terms: AdditionTerms) -> Addition {
+        Addition {
+            id: CwAdditionId(1),
+            agreement_id: CwAgreementId(1),
+            product_identifier: None,
+            description: None,
+            quantity: None,
+            cancelled_at: None,
+            gone: false,
+            terms,
+        }
+    }
+
+    fn number(text: &str) -> Quantity {
+        text.parse().unwrap()
+    }
+
+    /// What becomes of 12 units in November, on 22 November.
+    fn november(agreement: &Agreement, addition: &Addition) -> Invoiced {
+        let month = "2026-11".parse().unwrap();
+        let facts = InvoiceFacts { agreement, invoiced: agreement, month, today: day("2026-11-22"), has_twin: false };
+        invoiced(Some(number("12")), addition, facts)
+    }
+
+    #[test]
+    fn what_is_included_is_not_billed() {
+        let price = Some("9.5".parse().unwrap());
+        let with = |terms: AdditionTerms| {
+            let Invoiced { billed_quantity, amount, warnings } =
+                november(&agreement(AgreementTerms::default()), &addition(terms));
+            let text = |value: Option<String>| value.unwrap_or_default();
+            (text(billed_quantity.map(|n| n.to_string())), text(amount.map(|n| n.to_string())), warnings)
+        };
+        let plain = AdditionTerms { unit_price: price, ..AdditionTerms::default() };
+        assert_eq!(with(plain.clone()), ("12".into(), "114".into(), vec![]));
+        let included = AdditionTerms { less_included: Some(number("2.5")), ..plain.clone() };
+        assert_eq!(with(included), ("9.5".into(), "90.25".into(), vec![InvoiceWarning::LessIncluded]));
+        let all = AdditionTerms { less_included: Some(number("20")), ..plain.clone() };
+        assert_eq!(with(all), ("0".into(), "0".into(), vec![InvoiceWarning::LessIncluded]));
+        let never = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..plain.clone() };
+        assert_eq!(with(never), ("0".into(), "0".into(), vec![InvoiceWarning::DoNotBill]));
+        let free = AdditionTerms { bill_customer: Some(BillCustomer::NoCharge), ..plain.clone() };
+        assert_eq!(with(free), ("12".into(), "0".into(), vec![InvoiceWarning::NoCharge]));
+        let zero = AdditionTerms { unit_price: Some(Money::ZERO), ..plain };
+        assert_eq!(with(zero), ("12".into(), "0".into(), vec![InvoiceWarning::PriceZero]));
+        assert_eq!(
+            with(AdditionTerms::default()),
+            ("12".into(), String::new(), vec![]),
+            "an unknown price is no amount"
+        );
+    }
+
+    #[test]
+    fn what_keeps_a_quantity_from_the_invoice_is_told() {
+        use InvoiceWarning::*;
+        let monthly = |next: &str| AgreementTerms {
+            billing_cycle: Some("Monthly".into()),
+            next_invoice: Some(day(next)),
+            ..AgreementTerms::default()
+        };
+        let of = |terms: AgreementTerms, own: AdditionTerms| november(&agreement(terms), &addition(own)).warnings;
+        let plain = AdditionTerms::default;
+        for (next, expected) in [
+            ("2026-11-25", vec![]),
+            ("2026-12-01", vec![]),
+            ("2026-12-31", vec![]),
+            ("2027-01-01", vec![AlreadyInvoiced]),
+        ] {
+            assert_eq!(of(monthly(next), plain()), expected, "{next}");
+        }
+        let quarterly = AgreementTerms { billing_cycle: Some("Quarterly".into()), ..monthly("2027-01-01") };
+        assert_eq!(of(quarterly, plain()), vec![]);
+        let none = AgreementTerms { billing_cycle: Some("None".into()), ..AgreementTerms::default() };
+        assert_eq!(of(none, plain()), vec![NeverInvoiced]);
+        let from = |text: &str| AdditionTerms { effective: Some(day(text)), ..plain() };
+        let unprorated = || AgreementTerms { prorates: Some(false), ..AgreementTerms::default() };
+        assert_eq!(of(unprorated(), from("2026-11-10")), vec![ProrateOff]);
+        assert_eq!(of(unprorated(), from("2026-11-01")), vec![]);
+        assert_eq!(of(AgreementTerms { prorates: Some(true), ..unprorated() }, from("2026-11-10")), vec![]);
+        assert_eq!(of(AgreementTerms::default(), from("2026-11-23")), vec![EffectiveLater]);
+        let mut ending = agreement(monthly("2026-12-01"));
+        (ending.no_end, ending.ends_at) = (false, Some("2026-11-30T00:00:00Z".parse().unwrap()));
+        assert_eq!(november(&ending, &addition(plain())).warnings, vec![EndsBeforeInvoice]);
+    }
+
+    proptest! {
+        /// Nothing is billed that is not in the quantity, and nothing is lost but what is included.
+        #[test]
+        fn billed_and_included_make_the_quantity(quantity in 0_i64..1_000_000, included in 0_i64..1_000_000, scale in 0_u32..4) {
+            let decimal = |number: i64| Quantity::from(Decimal::new(number, scale));
+            let terms = AdditionTerms { less_included: Some(decimal(included)), ..AdditionTerms::default() };
+            let billed = billed_quantity(decimal(quantity), &terms).get();
+            prop_assert!(billed >= Decimal::ZERO && billed <= decimal(quantity).get());
+            prop_assert_eq!(decimal(quantity).get() - billed, decimal(included).get().min(decimal(quantity).get()));
+        }
+    }
+}
