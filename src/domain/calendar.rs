@@ -146,6 +146,11 @@ impl BillingCalendar {
         if day == month.day(1) { self.start(month) } else { midnight.max(self.start(month)) }
     }
 
+    /// The date of a moment, in the time zone of its month.
+    pub fn today(&self, now: Instant) -> NaiveDate {
+        now.with_timezone(&self.zone_of(self.month_of(now))).date_naive()
+    }
+
     /// Returns the month that contains a moment.
     pub fn month_of(&self, at: Instant) -> BillingMonth {
         // No zone is more than a day from UTC, so the month in UTC is at most one off.

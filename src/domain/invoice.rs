@@ -7,50 +7,10 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use super::calendar::BillingMonth;
-use super::ids::CwAgreementId;
 use super::quantity::{Money, Quantity};
 use super::records::{Addition, Agreement};
 use super::string_enum::string_enum;
-
-string_enum! {
-    /// Whether an addition is billed to the customer.
-    BillCustomer {
-        /// It is billed.
-        Billable = "Billable",
-        /// It is not on the invoice.
-        DoNotBill = "DoNotBill",
-        /// It is on the invoice, for nothing.
-        NoCharge = "NoCharge",
-    }
-}
-
-/// How an agreement is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgreementTerms {
-    /// The name of the billing cycle, such as `Monthly`.
-    pub billing_cycle: Option<String>,
-    /// The date of the next invoice.
-    pub next_invoice: Option<NaiveDate>,
-    /// Whether changes within a period are billed in proportion.
-    pub prorates: Option<bool>,
-    /// The agreement with which it is invoiced.
-    pub parent: Option<CwAgreementId>,
-    /// The currency's code, such as `USD`.
-    pub currency: Option<String>,
-}
-
-/// How an addition is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AdditionTerms {
-    /// The units that are included in the agreement: they are not billed.
-    pub less_included: Option<Quantity>,
-    /// Whether it is billed to the customer.
-    pub bill_customer: Option<BillCustomer>,
-    /// The price of a unit.
-    pub unit_price: Option<Money>,
-    /// The first day that is billed.
-    pub effective: Option<NaiveDate>,
-}
+use super::terms::{AdditionTerms, BillCustomer};
 
 string_enum! {
     /// What to look at before the invoice is made. The first sentence says what is the case, and the second what to do.
@@ -176,7 +136,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::ids::{CwAdditionId, CwCompanyId};
+    use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+    use crate::domain::terms::AgreementTerms;
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()

@@ -20,6 +20,7 @@ pub mod records;
 pub mod rules;
 pub mod schedule;
 pub mod string_enum;
+pub mod terms;
 pub mod text;
 pub mod usage;
 pub mod usage_totals;

@@ -4,9 +4,9 @@ use chrono::NaiveDate;
 
 use super::clock::Instant;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
-use super::invoice::{AdditionTerms, AgreementTerms};
 use super::mapping_status::MappingReason;
 use super::quantity::Quantity;
+use super::terms::{AdditionTerms, AgreementTerms};
 
 /// A company in ConnectWise, as last read.
 #[derive(Debug, Clone, PartialEq, Eq)]

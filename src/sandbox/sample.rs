@@ -74,6 +74,9 @@ pub const CUSTOMERS: [&str; 66] = [
     "Zenith Data Recovery",
 ];
 
+/// Customers whose storage is invoiced otherwise than its quantity says: two units are included, or it is not billed.
+const INCLUDED: usize = 13;
+const NOT_BILLED: usize = 14;
 /// Index of the first customer without a company of its own in ConnectWise.
 pub const FIRST_UNKNOWN: usize = 62;
 /// Customers with two agreements that the backup rules match.
@@ -158,6 +161,12 @@ fn customer(store: &mut Store, index: usize, storage_quantity: &impl Fn(usize) -
         store.put(Kind::Additions, addition(storage + 3, backup + 3, "BKP-GB", "Backup storage, 100 GB", 1.0));
         store.put(Kind::Additions, addition(storage + 4, backup + 3, "BKP-ACCT", "Protected account", 1.0));
     }
+    let special = match index {
+        INCLUDED => json!({"lessIncluded": 2.0}),
+        NOT_BILLED => json!({"billCustomer": "DoNotBill"}),
+        _ => json!({}),
+    };
+    store.merge(Kind::Additions, storage, special.as_object().cloned().unwrap_or_default());
     if index == TWO_ADDITIONS {
         store.put(Kind::Additions, addition(storage + 5, backup, "BKP-GB", "Backup storage, archive", 1.0));
     }
@@ -197,6 +206,8 @@ pub fn agreement(id: i64, company: i64, name: &str, kind: (i64, &str)) -> Value 
         "contact": {"id": 1, "name": "Accounts Payable"}, "startDate": "2026-01-01T00:00:00Z", "endDate": null,
         "noEndingDateFlag": true, "cancelledFlag": false, "dateCancelled": null, "reasonCancelled": null,
         "agreementStatus": "Active", "billTime": "DoNotBill", "billProducts": "Billable",
+        "billingCycle": {"id": 2, "name": "Monthly"}, "prorateFlag": true,
+        "currency": {"id": 7, "currencyCode": "USD", "symbol": "$", "name": "US Dollars"},
         "_info": {"lastUpdated": "2026-10-01T12:00:00Z", "updatedBy": "sandbox"}
     })
 }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
+use super::invoices;
+use super::invoices::{LineInvoice, LineQuantity};
 use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
@@ -176,6 +178,9 @@ pub struct BilledLine {
     /// Whether a push would write a different quantity from the last push of the same month. Always `false` in the
     /// result of [`billed_lines`].
     pub out_of_date: bool,
+    /// What an invoice makes of the quantity; always `None` in the result of [`billed_lines`], and for a line that bills to
+    /// no addition.
+    pub invoice: Option<LineInvoice>,
 }
 
 /// Computes what lines bill, in the same order. The number of queries depends on the number of products and months, not
@@ -187,6 +192,16 @@ pub fn billed_lines(
     now: Instant,
 ) -> Result<Vec<BilledLine>> {
     let calendar = billing_calendar::load(tx)?;
+    billed_in(tx, views, months, &calendar, now)
+}
+
+fn billed_in(
+    tx: &mut Tx<'_>,
+    views: Vec<BillingLineView>,
+    months: &BilledMonths,
+    calendar: &BillingCalendar,
+    now: Instant,
+) -> Result<Vec<BilledLine>> {
     let mut products: HashMap<ProductId, Product> = HashMap::new();
     let wanted: HashSet<&ProductId> = views.iter().map(|view| &view.line.product_id).collect();
     for product in tx.products_by_id(&wanted.into_iter().cloned().collect::<Vec<_>>())? {
@@ -196,32 +211,33 @@ pub fn billed_lines(
     let mut lines = Vec::with_capacity(views.len());
     for view in views {
         let Some(product) = products.get(&view.line.product_id) else { continue };
-        let month = months.month(&view.line, product, &calendar, now);
+        let month = months.month(&view.line, product, calendar, now);
         companies.entry((product.id.clone(), month)).or_default().push(view.company.id.clone());
         lines.push((view, month));
     }
     let mut usage: HashMap<(ProductId, BillingMonth), MonthlyUsage> = HashMap::new();
     for ((product, month), companies) in companies {
         let Some(row) = products.get(&product) else { continue };
-        let loaded = MonthlyUsage::load(tx, row.clone(), month, &calendar, now, &companies)?;
+        let loaded = MonthlyUsage::load(tx, row.clone(), month, calendar, now, &companies)?;
         usage.insert((product, month), loaded);
     }
     let bill = |(view, month): (BillingLineView, BillingMonth)| {
         let usage = usage.get(&(view.line.product_id.clone(), month))?;
         let billed = usage.billed(&view.line);
-        Some(BilledLine { view, billed, product: usage.product().clone(), out_of_date: false })
+        Some(BilledLine { view, billed, product: usage.product().clone(), out_of_date: false, invoice: None })
     };
     Ok(lines.into_iter().filter_map(bill).collect())
 }
 
-/// Same as [`billed_lines`], but also sets [`BilledLine::out_of_date`].
+/// Same as [`billed_lines`], but also sets [`BilledLine::out_of_date`] and [`BilledLine::invoice`].
 pub fn compared_lines(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
     months: &BilledMonths,
     now: Instant,
 ) -> Result<Vec<BilledLine>> {
-    let mut lines = billed_lines(tx, views, months, now)?;
+    let calendar = billing_calendar::load(tx)?;
+    let mut lines = billed_in(tx, views, months, &calendar, now)?;
     let ids: Vec<BillingLineId> = lines.iter().map(|line| line.view.line.id.clone()).collect();
     let distinct: HashSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
     let last = tx.last_quantities(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
@@ -237,6 +253,13 @@ pub fn compared_lines(
     let shared = tx.additions_shared_by_lines(&changed.collect::<Vec<_>>())?;
     for line in &mut lines {
         line.out_of_date &= line.view.line.addition_id.is_some_and(|id| !shared.contains(&id));
+    }
+    let today = calendar.today(now);
+    let quantities: Vec<LineQuantity<'_>> =
+        lines.iter().map(|line| (&line.view, line.billed.month, line.billed.quantity)).collect();
+    let found = invoices::of_lines(tx, &quantities, today)?;
+    for (line, invoice) in lines.iter_mut().zip(found) {
+        line.invoice = invoice;
     }
     Ok(lines)
 }

@@ -32,6 +32,5 @@ pub fn load(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
 
 /// Returns today's date in the tenant's billing time zone.
 pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
-    let calendar = load(tx)?;
-    Ok(now.with_timezone(&calendar.zone_of(calendar.month_of(now))).date_naive())
+    Ok(load(tx)?.today(now))
 }

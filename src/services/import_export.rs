@@ -7,6 +7,7 @@ use super::audit::Audit;
 use super::billed_lines::{Billed, BilledLine, BilledMonths, compared_lines};
 use super::companies;
 use super::context::AppContext;
+use super::invoices::LineInvoice;
 use super::mapping::complete;
 use super::mapping::edit;
 use super::mapping::edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
@@ -213,14 +214,16 @@ pub struct LineOut {
     pub billed: Billed,
     /// Whether a push would write a different quantity from the last push of the same month.
     pub out_of_date: bool,
+    /// What an invoice makes of the quantity; `None` if the line bills to no addition.
+    pub invoice: Option<LineInvoice>,
     /// The product's code.
     pub product_code: String,
 }
 
 impl From<BilledLine> for LineOut {
     fn from(line: BilledLine) -> Self {
-        let BilledLine { view, billed, product, out_of_date } = line;
-        Self { view, billed, out_of_date, product_code: product.code }
+        let BilledLine { view, billed, product, out_of_date, invoice } = line;
+        Self { view, billed, out_of_date, invoice, product_code: product.code }
     }
 }
 

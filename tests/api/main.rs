@@ -37,6 +37,7 @@ mod errors;
 mod fairness;
 mod file_failures;
 mod guard_and_revert;
+mod invoices;
 mod isolation;
 mod late_usage;
 mod manual_mapping;

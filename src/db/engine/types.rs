@@ -20,7 +20,6 @@ use crate::domain::ids::{
     ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, LineChangeId,
     MessageId, ProductId, PushJobId, PushLineId, RuleId, TenantId, UsageId, WebhookId,
 };
-use crate::domain::invoice::BillCustomer;
 use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
@@ -28,6 +27,7 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, Money, Quantity};
 use crate::domain::rules::Target;
+use crate::domain::terms::BillCustomer;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::webhook::{DeliveryState, DisabledReason, EventType, EventTypes};
 

@@ -1,5 +1,7 @@
 //! The stored copies of ConnectWise records: companies, agreements and additions.
 
+use std::collections::HashSet;
+
 use chrono::{NaiveDate, NaiveDateTime};
 use diesel::prelude::*;
 
@@ -12,10 +14,10 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
-use crate::domain::invoice::{AdditionTerms, AgreementTerms, BillCustomer};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::string_enum::string_enum;
+use crate::domain::terms::{AdditionTerms, AgreementTerms, BillCustomer};
 use crate::domain::text::fold;
 
 /// A stored ConnectWise company.
@@ -171,6 +173,24 @@ pub struct AdditionQuantity {
 row_update! { AdditionQuantity; cw_additions where id set quantity }
 
 impl Tx<'_> {
+    /// Those of the given names, as they are compared, that more than one ConnectWise company has.
+    pub fn names_of_several_companies(&mut self, names: &[String]) -> Result<HashSet<String>> {
+        let mut several = HashSet::new();
+        for chunk in chunks(names) {
+            let own = self
+                .scoped(cw_companies::table)
+                .filter(cw_companies::deleted.eq(false))
+                .filter(cw_companies::gone_at.is_null())
+                .filter(cw_companies::name_key.eq_any(chunk));
+            let rows: Vec<(String, i64)> = own
+                .group_by(cw_companies::name_key)
+                .select((cw_companies::name_key, diesel::dsl::count_star()))
+                .load(self.conn)?;
+            several.extend(rows.into_iter().filter(|(_, companies)| *companies > 1).map(|(name, _)| name));
+        }
+        Ok(several)
+    }
+
     /// A page of the ConnectWise companies that can be chosen: those that are neither deleted nor gone.
     pub fn cw_companies(
         &mut self,

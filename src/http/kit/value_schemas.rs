@@ -10,12 +10,13 @@ use crate::domain::audit::AuditAction;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
+use crate::domain::invoice::InvoiceWarning;
 use crate::domain::mapping::{LineField, Verdict};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, Money, Quantity};
 use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
@@ -61,6 +62,7 @@ enumerations! {
     EventType: "What happened",
     DeliveryState: "The state of a delivery",
     DisabledReason: "Why a webhook is disabled",
+    InvoiceWarning: "What to look at before the invoice is made",
     BatchOutcome: "What a batch did with a company",
     BulkMode: "What happens to the other edits of a request or table if one is rejected",
     Delimiter: "What separates the columns of a table",
@@ -98,6 +100,8 @@ patterned! {
         "An exact decimal greater than 0, as a string such as `\"1.5\"`. At most 28 digits";
     Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3",
         "An exact decimal, as a string such as `\"120.5\"`";
+    Money: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "28.5",
+        "An amount of money in the agreement's currency: an exact decimal, as a string such as `\"28.5\"`";
     BillingMonth: r"^2[01][0-9]{2}-(0[1-9]|1[0-2])$", "2026-11",
         "A billing month: a calendar month in the tenant's time zone, such as `2026-11`";
 }

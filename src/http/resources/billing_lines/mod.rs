@@ -2,6 +2,7 @@
 
 pub mod edit;
 pub mod explain;
+pub mod invoice;
 pub mod summary;
 
 use actix_web::{get, web};
@@ -9,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use self::invoice::LineInvoice;
 use crate::db::{self, BillingLineSort, LineFilter};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
@@ -143,6 +145,9 @@ pub struct BillingLine {
     pub agreement: MappingBody,
     /// The addition mapping: the addition whose quantity pushes write.
     pub addition: MappingBody,
+    /// What ConnectWise's invoice makes of the quantity; null if the line bills to no addition.
+    #[schema(required)]
+    pub invoice: Option<LineInvoice>,
     /// The addition's quantity in ConnectWise when it was last read or written; null if unknown.
     #[schema(required)]
     pub connectwise_quantity: Option<Quantity>,
@@ -157,7 +162,7 @@ pub struct BillingLine {
 
 impl From<BilledLine> for BillingLine {
     fn from(line: BilledLine) -> Self {
-        let BilledLine { view, billed, product, out_of_date } = line;
+        let BilledLine { view, billed, product, out_of_date, invoice } = line;
         let (agreement, addition) = (MappingBody::agreement(&view), MappingBody::addition(&view));
         let connectwise_company = view.cw_company.map(|company| LineConnectWiseCompany {
             id: company.id.into(),
@@ -185,6 +190,7 @@ impl From<BilledLine> for BillingLine {
             out_of_date,
             agreement,
             addition,
+            invoice: invoice.map(LineInvoice::from),
             connectwise_quantity: view.addition.and_then(|addition| addition.quantity),
             last_push: last_push(&view.line),
             version: view.line.version,

@@ -114,9 +114,12 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 19] {
+fn line_cells(row: &LineOut) -> [String; 23] {
     let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
+    let invoice = row.invoice.as_ref();
+    let invoiced = invoice.map(|invoice| &invoice.invoiced);
+    let warnings = invoiced.into_iter().flat_map(|invoiced| &invoiced.warnings).map(|warning| warning.as_str());
     [
         escape_formula(&company.external_id),
         escape_formula(&company.name),
@@ -137,5 +140,9 @@ fn line_cells(row: &LineOut) -> [String; 19] {
         text(billed.quantity.map(|quantity| quantity.to_string())),
         text(billed.problem.clone()),
         row.out_of_date.to_string(),
+        text(invoiced.and_then(|invoiced| invoiced.billed_quantity).map(|quantity| quantity.to_string())),
+        text(invoiced.and_then(|invoiced| invoiced.amount).map(|amount| amount.to_string())),
+        escape_formula(&text(invoice.and_then(|invoice| invoice.currency.clone()))),
+        warnings.collect::<Vec<_>>().join(" "),
     ]
 }

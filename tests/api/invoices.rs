@@ -1,0 +1,120 @@
+//! What ConnectWise's invoice makes of a quantity: what is billed of it, for how much, and what to look at before.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Kind, sample};
+use serde_json::{Value, json};
+
+use crate::push::ready;
+use crate::support::{Backend, TestApp};
+
+/// Changes a record in ConnectWise.
+fn merge(app: &TestApp, kind: Kind, id: i64, members: Value) {
+    app.sandbox.change(|store| store.merge(kind, id, members.as_object().cloned().unwrap()));
+}
+
+async fn refresh(app: &TestApp) {
+    app.clock.advance(TimeDelta::minutes(20));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+}
+
+/// The invoices of the lines, by company.
+async fn invoices(app: &TestApp) -> Vec<Value> {
+    app.all("/billing-lines?limit=3").await.into_iter().map(|line| line["invoice"].clone()).collect()
+}
+
+fn codes(invoice: &Value) -> Vec<&str> {
+    invoice["warnings"].as_array().unwrap().iter().map(|warning| warning["code"].as_str().unwrap()).collect()
+}
+
+/// Each of the lines has 250 GB, which are 3 blocks at 9.50 USD.
+async fn a_line_tells_what_is_billed_and_for_how_much(backend: Backend) {
+    let (app, _) = ready(backend, 5).await;
+    merge(&app, Kind::Additions, 200, json!({"lessIncluded": 0.5, "unitPrice": 3.333}));
+    merge(&app, Kind::Additions, 300, json!({"billCustomer": "DoNotBill"}));
+    merge(&app, Kind::Additions, 400, json!({"billCustomer": "NoCharge", "lessIncluded": 7}));
+    merge(&app, Kind::Additions, 500, json!({"unitPrice": null, "billCustomer": null, "lessIncluded": null}));
+    merge(&app, Kind::Agreements, 50, json!({"currency": null, "nextInvoiceDate": "soon"}));
+    app.company("C6", "Not Set").await;
+    refresh(&app).await;
+    let found = invoices(&app).await;
+    let parts = |invoice: &Value| {
+        let text = |member: &str| invoice[member].as_str().unwrap_or("-").to_owned();
+        (text("billed_quantity"), text("amount"), text("currency"), text("unit_price"), codes(invoice).join(" "))
+    };
+    let expected = [
+        ("3", "28.5", "USD", "9.5", ""),
+        ("2.5", "8.3325", "USD", "3.333", "less_included"),
+        ("0", "0", "USD", "9.5", "do_not_bill"),
+        ("0", "0", "USD", "9.5", "no_charge less_included"),
+        ("3", "-", "-", "-", ""),
+    ];
+    for (invoice, (quantity, amount, currency, price, warnings)) in found.iter().zip(expected) {
+        let wanted = (quantity.into(), amount.into(), currency.into(), price.into(), warnings.into());
+        assert_eq!(parts(invoice), wanted, "{invoice}");
+    }
+    assert_eq!(found[5], Value::Null, "it bills to no addition");
+    let explanation = found[2]["warnings"][0]["explanation"].as_str().unwrap();
+    assert!(explanation.contains("Do Not Bill") && explanation.contains("Set Bill Customer"), "{explanation}");
+    let table = app.get("/export/billing-lines").await.text;
+    let row = table.lines().find(|row| row.starts_with("C2,")).unwrap();
+    assert!(row.ends_with(",2.5,8.3325,USD,less_included"), "{row}");
+    let unchanged = app
+        .send(reqwest::Method::POST, "/import/billing-lines", &[("content-type", "text/csv")], Some(table.into_bytes()))
+        .await
+        .expect(200);
+    assert_eq!(unchanged["changed"], 0, "what is exported is imported: {unchanged}");
+}
+
+async fn what_keeps_a_quantity_from_the_invoice_is_told(backend: Backend) {
+    let (app, _) = ready(backend, 7).await;
+    // It is 22 November 2026.
+    merge(&app, Kind::Agreements, 10, json!({"nextInvoiceDate": "2026-12-01T00:00:00Z"}));
+    merge(&app, Kind::Agreements, 20, json!({"nextInvoiceDate": "2027-01-01"}));
+    merge(&app, Kind::Agreements, 30, json!({"billingCycle": {"id": 9, "name": "None"}}));
+    merge(&app, Kind::Agreements, 40, json!({"prorateFlag": false}));
+    merge(&app, Kind::Additions, 400, json!({"effectiveDate": "2026-11-10T00:00:00Z"}));
+    merge(&app, Kind::Additions, 500, json!({"effectiveDate": "2026-12-01T00:00:00Z", "unitPrice": 0}));
+    merge(
+        &app,
+        Kind::Agreements,
+        60,
+        json!({"nextInvoiceDate": "2026-12-01", "noEndingDateFlag": false, "endDate": "2026-11-30"}),
+    );
+    // A child is invoiced with its parent.
+    app.sandbox.change(|store| {
+        store.put(Kind::Agreements, sample::agreement(999, 7, "Everything", (3, "Managed Services")));
+        // Another company of the name of the first.
+        store.put(Kind::Companies, sample::company(99, "Twin", "COMPANY 1"));
+    });
+    merge(&app, Kind::Agreements, 999, json!({"nextInvoiceDate": "2027-02-01"}));
+    merge(
+        &app,
+        Kind::Agreements,
+        70,
+        json!({"nextInvoiceDate": "2026-12-01", "parentAgreement": {"id": 999, "name": "Everything"}}),
+    );
+    refresh(&app).await;
+    let found = invoices(&app).await;
+    let told: Vec<Vec<&str>> = found.iter().map(codes).collect();
+    assert_eq!(
+        told,
+        [
+            vec!["twin_company"],
+            vec!["already_invoiced"],
+            vec!["never_invoiced"],
+            vec!["prorate_off"],
+            vec!["effective_later", "price_zero"],
+            vec!["ends_before_invoice"],
+            vec!["already_invoiced"],
+        ]
+    );
+    assert_eq!(
+        (&found[0]["next_invoice_on"], &found[6]["next_invoice_on"]),
+        (&json!("2026-12-01"), &json!("2027-02-01"))
+    );
+    // December's quantity is in time for the invoice of January.
+    let later = app.all("/billing-lines?billing_month=2026-12").await;
+    assert_eq!(codes(&later[1]["invoice"]), Vec::<&str>::new());
+}
+
+on_both!(a_line_tells_what_is_billed_and_for_how_much, what_keeps_a_quantity_from_the_invoice_is_told);
