@@ -36,7 +36,7 @@ pub(super) async fn ids(tenant: &DemoTenant) -> Result<Vec<(ExampleRecord, Strin
         let newest = |name| PageRequest::parse(ListName { name, filter: 0 }, Some(1), None, "-created_at");
         let jobs = tx.push_jobs(&JobFilter::default(), &newest("push-jobs")?)?.items;
         found.extend(jobs.first().map(|job| (PushJob, job.id.to_string())));
-        let held = PushLineFilter { state: Some(LineState::Held), ..PushLineFilter::default() };
+        let held = PushLineFilter { states: vec![LineState::Held], ..PushLineFilter::default() };
         let held = tx.push_lines(&held, &newest("push-lines")?)?.items;
         found.extend(held.first().map(|(line, _)| (PushLine, line.id.to_string())));
         Ok(found)

@@ -37,6 +37,15 @@ async fn a_summary_counts_what_the_list_shows(backend: Backend) {
     assert_eq!(one["items"].as_array().unwrap().len(), 1);
     assert_eq!(one["items"][0]["needs_attention"], 6, "nothing is resolved without a rule");
     app.get("/billing-lines/summary?product_id=none").await.problem(422, "validation");
+    for (filter, found) in
+        [("needs_attention=true", 1), ("search=company%206&status=unresolved", 1), ("push_enabled=false", 2)]
+    {
+        let path = format!("/agreement-mappings?product_id={product}&{filter}");
+        assert!(app.all(&path).await.len() >= found, "{path}");
+    }
+    assert_eq!(app.all("/push-lines?state=pushed,failed").await.len(), 4);
+    assert_eq!(app.all("/push-lines?reason=rejected").await.len(), 1);
+    assert!(app.all("/push-lines?reason=rejected,disabled").await.len() > 1);
     // Each count is the length of a list.
     for (filter, count) in [
         ("needs_attention=true", 2),

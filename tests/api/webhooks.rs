@@ -581,6 +581,20 @@ async fn webhooks_are_changed_listed_and_deleted(backend: Backend) {
     assert_eq!(actions.last(), Some(&"webhook.deleted"));
 }
 
+/// A test with an Idempotency-Key is sent once.
+async fn a_test_that_is_repeated_is_sent_once(backend: Backend) {
+    let app = TestApp::start(backend, Store::default()).await;
+    let receiver = Receiver::start();
+    let (id, _) = create(&app, json!({"url": receiver.url("/")})).await;
+    let test =
+        async || app.send(Method::POST, &format!("/webhooks/{id}/test"), &[("idempotency-key", "once")], None).await;
+    let (first, second) = (test().await, test().await);
+    assert_eq!((first.status, second.header("idempotent-replayed")), (202, "true"));
+    assert_eq!(first.header("location"), second.header("location"));
+    deliver(&app).await;
+    assert_eq!(receiver.take().len(), 1);
+}
+
 /// A library of Standard Webhooks accepts a delivery, and none that was changed.
 async fn a_receiver_with_a_library_accepts_a_delivery(backend: Backend) {
     let app = TestApp::start_now(backend, Store::default()).await;
@@ -633,5 +647,6 @@ on_both!(
     an_address_is_public_and_encrypted,
     webhooks_are_changed_listed_and_deleted,
     a_receiver_with_a_library_accepts_a_delivery,
+    a_test_that_is_repeated_is_sent_once,
     replicas_share_deliveries,
 );

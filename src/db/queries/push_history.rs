@@ -51,10 +51,10 @@ pub struct JobFilter {
 pub struct PushLineFilter {
     /// Of this job.
     pub job_id: Option<PushJobId>,
-    /// By state.
-    pub state: Option<LineState>,
-    /// By the reason why the line was skipped or held, or failed.
-    pub reason: Option<PushReason>,
+    /// In one of these states, if there are any.
+    pub states: Vec<LineState>,
+    /// With one of these reasons for being skipped, held, failed or unverified, if there are any.
+    pub reasons: Vec<PushReason>,
     /// Of this company.
     pub company_id: Option<CompanyId>,
     /// Of this product.
@@ -130,11 +130,11 @@ impl Tx<'_> {
             if let Some(id) = &filter.job_id {
                 query = query.filter(push_lines::job_id.eq(id.clone()));
             }
-            if let Some(state) = filter.state {
-                query = query.filter(push_lines::state.eq(state));
+            if !filter.states.is_empty() {
+                query = query.filter(push_lines::state.eq_any(filter.states.clone()));
             }
-            if let Some(reason) = filter.reason {
-                query = query.filter(push_lines::reason.eq(reason));
+            if !filter.reasons.is_empty() {
+                query = query.filter(push_lines::reason.eq_any(filter.reasons.clone()));
             }
             if let Some(id) = &filter.company_id {
                 query = query.filter(push_lines::company_id.eq(id.clone()));

@@ -15,6 +15,7 @@ use crate::outgoing::{Secret, WebhookUrl};
 use crate::services::actor::{Actor, IfMatch};
 use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
+use crate::services::idempotency::{Answer, Once};
 
 /// Maximum number of webhooks of a tenant.
 const MAX_WEBHOOKS: usize = 20;
@@ -173,7 +174,10 @@ pub async fn rotate_secret(
 }
 
 /// Sends a test event to one webhook. Errors if it is disabled.
-pub async fn send_test(ctx: &AppContext, actor: &Actor, id: WebhookId) -> Result<WebhookDelivery> {
+pub async fn send_test<R>(ctx: &AppContext, actor: &Actor, id: WebhookId, once: Once<R>) -> Result<Answer>
+where
+    R: FnOnce(WebhookDelivery) -> Result<Answer> + Send + 'static,
+{
     let now = ctx.clock.now();
     let work = move |tx: &mut Tx<'_>| {
         let row = tx.webhook(&id)?;
@@ -183,9 +187,9 @@ pub async fn send_test(ctx: &AppContext, actor: &Actor, id: WebhookId) -> Result
         tx.insert_deliveries(std::slice::from_ref(&delivery))?;
         Ok(delivery)
     };
-    let delivery = ctx.db.write(&actor.tenant, work).await?;
+    let answer = once.run(ctx, &actor.tenant, work).await?;
     ctx.wake_deliveries();
-    Ok(delivery)
+    Ok(answer)
 }
 
 /// Sends an ended delivery again, with the same id and body. Errors if it is pending, or if its webhook is disabled.

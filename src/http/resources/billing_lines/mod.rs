@@ -14,7 +14,7 @@ use self::invoice::LineInvoice;
 use crate::db::{self, BillingLineSort, LineFilter};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
-use crate::domain::mapping_status::{MappingSource, MappingStatus};
+use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
@@ -145,6 +145,9 @@ pub struct BillingLine {
     pub agreement: MappingBody,
     /// The addition mapping: the addition whose quantity pushes write.
     pub addition: MappingBody,
+    /// The identifier of the addition's product in ConnectWise, such as `BKP-GB`; null if the line bills to no addition.
+    #[schema(required)]
+    pub addition_product_identifier: Option<String>,
     /// What ConnectWise's invoice makes of the quantity; null if the line bills to no addition.
     #[schema(required)]
     pub invoice: Option<LineInvoice>,
@@ -190,6 +193,7 @@ impl From<BilledLine> for BillingLine {
             out_of_date,
             agreement,
             addition,
+            addition_product_identifier: view.addition.as_ref().and_then(|known| known.product_identifier.clone()),
             invoice: invoice.map(LineInvoice::from),
             connectwise_quantity: view.addition.and_then(|addition| addition.quantity),
             last_push: last_push(&view.line),
@@ -282,22 +286,4 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
     let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
     Ok(page_of(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
-}
-
-/// The filter of billing lines for a list of mappings: status and source of the agreement and of the addition.
-pub(in crate::http::resources) fn line_filter(
-    product_id: Option<String>,
-    company_id: Option<String>,
-    agreement: (Vec<MappingStatus>, Option<MappingSource>),
-    addition: (Vec<MappingStatus>, Option<MappingSource>),
-) -> LineFilter {
-    LineFilter {
-        product_id: product_id.map(ProductId::from),
-        company_ids: company_id.map(|id| vec![CompanyId::from(id)]),
-        agreement_status: agreement.0,
-        agreement_source: agreement.1,
-        addition_status: addition.0,
-        addition_source: addition.1,
-        ..LineFilter::default()
-    }
 }

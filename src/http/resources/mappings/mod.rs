@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use super::billing_lines::{BillingLine, line_filter};
+use super::billing_lines::BillingLine;
 use crate::db::{BillingLineSort, BillingLineView, LineFilter, PageRequest};
-use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, ProductId};
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
@@ -91,6 +91,32 @@ pub struct MappingQuery {
     pub status: Values<MappingStatus>,
     /// Only mappings that a rule decided, or only manual choices.
     pub source: Option<MappingSource>,
+    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this text,
+    /// ignoring case.
+    #[param(max_length = 300)]
+    pub search: Option<String>,
+    /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
+    pub matched: Option<bool>,
+    /// Only lines that are enabled for pushes (`true`), or only the others (`false`).
+    pub push_enabled: Option<bool>,
+    /// Only lines that need a person (`true`), or only the others (`false`).
+    pub needs_attention: Option<bool>,
+}
+
+impl MappingQuery {
+    /// The lines, and the status and source that the mappings must have.
+    fn filter(self) -> (LineFilter, Vec<MappingStatus>, Option<MappingSource>) {
+        let filter = LineFilter {
+            product_id: self.product_id.map(ProductId::from),
+            company_ids: self.company_id.map(|id| vec![CompanyId::from(id)]),
+            search: self.search,
+            matched: self.matched,
+            push_enabled: self.push_enabled,
+            needs_attention: self.needs_attention,
+            ..LineFilter::default()
+        };
+        (filter, self.status.0, self.source)
+    }
 }
 
 impl ListFilter for MappingQuery {
@@ -165,8 +191,8 @@ pub async fn list_agreement_mappings(
     query: ListQuery<MappingQuery>,
 ) -> ApiResult {
     let (query, page) = query.for_list("agreement-mappings")?;
-    let chosen = (query.status.0, query.source);
-    let filter = line_filter(query.product_id, query.company_id, chosen, (Vec::new(), None));
+    let (filter, agreement_status, agreement_source) = query.filter();
+    let filter = LineFilter { agreement_status, agreement_source, ..filter };
     list(&ctx, &caller, filter, page, LineMapping::agreement).await
 }
 
@@ -237,8 +263,8 @@ pub async fn list_addition_mappings(
     query: ListQuery<MappingQuery>,
 ) -> ApiResult {
     let (query, page) = query.for_list("addition-mappings")?;
-    let chosen = (query.status.0, query.source);
-    let filter = line_filter(query.product_id, query.company_id, (Vec::new(), None), chosen);
+    let (filter, addition_status, addition_source) = query.filter();
+    let filter = LineFilter { addition_status, addition_source, ..filter };
     list(&ctx, &caller, filter, page, LineMapping::addition).await
 }
 

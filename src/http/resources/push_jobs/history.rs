@@ -14,7 +14,7 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv_writer::{TablePage, stream_table};
 use crate::http::kit::extract::formula::escape_formula;
-use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::extract::table_query::TableQuery;
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::problem::{ApiResult, Errors};
@@ -77,10 +77,14 @@ pub struct HistoryQuery {
     /// Only lines of the billing line with this id.
     #[param(max_length = 300)]
     pub billing_line_id: Option<String>,
-    /// Only lines in this state.
-    pub state: Option<LineState>,
-    /// Only lines with this reason for being skipped, held, failed or unverified.
-    pub reason: Option<PushReason>,
+    /// Only lines in this state, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineState>)]
+    pub state: Values<LineState>,
+    /// Only lines with this reason for being skipped, held, failed or unverified, or one of these.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushReason>)]
+    pub reason: Values<PushReason>,
     /// Only lines that bill this month, such as `2026-11`.
     pub billing_month: Option<BillingMonth>,
     /// Only lines of jobs of this kind.
@@ -95,8 +99,8 @@ impl HistoryQuery {
     fn filter(self) -> PushLineFilter {
         PushLineFilter {
             job_id: self.push_job_id.map(PushJobId::from),
-            state: self.state,
-            reason: self.reason,
+            states: self.state.0,
+            reasons: self.reason.0,
             company_id: self.company_id.map(CompanyId::from),
             product_id: self.product_id.map(ProductId::from),
             billing_line_id: self.billing_line_id.map(BillingLineId::from),

@@ -11,7 +11,7 @@ use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, Quantity};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::query::{ListFilter, ListQuery};
+use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
@@ -144,10 +144,14 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PushLineQuery {
-    /// Only lines in this state.
-    pub state: Option<LineState>,
-    /// Only lines with this reason for being skipped, held, failed or unverified.
-    pub reason: Option<PushReason>,
+    /// Only lines in this state, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineState>)]
+    pub state: Values<LineState>,
+    /// Only lines with this reason for being skipped, held, failed or unverified, or one of these.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushReason>)]
+    pub reason: Values<PushReason>,
     /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
@@ -181,8 +185,8 @@ pub async fn list_push_lines(
     let (query, page) = query.for_list("lines-of-a-push-job")?;
     let filter = PushLineFilter {
         job_id: Some(id.clone()),
-        state: query.state,
-        reason: query.reason,
+        states: query.state.0,
+        reasons: query.reason.0,
         company_id: query.company_id.map(CompanyId::from),
         product_id: query.product_id.map(ProductId::from),
         ..PushLineFilter::default()

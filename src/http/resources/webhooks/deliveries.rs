@@ -1,5 +1,6 @@
 //! `/webhook-deliveries`: what was sent to webhooks, and what will be.
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpResponse, get, post, web};
 use chrono::{DateTime, Utc};
@@ -11,10 +12,12 @@ use crate::db::{self, DeliveryFilter, DeliverySort};
 use crate::domain::ids::{DeliveryId, WebhookId};
 use crate::domain::webhook::{DeliveryState, EventType};
 use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
+use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{ok, page_of};
+use crate::http::kit::response::{from_stored, ok, page_of, to_stored};
 use crate::services::AppContext;
 use crate::services::webhooks;
 
@@ -153,16 +156,29 @@ pub async fn resend_webhook_delivery(ctx: web::Data<AppContext>, caller: Caller,
 /// arrived. Fails with 409 if the webhook is disabled.
 #[utoipa::path(
     tag = "webhooks",
-    params(("id" = String, Path, description = "The webhook")),
+    params(("id" = String, Path, description = "The webhook"), IdempotencyKeyParam),
     responses((status = 202, description = "The delivery of the test, which is sent as soon as possible", body = WebhookDelivery), Errors, WriteErrors)
 )]
 #[post("/webhooks/{id}/test")]
-pub async fn test_webhook(ctx: web::Data<AppContext>, caller: Caller, id: web::Path<String>) -> ApiResult {
-    Ok(accepted(webhooks::send_test(&ctx, &caller, WebhookId::from(id.into_inner())).await?))
+pub async fn test_webhook(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    id: web::Path<String>,
+    idempotency: Idempotency,
+) -> ApiResult {
+    let once = idempotency.once("", |row: db::WebhookDelivery| {
+        to_stored(StatusCode::ACCEPTED, Some(address_of(&row)), &WebhookDelivery::from(row))
+    })?;
+    let answer = webhooks::send_test(&ctx, &caller, WebhookId::from(id.into_inner()), once).await?;
+    Ok(from_stored(answer))
+}
+
+fn address_of(row: &db::WebhookDelivery) -> String {
+    format!("/api/v1/webhook-deliveries/{}", row.id)
 }
 
 fn accepted(row: db::WebhookDelivery) -> HttpResponse {
     let mut response = HttpResponse::Accepted();
-    response.insert_header((LOCATION, format!("/api/v1/webhook-deliveries/{}", row.id)));
+    response.insert_header((LOCATION, address_of(&row)));
     response.json(WebhookDelivery::from(row))
 }
