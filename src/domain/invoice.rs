@@ -106,7 +106,9 @@ fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning>
     let next = invoiced.terms.next_invoice;
     let cycle = invoiced.terms.billing_cycle.as_deref().unwrap_or_default().to_lowercase();
     let ends = [addition.cancelled_at, agreement.cancelled_at, agreement.ends_at.filter(|_| !agreement.no_end)];
-    let ends_before = ends.into_iter().flatten().any(|end| next.is_some_and(|next| end.date_naive() < next));
+    // Where the next invoice is not known, it is expected on the day after the month.
+    let expected = next.unwrap_or_else(|| month.next().first_day());
+    let ends_before = ends.into_iter().flatten().any(|end| end.date_naive() < expected);
     let begins_within = terms.effective.is_some_and(|day| day > month.first_day() && day < month.next().first_day());
     use InvoiceWarning::*;
     let all = [

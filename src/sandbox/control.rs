@@ -1,6 +1,7 @@
 //! The sandbox's control paths, under `/_sandbox/`. ConnectWise has nothing like them.
 
 use actix_web::{HttpResponse, delete, get, post, put, web};
+use chrono::NaiveDate;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -20,7 +21,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(get_record)
         .service(put_record)
         .service(remove_record)
-        .service(fill);
+        .service(fill)
+        .service(invoice);
 }
 
 #[get("/_sandbox/ledger")]
@@ -93,4 +95,14 @@ async fn fill(shared: web::Data<Shared>, size: web::Json<Fill>) -> HttpResponse 
     let store = sample::many(size.companies, size.agreements_each, size.additions_each);
     shared.lock().store = store;
     HttpResponse::Ok().json(json!({"companies": size.companies}))
+}
+
+#[derive(Debug, Deserialize)]
+struct InvoiceRun {
+    date: NaiveDate,
+}
+
+#[post("/_sandbox/invoice")]
+async fn invoice(shared: web::Data<Shared>, run: web::Json<InvoiceRun>) -> HttpResponse {
+    HttpResponse::Ok().json(shared.change(|store| store.invoice(run.date)))
 }

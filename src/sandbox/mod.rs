@@ -9,6 +9,7 @@ mod api;
 mod conditions;
 mod control;
 mod faults;
+mod invoice;
 mod ledger;
 mod list;
 mod patch;
@@ -20,6 +21,7 @@ mod state;
 mod store;
 
 pub use faults::{Fault, FaultKind};
+pub use invoice::Charge;
 pub use ledger::{Entry, Ledger, Write};
 pub use server::Sandbox;
 pub use state::{Behavior, Identity};

@@ -117,4 +117,75 @@ async fn what_keeps_a_quantity_from_the_invoice_is_told(backend: Backend) {
     assert_eq!(codes(&later[1]["invoice"]), Vec::<&str>::new());
 }
 
-on_both!(a_line_tells_what_is_billed_and_for_how_much, what_keeps_a_quantity_from_the_invoice_is_told);
+/// After a push, the amounts of the lines are what an invoice run charges, whatever the terms: what is included, what is not
+/// billed, what begins or ends, which agreement is the parent, and which invoice was made already.
+async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
+    const COMPANIES: i64 = 20;
+    let seed =
+        std::env::var("INVOICE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (app, _) = ready(backend, COMPANIES).await;
+    // The first is plain, and the second is not billed: so that there is one of each.
+    merge(&app, Kind::Additions, 200, json!({"billCustomer": "DoNotBill"}));
+    for c in 3..=COMPANIES {
+        let one_of = |random: &mut fastrand::Rng, values: &[Value]| values[random.usize(..values.len())].clone();
+        let day = |text: &str| json!(format!("{text}T00:00:00Z"));
+        let mut agreement = json!({
+            "billingCycle": one_of(&mut random, &[json!({"id": 1, "name": "Monthly"}), json!({"id": 2, "name": "None"}), Value::Null]),
+            "nextInvoiceDate": one_of(&mut random, &[json!("2026-12-01"), json!("2026-11-25"), json!("2027-01-01"), Value::Null]),
+            "noEndingDateFlag": random.bool(),
+            "endDate": one_of(&mut random, &[day("2026-11-23"), day("2027-06-30"), Value::Null]),
+            "currency": one_of(&mut random, &[json!({"id": 1, "currencyCode": "USD"}), json!({"id": 2, "currencyCode": "EUR"})]),
+        });
+        if random.u8(..4) == 0 {
+            let parent =
+                json!({"nextInvoiceDate": agreement["nextInvoiceDate"], "billingCycle": agreement["billingCycle"]});
+            app.sandbox.change(|store| {
+                store.put(Kind::Agreements, sample::agreement(9_000 + c, c, "Everything", (3, "Managed Services")));
+            });
+            merge(&app, Kind::Agreements, 9_000 + c, parent);
+            agreement["parentAgreement"] = json!({"id": 9_000 + c, "name": "Everything"});
+            agreement["nextInvoiceDate"] = json!("2026-12-01");
+        }
+        merge(&app, Kind::Agreements, c * 10, agreement);
+        let price = f64::from(random.u32(0..10_000)) / 100.0;
+        let addition = json!({
+            "lessIncluded": one_of(&mut random, &[json!(0), json!(0.5), json!(2), json!(7), Value::Null]),
+            "billCustomer": one_of(&mut random, &[json!("Billable"), json!("Billable"), json!("DoNotBill"), json!("NoCharge")]),
+            "effectiveDate": one_of(&mut random, &[day("2026-01-01"), day("2026-11-10"), day("2026-12-15")]),
+            "unitPrice": price,
+        });
+        merge(&app, Kind::Additions, c * 100, addition);
+        app.usage(&format!("C{c}"), "STORAGE", &random.u32(1..2_000).to_string()).await;
+    }
+    refresh(&app).await;
+    app.push(&json!({})).await;
+    let lines = app.all("/billing-lines?limit=500").await;
+    assert!(lines.iter().all(|line| ["pushed", "unchanged"].contains(&line["last_push"]["state"].as_str().unwrap())));
+    let charges = app.sandbox.change(|store| store.invoice("2026-12-01".parse().unwrap()));
+    let never = ["do_not_bill", "never_invoiced", "already_invoiced", "effective_later", "ends_before_invoice"];
+    let (mut compared, mut kept) = (0, 0);
+    for line in &lines {
+        let (invoice, addition) = (&line["invoice"], line["addition"]["id"].as_str().unwrap());
+        let charge = charges.iter().find(|charge| charge.addition_id.to_string() == addition);
+        if codes(invoice).iter().any(|code| never.contains(code)) {
+            // An agreement may be warned of, and be charged all the same, if it ends on a day on which it is still invoiced.
+            let is_certain = codes(invoice).iter().any(|code| *code != "ends_before_invoice" && never.contains(code));
+            assert!(charge.is_none() || !is_certain, "seed {seed}: {invoice} was charged: {charge:?}");
+            kept += 1;
+            continue;
+        }
+        let charge = charge.unwrap_or_else(|| panic!("seed {seed}: {invoice} of {line} was not charged"));
+        assert_eq!(invoice["amount"], charge.amount.to_string(), "seed {seed}: {line}");
+        assert_eq!(invoice["billed_quantity"], charge.quantity.normalize().to_string(), "seed {seed}: {line}");
+        assert_eq!(invoice["currency"], charge.currency, "seed {seed}");
+        compared += 1;
+    }
+    assert!(compared > 0 && kept > 0, "seed {seed}: {compared} lines were charged, {kept} were not");
+}
+
+on_both!(
+    amounts_are_what_an_invoice_run_charges,
+    a_line_tells_what_is_billed_and_for_how_much,
+    what_keeps_a_quantity_from_the_invoice_is_told
+);

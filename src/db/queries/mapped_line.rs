@@ -4,7 +4,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::billing_line::{LineFilter, candidates, filtered, to_json};
-use crate::db::engine::page::chunks;
+use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
@@ -145,12 +145,12 @@ impl Tx<'_> {
         match (&filter.ids, &filter.company_ids) {
             (None, None) => return self.mapped_lines_filtered(filter),
             (Some(ids), _) => {
-                for chunk in chunks(ids) {
+                for chunk in chunks(&without_nul(ids)) {
                     rows.extend(self.mapped_lines_filtered(&LineFilter { ids: Some(chunk), ..filter.clone() })?);
                 }
             }
             (None, Some(companies)) => {
-                for chunk in chunks(companies) {
+                for chunk in chunks(&without_nul(companies)) {
                     let some = LineFilter { company_ids: Some(chunk), ..filter.clone() };
                     rows.extend(self.mapped_lines_filtered(&some)?);
                 }

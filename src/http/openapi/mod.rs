@@ -166,6 +166,7 @@ pub fn document() -> String {
     deprecations::mark(&mut openapi);
     examples::add(&mut openapi);
     parameters::refuse_nul(&mut openapi);
+    parameters::limit_lists(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);
     schemas::improve(&mut openapi);

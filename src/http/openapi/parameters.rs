@@ -5,6 +5,7 @@ use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{OpenApi, Ref, RefOr, Schema};
 
 use super::operations::operations;
+use crate::http::kit::extract::query::MAX_VALUES;
 
 /// Minimum number of uses of a shared parameter.
 const MIN_USES_TO_SHARE: usize = 3;
@@ -21,6 +22,15 @@ pub(super) fn refuse_nul(openapi: &mut OpenApi) {
             || matches!(&text.schema_type, SchemaType::Array(types) if types.contains(&Type::String));
         if is_text && text.pattern.is_none() && text.format.is_none() && text.enum_values.is_none() {
             text.pattern = Some(r"^[^\u0000]*$".to_owned());
+        }
+    }
+}
+
+/// Says how many values a filter may have.
+pub(super) fn limit_lists(openapi: &mut OpenApi) {
+    for parameter in parameters(openapi) {
+        if let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Array(values))), .. }) = parameter {
+            values.max_items = Some(MAX_VALUES);
         }
     }
 }

@@ -112,11 +112,18 @@ impl<T> Default for Values<T> {
 impl<'de, T: StringEnum> Deserialize<'de> for Values<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
+        if text.split(',').nth(MAX_VALUES).is_some() {
+            return Err(serde::de::Error::custom(format!("must have at most {MAX_VALUES} values")));
+        }
         let values = text.split(',').map(|value| value.parse().map_err(serde::de::Error::custom));
         values.collect::<Result<_, _>>().map(Self)
     }
 }
 
+/// Maximum number of values of a filter.
+pub const MAX_VALUES: usize = 50;
+/// Maximum length of a filter with several values, in characters.
+const MAX_LIST: usize = 2_000;
 /// Maximum length of a parameter in characters: no id, code or name is longer.
 const MAX_LENGTH: usize = 300;
 /// Maximum length of a cursor in characters: it contains the sort key of a row, in base64.
@@ -134,11 +141,19 @@ fn refuse_many(query: &str) -> ApiResult<()> {
     Err(ApiError::Malformed(vec![FieldError::new("query", FieldCode::OutOfRange, message)]))
 }
 
-/// The parameters that are too long.
-fn too_long(query: &str) -> Vec<FieldError> {
+/// The parameters that are too long. `known` lists the valid ones; it is called only for a long one.
+fn too_long(query: &str, known: impl Fn() -> Vec<Parameter>) -> Vec<FieldError> {
     let mut bad = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let limit = if name == "cursor" { MAX_CURSOR } else { MAX_LENGTH };
+        if value.chars().nth(MAX_LENGTH).is_none() {
+            continue;
+        }
+        let is_list = || known().iter().any(|parameter| parameter.name == name && is_list(parameter));
+        let limit = match &*name {
+            "cursor" => MAX_CURSOR,
+            _ if is_list() => MAX_LIST,
+            _ => MAX_LENGTH,
+        };
         if value.chars().nth(limit).is_some() {
             let message = format!("must be at most {limit} characters long");
             let name = name.chars().take(MAX_LENGTH).collect::<String>();
@@ -180,7 +195,7 @@ fn hash(path: &str, filter: &str) -> u64 {
 /// Parses parameters, or returns all invalid ones. `known` lists the valid ones; it is called only for an error.
 pub(super) fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
     refuse_many(query)?;
-    let mut bad = too_long(query);
+    let mut bad = too_long(query, &known);
     if !bad.is_empty() {
         return Err(ApiError::Malformed(bad));
     }
@@ -202,13 +217,17 @@ pub(super) fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Pa
     }
 }
 
+/// Whether a parameter has several values.
+fn is_list(parameter: &Parameter) -> bool {
+    matches!(parameter.schema, Some(RefOr::T(Schema::Array(_))))
+}
+
 /// The query with one parameter for each list: some clients repeat it for each value.
 fn joined<'q>(query: &'q str, known: impl Fn() -> Vec<Parameter>) -> Cow<'q, str> {
     let mut names = HashSet::new();
     if form_urlencoded::parse(query.as_bytes()).all(|(name, _)| names.insert(name)) {
         return Cow::Borrowed(query);
     }
-    let is_list = |parameter: &Parameter| matches!(parameter.schema, Some(RefOr::T(Schema::Array(_))));
     let lists: Vec<String> = known().into_iter().filter(is_list).map(|parameter| parameter.name).collect();
     let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
