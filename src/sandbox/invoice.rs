@@ -70,7 +70,7 @@ fn charge(addition: &Map<String, Value>, own: i64, invoiced: i64, currency: &str
         agreement_id: own,
         invoiced_agreement_id: invoiced,
         addition_id: id(addition)?,
-        quantity,
+        quantity: quantity.normalize(),
         amount: (quantity * price).normalize(),
         currency: currency.to_owned(),
     })
