@@ -21,7 +21,7 @@ use crate::services::companies::{self, NewCompany};
 use crate::services::connection;
 use crate::services::connection::NewConnection;
 use crate::services::mapping::edit;
-use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
+use crate::services::mapping::line_edit::{Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
 use crate::services::refresh::RefreshScope;
 use crate::services::usage::{self, EntityRef, MeasuredAt, NewUsage};

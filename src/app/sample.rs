@@ -1,6 +1,7 @@
 //! The vendor's sample data for the demo: its products, and each customer's usage.
 
 use crate::domain::change_guard::ChangeGuard;
+use crate::domain::invoice::WhenInvoiced;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::usage::Aggregation;
@@ -71,6 +72,8 @@ impl SampleProduct {
             guard: ChangeGuard::default(),
             billing_period: None,
             max_usage_age_days: DEFAULT_MAX_USAGE_AGE_DAYS,
+            minimum_quantity: None,
+            when_invoiced: WhenInvoiced::Warn,
         })
     }
 

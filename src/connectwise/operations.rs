@@ -67,6 +67,18 @@ impl Client {
         Ok(found)
     }
 
+    /// Reads an agreement; `None` if it does not exist.
+    pub async fn agreement(&self, id: CwAgreementId, policy: RetryPolicy) -> Result<Option<Agreement>, CwError> {
+        let request =
+            ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+        let mut found = Vec::new();
+        for condition in conditions::one_of("id", &[id.0]) {
+            let request = request.clone().with("conditions", condition);
+            found.extend(self.read_by_page(&request, policy, parse::agreement).await?);
+        }
+        Ok(found.into_iter().find(|agreement| agreement.id == id))
+    }
+
     /// Reads every addition of an agreement. Returns [`CwError::NotFound`] if the agreement does not exist.
     pub async fn additions(&self, agreement: CwAgreementId, policy: RetryPolicy) -> Result<Vec<Addition>, CwError> {
         let request = ApiRequest::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))

@@ -10,7 +10,7 @@ use super::calendar::BillingMonth;
 use super::quantity::{Money, Quantity};
 use super::records::{Addition, Agreement};
 use super::string_enum::string_enum;
-use super::terms::{AdditionTerms, BillCustomer};
+use super::terms::{AdditionTerms, AgreementTerms, BillCustomer};
 
 string_enum! {
     /// What to look at before the invoice is made. The first sentence says what is the case, and the second what to do.
@@ -40,6 +40,18 @@ string_enum! {
         EndsBeforeInvoice = "ends_before_invoice",
         /// ConnectWise has another company of this name. Check that the company is matched to the right one.
         TwinCompany = "twin_company",
+    }
+}
+
+string_enum! {
+    /// What a push does with a line if the invoice that takes its quantity has been made.
+    WhenInvoiced {
+        /// It writes the quantity; the billing line has the warning `already_invoiced`. The default.
+        Warn = "warn",
+        /// It holds the line until a person approves or drops it.
+        Hold = "hold",
+        /// It skips the line: ConnectWise keeps its quantity.
+        Skip = "skip",
     }
 }
 
@@ -104,7 +116,7 @@ fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning>
     let terms = &addition.terms;
     let is_billed = !matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge));
     let next = invoiced.terms.next_invoice;
-    let cycle = invoiced.terms.billing_cycle.as_deref().unwrap_or_default().to_lowercase();
+    let cycle = invoiced.terms.cycle();
     let ends = [addition.cancelled_at, agreement.cancelled_at, agreement.ends_at.filter(|_| !agreement.no_end)];
     // Where the next invoice is not known, it is expected on the day after the month.
     let expected = next.unwrap_or_else(|| month.next().first_day());
@@ -116,7 +128,7 @@ fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning>
         (NoCharge, terms.bill_customer == Some(BillCustomer::NoCharge)),
         (LessIncluded, terms.less_included.is_some_and(|included| included > Quantity::ZERO)),
         (NeverInvoiced, cycle == "none"),
-        (AlreadyInvoiced, was_invoiced(month, next, &cycle)),
+        (AlreadyInvoiced, is_invoiced(month, &invoiced.terms)),
         (ProrateOff, begins_within && agreement.terms.prorates == Some(false)),
         (EffectiveLater, terms.effective.is_some_and(|day| day > today)),
         (PriceZero, is_billed && terms.unit_price == Some(Money::ZERO)),
@@ -126,11 +138,12 @@ fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning>
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
 
-/// Whether the invoice that takes a month's quantity has been made. That is the first one after the month, which a monthly
+/// Whether the invoice that takes a month's quantity has been made, by the terms of the agreement that is invoiced. That is the first one after the month, which a monthly
 /// agreement gets within the next month. Of an agreement with a longer cycle it is not known.
-fn was_invoiced(month: BillingMonth, next: Option<NaiveDate>, cycle: &str) -> bool {
+pub fn is_invoiced(month: BillingMonth, terms: &AgreementTerms) -> bool {
+    let cycle = terms.cycle();
     let is_monthly = cycle.is_empty() || cycle.contains("month");
-    is_monthly && next.is_some_and(|next| next >= month.next().next().first_day())
+    is_monthly && terms.next_invoice.is_some_and(|next| next >= month.next().next().first_day())
 }
 
 #[cfg(test)]
@@ -139,7 +152,6 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
-    use crate::domain::terms::AgreementTerms;
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()

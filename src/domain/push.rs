@@ -90,7 +90,7 @@ string_enum! {
         Failed = "failed",
         /// The response to a write was lost, and ConnectWise could not be read to find out whether it was applied.
         Unverified = "unverified",
-        /// The change is larger than the product's limit and waits for approval.
+        /// The change is larger than the product's limit, or its invoice has been made: it waits for approval.
         Held = "held",
         /// The job was cancelled before this line.
         Cancelled = "cancelled",
@@ -123,7 +123,7 @@ string_enum! {
         LeaveUnverified = "leave_unverified",
         /// The job was cancelled.
         Cancel = "cancel",
-        /// The change is larger than the product's limit.
+        /// The change needs approval.
         Hold = "hold",
         /// A person approves the change.
         Approve = "approve",
@@ -157,6 +157,8 @@ string_enum! {
         Quantity = "quantity",
         /// The change is larger than the product's limit.
         Guard = "guard",
+        /// The invoice that takes the month's quantity has been made, and the product says to hold or to skip it then.
+        AlreadyInvoiced = "already_invoiced",
         /// A person dropped the line after it was held.
         Dropped = "dropped",
         /// ConnectWise no longer has the quantity that the job expects.
@@ -193,6 +195,9 @@ impl PushReason {
                 "The usage makes no quantity that ConnectWise can store. Change the rounding or the block."
             }
             Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
+            Self::AlreadyInvoiced => {
+                "The invoice that takes this quantity has been made. Undo it in ConnectWise, or bill the difference by hand."
+            }
             Self::Dropped => "A person dropped the line. Push again to bill it.",
             Self::ChangedSince => {
                 "ConnectWise no longer has the quantity that was expected. Check who changed it, then push again."

@@ -43,6 +43,12 @@ pub enum DecimalError {
     /// It is zero or less.
     #[error("must be greater than 0")]
     NotPositive,
+    /// It is zero.
+    #[error("must not be 0")]
+    Zero,
+    /// It is a quantity with too many digits.
+    #[error("too many digits: at most 10 before the point, and 5 after it")]
+    NotAQuantity,
 }
 
 /// Parses a plain decimal exactly: optional minus, digits, optional point and digits. No exponent, no rounding.
@@ -113,6 +119,14 @@ decimals! {
     BlockSize: |d| if d > Decimal::ZERO { Ok(()) } else { Err(DecimalError::NotPositive) };
     /// An addition's quantity, current or to be written. It may be negative, as ConnectWise allows it.
     Quantity: |_| Ok(());
+    /// Units that are added to usage, or taken away if it is negative. Not 0.
+    AdjustmentAmount: |d| if d.is_zero() { Err(DecimalError::Zero) } else { Ok(()) };
+    /// The quantity that is billed at least: 0 or more.
+    MinimumQuantity: |d| match d.normalize() {
+        d if d.is_sign_negative() && !d.is_zero() => Err(DecimalError::Negative),
+        d if d.scale() > 5 || d.trunc().mantissa() >= 10_i128.pow(10) => Err(DecimalError::NotAQuantity),
+        _ => Ok(()),
+    };
     /// An amount of money in an agreement's currency. It may be negative, as a discount is.
     Money: |_| Ok(());
 }
@@ -143,10 +157,16 @@ impl Money {
 
     /// The sum, exactly; `None` if it has more digits than a decimal.
     pub fn plus(self, other: Self) -> Option<Self> {
-        let sum = self.0.checked_add(other.0)?;
-        // A sum of too many digits would be rounded.
-        (sum.checked_sub(other.0) == Some(self.0)).then(|| Self(sum.normalize()))
+        sum(self.0, other.0).map(Self)
     }
+}
+
+/// The sum, exactly; `None` if it has more digits than a decimal.
+pub(super) fn sum(one: Decimal, other: Decimal) -> Option<Decimal> {
+    let scale = one.scale().max(other.scale());
+    let mantissa = |part: Decimal| part.mantissa().checked_mul(10_i128.checked_pow(scale - part.scale())?);
+    let total = mantissa(one)?.checked_add(mantissa(other)?)?;
+    Decimal::try_from_i128_with_scale(total, scale).ok().map(|exact| exact.normalize())
 }
 
 impl BlockSize {
@@ -278,6 +298,16 @@ mod tests {
         assert_eq!(of("9999999999999999999999999999", "1", Rounding::Ceil), Err(QuantityError::TooPrecise));
         assert_eq!(of("999999999999999", "1", Rounding::Ceil).as_deref(), Ok("999999999999999"));
         assert_eq!(of("999999999999999.1", "1", Rounding::Ceil), Err(QuantityError::TooPrecise));
+    }
+
+    #[test]
+    fn a_sum_is_exact_or_none() {
+        let money = |text: &str| text.parse::<Money>().unwrap();
+        assert_eq!(money("28.5").plus(money("-0.05")), Some(money("28.45")));
+        let least = money("0.0000000000000000000000000001");
+        assert_eq!(money("250").plus(least), None, "it would be rounded");
+        assert_eq!(money("0.5").plus(least), Some(money("0.5000000000000000000000000001")));
+        assert_eq!(money("9999999999999999999999999999").plus(money("0.1")), None);
     }
 
     #[test]

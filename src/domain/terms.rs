@@ -33,6 +33,13 @@ pub struct AgreementTerms {
     pub currency: Option<String>,
 }
 
+impl AgreementTerms {
+    /// The billing cycle as it is compared: in small letters, and empty if it is not known.
+    pub fn cycle(&self) -> String {
+        self.billing_cycle.as_deref().unwrap_or_default().to_lowercase()
+    }
+}
+
 /// How an addition is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdditionTerms {

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
 use super::invoices;
-use super::invoices::{LineInvoice, LineQuantity};
+use super::invoices::{InvoicedLine, LineInvoice};
 use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::quantity::{Amount, BlockSize, Quantity, quantity};
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Quantity};
 use crate::domain::usage::{CountedUsage, UsageOverflow, UsageWindow};
 use crate::domain::usage_totals::UsageTotals;
 use crate::domain::{Error, FieldCode, Result};
@@ -28,6 +29,12 @@ pub struct Billed {
     pub too_old: Option<Instant>,
     /// The block size in effect: the line's own, or else the product's.
     pub block_size: BlockSize,
+    /// The adjustment, if it applies to the month.
+    pub adjustment: Option<Adjustment>,
+    /// The minimum in effect: the line's own, or else the product's.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// What the quantity was before the minimum, and of which usage; `None` without a quantity.
+    pub derived: Option<LineQuantity>,
     /// The quantity; `None` without usage, or if no quantity that ConnectWise can store results from it.
     pub quantity: Option<Quantity>,
     /// Why there is no quantity although there are records.
@@ -103,6 +110,9 @@ impl MonthlyUsage {
     pub fn billed(&self, line: &BillingLine) -> Billed {
         let block_size = line.block_size.unwrap_or(self.product.block_size);
         let mut billed = Billed {
+            adjustment: line.adjustment.clone().filter(|adjustment| adjustment.applies_to(self.month)),
+            minimum_quantity: line.minimum_quantity.or(self.product.minimum_quantity),
+            derived: None,
             month: self.month,
             month_closed: self.month_closed,
             usage: None,
@@ -122,8 +132,14 @@ impl MonthlyUsage {
             Ok(usage) => billed.usage = usage,
             Err(overflow) => billed.problem = Some(overflow.to_string()),
         }
-        match billed.usage.map(|usage| quantity(usage.amount, block_size, self.product.rounding)).transpose() {
-            Ok(quantity) => billed.quantity = quantity,
+        let terms = QuantityTerms {
+            adjustment: billed.adjustment.as_ref(),
+            block_size,
+            rounding: self.product.rounding,
+            minimum: billed.minimum_quantity,
+        };
+        match billed.usage.map(|usage| terms.quantity_of(usage.amount)).transpose() {
+            Ok(derived) => (billed.derived, billed.quantity) = (derived, derived.map(|derived| derived.quantity)),
             Err(error) => billed.problem = Some(error.to_string()),
         }
         billed
@@ -255,7 +271,7 @@ pub fn compared_lines(
         line.out_of_date &= line.view.line.addition_id.is_some_and(|id| !shared.contains(&id));
     }
     let today = calendar.today(now);
-    let quantities: Vec<LineQuantity<'_>> =
+    let quantities: Vec<InvoicedLine<'_>> =
         lines.iter().map(|line| (&line.view, line.billed.month, line.billed.quantity)).collect();
     let found = invoices::of_lines(tx, &quantities, today)?;
     for (line, invoice) in lines.iter_mut().zip(found) {

@@ -9,7 +9,7 @@ use super::audit::{Audit, MAX_NAMED, Subject};
 use super::companies::{self, NewCompany};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
-use super::mapping::edit::BulkMode;
+use super::mapping::line_edit::BulkMode;
 use crate::db::{Company, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::CompanyId;

@@ -10,7 +10,7 @@ use super::context::AppContext;
 use super::invoices::LineInvoice;
 use super::mapping::complete;
 use super::mapping::edit;
-use super::mapping::edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
+use super::mapping::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
 use super::mapping::resolve;
 use super::refresh;
 use crate::connectwise::RetryPolicy;
@@ -19,7 +19,7 @@ use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingSource;
-use crate::domain::quantity::BlockSize;
+use crate::domain::quantity::{BlockSize, MinimumQuantity};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
@@ -261,6 +261,8 @@ pub struct LineIn {
     pub push_enabled: Option<bool>,
     /// The line's own block size; `Some(None)` means the product's.
     pub block_size: Option<Option<BlockSize>>,
+    /// The line's own minimum; `Some(None)` means the product's.
+    pub minimum_quantity: Option<Option<MinimumQuantity>>,
     /// The manually chosen agreement; `Some(None)` means the rule's.
     pub agreement: Option<Option<CwAgreementId>>,
     /// The manually chosen addition; `Some(None)` means the rule's.
@@ -325,7 +327,9 @@ fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditReject
         // A blank means "by the rule": without a manual choice there is nothing to clear.
         let agreement = row.agreement.filter(|to| to.is_some() || line.agreement.manual_target().is_some());
         let addition = row.addition.filter(|to| to.is_some() || line.addition.manual_target().is_some());
-        let change = LineEdit { push_enabled: row.push_enabled, block_size: row.block_size, agreement, addition };
+        let (push_enabled, block_size, minimum_quantity) = (row.push_enabled, row.block_size, row.minimum_quantity);
+        let change =
+            LineEdit { push_enabled, block_size, minimum_quantity, agreement, addition, ..LineEdit::default() };
         Ok(Edit { line: line.id.clone(), change, if_match: IfMatch::default() })
     };
     Ok(rows.iter().map(find).collect())

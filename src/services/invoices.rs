@@ -29,10 +29,10 @@ pub struct LineInvoice {
 }
 
 /// A line, the month that it bills, and its quantity.
-pub type LineQuantity<'l> = (&'l BillingLineView, BillingMonth, Option<Quantity>);
+pub type InvoicedLine<'l> = (&'l BillingLineView, BillingMonth, Option<Quantity>);
 
 /// What an invoice makes of each line's quantity; `None` for a line that bills to no addition. Two queries at most.
-pub fn of_lines(tx: &mut Tx<'_>, lines: &[LineQuantity<'_>], today: NaiveDate) -> Result<Vec<Option<LineInvoice>>> {
+pub fn of_lines(tx: &mut Tx<'_>, lines: &[InvoicedLine<'_>], today: NaiveDate) -> Result<Vec<Option<LineInvoice>>> {
     let parents: HashSet<CwAgreementId> = lines.iter().filter_map(|(view, ..)| parent_of(view)).collect();
     let parents: HashMap<CwAgreementId, Agreement> = if parents.is_empty() {
         HashMap::new()
@@ -42,7 +42,7 @@ pub fn of_lines(tx: &mut Tx<'_>, lines: &[LineQuantity<'_>], today: NaiveDate) -
     };
     let names: HashSet<String> = lines.iter().filter_map(|(view, ..)| name_of(view)).collect();
     let twins = tx.names_of_several_companies(&names.into_iter().collect::<Vec<_>>())?;
-    let invoice = |(view, month, quantity): &LineQuantity<'_>| {
+    let invoice = |(view, month, quantity): &InvoicedLine<'_>| {
         let (agreement, addition) = (view.agreement.as_ref()?, view.addition.as_ref()?);
         let invoiced_agreement = parent_of(view).and_then(|id| parents.get(&id)).unwrap_or(agreement);
         let has_twin = name_of(view).is_some_and(|name| twins.contains(&name));

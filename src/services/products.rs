@@ -14,8 +14,9 @@ use crate::db::{BillingLine, LineFilter, Product, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::ProductId;
+use crate::domain::invoice::WhenInvoiced;
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize};
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity};
 use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, Result};
@@ -41,6 +42,10 @@ pub struct NewProduct {
     pub billing_period: Option<BillingPeriod>,
     /// How old the newest record of a gauge may be, in days. An older one is not billed.
     pub max_usage_age_days: i64,
+    /// The quantity that each line bills at least.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// What a push does with a line whose invoice was made.
+    pub when_invoiced: WhenInvoiced,
 }
 
 /// Changes to a product; `None` leaves a field unchanged.
@@ -66,6 +71,10 @@ pub struct ProductChange {
     pub billing_period: Option<Option<BillingPeriod>>,
     /// The new maximum age of the newest record of a gauge, in days.
     pub max_usage_age_days: Option<i64>,
+    /// The quantity that each line bills at least; `Some(None)` removes it.
+    pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// What a push does with a line whose invoice was made.
+    pub when_invoiced: Option<WhenInvoiced>,
 }
 
 /// Creates a product with a billing line for every company.
@@ -87,7 +96,8 @@ fn audited(row: &Product) -> Value {
         "code": row.code, "name": row.name, "unit": row.unit, "block_size": row.block_size, "rounding": row.rounding,
         "aggregation": row.aggregation, "max_change_percent": row.max_change_percent,
         "max_change_units": row.max_change_units, "billing_period": row.billing_period,
-        "max_usage_age_days": row.max_usage_age_days,
+        "max_usage_age_days": row.max_usage_age_days, "minimum_quantity": row.minimum_quantity,
+        "when_invoiced": row.when_invoiced,
     })
 }
 
@@ -109,6 +119,8 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
         max_change_units: new.guard.units,
         billing_period: new.billing_period,
         max_usage_age_days: new.max_usage_age_days,
+        minimum_quantity: new.minimum_quantity,
+        when_invoiced: new.when_invoiced,
         version: 1,
         created_at: now.naive_utc(),
         updated_at: now.naive_utc(),
@@ -168,6 +180,8 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     row.max_change_units = change.max_change_units.unwrap_or(row.max_change_units);
     row.billing_period = change.billing_period.unwrap_or(row.billing_period);
     row.max_usage_age_days = change.max_usage_age_days.unwrap_or(row.max_usage_age_days);
+    row.minimum_quantity = change.minimum_quantity.unwrap_or(row.minimum_quantity);
+    row.when_invoiced = change.when_invoiced.unwrap_or(row.when_invoiced);
     // A no-op update must not bump the version: that would make other callers' ETags stale.
     if row != before {
         row.updated_at = audit.now().naive_utc();

@@ -184,7 +184,53 @@ async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
     assert!(compared > 0 && kept > 0, "seed {seed}: {compared} lines were charged, {kept} were not");
 }
 
+/// It is 22 November 2026: the invoice that takes November's quantity is the one of December.
+async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
+    let (app, product) = ready(backend, 4).await;
+    let path = format!("/products/{product}");
+    assert_eq!(app.get(&path).await.expect(200)["when_invoiced"], "warn");
+    let outcomes = |lines: &[Value]| -> Vec<String> {
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        lines.iter().map(|line| format!("{} {}", text(&line["state"]), text(&line["reason"]))).collect()
+    };
+    // The invoices are made after the lists were read. The third is the child of an agreement that was invoiced, and the
+    // fourth of one that was not.
+    app.sandbox.change(|store| {
+        store.put(Kind::Agreements, sample::agreement(901, 3, "Everything", (3, "Managed Services")));
+        store.put(Kind::Agreements, sample::agreement(902, 4, "Everything", (3, "Managed Services")));
+    });
+    merge(&app, Kind::Agreements, 10, json!({"nextInvoiceDate": "2026-12-01"}));
+    merge(&app, Kind::Agreements, 20, json!({"nextInvoiceDate": "2027-01-01"}));
+    merge(&app, Kind::Agreements, 30, json!({"nextInvoiceDate": "2026-12-01", "parentAgreement": {"id": 901}}));
+    merge(&app, Kind::Agreements, 901, json!({"nextInvoiceDate": "2027-01-01"}));
+    merge(&app, Kind::Agreements, 40, json!({"nextInvoiceDate": "2027-01-01", "parentAgreement": {"id": 902}}));
+    merge(&app, Kind::Agreements, 902, json!({"nextInvoiceDate": "2026-12-01"}));
+    app.patch(&path, &json!({"when_invoiced": "hold"})).await.expect(200);
+    let (_, lines) = app.push(&json!({"dry_run": true})).await;
+    let expected = ["would_push -", "would_push already_invoiced", "would_push already_invoiced", "would_push -"];
+    assert_eq!(outcomes(&lines), expected);
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!(outcomes(&lines), ["pushed -", "held already_invoiced", "held already_invoiced", "pushed -"]);
+    assert_eq!(job["state"], "waiting_for_approval");
+    let detail = lines[1]["detail"].as_str().unwrap();
+    assert_eq!(detail, "the next invoice of the agreement is on 2027-01-01, after the one that takes 2026-11");
+    assert!(lines[1]["explanation"].as_str().unwrap().contains("Undo it in ConnectWise"), "{}", lines[1]);
+    let approve = format!("/push-jobs/{}/lines/approve", job["id"].as_str().unwrap());
+    app.post(&approve, &json!({"line_ids": [lines[1]["id"]]})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&job).await;
+    assert_eq!(outcomes(&lines)[1..3], ["pushed -", "held already_invoiced"], "a person decides");
+    // What is skipped keeps its quantity.
+    app.patch(&path, &json!({"when_invoiced": "skip"})).await.expect(200);
+    let (_, lines) = app.push(&json!({})).await;
+    assert_eq!(outcomes(&lines), ["unchanged -", "unchanged -", "skipped already_invoiced", "unchanged -"]);
+    app.patch(&path, &json!({"when_invoiced": "warn"})).await.expect(200);
+    let (_, lines) = app.push(&json!({})).await;
+    assert_eq!(outcomes(&lines)[2], "pushed -");
+}
+
 on_both!(
+    a_product_can_hold_or_skip_what_was_invoiced,
     amounts_are_what_an_invoice_run_charges,
     a_line_tells_what_is_billed_and_for_how_much,
     what_keeps_a_quantity_from_the_invoice_is_told

@@ -34,6 +34,7 @@ mod deployment;
 mod differential;
 mod documentation;
 mod errors;
+mod exceptions;
 mod fairness;
 mod file_failures;
 mod guard_and_revert;

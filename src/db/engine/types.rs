@@ -20,12 +20,14 @@ use crate::domain::ids::{
     ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, LineChangeId,
     MessageId, ProductId, PushJobId, PushLineId, RuleId, TenantId, UsageId, WebhookId,
 };
+use crate::domain::invoice::WhenInvoiced;
+use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, Money, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity};
 use crate::domain::rules::Target;
 use crate::domain::terms::BillCustomer;
 use crate::domain::usage::{Aggregation, BillingPeriod};
@@ -141,6 +143,6 @@ texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, Billin
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
-    BillCustomer, Money, EventType, EventTypes, DisabledReason, DeliveryState,
+    BillCustomer, WhenInvoiced, Money, Adjustment, MinimumQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

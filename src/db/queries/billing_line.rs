@@ -15,10 +15,11 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, TenantId,
 };
+use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Candidate, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::quantity::{BlockSize, Quantity};
+use crate::domain::quantity::{BlockSize, MinimumQuantity, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::{Error, Result};
 
@@ -33,6 +34,9 @@ pub struct BillingLine {
     pub push_enabled: bool,
     /// Overrides the product's block size.
     pub block_size: Option<BlockSize>,
+    /// Overrides the product's minimum.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    pub adjustment: Option<Adjustment>,
     pub agreement_status: MappingStatus,
     pub agreement_source: Option<MappingSource>,
     pub agreement_id: Option<CwAgreementId>,
@@ -70,6 +74,8 @@ impl BillingLine {
             product_id: product.clone(),
             push_enabled: false,
             block_size: None,
+            minimum_quantity: None,
+            adjustment: None,
             agreement_status: MappingStatus::Unresolved,
             agreement_source: None,
             agreement_id: None,

@@ -12,9 +12,10 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::domain::quantity::BlockSize;
+use crate::domain::quantity::{BlockSize, MinimumQuantity};
 
 /// The mappings and settings of a line, with its company.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,10 @@ pub struct MappedLine {
     pub push_enabled: bool,
     /// The line's own block size, which overrides the product's.
     pub block_size: Option<BlockSize>,
+    /// The line's own minimum, which overrides the product's.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The line's agreed exception.
+    pub adjustment: Option<Adjustment>,
     /// The agreement mapping.
     pub agreement: AgreementMapping,
     /// When the agreement mapping last changed, and who changed it.
@@ -49,8 +54,10 @@ pub struct MappedLine {
 pub type Changed = (Option<NaiveDateTime>, Option<String>);
 
 type Part<Id> = (MappingStatus, Option<MappingSource>, Option<Id>, Option<MappingReason>, Option<String>);
+type Settings = (bool, Option<BlockSize>, Option<MinimumQuantity>, Option<Adjustment>);
 type Row = (
-    (BillingLineId, ProductId, bool, Option<BlockSize>, i64),
+    (BillingLineId, ProductId, i64),
+    Settings,
     (Part<CwAgreementId>, Changed),
     (Part<CwAdditionId>, Changed),
     (CompanyId, String, Option<CwCompanyId>),
@@ -61,7 +68,8 @@ fn mapping<Id>((status, source, target, reason, json): Part<Id>) -> Mapping<Id> 
 }
 
 impl From<Row> for MappedLine {
-    fn from(((id, product_id, push_enabled, block_size, version), agreement, addition, company): Row) -> Self {
+    fn from(((id, product_id, version), settings, agreement, addition, company): Row) -> Self {
+        let (push_enabled, block_size, minimum_quantity, adjustment) = settings;
         let (company_id, company_name, cw_company) = company;
         let ((agreement, agreement_changed), (addition, addition_changed)) = (agreement, addition);
         Self {
@@ -72,6 +80,8 @@ impl From<Row> for MappedLine {
             cw_company,
             push_enabled,
             block_size,
+            minimum_quantity,
+            adjustment,
             agreement: mapping(agreement),
             agreement_changed,
             addition: mapping(addition),
@@ -86,6 +96,8 @@ struct Saved {
     id: BillingLineId,
     push_enabled: bool,
     block_size: Option<BlockSize>,
+    minimum_quantity: Option<MinimumQuantity>,
+    adjustment: Option<Adjustment>,
     agreement_status: MappingStatus,
     agreement_source: Option<MappingSource>,
     agreement_id: Option<CwAgreementId>,
@@ -107,7 +119,7 @@ struct Saved {
 row_update! {
     Saved; billing_lines
     where id
-    set push_enabled, block_size, agreement_status, agreement_source, agreement_id, agreement_reason,
+    set push_enabled, block_size, minimum_quantity, adjustment, agreement_status, agreement_source, agreement_id, agreement_reason,
         agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
         addition_id, addition_reason, addition_candidates, addition_changed_at, addition_changed_by, version, updated_at
 }
@@ -118,6 +130,8 @@ impl Saved {
             id: line.id,
             push_enabled: line.push_enabled,
             block_size: line.block_size,
+            minimum_quantity: line.minimum_quantity,
+            adjustment: line.adjustment,
             agreement_status: line.agreement.status,
             agreement_source: line.agreement.source,
             agreement_id: line.agreement.target,
@@ -165,7 +179,8 @@ impl Tx<'_> {
         let query = filtered!(self, query, filter).order((companies::name_key, l::id));
         let rows: Vec<Row> = query
             .select((
-                (l::id, l::product_id, l::push_enabled, l::block_size, l::version),
+                (l::id, l::product_id, l::version),
+                (l::push_enabled, l::block_size, l::minimum_quantity, l::adjustment),
                 (
                     (
                         l::agreement_status,

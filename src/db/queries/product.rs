@@ -12,8 +12,9 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::{ProductId, TenantId};
+use crate::domain::invoice::WhenInvoiced;
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize};
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity};
 use crate::domain::string_enum::string_enum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{Error, Result};
@@ -36,6 +37,10 @@ pub struct Product {
     /// `None` for the aggregation's default.
     pub billing_period: Option<BillingPeriod>,
     pub max_usage_age_days: i64,
+    /// The quantity that each line bills at least, unless it has its own.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// What a push does with a line whose invoice was made.
+    pub when_invoiced: WhenInvoiced,
     pub version: i64,
     pub created_at: NaiveDateTime,
     pub updated_at: NaiveDateTime,

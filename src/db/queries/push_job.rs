@@ -15,9 +15,10 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, MonotonicIds, ProductId, PushJobId, PushLineId, TenantId,
 };
+use crate::domain::line_quantity::Adjustment;
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
-use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Quantity};
 use crate::domain::{Error, Result};
 
 /// One run that writes quantities.
@@ -62,6 +63,10 @@ pub struct PushLine {
     pub addition_name: Option<String>,
     pub usage_amount: Option<Amount>,
     pub block_size: Option<BlockSize>,
+    /// The adjustment that applied.
+    pub adjustment: Option<Adjustment>,
+    /// The minimum that applied.
+    pub minimum_quantity: Option<MinimumQuantity>,
     /// The quantity in ConnectWise before the write. It is stored before the write is sent, so that a lost response can
     /// be told from a write that was never sent.
     pub from_quantity: Option<Quantity>,

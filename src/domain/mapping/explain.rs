@@ -26,6 +26,10 @@ string_enum! {
         PushEnabled = "push_enabled",
         /// The line's own block size.
         BlockSize = "block_size",
+        /// The line's own minimum quantity.
+        MinimumQuantity = "minimum_quantity",
+        /// The line's adjustment.
+        Adjustment = "adjustment",
     }
 }
 

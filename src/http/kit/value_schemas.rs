@@ -10,13 +10,13 @@ use crate::domain::audit::AuditAction;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
-use crate::domain::invoice::InvoiceWarning;
+use crate::domain::invoice::{InvoiceWarning, WhenInvoiced};
 use crate::domain::mapping::{LineField, Verdict};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, Money, Quantity};
+use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, MinimumQuantity, Money, Quantity};
 use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
@@ -24,7 +24,7 @@ use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::webhook::{DeliveryState, DisabledReason, EventType};
 use crate::http::kit::extract::csv::Delimiter;
 use crate::services::company_batch::BatchOutcome;
-use crate::services::mapping::edit::BulkMode;
+use crate::services::mapping::line_edit::BulkMode;
 
 macro_rules! enumerations {
     ($($name:ident: $description:literal),+ $(,)?) => { $(
@@ -62,6 +62,7 @@ enumerations! {
     EventType: "What happened",
     DeliveryState: "The state of a delivery",
     DisabledReason: "Why a webhook is disabled",
+    WhenInvoiced: "What a push does with a line whose invoice was made",
     InvoiceWarning: "What to look at before the invoice is made",
     BatchOutcome: "What a batch did with a company",
     BulkMode: "What happens to the other edits of a request or table if one is rejected",
@@ -98,6 +99,10 @@ patterned! {
         "An exact decimal, 0 or more, as a string such as `\"120.5\"`. At most 28 digits";
     BlockSize: r"^(0{0,27}[1-9][0-9]{0,27}(\.[0-9]{1,27})?|0{1,27}\.0{0,26}[1-9][0-9]{0,26})$", "100",
         "An exact decimal greater than 0, as a string such as `\"1.5\"`. At most 28 digits";
+    AdjustmentAmount: r"^-?(0{0,27}[1-9][0-9]{0,27}(\.[0-9]{1,27})?|0{1,27}\.0{0,26}[1-9][0-9]{0,26})$", "-2",
+        "An exact decimal other than 0, as a string such as `\"-2\"`. At most 28 digits";
+    MinimumQuantity: r"^[0-9]{1,10}(\.[0-9]{1,5})?$", "10",
+        "An exact decimal, 0 or more, as a string such as `\"10\"`. At most 10 digits before the point, and 5 after it";
     Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3",
         "An exact decimal, as a string such as `\"120.5\"`";
     Money: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "28.5",

@@ -1,3 +1,4 @@
 //! Parts of responses that several resources share.
 
+pub mod adjustment;
 pub mod mapping;

@@ -2,170 +2,34 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::NaiveDate;
+
 use super::complete;
 use super::history::{ChangeRecorder, line_entry};
+use super::line_edit::{Applied, Bulk, Edit, EditRejection, Edited, LineEdit, NewAdjustment};
 use super::resolve::{self, LineChange, Resolved, Rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, ProductId};
-use crate::domain::mapping::{AgreementMapping, Catalog, ChoiceError, Mapping};
+use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId};
+use crate::domain::line_quantity::Adjustment;
+use crate::domain::mapping::{AgreementMapping, Catalog, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::domain::quantity::BlockSize;
-use crate::domain::string_enum::string_enum;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
 use crate::services::audit::Audit;
 use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
+use crate::services::billing_calendar;
 use crate::services::context::AppContext;
 use crate::services::remote::additions;
-
-string_enum! {
-    /// What happens to the other edits of a request if one is rejected.
-    BulkMode {
-        /// No edit is made.
-        AllOrNothing = "all_or_nothing",
-        /// The other edits are made.
-        Each = "each",
-    }
-}
-
-impl BulkMode {
-    /// What applies if a request says nothing.
-    pub const fn all_or_nothing() -> Self {
-        Self::AllOrNothing
-    }
-}
-
-/// Changes to a line; `None` leaves a setting unchanged.
-#[derive(Debug, Clone, Default)]
-pub struct LineEdit {
-    /// Whether pushes write the line's quantity.
-    pub push_enabled: Option<bool>,
-    /// The line's own block size; `Some(None)` goes back to the product's.
-    pub block_size: Option<Option<BlockSize>>,
-    /// The manually chosen agreement; `Some(None)` goes back to the rule.
-    pub agreement: Option<Option<CwAgreementId>>,
-    /// The manually chosen addition; `Some(None)` goes back to the rule.
-    pub addition: Option<Option<CwAdditionId>>,
-}
-
-impl LineEdit {
-    /// Returns whether the edit makes or clears a manual choice.
-    fn chooses(&self) -> bool {
-        self.agreement.is_some() || self.addition.is_some()
-    }
-}
-
-/// An edit of one line.
-#[derive(Debug, Clone)]
-pub struct Edit {
-    /// The line.
-    pub line: BillingLineId,
-    /// The changes.
-    pub change: LineEdit,
-    /// The versions of the line to which the edit may be applied.
-    pub if_match: IfMatch,
-}
-
-/// Why an edit was rejected, and which member is invalid.
-#[derive(Debug)]
-pub struct EditRejection {
-    /// The invalid member of the edit.
-    pub member: &'static str,
-    /// Why it was rejected.
-    pub error: Error,
-}
-
-impl EditRejection {
-    /// Rejects an edit because of one of its members.
-    pub fn new(member: &'static str, error: Error) -> Self {
-        Self { member, error }
-    }
-
-    fn choice(member: &'static str, refusal: ChoiceError) -> Self {
-        Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
-    }
-
-    /// Converts the rejection to the error of a request that changes one line: its address names the line, its body the
-    /// other members.
-    fn of_the_body(self) -> Error {
-        match self.member {
-            "agreement_id" => self.error.at("/agreement_id"),
-            "addition_id" => self.error.at("/addition_id"),
-            _ => self.error,
-        }
-    }
-
-    /// Converts the rejection to an invalid field of a request, where `place` is the JSON pointer of the edit.
-    pub fn field(&self, place: &str) -> FieldError {
-        FieldError::new(format!("{place}/{}", self.member), self.error.field_code(), self.error.to_string())
-    }
-}
-
-/// A line before and after an edit.
-#[derive(Debug, Clone)]
-pub struct Edited {
-    /// The line before the edit.
-    pub before: MappedLine,
-    /// The line after the edit; in a dry run, as it would be.
-    pub after: MappedLine,
-}
-
-impl Edited {
-    /// Returns whether the edit changes the line.
-    pub fn changes(&self) -> bool {
-        self.before != self.after
-    }
-}
-
-/// The result of many edits.
-#[derive(Debug, Default)]
-pub struct Applied {
-    /// For each edit, in order: the line before and after, or why it was rejected.
-    pub outcomes: Vec<Result<Edited, EditRejection>>,
-    /// The resulting changes to mappings.
-    pub resolved: Resolved,
-}
-
-impl Applied {
-    /// Converts the rejections to invalid fields of a request, where `place` returns the JSON pointer of the edit at an
-    /// index.
-    pub fn fields(&self, place: impl Fn(usize) -> String) -> Vec<FieldError> {
-        let refused = self.outcomes.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref().err()?)));
-        refused.map(|(index, refused)| refused.field(&place(index))).collect()
-    }
-
-    /// Returns the number of edits that change their line.
-    pub fn changed(&self) -> usize {
-        self.outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(Edited::changes)).count()
-    }
-}
-
-/// The options of many edits.
-#[derive(Debug, Clone, Copy)]
-pub struct Bulk {
-    /// What happens if one of them is rejected.
-    pub mode: BulkMode,
-    /// Whether the edits are only computed, and nothing is saved.
-    pub dry_run: bool,
-}
-
-impl Bulk {
-    /// All edits, or none.
-    pub const TOGETHER: Self = Self { mode: BulkMode::AllOrNothing, dry_run: false };
-
-    /// Returns whether valid edits are saved; `all_can` is whether every edit is valid.
-    pub fn writes(self, all_can: bool) -> bool {
-        !self.dry_run && (self.mode == BulkMode::Each || all_can)
-    }
-}
 
 /// The records that edits are computed from.
 struct EditContext {
     lines: HashMap<BillingLineId, MappedLine>,
     rules: HashMap<ProductId, Rules>,
     catalog: std::sync::Arc<Catalog>,
+    /// The first day of the month that a push would bill now, by product; only of products that an edit needs.
+    billed_from: HashMap<ProductId, NaiveDate>,
 }
 
 impl EditContext {
@@ -179,7 +43,12 @@ impl EditContext {
         } else {
             Default::default()
         };
-        Ok(Self { lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(), rules, catalog })
+        let billed_from = if edits.iter().any(|edit| edit.change.adjusts_without_first_day()) {
+            billed_from(tx, &rows, now)?
+        } else {
+            HashMap::new()
+        };
+        Ok(Self { billed_from, lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(), rules, catalog })
     }
 
     /// Returns the line as an edit leaves it.
@@ -187,6 +56,10 @@ impl EditContext {
         let mut line = before.clone();
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
         line.block_size = change.block_size.unwrap_or(line.block_size);
+        line.minimum_quantity = change.minimum_quantity.unwrap_or(line.minimum_quantity);
+        if let Some(new) = &change.adjustment {
+            line.adjustment = new.as_ref().map(|new| self.adjustment(before, new));
+        }
         if !change.chooses() {
             return Ok(line);
         }
@@ -207,6 +80,15 @@ impl EditContext {
         }
         (line.agreement, line.addition) = resolve::decide(&self.catalog, rules, &line);
         Ok(line)
+    }
+
+    /// A new adjustment. Without a first day it applies from the month that a push would bill now, or, if the line has an
+    /// adjustment already, from the first day of that.
+    fn adjustment(&self, before: &MappedLine, new: &NewAdjustment) -> Adjustment {
+        let known = before.adjustment.as_ref().map(|adjustment| adjustment.from);
+        let from = new.from.or(known).or_else(|| self.billed_from.get(&before.product_id).copied());
+        let (amount, until, reason) = (new.amount, new.until, new.reason.clone());
+        Adjustment { amount, from: from.unwrap_or(NaiveDate::MIN), until, reason }
     }
 
     fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, EditRejection> {
@@ -232,6 +114,17 @@ impl EditContext {
         edit.if_match.check(before.version).map_err(|error| EditRejection::new("version", error))?;
         Ok(Edited { before: before.clone(), after: self.edited(before, &edit.change)? })
     }
+}
+
+/// The first day of the month that a push of each line's product would bill now.
+fn billed_from(tx: &mut Tx<'_>, lines: &[MappedLine], now: Instant) -> Result<HashMap<ProductId, NaiveDate>> {
+    let present = billing_calendar::load(tx)?.month_of(now);
+    let products: HashSet<ProductId> = lines.iter().map(|line| line.product_id.clone()).collect();
+    let products = tx.products_by_id(&products.into_iter().collect::<Vec<_>>())?;
+    Ok(products
+        .into_iter()
+        .map(|product| (product.id.clone(), product.billing_period().billed_month(present).first_day()))
+        .collect())
 }
 
 /// Makes edits. A rejected edit changes nothing, and its outcome is the reason.

@@ -60,6 +60,12 @@ impl<'a> ChangeRecorder<'a> {
         if before.block_size != after.block_size {
             self.note(tx, after, LineField::BlockSize, &after.block_size)?;
         }
+        if before.minimum_quantity != after.minimum_quantity {
+            self.note(tx, after, LineField::MinimumQuantity, &after.minimum_quantity)?;
+        }
+        if before.adjustment != after.adjustment {
+            self.note(tx, after, LineField::Adjustment, &after.adjustment)?;
+        }
         Ok(())
     }
 
@@ -114,6 +120,7 @@ pub fn line_entry(tx: &Tx<'_>, audit: &Audit, before: &MappedLine, after: &Mappe
     let line = |line: &MappedLine| {
         json!({
             "push_enabled": line.push_enabled, "block_size": line.block_size,
+            "minimum_quantity": line.minimum_quantity, "adjustment": line.adjustment,
             "agreement": audited(&line.agreement), "addition": audited(&line.addition),
         })
     };

@@ -4,4 +4,5 @@ pub mod complete;
 pub mod edit;
 pub mod explain;
 pub mod history;
+pub mod line_edit;
 pub mod resolve;

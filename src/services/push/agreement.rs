@@ -10,9 +10,10 @@ use tokio::time::Instant as Ticks;
 use super::claimed::ClaimedLines;
 use super::outcome::{ReadBack, StepError, Stop};
 use crate::connectwise::{Client, CwError, Fault, RetryPolicy};
-use crate::db::{LineResult, PushLine, Tx};
-use crate::domain::change_guard::ChangeGuard;
+use crate::db::{LineResult, Product, PushLine, Tx};
+use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
+use crate::domain::invoice::{WhenInvoiced, is_invoiced};
 use crate::domain::push::PushReason;
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::{ConflictCode, Error, Result};
@@ -33,8 +34,10 @@ pub(super) struct PushContext {
     pub(super) additions: HashMap<(CwAgreementId, CwAdditionId), Addition>,
     /// When these agreements were read.
     read_at: HashMap<CwAgreementId, Ticks>,
-    pub(super) guards: HashMap<ProductId, ChangeGuard>,
+    pub(super) products: HashMap<ProductId, Product>,
     agreements: HashMap<CwAgreementId, Agreement>,
+    /// Agreements and their parents as they are now, of the lines that are held or skipped once they are invoiced.
+    invoiced: HashMap<CwAgreementId, Agreement>,
     today: NaiveDate,
 }
 
@@ -42,6 +45,14 @@ impl PushContext {
     /// Whether an agreement was read so recently that its lines may be written.
     pub(super) fn is_fresh(&self, agreement: CwAgreementId) -> bool {
         self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
+    }
+
+    /// The date of the agreement's next invoice, or of its parent's, if the one that takes a month's quantity has been made.
+    pub(super) fn next_invoice_after(&self, agreement: CwAgreementId, month: BillingMonth) -> Option<NaiveDate> {
+        let own = self.invoiced.get(&agreement)?;
+        let parent = own.terms.parent.and_then(|parent| self.invoiced.get(&parent));
+        let terms = &parent.unwrap_or(own).terms;
+        terms.next_invoice.filter(|_| is_invoiced(month, terms))
     }
 }
 
@@ -63,7 +74,8 @@ impl ClaimedLines<'_> {
             client: client::for_connection(self.ctx, &connection)?,
             additions: HashMap::new(),
             read_at: HashMap::new(),
-            guards: products.into_iter().map(|row| (row.id.clone(), row.guard())).collect(),
+            products: products.into_iter().map(|row| (row.id.clone(), row)).collect(),
+            invoiced: HashMap::new(),
             agreements: agreements.into_iter().map(Agreement::from).map(|row| (row.id, row)).collect(),
             today,
         })
@@ -78,6 +90,9 @@ impl ClaimedLines<'_> {
         if let Some(reason) = known.inactive_reason(context.today) {
             return Err(Stop::Stale(format!("agreement: {reason}")));
         }
+        if let Err(error) = self.read_terms(context, agreement).await {
+            return Err(self.classify(&context.client, error).await);
+        }
         let begun = Ticks::now();
         match context.client.additions(agreement, RetryPolicy::Background).await {
             Ok(additions) => {
@@ -89,6 +104,27 @@ impl ClaimedLines<'_> {
             }
             Err(error) => Err(self.classify(&context.client, error).await),
         }
+    }
+
+    /// Reads how an agreement is invoiced now, and its parent, if one of its lines is held or skipped once it is invoiced:
+    /// invoices may have been made since the lists were read.
+    async fn read_terms(&self, context: &mut PushContext, agreement: CwAgreementId) -> Result<(), CwError> {
+        let is_guarded = |line: &PushLine| {
+            let product = context.products.get(&line.product_id);
+            line.agreement_id == Some(agreement)
+                && product.is_some_and(|product| product.when_invoiced != WhenInvoiced::Warn)
+        };
+        if self.is_revert() || !self.left.values().any(is_guarded) {
+            return Ok(());
+        }
+        let own = context.client.agreement(agreement, RetryPolicy::Background).await?;
+        let parent = own.as_ref().and_then(|own| own.terms.parent);
+        context.invoiced.extend(own.map(|own| (own.id, own)));
+        if let Some(parent) = parent.filter(|parent| !context.invoiced.contains_key(parent)) {
+            let parent = context.client.agreement(parent, RetryPolicy::Background).await?;
+            context.invoiced.extend(parent.map(|parent| (parent.id, parent)));
+        }
+        Ok(())
     }
 
     /// Reads companies and agreements again if the stored lists are too old.

@@ -217,6 +217,8 @@ fn line(
         addition_name: view.addition.as_ref().map(crate::domain::records::Addition::label),
         usage_amount: billed.amount(),
         block_size: Some(billed.block_size),
+        adjustment: billed.adjustment.clone(),
+        minimum_quantity: billed.minimum_quantity,
         from_quantity: None,
         to_quantity: billed.quantity,
         state,

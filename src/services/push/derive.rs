@@ -97,6 +97,8 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
         usage_through: None,
         usage_records: None,
         block_size: None,
+        adjustment: None,
+        minimum_quantity: None,
         ..blank(line)
     };
     let lines = pushed.iter().filter(|line| line.from_quantity.is_some()).map(line).collect();

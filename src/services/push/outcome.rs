@@ -157,15 +157,22 @@ pub(super) fn released(now: Instant, seconds: i64) -> LineResult {
     LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
 }
 
-/// The result of a dry run that found a difference. `violation` is why the change guard would hold the line.
-pub(super) fn would_push(has: Option<Quantity>, violation: Option<String>) -> LineResult {
-    let reason = violation.is_some().then_some(PushReason::Guard);
-    LineResult { reason, detail: violation, ..result(LineEvent::WouldPush, has) }
+/// Why a change needs approval.
+#[derive(Debug)]
+pub(super) struct Objection {
+    pub(super) reason: PushReason,
+    pub(super) detail: String,
+}
+
+/// The result of a dry run that found a difference. `objection` is why a push would hold the line.
+pub(super) fn would_push(has: Option<Quantity>, objection: Option<Objection>) -> LineResult {
+    let (reason, detail) = objection.map(|objection| (objection.reason, objection.detail)).unzip();
+    LineResult { reason, detail, ..result(LineEvent::WouldPush, has) }
 }
 
 /// The result of a change that needs approval.
-pub(super) fn held(has: Option<Quantity>, why: String) -> LineResult {
-    LineResult { reason: Some(PushReason::Guard), detail: Some(why), ..result(LineEvent::Hold, has) }
+pub(super) fn held(has: Option<Quantity>, why: Objection) -> LineResult {
+    LineResult { reason: Some(why.reason), detail: Some(why.detail), ..result(LineEvent::Hold, has) }
 }
 
 /// The result if ConnectWise does not have the expected quantity.

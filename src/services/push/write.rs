@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use super::agreement::PushContext;
 use super::check::check;
 use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
-use super::outcome::{StepError, Stop, already_there, changed_since, failed, held, result, untouched, would_push};
+use super::outcome::{
+    Objection, StepError, Stop, already_there, changed_since, failed, held, result, skipped, untouched, would_push,
+};
 use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
 use crate::db::{LineResult, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Instant;
 use crate::domain::ids::PushLineId;
+use crate::domain::invoice::WhenInvoiced;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
@@ -89,8 +92,12 @@ impl ClaimedLines<'_> {
         if bound && has != line.expected_from {
             return Compared::Known(changed_since(line, has));
         }
-        match (self.job.kind, self.violation(context, line, has, to)) {
-            (PushKind::DryRun, violation) => Compared::Known(would_push(has, violation)),
+        let invoiced = self.already_invoiced(context, line);
+        if let Some((WhenInvoiced::Skip, why)) = invoiced {
+            return Compared::Known(LineResult { from: has, ..skipped(PushReason::AlreadyInvoiced, why) });
+        }
+        match (self.job.kind, self.objection(context, line, (has, to), invoiced)) {
+            (PushKind::DryRun, objection) => Compared::Known(would_push(has, objection)),
             (PushKind::Push, Some(why)) => Compared::Known(held(has, why)),
             (PushKind::Push, None) => Compared::MustWrite(has),
         }
@@ -209,15 +216,38 @@ impl ClaimedLines<'_> {
 
     /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw.
     /// A revert needs no approval.
-    fn violation(&self, context: &PushContext, line: &PushLine, has: Option<Quantity>, to: Quantity) -> Option<String> {
+    fn objection(
+        &self,
+        context: &PushContext,
+        line: &PushLine,
+        (has, to): (Option<Quantity>, Quantity),
+        invoiced: Option<(WhenInvoiced, String)>,
+    ) -> Option<Objection> {
         let approved = line.approved && line.from_quantity == has;
         if approved || self.is_revert() {
             return None;
         }
-        context.guards.get(&line.product_id)?.violation(has, to)
+        let over_limit = context.products.get(&line.product_id)?.guard().violation(has, to);
+        let reason = |reason| move |detail| Objection { reason, detail };
+        over_limit
+            .map(reason(PushReason::Guard))
+            .or_else(|| invoiced.map(|(_, detail)| detail).map(reason(PushReason::AlreadyInvoiced)))
     }
 
-    fn is_revert(&self) -> bool {
+    /// Says so if the invoice that takes the line's quantity has been made, and what the product does then: it holds or
+    /// skips the line. A revert is not kept from restoring what was there.
+    fn already_invoiced(&self, context: &PushContext, line: &PushLine) -> Option<(WhenInvoiced, String)> {
+        let what = context.products.get(&line.product_id)?.when_invoiced;
+        let month = line.billing_month.unwrap_or(self.job.billing_month);
+        if what == WhenInvoiced::Warn || self.is_revert() {
+            return None;
+        }
+        let next = context.next_invoice_after(line.agreement_id?, month)?;
+        let why = format!("the next invoice of the agreement is on {next}, after the one that takes {month}");
+        Some((what, why))
+    }
+
+    pub(super) fn is_revert(&self) -> bool {
         self.job.started_by == PushTrigger::Revert
     }
 

@@ -3,21 +3,23 @@
 use std::collections::BTreeMap;
 
 use actix_web::{patch, web};
+use chrono::{Datelike, NaiveDate};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
 use super::BillingLine;
 use crate::domain::ids::BillingLineId;
-use crate::domain::quantity::BlockSize;
+use crate::domain::quantity::{AdjustmentAmount, BlockSize, MinimumQuantity};
+use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{IfMatchHeader, RequiredVersions};
-use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, whole_numbers};
+use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, plain_text, whole_numbers};
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
 use crate::services::mapping::edit;
-use crate::services::mapping::edit::{Edit, LineEdit};
+use crate::services::mapping::line_edit::{Edit, LineEdit, NewAdjustment};
 use crate::services::{AppContext, IfMatch};
 
 /// The changes to a billing line. A member that is left out stays as it is.
@@ -33,6 +35,53 @@ pub struct UpdateBillingLineRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
+    /// The line's own minimum quantity. Null removes it, so that the product's applies; `"0"` means none.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<MinimumQuantity>)]
+    pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// An agreed exception. Null removes it.
+    #[validate(nested)]
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<AdjustmentRequest>)]
+    pub adjustment: Option<Option<AdjustmentRequest>>,
+}
+
+/// An agreed exception: units that are billed in addition to the usage, or that are not billed.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"amount": "-2", "until": "2027-03-31", "reason": "Two kiosk users, agreed with Ms Ames"}))]
+pub struct AdjustmentRequest {
+    /// The units to add to the usage before it is counted in blocks; negative to take units away. The result is never less
+    /// than 0.
+    pub amount: AdjustmentAmount,
+    /// The first day: the adjustment applies from the billing month of this day on. If it is left out or null, it stays as
+    /// it is, or is the first day of the month that a push would bill now.
+    pub from: Option<NaiveDate>,
+    /// The last day: the adjustment applies until the billing month of this day, inclusive. Null means that it has no end.
+    pub until: Option<NaiveDate>,
+    /// Why it was agreed, for whoever asks about the number.
+    #[validate(length(min = 1, max = 500), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 500)]
+    pub reason: String,
+}
+
+impl AdjustmentRequest {
+    fn checked(self) -> Result<NewAdjustment, Error> {
+        let Self { amount, from, until, reason } = self;
+        let in_order = from.zip(until).is_none_or(|(from, until)| from <= until);
+        let valid = |day: &NaiveDate| (2000..=2199).contains(&day.year());
+        for (name, day) in [("from", &from), ("until", &until)] {
+            if day.as_ref().is_some_and(|day| !valid(day)) {
+                let message = "must be a day of the years 2000 to 2199";
+                return Err(Error::invalid(format!("/adjustment/{name}"), FieldCode::OutOfRange, message));
+            }
+        }
+        if !in_order {
+            let message = "must not be before `from`";
+            return Err(Error::invalid("/adjustment/until", FieldCode::Contradiction, message));
+        }
+        Ok(NewAdjustment { amount, from, until, reason })
+    }
 }
 
 /// The same changes to many billing lines. If an id is unknown, no line is changed.
@@ -58,6 +107,10 @@ pub struct UpdateBillingLinesRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
+    /// The lines' own minimum quantity. Null removes it, so that the product's applies; `"0"` means none.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<MinimumQuantity>)]
+    pub minimum_quantity: Option<Option<MinimumQuantity>>,
 }
 
 /// The result of updating many billing lines.
@@ -76,7 +129,7 @@ const MAX_LINES_SHOWN: usize = 500;
 
 /// Update a billing line
 ///
-/// Enables or disables pushes of the line, or sets its own block size. The quantity in ConnectWise changes with the
+/// Enables or disables pushes of the line, or sets its own block size, minimum or adjustment. The quantity in ConnectWise changes with the
 /// next push, not before. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines",
@@ -92,8 +145,9 @@ pub async fn update_billing_line(
     if_match: IfMatchHeader,
     body: ValidatedJson<UpdateBillingLineRequest>,
 ) -> ApiResult {
-    let UpdateBillingLineRequest { push_enabled, block_size } = body.value;
-    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let UpdateBillingLineRequest { push_enabled, block_size, minimum_quantity, adjustment } = body.value;
+    let adjustment = adjustment.map(|new| new.map(AdjustmentRequest::checked).transpose()).transpose()?;
+    let change = LineEdit { push_enabled, block_size, minimum_quantity, adjustment, ..LineEdit::default() };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
     let line = BillingLine::from(edit::update(&ctx, &caller, edit).await?);
     Ok(with_etag(line.version, &line))
@@ -115,11 +169,11 @@ pub async fn update_billing_lines(
     versions: RequiredVersions,
     body: ValidatedJson<UpdateBillingLinesRequest>,
 ) -> ApiResult {
-    let UpdateBillingLinesRequest { ids, versions: known, push_enabled, block_size } = body.value;
+    let UpdateBillingLinesRequest { ids, versions: known, push_enabled, block_size, minimum_quantity } = body.value;
     let known = known.unwrap_or_default();
     versions.check(ids.iter().map(|id| known.contains_key(id)))?;
     let count = ids.len();
-    let change = LineEdit { push_enabled, block_size, ..LineEdit::default() };
+    let change = LineEdit { push_enabled, block_size, minimum_quantity, ..LineEdit::default() };
     let with_version = |id: String| {
         let if_match = IfMatch(known.get(&id).map(|version| vec![version.to_string()]));
         (BillingLineId::from(id), if_match)

@@ -17,6 +17,7 @@ use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::with_etag;
 use crate::http::resources::matching_rules::MatchingRule;
+use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
 use crate::services::billed_lines::{BilledMonths, billed_line};
 use crate::services::mapping::explain;
@@ -128,8 +129,10 @@ impl From<TracedComparison> for ComparisonResult {
 pub enum ChangedValue {
     /// Whether pushes wrote the line.
     PushEnabled(bool),
-    /// The line's own block size, as a decimal.
-    BlockSize(String),
+    /// The line's own block size or minimum quantity, as a decimal.
+    Decimal(String),
+    /// The line's adjustment.
+    Adjustment(LineAdjustment),
     /// The agreement or addition that the line billed to.
     Mapping(RecordedMapping),
 }
@@ -158,7 +161,8 @@ pub struct RecordedMapping {
 pub struct LineChanged {
     /// The part of the line that changed.
     pub part: LineField,
-    /// The new value: a mapping; for `push_enabled` true or false; for `block_size` a decimal, or null for the product's.
+    /// The new value: a mapping; for `push_enabled` true or false; for `block_size` and
+    /// `minimum_quantity` a decimal, or null for the product's; for `adjustment` the adjustment, or null for none.
     #[schema(required)]
     pub new: Option<ChangedValue>,
     /// The old value, in the same form. Null, too, if none of the listed changes has it.

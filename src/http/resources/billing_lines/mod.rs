@@ -16,12 +16,13 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, MinimumQuantity, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
+use crate::http::views::adjustment::LineAdjustment;
 use crate::http::views::mapping::MappingBody;
 use crate::services::AppContext;
 use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
@@ -72,7 +73,16 @@ pub struct LineUsage {
     pub usage_records: i64,
     /// The unit of `amount`, such as `GB`.
     pub unit: String,
-    /// The quantity that a push would write: the amount in blocks, rounded as the product says. Null if no record
+    /// The units that the line's adjustment adds to the amount in this month; null if none applies.
+    #[schema(required)]
+    pub adjustment: Option<AdjustmentAmount>,
+    /// The amount with the adjustment, at least 0; null if there is no quantity.
+    #[schema(required)]
+    pub adjusted_amount: Option<Amount>,
+    /// The adjusted amount in blocks, rounded as the product says; null if there is no quantity.
+    #[schema(required)]
+    pub blocks: Option<Quantity>,
+    /// The quantity that a push would write: the blocks, or the minimum quantity if that is more. Null if no record
     /// counts, or if there is a `problem`.
     #[schema(required)]
     pub quantity: Option<Quantity>,
@@ -90,6 +100,9 @@ impl LineUsage {
             usage_through: billed.usage.map(|usage| usage.through),
             usage_records: billed.usage.map_or(0, |usage| usage.records),
             unit,
+            adjustment: billed.adjustment.as_ref().map(|adjustment| adjustment.amount),
+            adjusted_amount: billed.derived.map(|derived| derived.adjusted),
+            blocks: billed.derived.map(|derived| derived.blocks),
             quantity: billed.quantity,
             problem: billed.problem.clone(),
         }
@@ -136,6 +149,15 @@ pub struct BillingLine {
     /// The line's own block size; null if the product's applies.
     #[schema(required)]
     pub block_size_override: Option<BlockSize>,
+    /// The minimum quantity that applies: the line's own, or the product's; null if there is none.
+    #[schema(required)]
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The line's own minimum quantity; null if the product's applies.
+    #[schema(required)]
+    pub minimum_quantity_override: Option<MinimumQuantity>,
+    /// The line's agreed exception, in whichever month it applies; null if it has none.
+    #[schema(required)]
+    pub adjustment: Option<LineAdjustment>,
     /// The usage of a month, and the quantity that a push would write.
     pub usage: LineUsage,
     /// Whether a push would now write another quantity than the last push for the same month wrote. False if there was
@@ -189,6 +211,9 @@ impl From<BilledLine> for BillingLine {
             push_enabled: view.line.push_enabled,
             block_size: billed.block_size,
             block_size_override: view.line.block_size,
+            minimum_quantity: billed.minimum_quantity,
+            minimum_quantity_override: view.line.minimum_quantity,
+            adjustment: view.line.adjustment.clone().map(LineAdjustment::from),
             usage: LineUsage::new(&billed, product.unit),
             out_of_date,
             agreement,

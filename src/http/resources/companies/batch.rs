@@ -19,7 +19,7 @@ use crate::services::AppContext;
 use crate::services::companies::NewCompany;
 use crate::services::company_batch::{self, BatchOutcome, BatchResult};
 use crate::services::idempotency::Answer;
-use crate::services::mapping::edit::BulkMode;
+use crate::services::mapping::line_edit::BulkMode;
 
 /// Companies to create or rename.
 #[derive(Debug, Deserialize, Validate, ToSchema)]

@@ -114,9 +114,10 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 23] {
+fn line_cells(row: &LineOut) -> [String; 28] {
     let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
+    let adjustment = line.adjustment.as_ref();
     let invoice = row.invoice.as_ref();
     let invoiced = invoice.map(|invoice| &invoice.invoiced);
     let warnings = invoiced.into_iter().flat_map(|invoiced| &invoiced.warnings).map(|warning| warning.as_str());
@@ -126,6 +127,11 @@ fn line_cells(row: &LineOut) -> [String; 23] {
         escape_formula(&row.product_code),
         line.push_enabled.to_string(),
         text(line.block_size.map(|size| size.to_string())),
+        text(line.minimum_quantity.map(|minimum| minimum.to_string())),
+        text(adjustment.map(|adjustment| adjustment.amount.to_string())),
+        text(adjustment.map(|adjustment| adjustment.from.to_string())),
+        text(adjustment.and_then(|adjustment| adjustment.until).map(|until| until.to_string())),
+        text(adjustment.map(|adjustment| escape_formula(&adjustment.reason))),
         text(row.manual_agreement().map(|id| id.to_string())),
         text(row.manual_addition().map(|id| id.to_string())),
         text(row.view.agreement.as_ref().map(|agreement| escape_formula(&agreement.name))),

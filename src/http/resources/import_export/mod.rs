@@ -17,8 +17,8 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, MatchIn, Rematched};
-use crate::services::mapping::edit::BulkMode;
-use crate::services::mapping::edit::{Bulk, EditRejection, Edited};
+use crate::services::mapping::line_edit::BulkMode;
+use crate::services::mapping::line_edit::{Bulk, EditRejection, Edited};
 use crate::services::mapping::resolve::Resolved;
 
 const MATCHES: Columns = Columns {
@@ -35,6 +35,11 @@ const LINES: Columns = Columns {
         "product_code",
         "push_enabled",
         "block_size",
+        "minimum_quantity",
+        "adjustment",
+        "adjustment_from",
+        "adjustment_until",
+        "adjustment_reason",
         "manual_agreement_id",
         "manual_addition_id",
         "agreement_name",
@@ -93,7 +98,7 @@ pub enum RowOutcome {
 /// A value before and after an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CellChange {
-    /// What changed: `connectwise_company_id`, `push_enabled`, `block_size`, `agreement` or `addition`.
+    /// What changed: `connectwise_company_id`, `push_enabled`, `block_size`, `minimum_quantity`, `agreement` or `addition`.
     pub part: String,
     /// The value before; null if there was none. For a mapping, ConnectWise's id.
     #[schema(required)]
@@ -246,9 +251,10 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 /// - `company_external_id` and `product_code` identify the line. Lines that are not in the table stay as they are.
 /// - `push_enabled` is `true` or `false`; blank changes nothing.
 /// - `block_size` is the line's own block size; blank means the product's.
+/// - `minimum_quantity` is the line's own minimum; blank means the product's.
 /// - `manual_agreement_id` and `manual_addition_id` are manual choices, by ConnectWise's id; blank clears the choice.
 ///
-/// A setting without a column stays as it is. Other columns of the export are ignored; an unknown column is an error. A
+/// A setting without a column stays as it is. Adjustments are exported, but not imported. Other columns of the export are ignored; an unknown column is an error. A
 /// table has at most 50,000 rows and 8 MiB. In the mode `all_or_nothing`, a rejected row fails the request with 422,
 /// which lists the rejected rows: the field `/7/block_size` is that column on line 7. In the mode `each` and in a dry
 /// run, `items` reports them.
@@ -282,6 +288,7 @@ fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
         product: row.required_name("product_code")?.to_owned(),
         push_enabled: row.flag("push_enabled")?,
         block_size: row.parsed("block_size")?,
+        minimum_quantity: row.parsed("minimum_quantity")?,
         agreement: row.parsed("manual_agreement_id")?,
         addition: row.parsed("manual_addition_id")?,
     })
@@ -296,6 +303,10 @@ fn line_changes(edited: &Edited) -> Vec<CellChange> {
     }
     if before.block_size != after.block_size {
         changes.push(CellChange::new(LineField::BlockSize.as_str(), before.block_size, after.block_size));
+    }
+    if before.minimum_quantity != after.minimum_quantity {
+        let part = LineField::MinimumQuantity.as_str();
+        changes.push(CellChange::new(part, before.minimum_quantity, after.minimum_quantity));
     }
     if before.agreement != after.agreement {
         let part = LineField::Agreement.as_str();

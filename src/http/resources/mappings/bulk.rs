@@ -16,8 +16,8 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::IfMatch;
 use crate::services::mapping::edit;
-use crate::services::mapping::edit::BulkMode;
-use crate::services::mapping::edit::{Bulk, Edit, LineEdit};
+use crate::services::mapping::line_edit::BulkMode;
+use crate::services::mapping::line_edit::{self, Bulk, Edit, LineEdit};
 
 /// The agreement choice of one billing line.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
@@ -181,19 +181,20 @@ async fn choose(ctx: &AppContext, caller: &Caller, edits: Vec<Edit>, mode: BulkM
     Ok(rendered(lines, applied, mode)?)
 }
 
-fn rendered(lines: Vec<BillingLineId>, applied: edit::Applied, mode: BulkMode) -> Result<HttpResponse> {
+fn rendered(lines: Vec<BillingLineId>, applied: line_edit::Applied, mode: BulkMode) -> Result<HttpResponse> {
     let fields = applied.fields(|index| format!("/choices/{index}"));
     if mode == BulkMode::AllOrNothing && !fields.is_empty() {
         return Err(Error::Invalid(fields));
     }
     let (changed, refused) = (applied.changed(), fields.len());
     let mut errors = fields.into_iter().map(ProblemField::from);
-    let item =
-        |(line, outcome): (BillingLineId, std::result::Result<edit::Edited, edit::EditRejection>)| ChoiceOutcome {
+    let item = |(line, outcome): (BillingLineId, std::result::Result<line_edit::Edited, line_edit::EditRejection>)| {
+        ChoiceOutcome {
             billing_line_id: line.to_string(),
-            changed: outcome.as_ref().is_ok_and(edit::Edited::changes),
+            changed: outcome.as_ref().is_ok_and(line_edit::Edited::changes),
             error: if outcome.is_err() { errors.next() } else { None },
-        };
+        }
+    };
     let items = lines.into_iter().zip(applied.outcomes).map(item).collect();
     Ok(ok(&BulkChoiceResponse { changed, refused, items, resolved: applied.resolved.into() }))
 }

@@ -22,7 +22,7 @@ use crate::http::kit::response::{page_of, with_etag};
 use crate::http::views::mapping::{MappingBody, ResolveResponse};
 use crate::services::AppContext;
 use crate::services::mapping::edit;
-use crate::services::mapping::edit::{Edit, LineEdit};
+use crate::services::mapping::line_edit::{Edit, LineEdit};
 
 /// A billing line with its agreement or addition mapping.
 #[derive(Debug, Serialize, ToSchema)]

@@ -167,7 +167,7 @@ pub async fn export_push_lines(
     Ok(stream_table("push-lines.csv", &HEADER, query.bom, page).await?)
 }
 
-const HEADER: [&str; 23] = [
+const HEADER: [&str; 25] = [
     "push_job_id",
     "billing_month",
     "month_closed",
@@ -185,6 +185,8 @@ const HEADER: [&str; 23] = [
     "usage_through",
     "usage_records",
     "block_size",
+    "adjustment",
+    "minimum_quantity",
     "from",
     "to",
     "state",
@@ -193,7 +195,7 @@ const HEADER: [&str; 23] = [
     "finished_at",
 ];
 
-fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
+fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 25] {
     fn text<T: ToString>(value: Option<&T>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
@@ -218,6 +220,8 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 23] {
         time(line.usage_through),
         text(line.usage_records.as_ref()),
         text(line.block_size.as_ref()),
+        text(line.adjustment.as_ref().map(|adjustment| adjustment.amount).as_ref()),
+        text(line.minimum_quantity.as_ref()),
         text(line.from_quantity.as_ref()),
         text(line.to_quantity.as_ref()),
         line.state.to_string(),

@@ -9,12 +9,13 @@ use crate::db::{self, PushLineFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::quantity::{Amount, BlockSize, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
+use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
 
 /// A line of a push job: what the job did for one billing line. It is kept as it was at the time.
@@ -63,6 +64,12 @@ pub struct PushLine {
     /// The block size that applied; null in reverts.
     #[schema(required)]
     pub block_size: Option<BlockSize>,
+    /// The adjustment that applied to the usage; null if none did, and in reverts.
+    #[schema(required)]
+    pub adjustment: Option<LineAdjustment>,
+    /// The minimum quantity that applied; null if none did, and in reverts.
+    #[schema(required)]
+    pub minimum_quantity: Option<MinimumQuantity>,
     /// The quantity in ConnectWise before the push; null if it is unknown.
     #[schema(required)]
     pub from: Option<Quantity>,
@@ -122,6 +129,8 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
             addition_name: row.addition_name,
             usage: row.usage_amount,
             block_size: row.block_size,
+            adjustment: row.adjustment.map(LineAdjustment::from),
+            minimum_quantity: row.minimum_quantity,
             from: row.from_quantity,
             to: row.to_quantity,
             state: row.state,
