@@ -29,6 +29,7 @@ pub use queries::push_history::{JobFilter, PushLineFilter, PushSort};
 pub use queries::push_job::{LineCount, LineResult, PushJob, PushLine};
 pub use queries::push_steps::LineEnd;
 pub use queries::push_written::LaterLine;
+pub use queries::reconciled_line::{PushedQuantity, ReconciledCompany, ReconciledLine};
 pub use queries::request_budget::RateReservation;
 pub use queries::rule::{MatchingRule, RuleFilter};
 pub use queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};

@@ -93,7 +93,7 @@ pub fn billed_quantity(quantity: Quantity, terms: &AdditionTerms) -> Quantity {
 }
 
 /// The amount of a billed quantity.
-fn amount(billed: Quantity, terms: &AdditionTerms) -> Option<Money> {
+pub(super) fn amount(billed: Quantity, terms: &AdditionTerms) -> Option<Money> {
     if matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge)) {
         return Some(Money::ZERO);
     }
@@ -111,7 +111,8 @@ pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceF
     }
 }
 
-fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
+/// What to look at before the invoice is made.
+pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
     let InvoiceFacts { agreement, invoiced, month, today, has_twin } = facts;
     let terms = &addition.terms;
     let is_billed = !matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge));

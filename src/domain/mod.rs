@@ -17,6 +17,7 @@ pub mod mapping;
 pub mod mapping_status;
 pub mod push;
 pub mod quantity;
+pub mod reconciliation;
 pub mod records;
 pub mod rules;
 pub mod schedule;

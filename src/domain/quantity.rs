@@ -136,6 +136,13 @@ impl Quantity {
     pub const ZERO: Self = Self(Decimal::ZERO);
 }
 
+impl Quantity {
+    /// The difference of two quantities. Each has at most 28 digits; a difference of more is rounded.
+    pub fn minus(self, other: Self) -> Self {
+        Self::from(self.0.saturating_sub(other.0))
+    }
+}
+
 impl From<Decimal> for Quantity {
     fn from(value: Decimal) -> Self {
         Self(value.normalize())
@@ -158,6 +165,11 @@ impl Money {
     /// The sum, exactly; `None` if it has more digits than a decimal.
     pub fn plus(self, other: Self) -> Option<Self> {
         sum(self.0, other.0).map(Self)
+    }
+
+    /// The difference, exactly; `None` if it has more digits than a decimal.
+    pub fn minus(self, other: Self) -> Option<Self> {
+        sum(self.0, -other.0).map(Self)
     }
 }
 

@@ -9,7 +9,7 @@ use super::kit::fallback::no_route;
 use super::kit::{auth, deprecation, unexpected};
 use super::resources::{
     api_keys, audit_log, billing_lines, companies, connection, connectwise, import_export, mappings, matching_rules,
-    operations, problems, products, push_jobs, push_schedule, tenants, usage, webhooks,
+    operations, problems, products, push_jobs, push_schedule, reconciliation, tenants, usage, webhooks,
 };
 
 /// Defines two functions for a list of handlers: one serves them, one documents them. The documentation takes some
@@ -59,6 +59,7 @@ handlers! {
         push_jobs::history::export_push_lines,
         push_jobs::actions::cancel_push_job, push_jobs::actions::retry_push_job, push_jobs::actions::revert_push_job,
         push_jobs::actions::approve_push_lines, push_jobs::actions::drop_push_lines, push_jobs::events::watch_push_job,
+        reconciliation::get_reconciliation, reconciliation::export::export_reconciliation,
         push_schedule::get_push_schedule, push_schedule::put_push_schedule,
         webhooks::list_webhooks, webhooks::create_webhook, webhooks::get_webhook, webhooks::update_webhook,
         webhooks::delete_webhook, webhooks::rotate_webhook_secret, webhooks::deliveries::test_webhook,

@@ -50,6 +50,19 @@ impl Billed {
 
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 
+/// What a line's quantity depends on, beside its usage.
+#[derive(Debug, Clone, Copy)]
+pub struct LineSettings<'l> {
+    /// The line's company.
+    pub company_id: &'l CompanyId,
+    /// The line's own block size.
+    pub block_size: Option<BlockSize>,
+    /// The line's own minimum.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The line's adjustment.
+    pub adjustment: Option<&'l Adjustment>,
+}
+
 /// The usage of one product in one month, by company.
 #[derive(Debug)]
 pub struct MonthlyUsage {
@@ -108,15 +121,25 @@ impl MonthlyUsage {
 
     /// Computes what a line of the product bills.
     pub fn billed(&self, line: &BillingLine) -> Billed {
+        self.billed_by(LineSettings {
+            company_id: &line.company_id,
+            block_size: line.block_size,
+            minimum_quantity: line.minimum_quantity,
+            adjustment: line.adjustment.as_ref(),
+        })
+    }
+
+    /// Computes what a line with these settings bills.
+    pub fn billed_by(&self, line: LineSettings<'_>) -> Billed {
         let block_size = line.block_size.unwrap_or(self.product.block_size);
         let mut billed = Billed {
-            adjustment: line.adjustment.clone().filter(|adjustment| adjustment.applies_to(self.month)),
+            adjustment: line.adjustment.filter(|adjustment| adjustment.applies_to(self.month)).cloned(),
             minimum_quantity: line.minimum_quantity.or(self.product.minimum_quantity),
             derived: None,
             month: self.month,
             month_closed: self.month_closed,
             usage: None,
-            too_old: self.too_old.get(&line.company_id).copied(),
+            too_old: self.too_old.get(line.company_id).copied(),
             block_size,
             quantity: None,
             problem: None,
@@ -128,7 +151,7 @@ impl MonthlyUsage {
                 "the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter"
             ));
         }
-        match self.counted.get(&line.company_id).copied().transpose() {
+        match self.counted.get(line.company_id).copied().transpose() {
             Ok(usage) => billed.usage = usage,
             Err(overflow) => billed.problem = Some(overflow.to_string()),
         }
@@ -172,13 +195,21 @@ impl BilledMonths {
     }
 
     fn month(&self, line: &BillingLine, product: &Product, calendar: &BillingCalendar, now: Instant) -> BillingMonth {
-        let of_period = |pushed_in| product.billing_period().billed_month(pushed_in);
         match self {
-            Self::Now => of_period(calendar.month_of(now)),
-            Self::ScheduledRun(month) => of_period(*month),
-            Self::Named(month) => *month,
-            Self::PerLine(months) => months.get(&line.id).copied().unwrap_or_else(|| of_period(calendar.month_of(now))),
+            Self::PerLine(months) => months.get(&line.id).copied(),
+            Self::Now | Self::ScheduledRun(_) | Self::Named(_) => None,
         }
+        .unwrap_or_else(|| self.of_product(product, calendar, now))
+    }
+
+    /// The month that lines of a product bill, unless it is given for each line.
+    pub fn of_product(&self, product: &Product, calendar: &BillingCalendar, now: Instant) -> BillingMonth {
+        let pushed_in = match self {
+            Self::Named(month) => return *month,
+            Self::ScheduledRun(month) => *month,
+            Self::Now | Self::PerLine(_) => calendar.month_of(now),
+        };
+        product.billing_period().billed_month(pushed_in)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod mapping;
 pub mod matching_rules;
 pub mod products;
 pub mod push;
+pub mod reconciliation;
 pub mod refresh;
 pub mod remote;
 pub mod schedule;

@@ -1,8 +1,10 @@
 //! Reads companies, agreements and additions from ConnectWise into the database.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::actor::Actor;
+use super::billing_calendar;
 use super::context::AppContext;
 use super::mapping::complete;
 use super::mapping::resolve;
@@ -13,6 +15,7 @@ use crate::db::{LineFilter, RefreshRow, Tx};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::{Agreement, CwCompany};
+use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How long an interactive request waits for a refresh by another process.
@@ -40,7 +43,8 @@ pub struct Report {
 pub enum RefreshScope {
     /// Companies and agreements.
     Lists,
-    /// Companies, agreements, and the additions of every agreement in use, with one request for each agreement.
+    /// Companies, agreements, and the additions of every agreement that a line bills to or a rule matches, with one request
+    /// for each of them.
     Additions,
 }
 
@@ -215,7 +219,7 @@ async fn read_and_save(
         }
         tx.save_cw_companies(companies, true, now)?;
         tx.save_agreements(None, agreements, now)?;
-        if depth == RefreshScope::Additions { agreements_in_use(tx) } else { Ok(Vec::new()) }
+        if depth == RefreshScope::Additions { agreements_to_read(tx, now) } else { Ok(Vec::new()) }
     };
     let in_use = ctx.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();
@@ -246,9 +250,18 @@ fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreeme
     Ok(())
 }
 
-fn agreements_in_use(tx: &mut Tx<'_>) -> Result<Vec<CwAgreementId>> {
+/// The agreements that lines bill to, and those that a product's rule matches, in companies that are not ours, too: a
+/// reconciliation finds additions there that no line bills to.
+fn agreements_to_read(tx: &mut Tx<'_>, now: Instant) -> Result<Vec<CwAgreementId>> {
     let lines = tx.mapped_lines(&LineFilter::default())?;
-    let used: std::collections::HashSet<_> = lines.iter().filter_map(|line| line.agreement.target).collect();
+    let mut used: HashSet<CwAgreementId> = lines.iter().filter_map(|line| line.agreement.target).collect();
+    let today = billing_calendar::today(tx, now)?;
+    let catalog = tx.catalog(None, today)?;
+    for rules in resolve::rules(tx, None)?.values() {
+        if let Some(rule) = rules.get(Target::Agreement) {
+            used.extend(catalog.live_agreements(Some(rule)).map(|agreement| agreement.id));
+        }
+    }
     let used: Vec<CwAgreementId> = used.into_iter().collect();
     let there = tx.agreements_by_id(&used)?;
     Ok(there.into_iter().filter(|row| row.gone_at.is_none()).map(|row| row.id).collect())

@@ -51,6 +51,7 @@ mod push;
 mod push_groups;
 mod push_interruptions;
 mod push_outcomes;
+mod reconciliation;
 mod rules;
 mod sandbox;
 mod schedule;

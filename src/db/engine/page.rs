@@ -83,6 +83,27 @@ impl<S: StringEnum> PageRequest<S> {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
 
+    /// What the rows are sorted by.
+    pub fn sort(&self) -> S {
+        self.sort
+    }
+
+    /// A page of rows that are all in memory, in any order. `place` returns a row's sort key and id.
+    pub fn of_all<T>(&self, rows: Vec<T>, place: impl Fn(&T) -> (String, String)) -> Page<T> {
+        let total = self.with_total.then(|| i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        let after = self.after.as_ref().map(|at| (&at.key, &at.id));
+        let is_after = |(key, id): &(String, String)| match (after, self.descending) {
+            (None, _) => true,
+            (Some(at), false) => (key, id) > at,
+            (Some(at), true) => (key, id) < at,
+        };
+        let placed = rows.into_iter().map(|row| (place(&row), row));
+        let mut rows: Vec<((String, String), T)> = placed.filter(|(place, _)| is_after(place)).collect();
+        rows.sort_by(|(one, _), (other, _)| if self.descending { other.cmp(one) } else { one.cmp(other) });
+        let page = self.page(rows, |(place, _)| place.clone()).map(|(_, row)| row);
+        page.with_total(total)
+    }
+
     /// The same list with the maximum page size, from a cursor on or, without one, from the start of this page.
     pub fn scan(&self, after: Option<Cursor>) -> Self {
         let Self { sort, descending, list, .. } = *self;

@@ -17,7 +17,7 @@ use crate::domain::push::{LaterWrite, LineState, PushReason};
 use crate::domain::quantity::Quantity;
 
 /// The states in which an addition has a push's quantity: written, found there, or possibly written.
-const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];
+pub(in crate::db) const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];
 
 /// A push line whose quantity is, or may be, in ConnectWise, compared with an earlier line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +85,8 @@ macro_rules! written {
             .filter(push_lines::state.eq_any(WRITTEN))
     };
 }
+
+pub(in crate::db) use written;
 
 impl Tx<'_> {
     /// What pushes wrote after the first of these lines, for their billing lines or to their additions. A row may be

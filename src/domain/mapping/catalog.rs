@@ -76,6 +76,23 @@ impl Catalog {
         self.by_agreement.get(&agreement).into_iter().flatten().filter_map(|id| self.additions.get(id))
     }
 
+    /// The live agreements that a rule matches, or all live agreements without one.
+    pub fn live_agreements(&self, rule: Option<&Rule>) -> impl Iterator<Item = &Agreement> {
+        let is_matched = move |known: &&IndexedRecord<Agreement>| {
+            known.dead.is_none()
+                && !self.gone_companies.contains(&known.record.company_id)
+                && rule.is_none_or(|rule| rule.matches(&known.facts))
+        };
+        self.agreements.values().filter(is_matched).map(|known| &known.record)
+    }
+
+    /// The live additions of an agreement that a rule matches; `None` if its additions were never read.
+    pub fn live_additions(&self, agreement: CwAgreementId, rule: &Rule) -> Option<impl Iterator<Item = &Addition>> {
+        let ids = self.by_agreement.get(&agreement)?;
+        let known = ids.iter().filter_map(|id| self.additions.get(id));
+        Some(known.filter(|known| known.dead.is_none() && rule.matches(&known.facts)).map(|known| &known.record))
+    }
+
     /// Checks that an agreement can be chosen by hand: it must exist, belong to the line's company and be live.
     pub fn may_choose_agreement(&self, company: Option<CwCompanyId>, id: CwAgreementId) -> Result<(), ChoiceError> {
         let company = company.ok_or(ChoiceError::CompanyNotSet)?;

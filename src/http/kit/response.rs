@@ -19,11 +19,16 @@ pub fn ok(value: &impl Serialize) -> HttpResponse {
 
 /// 200 with a page of a list, and the address of the next one as `Link`.
 pub fn page_of<T: Serialize + ToSchema>(list: &List<T>) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    if let Some(next) = list.next_cursor.as_deref().and_then(current::next_page) {
-        response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
+    page_with(list.next_cursor.as_deref(), list)
+}
+
+/// 200 with a response that holds a page of a list, and the address of the next one as `Link`.
+pub fn page_with(next_cursor: Option<&str>, response: &impl Serialize) -> HttpResponse {
+    let mut http = HttpResponse::Ok();
+    if let Some(next) = next_cursor.and_then(current::next_page) {
+        http.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
-    response.json(list)
+    http.json(response)
 }
 
 /// 200 with JSON, and the version as `ETag`.

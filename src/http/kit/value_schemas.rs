@@ -17,6 +17,7 @@ use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, MinimumQuantity, Money, Quantity};
+use crate::domain::reconciliation::ComparisonKind;
 use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
@@ -63,6 +64,7 @@ enumerations! {
     DeliveryState: "The state of a delivery",
     DisabledReason: "Why a webhook is disabled",
     WhenInvoiced: "What a push does with a line whose invoice was made",
+    ComparisonKind: "How a line, or an addition without a line, compares with ConnectWise",
     InvoiceWarning: "What to look at before the invoice is made",
     BatchOutcome: "What a batch did with a company",
     BulkMode: "What happens to the other edits of a request or table if one is rejected",

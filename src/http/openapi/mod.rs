@@ -125,6 +125,10 @@ use crate::domain::ErrorCode;
                 Their history is kept"
         ),
         (
+            name = "reconciliation",
+            description = "What should be billed beside what ConnectWise bills, and the difference in units and in money"
+        ),
+        (
             name = "webhooks",
             description = "Addresses that are told about events, signed by the Standard Webhooks specification. The \
                 section `webhooks` describes what is sent"

@@ -246,7 +246,7 @@ pub struct RefreshResponse {
     pub companies: usize,
     /// The number of agreements that were read.
     pub agreements: usize,
-    /// The number of agreements that billing lines are mapped to. Their additions were read, too.
+    /// The number of agreements whose additions were read: those that billing lines bill to, or a product's rule matches.
     pub agreements_with_additions: usize,
     /// When the refresh ended.
     pub finished_at: DateTime<Utc>,
@@ -256,7 +256,8 @@ pub struct RefreshResponse {
 
 /// Refresh data from ConnectWise
 ///
-/// Reads all companies and agreements, and the additions of agreements in use. Then resolves every billing line again:
+/// Reads all companies and agreements, and the additions of the agreements that billing lines bill to or a product's rule
+/// matches. Then resolves every billing line again:
 /// a mapping to a record that was cancelled, ended or deleted becomes stale. Returns when everything is done. Fails
 /// with 409 while another refresh is running; or, without `force`, if more than half of the known records would
 /// disappear.

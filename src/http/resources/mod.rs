@@ -14,6 +14,7 @@ pub mod problems;
 pub mod products;
 pub mod push_jobs;
 pub mod push_schedule;
+pub mod reconciliation;
 pub mod tenants;
 pub mod usage;
 pub mod webhooks;

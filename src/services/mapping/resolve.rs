@@ -119,6 +119,14 @@ impl Rules {
             Target::Addition => self.addition = rule,
         }
     }
+
+    /// The rule for a target.
+    pub fn get(&self, target: Target) -> Option<&Rule> {
+        match target {
+            Target::Agreement => self.agreement.as_ref(),
+            Target::Addition => self.addition.as_ref(),
+        }
+    }
 }
 
 /// Loads the rules of one product, or of all products, by product.

@@ -1,0 +1,170 @@
+//! What a reconciliation needs of all lines of a tenant: few columns, in a number of queries that does not depend on the
+//! number of lines.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::dsl::exists;
+use diesel::prelude::*;
+
+use super::push_written::{WRITTEN, written};
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{billing_lines, companies, cw_additions, cw_companies, push_jobs, push_lines};
+use crate::db::engine::scope::scoped_joined;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushLineId};
+use crate::domain::line_quantity::Adjustment;
+use crate::domain::mapping_status::{MappingReason, MappingStatus};
+use crate::domain::push::{LineState, PushKind};
+use crate::domain::quantity::{BlockSize, MinimumQuantity, Quantity};
+
+/// What a reconciliation needs of a line.
+#[derive(Debug, Clone, Queryable)]
+pub struct ReconciledLine {
+    pub id: BillingLineId,
+    pub product_id: ProductId,
+    pub push_enabled: bool,
+    pub block_size: Option<BlockSize>,
+    pub minimum_quantity: Option<MinimumQuantity>,
+    pub adjustment: Option<Adjustment>,
+    pub agreement_status: MappingStatus,
+    pub agreement_reason: Option<MappingReason>,
+    pub agreement_id: Option<CwAgreementId>,
+    pub addition_status: MappingStatus,
+    pub addition_id: Option<CwAdditionId>,
+    pub company: ReconciledCompany,
+}
+
+/// The company of a line.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable)]
+pub struct ReconciledCompany {
+    pub id: CompanyId,
+    pub external_id: String,
+    pub name: String,
+    pub name_key: String,
+    pub connectwise_company_id: Option<CwCompanyId>,
+}
+
+/// What the last push of a line for a month wrote or found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushedQuantity {
+    /// The addition.
+    pub addition_id: Option<CwAdditionId>,
+    /// The quantity; `None` if it is unknown whether it was written.
+    pub quantity: Option<Quantity>,
+}
+
+impl Tx<'_> {
+    /// All lines: of a product, of a company, or of the tenant.
+    pub fn reconciled_lines(
+        &mut self,
+        product: Option<&ProductId>,
+        company: Option<&CompanyId>,
+    ) -> Result<Vec<ReconciledLine>> {
+        use billing_lines as l;
+        let mut query = scoped_joined!(self, l, companies).into_boxed();
+        if let Some(id) = product {
+            query = query.filter(l::product_id.eq(id.clone()));
+        }
+        if let Some(id) = company {
+            query = query.filter(l::company_id.eq(id.clone()));
+        }
+        let columns = (
+            l::id,
+            l::product_id,
+            l::push_enabled,
+            l::block_size,
+            l::minimum_quantity,
+            l::adjustment,
+            l::agreement_status,
+            l::agreement_reason,
+            l::agreement_id,
+            l::addition_status,
+            l::addition_id,
+            (
+                companies::id,
+                companies::external_id,
+                companies::name,
+                companies::name_key,
+                companies::connectwise_company_id,
+            ),
+        );
+        Ok(query.select(columns).load(self.conn)?)
+    }
+
+    /// The quantity that each addition had when it was last read or written.
+    pub fn addition_quantities(&mut self) -> Result<HashMap<CwAdditionId, Option<Quantity>>> {
+        let own = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null());
+        let rows: Vec<(CwAdditionId, Option<Quantity>)> =
+            own.select((cw_additions::id, cw_additions::quantity)).load(self.conn)?;
+        Ok(rows.into_iter().collect())
+    }
+
+    /// The ConnectWise companies whose name another one has, too.
+    pub fn companies_with_twins(&mut self) -> Result<HashSet<CwCompanyId>> {
+        let live = || self.scoped(cw_companies::table).filter(cw_companies::deleted.eq(false));
+        let names: Vec<String> = live()
+            .filter(cw_companies::gone_at.is_null())
+            .group_by(cw_companies::name_key)
+            .having(diesel::dsl::count_star().gt(1))
+            .select(cw_companies::name_key)
+            .load(self.conn)?;
+        let mut found = HashSet::new();
+        for chunk in chunks(&names) {
+            let own = self.scoped(cw_companies::table).filter(cw_companies::name_key.eq_any(chunk));
+            found.extend(own.select(cw_companies::id).load::<CwCompanyId>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// What the last push of each line for a month wrote or found.
+    pub fn pushed_in(&mut self, month: BillingMonth) -> Result<HashMap<BillingLineId, PushedQuantity>> {
+        let of_month = written!(self)
+            .filter(push_lines::billing_month.eq(month))
+            .group_by(push_lines::billing_line_id)
+            .select(diesel::dsl::max(push_lines::id));
+        // Lines stored by earlier versions have no month: they bill the job's.
+        let of_job = written!(self)
+            .filter(push_lines::billing_month.is_null())
+            .filter(push_jobs::billing_month.eq(month))
+            .group_by(push_lines::billing_line_id)
+            .select(diesel::dsl::max(push_lines::id));
+        let mut newest: Vec<Option<PushLineId>> = of_job.load(self.conn)?;
+        newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
+        let newest: Vec<PushLineId> = newest.into_iter().flatten().collect();
+        let mut pushed = HashMap::new();
+        for chunk in chunks(&newest) {
+            type Row = (BillingLineId, Option<CwAdditionId>, LineState, Option<Quantity>);
+            let rows: Vec<Row> = self
+                .scoped(push_lines::table)
+                .filter(push_lines::id.eq_any(chunk))
+                .order(push_lines::id)
+                .select((
+                    push_lines::billing_line_id,
+                    push_lines::addition_id,
+                    push_lines::state,
+                    push_lines::to_quantity,
+                ))
+                .load(self.conn)?;
+            pushed.extend(rows.into_iter().map(|(line, addition_id, state, quantity)| {
+                (line, PushedQuantity { addition_id, quantity: quantity.filter(|_| state != LineState::Unverified) })
+            }));
+        }
+        Ok(pushed)
+    }
+
+    /// The lines that were pushed for a later month: ConnectWise's quantity is that month's by now.
+    pub fn pushed_after(&mut self, month: BillingMonth) -> Result<HashSet<BillingLineId>> {
+        let later = written!(self).filter(push_lines::billing_month.gt(month));
+        let is_pushed: bool = diesel::select(exists(later)).get_result(self.conn)?;
+        if !is_pushed {
+            return Ok(HashSet::new());
+        }
+        // One look into the index for each line, however many pushes it has.
+        let later = written!(self).filter(push_lines::billing_month.gt(month));
+        let of_line = later.filter(push_lines::billing_line_id.eq(billing_lines::id));
+        let own = self.scoped(billing_lines::table).filter(exists(of_line));
+        Ok(own.select(billing_lines::id).load::<BillingLineId>(self.conn)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,136 @@
+//! `/reconciliation`: what should be billed beside what ConnectWise bills, and the difference in money.
+
+pub mod export;
+pub mod item;
+pub mod totals;
+
+use actix_web::{get, web};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use self::item::ReconciliationItem;
+use self::totals::{CurrencyTotals, KindTotals, ProductTotals, WarningTotals};
+use crate::db::{self, Page};
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::ProductId;
+use crate::domain::invoice::InvoiceWarning;
+use crate::domain::reconciliation::ComparisonKind;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
+use crate::http::kit::list::List;
+use crate::http::kit::problem::{ApiResult, Errors};
+use crate::http::kit::response::page_with;
+use crate::services::AppContext;
+use crate::services::billed_lines::BilledMonths;
+use crate::services::reconciliation::{self, ItemFilter, NamedItem, ReconciliationSort, Scope, Totals};
+
+/// The comparison of a month: totals of everything, and a page of what a person should look at.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Reconciliation {
+    /// The amounts of everything, by currency, whatever `kind` and `warning` list. Amounts of different currencies are
+    /// never added up.
+    pub totals: Vec<CurrencyTotals>,
+    /// The same by kind. Each line, and each addition without one, is of exactly one kind.
+    pub kinds: Vec<KindTotals>,
+    /// How many items have which warning. An item can have several.
+    pub warnings: Vec<WarningTotals>,
+    /// The same by product, by name.
+    pub products: Vec<ProductTotals>,
+    /// The number of agreements that a product's rule matches and whose additions were never read: their additions are
+    /// not compared. `POST /connectwise/refresh` reads them.
+    pub unread_agreements: usize,
+    /// The items of this page.
+    pub items: Vec<ReconciliationItem>,
+    /// The `cursor` of the next page; null on the last page. Opaque: send it back as it is.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+    /// The number of all items that match the filters; left out unless the request has `total=true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub total: Option<i64>,
+}
+
+impl Reconciliation {
+    fn new(totals: Totals, unread_agreements: usize, page: Page<NamedItem>) -> Self {
+        let List { items, next_cursor, total } = List::from_page(page, ReconciliationItem::from);
+        Self {
+            totals: totals.money.into_iter().map(Into::into).collect(),
+            kinds: totals.kinds.into_iter().map(Into::into).collect(),
+            warnings: totals.warnings.into_iter().map(Into::into).collect(),
+            products: totals.products.into_iter().map(Into::into).collect(),
+            unread_agreements,
+            items,
+            next_cursor,
+            total,
+        }
+    }
+}
+
+/// What is compared and listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ReconciliationQuery {
+    /// The month to compare, such as `2026-11`. The default is the month that a push would bill now, by each product's
+    /// `billing_period`. Of a month after which others were pushed, `connectwise_quantity` is what the month's last push
+    /// wrote: ConnectWise has no quantities of the past.
+    pub billing_month: Option<BillingMonth>,
+    /// Only the product with this id; the totals, too.
+    #[param(max_length = 300)]
+    pub product_id: Option<String>,
+    /// Only items of this kind, or one of these, separated by commas. Without it, items that agree are listed only if they
+    /// have warnings.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<ComparisonKind>)]
+    pub kind: Values<ComparisonKind>,
+    /// Only items with this warning, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<InvoiceWarning>)]
+    pub warning: Values<InvoiceWarning>,
+}
+
+impl ReconciliationQuery {
+    /// What is compared, and what of it is listed.
+    fn into_parts(self) -> (Scope, ItemFilter) {
+        let scope = Scope {
+            product: self.product_id.map(ProductId::from),
+            company: None,
+            months: BilledMonths::named_or_now(self.billing_month),
+        };
+        (scope, ItemFilter { kinds: self.kind.0, warnings: self.warning.0 })
+    }
+}
+
+impl ListFilter for ReconciliationQuery {
+    type Sort = ReconciliationSort;
+    const DEFAULT_SORT: &'static str = "company_name";
+}
+
+/// Compare a month with ConnectWise
+///
+/// Compares every billing line's quantity with the one in ConnectWise, and finds additions of the products' rules that no
+/// line bills to, in companies that are not yours, too. Each item has the difference in units and in money: what invoices
+/// charge with either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities are
+/// those that were last read or written; `POST /connectwise/refresh` reads them again.
+#[utoipa::path(
+    tag = "reconciliation",
+    params(ListQuery<ReconciliationQuery>),
+    responses((status = 200, description = "The totals, and a page of what to look at", body = Reconciliation), Errors)
+)]
+#[get("/reconciliation")]
+pub async fn get_reconciliation(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    query: ListQuery<ReconciliationQuery>,
+) -> ApiResult {
+    let now = ctx.clock.now();
+    let (query, page) = query.for_list("reconciliation")?;
+    let (scope, filter) = query.into_parts();
+    let read = move |tx: &mut db::Tx<'_>| {
+        let reconciled = reconciliation::reconcile(tx, &scope, now)?;
+        let listed = reconciliation::page(tx, &reconciled, &filter, &page)?;
+        Ok(Reconciliation::new(reconciliation::totals(&reconciled), reconciled.unread_agreements, listed))
+    };
+    let compared = ctx.db.read(&caller.tenant, read).await?;
+    Ok(page_with(compared.next_cursor.as_deref(), &compared))
+}

@@ -1,0 +1,65 @@
+//! A line, or an addition without a line, compared with ConnectWise.
+
+use crate::db::ReconciledCompany;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
+use crate::domain::quantity::{Amount, Money, Quantity};
+use crate::domain::reconciliation::{AtStake, Compared, ComparisonKind};
+use crate::services::billed_lines::BilledMonths;
+
+/// What is compared.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// Only this product.
+    pub product: Option<ProductId>,
+    /// Only this company.
+    pub company: Option<CompanyId>,
+    /// The month that each product bills.
+    pub months: BilledMonths,
+}
+
+/// A line, or an addition without a line, compared with ConnectWise.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The product.
+    pub product_id: ProductId,
+    /// The month.
+    pub month: BillingMonth,
+    /// The line; `None` for an addition that no line bills to.
+    pub line: Option<BillingLineId>,
+    /// The line's company; `None` for an addition of a company that is not ours.
+    pub company: Option<ReconciledCompany>,
+    /// The ConnectWise company.
+    pub cw_company: Option<CwCompanyId>,
+    /// The agreement.
+    pub agreement: Option<CwAgreementId>,
+    /// The addition.
+    pub addition: Option<CwAdditionId>,
+    /// The usage that counts.
+    pub usage: Option<Amount>,
+    /// Why the usage makes no quantity, or is too old.
+    pub problem: Option<String>,
+    /// The quantity of the usage.
+    pub quantity: Option<Quantity>,
+    /// The quantity in ConnectWise.
+    pub connectwise_quantity: Option<Quantity>,
+    /// The quantity that the month's last push wrote or found.
+    pub pushed_quantity: Option<Quantity>,
+    /// The code of the agreement's currency.
+    pub currency: Option<String>,
+    /// The price of a unit.
+    pub unit_price: Option<Money>,
+    /// How they compare.
+    pub compared: Compared,
+    /// What each warning is about.
+    pub warnings: Vec<AtStake>,
+    /// Whether the next invoice takes nothing of it.
+    pub is_left_out: bool,
+}
+
+impl Item {
+    /// Whether there is something to do.
+    pub fn needs_a_look(&self) -> bool {
+        self.compared.kind != ComparisonKind::Agrees || !self.warnings.is_empty()
+    }
+}

@@ -1,0 +1,13 @@
+//! Compares everything that should be billed in a month with what ConnectWise bills, in units and in money.
+
+mod item;
+mod lines;
+mod page;
+mod reconcile;
+mod totals;
+mod unclaimed;
+
+pub use item::Scope;
+pub use page::{ItemFilter, NamedItem, ReconciliationSort, all, page};
+pub use reconcile::reconcile;
+pub use totals::{KindTotals, MoneyTotals, ProductTotals, Totals, WarningTotals, totals};

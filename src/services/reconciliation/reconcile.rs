@@ -1,0 +1,48 @@
+//! Compares everything in a scope.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::item::{Item, Scope};
+use super::{lines, unclaimed};
+use crate::db::{Product, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::ProductId;
+use crate::domain::mapping::Catalog;
+use crate::services::billing_calendar;
+
+/// Everything in a scope, compared.
+pub struct Reconciled {
+    /// The products, by id, each with its month.
+    pub products: HashMap<ProductId, (Product, BillingMonth)>,
+    /// The lines and the additions without one, those that agree included.
+    pub items: Vec<Item>,
+    /// The number of agreements that a product's rule matches and whose additions were never read.
+    pub unread_agreements: usize,
+    pub(super) catalog: Arc<Catalog>,
+}
+
+/// Compares a scope. The number of queries depends on the number of products and months, not on the number of lines.
+pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconciled> {
+    let calendar = billing_calendar::load(tx)?;
+    let products = match &scope.product {
+        Some(id) => vec![tx.product(id).map_err(|error| error.at("product_id"))?],
+        None => tx.all_products()?,
+    };
+    let today = calendar.today(now);
+    let products: HashMap<ProductId, (Product, BillingMonth)> = products
+        .into_iter()
+        .map(|product| (product.id.clone(), (scope.months.of_product(&product, &calendar, now), product)))
+        .map(|(id, (month, product))| (id, (product, month)))
+        .collect();
+    let catalog = tx.catalog(None, today)?;
+    let quantities = tx.addition_quantities()?;
+    let rows = tx.reconciled_lines(scope.product.as_ref(), scope.company.as_ref())?;
+    let ground = lines::Ground { catalog: &catalog, quantities: &quantities, today };
+    let unclaimed = unclaimed::find(tx, &ground, &products, scope, &rows, now)?;
+    let mut items = lines::compare(tx, &ground, &products, rows, &calendar, now)?;
+    items.extend(unclaimed.items);
+    Ok(Reconciled { products, items, unread_agreements: unclaimed.unread_agreements, catalog })
+}

@@ -1,0 +1,211 @@
+//! The totals of a reconciliation: by currency, kind, warning and product.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rust_decimal::Decimal;
+
+use super::item::Item;
+use super::reconcile::Reconciled;
+use crate::db::Product;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::ProductId;
+use crate::domain::invoice::InvoiceWarning;
+use crate::domain::quantity::{Money, Quantity};
+use crate::domain::reconciliation::ComparisonKind;
+
+/// Amounts of one currency. An amount is `None` if it has too many digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoneyTotals {
+    /// The currency's code; `None` for agreements without one.
+    pub currency: Option<String>,
+    /// What invoices with our quantities charge.
+    pub amount: Option<Money>,
+    /// What invoices with ConnectWise's quantities charge.
+    pub connectwise_amount: Option<Money>,
+    /// The sum of the differences that are known.
+    pub difference: Option<Money>,
+    /// The part of `amount` that the next invoices do not take.
+    pub left_out: Option<Money>,
+}
+
+/// The items of one kind.
+#[derive(Debug, Clone)]
+pub struct KindTotals {
+    /// The kind.
+    pub kind: ComparisonKind,
+    /// How many items there are.
+    pub items: usize,
+    /// How many of them have no difference in money, because a quantity or the price is not known.
+    pub without_amount: usize,
+    /// Their amounts.
+    pub money: Vec<MoneyTotals>,
+}
+
+/// The items with one warning.
+#[derive(Debug, Clone)]
+pub struct WarningTotals {
+    /// The warning.
+    pub warning: InvoiceWarning,
+    /// How many items there are.
+    pub items: usize,
+    /// What the warning is about, by currency.
+    pub amounts: Vec<(Option<String>, Option<Money>)>,
+}
+
+/// The items of one product.
+#[derive(Debug, Clone)]
+pub struct ProductTotals {
+    /// The product.
+    pub product: Product,
+    /// The month.
+    pub month: BillingMonth,
+    /// The number of items, those that agree included.
+    pub items: usize,
+    /// Those of them that a person should look at.
+    pub to_look_at: usize,
+    /// The sum of our quantities.
+    pub quantity: Quantity,
+    /// The sum of ConnectWise's quantities.
+    pub connectwise_quantity: Quantity,
+    /// The sum of the differences that are known.
+    pub difference: Quantity,
+    /// Their amounts.
+    pub money: Vec<MoneyTotals>,
+}
+
+/// The totals of a reconciliation.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// All amounts, by currency.
+    pub money: Vec<MoneyTotals>,
+    /// By kind, in the order of the kinds; those without items are left out.
+    pub kinds: Vec<KindTotals>,
+    /// By warning, in the order of the warnings; those without items are left out.
+    pub warnings: Vec<WarningTotals>,
+    /// By product, in the order of their names.
+    pub products: Vec<ProductTotals>,
+}
+
+/// An amount for each currency.
+type AmountsByCurrency = BTreeMap<Option<String>, Option<Money>>;
+
+/// Sums of one currency.
+struct Sums([Option<Money>; 4]);
+
+impl Sums {
+    fn add(&mut self, values: [Option<Money>; 4]) {
+        for (sum, value) in self.0.iter_mut().zip(values) {
+            *sum = sum.and_then(|sum| sum.plus(value.unwrap_or(Money::ZERO)));
+        }
+    }
+}
+
+#[derive(Default)]
+struct ByCurrency(BTreeMap<Option<String>, Sums>);
+
+impl ByCurrency {
+    fn add(&mut self, item: &Item) {
+        let compared = &item.compared;
+        let values = [
+            compared.amount,
+            compared.connectwise_amount,
+            compared.amount_difference,
+            compared.amount.filter(|_| item.is_left_out),
+        ];
+        if values.iter().any(Option::is_some) {
+            let sums = self.0.entry(item.currency.clone()).or_insert_with(|| Sums([Some(Money::ZERO); 4]));
+            sums.add(values);
+        }
+    }
+
+    fn totals(self) -> Vec<MoneyTotals> {
+        let of = |(currency, Sums([amount, connectwise_amount, difference, left_out]))| MoneyTotals {
+            currency,
+            amount,
+            connectwise_amount,
+            difference,
+            left_out,
+        };
+        self.0.into_iter().map(of).collect()
+    }
+}
+
+/// Adds everything up. Amounts of different currencies are never added.
+pub fn totals(reconciled: &Reconciled) -> Totals {
+    let mut all = ByCurrency::default();
+    let mut kinds: BTreeMap<ComparisonKind, (usize, usize, ByCurrency)> = BTreeMap::new();
+    let mut warnings: BTreeMap<InvoiceWarning, (usize, AmountsByCurrency)> = BTreeMap::new();
+    let mut products: HashMap<&ProductId, ProductSums> = HashMap::new();
+    for item in &reconciled.items {
+        all.add(item);
+        let (items, without_amount, money) = kinds.entry(item.compared.kind).or_default();
+        *items += 1;
+        *without_amount += usize::from(item.compared.amount_difference.is_none());
+        money.add(item);
+        for stake in &item.warnings {
+            let (items, amounts) = warnings.entry(stake.warning).or_default();
+            *items += 1;
+            if let Some(amount) = stake.amount {
+                let sum = amounts.entry(item.currency.clone()).or_insert(Some(Money::ZERO));
+                *sum = sum.and_then(|sum| sum.plus(amount));
+            }
+        }
+        products.entry(&item.product_id).or_default().add(item);
+    }
+    let kind = |(kind, (items, without_amount, money)): (_, (_, _, ByCurrency))| KindTotals {
+        kind,
+        items,
+        without_amount,
+        money: money.totals(),
+    };
+    let warning = |(warning, (items, amounts)): (InvoiceWarning, (usize, AmountsByCurrency))| WarningTotals {
+        warning,
+        items,
+        amounts: amounts.into_iter().collect(),
+    };
+    let mut in_order: Vec<&(Product, BillingMonth)> = reconciled.products.values().collect();
+    in_order.sort_by_key(|(product, _)| (&product.name_key, &product.id));
+    Totals {
+        money: all.totals(),
+        kinds: kinds.into_iter().map(kind).collect(),
+        warnings: warnings.into_iter().map(warning).collect(),
+        products: in_order
+            .into_iter()
+            .map(|(product, month)| products.remove(&product.id).unwrap_or_default().totals(product, *month))
+            .collect(),
+    }
+}
+
+#[derive(Default)]
+struct ProductSums {
+    items: usize,
+    to_look_at: usize,
+    quantities: [Decimal; 3],
+    money: ByCurrency,
+}
+
+impl ProductSums {
+    fn add(&mut self, item: &Item) {
+        self.items += 1;
+        self.to_look_at += usize::from(item.needs_a_look());
+        let values = [item.quantity, item.connectwise_quantity, item.compared.difference];
+        for (sum, value) in self.quantities.iter_mut().zip(values) {
+            *sum = sum.saturating_add(value.map_or(Decimal::ZERO, Quantity::get));
+        }
+        self.money.add(item);
+    }
+
+    fn totals(self, product: &Product, month: BillingMonth) -> ProductTotals {
+        let [quantity, connectwise_quantity, difference] = self.quantities.map(Quantity::from);
+        ProductTotals {
+            product: product.clone(),
+            month,
+            items: self.items,
+            to_look_at: self.to_look_at,
+            quantity,
+            connectwise_quantity,
+            difference,
+            money: self.money.totals(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Finds additions that a product's rules match, and that no line bills to.
+
+use std::collections::{HashMap, HashSet};
+
+use super::item::{Item, Scope};
+use super::lines::Ground;
+use crate::db::{Product, ReconciledLine, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CwAdditionId, CwCompanyId, ProductId};
+use crate::domain::mapping_status::MappingStatus;
+use crate::domain::quantity::{Money, Quantity};
+use crate::domain::reconciliation::{Compared, ComparisonKind, charge, is_left_out};
+use crate::domain::records::{Addition, Agreement};
+use crate::domain::rules::Target;
+use crate::services::billing_calendar;
+use crate::services::mapping::resolve;
+
+/// What was found.
+pub(super) struct Unclaimed {
+    pub(super) items: Vec<Item>,
+    pub(super) unread_agreements: usize,
+}
+
+/// Finds the additions of the products' rules that no line bills to, in companies that are not ours, too. Of a month that
+/// has been pushed and passed there are none: ConnectWise has no quantities of the past.
+pub(super) fn find(
+    tx: &mut Tx<'_>,
+    ground: &Ground<'_>,
+    products: &HashMap<ProductId, (Product, BillingMonth)>,
+    scope: &Scope,
+    rows: &[ReconciledLine],
+    now: Instant,
+) -> Result<Unclaimed> {
+    let rules = resolve::rules(tx, scope.product.as_ref())?;
+    let present = billing_calendar::load(tx)?.month_of(now);
+    let claimed = match scope.product {
+        None if scope.company.is_none() => rows.iter().filter_map(claimed_by).collect(),
+        // Lines of other products and companies may bill to what the rules match.
+        _ => tx.reconciled_lines(None, None)?.iter().filter_map(claimed_by).collect(),
+    };
+    let ours: HashMap<CwCompanyId, &ReconciledLine> =
+        rows.iter().filter_map(|row| Some((row.company.connectwise_company_id?, row))).collect();
+    let (mut items, mut taken): (Vec<Item>, HashSet<CwAdditionId>) = (Vec::new(), claimed);
+    let mut unread = HashSet::new();
+    let mut in_order: Vec<&(Product, BillingMonth)> = products.values().collect();
+    in_order.sort_by_key(|(product, _)| (&product.name_key, &product.id));
+    for (product, month) in in_order {
+        let is_past = *month < product.billing_period().billed_month(present);
+        let Some(rules) = rules.get(&product.id).filter(|_| !is_past) else { continue };
+        let Some(addition_rule) = rules.get(Target::Addition) else { continue };
+        for agreement in ground.catalog.live_agreements(rules.get(Target::Agreement)) {
+            let company = ours.get(&agreement.company_id);
+            if scope.company.is_some() && company.is_none() {
+                continue;
+            }
+            let Some(additions) = ground.catalog.live_additions(agreement.id, addition_rule) else {
+                // Without a rule for agreements, nobody knows which are to be read.
+                unread.extend(rules.get(Target::Agreement).map(|_| agreement.id));
+                continue;
+            };
+            for addition in additions.filter(|addition| taken.insert(addition.id)) {
+                items.extend(item(ground, product, *month, agreement, addition, company.copied()));
+            }
+        }
+    }
+    Ok(Unclaimed { items, unread_agreements: unread.len() })
+}
+
+fn claimed_by(row: &ReconciledLine) -> Option<CwAdditionId> {
+    row.addition_id.filter(|_| row.addition_status == MappingStatus::Resolved)
+}
+
+fn item(
+    ground: &Ground<'_>,
+    product: &Product,
+    month: BillingMonth,
+    agreement: &Agreement,
+    addition: &Addition,
+    line: Option<&ReconciledLine>,
+) -> Option<Item> {
+    // An addition with a quantity of 0 bills nothing.
+    let has = ground.quantity(addition.id).filter(|has| *has != Quantity::ZERO)?;
+    let connectwise_amount = charge(has, &addition.terms);
+    let compared = Compared {
+        kind: ComparisonKind::NoLine,
+        difference: Some(Quantity::ZERO.minus(has)),
+        amount: connectwise_amount.map(|_| Money::ZERO),
+        connectwise_amount,
+        amount_difference: connectwise_amount.and_then(|amount| Money::ZERO.minus(amount)),
+    };
+    let warnings = ground.warnings(agreement, addition, month, false);
+    Some(Item {
+        product_id: product.id.clone(),
+        month,
+        line: None,
+        company: line.map(|line| line.company.clone()),
+        cw_company: Some(agreement.company_id),
+        agreement: Some(agreement.id),
+        addition: Some(addition.id),
+        usage: None,
+        problem: None,
+        quantity: None,
+        connectwise_quantity: Some(has),
+        pushed_quantity: None,
+        currency: agreement.terms.currency.clone(),
+        unit_price: addition.terms.unit_price,
+        compared,
+        warnings: Vec::new(),
+        is_left_out: is_left_out(&warnings),
+    })
+}

@@ -1,0 +1,231 @@
+//! What should be billed beside what ConnectWise bills, and the difference in money.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Kind, sample};
+use serde_json::{Value, json};
+
+use crate::push::{enable, ready};
+use crate::support::{Backend, TestApp};
+
+fn merge(app: &TestApp, kind: Kind, id: i64, members: Value) {
+    app.sandbox.change(|store| store.merge(kind, id, members.as_object().cloned().unwrap()));
+}
+
+/// Reads everything from ConnectWise again, the additions of companies that are not ours, too.
+async fn refresh(app: &TestApp) {
+    app.clock.advance(TimeDelta::minutes(20));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+}
+
+async fn reconciliation(app: &TestApp, query: &str) -> Value {
+    app.get(&format!("/reconciliation{query}")).await.expect(200)
+}
+
+/// The members of each item, by company.
+fn rows(found: &Value, members: &[&str]) -> Vec<String> {
+    let text = |item: &Value, member: &str| match &item[member] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let row = |item: &Value| members.iter().map(|member| text(item, member)).collect::<Vec<_>>().join(" ");
+    found["items"].as_array().unwrap().iter().map(row).collect()
+}
+
+const UNITS: [&str; 5] = ["company_name", "kind", "quantity", "connectwise_quantity", "difference"];
+const MONEY: [&str; 4] = ["amount", "connectwise_amount", "amount_difference", "currency"];
+
+/// Each line has 250 GB, which are 3 blocks at 9.50 USD; ConnectWise has 1.
+async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend) {
+    let (app, product) = ready(backend, 8).await;
+    app.company("C9", "Company 9").await;
+    app.usage("C9", "STORAGE", "1").await;
+    let lines = app.all("/billing-lines?limit=500").await;
+    let id = |place: usize| lines[place]["id"].as_str().unwrap().to_owned();
+    let push = json!({"billing_line_ids": [id(0), id(1), id(2)]});
+    app.push(&push).await;
+    // 1 agrees. 2 has new usage. 3 is changed by hand. 4 was not pushed. 5 is disabled. 6 is cancelled. 7 is ambiguous.
+    app.usage("C2", "STORAGE", "400").await;
+    merge(&app, Kind::Additions, 300, json!({"quantity": 7}));
+    app.patch(&format!("/billing-lines/{}", id(4)), &json!({"push_enabled": false})).await.expect(200);
+    merge(&app, Kind::Additions, 600, json!({"cancelledDate": "2026-11-01T00:00:00Z"}));
+    app.sandbox.change(|store| {
+        store.put(Kind::Additions, sample::addition(701, 70, "BKP-GB", "Archive", 4.0));
+        // A company that is not ours.
+        store.put(Kind::Companies, sample::company(20, "Other", "Zebra Ltd"));
+        store.put(Kind::Agreements, sample::agreement(200, 20, "Backup", (1, "SP Backup")));
+        store.put(Kind::Additions, sample::addition(2000, 200, "BKP-GB", "Storage", 5.0));
+        store.put(Kind::Additions, sample::addition(2001, 200, "BKP-GB", "Nothing", 0.0));
+        store.put(Kind::Additions, sample::addition(2002, 200, "OTHER", "Something else", 5.0));
+    });
+    // 8 is billed in another currency, and 9 is not matched.
+    merge(&app, Kind::Agreements, 80, json!({"currency": {"id": 2, "currencyCode": "EUR"}}));
+    refresh(&app).await;
+    let found = reconciliation(&app, "").await;
+    assert_eq!(
+        rows(&found, &UNITS),
+        [
+            "Company 2 out_of_date 4 3 1",
+            "Company 3 changed_in_connectwise 3 7 -4",
+            "Company 4 not_pushed 3 1 2",
+            "Company 5 disabled 3 1 2",
+            "Company 6 stale 3 1 3",
+            "Company 7 ambiguous 3 - 3",
+            "Company 7 no_line - 1 -1",
+            "Company 7 no_line - 4 -4",
+            "Company 8 not_pushed 3 1 2",
+            "Company 9 company_not_set 1 - 1",
+            "Zebra Ltd no_line - 5 -5",
+        ]
+        .map(str::to_owned)
+    );
+    assert_eq!(
+        rows(&found, &MONEY),
+        [
+            "38 28.5 9.5 USD",
+            "28.5 66.5 -38 USD",
+            "28.5 9.5 19 USD",
+            "28.5 9.5 19 USD",
+            "28.5 0 28.5 USD",
+            "- - - USD",
+            "0 9.5 -9.5 USD",
+            "0 38 -38 USD",
+            "28.5 9.5 19 EUR",
+            "- - - -",
+            "0 47.5 -47.5 USD",
+        ]
+        .map(str::to_owned)
+    );
+    assert_eq!(found["items"][1]["pushed_quantity"], "3");
+    assert!(found["items"][1]["explanation"].as_str().unwrap().contains("somebody changed it there"), "{found}");
+    assert_eq!(found["unread_agreements"], 0);
+    // Nothing is added across currencies, and what agrees is part of the totals.
+    let totals = &found["totals"];
+    let sums = json!({"currency": "USD", "amount": "180.5", "connectwise_amount": "237.5", "difference": "-57", "left_out": "0"});
+    assert_eq!(totals.as_array().unwrap().len(), 2, "{totals}");
+    assert_eq!(totals[1], sums);
+    assert_eq!((&totals[0]["currency"], &totals[0]["difference"]), (&json!("EUR"), &json!("19")));
+    let kinds: Vec<(&str, i64, i64)> = found["kinds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kind| {
+            let number = |member: &str| kind[member].as_i64().unwrap();
+            (kind["kind"].as_str().unwrap(), number("items"), number("without_amount"))
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("company_not_set", 1, 1),
+            ("ambiguous", 1, 1),
+            ("stale", 1, 0),
+            ("disabled", 1, 0),
+            ("not_pushed", 2, 0),
+            ("out_of_date", 1, 0),
+            ("changed_in_connectwise", 1, 0),
+            ("no_line", 3, 0),
+            ("agrees", 1, 0),
+        ]
+    );
+    let totals = &found["products"][0];
+    assert_eq!(
+        (&totals["product_id"], &totals["items"], &totals["to_look_at"]),
+        (&json!(product), &json!(12), &json!(11))
+    );
+    assert_eq!((&totals["quantity"], &totals["difference"]), (&json!("26"), &json!("0")));
+    // Filters, order, pages and the table.
+    let one = reconciliation(&app, "?kind=no_line,agrees&sort=-difference&limit=2&total=true").await;
+    assert_eq!(rows(&one, &["kind", "amount_difference"]), ["no_line -47.5", "no_line -38"].map(str::to_owned));
+    assert_eq!((&one["total"], &one["totals"]), (&json!(4), &found["totals"]), "the totals are of everything");
+    let all = app.all("/reconciliation?kind=no_line,agrees&sort=-difference&limit=1").await;
+    let seen: Vec<&str> = all.iter().map(|item| item["amount_difference"].as_str().unwrap()).collect();
+    assert_eq!(seen, ["-47.5", "-38", "-9.5", "0"]);
+    let table = app.get("/export/reconciliation?kind=changed_in_connectwise,company_not_set").await.text;
+    let table: Vec<&str> = table.lines().collect();
+    assert!(table[0].starts_with("kind,billing_month,product_code,"), "{}", table[0]);
+    assert_eq!(
+        table[1],
+        "changed_in_connectwise,2026-11,STORAGE,C3,Company 3,3,Company 3,30,Backup,300,BKP-GB (Storage),250,3,7,3,-4,USD,9.5,28.5,66.5,-38,"
+    );
+    assert_eq!(table[2], "company_not_set,2026-11,STORAGE,C9,Company 9,,,,,,,1,1,,,1,,,,,,");
+    assert_eq!(table.len(), 3);
+    app.get("/reconciliation?product_id=nobody").await.problem(422, "validation");
+}
+
+/// A push leaves no difference, and what was measured again for a month of the past is compared with what was pushed for it.
+async fn nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed(backend: Backend) {
+    let (app, _) = ready(backend, 3).await;
+    let before = reconciliation(&app, "").await;
+    assert_eq!(before["totals"][0]["difference"], "57");
+    app.push(&json!({})).await;
+    let after = reconciliation(&app, "").await;
+    assert_eq!((&after["items"], &after["totals"][0]["difference"]), (&json!([]), &json!("0")));
+    assert_eq!(after["totals"][0]["connectwise_amount"], "85.5");
+    assert_eq!(rows(&reconciliation(&app, "?kind=agrees").await, &["kind"]).len(), 3);
+    // December is pushed, and then a record of November comes late.
+    app.clock.advance(TimeDelta::days(15));
+    for c in 1..=3 {
+        app.usage(&format!("C{c}"), "STORAGE", "800").await;
+    }
+    app.push(&json!({})).await;
+    let late = json!({"records": [{"company_external_id": "C2", "product_code": "STORAGE", "amount": "350", "measured_at": "2026-11-30T00:00:00Z"}]});
+    app.post("/usage", &late).await.expect(200);
+    let november = reconciliation(&app, "?billing_month=2026-11").await;
+    assert_eq!(rows(&november, &UNITS), ["Company 2 out_of_date 4 3 1"]);
+    assert_eq!(november["totals"][0]["connectwise_amount"], "85.5", "it is what November's push wrote");
+    assert_eq!(reconciliation(&app, "").await["items"], json!([]));
+    // A month that was never pushed is not known.
+    let october = json!({"records": [{"company_external_id": "C1", "product_code": "STORAGE", "amount": "350", "measured_at": "2026-10-31T00:00:00Z"}]});
+    app.post("/usage", &october).await.expect(200);
+    assert_eq!(rows(&reconciliation(&app, "?billing_month=2026-10").await, &UNITS), ["Company 1 not_pushed 4 - -"]);
+}
+
+async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Backend) {
+    let (app, _) = ready(backend, 5).await;
+    merge(&app, Kind::Additions, 100, json!({"billCustomer": "DoNotBill"}));
+    merge(&app, Kind::Additions, 200, json!({"lessIncluded": 2}));
+    merge(&app, Kind::Agreements, 30, json!({"nextInvoiceDate": "2027-01-01"}));
+    merge(&app, Kind::Additions, 400, json!({"unitPrice": null}));
+    app.push(&json!({})).await;
+    refresh(&app).await;
+    let found = reconciliation(&app, "").await;
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let mut stakes = Vec::new();
+    for item in found["items"].as_array().unwrap() {
+        for warning in item["warnings"].as_array().unwrap() {
+            let stake = [&item["company_name"], &warning["code"], &warning["quantity"], &warning["amount"]].map(text);
+            stakes.push(format!("{} {}", stake.join(" "), item["left_out"]));
+        }
+    }
+    assert_eq!(
+        stakes,
+        [
+            "Company 1 do_not_bill 3 28.5 true",
+            "Company 2 less_included 2 19 false",
+            "Company 3 already_invoiced 3 28.5 true",
+        ]
+    );
+    let usd = &found["totals"][0];
+    assert_eq!((&usd["amount"], &usd["left_out"], &usd["difference"]), (&json!("66.5"), &json!("28.5"), &json!("0")));
+    let warned = &found["warnings"];
+    assert_eq!(warned[0]["code"], "do_not_bill");
+    assert_eq!(warned[0]["amounts"], json!([{"currency": "USD", "amount": "28.5"}]));
+    assert_eq!(reconciliation(&app, "?warning=less_included").await["items"].as_array().unwrap().len(), 1);
+    // The meters stop, and ConnectWise goes on billing.
+    app.clock.advance(TimeDelta::days(40));
+    let silent = reconciliation(&app, "?kind=silent_meter").await;
+    assert_eq!(
+        rows(&silent, &["company_name", "quantity", "connectwise_quantity", "difference", "connectwise_amount"]),
+        ["1 - 3 - 0", "2 - 3 - 9.5", "3 - 3 - 28.5", "4 - 3 - -", "5 - 3 - 28.5"].map(|row| format!("Company {row}"))
+    );
+    assert!(silent["items"][0]["problem"].as_str().unwrap().contains("35 days"), "{silent}");
+    enable(&app, false).await;
+    assert_eq!(reconciliation(&app, "?kind=silent_meter").await["items"].as_array().unwrap().len(), 5);
+}
+
+on_both!(
+    every_cause_of_a_difference_is_told_in_units_and_money,
+    nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed,
+    silent_meters_and_warnings_are_told_with_what_is_at_stake
+);
