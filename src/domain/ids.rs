@@ -94,6 +94,8 @@ ids! {
     DeliveryId,
     /// The id of an event, the same for all webhooks that get it.
     MessageId,
+    /// The id of what a reconciliation found of a product and currency.
+    SnapshotId,
 }
 
 /// Defines id types of ConnectWise: integers there, opaque text in our JSON.

@@ -21,6 +21,7 @@ pub mod reconciliation;
 pub mod records;
 pub mod rules;
 pub mod schedule;
+pub mod statement;
 pub mod string_enum;
 pub mod terms;
 pub mod text;

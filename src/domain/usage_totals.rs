@@ -16,6 +16,23 @@ pub struct Measured<'r> {
     pub amount: Amount,
 }
 
+/// What an aggregation counts of one month's current records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MonthCount {
+    /// When the newest record was measured.
+    pub last_at: Instant,
+    /// The usage.
+    pub counted: Result<CountedUsage, UsageOverflow>,
+}
+
+impl MonthCount {
+    /// Counts a number of records that make an amount.
+    pub fn new(last_at: Instant, records: i64, amount: Result<Amount, UsageOverflow>) -> Self {
+        let usage = |amount| CountedUsage { amount, through: last_at, records };
+        Self { last_at, counted: amount.map(usage) }
+    }
+}
+
 /// The totals of one month's current records: all that any aggregation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageTotals {
@@ -90,10 +107,15 @@ impl UsageTotals {
         let (amount, records) = match aggregation {
             Aggregation::Last => (self.last, 1),
             Aggregation::Max => (self.max, self.records),
-            Aggregation::Sum => (self.sum.amount().ok_or(UsageOverflow)?, self.records),
+            Aggregation::Sum => (total(self.sum)?, self.records),
         };
         Ok(CountedUsage { amount, through: self.last_at, records })
     }
+}
+
+/// The sum of a month's records.
+pub fn total(sum: ExactSum) -> Result<Amount, UsageOverflow> {
+    sum.amount().ok_or(UsageOverflow)
 }
 
 #[cfg(test)]

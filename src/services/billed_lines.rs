@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::billing_calendar;
 use super::invoices;
 use super::invoices::{InvoicedLine, LineInvoice};
-use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
+use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx, Whose};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
@@ -13,7 +13,7 @@ use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Quantity};
 use crate::domain::usage::{CountedUsage, UsageOverflow, UsageWindow};
-use crate::domain::usage_totals::UsageTotals;
+use crate::domain::usage_totals::MonthCount;
 use crate::domain::{Error, FieldCode, Result};
 
 /// What a line bills in a month, or why there is no quantity.
@@ -86,17 +86,18 @@ impl MonthlyUsage {
         month: BillingMonth,
         calendar: &BillingCalendar,
         now: Instant,
-        companies: &[CompanyId],
+        whose: Whose<'_>,
     ) -> Result<Self> {
         let window = UsageWindow::new(product.aggregation, product.max_usage_age_days, month, calendar, now);
-        let mut newest = tx.usage_totals(&product.id, month, companies)?;
+        let (companies, aggregation) = (whose.companies(), product.aggregation);
+        let mut newest = tx.usage_counted(&product.id, aggregation, month, whose)?;
         if window.carries_over {
             let silent: Vec<CompanyId> = companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
-            newest.extend(tx.usage_totals_before(&product.id, month, &silent)?);
+            newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &silent)?);
         }
         // The totals lack records of earlier versions, and cannot tell what a gauge had before its newest record.
-        let mut from_records = tx.companies_not_totalled(&product.id, companies)?;
-        let is_ahead = |totals: &UsageTotals| window.carries_over && totals.last_at >= window.until;
+        let mut from_records = tx.companies_not_totalled(&product.id, whose)?;
+        let is_ahead = |totals: &MonthCount| window.carries_over && totals.last_at >= window.until;
         from_records.extend(newest.iter().filter(|(_, totals)| is_ahead(totals)).map(|(id, _)| id.clone()));
         newest.retain(|company, _| !from_records.contains(company));
         let (mut counted, mut too_old) = (HashMap::new(), HashMap::new());
@@ -104,7 +105,7 @@ impl MonthlyUsage {
             if window.carries_over && totals.last_at < window.from {
                 too_old.insert(company, totals.last_at);
             } else {
-                counted.insert(company, totals.counted(product.aggregation));
+                counted.insert(company, totals.counted);
             }
         }
         let from_records: Vec<CompanyId> = from_records.into_iter().collect();
@@ -265,7 +266,7 @@ fn billed_in(
     let mut usage: HashMap<(ProductId, BillingMonth), MonthlyUsage> = HashMap::new();
     for ((product, month), companies) in companies {
         let Some(row) = products.get(&product) else { continue };
-        let loaded = MonthlyUsage::load(tx, row.clone(), month, calendar, now, &companies)?;
+        let loaded = MonthlyUsage::load(tx, row.clone(), month, calendar, now, Whose::Companies(&companies))?;
         usage.insert((product, month), loaded);
     }
     let bill = |(view, month): (BillingLineView, BillingMonth)| {

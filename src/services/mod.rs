@@ -26,6 +26,7 @@ pub mod reconciliation;
 pub mod refresh;
 pub mod remote;
 pub mod schedule;
+pub mod statement;
 pub mod usage;
 pub mod usage_totals;
 pub mod webhooks;

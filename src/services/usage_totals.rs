@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
 use super::context::AppContext;
-use crate::db::{Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow};
+use crate::db::{Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow, Whose};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
@@ -138,7 +138,7 @@ pub async fn complete(ctx: &AppContext) -> Result<usize> {
 }
 
 fn complete_one(tx: &mut Tx<'_>, product: &ProductId, company: &CompanyId, now: Instant) -> Result<()> {
-    if tx.companies_not_totalled(product, std::slice::from_ref(company))?.is_empty() {
+    if tx.companies_not_totalled(product, Whose::Companies(std::slice::from_ref(company)))?.is_empty() {
         // Another replica was faster.
         return Ok(());
     }
@@ -174,7 +174,10 @@ fn verify_tenant(tx: &mut Tx<'_>) -> Result<Verified> {
     let (mut verified, calendar) = (Verified::default(), billing_calendar::load(tx)?);
     for product in tx.all_products()? {
         for company in tx.companies_with_usage(&product.id)? {
-            if tx.companies_not_totalled(&product.id, std::slice::from_ref(&company))?.contains(&company) {
+            if tx
+                .companies_not_totalled(&product.id, Whose::Companies(std::slice::from_ref(&company)))?
+                .contains(&company)
+            {
                 // Its usage is added up from the records for now.
                 continue;
             }

@@ -152,6 +152,7 @@ fn tenants_are_kept_apart_in_one_place() {
         "system.rs",
         "push_claim.rs",
         "schema.rs",
+        "schema/of_reconciliation.rs",
         "schema/of_webhooks.rs",
         "tx.rs",
         "request_budget.rs",

@@ -224,7 +224,115 @@ async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Back
     assert_eq!(reconciliation(&app, "?kind=silent_meter").await["items"].as_array().unwrap().len(), 5);
 }
 
+async fn each_scheduled_push_keeps_what_was_found_before_it(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    merge(&app, Kind::Agreements, 20, json!({"currency": {"id": 2, "currencyCode": "EUR"}}));
+    refresh(&app).await;
+    assert_eq!(app.get("/reconciliation/history").await.expect(200)["items"], json!([]));
+    let schedule = json!({"enabled": true, "day_of_month": 25, "time": "02:00", "time_zone": "UTC"});
+    app.put("/push-schedule", &schedule).await.expect(200);
+    // November as it is, December with a tenth more in USD and twice as much in EUR, and January with the same again.
+    for (days, [first, second]) in [(4, ["950", "250"]), (30, ["1050", "480"]), (31, ["1150", "490"])] {
+        app.clock.advance(TimeDelta::days(days));
+        app.usage("C1", "STORAGE", first).await;
+        app.usage("C2", "STORAGE", second).await;
+        assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
+        app.worker.run_until_idle().await.unwrap();
+        assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "once a month");
+    }
+    let found = app.get("/reconciliation/history").await.expect(200);
+    let months: Vec<String> = found["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|month| month["totals"].as_array().unwrap().iter().map(move |totals| (month, totals)))
+        .map(|(month, totals)| {
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let members = ["currency", "amount", "connectwise_amount", "difference", "amount_before", "change_percent"];
+            let totals_text: Vec<String> = members.iter().map(|member| text(&totals[*member])).collect();
+            format!("{} {} {}", text(&month["billing_month"]), totals_text.join(" "), totals["moved"])
+        })
+        .collect();
+    assert_eq!(
+        months,
+        [
+            "2027-01 EUR 47.5 47.5 0 47.5 0 false",
+            "2027-01 USD 114 104.5 9.5 104.5 9.1 false",
+            "2026-12 EUR 47.5 28.5 19 28.5 66.7 true",
+            "2026-12 USD 104.5 95 9.5 95 10 false",
+            "2026-11 EUR 28.5 9.5 19 - - false",
+            "2026-11 USD 95 9.5 85.5 - - false",
+        ]
+    );
+    let december = &found["items"][1];
+    assert_eq!((&december["moved"], &december["quantity"]), (&json!(true), &json!("16")));
+    assert_eq!((&december["connectwise_quantity"], &december["difference"]), (&json!("13"), &json!("3")));
+    assert_eq!((&december["items"], &december["to_look_at"]), (&json!(2), &json!(2)));
+    let job = app.get(&format!("/push-jobs/{}", december["push_job_id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(job["started_by"], "schedule");
+    let path = format!("/reconciliation/history?product_id={product}&from=2026-12&to=2026-12");
+    let one = app.get(&path).await.expect(200);
+    assert_eq!(one["items"], json!([december]), "the month before counts, although it is not shown");
+    app.get("/reconciliation/history?from=2026-12&to=2026-11").await.problem(422, "validation");
+    // The history outlives its product.
+    app.delete(&format!("/products/{product}")).await.expect(204);
+    assert_eq!(app.get("/reconciliation/history").await.expect(200)["items"].as_array().unwrap().len(), 3);
+}
+
+async fn a_statement_says_why_and_when(backend: Backend) {
+    let (app, _) = ready(backend, 2).await;
+    merge(&app, Kind::Additions, 100, json!({"lessIncluded": 1}));
+    refresh(&app).await;
+    app.usage("C1", "STORAGE", "1234.5").await;
+    let line = app.all("/billing-lines").await[0].clone();
+    let adjustment = json!({"amount": "-200", "reason": "A <b>trial</b> & more", "until": "2026-12-31"});
+    let path = format!("/billing-lines/{}", line["id"].as_str().unwrap());
+    app.patch(&path, &json!({"adjustment": adjustment, "minimum_quantity": "12"})).await.expect(200);
+    app.push(&json!({})).await;
+    let company = line["company"]["id"].as_str().unwrap();
+    let statement = app.get(&format!("/companies/{company}/statement")).await.expect(200);
+    let product = &statement["products"][0];
+    assert_eq!(
+        product["steps"],
+        json!([
+            "1234.5 GB were measured at 2026-11-22 12:20 UTC, the newest record.",
+            "Adjusted by -200 GB (A <b>trial</b> & more): 1034.5 GB.",
+            "In blocks of 100 GB, each one that is begun: 11.",
+            "At least 12 are agreed: the quantity is 12.",
+            "The agreement includes 1: 11 are charged.",
+            "At 9.5 USD each: 104.5 USD.",
+        ])
+    );
+    assert_eq!((&product["quantity"], &product["billed_quantity"]), (&json!("12"), &json!("11")));
+    assert_eq!(statement["totals"], json!([{"currency": "USD", "amount": "104.5"}]));
+    assert_eq!(product["records"].as_array().unwrap().len(), 2);
+    assert_eq!((&product["records"][0]["amount"], &product["records_in_month"]), (&json!("1234.5"), &json!(2)));
+    let push = &product["pushes"][0];
+    assert_eq!((&push["from"], &push["to"], &push["state"]), (&json!("1"), &json!("12"), &json!("pushed")));
+    let table = app.get(&format!("/companies/{company}/statement?format=csv")).await;
+    let row = table.text.lines().nth(1).unwrap();
+    assert!(
+        row.starts_with(
+            "C1,Company 1,2026-11,STORAGE,Product STORAGE,1234.5,GB,2,-200,100,11,12,12,1,11,9.5,104.5,USD,"
+        ),
+        "{row}"
+    );
+    let page = app.get(&format!("/companies/{company}/statement?format=html")).await;
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(page.text.contains("A &lt;b&gt;trial&lt;/b&gt; &amp; more") && !page.text.contains("<b>"), "{}", page.text);
+    assert!(page.text.contains("104.5 USD, without taxes"), "{}", page.text);
+    // A month without usage, and a company that is not there.
+    let nothing = app.get(&format!("/companies/{company}/statement?billing_month=2026-01")).await.expect(200);
+    assert_eq!((&nothing["products"], &nothing["totals"]), (&json!([]), &json!([])));
+    app.get("/companies/nobody/statement").await.problem(404, "not_found");
+    app.get(&format!("/companies/{company}/statement?format=pdf")).await.problem(400, "malformed");
+}
+
 on_both!(
+    a_statement_says_why_and_when,
+    each_scheduled_push_keeps_what_was_found_before_it,
     every_cause_of_a_difference_is_told_in_units_and_money,
     nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed,
     silent_meters_and_warnings_are_told_with_what_is_at_stake

@@ -1,7 +1,9 @@
 //! The tables, with types that both databases share. A test compares them with `migrations/`.
 
+mod of_reconciliation;
 mod of_webhooks;
 
+pub(in crate::db) use of_reconciliation::*;
 pub(in crate::db) use of_webhooks::*;
 
 diesel::table! {

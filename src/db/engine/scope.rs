@@ -53,6 +53,7 @@ owned!(
     push_lines,
     push_schedule_runs,
     push_schedules,
+    reconciliation_snapshots,
     request_budgets,
     usage_checks,
     usage_records,
@@ -102,7 +103,11 @@ mod tests {
 
     #[test]
     fn every_table_but_tenants_is_owned() {
-        let schema = concat!(include_str!("schema.rs"), include_str!("schema/of_webhooks.rs"));
+        let schema = concat!(
+            include_str!("schema.rs"),
+            include_str!("schema/of_reconciliation.rs"),
+            include_str!("schema/of_webhooks.rs")
+        );
         let tables: Vec<&str> = schema
             .split("diesel::table! {")
             .skip(1)

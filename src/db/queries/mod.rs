@@ -20,6 +20,7 @@ pub(super) mod push_job;
 pub(super) mod push_steps;
 pub(super) mod push_written;
 pub(super) mod reconciled_line;
+pub(super) mod reconciliation_snapshot;
 pub(super) mod request_budget;
 pub(super) mod rule;
 pub(super) mod schedule;

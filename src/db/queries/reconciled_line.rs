@@ -33,7 +33,7 @@ pub struct ReconciledLine {
     pub agreement_id: Option<CwAgreementId>,
     pub addition_status: MappingStatus,
     pub addition_id: Option<CwAdditionId>,
-    pub company: ReconciledCompany,
+    pub company_id: CompanyId,
 }
 
 /// The company of a line.
@@ -56,6 +56,16 @@ pub struct PushedQuantity {
 }
 
 impl Tx<'_> {
+    /// The companies of lines: one, or all of the tenant.
+    pub fn reconciled_companies(&mut self, company: Option<&CompanyId>) -> Result<Vec<ReconciledCompany>> {
+        use companies as c;
+        let mut query = self.scoped(c::table).into_boxed();
+        if let Some(id) = company {
+            query = query.filter(c::id.eq(id.clone()));
+        }
+        Ok(query.select((c::id, c::external_id, c::name, c::name_key, c::connectwise_company_id)).load(self.conn)?)
+    }
+
     /// All lines: of a product, of a company, or of the tenant.
     pub fn reconciled_lines(
         &mut self,
@@ -63,7 +73,7 @@ impl Tx<'_> {
         company: Option<&CompanyId>,
     ) -> Result<Vec<ReconciledLine>> {
         use billing_lines as l;
-        let mut query = scoped_joined!(self, l, companies).into_boxed();
+        let mut query = self.scoped(l::table).into_boxed();
         if let Some(id) = product {
             query = query.filter(l::product_id.eq(id.clone()));
         }
@@ -82,13 +92,7 @@ impl Tx<'_> {
             l::agreement_id,
             l::addition_status,
             l::addition_id,
-            (
-                companies::id,
-                companies::external_id,
-                companies::name,
-                companies::name_key,
-                companies::connectwise_company_id,
-            ),
+            l::company_id,
         );
         Ok(query.select(columns).load(self.conn)?)
     }
@@ -118,20 +122,28 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// What the last push of each line for a month wrote or found.
-    pub fn pushed_in(&mut self, month: BillingMonth) -> Result<HashMap<BillingLineId, PushedQuantity>> {
-        let of_month = written!(self)
-            .filter(push_lines::billing_month.eq(month))
-            .group_by(push_lines::billing_line_id)
-            .select(diesel::dsl::max(push_lines::id));
-        // Lines stored by earlier versions have no month: they bill the job's.
-        let of_job = written!(self)
-            .filter(push_lines::billing_month.is_null())
-            .filter(push_jobs::billing_month.eq(month))
-            .group_by(push_lines::billing_line_id)
-            .select(diesel::dsl::max(push_lines::id));
-        let mut newest: Vec<Option<PushLineId>> = of_job.load(self.conn)?;
-        newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
+    /// What the last push of each of the given lines for a month wrote or found.
+    pub fn pushed_in(
+        &mut self,
+        month: BillingMonth,
+        lines: &[BillingLineId],
+    ) -> Result<HashMap<BillingLineId, PushedQuantity>> {
+        let mut newest: Vec<Option<PushLineId>> = Vec::new();
+        for chunk in chunks(lines) {
+            let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
+            let of_month = of_lines()
+                .filter(push_lines::billing_month.eq(month))
+                .group_by(push_lines::billing_line_id)
+                .select(diesel::dsl::max(push_lines::id));
+            // Lines stored by earlier versions have no month: they bill the job's.
+            let of_job = of_lines()
+                .filter(push_lines::billing_month.is_null())
+                .filter(push_jobs::billing_month.eq(month))
+                .group_by(push_lines::billing_line_id)
+                .select(diesel::dsl::max(push_lines::id));
+            newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?);
+            newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
+        }
         let newest: Vec<PushLineId> = newest.into_iter().flatten().collect();
         let mut pushed = HashMap::new();
         for chunk in chunks(&newest) {

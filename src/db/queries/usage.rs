@@ -193,6 +193,25 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The current records of a company that were measured within some bounds, the last excluded: the newest, at most so
+    /// many.
+    pub fn usage_of_company(
+        &mut self,
+        company: &CompanyId,
+        (from, until): (Instant, Instant),
+        limit: i64,
+    ) -> Result<Vec<UsageRecord>> {
+        let own = self
+            .scoped(usage_records::table)
+            .filter(usage_records::company_id.eq(company.clone()))
+            .filter(usage_records::measured_at.ge(from.naive_utc()))
+            .filter(usage_records::measured_at.lt(until.naive_utc()))
+            .filter(usage_records::superseded_by.is_null())
+            .order((usage_records::measured_at.desc(), usage_records::id.desc()))
+            .limit(limit);
+        Ok(own.select(UsageRecord::as_select()).load(self.conn)?)
+    }
+
     /// When the newest current record before a time was measured, for each of the given companies that has one.
     pub fn newest_usage_before(
         &mut self,

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
+use diesel::IntoSql;
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 
 use super::usage::UsageRecord;
 use crate::db::engine::conn::MultiBackend;
@@ -18,7 +20,8 @@ use crate::domain::clock::Instant;
 use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
-use crate::domain::usage_totals::UsageTotals;
+use crate::domain::usage::{Aggregation, UsageOverflow};
+use crate::domain::usage_totals::{MonthCount, UsageTotals, total};
 
 /// The totals of a company and product in a month, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -83,6 +86,24 @@ impl UsageTotalsRow {
     }
 }
 
+/// Whose usage is read.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'c> {
+    /// That of every company: these and perhaps others. To name thousands costs more than to read all.
+    All(&'c [CompanyId]),
+    /// That of these companies.
+    Companies(&'c [CompanyId]),
+}
+
+impl<'c> Whose<'c> {
+    /// The companies.
+    pub fn companies(self) -> &'c [CompanyId] {
+        match self {
+            Self::All(companies) | Self::Companies(companies) => companies,
+        }
+    }
+}
+
 /// The totals of a product for the given companies.
 macro_rules! totals_of {
     ($tx:expr, $product:expr, $companies:expr) => {
@@ -92,26 +113,71 @@ macro_rules! totals_of {
     };
 }
 
+type CountRow<A> = (CompanyId, NaiveDateTime, i64, A);
+
+fn count<A>(
+    (company, last_at, records, amount): CountRow<A>,
+    of: impl Fn(A) -> std::result::Result<Amount, UsageOverflow>,
+) -> (CompanyId, MonthCount) {
+    (company, MonthCount::new(last_at.and_utc(), records, of(amount)))
+}
+
+/// Reads what an aggregation counts, and only the columns that it needs.
+macro_rules! counted {
+    ($tx:expr, $query:expr, $aggregation:expr, $into:expr) => {{
+        use usage_totals as t;
+        let query = $query;
+        match $aggregation {
+            Aggregation::Last => {
+                let columns = (t::company_id, t::last_at, 1_i64.into_sql::<BigInt>(), t::last_amount);
+                let rows: Vec<CountRow<Amount>> = query.select(columns).load($tx.conn)?;
+                $into.extend(rows.into_iter().map(|row| count(row, Ok)));
+            }
+            Aggregation::Max => {
+                let columns = (t::company_id, t::last_at, t::records, t::max_amount);
+                let rows: Vec<CountRow<Amount>> = query.select(columns).load($tx.conn)?;
+                $into.extend(rows.into_iter().map(|row| count(row, Ok)));
+            }
+            Aggregation::Sum => {
+                let columns = (t::company_id, t::last_at, t::records, t::sum_amount);
+                let rows: Vec<CountRow<ExactSum>> = query.select(columns).load($tx.conn)?;
+                $into.extend(rows.into_iter().map(|row| count(row, total)));
+            }
+        }
+    }};
+}
+
 impl Tx<'_> {
-    /// The totals of a product in a month, for each of the given companies that has records.
-    pub fn usage_totals(
+    /// What counts of a product's records in a month, for each of the companies that has some.
+    pub fn usage_counted(
         &mut self,
         product: &ProductId,
+        aggregation: Aggregation,
         month: BillingMonth,
-        companies: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, UsageTotals>> {
-        let rows = self.usage_totals_rows(product, month, companies)?;
-        Ok(rows.into_iter().map(|row| (row.company_id.clone(), row.totals())).collect())
+        whose: Whose<'_>,
+    ) -> Result<HashMap<CompanyId, MonthCount>> {
+        let mut found = HashMap::new();
+        let Whose::Companies(companies) = whose else {
+            let all = self.scoped(usage_totals::table).filter(usage_totals::product_id.eq(product.clone()));
+            counted!(self, all.filter(usage_totals::month.eq(month)), aggregation, found);
+            return Ok(found);
+        };
+        for chunk in chunks(companies) {
+            let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
+            counted!(self, own, aggregation, found);
+        }
+        Ok(found)
     }
 
-    /// The totals of the newest month with records before a month, for each of the given companies that has one. One query
+    /// What counts of the newest month with records before a month, for each of the given companies that has one. One query
     /// finds the months, and one reads each month that is found.
-    pub fn usage_totals_before(
+    pub fn usage_counted_before(
         &mut self,
         product: &ProductId,
+        aggregation: Aggregation,
         month: BillingMonth,
         companies: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, UsageTotals>> {
+    ) -> Result<HashMap<CompanyId, MonthCount>> {
         let mut found = HashMap::new();
         for chunk in chunks(companies) {
             let newest: Vec<(CompanyId, Option<BillingMonth>)> = totals_of!(self, product, chunk)
@@ -124,18 +190,20 @@ impl Tx<'_> {
                 by_month.entry(month.unwrap_or(BillingMonth::FIRST)).or_default().push(company);
             }
             for (month, companies) in by_month {
-                found.extend(self.usage_totals(product, month, &companies)?);
+                found.extend(self.usage_counted(product, aggregation, month, Whose::Companies(&companies))?);
             }
         }
         Ok(found)
     }
 
-    /// Those of the given companies with records of a product that are not part of the totals yet.
-    pub fn companies_not_totalled(
-        &mut self,
-        product: &ProductId,
-        companies: &[CompanyId],
-    ) -> Result<HashSet<CompanyId>> {
+    /// Those of the companies with records of a product that are not part of the totals yet.
+    pub fn companies_not_totalled(&mut self, product: &ProductId, whose: Whose<'_>) -> Result<HashSet<CompanyId>> {
+        let Whose::Companies(companies) = whose else {
+            // The index has only such records.
+            let records = self.scoped(usage_records::table).filter(usage_records::product_id.eq(product.clone()));
+            let records = records.filter(usage_records::totalled_at.is_null()).select(usage_records::company_id);
+            return Ok(records.distinct().load::<CompanyId>(self.conn)?.into_iter().collect());
+        };
         let mut found = HashSet::new();
         for chunk in chunks(companies) {
             let records = self

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod browsers;
 pub mod current;
 pub mod deprecation;
+pub mod document_format;
 pub mod etag;
 pub mod example_ids;
 pub mod extract;

@@ -23,6 +23,7 @@ use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::webhook::{DeliveryState, DisabledReason, EventType};
+use crate::http::kit::document_format::DocumentFormat;
 use crate::http::kit::extract::csv::Delimiter;
 use crate::services::company_batch::BatchOutcome;
 use crate::services::mapping::line_edit::BulkMode;
@@ -64,6 +65,7 @@ enumerations! {
     DeliveryState: "The state of a delivery",
     DisabledReason: "Why a webhook is disabled",
     WhenInvoiced: "What a push does with a line whose invoice was made",
+    DocumentFormat: "In which form a document is returned",
     ComparisonKind: "How a line, or an addition without a line, compares with ConnectWise",
     InvoiceWarning: "What to look at before the invoice is made",
     BatchOutcome: "What a batch did with a company",

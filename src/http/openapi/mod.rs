@@ -16,6 +16,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
+use super::kit::document_format::DocumentFormat;
 use super::kit::problem::Problem;
 use super::kit::problem_code::ProblemCode;
 use super::resources::webhooks::payloads;
@@ -73,7 +74,7 @@ use crate::domain::ErrorCode;
     components(schemas(
         Problem, ProblemCode, ErrorCode, payloads::PushJobFinishedPayload, payloads::PushLinesPayload,
         payloads::MappingsPayload, payloads::UsageMissingPayload, payloads::ConnectionFailingPayload,
-        payloads::TestPayload
+        payloads::TestPayload, DocumentFormat
     )),
     security(("api_key" = [])),
     modifiers(&Security),

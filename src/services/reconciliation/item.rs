@@ -1,5 +1,7 @@
 //! A line, or an addition without a line, compared with ConnectWise.
 
+use std::sync::Arc;
+
 use crate::db::ReconciledCompany;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
@@ -28,7 +30,7 @@ pub struct Item {
     /// The line; `None` for an addition that no line bills to.
     pub line: Option<BillingLineId>,
     /// The line's company; `None` for an addition of a company that is not ours.
-    pub company: Option<ReconciledCompany>,
+    pub company: Option<Arc<ReconciledCompany>>,
     /// The ConnectWise company.
     pub cw_company: Option<CwCompanyId>,
     /// The agreement.

@@ -1,11 +1,13 @@
 //! Compares lines with ConnectWise.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 
 use super::item::Item;
-use crate::db::{Product, PushedQuantity, ReconciledLine, Tx};
+use crate::db::{Product, PushedQuantity, ReconciledCompany, ReconciledLine, Tx, Whose};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
@@ -46,6 +48,21 @@ impl Ground<'_> {
     }
 }
 
+/// The lines that are compared, with their companies.
+pub(super) struct Lines {
+    pub(super) rows: Vec<ReconciledLine>,
+    pub(super) companies: HashMap<CompanyId, Arc<ReconciledCompany>>,
+}
+
+impl Lines {
+    /// Loads the lines of a scope.
+    pub(super) fn load(tx: &mut Tx<'_>, product: Option<&ProductId>, company: Option<&CompanyId>) -> Result<Self> {
+        let companies = tx.reconciled_companies(company)?;
+        let companies = companies.into_iter().map(|company| (company.id.clone(), Arc::new(company))).collect();
+        Ok(Self { rows: tx.reconciled_lines(product, company)?, companies })
+    }
+}
+
 /// What pushes did in a month.
 struct Pushes {
     of_month: HashMap<BillingLineId, PushedQuantity>,
@@ -53,53 +70,80 @@ struct Pushes {
     later: HashSet<BillingLineId>,
 }
 
+/// A line with what it bills.
+struct Billing {
+    row: ReconciledLine,
+    company: Arc<ReconciledCompany>,
+    billed: Billed,
+    is_shared: bool,
+}
+
+impl Billing {
+    /// Whether the comparison depends on what the month's last push wrote: where ConnectWise has our quantity by now, it
+    /// does not matter.
+    fn needs_push(&self, ground: &Ground<'_>, later: &HashSet<BillingLineId>) -> bool {
+        let is_resolved = self.row.addition_status == MappingStatus::Resolved;
+        let has = self.row.addition_id.and_then(|id| ground.quantity(id));
+        is_resolved && (has != self.billed.quantity || later.contains(&self.row.id))
+    }
+}
+
 /// Compares each line.
 pub(super) fn compare(
     tx: &mut Tx<'_>,
     ground: &Ground<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
-    rows: Vec<ReconciledLine>,
+    lines: Lines,
     calendar: &BillingCalendar,
     now: Instant,
 ) -> Result<Vec<Item>> {
-    let mut companies: HashMap<&ProductId, Vec<CompanyId>> = HashMap::new();
-    for row in &rows {
-        companies.entry(&row.product_id).or_default().push(row.company.id.clone());
-    }
-    let (mut usage, mut pushes) = (HashMap::new(), HashMap::new());
-    for (product, month) in products.values() {
-        let Some(companies) = companies.get(&product.id) else { continue };
-        let loaded = MonthlyUsage::load(tx, product.clone(), *month, calendar, now, companies)?;
-        usage.insert(product.id.clone(), loaded);
-        if !pushes.contains_key(month) {
-            pushes.insert(*month, Pushes { of_month: tx.pushed_in(*month)?, later: tx.pushed_after(*month)? });
+    let twins = tx.companies_with_twins()?;
+    let billings = billings(tx, products, lines, calendar, now)?;
+    let mut pushes: HashMap<BillingMonth, Pushes> = HashMap::new();
+    for month in products.values().map(|(_, month)| *month) {
+        if let Entry::Vacant(vacant) = pushes.entry(month) {
+            let later = tx.pushed_after(month)?;
+            let of_interest = |one: &&Billing| one.billed.month == month && one.needs_push(ground, &later);
+            let ids: Vec<BillingLineId> = billings.iter().filter(of_interest).map(|one| one.row.id.clone()).collect();
+            vacant.insert(Pushes { of_month: tx.pushed_in(month, &ids)?, later });
         }
     }
-    let twins = tx.companies_with_twins()?;
+    let item = |one: Billing| Some(line_item(ground, pushes.get(&one.billed.month)?, &twins, one));
+    Ok(billings.into_iter().filter_map(item).collect())
+}
+
+/// Computes what each line bills.
+fn billings(
+    tx: &mut Tx<'_>,
+    products: &HashMap<ProductId, (Product, BillingMonth)>,
+    Lines { rows, companies }: Lines,
+    calendar: &BillingCalendar,
+    now: Instant,
+) -> Result<Vec<Billing>> {
+    let ids: Vec<CompanyId> = companies.keys().cloned().collect();
+    let whose = if ids.len() == 1 { Whose::Companies(&ids) } else { Whose::All(&ids) };
+    let mut usage = HashMap::new();
+    for (product, month) in products.values() {
+        let loaded = MonthlyUsage::load(tx, product.clone(), *month, calendar, now, whose)?;
+        usage.insert(product.id.clone(), loaded);
+    }
     let shared = shared(&rows);
-    let item = |row: ReconciledLine| {
-        let (_, month) = products.get(&row.product_id)?;
-        let settings = LineSettings {
-            company_id: &row.company.id,
+    let billing = |row: ReconciledLine| {
+        let company = companies.get(&row.company_id)?.clone();
+        let billed = usage.get(&row.product_id)?.billed_by(LineSettings {
+            company_id: &row.company_id,
             block_size: row.block_size,
             minimum_quantity: row.minimum_quantity,
             adjustment: row.adjustment.as_ref(),
-        };
-        let billed = usage.get(&row.product_id)?.billed_by(settings);
+        });
         let is_shared = row.addition_id.is_some_and(|id| shared.contains(&id));
-        Some(line_item(ground, row, billed, is_shared, pushes.get(month)?, &twins))
+        Some(Billing { row, company, billed, is_shared })
     };
-    Ok(rows.into_iter().filter_map(item).collect())
+    Ok(rows.into_iter().filter_map(billing).collect())
 }
 
-fn line_item(
-    ground: &Ground<'_>,
-    row: ReconciledLine,
-    billed: Billed,
-    is_shared: bool,
-    pushes: &Pushes,
-    twins: &HashSet<CwCompanyId>,
-) -> Item {
+fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>, one: Billing) -> Item {
+    let Billing { row, company, billed, is_shared } = one;
     let agreement = row.agreement_id.and_then(|id| ground.catalog.agreement_record(id));
     let addition = row.addition_id.and_then(|id| ground.catalog.addition_record(id));
     // A push to another addition says nothing about this one.
@@ -122,7 +166,7 @@ fn line_item(
     }
     .compared();
     let is_resolved = row.addition_status == MappingStatus::Resolved;
-    let has_twin = row.company.connectwise_company_id.is_some_and(|id| twins.contains(&id));
+    let has_twin = company.connectwise_company_id.is_some_and(|id| twins.contains(&id));
     let warnings = agreement.zip(addition).filter(|_| is_resolved).map(|(agreement, addition)| {
         let warnings = ground.warnings(agreement, addition, billed.month, has_twin);
         (is_left_out(&warnings), at_stake(&warnings, billed.quantity, &addition.terms))
@@ -132,8 +176,8 @@ fn line_item(
         month: billed.month,
         line: Some(row.id),
         product_id: row.product_id,
-        cw_company: row.company.connectwise_company_id,
-        company: Some(row.company),
+        cw_company: company.connectwise_company_id,
+        company: Some(company),
         agreement: row.agreement_id,
         addition: row.addition_id,
         usage: billed.amount(),

@@ -1,5 +1,6 @@
 //! Compares everything that should be billed in a month with what ConnectWise bills, in units and in money.
 
+pub mod history;
 mod item;
 mod lines;
 mod page;

@@ -1,12 +1,13 @@
 //! A page of what a person should look at, with the names to show.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::item::Item;
 use super::reconcile::Reconciled;
 use crate::db::{Page, PageRequest, Tx};
 use crate::domain::Result;
-use crate::domain::ids::CwCompanyId;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{BillingLineId, CwCompanyId};
 use crate::domain::invoice::InvoiceWarning;
 use crate::domain::quantity::Money;
 use crate::domain::reconciliation::ComparisonKind;
@@ -72,7 +73,9 @@ pub fn page(
     let found = page.of_all(listed, key);
     let shown: Vec<CwCompanyId> = found.items.iter().filter_map(|item| item.cw_company).collect();
     let shown = names(tx, &shown)?;
-    Ok(found.map(|item| named(reconciled, item.clone(), &shown)))
+    let mut found = found.map(|item| named(reconciled, item.clone(), &shown));
+    add_pushed(tx, &mut found.items)?;
+    Ok(found)
 }
 
 /// All items that fit a filter, by company name.
@@ -85,7 +88,28 @@ pub fn all(tx: &mut Tx<'_>, reconciled: &Reconciled, filter: &ItemFilter) -> Res
         .map(|item| ((sort_key(ReconciliationSort::CompanyName, item, &companies), id(item)), item))
         .collect();
     keyed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(keyed.into_iter().map(|(_, item)| named(reconciled, item.clone(), &companies)).collect())
+    let mut found = keyed.into_iter().map(|(_, item)| named(reconciled, item.clone(), &companies)).collect::<Vec<_>>();
+    add_pushed(tx, &mut found)?;
+    Ok(found)
+}
+
+/// Adds what was pushed where the comparison did not need it.
+fn add_pushed(tx: &mut Tx<'_>, items: &mut [NamedItem]) -> Result<()> {
+    let mut by_month: BTreeMap<BillingMonth, Vec<BillingLineId>> = BTreeMap::new();
+    for item in items.iter().map(|named| &named.item).filter(|item| item.pushed_quantity.is_none()) {
+        by_month.entry(item.month).or_default().extend(item.line.clone());
+    }
+    let mut pushed = HashMap::new();
+    for (month, lines) in by_month {
+        pushed.extend(tx.pushed_in(month, &lines)?);
+    }
+    for item in items.iter_mut().map(|named| &mut named.item) {
+        let found = item.line.as_ref().and_then(|line| pushed.get(line));
+        if let Some(found) = found.filter(|found| found.addition_id == item.addition) {
+            item.pushed_quantity = item.pushed_quantity.or(found.quantity);
+        }
+    }
+    Ok(())
 }
 
 fn names(tx: &mut Tx<'_>, ids: &[CwCompanyId]) -> Result<HashMap<CwCompanyId, String>> {

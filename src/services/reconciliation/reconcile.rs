@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::item::{Item, Scope};
-use super::{lines, unclaimed};
+use super::lines::{Ground, Lines, compare};
+use super::unclaimed;
 use crate::db::{Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -39,10 +40,10 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconci
         .collect();
     let catalog = tx.catalog(None, today)?;
     let quantities = tx.addition_quantities()?;
-    let rows = tx.reconciled_lines(scope.product.as_ref(), scope.company.as_ref())?;
-    let ground = lines::Ground { catalog: &catalog, quantities: &quantities, today };
-    let unclaimed = unclaimed::find(tx, &ground, &products, scope, &rows, now)?;
-    let mut items = lines::compare(tx, &ground, &products, rows, &calendar, now)?;
+    let lines = Lines::load(tx, scope.product.as_ref(), scope.company.as_ref())?;
+    let ground = Ground { catalog: &catalog, quantities: &quantities, today };
+    let unclaimed = unclaimed::find(tx, &ground, &products, scope, &lines, now)?;
+    let mut items = compare(tx, &ground, &products, lines, &calendar, now)?;
     items.extend(unclaimed.items);
     Ok(Reconciled { products, items, unread_agreements: unclaimed.unread_agreements, catalog })
 }

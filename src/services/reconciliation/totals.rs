@@ -28,6 +28,12 @@ pub struct MoneyTotals {
     pub left_out: Option<Money>,
 }
 
+impl MoneyTotals {
+    /// Nothing is known.
+    pub const UNKNOWN: Self =
+        Self { currency: None, amount: None, connectwise_amount: None, difference: None, left_out: None };
+}
+
 /// The items of one kind.
 #[derive(Debug, Clone)]
 pub struct KindTotals {
@@ -87,7 +93,7 @@ pub struct Totals {
 }
 
 /// An amount for each currency.
-type AmountsByCurrency = BTreeMap<Option<String>, Option<Money>>;
+type AmountsByCurrency<'i> = BTreeMap<Option<&'i str>, Option<Money>>;
 
 /// Sums of one currency.
 struct Sums([Option<Money>; 4]);
@@ -101,10 +107,10 @@ impl Sums {
 }
 
 #[derive(Default)]
-struct ByCurrency(BTreeMap<Option<String>, Sums>);
+struct ByCurrency<'i>(BTreeMap<Option<&'i str>, Sums>);
 
-impl ByCurrency {
-    fn add(&mut self, item: &Item) {
+impl<'i> ByCurrency<'i> {
+    fn add(&mut self, item: &'i Item) {
         let compared = &item.compared;
         let values = [
             compared.amount,
@@ -113,18 +119,15 @@ impl ByCurrency {
             compared.amount.filter(|_| item.is_left_out),
         ];
         if values.iter().any(Option::is_some) {
-            let sums = self.0.entry(item.currency.clone()).or_insert_with(|| Sums([Some(Money::ZERO); 4]));
+            let sums = self.0.entry(item.currency.as_deref()).or_insert_with(|| Sums([Some(Money::ZERO); 4]));
             sums.add(values);
         }
     }
 
     fn totals(self) -> Vec<MoneyTotals> {
-        let of = |(currency, Sums([amount, connectwise_amount, difference, left_out]))| MoneyTotals {
-            currency,
-            amount,
-            connectwise_amount,
-            difference,
-            left_out,
+        let of = |(currency, sums): (Option<&str>, Sums)| {
+            let Sums([amount, connectwise_amount, difference, left_out]) = sums;
+            MoneyTotals { currency: currency.map(str::to_owned), amount, connectwise_amount, difference, left_out }
         };
         self.0.into_iter().map(of).collect()
     }
@@ -133,9 +136,9 @@ impl ByCurrency {
 /// Adds everything up. Amounts of different currencies are never added.
 pub fn totals(reconciled: &Reconciled) -> Totals {
     let mut all = ByCurrency::default();
-    let mut kinds: BTreeMap<ComparisonKind, (usize, usize, ByCurrency)> = BTreeMap::new();
-    let mut warnings: BTreeMap<InvoiceWarning, (usize, AmountsByCurrency)> = BTreeMap::new();
-    let mut products: HashMap<&ProductId, ProductSums> = HashMap::new();
+    let mut kinds: BTreeMap<ComparisonKind, (usize, usize, ByCurrency<'_>)> = BTreeMap::new();
+    let mut warnings: BTreeMap<InvoiceWarning, (usize, AmountsByCurrency<'_>)> = BTreeMap::new();
+    let mut products: HashMap<&ProductId, ProductSums<'_>> = HashMap::new();
     for item in &reconciled.items {
         all.add(item);
         let (items, without_amount, money) = kinds.entry(item.compared.kind).or_default();
@@ -146,22 +149,22 @@ pub fn totals(reconciled: &Reconciled) -> Totals {
             let (items, amounts) = warnings.entry(stake.warning).or_default();
             *items += 1;
             if let Some(amount) = stake.amount {
-                let sum = amounts.entry(item.currency.clone()).or_insert(Some(Money::ZERO));
+                let sum = amounts.entry(item.currency.as_deref()).or_insert(Some(Money::ZERO));
                 *sum = sum.and_then(|sum| sum.plus(amount));
             }
         }
         products.entry(&item.product_id).or_default().add(item);
     }
-    let kind = |(kind, (items, without_amount, money)): (_, (_, _, ByCurrency))| KindTotals {
+    let kind = |(kind, (items, without_amount, money)): (_, (_, _, ByCurrency<'_>))| KindTotals {
         kind,
         items,
         without_amount,
         money: money.totals(),
     };
-    let warning = |(warning, (items, amounts)): (InvoiceWarning, (usize, AmountsByCurrency))| WarningTotals {
+    let warning = |(warning, (items, amounts)): (InvoiceWarning, (usize, AmountsByCurrency<'_>))| WarningTotals {
         warning,
         items,
-        amounts: amounts.into_iter().collect(),
+        amounts: amounts.into_iter().map(|(currency, amount)| (currency.map(str::to_owned), amount)).collect(),
     };
     let mut in_order: Vec<&(Product, BillingMonth)> = reconciled.products.values().collect();
     in_order.sort_by_key(|(product, _)| (&product.name_key, &product.id));
@@ -177,15 +180,15 @@ pub fn totals(reconciled: &Reconciled) -> Totals {
 }
 
 #[derive(Default)]
-struct ProductSums {
+struct ProductSums<'i> {
     items: usize,
     to_look_at: usize,
     quantities: [Decimal; 3],
-    money: ByCurrency,
+    money: ByCurrency<'i>,
 }
 
-impl ProductSums {
-    fn add(&mut self, item: &Item) {
+impl<'i> ProductSums<'i> {
+    fn add(&mut self, item: &'i Item) {
         self.items += 1;
         self.to_look_at += usize::from(item.needs_a_look());
         let values = [item.quantity, item.connectwise_quantity, item.compared.difference];

@@ -1,10 +1,11 @@
 //! Finds additions that a product's rules match, and that no line bills to.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::item::{Item, Scope};
-use super::lines::Ground;
-use crate::db::{Product, ReconciledLine, Tx};
+use super::lines::{Ground, Lines};
+use crate::db::{Product, ReconciledCompany, ReconciledLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
@@ -30,18 +31,18 @@ pub(super) fn find(
     ground: &Ground<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
     scope: &Scope,
-    rows: &[ReconciledLine],
+    lines: &Lines,
     now: Instant,
 ) -> Result<Unclaimed> {
     let rules = resolve::rules(tx, scope.product.as_ref())?;
     let present = billing_calendar::load(tx)?.month_of(now);
     let claimed = match scope.product {
-        None if scope.company.is_none() => rows.iter().filter_map(claimed_by).collect(),
+        None if scope.company.is_none() => lines.rows.iter().filter_map(claimed_by).collect(),
         // Lines of other products and companies may bill to what the rules match.
         _ => tx.reconciled_lines(None, None)?.iter().filter_map(claimed_by).collect(),
     };
-    let ours: HashMap<CwCompanyId, &ReconciledLine> =
-        rows.iter().filter_map(|row| Some((row.company.connectwise_company_id?, row))).collect();
+    let ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> =
+        lines.companies.values().filter_map(|company| Some((company.connectwise_company_id?, company))).collect();
     let (mut items, mut taken): (Vec<Item>, HashSet<CwAdditionId>) = (Vec::new(), claimed);
     let mut unread = HashSet::new();
     let mut in_order: Vec<&(Product, BillingMonth)> = products.values().collect();
@@ -78,7 +79,7 @@ fn item(
     month: BillingMonth,
     agreement: &Agreement,
     addition: &Addition,
-    line: Option<&ReconciledLine>,
+    company: Option<&Arc<ReconciledCompany>>,
 ) -> Option<Item> {
     // An addition with a quantity of 0 bills nothing.
     let has = ground.quantity(addition.id).filter(|has| *has != Quantity::ZERO)?;
@@ -95,7 +96,7 @@ fn item(
         product_id: product.id.clone(),
         month,
         line: None,
-        company: line.map(|line| line.company.clone()),
+        company: company.cloned(),
         cw_company: Some(agreement.company_id),
         agreement: Some(agreement.id),
         addition: Some(addition.id),

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod matches;
+pub mod statement;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, patch, post, put, web};

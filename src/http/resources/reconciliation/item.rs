@@ -125,7 +125,7 @@ impl From<NamedItem> for ReconciliationItem {
             product_code,
             billing_line_id: item.line.map(|id| id.to_string()),
             company_id: company.as_ref().map(|company| company.id.to_string()),
-            company_external_id: company.map(|company| company.external_id),
+            company_external_id: company.map(|company| company.external_id.clone()),
             company_name: name.or_else(|| cw_company_name.clone()).unwrap_or_default(),
             connectwise_company_id: item.cw_company.map(Into::into),
             connectwise_company_name: cw_company_name,

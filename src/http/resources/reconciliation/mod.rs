@@ -1,6 +1,7 @@
 //! `/reconciliation`: what should be billed beside what ConnectWise bills, and the difference in money.
 
 pub mod export;
+pub mod history;
 pub mod item;
 pub mod totals;
 

@@ -1,0 +1,65 @@
+//! What a reconciliation found just before each scheduled push.
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::schema::reconciliation_snapshots;
+use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::{ProductId, PushJobId, SnapshotId, TenantId};
+use crate::domain::quantity::{Money, Quantity};
+
+/// The totals of a product and currency.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = reconciliation_snapshots, check_for_backend(MultiBackend))]
+pub struct ReconciliationSnapshot {
+    pub id: SnapshotId,
+    pub tenant_id: TenantId,
+    /// The scheduled push.
+    pub push_job_id: PushJobId,
+    pub product_id: ProductId,
+    pub product_code: String,
+    pub product_name: String,
+    pub billing_month: BillingMonth,
+    pub items: i64,
+    pub to_look_at: i64,
+    /// In units, of the product in all currencies; so are the next two.
+    pub quantity: Quantity,
+    pub connectwise_quantity: Quantity,
+    pub difference: Quantity,
+    pub currency: Option<String>,
+    /// `None` if no price is known, or if the sum has too many digits; so are the next three.
+    pub amount: Option<Money>,
+    pub connectwise_amount: Option<Money>,
+    pub amount_difference: Option<Money>,
+    pub left_out: Option<Money>,
+    pub taken_at: NaiveDateTime,
+}
+
+impl Tx<'_> {
+    /// Keeps the totals of a scheduled push.
+    pub fn insert_reconciliation_snapshots(&mut self, rows: &[ReconciliationSnapshot]) -> Result<()> {
+        insert_scoped!(self, reconciliation_snapshots, rows)?;
+        Ok(())
+    }
+
+    /// The snapshots until a month, of a product or of all, in the order in which they were taken.
+    pub fn reconciliation_snapshots(
+        &mut self,
+        product: Option<&ProductId>,
+        until: Option<BillingMonth>,
+    ) -> Result<Vec<ReconciliationSnapshot>> {
+        use reconciliation_snapshots as s;
+        let mut query = self.scoped(s::table).order(s::id).into_boxed();
+        if let Some(id) = product {
+            query = query.filter(s::product_id.eq(id.clone()));
+        }
+        if let Some(month) = until {
+            query = query.filter(s::billing_month.le(month));
+        }
+        Ok(query.select(ReconciliationSnapshot::as_select()).load(self.conn)?)
+    }
+}

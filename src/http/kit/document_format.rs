@@ -1,0 +1,15 @@
+//! The forms in which a document is returned.
+
+use crate::domain::string_enum::string_enum;
+
+string_enum! {
+    /// In which form a document is returned.
+    DocumentFormat {
+        /// For programs.
+        Json = "json",
+        /// A table with a row for each product.
+        Csv = "csv",
+        /// A page to print.
+        Html = "html",
+    }
+}

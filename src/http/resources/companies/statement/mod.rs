@@ -1,0 +1,256 @@
+//! `/companies/{id}/statement`: why a company is billed what it is billed in a month.
+
+mod page;
+mod table;
+
+use actix_web::http::header::CONTENT_SECURITY_POLICY;
+use actix_web::{HttpResponse, get, web};
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::db::{PushJob, PushLine, Tx, UsageRecord};
+use crate::domain::calendar::BillingMonth;
+use crate::domain::ids::CompanyId;
+use crate::domain::push::LineState;
+use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity, Rounding};
+use crate::domain::usage::Aggregation;
+use crate::http::kit::auth::Caller;
+use crate::http::kit::document_format::DocumentFormat;
+use crate::http::kit::extract::query::StrictQuery;
+use crate::http::kit::problem::{ApiResult, Errors};
+use crate::http::kit::response::ok;
+use crate::http::resources::reconciliation::totals::CurrencyAmount;
+use crate::http::views::adjustment::LineAdjustment;
+use crate::services::AppContext;
+use crate::services::statement::{self, StatementLine};
+
+/// Why a company is billed what it is billed in a month.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Statement {
+    /// The company's id.
+    pub company_id: String,
+    /// The vendor's own id for the company.
+    pub company_external_id: String,
+    /// The company's name.
+    pub company_name: String,
+    /// When the statement was made. What was measured or changed later is not in it.
+    pub made_at: DateTime<Utc>,
+    /// The products with usage or pushes, by code.
+    pub products: Vec<StatementProduct>,
+    /// The sum of what is charged, by currency.
+    pub totals: Vec<CurrencyAmount>,
+}
+
+/// A product on a statement.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatementProduct {
+    /// The product's id.
+    pub product_id: String,
+    /// The product's code.
+    pub product_code: String,
+    /// The product's name.
+    pub product_name: String,
+    /// The month.
+    pub billing_month: BillingMonth,
+    /// Whether the month has ended. Until then the usage may still grow.
+    pub month_closed: bool,
+    /// The unit of measured usage.
+    pub unit: String,
+    /// How the month's records become one amount.
+    pub aggregation: Aggregation,
+    /// The billed amount of usage; null if no record counts.
+    #[schema(required)]
+    pub usage: Option<Amount>,
+    /// The adjustment that applies; null if none does.
+    #[schema(required)]
+    pub adjustment: Option<LineAdjustment>,
+    /// The usage with the adjustment; null if there is no quantity.
+    #[schema(required)]
+    pub adjusted_amount: Option<Amount>,
+    /// The amount of usage in a block.
+    pub block_size: BlockSize,
+    /// How a fraction of a block is rounded.
+    pub rounding: Rounding,
+    /// The adjusted usage in blocks, rounded; null if there is no quantity.
+    #[schema(required)]
+    pub blocks: Option<Quantity>,
+    /// The quantity that is billed at least; null if there is no minimum.
+    #[schema(required)]
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The quantity: the blocks, or the minimum if that is more; null without usage, or if there is a problem.
+    #[schema(required)]
+    pub quantity: Option<Quantity>,
+    /// The units that the agreement includes; null if that is not known.
+    #[schema(required)]
+    pub less_included: Option<Quantity>,
+    /// The quantity that is charged; null if the quantity is not known, or the line bills to no addition.
+    #[schema(required)]
+    pub billed_quantity: Option<Quantity>,
+    /// The price of a unit; null if it is not known.
+    #[schema(required)]
+    pub unit_price: Option<Money>,
+    /// What is charged, without taxes; null if the quantity or the price is not known.
+    #[schema(required)]
+    pub amount: Option<Money>,
+    /// The code of the agreement's currency; null if it has none.
+    #[schema(required)]
+    pub currency: Option<String>,
+    /// The date of the next invoice; null if it is not known.
+    #[schema(required)]
+    pub next_invoice_on: Option<NaiveDate>,
+    /// The steps from the usage to the amount, as sentences.
+    pub steps: Vec<String>,
+    /// The month's records, the newest first, at most 100. A gauge may be billed by a record of an earlier month.
+    pub records: Vec<StatementRecord>,
+    /// The number of the month's records.
+    pub records_in_month: usize,
+    /// What pushes wrote for the month, or found in ConnectWise, the newest first.
+    pub pushes: Vec<StatementPush>,
+}
+
+/// A measured amount.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatementRecord {
+    /// When it was measured.
+    pub measured_at: DateTime<Utc>,
+    /// The amount, in the product's unit.
+    pub amount: Amount,
+    /// Who measured it.
+    pub source: String,
+}
+
+impl From<UsageRecord> for StatementRecord {
+    fn from(record: UsageRecord) -> Self {
+        Self { measured_at: record.measured_at.and_utc(), amount: record.amount, source: record.source }
+    }
+}
+
+/// A push of the product's quantity.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StatementPush {
+    /// The push job's id.
+    pub push_job_id: String,
+    /// When the line ended.
+    #[schema(required)]
+    pub at: Option<DateTime<Utc>>,
+    /// Whether the quantity was written, found there already, or may have been written.
+    pub state: LineState,
+    /// The quantity in ConnectWise before; null if it is unknown.
+    #[schema(required)]
+    pub from: Option<Quantity>,
+    /// The quantity that was pushed; null if it is unknown.
+    #[schema(required)]
+    pub to: Option<Quantity>,
+}
+
+impl From<(PushLine, PushJob)> for StatementPush {
+    fn from((line, job): (PushLine, PushJob)) -> Self {
+        Self {
+            push_job_id: job.id.to_string(),
+            at: line.finished_at.map(|at| at.and_utc()),
+            state: line.state,
+            from: line.from_quantity,
+            to: line.to_quantity,
+        }
+    }
+}
+
+impl From<StatementLine> for StatementProduct {
+    fn from(StatementLine { line, steps, records, records_in_month, pushes }: StatementLine) -> Self {
+        let (billed, product, invoice) = (line.billed, line.product, line.invoice);
+        let usage = billed.amount();
+        let derived = billed.derived;
+        let invoiced = invoice.as_ref().map(|invoice| &invoice.invoiced);
+        Self {
+            product_id: product.id.to_string(),
+            product_code: product.code,
+            product_name: product.name,
+            billing_month: billed.month,
+            month_closed: billed.month_closed,
+            unit: product.unit,
+            aggregation: product.aggregation,
+            usage,
+            adjustment: billed.adjustment.map(LineAdjustment::from),
+            adjusted_amount: derived.map(|derived| derived.adjusted),
+            block_size: billed.block_size,
+            rounding: product.rounding,
+            blocks: derived.map(|derived| derived.blocks),
+            minimum_quantity: billed.minimum_quantity,
+            quantity: billed.quantity,
+            less_included: invoice.as_ref().and_then(|invoice| invoice.less_included),
+            billed_quantity: invoiced.and_then(|invoiced| invoiced.billed_quantity),
+            unit_price: invoice.as_ref().and_then(|invoice| invoice.unit_price),
+            amount: invoiced.and_then(|invoiced| invoiced.amount),
+            currency: invoice.as_ref().and_then(|invoice| invoice.currency.clone()),
+            next_invoice_on: invoice.and_then(|invoice| invoice.next_invoice),
+            steps,
+            records: records.into_iter().map(StatementRecord::from).collect(),
+            records_in_month,
+            pushes: pushes.into_iter().map(StatementPush::from).collect(),
+        }
+    }
+}
+
+impl From<statement::Statement> for Statement {
+    fn from(statement: statement::Statement) -> Self {
+        let amount = |(currency, amount)| CurrencyAmount { currency, amount };
+        Self {
+            company_id: statement.company.id.to_string(),
+            company_external_id: statement.company.external_id,
+            company_name: statement.company.name,
+            made_at: statement.made_at,
+            products: statement.lines.into_iter().map(StatementProduct::from).collect(),
+            totals: statement.totals.into_iter().map(amount).collect(),
+        }
+    }
+}
+
+/// Which statement is returned, and how.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StatementQuery {
+    /// The month, such as `2026-11`. The default is the month that a push would bill now, by each product's
+    /// `billing_period`.
+    pub billing_month: Option<BillingMonth>,
+    /// The form: for programs, as a table, or as a page to print. The default is `json`.
+    #[param(default = "json")]
+    pub format: Option<DocumentFormat>,
+}
+
+/// Get a company's statement
+///
+/// Returns why the company is billed what it is billed in a month: the records, each step from the usage to the amount, and
+/// what was pushed and when; as evidence for the customer who asks. With `format=csv` it is a table with a row for each
+/// product, and with `format=html` a page to print.
+#[utoipa::path(
+    tag = "reconciliation",
+    params(("id" = String, Path, description = "The company"), StatementQuery),
+    responses(
+        (status = 200, description = "The statement", content(
+            (Statement = "application/json"), (String = "text/csv"), (String = "text/html")
+        )),
+        Errors
+    )
+)]
+#[get("/companies/{id}/statement")]
+pub async fn get_company_statement(
+    ctx: web::Data<AppContext>,
+    caller: Caller,
+    id: web::Path<String>,
+    query: StrictQuery<StatementQuery>,
+) -> ApiResult {
+    let (id, now) = (CompanyId::from(id.into_inner()), ctx.clock.now());
+    let StatementQuery { billing_month, format } = query.0;
+    let read = move |tx: &mut Tx<'_>| statement::load(tx, &id, billing_month, now);
+    let statement = Statement::from(ctx.db.read(&caller.tenant, read).await?);
+    Ok(match format.unwrap_or(DocumentFormat::Json) {
+        DocumentFormat::Json => ok(&statement),
+        DocumentFormat::Csv => table::reply(&statement)?,
+        DocumentFormat::Html => HttpResponse::Ok()
+            .content_type("text/html; charset=utf-8")
+            .insert_header((CONTENT_SECURITY_POLICY, page::policy()))
+            .body(page::render(&statement)),
+    })
+}

@@ -1,0 +1,138 @@
+//! What was found just before each scheduled push, so that months can be compared.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use super::totals::{MoneyTotals, ProductTotals, Totals};
+use crate::db::{ReconciliationSnapshot, Tx};
+use crate::domain::Result;
+use crate::domain::calendar::BillingMonth;
+use crate::domain::clock::Instant;
+use crate::domain::ids::{ProductId, PushJobId, SnapshotId};
+use crate::domain::quantity::Money;
+
+/// By how much, in percent, an amount differs from the month before to be marked.
+const MOVED_PERCENT: i64 = 10;
+
+/// A product in a month.
+#[derive(Debug, Clone)]
+pub struct MonthOfProduct {
+    /// The product and its quantities.
+    pub snapshot: ReconciliationSnapshot,
+    /// The amounts of each currency.
+    pub money: Vec<MonthlyAmount>,
+}
+
+/// The amounts of a product, month and currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MonthlyAmount {
+    /// The amounts.
+    pub totals: MoneyTotals,
+    /// The amount of the month before that was kept.
+    pub before: Option<Money>,
+    /// The change since then, in percent, rounded to one place; `None` without one, or if it was 0.
+    pub change_percent: Option<Decimal>,
+    /// Whether it differs by more than 10 % from the month before.
+    pub moved: bool,
+}
+
+/// Keeps the totals that were found before a scheduled push.
+pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Instant) -> Result<()> {
+    let tenant = tx.tenant().clone();
+    let row = |product: &ProductTotals, money: MoneyTotals| ReconciliationSnapshot {
+        id: SnapshotId::new(),
+        tenant_id: tenant.clone(),
+        push_job_id: job.clone(),
+        product_id: product.product.id.clone(),
+        product_code: product.product.code.clone(),
+        product_name: product.product.name.clone(),
+        billing_month: product.month,
+        items: i64::try_from(product.items).unwrap_or(i64::MAX),
+        to_look_at: i64::try_from(product.to_look_at).unwrap_or(i64::MAX),
+        quantity: product.quantity,
+        connectwise_quantity: product.connectwise_quantity,
+        difference: product.difference,
+        currency: money.currency,
+        amount: money.amount,
+        connectwise_amount: money.connectwise_amount,
+        amount_difference: money.difference,
+        left_out: money.left_out,
+        taken_at: now.naive_utc(),
+    };
+    let rows: Vec<ReconciliationSnapshot> = totals
+        .products
+        .into_iter()
+        .flat_map(|mut product| {
+            let mut money = std::mem::take(&mut product.money);
+            if money.is_empty() {
+                // Without a price, the quantities are kept all the same.
+                money.push(MoneyTotals::UNKNOWN);
+            }
+            money.into_iter().map(|money| row(&product, money)).collect::<Vec<_>>()
+        })
+        .collect();
+    tx.insert_reconciliation_snapshots(&rows)
+}
+
+/// The months of a product, or of all products, from one month until another: by product code, the latest month first.
+/// Of a month that several scheduled pushes billed, the last one counts.
+pub fn months(
+    tx: &mut Tx<'_>,
+    product: Option<&ProductId>,
+    from: Option<BillingMonth>,
+    until: Option<BillingMonth>,
+) -> Result<Vec<MonthOfProduct>> {
+    let mut by_month: BTreeMap<(String, ProductId, BillingMonth), Vec<ReconciliationSnapshot>> = BTreeMap::new();
+    for row in tx.reconciliation_snapshots(product, until)? {
+        let key = (row.product_code.clone(), row.product_id.clone(), row.billing_month);
+        let rows = by_month.entry(key).or_default();
+        if rows.first().is_some_and(|first| first.push_job_id != row.push_job_id) {
+            rows.clear();
+        }
+        rows.push(row);
+    }
+    let mut before: BTreeMap<(ProductId, Option<String>), Option<Money>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for rows in by_month.into_values() {
+        let money: Vec<MonthlyAmount> = rows
+            .iter()
+            .filter(|row| row.amount.is_some() || row.connectwise_amount.is_some())
+            .map(|row| {
+                let key = (row.product_id.clone(), row.currency.clone());
+                monthly(row, before.insert(key, row.amount).flatten())
+            })
+            .collect();
+        if let Some(snapshot) = rows.into_iter().next()
+            && from.is_none_or(|from| snapshot.billing_month >= from)
+        {
+            found.push(MonthOfProduct { snapshot, money });
+        }
+    }
+    found.sort_by(|one, other| {
+        let key = |month: &MonthOfProduct| (month.snapshot.product_code.clone(), month.snapshot.product_id.clone());
+        key(one).cmp(&key(other)).then(other.snapshot.billing_month.cmp(&one.snapshot.billing_month))
+    });
+    Ok(found)
+}
+
+fn monthly(row: &ReconciliationSnapshot, before: Option<Money>) -> MonthlyAmount {
+    let totals = MoneyTotals {
+        currency: row.currency.clone(),
+        amount: row.amount,
+        connectwise_amount: row.connectwise_amount,
+        difference: row.amount_difference,
+        left_out: row.left_out,
+    };
+    let change = before.zip(row.amount).and_then(|(before, now)| now.minus(before));
+    let hundred = Decimal::ONE_HUNDRED;
+    let change_percent = before.filter(|before| *before != Money::ZERO).zip(change).and_then(|(before, change)| {
+        let share = change.get().checked_mul(hundred)?.checked_div(before.get().abs())?;
+        Some(share.round_dp(1).normalize())
+    });
+    // Compared without the division, which may round.
+    let moved = before.zip(change).is_some_and(|(before, change)| {
+        change.get().abs().saturating_mul(hundred) > before.get().abs().saturating_mul(MOVED_PERCENT.into())
+    });
+    MonthlyAmount { totals, before, change_percent, moved }
+}
