@@ -8,7 +8,7 @@ use crate::push::ready;
 use crate::support::{Backend, TestApp};
 
 /// Changes a record in ConnectWise.
-fn merge(app: &TestApp, kind: Kind, id: i64, members: Value) {
+pub fn merge(app: &TestApp, kind: Kind, id: i64, members: Value) {
     app.sandbox.change(|store| store.merge(kind, id, members.as_object().cloned().unwrap()));
 }
 
@@ -117,25 +117,25 @@ async fn what_keeps_a_quantity_from_the_invoice_is_told(backend: Backend) {
     assert_eq!(codes(&later[1]["invoice"]), Vec::<&str>::new());
 }
 
-/// After a push, the amounts of the lines are what an invoice run charges, whatever the terms: what is included, what is not
-/// billed, what begins or ends, which agreement is the parent, and which invoice was made already.
-async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
-    const COMPANIES: i64 = 20;
-    let seed =
-        std::env::var("INVOICE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
-    let mut random = fastrand::Rng::with_seed(seed);
-    let (app, _) = ready(backend, COMPANIES).await;
-    // The first is plain, and the second is not billed: so that there is one of each.
-    merge(&app, Kind::Additions, 200, json!({"billCustomer": "DoNotBill"}));
-    for c in 3..=COMPANIES {
+/// The seed of a random test: the one that is named, to replay it, or any.
+pub fn seed() -> u64 {
+    std::env::var("INVOICE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
+}
+
+/// Gives each company random terms, a price and usage: what is included, what is not billed, what begins or ends, which
+/// agreement is the parent, and which invoice was made already. The first is plain, and the second is not billed, so that
+/// there is one of each.
+pub async fn with_random_terms(app: &TestApp, random: &mut fastrand::Rng, companies: i64) {
+    merge(app, Kind::Additions, 200, json!({"billCustomer": "DoNotBill"}));
+    for c in 3..=companies {
         let one_of = |random: &mut fastrand::Rng, values: &[Value]| values[random.usize(..values.len())].clone();
         let day = |text: &str| json!(format!("{text}T00:00:00Z"));
         let mut agreement = json!({
-            "billingCycle": one_of(&mut random, &[json!({"id": 1, "name": "Monthly"}), json!({"id": 2, "name": "None"}), Value::Null]),
-            "nextInvoiceDate": one_of(&mut random, &[json!("2026-12-01"), json!("2026-11-25"), json!("2027-01-01"), Value::Null]),
+            "billingCycle": one_of(random, &[json!({"id": 1, "name": "Monthly"}), json!({"id": 2, "name": "None"}), Value::Null]),
+            "nextInvoiceDate": one_of(random, &[json!("2026-12-01"), json!("2026-11-25"), json!("2027-01-01"), Value::Null]),
             "noEndingDateFlag": random.bool(),
-            "endDate": one_of(&mut random, &[day("2026-11-23"), day("2027-06-30"), Value::Null]),
-            "currency": one_of(&mut random, &[json!({"id": 1, "currencyCode": "USD"}), json!({"id": 2, "currencyCode": "EUR"})]),
+            "endDate": one_of(random, &[day("2026-11-23"), day("2027-06-30"), Value::Null]),
+            "currency": one_of(random, &[json!({"id": 1, "currencyCode": "USD"}), json!({"id": 2, "currencyCode": "EUR"})]),
         });
         if random.u8(..4) == 0 {
             let parent =
@@ -143,21 +143,29 @@ async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
             app.sandbox.change(|store| {
                 store.put(Kind::Agreements, sample::agreement(9_000 + c, c, "Everything", (3, "Managed Services")));
             });
-            merge(&app, Kind::Agreements, 9_000 + c, parent);
+            merge(app, Kind::Agreements, 9_000 + c, parent);
             agreement["parentAgreement"] = json!({"id": 9_000 + c, "name": "Everything"});
             agreement["nextInvoiceDate"] = json!("2026-12-01");
         }
-        merge(&app, Kind::Agreements, c * 10, agreement);
+        merge(app, Kind::Agreements, c * 10, agreement);
         let price = f64::from(random.u32(0..10_000)) / 100.0;
         let addition = json!({
-            "lessIncluded": one_of(&mut random, &[json!(0), json!(0.5), json!(2), json!(7), Value::Null]),
-            "billCustomer": one_of(&mut random, &[json!("Billable"), json!("Billable"), json!("DoNotBill"), json!("NoCharge")]),
-            "effectiveDate": one_of(&mut random, &[day("2026-01-01"), day("2026-11-10"), day("2026-12-15")]),
+            "lessIncluded": one_of(random, &[json!(0), json!(0.5), json!(2), json!(7), Value::Null]),
+            "billCustomer": one_of(random, &[json!("Billable"), json!("Billable"), json!("DoNotBill"), json!("NoCharge")]),
+            "effectiveDate": one_of(random, &[day("2026-01-01"), day("2026-11-10"), day("2026-12-15")]),
             "unitPrice": price,
         });
-        merge(&app, Kind::Additions, c * 100, addition);
+        merge(app, Kind::Additions, c * 100, addition);
         app.usage(&format!("C{c}"), "STORAGE", &random.u32(1..2_000).to_string()).await;
     }
+}
+
+/// After a push, the amounts of the lines are what an invoice run charges, whatever the terms.
+async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
+    const COMPANIES: i64 = 20;
+    let seed = seed();
+    let (app, _) = ready(backend, COMPANIES).await;
+    with_random_terms(&app, &mut fastrand::Rng::with_seed(seed), COMPANIES).await;
     refresh(&app).await;
     app.push(&json!({})).await;
     let lines = app.all("/billing-lines?limit=500").await;

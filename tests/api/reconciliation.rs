@@ -1,15 +1,16 @@
 //! What should be billed beside what ConnectWise bills, and the difference in money.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
+use connectwise_billing::domain::reconciliation::ComparisonKind;
 use connectwise_billing::sandbox::{Kind, sample};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use crate::invoices::{merge, seed, with_random_terms};
 use crate::push::{enable, ready};
 use crate::support::{Backend, TestApp};
-
-fn merge(app: &TestApp, kind: Kind, id: i64, members: Value) {
-    app.sandbox.change(|store| store.merge(kind, id, members.as_object().cloned().unwrap()));
-}
 
 /// Reads everything from ConnectWise again, the additions of companies that are not ours, too.
 async fn refresh(app: &TestApp) {
@@ -330,7 +331,91 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     app.get(&format!("/companies/{company}/statement?format=pdf")).await.problem(400, "malformed");
 }
 
+/// A sum for each currency, without those that are 0.
+type Sums = BTreeMap<String, Decimal>;
+
+fn sums<'v>(amounts: impl Iterator<Item = (&'v str, Decimal)>) -> Sums {
+    let mut sums = Sums::new();
+    for (currency, amount) in amounts {
+        *sums.entry(currency.to_owned()).or_default() += amount;
+    }
+    sums.retain(|_, sum| !sum.is_zero());
+    sums
+}
+
+fn decimal(value: &Value) -> Decimal {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// Whatever the terms, adjustments, minimums and edits by hand: after a push no difference is left, and the money of the
+/// reconciliation is what an invoice run charges; and where somebody edits ConnectWise after that, the difference is what
+/// the run charges too little or too much.
+async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
+    const COMPANIES: i64 = 20;
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (app, product) = ready(backend, COMPANIES).await;
+    with_random_terms(&app, &mut random, COMPANIES).await;
+    if random.bool() {
+        let minimum = json!({"minimum_quantity": random.u32(0..8).to_string()});
+        app.patch(&format!("/products/{product}"), &minimum).await.expect(200);
+    }
+    for line in app.all("/billing-lines?limit=500").await {
+        let mut body = json!({});
+        if random.u8(..3) == 0 {
+            let amount = format!("-{}.5", random.u32(0..900));
+            body["adjustment"] = json!({"amount": amount, "reason": "Agreed"});
+        }
+        if random.u8(..3) == 0 {
+            body["minimum_quantity"] = json!(format!("{}.25", random.u32(0..30)));
+        }
+        app.patch(&format!("/billing-lines/{}", line["id"].as_str().unwrap()), &body).await.expect(200);
+    }
+    for c in 1..=COMPANIES {
+        if random.u8(..3) == 0 {
+            merge(&app, Kind::Additions, c * 100, json!({"quantity": random.u32(0..40)}));
+        }
+    }
+    refresh(&app).await;
+    app.push(&json!({})).await;
+    let every_kind: Vec<&str> = ComparisonKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let all = format!("/reconciliation?limit=7&kind={}", every_kind.join(","));
+    let items = app.all(&all).await;
+    assert_eq!(items.len(), 20, "seed {seed}");
+    for item in &items {
+        assert_eq!((&item["kind"], &item["difference"]), (&json!("agrees"), &json!("0")), "seed {seed}: {item}");
+    }
+    let totals = reconciliation(&app, "").await["totals"].clone();
+    let of_totals = |totals: &Value, amount: fn(&Value) -> Decimal| {
+        sums(totals.as_array().unwrap().iter().map(|one| (one["currency"].as_str().unwrap(), amount(one))))
+    };
+    assert_eq!(of_totals(&totals, |one| decimal(&one["difference"])), Sums::new(), "seed {seed}");
+    let expected = of_totals(&totals, |one| decimal(&one["amount"]) - decimal(&one["left_out"]));
+    // Somebody edits half of the additions. It is read again, before the invoices are made.
+    for c in 1..=COMPANIES {
+        if random.bool() {
+            merge(&app, Kind::Additions, c * 100, json!({"quantity": random.u32(0..40)}));
+        }
+    }
+    refresh(&app).await;
+    let items = app.all(&all).await;
+    let charges = app.sandbox.change(|store| store.invoice("2026-12-01".parse().unwrap()));
+    let charged = sums(charges.iter().map(|charge| (charge.currency.as_str(), charge.amount)));
+    let taken = || items.iter().filter(|item| item["left_out"] == false);
+    let of_items =
+        |member: &str| sums(taken().map(|item| (item["currency"].as_str().unwrap(), decimal(&item[member]))));
+    assert_eq!(of_items("connectwise_amount"), charged, "seed {seed}");
+    assert_eq!(of_items("amount"), expected, "seed {seed}: our quantities are the same");
+    let mut back = charged;
+    for (currency, difference) in of_items("amount_difference") {
+        *back.entry(currency).or_default() += difference;
+    }
+    back.retain(|_, sum| !sum.is_zero());
+    assert_eq!(back, expected, "seed {seed}: what was charged and the difference make what should be charged");
+}
+
 on_both!(
+    its_money_is_what_an_invoice_run_charges,
     a_statement_says_why_and_when,
     each_scheduled_push_keeps_what_was_found_before_it,
     every_cause_of_a_difference_is_told_in_units_and_money,
