@@ -20,6 +20,7 @@ pub use queries::company::{Company, CompanyFilter, CompanySort};
 pub use queries::cw_connection::{Connection, ConnectionFailure};
 pub use queries::cw_records::{AdditionQuantity, ConnectWiseFilter, CwCompanySort, RefreshRow};
 pub use queries::idempotency::StoredResponse;
+pub use queries::invoice_run::{InvoiceDate, InvoiceRun};
 pub use queries::leased_lines::BillsTo;
 pub use queries::line_change::LineChangeRow;
 pub use queries::mapped_line::MappedLine;

@@ -32,6 +32,11 @@ impl BillingMonth {
         Self { year: local.year(), month: local.month() }
     }
 
+    /// Returns the month that contains a day.
+    pub fn of_day(day: NaiveDate) -> Self {
+        Self { year: day.year(), month: day.month() }
+    }
+
     /// The month before.
     pub fn previous(self) -> Self {
         match self.month {

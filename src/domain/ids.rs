@@ -96,6 +96,8 @@ ids! {
     MessageId,
     /// The id of what a reconciliation found of a product and currency.
     SnapshotId,
+    /// The id of an agreement's push before an invoice.
+    InvoiceRunId,
 }
 
 /// Defines id types of ConnectWise: integers there, opaque text in our JSON.

@@ -111,16 +111,32 @@ pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceF
     }
 }
 
+impl InvoiceFacts<'_> {
+    /// The day of the next invoice; where it is not known, the day after the month.
+    fn expected(&self) -> NaiveDate {
+        self.invoiced.terms.next_invoice.unwrap_or_else(|| self.month.next().first_day())
+    }
+}
+
+/// Whether the next invoice takes nothing of an addition with these warnings.
+pub fn is_left_out(warnings: &[InvoiceWarning], addition: &Addition, facts: InvoiceFacts<'_>) -> bool {
+    use InvoiceWarning::*;
+    let begins_after = addition.terms.effective.is_some_and(|day| day > facts.expected());
+    warnings.iter().any(|warning| match warning {
+        NeverInvoiced | AlreadyInvoiced | EndsBeforeInvoice | DoNotBill => true,
+        EffectiveLater => begins_after,
+        NoCharge | LessIncluded | ProrateOff | PriceZero | TwinCompany => false,
+    })
+}
+
 /// What to look at before the invoice is made.
 pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
     let InvoiceFacts { agreement, invoiced, month, today, has_twin } = facts;
     let terms = &addition.terms;
     let is_billed = !matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge));
-    let next = invoiced.terms.next_invoice;
     let cycle = invoiced.terms.cycle();
     let ends = [addition.cancelled_at, agreement.cancelled_at, agreement.ends_at.filter(|_| !agreement.no_end)];
-    // Where the next invoice is not known, it is expected on the day after the month.
-    let expected = next.unwrap_or_else(|| month.next().first_day());
+    let expected = facts.expected();
     let ends_before = ends.into_iter().flatten().any(|end| end.date_naive() < expected);
     let begins_within = terms.effective.is_some_and(|day| day > month.first_day() && day < month.next().first_day());
     use InvoiceWarning::*;

@@ -196,7 +196,8 @@ impl PushReason {
             }
             Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
             Self::AlreadyInvoiced => {
-                "The invoice that takes this quantity has been made. Undo it in ConnectWise, or bill the difference by hand."
+                "The invoice that takes this quantity has been made. Undo that invoice and push again, or drop the line and \
+                 bill the difference by hand; to write the quantity all the same, approve the line."
             }
             Self::Dropped => "A person dropped the line. Push again to bill it.",
             Self::ChangedSince => {

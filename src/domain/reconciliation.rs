@@ -28,13 +28,18 @@ string_enum! {
         NoQuantity = "no_quantity",
         /// There is no usage that counts, and ConnectWise goes on billing its quantity. Check the meter, or cancel the addition.
         SilentMeter = "silent_meter",
-        /// The month's quantity was not pushed yet. Push it.
+        /// The month's quantity was not pushed yet, or it is not known whether it arrived. Push it.
         NotPushed = "not_pushed",
-        /// Usage or settings have changed since the month's last push. Push it again.
+        /// Usage or settings have changed since the month's last push, or another month was pushed after it. Push it again.
         OutOfDate = "out_of_date",
         /// The quantity in ConnectWise is not the one that was last pushed: somebody changed it there. Find out why, then push
         /// it again or add an adjustment.
         ChangedInConnectwise = "changed_in_connectwise",
+        /// Usage or settings have changed since the month was pushed, and later months were pushed since. If usage came late,
+        /// bill the difference by hand: a push would overwrite the present quantity.
+        PastDiffers = "past_differs",
+        /// The month was not pushed, and later months were: what was billed for it is not known. Look at its invoice.
+        PastUnknown = "past_unknown",
         /// The product's rules match this addition, and no line bills to it. Match its company, or cancel the addition.
         NoLine = "no_line",
         /// ConnectWise has the quantity. There is nothing to do, unless there are warnings.
@@ -51,6 +56,8 @@ pub struct Comparison<'a> {
     pub mappings: (MappingStatus, MappingStatus, Option<MappingReason>),
     /// Whether another enabled line bills to the same addition.
     pub is_shared: bool,
+    /// Whether later months were pushed since: the quantity in ConnectWise is what the month's last push wrote.
+    pub is_past: bool,
     /// The quantity of the month's usage; `None` without usage that counts, or if there is a problem.
     pub quantity: Option<Quantity>,
     /// Whether there is usage of which no quantity can be made.
@@ -110,10 +117,19 @@ impl Comparison<'_> {
         if !self.is_resolved() {
             return if ours == Quantity::ZERO { Agrees } else { self.unmapped() };
         }
+        if self.is_shared && self.push_enabled {
+            return AdditionShared;
+        }
+        if self.is_past {
+            return match self.connectwise_quantity {
+                Some(has) if has == ours => Agrees,
+                Some(_) => PastDiffers,
+                None => PastUnknown,
+            };
+        }
         match (self.connectwise_quantity, self.pushed_quantity) {
             (Some(has), _) if has == ours => Agrees,
             _ if !self.push_enabled => Disabled,
-            _ if self.is_shared => AdditionShared,
             (Some(has), Some(pushed)) if has != pushed => ChangedInConnectwise,
             (_, Some(_)) => OutOfDate,
             (_, None) => NotPushed,
@@ -148,14 +164,27 @@ pub struct AtStake {
     pub amount: Option<Money>,
 }
 
-/// What each warning of a line is about.
-pub fn at_stake(warnings: &[InvoiceWarning], quantity: Option<Quantity>, terms: &AdditionTerms) -> Vec<AtStake> {
+/// What each warning of a line is about. Where ConnectWise has the quantity already, an invoice that was made took it.
+pub fn at_stake(
+    warnings: &[InvoiceWarning],
+    quantity: Option<Quantity>,
+    connectwise_quantity: Option<Quantity>,
+    terms: &AdditionTerms,
+) -> Vec<AtStake> {
     let priced = |quantity: Quantity| Money::of(quantity, terms.unit_price?);
-    let of = |warning: &InvoiceWarning| {
-        let units = quantity.and_then(|quantity| units_at_stake(*warning, quantity, terms));
-        AtStake { warning: *warning, quantity: units, amount: units.and_then(priced) }
+    let stake = |warning: InvoiceWarning| {
+        let units = match warning {
+            InvoiceWarning::AlreadyInvoiced => {
+                let billed = |quantity: Option<Quantity>| quantity.map(|quantity| billed_quantity(quantity, terms));
+                billed(quantity).zip(billed(connectwise_quantity)).map(|(ours, theirs)| ours.minus(theirs))
+            }
+            other => quantity.and_then(|quantity| units_at_stake(other, quantity, terms)),
+        };
+        AtStake { warning, quantity: units, amount: units.and_then(priced) }
     };
-    warnings.iter().map(of).collect()
+    let is_taken = quantity.is_some() && quantity == connectwise_quantity;
+    let applies = |warning: &&InvoiceWarning| **warning != InvoiceWarning::AlreadyInvoiced || !is_taken;
+    warnings.iter().filter(applies).map(|warning| stake(*warning)).collect()
 }
 
 fn units_at_stake(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionTerms) -> Option<Quantity> {
@@ -169,12 +198,22 @@ fn units_at_stake(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionT
     }
 }
 
-/// Whether the next invoice takes nothing of a line with these warnings.
-pub fn is_left_out(warnings: &[InvoiceWarning]) -> bool {
-    use InvoiceWarning::*;
-    warnings.iter().any(|warning| {
-        matches!(warning, NeverInvoiced | AlreadyInvoiced | EffectiveLater | EndsBeforeInvoice | DoNotBill)
-    })
+/// Divides the quantity of an addition among the lines that bill to it: each gets what it needs, in order, and the last one
+/// the rest.
+pub fn divided(has: Quantity, needs: &[Quantity]) -> Vec<Quantity> {
+    let mut left = has;
+    let mut parts: Vec<Quantity> = needs
+        .iter()
+        .map(|need| {
+            let part = left.min(*need).max(Quantity::ZERO);
+            left = left.minus(part);
+            part
+        })
+        .collect();
+    if let Some(last) = parts.last_mut() {
+        *last = Quantity::from(last.get() + left.get());
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -195,6 +234,7 @@ mod tests {
             push_enabled: true,
             mappings: (MappingStatus::Resolved, MappingStatus::Resolved, None),
             is_shared: false,
+            is_past: false,
             quantity: number("3"),
             has_problem: false,
             terms: Some(terms),
@@ -214,7 +254,10 @@ mod tests {
         assert_eq!(kind(other), NotPushed);
         assert_eq!(kind(Comparison { pushed_quantity: number("2"), ..other }), OutOfDate);
         assert_eq!(kind(Comparison { pushed_quantity: number("3"), ..other }), ChangedInConnectwise);
-        assert_eq!(kind(Comparison { is_shared: true, ..other }), AdditionShared);
+        assert_eq!(kind(Comparison { is_shared: true, ..line }), AdditionShared, "none of the lines is pushed");
+        assert_eq!(kind(Comparison { is_past: true, ..other }), PastDiffers);
+        let unknown = Comparison { is_past: true, connectwise_quantity: None, ..other };
+        assert_eq!((kind(unknown), unknown.compared().amount_difference), (PastUnknown, None));
         assert_eq!(kind(Comparison { push_enabled: false, ..other }), Disabled);
         assert_eq!(kind(Comparison { push_enabled: false, ..line }), Agrees);
         assert_eq!(kind(Comparison { quantity: None, ..other }), SilentMeter);
@@ -233,6 +276,18 @@ mod tests {
     }
 
     #[test]
+    fn an_addition_is_divided_among_its_lines() {
+        let parts = |has: &str, needs: [&str; 2]| {
+            let needs = needs.map(|need| need.parse().unwrap());
+            divided(has.parse().unwrap(), &needs).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(parts("7", ["3", "4"]), ["3", "4"]);
+        assert_eq!(parts("9", ["3", "4"]), ["3", "6"]);
+        assert_eq!(parts("2", ["3", "4"]), ["2", "0"]);
+        assert_eq!(parts("-2", ["3", "4"]), ["0", "-2"], "a discount");
+    }
+
+    #[test]
     fn money_is_what_an_invoice_charges() {
         let terms =
             AdditionTerms { unit_price: money("9.5"), less_included: number("2.5"), ..AdditionTerms::default() };
@@ -241,9 +296,13 @@ mod tests {
         let free = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..terms.clone() };
         let compared = Comparison { connectwise_quantity: number("1"), ..resolved(&free) }.compared();
         assert_eq!((compared.difference, compared.amount_difference), (number("2"), money("0")));
-        let stakes = at_stake(&[InvoiceWarning::DoNotBill, InvoiceWarning::LessIncluded], number("3"), &free);
+        let stakes = at_stake(&[InvoiceWarning::DoNotBill, InvoiceWarning::LessIncluded], number("3"), None, &free);
         let told: Vec<_> = stakes.iter().map(|stake| (stake.quantity, stake.amount)).collect();
         assert_eq!(told, [(number("0.5"), money("4.75")), (number("2.5"), money("23.75"))]);
+        let invoiced = [InvoiceWarning::AlreadyInvoiced];
+        assert_eq!(at_stake(&invoiced, number("3"), number("3"), &terms), [], "the invoice took it");
+        let late = at_stake(&invoiced, number("5"), number("3"), &terms);
+        assert_eq!((late[0].quantity, late[0].amount), (number("2"), money("19")));
         let unknown = AdditionTerms::default();
         assert_eq!(resolved(&unknown).compared().amount_difference, None);
     }

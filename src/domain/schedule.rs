@@ -1,6 +1,6 @@
 //! When the monthly push is due.
 
-use chrono::NaiveTime;
+use chrono::{Days, NaiveDate, NaiveTime};
 
 use super::calendar::{BillingCalendar, BillingMonth, first_instant};
 use super::clock::Instant;
@@ -21,6 +21,12 @@ impl MonthlySchedule {
     pub fn due(&self, month: BillingMonth, calendar: &BillingCalendar) -> Instant {
         let local = month.day(self.day_of_month).and_time(self.time);
         first_instant(calendar.zone_of(month), local).max(calendar.start(month))
+    }
+
+    /// Returns when an agreement is pushed that many days before its invoice: at the schedule's time of that day.
+    pub fn before_invoice(&self, invoice_on: NaiveDate, days: u32, calendar: &BillingCalendar) -> Instant {
+        let day = invoice_on.checked_sub_days(Days::new(days.into())).unwrap_or(invoice_on);
+        first_instant(calendar.zone_of(BillingMonth::of_day(day)), day.and_time(self.time))
     }
 
     /// Returns the next `count` runs strictly after a moment, beginning with the run of the month `first`.

@@ -1,9 +1,10 @@
 //! Says how a line's quantity was made, in sentences for the customer who pays for it.
 
+use super::invoice::billed_quantity;
 use super::line_quantity::{Adjustment, LineQuantity};
 use super::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity, Rounding};
-use super::usage::Aggregation;
-use super::usage::CountedUsage;
+use super::terms::{AdditionTerms, BillCustomer};
+use super::usage::{Aggregation, CountedUsage};
 
 /// What a quantity was made of.
 #[derive(Debug, Clone, Copy)]
@@ -24,52 +25,89 @@ pub struct Making<'a> {
     pub rounding: Rounding,
     /// The quantity that is billed at least.
     pub minimum: Option<MinimumQuantity>,
-    /// The quantity, and what it was before the minimum.
+    /// The quantity, and what it was before the minimum; `None` without one, or if it is not known how it was made.
     pub derived: Option<LineQuantity>,
-    /// The units that the agreement includes.
-    pub less_included: Option<Quantity>,
-    /// The quantity that is charged.
-    pub billed: Option<Quantity>,
-    /// The price of a unit, with the currency's code.
-    pub unit_price: Option<(Money, Option<&'a str>)>,
-    /// What is charged.
+    /// The quantity: of the month's last push, or, without one, of the usage.
+    pub quantity: Option<Quantity>,
+    /// Whether the quantity was set back by a revert.
+    pub is_reverted: bool,
+    /// The quantity in ConnectWise; `None` if it is not known, or no addition is billed.
+    pub connectwise_quantity: Option<Quantity>,
+    /// How ConnectWise bills the addition; `None` without one.
+    pub terms: Option<&'a AdditionTerms>,
+    /// The code of the agreement's currency.
+    pub currency: Option<&'a str>,
+    /// What is charged for ConnectWise's quantity.
     pub amount: Option<Money>,
+    /// Whether the next invoice takes nothing of it.
+    pub is_left_out: bool,
 }
 
 impl Making<'_> {
     /// The steps from the usage to the amount, in order. Steps that change nothing are left out.
     pub fn steps(&self) -> Vec<String> {
         let mut steps = Vec::new();
-        let Some(usage) = self.usage else {
-            steps.push(self.problem.map_or_else(
-                || "No usage was measured: nothing is billed for it.".to_owned(),
-                |problem| format!("Nothing is billed: {problem}."),
-            ));
-            return steps;
-        };
-        steps.push(self.measured(usage));
+        if self.is_reverted {
+            steps.push("A revert set the quantity back.".to_owned());
+        } else {
+            self.quantity_steps(&mut steps);
+        }
+        self.charge_steps(&mut steps);
+        steps
+    }
+
+    fn quantity_steps(&self, steps: &mut Vec<String>) {
+        match (self.usage, self.problem) {
+            (Some(usage), _) => steps.push(self.measured(usage)),
+            (None, Some(problem)) => steps.push(format!("No usage counts: {problem}.")),
+            (None, None) => steps.push("No usage was measured.".to_owned()),
+        }
         let Some(derived) = self.derived else {
-            steps.extend(self.problem.map(|problem| format!("There is no quantity: {problem}.")));
-            return steps;
+            if self.usage.is_some() {
+                steps.extend(self.problem.map(|problem| format!("There is no quantity: {problem}.")));
+            }
+            steps.extend(self.quantity.map(|quantity| format!("The quantity was {quantity} when it was pushed.")));
+            return;
         };
         if let Some(adjustment) = self.adjustment {
             steps.push(self.adjusted(adjustment, derived.adjusted));
         }
-        if self.block_size != BlockSize::ONE || self.rounding != Rounding::Exact {
+        if self.block_size != BlockSize::ONE || derived.blocks.get() != derived.adjusted.get() {
             steps.push(self.rounded(derived));
         }
         if let Some(minimum) = self.minimum.filter(|_| derived.blocks != derived.quantity) {
             steps.push(format!("At least {minimum} are agreed: the quantity is {}.", derived.quantity));
         }
-        if let Some(included) = self.less_included.filter(|included| *included > Quantity::ZERO) {
-            let charged = self.billed.map_or_else(|| "?".to_owned(), |billed| billed.to_string());
-            steps.push(format!("The agreement includes {included}: {charged} are charged."));
+    }
+
+    /// What ConnectWise makes of it.
+    fn charge_steps(&self, steps: &mut Vec<String>) {
+        let (Some(terms), Some(has)) = (self.terms, self.connectwise_quantity) else {
+            if self.quantity.is_some() {
+                steps.push("No invoice is known that bills it.".to_owned());
+            }
+            return;
+        };
+        if Some(has) != self.quantity {
+            steps.push(format!("The agreement has {has}."));
         }
-        if let (Some((price, currency)), Some(amount)) = (self.unit_price, self.amount) {
-            let currency = currency.map(|code| format!(" {code}")).unwrap_or_default();
-            steps.push(format!("At {price}{currency} each: {amount}{currency}."));
+        match terms.bill_customer {
+            Some(BillCustomer::DoNotBill) => steps.push("It is agreed that it is not billed.".to_owned()),
+            Some(BillCustomer::NoCharge) => steps.push("It is free of charge.".to_owned()),
+            Some(BillCustomer::Billable) | None => {
+                let charged = billed_quantity(has, terms);
+                if let Some(included) = terms.less_included.filter(|included| *included > Quantity::ZERO) {
+                    steps.push(format!("The agreement includes {included}: {charged} are charged."));
+                }
+                if let (Some(price), Some(amount)) = (terms.unit_price, self.amount) {
+                    let currency = self.currency.map(|code| format!(" {code}")).unwrap_or_default();
+                    steps.push(format!("At {price}{currency} each: {amount}{currency}."));
+                }
+            }
         }
-        steps
+        if self.is_left_out {
+            steps.push("The next invoice does not take it.".to_owned());
+        }
     }
 
     fn measured(&self, usage: CountedUsage) -> String {
@@ -77,7 +115,8 @@ impl Making<'_> {
         let (unit, at) = (self.unit, through.format("%Y-%m-%d %H:%M UTC"));
         let count = if records == 1 { "one record".to_owned() } else { format!("{records} records") };
         match self.aggregation {
-            Aggregation::Last => format!("{amount} {unit} were measured at {at}, the newest record."),
+            _ if records == 1 => format!("{amount} {unit} were measured at {at}."),
+            Aggregation::Last => format!("{amount} {unit} were measured at {at}."),
             Aggregation::Max => format!("{amount} {unit} are the largest of {count}, the newest of {at}."),
             Aggregation::Sum => format!("{amount} {unit} are the sum of {count}, the newest of {at}."),
         }
@@ -116,6 +155,11 @@ mod tests {
         let (block_size, minimum) = ("100".parse().unwrap(), Some("5".parse().unwrap()));
         let terms = QuantityTerms { adjustment: Some(&adjustment), block_size, rounding: Rounding::Ceil, minimum };
         let amount = "250".parse().unwrap();
+        let billed = AdditionTerms {
+            less_included: Some("2".parse().unwrap()),
+            unit_price: Some("9.5".parse().unwrap()),
+            ..AdditionTerms::default()
+        };
         let making = Making {
             unit: "GB",
             aggregation: Aggregation::Max,
@@ -126,25 +170,31 @@ mod tests {
             rounding: Rounding::Ceil,
             minimum,
             derived: terms.quantity_of(amount).ok(),
-            less_included: Some("2".parse().unwrap()),
-            billed: Some("3".parse().unwrap()),
-            unit_price: Some(("9.5".parse().unwrap(), Some("USD"))),
+            quantity: Some("5".parse().unwrap()),
+            is_reverted: false,
+            connectwise_quantity: Some("5".parse().unwrap()),
+            terms: Some(&billed),
+            currency: Some("USD"),
             amount: Some("28.5".parse().unwrap()),
+            is_left_out: false,
         };
-        assert_eq!(
-            making.steps(),
-            [
-                "250 GB are the largest of 3 records, the newest of 2026-11-22 12:00 UTC.",
-                "Adjusted by -60.5 GB (Two kiosk users): 189.5 GB.",
-                "In blocks of 100 GB, each one that is begun: 2.",
-                "At least 5 are agreed: the quantity is 5.",
-                "The agreement includes 2: 3 are charged.",
-                "At 9.5 USD each: 28.5 USD.",
-            ]
-        );
-        let silent = Making { usage: None, derived: None, ..making };
-        assert_eq!(silent.steps(), ["No usage was measured: nothing is billed for it."]);
-        let old = Making { problem: Some("the meter is silent"), ..silent };
-        assert_eq!(old.steps(), ["Nothing is billed: the meter is silent."]);
+        let until_quantity = [
+            "250 GB are the largest of 3 records, the newest of 2026-11-22 12:00 UTC.",
+            "Adjusted by -60.5 GB (Two kiosk users): 189.5 GB.",
+            "In blocks of 100 GB, each one that is begun: 2.",
+            "At least 5 are agreed: the quantity is 5.",
+        ];
+        assert_eq!(making.steps()[..4], until_quantity);
+        assert_eq!(making.steps()[4..], ["The agreement includes 2: 3 are charged.", "At 9.5 USD each: 28.5 USD."]);
+        let free = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..billed.clone() };
+        let changed = Making { connectwise_quantity: Some("7".parse().unwrap()), terms: Some(&free), ..making };
+        assert_eq!(changed.steps()[4..], ["The agreement has 7.", "It is agreed that it is not billed."]);
+        let silent =
+            Making { usage: None, derived: None, quantity: None, problem: Some("the meter is silent"), ..changed };
+        assert_eq!(silent.steps()[..2], ["No usage counts: the meter is silent.", "The agreement has 7."]);
+        let reverted = Making { is_reverted: true, ..making };
+        assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
+        let unmapped = Making { terms: None, connectwise_quantity: None, ..making };
+        assert_eq!(unmapped.steps()[4..], ["No invoice is known that bills it."]);
     }
 }

@@ -16,6 +16,7 @@ pub mod encryption;
 mod errors;
 pub mod idempotency;
 pub mod import_export;
+pub mod invoice_dates;
 pub mod invoices;
 pub mod line_summary;
 pub mod mapping;

@@ -1,6 +1,6 @@
 //! The schedule of the monthly push.
 
-use chrono::NaiveTime;
+use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
@@ -8,6 +8,7 @@ use super::actor::{Actor, IfMatch};
 use super::audit::{Audit, Subject};
 use super::billing_calendar;
 use super::context::AppContext;
+use super::invoice_dates::{self, BeforeInvoices};
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -25,6 +26,8 @@ pub struct Schedule {
     pub enabled_at: Option<Instant>,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
+    /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the month.
+    pub days_before_invoice: Option<u32>,
     /// The configured time zone. After a change, it may apply only from the next month.
     pub zone: Tz,
     /// The tenant's billing calendar.
@@ -40,8 +43,10 @@ pub struct ScheduleView {
     pub schedule: Schedule,
     /// The current billing month.
     pub current_month: BillingMonth,
-    /// The next five runs.
+    /// The next five runs on the day of the month.
     pub next_runs: Vec<Instant>,
+    /// The next five runs before invoices, each with the date of the invoices and the number of agreements.
+    pub next_invoice_runs: Vec<(Instant, NaiveDate, usize)>,
 }
 
 /// Returns the tenant's schedule with its next runs.
@@ -56,10 +61,20 @@ pub async fn show(ctx: &AppContext, actor: &Actor) -> Result<ScheduleView> {
 
 fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Instant) -> Result<ScheduleView> {
     let (current_month, next_runs) = (schedule.calendar.month_of(now), schedule.next_runs(tx, now, 5)?);
-    Ok(ScheduleView { schedule, current_month, next_runs })
+    let next_invoice_runs = match schedule.before_invoices() {
+        Some(before) => invoice_dates::next_runs(tx, before, now, 5)?,
+        None => Vec::new(),
+    };
+    Ok(ScheduleView { schedule, current_month, next_runs, next_invoice_runs })
 }
 
 impl Schedule {
+    /// The pushes of agreements before their invoices, if they are pushed so.
+    pub fn before_invoices(&self) -> Option<BeforeInvoices<'_>> {
+        let days = self.days_before_invoice?;
+        Some(BeforeInvoices { days, monthly: self.monthly, calendar: &self.calendar })
+    }
+
     /// Returns the next runs after `now`. A month has only one run, even if the day is changed after it.
     fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
         let present = self.calendar.month_of(now);
@@ -81,7 +96,7 @@ pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
 
 fn not_set(calendar: BillingCalendar, version: i64) -> Schedule {
     let monthly = MonthlySchedule { day_of_month: 1, time: two_o_clock() };
-    Schedule { enabled: false, enabled_at: None, monthly, zone: Tz::UTC, calendar, version }
+    Schedule { enabled: false, enabled_at: None, monthly, days_before_invoice: None, zone: Tz::UTC, calendar, version }
 }
 
 fn unreadable(row: &PushSchedule) -> Error {
@@ -103,6 +118,7 @@ fn understood(row: &PushSchedule, calendar: &BillingCalendar) -> Option<Schedule
             day_of_month: u32::try_from(row.day_of_month).ok()?,
             time: row.time_of_day.parse().ok()?,
         },
+        days_before_invoice: row.days_before_invoice.map(u32::try_from).transpose().ok()?,
         zone: row.time_zone.parse().ok()?,
         calendar: calendar.clone(),
         version: row.version,
@@ -110,12 +126,14 @@ fn understood(row: &PushSchedule, calendar: &BillingCalendar) -> Option<Schedule
 }
 
 /// The new content of a schedule.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewSchedule {
     /// Whether scheduled pushes run.
     pub enabled: bool,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
+    /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the month.
+    pub days_before_invoice: Option<u32>,
     /// The time zone of the runs and of the billing months; [`put`] describes when it takes effect.
     pub zone: Tz,
 }
@@ -142,9 +160,13 @@ pub async fn preview(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match
 }
 
 /// What the audit log records of a schedule.
-fn audited(enabled: bool, monthly: &MonthlySchedule, zone: Tz) -> Value {
+fn audited(schedule: &NewSchedule) -> Value {
+    let NewSchedule { enabled, monthly, days_before_invoice, zone } = schedule;
     let time = monthly.time.format("%H:%M").to_string();
-    json!({"enabled": enabled, "day_of_month": monthly.day_of_month, "time": time, "time_zone": zone.name()})
+    json!({
+        "enabled": enabled, "day_of_month": monthly.day_of_month, "time": time, "time_zone": zone.name(),
+        "days_before_invoice": days_before_invoice,
+    })
 }
 
 fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, audit: &Audit) -> Result<Schedule> {
@@ -156,26 +178,33 @@ fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, audit: &Audit) ->
     let readable = known.is_some();
     let before = known.unwrap_or_else(|| not_set(calendar, row.map_or(0, |row| row.version)));
     if_match.check(before.version)?;
-    let NewSchedule { enabled, monthly, zone } = new;
-    if readable && (before.enabled, before.monthly, before.zone) == (enabled, monthly, zone) {
+    let NewSchedule { enabled, monthly, days_before_invoice, zone } = new;
+    let known = NewSchedule {
+        enabled: before.enabled,
+        monthly: before.monthly,
+        days_before_invoice: before.days_before_invoice,
+        zone: before.zone,
+    };
+    if readable && known == new {
         return Ok(before);
     }
     set_time_zone(tx, &before.calendar, zone, now)?;
-    let same_runs = before.enabled_at.filter(|_| before.monthly == monthly);
+    let are_same = before.monthly == monthly && before.days_before_invoice == days_before_invoice;
+    let same_runs = before.enabled_at.filter(|_| are_same);
     let row = PushSchedule {
         tenant_id: tx.tenant().clone(),
         enabled,
         day_of_month: i64::from(monthly.day_of_month),
         time_of_day: monthly.time.format("%H:%M:%S").to_string(),
         time_zone: zone.name().to_owned(),
+        days_before_invoice: days_before_invoice.map(i64::from),
         // A change of only the time zone does not move this month's run, which may be due right now.
         enabled_at: enabled.then(|| same_runs.unwrap_or(now).naive_utc()),
         version: before.version + 1,
         updated_at: now.naive_utc(),
     };
     tx.put_push_schedule(&row)?;
-    let (old, new) = (audited(before.enabled, &before.monthly, before.zone), audited(enabled, &monthly, zone));
-    audit.record(tx, AuditAction::PushScheduleSet, Subject::NONE, Some(old), Some(new))?;
+    audit.record(tx, AuditAction::PushScheduleSet, Subject::NONE, Some(audited(&known)), Some(audited(&new)))?;
     get(tx)
 }
 

@@ -1,17 +1,20 @@
 //! The statement of a company: why it is billed what it is billed in a month.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::billed_lines::{BilledLine, BilledMonths, compared_lines};
 use super::billing_calendar;
+use super::reconciliation::{Item, Scope, reconcile};
 use crate::db::{Company, LineFilter, ListName, PageRequest, PushJob, PushLine, PushLineFilter, Tx, UsageRecord};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
-use crate::domain::push::{LineState, PushKind};
-use crate::domain::quantity::Money;
+use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
+use crate::domain::push::{LineState, PushKind, PushTrigger};
+use crate::domain::quantity::{BlockSize, MinimumQuantity, Money, Quantity};
 use crate::domain::statement::Making;
+use crate::domain::usage::CountedUsage;
 
 /// Maximum number of records that are shown of a product.
 const MAX_RECORDS: usize = 100;
@@ -34,16 +37,86 @@ pub struct Statement {
 /// A product on a statement.
 #[derive(Debug)]
 pub struct StatementLine {
-    /// The line, with its usage, quantity and amount.
+    /// The line, with its usage and quantity as they are computed now.
     pub line: BilledLine,
+    /// How it compares with ConnectWise.
+    pub item: Item,
+    /// What the quantity was made of: what the month's last push recorded, or, without one, the usage as it is now.
+    pub basis: Basis,
     /// The steps from the usage to the amount, in sentences.
     pub steps: Vec<String>,
     /// The month's records, the newest first, at most 100.
     pub records: Vec<UsageRecord>,
     /// The number of the month's records.
-    pub records_in_month: usize,
+    pub records_in_month: i64,
     /// What pushes wrote for the month or found in ConnectWise, the newest first.
     pub pushes: Vec<(PushLine, PushJob)>,
+}
+
+/// What a quantity was made of.
+#[derive(Debug, Clone)]
+pub struct Basis {
+    /// The usage that counted.
+    pub usage: Option<CountedUsage>,
+    /// The block size.
+    pub block_size: BlockSize,
+    /// The adjustment that applied.
+    pub adjustment: Option<Adjustment>,
+    /// The minimum that applied.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The steps to the quantity, if they are known.
+    pub derived: Option<LineQuantity>,
+    /// The quantity.
+    pub quantity: Option<Quantity>,
+    /// Whether a revert set it back.
+    pub is_reverted: bool,
+}
+
+impl Basis {
+    fn new(line: &BilledLine, pushes: &[(PushLine, PushJob)]) -> Self {
+        let is_known = |(line, _): &&(PushLine, PushJob)| line.state != LineState::Unverified;
+        match pushes.iter().find(is_known) {
+            Some((pushed, job)) => Self::of_push(line, pushed, job),
+            None => Self::of_now(line),
+        }
+    }
+
+    fn of_now(BilledLine { billed, .. }: &BilledLine) -> Self {
+        Self {
+            usage: billed.usage,
+            block_size: billed.block_size,
+            adjustment: billed.adjustment.clone(),
+            minimum_quantity: billed.minimum_quantity,
+            derived: billed.derived,
+            quantity: billed.quantity,
+            is_reverted: false,
+        }
+    }
+
+    /// What a push recorded. How it rounded was not: the steps are known if the product's rounding makes the same of it.
+    fn of_push(line: &BilledLine, pushed: &PushLine, job: &PushJob) -> Self {
+        let block_size = pushed.block_size.unwrap_or(line.billed.block_size);
+        let terms = QuantityTerms {
+            adjustment: pushed.adjustment.as_ref(),
+            block_size,
+            rounding: line.product.rounding,
+            minimum: pushed.minimum_quantity,
+        };
+        let derived = pushed.usage_amount.and_then(|amount| terms.quantity_of(amount).ok());
+        let usage = |amount| {
+            let (through, records) = (pushed.usage_through?.and_utc(), pushed.usage_records.unwrap_or(1));
+            Some(CountedUsage { amount, through, records })
+        };
+        Self {
+            usage: pushed.usage_amount.and_then(usage),
+            block_size,
+            adjustment: pushed.adjustment.clone(),
+            minimum_quantity: pushed.minimum_quantity,
+            derived: derived.filter(|derived| Some(derived.quantity) == pushed.to_quantity),
+            quantity: pushed.to_quantity,
+            is_reverted: job.started_by == PushTrigger::Revert,
+        }
+    }
 }
 
 /// Makes the statement of a company for a month; `None` means the month that a push of each product would bill now. The
@@ -53,60 +126,86 @@ pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, n
     let filter = LineFilter { company_ids: Some(vec![company.clone()]), ..LineFilter::default() };
     let rows = tx.all_lines(&filter)?;
     let views = tx.with_records(rows)?;
-    let mut lines = compared_lines(tx, views, &BilledMonths::named_or_now(month), now)?;
+    let months = BilledMonths::named_or_now(month);
+    let mut lines = compared_lines(tx, views, &months, now)?;
     lines.sort_by(|one, other| (&one.product.code, &one.product.id).cmp(&(&other.product.code, &other.product.id)));
-    let calendar = billing_calendar::load(tx)?;
-    let mut months: Vec<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
-    months.sort_unstable();
-    months.dedup();
-    let (mut records, mut pushes) = (HashMap::new(), HashMap::new());
-    for month in months {
-        for record in tx.usage_of_company(company, calendar.bounds(month), MAX_READ)? {
-            records.entry((record.product_id.clone(), month)).or_insert_with(Vec::new).push(record);
-        }
-        for (line, job) in pushes_of(tx, company, month)? {
-            pushes.entry((line.billing_line_id.clone(), month)).or_insert_with(Vec::new).push((line, job));
-        }
-    }
-    let lines: Vec<StatementLine> = lines
-        .into_iter()
-        .map(|line| statement_line(line, &mut records, &mut pushes))
-        .filter(|line| !line.records.is_empty() || !line.pushes.is_empty() || line.line.billed.usage.is_some())
-        .collect();
+    let scope = Scope { company: Some(company.clone()), months, ..Scope::default() };
+    let items = reconcile(tx, &scope, now)?.items;
+    let items = items.into_iter().filter_map(|item| Some((item.line.clone()?, item))).collect();
+    let mut evidence = Evidence { items, ..Evidence::default() };
+    evidence.load(tx, company, &lines)?;
+    let lines: Vec<StatementLine> =
+        lines.into_iter().filter_map(|line| evidence.statement_line(line)).filter(is_shown).collect();
     Ok(Statement { company: row, made_at: now, totals: totals(&lines), lines })
 }
 
-type Records = HashMap<(ProductId, BillingMonth), Vec<UsageRecord>>;
-type Pushes = HashMap<(BillingLineId, BillingMonth), Vec<(PushLine, PushJob)>>;
-
-fn statement_line(line: BilledLine, records: &mut Records, pushes: &mut Pushes) -> StatementLine {
-    let month = line.billed.month;
-    let mut records = records.remove(&(line.product.id.clone(), month)).unwrap_or_default();
-    let records_in_month = records.len();
-    records.truncate(MAX_RECORDS);
-    let pushes = pushes.remove(&(line.view.line.id.clone(), month)).unwrap_or_default();
-    let steps = making(&line).steps();
-    StatementLine { line, steps, records, records_in_month, pushes }
+/// Whether there is anything to say of a product.
+fn is_shown(line: &StatementLine) -> bool {
+    let is_billed = line.item.connectwise_quantity.is_some_and(|has| has != Quantity::ZERO);
+    is_billed || line.records_in_month > 0 || !line.pushes.is_empty() || line.basis.usage.is_some()
 }
 
-fn making(line: &BilledLine) -> Making<'_> {
-    let BilledLine { billed, product, invoice, .. } = line;
-    let invoice = invoice.as_ref();
-    let price = invoice.and_then(|invoice| Some((invoice.unit_price?, invoice.currency.as_deref())));
+/// What is known beside the lines.
+#[derive(Default)]
+struct Evidence {
+    items: HashMap<BillingLineId, Item>,
+    records: HashMap<(ProductId, BillingMonth), Vec<UsageRecord>>,
+    counts: HashMap<(ProductId, BillingMonth), i64>,
+    pushes: HashMap<(BillingLineId, BillingMonth), Vec<(PushLine, PushJob)>>,
+}
+
+impl Evidence {
+    fn load(&mut self, tx: &mut Tx<'_>, company: &CompanyId, lines: &[BilledLine]) -> Result<()> {
+        let calendar = billing_calendar::load(tx)?;
+        let months: BTreeSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
+        for month in months {
+            let bounds = calendar.bounds(month);
+            for record in tx.usage_of_company(company, bounds, MAX_READ)? {
+                self.records.entry((record.product_id.clone(), month)).or_default().push(record);
+            }
+            for (product, count) in tx.usage_counts_of_company(company, bounds)? {
+                self.counts.insert((product, month), count);
+            }
+            for (line, job) in pushes_of(tx, company, month)? {
+                self.pushes.entry((line.billing_line_id.clone(), month)).or_default().push((line, job));
+            }
+        }
+        Ok(())
+    }
+
+    fn statement_line(&mut self, line: BilledLine) -> Option<StatementLine> {
+        let month = line.billed.month;
+        let item = self.items.remove(&line.view.line.id)?;
+        let place = (line.product.id.clone(), month);
+        let mut records = self.records.remove(&place).unwrap_or_default();
+        records.truncate(MAX_RECORDS);
+        let records_in_month = self.counts.remove(&place).unwrap_or_default();
+        let pushes = self.pushes.remove(&(line.view.line.id.clone(), month)).unwrap_or_default();
+        let basis = Basis::new(&line, &pushes);
+        let steps = making(&line, &item, &basis).steps();
+        Some(StatementLine { line, item, basis, steps, records, records_in_month, pushes })
+    }
+}
+
+fn making<'l>(line: &'l BilledLine, item: &'l Item, basis: &'l Basis) -> Making<'l> {
+    let BilledLine { billed, product, view, .. } = line;
     Making {
         unit: &product.unit,
         aggregation: product.aggregation,
-        usage: billed.usage,
+        usage: basis.usage,
         problem: billed.problem.as_deref(),
-        adjustment: billed.adjustment.as_ref(),
-        block_size: billed.block_size,
+        adjustment: basis.adjustment.as_ref(),
+        block_size: basis.block_size,
         rounding: product.rounding,
-        minimum: billed.minimum_quantity,
-        derived: billed.derived,
-        less_included: invoice.and_then(|invoice| invoice.less_included),
-        billed: invoice.and_then(|invoice| invoice.invoiced.billed_quantity),
-        unit_price: price,
-        amount: invoice.and_then(|invoice| invoice.invoiced.amount),
+        minimum: basis.minimum_quantity,
+        derived: basis.derived,
+        quantity: basis.quantity,
+        is_reverted: basis.is_reverted,
+        connectwise_quantity: item.connectwise_quantity,
+        terms: view.addition.as_ref().map(|addition| &addition.terms),
+        currency: item.currency.as_deref(),
+        amount: item.compared.connectwise_amount,
+        is_left_out: item.is_left_out,
     }
 }
 
@@ -124,11 +223,12 @@ fn pushes_of(tx: &mut Tx<'_>, company: &CompanyId, month: BillingMonth) -> Resul
     Ok(tx.push_lines(&filter, &page)?.items)
 }
 
+/// What the next invoices charge.
 fn totals(lines: &[StatementLine]) -> Vec<(Option<String>, Option<Money>)> {
     let mut sums: BTreeMap<Option<String>, Option<Money>> = BTreeMap::new();
-    for invoice in lines.iter().filter_map(|line| line.line.invoice.as_ref()) {
-        if let Some(amount) = invoice.invoiced.amount {
-            let sum = sums.entry(invoice.currency.clone()).or_insert(Some(Money::ZERO));
+    for item in lines.iter().map(|line| &line.item).filter(|item| !item.is_left_out) {
+        if let Some(amount) = item.compared.connectwise_amount.filter(|_| item.connectwise_quantity.is_some()) {
+            let sum = sums.entry(item.currency.clone()).or_insert(Some(Money::ZERO));
             *sum = sum.and_then(|sum| sum.plus(amount));
         }
     }

@@ -196,6 +196,9 @@ async fn clean_up(ctx: &AppContext) {
     if let Err(error) = webhooks::find_silent_meters(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to look for silent meters");
     }
+    if let Err(error) = push::refresh_invoice_dates(ctx).await {
+        tracing::warn!(cause = %error.chain(), "failed to read the dates of invoices");
+    }
     match usage_totals::complete(ctx).await {
         Ok(0) => {}
         Ok(completed) => tracing::info!(completed, "added usage records to the totals of their months"),

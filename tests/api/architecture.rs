@@ -153,6 +153,7 @@ fn tenants_are_kept_apart_in_one_place() {
         "push_claim.rs",
         "schema.rs",
         "schema/of_reconciliation.rs",
+        "schema/of_schedules.rs",
         "schema/of_webhooks.rs",
         "tx.rs",
         "request_budget.rs",

@@ -48,6 +48,12 @@ async fn an_adjustment_counts_before_blocks_and_is_shown_wherever_the_number_is(
     let all = patch(&app, id, json!({"adjustment": {"amount": "-999", "reason": "A free trial"}})).await;
     assert_eq!((&all["usage"]["adjusted_amount"], &all["usage"]["quantity"]), (&json!("0"), &json!("0")));
     assert_eq!(all["adjustment"]["from"], "2026-11-01", "it stays as it was");
+    assert_eq!(all["adjustment"]["until"], "2027-03-31", "so does its end");
+    let endless = json!({"adjustment": {"amount": "-999", "until": null, "reason": "A free trial"}});
+    assert_eq!(patch(&app, id, endless).await["adjustment"]["until"], Value::Null);
+    let never = json!({"adjustment": {"amount": "-1", "until": "2026-10-31", "reason": "Before it begins"}});
+    let refused = app.patch(&format!("/billing-lines/{id}"), &never).await.expect(422);
+    assert_eq!(refused["errors"][0]["field"], "/adjustment/until", "{refused}");
     let none = patch(&app, id, json!({"adjustment": null})).await;
     assert_eq!((&none["adjustment"], &none["usage"]["quantity"]), (&Value::Null, &json!("3")));
     assert_eq!(none["out_of_date"], true);

@@ -222,7 +222,7 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     assert_eq!(job["state"], "waiting_for_approval");
     let detail = lines[1]["detail"].as_str().unwrap();
     assert_eq!(detail, "the next invoice of the agreement is on 2027-01-01, after the one that takes 2026-11");
-    assert!(lines[1]["explanation"].as_str().unwrap().contains("Undo it in ConnectWise"), "{}", lines[1]);
+    assert!(lines[1]["explanation"].as_str().unwrap().contains("Undo that invoice"), "{}", lines[1]);
     let approve = format!("/push-jobs/{}/lines/approve", job["id"].as_str().unwrap());
     app.post(&approve, &json!({"line_ids": [lines[1]["id"]]})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
@@ -232,7 +232,25 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     app.patch(&path, &json!({"when_invoiced": "skip"})).await.expect(200);
     let (_, lines) = app.push(&json!({})).await;
     assert_eq!(outcomes(&lines), ["unchanged -", "unchanged -", "skipped already_invoiced", "unchanged -"]);
-    app.patch(&path, &json!({"when_invoiced": "warn"})).await.expect(200);
+    // An approval of a large change is not one of a change after the invoice, which is made meanwhile.
+    app.patch(&path, &json!({"when_invoiced": "hold", "max_change_units": "1"})).await.expect(200);
+    app.usage("C1", "STORAGE", "950").await;
+    app.usage("C2", "STORAGE", "950").await;
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!(outcomes(&lines), ["held guard", "held already_invoiced", "held already_invoiced", "unchanged -"]);
+    let detail = lines[1]["detail"].as_str().unwrap();
+    assert!(detail.contains("next invoice") && detail.contains("larger than 1 units"), "{detail}");
+    merge(&app, Kind::Agreements, 10, json!({"nextInvoiceDate": "2027-01-01"}));
+    let approve = format!("/push-jobs/{}/lines/approve", job["id"].as_str().unwrap());
+    app.post(&approve, &json!({"line_ids": [lines[0]["id"], lines[1]["id"]]})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&job).await;
+    assert_eq!(outcomes(&lines)[..2], ["held already_invoiced", "pushed -"]);
+    app.post(&approve, &json!({"line_ids": [lines[0]["id"]]})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&job).await;
+    assert_eq!(outcomes(&lines)[0], "pushed -", "now that it was shown");
+    app.patch(&path, &json!({"when_invoiced": "warn", "max_change_units": null})).await.expect(200);
     let (_, lines) = app.push(&json!({})).await;
     assert_eq!(outcomes(&lines)[2], "pushed -");
 }

@@ -1,9 +1,12 @@
 //! The push schedule: stored, validated, and fired once a month.
 
 use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Kind, sample};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::invoices::merge;
+use crate::push::ready;
 use crate::support::{Backend, TestApp, execute};
 
 async fn it_is_stored_and_tells_its_next_runs(backend: Backend) {
@@ -170,7 +173,92 @@ async fn a_schedule_is_shown_before_it_is_saved(backend: Backend) {
     assert_eq!(app.all("/audit-log?action=push_schedule.set").await.len(), 1);
 }
 
+/// Agreements are pushed three days before their own invoice, children with their parent, once for each invoice; those
+/// without a date on the day of the month.
+async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
+    let (app, _) = ready(backend, 6).await;
+    let merge = |kind, id, members: Value| merge(&app, kind, id, members);
+    // It is 22 November at noon. 1 and 2 are invoiced on 1 December, 3 on the 15th, 4 with its parent on the 5th; of 5 no
+    // date is known, and 6 was due before the schedule was set.
+    for (agreement, date) in
+        [(10, "2026-12-01"), (20, "2026-12-01"), (30, "2026-12-15"), (40, "2027-06-01"), (60, "2026-11-24")]
+    {
+        merge(Kind::Agreements, agreement, json!({"nextInvoiceDate": date}));
+    }
+    merge(Kind::Agreements, 50, json!({"nextInvoiceDate": null}));
+    app.sandbox.change(|store| {
+        store.put(Kind::Agreements, sample::agreement(900, 4, "Everything", (3, "Managed Services")));
+    });
+    merge(Kind::Agreements, 900, json!({"nextInvoiceDate": "2026-12-05"}));
+    merge(Kind::Agreements, 40, json!({"parentAgreement": {"id": 900}}));
+    app.clock.advance(TimeDelta::minutes(20));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    let mut body = schedule(28, "02:00", "UTC");
+    body["days_before_invoice"] = json!(3);
+    let saved = app.put("/push-schedule", &body).await.expect(200);
+    assert_eq!(saved["days_before_invoice"], 3);
+    assert_eq!(
+        saved["next_invoice_runs"],
+        json!([
+            {"at": "2026-11-28T02:00:00Z", "invoice_on": "2026-12-01", "agreements": 2},
+            {"at": "2026-12-02T02:00:00Z", "invoice_on": "2026-12-05", "agreements": 1},
+            {"at": "2026-12-12T02:00:00Z", "invoice_on": "2026-12-15", "agreements": 1},
+        ])
+    );
+    let again = app.put("/push-schedule", &body).await.expect(200);
+    assert_eq!(again["version"], saved["version"]);
+    // SQLite has one process.
+    let replica = if backend == Backend::Postgres { Some(app.replica(|_| {}).await) } else { None };
+    let mut runs = Vec::new();
+    for hours in 0..24 * 24 {
+        app.clock.advance(TimeDelta::hours(1));
+        for app in std::iter::once(&app).chain(&replica) {
+            while app.worker.fire_schedules().await.unwrap() > 0 {
+                app.worker.run_until_idle().await.unwrap();
+                let newest = app.get("/push-jobs?limit=1").await.expect(200)["items"][0].clone();
+                let (_, lines) = app.job_and_lines(&newest).await;
+                let companies: Vec<&str> = lines.iter().map(|line| line["company_name"].as_str().unwrap()).collect();
+                let at = app.clock.now().format("%d %H").to_string();
+                let month = lines[0]["billing_month"].as_str().unwrap();
+                runs.push(format!("{at}: {} of {month}", companies.join(", ")));
+            }
+        }
+        if hours == 24 * 8 {
+            // Nobody pushed by hand, and the dates are read once a day.
+            let read = |app: &TestApp| app.sandbox.ledger().requests.len();
+            let before = read(&app);
+            app.worker.clean_up().await;
+            assert!(read(&app) > before);
+        }
+    }
+    assert_eq!(
+        runs,
+        [
+            // The day of the month is checked first.
+            "28 02: Company 5 of 2026-11",
+            "28 02: Company 1, Company 2 of 2026-11",
+            "02 02: Company 4 of 2026-12",
+            "12 02: Company 3 of 2026-12",
+        ]
+    );
+    // The invoice was made, and the next one is a month later: it is another one.
+    merge(Kind::Agreements, 10, json!({"nextInvoiceDate": "2027-01-01"}));
+    app.clock.advance(TimeDelta::days(1));
+    app.worker.clean_up().await;
+    let next = app.get("/push-schedule").await.expect(200);
+    assert_eq!(next["next_invoice_runs"][0]["invoice_on"], "2027-01-01", "{next}");
+    for (days, code) in [(json!(28), "out_of_range"), (json!(-1), "out_of_range"), (json!("3"), "wrong_type")] {
+        body["days_before_invoice"] = days;
+        let problem = app.put("/push-schedule", &body).await.problem(422, "validation");
+        assert_eq!(
+            (&problem["errors"][0]["field"], &problem["errors"][0]["code"]),
+            (&json!("/days_before_invoice"), &json!(code))
+        );
+    }
+}
+
 on_both!(
+    agreements_are_pushed_before_their_own_invoices,
     a_schedule_is_shown_before_it_is_saved,
     a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again,
     a_billing_time_zone_that_cannot_be_read_is_an_error,

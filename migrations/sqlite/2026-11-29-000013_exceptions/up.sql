@@ -7,3 +7,5 @@ ALTER TABLE billing_lines ADD COLUMN adjustment TEXT;
 -- What applied when the job was stored. JSON.
 ALTER TABLE push_lines ADD COLUMN adjustment TEXT;
 ALTER TABLE push_lines ADD COLUMN minimum_quantity TEXT;
+-- Why the line was held when a person approved it: the approval is for nothing else.
+ALTER TABLE push_lines ADD COLUMN approved_for TEXT;

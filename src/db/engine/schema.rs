@@ -1,9 +1,11 @@
 //! The tables, with types that both databases share. A test compares them with `migrations/`.
 
 mod of_reconciliation;
+mod of_schedules;
 mod of_webhooks;
 
 pub(in crate::db) use of_reconciliation::*;
+pub(in crate::db) use of_schedules::*;
 pub(in crate::db) use of_webhooks::*;
 
 diesel::table! {
@@ -314,6 +316,7 @@ diesel::table! {
         not_before -> Nullable<Timestamp>,
         expected_from -> Nullable<Text>,
         approved -> Bool,
+        approved_for -> Nullable<Text>,
         decided_by -> Nullable<Text>,
         billing_month -> Nullable<Text>,
         month_closed -> Nullable<Bool>,
@@ -322,37 +325,6 @@ diesel::table! {
         decided_at -> Nullable<Timestamp>,
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
-    }
-}
-
-diesel::table! {
-    push_schedules (tenant_id) {
-        tenant_id -> Text,
-        enabled -> Bool,
-        day_of_month -> BigInt,
-        time_of_day -> Text,
-        time_zone -> Text,
-        enabled_at -> Nullable<Timestamp>,
-        version -> BigInt,
-        updated_at -> Timestamp,
-    }
-}
-
-diesel::table! {
-    billing_time_zones (tenant_id, from_month) {
-        tenant_id -> Text,
-        from_month -> Text,
-        time_zone -> Text,
-    }
-}
-
-diesel::table! {
-    push_schedule_runs (tenant_id, month) {
-        tenant_id -> Text,
-        month -> Text,
-        due_at -> Timestamp,
-        job_id -> Text,
-        created_at -> Timestamp,
     }
 }
 

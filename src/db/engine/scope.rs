@@ -49,6 +49,7 @@ owned!(
     line_changes,
     matching_rules,
     products,
+    push_invoice_runs,
     push_jobs,
     push_lines,
     push_schedule_runs,
@@ -106,6 +107,7 @@ mod tests {
         let schema = concat!(
             include_str!("schema.rs"),
             include_str!("schema/of_reconciliation.rs"),
+            include_str!("schema/of_schedules.rs"),
             include_str!("schema/of_webhooks.rs")
         );
         let tables: Vec<&str> = schema

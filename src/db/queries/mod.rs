@@ -9,6 +9,7 @@ pub(super) mod cw_connection;
 pub(super) mod cw_records;
 pub(super) mod cw_records_save;
 pub(super) mod idempotency;
+pub(super) mod invoice_run;
 pub(super) mod last_push;
 pub(super) mod leased_lines;
 pub(super) mod line_change;

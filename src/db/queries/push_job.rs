@@ -88,6 +88,8 @@ pub struct PushLine {
     pub expected_from: Option<Quantity>,
     /// Whether a person approved the change from `from_quantity` to `to_quantity`.
     pub approved: bool,
+    /// Why the line was held when it was approved.
+    pub approved_for: Option<PushReason>,
     /// Who approved or dropped the line.
     pub decided_by: Option<String>,
     /// The month whose usage is billed; `None` in lines stored by earlier versions, which bill the job's month.

@@ -159,6 +159,7 @@ impl Tx<'_> {
             diesel::update(held)
                 .set((
                     push_lines::state.eq(state),
+                    push_lines::approved_for.eq(push_lines::reason),
                     push_lines::reason.eq(dropped.then_some(PushReason::Dropped)),
                     push_lines::approved.eq(!dropped),
                     push_lines::decided_by.eq(by.to_owned()),

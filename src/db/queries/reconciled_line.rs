@@ -97,6 +97,31 @@ impl Tx<'_> {
         Ok(query.select(columns).load(self.conn)?)
     }
 
+    /// The additions to which a line bills.
+    pub fn claimed_additions(&mut self) -> Result<HashSet<CwAdditionId>> {
+        let own = self.scoped(billing_lines::table).filter(billing_lines::addition_status.eq(MappingStatus::Resolved));
+        let ids = own.select(billing_lines::addition_id).load::<Option<CwAdditionId>>(self.conn)?;
+        Ok(ids.into_iter().flatten().collect())
+    }
+
+    /// The lines that bill to one of the given additions, and whether pushes write them.
+    pub fn lines_of_additions(
+        &mut self,
+        additions: &[CwAdditionId],
+    ) -> Result<Vec<(BillingLineId, CwAdditionId, bool)>> {
+        let mut found = Vec::new();
+        for chunk in chunks(additions) {
+            let own = self
+                .scoped(billing_lines::table)
+                .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
+                .filter(billing_lines::addition_id.eq_any(chunk));
+            let columns =
+                (billing_lines::id, billing_lines::addition_id.assume_not_null(), billing_lines::push_enabled);
+            found.extend(own.select(columns).load::<(BillingLineId, CwAdditionId, bool)>(self.conn)?);
+        }
+        Ok(found)
+    }
+
     /// The quantity that each addition had when it was last read or written.
     pub fn addition_quantities(&mut self) -> Result<HashMap<CwAdditionId, Option<Quantity>>> {
         let own = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null());
@@ -128,6 +153,13 @@ impl Tx<'_> {
         month: BillingMonth,
         lines: &[BillingLineId],
     ) -> Result<HashMap<BillingLineId, PushedQuantity>> {
+        // Lines stored by earlier versions have no month: they bill the job's.
+        let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
+        let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
+        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.eq(month));
+        if !has_unnamed && !diesel::select(exists(named)).get_result::<bool>(self.conn)? {
+            return Ok(HashMap::new());
+        }
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
             let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
@@ -135,29 +167,41 @@ impl Tx<'_> {
                 .filter(push_lines::billing_month.eq(month))
                 .group_by(push_lines::billing_line_id)
                 .select(diesel::dsl::max(push_lines::id));
-            // Lines stored by earlier versions have no month: they bill the job's.
-            let of_job = of_lines()
-                .filter(push_lines::billing_month.is_null())
-                .filter(push_jobs::billing_month.eq(month))
-                .group_by(push_lines::billing_line_id)
-                .select(diesel::dsl::max(push_lines::id));
-            newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?);
+            if has_unnamed {
+                let of_job = of_lines()
+                    .filter(push_lines::billing_month.is_null())
+                    .filter(push_jobs::billing_month.eq(month))
+                    .group_by(push_lines::billing_line_id)
+                    .select(diesel::dsl::max(push_lines::id));
+                newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?);
+            }
             newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
         }
-        let newest: Vec<PushLineId> = newest.into_iter().flatten().collect();
+        self.pushed_by(&newest.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// What the last push of each of the given lines wrote or found, whatever month it billed.
+    pub fn last_pushed(&mut self, lines: &[BillingLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
+        let mut newest: Vec<Option<PushLineId>> = Vec::new();
+        for chunk in chunks(lines) {
+            let of_lines = written!(self).filter(push_lines::billing_line_id.eq_any(chunk));
+            let of_lines = of_lines.group_by(push_lines::billing_line_id).select(diesel::dsl::max(push_lines::id));
+            newest.extend(of_lines.load::<Option<PushLineId>>(self.conn)?);
+        }
+        self.pushed_by(&newest.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// What push lines wrote or found, by billing line.
+    fn pushed_by(&mut self, ids: &[PushLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
+        use push_lines as p;
         let mut pushed = HashMap::new();
-        for chunk in chunks(&newest) {
+        for chunk in chunks(ids) {
             type Row = (BillingLineId, Option<CwAdditionId>, LineState, Option<Quantity>);
             let rows: Vec<Row> = self
-                .scoped(push_lines::table)
-                .filter(push_lines::id.eq_any(chunk))
-                .order(push_lines::id)
-                .select((
-                    push_lines::billing_line_id,
-                    push_lines::addition_id,
-                    push_lines::state,
-                    push_lines::to_quantity,
-                ))
+                .scoped(p::table)
+                .filter(p::id.eq_any(chunk))
+                .order(p::id)
+                .select((p::billing_line_id, p::addition_id, p::state, p::to_quantity))
                 .load(self.conn)?;
             pushed.extend(rows.into_iter().map(|(line, addition_id, state, quantity)| {
                 (line, PushedQuantity { addition_id, quantity: quantity.filter(|_| state != LineState::Unverified) })

@@ -22,6 +22,8 @@ pub struct PushSchedule {
     pub time_of_day: String,
     /// An IANA time zone name.
     pub time_zone: String,
+    /// How many days before its next invoice each agreement is pushed; `None` if all are pushed on the day.
+    pub days_before_invoice: Option<i64>,
     /// Since when the schedule is enabled with its current settings. Earlier due times do not start a push.
     pub enabled_at: Option<NaiveDateTime>,
     pub version: i64,

@@ -49,6 +49,14 @@ impl SystemTx<'_> {
         Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
     }
 
+    /// The tenants whose agreements are pushed before their invoices.
+    pub fn tenants_by_invoice(&mut self) -> Result<Vec<TenantId>> {
+        let enabled = push_schedules::table
+            .filter(push_schedules::enabled.eq(true))
+            .filter(push_schedules::days_before_invoice.is_not_null());
+        Ok(enabled.order(push_schedules::tenant_id).select(push_schedules::tenant_id).load(self.conn)?)
+    }
+
     /// Deletes idempotency responses stored before a time. Returns their number.
     pub fn delete_expired_responses(&mut self, before: Instant) -> Result<usize> {
         let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));

@@ -193,6 +193,25 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// The number of current records of a company that were measured within some bounds, by product.
+    pub fn usage_counts_of_company(
+        &mut self,
+        company: &CompanyId,
+        (from, until): (Instant, Instant),
+    ) -> Result<HashMap<ProductId, i64>> {
+        let own = self
+            .scoped(usage_records::table)
+            .filter(usage_records::company_id.eq(company.clone()))
+            .filter(usage_records::measured_at.ge(from.naive_utc()))
+            .filter(usage_records::measured_at.lt(until.naive_utc()))
+            .filter(usage_records::superseded_by.is_null());
+        let rows: Vec<(ProductId, i64)> = own
+            .group_by(usage_records::product_id)
+            .select((usage_records::product_id, diesel::dsl::count_star()))
+            .load(self.conn)?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// The current records of a company that were measured within some bounds, the last excluded: the newest, at most so
     /// many.
     pub fn usage_of_company(

@@ -9,8 +9,8 @@ use crate::db::engine::migrate;
 use crate::db::engine::schema::{
     api_keys, audit_log, billing_lines, billing_time_zones, companies, connection_failures, connections, cw_additions,
     cw_agreements, cw_companies, cw_generations, cw_refreshes, idempotency_keys, line_changes, matching_rules,
-    products, push_jobs, push_lines, push_schedule_runs, push_schedules, reconciliation_snapshots, tenants,
-    usage_checks, usage_records, usage_totals, webhook_deliveries, webhooks,
+    products, push_invoice_runs, push_jobs, push_lines, push_schedule_runs, push_schedules, reconciliation_snapshots,
+    tenants, usage_checks, usage_records, usage_totals, webhook_deliveries, webhooks,
 };
 use crate::db::engine::url::DatabaseUrl;
 use crate::db::queries::audit::AuditEntry;
@@ -20,6 +20,7 @@ use crate::db::queries::company::Company;
 use crate::db::queries::cw_connection::{Connection as CwConnection, ConnectionFailure};
 use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
 use crate::db::queries::idempotency::StoredResponse;
+use crate::db::queries::invoice_run::InvoiceRun;
 use crate::db::queries::line_change::LineChangeRow;
 use crate::db::queries::product::Product;
 use crate::db::queries::push_job::{PushJob, PushLine};
@@ -104,6 +105,7 @@ tables! {
     billing_time_zones: BillingTimeZone, tenant_id then from_month;
     push_schedule_runs: ScheduleRun, tenant_id then month;
     reconciliation_snapshots: ReconciliationSnapshot, id;
+    push_invoice_runs: InvoiceRun, id;
     idempotency_keys: StoredResponse, tenant_id then key;
     usage_checks: UsageCheck, tenant_id;
     webhooks: Webhook, id;

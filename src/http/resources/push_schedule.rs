@@ -1,7 +1,7 @@
 //! `/push-schedule`: the schedule of the monthly push.
 
 use actix_web::{get, put, web};
-use chrono::{DateTime, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -12,7 +12,7 @@ use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, Result};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::json::{ValidatedJson, whole_number};
+use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number, whole_number};
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
@@ -33,15 +33,31 @@ pub struct PushSchedule {
     /// The IANA time zone that was set last, such as `Europe/Berlin`. A change takes effect with the next month; until
     /// then `current_month` has the time zone in effect.
     pub time_zone: String,
+    /// How many days before its own next invoice each agreement is pushed; null if all are pushed on the day of the month.
+    #[schema(required)]
+    pub days_before_invoice: Option<u32>,
     /// The bounds of the current billing month.
     pub current_month: MonthBounds,
     /// The bounds of the next billing month.
     pub next_month: MonthBounds,
     /// The times of the next five runs, in order. They only happen while the schedule is enabled.
     pub next_runs: Vec<DateTime<Utc>>,
+    /// The next five runs before invoices, in order, until 62 days from now; empty unless `days_before_invoice` is set.
+    pub next_invoice_runs: Vec<InvoiceRun>,
     /// The version; it increases with every change, and is 0 until a schedule is set. Equals the `ETag`, for
     /// `If-Match`.
     pub version: i64,
+}
+
+/// A run before invoices.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InvoiceRun {
+    /// When the agreements are pushed.
+    pub at: DateTime<Utc>,
+    /// The date of their next invoice.
+    pub invoice_on: NaiveDate,
+    /// The number of agreements that billing lines bill to; child agreements are not counted.
+    pub agreements: usize,
 }
 
 /// The bounds of a billing month.
@@ -66,7 +82,8 @@ impl MonthBounds {
 
 impl From<ScheduleView> for PushSchedule {
     fn from(view: ScheduleView) -> Self {
-        let ScheduleView { schedule, current_month, next_runs } = view;
+        let ScheduleView { schedule, current_month, next_runs, next_invoice_runs } = view;
+        let run = |(at, invoice_on, agreements)| InvoiceRun { at, invoice_on, agreements };
         let calendar = &schedule.calendar;
         Self {
             current_month: MonthBounds::new(current_month, calendar),
@@ -75,7 +92,9 @@ impl From<ScheduleView> for PushSchedule {
             day_of_month: schedule.monthly.day_of_month,
             time: schedule.monthly.time.format("%H:%M").to_string(),
             time_zone: schedule.zone.name().to_owned(),
+            days_before_invoice: schedule.days_before_invoice,
             next_runs,
+            next_invoice_runs: next_invoice_runs.into_iter().map(run).collect(),
             version: schedule.version,
         }
     }
@@ -103,6 +122,13 @@ pub struct PushScheduleRequest {
     #[validate(custom(function = check_zone))]
     #[schema(min_length = 1, max_length = 100)]
     pub time_zone: String,
+    /// How many days before its own next invoice each agreement is pushed, once for each invoice; a child agreement with its
+    /// parent. Agreements whose next invoice is not known are pushed on the day of the month, with the lines that cannot be
+    /// pushed. Null means that all are pushed on the day of the month.
+    #[serde(default, deserialize_with = "optional_whole_number")]
+    #[validate(range(max = 27))]
+    #[schema(minimum = 0, maximum = 27)]
+    pub days_before_invoice: Option<u32>,
 }
 
 /// Whether to save the schedule.
@@ -137,7 +163,8 @@ impl PushScheduleRequest {
     fn read(&self) -> Result<NewSchedule, Error> {
         let time = time_of_day(&self.time).ok_or_else(|| Error::internal("a time that was not validated"))?;
         let monthly = MonthlySchedule { day_of_month: self.day_of_month, time };
-        Ok(NewSchedule { enabled: self.enabled, monthly, zone: self.time_zone.parse().map_err(Error::internal)? })
+        let zone = self.time_zone.parse().map_err(Error::internal)?;
+        Ok(NewSchedule { enabled: self.enabled, monthly, days_before_invoice: self.days_before_invoice, zone })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AgreementMapping, Catalog, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::actor::{Actor, IfMatch};
 use crate::services::audit::Audit;
 use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
@@ -58,7 +58,7 @@ impl EditContext {
         line.block_size = change.block_size.unwrap_or(line.block_size);
         line.minimum_quantity = change.minimum_quantity.unwrap_or(line.minimum_quantity);
         if let Some(new) = &change.adjustment {
-            line.adjustment = new.as_ref().map(|new| self.adjustment(before, new));
+            line.adjustment = new.as_ref().map(|new| self.adjustment(before, new)).transpose()?;
         }
         if !change.chooses() {
             return Ok(line);
@@ -82,13 +82,19 @@ impl EditContext {
         Ok(line)
     }
 
-    /// A new adjustment. Without a first day it applies from the month that a push would bill now, or, if the line has an
-    /// adjustment already, from the first day of that.
-    fn adjustment(&self, before: &MappedLine, new: &NewAdjustment) -> Adjustment {
-        let known = before.adjustment.as_ref().map(|adjustment| adjustment.from);
-        let from = new.from.or(known).or_else(|| self.billed_from.get(&before.product_id).copied());
-        let (amount, until, reason) = (new.amount, new.until, new.reason.clone());
-        Adjustment { amount, from: from.unwrap_or(NaiveDate::MIN), until, reason }
+    /// A new adjustment. Days that are not given stay as they are in the line's adjustment; without one it begins with the
+    /// month that a push would bill now, and has no end.
+    fn adjustment(&self, before: &MappedLine, new: &NewAdjustment) -> Result<Adjustment, EditRejection> {
+        let known = before.adjustment.as_ref();
+        let from = new.from.or(known.map(|known| known.from));
+        let from = from.or_else(|| self.billed_from.get(&before.product_id).copied()).unwrap_or(NaiveDate::MIN);
+        let until = new.until.unwrap_or_else(|| known.and_then(|known| known.until));
+        if until.is_some_and(|until| until < from) {
+            let message = format!("must not be before the first day, {from}: it would never apply");
+            let error = Error::invalid("/adjustment/until", FieldCode::Contradiction, message);
+            return Err(EditRejection::new("adjustment", error));
+        }
+        Ok(Adjustment { amount: new.amount, from, until, reason: new.reason.clone() })
     }
 
     fn agreement(&self, before: &MappedLine, change: &LineEdit) -> Result<AgreementMapping, EditRejection> {

@@ -64,8 +64,8 @@ pub struct NewAdjustment {
     pub amount: AdjustmentAmount,
     /// The first day; `None` keeps that of the line's adjustment, or means the month that a push would bill now.
     pub from: Option<NaiveDate>,
-    /// The last day; `None` means that it has no end.
-    pub until: Option<NaiveDate>,
+    /// The last day: `None` keeps that of the line's adjustment, and `Some(None)` means that it has no end.
+    pub until: Option<Option<NaiveDate>>,
     /// Why it was agreed.
     pub reason: String,
 }

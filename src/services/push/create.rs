@@ -232,6 +232,7 @@ fn line(
         not_before: None,
         expected_from: None,
         approved: false,
+        approved_for: None,
         decided_by: None,
         billing_month: Some(billed.month),
         month_closed: Some(billed.month_closed),

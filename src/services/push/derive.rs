@@ -138,6 +138,7 @@ fn blank(line: &PushLine) -> PushLine {
         not_before: None,
         expected_from: None,
         approved: false,
+        approved_for: None,
         decided_by: None,
         decided_at: None,
         started_at: None,

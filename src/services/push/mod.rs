@@ -25,6 +25,6 @@ pub use decide::{Decision, decide};
 pub use jobs::{cancel, list};
 pub use progress::{Progress, progress};
 pub use run::{look, run_one};
-pub use scheduled::start_due;
+pub use scheduled::{refresh_invoice_dates, start_due};
 pub use start::{PushRequest, start};
 pub use watch::subscribe;

@@ -1,19 +1,29 @@
 //! Starts the monthly push when it is due.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 
 use super::create::{NewPush, create};
-use crate::db::{ScheduleRun, Tx};
+use crate::connectwise::RetryPolicy;
+use crate::db::{InvoiceRun, ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{BillingLineId, InvoiceRunId, PushJobId, TenantId};
 use crate::domain::push::PushTrigger;
 use crate::services::audit::Audit;
 use crate::services::billed_lines::BilledMonths;
 use crate::services::context::AppContext;
+use crate::services::invoice_dates::{self, DueInvoices};
 use crate::services::reconciliation::{Scope, Totals, history, reconcile, totals};
+use crate::services::refresh;
 use crate::services::schedule::{self, Schedule};
+
+/// How old the dates of invoices may be where agreements are pushed before them.
+const DATES_VALID_FOR: TimeDelta = TimeDelta::hours(20);
+/// How long one tenant's dates are waited for, so that it does not hold up the others.
+const REFRESH_AT_MOST: Duration = Duration::from_secs(120);
 
 /// Starts the pushes that are due: exactly one for each tenant and month, also across restarts, replicas and clock
 /// changes. A missed push is started once, unless it is later than `schedule_max_late`. Returns the number of started
@@ -36,46 +46,135 @@ pub async fn start_due(ctx: &AppContext) -> Result<usize> {
 
 async fn start_tenant(ctx: &AppContext, tenant: &TenantId, now: Instant) -> Result<usize> {
     let late = ctx.settings.schedule_max_late;
-    let Some((month, _)) = ctx.db.read(tenant, move |tx| due(tx, now, late)).await? else { return Ok(0) };
-    // Compared before the job exists, and apart from it: the push does not depend on it.
-    let scope = Scope { months: BilledMonths::ScheduledRun(month), ..Scope::default() };
-    let compare = move |tx: &mut Tx<'_>| Ok(totals(&reconcile(tx, &scope, now)?));
-    let found = match ctx.db.read(tenant, compare).await {
-        Ok(totals) => Some(totals),
-        Err(error) => {
-            tracing::warn!(%tenant, %month, cause = %error.chain(), "failed to compare a month before its scheduled push");
-            None
-        }
+    let Some(run) = ctx.db.read(tenant, move |tx| due(tx, now, late)).await? else { return Ok(0) };
+    let found = match run {
+        Run::OfMonth { month, .. } => compared(ctx, tenant, month, now).await.map(|totals| (month, totals)),
+        Run::BeforeInvoices(_) => None,
     };
     ctx.db.write(tenant, move |tx| start(tx, now, late, found)).await
 }
 
-/// The month whose run is due, and since when. One at a time: the next check finds the next run.
-fn due(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<Option<(BillingMonth, Instant)>> {
-    let Schedule { enabled, enabled_at, monthly, calendar, .. } = schedule::get(tx)?;
-    let Some(enabled_at) = enabled_at.filter(|_| enabled) else { return Ok(None) };
-    let present = calendar.month_of(now);
-    for month in [present.previous(), present] {
-        let due = monthly.due(month, &calendar);
-        let is_due = due <= now && due > enabled_at && now - due <= max_late;
-        if is_due && !tx.has_schedule_run(month)? {
-            return Ok(Some((month, due)));
+/// What a month's push will find. It is compared before the job exists, and apart from it: the push does not depend on it.
+async fn compared(ctx: &AppContext, tenant: &TenantId, month: BillingMonth, now: Instant) -> Option<Totals> {
+    let scope = Scope { months: BilledMonths::ScheduledRun(month), ..Scope::default() };
+    let compare = move |tx: &mut Tx<'_>| {
+        // Without a connection there is no push.
+        let is_connected = tx.connection()?.is_some();
+        if is_connected { reconcile(tx, &scope, now).map(|found| Some(totals(&found))) } else { Ok(None) }
+    };
+    match ctx.db.read(tenant, compare).await {
+        Ok(totals) => totals,
+        Err(error) => {
+            tracing::warn!(%tenant, %month, cause = %error.chain(), "failed to compare a month before its scheduled push");
+            None
         }
     }
-    Ok(None)
+}
+
+/// A run that is due.
+enum Run {
+    /// The monthly run, which was due at this time.
+    OfMonth { month: BillingMonth, due: Instant, schedule: Schedule },
+    /// Agreements that are pushed before their invoices.
+    BeforeInvoices(DueInvoices),
+}
+
+/// The run that is due. One at a time: the next check finds the next run.
+fn due(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<Option<Run>> {
+    let schedule = schedule::get(tx)?;
+    let Some(enabled_at) = schedule.enabled_at.filter(|_| schedule.enabled) else { return Ok(None) };
+    let present = schedule.calendar.month_of(now);
+    for month in [present.previous(), present] {
+        let due = schedule.monthly.due(month, &schedule.calendar);
+        let is_due = due <= now && due > enabled_at && now - due <= max_late;
+        if is_due && !tx.has_schedule_run(month)? {
+            return Ok(Some(Run::OfMonth { month, due, schedule }));
+        }
+    }
+    let Some(before) = schedule.before_invoices() else { return Ok(None) };
+    Ok(invoice_dates::due(tx, before, enabled_at, now, max_late)?.map(Run::BeforeInvoices))
 }
 
 /// Starts the due push of a tenant. The job, the record of its run and what was found before are stored in one transaction.
-fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta, found: Option<Totals>) -> Result<usize> {
+fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta, found: Option<(BillingMonth, Totals)>) -> Result<usize> {
     // Another process may have started it in between.
-    let Some((month, due)) = due(tx, now, max_late)? else { return Ok(0) };
-    let new = NewPush { months: BilledMonths::ScheduledRun(month), ..NewPush::everything(PushTrigger::Schedule) };
-    let job = create(tx, &new, &Audit::internal(tx.tenant(), "schedule", now))?;
-    tracing::info!(tenant = %tx.tenant(), push_job = %job.id, %month, %due, "started a scheduled push");
-    if let Some(found) = found {
-        history::keep(tx, found, &job.id, now)?;
+    match due(tx, now, max_late)? {
+        Some(Run::OfMonth { month, due, schedule }) => start_month(tx, month, due, &schedule, found, now)?,
+        Some(Run::BeforeInvoices(invoices)) => start_before(tx, invoices, now)?,
+        None => return Ok(0),
+    }
+    Ok(1)
+}
+
+fn start_month(
+    tx: &mut Tx<'_>,
+    month: BillingMonth,
+    due: Instant,
+    schedule: &Schedule,
+    found: Option<(BillingMonth, Totals)>,
+    now: Instant,
+) -> Result<()> {
+    let lines = match schedule.before_invoices() {
+        Some(_) => Some(invoice_dates::without_date(tx)?),
+        None => None,
+    };
+    let job = create_run(tx, month, lines, now)?;
+    tracing::info!(tenant = %tx.tenant(), push_job = %job, %month, %due, "started a scheduled push");
+    // Another month may be due by now.
+    if let Some((_, found)) = found.filter(|(compared, _)| *compared == month) {
+        history::keep(tx, found, &job, now)?;
     }
     let (tenant_id, created_at) = (tx.tenant().clone(), now.naive_utc());
-    tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job.id, created_at })?;
-    Ok(1)
+    tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job, created_at })
+}
+
+fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvoices, now: Instant) -> Result<()> {
+    let job = create_run(tx, month, Some(lines), now)?;
+    tracing::info!(
+        tenant = %tx.tenant(), push_job = %job, %month, agreements = invoices.len(),
+        "started a scheduled push before invoices"
+    );
+    let run = |(agreement_id, invoice_on)| InvoiceRun {
+        id: InvoiceRunId::new(),
+        tenant_id: tx.tenant().clone(),
+        agreement_id,
+        invoice_on,
+        job_id: job.clone(),
+        created_at: now.naive_utc(),
+    };
+    let runs: Vec<InvoiceRun> = invoices.into_iter().map(run).collect();
+    tx.insert_invoice_runs(&runs)
+}
+
+fn create_run(
+    tx: &mut Tx<'_>,
+    month: BillingMonth,
+    lines: Option<Vec<BillingLineId>>,
+    now: Instant,
+) -> Result<PushJobId> {
+    let new = NewPush {
+        months: BilledMonths::ScheduledRun(month),
+        billing_line_ids: lines,
+        ..NewPush::everything(PushTrigger::Schedule)
+    };
+    Ok(create(tx, &new, &Audit::internal(tx.tenant(), "schedule", now))?.id)
+}
+
+/// Reads the lists of the tenants whose agreements are pushed before their invoices, if nobody has read them for a day: the
+/// dates of the next invoices are among them.
+pub async fn refresh_invoice_dates(ctx: &AppContext) -> Result<()> {
+    let oldest = ctx.clock.now() - DATES_VALID_FOR;
+    for tenant in ctx.db.read_system(|tx| tx.tenants_by_invoice()).await? {
+        match tokio::time::timeout(
+            REFRESH_AT_MOST,
+            refresh::ensure_since(ctx, &tenant, oldest, RetryPolicy::Background),
+        )
+        .await
+        {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%tenant, cause = %error.chain(), "failed to read the dates of invoices"),
+            Err(_) => tracing::warn!(%tenant, "gave up waiting for the dates of invoices"),
+        }
+    }
+    Ok(())
 }

@@ -214,8 +214,8 @@ impl ClaimedLines<'_> {
         Ok(())
     }
 
-    /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw.
-    /// A revert needs no approval.
+    /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw, and
+    /// for the reasons that were shown. A revert needs no approval.
     fn objection(
         &self,
         context: &PushContext,
@@ -223,15 +223,21 @@ impl ClaimedLines<'_> {
         (has, to): (Option<Quantity>, Quantity),
         invoiced: Option<(WhenInvoiced, String)>,
     ) -> Option<Objection> {
-        let approved = line.approved && line.from_quantity == has;
-        if approved || self.is_revert() {
+        if self.is_revert() {
             return None;
         }
+        let is_approved = line.approved && line.from_quantity == has;
+        let invoiced = invoiced.map(|(_, why)| why);
+        let invoiced = invoiced.filter(|_| !is_approved || line.approved_for != Some(PushReason::AlreadyInvoiced));
         let over_limit = context.products.get(&line.product_id)?.guard().violation(has, to);
-        let reason = |reason| move |detail| Objection { reason, detail };
-        over_limit
-            .map(reason(PushReason::Guard))
-            .or_else(|| invoiced.map(|(_, detail)| detail).map(reason(PushReason::AlreadyInvoiced)))
+        match (invoiced, over_limit) {
+            (Some(invoiced), Some(over_limit)) => {
+                Some(Objection { reason: PushReason::AlreadyInvoiced, detail: format!("{invoiced}; and {over_limit}") })
+            }
+            (Some(detail), None) => Some(Objection { reason: PushReason::AlreadyInvoiced, detail }),
+            (None, Some(detail)) if !is_approved => Some(Objection { reason: PushReason::Guard, detail }),
+            (None, _) => None,
+        }
     }
 
     /// Says so if the invoice that takes the line's quantity has been made, and what the product does then: it holds or

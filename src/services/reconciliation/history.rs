@@ -1,6 +1,6 @@
 //! What was found just before each scheduled push, so that months can be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::Decimal;
 
@@ -83,48 +83,70 @@ pub fn months(
     from: Option<BillingMonth>,
     until: Option<BillingMonth>,
 ) -> Result<Vec<MonthOfProduct>> {
-    let mut by_month: BTreeMap<(String, ProductId, BillingMonth), Vec<ReconciliationSnapshot>> = BTreeMap::new();
+    let mut by_month: BTreeMap<(ProductId, BillingMonth), Vec<ReconciliationSnapshot>> = BTreeMap::new();
+    let mut codes: HashMap<ProductId, String> = HashMap::new();
     for row in tx.reconciliation_snapshots(product, until)? {
-        let key = (row.product_code.clone(), row.product_id.clone(), row.billing_month);
-        let rows = by_month.entry(key).or_default();
+        codes.insert(row.product_id.clone(), row.product_code.clone());
+        let rows = by_month.entry((row.product_id.clone(), row.billing_month)).or_default();
         if rows.first().is_some_and(|first| first.push_job_id != row.push_job_id) {
             rows.clear();
         }
         rows.push(row);
     }
-    let mut before: BTreeMap<(ProductId, Option<String>), Option<Money>> = BTreeMap::new();
+    // The amounts of the product's month before.
+    let mut before: (Option<ProductId>, Amounts) = Default::default();
     let mut found = Vec::new();
-    for rows in by_month.into_values() {
-        let money: Vec<MonthlyAmount> = rows
-            .iter()
-            .filter(|row| row.amount.is_some() || row.connectwise_amount.is_some())
-            .map(|row| {
-                let key = (row.product_id.clone(), row.currency.clone());
-                monthly(row, before.insert(key, row.amount).flatten())
-            })
-            .collect();
+    for ((product, month), rows) in by_month {
+        let known = if before.0.as_ref() == Some(&product) { std::mem::take(&mut before.1) } else { Amounts::new() };
+        let money = amounts(&rows, &known);
+        before = (Some(product), money.iter().map(|one| (one.totals.currency.clone(), one.totals.amount)).collect());
         if let Some(snapshot) = rows.into_iter().next()
-            && from.is_none_or(|from| snapshot.billing_month >= from)
+            && from.is_none_or(|from| month >= from)
         {
             found.push(MonthOfProduct { snapshot, money });
         }
     }
+    let code = |month: &MonthOfProduct| (codes.get(&month.snapshot.product_id), month.snapshot.product_id.clone());
     found.sort_by(|one, other| {
-        let key = |month: &MonthOfProduct| (month.snapshot.product_code.clone(), month.snapshot.product_id.clone());
-        key(one).cmp(&key(other)).then(other.snapshot.billing_month.cmp(&one.snapshot.billing_month))
+        code(one).cmp(&code(other)).then(other.snapshot.billing_month.cmp(&one.snapshot.billing_month))
     });
     Ok(found)
 }
 
-fn monthly(row: &ReconciliationSnapshot, before: Option<Money>) -> MonthlyAmount {
-    let totals = MoneyTotals {
-        currency: row.currency.clone(),
-        amount: row.amount,
-        connectwise_amount: row.connectwise_amount,
-        difference: row.amount_difference,
-        left_out: row.left_out,
-    };
-    let change = before.zip(row.amount).and_then(|(before, now)| now.minus(before));
+/// The amount of each currency.
+type Amounts = BTreeMap<Option<String>, Option<Money>>;
+
+/// The amounts of a month beside those of the month before. A currency that is gone has an amount of 0.
+fn amounts(rows: &[ReconciliationSnapshot], before: &Amounts) -> Vec<MonthlyAmount> {
+    let mut totals: BTreeMap<Option<String>, MoneyTotals> = BTreeMap::new();
+    for (currency, amount) in before {
+        if amount.is_some_and(|amount| amount != Money::ZERO) {
+            let zero = Some(Money::ZERO);
+            let gone = MoneyTotals {
+                currency: currency.clone(),
+                amount: zero,
+                connectwise_amount: zero,
+                difference: zero,
+                left_out: zero,
+            };
+            totals.insert(currency.clone(), gone);
+        }
+    }
+    for row in rows.iter().filter(|row| row.amount.is_some() || row.connectwise_amount.is_some()) {
+        let known = MoneyTotals {
+            currency: row.currency.clone(),
+            amount: row.amount,
+            connectwise_amount: row.connectwise_amount,
+            difference: row.amount_difference,
+            left_out: row.left_out,
+        };
+        totals.insert(row.currency.clone(), known);
+    }
+    totals.into_values().map(|totals| monthly(before.get(&totals.currency).copied().flatten(), totals)).collect()
+}
+
+fn monthly(before: Option<Money>, totals: MoneyTotals) -> MonthlyAmount {
+    let change = before.zip(totals.amount).and_then(|(before, now)| now.minus(before));
     let hundred = Decimal::ONE_HUNDRED;
     let change_percent = before.filter(|before| *before != Money::ZERO).zip(change).and_then(|(before, change)| {
         let share = change.get().checked_mul(hundred)?.checked_div(before.get().abs())?;

@@ -12,11 +12,11 @@ use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwCompanyId, ProductId};
-use crate::domain::invoice::{InvoiceFacts, InvoiceWarning, warnings};
+use crate::domain::invoice::{InvoiceFacts, InvoiceWarning, is_left_out, warnings};
 use crate::domain::mapping::Catalog;
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::Quantity;
-use crate::domain::reconciliation::{Comparison, at_stake, is_left_out};
+use crate::domain::reconciliation::{Comparison, ComparisonKind, at_stake, divided};
 use crate::domain::records::{Addition, Agreement};
 use crate::services::billed_lines::{Billed, LineSettings, MonthlyUsage};
 
@@ -34,17 +34,20 @@ impl Ground<'_> {
         self.quantities.get(&addition).map(|quantity| quantity.unwrap_or(Quantity::ZERO))
     }
 
-    /// What to look at before the invoice of an agreement is made.
+    /// What to look at before the invoice of an agreement is made, and whether the next one takes nothing of the addition.
     pub(super) fn warnings(
         &self,
         agreement: &Agreement,
         addition: &Addition,
         month: BillingMonth,
         has_twin: bool,
-    ) -> Vec<InvoiceWarning> {
+    ) -> (Vec<InvoiceWarning>, bool) {
         let parent = agreement.terms.parent.and_then(|id| self.catalog.agreement_record(id));
         let invoiced = parent.unwrap_or(agreement);
-        warnings(addition, InvoiceFacts { agreement, invoiced, month, today: self.today, has_twin })
+        let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_twin };
+        let found = warnings(addition, facts);
+        let is_left_out = is_left_out(&found, addition, facts);
+        (found, is_left_out)
     }
 }
 
@@ -52,6 +55,8 @@ impl Ground<'_> {
 pub(super) struct Lines {
     pub(super) rows: Vec<ReconciledLine>,
     pub(super) companies: HashMap<CompanyId, Arc<ReconciledCompany>>,
+    /// The additions to which lines bill that are not compared, and whether one of these is enabled.
+    outside: HashMap<CwAdditionId, bool>,
 }
 
 impl Lines {
@@ -59,8 +64,23 @@ impl Lines {
     pub(super) fn load(tx: &mut Tx<'_>, product: Option<&ProductId>, company: Option<&CompanyId>) -> Result<Self> {
         let companies = tx.reconciled_companies(company)?;
         let companies = companies.into_iter().map(|company| (company.id.clone(), Arc::new(company))).collect();
-        Ok(Self { rows: tx.reconciled_lines(product, company)?, companies })
+        let rows = tx.reconciled_lines(product, company)?;
+        let outside = if product.is_none() && company.is_none() { HashMap::new() } else { outside(tx, &rows)? };
+        Ok(Self { rows, companies, outside })
     }
+}
+
+/// The additions of these lines to which other lines bill, too, and whether one of the others is enabled.
+fn outside(tx: &mut Tx<'_>, rows: &[ReconciledLine]) -> Result<HashMap<CwAdditionId, bool>> {
+    let own: HashSet<&BillingLineId> = rows.iter().map(|row| &row.id).collect();
+    let additions: Vec<CwAdditionId> = rows.iter().filter_map(|row| row.addition_id).collect();
+    let mut found: HashMap<CwAdditionId, bool> = HashMap::new();
+    for (line, addition, is_enabled) in tx.lines_of_additions(&additions)? {
+        if !own.contains(&line) {
+            *found.entry(addition).or_default() |= is_enabled;
+        }
+    }
+    Ok(found)
 }
 
 /// What pushes did in a month.
@@ -75,7 +95,18 @@ struct Billing {
     row: ReconciledLine,
     company: Arc<ReconciledCompany>,
     billed: Billed,
-    is_shared: bool,
+    share: Share,
+}
+
+/// How much of its addition a line takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Share {
+    /// All of it: no other line bills to the addition.
+    Whole,
+    /// A part: several lines bill to it. If several of them are enabled, none is pushed.
+    Part { quantity: Quantity, is_shared: bool },
+    /// It is not known how much: lines that are not compared here bill to it, too.
+    Unknown,
 }
 
 impl Billing {
@@ -83,8 +114,18 @@ impl Billing {
     /// does not matter.
     fn needs_push(&self, ground: &Ground<'_>, later: &HashSet<BillingLineId>) -> bool {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
-        let has = self.row.addition_id.and_then(|id| ground.quantity(id));
+        let has = self.connectwise_quantity(ground);
         is_resolved && (has != self.billed.quantity || later.contains(&self.row.id))
+    }
+
+    /// What ConnectWise has of the line's addition now; `None` if the line bills to none.
+    fn connectwise_quantity(&self, ground: &Ground<'_>) -> Option<Quantity> {
+        let is_resolved = self.row.addition_status == MappingStatus::Resolved;
+        match self.share {
+            Share::Part { quantity, .. } => Some(quantity),
+            Share::Unknown => None,
+            Share::Whole => self.row.addition_id.filter(|_| is_resolved).and_then(|id| ground.quantity(id)),
+        }
     }
 }
 
@@ -98,7 +139,7 @@ pub(super) fn compare(
     now: Instant,
 ) -> Result<Vec<Item>> {
     let twins = tx.companies_with_twins()?;
-    let billings = billings(tx, products, lines, calendar, now)?;
+    let billings = billings(tx, ground, products, lines, calendar, now)?;
     let mut pushes: HashMap<BillingMonth, Pushes> = HashMap::new();
     for month in products.values().map(|(_, month)| *month) {
         if let Entry::Vacant(vacant) = pushes.entry(month) {
@@ -109,14 +150,34 @@ pub(super) fn compare(
         }
     }
     let item = |one: Billing| Some(line_item(ground, pushes.get(&one.billed.month)?, &twins, one));
-    Ok(billings.into_iter().filter_map(item).collect())
+    let mut items: Vec<Item> = billings.into_iter().filter_map(item).collect();
+    recognize_own_pushes(tx, &mut items)?;
+    Ok(items)
+}
+
+/// Where a later job pushed another month, ConnectWise has that month's quantity: nobody changed it by hand.
+fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
+    let is_changed = |item: &Item| item.compared.kind == ComparisonKind::ChangedInConnectwise;
+    let changed = items.iter().filter(|item| is_changed(item));
+    let ids: Vec<BillingLineId> = changed.filter_map(|item| item.line.clone()).collect();
+    let last = tx.last_pushed(&ids)?;
+    for item in items.iter_mut().filter(|item| is_changed(item)) {
+        let pushed = item.line.as_ref().and_then(|line| last.get(line));
+        if pushed
+            .is_some_and(|pushed| pushed.addition_id == item.addition && pushed.quantity == item.connectwise_quantity)
+        {
+            item.compared.kind = ComparisonKind::OutOfDate;
+        }
+    }
+    Ok(())
 }
 
 /// Computes what each line bills.
 fn billings(
     tx: &mut Tx<'_>,
+    ground: &Ground<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
-    Lines { rows, companies }: Lines,
+    Lines { rows, companies, outside }: Lines,
     calendar: &BillingCalendar,
     now: Instant,
 ) -> Result<Vec<Billing>> {
@@ -127,7 +188,6 @@ fn billings(
         let loaded = MonthlyUsage::load(tx, product.clone(), *month, calendar, now, whose)?;
         usage.insert(product.id.clone(), loaded);
     }
-    let shared = shared(&rows);
     let billing = |row: ReconciledLine| {
         let company = companies.get(&row.company_id)?.clone();
         let billed = usage.get(&row.product_id)?.billed_by(LineSettings {
@@ -136,28 +196,67 @@ fn billings(
             minimum_quantity: row.minimum_quantity,
             adjustment: row.adjustment.as_ref(),
         });
-        let is_shared = row.addition_id.is_some_and(|id| shared.contains(&id));
-        Some(Billing { row, company, billed, is_shared })
+        Some(Billing { row, company, billed, share: Share::Whole })
     };
-    Ok(rows.into_iter().filter_map(billing).collect())
+    let mut billings: Vec<Billing> = rows.into_iter().filter_map(billing).collect();
+    divide(ground, &mut billings, &outside);
+    Ok(billings)
+}
+
+/// Divides additions to which several lines bill, so that each is counted once. A single enabled line takes all of it.
+fn divide(ground: &Ground<'_>, billings: &mut [Billing], outside: &HashMap<CwAdditionId, bool>) {
+    let mut by_addition: HashMap<CwAdditionId, Vec<usize>> = HashMap::new();
+    for (place, one) in billings.iter().enumerate() {
+        if let Some(id) = one.row.addition_id.filter(|_| one.row.addition_status == MappingStatus::Resolved) {
+            by_addition.entry(id).or_default().push(place);
+        }
+    }
+    let is_divided = |addition: &CwAdditionId, places: &[usize]| places.len() > 1 || outside.contains_key(addition);
+    by_addition.retain(|addition, places| is_divided(addition, places));
+    for (addition, mut places) in by_addition {
+        places.sort_by(|one, other| billings[*one].row.id.cmp(&billings[*other].row.id));
+        let enabled: Vec<usize> = places.iter().copied().filter(|place| billings[*place].row.push_enabled).collect();
+        let other = outside.get(&addition).copied();
+        let share = match other {
+            // The other line takes all of it.
+            Some(true) if enabled.is_empty() => Some(Share::Part { quantity: Quantity::ZERO, is_shared: false }),
+            Some(is_enabled) if is_enabled || enabled.is_empty() => Some(Share::Unknown),
+            _ => None,
+        };
+        if let Some(share) = share {
+            places.iter().for_each(|place| billings[*place].share = share);
+            continue;
+        }
+        let is_shared = enabled.len() > 1;
+        let takers = if enabled.is_empty() { places.clone() } else { enabled };
+        let has = ground.quantity(addition).unwrap_or(Quantity::ZERO);
+        let needs: Vec<Quantity> =
+            takers.iter().map(|place| billings[*place].billed.quantity.unwrap_or(Quantity::ZERO)).collect();
+        for place in places {
+            billings[place].share = Share::Part { quantity: Quantity::ZERO, is_shared };
+        }
+        for (place, quantity) in takers.into_iter().zip(divided(has, &needs)) {
+            billings[place].share = Share::Part { quantity, is_shared };
+        }
+    }
 }
 
 fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>, one: Billing) -> Item {
-    let Billing { row, company, billed, is_shared } = one;
+    let now = one.connectwise_quantity(ground);
+    let is_shared = matches!(one.share, Share::Part { is_shared: true, .. } | Share::Unknown);
+    let Billing { row, company, billed, .. } = one;
     let agreement = row.agreement_id.and_then(|id| ground.catalog.agreement_record(id));
     let addition = row.addition_id.and_then(|id| ground.catalog.addition_record(id));
     // A push to another addition says nothing about this one.
     let pushed = pushes.of_month.get(&row.id).filter(|pushed| pushed.addition_id == row.addition_id);
     let pushed_quantity = pushed.and_then(|pushed| pushed.quantity);
-    let connectwise_quantity = if pushes.later.contains(&row.id) {
-        pushed_quantity
-    } else {
-        addition.and_then(|addition| ground.quantity(addition.id))
-    };
+    let is_past = pushes.later.contains(&row.id);
+    let connectwise_quantity = if is_past { pushed_quantity } else { now };
     let compared = Comparison {
         push_enabled: row.push_enabled,
         mappings: (row.agreement_status, row.addition_status, row.agreement_reason),
         is_shared,
+        is_past,
         quantity: billed.quantity,
         has_problem: billed.problem.is_some() && billed.too_old.is_none(),
         terms: addition.map(|addition| &addition.terms),
@@ -168,8 +267,9 @@ fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>,
     let is_resolved = row.addition_status == MappingStatus::Resolved;
     let has_twin = company.connectwise_company_id.is_some_and(|id| twins.contains(&id));
     let warnings = agreement.zip(addition).filter(|_| is_resolved).map(|(agreement, addition)| {
-        let warnings = ground.warnings(agreement, addition, billed.month, has_twin);
-        (is_left_out(&warnings), at_stake(&warnings, billed.quantity, &addition.terms))
+        let (warnings, is_left_out) = ground.warnings(agreement, addition, billed.month, has_twin);
+        let stakes = at_stake(&warnings, billed.quantity, connectwise_quantity, &addition.terms);
+        (is_left_out && !stakes.is_empty(), stakes)
     });
     let (is_left_out, warnings) = warnings.unwrap_or_default();
     Item {
@@ -191,13 +291,4 @@ fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>,
         warnings,
         is_left_out,
     }
-}
-
-/// The additions to which more than one enabled, resolved line bills.
-fn shared(rows: &[ReconciledLine]) -> HashSet<CwAdditionId> {
-    let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
-    for row in rows.iter().filter(|row| row.push_enabled && row.addition_status == MappingStatus::Resolved) {
-        shared.extend(row.addition_id.filter(|id| !seen.insert(*id)));
-    }
-    shared
 }

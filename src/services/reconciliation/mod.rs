@@ -8,7 +8,7 @@ mod reconcile;
 mod totals;
 mod unclaimed;
 
-pub use item::Scope;
+pub use item::{Item, Scope};
 pub use page::{ItemFilter, NamedItem, ReconciliationSort, all, page};
 pub use reconcile::reconcile;
 pub use totals::{KindTotals, MoneyTotals, ProductTotals, Totals, WarningTotals, totals};

@@ -12,13 +12,14 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Money, Quantity};
-use crate::domain::reconciliation::{Compared, ComparisonKind, charge, is_left_out};
+use crate::domain::reconciliation::{Compared, ComparisonKind, at_stake, charge};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
 use crate::services::billing_calendar;
 use crate::services::mapping::resolve;
 
 /// What was found.
+#[derive(Default)]
 pub(super) struct Unclaimed {
     pub(super) items: Vec<Item>,
     pub(super) unread_agreements: usize,
@@ -36,13 +37,20 @@ pub(super) fn find(
 ) -> Result<Unclaimed> {
     let rules = resolve::rules(tx, scope.product.as_ref())?;
     let present = billing_calendar::load(tx)?.month_of(now);
-    let claimed = match scope.product {
-        None if scope.company.is_none() => lines.rows.iter().filter_map(claimed_by).collect(),
-        // Lines of other products and companies may bill to what the rules match.
-        _ => tx.reconciled_lines(None, None)?.iter().filter_map(claimed_by).collect(),
-    };
-    let ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> =
-        lines.companies.values().filter_map(|company| Some((company.connectwise_company_id?, company))).collect();
+    if scope.company.is_some() {
+        // The lines of a company are compared, and nothing else.
+        return Ok(Unclaimed::default());
+    }
+    let claimed = tx.claimed_additions()?;
+    let mut ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> = HashMap::new();
+    for company in lines.companies.values() {
+        if let Some(id) = company.connectwise_company_id {
+            // Of several companies, always the same one.
+            let first = ours.entry(id).or_insert(company);
+            *first = if company.id < first.id { company } else { *first };
+        }
+    }
+    let undecided = undecided(lines);
     let (mut items, mut taken): (Vec<Item>, HashSet<CwAdditionId>) = (Vec::new(), claimed);
     let mut unread = HashSet::new();
     let mut in_order: Vec<&(Product, BillingMonth)> = products.values().collect();
@@ -53,14 +61,15 @@ pub(super) fn find(
         let Some(addition_rule) = rules.get(Target::Addition) else { continue };
         for agreement in ground.catalog.live_agreements(rules.get(Target::Agreement)) {
             let company = ours.get(&agreement.company_id);
-            if scope.company.is_some() && company.is_none() {
-                continue;
-            }
             let Some(additions) = ground.catalog.live_additions(agreement.id, addition_rule) else {
                 // Without a rule for agreements, nobody knows which are to be read.
                 unread.extend(rules.get(Target::Agreement).map(|_| agreement.id));
                 continue;
             };
+            // One of these is the line's, but which is not known yet.
+            if undecided.contains(&(&product.id, agreement.company_id)) {
+                continue;
+            }
             for addition in additions.filter(|addition| taken.insert(addition.id)) {
                 items.extend(item(ground, product, *month, agreement, addition, company.copied()));
             }
@@ -69,8 +78,11 @@ pub(super) fn find(
     Ok(Unclaimed { items, unread_agreements: unread.len() })
 }
 
-fn claimed_by(row: &ReconciledLine) -> Option<CwAdditionId> {
-    row.addition_id.filter(|_| row.addition_status == MappingStatus::Resolved)
+/// The products and ConnectWise companies with a line that is not resolved.
+fn undecided(lines: &Lines) -> HashSet<(&ProductId, CwCompanyId)> {
+    let open = lines.rows.iter().filter(|row| row.addition_status != MappingStatus::Resolved);
+    let place = |row: &'_ ReconciledLine| lines.companies.get(&row.company_id)?.connectwise_company_id;
+    open.filter_map(|row| Some((&row.product_id, place(row)?))).collect()
 }
 
 fn item(
@@ -91,7 +103,7 @@ fn item(
         connectwise_amount,
         amount_difference: connectwise_amount.and_then(|amount| Money::ZERO.minus(amount)),
     };
-    let warnings = ground.warnings(agreement, addition, month, false);
+    let (warnings, is_left_out) = ground.warnings(agreement, addition, month, false);
     Some(Item {
         product_id: product.id.clone(),
         month,
@@ -108,7 +120,7 @@ fn item(
         currency: agreement.terms.currency.clone(),
         unit_price: addition.terms.unit_price,
         compared,
-        warnings: Vec::new(),
-        is_left_out: is_left_out(&warnings),
+        warnings: at_stake(&warnings, Some(has), None, &addition.terms),
+        is_left_out,
     })
 }

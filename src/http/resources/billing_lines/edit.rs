@@ -55,10 +55,13 @@ pub struct AdjustmentRequest {
     /// than 0.
     pub amount: AdjustmentAmount,
     /// The first day: the adjustment applies from the billing month of this day on. If it is left out or null, it stays as
-    /// it is, or is the first day of the month that a push would bill now.
+    /// it is; without an adjustment until now, it is the first day of the month that a push would bill now.
     pub from: Option<NaiveDate>,
-    /// The last day: the adjustment applies until the billing month of this day, inclusive. Null means that it has no end.
-    pub until: Option<NaiveDate>,
+    /// The last day: the adjustment applies until the billing month of this day, inclusive. Null means that it has no end; if
+    /// it is left out, it stays as it is.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<NaiveDate>)]
+    pub until: Option<Option<NaiveDate>>,
     /// Why it was agreed, for whoever asks about the number.
     #[validate(length(min = 1, max = 500), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 500)]
@@ -68,17 +71,12 @@ pub struct AdjustmentRequest {
 impl AdjustmentRequest {
     fn checked(self) -> Result<NewAdjustment, Error> {
         let Self { amount, from, until, reason } = self;
-        let in_order = from.zip(until).is_none_or(|(from, until)| from <= until);
         let valid = |day: &NaiveDate| (2000..=2199).contains(&day.year());
-        for (name, day) in [("from", &from), ("until", &until)] {
+        for (name, day) in [("from", &from), ("until", &until.flatten())] {
             if day.as_ref().is_some_and(|day| !valid(day)) {
                 let message = "must be a day of the years 2000 to 2199";
                 return Err(Error::invalid(format!("/adjustment/{name}"), FieldCode::OutOfRange, message));
             }
-        }
-        if !in_order {
-            let message = "must not be before `from`";
-            return Err(Error::invalid("/adjustment/until", FieldCode::Contradiction, message));
         }
         Ok(NewAdjustment { amount, from, until, reason })
     }

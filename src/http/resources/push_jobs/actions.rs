@@ -90,8 +90,8 @@ pub struct HeldLinesRequest {
 
 /// Approve held lines
 ///
-/// Lets workers write the held lines; the job continues. The approval is for the change that was shown: if ConnectWise
-/// has another quantity by then, the new change is checked against the product's limit and may be held again. Fails
+/// Lets workers write the held lines; the job continues. The approval is for the change and the reason that were shown: if
+/// ConnectWise has another quantity by then, or an invoice was made since, the line may be held again. Fails
 /// with 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
 #[utoipa::path(
     tag = "push jobs",

@@ -13,7 +13,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::services::AppContext;
 use crate::services::reconciliation;
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "kind",
     "billing_month",
     "product_code",
@@ -35,6 +35,7 @@ const COLUMNS: [&str; 22] = [
     "amount",
     "connectwise_amount",
     "amount_difference",
+    "left_out",
     "warnings",
 ];
 
@@ -66,7 +67,7 @@ pub async fn export_reconciliation(
     Ok(table.reply("reconciliation.csv")?)
 }
 
-fn cells(item: ReconciliationItem) -> [String; 22] {
+fn cells(item: ReconciliationItem) -> [String; 23] {
     fn text<T: ToString>(value: Option<T>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
     }
@@ -94,6 +95,7 @@ fn cells(item: ReconciliationItem) -> [String; 22] {
         text(item.amount),
         text(item.connectwise_amount),
         text(item.amount_difference),
+        item.left_out.to_string(),
         warnings.join(" "),
     ]
 }

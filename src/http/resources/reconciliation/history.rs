@@ -40,7 +40,7 @@ pub struct ReconciliationMonth {
     pub to_look_at: i64,
     /// The sum of our quantities.
     pub quantity: Quantity,
-    /// The sum of ConnectWise's quantities before the push.
+    /// The sum of ConnectWise's quantities, as they were last read or written before the push.
     pub connectwise_quantity: Quantity,
     /// The sum of the differences that were known, in units.
     pub difference: Quantity,
@@ -59,7 +59,7 @@ pub struct MonthlyTotals {
     /// What invoices with our quantities charge.
     #[schema(required)]
     pub amount: Option<Money>,
-    /// What invoices with the quantities that ConnectWise had before the push would have charged.
+    /// What invoices with ConnectWise's quantities, as they were last read or written, would have charged.
     #[schema(required)]
     pub connectwise_amount: Option<Money>,
     /// The sum of the differences that were known.
@@ -68,7 +68,7 @@ pub struct MonthlyTotals {
     /// The part of `amount` that the next invoices did not take, because of warnings.
     #[schema(required)]
     pub left_out: Option<Money>,
-    /// `amount` of the month before that was kept; null for the first one.
+    /// `amount` of the month before that was kept; null if that had none in this currency.
     #[schema(required)]
     pub amount_before: Option<Money>,
     /// The change of `amount` since the month before, in percent, with one decimal place; null without one, or if it was 0.
@@ -129,8 +129,8 @@ pub struct ReconciliationHistoryQuery {
 
 /// Compare months
 ///
-/// Returns, for each product and month, what was found just before the scheduled push that billed it: all at once, by
-/// product code, the latest month first. A month whose amount differs by more than 10 % from the one before is marked.
+/// Returns, for each product and month, what was found just before the scheduled push that billed it, with ConnectWise's
+/// quantities as they were last read or written: all at once, by product code, the latest month first. A month whose amount differs by more than 10 % from the one before is marked.
 #[utoipa::path(
     tag = "reconciliation",
     params(ReconciliationHistoryQuery),

@@ -12,8 +12,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::db::{PushJob, PushLine, Tx, UsageRecord};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CompanyId;
+use crate::domain::invoice::billed_quantity;
 use crate::domain::push::LineState;
 use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity, Rounding};
+use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::Aggregation;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::document_format::DocumentFormat;
@@ -38,7 +41,7 @@ pub struct Statement {
     pub made_at: DateTime<Utc>,
     /// The products with usage or pushes, by code.
     pub products: Vec<StatementProduct>,
-    /// The sum of what is charged, by currency.
+    /// The sum of what the next invoices charge, by currency.
     pub totals: Vec<CurrencyAmount>,
 }
 
@@ -78,13 +81,22 @@ pub struct StatementProduct {
     /// The quantity that is billed at least; null if there is no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity: the blocks, or the minimum if that is more; null without usage, or if there is a problem.
+    /// The quantity of the month's last push; if there was none, the blocks, or the minimum if that is more. Null without
+    /// either.
     #[schema(required)]
     pub quantity: Option<Quantity>,
+    /// The quantity in ConnectWise, or, if later months were pushed since, the one that was pushed for this month; null if it
+    /// is not known, or no addition is billed.
+    #[schema(required)]
+    pub connectwise_quantity: Option<Quantity>,
+    /// How the quantity that a push would write now compares with ConnectWise's.
+    pub kind: ComparisonKind,
+    /// The kind as a sentence, with what to do.
+    pub explanation: String,
     /// The units that the agreement includes; null if that is not known.
     #[schema(required)]
     pub less_included: Option<Quantity>,
-    /// The quantity that is charged; null if the quantity is not known, or the line bills to no addition.
+    /// The quantity that is charged: ConnectWise's, without what is included; null if it is not known.
     #[schema(required)]
     pub billed_quantity: Option<Quantity>,
     /// The price of a unit; null if it is not known.
@@ -93,6 +105,8 @@ pub struct StatementProduct {
     /// What is charged, without taxes; null if the quantity or the price is not known.
     #[schema(required)]
     pub amount: Option<Money>,
+    /// Whether the next invoice takes nothing of it; then it is not in the totals.
+    pub left_out: bool,
     /// The code of the agreement's currency; null if it has none.
     #[schema(required)]
     pub currency: Option<String>,
@@ -104,7 +118,7 @@ pub struct StatementProduct {
     /// The month's records, the newest first, at most 100. A gauge may be billed by a record of an earlier month.
     pub records: Vec<StatementRecord>,
     /// The number of the month's records.
-    pub records_in_month: usize,
+    pub records_in_month: i64,
     /// What pushes wrote for the month, or found in ConnectWise, the newest first.
     pub pushes: Vec<StatementPush>,
 }
@@ -157,11 +171,12 @@ impl From<(PushLine, PushJob)> for StatementPush {
 }
 
 impl From<StatementLine> for StatementProduct {
-    fn from(StatementLine { line, steps, records, records_in_month, pushes }: StatementLine) -> Self {
+    fn from(statement: StatementLine) -> Self {
+        let StatementLine { line, item, basis, steps, records, records_in_month, pushes } = statement;
         let (billed, product, invoice) = (line.billed, line.product, line.invoice);
-        let usage = billed.amount();
-        let derived = billed.derived;
-        let invoiced = invoice.as_ref().map(|invoice| &invoice.invoiced);
+        let derived = basis.derived;
+        let terms = line.view.addition.as_ref().map(|addition| &addition.terms);
+        let is_known = item.connectwise_quantity.is_some();
         Self {
             product_id: product.id.to_string(),
             product_code: product.code,
@@ -170,19 +185,23 @@ impl From<StatementLine> for StatementProduct {
             month_closed: billed.month_closed,
             unit: product.unit,
             aggregation: product.aggregation,
-            usage,
-            adjustment: billed.adjustment.map(LineAdjustment::from),
+            usage: basis.usage.map(|usage| usage.amount),
+            adjustment: basis.adjustment.map(LineAdjustment::from),
             adjusted_amount: derived.map(|derived| derived.adjusted),
-            block_size: billed.block_size,
+            block_size: basis.block_size,
             rounding: product.rounding,
             blocks: derived.map(|derived| derived.blocks),
-            minimum_quantity: billed.minimum_quantity,
-            quantity: billed.quantity,
+            minimum_quantity: basis.minimum_quantity,
+            quantity: basis.quantity,
+            connectwise_quantity: item.connectwise_quantity,
+            kind: item.compared.kind,
+            explanation: item.compared.kind.meaning().trim().to_owned(),
             less_included: invoice.as_ref().and_then(|invoice| invoice.less_included),
-            billed_quantity: invoiced.and_then(|invoiced| invoiced.billed_quantity),
+            billed_quantity: item.connectwise_quantity.zip(terms).map(|(has, terms)| billed_quantity(has, terms)),
             unit_price: invoice.as_ref().and_then(|invoice| invoice.unit_price),
-            amount: invoiced.and_then(|invoiced| invoiced.amount),
-            currency: invoice.as_ref().and_then(|invoice| invoice.currency.clone()),
+            amount: item.compared.connectwise_amount.filter(|_| is_known),
+            left_out: item.is_left_out,
+            currency: item.currency,
             next_invoice_on: invoice.and_then(|invoice| invoice.next_invoice),
             steps,
             records: records.into_iter().map(StatementRecord::from).collect(),
@@ -222,7 +241,8 @@ pub struct StatementQuery {
 /// Get a company's statement
 ///
 /// Returns why the company is billed what it is billed in a month: the records, each step from the usage to the amount, and
-/// what was pushed and when; as evidence for the customer who asks. With `format=csv` it is a table with a row for each
+/// what was pushed and when; as evidence for the customer who asks. What a push wrote is explained by what that push
+/// recorded, whatever has changed since. With `format=csv` it is a table with a row for each
 /// product, and with `format=html` a page to print.
 #[utoipa::path(
     tag = "reconciliation",

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::{Statement, StatementProduct};
+use crate::domain::push::LineState;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem;\
 color:#1a1a1a;background:#fff}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-top:1px solid #bbb;\
@@ -56,20 +57,28 @@ fn section(page: &mut String, product: &StatementProduct) {
     }
     page.push_str("</ol>");
     if !product.pushes.is_empty() {
-        page.push_str("<table><caption>Written to the agreement</caption><tr><th>When</th><th class=\"n\">Before</th><th class=\"n\">Quantity</th></tr>");
+        page.push_str("<table><caption>Pushes to the agreement</caption><tr><th>When</th><th>Result</th><th class=\"n\">Before</th><th class=\"n\">Quantity</th></tr>");
         for push in &product.pushes {
             let number = |quantity: Option<crate::domain::quantity::Quantity>| {
                 quantity.map_or_else(|| "unknown".to_owned(), |quantity| quantity.to_string())
             };
             let at = push.at.map(time).unwrap_or_default();
             let (from, to) = (number(push.from), number(push.to));
-            let _ = write!(page, "<tr><td>{at}</td><td class=\"n\">{from}</td><td class=\"n\">{to}</td></tr>");
+            let result = result(push.state);
+            let _ = write!(
+                page,
+                "<tr><td>{at}</td><td>{result}</td><td class=\"n\">{from}</td><td class=\"n\">{to}</td></tr>"
+            );
         }
         page.push_str("</table>");
     }
     if !product.records.is_empty() {
         let (shown, all) = (product.records.len(), product.records_in_month);
-        let caption = if shown < all { format!("The newest {shown} of {all} records") } else { "Records".to_owned() };
+        let caption = if i64::try_from(shown).is_ok_and(|shown| shown < all) {
+            format!("The newest {shown} of {all} records")
+        } else {
+            "Records".to_owned()
+        };
         let _ = write!(
             page,
             "<table><caption>{caption}</caption><tr><th>Measured</th><th class=\"n\">{unit}</th><th>By</th></tr>"
@@ -79,6 +88,15 @@ fn section(page: &mut String, product: &StatementProduct) {
             let _ = write!(page, "<tr><td>{at}</td><td class=\"n\">{}</td><td>{source}</td></tr>", record.amount);
         }
         page.push_str("</table>");
+    }
+}
+
+/// What became of a push, for people.
+fn result(state: LineState) -> &'static str {
+    match state {
+        LineState::Pushed => "written",
+        LineState::Unchanged => "was there already",
+        _ => "not known whether it arrived",
     }
 }
 

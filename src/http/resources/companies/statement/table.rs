@@ -5,10 +5,11 @@ use chrono::SecondsFormat;
 
 use super::{Statement, StatementProduct};
 use crate::domain::Result;
+use crate::domain::push::LineState;
 use crate::http::kit::extract::csv_writer::Writer;
 use crate::http::kit::extract::formula::escape_formula;
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "company_external_id",
     "company_name",
     "billing_month",
@@ -22,6 +23,7 @@ const COLUMNS: [&str; 22] = [
     "blocks",
     "minimum_quantity",
     "quantity",
+    "connectwise_quantity",
     "less_included",
     "billed_quantity",
     "unit_price",
@@ -42,11 +44,11 @@ pub(super) fn reply(statement: &Statement) -> Result<HttpResponse> {
     table.reply("statement.csv")
 }
 
-fn cells(statement: &Statement, product: &StatementProduct) -> [String; 22] {
+fn cells(statement: &Statement, product: &StatementProduct) -> [String; 23] {
     fn text<T: ToString>(value: Option<T>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
     }
-    let pushed = product.pushes.first();
+    let pushed = product.pushes.iter().find(|push| push.state != LineState::Unverified);
     [
         escape_formula(&statement.company_external_id),
         escape_formula(&statement.company_name),
@@ -61,6 +63,7 @@ fn cells(statement: &Statement, product: &StatementProduct) -> [String; 22] {
         text(product.blocks),
         text(product.minimum_quantity),
         text(product.quantity),
+        text(product.connectwise_quantity),
         text(product.less_included),
         text(product.billed_quantity),
         text(product.unit_price),

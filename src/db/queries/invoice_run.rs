@@ -1,0 +1,104 @@
+//! Which agreements are invoiced soon, and the invoices before which they were pushed.
+
+use std::collections::HashSet;
+
+use chrono::{NaiveDate, NaiveDateTime};
+use diesel::prelude::*;
+
+use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{billing_lines, cw_agreements, push_invoice_runs};
+use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::{BillingLineId, CwAgreementId, InvoiceRunId, PushJobId, TenantId};
+use crate::domain::mapping_status::MappingStatus;
+
+/// An invoice before which an agreement was pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(treat_none_as_default_value = false, table_name = push_invoice_runs, check_for_backend(MultiBackend))]
+pub struct InvoiceRun {
+    pub id: InvoiceRunId,
+    pub tenant_id: TenantId,
+    /// The agreement that is invoiced: the parent of child agreements.
+    pub agreement_id: CwAgreementId,
+    pub invoice_on: NaiveDate,
+    pub job_id: PushJobId,
+    pub created_at: NaiveDateTime,
+}
+
+/// An agreement's own invoice date, and with which other agreement it is invoiced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
+pub struct InvoiceDate {
+    pub agreement_id: CwAgreementId,
+    pub next_invoice: Option<NaiveDate>,
+    pub parent_id: Option<CwAgreementId>,
+}
+
+impl Tx<'_> {
+    /// The agreements whose own next invoice is from one day until another.
+    pub fn invoiced_between(&mut self, from: NaiveDate, until: NaiveDate) -> Result<Vec<InvoiceDate>> {
+        let own = self
+            .scoped(cw_agreements::table)
+            .filter(cw_agreements::next_invoice.assume_not_null().between(from, until))
+            .filter(cw_agreements::gone_at.is_null());
+        let columns = (cw_agreements::id, cw_agreements::next_invoice, cw_agreements::parent_id);
+        Ok(own.order(cw_agreements::id).select(columns).load(self.conn)?)
+    }
+
+    /// The invoice dates of all agreements.
+    pub fn invoice_dates(&mut self) -> Result<Vec<InvoiceDate>> {
+        let own = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
+        Ok(own.select((cw_agreements::id, cw_agreements::next_invoice, cw_agreements::parent_id)).load(self.conn)?)
+    }
+
+    /// The agreements that are invoiced with one of the given agreements, each with that agreement.
+    pub fn children_of(&mut self, parents: &[CwAgreementId]) -> Result<Vec<(CwAgreementId, CwAgreementId)>> {
+        let mut found = Vec::new();
+        for chunk in chunks(parents) {
+            let own = self.scoped(cw_agreements::table).filter(cw_agreements::parent_id.eq_any(chunk));
+            let columns = (cw_agreements::id, cw_agreements::parent_id.assume_not_null());
+            found.extend(own.select(columns).load::<(CwAgreementId, CwAgreementId)>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The lines that bill to one of the given agreements, each with its agreement.
+    pub fn lines_of_agreements(&mut self, agreements: &[CwAgreementId]) -> Result<Vec<(BillingLineId, CwAgreementId)>> {
+        let mut found = Vec::new();
+        for chunk in chunks(agreements) {
+            let own = self
+                .scoped(billing_lines::table)
+                .filter(billing_lines::agreement_id.eq_any(chunk))
+                .filter(billing_lines::agreement_status.eq(MappingStatus::Resolved));
+            let columns = (billing_lines::id, billing_lines::agreement_id.assume_not_null());
+            found.extend(own.select(columns).load::<(BillingLineId, CwAgreementId)>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The agreement of every line; `None` where none is resolved.
+    pub fn agreements_of_lines(&mut self) -> Result<Vec<(BillingLineId, Option<CwAgreementId>)>> {
+        let own = self.scoped(billing_lines::table);
+        Ok(own.select((billing_lines::id, billing_lines::agreement_id)).load(self.conn)?)
+    }
+
+    /// The invoices of the given agreements before which they were pushed.
+    pub fn invoice_runs(&mut self, agreements: &[CwAgreementId]) -> Result<HashSet<(CwAgreementId, NaiveDate)>> {
+        let mut found = HashSet::new();
+        for chunk in chunks(agreements) {
+            let own = self.scoped(push_invoice_runs::table).filter(push_invoice_runs::agreement_id.eq_any(chunk));
+            let columns = (push_invoice_runs::agreement_id, push_invoice_runs::invoice_on);
+            found.extend(own.select(columns).load::<(CwAgreementId, NaiveDate)>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// Records that agreements were pushed before their invoices. An index rejects a second record.
+    pub fn insert_invoice_runs(&mut self, rows: &[InvoiceRun]) -> Result<()> {
+        for chunk in rows.chunks(500) {
+            insert_scoped!(self, push_invoice_runs, chunk)?;
+        }
+        Ok(())
+    }
+}
