@@ -1,7 +1,7 @@
 //! Writes the document for people to read: what is short stands on one line.
 
 /// The longest line that is made.
-const MAX_LINE_LENGTH: usize = 120;
+const MAX_LINE_LENGTH: usize = 125;
 
 /// Writes each object or array that fits on a line on one, such as `"type": ["string", "null"]`. Takes JSON with one value
 /// a line, as serde writes it. The members of the outermost three levels, such as paths, keep lines of their own.
@@ -15,7 +15,7 @@ pub(super) fn lines(json: &str) -> String {
             block.push(line.to_owned());
             let short = (open.len() > KEPT_LEVELS).then(|| on_one_line(&block)).flatten();
             if let Some(outer) = open.last_mut() {
-                outer.extend(short.map_or(block, |short| vec![short]));
+                outer.extend(short.map_or_else(|| filled(block), |short| vec![short]));
             }
         } else if line.ends_with(['{', '[']) {
             open.push(vec![line.to_owned()]);
@@ -39,6 +39,28 @@ fn on_one_line(block: &[String]) -> Option<String> {
     Some(format!("{first}{}{}", inner.join(" "), block.last()?.trim()))
 }
 
+/// A block with as many values on a line as fit, if it is an array of texts, such as the required members of an object.
+fn filled(block: Vec<String>) -> Vec<String> {
+    let is_array = block.first().is_some_and(|line| line.ends_with('['));
+    let inner = block.get(1..block.len() - 1).unwrap_or_default();
+    let is_text = |line: &String| line.trim_start().starts_with('"') && line.trim_end_matches(',').ends_with('"');
+    if !is_array || !inner.iter().all(is_text) {
+        return block;
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for value in inner {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + value.trim().len() <= MAX_LINE_LENGTH => {
+                line.push(' ');
+                line.push_str(value.trim());
+            }
+            _ => lines.push(value.clone()),
+        }
+    }
+    let ends = (block.first().cloned(), block.last().cloned());
+    ends.0.into_iter().chain(lines).chain(ends.1).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -48,11 +70,15 @@ mod tests {
     #[test]
     fn what_is_short_stands_on_one_line() {
         let long = "x".repeat(100);
-        let value =
-            json!({"a": {"b": {"c": {"type": ["string", "null"], "ref": {"$ref": "#/x"}, "long": [long, long]}}}});
+        let names: Vec<String> = (0..40).map(|number| format!("member_{number}")).collect();
+        let value = json!({"a": {"b": {"c": {
+            "type": ["string", "null"], "ref": {"$ref": "#/x"}, "long": [long, long], "required": names
+        }}}});
         let text = lines(&serde_json::to_string_pretty(&value).unwrap());
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
         assert!(text.contains(r#""type": ["string","#) && text.contains(r#"{"$ref": "#), "{text}");
-        assert!(text.lines().all(|line| line.len() <= 120), "{text}");
+        assert!(text.lines().all(|line| line.len() <= MAX_LINE_LENGTH), "{text}");
+        let filled = text.lines().filter(|line| line.contains("member_")).count();
+        assert!((2..10).contains(&filled), "{text}");
     }
 }
