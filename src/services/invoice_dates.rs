@@ -90,14 +90,15 @@ fn lines_of(tx: &mut Tx<'_>, invoices: &[(CwAgreementId, NaiveDate)]) -> Result<
     Ok(lines.into_iter().filter_map(|(line, agreement)| Some((line, *invoiced.get(&agreement)?))).collect())
 }
 
-/// The lines whose next invoice is not known: they are pushed on the day of the month.
-pub fn without_date(tx: &mut Tx<'_>) -> Result<Vec<BillingLineId>> {
+/// The lines whose next invoice is not known, or was to be made before a day and was not: they are pushed on the day of the
+/// month.
+pub fn without_date(tx: &mut Tx<'_>, since: NaiveDate) -> Result<Vec<BillingLineId>> {
     let dates: HashMap<CwAgreementId, InvoiceDate> =
         tx.invoice_dates()?.into_iter().map(|row| (row.agreement_id, row)).collect();
     let has_date = |agreement: &CwAgreementId| {
         let own = dates.get(agreement);
         let parent = own.and_then(|own| own.parent_id).and_then(|parent| dates.get(&parent));
-        parent.or(own).is_some_and(|invoiced| invoiced.next_invoice.is_some())
+        parent.or(own).and_then(|invoiced| invoiced.next_invoice).is_some_and(|on| on >= since)
     };
     let lines = tx.agreements_of_lines()?;
     let without = lines.into_iter().filter(|(_, agreement)| !agreement.as_ref().is_some_and(has_date));

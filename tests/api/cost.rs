@@ -57,6 +57,20 @@ async fn a_page_costs_what_it_shows(backend: Backend) {
     assert_eq!(cost(&app, page).await, first, "with more lines and records beside it");
 }
 
+async fn a_reconciliation_costs_no_more_statements_for_more_lines(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    app.product("P").await;
+    companies(&app, 1, 5).await;
+    measure(&app, 5, 0).await;
+    let compare = async || drop(app.get("/reconciliation?limit=500").await.expect(200));
+    compare().await;
+    let first = cost(&app, compare).await;
+    assert!(first.0 <= limit(backend, 20, 22) && first.1 == 0, "{first:?}");
+    companies(&app, 6, 60).await;
+    measure(&app, 60, 1).await;
+    assert_eq!(cost(&app, compare).await, first, "with more lines");
+}
+
 async fn one_row_costs_one_row(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let product = app.product("P").await;
@@ -129,6 +143,7 @@ async fn looking_for_work_is_one_read(backend: Backend) {
 }
 
 on_both!(
+    a_reconciliation_costs_no_more_statements_for_more_lines,
     a_page_costs_what_it_shows,
     one_row_costs_one_row,
     a_batch_of_usage_costs_what_it_brings,

@@ -123,8 +123,8 @@ pub struct PushScheduleRequest {
     #[schema(min_length = 1, max_length = 100)]
     pub time_zone: String,
     /// How many days before its own next invoice each agreement is pushed, once for each invoice; a child agreement with its
-    /// parent. Agreements whose next invoice is not known are pushed on the day of the month, with the lines that cannot be
-    /// pushed. Null means that all are pushed on the day of the month.
+    /// parent. Agreements whose next invoice is not known, or is overdue, are pushed on the day of the month, with the lines that
+    /// cannot be pushed. Null means that all are pushed on the day of the month.
     #[serde(default, deserialize_with = "optional_whole_number")]
     #[validate(range(max = 27))]
     #[schema(minimum = 0, maximum = 27)]

@@ -99,7 +99,9 @@ fn due(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<Option<Run>
 fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta, found: Option<(BillingMonth, Totals)>) -> Result<usize> {
     // Another process may have started it in between.
     match due(tx, now, max_late)? {
-        Some(Run::OfMonth { month, due, schedule }) => start_month(tx, month, due, &schedule, found, now)?,
+        Some(Run::OfMonth { month, due, schedule }) => {
+            start_month(tx, (month, due), (&schedule, max_late), found, now)?
+        }
         Some(Run::BeforeInvoices(invoices)) => start_before(tx, invoices, now)?,
         None => return Ok(0),
     }
@@ -108,14 +110,13 @@ fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta, found: Option<(Bill
 
 fn start_month(
     tx: &mut Tx<'_>,
-    month: BillingMonth,
-    due: Instant,
-    schedule: &Schedule,
+    (month, due): (BillingMonth, Instant),
+    (schedule, max_late): (&Schedule, TimeDelta),
     found: Option<(BillingMonth, Totals)>,
     now: Instant,
 ) -> Result<()> {
     let lines = match schedule.before_invoices() {
-        Some(_) => Some(invoice_dates::without_date(tx)?),
+        Some(_) => Some(invoice_dates::without_date(tx, schedule.calendar.today(now) - max_late)?),
         None => None,
     };
     let job = create_run(tx, month, lines, now)?;

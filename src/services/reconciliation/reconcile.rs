@@ -42,7 +42,7 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconci
     let quantities = tx.addition_quantities()?;
     let lines = Lines::load(tx, scope.product.as_ref(), scope.company.as_ref())?;
     let ground = Ground { catalog: &catalog, quantities: &quantities, today };
-    let unclaimed = unclaimed::find(tx, &ground, &products, scope, &lines, now)?;
+    let unclaimed = unclaimed::find(tx, &ground, &products, scope, &lines, calendar.month_of(now))?;
     let mut items = compare(tx, &ground, &products, lines, &calendar, now)?;
     items.extend(unclaimed.items);
     Ok(Reconciled { products, items, unread_agreements: unclaimed.unread_agreements, catalog })

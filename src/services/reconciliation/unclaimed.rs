@@ -8,14 +8,12 @@ use super::lines::{Ground, Lines};
 use crate::db::{Product, ReconciledCompany, ReconciledLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::reconciliation::{Compared, ComparisonKind, at_stake, charge};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
-use crate::services::billing_calendar;
 use crate::services::mapping::resolve;
 
 /// What was found.
@@ -33,10 +31,9 @@ pub(super) fn find(
     products: &HashMap<ProductId, (Product, BillingMonth)>,
     scope: &Scope,
     lines: &Lines,
-    now: Instant,
+    present: BillingMonth,
 ) -> Result<Unclaimed> {
     let rules = resolve::rules(tx, scope.product.as_ref())?;
-    let present = billing_calendar::load(tx)?.month_of(now);
     if scope.company.is_some() {
         // The lines of a company are compared, and nothing else.
         return Ok(Unclaimed::default());
