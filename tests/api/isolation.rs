@@ -130,6 +130,10 @@ pub async fn rich(app: &TestApp) -> Names {
         .expect(200);
     app.clock.advance(chrono::TimeDelta::days(1));
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
+    app.execute(
+        "INSERT INTO push_invoice_runs (id, tenant_id, agreement_id, invoice_on, job_id, created_at) \
+         SELECT 'run', tenant_id, 1, '2026-12-01', job_id, created_at FROM push_schedule_runs LIMIT 1",
+    );
     app.worker.run_until_idle().await.unwrap();
     let pushed = app.get("/push-lines").await.expect(200)["items"][0].clone();
     assert_eq!(pushed["state"], "pushed", "{pushed}");

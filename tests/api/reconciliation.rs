@@ -183,11 +183,12 @@ async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Back
     merge(&app, Kind::Additions, 100, json!({"billCustomer": "DoNotBill"}));
     merge(&app, Kind::Additions, 200, json!({"lessIncluded": 2}));
     merge(&app, Kind::Agreements, 30, json!({"nextInvoiceDate": "2027-01-01"}));
+    merge(&app, Kind::Additions, 300, json!({"lessIncluded": 1}));
     merge(&app, Kind::Additions, 400, json!({"unitPrice": null}));
     app.push(&json!({})).await;
     refresh(&app).await;
     let found = reconciliation(&app, "").await;
-    // 3 was invoiced with the quantity that ConnectWise has, so that nothing is at stake.
+    // 3 was invoiced with the quantity that ConnectWise has, so that nothing is at stake, whatever else there is to look at.
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut stakes = Vec::new();
     for item in found["items"].as_array().unwrap() {
@@ -196,24 +197,31 @@ async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Back
             stakes.push(format!("{} {}", stake.join(" "), item["left_out"]));
         }
     }
-    assert_eq!(stakes, ["Company 1 do_not_bill 3 28.5 true", "Company 2 less_included 2 19 false",]);
+    assert_eq!(
+        stakes,
+        [
+            "Company 1 do_not_bill 3 28.5 true",
+            "Company 2 less_included 2 19 false",
+            "Company 3 less_included 1 9.5 false",
+        ]
+    );
     let usd = &found["totals"][0];
-    assert_eq!((&usd["amount"], &usd["left_out"], &usd["difference"]), (&json!("66.5"), &json!("0"), &json!("0")));
+    assert_eq!((&usd["amount"], &usd["left_out"], &usd["difference"]), (&json!("57"), &json!("0"), &json!("0")));
     let warned = &found["warnings"];
     assert_eq!(warned[0]["code"], "do_not_bill");
     assert_eq!(warned[0]["amounts"], json!([{"currency": "USD", "amount": "28.5"}]));
-    assert_eq!(reconciliation(&app, "?warning=less_included").await["items"].as_array().unwrap().len(), 1);
+    assert_eq!(reconciliation(&app, "?warning=less_included").await["items"].as_array().unwrap().len(), 2);
     // More usage comes after the invoice: only the difference is at stake.
     app.usage("C3", "STORAGE", "450").await;
     let late = reconciliation(&app, "?warning=already_invoiced").await;
-    let warning = &late["items"][0]["warnings"][0];
+    let warning = &late["items"][0]["warnings"][1];
     assert_eq!((&warning["quantity"], &warning["amount"]), (&json!("2"), &json!("19")), "{late}");
     // The meters stop, and ConnectWise goes on billing.
     app.clock.advance(TimeDelta::days(40));
     let silent = reconciliation(&app, "?kind=silent_meter").await;
     assert_eq!(
         rows(&silent, &["company_name", "quantity", "connectwise_quantity", "difference", "connectwise_amount"]),
-        ["1 - 3 - 0", "2 - 3 - 9.5", "3 - 3 - 28.5", "4 - 3 - -", "5 - 3 - 28.5"].map(|row| format!("Company {row}"))
+        ["1 - 3 - 0", "2 - 3 - 9.5", "3 - 3 - 19", "4 - 3 - -", "5 - 3 - 28.5"].map(|row| format!("Company {row}"))
     );
     assert!(silent["items"][0]["problem"].as_str().unwrap().contains("35 days"), "{silent}");
     enable(&app, false).await;

@@ -122,12 +122,22 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The quantity that each addition had when it was last read or written.
-    pub fn addition_quantities(&mut self) -> Result<HashMap<CwAdditionId, Option<Quantity>>> {
-        let own = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null());
-        let rows: Vec<(CwAdditionId, Option<Quantity>)> =
-            own.select((cw_additions::id, cw_additions::quantity)).load(self.conn)?;
-        Ok(rows.into_iter().collect())
+    /// The quantity that each of the given additions, or each of all, had when it was last read or written.
+    pub fn addition_quantities(
+        &mut self,
+        additions: Option<&[CwAdditionId]>,
+    ) -> Result<HashMap<CwAdditionId, Option<Quantity>>> {
+        let mut found = HashMap::new();
+        let parts = additions.map_or_else(|| vec![None], |ids| chunks(ids).into_iter().map(Some).collect());
+        for part in parts {
+            let mut own = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null()).into_boxed();
+            if let Some(ids) = part {
+                own = own.filter(cw_additions::id.eq_any(ids));
+            }
+            let columns = (cw_additions::id, cw_additions::quantity);
+            found.extend(own.select(columns).load::<(CwAdditionId, Option<Quantity>)>(self.conn)?);
+        }
+        Ok(found)
     }
 
     /// The ConnectWise companies whose name another one has, too.

@@ -16,7 +16,7 @@ use crate::domain::invoice::{InvoiceFacts, InvoiceWarning, is_left_out, warnings
 use crate::domain::mapping::Catalog;
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::Quantity;
-use crate::domain::reconciliation::{Comparison, ComparisonKind, at_stake, divided};
+use crate::domain::reconciliation::{AtStake, Comparison, ComparisonKind, at_stake, divided};
 use crate::domain::records::{Addition, Agreement};
 use crate::services::billed_lines::{Billed, LineSettings, MonthlyUsage};
 
@@ -34,20 +34,21 @@ impl Ground<'_> {
         self.quantities.get(&addition).map(|quantity| quantity.unwrap_or(Quantity::ZERO))
     }
 
-    /// What to look at before the invoice of an agreement is made, and whether the next one takes nothing of the addition.
-    pub(super) fn warnings(
+    /// What is at stake in the invoice of an agreement, and whether the next one takes nothing of the addition because of it.
+    pub(super) fn stakes(
         &self,
-        agreement: &Agreement,
-        addition: &Addition,
+        (agreement, addition): (&Agreement, &Addition),
         month: BillingMonth,
         has_twin: bool,
-    ) -> (Vec<InvoiceWarning>, bool) {
+        (quantity, connectwise_quantity): (Option<Quantity>, Option<Quantity>),
+    ) -> (Vec<AtStake>, bool) {
         let parent = agreement.terms.parent.and_then(|id| self.catalog.agreement_record(id));
         let invoiced = parent.unwrap_or(agreement);
         let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_twin };
-        let found = warnings(addition, facts);
-        let is_left_out = is_left_out(&found, addition, facts);
-        (found, is_left_out)
+        let stakes = at_stake(&warnings(addition, facts), quantity, connectwise_quantity, &addition.terms);
+        let remaining: Vec<InvoiceWarning> = stakes.iter().map(|stake| stake.warning).collect();
+        let is_left_out = is_left_out(&remaining, addition, facts);
+        (stakes, is_left_out)
     }
 }
 
@@ -266,12 +267,10 @@ fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>,
     .compared();
     let is_resolved = row.addition_status == MappingStatus::Resolved;
     let has_twin = company.connectwise_company_id.is_some_and(|id| twins.contains(&id));
-    let warnings = agreement.zip(addition).filter(|_| is_resolved).map(|(agreement, addition)| {
-        let (warnings, is_left_out) = ground.warnings(agreement, addition, billed.month, has_twin);
-        let stakes = at_stake(&warnings, billed.quantity, connectwise_quantity, &addition.terms);
-        (is_left_out && !stakes.is_empty(), stakes)
-    });
-    let (is_left_out, warnings) = warnings.unwrap_or_default();
+    let quantities = (billed.quantity, connectwise_quantity);
+    let stakes = agreement.zip(addition).filter(|_| is_resolved);
+    let stakes = stakes.map(|records| ground.stakes(records, billed.month, has_twin, quantities));
+    let (warnings, is_left_out) = stakes.unwrap_or_default();
     Item {
         month: billed.month,
         line: Some(row.id),

@@ -10,7 +10,7 @@ use crate::db::{Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
-use crate::domain::ids::ProductId;
+use crate::domain::ids::{CwAdditionId, ProductId};
 use crate::domain::mapping::Catalog;
 use crate::services::billing_calendar;
 
@@ -39,8 +39,10 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconci
         .map(|(id, (month, product))| (id, (product, month)))
         .collect();
     let catalog = tx.catalog(None, today)?;
-    let quantities = tx.addition_quantities()?;
     let lines = Lines::load(tx, scope.product.as_ref(), scope.company.as_ref())?;
+    let of_lines: Vec<CwAdditionId> = lines.rows.iter().filter_map(|row| row.addition_id).collect();
+    // Of a company, only what its lines bill to is compared.
+    let quantities = tx.addition_quantities(scope.company.as_ref().map(|_| of_lines.as_slice()))?;
     let ground = Ground { catalog: &catalog, quantities: &quantities, today };
     let unclaimed = unclaimed::find(tx, &ground, &products, scope, &lines, calendar.month_of(now))?;
     let mut items = compare(tx, &ground, &products, lines, &calendar, now)?;

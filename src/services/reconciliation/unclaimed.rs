@@ -11,7 +11,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Money, Quantity};
-use crate::domain::reconciliation::{Compared, ComparisonKind, at_stake, charge};
+use crate::domain::reconciliation::{Compared, ComparisonKind, charge};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
 use crate::services::mapping::resolve;
@@ -100,7 +100,7 @@ fn item(
         connectwise_amount,
         amount_difference: connectwise_amount.and_then(|amount| Money::ZERO.minus(amount)),
     };
-    let (warnings, is_left_out) = ground.warnings(agreement, addition, month, false);
+    let (warnings, is_left_out) = ground.stakes((agreement, addition), month, false, (Some(has), None));
     Some(Item {
         product_id: product.id.clone(),
         month,
@@ -117,7 +117,7 @@ fn item(
         currency: agreement.terms.currency.clone(),
         unit_price: addition.terms.unit_price,
         compared,
-        warnings: at_stake(&warnings, Some(has), None, &addition.terms),
+        warnings,
         is_left_out,
     })
 }

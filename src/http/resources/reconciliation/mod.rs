@@ -110,7 +110,8 @@ impl ListFilter for ReconciliationQuery {
 /// Compare a month with ConnectWise
 ///
 /// Compares every billing line's quantity with the one in ConnectWise, and finds additions of the products' rules that no
-/// line bills to, in companies that are not yours, too. Each item has the difference in units and in money: what invoices
+/// line bills to, in companies that are not yours, too; in a company with a line that is not resolved yet, one of them may be
+/// that line's, so that none is listed. The quantity of an addition to which several lines bill is divided among them. Each item has the difference in units and in money: what invoices
 /// charge with either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities are
 /// those that were last read or written; `POST /connectwise/refresh` reads them again.
 #[utoipa::path(
