@@ -73,7 +73,7 @@ pub struct Comparison<'a> {
 /// How a line compares with ConnectWise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compared {
-    /// The kind.
+    /// Why they differ, if they do.
     pub kind: ComparisonKind,
     /// The quantity that is missing in ConnectWise; negative if it has too many units; `None` if that is not known.
     pub difference: Option<Quantity>,
@@ -156,7 +156,7 @@ pub fn charge(quantity: Quantity, terms: &AdditionTerms) -> Option<Money> {
 /// What a warning is about: so many units, at this price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AtStake {
-    /// The warning.
+    /// Why the customer may not be charged for the units.
     pub warning: InvoiceWarning,
     /// The units that the customer may not be charged; `None` if that is not known.
     pub quantity: Option<Quantity>,

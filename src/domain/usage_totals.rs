@@ -21,7 +21,7 @@ pub struct Measured<'r> {
 pub struct MonthCount {
     /// When the newest record was measured.
     pub last_at: Instant,
-    /// The usage.
+    /// The usage, or the error if its sum has too many digits.
     pub counted: Result<CountedUsage, UsageOverflow>,
 }
 

@@ -58,15 +58,18 @@ pub fn due(
     let ids: Vec<CwAgreementId> = invoices.iter().map(|(id, _)| *id).collect();
     let pushed = tx.invoice_runs(&ids)?;
     invoices.retain(|invoice| !pushed.contains(invoice));
+    // Agreements without lines are never recorded, so they must not decide which month is next.
+    let mut lines = lines_of(tx, &invoices)?;
+    let with_lines: HashSet<CwAgreementId> = lines.iter().map(|(_, invoiced)| *invoiced).collect();
+    invoices.retain(|(id, _)| with_lines.contains(id));
     // The earliest month first: the next check finds the others.
     let month_of = |on: NaiveDate| schedule.calendar.month_of(schedule.due_at(on));
     let Some(month) = invoices.iter().map(|(_, on)| month_of(*on)).min() else { return Ok(None) };
     invoices.retain(|(_, on)| month_of(*on) == month);
-    let lines = lines_of(tx, &invoices)?;
-    let with_lines: HashSet<CwAgreementId> = lines.iter().map(|(_, invoiced)| *invoiced).collect();
-    invoices.retain(|(id, _)| with_lines.contains(id));
-    let lines: Vec<BillingLineId> = lines.into_iter().map(|(line, _)| line).collect();
-    Ok((!lines.is_empty()).then_some(DueInvoices { month, invoices, lines }))
+    let of_month: HashSet<CwAgreementId> = invoices.iter().map(|(id, _)| *id).collect();
+    lines.retain(|(_, invoiced)| of_month.contains(invoiced));
+    let lines = lines.into_iter().map(|(line, _)| line).collect();
+    Ok(Some(DueInvoices { month, invoices, lines }))
 }
 
 /// The agreements with an invoice of their own from one day until another; a child is invoiced with its parent.

@@ -176,10 +176,10 @@ async fn a_schedule_is_shown_before_it_is_saved(backend: Backend) {
 /// Agreements are pushed three days before their own invoice, children with their parent, once for each invoice; those
 /// without a date on the day of the month.
 async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
-    let (app, _) = ready(backend, 7).await;
+    let (app, _) = ready(backend, 8).await;
     let merge = |kind, id, members: Value| merge(&app, kind, id, members);
     // It is 22 November at noon. 1 and 2 are invoiced on 1 December, 3 on the 15th, 4 with its parent on the 5th; of 5 no
-    // date is known, 6 was due before the schedule was set, and the invoice of 7 is overdue.
+    // date is known, 6 was due before the schedule was set, the invoice of 7 is overdue, and 8 is cancelled.
     for (agreement, date) in [
         (10, "2026-12-01"),
         (20, "2026-12-01"),
@@ -187,10 +187,12 @@ async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
         (40, "2027-06-01"),
         (60, "2026-11-24"),
         (70, "2026-08-01"),
+        (80, "2026-12-01"),
     ] {
         merge(Kind::Agreements, agreement, json!({"nextInvoiceDate": date}));
     }
     merge(Kind::Agreements, 50, json!({"nextInvoiceDate": null}));
+    merge(Kind::Agreements, 80, json!({"cancelledFlag": true}));
     app.sandbox.change(|store| {
         store.put(Kind::Agreements, sample::agreement(900, 4, "Everything", (3, "Managed Services")));
     });
@@ -240,7 +242,7 @@ async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
         runs,
         [
             // The day of the month is checked first.
-            "28 02: Company 5, Company 7 of 2026-11",
+            "28 02: Company 5, Company 7, Company 8 of 2026-11",
             "28 02: Company 1, Company 2 of 2026-11",
             "02 02: Company 4 of 2026-12",
             "12 02: Company 3 of 2026-12",

@@ -36,7 +36,8 @@ pub struct InvoiceDate {
 }
 
 impl Tx<'_> {
-    /// The agreements whose own next invoice is from one day until another.
+    /// The agreements whose own next invoice is from one day until another, both included. A child agreement's own date is
+    /// one of these, although it is invoiced with its parent.
     pub fn invoiced_between(&mut self, from: NaiveDate, until: NaiveDate) -> Result<Vec<InvoiceDate>> {
         let own = self
             .scoped(cw_agreements::table)
@@ -77,10 +78,13 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The agreement of every line; `None` where none is resolved.
+    /// The agreement that every line bills to; `None` where it is not resolved, or stale by now.
     pub fn agreements_of_lines(&mut self) -> Result<Vec<(BillingLineId, Option<CwAgreementId>)>> {
-        let own = self.scoped(billing_lines::table);
-        Ok(own.select((billing_lines::id, billing_lines::agreement_id)).load(self.conn)?)
+        let columns = (billing_lines::id, billing_lines::agreement_id, billing_lines::agreement_status);
+        let rows: Vec<(BillingLineId, Option<CwAgreementId>, MappingStatus)> =
+            self.scoped(billing_lines::table).select(columns).load(self.conn)?;
+        let resolved = |status| status == MappingStatus::Resolved;
+        Ok(rows.into_iter().map(|(line, agreement, status)| (line, agreement.filter(|_| resolved(status)))).collect())
     }
 
     /// The invoices of the given agreements before which they were pushed.

@@ -119,8 +119,8 @@ struct Saved {
 row_update! {
     Saved; billing_lines
     where id
-    set push_enabled, block_size, minimum_quantity, adjustment, agreement_status, agreement_source, agreement_id, agreement_reason,
-        agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
+    set push_enabled, block_size, minimum_quantity, adjustment, agreement_status, agreement_source, agreement_id,
+        agreement_reason, agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
         addition_id, addition_reason, addition_candidates, addition_changed_at, addition_changed_by, version, updated_at
 }
 

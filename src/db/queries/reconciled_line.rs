@@ -49,7 +49,7 @@ pub struct ReconciledCompany {
 /// What the last push of a line for a month wrote or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushedQuantity {
-    /// The addition.
+    /// The addition that the push wrote, which may not be the one that the line bills to now.
     pub addition_id: Option<CwAdditionId>,
     /// The quantity; `None` if it is unknown whether it was written.
     pub quantity: Option<Quantity>,
@@ -142,8 +142,9 @@ impl Tx<'_> {
 
     /// The ConnectWise companies whose name another one has, too.
     pub fn companies_with_twins(&mut self) -> Result<HashSet<CwCompanyId>> {
-        let live = || self.scoped(cw_companies::table).filter(cw_companies::deleted.eq(false));
-        let names: Vec<String> = live()
+        let names: Vec<String> = self
+            .scoped(cw_companies::table)
+            .filter(cw_companies::deleted.eq(false))
             .filter(cw_companies::gone_at.is_null())
             .group_by(cw_companies::name_key)
             .having(diesel::dsl::count_star().gt(1))

@@ -23,19 +23,19 @@ pub struct Scope {
 /// A line, or an addition without a line, compared with ConnectWise.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// The product.
+    /// The product of the line, or whose rules match the addition.
     pub product_id: ProductId,
-    /// The month.
+    /// The month that is compared: with [`BilledMonths::Now`] it depends on the product.
     pub month: BillingMonth,
     /// The line; `None` for an addition that no line bills to.
     pub line: Option<BillingLineId>,
     /// The line's company; `None` for an addition of a company that is not ours.
     pub company: Option<Arc<ReconciledCompany>>,
-    /// The ConnectWise company.
+    /// The ConnectWise company: that of the line's company, or the owner of the agreement; `None` if it is Not Set.
     pub cw_company: Option<CwCompanyId>,
-    /// The agreement.
+    /// The agreement that the line bills to, or billed to before it became stale.
     pub agreement: Option<CwAgreementId>,
-    /// The addition.
+    /// The addition that the line bills to, or billed to before it became stale.
     pub addition: Option<CwAdditionId>,
     /// The usage that counts.
     pub usage: Option<Amount>,
@@ -43,7 +43,7 @@ pub struct Item {
     pub problem: Option<String>,
     /// The quantity of the usage.
     pub quantity: Option<Quantity>,
-    /// The quantity in ConnectWise.
+    /// The quantity in ConnectWise, or the line's part of it; `None` if it is not known, or no live addition is billed to.
     pub connectwise_quantity: Option<Quantity>,
     /// The quantity that the month's last push wrote or found.
     pub pushed_quantity: Option<Quantity>,

@@ -37,20 +37,20 @@ impl MoneyTotals {
 /// The items of one kind.
 #[derive(Debug, Clone)]
 pub struct KindTotals {
-    /// The kind.
+    /// The kind that all these items have.
     pub kind: ComparisonKind,
     /// How many items there are.
     pub items: usize,
     /// How many of them have no difference in money, because a quantity or the price is not known.
     pub without_amount: usize,
-    /// Their amounts.
+    /// Their amounts, one entry for each currency.
     pub money: Vec<MoneyTotals>,
 }
 
 /// The items with one warning.
 #[derive(Debug, Clone)]
 pub struct WarningTotals {
-    /// The warning.
+    /// The warning that all these items have.
     pub warning: InvoiceWarning,
     /// How many items there are.
     pub items: usize,
@@ -63,7 +63,7 @@ pub struct WarningTotals {
 pub struct ProductTotals {
     /// The product.
     pub product: Product,
-    /// The month.
+    /// The month that is compared.
     pub month: BillingMonth,
     /// The number of items, those that agree included.
     pub items: usize,
@@ -75,7 +75,7 @@ pub struct ProductTotals {
     pub connectwise_quantity: Quantity,
     /// The sum of the differences that are known.
     pub difference: Quantity,
-    /// Their amounts.
+    /// Their amounts, one entry for each currency.
     pub money: Vec<MoneyTotals>,
 }
 

@@ -23,7 +23,7 @@ pub(super) fn policy() -> String {
     format!("default-src 'none'; style-src 'sha256-{}'", *HASH)
 }
 
-/// The page.
+/// The whole document, with its style and every text escaped.
 pub(super) fn render(statement: &Statement) -> String {
     let name = escape(&statement.company_name);
     let mut page = format!(
