@@ -73,6 +73,8 @@ impl SampleProduct {
             billing_period: None,
             max_usage_age_days: DEFAULT_MAX_USAGE_AGE_DAYS,
             minimum_quantity: None,
+            included_quantity: None,
+            overage_of: None,
             when_invoiced: WhenInvoiced::Warn,
         })
     }

@@ -13,6 +13,9 @@ string_enum! {
         CodeTaken = "code_taken",
         /// Another company has this external id. Choose another external id, or change the other company.
         ExternalIdTaken = "external_id_taken",
+        /// Nobody would bill what is above an included quantity. Create the product that bills it first, with `overage_of`;
+        /// before deleting one of the two, remove the included quantities.
+        OverageNotBilled = "overage_not_billed",
         /// The product has a rule for this target already. Replace that rule instead.
         RuleExists = "rule_exists",
         /// Another company is matched to this ConnectWise company. Unmatch the other company first, or send

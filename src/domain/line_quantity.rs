@@ -1,4 +1,4 @@
-//! How a line's usage becomes its quantity: an adjustment, blocks, rounding, and a minimum.
+//! How a line's usage becomes its quantity: an adjustment, blocks, rounding, a minimum, and what is included.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::calendar::BillingMonth;
 use super::quantity::{
-    AdjustmentAmount, Amount, BlockSize, MinimumQuantity, Quantity, QuantityError, Rounding, quantity, sum,
+    AdjustmentAmount, Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity, QuantityError, Rounding,
+    quantity, sum,
 };
 
 /// An agreed exception: units that are billed in addition to a line's usage, or that are not billed.
@@ -63,17 +64,29 @@ pub struct QuantityTerms<'a> {
     pub rounding: Rounding,
     /// The quantity that is billed at least.
     pub minimum: Option<MinimumQuantity>,
+    /// The quantity above which another product bills; `None` means that all is billed here.
+    pub included: Option<IncludedQuantity>,
 }
 
-/// A quantity, with what it was before the minimum.
+/// A quantity, with the steps to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineQuantity {
     /// The usage after the adjustment.
     pub adjusted: Amount,
     /// The usage in blocks, rounded.
     pub blocks: Quantity,
-    /// The quantity to write: the blocks, or the minimum if that is more.
+    /// The blocks, or the minimum if that is more.
+    pub total: Quantity,
+    /// The quantity to write: the total, or what is included if that is less.
     pub quantity: Quantity,
+}
+
+impl LineQuantity {
+    /// What is above the included quantity: the usage of the product that bills the overage.
+    pub fn overage(&self) -> Result<Amount, QuantityError> {
+        let above = sum(self.total.get(), -self.quantity.get()).ok_or(QuantityError::TooPrecise)?;
+        Amount::new(above).map_err(|_| QuantityError::TooPrecise)
+    }
 }
 
 impl QuantityTerms<'_> {
@@ -82,7 +95,9 @@ impl QuantityTerms<'_> {
         let adjusted = self.adjustment.map_or(Ok(usage), |adjustment| adjustment.adjusted(usage))?;
         let blocks = quantity(adjusted, self.block_size, self.rounding)?;
         let least = self.minimum.map(|minimum| Quantity::from(minimum.get()));
-        Ok(LineQuantity { adjusted, blocks, quantity: least.map_or(blocks, |least| blocks.max(least)) })
+        let total = least.map_or(blocks, |least| blocks.max(least));
+        let included = self.included.map(|included| Quantity::from(included.get()));
+        Ok(LineQuantity { adjusted, blocks, total, quantity: included.map_or(total, |included| total.min(included)) })
     }
 }
 
@@ -107,6 +122,7 @@ mod tests {
             block_size: "10".parse().unwrap(),
             rounding: Rounding::Ceil,
             minimum: minimum.map(|minimum| minimum.parse().unwrap()),
+            included: None,
         };
         let found = terms.quantity_of(usage.parse().unwrap()).unwrap();
         (found.adjusted.to_string(), found.blocks.to_string(), found.quantity.to_string())
@@ -137,10 +153,35 @@ mod tests {
         assert_eq!(stored, limited);
     }
 
+    #[test]
+    fn overage_begins_above_the_included_quantity() {
+        let of = |usage: &str, included: &str| {
+            let terms = QuantityTerms {
+                adjustment: None,
+                block_size: BlockSize::ONE,
+                rounding: Rounding::Exact,
+                minimum: Some("2".parse().unwrap()),
+                included: Some(included.parse().unwrap()),
+            };
+            let found = terms.quantity_of(usage.parse().unwrap()).unwrap();
+            (found.quantity.to_string(), found.overage().unwrap().to_string())
+        };
+        for (usage, included, quantity, overage) in [
+            ("30", "25", "25", "5"),
+            ("25", "25", "25", "0"),
+            ("3.5", "25", "3.5", "0"),
+            ("3.5", "0", "0", "3.5"),
+            ("25.00001", "25", "25", "0.00001"),
+            ("1", "1.5", "1.5", "0.5"),
+        ] {
+            assert_eq!(of(usage, included), (quantity.to_owned(), overage.to_owned()), "{usage} with {included}");
+        }
+    }
+
     proptest! {
-        /// Without rounding, the quantity is the usage and the adjustment, or the minimum.
+        /// Without rounding, the quantity and the overage are the usage and the adjustment, or the minimum.
         #[test]
-        fn nothing_is_lost_or_added(usage in 0_i64..1_000_000, change in -1_000_000_i64..1_000_000, least in 0_i64..1_000_000, scale in 0_u32..4) {
+        fn nothing_is_lost_or_added(usage in 0_i64..1_000_000, change in -1_000_000_i64..1_000_000, least in 0_i64..1_000_000, included in proptest::option::of(0_i64..1_000_000), scale in 0_u32..4) {
             let decimal = |number: i64| Decimal::new(number, scale);
             let adjustment = AdjustmentAmount::new(decimal(change)).ok().map(|amount| Adjustment {
                 amount, from: NaiveDate::MIN, until: None, reason: String::new(),
@@ -148,9 +189,12 @@ mod tests {
             let minimum = Some(MinimumQuantity::new(decimal(least)).unwrap());
             let terms = QuantityTerms {
                 adjustment: adjustment.as_ref(), block_size: BlockSize::ONE, rounding: Rounding::Exact, minimum,
+                included: included.map(|included| IncludedQuantity::new(decimal(included)).unwrap()),
             };
             let found = terms.quantity_of(Amount::new(decimal(usage)).unwrap()).unwrap();
-            prop_assert_eq!(found.quantity.get(), decimal((usage + change).max(0).max(least)).normalize());
+            let total = decimal((usage + change).max(0).max(least));
+            prop_assert_eq!(found.quantity.get() + found.overage().unwrap().get(), total.normalize());
+            prop_assert_eq!(found.quantity.get(), included.map_or(total, |included| total.min(decimal(included))).normalize());
         }
     }
 }

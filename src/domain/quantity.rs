@@ -122,13 +122,20 @@ decimals! {
     /// Units that are added to usage, or taken away if it is negative. Not 0.
     AdjustmentAmount: |d| if d.is_zero() { Err(DecimalError::Zero) } else { Ok(()) };
     /// The quantity that is billed at least: 0 or more.
-    MinimumQuantity: |d| match d.normalize() {
+    MinimumQuantity: agreed_quantity;
+    /// The quantity that is included, above which overage begins: 0 or more.
+    IncludedQuantity: agreed_quantity;
+    /// An amount of money in an agreement's currency. It may be negative, as a discount is.
+    Money: |_| Ok(());
+}
+
+/// Checks a quantity that was agreed with a customer.
+fn agreed_quantity(value: Decimal) -> Result<(), DecimalError> {
+    match value.normalize() {
         d if d.is_sign_negative() && !d.is_zero() => Err(DecimalError::Negative),
         d if d.scale() > 5 || d.trunc().mantissa() >= 10_i128.pow(10) => Err(DecimalError::NotAQuantity),
         _ => Ok(()),
-    };
-    /// An amount of money in an agreement's currency. It may be negative, as a discount is.
-    Money: |_| Ok(());
+    }
 }
 
 impl Quantity {
@@ -179,6 +186,11 @@ pub(super) fn sum(one: Decimal, other: Decimal) -> Option<Decimal> {
     let mantissa = |part: Decimal| part.mantissa().checked_mul(10_i128.checked_pow(scale - part.scale())?);
     let total = mantissa(one)?.checked_add(mantissa(other)?)?;
     Decimal::try_from_i128_with_scale(total, scale).ok().map(|exact| exact.normalize())
+}
+
+impl Amount {
+    /// No usage.
+    pub const ZERO: Self = Self(Decimal::ZERO);
 }
 
 impl BlockSize {

@@ -2,7 +2,7 @@
 
 use super::invoice::billed_quantity;
 use super::line_quantity::{Adjustment, LineQuantity};
-use super::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity, Rounding};
+use super::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
 use super::terms::{AdditionTerms, BillCustomer};
 use super::usage::{Aggregation, CountedUsage};
 
@@ -25,7 +25,11 @@ pub struct Making<'a> {
     pub rounding: Rounding,
     /// The quantity that is billed at least.
     pub minimum: Option<MinimumQuantity>,
-    /// The quantity, and what it was before the minimum; `None` without one, or if it is not known how it was made.
+    /// The quantity that is included; `None` if all is billed here.
+    pub included: Option<IncludedQuantity>,
+    /// The name of the product whose overage is billed; `None` if the product has usage of its own.
+    pub overage_of: Option<&'a str>,
+    /// The steps to the quantity; `None` without one, or if it is not known how it was made.
     pub derived: Option<LineQuantity>,
     /// The quantity: of the month's last push, or, without one, of the usage.
     pub quantity: Option<Quantity>,
@@ -75,8 +79,16 @@ impl Making<'_> {
         if self.block_size != BlockSize::ONE || derived.blocks.get() != derived.adjusted.get() {
             steps.push(self.rounded(derived));
         }
-        if let Some(minimum) = self.minimum.filter(|_| derived.blocks != derived.quantity) {
-            steps.push(format!("At least {minimum} are agreed: the quantity is {}.", derived.quantity));
+        if let Some(minimum) = self.minimum.filter(|_| derived.blocks != derived.total) {
+            steps.push(format!("At least {minimum} are agreed: {}.", derived.total));
+        }
+        if let Some(included) = self.included {
+            steps.push(match derived.overage() {
+                Ok(above) if above != Amount::ZERO => {
+                    format!("{included} are included: the quantity is {}, and {above} are overage.", derived.quantity)
+                }
+                _ => format!("{included} are included, so there is no overage."),
+            });
         }
     }
 
@@ -112,6 +124,9 @@ impl Making<'_> {
 
     fn measured(&self, usage: CountedUsage) -> String {
         let CountedUsage { amount, through, records } = usage;
+        if let Some(other) = self.overage_of {
+            return format!("{amount} {} are above what is included of {other}.", self.unit);
+        }
         let (unit, at) = (self.unit, through.format("%Y-%m-%d %H:%M UTC"));
         let count = if records == 1 { "one record".to_owned() } else { format!("{records} records") };
         match self.aggregation {
@@ -153,7 +168,13 @@ mod tests {
             reason: "Two kiosk users.".to_owned(),
         };
         let (block_size, minimum) = ("100".parse().unwrap(), Some("5".parse().unwrap()));
-        let terms = QuantityTerms { adjustment: Some(&adjustment), block_size, rounding: Rounding::Ceil, minimum };
+        let terms = QuantityTerms {
+            adjustment: Some(&adjustment),
+            block_size,
+            rounding: Rounding::Ceil,
+            minimum,
+            included: None,
+        };
         let amount = "250".parse().unwrap();
         let billed = AdditionTerms {
             less_included: Some("2".parse().unwrap()),
@@ -169,6 +190,8 @@ mod tests {
             block_size,
             rounding: Rounding::Ceil,
             minimum,
+            included: None,
+            overage_of: None,
             derived: terms.quantity_of(amount).ok(),
             quantity: Some("5".parse().unwrap()),
             is_reverted: false,
@@ -182,7 +205,7 @@ mod tests {
             "250 GB are the largest of 3 records, the newest of 2026-11-22 12:00 UTC.",
             "Adjusted by -60.5 GB (Two kiosk users): 189.5 GB.",
             "In blocks of 100 GB, each one that is begun: 2.",
-            "At least 5 are agreed: the quantity is 5.",
+            "At least 5 are agreed: 5.",
         ];
         assert_eq!(making.steps()[..4], until_quantity);
         assert_eq!(making.steps()[4..], ["The agreement includes 2: 3 are charged.", "At 9.5 USD each: 28.5 USD."]);
@@ -196,5 +219,45 @@ mod tests {
         assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
         let unmapped = Making { terms: None, connectwise_quantity: None, ..making };
         assert_eq!(unmapped.steps()[4..], ["No invoice is known that bills it."]);
+    }
+
+    #[test]
+    fn overage_is_told_on_both_sides() {
+        let terms = QuantityTerms {
+            adjustment: None,
+            block_size: BlockSize::ONE,
+            rounding: Rounding::Ceil,
+            minimum: None,
+            included: Some("25".parse().unwrap()),
+        };
+        let steps = |amount: &str, overage_of: Option<&str>| {
+            let amount = amount.parse().unwrap();
+            let usage = CountedUsage { amount, through: "2026-11-22T12:00:00Z".parse().unwrap(), records: 1 };
+            let included = terms.included.filter(|_| overage_of.is_none());
+            let making = Making {
+                unit: "seats",
+                aggregation: Aggregation::Last,
+                usage: Some(usage),
+                problem: None,
+                adjustment: None,
+                block_size: BlockSize::ONE,
+                rounding: Rounding::Ceil,
+                minimum: None,
+                included,
+                overage_of,
+                derived: QuantityTerms { included, ..terms }.quantity_of(amount).ok(),
+                quantity: None,
+                is_reverted: false,
+                connectwise_quantity: None,
+                terms: None,
+                currency: None,
+                amount: None,
+                is_left_out: false,
+            };
+            making.steps()
+        };
+        assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and 5 are overage.");
+        assert_eq!(steps("25", None)[1], "25 are included, so there is no overage.");
+        assert_eq!(steps("5", Some("Seats"))[..], ["5 seats are above what is included of Seats."]);
     }
 }

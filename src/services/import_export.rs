@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::actor::{Actor, IfMatch};
 use super::audit::Audit;
-use super::billed_lines::{Billed, BilledLine, BilledMonths, compared_lines};
+use super::billed_lines::{BilledLine, BilledMonths, compared_lines};
 use super::companies;
 use super::context::AppContext;
 use super::invoices::LineInvoice;
@@ -12,6 +12,7 @@ use super::mapping::complete;
 use super::mapping::edit;
 use super::mapping::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
 use super::mapping::resolve;
+use super::monthly_usage::Billed;
 use super::refresh;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
@@ -19,7 +20,7 @@ use crate::domain::clock::Instant;
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingSource;
-use crate::domain::quantity::{BlockSize, MinimumQuantity};
+use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
@@ -263,6 +264,8 @@ pub struct LineIn {
     pub block_size: Option<Option<BlockSize>>,
     /// The line's own minimum; `Some(None)` means the product's.
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// The line's own included quantity; `Some(None)` means the product's.
+    pub included_quantity: Option<Option<IncludedQuantity>>,
     /// The manually chosen agreement; `Some(None)` means the rule's.
     pub agreement: Option<Option<CwAgreementId>>,
     /// The manually chosen addition; `Some(None)` means the rule's.
@@ -327,9 +330,15 @@ fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditReject
         // A blank means "by the rule": without a manual choice there is nothing to clear.
         let agreement = row.agreement.filter(|to| to.is_some() || line.agreement.manual_target().is_some());
         let addition = row.addition.filter(|to| to.is_some() || line.addition.manual_target().is_some());
-        let (push_enabled, block_size, minimum_quantity) = (row.push_enabled, row.block_size, row.minimum_quantity);
-        let change =
-            LineEdit { push_enabled, block_size, minimum_quantity, agreement, addition, ..LineEdit::default() };
+        let change = LineEdit {
+            push_enabled: row.push_enabled,
+            block_size: row.block_size,
+            minimum_quantity: row.minimum_quantity,
+            included_quantity: row.included_quantity,
+            agreement,
+            addition,
+            adjustment: None,
+        };
         Ok(Edit { line: line.id.clone(), change, if_match: IfMatch::default() })
     };
     Ok(rows.iter().map(find).collect())

@@ -21,6 +21,8 @@ pub mod invoices;
 pub mod line_summary;
 pub mod mapping;
 pub mod matching_rules;
+pub mod monthly_usage;
+mod overage;
 pub mod products;
 pub mod push;
 pub mod reconciliation;

@@ -8,18 +8,19 @@ use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve::{self, Resolved};
+use super::overage;
 use super::refresh;
 use crate::connectwise::RetryPolicy;
-use crate::db::{BillingLine, LineFilter, Product, RuleFilter, Tx};
+use crate::db::{BillingLine, LineFilter, Product, ProductName, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::ProductId;
 use crate::domain::invoice::WhenInvoiced;
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
-use crate::domain::{ConflictCode, Error, Result};
+use crate::domain::{ConflictCode, Error, FieldCode, Result};
 
 /// A product to create.
 #[derive(Debug, Clone)]
@@ -44,6 +45,10 @@ pub struct NewProduct {
     pub max_usage_age_days: i64,
     /// The quantity that each line bills at least.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The quantity that each line bills at most: another product bills what is above it.
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The product whose overage this one bills.
+    pub overage_of: Option<ProductId>,
     /// What a push does with a line whose invoice was made.
     pub when_invoiced: WhenInvoiced,
 }
@@ -73,6 +78,10 @@ pub struct ProductChange {
     pub max_usage_age_days: Option<i64>,
     /// The quantity that each line bills at least; `Some(None)` removes it.
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// The quantity that each line bills at most; `Some(None)` removes it.
+    pub included_quantity: Option<Option<IncludedQuantity>>,
+    /// The product whose overage this one bills. Another than until now is refused.
+    pub overage_of: Option<Option<ProductId>>,
     /// What a push does with a line whose invoice was made.
     pub when_invoiced: Option<WhenInvoiced>,
 }
@@ -97,7 +106,7 @@ fn audited(row: &Product) -> Value {
         "aggregation": row.aggregation, "max_change_percent": row.max_change_percent,
         "max_change_units": row.max_change_units, "billing_period": row.billing_period,
         "max_usage_age_days": row.max_usage_age_days, "minimum_quantity": row.minimum_quantity,
-        "when_invoiced": row.when_invoiced,
+        "included_quantity": row.included_quantity, "overage_of": row.overage_of, "when_invoiced": row.when_invoiced,
     })
 }
 
@@ -120,11 +129,17 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
         billing_period: new.billing_period,
         max_usage_age_days: new.max_usage_age_days,
         minimum_quantity: new.minimum_quantity,
+        included_quantity: new.included_quantity,
+        overage_of: new.overage_of,
         when_invoiced: new.when_invoiced,
         version: 1,
         created_at: now.naive_utc(),
         updated_at: now.naive_utc(),
     };
+    if let Some(of) = &row.overage_of {
+        overage::check_new(tx, of)?;
+    }
+    overage::check_included(tx, &row)?;
     tx.insert_product(&row)?;
     audit.record(tx, AuditAction::ProductCreated, subject(&row), None, Some(audited(&row)))?;
     let companies = tx.all_companies()?;
@@ -138,10 +153,10 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
 /// Refuses a code that differs from another product's in letter case alone: people and vendors mix these up.
 fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
     let wanted = fold(code);
-    let taken = tx.product_codes()?.into_iter().find(|(id, other)| Some(id) != by_other_than && fold(other) == wanted);
-    match taken {
-        Some((id, other)) => {
-            let detail = format!("product {id} already has the code \"{other}\"");
+    let is_taken = |other: &ProductName| Some(&other.id) != by_other_than && fold(&other.code) == wanted;
+    match tx.product_names()?.into_iter().find(is_taken) {
+        Some(other) => {
+            let detail = format!("product {} already has the code \"{}\"", other.id, other.code);
             Err(Error::conflict(ConflictCode::CodeTaken, detail).at("/code"))
         }
         None => Ok(()),
@@ -182,6 +197,14 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     row.max_usage_age_days = change.max_usage_age_days.unwrap_or(row.max_usage_age_days);
     row.minimum_quantity = change.minimum_quantity.unwrap_or(row.minimum_quantity);
     row.when_invoiced = change.when_invoiced.unwrap_or(row.when_invoiced);
+    if change.overage_of.is_some_and(|of| of != row.overage_of) {
+        let message = "cannot be changed: create another product";
+        return Err(Error::invalid("/overage_of", FieldCode::Contradiction, message));
+    }
+    if let Some(included) = change.included_quantity {
+        row.included_quantity = included;
+        overage::check_included(tx, &row)?;
+    }
     // A no-op update must not bump the version: that would make other callers' ETags stale.
     if row != before {
         row.updated_at = audit.now().naive_utc();
@@ -207,6 +230,7 @@ fn remove(tx: &mut Tx<'_>, id: &ProductId, if_match: &IfMatch, audit: &Audit) ->
             "a push job is running: wait until it ends, or cancel it",
         ));
     }
+    overage::check_deleted(tx, &row)?;
     let rules = tx.rules(&RuleFilter { product_id: Some(id.clone()), target: None })?;
     let rules: Vec<Value> =
         rules.iter().map(|rule| json!({"target": rule.target, "expression": rule.expression})).collect();

@@ -12,7 +12,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::push::{LineState, PushKind, PushTrigger};
-use crate::domain::quantity::{BlockSize, MinimumQuantity, Money, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::statement::Making;
 use crate::domain::usage::CountedUsage;
 
@@ -53,6 +53,13 @@ pub struct StatementLine {
     pub pushes: Vec<(PushLine, PushJob)>,
 }
 
+impl StatementLine {
+    /// Whether the product bills the overage of another.
+    fn is_overage(&self) -> bool {
+        self.line.product.overage_of.is_some()
+    }
+}
+
 /// What a quantity was made of.
 #[derive(Debug, Clone)]
 pub struct Basis {
@@ -64,6 +71,8 @@ pub struct Basis {
     pub adjustment: Option<Adjustment>,
     /// The minimum that applied.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The included quantity that applied.
+    pub included_quantity: Option<IncludedQuantity>,
     /// The steps to the quantity, if they are known.
     pub derived: Option<LineQuantity>,
     /// The quantity.
@@ -87,6 +96,7 @@ impl Basis {
             block_size: billed.block_size,
             adjustment: billed.adjustment.clone(),
             minimum_quantity: billed.minimum_quantity,
+            included_quantity: billed.included_quantity,
             derived: billed.derived,
             quantity: billed.quantity,
             is_reverted: false,
@@ -101,6 +111,7 @@ impl Basis {
             block_size,
             rounding: line.product.rounding,
             minimum: pushed.minimum_quantity,
+            included: pushed.included_quantity,
         };
         let derived = pushed.usage_amount.and_then(|amount| terms.quantity_of(amount).ok());
         let usage = |amount| {
@@ -112,6 +123,7 @@ impl Basis {
             block_size,
             adjustment: pushed.adjustment.clone(),
             minimum_quantity: pushed.minimum_quantity,
+            included_quantity: pushed.included_quantity,
             derived: derived.filter(|derived| Some(derived.quantity) == pushed.to_quantity),
             quantity: pushed.to_quantity,
             is_reverted: job.started_by == PushTrigger::Revert,
@@ -142,13 +154,16 @@ pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, n
 /// Whether there is anything to say of a product.
 fn is_shown(line: &StatementLine) -> bool {
     let is_billed = line.item.connectwise_quantity.is_some_and(|has| has != Quantity::ZERO);
-    is_billed || line.records_in_month > 0 || !line.pushes.is_empty() || line.basis.usage.is_some()
+    let has_usage = line.basis.usage.is_some_and(|usage| !line.is_overage() || usage.amount != Amount::ZERO);
+    is_billed || line.records_in_month > 0 || !line.pushes.is_empty() || has_usage
 }
 
 /// What is known beside the lines.
 #[derive(Default)]
 struct Evidence {
     items: HashMap<BillingLineId, Item>,
+    /// The names of products.
+    names: HashMap<ProductId, String>,
     records: HashMap<(ProductId, BillingMonth), Vec<UsageRecord>>,
     counts: HashMap<(ProductId, BillingMonth), i64>,
     pushes: HashMap<(BillingLineId, BillingMonth), Vec<(PushLine, PushJob)>>,
@@ -156,6 +171,7 @@ struct Evidence {
 
 impl Evidence {
     fn load(&mut self, tx: &mut Tx<'_>, company: &CompanyId, lines: &[BilledLine]) -> Result<()> {
+        self.names = lines.iter().map(|line| (line.product.id.clone(), line.product.name.clone())).collect();
         let calendar = billing_calendar::load(tx)?;
         let months: BTreeSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
         for month in months {
@@ -182,12 +198,13 @@ impl Evidence {
         let records_in_month = self.counts.remove(&place).unwrap_or_default();
         let pushes = self.pushes.remove(&(line.view.line.id.clone(), month)).unwrap_or_default();
         let basis = Basis::new(&line, &pushes);
-        let steps = making(&line, &item, &basis).steps();
+        let overage_of = line.product.overage_of.as_ref().and_then(|id| self.names.get(id));
+        let steps = making(&line, &item, &basis, overage_of.map(String::as_str)).steps();
         Some(StatementLine { line, item, basis, steps, records, records_in_month, pushes })
     }
 }
 
-fn making<'l>(line: &'l BilledLine, item: &'l Item, basis: &'l Basis) -> Making<'l> {
+fn making<'l>(line: &'l BilledLine, item: &'l Item, basis: &'l Basis, overage_of: Option<&'l str>) -> Making<'l> {
     let BilledLine { billed, product, view, .. } = line;
     Making {
         unit: &product.unit,
@@ -198,6 +215,8 @@ fn making<'l>(line: &'l BilledLine, item: &'l Item, basis: &'l Basis) -> Making<
         block_size: basis.block_size,
         rounding: product.rounding,
         minimum: basis.minimum_quantity,
+        included: basis.included_quantity,
+        overage_of,
         derived: basis.derived,
         quantity: basis.quantity,
         is_reverted: basis.is_reverted,

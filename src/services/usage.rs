@@ -10,7 +10,7 @@ use super::billing_calendar;
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::usage_totals::{self, Incoming};
-use crate::db::{SupersededUsage, Tx, UsageRecord};
+use crate::db::{ProductName, SupersededUsage, Tx, UsageRecord};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
@@ -165,19 +165,20 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> 
 struct KnownIds {
     companies: HashSet<CompanyId>,
     external: HashMap<String, CompanyId>,
-    products: HashSet<ProductId>,
-    codes: HashMap<String, ProductId>,
+    products: HashMap<String, ProductName>,
+    codes: HashMap<String, ProductName>,
 }
 
 impl KnownIds {
     fn load(tx: &mut Tx<'_>, batch: &[NewUsage]) -> Result<Self> {
         let (companies, external) = split(batch.iter().map(|new| &new.company));
-        let (products, codes) = split(batch.iter().map(|new| &new.product));
+        let products = tx.product_names()?;
+        let by_code = products.iter().map(|product| (product.code.clone(), product.clone())).collect();
         Ok(Self {
             companies: tx.existing_companies(&companies)?,
             external: tx.companies_by_external_id(&external)?,
-            products: tx.existing_products(&products)?,
-            codes: tx.products_by_code(&codes)?,
+            products: products.into_iter().map(|product| (product.id.to_string(), product)).collect(),
+            codes: by_code,
         })
     }
 
@@ -198,12 +199,17 @@ impl KnownIds {
             EntityRef::Vendor(id) => self.external.get(id).ok_or(("company_external_id", id)),
         };
         let product = match &new.product {
-            EntityRef::Id(id) => self.products.get(&ProductId::from(id.clone())).ok_or(("product_id", id)),
+            EntityRef::Id(id) => self.products.get(id).ok_or(("product_id", id)),
             EntityRef::Vendor(code) => self.codes.get(code).ok_or(("product_code", code)),
         };
         for (field, given) in [company.err(), product.err()].into_iter().flatten() {
             let message = format!("unknown {field} \"{given}\"");
             bad.push(FieldError::new(format!("{}/{field}", new.place), FieldCode::NotFound, message));
+        }
+        if let Ok(ProductName { code, overage_of: Some(other), .. }) = product {
+            let field = if matches!(new.product, EntityRef::Id(_)) { "product_id" } else { "product_code" };
+            let message = format!("{code} bills the overage of product {other}: send the usage of that one");
+            bad.push(FieldError::new(format!("{}/{field}", new.place), FieldCode::Contradiction, message));
         }
         if BillingMonth::of(measured_at, Tz::UTC) <= BillingMonth::FIRST {
             // All of January 2000 UTC is rejected, so that in every time zone a record is in a supported month.
@@ -219,7 +225,7 @@ impl KnownIds {
                 id: UsageId::new(),
                 tenant_id: tx.tenant().clone(),
                 company_id: company.clone(),
-                product_id: product.clone(),
+                product_id: product.id.clone(),
                 amount: new.amount,
                 measured_at: measured_at.naive_utc(),
                 source: new.source,

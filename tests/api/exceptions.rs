@@ -36,7 +36,7 @@ async fn an_adjustment_counts_before_blocks_and_is_shown_wherever_the_number_is(
     assert_eq!(lines[1]["adjustment"], Value::Null);
     assert_eq!(quantities(&app, 2), [2.0, 3.0]);
     let ledger = app.get("/export/push-lines").await.text;
-    assert!(ledger.lines().nth(1).unwrap().contains(",100,-60.5,,1,2,pushed"), "{ledger}");
+    assert!(ledger.lines().nth(1).unwrap().contains(",100,-60.5,,,1,2,pushed"), "{ledger}");
     let table = app.get("/export/billing-lines").await.text;
     assert!(table.lines().nth(1).unwrap().contains(",-60.5,2026-11-01,2027-03-31,Two kiosk users,"), "{table}");
     let unchanged = app

@@ -226,7 +226,7 @@ async fn history_is_found_across_jobs(backend: Backend) {
     let rows: Vec<&str> = table.text.lines().collect();
     assert!(rows[0].starts_with("push_job_id,billing_month,month_closed,kind,"), "{}", rows[0]);
     assert!(rows[1].starts_with(&format!("{one},2026-11,false,push,manual,first key,")), "{}", rows[1]);
-    let billed = ",Company 1,STORAGE,10,Backup,100,BKP-GB (Storage),1000,2026-11-22T12:00:00Z,1,100,,,1,10,pushed,,,";
+    let billed = ",Company 1,STORAGE,10,Backup,100,BKP-GB (Storage),1000,2026-11-22T12:00:00Z,1,100,,,,1,10,pushed,,,";
     assert!(rows[1].contains(billed), "{}", rows[1]);
     assert_eq!(rows.len(), 3);
     let lines = app.all(&format!("/push-jobs/{two}/lines?product_id={other}&reason=disabled")).await;

@@ -44,6 +44,7 @@ mod late_usage;
 mod manual_mapping;
 mod migrations;
 mod openapi;
+mod overage;
 mod pages;
 mod postgres;
 mod process;

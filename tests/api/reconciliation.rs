@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::invoices::{merge, seed, with_random_terms};
+use crate::overage::with_overage;
 use crate::push::{enable, ready};
 use crate::support::{Backend, TestApp};
 
@@ -302,7 +303,7 @@ async fn a_statement_says_why_and_when(backend: Backend) {
             "1234.5 GB were measured at 2026-11-22 12:20 UTC.",
             "Adjusted by -200 GB (A <b>trial</b> & more): 1034.5 GB.",
             "In blocks of 100 GB, each one that is begun: 11.",
-            "At least 12 are agreed: the quantity is 12.",
+            "At least 12 are agreed: 12.",
             "The agreement includes 1: 11 are charged.",
             "At 9.5 USD each: 104.5 USD.",
         ])
@@ -317,7 +318,7 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     let row = table.text.lines().nth(1).unwrap();
     assert!(
         row.starts_with(
-            "C1,Company 1,2026-11,STORAGE,Product STORAGE,1234.5,GB,2,-200,100,11,12,12,12,1,11,9.5,104.5,USD,"
+            "C1,Company 1,2026-11,STORAGE,Product STORAGE,1234.5,GB,2,-200,100,11,12,,12,12,1,11,9.5,104.5,USD,"
         ),
         "{row}"
     );
@@ -384,6 +385,12 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
         let minimum = json!({"minimum_quantity": random.u32(0..8).to_string()});
         app.patch(&format!("/products/{product}"), &minimum).await.expect(200);
     }
+    let has_overage = random.bool();
+    if has_overage {
+        with_overage(&app, &product, COMPANIES).await;
+        let included = json!({"included_quantity": format!("{}.5", random.u32(0..10))});
+        app.patch(&format!("/products/{product}"), &included).await.expect(200);
+    }
     for line in app.all("/billing-lines?limit=500").await {
         let mut body = json!({});
         if random.u8(..3) == 0 {
@@ -393,11 +400,16 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
         if random.u8(..3) == 0 {
             body["minimum_quantity"] = json!(format!("{}.25", random.u32(0..30)));
         }
+        if has_overage && line["product_id"] == product && random.u8(..3) == 0 {
+            body["included_quantity"] = json!(format!("{}.75", random.u32(0..15)));
+        }
         app.patch(&format!("/billing-lines/{}", line["id"].as_str().unwrap()), &body).await.expect(200);
     }
     for c in 1..=COMPANIES {
-        if random.u8(..3) == 0 {
-            merge(&app, Kind::Additions, c * 100, json!({"quantity": random.u32(0..40)}));
+        for addition in [c * 100, c * 100 + 1].into_iter().take(1 + usize::from(has_overage)) {
+            if random.u8(..3) == 0 {
+                merge(&app, Kind::Additions, addition, json!({"quantity": random.u32(0..40)}));
+            }
         }
     }
     refresh(&app).await;
@@ -405,7 +417,7 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     let every_kind: Vec<&str> = ComparisonKind::ALL.iter().map(|kind| kind.as_str()).collect();
     let all = format!("/reconciliation?limit=7&kind={}", every_kind.join(","));
     let items = app.all(&all).await;
-    assert_eq!(items.len(), 20, "seed {seed}");
+    assert_eq!(items.len(), if has_overage { 40 } else { 20 }, "seed {seed}");
     for item in &items {
         assert_eq!((&item["kind"], &item["difference"]), (&json!("agrees"), &json!("0")), "seed {seed}: {item}");
     }

@@ -27,7 +27,7 @@ use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus}
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::rules::Target;
 use crate::domain::terms::BillCustomer;
 use crate::domain::usage::{Aggregation, BillingPeriod};
@@ -143,6 +143,6 @@ texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, Billin
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
-    BillCustomer, WhenInvoiced, Money, Adjustment, MinimumQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
+    BillCustomer, WhenInvoiced, Money, Adjustment, MinimumQuantity, IncludedQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

@@ -19,7 +19,7 @@ use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Candidate, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::quantity::{BlockSize, MinimumQuantity, Quantity};
+use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::{Error, Result};
 
@@ -36,6 +36,8 @@ pub struct BillingLine {
     pub block_size: Option<BlockSize>,
     /// Overrides the product's minimum.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// Overrides the product's included quantity.
+    pub included_quantity: Option<IncludedQuantity>,
     pub adjustment: Option<Adjustment>,
     pub agreement_status: MappingStatus,
     pub agreement_source: Option<MappingSource>,
@@ -75,6 +77,7 @@ impl BillingLine {
             push_enabled: false,
             block_size: None,
             minimum_quantity: None,
+            included_quantity: None,
             adjustment: None,
             agreement_status: MappingStatus::Unresolved,
             agreement_source: None,

@@ -15,7 +15,7 @@ use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, 
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::domain::quantity::{BlockSize, MinimumQuantity};
+use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
 
 /// The mappings and settings of a line, with its company.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct MappedLine {
     pub block_size: Option<BlockSize>,
     /// The line's own minimum, which overrides the product's.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The line's own included quantity, which overrides the product's.
+    pub included_quantity: Option<IncludedQuantity>,
     /// The line's agreed exception.
     pub adjustment: Option<Adjustment>,
     /// The agreement mapping.
@@ -54,7 +56,7 @@ pub struct MappedLine {
 pub type Changed = (Option<NaiveDateTime>, Option<String>);
 
 type Part<Id> = (MappingStatus, Option<MappingSource>, Option<Id>, Option<MappingReason>, Option<String>);
-type Settings = (bool, Option<BlockSize>, Option<MinimumQuantity>, Option<Adjustment>);
+type Settings = (bool, Option<BlockSize>, Option<MinimumQuantity>, Option<IncludedQuantity>, Option<Adjustment>);
 type Row = (
     (BillingLineId, ProductId, i64),
     Settings,
@@ -69,7 +71,7 @@ fn mapping<Id>((status, source, target, reason, json): Part<Id>) -> Mapping<Id> 
 
 impl From<Row> for MappedLine {
     fn from(((id, product_id, version), settings, agreement, addition, company): Row) -> Self {
-        let (push_enabled, block_size, minimum_quantity, adjustment) = settings;
+        let (push_enabled, block_size, minimum_quantity, included_quantity, adjustment) = settings;
         let (company_id, company_name, cw_company) = company;
         let ((agreement, agreement_changed), (addition, addition_changed)) = (agreement, addition);
         Self {
@@ -81,6 +83,7 @@ impl From<Row> for MappedLine {
             push_enabled,
             block_size,
             minimum_quantity,
+            included_quantity,
             adjustment,
             agreement: mapping(agreement),
             agreement_changed,
@@ -97,6 +100,7 @@ struct Saved {
     push_enabled: bool,
     block_size: Option<BlockSize>,
     minimum_quantity: Option<MinimumQuantity>,
+    included_quantity: Option<IncludedQuantity>,
     adjustment: Option<Adjustment>,
     agreement_status: MappingStatus,
     agreement_source: Option<MappingSource>,
@@ -119,8 +123,8 @@ struct Saved {
 row_update! {
     Saved; billing_lines
     where id
-    set push_enabled, block_size, minimum_quantity, adjustment, agreement_status, agreement_source, agreement_id,
-        agreement_reason, agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
+    set push_enabled, block_size, minimum_quantity, included_quantity, adjustment, agreement_status, agreement_source,
+        agreement_id, agreement_reason, agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
         addition_id, addition_reason, addition_candidates, addition_changed_at, addition_changed_by, version, updated_at
 }
 
@@ -131,6 +135,7 @@ impl Saved {
             push_enabled: line.push_enabled,
             block_size: line.block_size,
             minimum_quantity: line.minimum_quantity,
+            included_quantity: line.included_quantity,
             adjustment: line.adjustment,
             agreement_status: line.agreement.status,
             agreement_source: line.agreement.source,
@@ -180,7 +185,7 @@ impl Tx<'_> {
         let rows: Vec<Row> = query
             .select((
                 (l::id, l::product_id, l::version),
-                (l::push_enabled, l::block_size, l::minimum_quantity, l::adjustment),
+                (l::push_enabled, l::block_size, l::minimum_quantity, l::included_quantity, l::adjustment),
                 (
                     (
                         l::agreement_status,

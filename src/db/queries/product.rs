@@ -14,7 +14,7 @@ use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::{ProductId, TenantId};
 use crate::domain::invoice::WhenInvoiced;
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::string_enum::string_enum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{Error, Result};
@@ -39,6 +39,10 @@ pub struct Product {
     pub max_usage_age_days: i64,
     /// The quantity that each line bills at least, unless it has its own.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The quantity that each line bills at most, unless it has its own: another product bills what is above it.
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The product whose overage this one bills.
+    pub overage_of: Option<ProductId>,
     /// What a push does with a line whose invoice was made.
     pub when_invoiced: WhenInvoiced,
     pub version: i64,
@@ -56,6 +60,15 @@ impl Product {
     pub fn guard(&self) -> ChangeGuard {
         ChangeGuard { percent: self.max_change_percent, units: self.max_change_units }
     }
+}
+
+/// How callers name a product.
+#[derive(Debug, Clone, Queryable)]
+pub struct ProductName {
+    pub id: ProductId,
+    pub code: String,
+    /// The product whose overage this one bills.
+    pub overage_of: Option<ProductId>,
 }
 
 string_enum! {
@@ -139,19 +152,21 @@ impl Tx<'_> {
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
-    /// The codes of all products: a tenant has few.
-    pub fn product_codes(&mut self) -> Result<Vec<(ProductId, String)>> {
-        Ok(self.scoped(products::table).select((products::id, products::code)).load(self.conn)?)
+    /// The product that bills the overage of a product, if there is one.
+    pub fn overage_product(&mut self, of: &ProductId) -> Result<Option<Product>> {
+        let own = self.scoped(products::table).filter(products::overage_of.eq(of.clone()));
+        Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
-    /// Those of the given ids that belong to a product.
-    pub fn existing_products(&mut self, ids: &[ProductId]) -> Result<HashSet<ProductId>> {
-        let mut found = HashSet::new();
-        for chunk in chunks(&without_nul(ids)) {
-            let own = self.scoped(products::table).filter(products::id.eq_any(chunk));
-            found.extend(own.select(products::id).load::<ProductId>(self.conn)?);
-        }
-        Ok(found)
+    /// Those of the given products whose overage another product bills.
+    pub fn products_with_overage(&mut self, of: &HashSet<ProductId>) -> Result<HashSet<ProductId>> {
+        let own = self.scoped(products::table).filter(products::overage_of.eq_any(of.iter().cloned()));
+        Ok(own.select(products::overage_of.assume_not_null()).load::<ProductId>(self.conn)?.into_iter().collect())
+    }
+
+    /// What all products are called: a tenant has few.
+    pub fn product_names(&mut self) -> Result<Vec<ProductName>> {
+        Ok(self.scoped(products::table).select((products::id, products::code, products::overage_of)).load(self.conn)?)
     }
 
     /// The ids of the products with the given codes, by code.

@@ -18,7 +18,7 @@ use crate::domain::ids::{
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::{Error, Result};
 
 /// One run that writes quantities.
@@ -67,6 +67,8 @@ pub struct PushLine {
     pub adjustment: Option<Adjustment>,
     /// The minimum that applied.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The included quantity that applied.
+    pub included_quantity: Option<IncludedQuantity>,
     /// The quantity in ConnectWise before the write. It is stored before the write is sent, so that a lost response can
     /// be told from a write that was never sent.
     pub from_quantity: Option<Quantity>,

@@ -17,7 +17,7 @@ use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, 
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{LineState, PushKind};
-use crate::domain::quantity::{BlockSize, MinimumQuantity, Quantity};
+use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 
 /// What a reconciliation needs of a line.
 #[derive(Debug, Clone, Queryable)]
@@ -27,6 +27,7 @@ pub struct ReconciledLine {
     pub push_enabled: bool,
     pub block_size: Option<BlockSize>,
     pub minimum_quantity: Option<MinimumQuantity>,
+    pub included_quantity: Option<IncludedQuantity>,
     pub adjustment: Option<Adjustment>,
     pub agreement_status: MappingStatus,
     pub agreement_reason: Option<MappingReason>,
@@ -86,6 +87,7 @@ impl Tx<'_> {
             l::push_enabled,
             l::block_size,
             l::minimum_quantity,
+            l::included_quantity,
             l::adjustment,
             l::agreement_status,
             l::agreement_reason,

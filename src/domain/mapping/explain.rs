@@ -28,6 +28,8 @@ string_enum! {
         BlockSize = "block_size",
         /// The line's own minimum quantity.
         MinimumQuantity = "minimum_quantity",
+        /// The line's own included quantity.
+        IncludedQuantity = "included_quantity",
         /// The line's adjustment.
         Adjustment = "adjustment",
     }

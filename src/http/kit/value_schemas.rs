@@ -16,7 +16,9 @@ use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus}
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, MinimumQuantity, Money, Quantity};
+use crate::domain::quantity::{
+    AdjustmentAmount, Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity,
+};
 use crate::domain::reconciliation::ComparisonKind;
 use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
@@ -107,6 +109,8 @@ patterned! {
         "An exact decimal other than 0, as a string such as `\"-2\"`. At most 28 digits";
     MinimumQuantity: r"^[0-9]{1,10}(\.[0-9]{1,5})?$", "10",
         "An exact decimal, 0 or more, as a string such as `\"10\"`. At most 10 digits before the point, and 5 after it";
+    IncludedQuantity: r"^[0-9]{1,10}(\.[0-9]{1,5})?$", "25",
+        "An exact decimal, 0 or more, as a string such as `\"25\"`. At most 10 digits before the point, and 5 after it";
     Quantity: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "3",
         "An exact decimal, as a string such as `\"120.5\"`";
     Money: r"^-?[0-9]{1,28}(\.[0-9]{1,28})?$", "28.5",

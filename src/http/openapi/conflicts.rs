@@ -10,9 +10,11 @@ pub(super) fn conflicts_of(operation_id: &str) -> Vec<ConflictCode> {
     let own: &[ConflictCode] = match operation_id {
         "create_company" => &[ExternalIdTaken],
         "replace_company" | "update_company" => &[ExternalIdTaken],
-        "delete_company" | "delete_companies" | "delete_product" | "delete_connection" => &[PushJobRunning],
+        "delete_company" | "delete_companies" | "delete_connection" => &[PushJobRunning],
+        "delete_product" => &[PushJobRunning, OverageNotBilled],
         "match_company" => &[ConnectwiseCompanyClaimed, NotConnected],
-        "create_product" | "replace_product" | "update_product" => &[CodeTaken],
+        "create_product" | "replace_product" | "update_product" => &[CodeTaken, OverageNotBilled],
+        "update_billing_line" => &[OverageNotBilled],
         "create_matching_rule" => &[RuleExists],
         "put_connection" => &[OtherConnectwise],
         "test_connection" => &[NotConnected],

@@ -21,6 +21,7 @@ use crate::services::audit::Audit;
 use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
 use crate::services::billing_calendar;
 use crate::services::context::AppContext;
+use crate::services::overage;
 use crate::services::remote::additions;
 
 /// The records that edits are computed from.
@@ -30,6 +31,8 @@ struct EditContext {
     catalog: std::sync::Arc<Catalog>,
     /// The first day of the month that a push would bill now, by product; only of products that an edit needs.
     billed_from: HashMap<ProductId, NaiveDate>,
+    /// The products whose overage another product bills; only if an edit needs them.
+    with_overage: HashSet<ProductId>,
 }
 
 impl EditContext {
@@ -48,7 +51,18 @@ impl EditContext {
         } else {
             HashMap::new()
         };
-        Ok(Self { billed_from, lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(), rules, catalog })
+        let with_overage = if edits.iter().any(|edit| edit.change.includes()) {
+            tx.products_with_overage(&rows.iter().map(|line| line.product_id.clone()).collect::<HashSet<_>>())?
+        } else {
+            HashSet::new()
+        };
+        Ok(Self {
+            billed_from,
+            with_overage,
+            lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(),
+            rules,
+            catalog,
+        })
     }
 
     /// Returns the line as an edit leaves it.
@@ -57,6 +71,11 @@ impl EditContext {
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
         line.block_size = change.block_size.unwrap_or(line.block_size);
         line.minimum_quantity = change.minimum_quantity.unwrap_or(line.minimum_quantity);
+        if change.includes() && !self.with_overage.contains(&line.product_id) {
+            let error = overage::nobody_bills_it();
+            return Err(EditRejection::new("included_quantity", error));
+        }
+        line.included_quantity = change.included_quantity.unwrap_or(line.included_quantity);
         if let Some(new) = &change.adjustment {
             line.adjustment = new.as_ref().map(|new| self.adjustment(before, new)).transpose()?;
         }

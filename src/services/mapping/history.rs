@@ -63,6 +63,9 @@ impl<'a> ChangeRecorder<'a> {
         if before.minimum_quantity != after.minimum_quantity {
             self.note(tx, after, LineField::MinimumQuantity, &after.minimum_quantity)?;
         }
+        if before.included_quantity != after.included_quantity {
+            self.note(tx, after, LineField::IncludedQuantity, &after.included_quantity)?;
+        }
         if before.adjustment != after.adjustment {
             self.note(tx, after, LineField::Adjustment, &after.adjustment)?;
         }
@@ -120,7 +123,8 @@ pub fn line_entry(tx: &Tx<'_>, audit: &Audit, before: &MappedLine, after: &Mappe
     let line = |line: &MappedLine| {
         json!({
             "push_enabled": line.push_enabled, "block_size": line.block_size,
-            "minimum_quantity": line.minimum_quantity, "adjustment": line.adjustment,
+            "minimum_quantity": line.minimum_quantity, "included_quantity": line.included_quantity,
+            "adjustment": line.adjustment,
             "agreement": audited(&line.agreement), "addition": audited(&line.addition),
         })
     };

@@ -6,7 +6,7 @@ use super::resolve::Resolved;
 use crate::db::MappedLine;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
 use crate::domain::mapping::ChoiceError;
-use crate::domain::quantity::{AdjustmentAmount, BlockSize, MinimumQuantity};
+use crate::domain::quantity::{AdjustmentAmount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, FieldError, Result};
 use crate::services::actor::IfMatch;
@@ -37,6 +37,8 @@ pub struct LineEdit {
     pub block_size: Option<Option<BlockSize>>,
     /// The line's own minimum; `Some(None)` goes back to the product's.
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// The line's own included quantity; `Some(None)` goes back to the product's.
+    pub included_quantity: Option<Option<IncludedQuantity>>,
     /// The line's adjustment; `Some(None)` removes it.
     pub adjustment: Option<Option<NewAdjustment>>,
     /// The manually chosen agreement; `Some(None)` goes back to the rule.
@@ -49,6 +51,11 @@ impl LineEdit {
     /// Returns whether the edit makes or clears a manual choice.
     pub(super) fn chooses(&self) -> bool {
         self.agreement.is_some() || self.addition.is_some()
+    }
+
+    /// Returns whether the edit sets an included quantity.
+    pub(super) fn includes(&self) -> bool {
+        self.included_quantity.is_some_and(|included| included.is_some())
     }
 
     /// Returns whether the edit sets an adjustment whose first day is not given.
@@ -107,6 +114,7 @@ impl EditRejection {
         match self.member {
             "agreement_id" => self.error.at("/agreement_id"),
             "addition_id" => self.error.at("/addition_id"),
+            "included_quantity" => self.error.at("/included_quantity"),
             _ => self.error,
         }
     }

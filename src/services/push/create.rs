@@ -16,8 +16,9 @@ use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::audit::{Audit, MAX_NAMED};
-use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_lines, compared_lines};
+use crate::services::billed_lines::{BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::billing_calendar;
+use crate::services::monthly_usage::Billed;
 
 /// A push job to create.
 #[derive(Debug, Clone)]
@@ -219,6 +220,7 @@ fn line(
         block_size: Some(billed.block_size),
         adjustment: billed.adjustment.clone(),
         minimum_quantity: billed.minimum_quantity,
+        included_quantity: billed.included_quantity,
         from_quantity: None,
         to_quantity: billed.quantity,
         state,

@@ -99,6 +99,7 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
         block_size: None,
         adjustment: None,
         minimum_quantity: None,
+        included_quantity: None,
         ..blank(line)
     };
     let lines = pushed.iter().filter(|line| line.from_quantity.is_some()).map(line).collect();

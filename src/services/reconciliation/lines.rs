@@ -18,7 +18,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::Quantity;
 use crate::domain::reconciliation::{AtStake, Comparison, ComparisonKind, at_stake, divided};
 use crate::domain::records::{Addition, Agreement};
-use crate::services::billed_lines::{Billed, LineSettings, MonthlyUsage};
+use crate::services::monthly_usage::{Billed, LineTerms, MonthlyUsage};
 
 /// What ConnectWise has.
 pub(super) struct Ground<'a> {
@@ -191,10 +191,11 @@ fn billings(
     }
     let billing = |row: ReconciledLine| {
         let company = companies.get(&row.company_id)?.clone();
-        let billed = usage.get(&row.product_id)?.billed_by(LineSettings {
+        let billed = usage.get(&row.product_id)?.billed_by(LineTerms {
             company_id: &row.company_id,
             block_size: row.block_size,
             minimum_quantity: row.minimum_quantity,
+            included_quantity: row.included_quantity,
             adjustment: row.adjustment.as_ref(),
         });
         Some(Billing { row, company, billed, share: Share::Whole })

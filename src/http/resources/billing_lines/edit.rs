@@ -10,7 +10,7 @@ use validator::Validate;
 
 use super::BillingLine;
 use crate::domain::ids::BillingLineId;
-use crate::domain::quantity::{AdjustmentAmount, BlockSize, MinimumQuantity};
+use crate::domain::quantity::{AdjustmentAmount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::{IfMatchHeader, RequiredVersions};
@@ -39,6 +39,11 @@ pub struct UpdateBillingLineRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<MinimumQuantity>)]
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// The line's own included quantity, above which the product with `overage_of` bills. Null removes it, so that the
+    /// product's applies.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<IncludedQuantity>)]
+    pub included_quantity: Option<Option<IncludedQuantity>>,
     /// An agreed exception. Null removes it.
     #[validate(nested)]
     #[serde(default, deserialize_with = "double_option")]
@@ -109,6 +114,10 @@ pub struct UpdateBillingLinesRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<MinimumQuantity>)]
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// The lines' own included quantity. Null removes it, so that the product's applies.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<IncludedQuantity>)]
+    pub included_quantity: Option<Option<IncludedQuantity>>,
 }
 
 /// The result of updating many billing lines.
@@ -127,8 +136,8 @@ const MAX_LINES_SHOWN: usize = 500;
 
 /// Update a billing line
 ///
-/// Enables or disables pushes of the line, or sets its own block size, minimum or adjustment. The quantity in ConnectWise changes with the
-/// next push, not before. Repeating the request changes nothing.
+/// Enables or disables pushes of the line, or sets its own block size, minimum, included quantity or adjustment. The
+/// quantity in ConnectWise changes with the next push, not before. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines",
     request_body = UpdateBillingLineRequest,
@@ -143,9 +152,15 @@ pub async fn update_billing_line(
     if_match: IfMatchHeader,
     body: ValidatedJson<UpdateBillingLineRequest>,
 ) -> ApiResult {
-    let UpdateBillingLineRequest { push_enabled, block_size, minimum_quantity, adjustment } = body.value;
-    let adjustment = adjustment.map(|new| new.map(AdjustmentRequest::checked).transpose()).transpose()?;
-    let change = LineEdit { push_enabled, block_size, minimum_quantity, adjustment, ..LineEdit::default() };
+    let body = body.value;
+    let change = LineEdit {
+        push_enabled: body.push_enabled,
+        block_size: body.block_size,
+        minimum_quantity: body.minimum_quantity,
+        included_quantity: body.included_quantity,
+        adjustment: body.adjustment.map(|new| new.map(AdjustmentRequest::checked).transpose()).transpose()?,
+        ..LineEdit::default()
+    };
     let edit = Edit { line: BillingLineId::from(id.into_inner()), change, if_match: if_match.0 };
     let line = BillingLine::from(edit::update(&ctx, &caller, edit).await?);
     Ok(with_etag(line.version, &line))
@@ -167,11 +182,17 @@ pub async fn update_billing_lines(
     versions: RequiredVersions,
     body: ValidatedJson<UpdateBillingLinesRequest>,
 ) -> ApiResult {
-    let UpdateBillingLinesRequest { ids, versions: known, push_enabled, block_size, minimum_quantity } = body.value;
-    let known = known.unwrap_or_default();
+    let body = body.value;
+    let (ids, known) = (body.ids, body.versions.unwrap_or_default());
     versions.check(ids.iter().map(|id| known.contains_key(id)))?;
     let count = ids.len();
-    let change = LineEdit { push_enabled, block_size, minimum_quantity, ..LineEdit::default() };
+    let change = LineEdit {
+        push_enabled: body.push_enabled,
+        block_size: body.block_size,
+        minimum_quantity: body.minimum_quantity,
+        included_quantity: body.included_quantity,
+        ..LineEdit::default()
+    };
     let with_version = |id: String| {
         let if_match = IfMatch(known.get(&id).map(|version| vec![version.to_string()]));
         (BillingLineId::from(id), if_match)

@@ -129,7 +129,7 @@ impl From<TracedComparison> for ComparisonResult {
 pub enum ChangedValue {
     /// Whether pushes wrote the line.
     PushEnabled(bool),
-    /// The line's own block size or minimum quantity, as a decimal.
+    /// The line's own block size, minimum quantity or included quantity, as a decimal.
     Decimal(String),
     /// The line's adjustment.
     Adjustment(LineAdjustment),
@@ -161,8 +161,8 @@ pub struct RecordedMapping {
 pub struct LineChanged {
     /// The part of the line that changed.
     pub part: LineField,
-    /// The new value: a mapping; for `push_enabled` true or false; for `block_size` and
-    /// `minimum_quantity` a decimal, or null for the product's; for `adjustment` the adjustment, or null for none.
+    /// The new value: a mapping; for `push_enabled` true or false; for `block_size`, `minimum_quantity` and
+    /// `included_quantity` a decimal, or null for the product's; for `adjustment` the adjustment, or null for none.
     #[schema(required)]
     pub new: Option<ChangedValue>,
     /// The old value, in the same form. Null, too, if none of the listed changes has it.

@@ -16,7 +16,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, MinimumQuantity, Quantity};
+use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
@@ -25,7 +25,8 @@ use crate::http::kit::response::page_of;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::http::views::mapping::MappingBody;
 use crate::services::AppContext;
-use crate::services::billed_lines::{Billed, BilledLine, BilledMonths, billed_page};
+use crate::services::billed_lines::{BilledLine, BilledMonths, billed_page};
+use crate::services::monthly_usage::Billed;
 
 /// The company of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -63,7 +64,8 @@ pub struct LineUsage {
     pub billing_month: BillingMonth,
     /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
-    /// The billed amount in the product's unit; null if no record counts.
+    /// The billed amount in the product's unit; null if no record counts. Of a product that bills overage, it is what is
+    /// above the included quantity of the other product.
     #[schema(required)]
     pub amount: Option<Amount>,
     /// When the newest record that counts was measured; null if no record counts.
@@ -82,8 +84,12 @@ pub struct LineUsage {
     /// The adjusted amount in blocks, rounded as the product says; null if there is no quantity.
     #[schema(required)]
     pub blocks: Option<Quantity>,
-    /// The quantity that a push would write: the blocks, or the minimum quantity if that is more. Null if no record
-    /// counts, or if there is a `problem`.
+    /// What is above the included quantity, which the product with `overage_of` bills; null without an included quantity,
+    /// or if there is no quantity.
+    #[schema(required)]
+    pub overage: Option<Amount>,
+    /// The quantity that a push would write: the blocks, or the minimum quantity if that is more, and no more than the
+    /// included quantity. Null if no record counts, or if there is a `problem`.
     #[schema(required)]
     pub quantity: Option<Quantity>,
     /// Why the records make no quantity, for people; null if there is no problem.
@@ -103,6 +109,7 @@ impl LineUsage {
             adjustment: billed.adjustment.as_ref().map(|adjustment| adjustment.amount),
             adjusted_amount: billed.derived.map(|derived| derived.adjusted),
             blocks: billed.derived.map(|derived| derived.blocks),
+            overage: billed.overage(),
             quantity: billed.quantity,
             problem: billed.problem.clone(),
         }
@@ -155,6 +162,13 @@ pub struct BillingLine {
     /// The line's own minimum quantity; null if the product's applies.
     #[schema(required)]
     pub minimum_quantity_override: Option<MinimumQuantity>,
+    /// The included quantity that applies: the line's own, or the product's; null if there is none. The line bills no more,
+    /// and the product with `overage_of` bills what is above it.
+    #[schema(required)]
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The line's own included quantity; null if the product's applies.
+    #[schema(required)]
+    pub included_quantity_override: Option<IncludedQuantity>,
     /// The line's agreed exception, in whichever month it applies; null if it has none.
     #[schema(required)]
     pub adjustment: Option<LineAdjustment>,
@@ -213,6 +227,8 @@ impl From<BilledLine> for BillingLine {
             block_size_override: view.line.block_size,
             minimum_quantity: billed.minimum_quantity,
             minimum_quantity_override: view.line.minimum_quantity,
+            included_quantity: billed.included_quantity,
+            included_quantity_override: view.line.included_quantity,
             adjustment: view.line.adjustment.clone().map(LineAdjustment::from),
             usage: LineUsage::new(&billed, product.unit),
             out_of_date,

@@ -114,7 +114,7 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 28] {
+fn line_cells(row: &LineOut) -> [String; 29] {
     let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
     let adjustment = line.adjustment.as_ref();
@@ -128,6 +128,7 @@ fn line_cells(row: &LineOut) -> [String; 28] {
         line.push_enabled.to_string(),
         text(line.block_size.map(|size| size.to_string())),
         text(line.minimum_quantity.map(|minimum| minimum.to_string())),
+        text(line.included_quantity.map(|included| included.to_string())),
         text(adjustment.map(|adjustment| adjustment.amount.to_string())),
         text(adjustment.map(|adjustment| adjustment.from.to_string())),
         text(adjustment.and_then(|adjustment| adjustment.until).map(|until| until.to_string())),

@@ -36,6 +36,7 @@ const LINES: Columns = Columns {
         "push_enabled",
         "block_size",
         "minimum_quantity",
+        "included_quantity",
         "adjustment",
         "adjustment_from",
         "adjustment_until",
@@ -98,7 +99,8 @@ pub enum RowOutcome {
 /// A value before and after an import.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CellChange {
-    /// What changed: `connectwise_company_id`, `push_enabled`, `block_size`, `minimum_quantity`, `agreement` or `addition`.
+    /// What changed: `connectwise_company_id`, `push_enabled`, `block_size`, `minimum_quantity`, `included_quantity`,
+    /// `agreement` or `addition`.
     pub part: String,
     /// The value before; null if there was none. For a mapping, ConnectWise's id.
     #[schema(required)]
@@ -252,6 +254,7 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 /// - `push_enabled` is `true` or `false`; blank changes nothing.
 /// - `block_size` is the line's own block size; blank means the product's.
 /// - `minimum_quantity` is the line's own minimum; blank means the product's.
+/// - `included_quantity` is the line's own included quantity; blank means the product's.
 /// - `manual_agreement_id` and `manual_addition_id` are manual choices, by ConnectWise's id; blank clears the choice.
 ///
 /// A setting without a column stays as it is. Adjustments are exported, but not imported. Other columns of the export are ignored; an unknown column is an error. A
@@ -289,6 +292,7 @@ fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
         push_enabled: row.flag("push_enabled")?,
         block_size: row.parsed("block_size")?,
         minimum_quantity: row.parsed("minimum_quantity")?,
+        included_quantity: row.parsed("included_quantity")?,
         agreement: row.parsed("manual_agreement_id")?,
         addition: row.parsed("manual_addition_id")?,
     })
@@ -307,6 +311,10 @@ fn line_changes(edited: &Edited) -> Vec<CellChange> {
     if before.minimum_quantity != after.minimum_quantity {
         let part = LineField::MinimumQuantity.as_str();
         changes.push(CellChange::new(part, before.minimum_quantity, after.minimum_quantity));
+    }
+    if before.included_quantity != after.included_quantity {
+        let part = LineField::IncludedQuantity.as_str();
+        changes.push(CellChange::new(part, before.included_quantity, after.included_quantity));
     }
     if before.agreement != after.agreement {
         let part = LineField::Agreement.as_str();

@@ -7,9 +7,10 @@ use validator::Validate;
 
 use crate::db;
 use crate::domain::change_guard::ChangeGuard;
+use crate::domain::ids::ProductId;
 use crate::domain::invoice::WhenInvoiced;
 use crate::domain::quantity::Rounding;
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::http::kit::extract::json::{double_option, not_null, plain_text, present_whole_number, whole_number};
@@ -48,6 +49,14 @@ pub struct Product {
     /// The quantity that a line with usage bills at least; a billing line can have its own. Null means no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The quantity that a line bills at most: the product with `overage_of` bills what is above it. A billing line can have
+    /// its own. Null means that all is billed here.
+    #[schema(required)]
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The id of the product whose overage this one bills: its usage is what is above the included quantity of the other
+    /// one, in the other's units. Null if it has usage of its own.
+    #[schema(required)]
+    pub overage_of: Option<String>,
     /// What a push does with a line if the invoice that takes its quantity has been made.
     pub when_invoiced: WhenInvoiced,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
@@ -73,6 +82,8 @@ impl From<db::Product> for Product {
             max_change_percent: row.max_change_percent,
             max_change_units: row.max_change_units,
             minimum_quantity: row.minimum_quantity,
+            included_quantity: row.included_quantity,
+            overage_of: row.overage_of.map(|id| id.to_string()),
             when_invoiced: row.when_invoiced,
             version: row.version,
             created_at: row.created_at.and_utc(),
@@ -128,6 +139,14 @@ pub struct ProductRequest {
     /// The quantity that a line with usage bills at least, such as a committed number of seats. A billing line can have
     /// its own. Null means no minimum.
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The quantity that a line bills at most. A product with `overage_of` must bill what is above it. A billing line can
+    /// have its own. Null means that all is billed here.
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The id of the product whose overage this one bills: its usage is what is above the included quantity of the other
+    /// one, in the other's units, so that `aggregation` and `max_usage_age_days` are not used. It cannot be changed. Null
+    /// means that the product has usage of its own.
+    #[schema(max_length = 300)]
+    pub overage_of: Option<String>,
     /// What a push does with a line if the invoice that takes its quantity has been made. The default is `warn`.
     #[serde(default = "only_warn")]
     #[schema(default = "warn")]
@@ -206,6 +225,10 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<MinimumQuantity>)]
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
+    /// The quantity that a line bills at most. A product with `overage_of` must bill what is above it. Null removes it.
+    #[serde(default, deserialize_with = "double_option")]
+    #[schema(value_type = Option<IncludedQuantity>)]
+    pub included_quantity: Option<Option<IncludedQuantity>>,
     /// What a push does with a line if the invoice that takes its quantity has been made.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
@@ -225,6 +248,8 @@ impl From<ProductRequest> for NewProduct {
             billing_period: body.billing_period,
             max_usage_age_days: body.max_usage_age_days,
             minimum_quantity: body.minimum_quantity,
+            included_quantity: body.included_quantity,
+            overage_of: body.overage_of.map(ProductId::from),
             when_invoiced: body.when_invoiced,
         }
     }
@@ -244,6 +269,8 @@ impl From<ProductRequest> for ProductChange {
             billing_period: Some(body.billing_period),
             max_usage_age_days: Some(body.max_usage_age_days),
             minimum_quantity: Some(body.minimum_quantity),
+            included_quantity: Some(body.included_quantity),
+            overage_of: Some(body.overage_of.map(ProductId::from)),
             when_invoiced: Some(body.when_invoiced),
         }
     }
@@ -263,6 +290,8 @@ impl From<UpdateProductRequest> for ProductChange {
             billing_period: body.billing_period,
             max_usage_age_days: body.max_usage_age_days,
             minimum_quantity: body.minimum_quantity,
+            included_quantity: body.included_quantity,
+            overage_of: None,
             when_invoiced: body.when_invoiced,
         }
     }

@@ -167,7 +167,7 @@ pub async fn export_push_lines(
     Ok(stream_table("push-lines.csv", &HEADER, query.bom, page).await?)
 }
 
-const HEADER: [&str; 25] = [
+const HEADER: [&str; 26] = [
     "push_job_id",
     "billing_month",
     "month_closed",
@@ -187,6 +187,7 @@ const HEADER: [&str; 25] = [
     "block_size",
     "adjustment",
     "minimum_quantity",
+    "included_quantity",
     "from",
     "to",
     "state",
@@ -195,7 +196,7 @@ const HEADER: [&str; 25] = [
     "finished_at",
 ];
 
-fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 25] {
+fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 26] {
     fn text<T: ToString>(value: Option<&T>) -> String {
         value.map(ToString::to_string).unwrap_or_default()
     }
@@ -222,6 +223,7 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 25] {
         text(line.block_size.as_ref()),
         text(line.adjustment.as_ref().map(|adjustment| adjustment.amount).as_ref()),
         text(line.minimum_quantity.as_ref()),
+        text(line.included_quantity.as_ref()),
         text(line.from_quantity.as_ref()),
         text(line.to_quantity.as_ref()),
         line.state.to_string(),

@@ -9,7 +9,7 @@ use crate::db::{self, PushLineFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Quantity};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
@@ -70,6 +70,9 @@ pub struct PushLine {
     /// The minimum quantity that applied; null if none did, and in reverts.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
+    /// The included quantity that applied; null if none did, and in reverts.
+    #[schema(required)]
+    pub included_quantity: Option<IncludedQuantity>,
     /// The quantity in ConnectWise before the push; null if it is unknown.
     #[schema(required)]
     pub from: Option<Quantity>,
@@ -131,6 +134,7 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
             block_size: row.block_size,
             adjustment: row.adjustment.map(LineAdjustment::from),
             minimum_quantity: row.minimum_quantity,
+            included_quantity: row.included_quantity,
             from: row.from_quantity,
             to: row.to_quantity,
             state: row.state,

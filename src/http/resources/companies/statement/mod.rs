@@ -14,7 +14,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CompanyId;
 use crate::domain::invoice::billed_quantity;
 use crate::domain::push::LineState;
-use crate::domain::quantity::{Amount, BlockSize, MinimumQuantity, Money, Quantity, Rounding};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
 use crate::domain::reconciliation::ComparisonKind;
 use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::Aggregation;
@@ -81,8 +81,11 @@ pub struct StatementProduct {
     /// The quantity that is billed at least; null if there is no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity of the month's last push; if there was none, the blocks, or the minimum if that is more. Null without
-    /// either.
+    /// The quantity that is included, above which another product bills; null if all is billed here.
+    #[schema(required)]
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The quantity of the month's last push; if there was none, the blocks, or the minimum if that is more, and no
+    /// more than is included. Null without either.
     #[schema(required)]
     pub quantity: Option<Quantity>,
     /// The quantity in ConnectWise, or, if later months were pushed since, the one that was pushed for this month; null if it
@@ -192,6 +195,7 @@ impl From<StatementLine> for StatementProduct {
             rounding: product.rounding,
             blocks: derived.map(|derived| derived.blocks),
             minimum_quantity: basis.minimum_quantity,
+            included_quantity: basis.included_quantity,
             quantity: basis.quantity,
             connectwise_quantity: item.connectwise_quantity,
             kind: item.compared.kind,

@@ -9,7 +9,7 @@ use crate::domain::push::LineState;
 use crate::http::kit::extract::csv_writer::Writer;
 use crate::http::kit::extract::formula::escape_formula;
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "company_external_id",
     "company_name",
     "billing_month",
@@ -22,6 +22,7 @@ const COLUMNS: [&str; 23] = [
     "block_size",
     "blocks",
     "minimum_quantity",
+    "included_quantity",
     "quantity",
     "connectwise_quantity",
     "less_included",
@@ -44,7 +45,7 @@ pub(super) fn reply(statement: &Statement) -> Result<HttpResponse> {
     table.reply("statement.csv")
 }
 
-fn cells(statement: &Statement, product: &StatementProduct) -> [String; 23] {
+fn cells(statement: &Statement, product: &StatementProduct) -> [String; 24] {
     fn text<T: ToString>(value: Option<T>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
     }
@@ -62,6 +63,7 @@ fn cells(statement: &Statement, product: &StatementProduct) -> [String; 23] {
         product.block_size.to_string(),
         text(product.blocks),
         text(product.minimum_quantity),
+        text(product.included_quantity),
         text(product.quantity),
         text(product.connectwise_quantity),
         text(product.less_included),

@@ -1,0 +1,55 @@
+//! What the quantities of a product's lines depend on, beside their usage.
+
+use diesel::prelude::*;
+
+use super::usage_totals::Whose;
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::billing_lines;
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::{CompanyId, ProductId};
+use crate::domain::line_quantity::Adjustment;
+use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
+
+/// What a line's quantity depends on, beside its usage and its product.
+#[derive(Debug, Clone, Queryable)]
+pub struct LineSettings {
+    /// The line's company.
+    pub company_id: CompanyId,
+    /// The line's own block size.
+    pub block_size: Option<BlockSize>,
+    /// The line's own minimum.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The line's own included quantity.
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The line's adjustment.
+    pub adjustment: Option<Adjustment>,
+}
+
+impl Tx<'_> {
+    /// The settings of a product's lines.
+    pub fn line_settings(&mut self, product: &ProductId, whose: Whose<'_>) -> Result<Vec<LineSettings>> {
+        use billing_lines as l;
+        let columns = (l::company_id, l::block_size, l::minimum_quantity, l::included_quantity, l::adjustment);
+        let parts = match whose {
+            Whose::All(_) => vec![None],
+            Whose::Companies(companies) => chunks(companies).into_iter().map(Some).collect(),
+        };
+        let mut found = Vec::new();
+        for companies in parts {
+            let mut own = self.scoped(l::table).filter(l::product_id.eq(product.clone())).into_boxed();
+            if let Some(companies) = companies {
+                own = own.filter(l::company_id.eq_any(companies));
+            }
+            found.extend(own.select(columns).load::<LineSettings>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether a line of a product has an included quantity of its own.
+    pub fn has_included_quantities(&mut self, product: &ProductId) -> Result<bool> {
+        let own = self.scoped(billing_lines::table).filter(billing_lines::product_id.eq(product.clone()));
+        let some = own.filter(billing_lines::included_quantity.is_not_null());
+        Ok(diesel::select(diesel::dsl::exists(some)).get_result(self.conn)?)
+    }
+}

@@ -1,0 +1,243 @@
+//! The usage of a product in a month, and what its lines bill of it.
+
+use std::collections::HashMap;
+
+use crate::db::{BillingLine, LineSettings, Product, Tx, Whose};
+use crate::domain::Result;
+use crate::domain::calendar::{BillingCalendar, BillingMonth};
+use crate::domain::clock::Instant;
+use crate::domain::ids::{CompanyId, ProductId};
+use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
+use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
+use crate::domain::usage::{CountedUsage, UsageWindow};
+use crate::domain::usage_totals::MonthCount;
+
+/// What a line bills in a month, or why there is no quantity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Billed {
+    /// The billing month.
+    pub month: BillingMonth,
+    /// Whether the month had ended when the quantity was computed.
+    pub month_closed: bool,
+    /// The aggregated usage; `None` if no record counts. Of a product that bills overage: what is above the included
+    /// quantity of the other product.
+    pub usage: Option<CountedUsage>,
+    /// When the newest record was measured, if it is too old to count.
+    pub too_old: Option<Instant>,
+    /// The block size in effect: the line's own, or else the product's.
+    pub block_size: BlockSize,
+    /// The adjustment, if it applies to the month.
+    pub adjustment: Option<Adjustment>,
+    /// The minimum in effect: the line's own, or else the product's.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The included quantity in effect: the line's own, or else the product's.
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The steps to the quantity; `None` without one.
+    pub derived: Option<LineQuantity>,
+    /// The quantity; `None` without usage, or if no quantity that ConnectWise can store results from it.
+    pub quantity: Option<Quantity>,
+    /// Why there is no quantity although there are records.
+    pub problem: Option<String>,
+}
+
+impl Billed {
+    /// The aggregated usage, in the product's unit.
+    pub fn amount(&self) -> Option<Amount> {
+        self.usage.map(|usage| usage.amount)
+    }
+
+    /// What is above the included quantity; `None` without one, or without a quantity.
+    pub fn overage(&self) -> Option<Amount> {
+        self.derived.filter(|_| self.included_quantity.is_some()).and_then(|derived| derived.overage().ok())
+    }
+}
+
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
+
+/// What a line's quantity depends on, beside its usage and its product.
+#[derive(Debug, Clone, Copy)]
+pub struct LineTerms<'l> {
+    /// The line's company.
+    pub company_id: &'l CompanyId,
+    /// The line's own block size.
+    pub block_size: Option<BlockSize>,
+    /// The line's own minimum.
+    pub minimum_quantity: Option<MinimumQuantity>,
+    /// The line's own included quantity.
+    pub included_quantity: Option<IncludedQuantity>,
+    /// The line's adjustment.
+    pub adjustment: Option<&'l Adjustment>,
+}
+
+impl<'l> From<&'l LineSettings> for LineTerms<'l> {
+    fn from(line: &'l LineSettings) -> Self {
+        Self {
+            company_id: &line.company_id,
+            block_size: line.block_size,
+            minimum_quantity: line.minimum_quantity,
+            included_quantity: line.included_quantity,
+            adjustment: line.adjustment.as_ref(),
+        }
+    }
+}
+
+/// The usage of one product in one month, by company.
+#[derive(Debug)]
+pub struct MonthlyUsage {
+    product: Product,
+    month: BillingMonth,
+    month_closed: bool,
+    /// The usage that counts, of each company that has some.
+    counted: HashMap<CompanyId, CountedUsage>,
+    /// When the newest record was measured, for each company whose records are all too old.
+    too_old: HashMap<CompanyId, Instant>,
+    /// Why no quantity can be made of a company's records.
+    problems: HashMap<CompanyId, String>,
+}
+
+impl MonthlyUsage {
+    /// Loads the usage of some companies that counts at `now`. The number of queries does not depend on the number of
+    /// companies or records. The usage of a product that bills overage is what is above the included quantity of the other
+    /// product, computed with the settings that apply now.
+    pub fn load(
+        tx: &mut Tx<'_>,
+        product: Product,
+        month: BillingMonth,
+        calendar: &BillingCalendar,
+        now: Instant,
+        whose: Whose<'_>,
+    ) -> Result<Self> {
+        match product.overage_of.clone() {
+            None => Self::measured(tx, product, month, calendar, now, whose),
+            Some(of) => Self::overage(tx, product, &of, month, calendar, now, whose),
+        }
+    }
+
+    fn overage(
+        tx: &mut Tx<'_>,
+        product: Product,
+        of: &ProductId,
+        month: BillingMonth,
+        calendar: &BillingCalendar,
+        now: Instant,
+        whose: Whose<'_>,
+    ) -> Result<Self> {
+        let of = tx.product(of)?;
+        let base = Self::measured(tx, of, month, calendar, now, whose)?;
+        let (mut counted, mut problems) = (HashMap::new(), HashMap::new());
+        for line in tx.line_settings(&base.product.id, whose)? {
+            let billed = base.billed_by(LineTerms::from(&line));
+            if let Some(problem) = billed.problem {
+                problems.insert(line.company_id, problem);
+            } else if let Some((usage, derived)) = billed.usage.zip(billed.derived) {
+                match derived.overage() {
+                    Ok(amount) => drop(counted.insert(line.company_id, CountedUsage { amount, ..usage })),
+                    Err(error) => drop(problems.insert(line.company_id, error.to_string())),
+                }
+            }
+        }
+        Ok(Self { product, month, month_closed: base.month_closed, counted, too_old: base.too_old, problems })
+    }
+
+    /// The usage of a product's own records, from the totals.
+    fn measured(
+        tx: &mut Tx<'_>,
+        product: Product,
+        month: BillingMonth,
+        calendar: &BillingCalendar,
+        now: Instant,
+        whose: Whose<'_>,
+    ) -> Result<Self> {
+        let window = UsageWindow::new(product.aggregation, product.max_usage_age_days, month, calendar, now);
+        let (companies, aggregation) = (whose.companies(), product.aggregation);
+        let mut newest = tx.usage_counted(&product.id, aggregation, month, whose)?;
+        if window.carries_over {
+            let silent: Vec<CompanyId> = companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
+            newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &silent)?);
+        }
+        // The totals lack records of earlier versions, and cannot tell what a gauge had before its newest record.
+        let mut from_records = tx.companies_not_totalled(&product.id, whose)?;
+        let is_ahead = |totals: &MonthCount| window.carries_over && totals.last_at >= window.until;
+        from_records.extend(newest.iter().filter(|(_, totals)| is_ahead(totals)).map(|(id, _)| id.clone()));
+        newest.retain(|company, _| !from_records.contains(company));
+        let (mut counted, mut too_old) = (HashMap::new(), HashMap::new());
+        for (company, totals) in newest {
+            if window.carries_over && totals.last_at < window.from {
+                too_old.insert(company, totals.last_at);
+            } else {
+                counted.insert(company, totals.counted);
+            }
+        }
+        let from_records: Vec<CompanyId> = from_records.into_iter().collect();
+        for (company, totals) in tx.usage_between(&product.id, window.from, window.until, &from_records)? {
+            counted.insert(company, totals.counted(product.aggregation));
+        }
+        if window.carries_over {
+            let silent: Vec<CompanyId> = from_records.into_iter().filter(|id| !counted.contains_key(id)).collect();
+            too_old.extend(tx.newest_usage_before(&product.id, window.from, &silent)?);
+        }
+        // A gauge is read at the end of the month, or now if that is earlier.
+        let read_at = calendar.bounds(month).1.min(now);
+        let mut problems: HashMap<CompanyId, String> =
+            too_old.iter().map(|(company, at)| (company.clone(), silent_since(&product, *at, read_at))).collect();
+        let mut valid = HashMap::with_capacity(counted.len());
+        for (company, usage) in counted {
+            match usage {
+                Ok(usage) => drop(valid.insert(company, usage)),
+                Err(overflow) => drop(problems.insert(company, overflow.to_string())),
+            }
+        }
+        Ok(Self { product, month, month_closed: window.month_closed, counted: valid, too_old, problems })
+    }
+
+    /// Computes what a line of the product bills.
+    pub fn billed(&self, line: &BillingLine) -> Billed {
+        self.billed_by(LineTerms {
+            company_id: &line.company_id,
+            block_size: line.block_size,
+            minimum_quantity: line.minimum_quantity,
+            included_quantity: line.included_quantity,
+            adjustment: line.adjustment.as_ref(),
+        })
+    }
+
+    /// Computes what a line on these terms bills.
+    pub fn billed_by(&self, line: LineTerms<'_>) -> Billed {
+        let mut billed = Billed {
+            month: self.month,
+            month_closed: self.month_closed,
+            usage: self.counted.get(line.company_id).copied(),
+            too_old: self.too_old.get(line.company_id).copied(),
+            block_size: line.block_size.unwrap_or(self.product.block_size),
+            adjustment: line.adjustment.filter(|adjustment| adjustment.applies_to(self.month)).cloned(),
+            minimum_quantity: line.minimum_quantity.or(self.product.minimum_quantity),
+            included_quantity: line.included_quantity.or(self.product.included_quantity),
+            derived: None,
+            quantity: None,
+            problem: self.problems.get(line.company_id).cloned(),
+        };
+        let terms = QuantityTerms {
+            adjustment: billed.adjustment.as_ref(),
+            block_size: billed.block_size,
+            rounding: self.product.rounding,
+            minimum: billed.minimum_quantity,
+            included: billed.included_quantity,
+        };
+        match billed.usage.map(|usage| terms.quantity_of(usage.amount)).transpose() {
+            Ok(derived) => (billed.derived, billed.quantity) = (derived, derived.map(|derived| derived.quantity)),
+            Err(error) => billed.problem = Some(error.to_string()),
+        }
+        billed
+    }
+
+    /// The product, with the aggregation and rounding that apply.
+    pub fn product(&self) -> &Product {
+        &self.product
+    }
+}
+
+/// Says that a company's newest record is too old to count.
+fn silent_since(product: &Product, at: Instant, read_at: Instant) -> String {
+    let (days, at, read_at) = (product.max_usage_age_days, at.format(TIME_FORMAT), read_at.format(TIME_FORMAT));
+    format!("the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter")
+}

@@ -1,0 +1,160 @@
+//! An included quantity, and the product that bills what is above it.
+
+use chrono::TimeDelta;
+use connectwise_billing::sandbox::{Kind, sample};
+use serde_json::{Value, json};
+
+use crate::push::{enable, quantities, ready, states};
+use crate::support::{Backend, TestApp};
+
+/// Adds a product that bills the overage of another, with an addition on each agreement, and enables its lines.
+pub async fn with_overage(app: &TestApp, of: &str, companies: i64) -> String {
+    app.sandbox.change(|store| {
+        for c in 1..=companies {
+            store.put(Kind::Additions, sample::addition(c * 100 + 1, c * 10, "BKP-OVER", "Storage overage", 0.0));
+        }
+    });
+    app.clock.advance(TimeDelta::minutes(20));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    let body =
+        json!({"code": "OVERAGE", "name": "Storage overage", "unit": "block", "block_size": "1", "overage_of": of});
+    let product = app.post("/products", &body).await.expect(201)["id"].as_str().unwrap().to_owned();
+    app.rule(&product, "agreement", r#"name = "Backup""#).await;
+    app.rule(&product, "addition", r#"product/identifier = "BKP-OVER""#).await;
+    enable(app, true).await;
+    product
+}
+
+fn overage_quantities(app: &TestApp, companies: i64) -> Vec<f64> {
+    app.sandbox.read(|store| (1..=companies).map(|c| store.quantity(c * 100 + 1).unwrap()).collect())
+}
+
+async fn lines_of(app: &TestApp, product: &str) -> Vec<Value> {
+    app.all(&format!("/billing-lines?product_id={product}")).await
+}
+
+/// Three companies with 250 GB in blocks of 100, which make 3 units.
+async fn what_is_above_the_included_quantity_is_billed_by_another_product(backend: Backend) {
+    let (app, product) = ready(backend, 3).await;
+    let overage = with_overage(&app, &product, 3).await;
+    let path = format!("/products/{product}");
+    let changed = app.patch(&path, &json!({"included_quantity": "2"})).await.expect(200);
+    assert_eq!((&changed["included_quantity"], &changed["overage_of"]), (&json!("2"), &Value::Null));
+    assert_eq!(app.get(&format!("/products/{overage}")).await.expect(200)["overage_of"], *product);
+    let lines = lines_of(&app, &product).await;
+    let (second, third) = (lines[1]["id"].as_str().unwrap(), lines[2]["id"].as_str().unwrap());
+    // One line has its own, and a minimum counts before what is included.
+    let own = json!({"included_quantity": "0.5"});
+    let line = app.patch(&format!("/billing-lines/{second}"), &own).await.expect(200);
+    assert_eq!(
+        (&line["included_quantity"], &line["included_quantity_override"], &line["usage"]["overage"]),
+        (&json!("0.5"), &json!("0.5"), &json!("2.5"))
+    );
+    app.patch(&format!("/billing-lines/{third}"), &json!({"minimum_quantity": "7"})).await.expect(200);
+    let shown = |lines: Vec<Value>| -> Vec<String> {
+        let usage =
+            |line: &Value| format!("{} {}", line["usage"]["amount"], line["usage"]["quantity"]).replace('"', "");
+        lines.iter().map(usage).collect()
+    };
+    assert_eq!(shown(lines_of(&app, &product).await), ["250 2", "250 0.5", "250 2"]);
+    assert_eq!(shown(lines_of(&app, &overage).await), ["1 1", "2.5 3", "5 5"]);
+    let (job, pushed) = app.push(&json!({})).await;
+    assert_eq!((&job["lines"]["pushed"], states(&pushed).len()), (&json!(6), 6));
+    assert_eq!((quantities(&app, 3), overage_quantities(&app, 3)), (vec![2.0, 0.5, 2.0], vec![1.0, 3.0, 5.0]));
+    let of_second: Vec<&Value> = pushed.iter().filter(|line| line["company_name"] == "Company 2").collect();
+    let ledger = |line: &Value| format!("{} {} {}", line["usage"], line["included_quantity"], line["to"]);
+    assert_eq!(of_second.into_iter().map(ledger).collect::<Vec<_>>(), [r#""250" "0.5" "0.5""#, r#""2.5" null "3""#]);
+    // The statement says how the two belong together.
+    let company = lines[1]["company"]["id"].as_str().unwrap();
+    let statement = app.get(&format!("/companies/{company}/statement")).await.expect(200);
+    let steps = |code: &str| {
+        let products = statement["products"].as_array().unwrap();
+        products.iter().find(|one| one["product_code"] == code).unwrap()["steps"].clone()
+    };
+    assert_eq!(steps("STORAGE")[2], "0.5 are included: the quantity is 0.5, and 2.5 are overage.");
+    assert_eq!(steps("OVERAGE")[0], "2.5 block are above what is included of Product STORAGE.");
+    let found = app.get("/reconciliation").await.expect(200);
+    assert_eq!(found["items"], json!([]), "nothing differs: {found}");
+    // Without an included quantity everything is billed at one place, and nothing twice.
+    app.patch(&path, &json!({"included_quantity": null})).await.expect(200);
+    app.patch(&format!("/billing-lines/{second}"), &json!({"included_quantity": null})).await.expect(200);
+    assert!(app.all("/billing-lines").await.iter().all(|line| line["out_of_date"] == true));
+    app.push(&json!({})).await;
+    assert_eq!((quantities(&app, 3), overage_quantities(&app, 3)), (vec![3.0, 3.0, 7.0], vec![0.0; 3]));
+}
+
+/// Whatever makes no quantity of the usage makes no overage either.
+async fn overage_is_not_known_without_a_quantity(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    let overage = with_overage(&app, &product, 2).await;
+    app.patch(&format!("/products/{product}"), &json!({"included_quantity": "1"})).await.expect(200);
+    app.patch(&format!("/products/{product}"), &json!({"rounding": "exact", "block_size": "3"})).await.expect(200);
+    let line = lines_of(&app, &overage).await[0].clone();
+    assert_eq!(line["usage"]["quantity"], Value::Null);
+    assert!(line["usage"]["problem"].as_str().unwrap().starts_with("250 / 3 has no finite decimal value"), "{line}");
+    app.patch(&format!("/products/{product}"), &json!({"rounding": "ceil"})).await.expect(200);
+    app.company("C3", "Company 3").await;
+    let silent = lines_of(&app, &overage).await[2].clone();
+    assert_eq!((&silent["usage"]["amount"], &silent["usage"]["problem"]), (&Value::Null, &Value::Null));
+    app.clock.advance(TimeDelta::days(40));
+    let (_, pushed) = app.push(&json!({"product_id": overage})).await;
+    assert_eq!((states(&pushed)[0], &pushed[0]["reason"]), ("skipped", &json!("usage_too_old")), "{}", pushed[0]);
+    let base = app.push(&json!({"product_id": product})).await.1;
+    assert_eq!(base[0]["detail"], pushed[0]["detail"]);
+}
+
+async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
+    let (app, product) = ready(backend, 2).await;
+    let path = format!("/products/{product}");
+    let included = json!({"included_quantity": "2"});
+    let line = lines_of(&app, &product).await[0]["id"].as_str().unwrap().to_owned();
+    let line = format!("/billing-lines/{line}");
+    app.patch(&path, &included).await.problem(409, "overage_not_billed");
+    app.patch(&line, &included).await.problem(409, "overage_not_billed");
+    let many = json!({"ids": [line.rsplit('/').next().unwrap()], "included_quantity": "2"});
+    let refused = app.patch("/billing-lines", &many).await.expect(422);
+    assert_eq!(refused["errors"][0]["code"], "overage_not_billed", "{refused}");
+    let table = "company_external_id,product_code,included_quantity\r\nC1,STORAGE,2\r\n";
+    let csv = [("content-type", "text/csv")];
+    let import =
+        |table: &str| app.send(reqwest::Method::POST, "/import/billing-lines", &csv, Some(table.to_owned().into()));
+    let refused = import(table).await.expect(422);
+    assert_eq!(refused["errors"][0]["field"], "/2/included_quantity", "{refused}");
+
+    let overage = with_overage(&app, &product, 2).await;
+    assert_eq!(import(table).await.expect(200)["items"][0]["changes"][0]["part"], "included_quantity");
+    let exported = app.get("/export/billing-lines").await.text;
+    assert_eq!(import(&exported).await.expect(200)["changed"], 0, "{exported}");
+    // Neither product goes while the other needs it.
+    let other = format!("/products/{overage}");
+    app.delete(&other).await.problem(409, "overage_not_billed");
+    app.delete(&path).await.problem(409, "overage_not_billed");
+    app.patch(&line, &json!({"included_quantity": null})).await.expect(200);
+    app.patch(&path, &included).await.expect(200);
+    app.delete(&other).await.problem(409, "overage_not_billed");
+    // Overage has no overage, no second product bills it, and its product never changes.
+    app.patch(&other, &included).await.problem(409, "overage_not_billed");
+    let new = |of: &str| json!({"code": "MORE", "name": "More", "unit": "GB", "block_size": "1", "overage_of": of});
+    for of in [&product, &overage, &"nobody".to_owned()] {
+        let refused = app.post("/products", &new(of)).await.expect(422);
+        assert_eq!(refused["errors"][0]["field"], "/overage_of", "{refused}");
+    }
+    let mut body = json!({"code": "OVERAGE", "name": "Above", "unit": "GB", "block_size": "1"});
+    let refused = app.put(&other, &body).await.expect(422);
+    assert_eq!(refused["errors"][0]["field"], "/overage_of", "{refused}");
+    body["overage_of"] = json!(product);
+    assert_eq!(app.put(&other, &body).await.expect(200)["name"], "Above");
+    // It has no usage of its own.
+    let usage = json!({"records": [{"company_external_id": "C1", "product_code": "OVERAGE", "amount": "1", "measured_at": "2026-11-22T00:00:00Z"}]});
+    let refused = app.post("/usage", &usage).await.expect(422);
+    assert_eq!(refused["errors"][0]["field"], "/records/0/product_code", "{refused}");
+    app.patch(&path, &json!({"included_quantity": null})).await.expect(200);
+    app.delete(&other).await.expect(204);
+    app.delete(&path).await.expect(204);
+}
+
+on_both!(
+    overage_is_not_known_without_a_quantity,
+    overage_that_nobody_would_bill_is_refused,
+    what_is_above_the_included_quantity_is_billed_by_another_product
+);
