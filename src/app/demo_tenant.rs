@@ -88,8 +88,8 @@ impl DemoTenant {
             same_records: true,
         };
         connection::put(&self.ctx, &self.actor, new, IfMatch::default()).await.map_err(start_error)?;
-        let steps = connection::test(&self.ctx, &self.actor).await.map_err(start_error)?;
-        match steps.into_iter().find(|step| step.passed != Some(true)) {
+        let check = connection::test(&self.ctx, &self.actor).await.map_err(start_error)?;
+        match check.steps.into_iter().find(|step| step.passed != Some(true)) {
             None => Ok(()),
             Some(step) => Err(format!("the connection fails at {}: {}", step.name, step.detail).into()),
         }

@@ -2,11 +2,12 @@
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::{CwError, Fault, Purpose};
+use crate::domain::terms::RecapList;
 
 /// One step of a connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckStep {
-    /// The step: `reach`, `company`, `keys`, `companies`, `agreements` or `additions`.
+    /// The step: `reach`, `company`, `keys`, `companies`, `agreements`, `additions` or `invoices`.
     pub name: &'static str,
     /// Whether it passed; `None` if an earlier failure prevented it.
     pub passed: Option<bool>,
@@ -14,31 +15,47 @@ pub struct CheckStep {
     pub detail: String,
 }
 
-const STEPS: [&str; 6] = ["reach", "company", "keys", "companies", "agreements", "additions"];
+const STEPS: [&str; 7] = ["reach", "company", "keys", "companies", "agreements", "additions", "invoices"];
+
+/// The result of a connection test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The steps, in order.
+    pub steps: Vec<CheckStep>,
+    /// Where the site has the agreement recap, if every step passed and it has one.
+    pub recap_list: Option<RecapList>,
+}
+
+impl Check {
+    /// Whether every step passed.
+    pub fn passed(&self) -> bool {
+        self.steps.iter().all(|step| step.passed == Some(true))
+    }
+}
 
 impl Client {
     /// Tests whether the site answers, knows the company, accepts the keys and the client id, and lets us read
-    /// companies, agreements and additions. Stops at the first failure.
-    pub async fn check(&self) -> Vec<CheckStep> {
+    /// companies, agreements and additions, and finds out where it tells what was invoiced. Stops at the first failure.
+    pub async fn check(&self) -> Check {
         let mut steps: Vec<CheckStep> = Vec::new();
-        let failure = self.try_steps(&mut steps).await.err();
-        if let Some(error) = failure {
-            let name = STEPS.get(steps.len()).copied().unwrap_or("additions");
+        let found = self.try_steps(&mut steps).await;
+        if let Err(error) = &found {
+            let name = STEPS.get(steps.len()).copied().unwrap_or("invoices");
             // One request tests both that the site answers and that it knows the company.
-            if let (CwError::Configuration { fault: Fault::Company, .. }, "reach") = (&error, name) {
+            if let (CwError::Configuration { fault: Fault::Company, .. }, "reach") = (error, name) {
                 steps.push(step("reach", "the site answers"));
             }
-            let name = STEPS.get(steps.len()).copied().unwrap_or("additions");
+            let name = STEPS.get(steps.len()).copied().unwrap_or("invoices");
             steps.push(CheckStep { name, passed: Some(false), detail: error.to_string() });
         }
         for name in STEPS.iter().skip(steps.len()) {
             let detail = "not tried because an earlier step failed".to_owned();
             steps.push(CheckStep { name, passed: None, detail });
         }
-        steps
+        Check { steps, recap_list: found.ok().flatten() }
     }
 
-    async fn try_steps(&self, steps: &mut Vec<CheckStep>) -> Result<(), CwError> {
+    async fn try_steps(&self, steps: &mut Vec<CheckStep>) -> Result<Option<RecapList>, CwError> {
         let base = self.discover().await?;
         steps.push(step("reach", "the site answers"));
         steps.push(step("company", format!("the API is at {base}")));
@@ -53,14 +70,21 @@ impl Client {
         let agreements = self.send_with_retry(&agreements, RetryPolicy::Interactive).await?.value;
         steps.push(step("agreements", "agreements can be read"));
         let first = agreements.get(0).and_then(|agreement| agreement.get("id")).map(ToString::to_string);
-        let Some(id) = first else {
-            steps.push(step("additions", "there is no agreement whose additions could be read"));
-            return Ok(());
-        };
-        let path = format!("finance/agreements/{id}/additions");
-        self.send_with_retry(&one(Purpose::ReadAdditions, &path), RetryPolicy::Interactive).await?;
-        steps.push(step("additions", "additions can be read; the first push shows whether they can be changed"));
-        Ok(())
+        match first {
+            None => steps.push(step("additions", "there is no agreement whose additions could be read")),
+            Some(id) => {
+                let path = format!("finance/agreements/{id}/additions");
+                self.send_with_retry(&one(Purpose::ReadAdditions, &path), RetryPolicy::Interactive).await?;
+                let detail = "additions can be read; the first push shows whether they can be changed";
+                steps.push(step("additions", detail));
+            }
+        }
+        let recap_list = self.find_recap_list().await?;
+        steps.push(match recap_list {
+            Some(list) => step("invoices", format!("the last invoices are read from {list}")),
+            None => step("invoices", "the site does not tell the last invoices; only the next ones are known"),
+        });
+        Ok(recap_list)
     }
 }
 

@@ -15,7 +15,7 @@ mod pages;
 mod parse;
 mod site;
 
-pub use check::CheckStep;
+pub use check::{Check, CheckStep};
 pub use client::{Client, Credentials, RetryPolicy, Settings};
 pub use error::{CwError, Fault};
 pub use limiter::{Admission, CircuitStatus, RateLimit, SharedBudget};

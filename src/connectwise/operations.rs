@@ -1,5 +1,6 @@
 //! The operations on ConnectWise: reading lists, and the only write.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Method;
@@ -12,6 +13,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
+use crate::domain::terms::{Recap, RecapList};
 
 /// A failed write, and whether ConnectWise may have carried it out nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +79,25 @@ impl Client {
             found.extend(self.read_by_page(&request, policy, parse::agreement).await?);
         }
         Ok(found.into_iter().find(|agreement| agreement.id == id))
+    }
+
+    /// Finds the path of the agreement recap; `None` if the site has none, or does not let us read it.
+    pub async fn find_recap_list(&self) -> Result<Option<RecapList>, CwError> {
+        for list in RecapList::ALL {
+            let request = ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", "id");
+            match self.send_with_retry(&request.with("pageSize", "1"), RetryPolicy::Interactive).await {
+                Ok(answer) if answer.value.is_array() => return Ok(Some(*list)),
+                Ok(_) | Err(CwError::Configuration { .. } | CwError::Rejected(_) | CwError::InvalidResponse(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads what the agreement recap tells of each agreement.
+    pub async fn recaps(&self, list: RecapList, policy: RetryPolicy) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
+        let request = ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", parse::RECAP_FIELDS);
+        Ok(self.read_by_page(&request, policy, parse::recap).await?.into_iter().collect())
     }
 
     /// Reads every addition of an agreement. Returns [`CwError::NotFound`] if the agreement does not exist.

@@ -87,14 +87,18 @@ impl Client {
         policy: RetryPolicy,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
-        let mut found = Vec::new();
+        let (mut found, mut before) = (Vec::new(), None);
         for number in 1_u32.. {
             let page = request
                 .clone()
                 .with("orderBy", "id asc")
                 .with("pageSize", PAGE_SIZE.to_string())
                 .with("page", number.to_string());
-            let Page { next, is_empty, .. } = self.read_page(&page, policy, &parse, &mut found).await?;
+            let Page { next, last_id, is_empty } = self.read_page(&page, policy, &parse, &mut found).await?;
+            if !is_empty && last_id == before {
+                return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
+            }
+            before = last_id;
             // Without a Link, a short page may be the server's own smaller limit: only an empty page ends the list.
             if is_empty || next == Next::None {
                 break;

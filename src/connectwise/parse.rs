@@ -12,11 +12,12 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
-use crate::domain::terms::{AdditionTerms, AgreementTerms};
+use crate::domain::terms::{AdditionTerms, AgreementTerms, Recap};
 
 pub(super) const COMPANY_FIELDS: &str = "id,identifier,name,status/name,deletedFlag";
 pub(super) const AGREEMENT_FIELDS: &str = "id,name,type/name,company/id,agreementStatus,cancelledFlag,dateCancelled,endDate,noEndingDateFlag,\
      billingCycle/name,nextInvoiceDate,prorateFlag,parentAgreement/id,currency/currencyCode";
+pub(super) const RECAP_FIELDS: &str = "id,lastInvoiceDate,nextInvoiceDate,unbilledPeriods";
 pub(super) const ADDITION_FIELDS: &str = "id,agreementId,product/identifier,description,quantity,cancelledDate,\
      lessIncluded,billCustomer,unitPrice,effectiveDate";
 
@@ -77,7 +78,20 @@ fn agreement_terms(value: &Value, id: i64) -> AgreementTerms {
         prorates: at(value, "prorateFlag").and_then(|_| flag(value, "prorateFlag", "agreement", id).ok()),
         parent: at(value, "parentAgreement/id").and_then(integer).filter(|id| *id > 0).map(CwAgreementId),
         currency: text(value, "currency/currencyCode"),
+        ..AgreementTerms::default()
     }
+}
+
+/// What the agreement recap tells of an agreement, whose id it has.
+pub(super) fn recap(value: &Value) -> Read<(CwAgreementId, Recap)> {
+    let id = id(value, "agreement recap")?;
+    let day = |path| date(value, path, "agreement recap", id).ok().flatten().map(|at| at.date_naive());
+    let recap = Recap {
+        last_invoice: day("lastInvoiceDate"),
+        next_invoice: day("nextInvoiceDate"),
+        unbilled_periods: at(value, "unbilledPeriods").and_then(integer).filter(|periods| *periods >= 0),
+    };
+    Ok((CwAgreementId(id), recap))
 }
 
 /// How an addition is invoiced.
@@ -191,6 +205,18 @@ mod tests {
         }
         assert_eq!(read(r#"{"id": 1, "quantity": null}"#).unwrap().quantity, None);
         assert!(read(r#"{"id": 1, "quantity": "many"}"#).is_err());
+    }
+
+    #[test]
+    fn a_recap_is_read_as_far_as_it_can_be() {
+        let read = |json: &str| recap(&from_str(json).unwrap());
+        let (id, found) =
+            read(r#"{"id": 7, "lastInvoiceDate": "2026-11-01T00:00:00Z", "unbilledPeriods": 2}"#).unwrap();
+        assert_eq!((id, found.unbilled_periods, found.next_invoice), (CwAgreementId(7), Some(2), None));
+        assert_eq!(found.last_invoice, NaiveDate::from_ymd_opt(2026, 11, 1));
+        let odd = read(r#"{"id": 7, "lastInvoiceDate": "never", "unbilledPeriods": -1}"#).unwrap().1;
+        assert_eq!(odd, Recap::default());
+        assert!(read(r#"{"lastInvoiceDate": "2026-11-01"}"#).is_err());
     }
 
     #[test]

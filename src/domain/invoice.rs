@@ -155,9 +155,13 @@ pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarn
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
 
-/// Whether the invoice that takes a month's quantity has been made, by the terms of the agreement that is invoiced. That is the first one after the month, which a monthly
-/// agreement gets within the next month. Of an agreement with a longer cycle it is not known.
+/// Whether the invoice that takes a month's quantity has been made, by the terms of the agreement that is invoiced. That is
+/// the first one after the month. Where the last invoice is not known, the date of the next one tells it of a monthly
+/// agreement, which gets one within the next month; of an agreement with a longer cycle it is not known then.
 pub fn is_invoiced(month: BillingMonth, terms: &AgreementTerms) -> bool {
+    if terms.last_invoice.is_some_and(|last| last >= month.next().first_day()) {
+        return true;
+    }
     let cycle = terms.cycle();
     let is_monthly = cycle.is_empty() || cycle.contains("month");
     is_monthly && terms.next_invoice.is_some_and(|next| next >= month.next().next().first_day())
@@ -261,6 +265,9 @@ mod tests {
             assert_eq!(of(monthly(next), plain()), expected, "{next}");
         }
         let quarterly = AgreementTerms { billing_cycle: Some("Quarterly".into()), ..monthly("2027-01-01") };
+        let last = |day: NaiveDate| AgreementTerms { last_invoice: Some(day), ..quarterly.clone() };
+        assert_eq!(of(last(day("2026-12-01")), plain()), vec![AlreadyInvoiced], "whatever the cycle");
+        assert_eq!(of(last(day("2026-11-30")), plain()), vec![]);
         assert_eq!(of(quarterly, plain()), vec![]);
         let none = AgreementTerms { billing_cycle: Some("None".into()), ..AgreementTerms::default() };
         assert_eq!(of(none, plain()), vec![NeverInvoiced]);

@@ -31,9 +31,46 @@ pub struct AgreementTerms {
     pub parent: Option<CwAgreementId>,
     /// The currency's code, such as `USD`.
     pub currency: Option<String>,
+    /// The date of the last invoice, from the agreement recap.
+    pub last_invoice: Option<NaiveDate>,
+    /// The number of periods that were not invoiced yet, from the agreement recap.
+    pub unbilled_periods: Option<i64>,
+}
+
+string_enum! {
+    /// The list that tells what was invoiced, the agreement recap. ConnectWise's versions have it at different paths, and some
+    /// have none: integrations in use call each of these.
+    RecapList {
+        /// As of 2025.16, which wants the slash at the end.
+        WithSlash = "finance/agreementrecap/",
+        /// With a capital letter.
+        WithCapital = "finance/agreementRecap",
+        /// In the plural.
+        Plural = "finance/agreementrecaps",
+    }
+}
+
+/// What the agreement recap tells of an agreement. A member is `None` if ConnectWise returned none, or one that cannot be
+/// read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recap {
+    /// The date of the last invoice.
+    pub last_invoice: Option<NaiveDate>,
+    /// The date of the next invoice.
+    pub next_invoice: Option<NaiveDate>,
+    /// The number of periods that were not invoiced yet.
+    pub unbilled_periods: Option<i64>,
 }
 
 impl AgreementTerms {
+    /// Adds what the agreement recap tells. The agreement's own date of the next invoice counts before the recap's, because
+    /// it is read again before a write.
+    pub fn add_recap(&mut self, recap: &Recap) {
+        self.last_invoice = recap.last_invoice;
+        self.unbilled_periods = recap.unbilled_periods;
+        self.next_invoice = self.next_invoice.or(recap.next_invoice);
+    }
+
     /// The billing cycle as it is compared: in small letters, and empty if it is not known.
     pub fn cycle(&self) -> String {
         self.billing_cycle.as_deref().unwrap_or_default().to_lowercase()

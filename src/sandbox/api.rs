@@ -1,6 +1,6 @@
 //! ConnectWise's API endpoints.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ledger::Write;
 use super::list::{self, Place, Query};
@@ -31,7 +31,9 @@ pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Response {
     if let Some(denied) = inner.behavior.denied(&parts, request.method) {
         return Response::error(403, "Security", format!("You do not have security permission: {denied}"));
     }
+    let recap = request.path.strip_prefix("finance/").filter(|path| Some(*path) == inner.behavior.recap.as_deref());
     let outcome = match (request.method, parts.as_slice()) {
+        ("GET", _) if recap.is_some() => recaps(inner, request),
         ("GET", ["system", "info"]) => Ok(info()),
         ("GET", ["company", "companies", rest @ ..]) => read(inner, request, Kind::Companies, "Company", rest, None),
         ("GET", ["finance", "agreements", "types", rest @ ..]) => {
@@ -68,7 +70,7 @@ fn read(
     rest: &[&str],
     parent: Option<i64>,
 ) -> Result<Response, Response> {
-    let records = || -> Box<dyn Iterator<Item = &serde_json::Map<String, Value>>> {
+    let records = || -> Box<dyn Iterator<Item = &Map<String, Value>>> {
         match parent {
             None => Box::new(inner.store.all(kind)),
             Some(agreement) => Box::new(inner.store.additions_of(agreement)),
@@ -106,6 +108,24 @@ fn read(
     }
 }
 
+/// The agreement recap: one record for each agreement, with its id.
+fn recaps(inner: &Inner, request: &Request<'_>) -> Result<Response, Response> {
+    let recap = |agreement: &Map<String, Value>| {
+        let id = agreement.get("id").and_then(Value::as_i64)?;
+        let mut record = Map::new();
+        for name in ["id", "agreementStatus", "nextInvoiceDate"] {
+            record.extend(agreement.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
+        let company = agreement.get("company").and_then(|company| company.get("name"));
+        record.extend(company.map(|name| ("companyName".to_owned(), name.clone())));
+        record.extend(inner.store.get(Kind::Recaps, id).cloned().unwrap_or_default());
+        Some(record)
+    };
+    let records: Vec<Map<String, Value>> = inner.store.all(Kind::Agreements).filter_map(recap).collect();
+    let place = Place { host: request.host, path: request.path, forward_only: false, cap: inner.behavior.page_cap };
+    list::page(records.iter().collect(), request.query, &place)
+}
+
 /// Whether conditions may contain this path.
 fn knows(kind: Kind, path: &str) -> bool {
     let names: &[&str] = match kind {
@@ -126,6 +146,7 @@ fn knows(kind: Kind, path: &str) -> bool {
         ],
         Kind::Additions => patch::ADDITION,
         Kind::Types => &["id", "name", "inactiveFlag"],
+        Kind::Recaps => &["id"],
     };
     let first = path.split('/').next().unwrap_or_default();
     names.iter().any(|name| name.eq_ignore_ascii_case(first))
@@ -160,7 +181,7 @@ fn additions(
 fn create(inner: &mut Inner, parent: i64, body: &Value) -> Result<Response, Response> {
     let id = inner.store.new_id(Kind::Additions);
     let blank = json!({"id": id, "agreementId": parent, "agreementStatus": "Active"});
-    let record = patch::replace(blank.as_object().unwrap_or(&serde_json::Map::new()), body)?;
+    let record = patch::replace(blank.as_object().unwrap_or(&Map::new()), body)?;
     inner.store.put(Kind::Additions, Value::Object(record.clone()));
     Ok(Response::json(201, Value::Object(record)))
 }
@@ -170,7 +191,7 @@ fn change(
     request: &Request<'_>,
     parent: i64,
     id: &str,
-    make: impl FnOnce(&serde_json::Map<String, Value>) -> Result<serde_json::Map<String, Value>, Response>,
+    make: impl FnOnce(&Map<String, Value>) -> Result<Map<String, Value>, Response>,
 ) -> Result<Response, Response> {
     let id = id.parse().unwrap_or_default();
     let before = inner.store.addition(parent, id).ok_or_else(|| Response::not_found("Addition"))?.clone();

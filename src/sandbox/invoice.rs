@@ -45,6 +45,7 @@ impl Store {
             charges.extend(self.additions_of(own).filter_map(of_addition));
         }
         for agreement in due {
+            self.merge(Kind::Recaps, agreement, Map::from_iter([("lastInvoiceDate".to_owned(), json!(on))]));
             let next = self.get(Kind::Agreements, agreement).and_then(|known| day(known, "nextInvoiceDate"));
             if let Some(next) = next.and_then(|next| next.checked_add_months(Months::new(1))) {
                 let members = Map::from_iter([("nextInvoiceDate".to_owned(), json!(next))]);

@@ -57,6 +57,9 @@ pub struct Behavior {
     pub page_cap: usize,
     /// The host in `Link` headers, instead of the sandbox's own.
     pub link_host: Option<String>,
+    /// The path of the agreement recap, after `finance/`; without one, there is none. Others are not found, not even one that
+    /// lacks the slash at the end.
+    pub recap: Option<String>,
     /// Whether the ledger keeps response bodies.
     pub keep_answers: bool,
 }
@@ -73,6 +76,7 @@ impl Default for Behavior {
             forward_only: true,
             page_cap: 1_000,
             link_host: None,
+            recap: Some("agreementrecap/".to_owned()),
             keep_answers: false,
         }
     }

@@ -18,6 +18,8 @@ pub enum Kind {
     Additions,
     /// Agreement types.
     Types,
+    /// What the agreement recap tells, by the id of the agreement: beside the dates that the agreement itself has.
+    Recaps,
 }
 
 /// All records of the sandbox.

@@ -9,8 +9,9 @@ use super::companies;
 use super::context::AppContext;
 use super::encryption::Vault;
 use super::mapping::resolve;
+use super::refresh;
 use super::remote::client::{self, parse_site};
-use crate::connectwise::CheckStep;
+use crate::connectwise::Check;
 use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::TenantId;
@@ -52,6 +53,9 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             updated_at: now.naive_utc(),
         };
         tx.put_connection(&row)?;
+        if before.as_ref().is_some_and(|before| before.site != row.site || before.company_id != row.company_id) {
+            refresh::forget_recap_list(tx)?;
+        }
         let keys_changed = before.as_ref().is_none_or(|before| before.secrets != row.secrets);
         let (old, mut new) = (before.as_ref().map(audited), audited(&row));
         if keys_changed {
@@ -148,11 +152,12 @@ pub async fn works_again(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
     Ok(())
 }
 
-/// Tests the connection and returns the result of each step.
-pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Vec<CheckStep>> {
-    let steps = client::for_tenant(ctx, &actor.tenant).await?.check().await;
-    if steps.iter().all(|step| step.passed == Some(true)) {
+/// Tests the connection and returns the result of each step. Remembers where the site tells what was invoiced.
+pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Check> {
+    let check = client::for_tenant(ctx, &actor.tenant).await?.check().await;
+    if check.passed() {
         works_again(ctx, &actor.tenant).await?;
+        refresh::remember_recap_list(ctx, &actor.tenant, check.recap_list).await?;
     }
-    Ok(steps)
+    Ok(check)
 }

@@ -24,6 +24,10 @@ pub struct LineInvoice {
     pub currency: Option<String>,
     /// The date of the next invoice: of the parent, for a child agreement.
     pub next_invoice: Option<NaiveDate>,
+    /// The date of the last invoice: of the parent, for a child agreement.
+    pub last_invoice: Option<NaiveDate>,
+    /// The number of periods that were not invoiced yet: of the parent, for a child agreement.
+    pub unbilled_periods: Option<i64>,
     /// What is billed, for how much, and what to look at before.
     pub invoiced: Invoiced,
 }
@@ -52,6 +56,8 @@ pub fn of_lines(tx: &mut Tx<'_>, lines: &[InvoicedLine<'_>], today: NaiveDate) -
             less_included: addition.terms.less_included,
             currency: agreement.terms.currency.clone(),
             next_invoice: invoiced_agreement.terms.next_invoice,
+            last_invoice: invoiced_agreement.terms.last_invoice,
+            unbilled_periods: invoiced_agreement.terms.unbilled_periods,
             invoiced: invoiced(*quantity, addition, facts),
         })
     };

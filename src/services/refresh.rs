@@ -16,6 +16,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::rules::Target;
+use crate::domain::terms::RecapList;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How long an interactive request waits for a refresh by another process.
@@ -150,6 +151,28 @@ fn blank(tenant: &TenantId) -> RefreshRow {
         companies: 0,
         agreements: 0,
         additions: 0,
+        recap_list: None,
+    }
+}
+
+/// Remembers where the site has the agreement recap, which refreshes read from now on.
+pub async fn remember_recap_list(ctx: &AppContext, tenant: &TenantId, list: Option<RecapList>) -> Result<()> {
+    let known = ctx.db.query(tenant, |tx| tx.refresh()).await?.and_then(|row| row.recap_list);
+    if known == list {
+        return Ok(());
+    }
+    let remember = move |tx: &mut Tx<'_>| {
+        let row = tx.refresh()?.unwrap_or_else(|| blank(tx.tenant()));
+        tx.put_refresh(&RefreshRow { recap_list: list, ..row })
+    };
+    ctx.db.write(tenant, remember).await
+}
+
+/// Forgets where the agreement recap is: the connection is to another site now.
+pub(super) fn forget_recap_list(tx: &mut Tx<'_>) -> Result<()> {
+    match tx.refresh()? {
+        Some(row) if row.recap_list.is_some() => tx.put_refresh(&RefreshRow { recap_list: None, ..row }),
+        _ => Ok(()),
     }
 }
 
@@ -206,8 +229,12 @@ async fn read_and_save(
     depth: RefreshScope,
     force: bool,
 ) -> Result<Report> {
-    let connection = ctx.db.query(&actor.tenant, |tx| tx.connection()).await?;
-    let (companies, agreements) = tokio::try_join!(client.companies(policy), client.agreements(policy))?;
+    let known = |tx: &mut Tx<'_>| Ok((tx.connection()?, tx.refresh()?));
+    let (connection, row) = ctx.db.read(&actor.tenant, known).await?;
+    let (companies, mut agreements) = tokio::try_join!(client.companies(policy), client.agreements(policy))?;
+    if let Some(list) = row.and_then(|row| row.recap_list) {
+        add_recaps(&actor.tenant, client, list, policy, &mut agreements).await;
+    }
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = ctx.clock.now();
     let read_under = ReadUnder { connection, refresh: Some(owner.to_owned()) };
@@ -230,6 +257,26 @@ async fn read_and_save(
     // Lines that now resolve to another agreement, such as one renewed for another year, need its additions.
     report.resolved = complete::with_additions(ctx, actor, LineFilter::default(), report.resolved).await;
     Ok(report)
+}
+
+/// Adds what the agreement recap tells. Without it, what was known stays: nothing depends on it alone.
+async fn add_recaps(
+    tenant: &TenantId,
+    client: &Client,
+    list: RecapList,
+    policy: RetryPolicy,
+    agreements: &mut [Agreement],
+) {
+    match client.recaps(list, policy).await {
+        Ok(recaps) => {
+            for agreement in agreements {
+                if let Some(recap) = recaps.get(&agreement.id) {
+                    agreement.terms.add_recap(recap);
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%tenant, %list, cause = %error, "failed to read the last invoices"),
+    }
 }
 
 /// Rejects a response that lacks most of the known records: it is more likely wrong than right.

@@ -127,8 +127,9 @@ mod postgres {
         let service = Service::start_with_key(postgres.text(), &database.folder().join("test.key"), &key);
         let test = service.ask(Method::POST, "/connection/test", json!({})).await;
         assert_eq!(test["passed"], true, "{test}");
-        // That ends the failure of the connection; nothing else changes.
+        // That ends the failure of the connection, and finds the list of invoices; nothing else changes.
         before.insert("connection_failures".to_owned(), Vec::new());
+        before.get_mut("cw_refreshes").unwrap()[0]["recap_list"] = json!("finance/agreementrecap/");
         let back = format!("sqlite:{}", database.folder().join("back.db").display());
         let (moved, said) = copy(postgres.text(), &back);
         assert!(!moved && said.contains("stop it first"), "{said}");

@@ -255,7 +255,57 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     assert_eq!(outcomes(&lines)[2], "pushed -");
 }
 
+/// Where a site has the agreement recap, it tells what the next date alone does not, such as of quarterly agreements.
+async fn the_agreement_recap_tells_the_last_invoice(backend: Backend) {
+    let (app, product) = ready(backend, 3).await;
+    let quarterly = json!({"billingCycle": {"id": 3, "name": "Quarterly"}, "nextInvoiceDate": "2027-02-01"});
+    merge(&app, Kind::Agreements, 10, quarterly);
+    merge(&app, Kind::Agreements, 20, json!({"nextInvoiceDate": null}));
+    merge(&app, Kind::Recaps, 10, json!({"lastInvoiceDate": "2026-12-01T00:00:00Z", "unbilledPeriods": 0}));
+    merge(&app, Kind::Recaps, 20, json!({"nextInvoiceDate": "2026-12-15T00:00:00Z", "unbilledPeriods": 2}));
+    merge(&app, Kind::Recaps, 30, json!({"lastInvoiceDate": "once upon a time", "unbilledPeriods": "many"}));
+    refresh(&app).await;
+    assert!(invoices(&app).await.iter().all(|invoice| invoice["last_invoice_on"].is_null()), "nobody looked for it");
+    let shown = |invoice: &Value| {
+        let text = |member: &str| invoice[member].to_string().replace('"', "");
+        [text("last_invoice_on"), text("unbilled_periods"), text("next_invoice_on"), codes(invoice).join(" ")].join(" ")
+    };
+    for (recap, told) in [
+        (Some("agreementRecap"), "finance/agreementRecap"),
+        (Some("agreementrecaps"), "finance/agreementrecaps"),
+        (Some("agreementrecap/"), "finance/agreementrecap/"),
+    ] {
+        app.sandbox.tune(|behavior| behavior.recap = recap.map(str::to_owned));
+        let tested = app.post("/connection/test", &json!({})).await.expect(200);
+        let step = tested["steps"][6].clone();
+        assert_eq!((&tested["passed"], &step["step"]), (&json!(true), &json!("invoices")), "{tested}");
+        assert!(step["detail"].as_str().unwrap().ends_with(told), "{step}");
+        refresh(&app).await;
+        let found: Vec<String> = invoices(&app).await.iter().map(shown).collect();
+        let expected = ["2026-12-01 0 2027-02-01 already_invoiced", "null 2 2026-12-15 ", "null null null "];
+        assert_eq!(found, expected, "{recap:?}");
+    }
+    // The guard knows it, too: that invoice cannot take the quantity any more.
+    app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "skip"})).await.expect(200);
+    let (_, pushed) = app.push(&json!({})).await;
+    assert_eq!((&pushed[0]["state"], &pushed[0]["reason"]), (&json!("skipped"), &json!("already_invoiced")));
+    assert_eq!(pushed[0]["detail"], "the agreement was invoiced on 2026-12-01, after 2026-11");
+    assert_eq!(pushed[1]["state"], "pushed");
+    // A site without it is read as before, and so is one that no longer has it.
+    app.sandbox.tune(|behavior| behavior.recap = None);
+    refresh(&app).await;
+    assert_eq!(invoices(&app).await[0]["last_invoice_on"], "2026-12-01", "what was known stays");
+    let tested = app.post("/connection/test", &json!({})).await.expect(200);
+    assert_eq!(tested["passed"], true, "{tested}");
+    assert!(tested["steps"][6]["detail"].as_str().unwrap().contains("does not tell the last invoices"), "{tested}");
+    app.sandbox.clear_ledger();
+    refresh(&app).await;
+    let asked = app.sandbox.ledger().requests.into_iter().any(|entry| entry.path.to_lowercase().contains("recap"));
+    assert!(!asked, "nothing is asked for that is not there");
+}
+
 on_both!(
+    the_agreement_recap_tells_the_last_invoice,
     a_product_can_hold_or_skip_what_was_invoiced,
     amounts_are_what_an_invoice_run_charges,
     a_line_tells_what_is_billed_and_for_how_much,

@@ -92,6 +92,8 @@ diesel::table! {
         prorates -> Nullable<Bool>,
         parent_id -> Nullable<BigInt>,
         currency -> Nullable<Text>,
+        last_invoice -> Nullable<Date>,
+        unbilled_periods -> Nullable<BigInt>,
     }
 }
 
@@ -122,6 +124,7 @@ diesel::table! {
         companies -> BigInt,
         agreements -> BigInt,
         additions -> BigInt,
+        recap_list -> Nullable<Text>,
     }
 }
 

@@ -29,7 +29,7 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::rules::Target;
-use crate::domain::terms::BillCustomer;
+use crate::domain::terms::{BillCustomer, RecapList};
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::webhook::{DeliveryState, DisabledReason, EventType, EventTypes};
 
@@ -143,6 +143,6 @@ texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, Billin
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
-    BillCustomer, WhenInvoiced, Money, Adjustment, MinimumQuantity, IncludedQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
+    BillCustomer, RecapList, WhenInvoiced, Money, Adjustment, MinimumQuantity, IncludedQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

@@ -17,7 +17,7 @@ use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::string_enum::string_enum;
-use crate::domain::terms::{AdditionTerms, AgreementTerms, BillCustomer};
+use crate::domain::terms::{AdditionTerms, AgreementTerms, BillCustomer, RecapList};
 use crate::domain::text::fold;
 
 /// A stored ConnectWise company.
@@ -57,6 +57,8 @@ pub struct AgreementRow {
     pub prorates: Option<bool>,
     pub parent_id: Option<CwAgreementId>,
     pub currency: Option<String>,
+    pub last_invoice: Option<NaiveDate>,
+    pub unbilled_periods: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -92,6 +94,8 @@ pub struct RefreshRow {
     pub companies: i64,
     pub agreements: i64,
     pub additions: i64,
+    /// Where the site has the agreement recap; `None` if it has none, or if that was not found out yet.
+    pub recap_list: Option<RecapList>,
 }
 
 string_enum! {
@@ -139,6 +143,8 @@ impl From<AgreementRow> for Agreement {
                 prorates: row.prorates,
                 parent: row.parent_id,
                 currency: row.currency,
+                last_invoice: row.last_invoice,
+                unbilled_periods: row.unbilled_periods,
             },
         }
     }

@@ -26,7 +26,7 @@ row_update! {
     AgreementRow; cw_agreements
     where id
     set company_id, name, name_key, type_name, status, cancelled, cancelled_at, ends_at, no_end, gone_at, additions_read_at,
-        billing_cycle, next_invoice, prorates, parent_id, currency
+        billing_cycle, next_invoice, prorates, parent_id, currency, last_invoice, unbilled_periods
 }
 row_update! {
     AdditionRow; cw_additions
@@ -101,6 +101,9 @@ impl Tx<'_> {
             no_end: agreement.no_end,
             gone_at: None,
             additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
+            // Not every reader reads the recap.
+            last_invoice: agreement.terms.last_invoice.or_else(|| known.get(&agreement.id)?.last_invoice),
+            unbilled_periods: agreement.terms.unbilled_periods.or_else(|| known.get(&agreement.id)?.unbilled_periods),
             billing_cycle: agreement.terms.billing_cycle,
             next_invoice: agreement.terms.next_invoice,
             prorates: agreement.terms.prorates,

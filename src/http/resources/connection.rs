@@ -199,7 +199,7 @@ pub async fn delete_connection(ctx: web::Data<AppContext>, caller: Caller, if_ma
 /// A step of a connection test.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ConnectionStep {
-    /// The step: `reach`, `company`, `keys`, `companies`, `agreements` or `additions`.
+    /// The step: `reach`, `company`, `keys`, `companies`, `agreements`, `additions` or `invoices`.
     pub step: String,
     /// Whether the step passed; null if it was not tried, because an earlier step failed.
     #[schema(required)]
@@ -221,13 +221,14 @@ pub struct ConnectionTest {
 ///
 /// Tests in steps whether the site responds, knows the company id, accepts the keys and the client id, and allows
 /// reading companies, agreements and additions. Stops at the first failure and returns what to fix, with status 200.
-/// Fails with 409 if no connection is set. Changes nothing.
+/// Also finds out where the site tells the last invoices, which refreshes read from then on. Fails with 409 if no
+/// connection is set.
 #[utoipa::path(tag = "connection", responses((status = 200, description = "The result of each step", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]
 pub async fn test_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiResult {
-    let steps = connection::test(&ctx, &caller).await?;
-    let passed = steps.iter().all(|step| step.passed == Some(true));
+    let check = connection::test(&ctx, &caller).await?;
+    let passed = check.passed();
     let step =
         |step: CheckStep| ConnectionStep { step: step.name.to_owned(), passed: step.passed, detail: step.detail };
-    Ok(ok(&ConnectionTest { passed, steps: steps.into_iter().map(step).collect() }))
+    Ok(ok(&ConnectionTest { passed, steps: check.steps.into_iter().map(step).collect() }))
 }

@@ -47,12 +47,29 @@ impl PushContext {
         self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
     }
 
-    /// The date of the agreement's next invoice, or of its parent's, if the one that takes a month's quantity has been made.
-    pub(super) fn next_invoice_after(&self, agreement: CwAgreementId, month: BillingMonth) -> Option<NaiveDate> {
+    /// Says so if the invoice of the agreement, or of its parent, that takes a month's quantity has been made.
+    pub(super) fn invoiced_after(&self, agreement: CwAgreementId, month: BillingMonth) -> Option<String> {
         let own = self.invoiced.get(&agreement)?;
         let parent = own.terms.parent.and_then(|parent| self.invoiced.get(&parent));
         let terms = &parent.unwrap_or(own).terms;
-        terms.next_invoice.filter(|_| is_invoiced(month, terms))
+        if !is_invoiced(month, terms) {
+            return None;
+        }
+        Some(match (terms.last_invoice.filter(|last| *last >= month.next().first_day()), terms.next_invoice) {
+            (Some(last), _) => format!("the agreement was invoiced on {last}, after {month}"),
+            (None, Some(next)) => {
+                format!("the next invoice of the agreement is on {next}, after the one that takes {month}")
+            }
+            (None, None) => format!("the agreement was invoiced after {month}"),
+        })
+    }
+
+    /// Keeps an agreement as it is now. What only the agreement recap tells is as it was when the lists were read.
+    fn keep_invoiced(&mut self, mut agreement: Agreement) {
+        if let Some(stored) = self.agreements.get(&agreement.id) {
+            agreement.terms.last_invoice = stored.terms.last_invoice;
+        }
+        self.invoiced.insert(agreement.id, agreement);
     }
 }
 
@@ -65,7 +82,9 @@ impl ClaimedLines<'_> {
         let products: BTreeSet<ProductId> = self.left.values().map(|line| line.product_id.clone()).collect();
         let (agreements, products) = (Vec::from_iter(agreements), Vec::from_iter(products));
         let look = move |tx: &mut Tx<'_>| {
-            let agreements = tx.agreements_by_id(&agreements)?;
+            let mut agreements = tx.agreements_by_id(&agreements)?;
+            let parents: Vec<CwAgreementId> = agreements.iter().filter_map(|row| row.parent_id).collect();
+            agreements.extend(tx.agreements_by_id(&parents)?);
             Ok((agreements, billing_calendar::today(tx, now)?, tx.products_by_id(&products)?, tx.connection()?))
         };
         let (agreements, today, products, connection) = self.ctx.db.read(&self.tenant, look).await?;
@@ -119,10 +138,10 @@ impl ClaimedLines<'_> {
         }
         let own = context.client.agreement(agreement, RetryPolicy::Background).await?;
         let parent = own.as_ref().and_then(|own| own.terms.parent);
-        context.invoiced.extend(own.map(|own| (own.id, own)));
+        own.into_iter().for_each(|own| context.keep_invoiced(own));
         if let Some(parent) = parent.filter(|parent| !context.invoiced.contains_key(parent)) {
             let parent = context.client.agreement(parent, RetryPolicy::Background).await?;
-            context.invoiced.extend(parent.map(|parent| (parent.id, parent)));
+            parent.into_iter().for_each(|parent| context.keep_invoiced(parent));
         }
         Ok(())
     }

@@ -248,9 +248,7 @@ impl ClaimedLines<'_> {
         if what == WhenInvoiced::Warn || self.is_revert() {
             return None;
         }
-        let next = context.next_invoice_after(line.agreement_id?, month)?;
-        let why = format!("the next invoice of the agreement is on {next}, after the one that takes {month}");
-        Some((what, why))
+        Some((what, context.invoiced_after(line.agreement_id?, month)?))
     }
 
     pub(super) fn is_revert(&self) -> bool {

@@ -33,6 +33,13 @@ pub struct LineInvoice {
     /// The date of the next invoice, of the parent for a child agreement; null if it is not known.
     #[schema(required)]
     pub next_invoice_on: Option<NaiveDate>,
+    /// The date of the last invoice, of the parent for a child agreement; null if the site does not tell it.
+    #[schema(required)]
+    pub last_invoice_on: Option<NaiveDate>,
+    /// The number of periods that were not invoiced yet, of the parent for a child agreement; null if the site does not tell
+    /// it.
+    #[schema(required)]
+    pub unbilled_periods: Option<i64>,
     /// What to look at before the invoice is made.
     pub warnings: Vec<InvoiceWarningBody>,
 }
@@ -61,6 +68,8 @@ impl From<invoices::LineInvoice> for LineInvoice {
             unit_price: invoice.unit_price,
             less_included: invoice.less_included,
             next_invoice_on: invoice.next_invoice,
+            last_invoice_on: invoice.last_invoice,
+            unbilled_periods: invoice.unbilled_periods,
             warnings: invoice.invoiced.warnings.into_iter().map(InvoiceWarningBody::from).collect(),
         }
     }
