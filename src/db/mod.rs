@@ -25,6 +25,7 @@ pub use queries::leased_lines::BillsTo;
 pub use queries::line_change::LineChangeRow;
 pub use queries::line_settings::LineSettings;
 pub use queries::mapped_line::MappedLine;
+pub use queries::overage_pair::PairedLine;
 pub use queries::product::{Product, ProductFilter, ProductName, ProductSort};
 pub use queries::push_claim::{LINES_PER_CLAIM, OpenJob};
 pub use queries::push_history::{JobFilter, PushLineFilter, PushSort};

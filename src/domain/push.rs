@@ -90,7 +90,8 @@ string_enum! {
         Failed = "failed",
         /// The response to a write was lost, and ConnectWise could not be read to find out whether it was applied.
         Unverified = "unverified",
-        /// The change is larger than the product's limit, or its invoice has been made: it waits for approval.
+        /// The change is larger than the product's limit, its invoice has been made, or the other line of its overage is not
+        /// pushed: it waits for approval.
         Held = "held",
         /// The job was cancelled before this line.
         Cancelled = "cancelled",
@@ -157,6 +158,10 @@ string_enum! {
         Quantity = "quantity",
         /// The change is larger than the product's limit.
         Guard = "guard",
+        /// What is above the included quantity would not be billed.
+        OverageNotBilled = "overage_not_billed",
+        /// The line whose overage this is was held, has failed or is unverified.
+        BaseNotPushed = "base_not_pushed",
         /// The invoice that takes the month's quantity has been made, and the product says to hold or to skip it then.
         AlreadyInvoiced = "already_invoiced",
         /// A person dropped the line after it was held.
@@ -177,6 +182,17 @@ string_enum! {
 }
 
 impl PushReason {
+    /// Whether an approval of a line that was held for this reason covers another one, too: a line that is held for several
+    /// has the first of them as its reason, and the details of all.
+    pub fn covers(self, other: Self) -> bool {
+        let rank = |reason: Self| match reason {
+            Self::AlreadyInvoiced => 0,
+            Self::OverageNotBilled | Self::BaseNotPushed => 1,
+            _ => 2,
+        };
+        rank(self) <= rank(other)
+    }
+
     /// The reason as a sentence for a billing clerk, with what to do.
     pub const fn explain(self) -> &'static str {
         match self {
@@ -195,6 +211,14 @@ impl PushReason {
                 "The usage makes no quantity that ConnectWise can store. Change the rounding or the block."
             }
             Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
+            Self::OverageNotBilled => {
+                "What is above the included quantity would not be billed. Enable and resolve the line that bills it, drop \
+                 this one and push again; to bill only what is included, approve the line."
+            }
+            Self::BaseNotPushed => {
+                "The line whose overage this is was not pushed, so that these units may be billed there already. Push that \
+                 one first, then approve the line."
+            }
             Self::AlreadyInvoiced => {
                 "The invoice that takes this quantity has been made. Undo that invoice and push again, or drop the line and \
                  bill the difference by hand; to write the quantity all the same, approve the line."

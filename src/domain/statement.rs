@@ -25,7 +25,7 @@ pub struct Making<'a> {
     pub rounding: Rounding,
     /// The quantity that is billed at least.
     pub minimum: Option<MinimumQuantity>,
-    /// The quantity that is included; `None` if all is billed here.
+    /// The quantity that is included, or above which the overage is; `None` if nothing is.
     pub included: Option<IncludedQuantity>,
     /// The name of the product whose overage is billed; `None` if the product has usage of its own.
     pub overage_of: Option<&'a str>,
@@ -82,7 +82,7 @@ impl Making<'_> {
         if let Some(minimum) = self.minimum.filter(|_| derived.blocks != derived.total) {
             steps.push(format!("At least {minimum} are agreed: {}.", derived.total));
         }
-        if let Some(included) = self.included {
+        if let Some(included) = self.included.filter(|_| self.overage_of.is_none()) {
             steps.push(match derived.overage() {
                 Ok(above) if above != Amount::ZERO => {
                     format!("{included} are included: the quantity is {}, and {above} are overage.", derived.quantity)
@@ -125,7 +125,10 @@ impl Making<'_> {
     fn measured(&self, usage: CountedUsage) -> String {
         let CountedUsage { amount, through, records } = usage;
         if let Some(other) = self.overage_of {
-            return format!("{amount} {} are above what is included of {other}.", self.unit);
+            return match self.included {
+                Some(included) => format!("{amount} are above the {included} that are included of {other}."),
+                None => format!("No quantity of {other} is included, so there is no overage."),
+            };
         }
         let (unit, at) = (self.unit, through.format("%Y-%m-%d %H:%M UTC"));
         let count = if records == 1 { "one record".to_owned() } else { format!("{records} records") };
@@ -234,6 +237,7 @@ mod tests {
             let amount = amount.parse().unwrap();
             let usage = CountedUsage { amount, through: "2026-11-22T12:00:00Z".parse().unwrap(), records: 1 };
             let included = terms.included.filter(|_| overage_of.is_none());
+            let derived = QuantityTerms { included, ..terms }.quantity_of(amount).ok();
             let making = Making {
                 unit: "seats",
                 aggregation: Aggregation::Last,
@@ -243,9 +247,9 @@ mod tests {
                 block_size: BlockSize::ONE,
                 rounding: Rounding::Ceil,
                 minimum: None,
-                included,
+                included: terms.included,
                 overage_of,
-                derived: QuantityTerms { included, ..terms }.quantity_of(amount).ok(),
+                derived,
                 quantity: None,
                 is_reverted: false,
                 connectwise_quantity: None,
@@ -258,6 +262,6 @@ mod tests {
         };
         assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and 5 are overage.");
         assert_eq!(steps("25", None)[1], "25 are included, so there is no overage.");
-        assert_eq!(steps("5", Some("Seats"))[..], ["5 seats are above what is included of Seats."]);
+        assert_eq!(steps("5", Some("Seats"))[..], ["5 are above the 25 that are included of Seats."]);
     }
 }

@@ -30,8 +30,11 @@ pub struct Billed {
     pub adjustment: Option<Adjustment>,
     /// The minimum in effect: the line's own, or else the product's.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The included quantity in effect: the line's own, or else the product's.
+    /// The included quantity in effect: the line's own, or else the product's. Of a product that bills overage: that of the
+    /// other product.
     pub included_quantity: Option<IncludedQuantity>,
+    /// What is above the included quantity; `None` without one, without a quantity, and of a product that bills overage.
+    pub overage: Option<Amount>,
     /// The steps to the quantity; `None` without one.
     pub derived: Option<LineQuantity>,
     /// The quantity; `None` without usage, or if no quantity that ConnectWise can store results from it.
@@ -44,11 +47,6 @@ impl Billed {
     /// The aggregated usage, in the product's unit.
     pub fn amount(&self) -> Option<Amount> {
         self.usage.map(|usage| usage.amount)
-    }
-
-    /// What is above the included quantity; `None` without one, or without a quantity.
-    pub fn overage(&self) -> Option<Amount> {
-        self.derived.filter(|_| self.included_quantity.is_some()).and_then(|derived| derived.overage().ok())
     }
 }
 
@@ -93,6 +91,8 @@ pub struct MonthlyUsage {
     too_old: HashMap<CompanyId, Instant>,
     /// Why no quantity can be made of a company's records.
     problems: HashMap<CompanyId, String>,
+    /// Of a product that bills overage: the included quantities above which it bills.
+    above: HashMap<CompanyId, IncludedQuantity>,
 }
 
 impl MonthlyUsage {
@@ -122,11 +122,18 @@ impl MonthlyUsage {
         now: Instant,
         whose: Whose<'_>,
     ) -> Result<Self> {
-        let of = tx.product(of)?;
+        let Some(of) = tx.products_by_id(std::slice::from_ref(of))?.pop() else {
+            // An earlier version, which does not know of the two, has deleted it.
+            let problem = || "the product whose overage it bills was deleted: delete this one, too".to_owned();
+            let problems = whose.companies().iter().map(|company| (company.clone(), problem())).collect();
+            let measured = Self::measured(tx, product, month, calendar, now, whose)?;
+            return Ok(Self { problems, ..measured });
+        };
         let base = Self::measured(tx, of, month, calendar, now, whose)?;
-        let (mut counted, mut problems) = (HashMap::new(), HashMap::new());
+        let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
         for line in tx.line_settings(&base.product.id, whose)? {
             let billed = base.billed_by(LineTerms::from(&line));
+            above.extend(billed.included_quantity.map(|included| (line.company_id.clone(), included)));
             if let Some(problem) = billed.problem {
                 problems.insert(line.company_id, problem);
             } else if let Some((usage, derived)) = billed.usage.zip(billed.derived) {
@@ -136,7 +143,7 @@ impl MonthlyUsage {
                 }
             }
         }
-        Ok(Self { product, month, month_closed: base.month_closed, counted, too_old: base.too_old, problems })
+        Ok(Self { product, month, month_closed: base.month_closed, counted, too_old: base.too_old, problems, above })
     }
 
     /// The usage of a product's own records, from the totals.
@@ -187,7 +194,8 @@ impl MonthlyUsage {
                 Err(overflow) => drop(problems.insert(company, overflow.to_string())),
             }
         }
-        Ok(Self { product, month, month_closed: window.month_closed, counted: valid, too_old, problems })
+        let above = HashMap::new();
+        Ok(Self { product, month, month_closed: window.month_closed, counted: valid, too_old, problems, above })
     }
 
     /// Computes what a line of the product bills.
@@ -203,6 +211,8 @@ impl MonthlyUsage {
 
     /// Computes what a line on these terms bills.
     pub fn billed_by(&self, line: LineTerms<'_>) -> Billed {
+        let is_overage = self.product.overage_of.is_some();
+        let own_included = line.included_quantity.or(self.product.included_quantity).filter(|_| !is_overage);
         let mut billed = Billed {
             month: self.month,
             month_closed: self.month_closed,
@@ -211,7 +221,8 @@ impl MonthlyUsage {
             block_size: line.block_size.unwrap_or(self.product.block_size),
             adjustment: line.adjustment.filter(|adjustment| adjustment.applies_to(self.month)).cloned(),
             minimum_quantity: line.minimum_quantity.or(self.product.minimum_quantity),
-            included_quantity: line.included_quantity.or(self.product.included_quantity),
+            included_quantity: if is_overage { self.above.get(line.company_id).copied() } else { own_included },
+            overage: None,
             derived: None,
             quantity: None,
             problem: self.problems.get(line.company_id).cloned(),
@@ -221,10 +232,15 @@ impl MonthlyUsage {
             block_size: billed.block_size,
             rounding: self.product.rounding,
             minimum: billed.minimum_quantity,
-            included: billed.included_quantity,
+            included: own_included,
         };
         match billed.usage.map(|usage| terms.quantity_of(usage.amount)).transpose() {
             Ok(derived) => (billed.derived, billed.quantity) = (derived, derived.map(|derived| derived.quantity)),
+            Err(error) => billed.problem = Some(error.to_string()),
+        }
+        let overage = own_included.and(billed.derived).map(|derived| derived.overage());
+        match overage.transpose() {
+            Ok(overage) => billed.overage = overage,
             Err(error) => billed.problem = Some(error.to_string()),
         }
         billed

@@ -114,7 +114,7 @@ fn audited(row: &Product) -> Value {
 pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
     let now = audit.now();
     ensure_unique(tx, &new.code, None)?;
-    let row = Product {
+    let mut row = Product {
         id: ProductId::new(),
         tenant_id: tx.tenant().clone(),
         code: new.code,
@@ -136,8 +136,8 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
         created_at: now.naive_utc(),
         updated_at: now.naive_utc(),
     };
-    if let Some(of) = &row.overage_of {
-        overage::check_new(tx, of)?;
+    if let Some(of) = row.overage_of.clone() {
+        overage::follow(&mut row, &overage::check_new(tx, &of)?);
     }
     overage::check_included(tx, &row)?;
     tx.insert_product(&row)?;
@@ -205,14 +205,31 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
         row.included_quantity = included;
         overage::check_included(tx, &row)?;
     }
-    // A no-op update must not bump the version: that would make other callers' ETags stale.
-    if row != before {
-        row.updated_at = audit.now().naive_utc();
-        tx.update_product(&mut row)?;
-        let (old, new) = (Some(audited(&before)), Some(audited(&row)));
-        audit.record(tx, AuditAction::ProductUpdated, subject(&row), old, new)?;
+    if let Some(of) = &row.overage_of {
+        let base = tx.products_by_id(std::slice::from_ref(of))?;
+        base.first().into_iter().for_each(|base| overage::follow(&mut row, base));
+    }
+    save(tx, &before, &mut row, audit)?;
+    let counts = |row: &Product| (row.aggregation, row.billing_period, row.max_usage_age_days);
+    if counts(&row) != counts(&before)
+        && let Some(before) = tx.overage_product(id)?
+    {
+        let mut other = before.clone();
+        overage::follow(&mut other, &row);
+        save(tx, &before, &mut other, audit)?;
     }
     Ok(row)
+}
+
+fn save(tx: &mut Tx<'_>, before: &Product, row: &mut Product, audit: &Audit) -> Result<()> {
+    // A no-op update must not bump the version: that would make other callers' ETags stale.
+    if row == before {
+        return Ok(());
+    }
+    row.updated_at = audit.now().naive_utc();
+    tx.update_product(row)?;
+    let (old, new) = (Some(audited(before)), Some(audited(row)));
+    audit.record(tx, AuditAction::ProductUpdated, subject(row), old, new)
 }
 
 /// Deletes a product with its rules, lines and usage. Its push history is kept.

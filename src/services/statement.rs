@@ -12,7 +12,7 @@ use crate::domain::clock::Instant;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::push::{LineState, PushKind, PushTrigger};
-use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
+use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::statement::Making;
 use crate::domain::usage::CountedUsage;
 
@@ -111,7 +111,7 @@ impl Basis {
             block_size,
             rounding: line.product.rounding,
             minimum: pushed.minimum_quantity,
-            included: pushed.included_quantity,
+            included: pushed.included_quantity.filter(|_| line.product.overage_of.is_none()),
         };
         let derived = pushed.usage_amount.and_then(|amount| terms.quantity_of(amount).ok());
         let usage = |amount| {
@@ -154,7 +154,9 @@ pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, n
 /// Whether there is anything to say of a product.
 fn is_shown(line: &StatementLine) -> bool {
     let is_billed = line.item.connectwise_quantity.is_some_and(|has| has != Quantity::ZERO);
-    let has_usage = line.basis.usage.is_some_and(|usage| !line.is_overage() || usage.amount != Amount::ZERO);
+    let has_quantity = line.basis.quantity.is_some_and(|quantity| quantity != Quantity::ZERO);
+    // A product that bills overage has usage wherever the other one has, mostly of 0.
+    let has_usage = if line.is_overage() { has_quantity } else { line.basis.usage.is_some() };
     is_billed || line.records_in_month > 0 || !line.pushes.is_empty() || has_usage
 }
 

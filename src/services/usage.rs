@@ -104,15 +104,21 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Acc
     if !bad.is_empty() {
         return Err(Error::Invalid(bad));
     }
-    mark_late(tx, &mut rows, &calendar)?;
+    mark_late(tx, &mut rows, &calendar, &ids.overage_products())?;
     save(tx, rows, &calendar)
 }
 
-/// Marks records that arrive after a push has computed the quantity of their month, company and product.
-fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord], calendar: &BillingCalendar) -> Result<()> {
+/// Marks records that arrive after a push has computed the quantity of their month, company and product, or the overage.
+fn mark_late(
+    tx: &mut Tx<'_>,
+    rows: &mut [UsageRecord],
+    calendar: &BillingCalendar,
+    overage: &HashMap<ProductId, ProductId>,
+) -> Result<()> {
     let month = |row: &UsageRecord| calendar.month_of(row.measured_at.and_utc());
     let months: HashSet<BillingMonth> = rows.iter().map(month).collect();
-    let products: HashSet<&ProductId> = rows.iter().map(|row| &row.product_id).collect();
+    let own = rows.iter().map(|row| &row.product_id);
+    let products: HashSet<&ProductId> = own.flat_map(|id| [Some(id), overage.get(id)]).flatten().collect();
     let products: Vec<ProductId> = products.into_iter().cloned().collect();
     let companies: Vec<CompanyId> = rows.iter().map(|row| row.company_id.clone()).collect();
     let pushed = tx.months_computed(&companies, &products, &months.into_iter().collect::<Vec<_>>())?;
@@ -120,7 +126,8 @@ fn mark_late(tx: &mut Tx<'_>, rows: &mut [UsageRecord], calendar: &BillingCalend
         return Ok(());
     }
     for row in rows {
-        row.late = pushed.contains(&(row.company_id.clone(), row.product_id.clone(), month(row)));
+        let is_pushed = |product: &ProductId| pushed.contains(&(row.company_id.clone(), product.clone(), month(row)));
+        row.late = is_pushed(&row.product_id) || overage.get(&row.product_id).is_some_and(is_pushed);
     }
     Ok(())
 }
@@ -180,6 +187,12 @@ impl KnownIds {
             products: products.into_iter().map(|product| (product.id.to_string(), product)).collect(),
             codes: by_code,
         })
+    }
+
+    /// The products that bill overage, by the product whose overage it is.
+    fn overage_products(&self) -> HashMap<ProductId, ProductId> {
+        let pair = |product: &ProductName| Some((product.overage_of.clone()?, product.id.clone()));
+        self.products.values().filter_map(pair).collect()
     }
 
     fn row(

@@ -258,10 +258,10 @@ async fn push_now_bills_what_the_schedule_would_unless_a_month_is_named(backend:
         assert_eq!(usage["usage_records"], 1);
     }
     let table = app.get("/export/billing-lines").await.text;
-    let header = ",billing_month,month_closed,usage,usage_through,usage_records,quantity,problem,out_of_date,\
+    let header = ",billing_month,month_closed,usage,usage_through,usage_records,overage,quantity,problem,out_of_date,\
                   billed_quantity,amount,currency,invoice_warnings";
     assert!(table.lines().next().unwrap().ends_with(header), "{table}");
-    assert!(table.contains(",2026-10,true,10,2026-10-30T12:00:00Z,1,10,,false,10,95,USD,"), "{table}");
+    assert!(table.contains(",2026-10,true,10,2026-10-30T12:00:00Z,1,,10,,false,10,95,USD,"), "{table}");
     let (job, lines) = app.push(&json!({})).await;
     assert_eq!((told(&lines), job["billing_months"].clone()), (shown, json!(["2026-10", "2026-11"])));
     let (job, lines) = app.push(&json!({"billing_month": "2026-09"})).await;

@@ -1,11 +1,11 @@
 //! An included quantity, and the product that bills what is above it.
 
 use chrono::TimeDelta;
-use connectwise_billing::sandbox::{Kind, sample};
+use connectwise_billing::sandbox::{Fault, Kind, sample};
 use serde_json::{Value, json};
 
 use crate::push::{enable, quantities, ready, states};
-use crate::support::{Backend, TestApp};
+use crate::support::{Backend, TestApp, job_path, status};
 
 /// Adds a product that bills the overage of another, with an addition on each agreement, and enables its lines.
 pub async fn with_overage(app: &TestApp, of: &str, companies: i64) -> String {
@@ -63,7 +63,7 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
     assert_eq!((quantities(&app, 3), overage_quantities(&app, 3)), (vec![2.0, 0.5, 2.0], vec![1.0, 3.0, 5.0]));
     let of_second: Vec<&Value> = pushed.iter().filter(|line| line["company_name"] == "Company 2").collect();
     let ledger = |line: &Value| format!("{} {} {}", line["usage"], line["included_quantity"], line["to"]);
-    assert_eq!(of_second.into_iter().map(ledger).collect::<Vec<_>>(), [r#""250" "0.5" "0.5""#, r#""2.5" null "3""#]);
+    assert_eq!(of_second.into_iter().map(ledger).collect::<Vec<_>>(), [r#""250" "0.5" "0.5""#, r#""2.5" "0.5" "3""#]);
     // The statement says how the two belong together.
     let company = lines[1]["company"]["id"].as_str().unwrap();
     let statement = app.get(&format!("/companies/{company}/statement")).await.expect(200);
@@ -72,7 +72,7 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
         products.iter().find(|one| one["product_code"] == code).unwrap()["steps"].clone()
     };
     assert_eq!(steps("STORAGE")[2], "0.5 are included: the quantity is 0.5, and 2.5 are overage.");
-    assert_eq!(steps("OVERAGE")[0], "2.5 block are above what is included of Product STORAGE.");
+    assert_eq!(steps("OVERAGE")[0], "2.5 are above the 0.5 that are included of Product STORAGE.");
     let found = app.get("/reconciliation").await.expect(200);
     assert_eq!(found["items"], json!([]), "nothing differs: {found}");
     // Without an included quantity everything is billed at one place, and nothing twice.
@@ -148,12 +148,180 @@ async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
     let usage = json!({"records": [{"company_external_id": "C1", "product_code": "OVERAGE", "amount": "1", "measured_at": "2026-11-22T00:00:00Z"}]});
     let refused = app.post("/usage", &usage).await.expect(422);
     assert_eq!(refused["errors"][0]["field"], "/records/0/product_code", "{refused}");
+    // What ConnectWise has of it must not stay there beside what the other product bills.
+    app.push(&json!({})).await;
     app.patch(&path, &json!({"included_quantity": null})).await.expect(200);
+    app.delete(&other).await.problem(409, "overage_not_billed");
+    app.push(&json!({})).await;
+    assert_eq!(overage_quantities(&app, 2), [0.0; 2]);
     app.delete(&other).await.expect(204);
     app.delete(&path).await.expect(204);
 }
 
+/// The units above the included quantity are 1 of 3.
+async fn with_included(backend: Backend, companies: i64) -> (TestApp, String, String) {
+    let (app, product) = ready(backend, companies).await;
+    let overage = with_overage(&app, &product, companies).await;
+    app.patch(&format!("/products/{product}"), &json!({"included_quantity": "2"})).await.expect(200);
+    (app, product, overage)
+}
+
+/// The state and the reason of each line, the lines of overage last.
+fn results(lines: &[Value]) -> Vec<String> {
+    let mut found: Vec<(bool, String)> = lines
+        .iter()
+        .map(|line| {
+            let text = |member: &str| line[member].as_str().unwrap_or("-").to_owned();
+            (line["product_code"] == "OVERAGE", format!("{} {}", text("state"), text("reason")))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, text)| text).collect()
+}
+
+async fn nothing_is_capped_whose_overage_would_not_be_billed(backend: Backend) {
+    let (app, product, overage) = with_included(backend, 1).await;
+    let line = lines_of(&app, &overage).await[0]["id"].as_str().unwrap().to_owned();
+    app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);
+    let (_, shown) = app.push(&json!({"dry_run": true})).await;
+    assert_eq!(results(&shown), ["would_push overage_not_billed", "skipped disabled"]);
+    let (job, held) = app.push(&json!({})).await;
+    assert_eq!(results(&held), ["held overage_not_billed", "skipped disabled"]);
+    let detail = "1 above the included quantity would not be billed: enable and resolve the line of OVERAGE";
+    assert_eq!(held[0]["detail"], detail, "{}", held[0]);
+    assert_eq!(quantities(&app, 1), [1.0], "nothing was written");
+    // A person may want to bill no more than is included.
+    app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    let (_, approved) = app.job_and_lines(&job).await;
+    assert_eq!(
+        (results(&approved), quantities(&app, 1)),
+        (vec!["pushed -".into(), "skipped disabled".into()], vec![2.0])
+    );
+    assert_eq!(
+        results(&app.push(&json!({})).await.1),
+        ["unchanged -", "skipped disabled"],
+        "what is there needs no approval"
+    );
+    // Without units above it, a cap is no cap.
+    app.patch(&format!("/products/{product}"), &json!({"included_quantity": "3"})).await.expect(200);
+    assert_eq!(results(&app.push(&json!({})).await.1), ["pushed -", "skipped disabled"]);
+}
+
+async fn overage_is_not_written_while_the_other_line_still_bills_it(backend: Backend) {
+    let (app, product, overage) = with_included(backend, 2).await;
+    app.patch(&format!("/products/{product}"), &json!({"max_change_units": "0.5"})).await.expect(200);
+    app.sandbox.change(|store| store.refuse(200, "its period was invoiced"));
+    let (job, lines) = app.push(&json!({})).await;
+    let expected = ["held base_not_pushed", "held base_not_pushed", "held guard", "held guard"];
+    let mut found = results(&lines);
+    found.sort();
+    assert_eq!(found, expected);
+    assert_eq!((quantities(&app, 2), overage_quantities(&app, 2)), (vec![1.0; 2], vec![0.0; 2]));
+    let of = |code: &str| -> Vec<Value> {
+        lines.iter().filter(|line| line["product_code"] == code).map(|line| line["id"].clone()).collect()
+    };
+    app.post(&format!("{}/lines/approve", job_path(&job)), &json!({"line_ids": of("STORAGE")})).await.expect(200);
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&job).await;
+    let mut found = results(&lines);
+    found.sort();
+    assert_eq!(found, ["failed rejected", "held base_not_pushed", "held base_not_pushed", "pushed -"]);
+    // That line failed: its overage alone is not pushed either, unless somebody decides so.
+    let alone = app.push(&json!({"product_id": overage})).await;
+    assert_eq!(results(&alone.1), ["held base_not_pushed", "pushed -"]);
+    app.post(&format!("{}/lines/drop", job_path(&job)), &json!({})).await.expect(200);
+}
+
+/// The agreement cannot be read for a while: the overage on another one waits.
+async fn overage_waits_for_the_other_line(backend: Backend) {
+    let (app, _, overage) = with_included(backend, 1).await;
+    app.sandbox.change(|store| {
+        store.put(Kind::Agreements, sample::agreement(9, 1, "Overage", (1, "SP Backup")));
+        store.put(Kind::Additions, sample::addition(901, 9, "BKP-OVER", "Storage overage", 0.0));
+    });
+    app.clock.advance(TimeDelta::minutes(20));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    let rules = app.all(&format!("/matching-rules?product_id={overage}&target=agreement")).await;
+    let rule = format!("/matching-rules/{}", rules[0]["id"].as_str().unwrap());
+    app.put(&rule, &json!({"expression": r#"name = "Overage""#})).await.expect(200);
+    app.sandbox.fail(Fault::once(status(500)).on("GET").at("agreements/10/additions").times(50));
+    let (job, lines) = app.push(&json!({})).await;
+    assert_eq!(results(&lines), ["pending -", "pending -"]);
+    app.sandbox.clear_faults();
+    app.clock.advance(TimeDelta::minutes(2));
+    app.worker.run_until_idle().await.unwrap();
+    app.clock.advance(TimeDelta::minutes(2));
+    app.worker.run_until_idle().await.unwrap();
+    let (_, lines) = app.job_and_lines(&job).await;
+    assert_eq!(results(&lines), ["pushed -", "pushed -"]);
+}
+
+async fn a_pair_is_reverted_together_or_not_at_all(backend: Backend) {
+    let (app, product, overage) = with_included(backend, 1).await;
+    let (first, _) = app.push(&json!({})).await;
+    let line = lines_of(&app, &overage).await[0]["id"].as_str().unwrap().to_owned();
+    app.patch(&format!("/billing-lines/{line}"), &json!({"minimum_quantity": "4"})).await.expect(200);
+    let (later, _) = app.push(&json!({"product_id": overage})).await;
+    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await;
+    let problem = refused.problem(409, "nothing_to_revert");
+    assert!(problem["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{problem}");
+    assert_eq!((quantities(&app, 1), overage_quantities(&app, 1)), (vec![2.0], vec![4.0]));
+    // The same of what a dry run showed.
+    let (dry_run, _) = app.push(&json!({"dry_run": true, "billing_month": "2026-11"})).await;
+    assert_eq!(dry_run["lines"]["unchanged"], 2);
+    app.patch(&format!("/products/{product}"), &json!({"included_quantity": "1"})).await.expect(200);
+    let (dry_run, _) = app.push(&json!({"dry_run": true})).await;
+    app.patch(&format!("/products/{product}"), &json!({"included_quantity": "3"})).await.expect(200);
+    app.push(&json!({"product_id": product})).await;
+    app.post("/push-jobs", &json!({"from_dry_run": dry_run["id"]})).await.problem(409, "nothing_to_push");
+}
+
+/// Both bill the same month, and usage of a month whose overage was pushed is late.
+async fn overage_is_of_the_same_month(backend: Backend) {
+    let (app, product, overage) = with_included(backend, 1).await;
+    let path = format!("/products/{overage}");
+    app.patch(&format!("/products/{product}"), &json!({"aggregation": "max"})).await.expect(200);
+    let followed = app.patch(&path, &json!({"billing_period": "current", "name": "Above"})).await.expect(200);
+    assert_eq!(
+        (&followed["aggregation"], &followed["billing_period"], &followed["name"]),
+        (&json!("max"), &json!("previous"), &json!("Above"))
+    );
+    let usage = |day: &str, amount: &str| json!({"records": [{"company_external_id": "C1", "product_code": "STORAGE", "amount": amount, "measured_at": format!("{day}T00:00:00Z")}]});
+    app.post("/usage", &usage("2026-10-03", "500")).await.expect(200);
+    let months =
+        |lines: Vec<Value>| -> Vec<Value> { lines.iter().map(|line| line["usage"]["billing_month"].clone()).collect() };
+    assert_eq!(months(app.all("/billing-lines").await), ["2026-10", "2026-10"]);
+    app.push(&json!({"product_id": overage})).await;
+    let late = app.post("/usage", &usage("2026-10-04", "600")).await.expect(200);
+    assert_eq!(late["late"], 1, "{late}");
+    let (dry_run, _) = app.push(&json!({"dry_run": true, "product_id": overage})).await;
+    app.clock.advance(TimeDelta::minutes(1));
+    app.post("/usage", &usage("2026-10-05", "700")).await.expect(200);
+    app.execute("UPDATE usage_records SET late = FALSE");
+    app.post("/push-jobs", &json!({"from_dry_run": dry_run["id"]})).await.expect(202);
+    assert_eq!(app.all("/usage?late=true").await.len(), 1, "the newest record is not in the dry run");
+}
+
+/// An earlier version beside this one does not know that the two products belong together.
+async fn a_base_that_is_gone_stops_nothing_else(backend: Backend) {
+    let (app, product, overage) = with_included(backend, 1).await;
+    app.execute(&format!("DELETE FROM products WHERE id = '{product}'"));
+    let lines = app.all("/billing-lines").await;
+    let problem = lines[0]["usage"]["problem"].as_str().unwrap();
+    assert!(problem.starts_with("the product whose overage it bills was deleted"), "{problem}");
+    app.get("/reconciliation").await.expect(200);
+    assert_eq!(results(&app.push(&json!({})).await.1), ["failed quantity"]);
+    app.delete(&format!("/products/{overage}")).await.expect(204);
+}
+
 on_both!(
+    nothing_is_capped_whose_overage_would_not_be_billed,
+    overage_is_not_written_while_the_other_line_still_bills_it,
+    overage_waits_for_the_other_line,
+    a_pair_is_reverted_together_or_not_at_all,
+    overage_is_of_the_same_month,
+    a_base_that_is_gone_stops_nothing_else,
     overage_is_not_known_without_a_quantity,
     overage_that_nobody_would_bill_is_refused,
     what_is_above_the_included_quantity_is_billed_by_another_product

@@ -15,6 +15,7 @@ pub(super) mod leased_lines;
 pub(super) mod line_change;
 pub(super) mod line_settings;
 pub(super) mod mapped_line;
+pub(super) mod overage_pair;
 pub(super) mod product;
 pub(super) mod push_claim;
 pub(super) mod push_history;

@@ -1,6 +1,6 @@
 //! The products that the vendor bills.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -156,12 +156,6 @@ impl Tx<'_> {
     pub fn overage_product(&mut self, of: &ProductId) -> Result<Option<Product>> {
         let own = self.scoped(products::table).filter(products::overage_of.eq(of.clone()));
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
-    }
-
-    /// Those of the given products whose overage another product bills.
-    pub fn products_with_overage(&mut self, of: &HashSet<ProductId>) -> Result<HashSet<ProductId>> {
-        let own = self.scoped(products::table).filter(products::overage_of.eq_any(of.iter().cloned()));
-        Ok(own.select(products::overage_of.assume_not_null()).load::<ProductId>(self.conn)?.into_iter().collect())
     }
 
     /// What all products are called: a tenant has few.

@@ -52,7 +52,8 @@ impl EditContext {
             HashMap::new()
         };
         let with_overage = if edits.iter().any(|edit| edit.change.includes()) {
-            tx.products_with_overage(&rows.iter().map(|line| line.product_id.clone()).collect::<HashSet<_>>())?
+            let of: HashSet<ProductId> = rows.iter().map(|line| line.product_id.clone()).collect();
+            tx.overage_products(&Vec::from_iter(of))?.into_keys().collect()
         } else {
             HashSet::new()
         };

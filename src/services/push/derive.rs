@@ -1,6 +1,6 @@
 //! Creates jobs from another job's lines: to push a dry run, to revert, or to retry one of these.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 
@@ -39,10 +39,15 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Pu
 /// Flags usage that arrived after a dry run computed the quantities that are pushed now: they do not include it.
 fn flag_usage_since(tx: &mut Tx<'_>, dry_run: &PushJob, lines: &[PushLine]) -> Result<()> {
     let calendar = billing_calendar::load(tx)?;
+    let names = tx.product_names()?;
+    // Overage is computed of the other product's usage.
+    let measured: HashMap<ProductId, ProductId> =
+        names.into_iter().filter_map(|product| Some((product.id, product.overage_of?))).collect();
     let mut companies: BTreeMap<(ProductId, BillingMonth), Vec<CompanyId>> = BTreeMap::new();
     for line in lines {
         let month = line.billing_month.unwrap_or(dry_run.billing_month);
-        companies.entry((line.product_id.clone(), month)).or_default().push(line.company_id.clone());
+        let product = measured.get(&line.product_id).unwrap_or(&line.product_id);
+        companies.entry((product.clone(), month)).or_default().push(line.company_id.clone());
     }
     for ((product, month), companies) in companies {
         tx.flag_late_usage(&product, &companies, calendar.bounds(month), dry_run.created_at)?;
@@ -58,12 +63,7 @@ fn not_superseded(
     mut lines: Vec<PushLine>,
 ) -> Result<(Vec<PushLine>, BTreeSet<PushJobId>)> {
     let later = LaterLines::load(tx, id, &lines)?;
-    let mut blocking = BTreeSet::new();
-    lines.retain(|line| {
-        let jobs = later.superseding(line);
-        blocking.extend(jobs.iter().cloned());
-        jobs.is_empty()
-    });
+    let blocking = later.retain(tx, &mut lines, LaterLines::superseding)?;
     Ok((lines, blocking))
 }
 
@@ -84,12 +84,9 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
     let mut pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
     pushed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
     let later = LaterLines::load(tx, id, &pushed)?;
-    let mut blocking = BTreeSet::new();
-    pushed.retain(|line| {
-        let jobs = later.blocking_revert(line, line.billing_month.unwrap_or(job.billing_month));
-        blocking.extend(jobs.iter().cloned());
-        jobs.is_empty()
-    });
+    let blocking = later.retain(tx, &mut pushed, |later, line| {
+        later.blocking_revert(line, line.billing_month.unwrap_or(job.billing_month))
+    })?;
     let line = |line: &PushLine| PushLine {
         expected_from: line.to_quantity,
         to_quantity: line.from_quantity,

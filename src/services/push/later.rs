@@ -1,11 +1,11 @@
 //! Finds what later jobs wrote to the billing lines and additions of a job.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::db::{LaterLine, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::ids::{BillingLineId, CwAdditionId, PushJobId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId};
 use crate::domain::push::LaterWrite;
 
 /// The lines that later jobs wrote, by billing line and by addition.
@@ -24,6 +24,39 @@ impl LaterLines {
             later.by_line.entry(one.billing_line_id.clone()).or_default().push(one);
         }
         Ok(later)
+    }
+
+    /// Takes away the lines that later jobs block, with the other lines of their pairs: a line and that of its overage are
+    /// pushed or reverted together, or not at all. Returns the later jobs.
+    pub(super) fn retain(
+        &self,
+        tx: &mut Tx<'_>,
+        lines: &mut Vec<PushLine>,
+        blocking: impl Fn(&Self, &PushLine) -> BTreeSet<PushJobId>,
+    ) -> Result<BTreeSet<PushJobId>> {
+        let (mut jobs, mut blocked) = (BTreeSet::new(), Vec::new());
+        lines.retain(|line| {
+            let of_line = blocking(self, line);
+            let is_free = of_line.is_empty();
+            jobs.extend(of_line);
+            if !is_free {
+                blocked.push(line.clone());
+            }
+            is_free
+        });
+        if blocked.is_empty() || lines.is_empty() {
+            return Ok(jobs);
+        }
+        let names = tx.product_names()?;
+        let bases: HashMap<ProductId, ProductId> =
+            names.into_iter().filter_map(|product| Some((product.id, product.overage_of?))).collect();
+        let pair = |line: &PushLine| {
+            let base = bases.get(&line.product_id).unwrap_or(&line.product_id).clone();
+            (line.company_id.clone(), base)
+        };
+        let blocked: HashSet<(CompanyId, ProductId)> = blocked.iter().map(pair).collect();
+        lines.retain(|line| !blocked.contains(&pair(line)));
+        Ok(jobs)
     }
 
     /// Returns the later jobs that wrote the line's addition, or found their own quantity there.

@@ -10,6 +10,7 @@ mod derive;
 mod jobs;
 mod later;
 mod outcome;
+mod pairs;
 mod process;
 pub(super) mod progress;
 mod recorded;

@@ -48,13 +48,25 @@ impl ClaimedLines<'_> {
         let mut unread = self.agreements();
         while !unread.is_empty() {
             let (lines, failure) = self.read_some(&mut context, &mut unread).await?;
-            for lines in lines.chunks(LINES_PER_CLAIM) {
-                let writes = self.begin(&context, lines).await?;
-                self.write_all(&context, writes).await?;
+            let (overage, others): (Vec<PushLine>, Vec<PushLine>) =
+                lines.into_iter().partition(|line| context.bills_overage(line));
+            self.write_lines(&context, &others).await?;
+            if !overage.is_empty() {
+                // Whether they are written depends on the results of the others.
+                self.store_results(None, Store::SoFar).await?;
+                self.write_lines(&context, &overage).await?;
             }
             if let Some((agreement, stop)) = failure {
                 return Err(StepError::Agreement(agreement, stop));
             }
+        }
+        Ok(())
+    }
+
+    async fn write_lines(&mut self, context: &PushContext, lines: &[PushLine]) -> Result<(), StepError> {
+        for lines in lines.chunks(LINES_PER_CLAIM) {
+            let writes = self.begin(context, lines).await?;
+            self.write_all(context, writes).await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
 use super::outcome::{
     Objection, StepError, Stop, already_there, changed_since, failed, held, result, skipped, untouched, would_push,
 };
+use super::pairs::PairObjection;
 use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
 use crate::db::{LineResult, PushLine, Tx};
@@ -46,8 +47,9 @@ impl ClaimedLines<'_> {
         let mut to_write = Vec::new();
         // A line may have ended together with its agreement's other lines.
         let lines: Vec<PushLine> = lines.iter().filter(|line| self.left.contains_key(&line.id)).cloned().collect();
+        let mut pairs = self.pair_objections(context, &lines).await?;
         for line in lines {
-            match self.compare(context, &line) {
+            match self.compare(context, &line, pairs.remove(&line.id)) {
                 Compared::Known(result) => self.add_result(line, result),
                 Compared::Stopped(stop) => {
                     self.left.remove(&line.id);
@@ -76,7 +78,7 @@ impl ClaimedLines<'_> {
         Ok(to_write)
     }
 
-    fn compare(&self, context: &PushContext, line: &PushLine) -> Compared {
+    fn compare(&self, context: &PushContext, line: &PushLine, of_pair: Option<PairObjection>) -> Compared {
         let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
             let why = "the line was stored without a quantity".to_owned();
             return Compared::Known(failed(PushReason::Internal, why));
@@ -92,11 +94,20 @@ impl ClaimedLines<'_> {
         if bound && has != line.expected_from {
             return Compared::Known(changed_since(line, has));
         }
-        let invoiced = self.already_invoiced(context, line);
-        if let Some((WhenInvoiced::Skip, why)) = invoiced {
-            return Compared::Known(LineResult { from: has, ..skipped(PushReason::AlreadyInvoiced, why) });
-        }
-        match (self.job.kind, self.objection(context, line, (has, to), invoiced)) {
+        let invoiced = match self.already_invoiced(context, line) {
+            Some((WhenInvoiced::Skip, why)) => {
+                return Compared::Known(LineResult { from: has, ..skipped(PushReason::AlreadyInvoiced, why) });
+            }
+            other => other.map(|(_, detail)| Objection { reason: PushReason::AlreadyInvoiced, detail }),
+        };
+        let of_pair = match of_pair {
+            Some(PairObjection::NotBefore(at)) => {
+                return Compared::Known(LineResult { not_before: Some(at), ..untouched() });
+            }
+            Some(PairObjection::Held(objection)) => Some(objection),
+            None => None,
+        };
+        match (self.job.kind, self.objection(context, line, (has, to), [invoiced, of_pair])) {
             (PushKind::DryRun, objection) => Compared::Known(would_push(has, objection)),
             (PushKind::Push, Some(why)) => Compared::Known(held(has, why)),
             (PushKind::Push, None) => Compared::MustWrite(has),
@@ -221,23 +232,22 @@ impl ClaimedLines<'_> {
         context: &PushContext,
         line: &PushLine,
         (has, to): (Option<Quantity>, Quantity),
-        invoiced: Option<(WhenInvoiced, String)>,
+        others: [Option<Objection>; 2],
     ) -> Option<Objection> {
         if self.is_revert() {
             return None;
         }
-        let is_approved = line.approved && line.from_quantity == has;
-        let invoiced = invoiced.map(|(_, why)| why);
-        let invoiced = invoiced.filter(|_| !is_approved || line.approved_for != Some(PushReason::AlreadyInvoiced));
         let over_limit = context.products.get(&line.product_id)?.guard().violation(has, to);
-        match (invoiced, over_limit) {
-            (Some(invoiced), Some(over_limit)) => {
-                Some(Objection { reason: PushReason::AlreadyInvoiced, detail: format!("{invoiced}; and {over_limit}") })
-            }
-            (Some(detail), None) => Some(Objection { reason: PushReason::AlreadyInvoiced, detail }),
-            (None, Some(detail)) if !is_approved => Some(Objection { reason: PushReason::Guard, detail }),
-            (None, _) => None,
+        let over_limit = over_limit.map(|detail| Objection { reason: PushReason::Guard, detail });
+        let all: Vec<Objection> = others.into_iter().chain([over_limit]).flatten().collect();
+        let approved = line.approved_for.unwrap_or(PushReason::Guard);
+        let is_approved = line.approved && line.from_quantity == has;
+        if all.iter().all(|objection| is_approved && approved.covers(objection.reason)) {
+            return None;
         }
+        let reason = all.first()?.reason;
+        let details: Vec<String> = all.into_iter().map(|objection| objection.detail).collect();
+        Some(Objection { reason, detail: details.join("; and ") })
     }
 
     /// Says so if the invoice that takes the line's quantity has been made, and what the product does then: it holds or

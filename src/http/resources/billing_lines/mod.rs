@@ -65,7 +65,7 @@ pub struct LineUsage {
     /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
     /// The billed amount in the product's unit; null if no record counts. Of a product that bills overage, it is what is
-    /// above the included quantity of the other product.
+    /// above the included quantity of the other product, in units of its quantity.
     #[schema(required)]
     pub amount: Option<Amount>,
     /// When the newest record that counts was measured; null if no record counts.
@@ -109,7 +109,7 @@ impl LineUsage {
             adjustment: billed.adjustment.as_ref().map(|adjustment| adjustment.amount),
             adjusted_amount: billed.derived.map(|derived| derived.adjusted),
             blocks: billed.derived.map(|derived| derived.blocks),
-            overage: billed.overage(),
+            overage: billed.overage,
             quantity: billed.quantity,
             problem: billed.problem.clone(),
         }
@@ -163,7 +163,7 @@ pub struct BillingLine {
     #[schema(required)]
     pub minimum_quantity_override: Option<MinimumQuantity>,
     /// The included quantity that applies: the line's own, or the product's; null if there is none. The line bills no more,
-    /// and the product with `overage_of` bills what is above it.
+    /// and the product with `overage_of` bills what is above it. Of a product that bills overage, that of the other product.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The line's own included quantity; null if the product's applies.

@@ -114,7 +114,7 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 29] {
+fn line_cells(row: &LineOut) -> [String; 30] {
     let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
     let text = |value: Option<String>| value.unwrap_or_default();
     let adjustment = line.adjustment.as_ref();
@@ -144,6 +144,7 @@ fn line_cells(row: &LineOut) -> [String; 29] {
         text(billed.amount().map(|amount| amount.to_string())),
         text(billed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
         billed.usage.map_or(0, |usage| usage.records).to_string(),
+        text(billed.overage.map(|overage| overage.to_string())),
         text(billed.quantity.map(|quantity| quantity.to_string())),
         text(billed.problem.clone()),
         row.out_of_date.to_string(),

@@ -52,6 +52,7 @@ const LINES: Columns = Columns {
         "usage",
         "usage_through",
         "usage_records",
+        "overage",
         "quantity",
         "problem",
         "out_of_date",

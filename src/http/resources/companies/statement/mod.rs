@@ -81,7 +81,8 @@ pub struct StatementProduct {
     /// The quantity that is billed at least; null if there is no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that is included, above which another product bills; null if all is billed here.
+    /// The quantity that is included, above which another product bills; of overage, that of the other product. Null if
+    /// nothing is included.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The quantity of the month's last push; if there was none, the blocks, or the minimum if that is more, and no

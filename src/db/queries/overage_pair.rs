@@ -1,0 +1,91 @@
+//! Pairs of lines: a company's line of a product, and that of the product that bills its overage.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDateTime;
+use diesel::prelude::*;
+
+use crate::db::engine::page::chunks;
+use crate::db::engine::schema::{billing_lines, products, push_lines};
+use crate::db::engine::tx::Tx;
+use crate::domain::Result;
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
+use crate::domain::mapping_status::MappingStatus;
+use crate::domain::push::LineState;
+
+/// A line, as far as the other line of its pair depends on it.
+#[derive(Debug, Clone, Queryable)]
+pub struct PairedLine {
+    pub id: BillingLineId,
+    pub product_id: ProductId,
+    pub company_id: CompanyId,
+    pub push_enabled: bool,
+    pub agreement_status: MappingStatus,
+    pub addition_status: MappingStatus,
+    pub last_push_state: Option<LineState>,
+}
+
+impl PairedLine {
+    /// Whether pushes can write it.
+    pub fn is_pushable(&self) -> bool {
+        let statuses = [self.agreement_status, self.addition_status];
+        self.push_enabled && statuses.iter().all(|status| *status == MappingStatus::Resolved)
+    }
+}
+
+impl Tx<'_> {
+    /// The lines of some products for some companies.
+    pub fn paired_lines(&mut self, products: &[ProductId], companies: &[CompanyId]) -> Result<Vec<PairedLine>> {
+        use billing_lines as l;
+        let mut found = Vec::new();
+        for chunk in chunks(companies) {
+            let own = self.scoped(l::table).filter(l::product_id.eq_any(products.to_vec()));
+            let own = own.filter(l::company_id.eq_any(chunk)).select((
+                l::id,
+                l::product_id,
+                l::company_id,
+                l::push_enabled,
+                l::agreement_status,
+                l::addition_status,
+                l::last_push_state,
+            ));
+            found.extend(own.load::<PairedLine>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// The products that bill the overage of the given ones, by the product whose overage it is: its id and its code.
+    pub fn overage_products(&mut self, of: &[ProductId]) -> Result<HashMap<ProductId, (ProductId, String)>> {
+        let own = self.scoped(products::table).filter(products::overage_of.eq_any(of.to_vec()));
+        let columns = (products::overage_of.assume_not_null(), products::id, products::code);
+        let rows = own.select(columns).load::<(ProductId, ProductId, String)>(self.conn)?;
+        Ok(rows.into_iter().map(|(of, id, code)| (of, (id, code))).collect())
+    }
+
+    /// Those of the given billing lines that a job has yet to push, each with the time before which it will not.
+    pub fn open_in_job(
+        &mut self,
+        job: &PushJobId,
+        lines: &[BillingLineId],
+    ) -> Result<HashMap<BillingLineId, Option<NaiveDateTime>>> {
+        let mut found = HashMap::new();
+        for chunk in chunks(lines) {
+            let open = self
+                .scoped(push_lines::table)
+                .filter(push_lines::job_id.eq(job.clone()))
+                .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]))
+                .filter(push_lines::billing_line_id.eq_any(chunk));
+            let columns = (push_lines::billing_line_id, push_lines::not_before);
+            found.extend(open.select(columns).load::<(BillingLineId, Option<NaiveDateTime>)>(self.conn)?);
+        }
+        Ok(found)
+    }
+
+    /// Whether ConnectWise has, as far as pushes know, another quantity than 0 of a line of a product.
+    pub fn has_pushed_quantities(&mut self, product: &ProductId) -> Result<bool> {
+        use billing_lines as l;
+        let own = self.scoped(l::table).filter(l::product_id.eq(product.clone()));
+        let billed = own.filter(l::last_push_quantity.is_not_null()).filter(l::last_push_quantity.ne("0"));
+        Ok(diesel::select(diesel::dsl::exists(billed)).get_result(self.conn)?)
+    }
+}
