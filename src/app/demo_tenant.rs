@@ -85,6 +85,7 @@ impl DemoTenant {
             company_id: identity.company_id.clone(),
             client_id: identity.client_id.clone(),
             keys: Some((identity.public_key.as_str().into(), identity.private_key.as_str().into())),
+            provenance_field: None,
             same_records: true,
         };
         connection::put(&self.ctx, &self.actor, new, IfMatch::default()).await.map_err(start_error)?;

@@ -1,6 +1,7 @@
 //! Tests a connection step by step, to report what to fix.
 
 use super::client::{ApiRequest, Client, RetryPolicy};
+use super::custom_fields::CustomFields;
 use super::error::{CwError, Fault, Purpose};
 use crate::domain::terms::RecapList;
 
@@ -36,9 +37,10 @@ impl Check {
 impl Client {
     /// Tests whether the site answers, knows the company, accepts the keys and the client id, and lets us read
     /// companies, agreements and additions, and finds out where it tells what was invoiced. Stops at the first failure.
-    pub async fn check(&self) -> Check {
+    /// `provenance_field` is the custom field that pushes write to.
+    pub async fn check(&self, provenance_field: Option<&str>) -> Check {
         let mut steps: Vec<CheckStep> = Vec::new();
-        let found = self.try_steps(&mut steps).await;
+        let found = self.try_steps(&mut steps, provenance_field).await;
         if let Err(error) = &found {
             let name = STEPS.get(steps.len()).copied().unwrap_or("invoices");
             // One request tests both that the site answers and that it knows the company.
@@ -55,7 +57,11 @@ impl Client {
         Check { steps, recap_list: found.ok().flatten() }
     }
 
-    async fn try_steps(&self, steps: &mut Vec<CheckStep>) -> Result<Option<RecapList>, CwError> {
+    async fn try_steps(
+        &self,
+        steps: &mut Vec<CheckStep>,
+        provenance_field: Option<&str>,
+    ) -> Result<Option<RecapList>, CwError> {
         let base = self.discover().await?;
         steps.push(step("reach", "the site answers"));
         steps.push(step("company", format!("the API is at {base}")));
@@ -74,9 +80,17 @@ impl Client {
             None => steps.push(step("additions", "there is no agreement whose additions could be read")),
             Some(id) => {
                 let path = format!("finance/agreements/{id}/additions");
-                self.send_with_retry(&one(Purpose::ReadAdditions, &path), RetryPolicy::Interactive).await?;
+                let fields = if provenance_field.is_some() { "id,customFields" } else { "id" };
+                let additions = ApiRequest::get(Purpose::ReadAdditions, path).with("fields", fields);
+                let additions = additions.with("pageSize", "1");
+                let found = self.send_with_retry(&additions, RetryPolicy::Interactive).await?.value;
+                let first = found.get(0).map(CustomFields::read);
+                let lacks = |caption: &&str| first.as_ref().is_some_and(|fields| !fields.has_text(caption));
                 let detail = "additions can be read; the first push shows whether they can be changed";
-                steps.push(step("additions", detail));
+                steps.push(match provenance_field.filter(lacks) {
+                    None => step("additions", detail),
+                    Some(caption) => step("additions", format!("{detail}; they have no text field \"{caption}\"")),
+                });
             }
         }
         let recap_list = self.find_recap_list().await?;

@@ -8,6 +8,7 @@ mod body;
 mod check;
 mod client;
 mod conditions;
+mod custom_fields;
 mod error;
 mod limiter;
 mod operations;
@@ -17,6 +18,7 @@ mod site;
 
 pub use check::{Check, CheckStep};
 pub use client::{Client, Credentials, RetryPolicy, Settings};
+pub use custom_fields::CustomFields;
 pub use error::{CwError, Fault};
 pub use limiter::{Admission, CircuitStatus, RateLimit, SharedBudget};
 pub use operations::WriteError;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Method;
-use serde_json::{Number, json};
+use serde_json::{Number, Value, json};
 
 use super::client::{ApiRequest, Client, RetryPolicy};
+use super::custom_fields::CustomFields;
 use super::error::{CwError, Purpose};
 use super::{conditions, parse};
 use crate::domain::clock::Instant;
@@ -107,14 +108,29 @@ impl Client {
         self.read_by_page(&request, policy, |value| parse::addition(value, agreement)).await
     }
 
-    /// Writes an addition's quantity, and compares the response with the request. Setting a quantity is idempotent, so
-    /// the request is retried if its response was lost, but only if it must end before the caller's lease expires at
-    /// `holds_until`.
+    /// Same as [`Self::additions`], with the custom fields of each.
+    pub async fn additions_with_custom_fields(
+        &self,
+        agreement: CwAgreementId,
+        policy: RetryPolicy,
+    ) -> Result<Vec<(Addition, CustomFields)>, CwError> {
+        let fields = format!("{},{}", parse::ADDITION_FIELDS, parse::CUSTOM_FIELDS);
+        let path = format!("finance/agreements/{agreement}/additions");
+        let request = ApiRequest::get(Purpose::ReadAdditions, path).with("fields", fields);
+        let parse = |value: &Value| Ok((parse::addition(value, agreement)?, CustomFields::read(value)));
+        self.read_by_page(&request, policy, parse).await
+    }
+
+    /// Writes an addition's quantity, with its custom fields if they are given, and compares the quantity in the response with
+    /// the request. Setting a quantity is idempotent, so the request is retried if its response was lost, but only if it must
+    /// end before the caller's lease expires at `holds_until`. If ConnectWise rejects the custom fields, the quantity is written
+    /// without them.
     pub async fn set_quantity(
         &self,
         agreement: CwAgreementId,
         addition: CwAdditionId,
         quantity: Quantity,
+        fields: Option<&CustomFields>,
         policy: RetryPolicy,
         holds_until: Instant,
     ) -> Result<(), WriteError> {
@@ -123,22 +139,42 @@ impl Client {
             .to_string()
             .parse()
             .map_err(|_| unsent(CwError::Rejected(format!("{quantity} cannot be written as a JSON number"))))?;
+        let quantity_only = json!([{"op": "replace", "path": "quantity", "value": number}]);
         let request = ApiRequest {
             purpose: Purpose::WriteAddition,
             method: Method::PATCH,
             path: format!("finance/agreements/{agreement}/additions/{addition}"),
             query: Vec::new(),
             forward_only: false,
-            body: Some(json!([{"op": "replace", "path": "quantity", "value": number}])),
+            body: Some(quantity_only.clone()),
             // The request must have ended, with or without a response, before another worker may write.
             not_after: Some(self.last_moment(holds_until)),
         };
+        let Some(fields) = fields else { return self.write(&request, addition, quantity, policy).await };
+        let body = json!([quantity_only[0], fields.operation()]);
+        let with_fields = ApiRequest { body: Some(body), ..request.clone() };
+        match self.write(&with_fields, addition, quantity, policy).await {
+            Err(WriteError { error: CwError::Rejected(cause), may_have_written: false }) => {
+                tracing::warn!(%agreement, %addition, %cause, "ConnectWise rejected a write with custom fields");
+                self.write(&request, addition, quantity, policy).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn write(
+        &self,
+        request: &ApiRequest,
+        addition: CwAdditionId,
+        quantity: Quantity,
+        policy: RetryPolicy,
+    ) -> Result<(), WriteError> {
         let lost_answer = AtomicBool::new(false);
         let watch = |error: &CwError| {
             lost_answer.fetch_or(error.may_have_been_carried_out(), Ordering::Relaxed);
         };
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
-        let answer = self.send_watched(&request, policy, &watch).await.map_err(failed)?;
+        let answer = self.send_watched(request, policy, &watch).await.map_err(failed)?;
         // A success response that cannot be parsed does not confirm the write.
         let got = parse::written_quantity(&answer.value, addition)
             .map_err(|error| WriteError { error, may_have_written: true })?;

@@ -18,6 +18,8 @@ pub(super) const COMPANY_FIELDS: &str = "id,identifier,name,status/name,deletedF
 pub(super) const AGREEMENT_FIELDS: &str = "id,name,type/name,company/id,agreementStatus,cancelledFlag,dateCancelled,endDate,noEndingDateFlag,\
      billingCycle/name,nextInvoiceDate,prorateFlag,parentAgreement/id,currency/currencyCode";
 pub(super) const RECAP_FIELDS: &str = "id,lastInvoiceDate,nextInvoiceDate,unbilledPeriods";
+/// The member with all custom fields.
+pub(super) const CUSTOM_FIELDS: &str = "customFields";
 pub(super) const ADDITION_FIELDS: &str = "id,agreementId,product/identifier,description,quantity,cancelledDate,\
      lessIncluded,billCustomer,unitPrice,effectiveDate";
 

@@ -27,6 +27,8 @@ pub struct NewConnection {
     pub client_id: String,
     /// The public and the private API key; `None` keeps the stored keys.
     pub keys: Option<(SecretString, SecretString)>,
+    /// The custom field of additions in which pushes note their id and date, by its caption.
+    pub provenance_field: Option<String>,
     /// Whether a changed site is known to be the same ConnectWise at another address, such as the demo's sandbox.
     pub same_records: bool,
 }
@@ -48,6 +50,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             site,
             company_id: new.company_id,
             client_id: new.client_id,
+            provenance_field: new.provenance_field,
             version: before.as_ref().map_or(1, |row| row.version + 1),
             created_at: before.as_ref().map_or(now.naive_utc(), |row| row.created_at),
             updated_at: now.naive_utc(),
@@ -141,7 +144,10 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
 
 /// What the audit log records of a connection: never its keys.
 fn audited(row: &Connection) -> Value {
-    json!({"site": row.site, "company_id": row.company_id, "client_id": row.client_id})
+    json!({
+        "site": row.site, "company_id": row.company_id, "client_id": row.client_id,
+        "provenance_field": row.provenance_field,
+    })
 }
 
 /// Records that ConnectWise answered: a failure that pushes found is over.
@@ -154,7 +160,8 @@ pub async fn works_again(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
 
 /// Tests the connection and returns the result of each step. Remembers where the site tells what was invoiced.
 pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Check> {
-    let check = client::for_tenant(ctx, &actor.tenant).await?.check().await;
+    let row = ctx.db.query(&actor.tenant, |tx| tx.connection()).await?.ok_or_else(client::not_connected)?;
+    let check = client::for_connection(ctx, &row)?.check(row.provenance_field.as_deref()).await;
     if check.passed() {
         works_again(ctx, &actor.tenant).await?;
         refresh::remember_recap_list(ctx, &actor.tenant, check.recap_list).await?;

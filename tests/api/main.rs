@@ -48,6 +48,7 @@ mod overage;
 mod pages;
 mod postgres;
 mod process;
+mod provenance;
 mod push;
 mod push_groups;
 mod push_interruptions;

@@ -52,6 +52,7 @@ diesel::table! {
         company_id -> Text,
         client_id -> Text,
         secrets -> Text,
+        provenance_field -> Nullable<Text>,
         version -> BigInt,
         created_at -> Timestamp,
         updated_at -> Timestamp,

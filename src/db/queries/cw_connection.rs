@@ -13,7 +13,7 @@ use crate::domain::ids::TenantId;
 
 /// A stored connection to ConnectWise.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
-#[diesel(treat_none_as_default_value = false, table_name = connections, check_for_backend(MultiBackend))]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true, table_name = connections, check_for_backend(MultiBackend))]
 pub struct Connection {
     pub tenant_id: TenantId,
     pub site: String,
@@ -21,6 +21,8 @@ pub struct Connection {
     pub client_id: String,
     /// The public and private API keys, encrypted.
     pub secrets: String,
+    /// The custom field of additions in which pushes note their id and date, by its caption.
+    pub provenance_field: Option<String>,
     pub version: i64,
     pub created_at: NaiveDateTime,
     pub updated_at: NaiveDateTime,

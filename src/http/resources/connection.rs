@@ -30,6 +30,9 @@ pub struct Connection {
     pub company_id: String,
     /// The client id of the integration, issued by ConnectWise.
     pub client_id: String,
+    /// The caption of the custom field of additions in which pushes note themselves; null if they do not.
+    #[schema(required)]
+    pub provenance_field: Option<String>,
     /// Requests to ConnectWise are suspended until this time, because they failed repeatedly. Null if they are not.
     #[schema(required)]
     pub circuit_open_until: Option<DateTime<Utc>>,
@@ -59,6 +62,7 @@ impl Connection {
             site: row.site,
             company_id: row.company_id,
             client_id: row.client_id,
+            provenance_field: row.provenance_field,
             circuit_open_until,
             failing_since,
             last_failure,
@@ -96,6 +100,11 @@ pub struct ConnectionRequest {
     #[validate(length(min = 1, max = 100), custom(function = header_text))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[!-~]+$")]
     pub client_id: String,
+    /// The caption of a custom text field of additions. With each quantity, pushes write there which push it was, and when.
+    /// Null, or left out, means that they write the quantity alone.
+    #[validate(length(min = 1, max = 100), custom(function = plain_text))]
+    #[schema(min_length = 1, max_length = 100)]
+    pub provenance_field: Option<String>,
 }
 
 fn header_text(text: &str) -> Result<(), ValidationError> {
@@ -129,6 +138,7 @@ impl ConnectionRequest {
             company_id: self.company_id,
             client_id: self.client_id,
             keys,
+            provenance_field: self.provenance_field,
             same_records: false,
         })
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant as Ticks;
 
 use super::claimed::ClaimedLines;
 use super::outcome::{ReadBack, StepError, Stop};
-use crate::connectwise::{Client, CwError, Fault, RetryPolicy};
+use crate::connectwise::{Client, CustomFields, CwError, Fault, RetryPolicy};
 use crate::db::{LineResult, Product, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
@@ -32,6 +32,10 @@ pub(super) struct PushContext {
     pub(super) client: Arc<Client>,
     /// The live additions of the agreements that were read.
     pub(super) additions: HashMap<(CwAgreementId, CwAdditionId), Addition>,
+    /// Where pushes note themselves: the custom field of additions, if there is one, and what to note there.
+    provenance: Option<(String, String)>,
+    /// The custom fields of the additions, if pushes note themselves in one of them.
+    custom_fields: HashMap<(CwAgreementId, CwAdditionId), CustomFields>,
     /// When these agreements were read.
     read_at: HashMap<CwAgreementId, Ticks>,
     pub(super) products: HashMap<ProductId, Product>,
@@ -42,6 +46,13 @@ pub(super) struct PushContext {
 }
 
 impl PushContext {
+    /// An addition's custom fields with a note of this push; `None` if no field is named for it, or the addition has none of
+    /// that name.
+    pub(super) fn noted_fields(&self, agreement: CwAgreementId, addition: CwAdditionId) -> Option<CustomFields> {
+        let (field, note) = self.provenance.as_ref()?;
+        self.custom_fields.get(&(agreement, addition))?.with_text(field, note)
+    }
+
     /// Whether an agreement was read so recently that its lines may be written.
     pub(super) fn is_fresh(&self, agreement: CwAgreementId) -> bool {
         self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
@@ -73,6 +84,20 @@ impl PushContext {
     }
 }
 
+async fn read_additions(context: &mut PushContext, agreement: CwAgreementId) -> Result<Vec<Addition>, CwError> {
+    let client = context.client.clone();
+    if context.provenance.is_none() {
+        return client.additions(agreement, RetryPolicy::Background).await;
+    }
+    let read = client.additions_with_custom_fields(agreement, RetryPolicy::Background).await?;
+    let mut additions = Vec::with_capacity(read.len());
+    for (addition, fields) in read {
+        context.custom_fields.insert((agreement, addition.id), fields);
+        additions.push(addition);
+    }
+    Ok(additions)
+}
+
 impl ClaimedLines<'_> {
     /// Reads what all claimed lines need, except the additions.
     pub(super) async fn prepare(&self) -> Result<PushContext, StepError> {
@@ -89,8 +114,11 @@ impl ClaimedLines<'_> {
         };
         let (agreements, today, products, connection) = self.ctx.db.read(&self.tenant, look).await?;
         let connection = connection.ok_or_else(client::not_connected)?;
+        let note = format!("push {} of {today}", self.job.id);
         Ok(PushContext {
             client: client::for_connection(self.ctx, &connection)?,
+            provenance: connection.provenance_field.map(|field| (field, note)),
+            custom_fields: HashMap::new(),
             additions: HashMap::new(),
             read_at: HashMap::new(),
             products: products.into_iter().map(|row| (row.id.clone(), row)).collect(),
@@ -113,7 +141,7 @@ impl ClaimedLines<'_> {
             return Err(self.classify(&context.client, error).await);
         }
         let begun = Ticks::now();
-        match context.client.additions(agreement, RetryPolicy::Background).await {
+        match read_additions(context, agreement).await {
             Ok(additions) => {
                 // Additions that are no longer live are treated as deleted.
                 let live = additions.into_iter().filter(|row| row.inactive_reason(context.today).is_none());

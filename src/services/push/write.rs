@@ -161,7 +161,9 @@ impl ClaimedLines<'_> {
         // From here on the write may have been sent, whatever happens.
         self.left.insert(line.id.clone(), line.clone());
         let client = context.client.clone();
-        let mut sending = Box::pin(client.set_quantity(agreement, addition, to, RetryPolicy::Background, until));
+        let fields = context.noted_fields(agreement, addition);
+        let policy = RetryPolicy::Background;
+        let mut sending = Box::pin(client.set_quantity(agreement, addition, to, fields.as_ref(), policy, until));
         let (written, stored) = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {
             Ok(written) => (written, Ok(())),
             // A request that was sent must end before its line is given back, even if the results cannot be stored.
