@@ -126,12 +126,12 @@ pub fn compared_lines(
     let mut lines = billed_in(tx, views, months, &calendar, now)?;
     let ids: Vec<BillingLineId> = lines.iter().map(|line| line.view.line.id.clone()).collect();
     let distinct: HashSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
-    let last = tx.last_quantities(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
+    let last = tx.last_written(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
     for line in &mut lines {
         let written = last.get(&(line.view.line.id.clone(), line.billed.month));
         let now = line.billed.quantity;
         // An unverified quantity may not have been written, so it does not count as equal.
-        let changed = written.is_some_and(|written| now.is_some() && *written != now);
+        let changed = written.is_some_and(|written| now.is_some() && written.quantity != now);
         line.out_of_date = changed && is_pushable(&line.view.line);
     }
     // Lines that share an addition are not pushed.

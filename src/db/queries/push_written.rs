@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::push_job::PushLine;
@@ -41,6 +42,15 @@ impl LaterLine {
             same_billing_line: self.billing_line_id == line.billing_line_id,
         }
     }
+}
+
+/// What a push of a line wrote or found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushedQuantity {
+    /// The addition that the push wrote, which may not be the one that the line bills to now.
+    pub addition_id: Option<CwAdditionId>,
+    /// The quantity; `None` if it is unknown whether it was written.
+    pub quantity: Option<Quantity>,
 }
 
 type Row = (
@@ -169,41 +179,66 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The quantity that the last push of each billing line wrote for a month, or found in ConnectWise. `None` if it is
-    /// unknown whether the quantity was written.
-    pub fn last_quantities(
+    /// What the last push of each of the given billing lines wrote for each of the months, or found in ConnectWise.
+    pub fn last_written(
         &mut self,
         lines: &[BillingLineId],
         months: &[BillingMonth],
-    ) -> Result<HashMap<(BillingLineId, BillingMonth), Option<Quantity>>> {
-        let mut newest: Vec<PushLineId> = Vec::new();
+    ) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
+        // Lines stored by earlier versions have no month: they bill the job's.
+        let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
+        let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
+        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.eq_any(months.to_vec()));
+        if !has_unnamed && !diesel::select(exists(named)).get_result::<bool>(self.conn)? {
+            return Ok(HashMap::new());
+        }
+        let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
             let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
             let of_month = of_lines()
                 .filter(push_lines::billing_month.eq_any(months.to_vec()))
                 .group_by((push_lines::billing_line_id, push_lines::billing_month))
                 .select(diesel::dsl::max(push_lines::id));
-            let of_job = of_lines()
-                .filter(push_lines::billing_month.is_null())
-                .filter(push_jobs::billing_month.eq_any(months.to_vec()))
-                .group_by((push_lines::billing_line_id, push_jobs::billing_month))
-                .select(diesel::dsl::max(push_lines::id));
-            newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
-            newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?.into_iter().flatten());
+            if has_unnamed {
+                let of_job = of_lines()
+                    .filter(push_lines::billing_month.is_null())
+                    .filter(push_jobs::billing_month.eq_any(months.to_vec()))
+                    .group_by((push_lines::billing_line_id, push_jobs::billing_month))
+                    .select(diesel::dsl::max(push_lines::id));
+                newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?);
+            }
+            newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
         }
-        let mut quantities = HashMap::new();
-        for chunk in chunks(&newest) {
+        self.written_by(&newest.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// What the last push of each of the given lines wrote or found, whatever month it billed.
+    pub fn last_pushed(&mut self, lines: &[BillingLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
+        let mut newest: Vec<Option<PushLineId>> = Vec::new();
+        for chunk in chunks(lines) {
+            let of_lines = written!(self).filter(push_lines::billing_line_id.eq_any(chunk));
+            let of_lines = of_lines.group_by(push_lines::billing_line_id).select(diesel::dsl::max(push_lines::id));
+            newest.extend(of_lines.load::<Option<PushLineId>>(self.conn)?);
+        }
+        let found = self.written_by(&newest.into_iter().flatten().collect::<Vec<_>>())?;
+        Ok(found.into_iter().map(|((line, _), pushed)| (line, pushed)).collect())
+    }
+
+    /// What push lines wrote or found, by billing line and month.
+    fn written_by(&mut self, ids: &[PushLineId]) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
+        let mut found = HashMap::new();
+        for chunk in chunks(ids) {
             let rows: Vec<Row> = scoped_joined!(self, push_lines, push_jobs)
                 .filter(push_lines::id.eq_any(chunk))
                 // If a month has lines with and without a month of their own, those with one are the later ones.
                 .order(push_lines::id)
                 .select(later_line!())
                 .load(self.conn)?;
-            for line in rows.into_iter().map(LaterLine::from) {
-                let known = line.quantity.filter(|_| line.state != LineState::Unverified);
-                quantities.insert((line.billing_line_id, line.billing_month), known);
-            }
+            found.extend(rows.into_iter().map(LaterLine::from).map(|line| {
+                let quantity = line.quantity.filter(|_| line.state != LineState::Unverified);
+                ((line.billing_line_id, line.billing_month), PushedQuantity { addition_id: line.addition_id, quantity })
+            }));
         }
-        Ok(quantities)
+        Ok(found)
     }
 }

@@ -13,10 +13,10 @@ use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushLineId};
+use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
-use crate::domain::push::{LineState, PushKind};
+use crate::domain::push::PushKind;
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 
 /// What a reconciliation needs of a line.
@@ -45,15 +45,6 @@ pub struct ReconciledCompany {
     pub name: String,
     pub name_key: String,
     pub connectwise_company_id: Option<CwCompanyId>,
-}
-
-/// What the last push of a line for a month wrote or found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PushedQuantity {
-    /// The addition that the push wrote, which may not be the one that the line bills to now.
-    pub addition_id: Option<CwAdditionId>,
-    /// The quantity; `None` if it is unknown whether it was written.
-    pub quantity: Option<Quantity>,
 }
 
 impl Tx<'_> {
@@ -158,69 +149,6 @@ impl Tx<'_> {
             found.extend(own.select(cw_companies::id).load::<CwCompanyId>(self.conn)?);
         }
         Ok(found)
-    }
-
-    /// What the last push of each of the given lines for a month wrote or found.
-    pub fn pushed_in(
-        &mut self,
-        month: BillingMonth,
-        lines: &[BillingLineId],
-    ) -> Result<HashMap<BillingLineId, PushedQuantity>> {
-        // Lines stored by earlier versions have no month: they bill the job's.
-        let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
-        let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
-        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.eq(month));
-        if !has_unnamed && !diesel::select(exists(named)).get_result::<bool>(self.conn)? {
-            return Ok(HashMap::new());
-        }
-        let mut newest: Vec<Option<PushLineId>> = Vec::new();
-        for chunk in chunks(lines) {
-            let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
-            let of_month = of_lines()
-                .filter(push_lines::billing_month.eq(month))
-                .group_by(push_lines::billing_line_id)
-                .select(diesel::dsl::max(push_lines::id));
-            if has_unnamed {
-                let of_job = of_lines()
-                    .filter(push_lines::billing_month.is_null())
-                    .filter(push_jobs::billing_month.eq(month))
-                    .group_by(push_lines::billing_line_id)
-                    .select(diesel::dsl::max(push_lines::id));
-                newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?);
-            }
-            newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
-        }
-        self.pushed_by(&newest.into_iter().flatten().collect::<Vec<_>>())
-    }
-
-    /// What the last push of each of the given lines wrote or found, whatever month it billed.
-    pub fn last_pushed(&mut self, lines: &[BillingLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
-        let mut newest: Vec<Option<PushLineId>> = Vec::new();
-        for chunk in chunks(lines) {
-            let of_lines = written!(self).filter(push_lines::billing_line_id.eq_any(chunk));
-            let of_lines = of_lines.group_by(push_lines::billing_line_id).select(diesel::dsl::max(push_lines::id));
-            newest.extend(of_lines.load::<Option<PushLineId>>(self.conn)?);
-        }
-        self.pushed_by(&newest.into_iter().flatten().collect::<Vec<_>>())
-    }
-
-    /// What push lines wrote or found, by billing line.
-    fn pushed_by(&mut self, ids: &[PushLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
-        use push_lines as p;
-        let mut pushed = HashMap::new();
-        for chunk in chunks(ids) {
-            type Row = (BillingLineId, Option<CwAdditionId>, LineState, Option<Quantity>);
-            let rows: Vec<Row> = self
-                .scoped(p::table)
-                .filter(p::id.eq_any(chunk))
-                .order(p::id)
-                .select((p::billing_line_id, p::addition_id, p::state, p::to_quantity))
-                .load(self.conn)?;
-            pushed.extend(rows.into_iter().map(|(line, addition_id, state, quantity)| {
-                (line, PushedQuantity { addition_id, quantity: quantity.filter(|_| state != LineState::Unverified) })
-            }));
-        }
-        Ok(pushed)
     }
 
     /// The lines that were pushed for a later month: ConnectWise's quantity is that month's by now.

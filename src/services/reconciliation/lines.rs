@@ -69,6 +69,12 @@ impl Lines {
         let outside = if product.is_none() && company.is_none() { HashMap::new() } else { outside(tx, &rows)? };
         Ok(Self { rows, companies, outside })
     }
+
+    /// The additions to which these lines bill.
+    pub(super) fn claimed(&self) -> HashSet<CwAdditionId> {
+        let resolved = self.rows.iter().filter(|row| row.addition_status == MappingStatus::Resolved);
+        resolved.filter_map(|row| row.addition_id).collect()
+    }
 }
 
 /// The additions of these lines to which other lines bill, too, and whether one of the others is enabled.
@@ -86,7 +92,7 @@ fn outside(tx: &mut Tx<'_>, rows: &[ReconciledLine]) -> Result<HashMap<CwAdditio
 
 /// What pushes did in a month.
 struct Pushes {
-    of_month: HashMap<BillingLineId, PushedQuantity>,
+    of_month: HashMap<(BillingLineId, BillingMonth), PushedQuantity>,
     /// The lines that were pushed for a later month, which ConnectWise's quantity is of by now.
     later: HashSet<BillingLineId>,
 }
@@ -147,7 +153,7 @@ pub(super) fn compare(
             let later = tx.pushed_after(month)?;
             let of_interest = |one: &&Billing| one.billed.month == month && one.needs_push(ground, &later);
             let ids: Vec<BillingLineId> = billings.iter().filter(of_interest).map(|one| one.row.id.clone()).collect();
-            vacant.insert(Pushes { of_month: tx.pushed_in(month, &ids)?, later });
+            vacant.insert(Pushes { of_month: tx.last_written(&ids, &[month])?, later });
         }
     }
     let item = |one: Billing| Some(line_item(ground, pushes.get(&one.billed.month)?, &twins, one));
@@ -250,7 +256,8 @@ fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>,
     let agreement = row.agreement_id.and_then(|id| ground.catalog.agreement_record(id));
     let addition = row.addition_id.and_then(|id| ground.catalog.addition_record(id));
     // A push to another addition says nothing about this one.
-    let pushed = pushes.of_month.get(&row.id).filter(|pushed| pushed.addition_id == row.addition_id);
+    let pushed =
+        pushes.of_month.get(&(row.id.clone(), billed.month)).filter(|pushed| pushed.addition_id == row.addition_id);
     let pushed_quantity = pushed.and_then(|pushed| pushed.quantity);
     let is_past = pushes.later.contains(&row.id);
     let connectwise_quantity = if is_past { pushed_quantity } else { now };

@@ -1,6 +1,6 @@
 //! A page of what a person should look at, with the names to show.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::item::Item;
 use super::reconcile::Reconciled;
@@ -95,16 +95,14 @@ pub fn all(tx: &mut Tx<'_>, reconciled: &Reconciled, filter: &ItemFilter) -> Res
 
 /// Adds what was pushed where the comparison did not need it.
 fn add_pushed(tx: &mut Tx<'_>, items: &mut [NamedItem]) -> Result<()> {
-    let mut by_month: BTreeMap<BillingMonth, Vec<BillingLineId>> = BTreeMap::new();
-    for item in items.iter().map(|named| &named.item).filter(|item| item.pushed_quantity.is_none()) {
-        by_month.entry(item.month).or_default().extend(item.line.clone());
-    }
-    let mut pushed = HashMap::new();
-    for (month, lines) in by_month {
-        pushed.extend(tx.pushed_in(month, &lines)?);
-    }
+    let open = items.iter().map(|named| &named.item).filter(|item| item.pushed_quantity.is_none());
+    let open: Vec<(BillingLineId, BillingMonth)> =
+        open.filter_map(|item| Some((item.line.clone()?, item.month))).collect();
+    let months: BTreeSet<BillingMonth> = open.iter().map(|(_, month)| *month).collect();
+    let lines: Vec<BillingLineId> = open.into_iter().map(|(line, _)| line).collect();
+    let pushed = tx.last_written(&lines, &Vec::from_iter(months))?;
     for item in items.iter_mut().map(|named| &mut named.item) {
-        let found = item.line.as_ref().and_then(|line| pushed.get(line));
+        let found = item.line.clone().and_then(|line| pushed.get(&(line, item.month)));
         if let Some(found) = found.filter(|found| found.addition_id == item.addition) {
             item.pushed_quantity = item.pushed_quantity.or(found.quantity);
         }

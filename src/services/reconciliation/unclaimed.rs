@@ -38,7 +38,7 @@ pub(super) fn find(
         // The lines of a company are compared, and nothing else.
         return Ok(Unclaimed::default());
     }
-    let claimed = tx.claimed_additions()?;
+    let claimed = if scope.product.is_none() { lines.claimed() } else { tx.claimed_additions()? };
     let mut ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> = HashMap::new();
     for company in lines.companies.values() {
         if let Some(id) = company.connectwise_company_id {
