@@ -7,7 +7,6 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use connectwise_billing::domain::ids::{CwAgreementId, CwCompanyId};
 use connectwise_billing::domain::records::Agreement;
 use connectwise_billing::domain::rules::Target;
 use connectwise_billing::domain::rules::{Facts, Rule};
@@ -19,17 +18,8 @@ const ROUNDS: usize = 20;
 fn agreement(id: i64) -> Agreement {
     let kinds = ["SP Backup", "SP Workspace", "Managed Services", "Break Fix"];
     Agreement {
-        id: CwAgreementId(id),
-        company_id: CwCompanyId(id),
-        name: format!("Managed Backup Agreement {id} for Customer Number {id:06}"),
         type_name: Some(kinds[usize::try_from(id).unwrap_or_default() % kinds.len()].to_owned()),
-        status: None,
-        cancelled: false,
-        cancelled_at: None,
-        ends_at: None,
-        no_end: true,
-        gone: false,
-        terms: Default::default(),
+        ..Agreement::endless(id, id, format!("Managed Backup Agreement {id} for Customer Number {id:06}"))
     }
 }
 

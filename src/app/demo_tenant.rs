@@ -6,7 +6,6 @@ use chrono::Datelike;
 
 use super::application::StartError;
 use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
-use crate::connectwise::RetryPolicy;
 use crate::db::{LineFilter, ListName, PageRequest, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};
@@ -23,7 +22,7 @@ use crate::services::connection::NewConnection;
 use crate::services::mapping::edit;
 use crate::services::mapping::line_edit::{Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
-use crate::services::refresh::RefreshScope;
+use crate::services::refresh::RefreshOptions;
 use crate::services::usage::{self, EntityRef, MeasuredAt, NewUsage};
 use crate::services::{Actor, IfMatch};
 use crate::services::{api_keys, matching_rules, products, refresh};
@@ -247,9 +246,7 @@ impl DemoTenant {
         });
         let members = cancelled.as_object().cloned().unwrap_or_default();
         sandbox.change(|store| store.merge(Kind::Agreements, id, members));
-        refresh::run(&self.ctx, &self.actor, RetryPolicy::Interactive, RefreshScope::Additions, false)
-            .await
-            .map_err(start_error)?;
+        refresh::run(&self.ctx, &self.actor, RefreshOptions::interactive(false)).await.map_err(start_error)?;
         Ok(connectwise::CUSTOMERS[connectwise::TO_BE_CANCELLED])
     }
 

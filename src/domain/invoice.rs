@@ -172,39 +172,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
     }
 
     fn agreement(terms: AgreementTerms) -> Agreement {
-        Agreement {
-            id: CwAgreementId(1),
-            company_id: CwCompanyId(1),
-            name: String::new(),
-            type_name: None,
-            status: None,
-            cancelled: false,
-            cancelled_at: None,
-            ends_at: None,
-            no_end: true,
-            gone: false,
-            terms,
-        }
+        Agreement { terms, ..Agreement::endless(1, 1, String::new()) }
     }
 
     fn addition(terms: AdditionTerms) -> Addition {
-        Addition {
-            id: CwAdditionId(1),
-            agreement_id: CwAgreementId(1),
-            product_identifier: None,
-            description: None,
-            quantity: None,
-            cancelled_at: None,
-            gone: false,
-            terms,
-        }
+        Addition { product_identifier: None, terms, ..Addition::plain(1, 1, "") }
     }
 
     fn number(text: &str) -> Quantity {

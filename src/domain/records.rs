@@ -58,6 +58,23 @@ pub struct Agreement {
 }
 
 impl Agreement {
+    /// An agreement without an end, of which nothing else is known: for tests and benchmarks.
+    pub fn endless(id: i64, company: i64, name: impl Into<String>) -> Self {
+        Self {
+            id: CwAgreementId(id),
+            company_id: CwCompanyId(company),
+            name: name.into(),
+            type_name: None,
+            status: None,
+            cancelled: false,
+            cancelled_at: None,
+            ends_at: None,
+            no_end: true,
+            gone: false,
+            terms: AgreementTerms::default(),
+        }
+    }
+
     /// Returns why the agreement is not live, or `None` if it is.
     ///
     /// ConnectWise's dates are days, written as midnight. They are compared with `today` in the tenant's time zone.
@@ -98,6 +115,20 @@ pub struct Addition {
 }
 
 impl Addition {
+    /// An addition of which nothing else is known: for tests and benchmarks.
+    pub fn plain(id: i64, agreement: i64, product: impl Into<String>) -> Self {
+        Self {
+            id: CwAdditionId(id),
+            agreement_id: CwAgreementId(agreement),
+            product_identifier: Some(product.into()),
+            description: None,
+            quantity: None,
+            cancelled_at: None,
+            gone: false,
+            terms: AdditionTerms::default(),
+        }
+    }
+
     /// Returns why the addition is not live, or `None` if it is. Ignores its `agreementStatus`: it is not documented
     /// whether that refers to the agreement or to the addition, and the agreement is checked separately.
     pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {

@@ -6,7 +6,7 @@ use crate::db::{BillingLine, LineSettings, Product, Tx, Whose};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Instant;
-use crate::domain::ids::{CompanyId, ProductId};
+use crate::domain::ids::CompanyId;
 use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::usage::{CountedUsage, UsageWindow};
@@ -107,29 +107,29 @@ impl MonthlyUsage {
         now: Instant,
         whose: Whose<'_>,
     ) -> Result<Self> {
-        match product.overage_of.clone() {
-            None => Self::measured(tx, product, month, calendar, now, whose),
-            Some(of) => Self::overage(tx, product, &of, month, calendar, now, whose),
+        let read_at = calendar.bounds(month).1.min(now);
+        let measured = |tx: &mut Tx<'_>, product: Product| {
+            let (aggregation, max_age) = (product.aggregation, product.max_usage_age_days);
+            let window = UsageWindow::new(aggregation, max_age, month, calendar, now);
+            Self::measured(tx, product, month, (window, read_at), whose)
+        };
+        let Some(of) = product.overage_of.clone() else { return measured(tx, product) };
+        match tx.products_by_id(&[of])?.pop() {
+            Some(base) => {
+                let base = measured(tx, base)?;
+                Self::overage(tx, product, base, whose)
+            }
+            // An earlier version, which does not know of the two, has deleted it.
+            None => {
+                let problem = || "the product whose overage it bills was deleted: delete this one, too".to_owned();
+                let problems = whose.companies().iter().map(|company| (company.clone(), problem())).collect();
+                Ok(Self { problems, ..measured(tx, product)? })
+            }
         }
     }
 
-    fn overage(
-        tx: &mut Tx<'_>,
-        product: Product,
-        of: &ProductId,
-        month: BillingMonth,
-        calendar: &BillingCalendar,
-        now: Instant,
-        whose: Whose<'_>,
-    ) -> Result<Self> {
-        let Some(of) = tx.products_by_id(std::slice::from_ref(of))?.pop() else {
-            // An earlier version, which does not know of the two, has deleted it.
-            let problem = || "the product whose overage it bills was deleted: delete this one, too".to_owned();
-            let problems = whose.companies().iter().map(|company| (company.clone(), problem())).collect();
-            let measured = Self::measured(tx, product, month, calendar, now, whose)?;
-            return Ok(Self { problems, ..measured });
-        };
-        let base = Self::measured(tx, of, month, calendar, now, whose)?;
+    /// What is above the included quantities of another product's lines.
+    fn overage(tx: &mut Tx<'_>, product: Product, base: Self, whose: Whose<'_>) -> Result<Self> {
         let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
         for line in tx.line_settings(&base.product.id, whose)? {
             let billed = base.billed_by(LineTerms::from(&line));
@@ -143,19 +143,18 @@ impl MonthlyUsage {
                 }
             }
         }
-        Ok(Self { product, month, month_closed: base.month_closed, counted, too_old: base.too_old, problems, above })
+        Ok(Self { product, counted, problems, above, ..base })
     }
 
-    /// The usage of a product's own records, from the totals.
+    /// The usage of a product's own records, from the totals. A gauge is read at the end of the month, or now if that is
+    /// earlier.
     fn measured(
         tx: &mut Tx<'_>,
         product: Product,
         month: BillingMonth,
-        calendar: &BillingCalendar,
-        now: Instant,
+        (window, read_at): (UsageWindow, Instant),
         whose: Whose<'_>,
     ) -> Result<Self> {
-        let window = UsageWindow::new(product.aggregation, product.max_usage_age_days, month, calendar, now);
         let (companies, aggregation) = (whose.companies(), product.aggregation);
         let mut newest = tx.usage_counted(&product.id, aggregation, month, whose)?;
         if window.carries_over {
@@ -183,8 +182,6 @@ impl MonthlyUsage {
             let silent: Vec<CompanyId> = from_records.into_iter().filter(|id| !counted.contains_key(id)).collect();
             too_old.extend(tx.newest_usage_before(&product.id, window.from, &silent)?);
         }
-        // A gauge is read at the end of the month, or now if that is earlier.
-        let read_at = calendar.bounds(month).1.min(now);
         let mut problems: HashMap<CompanyId, String> =
             too_old.iter().map(|(company, at)| (company.clone(), silent_since(&product, *at, read_at))).collect();
         let mut valid = HashMap::with_capacity(counted.len());

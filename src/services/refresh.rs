@@ -49,6 +49,24 @@ pub enum RefreshScope {
     Additions,
 }
 
+/// How a refresh is made.
+#[derive(Debug, Clone, Copy)]
+pub struct RefreshOptions {
+    /// How long it keeps trying.
+    pub policy: RetryPolicy,
+    /// What it reads.
+    pub scope: RefreshScope,
+    /// Whether more than half of the known records may disappear.
+    pub force: bool,
+}
+
+impl RefreshOptions {
+    /// A refresh that a person waits for, with all additions in use.
+    pub fn interactive(force: bool) -> Self {
+        Self { policy: RetryPolicy::Interactive, scope: RefreshScope::Additions, force }
+    }
+}
+
 /// Refreshes companies and agreements if they were never read, or were last read longer ago than `refresh_max_age`.
 pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, policy: RetryPolicy) -> Result<()> {
     let oldest = ctx.clock.now() - ctx.settings.refresh_max_age;
@@ -77,7 +95,7 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
         let outcome = if running_elsewhere {
             Err(refresh_running())
         } else {
-            run(ctx, &actor, policy, RefreshScope::Lists, false).await.map(drop)
+            run(ctx, &actor, RefreshOptions { policy, scope: RefreshScope::Lists, force: false }).await.map(drop)
         };
         drop(turn);
         match outcome {
@@ -96,30 +114,18 @@ pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, 
 /// Reads all companies and agreements, optionally with the additions of agreements in use, and then resolves every line
 /// again. Each tenant has one refresh at a time. Without `force`, errors and saves nothing if more than half of the
 /// known records would disappear.
-pub async fn run(
-    ctx: &AppContext,
-    actor: &Actor,
-    policy: RetryPolicy,
-    depth: RefreshScope,
-    force: bool,
-) -> Result<Report> {
+pub async fn run(ctx: &AppContext, actor: &Actor, options: RefreshOptions) -> Result<Report> {
     // Spawned as a task: a caller that disconnects must not leave a refresh unfinished and its lease held.
     let (ctx, actor) = (ctx.clone(), actor.clone());
-    let task = tokio::spawn(async move { run_leased(&ctx, &actor, policy, depth, force).await });
+    let task = tokio::spawn(async move { run_leased(&ctx, &actor, options).await });
     task.await.map_err(Error::internal)?
 }
 
-async fn run_leased(
-    ctx: &AppContext,
-    actor: &Actor,
-    policy: RetryPolicy,
-    depth: RefreshScope,
-    force: bool,
-) -> Result<Report> {
+async fn run_leased(ctx: &AppContext, actor: &Actor, options: RefreshOptions) -> Result<Report> {
     let client = client::for_tenant(ctx, &actor.tenant).await?;
     let owner = take_lease(ctx, &actor.tenant).await?;
     let outcome = tokio::select! {
-        outcome = read_and_save(ctx, actor, &client, &owner, policy, depth, force) => outcome,
+        outcome = read_and_save(ctx, actor, &client, &owner, options) => outcome,
         () = keep_lease(ctx, &actor.tenant, &owner) => Err(refresh_running()),
     };
     let (now, error) = (ctx.clock.now(), outcome.as_ref().err().map(ToString::to_string));
@@ -225,9 +231,7 @@ async fn read_and_save(
     actor: &Actor,
     client: &Client,
     owner: &str,
-    policy: RetryPolicy,
-    depth: RefreshScope,
-    force: bool,
+    RefreshOptions { policy, scope, force }: RefreshOptions,
 ) -> Result<Report> {
     let known = |tx: &mut Tx<'_>| Ok((tx.connection()?, tx.refresh()?));
     let (connection, row) = ctx.db.read(&actor.tenant, known).await?;
@@ -246,7 +250,7 @@ async fn read_and_save(
         }
         tx.save_cw_companies(companies, true, now)?;
         tx.save_agreements(None, agreements, now)?;
-        if depth == RefreshScope::Additions { agreements_to_read(tx, now) } else { Ok(Vec::new()) }
+        if scope == RefreshScope::Additions { agreements_to_read(tx, now) } else { Ok(Vec::new()) }
     };
     let in_use = ctx.db.write(&actor.tenant, save).await?;
     report.agreements_with_additions = in_use.len();

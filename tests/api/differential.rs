@@ -1,7 +1,6 @@
 //! The same expressions, over the same records, by our evaluator and by the sandbox's own, which shares no code with
 //! it: no difference.
 
-use connectwise_billing::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use connectwise_billing::domain::records::{Addition, Agreement};
 use connectwise_billing::domain::rules::Target;
 use connectwise_billing::domain::rules::{Attribute, Comparison, Condition, Expr, Facts, Rule};
@@ -138,19 +137,7 @@ async fn agreements() {
             record["type"] = Value::Null;
         }
         store.put(Kind::Agreements, record);
-        let record = Agreement {
-            id: CwAgreementId(id),
-            company_id: CwCompanyId(1),
-            name,
-            type_name: kind,
-            status: None,
-            cancelled: false,
-            cancelled_at: None,
-            ends_at: None,
-            no_end: true,
-            gone: false,
-            terms: Default::default(),
-        };
+        let record = Agreement { type_name: kind, ..Agreement::endless(id, 1, name) };
         facts.push((id, Facts::from(&record)));
     }
     compare(Target::Agreement, "finance/agreements", &sandbox(store), &facts, &mut runner).await;
@@ -165,16 +152,7 @@ async fn additions() {
         let mut record = sample::addition(id, 1, &product, "", 1.0);
         record["description"] = json!(text);
         store.put(Kind::Additions, record);
-        let record = Addition {
-            id: CwAdditionId(id),
-            agreement_id: CwAgreementId(1),
-            product_identifier: Some(product),
-            description: text,
-            quantity: None,
-            cancelled_at: None,
-            terms: Default::default(),
-            gone: false,
-        };
+        let record = Addition { description: text, ..Addition::plain(id, 1, product) };
         facts.push((id, Facts::from(&record)));
     }
     compare(Target::Addition, "finance/agreements/1/additions", &sandbox(store), &facts, &mut runner).await;

@@ -46,6 +46,19 @@ pub async fn enable(app: &TestApp, enabled: bool) {
     app.patch("/billing-lines", &json!({"ids": ids, "push_enabled": enabled})).await.expect(200);
 }
 
+/// Disables a line, and gives the same addition to the line of another product, with these settings. Returns that product.
+pub async fn with_successor(app: &TestApp, first: &Value, settings: Value) -> String {
+    let line = first["billing_line_id"].as_str().unwrap();
+    app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);
+    let second = app.product("SECOND").await;
+    app.rule(&second, "agreement", r#"name = "Backup""#).await;
+    app.rule(&second, "addition", r#"product/identifier = "BKP-GB""#).await;
+    app.usage("C1", "SECOND", "250").await;
+    let other = app.line(&second, first["company_id"].as_str().unwrap()).await["id"].as_str().unwrap().to_owned();
+    app.patch(&format!("/billing-lines/{other}"), &settings).await.expect(200);
+    second
+}
+
 pub fn quantities(app: &TestApp, companies: i64) -> Vec<f64> {
     app.sandbox.read(|store| (1..=companies).map(|c| store.quantity(c * 100).unwrap()).collect())
 }

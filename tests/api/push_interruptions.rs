@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind};
 use serde_json::{Value, json};
 
-use crate::push::{quantities, ready, states};
+use crate::push::{quantities, ready, states, with_successor};
 use crate::support::{Backend, TestApp, job_path, status};
 
 async fn with_keys(app: &TestApp, private_key: &str) {
@@ -17,14 +17,7 @@ async fn with_keys(app: &TestApp, private_key: &str) {
 async fn a_revert_leaves_what_another_line_found(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let (first, lines) = app.push(&json!({})).await;
-    let line = lines[0]["billing_line_id"].as_str().unwrap();
-    app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);
-    let second = app.product("SECOND").await;
-    app.rule(&second, "agreement", r#"name = "Backup""#).await;
-    app.rule(&second, "addition", r#"product/identifier = "BKP-GB""#).await;
-    app.usage("C1", "SECOND", "250").await;
-    let other = app.line(&second, lines[0]["company_id"].as_str().unwrap()).await["id"].as_str().unwrap().to_owned();
-    app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true})).await.expect(200);
+    let second = with_successor(&app, &lines[0], json!({"push_enabled": true})).await;
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!(states(&lines), ["unchanged"]);
     let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");

@@ -7,7 +7,7 @@ use connectwise_billing::sandbox::{Fault, FaultKind, sample};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::push::{quantities, ready, states};
+use crate::push::{quantities, ready, states, with_successor};
 use crate::support::{Backend, TestApp, dump, job_path, status};
 
 /// Push Now during the scheduled job, and then cancelled: the scheduled job writes every line all the same.
@@ -153,15 +153,7 @@ async fn one_odd_answer_never_ends_a_job(backend: Backend) {
 async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let (first, lines) = app.push(&json!({})).await;
-    let line = lines[0]["billing_line_id"].as_str().unwrap();
-    app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);
-    let second = app.product("SECOND").await;
-    app.rule(&second, "agreement", r#"name = "Backup""#).await;
-    app.rule(&second, "addition", r#"product/identifier = "BKP-GB""#).await;
-    app.usage("C1", "SECOND", "250").await;
-    let company = lines[0]["company_id"].as_str().unwrap();
-    let other = app.line(&second, company).await["id"].as_str().unwrap().to_owned();
-    app.patch(&format!("/billing-lines/{other}"), &json!({"push_enabled": true, "block_size": "50"})).await.expect(200);
+    let second = with_successor(&app, &lines[0], json!({"push_enabled": true, "block_size": "50"})).await;
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!((states(&lines), quantities(&app, 1)), (vec!["pushed"], vec![5.0]));
     let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");

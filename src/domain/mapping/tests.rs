@@ -12,32 +12,11 @@ fn now() -> NaiveDate {
 }
 
 fn agreement(id: i64, name: &str) -> Agreement {
-    Agreement {
-        id: CwAgreementId(id),
-        company_id: CwCompanyId(7),
-        name: name.into(),
-        type_name: None,
-        status: None,
-        cancelled: false,
-        cancelled_at: None,
-        ends_at: None,
-        no_end: true,
-        gone: false,
-        terms: Default::default(),
-    }
+    Agreement::endless(id, 7, name)
 }
 
 fn addition(id: i64, agreement: i64, product: &str) -> Addition {
-    Addition {
-        id: CwAdditionId(id),
-        agreement_id: CwAgreementId(agreement),
-        product_identifier: Some(product.into()),
-        description: None,
-        quantity: None,
-        cancelled_at: None,
-        gone: false,
-        terms: Default::default(),
-    }
+    Addition::plain(id, agreement, product)
 }
 
 fn catalog(agreements: Vec<Agreement>, additions: Vec<Addition>) -> Catalog {

@@ -3,36 +3,14 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::records::{Addition, Agreement};
 
 fn agreement(name: &str, type_name: Option<&str>) -> Facts {
-    Facts::from(&Agreement {
-        id: CwAgreementId(1),
-        company_id: CwCompanyId(1),
-        name: name.into(),
-        type_name: type_name.map(Into::into),
-        status: None,
-        cancelled: false,
-        cancelled_at: None,
-        ends_at: None,
-        no_end: true,
-        gone: false,
-        terms: Default::default(),
-    })
+    Facts::from(&Agreement { type_name: type_name.map(Into::into), ..Agreement::endless(1, 1, name) })
 }
 
 fn addition(product: &str, description: Option<&str>) -> Facts {
-    Facts::from(&Addition {
-        id: CwAdditionId(1),
-        agreement_id: CwAgreementId(1),
-        product_identifier: Some(product.into()),
-        description: description.map(Into::into),
-        quantity: None,
-        cancelled_at: None,
-        gone: false,
-        terms: Default::default(),
-    })
+    Facts::from(&Addition { description: description.map(Into::into), ..Addition::plain(1, 1, product) })
 }
 
 fn holds(expression: &str, facts: &Facts) -> bool {

@@ -42,6 +42,11 @@ pub fn to_stored(status: StatusCode, location: Option<String>, value: &impl Seri
     Ok(Answer { status: status.as_u16(), location, body, replayed: false })
 }
 
+/// 201 with a new resource and its address, `path` and its id, for an `Idempotency-Key`.
+pub fn created(path: &str, id: impl std::fmt::Display, value: &impl Serialize) -> Result<Answer> {
+    to_stored(StatusCode::CREATED, Some(format!("/api/v1/{path}/{id}")), value)
+}
+
 /// Renders a response that was made now, or stored for an earlier request.
 pub fn from_stored(answer: Answer) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);

@@ -97,8 +97,7 @@ pub async fn list_api_keys(ctx: web::Data<AppContext>, caller: Caller) -> ApiRes
 /// Creates a key with full access to the tenant's data, and returns its secret once. There is no `Idempotency-Key`,
 /// because the secret is not stored: if the response is lost, revoke the key and create another.
 #[utoipa::path(
-    tag = "api keys",
-    request_body = CreateApiKeyRequest,
+    tag = "api keys", request_body = CreateApiKeyRequest,
     responses((status = 201, description = "The new API key with its secret", body = CreateApiKeyResponse), Errors, WriteErrors)
 )]
 #[post("/api-keys")]

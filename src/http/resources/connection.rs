@@ -175,9 +175,7 @@ pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiRe
 /// it. The keys are stored encrypted and are never returned. Push lines that wait for a working connection are tried
 /// again. Once records have been read, another host, port or company id is a 409: delete the connection first.
 #[utoipa::path(
-    tag = "connection",
-    request_body = ConnectionRequest,
-    params(IfMatchParam),
+    tag = "connection", request_body = ConnectionRequest, params(IfMatchParam),
     responses((status = 200, description = "The connection, without its keys", body = Connection), Errors, WriteErrors)
 )]
 #[put("/connection")]

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use crate::connectwise::RetryPolicy;
 use crate::db::{Company, ConnectWiseFilter, CwCompanySort, Tx};
 use crate::domain::Error;
 use crate::domain::ids::{CwAgreementId, CwCompanyId};
@@ -23,7 +22,7 @@ use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::billing_calendar;
 use crate::services::refresh;
-use crate::services::refresh::RefreshScope;
+use crate::services::refresh::RefreshOptions;
 use crate::services::remote::additions;
 
 /// A ConnectWise company that can be chosen.
@@ -262,8 +261,7 @@ pub struct RefreshResponse {
 /// with 409 while another refresh is running; or, without `force`, if more than half of the known records would
 /// disappear.
 #[utoipa::path(
-    tag = "connectwise",
-    request_body = RefreshRequest,
+    tag = "connectwise", request_body = RefreshRequest,
     responses((status = 200, description = "What was read, and what it changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/connectwise/refresh")]
@@ -272,8 +270,7 @@ pub async fn refresh_connectwise(
     caller: Caller,
     body: ValidatedJson<RefreshRequest>,
 ) -> ApiResult {
-    let report =
-        refresh::run(&ctx, &caller, RetryPolicy::Interactive, RefreshScope::Additions, body.value.force).await?;
+    let report = refresh::run(&ctx, &caller, RefreshOptions::interactive(body.value.force)).await?;
     Ok(ok(&RefreshResponse {
         companies: report.companies,
         agreements: report.agreements,

@@ -1,6 +1,5 @@
 //! `/matching-rules`: the default matching conditions of products.
 
-use actix_web::http::StatusCode;
 use actix_web::{delete, get, post, put, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,13 +12,14 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Target;
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
+use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number};
+use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, ok, to_stored, with_etag};
+use crate::http::kit::response::{created, from_stored, ok, with_etag};
 use crate::http::views::mapping::{MappingState, MappingStatusCounts, ResolveResponse};
 use crate::services::AppContext;
 use crate::services::matching_rules;
@@ -228,25 +228,17 @@ pub async fn list_matching_rules(
 /// invalid expression is a 422 with its place in the text and what would be valid there. Fails with 409 if the product
 /// has a rule for the target.
 #[utoipa::path(
-    tag = "matching rules",
-    request_body = CreateMatchingRuleRequest,
-    params(IdempotencyKeyParam),
+    tag = "matching rules", request_body = CreateMatchingRuleRequest, params(IdempotencyKeyParam),
     responses((status = 201, description = "The new rule, and what saving it changed; `Location` has its address", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[post("/matching-rules")]
-pub async fn create_matching_rule(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    idempotency: Idempotency,
-    body: ValidatedJson<CreateMatchingRuleRequest, MAX_BODY>,
-) -> ApiResult {
-    let once = idempotency.once(&body.hash, |saved: matching_rules::Saved| {
-        let location = format!("/api/v1/matching-rules/{}", saved.rule.id);
-        to_stored(StatusCode::CREATED, Some(location), &SavedMatchingRule::from(saved))
+pub async fn create_matching_rule(request: OnceRequest<CreateMatchingRuleRequest, MAX_BODY>) -> ApiResult {
+    let once = request.once(|saved: matching_rules::Saved| {
+        created("matching-rules", saved.rule.id.clone(), &SavedMatchingRule::from(saved))
     })?;
-    let CreateMatchingRuleRequest { product_id, target, expression } = body.value;
+    let CreateMatchingRuleRequest { product_id, target, expression } = request.body;
     let new = NewRule { product: ProductId::from(product_id), target, expression };
-    Ok(from_stored(matching_rules::create(&ctx, &caller, new, once).await?))
+    Ok(from_stored(matching_rules::create(&request.ctx, &request.caller, new, once).await?))
 }
 
 /// Get a matching rule
@@ -269,9 +261,7 @@ pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: w
 /// Replaces the expression and resolves the product's billing lines with it; manual choices stay. Returns what changed.
 /// An invalid expression is a 422 with its place in the text and what would be valid there.
 #[utoipa::path(
-    tag = "matching rules",
-    request_body = ReplaceMatchingRuleRequest,
-    params(("id" = String, Path, description = "The matching rule"), IfMatchParam),
+    tag = "matching rules", request_body = ReplaceMatchingRuleRequest, params(("id" = String, Path, description = "The matching rule"), IfMatchParam),
     responses((status = 200, description = "The matching rule, and what saving it changed", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[put("/matching-rules/{id}")]
@@ -313,8 +303,7 @@ pub async fn delete_matching_rule(
 /// the last refresh, and changes nothing. An invalid expression is a 422 with its place in the text and what would be
 /// valid there.
 #[utoipa::path(
-    tag = "matching rules",
-    request_body = PreviewMatchingRuleRequest,
+    tag = "matching rules", request_body = PreviewMatchingRuleRequest,
     responses((status = 200, description = "A page of billing lines with their mappings, now and under the rule", body = PreviewMatchingRuleResponse), Errors, WriteErrors)
 )]
 #[post("/matching-rules/preview")]

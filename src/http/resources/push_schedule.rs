@@ -189,9 +189,7 @@ pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> Ap
 /// outage is started late, by default up to 7 days. Setting the same content again changes nothing. With `dry_run`, shows
 /// the next runs of this content, and saves nothing.
 #[utoipa::path(
-    tag = "push schedule",
-    request_body = PushScheduleRequest,
-    params(ScheduleQuery, IfMatchParam),
+    tag = "push schedule", request_body = PushScheduleRequest, params(ScheduleQuery, IfMatchParam),
     responses((status = 200, description = "The schedule, with its billing months and next runs", body = PushSchedule), Errors, WriteErrors)
 )]
 #[put("/push-schedule")]

@@ -68,8 +68,7 @@ pub async fn list_tenants(ctx: web::Data<AppContext>, _operator: Operator) -> Ap
 /// Creates a tenant, and returns its first API key once. Needs the operator's key. Repeating the request creates
 /// another tenant.
 #[utoipa::path(
-    tag = "tenants",
-    request_body = CreateTenantRequest,
+    tag = "tenants", request_body = CreateTenantRequest,
     responses((status = 201, description = "The new tenant and its first API key", body = CreateTenantResponse), Errors, WriteErrors)
 )]
 #[post("/tenants")]

@@ -21,7 +21,7 @@ use crate::http::kit::problem::ApiError;
 use crate::http::kit::problem_code::RequestCode;
 
 /// Maximum size of a body in bytes, unless the extractor's type has another.
-const DEFAULT_LIMIT: usize = 1024 * 1024;
+pub(super) const DEFAULT_LIMIT: usize = 1024 * 1024;
 /// Maximum size in bytes of a body whose invalid fields are all listed: the list needs a multiple of that memory. Of a
 /// larger body, only the first is.
 const MAX_FULL_CHECK: usize = 64 * 1024;

@@ -6,6 +6,7 @@ pub mod csv_writer;
 pub mod formula;
 pub mod headers;
 pub mod json;
+pub mod once;
 pub mod query;
 pub mod records;
 mod schema_errors;

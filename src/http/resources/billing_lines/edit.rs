@@ -139,8 +139,7 @@ const MAX_LINES_SHOWN: usize = 500;
 /// Enables or disables pushes of the line, or sets its own block size, minimum, included quantity or adjustment. The
 /// quantity in ConnectWise changes with the next push, not before. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "billing lines",
-    request_body = UpdateBillingLineRequest,
+    tag = "billing lines", request_body = UpdateBillingLineRequest,
     params(("id" = String, Path, description = "The billing line"), IfMatchParam),
     responses((status = 200, description = "The billing line", body = BillingLine), Errors, WriteErrors)
 )]
@@ -171,8 +170,7 @@ pub async fn update_billing_line(
 /// Makes the same change to up to 5,000 billing lines. If an id is unknown, or a line has another version than the one in
 /// `versions`, no line is changed, and the 422 lists these ids. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "billing lines",
-    request_body = UpdateBillingLinesRequest,
+    tag = "billing lines", request_body = UpdateBillingLinesRequest,
     responses((status = 200, description = "The number of lines that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)
 )]
 #[patch("/billing-lines")]

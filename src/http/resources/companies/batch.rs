@@ -1,21 +1,18 @@
 //! `/companies/batch`: creates, renames and deletes many companies at once.
 
 use actix_web::http::StatusCode;
-use actix_web::{post, web};
+use actix_web::post;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
 use super::CompanyRequest;
 use crate::domain::Result;
-use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
-use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::{from_stored, to_stored};
-use crate::services::AppContext;
 use crate::services::companies::NewCompany;
 use crate::services::company_batch::{self, BatchOutcome, BatchResult};
 use crate::services::idempotency::Answer;
@@ -115,24 +112,16 @@ impl CompanyBatchResponse {
 /// Creates the companies whose external ids are new, each with a billing line for every product, and gives the others
 /// the name that is sent. Matches stay as they are. Up to 10,000 companies. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "companies",
-    request_body = CompanyBatchRequest,
-    params(IdempotencyKeyParam),
+    tag = "companies", request_body = CompanyBatchRequest, params(IdempotencyKeyParam),
     responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)
 )]
 #[post("/companies/batch")]
-pub async fn upsert_companies(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    idempotency: Idempotency,
-    body: ValidatedJson<CompanyBatchRequest, LARGEST_BODY>,
-) -> ApiResult {
-    let CompanyBatchRequest { mode, companies } = body.value;
-    let external_ids: Vec<String> = companies.iter().map(|company| company.external_id.clone()).collect();
-    let once = idempotency
-        .once(&body.hash, move |result: BatchResult| CompanyBatchResponse::new(external_ids, result).stored())?;
+pub async fn upsert_companies(request: OnceRequest<CompanyBatchRequest, LARGEST_BODY>) -> ApiResult {
+    let ids: Vec<String> = request.body.companies.iter().map(|company| company.external_id.clone()).collect();
+    let once = request.once(move |result: BatchResult| CompanyBatchResponse::new(ids, result).stored())?;
+    let CompanyBatchRequest { mode, companies } = request.body;
     let new = companies.into_iter().map(|one| NewCompany { external_id: one.external_id, name: one.name }).collect();
-    Ok(from_stored(company_batch::upsert(&ctx, &caller, new, mode, once).await?))
+    Ok(from_stored(company_batch::upsert(&request.ctx, &request.caller, new, mode, once).await?))
 }
 
 /// Delete many companies
@@ -140,21 +129,13 @@ pub async fn upsert_companies(
 /// Deletes up to 10,000 companies with their billing lines and usage. The history of their pushes is kept. Fails with
 /// 409 while any push job is queued or running.
 #[utoipa::path(
-    tag = "companies",
-    request_body = DeleteCompaniesRequest,
-    params(IdempotencyKeyParam),
+    tag = "companies", request_body = DeleteCompaniesRequest, params(IdempotencyKeyParam),
     responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)
 )]
 #[post("/companies/batch-delete")]
-pub async fn delete_companies(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    idempotency: Idempotency,
-    body: ValidatedJson<DeleteCompaniesRequest, LARGEST_BODY>,
-) -> ApiResult {
-    let DeleteCompaniesRequest { mode, external_ids } = body.value;
-    let named = external_ids.clone();
-    let once =
-        idempotency.once(&body.hash, move |result: BatchResult| CompanyBatchResponse::new(named, result).stored())?;
-    Ok(from_stored(company_batch::delete(&ctx, &caller, external_ids, mode, once).await?))
+pub async fn delete_companies(request: OnceRequest<DeleteCompaniesRequest, LARGEST_BODY>) -> ApiResult {
+    let ids = request.body.external_ids.clone();
+    let once = request.once(move |result: BatchResult| CompanyBatchResponse::new(ids, result).stored())?;
+    let DeleteCompaniesRequest { mode, external_ids } = request.body;
+    Ok(from_stored(company_batch::delete(&request.ctx, &request.caller, external_ids, mode, once).await?))
 }

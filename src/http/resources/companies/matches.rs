@@ -64,8 +64,7 @@ pub struct MatchCompanyResponse {
 /// cleared, including manual choices. Fails with 404 if the ConnectWise company is unknown, and with 409 if another
 /// company is matched to it, unless `shared` is true. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "companies",
-    request_body = MatchCompanyRequest,
+    tag = "companies", request_body = MatchCompanyRequest,
     params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company, and what changed in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
@@ -186,8 +185,7 @@ pub struct AutoMatched {
 /// one with an equal name. Applies a match only if it is unique, and no other company is, or could be, matched to the same
 /// ConnectWise company; everything else is only reported. Companies are read from ConnectWise first if the last refresh is not recent. Existing matches stay.
 #[utoipa::path(
-    tag = "companies",
-    request_body = AutoMatchRequest,
+    tag = "companies", request_body = AutoMatchRequest,
     responses((status = 200, description = "One proposal for each company that was Not Set, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/companies/auto-match")]

@@ -4,7 +4,6 @@ pub mod batch;
 pub mod matches;
 pub mod statement;
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, patch, post, put, web};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -15,13 +14,14 @@ use crate::db::{self, CompanyFilter, CompanySort};
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::CompanyId;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
+use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::{ValidatedJson, not_null, plain_text};
+use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, page_of, to_stored, with_etag};
+use crate::http::kit::response::{created, from_stored, page_of, with_etag};
 use crate::services::AppContext;
 use crate::services::companies::{self, CompanyChange, NewCompany};
 
@@ -141,24 +141,15 @@ pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: L
 /// Creates a company with a billing line for every product. It is Not Set until it is matched, and pushing is off for
 /// the new lines. Fails with 409 if another company has the external id.
 #[utoipa::path(
-    tag = "companies",
-    request_body = CompanyRequest,
-    params(IdempotencyKeyParam),
+    tag = "companies", request_body = CompanyRequest, params(IdempotencyKeyParam),
     responses((status = 201, description = "The new company; `Location` has its address", body = Company), Errors, WriteErrors)
 )]
 #[post("/companies")]
-pub async fn create_company(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    idempotency: Idempotency,
-    body: ValidatedJson<CompanyRequest>,
-) -> ApiResult {
-    let once = idempotency.once(&body.hash, |company: db::Company| {
-        let location = format!("/api/v1/companies/{}", company.id);
-        to_stored(StatusCode::CREATED, Some(location), &Company::from(company))
-    })?;
-    let new = NewCompany { external_id: body.value.external_id, name: body.value.name };
-    Ok(from_stored(companies::create(&ctx, &caller, new, once).await?))
+pub async fn create_company(request: OnceRequest<CompanyRequest>) -> ApiResult {
+    let once = request.once(|row: db::Company| created("companies", row.id.clone(), &Company::from(row)))?;
+    let CompanyRequest { external_id, name } = request.body;
+    let new = NewCompany { external_id, name };
+    Ok(from_stored(companies::create(&request.ctx, &request.caller, new, once).await?))
 }
 
 /// Get a company
@@ -181,9 +172,7 @@ pub async fn get_company(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 /// Replaces the external id and the name. The match stays as it is. Fails with 409 if another company has the external
 /// id.
 #[utoipa::path(
-    tag = "companies",
-    request_body = CompanyRequest,
-    params(("id" = String, Path, description = "The company"), IfMatchParam),
+    tag = "companies", request_body = CompanyRequest, params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company", body = Company), Errors, WriteErrors)
 )]
 #[put("/companies/{id}")]
@@ -202,9 +191,7 @@ pub async fn replace_company(
 ///
 /// Changes the members that are sent. The match stays as it is. Fails with 409 if another company has the external id.
 #[utoipa::path(
-    tag = "companies",
-    request_body = UpdateCompanyRequest,
-    params(("id" = String, Path, description = "The company"), IfMatchParam),
+    tag = "companies", request_body = UpdateCompanyRequest, params(("id" = String, Path, description = "The company"), IfMatchParam),
     responses((status = 200, description = "The company", body = Company), Errors, WriteErrors)
 )]
 #[patch("/companies/{id}")]

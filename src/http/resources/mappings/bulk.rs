@@ -121,8 +121,7 @@ pub struct BulkChoiceResponse {
 /// `all_or_nothing`, a rejected choice fails the request with 422, which lists the rejected choices. In the mode
 /// `each`, the valid choices are made, and `items` reports the rejected ones. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "mappings",
-    request_body = ChooseAgreementsRequest,
+    tag = "mappings", request_body = ChooseAgreementsRequest,
     responses((status = 200, description = "The outcome of each choice", body = BulkChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[patch("/agreement-mappings")]
@@ -147,8 +146,7 @@ pub async fn choose_agreements(
 /// `all_or_nothing`, a rejected choice fails the request with 422, which lists the rejected choices. In the mode
 /// `each`, the valid choices are made, and `items` reports the rejected ones. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "mappings",
-    request_body = ChooseAdditionsRequest,
+    tag = "mappings", request_body = ChooseAdditionsRequest,
     responses((status = 200, description = "The outcome of each choice", body = BulkChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[patch("/addition-mappings")]

@@ -215,8 +215,7 @@ pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, i
 /// of another agreement is cleared and resolved again. Fails with 409 if the company is Not Set, or if the agreement is
 /// not one of the ConnectWise company or not live. Repeating the request changes nothing.
 #[utoipa::path(
-    tag = "mappings",
-    request_body = ChooseAgreementRequest,
+    tag = "mappings", request_body = ChooseAgreementRequest,
     params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
     responses((status = 200, description = "The mapping after the choice, and what the choice changed", body = ChoiceResponse), Errors, WriteErrors)
 )]
@@ -288,8 +287,7 @@ pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id
 /// agreement is not resolved, or if the addition is not one of that agreement or not live. Repeating the request
 /// changes nothing.
 #[utoipa::path(
-    tag = "mappings",
-    request_body = ChooseAdditionRequest,
+    tag = "mappings", request_body = ChooseAdditionRequest,
     params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
     responses((status = 200, description = "The mapping after the choice, and what the choice changed", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]

@@ -2,7 +2,6 @@
 
 pub mod body;
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, delete, get, patch, post, put, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -11,13 +10,14 @@ use self::body::{Product, ProductRequest, UpdateProductRequest};
 use crate::db::{self, ProductFilter, ProductSort};
 use crate::domain::ids::ProductId;
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::{Idempotency, IfMatchHeader};
+use crate::http::kit::extract::headers::IfMatchHeader;
 use crate::http::kit::extract::json::ValidatedJson;
+use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
-use crate::http::kit::response::{from_stored, ok, page_of, to_stored, with_etag};
+use crate::http::kit::response::{created, from_stored, ok, page_of, with_etag};
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::products::{self, ProductChange};
@@ -57,23 +57,13 @@ pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: Li
 /// Creates a product with a billing line for every company; pushing is off for the new lines. Fails with 409 if another
 /// product has the code.
 #[utoipa::path(
-    tag = "products",
-    request_body = ProductRequest,
-    params(IdempotencyKeyParam),
+    tag = "products", request_body = ProductRequest, params(IdempotencyKeyParam),
     responses((status = 201, description = "The new product; `Location` has its address", body = Product), Errors, WriteErrors)
 )]
 #[post("/products")]
-pub async fn create_product(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    idempotency: Idempotency,
-    body: ValidatedJson<ProductRequest>,
-) -> ApiResult {
-    let once = idempotency.once(&body.hash, |product: db::Product| {
-        let location = format!("/api/v1/products/{}", product.id);
-        to_stored(StatusCode::CREATED, Some(location), &Product::from(product))
-    })?;
-    Ok(from_stored(products::create(&ctx, &caller, body.value.into(), once).await?))
+pub async fn create_product(request: OnceRequest<ProductRequest>) -> ApiResult {
+    let once = request.once(|row: db::Product| created("products", row.id.clone(), &Product::from(row)))?;
+    Ok(from_stored(products::create(&request.ctx, &request.caller, request.body.into(), once).await?))
 }
 
 /// Get a product
@@ -96,9 +86,7 @@ pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 /// Replaces all settings; an optional one that is left out gets its default. Quantities in ConnectWise change with the
 /// next push, not before. Fails with 409 if another product has the code.
 #[utoipa::path(
-    tag = "products",
-    request_body = ProductRequest,
-    params(("id" = String, Path, description = "The product"), IfMatchParam),
+    tag = "products", request_body = ProductRequest, params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
 )]
 #[put("/products/{id}")]
@@ -117,9 +105,7 @@ pub async fn replace_product(
 /// Changes the members that are sent. Quantities in ConnectWise change with the next push, not before. Fails with 409
 /// if another product has the code.
 #[utoipa::path(
-    tag = "products",
-    request_body = UpdateProductRequest,
-    params(("id" = String, Path, description = "The product"), IfMatchParam),
+    tag = "products", request_body = UpdateProductRequest, params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
 )]
 #[patch("/products/{id}")]

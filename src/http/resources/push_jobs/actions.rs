@@ -94,9 +94,7 @@ pub struct HeldLinesRequest {
 /// ConnectWise has another quantity by then, or an invoice was made since, the line may be held again. Fails
 /// with 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
 #[utoipa::path(
-    tag = "push jobs",
-    request_body = HeldLinesRequest,
-    params(("id" = String, Path, description = "The push job")),
+    tag = "push jobs", request_body = HeldLinesRequest, params(("id" = String, Path, description = "The push job")),
     responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/lines/approve")]
@@ -114,9 +112,7 @@ pub async fn approve_push_lines(
 /// Writes nothing for the held lines: they become `skipped` with the reason `dropped`. When no other line is left to
 /// do, the job ends. Fails with 422 if an id is not a held line of the job, and with 409 if no line is held.
 #[utoipa::path(
-    tag = "push jobs",
-    request_body = HeldLinesRequest,
-    params(("id" = String, Path, description = "The push job")),
+    tag = "push jobs", request_body = HeldLinesRequest, params(("id" = String, Path, description = "The push job")),
     responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs/{id}/lines/drop")]

@@ -19,8 +19,8 @@ use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::headers::Idempotency;
-use crate::http::kit::extract::json::{ValidatedJson, not_null};
+use crate::http::kit::extract::json::not_null;
+use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
@@ -254,24 +254,17 @@ impl ListFilter for PushJobQuery {
 /// `from_dry_run` has not completed or has nothing left to push. Send an `Idempotency-Key`, so that repeating the
 /// request creates no second job.
 #[utoipa::path(
-    tag = "push jobs",
-    request_body = CreatePushJobRequest,
-    params(IdempotencyKeyParam),
+    tag = "push jobs", request_body = CreatePushJobRequest, params(IdempotencyKeyParam),
     responses((status = 202, description = "The new push job; `Location` has its address", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs")]
-pub async fn create_push_job(
-    ctx: web::Data<AppContext>,
-    caller: Caller,
-    idempotency: Idempotency,
-    body: ValidatedJson<CreatePushJobRequest>,
-) -> ApiResult {
-    let once = idempotency.once(&body.hash, accepted)?;
-    let request = match body.value.dry_run_to_push()? {
+pub async fn create_push_job(request: OnceRequest<CreatePushJobRequest>) -> ApiResult {
+    let once = request.once(accepted)?;
+    let new = match request.body.dry_run_to_push()? {
         Some(dry_run) => PushRequest::FromDryRun(dry_run),
-        None => PushRequest::New(NewPush::from(body.value)),
+        None => PushRequest::New(NewPush::from(request.body)),
     };
-    Ok(from_stored(push::start(&ctx, &caller, request, once).await?))
+    Ok(from_stored(push::start(&request.ctx, &request.caller, new, once).await?))
 }
 
 /// Renders 202 with a push job that was created.

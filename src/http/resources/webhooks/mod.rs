@@ -185,8 +185,7 @@ pub async fn list_webhooks(ctx: web::Data<AppContext>, caller: Caller) -> ApiRes
 /// same for the same event. Returns the secret once. There is no `Idempotency-Key`, because the secret is not kept in
 /// plain text: if the response is lost, delete the webhook and create another.
 #[utoipa::path(
-    tag = "webhooks",
-    request_body = CreateWebhookRequest,
+    tag = "webhooks", request_body = CreateWebhookRequest,
     responses((status = 201, description = "The new webhook with its secret", body = WebhookWithSecret), Errors, WriteErrors)
 )]
 #[post("/webhooks")]
@@ -223,8 +222,7 @@ pub async fn get_webhook(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 /// Changes the members that are sent. Disabling a webhook cancels its pending deliveries; enabling one that was disabled
 /// because its deliveries failed starts anew.
 #[utoipa::path(
-    tag = "webhooks",
-    request_body = UpdateWebhookRequest,
+    tag = "webhooks", request_body = UpdateWebhookRequest,
     params(("id" = String, Path, description = "The webhook"), IfMatchParam),
     responses((status = 200, description = "The webhook", body = Webhook), Errors, WriteErrors)
 )]
@@ -266,8 +264,7 @@ pub async fn delete_webhook(
 /// Returns a new secret once. For `overlap_hours`, each delivery has two signatures, one with each secret, so that the
 /// receiver can change to the new one without missing any.
 #[utoipa::path(
-    tag = "webhooks",
-    request_body = RotateSecretRequest,
+    tag = "webhooks", request_body = RotateSecretRequest,
     params(("id" = String, Path, description = "The webhook"), IfMatchParam),
     responses((status = 200, description = "The webhook with its new secret", body = WebhookWithSecret), Errors, WriteErrors)
 )]
