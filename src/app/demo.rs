@@ -15,7 +15,7 @@ use super::application::{Application, StartError};
 use super::config::Config;
 use super::demo_tenant::DemoTenant;
 use super::serve::stop_on_signals;
-use super::{demo_examples, demo_table, sample};
+use super::{demo_examples, demo_products, demo_table};
 use crate::db::DatabaseUrl;
 use crate::domain::clock::Clock;
 use crate::domain::ids::PushJobId;
@@ -65,7 +65,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     std::fs::create_dir_all(&options.data_dir)?;
     let records = options.data_dir.join("sandbox.json");
     let again = records.exists();
-    let store = Store::load_or(records, || connectwise::small(sample::storage_blocks))?;
+    let store = Store::load_or(records, || connectwise::small(demo_products::storage_blocks))?;
     let sandbox = Sandbox::start(bind(options.sandbox_listen, SANDBOX_PORT)?, store, Identity::default())?;
     let application = Application::build(&config(options)?, Clock::system()).await?;
     let (address, stop, examples) = (application.address(), application.stop_token(), application.example_ids());

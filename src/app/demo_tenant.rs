@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::Datelike;
 
 use super::application::StartError;
-use super::sample::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
+use super::demo_products::{NO_USAGE, PRODUCTS, PUSH_DISABLED};
 use crate::db::{LineFilter, ListName, PageRequest, ProductFilter, Tx};
 use crate::domain::company_match::MatchOutcome;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId, PushJobId};

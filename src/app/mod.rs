@@ -6,9 +6,9 @@ mod config;
 mod data;
 mod demo;
 mod demo_examples;
+mod demo_products;
 mod demo_table;
 mod demo_tenant;
-mod sample;
 mod serve;
 mod telemetry;
 

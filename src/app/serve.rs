@@ -88,7 +88,7 @@ pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: St
 
 /// Runs only the sandbox.
 pub(super) async fn sandbox(listen: SocketAddr, file: Option<PathBuf>) -> Result<(), StartError> {
-    let make = || sample::small(super::sample::storage_blocks);
+    let make = || sample::small(super::demo_products::storage_blocks);
     let store = match file {
         Some(file) => Store::load_or(file, make)?,
         None => make(),

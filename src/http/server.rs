@@ -18,7 +18,7 @@ use super::kit::served_document::ServedDocument;
 use super::kit::settings::HttpSettings;
 use super::kit::unread;
 use super::openapi;
-use super::resources::operations;
+use super::resources::health;
 use super::routes;
 use crate::services::AppContext;
 
@@ -54,8 +54,8 @@ impl Server {
                         routes::serve_api(config);
                         config
                             .service(swagger_ui())
-                            .route("/swagger-ui", web::get().to(operations::to_swagger_ui))
-                            .route("/", web::get().to(operations::to_swagger_ui));
+                            .route("/swagger-ui", web::get().to(health::to_swagger_ui))
+                            .route("/", web::get().to(health::to_swagger_ui));
                     }
                 })
                 .wrap(from_fn(browsers::conditional))

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
-use super::invoices;
-use super::invoices::{InvoicedLine, LineInvoice};
+use super::invoice_effects;
+use super::invoice_effects::{InvoicedLine, LineInvoice};
 use super::monthly_usage::{Billed, MonthlyUsage};
 use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx, Whose};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -143,7 +143,7 @@ pub fn compared_lines(
     let today = calendar.today(now);
     let quantities: Vec<InvoicedLine<'_>> =
         lines.iter().map(|line| (&line.view, line.billed.month, line.billed.quantity)).collect();
-    let found = invoices::of_lines(tx, &quantities, today)?;
+    let found = invoice_effects::of_lines(tx, &quantities, today)?;
     for (line, invoice) in lines.iter_mut().zip(found) {
         line.invoice = invoice;
     }

@@ -7,7 +7,7 @@ use super::audit::Audit;
 use super::billed_lines::{BilledLine, BilledMonths, compared_lines};
 use super::companies;
 use super::context::AppContext;
-use super::invoices::LineInvoice;
+use super::invoice_effects::LineInvoice;
 use super::mapping::complete;
 use super::mapping::edit;
 use super::mapping::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};

@@ -17,7 +17,7 @@ mod errors;
 pub mod idempotency;
 pub mod import_export;
 pub mod invoice_dates;
-pub mod invoices;
+pub mod invoice_effects;
 pub mod line_summary;
 pub mod mapping;
 pub mod matching_rules;

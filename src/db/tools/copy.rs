@@ -22,6 +22,7 @@ use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, Re
 use crate::db::queries::idempotency::StoredResponse;
 use crate::db::queries::invoice_run::InvoiceRun;
 use crate::db::queries::line_change::LineChangeRow;
+use crate::db::queries::missing_usage::UsageCheck;
 use crate::db::queries::product::Product;
 use crate::db::queries::push_job::{PushJob, PushLine};
 use crate::db::queries::reconciliation_snapshot::ReconciliationSnapshot;
@@ -29,7 +30,6 @@ use crate::db::queries::rule::MatchingRule;
 use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use crate::db::queries::tenant::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
-use crate::db::queries::usage_silence::UsageCheck;
 use crate::db::queries::usage_totals::UsageTotalsRow;
 use crate::db::queries::webhook::Webhook;
 use crate::db::queries::webhook_delivery::WebhookDelivery;

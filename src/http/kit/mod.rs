@@ -3,7 +3,7 @@
 pub mod auth;
 pub mod browsers;
 pub mod current;
-pub mod deprecation;
+pub mod deprecation_headers;
 pub mod document_format;
 pub mod etag;
 pub mod example_ids;

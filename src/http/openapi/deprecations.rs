@@ -1,4 +1,4 @@
-//! The operations that will be removed. `kit/deprecation.rs` announces them in their responses.
+//! The operations that will be removed. `kit/deprecation_headers.rs` announces them in their responses.
 
 use serde_json::json;
 use utoipa::openapi::extensions::ExtensionsBuilder;

@@ -1,9 +1,9 @@
 //! The context that use cases share: the database, the clock, the clients, and the background loops.
 
-mod clients;
+mod client_cache;
 mod loop_count;
 mod rejected_keys;
-mod turns;
+mod tenant_scheduler;
 mod watched_jobs;
 
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::db::{Db, KeyedLocks};
 use crate::domain::clock::Clock;
 use crate::outgoing::WebhookSender;
 
-pub use clients::Clients;
+pub use client_cache::Clients;
 pub use loop_count::{LoopCount, RunningLoop};
 pub use rejected_keys::RejectedKeys;
-pub use turns::{TenantTurns, Turn};
+pub use tenant_scheduler::{TenantTurns, Turn};
 pub use watched_jobs::{Watched, WatchedKey};
 
 /// From how many new rows on the database's statistics are no longer true.

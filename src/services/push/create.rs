@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::alerts;
+use super::job_audit::recorded;
 use super::jobs::finish_if_done;
-use super::recorded::recorded;
 use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Instant;
@@ -311,7 +311,7 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> 
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
     let changed_since = of_all - failed.len();
     // A line that a later job has pushed must not go back to this job's month.
-    let later = super::later::LaterLines::load(tx, id, &failed)?;
+    let later = super::newer_jobs::LaterLines::load(tx, id, &failed)?;
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
         return Err(Error::conflict(ConflictCode::NothingToRetry, nothing_to_retry(of_all, changed_since)));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 
-use super::later::LaterLines;
-use super::recorded::recorded;
+use super::job_audit::recorded;
+use super::newer_jobs::LaterLines;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};

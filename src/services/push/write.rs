@@ -8,7 +8,7 @@ use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
 use super::outcome::{
     Objection, StepError, Stop, already_there, changed_since, failed, held, result, skipped, untouched, would_push,
 };
-use super::pairs::PairObjection;
+use super::overage_check::PairObjection;
 use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
 use crate::db::{LineResult, PushLine, Tx};

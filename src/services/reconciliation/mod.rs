@@ -1,12 +1,12 @@
 //! Compares everything that should be billed in a month with what ConnectWise bills, in units and in money.
 
+mod additions_without_line;
 pub mod history;
 mod item;
 mod lines;
 mod page;
 mod reconcile;
 mod totals;
-mod unclaimed;
 
 pub use item::{Item, Scope};
 pub use page::{ItemFilter, NamedItem, ReconciliationSort, all, page};

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::additions_without_line;
 use super::item::{Item, Scope};
 use super::lines::{Ground, Lines, compare};
-use super::unclaimed;
 use crate::db::{Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -44,7 +44,7 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconci
     // Of a company, only what its lines bill to is compared.
     let quantities = tx.addition_quantities(scope.company.as_ref().map(|_| of_lines.as_slice()))?;
     let ground = Ground { catalog: &catalog, quantities: &quantities, today };
-    let unclaimed = unclaimed::find(tx, &ground, &products, scope, &lines, calendar.month_of(now))?;
+    let unclaimed = additions_without_line::find(tx, &ground, &products, scope, &lines, calendar.month_of(now))?;
     let mut items = compare(tx, &ground, &products, lines, &calendar, now)?;
     items.extend(unclaimed.items);
     Ok(Reconciled { products, items, unread_agreements: unclaimed.unread_agreements, catalog })

@@ -6,9 +6,9 @@
 mod deliver;
 mod events;
 mod manage;
-mod silent_meters;
+mod missing_usage;
 
 pub use deliver::{delete_old, deliver_one, look};
 pub use events::{Event, LineMapping, LinePush, record, record_if_wanted};
 pub use manage::{NewWebhook, WebhookChange, WithSecret, create, delete, resend, rotate_secret, send_test, update};
-pub use silent_meters::find as find_silent_meters;
+pub use missing_usage::find as find_silent_meters;

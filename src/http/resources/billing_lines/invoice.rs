@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::domain::invoice::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::string_enum::StringEnum;
-use crate::services::invoices;
+use crate::services::invoice_effects;
 
 /// What ConnectWise's invoice makes of the quantity in `usage`, as far as ConnectWise told when it was last read.
 #[derive(Debug, Serialize, ToSchema)]
@@ -59,8 +59,8 @@ impl From<InvoiceWarning> for InvoiceWarningBody {
     }
 }
 
-impl From<invoices::LineInvoice> for LineInvoice {
-    fn from(invoice: invoices::LineInvoice) -> Self {
+impl From<invoice_effects::LineInvoice> for LineInvoice {
+    fn from(invoice: invoice_effects::LineInvoice) -> Self {
         Self {
             billed_quantity: invoice.invoiced.billed_quantity,
             amount: invoice.invoiced.amount,
