@@ -14,7 +14,7 @@ use crate::http::{ExampleIds, HttpSettings, Server};
 use crate::outgoing::WebhookSender;
 use crate::services::api_keys;
 use crate::services::{AppContext, LoopCount, Step};
-use crate::worker::{Roles, Worker};
+use crate::worker::{BackgroundTasks, Worker};
 
 /// Why the service or a command failed.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -58,7 +58,7 @@ impl Application {
             schedule_loops: LoopCount::default(),
             watched: Arc::default(),
             rejected_keys: Arc::default(),
-            stop: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
             settings: Arc::new(settings),
         };
         if config.database_url.file().is_some() {
@@ -80,8 +80,9 @@ impl Application {
         };
         let example_ids = http.example_ids.clone();
         let server = Server::start(listener, ctx.clone(), http)?;
-        let duties = Roles { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
-        let worker = Worker::new(ctx.clone(), config.workers, duties);
+        let background_tasks =
+            BackgroundTasks { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
+        let worker = Worker::new(ctx.clone(), config.workers, background_tasks);
         Ok(Self { ctx, server, worker, example_ids, first_key, alone })
     }
 
@@ -102,7 +103,7 @@ impl Application {
 
     /// The token that stops the service when cancelled.
     pub fn stop_token(&self) -> CancellationToken {
-        self.ctx.stop.clone()
+        self.ctx.shutdown.clone()
     }
 
     /// The ids that the served document has as examples, for a demo to set.
@@ -122,7 +123,7 @@ impl Application {
     /// Runs the server and the worker until the token is cancelled.
     pub async fn run(self) -> Result<(), StartError> {
         let worker = tokio::spawn(self.worker.run());
-        Self::serve(self.server, self.ctx.stop).await?;
+        Self::serve(self.server, self.ctx.shutdown).await?;
         worker.await?;
         drop(self.alone);
         Ok(())
@@ -130,7 +131,7 @@ impl Application {
 
     /// Runs the server without the worker, until the token is cancelled.
     pub async fn run_without_worker(self) -> Result<(), StartError> {
-        Self::serve(self.server, self.ctx.stop).await?;
+        Self::serve(self.server, self.ctx.shutdown).await?;
         drop(self.alone);
         Ok(())
     }
@@ -201,8 +202,8 @@ impl WorkerHandle {
     }
 
     /// Does once what the service does every hour: deletes what has expired, and completes totals.
-    pub async fn clean_up(&self) {
-        self.0.clean_up().await;
+    pub async fn hourly_tasks(&self) {
+        self.0.hourly_tasks().await;
     }
 
     /// Declares that push loops should run in this process, to test readiness while none does.

@@ -20,9 +20,9 @@ use crate::services::encryption::{Vault, VaultError};
 pub enum Role {
     /// Serves the API.
     Http,
-    /// Processes push jobs.
+    /// Processes push jobs, and sends webhooks.
     Worker,
-    /// Starts the scheduled pushes, and deletes expired data.
+    /// Starts the scheduled pushes, and does what is done once an hour, such as deleting expired data.
     Scheduler,
 }
 

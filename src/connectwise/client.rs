@@ -17,7 +17,7 @@ use super::body::{Answer, Body};
 use super::error::{CwError, Fault, Purpose, from_answer};
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::site::Site;
-use crate::domain::clock::{Clock, Instant};
+use crate::domain::clock::{Clock, Timestamp};
 use crate::outgoing::{PrivateAddress, PublicOnly, is_public, private_address, root_cause};
 
 /// The version of ConnectWise's models that this client was written for.
@@ -108,7 +108,7 @@ pub(super) struct ApiRequest {
     pub(super) forward_only: bool,
     pub(super) body: Option<Value>,
     /// The request is not sent at this time or later.
-    pub(super) not_after: Option<Instant>,
+    pub(super) not_after: Option<Timestamp>,
 }
 
 impl ApiRequest {
@@ -166,10 +166,10 @@ impl Client {
         self.limiter.pause().filter(|wait| *wait > RetryPolicy::Background.longest_wait())
     }
 
-    /// Returns the latest time to send a request that must have ended by `holds_until`.
-    pub(super) fn last_moment(&self, holds_until: Instant) -> Instant {
+    /// Returns the latest time to send a request that must have ended by `lease_ends_at`.
+    pub(super) fn last_moment(&self, lease_ends_at: Timestamp) -> Timestamp {
         let timeout = TimeDelta::from_std(self.settings.timeout).ok();
-        timeout.and_then(|timeout| holds_until.checked_sub_signed(timeout)).unwrap_or(Instant::MIN_UTC)
+        timeout.and_then(|timeout| lease_ends_at.checked_sub_signed(timeout)).unwrap_or(Timestamp::MIN_UTC)
     }
 
     /// Sends a request and retries it as the policy allows. Returns the JSON and the `Link` header.

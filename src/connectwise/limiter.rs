@@ -9,10 +9,10 @@ use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::time::Instant as Ticks;
+use tokio::time::Instant;
 
 use super::error::CwError;
-use crate::domain::clock::{Clock, Instant};
+use crate::domain::clock::{Clock, Timestamp};
 
 /// Number of consecutive failures that opens the circuit.
 const FAILURES_TO_OPEN_CIRCUIT: u32 = 5;
@@ -27,7 +27,7 @@ pub enum CircuitStatus {
     /// Requests are not sent, after repeated failures.
     Open {
         /// When requests are sent again.
-        until: Instant,
+        until: Timestamp,
         /// The last failure.
         cause: String,
     },
@@ -36,7 +36,7 @@ pub enum CircuitStatus {
 #[derive(Debug, Default)]
 struct Circuit {
     failures: u32,
-    open_until: Option<Instant>,
+    open_until: Option<Timestamp>,
     /// Whether a request was let through to find out whether ConnectWise works again.
     trying: bool,
     cause: String,
@@ -106,7 +106,7 @@ pub(super) struct RequestLimiter {
     rate: Rate,
     parallel: Semaphore,
     /// Set by a `Retry-After`: no request is sent before then.
-    paused_until: Mutex<Option<Ticks>>,
+    paused_until: Mutex<Option<Instant>>,
     circuit: Mutex<Circuit>,
     /// Notified of each outcome.
     tried: Notify,
@@ -159,17 +159,17 @@ impl RequestLimiter {
         }
     }
 
-    pub(super) fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
     pub(super) fn pause(&self) -> Option<Duration> {
         let until = (*lock(&self.paused_until))?;
-        until.checked_duration_since(Ticks::now()).filter(|wait| !wait.is_zero())
+        until.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
     }
 
     fn pause_for(&self, wait: Duration) {
-        let until = Ticks::now() + wait;
+        let until = Instant::now() + wait;
         let mut paused = lock(&self.paused_until);
         *paused = Some(paused.map_or(until, |before| before.max(until)));
     }

@@ -10,7 +10,7 @@ use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
 use super::error::{CwError, Purpose};
 use super::{conditions, parse};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
@@ -123,7 +123,7 @@ impl Client {
 
     /// Writes an addition's quantity, with its custom fields if they are given, and compares the quantity in the response with
     /// the request. Setting a quantity is idempotent, so the request is retried if its response was lost, but only if it must
-    /// end before the caller's lease expires at `holds_until`. If ConnectWise rejects the custom fields, the quantity is written
+    /// end before the caller's lease expires at `lease_ends_at`. If ConnectWise rejects the custom fields, the quantity is written
     /// without them.
     pub async fn set_quantity(
         &self,
@@ -132,7 +132,7 @@ impl Client {
         quantity: Quantity,
         fields: Option<&CustomFields>,
         policy: RetryPolicy,
-        holds_until: Instant,
+        lease_ends_at: Timestamp,
     ) -> Result<(), WriteError> {
         let unsent = |error| WriteError { error, may_have_written: false };
         let number: Number = quantity
@@ -148,7 +148,7 @@ impl Client {
             forward_only: false,
             body: Some(quantity_only.clone()),
             // The request must have ended, with or without a response, before another worker may write.
-            not_after: Some(self.last_moment(holds_until)),
+            not_after: Some(self.last_moment(lease_ends_at)),
         };
         let Some(fields) = fields else { return self.write(&request, addition, quantity, policy).await };
         let body = json!([quantity_only[0], fields.operation()]);

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::error::CwError;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
@@ -168,7 +168,7 @@ pub(super) fn written_quantity(value: &Value, addition: CwAdditionId) -> Read<Op
     quantity(value, addition.0)
 }
 
-fn date(value: &Value, path: &str, what: &str, id: i64) -> Read<Option<Instant>> {
+fn date(value: &Value, path: &str, what: &str, id: i64) -> Read<Option<Timestamp>> {
     let Some(found) = at(value, path) else { return Ok(None) };
     let read = found.as_str().map(str::trim).and_then(|text| {
         let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);

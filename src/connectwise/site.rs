@@ -53,7 +53,7 @@ impl Site {
             _ => return Err(BadSite::Syntax),
         }
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BadSite::Syntax)?;
-        let (web, api) = twins(host);
+        let (web, api) = web_and_api_hosts(host);
         let at = |host: &str| {
             let mut base = url.clone();
             base.set_path("/");
@@ -90,7 +90,7 @@ impl fmt::Display for Site {
     }
 }
 
-fn twins(host: &str) -> (String, String) {
+fn web_and_api_hosts(host: &str) -> (String, String) {
     let plain = host.strip_prefix("api-").unwrap_or(host);
     if CLOUD.contains(&plain) { (plain.to_owned(), format!("api-{plain}")) } else { (host.to_owned(), host.to_owned()) }
 }

@@ -7,7 +7,7 @@ use chrono::{Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, T
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-use super::clock::Instant;
+use super::clock::Timestamp;
 
 /// A calendar month, written `2026-11`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ impl BillingMonth {
     pub const FIRST: Self = Self { year: 2000, month: 1 };
 
     /// Returns the month that contains a moment, in a time zone.
-    pub fn of(at: Instant, zone: Tz) -> Self {
+    pub fn of(at: Timestamp, zone: Tz) -> Self {
         let local = at.with_timezone(&zone);
         Self { year: local.year(), month: local.month() }
     }
@@ -69,7 +69,7 @@ impl BillingMonth {
     }
 
     /// Midnight at the beginning of the month, in a time zone.
-    fn start(self, zone: Tz) -> Instant {
+    fn start(self, zone: Tz) -> Timestamp {
         first_instant(zone, self.day(1).and_time(chrono::NaiveTime::MIN))
     }
 }
@@ -133,17 +133,17 @@ impl BillingCalendar {
     }
 
     /// Returns the first moment of a month, which is where the month before ends.
-    pub fn start(&self, month: BillingMonth) -> Instant {
+    pub fn start(&self, month: BillingMonth) -> Timestamp {
         month.start(self.zone_of(month.previous()))
     }
 
     /// Returns the first moment of a month and the first moment after it.
-    pub fn bounds(&self, month: BillingMonth) -> (Instant, Instant) {
+    pub fn bounds(&self, month: BillingMonth) -> (Timestamp, Timestamp) {
         (self.start(month), self.start(month.next()))
     }
 
     /// Returns the first moment of a day.
-    pub fn start_of_day(&self, day: NaiveDate) -> Instant {
+    pub fn start_of_day(&self, day: NaiveDate) -> Timestamp {
         let noon = day.and_time(chrono::NaiveTime::MIN) + chrono::TimeDelta::hours(12);
         let month = BillingMonth::of(noon.and_utc(), Tz::UTC);
         // The first day begins where the month does, also if the month has a new time zone.
@@ -152,12 +152,12 @@ impl BillingCalendar {
     }
 
     /// The date of a moment, in the time zone of its month.
-    pub fn today(&self, now: Instant) -> NaiveDate {
+    pub fn today(&self, now: Timestamp) -> NaiveDate {
         now.with_timezone(&self.zone_of(self.month_of(now))).date_naive()
     }
 
     /// Returns the month that contains a moment.
-    pub fn month_of(&self, at: Instant) -> BillingMonth {
+    pub fn month_of(&self, at: Timestamp) -> BillingMonth {
         // No zone is more than a day from UTC, so the month in UTC is at most one off.
         let near = BillingMonth::of(at, Tz::UTC);
         let months = [near.previous(), near, near.next()];
@@ -166,7 +166,7 @@ impl BillingCalendar {
 }
 
 /// Returns the first moment with a local time in a zone, or the first moment after the gap if clocks skip that time.
-pub(super) fn first_instant(zone: Tz, local: NaiveDateTime) -> Instant {
+pub(super) fn first_instant(zone: Tz, local: NaiveDateTime) -> Timestamp {
     let mut probe = local;
     // No zone ever skipped more than 24 hours (Samoa, 2011), and offsets change on whole minutes today.
     for _ in 0..=(25 * 60) {

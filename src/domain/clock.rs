@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
 /// A moment in UTC, in whole microseconds: the precision of both databases.
-pub type Instant = DateTime<Utc>;
+pub type Timestamp = DateTime<Utc>;
 
 /// The system clock, or a fixed clock that a test advances.
 #[derive(Debug, Clone, Default)]
-pub struct Clock(Option<Arc<Mutex<Instant>>>);
+pub struct Clock(Option<Arc<Mutex<Timestamp>>>);
 
 impl Clock {
     /// The system clock.
@@ -18,13 +18,13 @@ impl Clock {
     }
 
     /// A clock that stands still until [`Clock::advance`] is called. Its clones share the time.
-    pub fn fixed(at: Instant) -> Self {
+    pub fn fixed(at: Timestamp) -> Self {
         Self(Some(Arc::new(Mutex::new(at.trunc_subsecs(6)))))
     }
 
     /// Returns the current time.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clock")]
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Timestamp {
         match &self.0 {
             None => Utc::now().trunc_subsecs(6),
             Some(fixed) => *fixed.lock().unwrap_or_else(PoisonError::into_inner),

@@ -20,7 +20,7 @@ string_enum! {
         RuleExists = "rule_exists",
         /// Another company is matched to this ConnectWise company. Unmatch the other company first, or send
         /// `"shared": true` if both bill to it.
-        ConnectwiseCompanyClaimed = "connectwise_company_claimed",
+        ConnectwiseCompanyTaken = "connectwise_company_taken",
         /// The company is not matched to a ConnectWise company. Match it first.
         CompanyNotSet = "company_not_set",
         /// The line's agreement is not resolved. Choose its agreement first, or correct the product's agreement rule.

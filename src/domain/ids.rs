@@ -88,7 +88,7 @@ ids! {
     PushJobId,
     /// The id of a push line, which is a billing line's part in a push job.
     PushLineId,
-    /// The id of a webhook: an address that is told about events.
+    /// The id of a webhook: a URL that receives events.
     WebhookId,
     /// The id of one event's delivery to one webhook.
     DeliveryId,

@@ -57,7 +57,7 @@ string_enum! {
 
 /// What an invoice makes of a quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invoiced {
+pub struct InvoiceEffect {
     /// The quantity that is billed: without what is included; `None` if there is no quantity.
     pub billed_quantity: Option<Quantity>,
     /// The billed quantity at the unit price; `None` if one of them is not known, or they have too many digits together.
@@ -78,7 +78,7 @@ pub struct InvoiceFacts<'a> {
     /// Today's date in the tenant's time zone.
     pub today: NaiveDate,
     /// Whether ConnectWise has another company of the same name.
-    pub has_twin: bool,
+    pub has_namesake: bool,
 }
 
 /// What ConnectWise bills of a quantity: nothing if the addition is not billed, and otherwise what is not included. A
@@ -101,10 +101,10 @@ pub(super) fn amount(billed: Quantity, terms: &AdditionTerms) -> Option<Money> {
 }
 
 /// What an invoice makes of a line's quantity.
-pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceFacts<'_>) -> Invoiced {
+pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceFacts<'_>) -> InvoiceEffect {
     let terms = &addition.terms;
     let billed = quantity.map(|quantity| billed_quantity(quantity, terms));
-    Invoiced {
+    InvoiceEffect {
         billed_quantity: billed,
         amount: billed.and_then(|billed| amount(billed, terms)),
         warnings: warnings(addition, facts),
@@ -131,7 +131,7 @@ pub fn is_left_out(warnings: &[InvoiceWarning], addition: &Addition, facts: Invo
 
 /// What to look at before the invoice is made.
 pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
-    let InvoiceFacts { agreement, invoiced, month, today, has_twin } = facts;
+    let InvoiceFacts { agreement, invoiced, month, today, has_namesake } = facts;
     let terms = &addition.terms;
     let is_billed = !matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge));
     let cycle = invoiced.terms.cycle();
@@ -150,7 +150,7 @@ pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarn
         (EffectiveLater, terms.effective.is_some_and(|day| day > today)),
         (PriceZero, is_billed && terms.unit_price == Some(Money::ZERO)),
         (EndsBeforeInvoice, ends_before),
-        (TwinCompany, has_twin),
+        (TwinCompany, has_namesake),
     ];
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
@@ -190,9 +190,10 @@ mod tests {
     }
 
     /// What becomes of 12 units in November, on 22 November.
-    fn november(agreement: &Agreement, addition: &Addition) -> Invoiced {
+    fn november(agreement: &Agreement, addition: &Addition) -> InvoiceEffect {
         let month = "2026-11".parse().unwrap();
-        let facts = InvoiceFacts { agreement, invoiced: agreement, month, today: day("2026-11-22"), has_twin: false };
+        let facts =
+            InvoiceFacts { agreement, invoiced: agreement, month, today: day("2026-11-22"), has_namesake: false };
         invoiced(Some(number("12")), addition, facts)
     }
 
@@ -200,7 +201,7 @@ mod tests {
     fn what_is_included_is_not_billed() {
         let price = Some("9.5".parse().unwrap());
         let with = |terms: AdditionTerms| {
-            let Invoiced { billed_quantity, amount, warnings } =
+            let InvoiceEffect { billed_quantity, amount, warnings } =
                 november(&agreement(AgreementTerms::default()), &addition(terms));
             let text = |value: Option<String>| value.unwrap_or_default();
             (text(billed_quantity.map(|n| n.to_string())), text(amount.map(|n| n.to_string())), warnings)

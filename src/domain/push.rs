@@ -90,8 +90,7 @@ string_enum! {
         Failed = "failed",
         /// The response to a write was lost, and ConnectWise could not be read to find out whether it was applied.
         Unverified = "unverified",
-        /// The change is larger than the product's limit, its invoice has been made, or the other line of its overage is not
-        /// pushed: it waits for approval.
+        /// It waits for approval; `reason` says why.
         Held = "held",
         /// The job was cancelled before this line.
         Cancelled = "cancelled",
@@ -182,8 +181,9 @@ string_enum! {
 }
 
 impl PushReason {
-    /// Whether an approval of a line that was held for this reason covers another one, too: a line that is held for several
-    /// has the first of them as its reason, and the details of all.
+    /// Whether an approval for this reason covers another one, too. The reasons are checked in this order: invoice, overage,
+    /// change limit. A held line has the first that applies as its reason, and the details of all; approving it approves
+    /// that one and those after it.
     pub fn covers(self, other: Self) -> bool {
         let rank = |reason: Self| match reason {
             Self::AlreadyInvoiced => 0,
@@ -238,7 +238,7 @@ impl PushReason {
 
 /// A later push line that wrote, found or may have written a quantity in the same addition as an earlier line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LaterWrite {
+pub struct NewerWrite {
     /// The later line's state: `pushed`, `unchanged` or `unverified`.
     pub state: LineState,
     /// The month that the later line bills.
@@ -249,7 +249,7 @@ pub struct LaterWrite {
     pub same_billing_line: bool,
 }
 
-impl LaterWrite {
+impl NewerWrite {
     /// Whether the earlier line must not be written any more, because the later line wrote its newer quantity or found
     /// it in ConnectWise. An unverified line counts as written if the addition now has exactly its quantity.
     pub fn supersedes(&self, addition_has: Option<Quantity>) -> bool {

@@ -155,7 +155,7 @@ pub fn charge(quantity: Quantity, terms: &AdditionTerms) -> Option<Money> {
 
 /// What a warning is about: so many units, at this price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AtStake {
+pub struct WarningImpact {
     /// Why the customer may not be charged for the units.
     pub warning: InvoiceWarning,
     /// The units that the customer may not be charged; `None` if that is not known.
@@ -165,12 +165,12 @@ pub struct AtStake {
 }
 
 /// What each warning of a line is about. Where ConnectWise has the quantity already, an invoice that was made took it.
-pub fn at_stake(
+pub fn warning_impacts(
     warnings: &[InvoiceWarning],
     quantity: Option<Quantity>,
     connectwise_quantity: Option<Quantity>,
     terms: &AdditionTerms,
-) -> Vec<AtStake> {
+) -> Vec<WarningImpact> {
     let priced = |quantity: Quantity| Money::of(quantity, terms.unit_price?);
     let stake = |warning: InvoiceWarning| {
         let units = match warning {
@@ -180,7 +180,7 @@ pub fn at_stake(
             }
             other => quantity.and_then(|quantity| units_at_stake(other, quantity, terms)),
         };
-        AtStake { warning, quantity: units, amount: units.and_then(priced) }
+        WarningImpact { warning, quantity: units, amount: units.and_then(priced) }
     };
     let is_taken = quantity.is_some() && quantity == connectwise_quantity;
     let applies = |warning: &&InvoiceWarning| **warning != InvoiceWarning::AlreadyInvoiced || !is_taken;
@@ -296,12 +296,13 @@ mod tests {
         let free = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..terms.clone() };
         let compared = Comparison { connectwise_quantity: number("1"), ..resolved(&free) }.compared();
         assert_eq!((compared.difference, compared.amount_difference), (number("2"), money("0")));
-        let stakes = at_stake(&[InvoiceWarning::DoNotBill, InvoiceWarning::LessIncluded], number("3"), None, &free);
-        let told: Vec<_> = stakes.iter().map(|stake| (stake.quantity, stake.amount)).collect();
+        let impacts =
+            warning_impacts(&[InvoiceWarning::DoNotBill, InvoiceWarning::LessIncluded], number("3"), None, &free);
+        let told: Vec<_> = impacts.iter().map(|stake| (stake.quantity, stake.amount)).collect();
         assert_eq!(told, [(number("0.5"), money("4.75")), (number("2.5"), money("23.75"))]);
         let invoiced = [InvoiceWarning::AlreadyInvoiced];
-        assert_eq!(at_stake(&invoiced, number("3"), number("3"), &terms), [], "the invoice took it");
-        let late = at_stake(&invoiced, number("5"), number("3"), &terms);
+        assert_eq!(warning_impacts(&invoiced, number("3"), number("3"), &terms), [], "the invoice took it");
+        let late = warning_impacts(&invoiced, number("5"), number("3"), &terms);
         assert_eq!((late[0].quantity, late[0].amount), (number("2"), money("19")));
         let unknown = AdditionTerms::default();
         assert_eq!(resolved(&unknown).compared().amount_difference, None);

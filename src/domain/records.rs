@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 
-use super::clock::Instant;
+use super::clock::Timestamp;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use super::mapping_status::MappingReason;
 use super::quantity::Quantity;
@@ -46,9 +46,9 @@ pub struct Agreement {
     /// Whether ConnectWise's `cancelledFlag` is set.
     pub cancelled: bool,
     /// The date of cancellation, past or future.
-    pub cancelled_at: Option<Instant>,
+    pub cancelled_at: Option<Timestamp>,
     /// The last day that is billed; ignored if `no_end` is set.
-    pub ends_at: Option<Instant>,
+    pub ends_at: Option<Timestamp>,
     /// Whether it runs until it is cancelled.
     pub no_end: bool,
     /// Whether it no longer exists in ConnectWise.
@@ -107,7 +107,7 @@ pub struct Addition {
     /// The quantity, if ConnectWise returned one.
     pub quantity: Option<Quantity>,
     /// The date on which billing ends or ended.
-    pub cancelled_at: Option<Instant>,
+    pub cancelled_at: Option<Timestamp>,
     /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
     /// How it is invoiced.

@@ -3,7 +3,7 @@
 use chrono::{Days, NaiveDate, NaiveTime};
 
 use super::calendar::{BillingCalendar, BillingMonth, first_instant};
-use super::clock::Instant;
+use super::clock::Timestamp;
 
 /// A day of each month and a local time, in the month's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +18,13 @@ impl MonthlySchedule {
     /// Returns when the run of a month is due. A local time that the clocks skip means the first moment after the gap;
     /// one that occurs twice means the first of the two. If a change of the time zone makes the month begin later, the
     /// run is not due before the month's beginning: the run of a month is always in that month.
-    pub fn due(&self, month: BillingMonth, calendar: &BillingCalendar) -> Instant {
+    pub fn due(&self, month: BillingMonth, calendar: &BillingCalendar) -> Timestamp {
         let local = month.day(self.day_of_month).and_time(self.time);
         first_instant(calendar.zone_of(month), local).max(calendar.start(month))
     }
 
     /// Returns when an agreement is pushed that many days before its invoice: at the schedule's time of that day.
-    pub fn before_invoice(&self, invoice_on: NaiveDate, days: u32, calendar: &BillingCalendar) -> Instant {
+    pub fn before_invoice(&self, invoice_on: NaiveDate, days: u32, calendar: &BillingCalendar) -> Timestamp {
         let day = invoice_on.checked_sub_days(Days::new(days.into())).unwrap_or(invoice_on);
         first_instant(calendar.zone_of(BillingMonth::of_day(day)), day.and_time(self.time))
     }
@@ -32,11 +32,11 @@ impl MonthlySchedule {
     /// Returns the next `count` runs strictly after a moment, beginning with the run of the month `first`.
     pub fn next_runs(
         &self,
-        after: Instant,
+        after: Timestamp,
         first: BillingMonth,
         calendar: &BillingCalendar,
         count: usize,
-    ) -> Vec<Instant> {
+    ) -> Vec<Timestamp> {
         std::iter::successors(Some(first), |month| Some(month.next()))
             .map(|month| self.due(month, calendar))
             .filter(|due| *due > after)

@@ -8,7 +8,7 @@ use super::usage::{Aggregation, CountedUsage};
 
 /// What a quantity was made of.
 #[derive(Debug, Clone, Copy)]
-pub struct Making<'a> {
+pub struct StatementInput<'a> {
     /// The product's unit.
     pub unit: &'a str,
     /// How the records became one amount.
@@ -47,7 +47,7 @@ pub struct Making<'a> {
     pub is_left_out: bool,
 }
 
-impl Making<'_> {
+impl StatementInput<'_> {
     /// The steps from the usage to the amount, in order. Steps that change nothing are left out.
     pub fn steps(&self) -> Vec<String> {
         let mut steps = Vec::new();
@@ -162,6 +162,31 @@ mod tests {
     use super::*;
     use crate::domain::line_quantity::QuantityTerms;
 
+    /// Usage that is rounded up to whole units, of which nothing else is known.
+    fn input<'a>(unit: &'a str, amount: &str, records: i64) -> StatementInput<'a> {
+        let through = "2026-11-22T12:00:00Z".parse().unwrap();
+        StatementInput {
+            unit,
+            aggregation: Aggregation::Last,
+            usage: Some(CountedUsage { amount: amount.parse().unwrap(), through, records }),
+            problem: None,
+            adjustment: None,
+            block_size: BlockSize::ONE,
+            rounding: Rounding::Ceil,
+            minimum: None,
+            included: None,
+            overage_of: None,
+            derived: None,
+            quantity: None,
+            is_reverted: false,
+            connectwise_quantity: None,
+            terms: None,
+            currency: None,
+            amount: None,
+            is_left_out: false,
+        }
+    }
+
     #[test]
     fn the_steps_say_why_it_is_this_amount() {
         let adjustment = Adjustment {
@@ -184,25 +209,18 @@ mod tests {
             unit_price: Some("9.5".parse().unwrap()),
             ..AdditionTerms::default()
         };
-        let making = Making {
-            unit: "GB",
+        let making = StatementInput {
             aggregation: Aggregation::Max,
-            usage: Some(CountedUsage { amount, through: "2026-11-22T12:00:00Z".parse().unwrap(), records: 3 }),
-            problem: None,
             adjustment: Some(&adjustment),
             block_size,
-            rounding: Rounding::Ceil,
             minimum,
-            included: None,
-            overage_of: None,
             derived: terms.quantity_of(amount).ok(),
             quantity: Some("5".parse().unwrap()),
-            is_reverted: false,
             connectwise_quantity: Some("5".parse().unwrap()),
             terms: Some(&billed),
             currency: Some("USD"),
             amount: Some("28.5".parse().unwrap()),
-            is_left_out: false,
+            ..input("GB", "250", 3)
         };
         let until_quantity = [
             "250 GB are the largest of 3 records, the newest of 2026-11-22 12:00 UTC.",
@@ -213,14 +231,19 @@ mod tests {
         assert_eq!(making.steps()[..4], until_quantity);
         assert_eq!(making.steps()[4..], ["The agreement includes 2: 3 are charged.", "At 9.5 USD each: 28.5 USD."]);
         let free = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..billed.clone() };
-        let changed = Making { connectwise_quantity: Some("7".parse().unwrap()), terms: Some(&free), ..making };
+        let changed = StatementInput { connectwise_quantity: Some("7".parse().unwrap()), terms: Some(&free), ..making };
         assert_eq!(changed.steps()[4..], ["The agreement has 7.", "It is agreed that it is not billed."]);
-        let silent =
-            Making { usage: None, derived: None, quantity: None, problem: Some("the meter is silent"), ..changed };
+        let silent = StatementInput {
+            usage: None,
+            derived: None,
+            quantity: None,
+            problem: Some("the meter is silent"),
+            ..changed
+        };
         assert_eq!(silent.steps()[..2], ["No usage counts: the meter is silent.", "The agreement has 7."]);
-        let reverted = Making { is_reverted: true, ..making };
+        let reverted = StatementInput { is_reverted: true, ..making };
         assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
-        let unmapped = Making { terms: None, connectwise_quantity: None, ..making };
+        let unmapped = StatementInput { terms: None, connectwise_quantity: None, ..making };
         assert_eq!(unmapped.steps()[4..], ["No invoice is known that bills it."]);
     }
 
@@ -233,31 +256,11 @@ mod tests {
             minimum: None,
             included: Some("25".parse().unwrap()),
         };
-        let steps = |amount: &str, overage_of: Option<&str>| {
-            let amount = amount.parse().unwrap();
-            let usage = CountedUsage { amount, through: "2026-11-22T12:00:00Z".parse().unwrap(), records: 1 };
+        let steps = |text: &str, overage_of: Option<&str>| {
+            let amount = text.parse().unwrap();
             let included = terms.included.filter(|_| overage_of.is_none());
             let derived = QuantityTerms { included, ..terms }.quantity_of(amount).ok();
-            let making = Making {
-                unit: "seats",
-                aggregation: Aggregation::Last,
-                usage: Some(usage),
-                problem: None,
-                adjustment: None,
-                block_size: BlockSize::ONE,
-                rounding: Rounding::Ceil,
-                minimum: None,
-                included: terms.included,
-                overage_of,
-                derived,
-                quantity: None,
-                is_reverted: false,
-                connectwise_quantity: None,
-                terms: None,
-                currency: None,
-                amount: None,
-                is_left_out: false,
-            };
+            let making = StatementInput { included: terms.included, overage_of, derived, ..input("seats", text, 1) };
             making.steps()
         };
         assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and 5 are overage.");

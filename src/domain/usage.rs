@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::calendar::{BillingCalendar, BillingMonth};
-use super::clock::Instant;
+use super::clock::Timestamp;
 use super::quantity::Amount;
 use super::string_enum::string_enum;
 
@@ -57,9 +57,9 @@ impl BillingPeriod {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsageWindow {
     /// The earliest moment that counts.
-    pub from: Instant,
+    pub from: Timestamp,
     /// The first moment that no longer counts.
-    pub until: Instant,
+    pub until: Timestamp,
     /// Whether the month had ended at that moment.
     pub month_closed: bool,
     /// Whether a record from before the month may count, if it is not too old.
@@ -75,7 +75,7 @@ impl UsageWindow {
         max_age_days: i64,
         month: BillingMonth,
         calendar: &BillingCalendar,
-        now: Instant,
+        now: Timestamp,
     ) -> Self {
         let (start, end) = calendar.bounds(month);
         let month_closed = now >= end;
@@ -86,7 +86,7 @@ impl UsageWindow {
         let until = if month_closed { end } else { now + TimeDelta::microseconds(1) };
         let read_at = end.min(now);
         let from = TimeDelta::try_days(max_age_days).and_then(|age| read_at.checked_sub_signed(age));
-        Self { from: from.unwrap_or(Instant::MIN_UTC), until, month_closed, carries_over: true }
+        Self { from: from.unwrap_or(Timestamp::MIN_UTC), until, month_closed, carries_over: true }
     }
 }
 
@@ -101,7 +101,7 @@ pub struct CountedUsage {
     /// The amount, in the product's unit.
     pub amount: Amount,
     /// When the newest counted record was measured.
-    pub through: Instant,
+    pub through: Timestamp,
     /// Number of records that were counted; always 1 for `last`.
     pub records: i64,
 }
@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn at(month: u32, day: u32) -> Instant {
+    fn at(month: u32, day: u32) -> Timestamp {
         Utc.with_ymd_and_hms(2026, month, day, 0, 0, 0).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! What the usage records of a company and product in one billing month add up to, kept up to date record by record.
 
-use super::clock::Instant;
+use super::clock::Timestamp;
 use super::exact_sum::ExactSum;
 use super::quantity::Amount;
 use super::usage::{Aggregation, CountedUsage, UsageOverflow};
@@ -9,7 +9,7 @@ use super::usage::{Aggregation, CountedUsage, UsageOverflow};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured<'r> {
     /// When it was measured.
-    pub at: Instant,
+    pub at: Timestamp,
     /// The meter or report that it comes from. At one moment each source has one current record.
     pub source: &'r str,
     /// The amount, in the product's unit.
@@ -20,14 +20,14 @@ pub struct Measured<'r> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MonthCount {
     /// When the newest record was measured.
-    pub last_at: Instant,
+    pub last_at: Timestamp,
     /// The usage, or the error if its sum has too many digits.
     pub counted: Result<CountedUsage, UsageOverflow>,
 }
 
 impl MonthCount {
     /// Counts a number of records that make an amount.
-    pub fn new(last_at: Instant, records: i64, amount: Result<Amount, UsageOverflow>) -> Self {
+    pub fn new(last_at: Timestamp, records: i64, amount: Result<Amount, UsageOverflow>) -> Self {
         let usage = |amount| CountedUsage { amount, through: last_at, records };
         Self { last_at, counted: amount.map(usage) }
     }
@@ -39,9 +39,9 @@ pub struct UsageTotals {
     /// The number of records.
     pub records: i64,
     /// When the first record was measured.
-    pub first_at: Instant,
+    pub first_at: Timestamp,
     /// When the newest record was measured.
-    pub last_at: Instant,
+    pub last_at: Timestamp,
     /// The source of the newest record: of those at the same moment, the one whose name sorts last.
     pub last_source: String,
     /// The newest record's amount.
@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// What an aggregation counts, by its definition.
-    fn by_definition(aggregation: Aggregation, current: &BTreeMap<(Instant, &str), Amount>) -> Option<Amount> {
+    fn by_definition(aggregation: Aggregation, current: &BTreeMap<(Timestamp, &str), Amount>) -> Option<Amount> {
         match aggregation {
             Aggregation::Last => current.last_key_value().map(|(_, amount)| *amount),
             Aggregation::Max => current.values().max().copied(),
@@ -159,9 +159,9 @@ mod tests {
         fn totals_are_what_the_records_add_up_to(
             history in proptest::collection::vec((0_i64..6, 0_usize..3, amounts()), 1..40),
         ) {
-            let mut current: BTreeMap<(Instant, &str), Amount> = BTreeMap::new();
+            let mut current: BTreeMap<(Timestamp, &str), Amount> = BTreeMap::new();
             let mut totals: Option<UsageTotals> = None;
-            let recompute = |current: &BTreeMap<(Instant, &'static str), Amount>| {
+            let recompute = |current: &BTreeMap<(Timestamp, &'static str), Amount>| {
                 let newest_first = current.iter().rev();
                 UsageTotals::of_all(newest_first.map(|((at, source), amount)| Measured { at: *at, source, amount: *amount }))
             };

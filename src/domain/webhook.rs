@@ -12,7 +12,7 @@ string_enum! {
     EventType {
         /// A push job ended: `data` has its state, and the number of lines in each state.
         PushJobFinished = "push_job.finished",
-        /// Push lines wait for approval, because their change is larger than the product's limits.
+        /// Push lines wait for approval; the `reason` of each says why.
         PushLineHeld = "push_line.held",
         /// Push lines failed, or it is unknown whether their quantity was written (`state` is `unverified`).
         PushLineFailed = "push_line.failed",

@@ -9,7 +9,7 @@ use reqwest::{Client, StatusCode, redirect};
 use super::address::{PublicOnly, private_address, root_cause};
 use super::signature::Signed;
 use super::webhook_url::WebhookUrl;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 
 /// How long an address may take to respond. The specification recommends 15 to 30 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -67,7 +67,7 @@ impl WebhookSender {
     }
 
     /// Sends a body once. The response's body is not read.
-    pub async fn send(&self, url: &WebhookUrl, signed: &Signed, body: String, now: Instant) -> Attempt {
+    pub async fn send(&self, url: &WebhookUrl, signed: &Signed, body: String, now: Timestamp) -> Attempt {
         let request = self
             .http
             .post(url.url().clone())
@@ -83,7 +83,7 @@ impl WebhookSender {
     }
 }
 
-fn attempt(status: StatusCode, headers: &HeaderMap, now: Instant) -> Attempt {
+fn attempt(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Attempt {
     let failure = match status.as_u16() {
         200..=299 => None,
         300..=399 => Some(format!("the address responded with {status}, and redirects are not followed")),
@@ -94,7 +94,7 @@ fn attempt(status: StatusCode, headers: &HeaderMap, now: Instant) -> Attempt {
 }
 
 /// Reads `Retry-After`: seconds, or a time (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Instant) -> Option<TimeDelta> {
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<TimeDelta> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse() {
         Ok(seconds) => TimeDelta::try_seconds(seconds),

@@ -11,7 +11,7 @@ use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use crate::db::{ApiKey, SystemTx, Tenant, Tx};
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
@@ -74,7 +74,7 @@ pub async fn create_tenant(ctx: &AppContext, name: String) -> Result<(Tenant, Ne
     ctx.db.write_system(move |tx| add_tenant(tx, &name, now)).await
 }
 
-fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Instant) -> Result<(Tenant, NewKey)> {
+fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Timestamp) -> Result<(Tenant, NewKey)> {
     let tenant = Tenant { id: TenantId::new(), name: name.to_owned(), created_at: now.naive_utc() };
     tx.insert_tenant(&tenant)?;
     let key = add(&mut tx.of(&tenant.id), "first key", &Audit::internal(&tenant.id, "operator", now))?;
@@ -123,7 +123,7 @@ async fn rejected(ctx: &AppContext, key: ApiKey, request_id: Option<String>, is_
         let subject = Subject::new(&key.id, &key.name);
         audit.record(tx, AuditAction::ApiKeyRejected, subject, None, Some(json!({"reason": reason})))
     };
-    // The request is refused, whether this can be recorded or not.
+    // The request is rejected, whether this can be recorded or not.
     if let Err(error) = ctx.db.write(&actor.tenant, work).await {
         tracing::warn!(tenant = %actor.tenant, cause = %error.chain(), "failed to record a rejected API key");
     }

@@ -6,7 +6,7 @@ use super::actor::Actor;
 use crate::db::{AuditEntry, Tx};
 use crate::domain::Result;
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{AuditId, TenantId};
 
 /// Maximum number of records that one entry names; it counts all of them.
@@ -17,7 +17,7 @@ pub const MAX_NAMED: usize = 100;
 pub struct Audit {
     actor: Actor,
     by: String,
-    now: Instant,
+    now: Timestamp,
 }
 
 /// The record that an entry is about.
@@ -39,17 +39,17 @@ impl Subject {
 
 impl Audit {
     /// Creates the entries of an internal task, such as the command line.
-    pub fn internal(tenant: &TenantId, name: &str, now: Instant) -> Self {
+    pub fn internal(tenant: &TenantId, name: &str, now: Timestamp) -> Self {
         Self::new(&Actor::internal(tenant.clone(), name), now)
     }
 
     /// Creates the entries of an actor at a time.
-    pub fn new(actor: &Actor, now: Instant) -> Self {
+    pub fn new(actor: &Actor, now: Timestamp) -> Self {
         Self { actor: actor.clone(), by: actor.shown_name(), now }
     }
 
     /// When the request is handled: the time of its entries, and of the changes that they record.
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Timestamp {
         self.now
     }
 

@@ -6,9 +6,11 @@ use super::billing_calendar;
 use super::invoice_effects;
 use super::invoice_effects::{InvoicedLine, LineInvoice};
 use super::monthly_usage::{Billed, MonthlyUsage};
-use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx, Whose};
+use crate::db::{
+    BillingLine, BillingLineSort, BillingLineView, CompanySelection, LineFilter, Page, PageRequest, Product, Tx,
+};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::{Error, FieldCode, Result};
@@ -33,7 +35,7 @@ impl BilledMonths {
         asked.map_or(Self::Now, Self::Named)
     }
 
-    fn month(&self, line: &BillingLine, product: &Product, calendar: &BillingCalendar, now: Instant) -> BillingMonth {
+    fn month(&self, line: &BillingLine, product: &Product, calendar: &BillingCalendar, now: Timestamp) -> BillingMonth {
         match self {
             Self::PerLine(months) => months.get(&line.id).copied(),
             Self::Now | Self::ScheduledRun(_) | Self::Named(_) => None,
@@ -42,7 +44,7 @@ impl BilledMonths {
     }
 
     /// The month that lines of a product bill, unless it is given for each line.
-    pub fn of_product(&self, product: &Product, calendar: &BillingCalendar, now: Instant) -> BillingMonth {
+    pub fn of_product(&self, product: &Product, calendar: &BillingCalendar, now: Timestamp) -> BillingMonth {
         let pushed_in = match self {
             Self::Named(month) => return *month,
             Self::ScheduledRun(month) => *month,
@@ -75,7 +77,7 @@ pub fn billed_lines(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
     months: &BilledMonths,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Vec<BilledLine>> {
     let calendar = billing_calendar::load(tx)?;
     billed_in(tx, views, months, &calendar, now)
@@ -86,7 +88,7 @@ fn billed_in(
     views: Vec<BillingLineView>,
     months: &BilledMonths,
     calendar: &BillingCalendar,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Vec<BilledLine>> {
     let mut products: HashMap<ProductId, Product> = HashMap::new();
     let wanted: HashSet<&ProductId> = views.iter().map(|view| &view.line.product_id).collect();
@@ -104,7 +106,7 @@ fn billed_in(
     let mut usage: HashMap<(ProductId, BillingMonth), MonthlyUsage> = HashMap::new();
     for ((product, month), companies) in companies {
         let Some(row) = products.get(&product) else { continue };
-        let loaded = MonthlyUsage::load(tx, row.clone(), month, calendar, now, Whose::Companies(&companies))?;
+        let loaded = MonthlyUsage::load(tx, row.clone(), month, calendar, now, CompanySelection::Only(&companies))?;
         usage.insert((product, month), loaded);
     }
     let bill = |(view, month): (BillingLineView, BillingMonth)| {
@@ -120,7 +122,7 @@ pub fn compared_lines(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
     months: &BilledMonths,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Vec<BilledLine>> {
     let calendar = billing_calendar::load(tx)?;
     let mut lines = billed_in(tx, views, months, &calendar, now)?;
@@ -158,7 +160,7 @@ pub fn billed_page(
     page: &PageRequest<BillingLineSort>,
     months: &BilledMonths,
     out_of_date: Option<bool>,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Page<BilledLine>> {
     let Some(out_of_date) = out_of_date else {
         let Page { items, next, total } = tx.billing_lines(filter, page)?;
@@ -187,7 +189,12 @@ pub fn billed_page(
 }
 
 /// Computes what one line bills.
-pub fn billed_line(tx: &mut Tx<'_>, view: BillingLineView, months: &BilledMonths, now: Instant) -> Result<BilledLine> {
+pub fn billed_line(
+    tx: &mut Tx<'_>,
+    view: BillingLineView,
+    months: &BilledMonths,
+    now: Timestamp,
+) -> Result<BilledLine> {
     let id = view.line.product_id.clone();
     let line = compared_lines(tx, vec![view], months, now)?.pop();
     line.ok_or_else(|| Error::not_found("product", id))

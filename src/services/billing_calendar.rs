@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::{Error, Result};
 
 /// Loads the tenant's billing calendar. If no time zone is stored by month, as in older versions, the schedule's time
@@ -31,6 +31,6 @@ pub fn load(tx: &mut Tx<'_>) -> Result<BillingCalendar> {
 }
 
 /// Returns today's date in the tenant's billing time zone.
-pub fn today(tx: &mut Tx<'_>, now: Instant) -> Result<NaiveDate> {
+pub fn today(tx: &mut Tx<'_>, now: Timestamp) -> Result<NaiveDate> {
     Ok(load(tx)?.today(now))
 }

@@ -16,7 +16,7 @@ use crate::connectwise::RetryPolicy;
 use crate::db::AuditEntry;
 use crate::db::{BillingLine, Company, LineFilter, Tx};
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, Proposal, Unmatched, propose};
 use crate::domain::ids::{CompanyId, CwCompanyId};
@@ -99,7 +99,7 @@ pub(super) fn update_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: 
 }
 
 /// A company that is not stored yet.
-pub(super) fn new_row(tx: &Tx<'_>, NewCompany { external_id, name }: NewCompany, now: Instant) -> Company {
+pub(super) fn new_row(tx: &Tx<'_>, NewCompany { external_id, name }: NewCompany, now: Timestamp) -> Company {
     Company {
         id: CompanyId::new(),
         tenant_id: tx.tenant().clone(),
@@ -117,7 +117,7 @@ pub(super) fn new_row(tx: &Tx<'_>, NewCompany { external_id, name }: NewCompany,
 }
 
 /// Stores new companies, each with a billing line for every product.
-pub(super) fn insert(tx: &mut Tx<'_>, rows: &[Company], now: Instant) -> Result<()> {
+pub(super) fn insert(tx: &mut Tx<'_>, rows: &[Company], now: Timestamp) -> Result<()> {
     tx.insert_companies(rows)?;
     let products = tx.all_products()?;
     let tenant = tx.tenant().clone();
@@ -271,7 +271,7 @@ fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyI
                  same additions. If this is intended, send \"shared\": true",
                 other.id, other.name
             );
-            Err(Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail))
+            Err(Error::conflict(ConflictCode::ConnectwiseCompanyTaken, detail))
         }
     }
 }

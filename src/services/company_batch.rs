@@ -29,11 +29,11 @@ string_enum! {
         /// The company was deleted.
         Deleted = "deleted",
         /// Nothing was done; `error` says why.
-        Refused = "refused",
+        Rejected = "rejected",
     }
 }
 
-/// What a batch did, in the order of the request: each company with its outcome, or why it was refused, with the place in
+/// What a batch did, in the order of the request: each company with its outcome, or why it was rejected, with the place in
 /// the request.
 pub type BatchResult = Vec<Result<(CompanyId, BatchOutcome), FieldError>>;
 
@@ -129,7 +129,7 @@ fn delete_all(tx: &mut Tx<'_>, external_ids: &[String], mode: BulkMode) -> Resul
         refuse_second(&mut seen, id, place.clone())?;
         match known.get(id) {
             Some(company) => Ok((company.id.clone(), BatchOutcome::Deleted)),
-            None => Err(refused(place, &Error::not_found("company with the external id", id))),
+            None => Err(rejected(place, &Error::not_found("company with the external id", id))),
         }
     };
     let results: BatchResult = external_ids.iter().enumerate().map(delete).collect();
@@ -149,15 +149,15 @@ fn refuse_second(seen: &mut HashSet<String>, external_id: &str, place: String) -
         return Ok(());
     }
     let detail = format!("company {external_id} occurs twice in the request");
-    Err(refused(place, &Error::conflict(ConflictCode::NamedTwice, detail)))
+    Err(rejected(place, &Error::conflict(ConflictCode::NamedTwice, detail)))
 }
 
-fn refused(place: String, error: &Error) -> FieldError {
+fn rejected(place: String, error: &Error) -> FieldError {
     FieldError::new(place, error.field_code(), error.to_string())
 }
 
-/// Errors with the refused companies, in the mode in which one of them refuses the whole request.
+/// Errors with the rejected companies, in the mode in which one of them refuses the whole request.
 fn ensure_none_refused(results: &BatchResult, mode: BulkMode) -> Result<()> {
-    let refused: Vec<FieldError> = results.iter().filter_map(|result| result.as_ref().err()).cloned().collect();
-    if mode == BulkMode::AllOrNothing && !refused.is_empty() { Err(Error::Invalid(refused)) } else { Ok(()) }
+    let rejected: Vec<FieldError> = results.iter().filter_map(|result| result.as_ref().err()).cloned().collect();
+    if mode == BulkMode::AllOrNothing && !rejected.is_empty() { Err(Error::Invalid(rejected)) } else { Ok(()) }
 }

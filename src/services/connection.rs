@@ -27,7 +27,7 @@ pub struct NewConnection {
     pub client_id: String,
     /// The public and the private API key; `None` keeps the stored keys.
     pub keys: Option<(SecretString, SecretString)>,
-    /// The custom field of additions in which pushes note their id and date, by its caption.
+    /// The custom field of additions in which each push writes its id and date, by its caption.
     pub provenance_field: Option<String>,
     /// Whether a changed site is known to be the same ConnectWise at another address, such as the demo's sandbox.
     pub same_records: bool,
@@ -68,7 +68,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
         // Whether the new one works is not known yet.
         tx.clear_connection_failure()?;
         // Lines that wait for the connection are retried at once with the new one.
-        tx.wake_pending_lines()?;
+        tx.make_pending_lines_due()?;
         // What the former connection had to wait for does not concern the new one.
         tx.forget_request_budget()?;
         Ok(row)

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 
 use super::context::AppContext;
 use crate::db::{StoredResponse, Tx};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::{Error, FieldCode, FieldError, Result};
 
@@ -75,7 +75,7 @@ impl<R> Once<R> {
 fn once(
     tx: &mut Tx<'_>,
     key: Option<&Key>,
-    now: Instant,
+    now: Timestamp,
     work: impl FnOnce(&mut Tx<'_>) -> Result<Answer>,
 ) -> Result<Answer> {
     let Some(key) = key else { return work(tx) };

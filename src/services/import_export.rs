@@ -16,7 +16,7 @@ use super::monthly_usage::Billed;
 use super::refresh;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingSource;
@@ -100,7 +100,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Resu
     let companies = tx.all_companies()?;
     let known = tx.cw_companies_by_id(None)?;
     let mut outcomes = targets(rows, &companies, &known);
-    refuse_claims(rows, &companies, &mut outcomes);
+    refuse_taken(rows, &companies, &mut outcomes);
     let (mut moved, mut entries) = (Vec::new(), Vec::new());
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
@@ -172,7 +172,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
 
 /// Rejects rows that would match two companies to one ConnectWise company, unless `shared` is set. Only the final
 /// matches count, so that two companies can swap theirs.
-fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
+fn refuse_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
     loop {
         let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
             companies.iter().map(|row| (&row.id, row.connectwise_company_id)).collect();
@@ -186,7 +186,7 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
         let contested = |one: &Rematched| {
             one.target.filter(|target| one.changes() && claims.get(target).is_some_and(|count| *count > 1))
         };
-        let mut refused = false;
+        let mut rejected = false;
         let alone = rows.iter().zip(outcomes.iter_mut()).filter(|(row, _)| !row.shared);
         for (_, outcome) in alone {
             if let Some(target) = outcome.as_ref().ok().and_then(contested) {
@@ -194,13 +194,13 @@ fn refuse_claims(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result
                     "another company is, or would be, matched to ConnectWise company {target}; two companies would \
                      write to the same additions. If this is intended, put true in the column shared"
                 );
-                let error = Error::conflict(ConflictCode::ConnectwiseCompanyClaimed, detail);
+                let error = Error::conflict(ConflictCode::ConnectwiseCompanyTaken, detail);
                 *outcome = Err(EditRejection::new("connectwise_company_id", error));
-                refused = true;
+                rejected = true;
             }
         }
         // A rejected row keeps its old match, which may be the new match of another row: check again.
-        if !refused {
+        if !rejected {
             return;
         }
     }
@@ -241,7 +241,7 @@ impl LineOut {
 }
 
 /// Returns the lines that match a filter, with what they bill in these months, ordered by company name.
-pub fn lines_out(tx: &mut Tx<'_>, filter: &LineFilter, months: &BilledMonths, now: Instant) -> Result<Vec<LineOut>> {
+pub fn lines_out(tx: &mut Tx<'_>, filter: &LineFilter, months: &BilledMonths, now: Timestamp) -> Result<Vec<LineOut>> {
     if let Some(id) = &filter.product_id {
         tx.product(id).map_err(|error| error.at("product_id"))?;
     }
@@ -274,7 +274,7 @@ pub struct LineIn {
 
 /// Imports the settings of many lines, found by the company's external id and the product's code.
 pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<Applied> {
-    let found = ctx.db.read(&actor.tenant, move |tx| found(tx, &rows)).await?;
+    let found = ctx.db.read(&actor.tenant, move |tx| find_edits(tx, &rows)).await?;
     let all_found = found.iter().all(Result::is_ok);
     let mut edits = Vec::new();
     // The rejections of unknown lines are inserted among the outcomes below, each at the index of its row.
@@ -282,16 +282,16 @@ pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: 
     for (place, one) in found.into_iter().enumerate() {
         match one {
             Ok(edit) => edits.push(edit),
-            Err(refused) => unknown.push((place, refused)),
+            Err(rejected) => unknown.push((place, rejected)),
         }
     }
     let bulk = Bulk { dry_run: !bulk.writes(all_found), ..bulk };
     let mut applied = edit::edit(ctx, actor, edits, bulk).await?;
-    for refused in applied.outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
-        refused.member = column(refused.member);
+    for rejected in applied.outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
+        rejected.member = column(rejected.member);
     }
-    for (place, refused) in unknown {
-        applied.outcomes.insert(place, Err(refused));
+    for (place, rejected) in unknown {
+        applied.outcomes.insert(place, Err(rejected));
     }
     Ok(applied)
 }
@@ -306,7 +306,7 @@ fn column(member: &'static str) -> &'static str {
     }
 }
 
-fn found(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditRejection>>> {
+fn find_edits(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditRejection>>> {
     let named: Vec<String> = rows.iter().map(|row| row.company.clone()).collect();
     let companies = tx.companies_by_external_id(&named)?;
     let codes: Vec<String> = rows.iter().map(|row| row.product.clone()).collect();

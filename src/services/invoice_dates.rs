@@ -7,7 +7,7 @@ use chrono::{Days, NaiveDate, TimeDelta};
 use crate::db::{InvoiceDate, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAgreementId};
 use crate::domain::schedule::MonthlySchedule;
 
@@ -23,7 +23,7 @@ pub struct BeforeInvoices<'a> {
 }
 
 impl BeforeInvoices<'_> {
-    fn due_at(&self, invoice_on: NaiveDate) -> Instant {
+    fn due_at(&self, invoice_on: NaiveDate) -> Timestamp {
         self.monthly.before_invoice(invoice_on, self.days, self.calendar)
     }
 }
@@ -42,8 +42,8 @@ pub struct DueInvoices {
 pub fn due(
     tx: &mut Tx<'_>,
     schedule: BeforeInvoices<'_>,
-    enabled_at: Instant,
-    now: Instant,
+    enabled_at: Timestamp,
+    now: Timestamp,
     max_late: TimeDelta,
 ) -> Result<Option<DueInvoices>> {
     let today = schedule.calendar.today(now);
@@ -112,16 +112,16 @@ pub fn without_date(tx: &mut Tx<'_>, since: NaiveDate) -> Result<Vec<BillingLine
 pub fn next_runs(
     tx: &mut Tx<'_>,
     schedule: BeforeInvoices<'_>,
-    now: Instant,
+    now: Timestamp,
     count: usize,
-) -> Result<Vec<(Instant, NaiveDate, usize)>> {
+) -> Result<Vec<(Timestamp, NaiveDate, usize)>> {
     let today = schedule.calendar.today(now);
     let until = today.checked_add_days(Days::new(62)).unwrap_or(today);
     let invoices = own_invoices(tx, today, until)?;
     let with_lines: HashSet<CwAgreementId> =
         lines_of(tx, &invoices)?.into_iter().map(|(_, invoiced)| invoiced).collect();
     let pushed = tx.invoice_runs(&with_lines.iter().copied().collect::<Vec<_>>())?;
-    let mut runs: BTreeMap<(Instant, NaiveDate), usize> = BTreeMap::new();
+    let mut runs: BTreeMap<(Timestamp, NaiveDate), usize> = BTreeMap::new();
     for (agreement, on) in invoices {
         let at = schedule.due_at(on);
         if at > now && with_lines.contains(&agreement) && !pushed.contains(&(agreement, on)) {

@@ -8,7 +8,7 @@ use crate::db::{BillingLineView, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CwAgreementId;
-use crate::domain::invoice::{InvoiceFacts, Invoiced, invoiced};
+use crate::domain::invoice::{InvoiceEffect, InvoiceFacts, invoiced};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::Agreement;
 use crate::domain::text::fold;
@@ -29,7 +29,7 @@ pub struct LineInvoice {
     /// The number of periods that were not invoiced yet: of the parent, for a child agreement.
     pub unbilled_periods: Option<i64>,
     /// What is billed, for how much, and what to look at before.
-    pub invoiced: Invoiced,
+    pub invoiced: InvoiceEffect,
 }
 
 /// A line, the month that it bills, and its quantity.
@@ -45,12 +45,12 @@ pub fn of_lines(tx: &mut Tx<'_>, lines: &[InvoicedLine<'_>], today: NaiveDate) -
         rows.into_iter().map(|row| (row.id, row.into())).collect()
     };
     let names: HashSet<String> = lines.iter().filter_map(|(view, ..)| name_of(view)).collect();
-    let twins = tx.names_of_several_companies(&names.into_iter().collect::<Vec<_>>())?;
+    let namesakes = tx.names_of_several_companies(&names.into_iter().collect::<Vec<_>>())?;
     let invoice = |(view, month, quantity): &InvoicedLine<'_>| {
         let (agreement, addition) = (view.agreement.as_ref()?, view.addition.as_ref()?);
         let invoiced_agreement = parent_of(view).and_then(|id| parents.get(&id)).unwrap_or(agreement);
-        let has_twin = name_of(view).is_some_and(|name| twins.contains(&name));
-        let facts = InvoiceFacts { agreement, invoiced: invoiced_agreement, month: *month, today, has_twin };
+        let has_namesake = name_of(view).is_some_and(|name| namesakes.contains(&name));
+        let facts = InvoiceFacts { agreement, invoiced: invoiced_agreement, month: *month, today, has_namesake };
         Some(LineInvoice {
             unit_price: addition.terms.unit_price,
             less_included: addition.terms.less_included,

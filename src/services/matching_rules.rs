@@ -12,7 +12,7 @@ use super::mapping::resolve;
 use super::mapping::resolve::{Resolved, Rules, StatusCounts};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, RuleId};
 use crate::domain::mapping::Named;
 use crate::domain::mapping_status::MappingStatus;
@@ -31,7 +31,7 @@ fn parse_at(field: &str, target: Target, expression: &str) -> Result<Rule> {
 
 /// A saved rule, with the effect on its lines.
 #[derive(Debug, Clone)]
-pub struct Saved {
+pub struct SavedRule {
     /// The rule.
     pub rule: MatchingRule,
     /// The result of resolving the product's lines by the rule.
@@ -52,7 +52,7 @@ pub struct NewRule {
 /// Creates a product's rule for a target, resolves the product's lines by it, and reads the additions that they need.
 pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
 where
-    R: FnOnce(Saved) -> Result<Answer> + Send + 'static,
+    R: FnOnce(SavedRule) -> Result<Answer> + Send + 'static,
 {
     let (audit, lines) = (Audit::new(actor, ctx.clock.now()), of_product(&new.product));
     let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, &audit);
@@ -62,7 +62,7 @@ where
 }
 
 /// Same as [`create`], in the caller's transaction and without reading additions.
-pub fn add(tx: &mut Tx<'_>, product: &ProductId, target: Target, expression: &str, audit: &Audit) -> Result<Saved> {
+pub fn add(tx: &mut Tx<'_>, product: &ProductId, target: Target, expression: &str, audit: &Audit) -> Result<SavedRule> {
     let (now, by) = (audit.now(), audit.by());
     let parsed = parse(target, expression)?;
     tx.product(product).map_err(|error| error.at("/product_id"))?;
@@ -84,7 +84,7 @@ pub fn add(tx: &mut Tx<'_>, product: &ProductId, target: Target, expression: &st
     tx.insert_rule(&rule)?;
     audit.record(tx, AuditAction::MatchingRuleCreated, subject(&rule), None, Some(audited(&rule)))?;
     let resolved = resolve_product(tx, product, now, by)?;
-    Ok(Saved { rule, resolved })
+    Ok(SavedRule { rule, resolved })
 }
 
 /// Changes a rule's expression, resolves the product's lines by it, and reads the additions that they need.
@@ -94,7 +94,7 @@ pub async fn update(
     id: RuleId,
     expression: String,
     if_match: IfMatch,
-) -> Result<Saved> {
+) -> Result<SavedRule> {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| change(tx, &id, &expression, &if_match, &audit);
     let mut saved = ctx.db.write(&actor.tenant, work).await?;
@@ -112,7 +112,7 @@ fn audited(rule: &MatchingRule) -> Value {
     json!({"product_id": rule.product_id, "target": rule.target, "expression": rule.expression})
 }
 
-fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, audit: &Audit) -> Result<Saved> {
+fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, audit: &Audit) -> Result<SavedRule> {
     let mut rule = tx.rule(id)?;
     if_match.check(rule.version)?;
     let old = audited(&rule);
@@ -121,7 +121,7 @@ fn change(tx: &mut Tx<'_>, id: &RuleId, expression: &str, if_match: &IfMatch, au
     tx.update_rule(&mut rule)?;
     audit.record(tx, AuditAction::MatchingRuleUpdated, subject(&rule), Some(old), Some(audited(&rule)))?;
     let resolved = resolve_product(tx, &rule.product_id, audit.now(), audit.by())?;
-    Ok(Saved { rule, resolved })
+    Ok(SavedRule { rule, resolved })
 }
 
 /// Deletes a rule and resolves the product's lines without it.
@@ -138,7 +138,7 @@ fn remove(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, audit: &Audit) -> Re
     resolve_product(tx, &rule.product_id, audit.now(), audit.by())
 }
 
-fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Instant, by: &str) -> Result<Resolved> {
+fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Timestamp, by: &str) -> Result<Resolved> {
     resolve::lines(tx, &of_product(product), now, by)
 }
 
@@ -195,7 +195,7 @@ pub struct UnsavedRules {
 }
 
 /// Resolves every line of a product under unsaved rules. Saves nothing.
-pub fn preview(tx: &mut Tx<'_>, unsaved: &UnsavedRules, now: Instant) -> Result<Preview> {
+pub fn preview(tx: &mut Tx<'_>, unsaved: &UnsavedRules, now: Timestamp) -> Result<Preview> {
     let UnsavedRules { product, target, expression, other_expression } = unsaved;
     let rule = parse(*target, expression)?;
     let other =

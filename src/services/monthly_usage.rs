@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::db::{BillingLine, LineSettings, Product, Tx, Whose};
+use crate::db::{BillingLine, CompanySelection, LineSettings, Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::CompanyId;
 use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
@@ -23,7 +23,7 @@ pub struct Billed {
     /// quantity of the other product.
     pub usage: Option<CountedUsage>,
     /// When the newest record was measured, if it is too old to count.
-    pub too_old: Option<Instant>,
+    pub too_old: Option<Timestamp>,
     /// The block size in effect: the line's own, or else the product's.
     pub block_size: BlockSize,
     /// The adjustment, if it applies to the month.
@@ -88,7 +88,7 @@ pub struct MonthlyUsage {
     /// The usage that counts, of each company that has some.
     counted: HashMap<CompanyId, CountedUsage>,
     /// When the newest record was measured, for each company whose records are all too old.
-    too_old: HashMap<CompanyId, Instant>,
+    too_old: HashMap<CompanyId, Timestamp>,
     /// Why no quantity can be made of a company's records.
     problems: HashMap<CompanyId, String>,
     /// Of a product that bills overage: the included quantities above which it bills.
@@ -104,34 +104,34 @@ impl MonthlyUsage {
         product: Product,
         month: BillingMonth,
         calendar: &BillingCalendar,
-        now: Instant,
-        whose: Whose<'_>,
+        now: Timestamp,
+        selection: CompanySelection<'_>,
     ) -> Result<Self> {
         let read_at = calendar.bounds(month).1.min(now);
         let measured = |tx: &mut Tx<'_>, product: Product| {
             let (aggregation, max_age) = (product.aggregation, product.max_usage_age_days);
             let window = UsageWindow::new(aggregation, max_age, month, calendar, now);
-            Self::measured(tx, product, month, (window, read_at), whose)
+            Self::measured(tx, product, month, (window, read_at), selection)
         };
         let Some(of) = product.overage_of.clone() else { return measured(tx, product) };
         match tx.products_by_id(&[of])?.pop() {
             Some(base) => {
                 let base = measured(tx, base)?;
-                Self::overage(tx, product, base, whose)
+                Self::overage(tx, product, base, selection)
             }
             // An earlier version, which does not know of the two, has deleted it.
             None => {
                 let problem = || "the product whose overage it bills was deleted: delete this one, too".to_owned();
-                let problems = whose.companies().iter().map(|company| (company.clone(), problem())).collect();
+                let problems = selection.companies().iter().map(|company| (company.clone(), problem())).collect();
                 Ok(Self { problems, ..measured(tx, product)? })
             }
         }
     }
 
     /// What is above the included quantities of another product's lines.
-    fn overage(tx: &mut Tx<'_>, product: Product, base: Self, whose: Whose<'_>) -> Result<Self> {
+    fn overage(tx: &mut Tx<'_>, product: Product, base: Self, selection: CompanySelection<'_>) -> Result<Self> {
         let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
-        for line in tx.line_settings(&base.product.id, whose)? {
+        for line in tx.line_settings(&base.product.id, selection)? {
             let billed = base.billed_by(LineTerms::from(&line));
             above.extend(billed.included_quantity.map(|included| (line.company_id.clone(), included)));
             if let Some(problem) = billed.problem {
@@ -152,17 +152,17 @@ impl MonthlyUsage {
         tx: &mut Tx<'_>,
         product: Product,
         month: BillingMonth,
-        (window, read_at): (UsageWindow, Instant),
-        whose: Whose<'_>,
+        (window, read_at): (UsageWindow, Timestamp),
+        selection: CompanySelection<'_>,
     ) -> Result<Self> {
-        let (companies, aggregation) = (whose.companies(), product.aggregation);
-        let mut newest = tx.usage_counted(&product.id, aggregation, month, whose)?;
+        let (companies, aggregation) = (selection.companies(), product.aggregation);
+        let mut newest = tx.usage_counted(&product.id, aggregation, month, selection)?;
         if window.carries_over {
             let silent: Vec<CompanyId> = companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
             newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &silent)?);
         }
         // The totals lack records of earlier versions, and cannot tell what a gauge had before its newest record.
-        let mut from_records = tx.companies_not_totalled(&product.id, whose)?;
+        let mut from_records = tx.companies_not_totalled(&product.id, selection)?;
         let is_ahead = |totals: &MonthCount| window.carries_over && totals.last_at >= window.until;
         from_records.extend(newest.iter().filter(|(_, totals)| is_ahead(totals)).map(|(id, _)| id.clone()));
         newest.retain(|company, _| !from_records.contains(company));
@@ -250,7 +250,7 @@ impl MonthlyUsage {
 }
 
 /// Says that a company's newest record is too old to count.
-fn silent_since(product: &Product, at: Instant, read_at: Instant) -> String {
+fn silent_since(product: &Product, at: Timestamp, read_at: Timestamp) -> String {
     let (days, at, read_at) = (product.max_usage_age_days, at.format(TIME_FORMAT), read_at.format(TIME_FORMAT));
     format!("the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter")
 }

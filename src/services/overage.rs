@@ -39,13 +39,13 @@ pub(super) fn check_new(tx: &mut Tx<'_>, of: &ProductId) -> Result<Product> {
 }
 
 /// Gives a product that bills overage the settings by which the other one's usage counts: both bill the same month.
-pub(super) fn follow(product: &mut Product, base: &Product) {
+pub(super) fn copy_usage_settings(product: &mut Product, base: &Product) {
     product.aggregation = base.aggregation;
     product.billing_period = base.billing_period;
     product.max_usage_age_days = base.max_usage_age_days;
 }
 
-/// Refuses to delete a product while another depends on it, or while units would be billed nowhere or twice afterwards.
+/// Refuses to delete a product while another depends on it, or while units would be left unbilled or billed twice afterwards.
 pub(super) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
     let refuse = |detail: String| Err(Error::conflict(ConflictCode::OverageNotBilled, detail));
     if let Some(other) = tx.overage_product(&product.id)? {

@@ -80,7 +80,7 @@ pub struct ProductChange {
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
     /// The quantity that each line bills at most; `Some(None)` removes it.
     pub included_quantity: Option<Option<IncludedQuantity>>,
-    /// The product whose overage this one bills. Another than until now is refused.
+    /// The product whose overage this one bills. It cannot be changed.
     pub overage_of: Option<Option<ProductId>>,
     /// What a push does with a line whose invoice was made.
     pub when_invoiced: Option<WhenInvoiced>,
@@ -137,7 +137,7 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
         updated_at: now.naive_utc(),
     };
     if let Some(of) = row.overage_of.clone() {
-        overage::follow(&mut row, &overage::check_new(tx, &of)?);
+        overage::copy_usage_settings(&mut row, &overage::check_new(tx, &of)?);
     }
     overage::check_included(tx, &row)?;
     tx.insert_product(&row)?;
@@ -207,7 +207,7 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
     }
     if let Some(of) = &row.overage_of {
         let base = tx.products_by_id(std::slice::from_ref(of))?;
-        base.first().into_iter().for_each(|base| overage::follow(&mut row, base));
+        base.first().into_iter().for_each(|base| overage::copy_usage_settings(&mut row, base));
     }
     save(tx, &before, &mut row, audit)?;
     let counts = |row: &Product| (row.aggregation, row.billing_period, row.max_usage_age_days);
@@ -215,7 +215,7 @@ fn apply(tx: &mut Tx<'_>, id: &ProductId, change: ProductChange, if_match: &IfMa
         && let Some(before) = tx.overage_product(id)?
     {
         let mut other = before.clone();
-        overage::follow(&mut other, &row);
+        overage::copy_usage_settings(&mut other, &row);
         save(tx, &before, &mut other, audit)?;
     }
     Ok(row)

@@ -12,7 +12,7 @@ use super::remote::additions::{self, ReadUnder, refresh_running};
 use super::remote::client;
 use crate::connectwise::{Client, RetryPolicy};
 use crate::db::{LineFilter, RefreshRow, Tx};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::rules::Target;
@@ -75,12 +75,12 @@ pub async fn ensure_fresh(ctx: &AppContext, tenant: &TenantId, policy: RetryPoli
 
 /// Refreshes companies and agreements if they were never read.
 pub async fn ensure_known(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
-    ensure_since(ctx, tenant, Instant::UNIX_EPOCH, RetryPolicy::Interactive).await
+    ensure_since(ctx, tenant, Timestamp::UNIX_EPOCH, RetryPolicy::Interactive).await
 }
 
 /// Refreshes companies and agreements if they were last read before `oldest`. An interactive caller waits for a refresh
 /// by another process; a background caller gets a conflict.
-pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Instant, policy: RetryPolicy) -> Result<()> {
+pub async fn ensure_since(ctx: &AppContext, tenant: &TenantId, oldest: Timestamp, policy: RetryPolicy) -> Result<()> {
     let actor = Actor::internal(tenant.clone(), "refresh");
     let until = tokio::time::Instant::now() + MAX_WAIT_FOR_ANOTHER_REFRESH;
     loop {
@@ -242,9 +242,9 @@ async fn read_and_save(
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = ctx.clock.now();
     let read_under = ReadUnder { connection, refresh: Some(owner.to_owned()) };
-    let still_held = read_under.clone();
+    let still_leased = read_under.clone();
     let save = move |tx: &mut Tx<'_>| {
-        still_held.check(tx)?;
+        still_leased.check(tx)?;
         if !force {
             guard_against_mass_deletion(tx, &companies, &agreements)?;
         }
@@ -303,7 +303,7 @@ fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreeme
 
 /// The agreements that lines bill to, and those that a product's rule matches, in companies that are not ours, too: a
 /// reconciliation finds additions there that no line bills to.
-fn agreements_to_read(tx: &mut Tx<'_>, now: Instant) -> Result<Vec<CwAgreementId>> {
+fn agreements_to_read(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<CwAgreementId>> {
     let lines = tx.mapped_lines(&LineFilter::default())?;
     let mut used: HashSet<CwAgreementId> = lines.iter().filter_map(|line| line.agreement.target).collect();
     let today = billing_calendar::today(tx, now)?;

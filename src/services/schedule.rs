@@ -12,7 +12,7 @@ use super::invoice_dates::{self, BeforeInvoices};
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, Result};
 
@@ -23,7 +23,7 @@ pub struct Schedule {
     pub enabled: bool,
     /// When the schedule was enabled or its day or time was last changed. Runs that were due before are not started.
     /// `None` while it is disabled.
-    pub enabled_at: Option<Instant>,
+    pub enabled_at: Option<Timestamp>,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
     /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the month.
@@ -44,9 +44,9 @@ pub struct ScheduleView {
     /// The current billing month.
     pub current_month: BillingMonth,
     /// The next five runs on the day of the month.
-    pub next_runs: Vec<Instant>,
+    pub next_runs: Vec<Timestamp>,
     /// The next five runs before invoices, each with the date of the invoices and the number of agreements.
-    pub next_invoice_runs: Vec<(Instant, NaiveDate, usize)>,
+    pub next_invoice_runs: Vec<(Timestamp, NaiveDate, usize)>,
 }
 
 /// Returns the tenant's schedule with its next runs.
@@ -59,7 +59,7 @@ pub async fn show(ctx: &AppContext, actor: &Actor) -> Result<ScheduleView> {
     ctx.db.read(&actor.tenant, read).await
 }
 
-fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Instant) -> Result<ScheduleView> {
+fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Timestamp) -> Result<ScheduleView> {
     let (current_month, next_runs) = (schedule.calendar.month_of(now), schedule.next_runs(tx, now, 5)?);
     let next_invoice_runs = match schedule.before_invoices() {
         Some(before) => invoice_dates::next_runs(tx, before, now, 5)?,
@@ -76,7 +76,7 @@ impl Schedule {
     }
 
     /// Returns the next runs after `now`. A month has only one run, even if the day is changed after it.
-    fn next_runs(&self, tx: &mut Tx<'_>, now: Instant, count: usize) -> Result<Vec<Instant>> {
+    fn next_runs(&self, tx: &mut Tx<'_>, now: Timestamp, count: usize) -> Result<Vec<Timestamp>> {
         let present = self.calendar.month_of(now);
         let first = if tx.has_schedule_run(present)? { present.next() } else { present };
         Ok(self.monthly.next_runs(now, first, &self.calendar, count))
@@ -208,7 +208,7 @@ fn save(tx: &mut Tx<'_>, new: NewSchedule, if_match: &IfMatch, audit: &Audit) ->
     get(tx)
 }
 
-fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Instant) -> Result<()> {
+fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Timestamp) -> Result<()> {
     let tenant = tx.tenant().clone();
     let row = |from_month, zone: Tz| BillingTimeZone {
         tenant_id: tenant.clone(),

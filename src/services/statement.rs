@@ -8,12 +8,12 @@ use super::reconciliation::{Item, Scope, reconcile};
 use crate::db::{Company, LineFilter, ListName, PageRequest, PushJob, PushLine, PushLineFilter, Tx, UsageRecord};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
 use crate::domain::push::{LineState, PushKind, PushTrigger};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
-use crate::domain::statement::Making;
+use crate::domain::statement::StatementInput;
 use crate::domain::usage::CountedUsage;
 
 /// Maximum number of records that are shown of a product.
@@ -27,7 +27,7 @@ pub struct Statement {
     /// The company.
     pub company: Company,
     /// When it was made.
-    pub made_at: Instant,
+    pub made_at: Timestamp,
     /// The lines with usage or pushes, by product code.
     pub lines: Vec<StatementLine>,
     /// The sum of what is charged, by currency; `None` if it has too many digits.
@@ -42,7 +42,7 @@ pub struct StatementLine {
     /// How it compares with ConnectWise.
     pub item: Item,
     /// What the quantity was made of: what the month's last push recorded, or, without one, the usage as it is now.
-    pub basis: Basis,
+    pub basis: QuantitySource,
     /// The steps from the usage to the amount, in sentences.
     pub steps: Vec<String>,
     /// The month's records, the newest first, at most 100.
@@ -62,7 +62,7 @@ impl StatementLine {
 
 /// What a quantity was made of.
 #[derive(Debug, Clone)]
-pub struct Basis {
+pub struct QuantitySource {
     /// The usage that counted.
     pub usage: Option<CountedUsage>,
     /// The block size.
@@ -81,7 +81,7 @@ pub struct Basis {
     pub is_reverted: bool,
 }
 
-impl Basis {
+impl QuantitySource {
     fn new(line: &BilledLine, pushes: &[(PushLine, PushJob)]) -> Self {
         let is_known = |(line, _): &&(PushLine, PushJob)| line.state != LineState::Unverified;
         match pushes.iter().find(is_known) {
@@ -133,7 +133,7 @@ impl Basis {
 
 /// Makes the statement of a company for a month; `None` means the month that a push of each product would bill now. The
 /// number of queries depends on the number of products and months.
-pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, now: Instant) -> Result<Statement> {
+pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, now: Timestamp) -> Result<Statement> {
     let row = tx.company(company)?;
     let filter = LineFilter { company_ids: Some(vec![company.clone()]), ..LineFilter::default() };
     let rows = tx.all_lines(&filter)?;
@@ -144,10 +144,10 @@ pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, n
     let scope = Scope { company: Some(company.clone()), months, ..Scope::default() };
     let items = reconcile(tx, &scope, now)?.items;
     let items = items.into_iter().filter_map(|item| Some((item.line.clone()?, item))).collect();
-    let mut evidence = Evidence { items, ..Evidence::default() };
-    evidence.load(tx, company, &lines)?;
+    let mut data = StatementData { items, ..StatementData::default() };
+    data.load(tx, company, &lines)?;
     let lines: Vec<StatementLine> =
-        lines.into_iter().filter_map(|line| evidence.statement_line(line)).filter(is_shown).collect();
+        lines.into_iter().filter_map(|line| data.statement_line(line)).filter(is_shown).collect();
     Ok(Statement { company: row, made_at: now, totals: totals(&lines), lines })
 }
 
@@ -162,7 +162,7 @@ fn is_shown(line: &StatementLine) -> bool {
 
 /// What is known beside the lines.
 #[derive(Default)]
-struct Evidence {
+struct StatementData {
     items: HashMap<BillingLineId, Item>,
     /// The names of products.
     names: HashMap<ProductId, String>,
@@ -171,7 +171,7 @@ struct Evidence {
     pushes: HashMap<(BillingLineId, BillingMonth), Vec<(PushLine, PushJob)>>,
 }
 
-impl Evidence {
+impl StatementData {
     fn load(&mut self, tx: &mut Tx<'_>, company: &CompanyId, lines: &[BilledLine]) -> Result<()> {
         self.names = lines.iter().map(|line| (line.product.id.clone(), line.product.name.clone())).collect();
         let calendar = billing_calendar::load(tx)?;
@@ -199,16 +199,21 @@ impl Evidence {
         records.truncate(MAX_RECORDS);
         let records_in_month = self.counts.remove(&place).unwrap_or_default();
         let pushes = self.pushes.remove(&(line.view.line.id.clone(), month)).unwrap_or_default();
-        let basis = Basis::new(&line, &pushes);
+        let basis = QuantitySource::new(&line, &pushes);
         let overage_of = line.product.overage_of.as_ref().and_then(|id| self.names.get(id));
-        let steps = making(&line, &item, &basis, overage_of.map(String::as_str)).steps();
+        let steps = statement_input(&line, &item, &basis, overage_of.map(String::as_str)).steps();
         Some(StatementLine { line, item, basis, steps, records, records_in_month, pushes })
     }
 }
 
-fn making<'l>(line: &'l BilledLine, item: &'l Item, basis: &'l Basis, overage_of: Option<&'l str>) -> Making<'l> {
+fn statement_input<'l>(
+    line: &'l BilledLine,
+    item: &'l Item,
+    basis: &'l QuantitySource,
+    overage_of: Option<&'l str>,
+) -> StatementInput<'l> {
     let BilledLine { billed, product, view, .. } = line;
-    Making {
+    StatementInput {
         unit: &product.unit,
         aggregation: product.aggregation,
         usage: basis.usage,

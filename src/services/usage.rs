@@ -12,7 +12,7 @@ use super::idempotency::{Answer, Once};
 use super::usage_totals::{self, Incoming};
 use crate::db::{ProductName, SupersededUsage, Tx, UsageRecord};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::{Error, FieldCode, FieldError, Result};
@@ -33,7 +33,7 @@ pub enum EntityRef {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MeasuredAt {
     /// At this time.
-    Time(Instant),
+    Time(Timestamp),
     /// At the start of this day in the tenant's time zone.
     Day(NaiveDate),
 }
@@ -81,7 +81,7 @@ where
 
 /// Stores a batch, all or nothing. A record with the same company, product, time and source as a stored one is a
 /// duplicate if the amount is the same, and a correction if it is not.
-pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Instant) -> Result<Accepted> {
+pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Timestamp) -> Result<Accepted> {
     let ids = KnownIds::load(tx, &batch)?;
     // In this transaction, because the time zone of a tenant without usage may change before it.
     let calendar = billing_calendar::load(tx)?;
@@ -200,7 +200,7 @@ impl KnownIds {
         tx: &Tx<'_>,
         new: NewUsage,
         calendar: &BillingCalendar,
-        now: Instant,
+        now: Timestamp,
     ) -> Result<UsageRecord, Vec<FieldError>> {
         let mut bad = Vec::new();
         let measured_at = match new.measured_at {

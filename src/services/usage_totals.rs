@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use super::billing_calendar;
 use super::context::AppContext;
-use crate::db::{Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow, Whose};
+use crate::db::{CompanySelection, Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::quantity::Amount;
 use crate::domain::usage_totals::UsageTotals;
@@ -100,7 +100,7 @@ fn compute(
     product: &ProductId,
     company: &CompanyId,
     calendar: &BillingCalendar,
-    bounds: Option<(Instant, Instant)>,
+    bounds: Option<(Timestamp, Timestamp)>,
 ) -> Result<HashMap<TotalsKey, UsageTotals>> {
     let mut totals: HashMap<TotalsKey, UsageTotals> = HashMap::new();
     for record in tx.usage_to_total(product, company, bounds)? {
@@ -124,7 +124,7 @@ pub async fn complete(ctx: &AppContext) -> Result<usize> {
         let keys = ctx.db.query_system(move |tx| tx.not_totalled(last.as_ref())).await?;
         let Some(last) = keys.last().cloned() else { return Ok(completed) };
         for (tenant, product, company) in keys {
-            if ctx.stop.is_cancelled() {
+            if ctx.shutdown.is_cancelled() {
                 return Ok(completed);
             }
             let now = ctx.clock.now();
@@ -137,8 +137,8 @@ pub async fn complete(ctx: &AppContext) -> Result<usize> {
     }
 }
 
-fn complete_one(tx: &mut Tx<'_>, product: &ProductId, company: &CompanyId, now: Instant) -> Result<()> {
-    if tx.companies_not_totalled(product, Whose::Companies(std::slice::from_ref(company)))?.is_empty() {
+fn complete_one(tx: &mut Tx<'_>, product: &ProductId, company: &CompanyId, now: Timestamp) -> Result<()> {
+    if tx.companies_not_totalled(product, CompanySelection::Only(std::slice::from_ref(company)))?.is_empty() {
         // Another replica was faster.
         return Ok(());
     }
@@ -175,7 +175,7 @@ fn verify_tenant(tx: &mut Tx<'_>) -> Result<Verified> {
     for product in tx.all_products()? {
         for company in tx.companies_with_usage(&product.id)? {
             if tx
-                .companies_not_totalled(&product.id, Whose::Companies(std::slice::from_ref(&company)))?
+                .companies_not_totalled(&product.id, CompanySelection::Only(std::slice::from_ref(&company)))?
                 .contains(&company)
             {
                 // Its usage is added up from the records for now.

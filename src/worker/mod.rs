@@ -24,11 +24,11 @@ const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How many tenants' webhooks are sent at the same time. The loops mostly wait for the addresses.
 const DELIVERY_LOOPS: usize = 64;
 /// How often expired idempotency keys are deleted and the database is optimised.
-const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
+const HOURLY: Duration = Duration::from_secs(3_600);
 
 /// Which parts of the background work this process does.
 #[derive(Debug, Clone, Copy)]
-pub struct Roles {
+pub struct BackgroundTasks {
     /// Processes push jobs, and sends webhooks.
     pub push: bool,
     /// Starts scheduled pushes and runs the cleanup.
@@ -42,13 +42,13 @@ pub struct Worker {
     /// The owner of claimed lines, unique to this process.
     owner: String,
     parallel: usize,
-    duties: Roles,
+    background_tasks: BackgroundTasks,
 }
 
 impl Worker {
     /// Creates a worker that processes `parallel` claims at a time.
-    pub fn new(ctx: AppContext, parallel: usize, duties: Roles) -> Self {
-        Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), duties }
+    pub fn new(ctx: AppContext, parallel: usize, background_tasks: BackgroundTasks) -> Self {
+        Self { ctx, owner: uuid::Uuid::now_v7().to_string(), parallel: parallel.max(1), background_tasks }
     }
 
     /// Returns another worker on the same database, with its own name.
@@ -77,8 +77,8 @@ impl Worker {
     }
 
     /// Does once what the service does every hour.
-    pub async fn clean_up(&self) {
-        clean_up(&self.ctx).await;
+    pub async fn hourly_tasks(&self) {
+        hourly_tasks(&self.ctx).await;
     }
 
     /// Declares that push loops should run in this process.
@@ -89,8 +89,8 @@ impl Worker {
     /// Runs until the process stops. Finishes the current step first.
     pub async fn run(self) {
         let mut loops = JoinSet::new();
-        let (stop, ctx) = (&self.ctx.stop, &self.ctx);
-        let pushing = if self.duties.push { self.parallel } else { 0 };
+        let (stop, ctx) = (&self.ctx.shutdown, &self.ctx);
+        let pushing = if self.background_tasks.push { self.parallel } else { 0 };
         if pushing > 0 {
             let looking = ctx.clone();
             let start = move || look_for_work(looking.clone());
@@ -108,10 +108,10 @@ impl Worker {
             let start = move || worker.clone().run_deliveries();
             loops.spawn(supervise("webhooks", stop.clone(), LoopCount::default(), start));
         }
-        if self.duties.push {
+        if self.background_tasks.push {
             self.expect_loops();
         }
-        if self.duties.schedule {
+        if self.background_tasks.schedule {
             let (schedules, idle) = (ctx.clone(), ctx.clone());
             let start = move || run_schedules(schedules.clone());
             loops.spawn(supervise("schedule", stop.clone(), ctx.schedule_loops.clone(), start));
@@ -132,7 +132,7 @@ impl Worker {
 
     /// Takes steps while there is work, and waits to be woken while there is none.
     async fn run_steps(&self, step: impl AsyncFn(&Self) -> Result<Step>, wake: &Notify) {
-        let stop = self.ctx.stop.clone();
+        let stop = self.ctx.shutdown.clone();
         while !stop.is_cancelled() {
             match step(self).await {
                 Ok(Step::Worked) => continue,
@@ -158,7 +158,7 @@ async fn look_for_work(ctx: AppContext) {
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
-            () = ctx.stop.cancelled() => return,
+            () = ctx.shutdown.cancelled() => return,
         }
     }
 }
@@ -170,23 +170,23 @@ async fn run_schedules(ctx: AppContext) {
         }
         tokio::select! {
             () = tokio::time::sleep(SCHEDULE_INTERVAL) => {}
-            () = ctx.stop.cancelled() => return,
+            () = ctx.shutdown.cancelled() => return,
         }
     }
 }
 
 async fn cleanup(ctx: AppContext) {
     loop {
-        clean_up(&ctx).await;
+        hourly_tasks(&ctx).await;
         tokio::select! {
-            () = tokio::time::sleep(CLEANUP_INTERVAL) => {}
-            () = ctx.stop.cancelled() => return,
+            () = tokio::time::sleep(HOURLY) => {}
+            () = ctx.shutdown.cancelled() => return,
         }
     }
 }
 
 /// Deletes what has expired, completes the totals of usage records, and optimises the database.
-async fn clean_up(ctx: &AppContext) {
+async fn hourly_tasks(ctx: &AppContext) {
     if let Err(error) = idempotency::delete_expired(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");
     }

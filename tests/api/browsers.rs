@@ -161,9 +161,9 @@ async fn a_change_without_a_version_can_be_refused(backend: Backend) {
     let choice = json!({"choices": [{"billing_line_id": line_id, "agreement_id": null}]});
     app.patch("/agreement-mappings", &choice).await.problem(428, "version_required");
     let with = |version: i64| json!({"ids": [line_id], "versions": {line_id: version}, "push_enabled": true});
-    let refused = app.patch("/billing-lines", &with(99)).await.problem(422, "validation");
+    let rejected = app.patch("/billing-lines", &with(99)).await.problem(422, "validation");
     assert_eq!(
-        (&refused["errors"][0]["field"], &refused["errors"][0]["code"]),
+        (&rejected["errors"][0]["field"], &rejected["errors"][0]["code"]),
         (&json!("/ids/0"), &json!("version_mismatch"))
     );
     let version = line["version"].as_i64().unwrap();

@@ -121,8 +121,8 @@ async fn a_body_that_stands_still_is_given_up(backend: Backend) {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
-/// Asks until one is refused because a body that stands still has all the memory; gives that body's connection and the
-/// refusal. Where another body has some of it while this one arrives, this one is refused, and begins again.
+/// Asks until one is rejected because a body that stands still has all the memory; gives that body's connection and the
+/// refusal. Where another body has some of it while this one arrives, this one is rejected, and begins again.
 async fn refused_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply) -> (TcpStream, Reply) {
     let began = Instant::now();
     loop {
@@ -135,7 +135,7 @@ async fn refused_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply
                 slow.set_nonblocking(false).unwrap();
                 return (slow, reply);
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "nobody is refused");
+            assert!(began.elapsed() < Duration::from_secs(60), "nobody is rejected");
         }
     }
 }
@@ -146,9 +146,9 @@ async fn all_bodies_together_have_a_budget(backend: Backend) {
     let body = format!("{{\"external_id\": \"C1\", \"name\": \"One\"}}{}", " ".repeat(400_000));
     let headers = [("content-type", "application/json")];
     let send = || app.send(reqwest::Method::POST, "/companies", &headers, Some(body.clone().into_bytes()));
-    let (slow, refused) = refused_beside_a_large_body(&app, send).await;
-    assert_eq!(refused.header("retry-after"), "1");
-    refused.problem(503, "busy");
+    let (slow, rejected) = refused_beside_a_large_body(&app, send).await;
+    assert_eq!(rejected.header("retry-after"), "1");
+    rejected.problem(503, "busy");
     // A small body is read all the same.
     app.post("/companies", &json!({"external_id": "SMALL", "name": "Small"})).await.expect(201);
     app.outside("/healthz").await.expect(200);
@@ -196,7 +196,7 @@ async fn answers_repeat_little_of_what_was_sent(backend: Backend) {
     }
 }
 
-/// Eight million commas: refused at once, by what they are, while others are answered.
+/// Eight million commas: rejected at once, by what they are, while others are answered.
 async fn a_table_of_commas_is_refused_and_holds_nobody_up(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let commas = vec![b','; 8_000_000];
@@ -213,8 +213,8 @@ async fn a_table_of_commas_is_refused_and_holds_nobody_up(backend: Backend) {
         }
         slowest
     };
-    let (refused, slowest) = tokio::join!(imports, pings);
-    for reply in refused {
+    let (rejected, slowest) = tokio::join!(imports, pings);
+    for reply in rejected {
         let problem = reply.problem(422, "validation");
         assert_eq!(problem["errors"][0]["code"], "too_many_cells", "{problem}");
     }

@@ -61,7 +61,7 @@ async fn a_company_is_matched_by_hand_and_set_to_not_set(backend: Backend) {
     assert_eq!(line["company"]["connectwise_company"]["identifier"], "HarborDental");
 
     let other = format!("/companies/{two}/connectwise-company");
-    app.put(&other, &json!({"identifier": "harborDENTAL"})).await.problem(409, "connectwise_company_claimed");
+    app.put(&other, &json!({"identifier": "harborDENTAL"})).await.problem(409, "connectwise_company_taken");
     app.put(&other, &json!({"identifier": "harbordental", "shared": true})).await.expect(200);
     app.put(&other, &json!({"id": "5"})).await.problem(422, "validation");
     app.put(&other, &json!({"id": "999"})).await.problem(422, "validation");

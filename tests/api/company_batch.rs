@@ -9,7 +9,7 @@ fn companies(from: usize, to: usize) -> Vec<Value> {
 }
 
 fn counts(response: &Value) -> [u64; 5] {
-    ["created", "updated", "unchanged", "deleted", "refused"].map(|name| response[name].as_u64().unwrap())
+    ["created", "updated", "unchanged", "deleted", "rejected"].map(|name| response[name].as_u64().unwrap())
 }
 
 async fn companies_are_created_renamed_and_left_alone(backend: Backend) {
@@ -37,13 +37,13 @@ async fn one_refused_company_refuses_all_unless_each_is_asked_for(backend: Backe
     let app = TestApp::start(backend, Default::default()).await;
     let mut twice = companies(0, 2);
     twice.push(json!({"external_id": "C1", "name": "Another"}));
-    let refused = app.post("/companies/batch", &json!({"companies": twice})).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/companies/2/external_id");
-    assert_eq!(refused["errors"][0]["code"], "named_twice");
+    let rejected = app.post("/companies/batch", &json!({"companies": twice})).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/companies/2/external_id");
+    assert_eq!(rejected["errors"][0]["code"], "named_twice");
     assert!(app.all("/companies").await.is_empty());
     let each = app.post("/companies/batch", &json!({"mode": "each", "companies": twice})).await.expect(200);
     assert_eq!(counts(&each), [2, 0, 0, 0, 1]);
-    assert_eq!((&each["items"][2]["outcome"], &each["items"][2]["id"]), (&json!("refused"), &Value::Null));
+    assert_eq!((&each["items"][2]["outcome"], &each["items"][2]["id"]), (&json!("rejected"), &Value::Null));
     assert_eq!(each["items"][2]["error"]["field"], "/companies/2/external_id");
     let bad = json!({"companies": [{"external_id": "", "name": "x"}, {"external_id": "y", "name": ""}]});
     let bad = app.post("/companies/batch", &bad).await.expect(422);
@@ -58,8 +58,8 @@ async fn companies_are_deleted_with_their_lines(backend: Backend) {
     app.post("/companies/batch", &json!({"companies": companies(0, 5)})).await.expect(200);
     app.usage("C1", "A", "5").await;
     let body = json!({"external_ids": ["C1", "C9"]});
-    let refused = app.post("/companies/batch-delete", &body).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/external_ids/1");
+    let rejected = app.post("/companies/batch-delete", &body).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/external_ids/1");
     assert_eq!(app.all("/companies").await.len(), 5);
     let body = json!({"mode": "each", "external_ids": ["C1", "C9", "C2"]});
     let deleted = app.post("/companies/batch-delete", &body).await.expect(200);

@@ -73,7 +73,7 @@ fn expressions(target: Target) -> impl Strategy<Value = Expr> {
                 let texts = match comparison {
                     Comparison::In | Comparison::NotIn => vec![one, other],
                     Comparison::Like | Comparison::NotLike => vec![pattern],
-                    // A search for nothing is refused by our language, and is no comparison.
+                    // A search for nothing is rejected by our language, and is no comparison.
                     Comparison::Contains | Comparison::NotContains if one.is_empty() => vec!["a".to_owned()],
                     _ => vec![one],
                 };

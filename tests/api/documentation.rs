@@ -96,7 +96,7 @@ async fn every_example_works_in_a_demo() {
         // What belongs to a record is deleted before the record.
         (place, if method == "DELETE" { usize::MAX - path.len() } else { 0 })
     });
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     let mut sent = 0;
     for (path, method, operation) in &operations {
         let id = operation["operationId"].as_str().unwrap();
@@ -127,10 +127,10 @@ async fn every_example_works_in_a_demo() {
         let reply = request.send().await.unwrap();
         sent += 1;
         if !reply.status().is_success() {
-            refused.push(format!("{id}: {} {}", reply.status(), reply.text().await.unwrap()));
+            rejected.push(format!("{id}: {} {}", reply.status(), reply.text().await.unwrap()));
         }
     }
-    assert_eq!(refused, Vec::<String>::new());
+    assert_eq!(rejected, Vec::<String>::new());
     assert!(sent > 50, "{sent} operations were tried");
     tokio::task::block_in_place(|| demo.stop());
 }

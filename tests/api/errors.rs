@@ -327,7 +327,7 @@ async fn request_ids_are_told_back(backend: Backend) {
     assert_eq!(reply.header("x-request-id").len(), 36);
 }
 
-/// A million random bytes as the body of every operation, and random texts in every path and query: each is refused, and
+/// A million random bytes as the body of every operation, and random texts in every path and query: each is rejected, and
 /// nothing fails.
 async fn random_bytes_are_refused_everywhere(backend: Backend) {
     let app = TestApp::connected(backend, Store::default()).await;

@@ -52,8 +52,8 @@ async fn an_adjustment_counts_before_blocks_and_is_shown_wherever_the_number_is(
     let endless = json!({"adjustment": {"amount": "-999", "until": null, "reason": "A free trial"}});
     assert_eq!(patch(&app, id, endless).await["adjustment"]["until"], Value::Null);
     let never = json!({"adjustment": {"amount": "-1", "until": "2026-10-31", "reason": "Before it begins"}});
-    let refused = app.patch(&format!("/billing-lines/{id}"), &never).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/adjustment/until", "{refused}");
+    let rejected = app.patch(&format!("/billing-lines/{id}"), &never).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/adjustment/until", "{rejected}");
     let none = patch(&app, id, json!({"adjustment": null})).await;
     assert_eq!((&none["adjustment"], &none["usage"]["quantity"]), (&Value::Null, &json!("3")));
     assert_eq!(none["out_of_date"], true);
@@ -136,11 +136,11 @@ async fn what_cannot_be_an_exception_is_refused(backend: Backend) {
         (json!({"minimum_quantity": "10000000000"}), "/minimum_quantity"),
         (json!({"minimum_quantity": 3}), "/minimum_quantity"),
     ] {
-        let refused = app.patch(&format!("/billing-lines/{line}"), &body).await.expect(422);
-        assert_eq!(refused["errors"][0]["field"], pointer, "{body}: {refused}");
+        let rejected = app.patch(&format!("/billing-lines/{line}"), &body).await.expect(422);
+        assert_eq!(rejected["errors"][0]["field"], pointer, "{body}: {rejected}");
     }
-    let refused = app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "never"})).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/when_invoiced");
+    let rejected = app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "never"})).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/when_invoiced");
     // The sum has more digits than a decimal: that is a problem of the line, and nothing else stops.
     let far = json!({"adjustment": {"amount": "0.0000000000000000000000000001", "reason": "Precision"}});
     let odd = patch(&app, &line, far).await;

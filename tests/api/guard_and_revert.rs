@@ -110,8 +110,8 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     // After it was looked at: other usage, and somebody's own edit in ConnectWise.
     app.usage("C1", "STORAGE", "5000").await;
     set(&app, 200, 3.0);
-    let refused = json!({"from_dry_run": id, "dry_run": true});
-    app.post("/push-jobs", &refused).await.problem(422, "validation");
+    let rejected = json!({"from_dry_run": id, "dry_run": true});
+    app.post("/push-jobs", &rejected).await.problem(422, "validation");
     let job = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);
     assert_eq!((&job["started_by"], &job["parent_job_id"]), (&json!("dry_run"), &dry["id"]));
     let (job, lines) = finished(&app, &job).await;
@@ -120,8 +120,8 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     assert_eq!(app.sandbox.ledger().writes.len(), 2);
     assert!(lines[1]["detail"].as_str().unwrap().contains("now has 3 instead of the expected 2"), "{}", lines[1]);
     let retry = format!("/push-jobs/{}/retry", job["id"].as_str().unwrap());
-    let refused = app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
-    assert!(refused["detail"].as_str().unwrap().contains("no longer has the quantity"), "{refused}");
+    let rejected = app.post(&retry, &json!({})).await.problem(409, "nothing_to_retry");
+    assert!(rejected["detail"].as_str().unwrap().contains("no longer has the quantity"), "{rejected}");
     let again = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);
     let (_, lines) = finished(&app, &again).await;
     assert_eq!(outcomes(&lines), [("failed", "changed_since")], "what was written is that job's");
@@ -176,8 +176,11 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
     app.clock.advance(chrono::TimeDelta::days(10));
     let (newer, lines) = app.push(&json!({})).await;
     assert_eq!((&newer["lines"]["unchanged"], &lines[0]["billing_month"]), (&json!(1), &json!("2026-12")));
-    let refused = app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_revert");
-    assert!(refused["detail"].as_str().unwrap().contains(newer["id"].as_str().unwrap()), "it names the job: {refused}");
+    let rejected = app.post(&path(&older, "revert"), &json!({})).await.problem(409, "nothing_to_revert");
+    assert!(
+        rejected["detail"].as_str().unwrap().contains(newer["id"].as_str().unwrap()),
+        "it names the job: {rejected}"
+    );
     // Another ConnectWise has other numbers under the same ids.
     app.delete("/connection").await.expect(204);
     app.clock.advance(chrono::TimeDelta::minutes(1));

@@ -140,7 +140,7 @@ pub async fn rich(app: &TestApp) -> Names {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let webhook = app.post("/webhooks", &json!({"url": "http://127.0.0.1:9/rich"})).await.expect(201);
     let webhook = text(&webhook["webhook"]["id"]);
-    app.worker.clean_up().await;
+    app.worker.hourly_tasks().await;
     let delivery = app.send(Method::POST, &format!("/webhooks/{webhook}/test"), &[], None).await.expect(202);
     a_failing_connection(app).await;
     Names::from([

@@ -71,8 +71,8 @@ async fn a_line_is_out_of_date_when_a_push_would_write_another_quantity(backend:
     app.clock.advance(TimeDelta::days(10));
     assert!(lines(&app, "out_of_date=true").await.is_empty());
     assert_eq!(lines(&app, "out_of_date=true&billing_month=2026-11").await.len(), 6);
-    let refused = json!({"from_dry_run": job["id"], "out_of_date": true});
-    app.post("/push-jobs", &refused).await.problem(422, "validation");
+    let rejected = json!({"from_dry_run": job["id"], "out_of_date": true});
+    app.post("/push-jobs", &rejected).await.problem(422, "validation");
 }
 
 /// A push that found no usage has looked at the month, too; and one made of a dry run does not count what came since.

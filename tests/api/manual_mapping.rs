@@ -59,25 +59,25 @@ async fn many_lines_are_chosen_in_one_call(backend: Backend) {
     let choice = |line: &str, agreement: Option<&str>| json!({"billing_line_id": line, "agreement_id": agreement});
     let two_good_one_bad =
         json!([choice(&lines[0], Some("10")), choice(&lines[1], Some("10")), choice(&lines[2], Some("31")),]);
-    let refused =
+    let rejected =
         app.patch("/agreement-mappings", &json!({"choices": two_good_one_bad})).await.problem(422, "validation");
-    assert_eq!(refused["errors"].as_array().unwrap().len(), 1);
+    assert_eq!(rejected["errors"].as_array().unwrap().len(), 1);
     assert_eq!(
-        (&refused["errors"][0]["field"], &refused["errors"][0]["code"]),
+        (&rejected["errors"][0]["field"], &rejected["errors"][0]["code"]),
         (&json!("/choices/1/agreement_id"), &json!("not_a_choice"))
     );
     assert_eq!(mapping(&app.line(&product, &companies[0]).await, "agreement").0, "ambiguous", "all or nothing");
     let done =
         app.patch("/agreement-mappings", &json!({"mode": "each", "choices": two_good_one_bad})).await.expect(200);
-    assert_eq!((&done["changed"], &done["refused"]), (&json!(2), &json!(1)), "{done}");
+    assert_eq!((&done["changed"], &done["rejected"]), (&json!(2), &json!(1)), "{done}");
     assert_eq!(done["items"][1]["error"]["code"], "not_a_choice");
     assert_eq!(done["items"][2]["error"], Value::Null);
     assert_eq!(done["resolved"]["additions"]["resolved"], 2, "additions were read and followed: {done}");
     assert_eq!(mapping(&app.line(&product, &companies[2]).await, "addition"), ("resolved", "rule", "310"));
     let version = app.line(&product, &companies[0]).await["version"].as_i64().unwrap();
     let stale = json!([{"billing_line_id": lines[0], "agreement_id": null, "version": version - 1}]);
-    let refused = app.patch("/agreement-mappings", &json!({"choices": stale})).await.problem(422, "validation");
-    assert_eq!(refused["errors"][0]["code"], "version_mismatch");
+    let rejected = app.patch("/agreement-mappings", &json!({"choices": stale})).await.problem(422, "validation");
+    assert_eq!(rejected["errors"][0]["code"], "version_mismatch");
     let additions = json!([
         {"billing_line_id": lines[0], "addition_id": "101", "version": version},
         {"billing_line_id": lines[2], "addition_id": "311"},
@@ -91,9 +91,9 @@ async fn many_lines_are_chosen_in_one_call(backend: Backend) {
     assert_eq!(done["changed"], 2);
     assert_eq!(mapping(&app.line(&product, &companies[0]).await, "agreement").0, "ambiguous", "back to the rule");
     let twice = json!([choice(&lines[0], Some("10")), choice(&lines[0], Some("11")), choice("nothing", Some("10"))]);
-    let refused = app.patch("/agreement-mappings", &json!({"choices": twice})).await.problem(422, "validation");
+    let rejected = app.patch("/agreement-mappings", &json!({"choices": twice})).await.problem(422, "validation");
     assert_eq!(
-        (&refused["errors"][0]["code"], &refused["errors"][1]["code"]),
+        (&rejected["errors"][0]["code"], &rejected["errors"][1]["code"]),
         (&json!("named_twice"), &json!("not_found"))
     );
     app.patch("/agreement-mappings", &json!({"choices": [{"billing_line_id": "x"}]})).await.problem(422, "validation");
@@ -183,7 +183,7 @@ async fn a_table_sets_lines_and_reports_every_row(backend: Backend) {
         c9,STORAGE,true,,,\n\
         c3,STORAGE,maybe,,,\n";
     let dry = import(&app, "/import/billing-lines?dry_run=true", table).await.expect(200);
-    assert_eq!((&dry["changed"], &dry["unchanged"], &dry["refused"]), (&json!(2), &json!(0), &json!(3)), "{dry}");
+    assert_eq!((&dry["changed"], &dry["unchanged"], &dry["rejected"]), (&json!(2), &json!(0), &json!(3)), "{dry}");
     let first = &dry["items"][0];
     assert_eq!((&first["line"], &first["outcome"]), (&json!(2), &json!("changed")));
     assert_eq!(first["changes"][1], json!({"part": "block_size", "old": null, "new": "50"}));
@@ -193,11 +193,11 @@ async fn a_table_sets_lines_and_reports_every_row(backend: Backend) {
     assert_eq!(dry["items"][4]["error"]["field"], "/6/push_enabled");
     let line = app.line(&product, &companies[0]).await;
     assert_eq!((&line["push_enabled"], mapping(&line, "agreement").0), (&json!(false), "ambiguous"), "nothing is done");
-    let refused = import(&app, "/import/billing-lines", table).await.problem(422, "validation");
-    assert_eq!(refused["errors"].as_array().unwrap().len(), 3, "{refused}");
+    let rejected = import(&app, "/import/billing-lines", table).await.problem(422, "validation");
+    assert_eq!(rejected["errors"].as_array().unwrap().len(), 3, "{rejected}");
     assert_eq!(app.line(&product, &companies[0]).await["push_enabled"], false, "all or nothing");
     let done = import(&app, "/import/billing-lines?mode=each", table).await.expect(200);
-    assert_eq!((&done["changed"], &done["refused"]), (&json!(2), &json!(3)), "{done}");
+    assert_eq!((&done["changed"], &done["rejected"]), (&json!(2), &json!(3)), "{done}");
     let line = app.line(&product, &companies[0]).await;
     assert_eq!((&line["push_enabled"], &line["block_size"]), (&json!(true), &json!("50")));
     assert_eq!(mapping(&line, "addition"), ("resolved", "manual", "101"));
@@ -217,17 +217,17 @@ async fn a_table_matches_companies(backend: Backend) {
     assert_eq!(done["changed"], 2, "two may swap: {done}");
     assert_eq!(app.get(&format!("/companies/{}", companies[0])).await["connectwise_company_id"], "2");
     let claimed = "external_id,connectwise_company_id,shared\nc1,3,\nc2,,\n";
-    let refused = import(&app, "/import/company-matches", claimed).await.problem(422, "validation");
-    assert_eq!(refused["errors"][0]["code"], "connectwise_company_claimed");
-    assert_eq!(refused["errors"].as_array().unwrap().len(), 1);
+    let rejected = import(&app, "/import/company-matches", claimed).await.problem(422, "validation");
+    assert_eq!(rejected["errors"][0]["code"], "connectwise_company_taken");
+    assert_eq!(rejected["errors"].as_array().unwrap().len(), 1);
     let meant = "external_id,connectwise_company_id,shared\nc1,3,true\nc2,,\n";
     let done = import(&app, "/import/company-matches", meant).await.expect(200);
     assert_eq!(done["changed"], 2);
     assert_eq!(app.line(&product, &companies[1]).await["agreement"]["reason"], "company_not_set");
     // A match whose identifier alone is edited is a contradiction, not "unchanged".
     let edited = "external_id,connectwise_company_id,connectwise_identifier\nc1,3,C4\n";
-    let refused = import(&app, "/import/company-matches", edited).await.problem(422, "validation");
-    assert_eq!(refused["errors"][0]["code"], "contradiction");
+    let rejected = import(&app, "/import/company-matches", edited).await.problem(422, "validation");
+    assert_eq!(rejected["errors"][0]["code"], "contradiction");
     let each = "external_id,connectwise_company_id,connectwise_identifier\n\
         c1,4,C1\nc2,99,\nc3,,nobody\nc9,1,\nc3,x,\nc2,4,\n";
     let report = import(&app, "/import/company-matches?mode=each&dry_run=true", each).await.expect(200);
@@ -268,13 +268,13 @@ async fn what_is_no_table_is_refused_with_its_place(backend: Backend) {
         ("company_external_id,product_code,block_size\nc1,STORAGE,-1\n", "/2/block_size", "bad_value"),
         ("company_external_id,product_code\n,STORAGE\n", "/2/company_external_id", "required"),
     ] {
-        let refused = import(&app, path, table).await.problem(422, "validation");
-        let first = &refused["errors"][0];
-        assert_eq!((&first["field"], &first["code"]), (&json!(field), &json!(code)), "{table}: {refused}");
+        let rejected = import(&app, path, table).await.problem(422, "validation");
+        let first = &rejected["errors"][0];
+        assert_eq!((&first["field"], &first["code"]), (&json!(field), &json!(code)), "{table}: {rejected}");
     }
     let latin1 = b"company_external_id,product_code\nc1,ST\xd6RAGE\n".to_vec();
-    let refused = app.send(reqwest::Method::POST, path, &[("content-type", "text/csv")], Some(latin1)).await;
-    assert!(refused.problem(422, "validation")["errors"][0]["message"].as_str().unwrap().contains("UTF-8"));
+    let rejected = app.send(reqwest::Method::POST, path, &[("content-type", "text/csv")], Some(latin1)).await;
+    assert!(rejected.problem(422, "validation")["errors"][0]["message"].as_str().unwrap().contains("UTF-8"));
     app.post(path, &json!({})).await.problem(415, "unsupported_media_type");
     import(&app, "/import/company-matches", "external_id\nc1\n").await.problem(422, "validation");
 }

@@ -51,7 +51,7 @@ fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&
         return (!in_new(" ON ")).then_some("the version before may do what the trigger refuses");
     }
     if upper.starts_with("CREATE UNIQUE INDEX") {
-        return (!in_new(" ON ")).then_some("what the version before writes twice would be refused");
+        return (!in_new(" ON ")).then_some("what the version before writes twice would be rejected");
     }
     if upper.starts_with("ALTER TABLE") && upper.contains(" ADD COLUMN ") {
         let fills_itself = !upper.contains("NOT NULL") || upper.contains(" DEFAULT ");

@@ -112,14 +112,14 @@ async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
     app.patch(&path, &included).await.problem(409, "overage_not_billed");
     app.patch(&line, &included).await.problem(409, "overage_not_billed");
     let many = json!({"ids": [line.rsplit('/').next().unwrap()], "included_quantity": "2"});
-    let refused = app.patch("/billing-lines", &many).await.expect(422);
-    assert_eq!(refused["errors"][0]["code"], "overage_not_billed", "{refused}");
+    let rejected = app.patch("/billing-lines", &many).await.expect(422);
+    assert_eq!(rejected["errors"][0]["code"], "overage_not_billed", "{rejected}");
     let table = "company_external_id,product_code,included_quantity\r\nC1,STORAGE,2\r\n";
     let csv = [("content-type", "text/csv")];
     let import =
         |table: &str| app.send(reqwest::Method::POST, "/import/billing-lines", &csv, Some(table.to_owned().into()));
-    let refused = import(table).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/2/included_quantity", "{refused}");
+    let rejected = import(table).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/2/included_quantity", "{rejected}");
 
     let overage = with_overage(&app, &product, 2).await;
     assert_eq!(import(table).await.expect(200)["items"][0]["changes"][0]["part"], "included_quantity");
@@ -136,18 +136,18 @@ async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
     app.patch(&other, &included).await.problem(409, "overage_not_billed");
     let new = |of: &str| json!({"code": "MORE", "name": "More", "unit": "GB", "block_size": "1", "overage_of": of});
     for of in [&product, &overage, &"nobody".to_owned()] {
-        let refused = app.post("/products", &new(of)).await.expect(422);
-        assert_eq!(refused["errors"][0]["field"], "/overage_of", "{refused}");
+        let rejected = app.post("/products", &new(of)).await.expect(422);
+        assert_eq!(rejected["errors"][0]["field"], "/overage_of", "{rejected}");
     }
     let mut body = json!({"code": "OVERAGE", "name": "Above", "unit": "GB", "block_size": "1"});
-    let refused = app.put(&other, &body).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/overage_of", "{refused}");
+    let rejected = app.put(&other, &body).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/overage_of", "{rejected}");
     body["overage_of"] = json!(product);
     assert_eq!(app.put(&other, &body).await.expect(200)["name"], "Above");
     // It has no usage of its own.
     let usage = json!({"records": [{"company_external_id": "C1", "product_code": "OVERAGE", "amount": "1", "measured_at": "2026-11-22T00:00:00Z"}]});
-    let refused = app.post("/usage", &usage).await.expect(422);
-    assert_eq!(refused["errors"][0]["field"], "/records/0/product_code", "{refused}");
+    let rejected = app.post("/usage", &usage).await.expect(422);
+    assert_eq!(rejected["errors"][0]["field"], "/records/0/product_code", "{rejected}");
     // What ConnectWise has of it must not stay there beside what the other product bills.
     app.push(&json!({})).await;
     app.patch(&path, &json!({"included_quantity": null})).await.expect(200);
@@ -263,8 +263,8 @@ async fn a_pair_is_reverted_together_or_not_at_all(backend: Backend) {
     let line = lines_of(&app, &overage).await[0]["id"].as_str().unwrap().to_owned();
     app.patch(&format!("/billing-lines/{line}"), &json!({"minimum_quantity": "4"})).await.expect(200);
     let (later, _) = app.push(&json!({"product_id": overage})).await;
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await;
-    let problem = refused.problem(409, "nothing_to_revert");
+    let rejected = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await;
+    let problem = rejected.problem(409, "nothing_to_revert");
     assert!(problem["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{problem}");
     assert_eq!((quantities(&app, 1), overage_quantities(&app, 1)), (vec![2.0], vec![4.0]));
     // The same of what a dry run showed.

@@ -20,8 +20,9 @@ async fn a_revert_leaves_what_another_line_found(backend: Backend) {
     let second = with_successor(&app, &lines[0], json!({"push_enabled": true})).await;
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!(states(&lines), ["unchanged"]);
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
-    assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
+    let rejected =
+        app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
+    assert!(rejected["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{rejected}");
     assert_eq!(quantities(&app, 1), [3.0]);
 }
 

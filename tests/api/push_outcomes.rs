@@ -107,7 +107,7 @@ async fn the_last_attempt_ends_with_a_look(backend: Backend) {
     }
 }
 
-/// Carried out with its answer lost, then refused when repeated: it was written all the same.
+/// Carried out with its answer lost, then rejected when repeated: it was written all the same.
 async fn a_refusal_after_a_lost_answer_is_no_failure(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH"));
@@ -156,8 +156,9 @@ async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backen
     let second = with_successor(&app, &lines[0], json!({"push_enabled": true, "block_size": "50"})).await;
     let (later, lines) = app.push(&json!({"product_id": second})).await;
     assert_eq!((states(&lines), quantities(&app, 1)), (vec!["pushed"], vec![5.0]));
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
-    assert!(refused["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{refused}");
+    let rejected =
+        app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
+    assert!(rejected["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{rejected}");
     // Nor does a line that waits since before that undo it.
     assert_eq!(quantities(&app, 1), [5.0]);
 }
@@ -174,12 +175,13 @@ async fn a_revert_is_refused_only_for_what_was_changed_since(backend: Backend) {
     assert_eq!(revert["lines"]["total"], 1, "the other was changed since");
     app.worker.run_until_idle().await.unwrap();
     assert_eq!(quantities(&app, 2), [1.0, 9.0]);
-    let refused = app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
-    let detail = refused["detail"].as_str().unwrap();
+    let rejected =
+        app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
+    let detail = rejected["detail"].as_str().unwrap();
     for job in [&third, &revert] {
-        assert!(detail.contains(job["id"].as_str().unwrap()), "{refused}");
+        assert!(detail.contains(job["id"].as_str().unwrap()), "{rejected}");
     }
-    assert!(!detail.contains(second["id"].as_str().unwrap()), "{refused}");
+    assert!(!detail.contains(second["id"].as_str().unwrap()), "{rejected}");
 }
 
 /// Another port is another ConnectWise, too; and what is kept of the old one may be gone there, or a match alone.

@@ -1,4 +1,4 @@
-//! Matching rules: saved, refused, previewed; resolving, ambiguity, choices by hand, staleness.
+//! Matching rules: saved, rejected, previewed; resolving, ambiguity, choices by hand, staleness.
 
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use serde_json::{Map, Value, json};
@@ -189,9 +189,9 @@ async fn a_choice_by_hand_wins_until_taken_back(backend: Backend) {
     assert_eq!(app.delete(&addition).await.expect(200)["mapping"]["id"], "200", "back to the rule at once");
     assert_eq!(app.delete(&agreement).await.expect(200)["mapping"]["status"], "ambiguous");
     let dead = app.line(&product, &companies[3]).await["id"].as_str().unwrap().to_owned();
-    let refused =
+    let rejected =
         app.put(&format!("/agreement-mappings/{dead}"), &json!({"agreement_id": "40"})).await.problem(409, "not_live");
-    assert!(refused["detail"].as_str().unwrap().contains("/connectwise/companies/4/agreements"), "{refused}");
+    assert!(rejected["detail"].as_str().unwrap().contains("/connectwise/companies/4/agreements"), "{rejected}");
 }
 
 async fn what_is_cancelled_or_deleted_becomes_stale(backend: Backend) {

@@ -234,7 +234,7 @@ async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
             // Nobody pushed by hand, and the dates are read once a day.
             let read = |app: &TestApp| app.sandbox.ledger().requests.len();
             let before = read(&app);
-            app.worker.clean_up().await;
+            app.worker.hourly_tasks().await;
             assert!(read(&app) > before);
         }
     }
@@ -251,7 +251,7 @@ async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
     // The invoice was made, and the next one is a month later: it is another one.
     merge(Kind::Agreements, 10, json!({"nextInvoiceDate": "2027-01-01"}));
     app.clock.advance(TimeDelta::days(1));
-    app.worker.clean_up().await;
+    app.worker.hourly_tasks().await;
     let next = app.get("/push-schedule").await.expect(200);
     assert_eq!(next["next_invoice_runs"][0]["invoice_on"], "2027-01-01", "{next}");
     for (days, code) in [(json!(28), "out_of_range"), (json!(-1), "out_of_range"), (json!("3"), "wrong_type")] {

@@ -79,8 +79,8 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
         ("C1,STORAGE,5,2026-11-21,\"12 inch\nC2,STORAGE,7,2026-11-21,x\n", "/2"),
         ("C1,STORAGE,5,2026-11-21,x\nC2,STORAGE,5,2026-11-21,\"12 inch\nC3,STORAGE,7,2026-11-21,\"14 inch\n", "/3"),
     ] {
-        let refused = send(&app, "", "text/csv", &format!("{head}{rows}")).await.expect(422);
-        assert_eq!(fields(&refused), [(line, "bad_csv")]);
+        let rejected = send(&app, "", "text/csv", &format!("{head}{rows}")).await.expect(422);
+        assert_eq!(fields(&rejected), [(line, "bad_csv")]);
     }
     let quoted = format!("{head}C1,STORAGE,5,2026-11-20,\"a \"\"b\"\",\nc\"\r\n\"C2\",STORAGE,7,2026-11-20,6\" disk");
     assert_eq!(send(&app, "", "text/csv", &quoted).await.expect(200)["added"], 2);
@@ -88,8 +88,8 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
     send(&app, "?source=nightly", "application/x-ndjson", "{}").await.expect(422);
     for day in ["1999-12-31", "2200-01-01", "+262142-12-31", "-262143-01-01", "2026-02-30"] {
         let table = format!("company_external_id,product_code,amount,measured_at\nC1,STORAGE,1,{day}\n");
-        let refused = send(&app, "", "text/csv", &table).await.expect(422);
-        assert_eq!(fields(&refused), [("/2/measured_at", "bad_value")], "{day}");
+        let rejected = send(&app, "", "text/csv", &table).await.expect(422);
+        assert_eq!(fields(&rejected), [("/2/measured_at", "bad_value")], "{day}");
     }
     let early = "company_external_id,product_code,amount,measured_at\nC1,STORAGE,1,2000-01-01\n";
     assert_eq!(fields(&send(&app, "", "text/csv", early).await.expect(422)), [("/2/measured_at", "out_of_range")]);

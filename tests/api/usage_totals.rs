@@ -102,7 +102,7 @@ async fn records_of_an_earlier_version_count(backend: Backend) {
     assert_eq!(counted(&app, "C1").await, ["1", "4", "5"], "a correction of such a record");
     measure(&app, "C1", -1, "b", "2").await;
     assert_eq!(counted(&app, "C1").await, ["2", "4", "7"]);
-    app.worker.clean_up().await;
+    app.worker.hourly_tasks().await;
     assert_eq!(counted(&app, "C1").await, ["2", "4", "7"]);
     let (right, said) = verify(&app);
     assert!(right && said.contains("6 totals"), "{said}");
@@ -124,7 +124,7 @@ async fn totals_follow_a_new_time_zone(backend: Backend) {
         assert_eq!(usage(&app, "C1", "&billing_month=2026-12").await, [json!("4"), json!("6"), json!("6")]);
         let (right, said) = verify(&app);
         assert!(right, "{said}");
-        app.worker.clean_up().await;
+        app.worker.hourly_tasks().await;
     }
 }
 
@@ -147,7 +147,7 @@ async fn records_from_before_the_first_month_break_nothing(backend: Backend) {
     assert_eq!(execute(app.database_url(), "DELETE FROM usage_totals"), 3);
     for _ in 0..2 {
         assert_eq!(counted(&app, "C1").await, [json!(null), json!(null), json!(null)]);
-        app.worker.clean_up().await;
+        app.worker.hourly_tasks().await;
     }
     let (right, said) = verify(&app);
     assert!(right && said.contains("3 totals"), "{said}");
@@ -177,7 +177,7 @@ async fn many_corrections_are_right_at_once(backend: Backend) {
         }
         let (right, said) = verify(&app);
         assert!(right, "{said}");
-        app.worker.clean_up().await;
+        app.worker.hourly_tasks().await;
     }
     assert!(verify(&app).1.contains("130 totals"));
 }

@@ -211,7 +211,7 @@ async fn a_meter_that_went_silent_is_told_once(backend: Backend) {
     let receiver = Receiver::start();
     create(&app, json!({"url": receiver.url("/"), "events": ["usage.missing"]})).await;
     let check = async || {
-        app.worker.clean_up().await;
+        app.worker.hourly_tasks().await;
         deliver(&app).await;
         receiver.take()
     };
@@ -359,7 +359,7 @@ async fn an_address_that_fails_for_days_is_disabled(backend: Backend) {
     assert_eq!(*first, "failed");
     assert!(!others.is_empty() && others.iter().all(|state| *state == "cancelled"), "nothing is kept: {states:?}");
     app.clock.advance(TimeDelta::days(31));
-    app.worker.clean_up().await;
+    app.worker.hourly_tasks().await;
     assert_eq!(app.all("/webhook-deliveries").await.len(), 0, "ended deliveries are kept for 30 days");
 }
 
@@ -528,11 +528,11 @@ async fn an_address_is_public_and_encrypted(backend: Backend) {
         ("nonsense", "not an address"),
         ("https://example.com/a\tb", "not an address"),
     ] {
-        let refused = app.post("/webhooks", &json!({"url": url})).await.problem(422, "validation");
-        assert_eq!(refused["errors"][0]["field"], "/url");
-        assert!(refused["errors"][0]["message"].as_str().unwrap().contains(why), "{refused}");
+        let rejected = app.post("/webhooks", &json!({"url": url})).await.problem(422, "validation");
+        assert_eq!(rejected["errors"][0]["field"], "/url");
+        assert!(rejected["errors"][0]["message"].as_str().unwrap().contains(why), "{rejected}");
     }
-    // A name that leads to a private address is refused when it is resolved.
+    // A name that leads to a private address is rejected when it is resolved.
     let (id, _) = create(&app, json!({"url": "https://localhost:9/"})).await;
     app.send(Method::POST, &format!("/webhooks/{id}/test"), &[], None).await.expect(202);
     deliver(&app).await;
@@ -565,8 +565,8 @@ async fn webhooks_are_changed_listed_and_deleted(backend: Backend) {
         (json!({"url": ""}), "/url"),
         (json!({"url": url, "description": " "}), "/description"),
     ] {
-        let refused = app.post("/webhooks", &bad).await.problem(422, "validation");
-        assert_eq!(refused["errors"][0]["field"], field, "{refused}");
+        let rejected = app.post("/webhooks", &bad).await.problem(422, "validation");
+        assert_eq!(rejected["errors"][0]["field"], field, "{rejected}");
     }
     for number in 1..20 {
         create(&app, json!({"url": format!("{url}{number}")})).await;

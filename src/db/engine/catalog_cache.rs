@@ -13,7 +13,7 @@ const MAX_CATALOGS: usize = 4;
 /// How long an unused catalog stays in the cache.
 const MAX_IDLE: Duration = Duration::from_secs(600);
 
-struct Kept {
+struct CacheEntry {
     tenant: TenantId,
     generation: String,
     today: NaiveDate,
@@ -23,7 +23,7 @@ struct Kept {
 
 /// The cached catalogs: those of the tenants that used one most recently.
 #[derive(Default)]
-pub(in crate::db) struct Catalogs(Mutex<Vec<Kept>>);
+pub(in crate::db) struct Catalogs(Mutex<Vec<CacheEntry>>);
 
 impl Catalogs {
     pub(in crate::db) fn get(&self, tenant: &TenantId, generation: &str, today: NaiveDate) -> Option<Arc<Catalog>> {
@@ -42,6 +42,6 @@ impl Catalogs {
         kept.retain(|one| one.tenant != *tenant);
         kept.sort_by_key(|one| std::cmp::Reverse(one.used));
         kept.truncate(MAX_CATALOGS - 1);
-        kept.push(Kept { tenant: tenant.clone(), generation, today, used: Instant::now(), catalog });
+        kept.push(CacheEntry { tenant: tenant.clone(), generation, today, used: Instant::now(), catalog });
     }
 }

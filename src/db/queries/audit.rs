@@ -10,7 +10,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{ApiKeyId, AuditId, TenantId};
 use crate::domain::string_enum::string_enum;
 
@@ -60,9 +60,9 @@ pub struct AuditFilter {
     /// With this request id.
     pub request_id: Option<String>,
     /// At or after this time.
-    pub from: Option<Instant>,
+    pub from: Option<Timestamp>,
     /// Before this time.
-    pub to: Option<Instant>,
+    pub to: Option<Timestamp>,
 }
 
 impl Tx<'_> {

@@ -11,7 +11,7 @@ use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::{insert_scoped, scoped_joined};
 use crate::db::engine::tx::Tx;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, TenantId,
 };
@@ -67,7 +67,7 @@ pub struct BillingLine {
 
 impl BillingLine {
     /// Creates a line that is not resolved yet.
-    pub fn new(tenant: &TenantId, company: &Company, product: &ProductId, now: Instant) -> Self {
+    pub fn new(tenant: &TenantId, company: &Company, product: &ProductId, now: Timestamp) -> Self {
         let is_matched = company.connectwise_company_id.is_some();
         Self {
             id: BillingLineId::new(),

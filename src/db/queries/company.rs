@@ -11,7 +11,7 @@ use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::company_match::MatchSource;
 use crate::domain::ids::{CompanyId, CwCompanyId, TenantId};
 use crate::domain::string_enum::string_enum;
@@ -37,7 +37,7 @@ pub struct Company {
 
 impl Company {
     /// Sets the match, or clears it if `target` is `None`. `by` is the name of the caller's API key.
-    pub fn set_match(&mut self, target: Option<(CwCompanyId, MatchSource)>, now: Instant, by: &str) {
+    pub fn set_match(&mut self, target: Option<(CwCompanyId, MatchSource)>, now: Timestamp, by: &str) {
         self.connectwise_company_id = target.map(|(id, _)| id);
         self.match_source = target.map(|(_, source)| source);
         self.matched_at = Some(now.naive_utc());

@@ -8,7 +8,7 @@ use crate::db::engine::schema::{connection_failures, connections};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::TenantId;
 
 /// A stored connection to ConnectWise.
@@ -21,7 +21,7 @@ pub struct Connection {
     pub client_id: String,
     /// The public and private API keys, encrypted.
     pub secrets: String,
-    /// The custom field of additions in which pushes note their id and date, by its caption.
+    /// The custom field of additions in which each push writes its id and date, by its caption.
     pub provenance_field: Option<String>,
     pub version: i64,
     pub created_at: NaiveDateTime,
@@ -73,7 +73,7 @@ impl Tx<'_> {
     }
 
     /// Records that the connection fails. Returns whether it is a new failure.
-    pub fn set_connection_failure(&mut self, cause: &str, now: Instant) -> Result<bool> {
+    pub fn set_connection_failure(&mut self, cause: &str, now: Timestamp) -> Result<bool> {
         let row =
             ConnectionFailure { tenant_id: self.tenant().clone(), since: now.naive_utc(), cause: cause.to_owned() };
         let added = insert_scoped!(self, connection_failures, std::slice::from_ref(&row), .on_conflict_do_nothing())?;

@@ -12,7 +12,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
@@ -290,7 +290,7 @@ impl Tx<'_> {
     pub fn agreements_with_additions_older_than(
         &mut self,
         ids: &[CwAgreementId],
-        moment: Instant,
+        moment: Timestamp,
     ) -> Result<Vec<CwAgreementId>> {
         let mut old: Vec<CwAgreementId> = Vec::new();
         for chunk in chunks(ids) {
@@ -341,7 +341,7 @@ impl Tx<'_> {
     }
 
     /// Marks an agreement as gone from ConnectWise.
-    pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Instant) -> Result<()> {
+    pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Timestamp) -> Result<()> {
         let row =
             self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
         diesel::update(row).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;

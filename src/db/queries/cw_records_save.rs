@@ -12,7 +12,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::text::fold;
@@ -37,7 +37,7 @@ row_update! {
 
 /// The number of rows that a save added, changed, and marked as gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Saved {
+pub struct SaveCounts {
     pub added: usize,
     pub changed: usize,
     pub gone: usize,
@@ -46,7 +46,7 @@ pub struct Saved {
 impl Tx<'_> {
     /// Saves companies: adds new ones and updates changed ones. If `all` is set, also marks as gone the stored
     /// companies that were not read.
-    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Instant) -> Result<Saved> {
+    pub fn save_cw_companies(&mut self, read: Vec<CwCompany>, all: bool, now: Timestamp) -> Result<SaveCounts> {
         let tenant = self.tenant().clone();
         let mut query = self.scoped(cw_companies::table).into_boxed();
         if !all {
@@ -79,7 +79,12 @@ impl Tx<'_> {
 
     /// Saves all agreements of the given companies, or of all companies. Stored ones that were not read are marked as
     /// gone.
-    pub fn save_agreements(&mut self, of: Option<&[CwCompanyId]>, read: Vec<Agreement>, now: Instant) -> Result<Saved> {
+    pub fn save_agreements(
+        &mut self,
+        of: Option<&[CwCompanyId]>,
+        read: Vec<Agreement>,
+        now: Timestamp,
+    ) -> Result<SaveCounts> {
         let tenant = self.tenant().clone();
         let mut known = self.agreements_of(of)?;
         if of.is_some() {
@@ -124,7 +129,7 @@ impl Tx<'_> {
 
     /// Saves all additions of the given agreements, and the time at which they were read. Stored ones that were not
     /// read are marked as gone.
-    pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Instant) -> Result<Saved> {
+    pub fn save_additions(&mut self, of: &[CwAgreementId], read: Vec<Addition>, now: Timestamp) -> Result<SaveCounts> {
         let tenant = self.tenant().clone();
         let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
         let mut known: Vec<AdditionRow> = self
@@ -171,11 +176,11 @@ impl Tx<'_> {
 }
 
 impl Tx<'_> {
-    fn saved(&mut self, added: usize, changed: usize, gone: usize) -> Result<Saved> {
+    fn saved(&mut self, added: usize, changed: usize, gone: usize) -> Result<SaveCounts> {
         if added + changed + gone > 0 {
             self.renew_generation()?;
         }
-        Ok(Saved { added, changed, gone })
+        Ok(SaveCounts { added, changed, gone })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::db::engine::schema::billing_lines;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, PushJobId};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::Quantity;
@@ -31,7 +31,7 @@ impl LastPush {
         state: LineState,
         reason: Option<PushReason>,
         quantity: Option<Quantity>,
-        now: Instant,
+        now: Timestamp,
     ) -> Self {
         Self {
             last_push_job_id: Some(job.clone()),

@@ -16,7 +16,7 @@ use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineEvent, LineState, PushKind};
@@ -39,7 +39,7 @@ row_update! {
 struct FinishedLine(PushLine);
 
 impl FinishedLine {
-    fn new(line: &PushLine, result: &LineResult, now: Instant) -> Result<Self> {
+    fn new(line: &PushLine, result: &LineResult, now: Timestamp) -> Result<Self> {
         let state = LineState::Working.after(result.event).map_err(Error::internal)?;
         // A person who decides must see the current quantity in ConnectWise, even if there is none.
         let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
@@ -49,7 +49,7 @@ impl FinishedLine {
             approved: line.approved && result.event != LineEvent::Hold,
             reason: result.reason,
             detail: result.detail.clone(),
-            failures: line.failures + i64::from(result.counted),
+            failures: line.failures + i64::from(result.counts_as_failure),
             not_before: result.not_before.map(|at| at.naive_utc()),
             finished_at: (!state.is_open()).then(|| now.naive_utc()),
             lease_owner: None,
@@ -69,7 +69,7 @@ row_update! {
 /// What a billing line bills to now.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = billing_lines, check_for_backend(MultiBackend))]
-pub struct BillsTo {
+pub struct CurrentTarget {
     pub id: BillingLineId,
     pub push_enabled: bool,
     pub agreement_status: MappingStatus,
@@ -80,18 +80,18 @@ pub struct BillsTo {
 
 impl Tx<'_> {
     /// What the given billing lines bill to now.
-    pub fn billed_to(&mut self, lines: &[BillingLineId]) -> Result<Vec<BillsTo>> {
+    pub fn billed_to(&mut self, lines: &[BillingLineId]) -> Result<Vec<CurrentTarget>> {
         let mut rows = Vec::with_capacity(lines.len());
         for chunk in chunks(lines) {
             let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq_any(chunk));
-            rows.extend(own.select(BillsTo::as_select()).load(self.conn)?);
+            rows.extend(own.select(CurrentTarget::as_select()).load(self.conn)?);
         }
         Ok(rows)
     }
 
     /// Stores `from_quantity` and `attempts` of lines whose writes may be sent once this is committed, and renews their
     /// leases. Returns the ids of those that the worker still has.
-    pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Instant) -> Result<HashSet<PushLineId>> {
+    pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Timestamp) -> Result<HashSet<PushLineId>> {
         let lease_until = Some(lease_until.naive_utc());
         let begun = lines.iter().map(|line| BegunLine(PushLine { lease_until, ..line.clone() }));
         let begun: Vec<BegunLine> = begun.collect();
@@ -102,7 +102,7 @@ impl Tx<'_> {
     /// Returns until when the worker may write a line: its lease, or `None` if another worker has the line, the job was
     /// cancelled, or the billing line no longer bills this addition alone. A revert restores what was written, whatever
     /// the billing line bills now, unless a later job has ended for the billing line. One statement.
-    pub fn may_write_until(&mut self, line: &PushLine, is_revert: bool) -> Result<Option<Instant>> {
+    pub fn may_write_until(&mut self, line: &PushLine, is_revert: bool) -> Result<Option<Timestamp>> {
         let leased = self
             .scoped(push_lines::table)
             .filter(push_lines::id.eq(line.id.clone()))
@@ -134,7 +134,7 @@ impl Tx<'_> {
     }
 
     /// Renews the leases of those of the given lines that their worker still has. Returns the number renewed.
-    pub fn renew_leases(&mut self, lines: &[PushLine], until: Instant) -> Result<usize> {
+    pub fn renew_leases(&mut self, lines: &[PushLine], until: Timestamp) -> Result<usize> {
         let mut by_fence: BTreeMap<i64, Vec<PushLineId>> = BTreeMap::new();
         for line in lines {
             by_fence.entry(line.fence).or_default().push(line.id.clone());
@@ -159,7 +159,7 @@ impl Tx<'_> {
         &mut self,
         results: &[(PushLine, LineResult)],
         kind: PushKind,
-        now: Instant,
+        now: Timestamp,
     ) -> Result<HashSet<PushLineId>> {
         let finished: Vec<FinishedLine> =
             results.iter().map(|(line, result)| FinishedLine::new(line, result, now)).collect::<Result<_>>()?;

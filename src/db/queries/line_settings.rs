@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::usage_totals::Whose;
+use super::usage_totals::CompanySelection;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::billing_lines;
 use crate::db::engine::tx::Tx;
@@ -28,12 +28,12 @@ pub struct LineSettings {
 
 impl Tx<'_> {
     /// The settings of a product's lines.
-    pub fn line_settings(&mut self, product: &ProductId, whose: Whose<'_>) -> Result<Vec<LineSettings>> {
+    pub fn line_settings(&mut self, product: &ProductId, selection: CompanySelection<'_>) -> Result<Vec<LineSettings>> {
         use billing_lines as l;
         let columns = (l::company_id, l::block_size, l::minimum_quantity, l::included_quantity, l::adjustment);
-        let parts = match whose {
-            Whose::All(_) => vec![None],
-            Whose::Companies(companies) => chunks(companies).into_iter().map(Some).collect(),
+        let parts = match selection {
+            CompanySelection::AllIncluding(_) => vec![None],
+            CompanySelection::Only(companies) => chunks(companies).into_iter().map(Some).collect(),
         };
         let mut found = Vec::new();
         for companies in parts {

@@ -10,7 +10,7 @@ use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
@@ -95,7 +95,7 @@ impl From<Row> for MappedLine {
 }
 
 /// The columns that resolving and edits change.
-struct Saved {
+struct LineUpdate {
     id: BillingLineId,
     push_enabled: bool,
     block_size: Option<BlockSize>,
@@ -121,14 +121,14 @@ struct Saved {
 }
 
 row_update! {
-    Saved; billing_lines
+    LineUpdate; billing_lines
     where id
     set push_enabled, block_size, minimum_quantity, included_quantity, adjustment, agreement_status, agreement_source,
         agreement_id, agreement_reason, agreement_candidates, agreement_changed_at, agreement_changed_by, addition_status, addition_source,
         addition_id, addition_reason, addition_candidates, addition_changed_at, addition_changed_by, version, updated_at
 }
 
-impl Saved {
+impl LineUpdate {
     fn new(line: MappedLine, now: NaiveDateTime) -> Self {
         Self {
             id: line.id,
@@ -213,8 +213,8 @@ impl Tx<'_> {
     }
 
     /// Updates lines that this transaction has read, many in one statement, and increments their versions.
-    pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Instant) -> Result<()> {
-        let rows: Vec<Saved> = lines.into_iter().map(|line| Saved::new(line, now.naive_utc())).collect();
+    pub fn save_mapped_lines(&mut self, lines: Vec<MappedLine>, now: Timestamp) -> Result<()> {
+        let rows: Vec<LineUpdate> = lines.into_iter().map(|line| LineUpdate::new(line, now.naive_utc())).collect();
         self.update_rows(&rows).map(drop)
     }
 }

@@ -10,7 +10,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, TenantId};
 
 /// Until when a tenant's meters were checked.
@@ -25,21 +25,21 @@ pub struct UsageCheck {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
     /// Measured after the first time, and at the second time or before.
-    NewestBetween(Instant, Instant),
+    NewestBetween(Timestamp, Timestamp),
     /// Measured in this month.
     NewestIn(BillingMonth),
 }
 
 impl Tx<'_> {
     /// Until when the tenant's meters were checked.
-    pub fn usage_checked_until(&mut self) -> Result<Option<Instant>> {
+    pub fn usage_checked_until(&mut self) -> Result<Option<Timestamp>> {
         let own = self.scoped(usage_checks::table).select(usage_checks::checked_until);
         let at: Option<NaiveDateTime> = own.first(self.conn).optional()?;
         Ok(at.map(|at| at.and_utc()))
     }
 
     /// Stores until when the tenant's meters were checked.
-    pub fn set_usage_checked_until(&mut self, until: Instant) -> Result<()> {
+    pub fn set_usage_checked_until(&mut self, until: Timestamp) -> Result<()> {
         let row = UsageCheck { tenant_id: self.tenant().clone(), checked_until: until.naive_utc() };
         insert_scoped!(self, usage_checks, std::slice::from_ref(&row), .on_conflict(usage_checks::tenant_id)
             .do_update()
@@ -48,7 +48,7 @@ impl Tx<'_> {
     }
 
     /// The companies whose newest usage of a product is as described, and when it was measured.
-    pub fn silent_companies(&mut self, product: &ProductId, silence: Silence) -> Result<Vec<(CompanyId, Instant)>> {
+    pub fn silent_companies(&mut self, product: &ProductId, silence: Silence) -> Result<Vec<(CompanyId, Timestamp)>> {
         let newest = self
             .scoped(usage_totals::table)
             .filter(usage_totals::product_id.eq(product.clone()))

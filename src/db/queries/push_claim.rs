@@ -10,7 +10,7 @@ use super::push_job::PushLine;
 use crate::db::engine::conn::Conn;
 use crate::db::engine::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::db::engine::tx::SystemTx;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobState, LineEvent, LineState};
 use crate::domain::{Error, Result};
@@ -21,7 +21,7 @@ const DUE_LINES_PER_CLAIM: i64 = 200;
 
 /// Maximum number of lines in a claim of several agreements. Their writes begin and end in common transactions, and all
 /// of them wait while ConnectWise is slow for one.
-pub const LINES_PER_CLAIM: usize = 20;
+pub const LINES_PER_TRANSACTION: usize = 20;
 
 /// A job that has not ended, for a worker that looks for work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,14 +77,14 @@ fn share_of(due: &[CwAgreementId], workers: usize) -> Vec<CwAgreementId> {
     let mut total = 0;
     let fits = |(index, (_, count)): &(usize, (CwAgreementId, usize))| {
         total += count;
-        *index == 0 || total <= LINES_PER_CLAIM
+        *index == 0 || total <= LINES_PER_TRANSACTION
     };
     lines.into_iter().take(most).enumerate().take_while(fits).map(|(_, (agreement, _))| agreement).collect()
 }
 
 impl SystemTx<'_> {
     /// The jobs, queued or running, of all tenants, oldest first. One statement.
-    pub fn open_jobs(&mut self, now: Instant) -> Result<Vec<OpenJob>> {
+    pub fn open_jobs(&mut self, now: Timestamp) -> Result<Vec<OpenJob>> {
         let at = now.naive_utc();
         let is_due = exists(waiting_for_nothing!(push_jobs::id))
             .or(exists(delayed_until_now!(push_jobs::id, at)))
@@ -99,7 +99,7 @@ impl SystemTx<'_> {
         Ok(jobs.into_iter().map(job).collect())
     }
 
-    /// Claims by lease due lines of one job of a tenant: all that are due of some agreements, up to [`LINES_PER_CLAIM`]
+    /// Claims by lease due lines of one job of a tenant: all that are due of some agreements, up to [`LINES_PER_TRANSACTION`]
     /// if these are several. `workers` is how many workers share the tenant's lines: each leaves some for the others.
     /// Returns the claimed lines, or none if no line is due, or other workers have claimed those that are.
     pub fn claim_push_lines(
@@ -107,8 +107,8 @@ impl SystemTx<'_> {
         tenant: &TenantId,
         owner: &str,
         workers: usize,
-        now: Instant,
-        lease_until: Instant,
+        now: Timestamp,
+        lease_until: Timestamp,
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
         // Skip agreements that a worker has, in any job: if two workers wrote the same addition at once, the result
@@ -219,8 +219,8 @@ impl SystemTx<'_> {
         job: &PushJobId,
         agreements: &[CwAgreementId],
         owner: &str,
-        now: Instant,
-        lease_until: Instant,
+        now: Timestamp,
+        lease_until: Timestamp,
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
         let of_agreements = || {
@@ -291,7 +291,7 @@ impl SystemTx<'_> {
 
     /// Ends every lease. Returns the number of push lines freed. Call it only when a process starts and is the only
     /// one, as on SQLite.
-    pub fn end_leases(&mut self, now: Instant) -> Result<usize> {
+    pub fn end_leases(&mut self, now: Timestamp) -> Result<usize> {
         let at = now.naive_utc();
         let refreshing = cw_refreshes::table.filter(cw_refreshes::lease_until.gt(at));
         diesel::update(refreshing).set(cw_refreshes::lease_until.eq(at)).execute(self.conn)?;

@@ -9,7 +9,7 @@ use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -37,9 +37,9 @@ pub struct JobFilter {
     /// By what started the job.
     pub started_by: Option<PushTrigger>,
     /// Created at or after this time.
-    pub from: Option<Instant>,
+    pub from: Option<Timestamp>,
     /// Created before this time.
-    pub to: Option<Instant>,
+    pub to: Option<Timestamp>,
     /// Has a line that bills this month.
     pub billing_month: Option<BillingMonth>,
     /// Retries, reverts or pushes this job.
@@ -66,9 +66,9 @@ pub struct PushLineFilter {
     /// By the kind of the job.
     pub kind: Option<PushKind>,
     /// Of a job created at or after this time.
-    pub from: Option<Instant>,
+    pub from: Option<Timestamp>,
     /// Of a job created before this time.
-    pub to: Option<Instant>,
+    pub to: Option<Timestamp>,
 }
 
 impl Tx<'_> {

@@ -11,7 +11,7 @@ use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, MonotonicIds, ProductId, PushJobId, PushLineId, TenantId,
 };
@@ -117,9 +117,9 @@ pub struct LineResult {
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
     /// For `Release`: when the line may be tried again.
-    pub not_before: Option<Instant>,
+    pub not_before: Option<Timestamp>,
     /// For `Release`: whether this counts as a failure of the line.
-    pub counted: bool,
+    pub counts_as_failure: bool,
 }
 
 /// The number of a job's lines that have one state and billing month.
@@ -134,7 +134,7 @@ pub struct LineCount {
 
 impl PushLine {
     /// Since when the line waits: since its job was stored, or a person decided about the line.
-    pub fn waits_since(&self, job_stored_at: Instant) -> Instant {
+    pub fn waits_since(&self, job_stored_at: Timestamp) -> Timestamp {
         self.decided_at.map_or(job_stored_at, |at| at.and_utc().max(job_stored_at))
     }
 }

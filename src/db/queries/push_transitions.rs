@@ -9,7 +9,7 @@ use super::last_push::LastPush;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
 use crate::domain::push::PushKind;
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
@@ -22,7 +22,7 @@ pub struct LineEnd<'t> {
     pub reason: Option<PushReason>,
     pub detail: Option<&'t str>,
     /// Excludes lines that a person approved or dropped after this time.
-    pub decided_until: Option<Instant>,
+    pub decided_until: Option<Timestamp>,
 }
 
 impl LineEnd<'static> {
@@ -37,7 +37,7 @@ impl Tx<'_> {
         id: &PushJobId,
         event: JobEvent,
         detail: Option<&str>,
-        now: Instant,
+        now: Timestamp,
     ) -> Result<JobState> {
         let job = self.push_job(id)?;
         let state = job
@@ -57,7 +57,7 @@ impl Tx<'_> {
     }
 
     /// Starts a job, unless another worker has started it.
-    pub fn start_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
+    pub fn start_job(&mut self, id: &PushJobId, now: Timestamp) -> Result<()> {
         let state = JobState::Queued.after(JobEvent::Start).map_err(Error::internal)?;
         let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own.filter(push_jobs::state.eq(JobState::Queued)))
@@ -75,10 +75,10 @@ impl Tx<'_> {
 
     /// Requests cancellation of a job, and ends its lines that no worker holds and for which no write was sent. If a
     /// write was sent, the line is left to a worker, which reads the quantity from ConnectWise first.
-    pub fn cancel_push_job(&mut self, id: &PushJobId, now: Instant) -> Result<()> {
+    pub fn cancel_push_job(&mut self, id: &PushJobId, now: Timestamp) -> Result<()> {
         // Lines before the job, in the same order as a claim: taking the same locks in another order could deadlock.
-        self.end_untried_lines(id, LineState::Pending, &LineEnd::CANCELLED, now)?;
-        self.end_untried_lines(id, LineState::Held, &LineEnd::CANCELLED, now)?;
+        self.end_unwritten_lines(id, LineState::Pending, &LineEnd::CANCELLED, now)?;
+        self.end_unwritten_lines(id, LineState::Held, &LineEnd::CANCELLED, now)?;
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(id));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
@@ -90,7 +90,13 @@ impl Tx<'_> {
 
     /// Ends the lines of a job that are in a state (`pending` or `held`) and for which no write was sent, except those
     /// that [`LineEnd::decided_until`] excludes.
-    pub fn end_untried_lines(&mut self, job: &PushJobId, of: LineState, end: &LineEnd<'_>, now: Instant) -> Result<()> {
+    pub fn end_unwritten_lines(
+        &mut self,
+        job: &PushJobId,
+        of: LineState,
+        end: &LineEnd<'_>,
+        now: Timestamp,
+    ) -> Result<()> {
         let LineEnd { event, reason, detail, decided_until } = *end;
         let state = of.after(event).map_err(Error::internal)?;
         let until = decided_until.map(|at| at.naive_utc());
@@ -118,7 +124,7 @@ impl Tx<'_> {
     }
 
     /// Delays the pending lines of a job until a time, and stores why.
-    pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Instant, why: &str) -> Result<()> {
+    pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Timestamp, why: &str) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set((push_lines::not_before.eq(until.naive_utc()), push_lines::detail.eq(why.to_owned())))
@@ -127,7 +133,7 @@ impl Tx<'_> {
     }
 
     /// Ends the delay of every pending line of the tenant.
-    pub fn wake_pending_lines(&mut self) -> Result<()> {
+    pub fn make_pending_lines_due(&mut self) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::finished_at.is_null());
         diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
@@ -142,7 +148,7 @@ impl Tx<'_> {
         lines: &[PushLineId],
         event: LineEvent,
         by: &str,
-        now: Instant,
+        now: Timestamp,
     ) -> Result<()> {
         let state = LineState::Held.after(event).map_err(Error::internal)?;
         let dropped = state.is_final();

@@ -14,7 +14,7 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::push::PushKind;
-use crate::domain::push::{LaterWrite, LineState, PushReason};
+use crate::domain::push::{LineState, NewerWrite, PushReason};
 use crate::domain::quantity::Quantity;
 
 /// The states in which an addition has a push's quantity: written, found there, or possibly written.
@@ -22,7 +22,7 @@ pub(in crate::db) const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState:
 
 /// A push line whose quantity is, or may be, in ConnectWise, compared with an earlier line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LaterLine {
+pub struct NewerLine {
     pub id: PushLineId,
     pub job_id: PushJobId,
     pub billing_line_id: BillingLineId,
@@ -32,10 +32,10 @@ pub struct LaterLine {
     quantity: Option<Quantity>,
 }
 
-impl LaterLine {
+impl NewerLine {
     /// What this line means for an earlier one.
-    pub fn seen_by(&self, line: &PushLine) -> LaterWrite {
-        LaterWrite {
+    pub fn relative_to(&self, line: &PushLine) -> NewerWrite {
+        NewerWrite {
             state: self.state,
             billing_month: self.billing_month,
             quantity: self.quantity,
@@ -64,15 +64,15 @@ type Row = (
     BillingMonth,
 );
 
-impl From<Row> for LaterLine {
+impl From<Row> for NewerLine {
     fn from((id, job_id, billing_line_id, addition_id, state, quantity, month, job_month): Row) -> Self {
         let billing_month = month.unwrap_or(job_month);
         Self { id, job_id, billing_line_id, addition_id, state, billing_month, quantity }
     }
 }
 
-/// The columns of a [`LaterLine`].
-macro_rules! later_line {
+/// The columns of a [`NewerLine`].
+macro_rules! newer_line {
     () => {
         (
             push_lines::id,
@@ -101,7 +101,7 @@ pub(in crate::db) use written;
 impl Tx<'_> {
     /// What pushes wrote after the first of these lines, for their billing lines or to their additions. A row may be
     /// earlier than some of the lines.
-    pub fn written_since(&mut self, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
+    pub fn written_since(&mut self, lines: &[PushLine]) -> Result<Vec<NewerLine>> {
         let Some(first) = lines.iter().map(|line| &line.id).min() else { return Ok(Vec::new()) };
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
         let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
@@ -109,30 +109,30 @@ impl Tx<'_> {
         let of_lines = written!(self)
             .filter(push_lines::id.gt(first.clone()))
             .filter(push_lines::billing_line_id.eq_any(billing_lines));
-        let mut rows: Vec<Row> = of_lines.select(later_line!()).load(self.conn)?;
+        let mut rows: Vec<Row> = of_lines.select(newer_line!()).load(self.conn)?;
         let of_additions =
             written!(self).filter(push_lines::id.gt(first.clone())).filter(push_lines::addition_id.eq_any(additions));
-        rows.extend(of_additions.select(later_line!()).load::<Row>(self.conn)?);
-        Ok(rows.into_iter().map(LaterLine::from).collect())
+        rows.extend(of_additions.select(newer_line!()).load::<Row>(self.conn)?);
+        Ok(rows.into_iter().map(NewerLine::from).collect())
     }
 
     /// What later jobs wrote for the billing lines of these lines of a job, or to their additions.
-    pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
+    pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<NewerLine>> {
         let mut rows: Vec<Row> = Vec::new();
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
         for chunk in chunks(&billing_lines) {
             let later = written!(self)
                 .filter(push_lines::job_id.gt(job.clone()))
                 .filter(push_lines::billing_line_id.eq_any(chunk));
-            rows.extend(later.select(later_line!()).load::<Row>(self.conn)?);
+            rows.extend(later.select(newer_line!()).load::<Row>(self.conn)?);
         }
         let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
         for chunk in chunks(&additions) {
             let later =
                 written!(self).filter(push_lines::job_id.gt(job.clone())).filter(push_lines::addition_id.eq_any(chunk));
-            rows.extend(later.select(later_line!()).load::<Row>(self.conn)?);
+            rows.extend(later.select(newer_line!()).load::<Row>(self.conn)?);
         }
-        Ok(rows.into_iter().map(LaterLine::from).collect())
+        Ok(rows.into_iter().map(NewerLine::from).collect())
     }
 
     /// The companies, products and months for which a push has computed the quantity or found none, with any result.
@@ -232,9 +232,9 @@ impl Tx<'_> {
                 .filter(push_lines::id.eq_any(chunk))
                 // If a month has lines with and without a month of their own, those with one are the later ones.
                 .order(push_lines::id)
-                .select(later_line!())
+                .select(newer_line!())
                 .load(self.conn)?;
-            found.extend(rows.into_iter().map(LaterLine::from).map(|line| {
+            found.extend(rows.into_iter().map(NewerLine::from).map(|line| {
                 let quantity = line.quantity.filter(|_| line.state != LineState::Unverified);
                 ((line.billing_line_id, line.billing_month), PushedQuantity { addition_id: line.addition_id, quantity })
             }));

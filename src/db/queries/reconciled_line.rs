@@ -91,7 +91,7 @@ impl Tx<'_> {
     }
 
     /// The additions to which a line bills.
-    pub fn claimed_additions(&mut self) -> Result<HashSet<CwAdditionId>> {
+    pub fn billed_additions(&mut self) -> Result<HashSet<CwAdditionId>> {
         let own = self.scoped(billing_lines::table).filter(billing_lines::addition_status.eq(MappingStatus::Resolved));
         let ids = own.select(billing_lines::addition_id).load::<Option<CwAdditionId>>(self.conn)?;
         Ok(ids.into_iter().flatten().collect())
@@ -134,7 +134,7 @@ impl Tx<'_> {
     }
 
     /// The ConnectWise companies whose name another one has, too.
-    pub fn companies_with_twins(&mut self) -> Result<HashSet<CwCompanyId>> {
+    pub fn companies_with_namesakes(&mut self) -> Result<HashSet<CwCompanyId>> {
         let names: Vec<String> = self
             .scoped(cw_companies::table)
             .filter(cw_companies::deleted.eq(false))

@@ -77,7 +77,7 @@ const HOLD_SQL: &str = concat!(
 
 /// How far `next_at` and `held_until` are ahead of the current time, in microseconds.
 #[derive(diesel::QueryableByName)]
-struct Given {
+struct BudgetRow {
     #[diesel(sql_type = BigInt)]
     ahead: i64,
     #[diesel(sql_type = BigInt)]
@@ -116,7 +116,7 @@ impl Db {
         let take = move |conn: &mut Conn| {
             let Conn::Postgres(conn) = conn else { return Ok(RateReservation::Taken(Duration::ZERO)) };
             let length = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or_default());
-            let taken: Option<Given> = diesel::sql_query(RESERVE_SQL)
+            let taken: Option<BudgetRow> = diesel::sql_query(RESERVE_SQL)
                 .bind::<Text, _>(tenant.as_str())
                 .bind::<BigInt, _>(micros(interval))
                 .bind::<BigInt, _>(micros(limit))
@@ -125,7 +125,7 @@ impl Db {
             if let Some(given) = taken {
                 return Ok(RateReservation::Taken(length(given.ahead)));
             }
-            let now: Given = diesel::sql_query(PEEK_SQL).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
+            let now: BudgetRow = diesel::sql_query(PEEK_SQL).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
             Ok(if now.held > 0 {
                 RateReservation::Held(length(now.held))
             } else {
@@ -136,7 +136,7 @@ impl Db {
     }
 
     /// Holds all requests to a tenant's ConnectWise for `wait`. Does nothing on SQLite.
-    pub async fn hold_requests(&self, tenant: &TenantId, wait: Duration) -> Result<()> {
+    pub async fn pause_requests(&self, tenant: &TenantId, wait: Duration) -> Result<()> {
         let tenant = tenant.clone();
         let hold = move |conn: &mut Conn| {
             if let Conn::Postgres(conn) = conn {

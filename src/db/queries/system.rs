@@ -9,7 +9,7 @@ use crate::db::engine::schema::{
 };
 use crate::db::engine::tx::SystemTx;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, TenantId};
 
 /// Maximum number of companies and products whose totals are completed in one step.
@@ -58,7 +58,7 @@ impl SystemTx<'_> {
     }
 
     /// Deletes idempotency responses stored before a time. Returns their number.
-    pub fn delete_expired_responses(&mut self, before: Instant) -> Result<usize> {
+    pub fn delete_expired_responses(&mut self, before: Timestamp) -> Result<usize> {
         let old = idempotency_keys::table.filter(idempotency_keys::created_at.lt(before.naive_utc()));
         Ok(diesel::delete(old).execute(self.conn)?)
     }
@@ -78,7 +78,7 @@ impl SystemTx<'_> {
     }
 
     /// The tenants with deliveries that can be claimed now. One statement.
-    pub fn tenants_with_due_deliveries(&mut self, now: Instant) -> Result<Vec<TenantId>> {
+    pub fn tenants_with_due_deliveries(&mut self, now: Timestamp) -> Result<Vec<TenantId>> {
         let at = now.naive_utc();
         let due = webhook_deliveries::table
             .filter(webhook_deliveries::finished_at.is_null())
@@ -88,7 +88,7 @@ impl SystemTx<'_> {
     }
 
     /// Deletes deliveries that ended before a time. Returns their number.
-    pub fn delete_old_deliveries(&mut self, before: Instant) -> Result<usize> {
+    pub fn delete_old_deliveries(&mut self, before: Timestamp) -> Result<usize> {
         let old = webhook_deliveries::table.filter(webhook_deliveries::finished_at.lt(before.naive_utc()));
         Ok(diesel::delete(old).execute(self.conn)?)
     }

@@ -7,7 +7,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::{api_keys, tenants};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
 
@@ -49,7 +49,7 @@ impl Tx<'_> {
     }
 
     /// Revokes a key. Returns it as it was before; it may have been revoked already. Errors if there is no such key.
-    pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Instant) -> Result<ApiKey> {
+    pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Timestamp) -> Result<ApiKey> {
         let own = self.scoped(api_keys::table).filter(api_keys::id.eq(id));
         let before: Option<ApiKey> = own.clone().select(ApiKey::as_select()).first(self.conn).optional()?;
         let before = before.ok_or_else(|| Error::not_found("API key", id))?;

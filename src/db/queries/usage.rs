@@ -12,7 +12,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::string_enum::string_enum;
@@ -84,9 +84,9 @@ pub struct UsageFilter {
     /// Of this product.
     pub product_id: Option<ProductId>,
     /// Measured at or after this time.
-    pub from: Option<Instant>,
+    pub from: Option<Timestamp>,
     /// Measured before this time.
-    pub to: Option<Instant>,
+    pub to: Option<Timestamp>,
     /// Excludes records that a later one corrects.
     pub current_only: bool,
     /// `true` for late records only, `false` for the others only.
@@ -172,7 +172,7 @@ impl Tx<'_> {
         &mut self,
         product: &ProductId,
         companies: &[CompanyId],
-        (from, until): (Instant, Instant),
+        (from, until): (Timestamp, Timestamp),
         received_since: NaiveDateTime,
     ) -> Result<()> {
         for chunk in chunks(companies) {
@@ -197,7 +197,7 @@ impl Tx<'_> {
     pub fn usage_counts_of_company(
         &mut self,
         company: &CompanyId,
-        (from, until): (Instant, Instant),
+        (from, until): (Timestamp, Timestamp),
     ) -> Result<HashMap<ProductId, i64>> {
         let own = self
             .scoped(usage_records::table)
@@ -217,7 +217,7 @@ impl Tx<'_> {
     pub fn usage_of_company(
         &mut self,
         company: &CompanyId,
-        (from, until): (Instant, Instant),
+        (from, until): (Timestamp, Timestamp),
         limit: i64,
     ) -> Result<Vec<UsageRecord>> {
         let own = self
@@ -235,9 +235,9 @@ impl Tx<'_> {
     pub fn newest_usage_before(
         &mut self,
         product: &ProductId,
-        before: Instant,
+        before: Timestamp,
         companies: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, Instant>> {
+    ) -> Result<HashMap<CompanyId, Timestamp>> {
         let mut newest = HashMap::new();
         for chunk in chunks(companies) {
             let own = of_companies!(self, product, chunk)
@@ -257,8 +257,8 @@ impl Tx<'_> {
     pub fn usage_between(
         &mut self,
         product: &ProductId,
-        from: Instant,
-        until: Instant,
+        from: Timestamp,
+        until: Timestamp,
         companies: &[CompanyId],
     ) -> Result<HashMap<CompanyId, UsageTotals>> {
         let mut by_company: HashMap<CompanyId, UsageTotals> = HashMap::new();

@@ -16,7 +16,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
@@ -88,18 +88,18 @@ impl UsageTotalsRow {
 
 /// Whose usage is read.
 #[derive(Debug, Clone, Copy)]
-pub enum Whose<'c> {
+pub enum CompanySelection<'c> {
     /// That of every company: these and perhaps others. To name thousands costs more than to read all.
-    All(&'c [CompanyId]),
+    AllIncluding(&'c [CompanyId]),
     /// That of these companies.
-    Companies(&'c [CompanyId]),
+    Only(&'c [CompanyId]),
 }
 
-impl<'c> Whose<'c> {
+impl<'c> CompanySelection<'c> {
     /// The companies.
     pub fn companies(self) -> &'c [CompanyId] {
         match self {
-            Self::All(companies) | Self::Companies(companies) => companies,
+            Self::AllIncluding(companies) | Self::Only(companies) => companies,
         }
     }
 }
@@ -154,10 +154,10 @@ impl Tx<'_> {
         product: &ProductId,
         aggregation: Aggregation,
         month: BillingMonth,
-        whose: Whose<'_>,
+        selection: CompanySelection<'_>,
     ) -> Result<HashMap<CompanyId, MonthCount>> {
         let mut found = HashMap::new();
-        let Whose::Companies(companies) = whose else {
+        let CompanySelection::Only(companies) = selection else {
             let all = self.scoped(usage_totals::table).filter(usage_totals::product_id.eq(product.clone()));
             counted!(self, all.filter(usage_totals::month.eq(month)), aggregation, found);
             return Ok(found);
@@ -190,15 +190,19 @@ impl Tx<'_> {
                 by_month.entry(month.unwrap_or(BillingMonth::FIRST)).or_default().push(company);
             }
             for (month, companies) in by_month {
-                found.extend(self.usage_counted(product, aggregation, month, Whose::Companies(&companies))?);
+                found.extend(self.usage_counted(product, aggregation, month, CompanySelection::Only(&companies))?);
             }
         }
         Ok(found)
     }
 
     /// Those of the companies with records of a product that are not part of the totals yet.
-    pub fn companies_not_totalled(&mut self, product: &ProductId, whose: Whose<'_>) -> Result<HashSet<CompanyId>> {
-        let Whose::Companies(companies) = whose else {
+    pub fn companies_not_totalled(
+        &mut self,
+        product: &ProductId,
+        selection: CompanySelection<'_>,
+    ) -> Result<HashSet<CompanyId>> {
+        let CompanySelection::Only(companies) = selection else {
             // The index has only such records.
             let records = self.scoped(usage_records::table).filter(usage_records::product_id.eq(product.clone()));
             let records = records.filter(usage_records::totalled_at.is_null()).select(usage_records::company_id);
@@ -264,7 +268,7 @@ impl Tx<'_> {
         &mut self,
         product: &ProductId,
         company: &CompanyId,
-        bounds: Option<(Instant, Instant)>,
+        bounds: Option<(Timestamp, Timestamp)>,
     ) -> Result<Vec<UsageRecord>> {
         let mut own = self
             .scoped(usage_records::table)
@@ -280,7 +284,7 @@ impl Tx<'_> {
     }
 
     /// Marks all records of a company and product as part of the totals.
-    pub fn mark_usage_totalled(&mut self, product: &ProductId, company: &CompanyId, now: Instant) -> Result<()> {
+    pub fn mark_usage_totalled(&mut self, product: &ProductId, company: &CompanyId, now: Timestamp) -> Result<()> {
         let own = self
             .scoped(usage_records::table)
             .filter(usage_records::product_id.eq(product.clone()))

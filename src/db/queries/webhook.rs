@@ -1,4 +1,4 @@
-//! Webhooks: addresses that are told about events.
+//! Webhooks: URLs that receive events.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -11,7 +11,7 @@ use crate::domain::ids::{TenantId, WebhookId};
 use crate::domain::webhook::{DisabledReason, EventType, EventTypes};
 use crate::domain::{Error, Result};
 
-/// An address that is told about events.
+/// A URL that receives events.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
 #[diesel(table_name = webhooks, check_for_backend(MultiBackend))]

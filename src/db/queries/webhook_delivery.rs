@@ -9,7 +9,7 @@ use crate::db::engine::schema::webhook_deliveries;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{DeliveryId, MessageId, TenantId, WebhookId};
 use crate::domain::string_enum::string_enum;
 use crate::domain::webhook::{DeliveryEvent, DeliveryState, EventType};
@@ -118,8 +118,8 @@ impl Tx<'_> {
         &mut self,
         owner: &str,
         limit: i64,
-        now: Instant,
-        lease_until: Instant,
+        now: Timestamp,
+        lease_until: Timestamp,
     ) -> Result<Vec<WebhookDelivery>> {
         let at = now.naive_utc();
         let due = |tx: &Self| {
@@ -159,7 +159,7 @@ impl Tx<'_> {
     }
 
     /// Postpones the pending deliveries of a webhook that are due earlier.
-    pub fn postpone_deliveries(&mut self, webhook: &WebhookId, until: Instant) -> Result<()> {
+    pub fn postpone_deliveries(&mut self, webhook: &WebhookId, until: Timestamp) -> Result<()> {
         let earlier = self
             .scoped(webhook_deliveries::table)
             .filter(webhook_deliveries::webhook_id.eq(webhook))
@@ -170,7 +170,7 @@ impl Tx<'_> {
     }
 
     /// Makes the pending deliveries of a webhook due, because its address was corrected.
-    pub fn hasten_deliveries(&mut self, webhook: &WebhookId, now: Instant) -> Result<()> {
+    pub fn make_deliveries_due(&mut self, webhook: &WebhookId, now: Timestamp) -> Result<()> {
         let later = self
             .scoped(webhook_deliveries::table)
             .filter(webhook_deliveries::webhook_id.eq(webhook))
@@ -181,7 +181,7 @@ impl Tx<'_> {
     }
 
     /// Ends the pending deliveries of a webhook, because it is disabled. A worker that is sending one records nothing.
-    pub fn cancel_deliveries(&mut self, webhook: &WebhookId, why: &str, now: Instant) -> Result<()> {
+    pub fn cancel_deliveries(&mut self, webhook: &WebhookId, why: &str, now: Timestamp) -> Result<()> {
         let state = DeliveryState::Pending.after(DeliveryEvent::Cancel).map_err(Error::internal)?;
         let pending = self
             .scoped(webhook_deliveries::table)

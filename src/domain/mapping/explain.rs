@@ -110,7 +110,7 @@ impl<Id: ToString> From<Named<Id>> for MappingSnapshot {
 
 impl Catalog {
     /// Returns the company's agreements as candidates for a line with this mapping, each with its verdict.
-    pub fn seen_agreements(
+    pub fn judged_agreements(
         &self,
         company: Option<CwCompanyId>,
         rule: Option<&Rule>,
@@ -121,7 +121,7 @@ impl Catalog {
     }
 
     /// Returns the agreement's additions as candidates for a line with this mapping, each with its verdict.
-    pub fn seen_additions(
+    pub fn judged_additions(
         &self,
         agreement: &AgreementMapping,
         rule: Option<&Rule>,

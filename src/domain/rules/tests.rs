@@ -17,7 +17,7 @@ fn holds(expression: &str, facts: &Facts) -> bool {
     Rule::parse(Target::Agreement, expression).unwrap_or_else(|e| panic!("{expression}: {e}")).matches(facts)
 }
 
-fn refused(expression: &str) -> RuleError {
+fn rejected(expression: &str) -> RuleError {
     match Rule::parse(Target::Agreement, expression) {
         Ok(rule) => panic!("{expression} was parsed as {rule}"),
         Err(error) => error,
@@ -112,7 +112,7 @@ fn slips_are_explained() {
         (r#"name in "x""#, "unexpected", 8, 3, "list"),
         (r#"name like "%[a""#, "bad_pattern", 10, 5, "[[]"),
     ] {
-        let error = refused(expression);
+        let error = rejected(expression);
         assert_eq!((error.code.as_str(), error.offset, error.length), (code, offset, length), "{expression}: {error}");
         assert!(error.advice.as_deref().unwrap_or_default().contains(advice), "{expression}: {error:?}");
     }
@@ -120,29 +120,29 @@ fn slips_are_explained() {
 
 #[test]
 fn what_was_expected_is_listed() {
-    let error = refused("description = \"x\"");
+    let error = rejected("description = \"x\"");
     assert_eq!(error.code.as_str(), "wrong_target");
     assert!(error.message.contains("attribute of an addition"), "{error}");
-    assert_eq!(refused("nam = \"x\"").expected, ["name", "type/name"]);
-    assert_eq!(refused("name = \"x\" name").expected, ["and", "or", "the end"]);
-    assert_eq!(refused("(name = \"x\"").offset, 0);
-    assert_eq!(refused("").length, 0);
-    assert_eq!(refused("name contains \"\"").code.as_str(), "empty_text");
-    assert_eq!(refused("name = \"a\0b\"").code.as_str(), "bad_character");
+    assert_eq!(rejected("nam = \"x\"").expected, ["name", "type/name"]);
+    assert_eq!(rejected("name = \"x\" name").expected, ["and", "or", "the end"]);
+    assert_eq!(rejected("(name = \"x\"").offset, 0);
+    assert_eq!(rejected("").length, 0);
+    assert_eq!(rejected("name contains \"\"").code.as_str(), "empty_text");
+    assert_eq!(rejected("name = \"a\0b\"").code.as_str(), "bad_character");
 }
 
 #[test]
 fn limits_hold_and_are_fast() {
     let started = Instant::now();
-    assert_eq!(refused(&"(".repeat(10_000)).code.as_str(), "too_long");
-    assert_eq!(refused(&"(".repeat(3_000)).code.as_str(), "too_deep");
-    assert_eq!(refused(&"x".repeat(1_000_000)).code.as_str(), "too_long");
+    assert_eq!(rejected(&"(".repeat(10_000)).code.as_str(), "too_long");
+    assert_eq!(rejected(&"(".repeat(3_000)).code.as_str(), "too_deep");
+    assert_eq!(rejected(&"x".repeat(1_000_000)).code.as_str(), "too_long");
     let list = vec!["'a'"; 201].join(",");
-    assert_eq!(refused(&format!("name in ({list})")).code.as_str(), "list_too_long");
+    assert_eq!(rejected(&format!("name in ({list})")).code.as_str(), "list_too_long");
     let many = vec!["name='a'"; 101].join(" or ");
-    assert_eq!(refused(&many).code.as_str(), "too_many_conditions");
-    assert_eq!(refused(&format!("name in ({})", vec!["'a'"; 100_000].join(","))).code.as_str(), "too_long");
-    assert_eq!(refused(&format!("name = \"{}\"", "x".repeat(1_000_000))).code.as_str(), "too_long");
+    assert_eq!(rejected(&many).code.as_str(), "too_many_conditions");
+    assert_eq!(rejected(&format!("name in ({})", vec!["'a'"; 100_000].join(","))).code.as_str(), "too_long");
+    assert_eq!(rejected(&format!("name = \"{}\"", "x".repeat(1_000_000))).code.as_str(), "too_long");
     let text = "a".repeat(20_000);
     let facts = agreement(&text, None);
     assert!(!holds(&format!(r#"name like "%{}b%""#, "a%".repeat(1_000)), &facts));
@@ -166,7 +166,7 @@ fn every_character_is_read_back_or_refused() {
             }
         }
     }
-    assert!(read > 1_100_000 && refused_ones < 70, "{read} read, {refused_ones} refused");
+    assert!(read > 1_100_000 && refused_ones < 70, "{read} read, {refused_ones} rejected");
     let hebrew = agreement("גיבוי שירות", None);
     assert!(holds("name contains \"שירות\"", &hebrew), "from right to left");
 }

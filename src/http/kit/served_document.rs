@@ -14,11 +14,11 @@ pub struct ServedDocument {
 struct ServedPath {
     /// The segments of the path, where `None` is a parameter.
     segments: Vec<Option<String>>,
-    operations: Vec<(Method, Served)>,
+    operations: Vec<(Method, OperationInfo)>,
 }
 
 /// An operation.
-struct Served {
+struct OperationInfo {
     takes: Takes,
     deprecation: Option<Deprecation>,
 }
@@ -64,7 +64,8 @@ impl ServedDocument {
         let paths = paths.map(|(path, item)| {
             let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
             let operations = item.as_object().into_iter().flatten().filter_map(|(name, operation)| {
-                let served = Served { takes: takes(&document, operation), deprecation: Deprecation::read(operation) };
+                let served =
+                    OperationInfo { takes: takes(&document, operation), deprecation: Deprecation::read(operation) };
                 Some((name.to_ascii_uppercase().parse().ok()?, served))
             });
             ServedPath { segments: path.split('/').map(segment).collect(), operations: operations.collect() }
@@ -88,7 +89,7 @@ impl ServedDocument {
         self.operation(path, method)?.deprecation
     }
 
-    fn operation(&self, path: &str, method: &Method) -> Option<&Served> {
+    fn operation(&self, path: &str, method: &Method) -> Option<&OperationInfo> {
         let mut operations = self.find(path)?.operations.iter();
         operations.find(|(known, _)| known == method).map(|(_, served)| served)
     }

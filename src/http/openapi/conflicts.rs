@@ -12,7 +12,7 @@ pub(super) fn conflicts_of(operation_id: &str) -> Vec<ConflictCode> {
         "replace_company" | "update_company" => &[ExternalIdTaken],
         "delete_company" | "delete_companies" | "delete_connection" => &[PushJobRunning],
         "delete_product" => &[PushJobRunning, OverageNotBilled],
-        "match_company" => &[ConnectwiseCompanyClaimed, NotConnected],
+        "match_company" => &[ConnectwiseCompanyTaken, NotConnected],
         "create_product" | "replace_product" | "update_product" => &[CodeTaken, OverageNotBilled],
         "update_billing_line" => &[OverageNotBilled],
         "create_matching_rule" => &[RuleExists],

@@ -131,7 +131,7 @@ use crate::domain::ErrorCode;
         ),
         (
             name = "webhooks",
-            description = "Addresses that are told about events, signed by the Standard Webhooks specification. The \
+            description = "URLs that receive events, signed by the Standard Webhooks specification. The \
                 section `webhooks` describes what is sent"
         ),
         (name = "push schedule", description = "The monthly push: its day, time and time zone"),

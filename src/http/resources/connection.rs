@@ -30,7 +30,7 @@ pub struct Connection {
     pub company_id: String,
     /// The client id of the integration, issued by ConnectWise.
     pub client_id: String,
-    /// The caption of the custom field of additions in which pushes note themselves; null if they do not.
+    /// The caption of the custom field of additions in which each push writes its id and date; null if none does.
     #[schema(required)]
     pub provenance_field: Option<String>,
     /// Requests to ConnectWise are suspended until this time, because they failed repeatedly. Null if they are not.

@@ -43,7 +43,7 @@ pub async fn healthz() -> HttpResponse {
 #[get("/readyz")]
 pub async fn readyz(ctx: web::Data<AppContext>) -> ApiResult {
     let not_ready = |detail: &str| ApiError::Http(RequestCode::NotReady, detail.to_owned());
-    if ctx.stop.is_cancelled() {
+    if ctx.shutdown.is_cancelled() {
         return Err(not_ready("the service is shutting down"));
     }
     if !ctx.push_loops.is_alive() || !ctx.schedule_loops.is_alive() {

@@ -68,8 +68,8 @@ pub struct SavedMatchingRule {
     pub resolved: ResolveResponse,
 }
 
-impl From<matching_rules::Saved> for SavedMatchingRule {
-    fn from(saved: matching_rules::Saved) -> Self {
+impl From<matching_rules::SavedRule> for SavedMatchingRule {
+    fn from(saved: matching_rules::SavedRule) -> Self {
         Self { rule: saved.rule.into(), resolved: saved.resolved.into() }
     }
 }
@@ -233,7 +233,7 @@ pub async fn list_matching_rules(
 )]
 #[post("/matching-rules")]
 pub async fn create_matching_rule(request: OnceRequest<CreateMatchingRuleRequest, MAX_BODY>) -> ApiResult {
-    let once = request.once(|saved: matching_rules::Saved| {
+    let once = request.once(|saved: matching_rules::SavedRule| {
         created("matching-rules", saved.rule.id.clone(), &SavedMatchingRule::from(saved))
     })?;
     let CreateMatchingRuleRequest { product_id, target, expression } = request.body;

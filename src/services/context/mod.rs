@@ -21,7 +21,7 @@ use crate::outgoing::WebhookSender;
 pub use client_cache::Clients;
 pub use loop_count::{LoopCount, RunningLoop};
 pub use rejected_keys::RejectedKeys;
-pub use tenant_scheduler::{TenantTurns, Turn};
+pub use tenant_scheduler::{TenantScheduler, Turn};
 pub use watched_jobs::{Watched, WatchedKey};
 
 /// From how many new rows on the database's statistics are no longer true.
@@ -63,13 +63,13 @@ pub struct AppContext {
     /// Wakes a worker when there is work.
     pub wake: Arc<Notify>,
     /// Whose push lines are processed next.
-    pub turns: Arc<TenantTurns>,
+    pub turns: Arc<TenantScheduler>,
     /// Sends webhooks.
     pub webhooks: Arc<WebhookSender>,
     /// Wakes a loop that sends webhooks.
     pub wake_deliveries: Arc<Notify>,
     /// Whose webhooks are sent next.
-    pub delivery_turns: Arc<TenantTurns>,
+    pub delivery_turns: Arc<TenantScheduler>,
     /// Locks that allow one refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,
     /// Counts the loops that process push jobs.
@@ -81,7 +81,7 @@ pub struct AppContext {
     /// The push jobs with subscribers.
     pub watched: Arc<Watched>,
     /// Cancelled when the process stops.
-    pub stop: CancellationToken,
+    pub shutdown: CancellationToken,
     /// Time limits, ages and the connection's limits, as the operator set them; they do not change while the process runs.
     pub settings: Arc<Settings>,
 }
@@ -89,13 +89,13 @@ pub struct AppContext {
 impl AppContext {
     /// Wakes a worker of this process for new work.
     pub fn wake_worker(&self) {
-        self.turns.look_again();
+        self.turns.poll_again();
         self.wake.notify_one();
     }
 
     /// Wakes a loop that sends webhooks, for a new delivery.
     pub fn wake_deliveries(&self) {
-        self.delivery_turns.look_again();
+        self.delivery_turns.poll_again();
         self.wake_deliveries.notify_one();
     }
 

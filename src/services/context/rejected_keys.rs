@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::TimeDelta;
 
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::ApiKeyId;
 
 /// How long nothing more is recorded about a key.
@@ -13,11 +13,11 @@ const PAUSE: TimeDelta = TimeDelta::minutes(1);
 
 /// Limits how often the rejection of a key is recorded.
 #[derive(Debug, Default)]
-pub struct RejectedKeys(Mutex<HashMap<ApiKeyId, Instant>>);
+pub struct RejectedKeys(Mutex<HashMap<ApiKeyId, Timestamp>>);
 
 impl RejectedKeys {
     /// Whether a rejection may be recorded now. Then no other of this key is for a minute.
-    pub fn may_record(&self, key: &ApiKeyId, now: Instant) -> bool {
+    pub fn may_record(&self, key: &ApiKeyId, now: Timestamp) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.retain(|_, at| (now - *at).abs() < PAUSE);
         let is_first = !last.contains_key(key);

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant as Ticks;
+use tokio::time::Instant;
 
 use crate::domain::ids::TenantId;
 
 /// How long the result of a look for work is used. Other processes add work, and lines become due.
-const LOOK_VALID_FOR: Duration = Duration::from_secs(1);
+const POLL_VALID_FOR: Duration = Duration::from_secs(1);
 
 /// How many turns ago a tenant may have been served before its last turn is forgotten.
 const TURNS_REMEMBERED: u64 = 100_000;
@@ -20,7 +20,7 @@ struct State {
     /// The tenants that had due lines at the last look, and were not found without any since.
     waiting: Vec<TenantId>,
     /// When the last look was; `None` if there is new work since.
-    looked_at: Option<Ticks>,
+    polled_at: Option<Instant>,
     /// The number of claims that this process is working on, by tenant.
     active: HashMap<TenantId, usize>,
     /// The turn that each tenant had last.
@@ -30,28 +30,28 @@ struct State {
 
 /// The turns of tenants, shared by all workers of this process.
 #[derive(Default)]
-pub struct TenantTurns(Mutex<State>);
+pub struct TenantScheduler(Mutex<State>);
 
 /// A tenant's turn. It ends when this is dropped.
 pub struct Turn {
-    turns: Arc<TenantTurns>,
+    turns: Arc<TenantScheduler>,
     tenant: TenantId,
 }
 
-impl TenantTurns {
+impl TenantScheduler {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether to look for work before the next turn.
-    pub fn must_look(&self) -> bool {
+    pub fn needs_poll(&self) -> bool {
         let state = self.lock();
-        state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_VALID_FOR) || state.waiting.is_empty()
+        state.polled_at.is_none_or(|at| at.elapsed() >= POLL_VALID_FOR) || state.waiting.is_empty()
     }
 
     /// Makes the next turn begin with a look, because there is new work.
-    pub fn look_again(&self) {
-        self.lock().looked_at = None;
+    pub fn poll_again(&self) {
+        self.lock().polled_at = None;
     }
 
     /// Stores the result of a look: the tenants with due lines.
@@ -61,7 +61,7 @@ impl TenantTurns {
         let State { served, turns, .. } = &mut *state;
         served.retain(|_, turn| *turns - *turn < TURNS_REMEMBERED);
         state.waiting = tenants;
-        state.looked_at = Some(Ticks::now());
+        state.polled_at = Some(Instant::now());
     }
 
     /// Returns the turn of the waiting tenant that was served least recently, among those for which this process works
@@ -117,8 +117,8 @@ mod tests {
 
     #[test]
     fn tenants_take_turns_and_none_takes_all() {
-        let turns = Arc::new(TenantTurns::default());
-        assert!(turns.must_look());
+        let turns = Arc::new(TenantScheduler::default());
+        assert!(turns.needs_poll());
         turns.set_waiting(vec![tenant("a"), tenant("b")]);
         let given: Vec<Option<Turn>> = (0..5).map(|_| turns.next(2, |_| true)).collect();
         assert_eq!(names(&given), [Some("a"), Some("b"), Some("a"), Some("b"), None], "at most two each");
@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn a_tenant_with_new_work_comes_before_those_that_were_served() {
-        let turns = Arc::new(TenantTurns::default());
+        let turns = Arc::new(TenantScheduler::default());
         turns.set_waiting(vec![tenant("large")]);
         for _ in 0..9 {
             assert!(turns.next(1, |_| true).is_some());
         }
-        turns.look_again();
-        assert!(turns.must_look());
+        turns.poll_again();
+        assert!(turns.needs_poll());
         turns.set_waiting(vec![tenant("large"), tenant("small")]);
         let turn = turns.next(1, |_| true).unwrap();
         assert_eq!(turn.tenant().as_str(), "small");

@@ -6,7 +6,7 @@ use super::resolve::{Resolved, Rules, catalog, decide, lines, rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{LineFilter, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAgreementId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::services::actor::Actor;
@@ -17,8 +17,8 @@ use crate::services::remote::additions;
 fn additions_wanted(
     tx: &mut Tx<'_>,
     filter: &LineFilter,
-    older_than: Instant,
-    now: Instant,
+    older_than: Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<CwAgreementId>> {
     let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
@@ -40,7 +40,7 @@ pub async fn read_additions(
     ctx: &AppContext,
     actor: &Actor,
     filter: &LineFilter,
-    older_than: Instant,
+    older_than: Timestamp,
 ) -> Result<usize> {
     let (filter, now) = (filter.clone(), ctx.clock.now());
     let wanted = ctx.db.read(&actor.tenant, move |tx| additions_wanted(tx, &filter, older_than, now)).await?;
@@ -68,7 +68,7 @@ pub async fn fetch_missing_additions(ctx: &AppContext, actor: &Actor, filter: Li
 
 async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -> Result<Option<Resolved>> {
     // Nothing was read before the epoch, so this selects only additions that were never read.
-    if read_additions(ctx, actor, &filter, Instant::UNIX_EPOCH).await? == 0 {
+    if read_additions(ctx, actor, &filter, Timestamp::UNIX_EPOCH).await? == 0 {
         return Ok(None);
     }
     let (now, by) = (ctx.clock.now(), actor.shown_name());

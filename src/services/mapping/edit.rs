@@ -10,7 +10,7 @@ use super::line_edit::{Applied, Bulk, Edit, EditRejection, Edited, LineEdit, New
 use super::resolve::{self, LineChange, Resolved, Rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AgreementMapping, Catalog, Mapping};
@@ -36,7 +36,7 @@ struct EditContext {
 }
 
 impl EditContext {
-    fn load(tx: &mut Tx<'_>, edits: &[Edit], now: Instant) -> Result<Self> {
+    fn load(tx: &mut Tx<'_>, edits: &[Edit], now: Timestamp) -> Result<Self> {
         let ids = edits.iter().map(|edit| edit.line.clone()).collect();
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         let rows = tx.mapped_lines(&filter)?;
@@ -143,26 +143,26 @@ impl EditContext {
 }
 
 /// The first day of the month that a push of each line's product would bill now.
-fn billed_from(tx: &mut Tx<'_>, lines: &[MappedLine], now: Instant) -> Result<HashMap<ProductId, NaiveDate>> {
-    let present = billing_calendar::load(tx)?.month_of(now);
+fn billed_from(tx: &mut Tx<'_>, lines: &[MappedLine], now: Timestamp) -> Result<HashMap<ProductId, NaiveDate>> {
+    let current = billing_calendar::load(tx)?.month_of(now);
     let products: HashSet<ProductId> = lines.iter().map(|line| line.product_id.clone()).collect();
     let products = tx.products_by_id(&products.into_iter().collect::<Vec<_>>())?;
     Ok(products
         .into_iter()
-        .map(|product| (product.id.clone(), product.billing_period().billed_month(present).first_day()))
+        .map(|product| (product.id.clone(), product.billing_period().billed_month(current).first_day()))
         .collect())
 }
 
 /// Makes edits. A rejected edit changes nothing, and its outcome is the reason.
 pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Result<Applied> {
     let (now, by) = (audit.now(), audit.by());
-    let ground = EditContext::load(tx, edits, now)?;
+    let context = EditContext::load(tx, edits, now)?;
     let mut named = HashSet::new();
     let outcomes: Vec<Result<Edited, EditRejection>> = edits
         .iter()
         .map(|edit| {
             if named.insert(&edit.line) {
-                return ground.outcome(edit);
+                return context.outcome(edit);
             }
             let detail = format!("billing line {} occurs twice", edit.line);
             Err(EditRejection::new("billing_line_id", Error::conflict(ConflictCode::NamedTwice, detail)))
@@ -170,18 +170,18 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
         .collect();
     let mut resolved = Resolved::default();
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
-        let mut book = ChangeRecorder::new(&ground.catalog, now, by);
+        let mut recorder = ChangeRecorder::new(&context.catalog, now, by);
         let mut entries = Vec::new();
         for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
-            book.save(tx, &edited.before, &edited.after)?;
+            recorder.add(tx, &edited.before, &edited.after)?;
             entries.extend(line_entry(tx, audit, &edited.before, &edited.after));
         }
-        book.close(tx)?;
+        recorder.save(tx)?;
         tx.insert_audit(&entries)?;
     }
     for Edited { before, after } in outcomes.iter().flatten() {
         resolved.count(after);
-        resolved.changes.extend(LineChange::new(&ground.catalog, before.clone(), after.clone()));
+        resolved.changes.extend(LineChange::new(&context.catalog, before.clone(), after.clone()));
     }
     Ok(Applied { outcomes, resolved })
 }
@@ -199,7 +199,7 @@ pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<Bille
 fn change(tx: &mut Tx<'_>, edit: Edit, audit: &Audit) -> Result<BillingLineView> {
     let id = edit.line.clone();
     let applied = apply(tx, &[edit], Bulk::TOGETHER, audit)?;
-    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::of_the_body))?;
+    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::into_body_error))?;
     tx.billing_line(&id)
 }
 
@@ -239,16 +239,16 @@ fn change_many(
         .map(|(place, (line, if_match))| (place, Edit { line, change: change.clone(), if_match }))
         .unzip();
     let applied = apply(tx, &edits, Bulk::TOGETHER, audit)?;
-    let refused: Vec<FieldError> = applied
+    let rejected: Vec<FieldError> = applied
         .outcomes
         .iter()
         .zip(places)
         .filter_map(|(outcome, place)| Some((place, outcome.as_ref().err()?)))
-        .map(|(place, refused)| {
-            FieldError::new(format!("/ids/{place}"), refused.error.field_code(), refused.error.to_string())
+        .map(|(place, rejected)| {
+            FieldError::new(format!("/ids/{place}"), rejected.error.field_code(), rejected.error.to_string())
         })
         .collect();
-    if refused.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(refused)) }
+    if rejected.is_empty() { Ok(applied.changed()) } else { Err(Error::Invalid(rejected)) }
 }
 
 /// Same as [`apply`], but first reads from ConnectWise the additions that manual choices need.
@@ -268,7 +268,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
 pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BilledLine, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
-    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::of_the_body))?;
+    applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::into_body_error))?;
     let now = ctx.clock.now();
     let read = move |tx: &mut Tx<'_>| {
         let view = tx.billing_line(&id)?;
@@ -288,11 +288,11 @@ async fn read_additions(ctx: &AppContext, actor: &Actor, edits: &[Edit]) -> Resu
     let now = ctx.clock.now();
     let older_than = now - ctx.settings.refresh_max_age;
     let wanted = move |tx: &mut Tx<'_>| {
-        let ground = EditContext::load(tx, &choosing, now)?;
+        let context = EditContext::load(tx, &choosing, now)?;
         let agreements: HashSet<CwAgreementId> = choosing
             .iter()
             .map(|edit| Edit { change: LineEdit { addition: None, ..edit.change.clone() }, ..edit.clone() })
-            .filter_map(|edit| ground.outcome(&edit).ok())
+            .filter_map(|edit| context.outcome(&edit).ok())
             .filter(|edited| edited.after.agreement.status == MappingStatus::Resolved)
             .filter_map(|edited| edited.after.agreement.target)
             .collect();

@@ -3,7 +3,7 @@
 use super::resolve;
 use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwCompanyId;
 use crate::domain::mapping::CandidateVerdict;
 use crate::domain::rules::Target;
@@ -28,7 +28,7 @@ pub struct Explanation {
 }
 
 /// Explains how a line's mappings were found.
-pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<Explanation> {
+pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Timestamp) -> Result<Explanation> {
     let filter = RuleFilter { product_id: Some(view.line.product_id.clone()), target: None };
     let rows = tx.rules(&filter)?;
     let row = |target| rows.iter().find(|row| row.target == target);
@@ -42,9 +42,9 @@ pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Instant) -> Result<
     let (agreement, addition) = (view.line.agreement(), view.line.addition());
     Ok(Explanation {
         agreement_rule: agreement_rule.cloned(),
-        agreements: catalog.seen_agreements(company, agreement_parsed.as_ref(), &agreement),
+        agreements: catalog.judged_agreements(company, agreement_parsed.as_ref(), &agreement),
         addition_rule: addition_rule.cloned(),
-        additions: catalog.seen_additions(&agreement, addition_parsed.as_ref(), &addition),
+        additions: catalog.judged_additions(&agreement, addition_parsed.as_ref(), &addition),
         changes: tx.line_changes(&view.line.id, MAX_CHANGES)?,
     })
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::db::{AuditEntry, LineChangeRow, MappedLine, Tx};
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::LineChangeId;
 use crate::domain::mapping::{Catalog, LineField, Mapping, MappingSnapshot};
 use crate::domain::mapping_status::MappingStatus;
@@ -17,7 +17,7 @@ use crate::services::webhooks::{Event, LineMapping, record};
 /// Collects changed lines and their history entries, and saves them together.
 pub struct ChangeRecorder<'a> {
     catalog: &'a Catalog,
-    now: Instant,
+    now: Timestamp,
     by: &'a str,
     lines: Vec<MappedLine>,
     entries: Vec<LineChangeRow>,
@@ -29,12 +29,12 @@ pub struct ChangeRecorder<'a> {
 
 impl<'a> ChangeRecorder<'a> {
     /// Creates an empty recorder.
-    pub fn new(catalog: &'a Catalog, now: Instant, by: &'a str) -> Self {
+    pub fn new(catalog: &'a Catalog, now: Timestamp, by: &'a str) -> Self {
         Self { catalog, now, by, lines: Vec::new(), entries: Vec::new(), stale: Vec::new(), ambiguous: Vec::new() }
     }
 
-    /// Records a changed line, which [`Self::close`] saves.
-    pub fn save(&mut self, tx: &Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
+    /// Records a changed line, which [`Self::save`] saves.
+    pub fn add(&mut self, tx: &Tx<'_>, before: &MappedLine, after: &MappedLine) -> Result<()> {
         let mut line = after.clone();
         let changed = || (Some(self.now.naive_utc()), Some(self.by.to_owned()));
         if before.agreement.differs_from(&after.agreement) {
@@ -104,7 +104,7 @@ impl<'a> ChangeRecorder<'a> {
     }
 
     /// Saves the recorded lines and their history entries, and tells webhooks which lines need a choice now.
-    pub fn close(self, tx: &mut Tx<'_>) -> Result<()> {
+    pub fn save(self, tx: &mut Tx<'_>) -> Result<()> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)?;
         record(tx, Event::MappingsStale { lines: self.stale }, self.now)?;

@@ -110,7 +110,7 @@ impl EditRejection {
 
     /// Converts the rejection to the error of a request that changes one line: its address names the line, its body the
     /// other members.
-    pub(super) fn of_the_body(self) -> Error {
+    pub(super) fn into_body_error(self) -> Error {
         match self.member {
             "agreement_id" => self.error.at("/agreement_id"),
             "addition_id" => self.error.at("/addition_id"),
@@ -154,8 +154,8 @@ impl Applied {
     /// Converts the rejections to invalid fields of a request, where `place` returns the JSON pointer of the edit at an
     /// index.
     pub fn fields(&self, place: impl Fn(usize) -> String) -> Vec<FieldError> {
-        let refused = self.outcomes.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref().err()?)));
-        refused.map(|(index, refused)| refused.field(&place(index))).collect()
+        let rejected = self.outcomes.iter().enumerate().filter_map(|(index, one)| Some((index, one.as_ref().err()?)));
+        rejected.map(|(index, rejected)| rejected.field(&place(index))).collect()
     }
 
     /// Returns the number of edits that change their line.

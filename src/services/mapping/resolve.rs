@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::history::{ChangeRecorder, line_entry};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Catalog, Mapping, Named};
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
@@ -145,7 +145,7 @@ pub fn parsed(row: &MatchingRule) -> Result<Rule> {
 }
 
 /// Loads the stored ConnectWise records that are needed to resolve some lines.
-pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Instant) -> Result<Arc<Catalog>> {
+pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Timestamp) -> Result<Arc<Catalog>> {
     let today = billing_calendar::today(tx, now)?;
     if filter.company_ids.is_none() && filter.ids.is_none() {
         return tx.catalog(None, today);
@@ -163,7 +163,7 @@ pub fn decide(catalog: &Catalog, rules: &Rules, line: &MappedLine) -> (Agreement
 }
 
 /// Resolves lines with the stored ConnectWise records, and saves the lines that change.
-pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str) -> Result<Resolved> {
+pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Timestamp, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, None)
 }
 
@@ -172,13 +172,13 @@ pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, audit: &Audit) -> Result
     resolve(tx, filter, audit.now(), audit.by(), Some(audit))
 }
 
-fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: Option<&Audit>) -> Result<Resolved> {
+fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Timestamp, by: &str, anew: Option<&Audit>) -> Result<Resolved> {
     let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
     let catalog = catalog(tx, &rows, filter, now)?;
     let none = Rules::default();
     let (mut resolved, mut entries) = (Resolved::default(), Vec::new());
-    let mut book = ChangeRecorder::new(&catalog, now, by);
+    let mut recorder = ChangeRecorder::new(&catalog, now, by);
     for before in rows {
         let mut line = before.clone();
         if anew.is_some() {
@@ -188,14 +188,14 @@ fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Instant, by: &str, anew: O
         (line.agreement, line.addition) = decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), &line);
         resolved.count(&line);
         if before != line {
-            book.save(tx, &before, &line)?;
+            recorder.add(tx, &before, &line)?;
             if let Some(audit) = anew.filter(|_| has_manual_choice(&before)) {
                 entries.extend(line_entry(tx, audit, &before, &line));
             }
             resolved.changes.extend(LineChange::new(&catalog, before, line));
         }
     }
-    book.close(tx)?;
+    recorder.save(tx)?;
     tx.insert_audit(&entries)?;
     Ok(resolved)
 }

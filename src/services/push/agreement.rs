@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{NaiveDate, TimeDelta};
-use tokio::time::Instant as Ticks;
+use tokio::time::Instant;
 
 use super::claimed::ClaimedLines;
-use super::outcome::{ReadBack, StepError, Stop};
+use super::outcome::{Interruption, PushInterrupted, ReadBack};
 use crate::connectwise::{Client, CustomFields, CwError, Fault, RetryPolicy};
 use crate::db::{LineResult, Product, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
@@ -32,12 +32,12 @@ pub(super) struct PushContext {
     pub(super) client: Arc<Client>,
     /// The live additions of the agreements that were read.
     pub(super) additions: HashMap<(CwAgreementId, CwAdditionId), Addition>,
-    /// Where pushes note themselves: the custom field of additions, if there is one, and what to note there.
+    /// The custom field of additions in which the push writes its id and date, if there is one, and that text.
     provenance: Option<(String, String)>,
-    /// The custom fields of the additions, if pushes note themselves in one of them.
+    /// The custom fields of the additions, if the push writes to one of them.
     custom_fields: HashMap<(CwAgreementId, CwAdditionId), CustomFields>,
     /// When these agreements were read.
-    read_at: HashMap<CwAgreementId, Ticks>,
+    read_at: HashMap<CwAgreementId, Instant>,
     pub(super) products: HashMap<ProductId, Product>,
     agreements: HashMap<CwAgreementId, Agreement>,
     /// Agreements and their parents as they are now, of the lines that are held or skipped once they are invoiced.
@@ -48,7 +48,7 @@ pub(super) struct PushContext {
 impl PushContext {
     /// An addition's custom fields with a note of this push; `None` if no field is named for it, or the addition has none of
     /// that name.
-    pub(super) fn noted_fields(&self, agreement: CwAgreementId, addition: CwAdditionId) -> Option<CustomFields> {
+    pub(super) fn fields_with_note(&self, agreement: CwAgreementId, addition: CwAdditionId) -> Option<CustomFields> {
         let (field, note) = self.provenance.as_ref()?;
         self.custom_fields.get(&(agreement, addition))?.with_text(field, note)
     }
@@ -58,7 +58,7 @@ impl PushContext {
         self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
     }
 
-    /// Says so if the invoice of the agreement, or of its parent, that takes a month's quantity has been made.
+    /// Returns why the invoice that takes a month's quantity counts as made, if it does: the agreement's, or its parent's.
     pub(super) fn invoiced_after(&self, agreement: CwAgreementId, month: BillingMonth) -> Option<String> {
         let own = self.invoiced.get(&agreement)?;
         let parent = own.terms.parent.and_then(|parent| self.invoiced.get(&parent));
@@ -100,7 +100,7 @@ async fn read_additions(context: &mut PushContext, agreement: CwAgreementId) -> 
 
 impl ClaimedLines<'_> {
     /// Reads what all claimed lines need, except the additions.
-    pub(super) async fn prepare(&self) -> Result<PushContext, StepError> {
+    pub(super) async fn prepare(&self) -> Result<PushContext, PushInterrupted> {
         self.refresh_lists(self.left.values().any(|line| line.approved)).await?;
         let now = self.ctx.clock.now();
         let agreements: BTreeSet<CwAgreementId> = self.left.values().filter_map(|line| line.agreement_id).collect();
@@ -130,17 +130,21 @@ impl ClaimedLines<'_> {
 
     /// Reads an agreement's current additions from ConnectWise. Returns a stop if the agreement is no longer live, or
     /// cannot be read.
-    pub(super) async fn read_agreement(&self, context: &mut PushContext, agreement: CwAgreementId) -> Result<(), Stop> {
+    pub(super) async fn read_agreement(
+        &self,
+        context: &mut PushContext,
+        agreement: CwAgreementId,
+    ) -> Result<(), Interruption> {
         let Some(known) = context.agreements.get(&agreement) else {
-            return Err(Stop::Stale("agreement: no longer known".to_owned()));
+            return Err(Interruption::Stale("agreement: no longer known".to_owned()));
         };
         if let Some(reason) = known.inactive_reason(context.today) {
-            return Err(Stop::Stale(format!("agreement: {reason}")));
+            return Err(Interruption::Stale(format!("agreement: {reason}")));
         }
         if let Err(error) = self.read_terms(context, agreement).await {
             return Err(self.classify(&context.client, error).await);
         }
-        let begun = Ticks::now();
+        let begun = Instant::now();
         match read_additions(context, agreement).await {
             Ok(additions) => {
                 // Additions that are no longer live are treated as deleted.
@@ -175,7 +179,7 @@ impl ClaimedLines<'_> {
     }
 
     /// Reads companies and agreements again if the stored lists are too old.
-    async fn refresh_lists(&self, approved: bool) -> Result<(), StepError> {
+    async fn refresh_lists(&self, approved: bool) -> Result<(), PushInterrupted> {
         // The age is counted from the job's creation, so that a job reads the lists once, and again for each hour that
         // it takes: it may wait for its connection for days. An approval may also come days after the job.
         let now = self.ctx.clock.now();
@@ -190,36 +194,39 @@ impl ClaimedLines<'_> {
             }
             Err(Error::ConnectWise { detail, .. }) => {
                 let client = client::for_tenant(self.ctx, &self.tenant).await?;
-                Err(client.paused_for().map_or(Stop::Later(detail.clone()), |wait| Stop::Wait(wait, detail)).into())
+                Err(client
+                    .paused_for()
+                    .map_or(Interruption::Retry(detail.clone()), |wait| Interruption::Wait(wait, detail))
+                    .into())
             }
             Err(Error::Conflict {
                 code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged,
                 detail,
                 ..
-            }) => Err(Stop::Busy(detail).into()),
+            }) => Err(Interruption::Busy(detail).into()),
             // For example, a list lacks most of the known records: a person must check it.
-            Err(Error::Conflict { detail, .. }) => Err(Stop::Connection(detail).into()),
+            Err(Error::Conflict { detail, .. }) => Err(Interruption::Connection(detail).into()),
             Err(other) => Err(other.into()),
         }
     }
 
     /// Classifies a failure of one agreement or addition. A single unusual response never stops a job: a fault of the
     /// connection is confirmed by a request that does not depend on the agreement.
-    pub(super) async fn classify(&self, client: &Client, error: CwError) -> Stop {
+    pub(super) async fn classify(&self, client: &Client, error: CwError) -> Interruption {
         match error {
             // The API member may lack permission for this agreement only.
             CwError::Configuration { fault: Fault::Permission(_), ref detail } => {
-                Stop::Failed(PushReason::Connection, detail.clone())
+                Interruption::Failed(PushReason::Connection, detail.clone())
             }
             CwError::Configuration { detail, .. } => self.confirm(client, detail).await,
-            other => Stop::of(other),
+            other => Interruption::of(other),
         }
     }
 
-    async fn confirm(&self, client: &Client, detail: String) -> Stop {
+    async fn confirm(&self, client: &Client, detail: String) -> Interruption {
         match client.confirm().await {
-            Err(CwError::Configuration { detail, .. }) => Stop::Connection(detail),
-            _ => Stop::Later(detail),
+            Err(CwError::Configuration { detail, .. }) => Interruption::Connection(detail),
+            _ => Interruption::Retry(detail),
         }
     }
 
@@ -234,7 +241,7 @@ impl ClaimedLines<'_> {
         };
         if let Err(CwError::CircuitOpen(wait) | CwError::Throttled(wait)) = read {
             // Nothing was read, so nothing is known yet.
-            return vec![ReadBack::Later(wait); lines.len()];
+            return vec![ReadBack::NotYet(wait); lines.len()];
         }
         let look = |(line, _): &(PushLine, LineResult)| match (&read, line.addition_id) {
             (Ok(additions), Some(id)) => {

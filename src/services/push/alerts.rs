@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::db::{LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushLineId;
 use crate::domain::push::{LineEvent, LineState, PushKind, PushReason};
 use crate::domain::webhook::EventType;
@@ -15,7 +15,7 @@ pub(super) fn record_results(
     tx: &mut Tx<'_>,
     job: &PushJob,
     results: &[(PushLine, LineResult)],
-    now: Instant,
+    now: Timestamp,
 ) -> Result<()> {
     if job.kind != PushKind::Push {
         return Ok(());
@@ -36,7 +36,7 @@ pub(super) fn record_given_up(
     tx: &mut Tx<'_>,
     job: &PushJob,
     told: &[(PushLine, LineResult)],
-    now: Instant,
+    now: Timestamp,
 ) -> Result<()> {
     if job.kind != PushKind::Push {
         return Ok(());
@@ -52,7 +52,7 @@ pub(super) fn record_given_up(
 }
 
 /// Tells of the lines of a new job that have failed already, because their quantity cannot be computed.
-pub(super) fn record_stored(tx: &mut Tx<'_>, job: &PushJob, lines: &[PushLine], now: Instant) -> Result<()> {
+pub(super) fn record_stored(tx: &mut Tx<'_>, job: &PushJob, lines: &[PushLine], now: Timestamp) -> Result<()> {
     if job.kind != PushKind::Push {
         return Ok(());
     }
@@ -62,7 +62,7 @@ pub(super) fn record_stored(tx: &mut Tx<'_>, job: &PushJob, lines: &[PushLine], 
 }
 
 /// Records that the connection fails, and tells of it if that is new.
-pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: Instant) -> Result<()> {
+pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: Timestamp) -> Result<()> {
     if !tx.set_connection_failure(cause, now)? {
         return Ok(());
     }
@@ -70,7 +70,7 @@ pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: I
 }
 
 /// Whether ConnectWise answered, as far as the results of lines show.
-pub(super) fn has_answered(results: &[(PushLine, LineResult)]) -> bool {
+pub(super) fn proves_connection_works(results: &[(PushLine, LineResult)]) -> bool {
     use LineEvent::{Fail, Hold, LeaveUnchanged, Push, WouldPush};
     use PushReason::{ChangedSince, NotApplied, Rejected};
     results.iter().any(|(_, result)| match result.event {

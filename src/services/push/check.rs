@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::outcome::skipped;
-use crate::db::{BillsTo, LaterLine, LineResult, PushLine, Tx};
+use crate::db::{CurrentTarget, LineResult, NewerLine, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, CwAdditionId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
@@ -20,7 +20,7 @@ pub(super) fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Res
         return Ok(results);
     }
     let ids: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
-    let present: HashMap<BillingLineId, BillsTo> =
+    let present: HashMap<BillingLineId, CurrentTarget> =
         tx.billed_to(&ids)?.into_iter().map(|line| (line.id.clone(), line)).collect();
     let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
     let shared = tx.additions_shared_by_lines(&additions)?;
@@ -35,7 +35,7 @@ pub(super) fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Res
 /// Why a line must not be written, if its billing line changed after its job was stored.
 fn changed(
     line: &PushLine,
-    present: Option<&BillsTo>,
+    present: Option<&CurrentTarget>,
     shared: &HashSet<CwAdditionId>,
 ) -> Option<(PushReason, &'static str)> {
     let Some(present) = present else { return Some((PushReason::Stale, "the billing line was deleted")) };
@@ -57,14 +57,16 @@ fn changed(
 
 /// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
 /// line, including an unverified one: it would restore what a person wanted before that line.
-fn superseded(later: &[LaterLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
-    let concerns = |later: &&LaterLine| {
+fn superseded(later: &[NewerLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
+    let concerns = |later: &&NewerLine| {
         later.id > line.id
             && (later.billing_line_id == line.billing_line_id
                 || (line.addition_id.is_some() && later.addition_id == line.addition_id))
     };
-    let newer =
-        later.iter().filter(concerns).find(|later| is_revert || later.seen_by(line).supersedes(line.from_quantity))?;
+    let newer = later
+        .iter()
+        .filter(concerns)
+        .find(|later| is_revert || later.relative_to(line).supersedes(line.from_quantity))?;
     let detail = format!("push job {} has since written this addition, or found its own quantity there", newer.job_id);
     Some(skipped(PushReason::Superseded, detail))
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant as Ticks;
+use tokio::time::Instant;
 
-use crate::db::{Connection, LINES_PER_CLAIM, LineResult, PushJob, PushLine};
+use crate::db::{Connection, LINES_PER_TRANSACTION, LineResult, PushJob, PushLine};
 use crate::domain::ids::{PushLineId, TenantId};
 use crate::services::context::AppContext;
 
@@ -25,7 +25,7 @@ pub(super) struct ClaimedLines<'s> {
     /// The results that are not stored yet.
     pub(super) results: Vec<(PushLine, LineResult)>,
     /// When the oldest of these results was known.
-    oldest_result: Option<Ticks>,
+    oldest_result: Option<Instant>,
 }
 
 impl<'s> ClaimedLines<'s> {
@@ -44,12 +44,12 @@ impl<'s> ClaimedLines<'s> {
     pub(super) fn add_result(&mut self, line: PushLine, result: LineResult) {
         self.left.remove(&line.id);
         self.results.push((line, result));
-        self.oldest_result.get_or_insert_with(Ticks::now);
+        self.oldest_result.get_or_insert_with(Instant::now);
     }
 
     /// Whether results wait for so long, or are so many, that they are stored now.
     pub(super) fn must_store(&self) -> bool {
-        self.results.len() >= LINES_PER_CLAIM
+        self.results.len() >= LINES_PER_TRANSACTION
             || self.oldest_result.is_some_and(|at| at.elapsed() >= STORE_RESULTS_AFTER)
     }
 

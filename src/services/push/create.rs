@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::alerts;
-use super::job_audit::recorded;
+use super::job_audit::record_job_created;
 use super::jobs::finish_if_done;
 use crate::db::{BillingLine, LineFilter, PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
@@ -71,9 +71,9 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
     }
     refuse_unknown_companies(tx, new)?;
     refuse_unknown_lines(tx, new)?;
-    let present = billing_calendar::load(tx)?.month_of(now);
+    let current = billing_calendar::load(tx)?.month_of(now);
     if let BilledMonths::Named(month) = new.months
-        && month > present
+        && month > current
     {
         let message = format!("{month} has not started: there is nothing to bill yet");
         return Err(Error::invalid("/billing_month", FieldCode::OutOfRange, message));
@@ -96,7 +96,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         detail: None,
         product_id: new.product_id.clone(),
         parent_job_id: new.parent.clone(),
-        billing_month: month_of_job(new, present),
+        billing_month: month_of_job(new, current),
         requested_by: by.to_owned(),
         cancel_requested: false,
         line_count: i64::try_from(lines.len()).map_err(Error::internal)?,
@@ -106,7 +106,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
     };
     tx.insert_push_job(&job, &lines)?;
     alerts::record_stored(tx, &job, &lines, now)?;
-    recorded(tx, audit, &job, scope(new))?;
+    record_job_created(tx, audit, &job, scope(new))?;
     finish_if_done(tx, &job_id, now)?;
     tx.push_job(&job_id)
 }
@@ -126,7 +126,7 @@ fn scope(new: &NewPush) -> Value {
     Value::Object(scope)
 }
 
-fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<BilledLine>> {
+fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Timestamp) -> Result<Vec<BilledLine>> {
     let ids = match &new.months {
         BilledMonths::PerLine(months) => Some(months.keys().cloned().collect()),
         _ => new.billing_line_ids.clone(),
@@ -149,10 +149,10 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Instant) -> Result<Vec<B
 
 /// Returns the month of a job: the requested or scheduled one, or else the current one. Each line has its own billing
 /// month.
-fn month_of_job(new: &NewPush, present: BillingMonth) -> BillingMonth {
+fn month_of_job(new: &NewPush, current: BillingMonth) -> BillingMonth {
     match &new.months {
         BilledMonths::Named(month) | BilledMonths::ScheduledRun(month) => *month,
-        BilledMonths::Now | BilledMonths::PerLine(_) => present,
+        BilledMonths::Now | BilledMonths::PerLine(_) => current,
     }
 }
 
@@ -179,12 +179,12 @@ fn refuse_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
         let message = format!("billing line {id} is not one of the product and companies of the request");
         (!of_product || !of_company).then_some((FieldCode::Contradiction, message))
     };
-    let refused = ids.iter().enumerate().filter_map(|(index, id)| {
+    let rejected = ids.iter().enumerate().filter_map(|(index, id)| {
         let (code, message) = refusal(id)?;
         Some(FieldError::new(format!("/billing_line_ids/{index}"), code, message))
     });
-    let refused: Vec<FieldError> = refused.collect();
-    if refused.is_empty() { Ok(()) } else { Err(Error::Invalid(refused)) }
+    let rejected: Vec<FieldError> = rejected.collect();
+    if rejected.is_empty() { Ok(()) } else { Err(Error::Invalid(rejected)) }
 }
 
 fn line(
@@ -192,7 +192,7 @@ fn line(
     id: PushLineId,
     line: &BilledLine,
     shared: &HashSet<CwAdditionId>,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<PushLine> {
     let BilledLine { view, billed, product, .. } = line;
     let skipped = reason_to_skip(&view.line, billed, shared);
@@ -311,13 +311,13 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> 
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
     let changed_since = of_all - failed.len();
     // A line that a later job has pushed must not go back to this job's month.
-    let later = super::newer_jobs::LaterLines::load(tx, id, &failed)?;
+    let later = super::newer_jobs::NewerLines::load(tx, id, &failed)?;
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
         return Err(Error::conflict(ConflictCode::NothingToRetry, nothing_to_retry(of_all, changed_since)));
     }
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
-        return super::derive::again(tx, &job, &failed, audit);
+        return super::derive::retry_same_quantities(tx, &job, &failed, audit);
     }
     let months = failed
         .into_iter()

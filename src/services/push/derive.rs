@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 
-use super::job_audit::recorded;
-use super::newer_jobs::LaterLines;
+use super::job_audit::record_job_created;
+use super::newer_jobs::NewerLines;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
@@ -30,7 +30,7 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Pu
         return Err(Error::conflict(ConflictCode::DryRunNotFinished, detail));
     }
     let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
-    let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..blank(line) };
+    let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..fresh_copy(line) };
     let (shown, blocking) = not_superseded(tx, id, shown)?;
     flag_usage_since(tx, &job, &shown)?;
     derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, audit)
@@ -62,8 +62,8 @@ fn not_superseded(
     id: &PushJobId,
     mut lines: Vec<PushLine>,
 ) -> Result<(Vec<PushLine>, BTreeSet<PushJobId>)> {
-    let later = LaterLines::load(tx, id, &lines)?;
-    let blocking = later.retain(tx, &mut lines, LaterLines::superseding)?;
+    let later = NewerLines::load(tx, id, &lines)?;
+    let blocking = later.retain(tx, &mut lines, NewerLines::superseding)?;
     Ok((lines, blocking))
 }
 
@@ -83,7 +83,7 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
     }
     let mut pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
     pushed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
-    let later = LaterLines::load(tx, id, &pushed)?;
+    let later = NewerLines::load(tx, id, &pushed)?;
     let blocking = later.retain(tx, &mut pushed, |later, line| {
         later.blocking_revert(line, line.billing_month.unwrap_or(job.billing_month))
     })?;
@@ -97,7 +97,7 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
         adjustment: None,
         minimum_quantity: None,
         included_quantity: None,
-        ..blank(line)
+        ..fresh_copy(line)
     };
     let lines = pushed.iter().filter(|line| line.from_quantity.is_some()).map(line).collect();
     derive(tx, &job, PushTrigger::Revert, lines, &blocking, audit)
@@ -105,8 +105,13 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
 
 /// Creates a job that retries lines of a job that pushes a dry run or reverts: with the same quantities, under the same
 /// condition.
-pub(super) fn again(tx: &mut Tx<'_>, of: &PushJob, failed: &[PushLine], audit: &Audit) -> Result<PushJob> {
-    let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..blank(line) };
+pub(super) fn retry_same_quantities(
+    tx: &mut Tx<'_>,
+    of: &PushJob,
+    failed: &[PushLine],
+    audit: &Audit,
+) -> Result<PushJob> {
+    let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..fresh_copy(line) };
     derive(tx, of, of.started_by, failed.iter().map(line).collect(), &BTreeSet::new(), audit)
 }
 
@@ -122,7 +127,7 @@ pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
 }
 
 /// Returns a line of a new job for the same billing line, addition and quantity.
-fn blank(line: &PushLine) -> PushLine {
+fn fresh_copy(line: &PushLine) -> PushLine {
     PushLine {
         from_quantity: None,
         state: LineState::Pending,
@@ -177,7 +182,7 @@ fn derive(
         (line.id, line.job_id) = (ids.next_id().into(), job.id.clone());
     }
     tx.insert_push_job(&job, &lines)?;
-    recorded(tx, audit, &job, json!({}))?;
+    record_job_created(tx, audit, &job, json!({}))?;
     Ok(job)
 }
 

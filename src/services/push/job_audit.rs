@@ -8,7 +8,7 @@ use crate::domain::audit::AuditAction;
 use crate::services::audit::{Audit, Subject};
 
 /// Records in the audit log that a job was created, with its scope: what it is limited to.
-pub(super) fn recorded(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, scope: Value) -> Result<()> {
+pub(super) fn record_job_created(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, scope: Value) -> Result<()> {
     let mut new = scope;
     new["kind"] = json!(job.kind);
     new["started_by"] = json!(job.started_by);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::progress::{Progress, progress};
 use crate::db::{JobFilter, LineCount, Page, PageRequest, PushSort, Tx};
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
 use crate::domain::webhook::EventType;
@@ -16,7 +16,12 @@ use crate::services::context::AppContext;
 use crate::services::webhooks::{self, Event};
 
 /// Returns a page of jobs, each with its progress.
-pub fn list(tx: &mut Tx<'_>, filter: &JobFilter, page: &PageRequest<PushSort>, at: Instant) -> Result<Page<Progress>> {
+pub fn list(
+    tx: &mut Tx<'_>,
+    filter: &JobFilter,
+    page: &PageRequest<PushSort>,
+    at: Timestamp,
+) -> Result<Page<Progress>> {
     let Page { items, next, total } = tx.push_jobs(filter, page)?;
     let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
     let mut counts: HashMap<PushJobId, Vec<LineCount>> = HashMap::new();
@@ -52,7 +57,7 @@ fn cancel_job(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Progress
 }
 
 /// Ends a job without open lines, or makes it wait for approval if lines are held.
-pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Instant) -> Result<()> {
+pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Timestamp) -> Result<()> {
     let job = tx.push_job(id)?;
     if job.state.is_final() || tx.has_open_lines(id)? {
         return Ok(());
@@ -80,7 +85,7 @@ pub(super) fn advance(
     id: &PushJobId,
     event: JobEvent,
     detail: Option<&str>,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<()> {
     if !tx.advance_job(id, event, detail, now)?.is_final() {
         return Ok(());

@@ -1,4 +1,10 @@
 //! Pushes quantities: a job is stored with all its lines, and then workers process them.
+//!
+//! - A request (`start`) or the scheduler (`scheduled`) stores a job with its lines (`create`), or one that repeats or undoes
+//!   another job (`derive`).
+//! - A worker takes due lines by lease (`run`, `claimed`), reads their agreements (`process`, `agreement`), compares each line
+//!   with ConnectWise and writes it (`write`, `check`, `overage_check`), and stores the results (`outcome`, `results`).
+//! - A person approves or drops held lines (`decide`), cancels a job (`jobs`), or watches it (`progress`, `watch`).
 
 mod agreement;
 mod alerts;

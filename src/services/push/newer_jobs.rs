@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::db::{LaterLine, PushLine, Tx};
+use crate::db::{NewerLine, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId};
-use crate::domain::push::LaterWrite;
+use crate::domain::push::NewerWrite;
 
 /// The lines that later jobs wrote, by billing line and by addition.
-pub(super) struct LaterLines {
-    by_line: HashMap<BillingLineId, Vec<LaterLine>>,
-    by_addition: HashMap<CwAdditionId, Vec<LaterLine>>,
+pub(super) struct NewerLines {
+    by_line: HashMap<BillingLineId, Vec<NewerLine>>,
+    by_addition: HashMap<CwAdditionId, Vec<NewerLine>>,
 }
 
-impl LaterLines {
+impl NewerLines {
     pub(super) fn load(tx: &mut Tx<'_>, job: &PushJobId, lines: &[PushLine]) -> Result<Self> {
         let mut later = Self { by_line: HashMap::new(), by_addition: HashMap::new() };
         for one in tx.written_after_job(job, lines)? {
@@ -69,10 +69,10 @@ impl LaterLines {
         self.jobs(line, |later| later.blocks_revert_of(month))
     }
 
-    fn jobs(&self, line: &PushLine, counts: impl Fn(&LaterWrite) -> bool) -> BTreeSet<PushJobId> {
+    fn jobs(&self, line: &PushLine, counts: impl Fn(&NewerWrite) -> bool) -> BTreeSet<PushJobId> {
         let of_line = self.by_line.get(&line.billing_line_id).into_iter().flatten();
         let of_addition = line.addition_id.and_then(|id| self.by_addition.get(&id)).into_iter().flatten();
-        let later = of_line.chain(of_addition).filter(|later| counts(&later.seen_by(line)));
+        let later = of_line.chain(of_addition).filter(|later| counts(&later.relative_to(line)));
         later.map(|later| later.job_id.clone()).collect()
     }
 }

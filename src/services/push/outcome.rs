@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::connectwise::CwError;
 use crate::db::{LineResult, PushLine};
 use crate::domain::Error;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwAgreementId;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::quantity::Quantity;
@@ -23,11 +23,11 @@ pub(super) const CONNECTION_RETRY_SECONDS: i64 = 300;
 
 /// Why the work on lines stops for now.
 #[derive(Debug, Clone)]
-pub(super) enum Stop {
+pub(super) enum Interruption {
     /// The connection itself was confirmed to be at fault: the job's lines wait until it works again.
     Connection(String),
     /// A temporary failure: the lines are retried later.
-    Later(String),
+    Retry(String),
     /// ConnectWise asked to wait for this long. This is not a failure of the line.
     Wait(Duration, String),
     /// Another process is reading the data that is needed. This is not a failure of the line.
@@ -44,32 +44,32 @@ pub(super) enum Stop {
 
 /// Why a step of a push ended early.
 #[derive(Debug)]
-pub(super) enum StepError {
+pub(super) enum PushInterrupted {
     /// The work on all claimed lines stops for now.
-    Stop(Stop),
+    AllLines(Interruption),
     /// The work on the lines of one agreement stops for now. Those of the other agreements go back to the queue, unless
     /// the stop concerns them too.
-    Agreement(CwAgreementId, Stop),
+    Agreement(CwAgreementId, Interruption),
     /// An internal error or a database error.
     Internal(Error),
 }
 
-impl From<Error> for StepError {
+impl From<Error> for PushInterrupted {
     fn from(error: Error) -> Self {
         Self::Internal(error)
     }
 }
 
-impl From<Stop> for StepError {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
+impl From<Interruption> for PushInterrupted {
+    fn from(stop: Interruption) -> Self {
+        Self::AllLines(stop)
     }
 }
 
-impl Stop {
+impl Interruption {
     pub(super) fn text(&self) -> &str {
         match self {
-            Self::Connection(text) | Self::Later(text) | Self::Busy(text) | Self::Stale(text) => text,
+            Self::Connection(text) | Self::Retry(text) | Self::Busy(text) | Self::Stale(text) => text,
             Self::Wait(_, text) | Self::Failed(_, text) => text,
             Self::Cancelled => "the job was cancelled",
             Self::Shutdown => "the process stops",
@@ -86,13 +86,19 @@ impl Stop {
         match self {
             Self::Connection(_) | Self::Wait(..) | Self::Busy(_) | Self::Cancelled | Self::Shutdown => true,
             // The other agreements may work, and must not count failures of this one.
-            Self::Later(_) | Self::Stale(_) | Self::Failed(..) => false,
+            Self::Retry(_) | Self::Stale(_) | Self::Failed(..) => false,
         }
     }
 
     /// Returns the result for a line. A line waits for its connection, or as long as ConnectWise asks for, until
     /// `max_late` after its job was stored, or after a person decided about the line.
-    pub(super) fn result(&self, line: &PushLine, now: Instant, stored_at: Instant, max_late: TimeDelta) -> LineResult {
+    pub(super) fn result(
+        &self,
+        line: &PushLine,
+        now: Timestamp,
+        stored_at: Timestamp,
+        max_late: TimeDelta,
+    ) -> LineResult {
         let asked_at = line.waits_since(stored_at);
         match self {
             Self::Connection(why) if now - asked_at >= max_late => failed(PushReason::Connection, why.clone()),
@@ -101,7 +107,7 @@ impl Stop {
             }
             Self::Stale(why) => skipped(PushReason::Stale, why.clone()),
             Self::Failed(reason, why) => failed(*reason, why.clone()),
-            Self::Later(why) => later(line, why, now),
+            Self::Retry(why) => retry_later(line, why, now),
             Self::Wait(_, why) if now - asked_at >= max_late => failed(PushReason::Unavailable, why.clone()),
             Self::Wait(wait, why) => LineResult { detail: Some(why.clone()), ..released(now, seconds(*wait)) },
             Self::Busy(_) => released(now, BUSY_RETRY_SECONDS),
@@ -125,13 +131,13 @@ impl Stop {
             | CwError::Failed(_)
             | CwError::CircuitOpen(_)
             | CwError::DeadlineExceeded
-            | CwError::InvalidResponse(_) => Self::Later(text),
+            | CwError::InvalidResponse(_) => Self::Retry(text),
         }
     }
 }
 
 pub(super) fn result(event: LineEvent, from: Option<Quantity>) -> LineResult {
-    LineResult { event, from, reason: None, detail: None, not_before: None, counted: false }
+    LineResult { event, from, reason: None, detail: None, not_before: None, counts_as_failure: false }
 }
 
 pub(super) fn failed(reason: PushReason, detail: String) -> LineResult {
@@ -153,7 +159,7 @@ pub(super) fn untouched() -> LineResult {
 }
 
 /// Returns the line to the queue without counting a failure.
-pub(super) fn released(now: Instant, seconds: i64) -> LineResult {
+pub(super) fn released(now: Timestamp, seconds: i64) -> LineResult {
     LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
 }
 
@@ -201,13 +207,13 @@ pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
 
 /// Returns the line to the queue, with a longer wait after each failure. After [`MAX_FAILURES`] the line fails
 /// permanently.
-pub(super) fn later(line: &PushLine, why: &str, now: Instant) -> LineResult {
+pub(super) fn retry_later(line: &PushLine, why: &str, now: Timestamp) -> LineResult {
     if line.failures + 1 >= MAX_FAILURES {
         return failed(PushReason::Unavailable, why.to_owned());
     }
     let doublings = u32::try_from(line.failures).unwrap_or_default().min(7);
     let wait = (FIRST_RETRY_SECONDS << doublings).min(3_600);
-    LineResult { detail: Some(why.to_owned()), counted: true, ..released(now, wait) }
+    LineResult { detail: Some(why.to_owned()), counts_as_failure: true, ..released(now, wait) }
 }
 
 /// What reading the addition showed about a write whose response was lost.
@@ -216,7 +222,7 @@ pub(super) enum ReadBack {
     /// The addition could not be read.
     Unreadable,
     /// The addition must not be read before this time has passed.
-    Later(Duration),
+    NotYet(Duration),
     /// The addition no longer exists.
     NotFound,
     /// The addition has this quantity.
@@ -225,7 +231,7 @@ pub(super) enum ReadBack {
 
 /// Returns the result of a line whose write was sent and whose response was lost, after its addition was read back. It
 /// replaces the planned result.
-pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBack, now: Instant) -> LineResult {
+pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBack, now: Timestamp) -> LineResult {
     let why = planned.detail.as_deref().unwrap_or("the job was stopped");
     match read {
         ReadBack::Has(Some(has)) if Some(has) == line.to_quantity => result(LineEvent::Push, line.from_quantity),
@@ -235,7 +241,7 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
             LineResult { detail: Some(detail), ..planned }
         }
         ReadBack::NotFound => planned,
-        ReadBack::Later(wait) => LineResult { detail: planned.detail, ..released(now, seconds(wait)) },
+        ReadBack::NotYet(wait) => LineResult { detail: planned.detail, ..released(now, seconds(wait)) },
         ReadBack::Unreadable => {
             let detail = format!(
                 "{why}; a write of {} may have been sent, no response arrived, and ConnectWise could not be read to see \

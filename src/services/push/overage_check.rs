@@ -1,5 +1,5 @@
-//! A company's line of a product, and that of the product that bills its overage: what is written to one of them must not
-//! bill the same units twice, or bill some of them nowhere.
+//! A company's line of a product (the base line), and its line of the product that bills the overage (the overage line). No
+//! unit may be billed on both, and none may be left unbilled.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,39 +10,39 @@ use super::claimed::ClaimedLines;
 use super::outcome::Objection;
 use crate::db::{PairedLine, Product, PushLine, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushLineId};
 use crate::domain::line_quantity::QuantityTerms;
 use crate::domain::push::{LineState, PushKind, PushReason};
 use crate::domain::quantity::{Amount, BlockSize};
 
-/// How long a line of overage waits for the other line of its pair, in seconds.
+/// How long an overage line waits for its base line, in seconds.
 const WAIT_SECONDS: i64 = 5;
 
-/// Why a line is not written, because of the other line of its pair.
+/// Why a line is not written now.
 #[derive(Debug)]
-pub(super) enum PairObjection {
-    /// The other line is not pushed yet: this one waits until then.
-    NotBefore(Instant),
+pub(super) enum OverageCheck {
+    /// It is an overage line, and its base line was not pushed yet: it waits until then.
+    WaitUntil(Timestamp),
     /// A person must approve it.
-    Held(Objection),
+    Hold(Objection),
 }
 
-/// A line whose other line matters.
-struct Half {
+/// A base line with overage, or an overage line.
+struct CheckedLine {
     id: PushLineId,
     company: CompanyId,
     product: ProductId,
-    /// The product of the other line, if this one bills the overage.
+    /// The product of the base line; `None` for a base line.
     overage_of: Option<ProductId>,
-    /// What is above the included quantity of this line.
+    /// What is above the included quantity of a base line; 0 for an overage line.
     overage: Amount,
 }
 
-impl Half {
+impl CheckedLine {
     fn new(line: &PushLine, product: &Product, is_dry_run: bool) -> Option<Self> {
         let overage = overage(line, product);
-        // A dry run writes nothing for which the other line would have to wait.
+        // In a dry run, an overage line need not wait for its base line: neither is written.
         let is_concerned = if product.overage_of.is_some() { !is_dry_run } else { overage != Amount::ZERO };
         is_concerned.then(|| Self {
             id: line.id.clone(),
@@ -76,49 +76,50 @@ impl PushContext {
 }
 
 impl ClaimedLines<'_> {
-    /// Finds the lines that must not be written because of the other line of their pair. No query if there are no pairs.
-    pub(super) async fn pair_objections(
+    /// Finds the base and overage lines that must not be written now. No query if there are none of either.
+    pub(super) async fn overage_checks(
         &self,
         context: &PushContext,
         lines: &[PushLine],
-    ) -> Result<HashMap<PushLineId, PairObjection>> {
+    ) -> Result<HashMap<PushLineId, OverageCheck>> {
         let is_dry_run = self.job.kind == PushKind::DryRun;
-        let half = |line: &PushLine| Half::new(line, context.products.get(&line.product_id)?, is_dry_run);
-        let halves: Vec<Half> = lines.iter().filter_map(half).collect();
-        if halves.is_empty() || self.is_revert() {
+        let line = |line: &PushLine| CheckedLine::new(line, context.products.get(&line.product_id)?, is_dry_run);
+        let lines_to_check: Vec<CheckedLine> = lines.iter().filter_map(line).collect();
+        if lines_to_check.is_empty() || self.is_revert() {
             return Ok(HashMap::new());
         }
         let (job, now) = (self.job.id.clone(), self.ctx.clock.now());
         let find = move |tx: &mut Tx<'_>| {
-            let others = Others::load(tx, &halves)?;
-            let bases: Vec<BillingLineId> = halves
+            let partners = PartnerLines::load(tx, &lines_to_check)?;
+            let bases: Vec<BillingLineId> = lines_to_check
                 .iter()
-                .filter_map(|half| others.line(half.overage_of.as_ref()?, &half.company))
+                .filter_map(|line| partners.line(line.overage_of.as_ref()?, &line.company))
                 .map(|line| line.id.clone())
                 .collect();
             let open = tx.open_in_job(&job, &bases)?;
-            let of_half = |half: Half| Some((half.id.clone(), others.objection(&half, &open, now)?));
-            Ok(halves.into_iter().filter_map(of_half).collect())
+            let checked = |line: CheckedLine| Some((line.id.clone(), partners.check(&line, &open, now)?));
+            Ok(lines_to_check.into_iter().filter_map(checked).collect())
         };
         self.ctx.db.read(&self.tenant, find).await
     }
 }
 
-/// The other lines of pairs.
-struct Others {
+/// The base lines of overage lines, and the overage lines of base lines.
+struct PartnerLines {
     /// The products that bill overage, by the product whose overage it is.
     overage_products: HashMap<ProductId, (ProductId, String)>,
     lines: HashMap<(ProductId, CompanyId), PairedLine>,
 }
 
-impl Others {
-    fn load(tx: &mut Tx<'_>, halves: &[Half]) -> Result<Self> {
-        let (overage, bases): (Vec<&Half>, Vec<&Half>) = halves.iter().partition(|half| half.overage_of.is_some());
-        let of: BTreeSet<ProductId> = bases.into_iter().map(|half| half.product.clone()).collect();
+impl PartnerLines {
+    fn load(tx: &mut Tx<'_>, lines_to_check: &[CheckedLine]) -> Result<Self> {
+        let (overage, bases): (Vec<&CheckedLine>, Vec<&CheckedLine>) =
+            lines_to_check.iter().partition(|line| line.overage_of.is_some());
+        let of: BTreeSet<ProductId> = bases.into_iter().map(|line| line.product.clone()).collect();
         let overage_products = tx.overage_products(&Vec::from_iter(of))?;
-        let mut products: BTreeSet<ProductId> = overage.iter().filter_map(|half| half.overage_of.clone()).collect();
+        let mut products: BTreeSet<ProductId> = overage.iter().filter_map(|line| line.overage_of.clone()).collect();
         products.extend(overage_products.values().map(|(id, _)| id.clone()));
-        let companies: BTreeSet<CompanyId> = halves.iter().map(|half| half.company.clone()).collect();
+        let companies: BTreeSet<CompanyId> = lines_to_check.iter().map(|line| line.company.clone()).collect();
         let lines = tx.paired_lines(&Vec::from_iter(products), &Vec::from_iter(companies))?;
         let lines = lines.into_iter().map(|line| ((line.product_id.clone(), line.company_id.clone()), line)).collect();
         Ok(Self { overage_products, lines })
@@ -128,45 +129,45 @@ impl Others {
         self.lines.get(&(product.clone(), company.clone()))
     }
 
-    fn objection(
+    fn check(
         &self,
-        half: &Half,
+        line: &CheckedLine,
         open: &HashMap<BillingLineId, Option<chrono::NaiveDateTime>>,
-        now: Instant,
-    ) -> Option<PairObjection> {
-        match &half.overage_of {
-            Some(of) => base_objection(self.line(of, &half.company)?, open, now),
-            None => self.overage_objection(half),
+        now: Timestamp,
+    ) -> Option<OverageCheck> {
+        match &line.overage_of {
+            Some(of) => check_overage_line(self.line(of, &line.company)?, open, now),
+            None => self.check_base_line(line),
         }
     }
 
     /// What is above the included quantity would be billed nowhere.
-    fn overage_objection(&self, half: &Half) -> Option<PairObjection> {
-        let other = self.overage_products.get(&half.product);
-        if other.and_then(|(id, _)| self.line(id, &half.company)).is_some_and(PairedLine::is_pushable) {
+    fn check_base_line(&self, line: &CheckedLine) -> Option<OverageCheck> {
+        let other = self.overage_products.get(&line.product);
+        if other.and_then(|(id, _)| self.line(id, &line.company)).is_some_and(PairedLine::is_pushable) {
             return None;
         }
         let code = other.map_or("overage", |(_, code)| code);
         let detail = format!(
             "{} above the included quantity would not be billed: enable and resolve the line of {code}",
-            half.overage
+            line.overage
         );
-        Some(PairObjection::Held(Objection { reason: PushReason::OverageNotBilled, detail }))
+        Some(OverageCheck::Hold(Objection { reason: PushReason::OverageNotBilled, detail }))
     }
 }
 
 /// The units of overage are in ConnectWise as units of the other product until that one is written.
-fn base_objection(
+fn check_overage_line(
     base: &PairedLine,
     open: &HashMap<BillingLineId, Option<chrono::NaiveDateTime>>,
-    now: Instant,
-) -> Option<PairObjection> {
+    now: Timestamp,
+) -> Option<OverageCheck> {
     if let Some(not_before) = open.get(&base.id) {
         let soon = now + TimeDelta::seconds(WAIT_SECONDS);
-        return Some(PairObjection::NotBefore(not_before.map_or(soon, |at| at.and_utc().max(soon))));
+        return Some(OverageCheck::WaitUntil(not_before.map_or(soon, |at| at.and_utc().max(soon))));
     }
     let state = base.last_push_state.filter(|state| base.push_enabled && LineState::NEEDS_ATTENTION.contains(state))?;
     let detail =
         format!("the line whose overage this is was {state}, so that ConnectWise may still bill these units there");
-    Some(PairObjection::Held(Objection { reason: PushReason::BaseNotPushed, detail }))
+    Some(OverageCheck::Hold(Objection { reason: PushReason::BaseNotPushed, detail }))
 }

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use tokio::time::Instant as Ticks;
+use tokio::time::Instant;
 
 use super::agreement::PushContext;
 use super::claimed::ClaimedLines;
-use super::outcome::{StepError, Stop};
+use super::outcome::{Interruption, PushInterrupted};
 use super::results::Store;
-use crate::db::{LINES_PER_CLAIM, PushLine};
+use crate::db::{LINES_PER_TRANSACTION, PushLine};
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, PushLineId};
 
@@ -27,22 +27,22 @@ impl ClaimedLines<'_> {
     pub(super) async fn process(&mut self) -> Result<()> {
         let stop = match self.push().await {
             Ok(()) => None,
-            Err(StepError::Stop(stop)) => Some(self.stop(None, stop).await?),
-            Err(StepError::Agreement(agreement, stop)) => Some(self.stop(Some(agreement), stop).await?),
-            Err(StepError::Internal(error)) => return Err(error),
+            Err(PushInterrupted::AllLines(stop)) => Some(self.stop(None, stop).await?),
+            Err(PushInterrupted::Agreement(agreement, stop)) => Some(self.stop(Some(agreement), stop).await?),
+            Err(PushInterrupted::Internal(error)) => return Err(error),
         };
         self.store_results(stop.as_ref(), Store::Last).await
     }
 
     /// Returns the lines to the queue with one more failure, after an internal error or a database error.
     pub(super) async fn give_back(&mut self, why: String) -> Result<()> {
-        let stop = self.stop(None, Stop::Later(why)).await?;
+        let stop = self.stop(None, Interruption::Retry(why)).await?;
         self.store_results(Some(&stop), Store::Last).await
     }
 
-    async fn push(&mut self) -> Result<(), StepError> {
+    async fn push(&mut self) -> Result<(), PushInterrupted> {
         if self.job.cancel_requested {
-            return Err(Stop::Cancelled.into());
+            return Err(Interruption::Cancelled.into());
         }
         let mut context = self.prepare().await?;
         let mut unread = self.agreements();
@@ -57,14 +57,14 @@ impl ClaimedLines<'_> {
                 self.write_lines(&context, &overage).await?;
             }
             if let Some((agreement, stop)) = failure {
-                return Err(StepError::Agreement(agreement, stop));
+                return Err(PushInterrupted::Agreement(agreement, stop));
             }
         }
         Ok(())
     }
 
-    async fn write_lines(&mut self, context: &PushContext, lines: &[PushLine]) -> Result<(), StepError> {
-        for lines in lines.chunks(LINES_PER_CLAIM) {
+    async fn write_lines(&mut self, context: &PushContext, lines: &[PushLine]) -> Result<(), PushInterrupted> {
+        for lines in lines.chunks(LINES_PER_TRANSACTION) {
             let writes = self.begin(context, lines).await?;
             self.write_all(context, writes).await?;
         }
@@ -91,14 +91,14 @@ impl ClaimedLines<'_> {
         &mut self,
         context: &mut PushContext,
         unread: &mut VecDeque<CwAgreementId>,
-    ) -> Result<(Vec<PushLine>, Option<(CwAgreementId, Stop)>), StepError> {
+    ) -> Result<(Vec<PushLine>, Option<(CwAgreementId, Interruption)>), PushInterrupted> {
         // Reading may take long.
         self.store_results(None, Store::SoFar).await?;
-        let begun = Ticks::now();
+        let begun = Instant::now();
         let mut lines = Vec::new();
         while let Some(agreement) = unread.pop_front() {
-            if self.ctx.stop.is_cancelled() {
-                return Err(Stop::Shutdown.into());
+            if self.ctx.shutdown.is_cancelled() {
+                return Err(Interruption::Shutdown.into());
             }
             let reading = self.read_agreement(context, agreement);
             let read = if lines.is_empty() {
@@ -118,7 +118,7 @@ impl ClaimedLines<'_> {
                 Err(stop) if stop.is_final() => self.end_agreement(agreement, stop).await?,
                 Err(stop) => return Ok((lines, Some((agreement, stop)))),
             }
-            if lines.len() >= LINES_PER_CLAIM || begun.elapsed() >= READ_TOGETHER {
+            if lines.len() >= LINES_PER_TRANSACTION || begun.elapsed() >= READ_TOGETHER {
                 break;
             }
         }
@@ -127,9 +127,13 @@ impl ClaimedLines<'_> {
 
     /// Ends an agreement's lines if the stop is final. The lines of the other agreements go on, unless the stop may
     /// concern them too.
-    pub(super) async fn end_agreement(&mut self, agreement: CwAgreementId, stop: Stop) -> Result<(), StepError> {
+    pub(super) async fn end_agreement(
+        &mut self,
+        agreement: CwAgreementId,
+        stop: Interruption,
+    ) -> Result<(), PushInterrupted> {
         if !stop.is_final() {
-            return Err(StepError::Agreement(agreement, stop));
+            return Err(PushInterrupted::Agreement(agreement, stop));
         }
         self.log_stop(&stop);
         let of_agreement = |_: &PushLineId, line: &mut PushLine| line.agreement_id == Some(agreement);

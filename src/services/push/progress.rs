@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::db::{LineCount, PushJob, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushJobId;
 use crate::domain::push::{JobState, LineState};
 
@@ -21,12 +21,12 @@ pub struct Progress {
     /// The months that the job's lines bill.
     pub billing_months: BTreeSet<BillingMonth>,
     /// When the progress was read.
-    pub at: Instant,
+    pub at: Timestamp,
 }
 
 impl Progress {
     /// Sums up the counts of a job's lines.
-    pub(super) fn new(job: PushJob, counts: Vec<LineCount>, at: Instant) -> Self {
+    pub(super) fn new(job: PushJob, counts: Vec<LineCount>, at: Timestamp) -> Self {
         let mut progress = Self { job, counts: HashMap::new(), billing_months: BTreeSet::new(), at };
         for count in counts {
             *progress.counts.entry(count.state).or_default() += count.lines;
@@ -63,7 +63,7 @@ impl Progress {
     }
 
     /// Returns when the job will end at the current speed; `None` if unknown.
-    pub fn estimated_end(&self) -> Option<Instant> {
+    pub fn estimated_end(&self) -> Option<Timestamp> {
         let rate = self.lines_per_minute().filter(|rate| *rate > 0 && !self.job.state.is_final())?;
         let left = self.count(&[LineState::Pending, LineState::Working]);
         self.at.checked_add_signed(TimeDelta::milliseconds(left.saturating_mul(60_000) / rate))
@@ -71,7 +71,7 @@ impl Progress {
 }
 
 /// Returns the progress of a job.
-pub fn progress(tx: &mut Tx<'_>, id: &PushJobId, at: Instant) -> Result<Progress> {
+pub fn progress(tx: &mut Tx<'_>, id: &PushJobId, at: Timestamp) -> Result<Progress> {
     let job = tx.push_job(id)?;
     let counts = tx.push_line_counts(std::slice::from_ref(id))?;
     Ok(Progress::new(job, counts, at))

@@ -5,10 +5,10 @@ use chrono::TimeDelta;
 use super::alerts;
 use super::claimed::ClaimedLines;
 use super::jobs::{advance, finish_if_done};
-use super::outcome::{CONNECTION_RETRY_SECONDS, ReadBack, Stop, after_read_back, result, untouched};
+use super::outcome::{CONNECTION_RETRY_SECONDS, Interruption, ReadBack, after_read_back, result, untouched};
 use crate::db::{AdditionQuantity, Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
 
@@ -28,15 +28,15 @@ struct Results {
     /// Whether the connection was known to fail.
     was_failing: bool,
     lines: Vec<(PushLine, LineResult)>,
-    stop: Option<Stop>,
+    stop: Option<Interruption>,
     store: Store,
-    now: Instant,
+    now: Timestamp,
     max_late: TimeDelta,
 }
 
 impl ClaimedLines<'_> {
     /// Stores the results that are known, in one transaction. If it fails, their lines are left without a result.
-    pub(super) async fn store_results(&mut self, stop: Option<&Stop>, store: Store) -> Result<()> {
+    pub(super) async fn store_results(&mut self, stop: Option<&Interruption>, store: Store) -> Result<()> {
         let lines = self.take_results();
         if lines.is_empty() && store == Store::SoFar {
             return Ok(());
@@ -69,9 +69,10 @@ impl ClaimedLines<'_> {
 
     /// Ends the work on all lines for now, because of one agreement or of something that concerns all. Returns the stop
     /// to store with the results.
-    pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: Stop) -> Result<Stop> {
+    pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: Interruption) -> Result<Interruption> {
         self.log_stop(&stop);
-        let stop = if matches!(stop, Stop::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
+        let stop =
+            if matches!(stop, Interruption::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
         let concerned = |line: &PushLine| stop.concerns_all() || agreement.is_none() || line.agreement_id == agreement;
         let (ended, others): (Vec<PushLine>, Vec<PushLine>) =
             std::mem::take(&mut self.left).into_values().partition(concerned);
@@ -83,14 +84,14 @@ impl ClaimedLines<'_> {
     }
 
     /// The connection may have been corrected in the meantime.
-    async fn unless_reconnected(&self, stop: Stop) -> Result<Stop> {
+    async fn unless_reconnected(&self, stop: Interruption) -> Result<Interruption> {
         let present = self.ctx.db.query(&self.tenant, |tx| tx.connection()).await?;
-        Ok(if present == self.connection { stop } else { Stop::Busy("the connection was changed".to_owned()) })
+        Ok(if present == self.connection { stop } else { Interruption::Busy("the connection was changed".to_owned()) })
     }
 
     /// Ends the work on lines for now. A line whose write was sent and whose response was lost gets a final result only
     /// after its addition was read back.
-    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &Stop) {
+    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &Interruption) {
         let now = self.ctx.clock.now();
         let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         let must_read_back = |line: &PushLine, result: &LineResult| {
@@ -113,7 +114,7 @@ impl ClaimedLines<'_> {
     async fn verify_lost_writes(
         &self,
         mut planned: Vec<(PushLine, LineResult)>,
-        now: Instant,
+        now: Timestamp,
     ) -> Vec<(PushLine, LineResult)> {
         let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         planned.sort_by_key(|(line, _)| line.agreement_id);
@@ -122,7 +123,7 @@ impl ClaimedLines<'_> {
             for ((line, planned), read) in of_agreement.iter().zip(self.read_back(of_agreement).await) {
                 let read = match read {
                     // A wait that is renewed again and again must not keep a line open for ever.
-                    ReadBack::Later(_) if now - line.waits_since(stored_at) >= max_late => ReadBack::Unreadable,
+                    ReadBack::NotYet(_) if now - line.waits_since(stored_at) >= max_late => ReadBack::Unreadable,
                     other => other,
                 };
                 results.push((line.clone(), after_read_back(line, planned.clone(), read, now)));
@@ -131,9 +132,9 @@ impl ClaimedLines<'_> {
         results
     }
 
-    pub(super) fn log_stop(&self, stop: &Stop) {
+    pub(super) fn log_stop(&self, stop: &Interruption) {
         let (tenant, job, lines) = (&self.tenant, &self.job.id, self.left.len());
-        if matches!(stop, Stop::Busy(_) | Stop::Cancelled | Stop::Shutdown) {
+        if matches!(stop, Interruption::Busy(_) | Interruption::Cancelled | Interruption::Shutdown) {
             // A cancellation, or a refresh by another process: the operator need not act.
             tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines wait");
         } else {
@@ -153,7 +154,7 @@ impl Results {
         }
         let recorded = tx.finish_lines(&self.lines, self.job.kind, self.now)?;
         self.lines.retain(|(line, _)| recorded.contains(&line.id));
-        let quantities: Vec<AdditionQuantity> = self.lines.iter().filter_map(quantity_seen).collect();
+        let quantities: Vec<AdditionQuantity> = self.lines.iter().filter_map(quantity_in_connectwise).collect();
         tx.set_addition_quantities(&quantities)?;
         let events: Vec<LineEvent> = self.lines.iter().map(|(_, result)| result.event).collect();
         if self.job.detail.is_some() && events.iter().any(|event| *event != LineEvent::Release) {
@@ -161,16 +162,16 @@ impl Results {
             tx.set_job_detail(&id, None)?;
         }
         alerts::record_results(tx, &self.job, &self.lines, self.now)?;
-        if self.was_failing && alerts::has_answered(&self.lines) {
+        if self.was_failing && alerts::proves_connection_works(&self.lines) {
             tx.clear_connection_failure()?;
         }
         self.note_stop(tx)?;
-        if cancelled && !matches!(self.stop, Some(Stop::Cancelled)) && events.contains(&LineEvent::Release) {
+        if cancelled && !matches!(self.stop, Some(Interruption::Cancelled)) && events.contains(&LineEvent::Release) {
             // The cancellation was requested while the lines were being processed.
             tx.cancel_push_job(&id, self.now)?;
         } else if events.contains(&LineEvent::Release) && tx.connection()? != self.connection {
             // The connection was saved meanwhile, which woke only the lines that were pending then.
-            tx.wake_pending_lines()?;
+            tx.make_pending_lines_due()?;
         }
         if self.store == Store::Last {
             finish_if_done(tx, &id, self.now)?;
@@ -183,7 +184,7 @@ impl Results {
         let is_late = self.now - self.job.created_at.and_utc() >= self.max_late;
         let id = &self.job.id;
         match &self.stop {
-            Some(Stop::Connection(why)) => {
+            Some(Interruption::Connection(why)) => {
                 alerts::record_failing(tx, &self.job, why, self.now)?;
                 if is_late {
                     self.give_up(tx, PushReason::Connection, why)?;
@@ -192,18 +193,24 @@ impl Results {
                 tx.postpone_pending_lines(id, until, why)?;
                 tx.set_job_detail(id, Some(&format!("waiting for ConnectWise: {why}")))
             }
-            Some(Stop::Wait(_, why)) => {
+            Some(Interruption::Wait(_, why)) => {
                 if is_late {
                     self.give_up(tx, PushReason::Unavailable, why)?;
                 }
                 tx.set_job_detail(id, Some(why))
             }
-            Some(Stop::Later(why)) => tx.set_job_detail(id, Some(why)),
-            None => match self.lines.iter().rev().find(|(_, result)| result.counted) {
+            Some(Interruption::Retry(why)) => tx.set_job_detail(id, Some(why)),
+            None => match self.lines.iter().rev().find(|(_, result)| result.counts_as_failure) {
                 Some((_, result)) => tx.set_job_detail(id, result.detail.as_deref()),
                 None => Ok(()),
             },
-            Some(Stop::Cancelled | Stop::Shutdown | Stop::Busy(_) | Stop::Stale(_) | Stop::Failed(..)) => Ok(()),
+            Some(
+                Interruption::Cancelled
+                | Interruption::Shutdown
+                | Interruption::Busy(_)
+                | Interruption::Stale(_)
+                | Interruption::Failed(..),
+            ) => Ok(()),
         }
     }
 
@@ -217,7 +224,7 @@ impl Results {
             detail: Some(why),
             decided_until: Some(self.now - self.max_late),
         };
-        tx.end_untried_lines(id, LineState::Pending, &end, self.now)?;
+        tx.end_unwritten_lines(id, LineState::Pending, &end, self.now)?;
         alerts::record_given_up(tx, &self.job, &self.lines, self.now)?;
         let progress = super::progress(tx, id, self.now)?;
         use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
@@ -231,7 +238,7 @@ impl Results {
 }
 
 /// The quantity of the line's addition that the worker read or wrote.
-fn quantity_seen((line, result): &(PushLine, LineResult)) -> Option<AdditionQuantity> {
+fn quantity_in_connectwise((line, result): &(PushLine, LineResult)) -> Option<AdditionQuantity> {
     let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
     Some(AdditionQuantity { id: line.addition_id?, quantity: seen? })
 }

@@ -6,20 +6,20 @@ use super::claimed::ClaimedLines;
 use super::jobs::finish_if_done;
 use crate::db::{Connection, OpenJob, PushJob, PushLine, SystemTx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::push::JobState;
 use crate::services::context::{AppContext, Step};
 
 /// Claims lines of the tenant whose turn it is, and processes them as far as possible.
 pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
-    let mut has_looked = false;
+    let mut has_polled = false;
     loop {
         let most = ctx.settings.connectwise.parallel;
         // Skip tenants whose ConnectWise sent a Retry-After.
         let next = || ctx.turns.next(most, |tenant| !ctx.clients.is_paused(tenant));
-        if ctx.turns.must_look() && !has_looked {
-            has_looked = true;
+        if ctx.turns.needs_poll() && !has_polled {
+            has_polled = true;
             let (found, unfinished) = find_work(ctx).await?;
             if !found {
                 finish_unfinished(ctx, unfinished).await;
@@ -136,8 +136,8 @@ fn claim(
     tenant: &TenantId,
     owner: &str,
     workers: usize,
-    now: Instant,
-    lease_until: Instant,
+    now: Timestamp,
+    lease_until: Timestamp,
 ) -> Result<Option<Claimed>> {
     let lines = tx.claim_push_lines(tenant, owner, workers, now, lease_until)?;
     let Some(first) = lines.first() else { return Ok(None) };

@@ -9,7 +9,7 @@ use crate::connectwise::RetryPolicy;
 use crate::db::{InvoiceRun, ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, InvoiceRunId, PushJobId, TenantId};
 use crate::domain::push::PushTrigger;
 use crate::services::audit::Audit;
@@ -44,7 +44,7 @@ pub async fn start_due(ctx: &AppContext) -> Result<usize> {
     Ok(started)
 }
 
-async fn start_tenant(ctx: &AppContext, tenant: &TenantId, now: Instant) -> Result<usize> {
+async fn start_tenant(ctx: &AppContext, tenant: &TenantId, now: Timestamp) -> Result<usize> {
     let late = ctx.settings.schedule_max_late;
     let Some(run) = ctx.db.read(tenant, move |tx| due(tx, now, late)).await? else { return Ok(0) };
     let found = match run {
@@ -55,7 +55,7 @@ async fn start_tenant(ctx: &AppContext, tenant: &TenantId, now: Instant) -> Resu
 }
 
 /// What a month's push will find. It is compared before the job exists, and apart from it: the push does not depend on it.
-async fn compared(ctx: &AppContext, tenant: &TenantId, month: BillingMonth, now: Instant) -> Option<Totals> {
+async fn compared(ctx: &AppContext, tenant: &TenantId, month: BillingMonth, now: Timestamp) -> Option<Totals> {
     let scope = Scope { months: BilledMonths::ScheduledRun(month), ..Scope::default() };
     let compare = move |tx: &mut Tx<'_>| {
         // Without a connection there is no push.
@@ -74,17 +74,17 @@ async fn compared(ctx: &AppContext, tenant: &TenantId, month: BillingMonth, now:
 /// A run that is due.
 enum Run {
     /// The monthly run, which was due at this time.
-    OfMonth { month: BillingMonth, due: Instant, schedule: Schedule },
+    OfMonth { month: BillingMonth, due: Timestamp, schedule: Schedule },
     /// Agreements that are pushed before their invoices.
     BeforeInvoices(DueInvoices),
 }
 
 /// The run that is due. One at a time: the next check finds the next run.
-fn due(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<Option<Run>> {
+fn due(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta) -> Result<Option<Run>> {
     let schedule = schedule::get(tx)?;
     let Some(enabled_at) = schedule.enabled_at.filter(|_| schedule.enabled) else { return Ok(None) };
-    let present = schedule.calendar.month_of(now);
-    for month in [present.previous(), present] {
+    let current = schedule.calendar.month_of(now);
+    for month in [current.previous(), current] {
         let due = schedule.monthly.due(month, &schedule.calendar);
         let is_due = due <= now && due > enabled_at && now - due <= max_late;
         if is_due && !tx.has_schedule_run(month)? {
@@ -96,7 +96,7 @@ fn due(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta) -> Result<Option<Run>
 }
 
 /// Starts the due push of a tenant. The job, the record of its run and what was found before are stored in one transaction.
-fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta, found: Option<(BillingMonth, Totals)>) -> Result<usize> {
+fn start(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta, found: Option<(BillingMonth, Totals)>) -> Result<usize> {
     // Another process may have started it in between.
     match due(tx, now, max_late)? {
         Some(Run::OfMonth { month, due, schedule }) => {
@@ -110,10 +110,10 @@ fn start(tx: &mut Tx<'_>, now: Instant, max_late: TimeDelta, found: Option<(Bill
 
 fn start_month(
     tx: &mut Tx<'_>,
-    (month, due): (BillingMonth, Instant),
+    (month, due): (BillingMonth, Timestamp),
     (schedule, max_late): (&Schedule, TimeDelta),
     found: Option<(BillingMonth, Totals)>,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<()> {
     let lines = match schedule.before_invoices() {
         Some(_) => Some(invoice_dates::without_date(tx, schedule.calendar.today(now) - max_late)?),
@@ -129,7 +129,7 @@ fn start_month(
     tx.insert_schedule_run(&ScheduleRun { tenant_id, month, due_at: due.naive_utc(), job_id: job, created_at })
 }
 
-fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvoices, now: Instant) -> Result<()> {
+fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvoices, now: Timestamp) -> Result<()> {
     let job = create_run(tx, month, Some(lines), now)?;
     tracing::info!(
         tenant = %tx.tenant(), push_job = %job, %month, agreements = invoices.len(),
@@ -151,7 +151,7 @@ fn create_run(
     tx: &mut Tx<'_>,
     month: BillingMonth,
     lines: Option<Vec<BillingLineId>>,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<PushJobId> {
     let new = NewPush {
         months: BilledMonths::ScheduledRun(month),

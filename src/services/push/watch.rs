@@ -26,14 +26,14 @@ pub async fn subscribe(ctx: &AppContext, tenant: &TenantId, id: &PushJobId) -> R
     let (sender, receiver) = watch::channel(first);
     let sender = Arc::new(sender);
     ctx.watched.add(key.clone(), sender.clone());
-    tokio::spawn(follow(ctx.clone(), key, sender));
+    tokio::spawn(poll_progress(ctx.clone(), key, sender));
     Ok(receiver)
 }
 
-async fn follow(ctx: AppContext, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
+async fn poll_progress(ctx: AppContext, key: WatchedKey, sender: Arc<watch::Sender<Progress>>) {
     loop {
         let ended = sender.borrow().job.state.is_final();
-        if ctx.watched.leave(&key, &sender, ended || ctx.stop.is_cancelled()) {
+        if ctx.watched.leave(&key, &sender, ended || ctx.shutdown.is_cancelled()) {
             return;
         }
         let waits = sender.borrow().job.state == JobState::WaitingForApproval;

@@ -6,14 +6,15 @@ use super::agreement::PushContext;
 use super::check::check;
 use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
 use super::outcome::{
-    Objection, StepError, Stop, already_there, changed_since, failed, held, result, skipped, untouched, would_push,
+    Interruption, Objection, PushInterrupted, already_there, changed_since, failed, held, result, skipped, untouched,
+    would_push,
 };
-use super::overage_check::PairObjection;
+use super::overage_check::OverageCheck;
 use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
 use crate::db::{LineResult, PushLine, Tx};
 use crate::domain::Result;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushLineId;
 use crate::domain::invoice::WhenInvoiced;
 use crate::domain::push::{LineEvent, PushReason};
@@ -21,11 +22,11 @@ use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
 
 /// What a line needs, after it was compared with ConnectWise.
-enum Compared {
+enum LineDecision {
     /// Nothing: it has a result.
     Known(LineResult),
     /// Its work stops.
-    Stopped(Stop),
+    Stopped(Interruption),
     /// A write. ConnectWise has this quantity.
     MustWrite(Option<Quantity>),
 }
@@ -43,19 +44,19 @@ impl ClaimedLines<'_> {
         &mut self,
         context: &PushContext,
         lines: &[PushLine],
-    ) -> Result<Vec<PushLine>, StepError> {
+    ) -> Result<Vec<PushLine>, PushInterrupted> {
         let mut to_write = Vec::new();
         // A line may have ended together with its agreement's other lines.
         let lines: Vec<PushLine> = lines.iter().filter(|line| self.left.contains_key(&line.id)).cloned().collect();
-        let mut pairs = self.pair_objections(context, &lines).await?;
+        let mut overage = self.overage_checks(context, &lines).await?;
         for line in lines {
-            match self.compare(context, &line, pairs.remove(&line.id)) {
-                Compared::Known(result) => self.add_result(line, result),
-                Compared::Stopped(stop) => {
+            match self.compare(context, &line, overage.remove(&line.id)) {
+                LineDecision::Known(result) => self.add_result(line, result),
+                LineDecision::Stopped(stop) => {
                     self.left.remove(&line.id);
                     self.end_lines(vec![line], &stop).await;
                 }
-                Compared::MustWrite(has) => {
+                LineDecision::MustWrite(has) => {
                     to_write.push(PushLine { from_quantity: has, attempts: line.attempts + 1, ..line });
                 }
             }
@@ -78,58 +79,64 @@ impl ClaimedLines<'_> {
         Ok(to_write)
     }
 
-    fn compare(&self, context: &PushContext, line: &PushLine, of_pair: Option<PairObjection>) -> Compared {
+    fn compare(&self, context: &PushContext, line: &PushLine, of_overage: Option<OverageCheck>) -> LineDecision {
         let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
             let why = "the line was stored without a quantity".to_owned();
-            return Compared::Known(failed(PushReason::Internal, why));
+            return LineDecision::Known(failed(PushReason::Internal, why));
         };
         let Some(addition) = line.agreement_id.and_then(|agreement| context.additions.get(&(agreement, id))) else {
-            return Compared::Stopped(Stop::Stale("the addition was cancelled or deleted in ConnectWise".to_owned()));
+            return LineDecision::Stopped(Interruption::Stale(
+                "the addition was cancelled or deleted in ConnectWise".to_owned(),
+            ));
         };
         let has = addition.quantity;
         if has == Some(to) {
-            return Compared::Known(already_there(line, to));
+            return LineDecision::Known(already_there(line, to));
         }
         let bound = matches!(self.job.started_by, PushTrigger::DryRun | PushTrigger::Revert);
         if bound && has != line.expected_from {
-            return Compared::Known(changed_since(line, has));
+            return LineDecision::Known(changed_since(line, has));
         }
         let invoiced = match self.already_invoiced(context, line) {
             Some((WhenInvoiced::Skip, why)) => {
-                return Compared::Known(LineResult { from: has, ..skipped(PushReason::AlreadyInvoiced, why) });
+                return LineDecision::Known(LineResult { from: has, ..skipped(PushReason::AlreadyInvoiced, why) });
             }
             other => other.map(|(_, detail)| Objection { reason: PushReason::AlreadyInvoiced, detail }),
         };
-        let of_pair = match of_pair {
-            Some(PairObjection::NotBefore(at)) => {
-                return Compared::Known(LineResult { not_before: Some(at), ..untouched() });
+        let of_overage = match of_overage {
+            Some(OverageCheck::WaitUntil(at)) => {
+                return LineDecision::Known(LineResult { not_before: Some(at), ..untouched() });
             }
-            Some(PairObjection::Held(objection)) => Some(objection),
+            Some(OverageCheck::Hold(objection)) => Some(objection),
             None => None,
         };
-        match (self.job.kind, self.objection(context, line, (has, to), [invoiced, of_pair])) {
-            (PushKind::DryRun, objection) => Compared::Known(would_push(has, objection)),
-            (PushKind::Push, Some(why)) => Compared::Known(held(has, why)),
-            (PushKind::Push, None) => Compared::MustWrite(has),
+        match (self.job.kind, self.objection(context, line, (has, to), [invoiced, of_overage])) {
+            (PushKind::DryRun, objection) => LineDecision::Known(would_push(has, objection)),
+            (PushKind::Push, Some(why)) => LineDecision::Known(held(has, why)),
+            (PushKind::Push, None) => LineDecision::MustWrite(has),
         }
     }
 
     /// Sends the writes that have begun, one after the other.
-    pub(super) async fn write_all(&mut self, context: &PushContext, writes: Vec<PushLine>) -> Result<(), StepError> {
+    pub(super) async fn write_all(
+        &mut self,
+        context: &PushContext,
+        writes: Vec<PushLine>,
+    ) -> Result<(), PushInterrupted> {
         for line in writes {
             // The line has ended, because its agreement's other lines could not be written.
             if !self.left.contains_key(&line.id) {
                 continue;
             }
-            if self.ctx.stop.is_cancelled() {
-                return Err(Stop::Shutdown.into());
+            if self.ctx.shutdown.is_cancelled() {
+                return Err(Interruption::Shutdown.into());
             }
             if self.must_store() {
                 self.store_results(None, Store::SoFar).await?;
             }
             match self.write(context, line).await {
                 Ok(()) => {}
-                Err(StepError::Agreement(agreement, stop)) => self.end_agreement(agreement, stop).await?,
+                Err(PushInterrupted::Agreement(agreement, stop)) => self.end_agreement(agreement, stop).await?,
                 Err(other) => return Err(other),
             }
         }
@@ -137,7 +144,7 @@ impl ClaimedLines<'_> {
     }
 
     /// Sends one write, if the worker still may.
-    async fn write(&mut self, context: &PushContext, line: PushLine) -> Result<(), StepError> {
+    async fn write(&mut self, context: &PushContext, line: PushLine) -> Result<(), PushInterrupted> {
         let (Some(agreement), Some(addition), Some(to)) = (line.agreement_id, line.addition_id, line.to_quantity)
         else {
             return Ok(());
@@ -161,7 +168,7 @@ impl ClaimedLines<'_> {
         // From here on the write may have been sent, whatever happens.
         self.left.insert(line.id.clone(), line.clone());
         let client = context.client.clone();
-        let fields = context.noted_fields(agreement, addition);
+        let fields = context.fields_with_note(agreement, addition);
         let policy = RetryPolicy::Background;
         let mut sending = Box::pin(client.set_quantity(agreement, addition, to, fields.as_ref(), policy, until));
         let (written, stored) = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {
@@ -179,7 +186,7 @@ impl ClaimedLines<'_> {
         context: &PushContext,
         line: PushLine,
         written: Result<(), WriteError>,
-    ) -> Result<(), StepError> {
+    ) -> Result<(), PushInterrupted> {
         match written {
             Ok(()) => {
                 let from = line.from_quantity;
@@ -196,7 +203,7 @@ impl ClaimedLines<'_> {
         context: &PushContext,
         mut line: PushLine,
         WriteError { error, may_have_written }: WriteError,
-    ) -> Result<(), StepError> {
+    ) -> Result<(), PushInterrupted> {
         if !may_have_written {
             line.attempts -= 1;
         }
@@ -212,13 +219,14 @@ impl ClaimedLines<'_> {
                 self.add_result(line, failed(PushReason::Rejected, why));
                 return Ok(());
             }
-            CwError::Rejected(why) => Stop::Failed(PushReason::Rejected, why),
-            CwError::NotFound => Stop::Stale("the addition was deleted in ConnectWise".to_owned()),
-            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => Stop::Later(text),
+            CwError::Rejected(why) => Interruption::Failed(PushReason::Rejected, why),
+            CwError::NotFound => Interruption::Stale("the addition was deleted in ConnectWise".to_owned()),
+            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => Interruption::Retry(text),
             error => {
                 let stop = self.classify(&context.client, error).await;
                 let agreement = line.agreement_id;
-                return Err(agreement.map_or(StepError::Stop(stop.clone()), |id| StepError::Agreement(id, stop)));
+                return Err(agreement
+                    .map_or(PushInterrupted::AllLines(stop.clone()), |id| PushInterrupted::Agreement(id, stop)));
             }
         };
         // One line's own failure never stops the others.
@@ -252,8 +260,8 @@ impl ClaimedLines<'_> {
         Some(Objection { reason, detail: details.join("; and ") })
     }
 
-    /// Says so if the invoice that takes the line's quantity has been made, and what the product does then: it holds or
-    /// skips the line. A revert is not kept from restoring what was there.
+    /// Returns why the invoice that takes the line's quantity counts as made, if it does, and what the product says to do
+    /// then: hold or skip the line. A revert is not kept from restoring what was there.
     fn already_invoiced(&self, context: &PushContext, line: &PushLine) -> Option<(WhenInvoiced, String)> {
         let what = context.products.get(&line.product_id)?.when_invoiced;
         let month = line.billing_month.unwrap_or(self.job.billing_month);
@@ -268,7 +276,7 @@ impl ClaimedLines<'_> {
     }
 
     /// Stores the quantities that ConnectWise has before the writes, except of lines that must no longer be written.
-    async fn store_begin(&self, lines: &[PushLine]) -> Result<Begun, StepError> {
+    async fn store_begin(&self, lines: &[PushLine]) -> Result<Begun, PushInterrupted> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (lines, job, is_revert) = (lines.to_vec(), self.job.id.clone(), self.is_revert());
         let work = move |tx: &mut Tx<'_>| {
@@ -280,29 +288,29 @@ impl ClaimedLines<'_> {
             let writes = tx.begin_writes(&writes, until)?;
             Ok(Some(Begun { writes, results: results.drain().collect() }))
         };
-        Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(Stop::Cancelled)?)
+        Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(Interruption::Cancelled)?)
     }
 
     /// Finds why a write that has begun may no longer be sent, and ends its line. Returns the new end of the lease if it may
     /// be sent, because what was wrong has been corrected.
-    async fn check_again(&mut self, line: &PushLine) -> Result<Option<Instant>, StepError> {
+    async fn check_again(&mut self, line: &PushLine) -> Result<Option<Timestamp>, PushInterrupted> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (is_revert, checked) = (self.is_revert(), line.clone());
         let work = move |tx: &mut Tx<'_>| {
             if tx.push_job(&checked.job_id)?.cancel_requested {
-                return Ok(Checked::Cancelled);
+                return Ok(Recheck::Cancelled);
             }
             if tx.renew_leases(std::slice::from_ref(&checked), until)? == 0 {
-                return Ok(Checked::Lost);
+                return Ok(Recheck::Lost);
             }
             let result = check(tx, std::slice::from_ref(&checked), is_revert)?.remove(&checked.id);
-            Ok(result.map_or(Checked::MayWrite, Checked::Result))
+            Ok(result.map_or(Recheck::MayWrite, Recheck::Result))
         };
         match self.ctx.db.write(&self.tenant, work).await? {
-            Checked::Cancelled => return Err(Stop::Cancelled.into()),
-            Checked::MayWrite => return Ok(Some(until)),
-            Checked::Lost => self.forget_lost(&line.id),
-            Checked::Result(result) => {
+            Recheck::Cancelled => return Err(Interruption::Cancelled.into()),
+            Recheck::MayWrite => return Ok(Some(until)),
+            Recheck::Lost => self.forget_lost(&line.id),
+            Recheck::Result(result) => {
                 // This write was not sent, so the line is as it was before.
                 if let Some(line) = self.left.get(&line.id).cloned() {
                     self.add_result(line, result);
@@ -323,7 +331,7 @@ impl ClaimedLines<'_> {
 }
 
 /// What a second look at a write that has begun found.
-enum Checked {
+enum Recheck {
     MayWrite,
     Cancelled,
     /// Another worker has the line.

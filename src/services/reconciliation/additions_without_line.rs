@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::item::{Item, Scope};
-use super::lines::{Ground, Lines};
+use super::lines::{ConnectWiseState, Lines};
 use crate::db::{Product, ReconciledCompany, ReconciledLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -18,27 +18,27 @@ use crate::services::mapping::resolve;
 
 /// What was found.
 #[derive(Default)]
-pub(super) struct Unclaimed {
+pub(super) struct AdditionsWithoutLine {
     pub(super) items: Vec<Item>,
     pub(super) unread_agreements: usize,
 }
 
-/// Finds the additions of the products' rules that no line bills to, in companies that are not ours, too. Of a month that
-/// has been pushed and passed there are none: ConnectWise has no quantities of the past.
+/// Finds the additions of the products' rules that no line bills to, in companies that are not ours, too. None of past
+/// months: ConnectWise has no quantities of the past.
 pub(super) fn find(
     tx: &mut Tx<'_>,
-    ground: &Ground<'_>,
+    connectwise: &ConnectWiseState<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
     scope: &Scope,
     lines: &Lines,
-    present: BillingMonth,
-) -> Result<Unclaimed> {
+    current: BillingMonth,
+) -> Result<AdditionsWithoutLine> {
     let rules = resolve::rules(tx, scope.product.as_ref())?;
     if scope.company.is_some() {
         // The lines of a company are compared, and nothing else.
-        return Ok(Unclaimed::default());
+        return Ok(AdditionsWithoutLine::default());
     }
-    let claimed = if scope.product.is_none() { lines.claimed() } else { tx.claimed_additions()? };
+    let billed = if scope.product.is_none() { lines.billed_additions() } else { tx.billed_additions()? };
     let mut ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> = HashMap::new();
     for company in lines.companies.values() {
         if let Some(id) = company.connectwise_company_id {
@@ -48,17 +48,17 @@ pub(super) fn find(
         }
     }
     let undecided = undecided(lines);
-    let (mut items, mut taken): (Vec<Item>, HashSet<CwAdditionId>) = (Vec::new(), claimed);
+    let (mut items, mut taken): (Vec<Item>, HashSet<CwAdditionId>) = (Vec::new(), billed);
     let mut unread = HashSet::new();
     let mut in_order: Vec<&(Product, BillingMonth)> = products.values().collect();
     in_order.sort_by_key(|(product, _)| (&product.name_key, &product.id));
     for (product, month) in in_order {
-        let is_past = *month < product.billing_period().billed_month(present);
+        let is_past = *month < product.billing_period().billed_month(current);
         let Some(rules) = rules.get(&product.id).filter(|_| !is_past) else { continue };
         let Some(addition_rule) = rules.get(Target::Addition) else { continue };
-        for agreement in ground.catalog.live_agreements(rules.get(Target::Agreement)) {
+        for agreement in connectwise.catalog.live_agreements(rules.get(Target::Agreement)) {
             let company = ours.get(&agreement.company_id);
-            let Some(additions) = ground.catalog.live_additions(agreement.id, addition_rule) else {
+            let Some(additions) = connectwise.catalog.live_additions(agreement.id, addition_rule) else {
                 // Without a rule for agreements, nobody knows which are to be read.
                 unread.extend(rules.get(Target::Agreement).map(|_| agreement.id));
                 continue;
@@ -68,11 +68,11 @@ pub(super) fn find(
                 continue;
             }
             for addition in additions.filter(|addition| taken.insert(addition.id)) {
-                items.extend(item(ground, product, *month, agreement, addition, company.copied()));
+                items.extend(item(connectwise, product, *month, agreement, addition, company.copied()));
             }
         }
     }
-    Ok(Unclaimed { items, unread_agreements: unread.len() })
+    Ok(AdditionsWithoutLine { items, unread_agreements: unread.len() })
 }
 
 /// The products and ConnectWise companies with a line that is not resolved.
@@ -83,7 +83,7 @@ fn undecided(lines: &Lines) -> HashSet<(&ProductId, CwCompanyId)> {
 }
 
 fn item(
-    ground: &Ground<'_>,
+    connectwise: &ConnectWiseState<'_>,
     product: &Product,
     month: BillingMonth,
     agreement: &Agreement,
@@ -91,7 +91,7 @@ fn item(
     company: Option<&Arc<ReconciledCompany>>,
 ) -> Option<Item> {
     // An addition with a quantity of 0 bills nothing.
-    let has = ground.quantity(addition.id).filter(|has| *has != Quantity::ZERO)?;
+    let has = connectwise.quantity(addition.id).filter(|has| *has != Quantity::ZERO)?;
     let connectwise_amount = charge(has, &addition.terms);
     let compared = Compared {
         kind: ComparisonKind::NoLine,
@@ -100,7 +100,7 @@ fn item(
         connectwise_amount,
         amount_difference: connectwise_amount.and_then(|amount| Money::ZERO.minus(amount)),
     };
-    let (warnings, is_left_out) = ground.stakes((agreement, addition), month, false, (Some(has), None));
+    let (warnings, is_left_out) = connectwise.impacts((agreement, addition), month, false, (Some(has), None));
     Some(Item {
         product_id: product.id.clone(),
         month,

@@ -8,12 +8,12 @@ use super::totals::{MoneyTotals, ProductTotals, Totals};
 use crate::db::{ReconciliationSnapshot, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{ProductId, PushJobId, SnapshotId};
 use crate::domain::quantity::Money;
 
 /// By how much, in percent, an amount differs from the month before to be marked.
-const MOVED_PERCENT: i64 = 10;
+const NOTABLE_CHANGE_PERCENT: i64 = 10;
 
 /// A product in a month.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ pub struct MonthlyAmount {
 }
 
 /// Keeps the totals that were found before a scheduled push.
-pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Instant) -> Result<()> {
+pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Timestamp) -> Result<()> {
     let tenant = tx.tenant().clone();
     let row = |product: &ProductTotals, money: MoneyTotals| ReconciliationSnapshot {
         id: SnapshotId::new(),
@@ -154,7 +154,7 @@ fn monthly(before: Option<Money>, totals: MoneyTotals) -> MonthlyAmount {
     });
     // Compared without the division, which may round.
     let moved = before.zip(change).is_some_and(|(before, change)| {
-        change.get().abs().saturating_mul(hundred) > before.get().abs().saturating_mul(MOVED_PERCENT.into())
+        change.get().abs().saturating_mul(hundred) > before.get().abs().saturating_mul(NOTABLE_CHANGE_PERCENT.into())
     });
     MonthlyAmount { totals, before, change_percent, moved }
 }

@@ -6,7 +6,7 @@ use crate::db::ReconciledCompany;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::quantity::{Amount, Money, Quantity};
-use crate::domain::reconciliation::{AtStake, Compared, ComparisonKind};
+use crate::domain::reconciliation::{Compared, ComparisonKind, WarningImpact};
 use crate::services::billed_lines::BilledMonths;
 
 /// What is compared.
@@ -54,7 +54,7 @@ pub struct Item {
     /// How they compare.
     pub compared: Compared,
     /// What each warning is about.
-    pub warnings: Vec<AtStake>,
+    pub warnings: Vec<WarningImpact>,
     /// Whether the next invoice takes nothing of it.
     pub is_left_out: bool,
 }

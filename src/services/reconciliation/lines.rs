@@ -7,48 +7,48 @@ use std::sync::Arc;
 use chrono::NaiveDate;
 
 use super::item::Item;
-use crate::db::{Product, PushedQuantity, ReconciledCompany, ReconciledLine, Tx, Whose};
+use crate::db::{CompanySelection, Product, PushedQuantity, ReconciledCompany, ReconciledLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwCompanyId, ProductId};
 use crate::domain::invoice::{InvoiceFacts, InvoiceWarning, is_left_out, warnings};
 use crate::domain::mapping::Catalog;
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::Quantity;
-use crate::domain::reconciliation::{AtStake, Comparison, ComparisonKind, at_stake, divided};
+use crate::domain::reconciliation::{Comparison, ComparisonKind, WarningImpact, divided, warning_impacts};
 use crate::domain::records::{Addition, Agreement};
 use crate::services::monthly_usage::{Billed, LineTerms, MonthlyUsage};
 
 /// What ConnectWise has.
-pub(super) struct Ground<'a> {
+pub(super) struct ConnectWiseState<'a> {
     pub(super) catalog: &'a Catalog,
     /// The catalog's own quantities are those of the last read.
     pub(super) quantities: &'a HashMap<CwAdditionId, Option<Quantity>>,
     pub(super) today: NaiveDate,
 }
 
-impl Ground<'_> {
+impl ConnectWiseState<'_> {
     /// The quantity of an addition; an addition without one has 0.
     pub(super) fn quantity(&self, addition: CwAdditionId) -> Option<Quantity> {
         self.quantities.get(&addition).map(|quantity| quantity.unwrap_or(Quantity::ZERO))
     }
 
-    /// What is at stake in the invoice of an agreement, and whether the next one takes nothing of the addition because of it.
-    pub(super) fn stakes(
+    /// What is at impact in the invoice of an agreement, and whether the next one takes nothing of the addition because of it.
+    pub(super) fn impacts(
         &self,
         (agreement, addition): (&Agreement, &Addition),
         month: BillingMonth,
-        has_twin: bool,
+        has_namesake: bool,
         (quantity, connectwise_quantity): (Option<Quantity>, Option<Quantity>),
-    ) -> (Vec<AtStake>, bool) {
+    ) -> (Vec<WarningImpact>, bool) {
         let parent = agreement.terms.parent.and_then(|id| self.catalog.agreement_record(id));
         let invoiced = parent.unwrap_or(agreement);
-        let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_twin };
-        let stakes = at_stake(&warnings(addition, facts), quantity, connectwise_quantity, &addition.terms);
-        let remaining: Vec<InvoiceWarning> = stakes.iter().map(|stake| stake.warning).collect();
+        let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_namesake };
+        let impacts = warning_impacts(&warnings(addition, facts), quantity, connectwise_quantity, &addition.terms);
+        let remaining: Vec<InvoiceWarning> = impacts.iter().map(|impact| impact.warning).collect();
         let is_left_out = is_left_out(&remaining, addition, facts);
-        (stakes, is_left_out)
+        (impacts, is_left_out)
     }
 }
 
@@ -71,7 +71,7 @@ impl Lines {
     }
 
     /// The additions to which these lines bill.
-    pub(super) fn claimed(&self) -> HashSet<CwAdditionId> {
+    pub(super) fn billed_additions(&self) -> HashSet<CwAdditionId> {
         let resolved = self.rows.iter().filter(|row| row.addition_status == MappingStatus::Resolved);
         resolved.filter_map(|row| row.addition_id).collect()
     }
@@ -93,12 +93,12 @@ fn outside(tx: &mut Tx<'_>, rows: &[ReconciledLine]) -> Result<HashMap<CwAdditio
 /// What pushes did in a month.
 struct Pushes {
     of_month: HashMap<(BillingLineId, BillingMonth), PushedQuantity>,
-    /// The lines that were pushed for a later month, which ConnectWise's quantity is of by now.
+    /// The lines that were pushed for a later month since: ConnectWise has that month's quantity now.
     later: HashSet<BillingLineId>,
 }
 
 /// A line with what it bills.
-struct Billing {
+struct ComparedLine {
     row: ReconciledLine,
     company: Arc<ReconciledCompany>,
     billed: Billed,
@@ -116,22 +116,22 @@ enum Share {
     Unknown,
 }
 
-impl Billing {
+impl ComparedLine {
     /// Whether the comparison depends on what the month's last push wrote: where ConnectWise has our quantity by now, it
     /// does not matter.
-    fn needs_push(&self, ground: &Ground<'_>, later: &HashSet<BillingLineId>) -> bool {
+    fn needs_last_push(&self, connectwise: &ConnectWiseState<'_>, later: &HashSet<BillingLineId>) -> bool {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
-        let has = self.connectwise_quantity(ground);
+        let has = self.connectwise_quantity(connectwise);
         is_resolved && (has != self.billed.quantity || later.contains(&self.row.id))
     }
 
     /// What ConnectWise has of the line's addition now; `None` if the line bills to none.
-    fn connectwise_quantity(&self, ground: &Ground<'_>) -> Option<Quantity> {
+    fn connectwise_quantity(&self, connectwise: &ConnectWiseState<'_>) -> Option<Quantity> {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
         match self.share {
             Share::Part { quantity, .. } => Some(quantity),
             Share::Unknown => None,
-            Share::Whole => self.row.addition_id.filter(|_| is_resolved).and_then(|id| ground.quantity(id)),
+            Share::Whole => self.row.addition_id.filter(|_| is_resolved).and_then(|id| connectwise.quantity(id)),
         }
     }
 }
@@ -139,25 +139,26 @@ impl Billing {
 /// Compares each line.
 pub(super) fn compare(
     tx: &mut Tx<'_>,
-    ground: &Ground<'_>,
+    connectwise: &ConnectWiseState<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
     lines: Lines,
     calendar: &BillingCalendar,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Vec<Item>> {
-    let twins = tx.companies_with_twins()?;
-    let billings = billings(tx, ground, products, lines, calendar, now)?;
+    let namesakes = tx.companies_with_namesakes()?;
+    let compared = compared(tx, connectwise, products, lines, calendar, now)?;
     let mut pushes: HashMap<BillingMonth, Pushes> = HashMap::new();
     for month in products.values().map(|(_, month)| *month) {
         if let Entry::Vacant(vacant) = pushes.entry(month) {
             let later = tx.pushed_after(month)?;
-            let of_interest = |one: &&Billing| one.billed.month == month && one.needs_push(ground, &later);
-            let ids: Vec<BillingLineId> = billings.iter().filter(of_interest).map(|one| one.row.id.clone()).collect();
+            let of_interest =
+                |one: &&ComparedLine| one.billed.month == month && one.needs_last_push(connectwise, &later);
+            let ids: Vec<BillingLineId> = compared.iter().filter(of_interest).map(|one| one.row.id.clone()).collect();
             vacant.insert(Pushes { of_month: tx.last_written(&ids, &[month])?, later });
         }
     }
-    let item = |one: Billing| Some(line_item(ground, pushes.get(&one.billed.month)?, &twins, one));
-    let mut items: Vec<Item> = billings.into_iter().filter_map(item).collect();
+    let item = |one: ComparedLine| Some(line_item(connectwise, pushes.get(&one.billed.month)?, &namesakes, one));
+    let mut items: Vec<Item> = compared.into_iter().filter_map(item).collect();
     recognize_own_pushes(tx, &mut items)?;
     Ok(items)
 }
@@ -180,22 +181,22 @@ fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
 }
 
 /// Computes what each line bills.
-fn billings(
+fn compared(
     tx: &mut Tx<'_>,
-    ground: &Ground<'_>,
+    connectwise: &ConnectWiseState<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
     Lines { rows, companies, outside }: Lines,
     calendar: &BillingCalendar,
-    now: Instant,
-) -> Result<Vec<Billing>> {
+    now: Timestamp,
+) -> Result<Vec<ComparedLine>> {
     let ids: Vec<CompanyId> = companies.keys().cloned().collect();
-    let whose = if ids.len() == 1 { Whose::Companies(&ids) } else { Whose::All(&ids) };
+    let selection = if ids.len() == 1 { CompanySelection::Only(&ids) } else { CompanySelection::AllIncluding(&ids) };
     let mut usage = HashMap::new();
     for (product, month) in products.values() {
-        let loaded = MonthlyUsage::load(tx, product.clone(), *month, calendar, now, whose)?;
+        let loaded = MonthlyUsage::load(tx, product.clone(), *month, calendar, now, selection)?;
         usage.insert(product.id.clone(), loaded);
     }
-    let billing = |row: ReconciledLine| {
+    let compared_line = |row: ReconciledLine| {
         let company = companies.get(&row.company_id)?.clone();
         let billed = usage.get(&row.product_id)?.billed_by(LineTerms {
             company_id: &row.company_id,
@@ -204,17 +205,17 @@ fn billings(
             included_quantity: row.included_quantity,
             adjustment: row.adjustment.as_ref(),
         });
-        Some(Billing { row, company, billed, share: Share::Whole })
+        Some(ComparedLine { row, company, billed, share: Share::Whole })
     };
-    let mut billings: Vec<Billing> = rows.into_iter().filter_map(billing).collect();
-    divide(ground, &mut billings, &outside);
-    Ok(billings)
+    let mut compared: Vec<ComparedLine> = rows.into_iter().filter_map(compared_line).collect();
+    divide(connectwise, &mut compared, &outside);
+    Ok(compared)
 }
 
 /// Divides additions to which several lines bill, so that each is counted once. A single enabled line takes all of it.
-fn divide(ground: &Ground<'_>, billings: &mut [Billing], outside: &HashMap<CwAdditionId, bool>) {
+fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [ComparedLine], outside: &HashMap<CwAdditionId, bool>) {
     let mut by_addition: HashMap<CwAdditionId, Vec<usize>> = HashMap::new();
-    for (place, one) in billings.iter().enumerate() {
+    for (place, one) in compared.iter().enumerate() {
         if let Some(id) = one.row.addition_id.filter(|_| one.row.addition_status == MappingStatus::Resolved) {
             by_addition.entry(id).or_default().push(place);
         }
@@ -222,8 +223,8 @@ fn divide(ground: &Ground<'_>, billings: &mut [Billing], outside: &HashMap<CwAdd
     let is_divided = |addition: &CwAdditionId, places: &[usize]| places.len() > 1 || outside.contains_key(addition);
     by_addition.retain(|addition, places| is_divided(addition, places));
     for (addition, mut places) in by_addition {
-        places.sort_by(|one, other| billings[*one].row.id.cmp(&billings[*other].row.id));
-        let enabled: Vec<usize> = places.iter().copied().filter(|place| billings[*place].row.push_enabled).collect();
+        places.sort_by(|one, other| compared[*one].row.id.cmp(&compared[*other].row.id));
+        let enabled: Vec<usize> = places.iter().copied().filter(|place| compared[*place].row.push_enabled).collect();
         let other = outside.get(&addition).copied();
         let share = match other {
             // The other line takes all of it.
@@ -232,29 +233,34 @@ fn divide(ground: &Ground<'_>, billings: &mut [Billing], outside: &HashMap<CwAdd
             _ => None,
         };
         if let Some(share) = share {
-            places.iter().for_each(|place| billings[*place].share = share);
+            places.iter().for_each(|place| compared[*place].share = share);
             continue;
         }
         let is_shared = enabled.len() > 1;
         let takers = if enabled.is_empty() { places.clone() } else { enabled };
-        let has = ground.quantity(addition).unwrap_or(Quantity::ZERO);
+        let has = connectwise.quantity(addition).unwrap_or(Quantity::ZERO);
         let needs: Vec<Quantity> =
-            takers.iter().map(|place| billings[*place].billed.quantity.unwrap_or(Quantity::ZERO)).collect();
+            takers.iter().map(|place| compared[*place].billed.quantity.unwrap_or(Quantity::ZERO)).collect();
         for place in places {
-            billings[place].share = Share::Part { quantity: Quantity::ZERO, is_shared };
+            compared[place].share = Share::Part { quantity: Quantity::ZERO, is_shared };
         }
         for (place, quantity) in takers.into_iter().zip(divided(has, &needs)) {
-            billings[place].share = Share::Part { quantity, is_shared };
+            compared[place].share = Share::Part { quantity, is_shared };
         }
     }
 }
 
-fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>, one: Billing) -> Item {
-    let now = one.connectwise_quantity(ground);
+fn line_item(
+    connectwise: &ConnectWiseState<'_>,
+    pushes: &Pushes,
+    namesakes: &HashSet<CwCompanyId>,
+    one: ComparedLine,
+) -> Item {
+    let now = one.connectwise_quantity(connectwise);
     let is_shared = matches!(one.share, Share::Part { is_shared: true, .. } | Share::Unknown);
-    let Billing { row, company, billed, .. } = one;
-    let agreement = row.agreement_id.and_then(|id| ground.catalog.agreement_record(id));
-    let addition = row.addition_id.and_then(|id| ground.catalog.addition_record(id));
+    let ComparedLine { row, company, billed, .. } = one;
+    let agreement = row.agreement_id.and_then(|id| connectwise.catalog.agreement_record(id));
+    let addition = row.addition_id.and_then(|id| connectwise.catalog.addition_record(id));
     // A push to another addition says nothing about this one.
     let pushed =
         pushes.of_month.get(&(row.id.clone(), billed.month)).filter(|pushed| pushed.addition_id == row.addition_id);
@@ -274,11 +280,11 @@ fn line_item(ground: &Ground<'_>, pushes: &Pushes, twins: &HashSet<CwCompanyId>,
     }
     .compared();
     let is_resolved = row.addition_status == MappingStatus::Resolved;
-    let has_twin = company.connectwise_company_id.is_some_and(|id| twins.contains(&id));
+    let has_namesake = company.connectwise_company_id.is_some_and(|id| namesakes.contains(&id));
     let quantities = (billed.quantity, connectwise_quantity);
-    let stakes = agreement.zip(addition).filter(|_| is_resolved);
-    let stakes = stakes.map(|records| ground.stakes(records, billed.month, has_twin, quantities));
-    let (warnings, is_left_out) = stakes.unwrap_or_default();
+    let impacts = agreement.zip(addition).filter(|_| is_resolved);
+    let impacts = impacts.map(|records| connectwise.impacts(records, billed.month, has_namesake, quantities));
+    let (warnings, is_left_out) = impacts.unwrap_or_default();
     Item {
         month: billed.month,
         line: Some(row.id),

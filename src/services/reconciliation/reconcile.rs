@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::additions_without_line;
 use super::item::{Item, Scope};
-use super::lines::{Ground, Lines, compare};
+use super::lines::{ConnectWiseState, Lines, compare};
 use crate::db::{Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, ProductId};
 use crate::domain::mapping::Catalog;
 use crate::services::billing_calendar;
@@ -26,7 +26,7 @@ pub struct Reconciled {
 }
 
 /// Compares a scope. The number of queries depends on the number of products and months, not on the number of lines.
-pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconciled> {
+pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Timestamp) -> Result<Reconciled> {
     let calendar = billing_calendar::load(tx)?;
     let products = match &scope.product {
         Some(id) => vec![tx.product(id).map_err(|error| error.at("product_id"))?],
@@ -43,9 +43,10 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Instant) -> Result<Reconci
     let of_lines: Vec<CwAdditionId> = lines.rows.iter().filter_map(|row| row.addition_id).collect();
     // Of a company, only what its lines bill to is compared.
     let quantities = tx.addition_quantities(scope.company.as_ref().map(|_| of_lines.as_slice()))?;
-    let ground = Ground { catalog: &catalog, quantities: &quantities, today };
-    let unclaimed = additions_without_line::find(tx, &ground, &products, scope, &lines, calendar.month_of(now))?;
-    let mut items = compare(tx, &ground, &products, lines, &calendar, now)?;
-    items.extend(unclaimed.items);
-    Ok(Reconciled { products, items, unread_agreements: unclaimed.unread_agreements, catalog })
+    let connectwise = ConnectWiseState { catalog: &catalog, quantities: &quantities, today };
+    let without_line =
+        additions_without_line::find(tx, &connectwise, &products, scope, &lines, calendar.month_of(now))?;
+    let mut items = compare(tx, &connectwise, &products, lines, &calendar, now)?;
+    items.extend(without_line.items);
+    Ok(Reconciled { products, items, unread_agreements: without_line.unread_agreements, catalog })
 }

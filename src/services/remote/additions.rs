@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 use super::client;
 use crate::connectwise::{CwError, Fault, RetryPolicy};
 use crate::db::{Connection, Tx};
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::Addition;
 use crate::domain::{ConflictCode, Error, Result};
@@ -98,7 +98,7 @@ pub async fn read_under(
 fn save_answers(
     tx: &mut Tx<'_>,
     answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<Option<CwError>> {
     let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
     for (id, answer) in answers {

@@ -47,7 +47,7 @@ impl SharedBudget for Shared {
 
     fn hold(&self, wait: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if let Err(error) = self.db.hold_requests(&self.tenant, wait).await {
+            if let Err(error) = self.db.pause_requests(&self.tenant, wait).await {
                 // This process still respects the wait.
                 tracing::warn!(
                     tenant = %self.tenant, cause = %error.chain(),

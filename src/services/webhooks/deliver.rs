@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::manage::{audited, subject};
 use crate::db::{Tx, Webhook, WebhookDelivery};
 use crate::domain::audit::AuditAction;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{TenantId, WebhookId};
 use crate::domain::webhook::{DISABLED_AFTER, DeliveryEvent, DisabledReason, pause_after, retry_wait};
 use crate::domain::{Error, Result};
@@ -28,7 +28,7 @@ const RETENTION: TimeDelta = TimeDelta::days(30);
 
 /// Sends some due deliveries of the tenant whose turn it is.
 pub async fn deliver_one(ctx: &AppContext, owner: &str) -> Result<Step> {
-    if ctx.delivery_turns.must_look() && !find_work(ctx).await? {
+    if ctx.delivery_turns.needs_poll() && !find_work(ctx).await? {
         return Ok(Step::Idle);
     }
     loop {
@@ -115,7 +115,7 @@ async fn attempt(ctx: &AppContext, webhook: &Webhook, delivery: &WebhookDelivery
 }
 
 /// The secrets that sign a delivery: the present one, and for a while after a rotation the former one.
-fn secrets(ctx: &AppContext, webhook: &Webhook, now: Instant) -> Result<Vec<Secret>> {
+fn secrets(ctx: &AppContext, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>> {
     let is_valid = webhook.old_secret_until.is_some_and(|until| now < until.and_utc());
     let old = webhook.old_secret.as_ref().filter(|_| is_valid);
     let open = |sealed: &String| {
@@ -128,7 +128,7 @@ fn secrets(ctx: &AppContext, webhook: &Webhook, now: Instant) -> Result<Vec<Secr
 }
 
 /// Records attempts, and what they say of their webhooks.
-fn store(tx: &mut Tx<'_>, attempts: Vec<Attempted>, now: Instant) -> Result<()> {
+fn store(tx: &mut Tx<'_>, attempts: Vec<Attempted>, now: Timestamp) -> Result<()> {
     let mut by_webhook: HashMap<(WebhookId, i64), Vec<Attempt>> = HashMap::new();
     let mut rows = Vec::with_capacity(attempts.len());
     for Attempted { delivery, webhook_version, attempt } in attempts {
@@ -146,7 +146,7 @@ fn store(tx: &mut Tx<'_>, attempts: Vec<Attempted>, now: Instant) -> Result<()> 
 }
 
 /// The delivery after an attempt.
-fn after_attempt(mut row: WebhookDelivery, attempt: &Attempt, now: Instant) -> Result<WebhookDelivery> {
+fn after_attempt(mut row: WebhookDelivery, attempt: &Attempt, now: Timestamp) -> Result<WebhookDelivery> {
     row.attempts += 1;
     row.response_status = attempt.status.map(i64::from);
     row.detail = attempt.failure.clone();
@@ -168,7 +168,7 @@ fn after_attempt(mut row: WebhookDelivery, attempt: &Attempt, now: Instant) -> R
 }
 
 /// Records whether a webhook works. One that fails is paused, and disabled after [`DISABLED_AFTER`], or when it is gone.
-fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: Instant) -> Result<()> {
+fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: Timestamp) -> Result<()> {
     let before = webhook.clone();
     let mut row = webhook;
     if row.disabled_reason.is_some() {
@@ -200,7 +200,7 @@ fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: In
     if row != before { tx.update_webhook(&row) } else { Ok(()) }
 }
 
-fn disable(tx: &mut Tx<'_>, before: &Webhook, row: &mut Webhook, reason: DisabledReason, now: Instant) -> Result<()> {
+fn disable(tx: &mut Tx<'_>, before: &Webhook, row: &mut Webhook, reason: DisabledReason, now: Timestamp) -> Result<()> {
     tx.cancel_deliveries(&row.id, "the webhook was disabled, because its deliveries failed", now)?;
     row.version += 1;
     row.updated_at = now.naive_utc();

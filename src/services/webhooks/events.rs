@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::db::{Tx, WebhookDelivery};
 use crate::domain::calendar::BillingMonth;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, DeliveryId, MessageId, ProductId, PushJobId, PushLineId, WebhookId,
 };
@@ -37,7 +37,7 @@ pub enum Event {
         billing_month: BillingMonth,
         /// The number of lines in each state.
         lines: BTreeMap<LineState, i64>,
-        finished_at: Instant,
+        finished_at: Timestamp,
     },
     /// Push lines were held.
     PushLinesHeld { push_job_id: PushJobId, lines: Vec<LinePush> },
@@ -92,7 +92,7 @@ pub struct SilentMeter {
     pub product_id: ProductId,
     pub product_code: String,
     /// When the newest usage was measured.
-    pub last_measured_at: Instant,
+    pub last_measured_at: Timestamp,
 }
 
 impl Event {
@@ -144,7 +144,7 @@ impl Event {
 
 /// Stores the deliveries of an event to the enabled webhooks that get it, in the transaction in which it happens. An event
 /// without lines, where there could be some, is none.
-pub fn record(tx: &mut Tx<'_>, event: Event, now: Instant) -> Result<()> {
+pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> Result<()> {
     match event.lines() {
         Some(0) => Ok(()),
         _ => record_if_wanted(tx, event.event_type(), now, |_| Ok(event)),
@@ -155,7 +155,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Instant) -> Result<()> {
 pub fn record_if_wanted(
     tx: &mut Tx<'_>,
     event_type: EventType,
-    now: Instant,
+    now: Timestamp,
     event: impl FnOnce(&mut Tx<'_>) -> Result<Event>,
 ) -> Result<()> {
     let webhooks = tx.webhooks_for(event_type)?;
@@ -175,7 +175,7 @@ pub fn record_if_wanted(
 }
 
 /// The body of an event's deliveries.
-pub(super) fn payload(event: &Event, now: Instant) -> Result<String> {
+pub(super) fn payload(event: &Event, now: Timestamp) -> Result<String> {
     let body = json!({"type": event.event_type(), "timestamp": now, "data": event});
     serde_json::to_string(&body).map_err(Error::internal)
 }
@@ -187,7 +187,7 @@ pub(super) fn delivery(
     event_type: EventType,
     message_id: MessageId,
     payload: String,
-    now: Instant,
+    now: Timestamp,
 ) -> WebhookDelivery {
     WebhookDelivery {
         id: DeliveryId::new(),

@@ -119,7 +119,7 @@ pub async fn update(
             (row.failures, row.failing_since, row.paused_until) = (0, None, None);
         }
         if row.url != before.url {
-            tx.hasten_deliveries(&row.id, audit.now())?;
+            tx.make_deliveries_due(&row.id, audit.now())?;
         }
         if row.disabled_reason.is_some() && before.disabled_reason.is_none() {
             tx.cancel_deliveries(&row.id, "the webhook was disabled", audit.now())?;

@@ -8,7 +8,7 @@ use super::events::{Event, SilentMeter, record};
 use crate::db::{LineFilter, Product, Silence, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingCalendar;
-use crate::domain::clock::Instant;
+use crate::domain::clock::Timestamp;
 use crate::domain::ids::CompanyId;
 use crate::domain::usage::Aggregation;
 use crate::domain::webhook::EventType;
@@ -32,7 +32,7 @@ pub async fn find(ctx: &AppContext) -> Result<()> {
 }
 
 /// Checks what happened since the last check, which is stored in the same transaction: each meter is told once.
-fn check(tx: &mut Tx<'_>, now: Instant) -> Result<()> {
+fn check(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     if tx.webhooks_for(EventType::UsageMissing)?.is_empty() {
         return Ok(());
     }
@@ -51,10 +51,10 @@ fn silent(
     tx: &mut Tx<'_>,
     product: &Product,
     calendar: &BillingCalendar,
-    since: Instant,
-    now: Instant,
+    since: Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<SilentMeter>> {
-    let mut found: HashMap<CompanyId, Instant> = HashMap::new();
+    let mut found: HashMap<CompanyId, Timestamp> = HashMap::new();
     for silence in silences(product, calendar, since, now) {
         found.extend(tx.silent_companies(&product.id, silence)?);
     }
@@ -82,7 +82,7 @@ fn silent(
 
 /// Whose meter went silent in a time: a gauge, when its newest record became too old; another meter, three days after the end
 /// of a month without a record that follows a month with records.
-fn silences(product: &Product, calendar: &BillingCalendar, since: Instant, now: Instant) -> Vec<Silence> {
+fn silences(product: &Product, calendar: &BillingCalendar, since: Timestamp, now: Timestamp) -> Vec<Silence> {
     if product.aggregation == Aggregation::Last {
         let age = TimeDelta::try_days(product.max_usage_age_days).unwrap_or(TimeDelta::MAX);
         let times = since.checked_sub_signed(age).zip(now.checked_sub_signed(age));

@@ -62,27 +62,27 @@ pub struct Api {
 }
 
 impl Api {
-    /// Sends a request. Gives nothing if it was refused, or if the replica ended.
+    /// Sends a request. Gives nothing if it was rejected, or if the replica ended.
     pub async fn send(&self, method: Method, path: &str, body: Value) -> Option<Value> {
         let mut request = self.http.request(method.clone(), format!("{}/api/v1{path}", self.base));
         request = request.bearer_auth(&self.key);
         if method != Method::GET {
             request = request.json(&body);
         }
-        let response = request.send().await.inspect_err(|error| self.refused(&method, path, error)).ok()?;
+        let response = request.send().await.inspect_err(|error| self.rejected(&method, path, error)).ok()?;
         let status = response.status();
         let text = response.text().await.ok()?;
         if status == 500 || (status == 400 || status == 422) {
             self.wrong.lock().unwrap().push(format!("{method} {path} {body}: {status} {text}"));
         }
         if !status.is_success() {
-            self.refused(&method, path, &format!("{status} {text}"));
+            self.rejected(&method, path, &format!("{status} {text}"));
         }
         status.is_success().then(|| serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// Notes what a person was told, to be shown when a seed fails.
-    fn refused(&self, method: &Method, path: &str, why: &dyn std::fmt::Display) {
+    fn rejected(&self, method: &Method, path: &str, why: &dyn std::fmt::Display) {
         self.refusals.lock().unwrap().push(format!("{method} {path}: {why}"));
     }
 

@@ -43,7 +43,7 @@ pub struct BodyLimits {
 
 /// Memory that is reserved for a body until this is dropped.
 #[derive(Debug, Default)]
-struct Taken {
+struct ReservedMemory {
     of_all: Option<OwnedSemaphorePermit>,
     of_tenant: Option<OwnedSemaphorePermit>,
 }
@@ -69,7 +69,7 @@ impl BodyLimits {
 #[derive(Debug)]
 pub(in crate::http::kit) struct BodyBytes {
     pub(in crate::http::kit) bytes: Bytes,
-    _taken: Taken,
+    _taken: ReservedMemory,
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -82,7 +82,7 @@ pub(in crate::http::kit) async fn read(req: &HttpRequest, payload: &mut Payload,
     let limits = limits.unwrap_or_else(|| BodyLimits::new(GRACE_PERIOD, limit));
     let share = req.extensions().get::<Actor>().map(|actor| limits.share_of(&actor.tenant));
     let (began, mut last_came) = (Instant::now(), Instant::now());
-    let (mut bytes, mut taken) = (Vec::new(), Taken::default());
+    let (mut bytes, mut taken) = (Vec::new(), ReservedMemory::default());
     loop {
         // Each byte received extends the grace period, so that after it the minimum rate holds.
         let earned =

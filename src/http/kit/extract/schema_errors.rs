@@ -1,4 +1,4 @@
-//! All invalid fields of a body or of query parameters at once. Serde stops at the first error; once it has refused a
+//! All invalid fields of a body or of query parameters at once. Serde stops at the first error; once it has rejected a
 //! value, the schema of the document finds the others. A valid request is never checked here.
 
 use std::collections::BTreeMap;

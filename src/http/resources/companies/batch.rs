@@ -25,7 +25,7 @@ use crate::services::mapping::line_edit::BulkMode;
     {"external_id": "C-2001", "name": "Harbor Dental Group"}, {"external_id": "C-2002", "name": "Ridge Law"}
 ]}))]
 pub struct CompanyBatchRequest {
-    /// What happens to the other companies if one is refused. The default is `all_or_nothing`.
+    /// What happens to the other companies if one is rejected. The default is `all_or_nothing`.
     #[serde(default = "BulkMode::all_or_nothing")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
@@ -40,7 +40,7 @@ pub struct CompanyBatchRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"mode": "each", "external_ids": ["C-2001", "C-2002"]}))]
 pub struct DeleteCompaniesRequest {
-    /// What happens to the other companies if one is refused. The default is `all_or_nothing`.
+    /// What happens to the other companies if one is rejected. The default is `all_or_nothing`.
     #[serde(default = "BulkMode::all_or_nothing")]
     #[schema(default = "all_or_nothing")]
     pub mode: BulkMode,
@@ -55,12 +55,12 @@ pub struct DeleteCompaniesRequest {
 pub struct CompanyBatchItem {
     /// The vendor's own id of the company.
     pub external_id: String,
-    /// The company's id; null if it was refused.
+    /// The company's id; null if it was rejected.
     #[schema(required)]
     pub id: Option<String>,
     /// What was done.
     pub outcome: BatchOutcome,
-    /// Why it was refused; null if it was not.
+    /// Why it was rejected; null if it was not.
     #[schema(required)]
     pub error: Option<ProblemField>,
 }
@@ -76,8 +76,8 @@ pub struct CompanyBatchResponse {
     pub unchanged: usize,
     /// The number of companies that were deleted.
     pub deleted: usize,
-    /// The number of companies that were refused.
-    pub refused: usize,
+    /// The number of companies that were rejected.
+    pub rejected: usize,
     /// The outcome of each company, in the order of the request.
     pub items: Vec<CompanyBatchItem>,
 }
@@ -88,14 +88,14 @@ impl CompanyBatchResponse {
         for (external_id, result) in external_ids.into_iter().zip(result) {
             let (id, outcome, error) = match result {
                 Ok((id, outcome)) => (Some(id.to_string()), outcome, None),
-                Err(error) => (None, BatchOutcome::Refused, Some(error.into())),
+                Err(error) => (None, BatchOutcome::Rejected, Some(error.into())),
             };
             *match outcome {
                 BatchOutcome::Created => &mut response.created,
                 BatchOutcome::Updated => &mut response.updated,
                 BatchOutcome::Unchanged => &mut response.unchanged,
                 BatchOutcome::Deleted => &mut response.deleted,
-                BatchOutcome::Refused => &mut response.refused,
+                BatchOutcome::Rejected => &mut response.rejected,
             } += 1;
             response.items.push(CompanyBatchItem { external_id, id, outcome, error });
         }

@@ -85,7 +85,7 @@ impl ImportQuery {
     }
 }
 
-/// The outcome of one row: `changed`, `unchanged`, or `refused`, which means rejected.
+/// The outcome of one row: `changed`, `unchanged` or `rejected`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RowOutcome {
@@ -94,7 +94,7 @@ pub enum RowOutcome {
     /// The row has nothing that differs from the stored values.
     Unchanged,
     /// The row was rejected; `error` says why.
-    Refused,
+    Rejected,
 }
 
 /// A value before and after an import.
@@ -144,7 +144,7 @@ pub struct ImportResponse {
     /// The number of rows that changed nothing.
     pub unchanged: usize,
     /// The number of rows that were rejected.
-    pub refused: usize,
+    pub rejected: usize,
     /// The report of each row, in the order of the table.
     pub items: Vec<RowReport>,
     /// What the import changed in the mappings of billing lines. In a dry run, an import of billing lines reports what
@@ -164,13 +164,13 @@ fn report<T>(
     let row = |(line, read): ReadRow| {
         let done = read.and_then(|()| match outcomes.next() {
             Some(Ok(done)) => Ok(changes(&done)),
-            Some(Err(refused)) => Err(refused.field(&format!("/{line}"))),
+            Some(Err(rejected)) => Err(rejected.field(&format!("/{line}"))),
             None => Ok(Vec::new()),
         });
         let (outcome, changes, error) = match done {
             Ok(changes) if changes.is_empty() => (RowOutcome::Unchanged, changes, None),
             Ok(changes) => (RowOutcome::Changed, changes, None),
-            Err(error) => (RowOutcome::Refused, Vec::new(), Some(error)),
+            Err(error) => (RowOutcome::Rejected, Vec::new(), Some(error)),
         };
         (RowReport { line, outcome, changes, error: None }, error)
     };
@@ -187,7 +187,7 @@ fn report<T>(
     }
     let rows = items.len();
     let dry_run = bulk.dry_run;
-    Ok(ImportResponse { dry_run, rows, changed, unchanged, refused: bad.len(), items, resolved: resolved.into() })
+    Ok(ImportResponse { dry_run, rows, changed, unchanged, rejected: bad.len(), items, resolved: resolved.into() })
 }
 
 /// The options after parsing: in the mode `all_or_nothing`, nothing is saved if a row could not be parsed.

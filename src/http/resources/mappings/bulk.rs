@@ -108,7 +108,7 @@ pub struct BulkChoiceResponse {
     /// The number of choices that changed their line.
     pub changed: usize,
     /// The number of choices that were rejected.
-    pub refused: usize,
+    pub rejected: usize,
     /// The outcome of each choice, in the order of the request.
     pub items: Vec<ChoiceOutcome>,
     /// What the choices changed in the mappings of billing lines.
@@ -184,7 +184,7 @@ fn rendered(lines: Vec<BillingLineId>, applied: line_edit::Applied, mode: BulkMo
     if mode == BulkMode::AllOrNothing && !fields.is_empty() {
         return Err(Error::Invalid(fields));
     }
-    let (changed, refused) = (applied.changed(), fields.len());
+    let (changed, rejected) = (applied.changed(), fields.len());
     let mut errors = fields.into_iter().map(ProblemField::from);
     let item = |(line, outcome): (BillingLineId, std::result::Result<line_edit::Edited, line_edit::EditRejection>)| {
         ChoiceOutcome {
@@ -194,5 +194,5 @@ fn rendered(lines: Vec<BillingLineId>, applied: line_edit::Applied, mode: BulkMo
         }
     };
     let items = lines.into_iter().zip(applied.outcomes).map(item).collect();
-    Ok(ok(&BulkChoiceResponse { changed, refused, items, resolved: applied.resolved.into() }))
+    Ok(ok(&BulkChoiceResponse { changed, rejected, items, resolved: applied.resolved.into() }))
 }

@@ -52,7 +52,7 @@ pub async fn watch_push_job(
     let id = PushJobId::from(id.into_inner());
     let progress = push::subscribe(&ctx, &caller.tenant, &id).await?;
     let seen = req.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
-    let state = Watching { progress, seen, first: true, ended: false, stop: ctx.stop.clone() };
+    let state = Watching { progress, seen, first: true, ended: false, stop: ctx.shutdown.clone() };
     let events = stream::unfold(state, |mut state| async move {
         let event = state.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(event)), state))

@@ -70,7 +70,8 @@ pub struct PushLine {
     /// The minimum quantity that applied; null if none did, and in reverts.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The included quantity that applied, or, of overage, above which it was; null if none did, and in reverts.
+    /// The included quantity that applied; for a product that bills overage, that of the other product. Null if none did,
+    /// and in reverts.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The quantity in ConnectWise before the push; null if it is unknown.

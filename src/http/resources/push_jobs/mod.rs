@@ -53,7 +53,7 @@ pub struct LineCounts {
     pub unchanged: i64,
     /// Lines with nothing to push; each line's `reason` says why.
     pub skipped: i64,
-    /// Lines that wait for approval, because their change is larger than the product's limit.
+    /// Lines that wait for approval; the `reason` of each says why.
     pub held: i64,
     /// Lines whose quantity could not be written; each line's `reason` says why.
     pub failed: i64,

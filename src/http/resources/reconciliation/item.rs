@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::invoice::InvoiceWarning;
 use crate::domain::quantity::{Amount, Money, Quantity};
-use crate::domain::reconciliation::{AtStake, ComparisonKind};
+use crate::domain::reconciliation::{ComparisonKind, WarningImpact};
 use crate::domain::string_enum::StringEnum;
 use crate::services::reconciliation::NamedItem;
 
@@ -106,8 +106,8 @@ pub struct ItemWarning {
     pub amount: Option<Money>,
 }
 
-impl From<AtStake> for ItemWarning {
-    fn from(AtStake { warning, quantity, amount }: AtStake) -> Self {
+impl From<WarningImpact> for ItemWarning {
+    fn from(WarningImpact { warning, quantity, amount }: WarningImpact) -> Self {
         Self { code: warning, explanation: warning.meaning().trim().to_owned(), quantity, amount }
     }
 }

@@ -1,4 +1,4 @@
-//! `/webhooks`: addresses that are told about events.
+//! `/webhooks`: URLs that receive events.
 
 pub mod deliveries;
 pub mod payloads;
@@ -26,7 +26,7 @@ use crate::http::kit::response::{ok, with_etag};
 use crate::services::AppContext;
 use crate::services::webhooks::{self, NewWebhook, WebhookChange, WithSecret};
 
-/// An address that is told about events. Its secret is returned only when it is new.
+/// A URL that receives events. Its secret is returned only when it is new.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Webhook {
     /// The webhook's id.
