@@ -13,7 +13,7 @@ use crate::domain::clock::Clock;
 use crate::http::{ExampleIds, HttpSettings, Server};
 use crate::outgoing::WebhookSender;
 use crate::services::api_keys;
-use crate::services::{AppContext, LoopCount, Step};
+use crate::services::{AppContext, LoopCount, StepResult};
 use crate::worker::{BackgroundTasks, Worker};
 
 /// Why the service or a command failed.
@@ -183,12 +183,12 @@ pub struct WorkerHandle(Worker);
 impl WorkerHandle {
     /// Claims and processes pending lines of some agreements. Returns whether there were any.
     pub async fn step(&self) -> Result<bool, StartError> {
-        Ok(self.0.step().await.map_err(|error| error.chain())? == Step::Worked)
+        Ok(self.0.step().await.map_err(|error| error.chain())? == StepResult::Worked)
     }
 
     /// Sends some webhooks that are due. Returns whether there were any.
     pub async fn deliver(&self) -> Result<bool, StartError> {
-        Ok(self.0.deliver().await.map_err(|error| error.chain())? == Step::Worked)
+        Ok(self.0.deliver().await.map_err(|error| error.chain())? == StepResult::Worked)
     }
 
     /// Starts the scheduled pushes that are due. Returns their number.

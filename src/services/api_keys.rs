@@ -77,7 +77,7 @@ pub async fn create_tenant(ctx: &AppContext, name: String) -> Result<(Tenant, Ne
 fn add_tenant(tx: &mut SystemTx<'_>, name: &str, now: Timestamp) -> Result<(Tenant, NewKey)> {
     let tenant = Tenant { id: TenantId::new(), name: name.to_owned(), created_at: now.naive_utc() };
     tx.insert_tenant(&tenant)?;
-    let key = add(&mut tx.of(&tenant.id), "first key", &Audit::internal(&tenant.id, "operator", now))?;
+    let key = add(&mut tx.for_tenant(&tenant.id), "first key", &Audit::internal(&tenant.id, "operator", now))?;
     Ok((tenant, key))
 }
 

@@ -35,4 +35,4 @@ pub mod usage_totals;
 pub mod webhooks;
 
 pub use actor::{Actor, IfMatch};
-pub use context::{AppContext, LoopCount, RunningLoop, Settings, Step};
+pub use context::{AppContext, LoopCount, RunningLoop, Settings, StepResult};

@@ -14,7 +14,7 @@ use crate::services::idempotency;
 use crate::services::push;
 use crate::services::usage_totals;
 use crate::services::webhooks;
-use crate::services::{AppContext, LoopCount, Step};
+use crate::services::{AppContext, LoopCount, StepResult};
 use supervise::supervise;
 
 /// How often the process looks for work that it was not notified of: lines that became due, and work of other processes.
@@ -57,12 +57,12 @@ impl Worker {
     }
 
     /// Claims and processes pending lines of some agreements. Returns whether there were any.
-    pub async fn step(&self) -> Result<Step> {
+    pub async fn step(&self) -> Result<StepResult> {
         push::run_one(&self.ctx, &self.owner).await
     }
 
     /// Sends some webhooks that are due. Returns whether there were any.
-    pub async fn deliver(&self) -> Result<Step> {
+    pub async fn deliver(&self) -> Result<StepResult> {
         webhooks::deliver_one(&self.ctx, &self.owner).await
     }
 
@@ -131,12 +131,12 @@ impl Worker {
     }
 
     /// Takes steps while there is work, and waits to be woken while there is none.
-    async fn run_steps(&self, step: impl AsyncFn(&Self) -> Result<Step>, wake: &Notify) {
+    async fn run_steps(&self, step: impl AsyncFn(&Self) -> Result<StepResult>, wake: &Notify) {
         let stop = self.ctx.shutdown.clone();
         while !stop.is_cancelled() {
             match step(self).await {
-                Ok(Step::Worked) => continue,
-                Ok(Step::Idle) => {}
+                Ok(StepResult::Worked) => continue,
+                Ok(StepResult::Idle) => {}
                 Err(error) => tracing::error!(cause = %error.chain(), "worker step failed"),
             }
             tokio::select! {
@@ -150,10 +150,10 @@ impl Worker {
 /// Looks for work, for all loops of the process, so that an idle process asks its database for little.
 async fn look_for_work(ctx: AppContext) {
     loop {
-        if let Err(error) = push::look(&ctx).await {
+        if let Err(error) = push::poll(&ctx).await {
             tracing::warn!(cause = %error.chain(), "failed to look for push lines");
         }
-        if let Err(error) = webhooks::look(&ctx).await {
+        if let Err(error) = webhooks::poll(&ctx).await {
             tracing::warn!(cause = %error.chain(), "failed to look for webhooks to send");
         }
         tokio::select! {

@@ -108,7 +108,7 @@ fn no_layer_names_what_it_may_not() {
 }
 
 #[test]
-fn libraries_stay_in_their_rooms() {
+fn each_library_is_used_only_in_its_folder() {
     for (layer, _) in LAYERS {
         for path in sources(&src().join(layer)) {
             let code = code(&path);
@@ -152,9 +152,9 @@ fn tenants_are_kept_apart_in_one_place() {
         "system.rs",
         "push_claim.rs",
         "schema.rs",
-        "schema/of_reconciliation.rs",
-        "schema/of_schedules.rs",
-        "schema/of_webhooks.rs",
+        "schema/reconciliation_tables.rs",
+        "schema/schedule_tables.rs",
+        "schema/webhook_tables.rs",
         "tx.rs",
         "request_budget.rs",
         "copy.rs",

@@ -61,7 +61,7 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     assert_eq!(left["finished_at"], Value::Null, "the kills came while it ran: {left}");
     sandbox.tune(|behavior| behavior.latency_ms = 0);
     every_line_is_right(&service, &sandbox, &job, LINES).await;
-    only_lost_answers_cost_a_write(&sandbox);
+    only_lost_responses_cost_a_write(&sandbox);
     service.process.interrupt();
 }
 
@@ -95,7 +95,7 @@ async fn a_process_that_ends_gives_back_what_it_has_not_written(backend: Backend
 
 /// An addition is written again only after a write whose answer never came: cut off by ConnectWise's failure, or by
 /// the kill. A write that was on its way when the process died may take effect after the next process has looked.
-fn only_lost_answers_cost_a_write(sandbox: &Sandbox) {
+fn only_lost_responses_cost_a_write(sandbox: &Sandbox) {
     let ledger = sandbox.ledger();
     let mut lost: HashMap<i64, usize> = HashMap::new();
     let mut failed = 0;

@@ -188,7 +188,7 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
     app.post(&path(&job, "revert"), &json!({})).await.problem(409, "connection_changed");
 }
 
-async fn a_dry_run_that_saw_nothing_is_no_leave_to_overwrite(backend: Backend) {
+async fn a_dry_run_of_a_null_quantity_overwrites_nothing(backend: Backend) {
     let (app, _, _) = ready(backend, &[1.0]).await;
     let quantity = |value: Value| {
         let members = json!({"quantity": value});
@@ -281,7 +281,7 @@ on_both!(
     what_a_dry_run_showed_is_pushed_and_nothing_else,
     a_revert_puts_back_what_is_still_ours,
     a_retry_of_a_revert_still_puts_back,
-    a_dry_run_that_saw_nothing_is_no_leave_to_overwrite,
+    a_dry_run_of_a_null_quantity_overwrites_nothing,
     history_is_found_across_jobs,
     usage_of_a_pushed_month_is_flagged,
 );

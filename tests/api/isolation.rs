@@ -246,7 +246,7 @@ async fn ask(app: &TestApp, bearer: &str, operation: &Operation, names: &Names) 
     (reply.status, text)
 }
 
-async fn another_tenants_ids_are_nobodys_in_every_operation(backend: Backend) {
+async fn ids_of_another_tenant_look_unknown_in_every_operation(backend: Backend) {
     let app = TestApp::start(backend, rich_store()).await;
     let names = rich(&app).await;
     let before = dump(app.database_url());
@@ -299,4 +299,4 @@ async fn another_tenants_ids_are_nobodys_in_every_operation(backend: Backend) {
     assert_eq!(after, before, "nothing of the first tenant's was touched");
 }
 
-on_both!(another_tenants_ids_are_nobodys_in_every_operation);
+on_both!(ids_of_another_tenant_look_unknown_in_every_operation);

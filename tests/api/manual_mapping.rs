@@ -99,7 +99,7 @@ async fn many_lines_are_chosen_in_one_call(backend: Backend) {
     app.patch("/agreement-mappings", &json!({"choices": [{"billing_line_id": "x"}]})).await.problem(422, "validation");
 }
 
-async fn a_line_tells_its_story(backend: Backend) {
+async fn the_explanation_lists_changes(backend: Backend) {
     let Ready { app, product, lines, .. } = ready(backend).await;
     let path = format!("/billing-lines/{}", lines[0]);
     let told = app.get(&path).await.expect(200);
@@ -281,7 +281,7 @@ async fn what_is_no_table_is_refused_with_its_place(backend: Backend) {
 
 on_both!(
     many_lines_are_chosen_in_one_call,
-    a_line_tells_its_story,
+    the_explanation_lists_changes,
     what_is_exported_is_imported_and_changes_nothing,
     a_table_sets_lines_and_reports_every_row,
     a_table_matches_companies,

@@ -191,7 +191,7 @@ async fn success_that_changed_nothing_is_a_failure(backend: Backend) {
     assert_eq!((&job["state"], &lines[0]["reason"]), (&json!("completed_with_failures"), &json!("not_applied")));
 }
 
-async fn an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push(backend: Backend) {
+async fn an_outage_is_retried_and_a_lost_response_is_no_second_push(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     // Every write is carried out and its answer lost, for longer than one attempt lasts.
     app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
@@ -376,7 +376,7 @@ on_both!(
     one_failure_stops_no_other_and_is_retried_alone,
     faults_that_pass_are_waited_out,
     success_that_changed_nothing_is_a_failure,
-    an_outage_is_tried_again_later_and_a_lost_answer_is_no_second_push,
+    an_outage_is_retried_and_a_lost_response_is_no_second_push,
     a_job_is_cancelled_between_lines,
     only_what_is_asked_for_is_pushed,
     a_job_under_an_idempotency_key_is_one_job,

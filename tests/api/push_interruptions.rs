@@ -81,7 +81,7 @@ async fn lines_approved_by_a_faster_clock_are_cancelled(backend: Backend) {
 }
 
 /// A write that ConnectWise would not take at the moment was not carried out, and nobody needs to look.
-async fn a_write_that_was_not_taken_is_no_lost_answer(backend: Backend) {
+async fn a_write_that_was_not_accepted_is_no_lost_response(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 300, html: false }).on("PATCH"));
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
@@ -93,7 +93,7 @@ async fn a_write_that_was_not_taken_is_no_lost_answer(backend: Backend) {
 }
 
 /// ConnectWise is left alone for half a minute after it failed so often: the look comes when it may be asked again.
-async fn a_look_that_may_not_be_made_yet_is_made_later(backend: Backend) {
+async fn a_read_back_that_must_wait_is_made_later(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     app.sandbox.fail(Fault::once(FaultKind::DropAfter).on("PATCH").times(7));
@@ -172,7 +172,7 @@ async fn a_cancelled_job_holds_no_line(backend: Backend) {
 }
 
 /// The keys are put right while a worker learns that the old ones are bad: the job goes on at once all the same.
-async fn keys_put_right_meanwhile_are_used_at_once(backend: Backend) {
+async fn corrected_keys_are_used_at_once(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
     with_keys(&app, "wrong").await;
@@ -311,12 +311,12 @@ on_both!(
     what_ended_while_a_job_waited_is_not_written,
     approved_lines_wait_for_the_connection_too,
     lines_approved_by_a_faster_clock_are_cancelled,
-    a_write_that_was_not_taken_is_no_lost_answer,
-    a_look_that_may_not_be_made_yet_is_made_later,
+    a_write_that_was_not_accepted_is_no_lost_response,
+    a_read_back_that_must_wait_is_made_later,
     a_line_that_may_have_been_written_is_out_of_date,
     an_older_quantity_stays_away_from_a_newer_one_that_is_unverified,
     a_cancelled_job_holds_no_line,
-    keys_put_right_meanwhile_are_used_at_once,
+    corrected_keys_are_used_at_once,
     a_job_waits_for_its_connection_and_goes_on,
     a_job_does_not_wait_for_its_connection_for_ever,
     what_is_changed_while_a_job_waits_is_heeded,

@@ -108,7 +108,7 @@ async fn the_last_attempt_ends_with_a_look(backend: Backend) {
 }
 
 /// Carried out with its answer lost, then rejected when repeated: it was written all the same.
-async fn a_refusal_after_a_lost_answer_is_no_failure(backend: Backend) {
+async fn a_rejection_after_a_lost_response_is_no_failure(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH"));
     app.sandbox.fail(Fault::once(status(400)).on("PATCH"));
@@ -378,7 +378,7 @@ on_both!(
     a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled,
     a_write_of_which_nobody_knows_is_unverified,
     the_last_attempt_ends_with_a_look,
-    a_refusal_after_a_lost_answer_is_no_failure,
+    a_rejection_after_a_lost_response_is_no_failure,
     one_odd_answer_never_ends_a_job,
     a_revert_leaves_what_another_line_wrote_to_the_addition,
     a_revert_is_refused_only_for_what_was_changed_since,

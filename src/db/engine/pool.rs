@@ -144,7 +144,7 @@ impl Db {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (tenant, catalogs) = (tenant.clone(), self.catalogs.clone());
-        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs }.of(&tenant));
+        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs }.for_tenant(&tenant));
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
@@ -157,7 +157,7 @@ impl Db {
         let of_tenant = tenant.clone();
         let work = move |tx: &mut SystemTx<'_>| {
             tx.lock(of_tenant.as_str())?;
-            body(&mut tx.of(&of_tenant))
+            body(&mut tx.for_tenant(&of_tenant))
         };
         self.write_system_in_turn(tenant.as_str(), work).await
     }
@@ -185,7 +185,7 @@ impl Db {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let tenant = tenant.clone();
-        self.query_system(move |tx| body(&mut tx.of(&tenant))).await
+        self.query_system(move |tx| body(&mut tx.for_tenant(&tenant))).await
     }
 
     /// Reads across tenants, in one transaction and from one snapshot.

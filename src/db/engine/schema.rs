@@ -1,12 +1,12 @@
 //! The tables, with types that both databases share. A test compares them with `migrations/`.
 
-mod of_reconciliation;
-mod of_schedules;
-mod of_webhooks;
+mod reconciliation_tables;
+mod schedule_tables;
+mod webhook_tables;
 
-pub(in crate::db) use of_reconciliation::*;
-pub(in crate::db) use of_schedules::*;
-pub(in crate::db) use of_webhooks::*;
+pub(in crate::db) use reconciliation_tables::*;
+pub(in crate::db) use schedule_tables::*;
+pub(in crate::db) use webhook_tables::*;
 
 diesel::table! {
     audit_log (id) {

@@ -106,9 +106,9 @@ mod tests {
     fn every_table_but_tenants_is_owned() {
         let schema = concat!(
             include_str!("schema.rs"),
-            include_str!("schema/of_reconciliation.rs"),
-            include_str!("schema/of_schedules.rs"),
-            include_str!("schema/of_webhooks.rs")
+            include_str!("schema/reconciliation_tables.rs"),
+            include_str!("schema/schedule_tables.rs"),
+            include_str!("schema/webhook_tables.rs")
         );
         let tables: Vec<&str> = schema
             .split("diesel::table! {")

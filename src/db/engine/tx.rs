@@ -40,7 +40,7 @@ impl SystemTx<'_> {
     }
 
     /// The same transaction, scoped to one tenant.
-    pub fn of(&mut self, tenant: &TenantId) -> Tx<'_> {
+    pub fn for_tenant(&mut self, tenant: &TenantId) -> Tx<'_> {
         Tx { conn: self.conn, catalogs: self.catalogs, tenant: tenant.clone() }
     }
 }

@@ -16,7 +16,7 @@ use crate::domain::rules::{Facts, Rule};
 pub(super) struct IndexedRecord<T> {
     pub(super) record: T,
     pub(super) facts: Facts,
-    pub(super) dead: Option<MappingReason>,
+    pub(super) inactive: Option<MappingReason>,
 }
 
 /// The ConnectWise records that resolving needs, indexed by id so that no line needs a query.
@@ -45,12 +45,12 @@ impl Catalog {
         }
         for record in agreements {
             catalog.by_company.entry(record.company_id).or_default().push(record.id);
-            let known = IndexedRecord { facts: Facts::from(&record), dead: record.inactive_reason(today), record };
+            let known = IndexedRecord { facts: Facts::from(&record), inactive: record.inactive_reason(today), record };
             catalog.agreements.insert(known.record.id, known);
         }
         for record in additions {
             catalog.by_agreement.entry(record.agreement_id).or_default().push(record.id);
-            let known = IndexedRecord { facts: Facts::from(&record), dead: record.inactive_reason(today), record };
+            let known = IndexedRecord { facts: Facts::from(&record), inactive: record.inactive_reason(today), record };
             catalog.additions.insert(known.record.id, known);
         }
         catalog
@@ -79,7 +79,7 @@ impl Catalog {
     /// The live agreements that a rule matches, or all live agreements without one.
     pub fn live_agreements(&self, rule: Option<&Rule>) -> impl Iterator<Item = &Agreement> {
         let is_matched = move |known: &&IndexedRecord<Agreement>| {
-            known.dead.is_none()
+            known.inactive.is_none()
                 && !self.gone_companies.contains(&known.record.company_id)
                 && rule.is_none_or(|rule| rule.matches(&known.facts))
         };
@@ -90,14 +90,14 @@ impl Catalog {
     pub fn live_additions(&self, agreement: CwAgreementId, rule: &Rule) -> Option<impl Iterator<Item = &Addition>> {
         let ids = self.by_agreement.get(&agreement)?;
         let known = ids.iter().filter_map(|id| self.additions.get(id));
-        Some(known.filter(|known| known.dead.is_none() && rule.matches(&known.facts)).map(|known| &known.record))
+        Some(known.filter(|known| known.inactive.is_none() && rule.matches(&known.facts)).map(|known| &known.record))
     }
 
     /// Checks that an agreement can be chosen by hand: it must exist, belong to the line's company and be live.
     pub fn may_choose_agreement(&self, company: Option<CwCompanyId>, id: CwAgreementId) -> Result<(), ChoiceError> {
         let company = company.ok_or(ChoiceError::CompanyNotSet)?;
         let known = self.agreements.get(&id).filter(|known| known.record.company_id == company);
-        match known.ok_or(ChoiceError::NotOfCompany(id, company))?.dead {
+        match known.ok_or(ChoiceError::NotOfCompany(id, company))?.inactive {
             None => Ok(()),
             Some(reason) => Err(ChoiceError::AgreementNotLive(id, company, reason)),
         }
@@ -108,7 +108,7 @@ impl Catalog {
         let resolved = agreement.target.filter(|_| agreement.status == MappingStatus::Resolved);
         let parent = resolved.ok_or(ChoiceError::AgreementNotResolved)?;
         let known = self.additions.get(&id).filter(|known| known.record.agreement_id == parent);
-        match known.ok_or(ChoiceError::NotOfAgreement(id, parent))?.dead {
+        match known.ok_or(ChoiceError::NotOfAgreement(id, parent))?.inactive {
             None => Ok(()),
             Some(reason) => Err(ChoiceError::AdditionNotLive(id, parent, reason)),
         }
@@ -132,13 +132,17 @@ impl Catalog {
         }
         let own = |id: &CwAgreementId| self.agreements.get(id).filter(|known| known.record.company_id == company);
         if let Some(id) = before.manual_target() {
-            return kept(MappingSource::Manual, *id, own(id).map_or(Some(MappingReason::Deleted), |known| known.dead));
+            return kept(
+                MappingSource::Manual,
+                *id,
+                own(id).map_or(Some(MappingReason::Deleted), |known| known.inactive),
+            );
         }
-        let live = self.agreements_of(company).filter(|known| known.dead.is_none());
+        let live = self.agreements_of(company).filter(|known| known.inactive.is_none());
         let found = pick(live, rule, MappingReason::NoLiveAgreement, |agreement| {
             (agreement.id, Candidate { id: agreement.id.to_string(), name: agreement.name.clone() })
         });
-        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.dead)));
+        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.inactive)));
         stale_if_lost(found, was)
     }
 
@@ -159,7 +163,7 @@ impl Catalog {
         };
         // A previous addition that belongs to another agreement is dropped.
         let own = |id: &CwAdditionId| self.additions.get(id).filter(|known| known.record.agreement_id == parent);
-        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.dead)));
+        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.inactive)));
         if agreement.status != MappingStatus::Resolved {
             let kept = was.zip(before.source).map(|((id, _), source)| (id, source));
             return kept.map_or_else(
@@ -170,10 +174,10 @@ impl Catalog {
         if !self.by_agreement.contains_key(&parent) {
             return Mapping::unresolved(MappingReason::AdditionsNotRead);
         }
-        if let (Some(_), Some((id, dead))) = (before.manual_target(), was) {
-            return kept(MappingSource::Manual, id, dead);
+        if let (Some(_), Some((id, inactive))) = (before.manual_target(), was) {
+            return kept(MappingSource::Manual, id, inactive);
         }
-        let live = self.additions_of(parent).filter(|known| known.dead.is_none());
+        let live = self.additions_of(parent).filter(|known| known.inactive.is_none());
         let found = pick(live, rule, MappingReason::NoLiveAddition, |addition| {
             (addition.id, Candidate { id: addition.id.to_string(), name: addition.label() })
         });
@@ -238,8 +242,8 @@ impl std::fmt::Display for ChoiceError {
     }
 }
 
-fn kept<Id>(source: MappingSource, id: Id, dead: Option<MappingReason>) -> Mapping<Id> {
-    match dead {
+fn kept<Id>(source: MappingSource, id: Id, inactive: Option<MappingReason>) -> Mapping<Id> {
+    match inactive {
         None => Mapping::resolved(source, id),
         Some(reason) => Mapping::stale(source, id, reason),
     }

@@ -77,7 +77,7 @@ pub struct CandidateVerdict {
     /// The attributes that rules can compare, with their values in ConnectWise.
     pub attributes: Vec<(Attribute, Option<String>)>,
     /// Why the candidate is not live; `None` if it is.
-    pub dead: Option<MappingReason>,
+    pub inactive: Option<MappingReason>,
     /// Whether the rule matches the candidate; `None` without a rule.
     pub matched: Option<bool>,
     /// Each comparison of the rule with its result.
@@ -157,7 +157,7 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
         let (id, name) = name(&known.record);
         let matched = rule.map(|rule| rule.matches(&known.facts));
         let taken = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
-        let verdict = match (taken, known.dead, matched) {
+        let verdict = match (taken, known.inactive, matched) {
             (true, ..) => Verdict::Taken,
             (_, Some(_), _) => Verdict::NotLive,
             _ if by_hand => Verdict::Overruled,
@@ -169,7 +169,7 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
             id: id.to_string(),
             name,
             attributes: Attribute::of(target).map(|one| (one, value(&known.record, one).map(str::to_owned))).collect(),
-            dead: known.dead,
+            inactive: known.inactive,
             matched,
             tested: rule.map(|rule| rule.trace(&known.facts)).unwrap_or_default(),
             verdict,

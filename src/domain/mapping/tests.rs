@@ -52,8 +52,8 @@ fn one_match_resolves_none_does_not_several_are_listed() {
 
 #[test]
 fn why_nothing_resolved_is_told() {
-    let dead = Agreement { cancelled: true, ..agreement(1, "Backup") };
-    let catalog = catalog(vec![dead], vec![]);
+    let inactive = Agreement { cancelled: true, ..agreement(1, "Backup") };
+    let catalog = catalog(vec![inactive], vec![]);
     let reason = |company| catalog.agreement(company, None, &fresh()).reason.unwrap();
     assert_eq!(reason(None), MappingReason::CompanyNotSet);
     assert_eq!(reason(Some(CwCompanyId(7))), MappingReason::NoLiveAgreement);
@@ -77,10 +77,10 @@ fn a_manual_choice_wins_and_goes_stale_when_it_dies() {
 fn a_dead_target_of_a_rule_is_stale_until_the_rule_finds_another() {
     let backup = rule(Target::Agreement, r#"name contains "Backup""#);
     let was = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
-    let dead = Agreement { cancelled: true, ..agreement(1, "Backup 2025") };
-    let none = catalog(vec![dead.clone()], vec![]).agreement(Some(CwCompanyId(7)), Some(&backup), &was);
+    let inactive = Agreement { cancelled: true, ..agreement(1, "Backup 2025") };
+    let none = catalog(vec![inactive.clone()], vec![]).agreement(Some(CwCompanyId(7)), Some(&backup), &was);
     assert_eq!((none.status, none.target), (MappingStatus::Stale, Some(CwAgreementId(1))));
-    let renewed = catalog(vec![dead, agreement(2, "Backup 2026")], vec![]);
+    let renewed = catalog(vec![inactive, agreement(2, "Backup 2026")], vec![]);
     let found = renewed.agreement(Some(CwCompanyId(7)), Some(&backup), &none);
     assert_eq!(found, Mapping::resolved(MappingSource::Rule, CwAgreementId(2)));
 }

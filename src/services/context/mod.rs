@@ -29,7 +29,7 @@ const MANY_ROWS: usize = 1_000;
 
 /// Whether a step of a worker found work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum StepResult {
     /// Some of it was done.
     Worked,
     /// Nothing is due.

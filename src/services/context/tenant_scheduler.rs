@@ -65,10 +65,10 @@ impl TenantScheduler {
     }
 
     /// Returns the turn of the waiting tenant that was served least recently, among those for which this process works
-    /// on fewer than `most` claims and which `may_run`.
-    pub fn next(self: &Arc<Self>, most: usize, may_run: impl Fn(&TenantId) -> bool) -> Option<Turn> {
+    /// on fewer than `max_parallel` claims and which `may_run`.
+    pub fn next(self: &Arc<Self>, max_parallel: usize, may_run: impl Fn(&TenantId) -> bool) -> Option<Turn> {
         let mut state = self.lock();
-        let is_free = |tenant: &&TenantId| state.active.get(*tenant).is_none_or(|active| *active < most);
+        let is_free = |tenant: &&TenantId| state.active.get(*tenant).is_none_or(|active| *active < max_parallel);
         let free = state.waiting.iter().filter(is_free).filter(|tenant| may_run(tenant));
         let tenant = free.min_by_key(|tenant| state.served.get(*tenant).copied().unwrap_or_default())?.clone();
         state.turns += 1;

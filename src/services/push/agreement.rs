@@ -106,13 +106,13 @@ impl ClaimedLines<'_> {
         let agreements: BTreeSet<CwAgreementId> = self.left.values().filter_map(|line| line.agreement_id).collect();
         let products: BTreeSet<ProductId> = self.left.values().map(|line| line.product_id.clone()).collect();
         let (agreements, products) = (Vec::from_iter(agreements), Vec::from_iter(products));
-        let look = move |tx: &mut Tx<'_>| {
+        let read = move |tx: &mut Tx<'_>| {
             let mut agreements = tx.agreements_by_id(&agreements)?;
             let parents: Vec<CwAgreementId> = agreements.iter().filter_map(|row| row.parent_id).collect();
             agreements.extend(tx.agreements_by_id(&parents)?);
             Ok((agreements, billing_calendar::today(tx, now)?, tx.products_by_id(&products)?, tx.connection()?))
         };
-        let (agreements, today, products, connection) = self.ctx.db.read(&self.tenant, look).await?;
+        let (agreements, today, products, connection) = self.ctx.db.read(&self.tenant, read).await?;
         let connection = connection.ok_or_else(client::not_connected)?;
         let note = format!("push {} of {today}", self.job.id);
         Ok(PushContext {

@@ -31,7 +31,7 @@ pub use create::{NewPush, create};
 pub use decide::{Decision, decide};
 pub use jobs::{cancel, list};
 pub use progress::{Progress, progress};
-pub use run::{look, run_one};
+pub use run::{poll, run_one};
 pub use scheduled::{refresh_invoice_dates, start_due};
 pub use start::{PushRequest, start};
 pub use watch::subscribe;

@@ -9,29 +9,29 @@ use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::push::JobState;
-use crate::services::context::{AppContext, Step};
+use crate::services::context::{AppContext, StepResult};
 
 /// Claims lines of the tenant whose turn it is, and processes them as far as possible.
-pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
+pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<StepResult> {
     let mut has_polled = false;
     loop {
-        let most = ctx.settings.connectwise.parallel;
+        let max_parallel = ctx.settings.connectwise.parallel;
         // Skip tenants whose ConnectWise sent a Retry-After.
-        let next = || ctx.turns.next(most, |tenant| !ctx.clients.is_paused(tenant));
+        let next = || ctx.turns.next(max_parallel, |tenant| !ctx.clients.is_paused(tenant));
         if ctx.turns.needs_poll() && !has_polled {
             has_polled = true;
             let (found, unfinished) = find_work(ctx).await?;
             if !found {
                 finish_unfinished(ctx, unfinished).await;
-                return Ok(Step::Idle);
+                return Ok(StepResult::Idle);
             }
         }
         // No turn means that every waiting tenant is paused or at its limit of parallel claims.
-        let Some(turn) = next() else { return Ok(Step::Idle) };
+        let Some(turn) = next() else { return Ok(StepResult::Idle) };
         let (now, owner, tenant) = (ctx.clock.now(), owner.to_owned(), turn.tenant().clone());
         let lease_until = now + ctx.settings.lease;
         // One worker at a time, because all would claim the same lines.
-        let claim = move |tx: &mut SystemTx<'_>| claim(tx, &tenant, &owner, most, now, lease_until);
+        let claim = move |tx: &mut SystemTx<'_>| claim(tx, &tenant, &owner, max_parallel, now, lease_until);
         match ctx.db.write_system_in_turn("push lines", claim).await? {
             Some(claimed) => {
                 // There may be more work than one loop can take.
@@ -45,7 +45,7 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<Step> {
 
 /// Looks for work, wakes a worker if there is some, and finishes jobs whose process died after their last line, but before
 /// the job itself was finished.
-pub async fn look(ctx: &AppContext) -> Result<()> {
+pub async fn poll(ctx: &AppContext) -> Result<()> {
     let (found, unfinished) = find_work(ctx).await?;
     if found {
         ctx.wake.notify_one();
@@ -78,7 +78,7 @@ async fn finish_unfinished(ctx: &AppContext, jobs: Vec<OpenJob>) {
     }
 }
 
-async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
+async fn process(ctx: &AppContext, claimed: Claimed) -> Result<StepResult> {
     let Claimed { is_first, job, connection, was_failing, lines } = claimed;
     if is_first {
         // Without statistics of so many new lines, SQLite would read all of them for each claim.
@@ -91,7 +91,7 @@ async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
         () = keep_lease(ctx, &tenant, leased) => {
             // The worker that took over the lines processes them; the fence rejects what this worker still records.
             tracing::warn!(%tenant, push_job = %id, "lost the lease of push lines; another worker has them");
-            return Ok(Step::Worked);
+            return Ok(StepResult::Worked);
         }
     };
     if let Err(error) = outcome {
@@ -100,7 +100,7 @@ async fn process(ctx: &AppContext, claimed: Claimed) -> Result<Step> {
         );
         claimed.give_back(error.to_string()).await?;
     }
-    Ok(Step::Worked)
+    Ok(StepResult::Worked)
 }
 
 /// Renews the leases of lines repeatedly. Returns when other workers have taken all that are left.
@@ -141,7 +141,7 @@ fn claim(
 ) -> Result<Option<Claimed>> {
     let lines = tx.claim_push_lines(tenant, owner, workers, now, lease_until)?;
     let Some(first) = lines.first() else { return Ok(None) };
-    let mut tx = tx.of(&first.tenant_id);
+    let mut tx = tx.for_tenant(&first.tenant_id);
     let job = tx.push_job(&first.job_id)?;
     let is_first = job.state == JobState::Queued;
     if is_first {

@@ -14,7 +14,7 @@ use crate::domain::webhook::{DISABLED_AFTER, DeliveryEvent, DisabledReason, paus
 use crate::domain::{Error, Result};
 use crate::outgoing::{Attempt, Secret, Signed, WebhookUrl};
 use crate::services::audit::Audit;
-use crate::services::context::{AppContext, Step, Turn};
+use crate::services::context::{AppContext, StepResult, Turn};
 
 /// Maximum number of deliveries to one webhook that a process sends at the same time. The other webhooks of the tenant have
 /// theirs in the same claim, so that a slow one delays them by one request at most.
@@ -27,22 +27,22 @@ const STREAK_ENDS_AFTER: TimeDelta = TimeDelta::days(2);
 const RETENTION: TimeDelta = TimeDelta::days(30);
 
 /// Sends some due deliveries of the tenant whose turn it is.
-pub async fn deliver_one(ctx: &AppContext, owner: &str) -> Result<Step> {
+pub async fn deliver_one(ctx: &AppContext, owner: &str) -> Result<StepResult> {
     if ctx.delivery_turns.needs_poll() && !find_work(ctx).await? {
-        return Ok(Step::Idle);
+        return Ok(StepResult::Idle);
     }
     loop {
         // One claim of each tenant at a time: slow addresses of one tenant don't take all loops.
-        let Some(turn) = ctx.delivery_turns.next(1, |_| true) else { return Ok(Step::Idle) };
+        let Some(turn) = ctx.delivery_turns.next(1, |_| true) else { return Ok(StepResult::Idle) };
         if deliver(ctx, owner, &turn).await? {
-            return Ok(Step::Worked);
+            return Ok(StepResult::Worked);
         }
         turn.nothing_due();
     }
 }
 
 /// Looks for due deliveries, and wakes a loop if there are any.
-pub async fn look(ctx: &AppContext) -> Result<()> {
+pub async fn poll(ctx: &AppContext) -> Result<()> {
     if find_work(ctx).await? {
         ctx.wake_deliveries.notify_one();
     }

@@ -8,7 +8,7 @@ mod events;
 mod manage;
 mod missing_usage;
 
-pub use deliver::{delete_old, deliver_one, look};
+pub use deliver::{delete_old, deliver_one, poll};
 pub use events::{Event, LineMapping, LinePush, record, record_if_wanted};
 pub use manage::{NewWebhook, WebhookChange, WithSecret, create, delete, resend, rotate_secret, send_test, update};
 pub use missing_usage::find as find_silent_meters;
