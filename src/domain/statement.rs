@@ -85,7 +85,7 @@ impl StatementInput<'_> {
         if let Some(included) = self.included.filter(|_| self.overage_of.is_none()) {
             steps.push(match derived.overage() {
                 Ok(above) if above != Amount::ZERO => {
-                    format!("{included} are included: the quantity is {}, and {above} are overage.", derived.quantity)
+                    format!("{included} are included: the quantity is {}, and the overage {above}.", derived.quantity)
                 }
                 _ => format!("{included} are included, so there is no overage."),
             });
@@ -126,7 +126,7 @@ impl StatementInput<'_> {
         let CountedUsage { amount, through, records } = usage;
         if let Some(other) = self.overage_of {
             return match self.included {
-                Some(included) => format!("{amount} are above the {included} that are included of {other}."),
+                Some(included) => format!("Above the {included} that are included of {other}: {amount}."),
                 None => format!("No quantity of {other} is included, so there is no overage."),
             };
         }
@@ -263,8 +263,8 @@ mod tests {
             let making = StatementInput { included: terms.included, overage_of, derived, ..input("seats", text, 1) };
             making.steps()
         };
-        assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and 5 are overage.");
+        assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and the overage 5.");
         assert_eq!(steps("25", None)[1], "25 are included, so there is no overage.");
-        assert_eq!(steps("5", Some("Seats"))[..], ["5 are above the 25 that are included of Seats."]);
+        assert_eq!(steps("5", Some("Seats"))[..], ["Above the 25 that are included of Seats: 5."]);
     }
 }

@@ -71,8 +71,8 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
         let products = statement["products"].as_array().unwrap();
         products.iter().find(|one| one["product_code"] == code).unwrap()["steps"].clone()
     };
-    assert_eq!(steps("STORAGE")[2], "0.5 are included: the quantity is 0.5, and 2.5 are overage.");
-    assert_eq!(steps("OVERAGE")[0], "2.5 are above the 0.5 that are included of Product STORAGE.");
+    assert_eq!(steps("STORAGE")[2], "0.5 are included: the quantity is 0.5, and the overage 2.5.");
+    assert_eq!(steps("OVERAGE")[0], "Above the 0.5 that are included of Product STORAGE: 2.5.");
     let found = app.get("/reconciliation").await.expect(200);
     assert_eq!(found["items"], json!([]), "nothing differs: {found}");
     // Without an included quantity everything is billed at one place, and nothing twice.
