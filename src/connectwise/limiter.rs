@@ -81,7 +81,7 @@ pub enum Admission {
     /// Rejected, because the wait would be longer than the caller allows.
     TooLate(Duration),
     /// Paused for this long, because ConnectWise responded to an earlier request with `Retry-After`.
-    Held(Duration),
+    Paused(Duration),
 }
 
 /// The request budget of one connection that several processes use: requests per minute in total, and one
@@ -143,7 +143,7 @@ impl RequestLimiter {
             match &self.rate {
                 Rate::Own(rate) => rate.until_ready().await,
                 Rate::Shared(budget) => match budget.reserve(max_wait).await.map_err(CwError::Unavailable)? {
-                    Admission::Held(wait) => self.pause_for(wait),
+                    Admission::Paused(wait) => self.pause_for(wait),
                     Admission::TooLate(wait) => {
                         // Others of this process need not ask before then.
                         self.pause_for(wait);

@@ -44,7 +44,7 @@ string_enum! {
         /// A refresh is running. Repeat the request when it has ended.
         RefreshRunning = "refresh_running",
         /// ConnectWise returned less than half of the known records. Check the security role of the API member; if the
-        /// records are really gone, repeat the refresh with the member that accepts it.
+        /// records are really gone, repeat the refresh with `"force": true`.
         RefreshWouldDrop = "refresh_would_drop",
         /// A push job has not ended. Wait for its end, or cancel it.
         PushJobRunning = "push_job_running",

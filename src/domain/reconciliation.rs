@@ -172,22 +172,22 @@ pub fn warning_impacts(
     terms: &AdditionTerms,
 ) -> Vec<WarningImpact> {
     let priced = |quantity: Quantity| Money::of(quantity, terms.unit_price?);
-    let stake = |warning: InvoiceWarning| {
+    let impact = |warning: InvoiceWarning| {
         let units = match warning {
             InvoiceWarning::AlreadyInvoiced => {
                 let billed = |quantity: Option<Quantity>| quantity.map(|quantity| billed_quantity(quantity, terms));
                 billed(quantity).zip(billed(connectwise_quantity)).map(|(ours, theirs)| ours.minus(theirs))
             }
-            other => quantity.and_then(|quantity| units_at_stake(other, quantity, terms)),
+            other => quantity.and_then(|quantity| affected_units(other, quantity, terms)),
         };
         WarningImpact { warning, quantity: units, amount: units.and_then(priced) }
     };
     let is_taken = quantity.is_some() && quantity == connectwise_quantity;
     let applies = |warning: &&InvoiceWarning| **warning != InvoiceWarning::AlreadyInvoiced || !is_taken;
-    warnings.iter().filter(applies).map(|warning| stake(*warning)).collect()
+    warnings.iter().filter(applies).map(|warning| impact(*warning)).collect()
 }
 
-fn units_at_stake(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionTerms) -> Option<Quantity> {
+fn affected_units(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionTerms) -> Option<Quantity> {
     let included = terms.less_included.map_or(Decimal::ZERO, Quantity::get).max(Decimal::ZERO);
     let not_included = Quantity::from((quantity.get() - included).max(quantity.get().min(Decimal::ZERO)));
     match warning {
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!((compared.difference, compared.amount_difference), (number("2"), money("0")));
         let impacts =
             warning_impacts(&[InvoiceWarning::DoNotBill, InvoiceWarning::LessIncluded], number("3"), None, &free);
-        let told: Vec<_> = impacts.iter().map(|stake| (stake.quantity, stake.amount)).collect();
+        let told: Vec<_> = impacts.iter().map(|impact| (impact.quantity, impact.amount)).collect();
         assert_eq!(told, [(number("0.5"), money("4.75")), (number("2.5"), money("23.75"))]);
         let invoiced = [InvoiceWarning::AlreadyInvoiced];
         assert_eq!(warning_impacts(&invoiced, number("3"), number("3"), &terms), [], "the invoice took it");

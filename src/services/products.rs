@@ -41,7 +41,7 @@ pub struct NewProduct {
     pub guard: ChangeGuard,
     /// The month that a push bills; `None` means the default of the aggregation.
     pub billing_period: Option<BillingPeriod>,
-    /// How old the newest record of a gauge may be, in days. An older one is not billed.
+    /// With the aggregation `last`: how old the newest record may be, in days. An older one is not billed.
     pub max_usage_age_days: i64,
     /// The quantity that each line bills at least.
     pub minimum_quantity: Option<MinimumQuantity>,
@@ -74,7 +74,7 @@ pub struct ProductChange {
     pub max_change_units: Option<Option<Amount>>,
     /// The month that a push bills; `Some(None)` means the default of the aggregation.
     pub billing_period: Option<Option<BillingPeriod>>,
-    /// The new maximum age of the newest record of a gauge, in days.
+    /// With the aggregation `last`: the new maximum age of the newest record, in days.
     pub max_usage_age_days: Option<i64>,
     /// The quantity that each line bills at least; `Some(None)` removes it.
     pub minimum_quantity: Option<Option<MinimumQuantity>>,

@@ -179,7 +179,7 @@ async fn nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pus
     assert_eq!(rows(&reconciliation(&app, "?billing_month=2026-10").await, &UNITS), ["Company 1 past_unknown 4 - -"]);
 }
 
-async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Backend) {
+async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Backend) {
     let (app, _) = ready(backend, 5).await;
     merge(&app, Kind::Additions, 100, json!({"billCustomer": "DoNotBill"}));
     merge(&app, Kind::Additions, 200, json!({"lessIncluded": 2}));
@@ -189,17 +189,17 @@ async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Back
     app.push(&json!({})).await;
     refresh(&app).await;
     let found = reconciliation(&app, "").await;
-    // 3 was invoiced with the quantity that ConnectWise has, so that nothing is at stake, whatever else there is to look at.
+    // 3 was invoiced with the quantity that ConnectWise has, so that no unit is affected, whatever else there is to look at.
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let mut stakes = Vec::new();
+    let mut impacts = Vec::new();
     for item in found["items"].as_array().unwrap() {
         for warning in item["warnings"].as_array().unwrap() {
-            let stake = [&item["company_name"], &warning["code"], &warning["quantity"], &warning["amount"]].map(text);
-            stakes.push(format!("{} {}", stake.join(" "), item["left_out"]));
+            let impact = [&item["company_name"], &warning["code"], &warning["quantity"], &warning["amount"]].map(text);
+            impacts.push(format!("{} {}", impact.join(" "), item["left_out"]));
         }
     }
     assert_eq!(
-        stakes,
+        impacts,
         [
             "Company 1 do_not_bill 3 28.5 true",
             "Company 2 less_included 2 19 false",
@@ -212,7 +212,7 @@ async fn silent_meters_and_warnings_are_told_with_what_is_at_stake(backend: Back
     assert_eq!(warned[0]["code"], "do_not_bill");
     assert_eq!(warned[0]["amounts"], json!([{"currency": "USD", "amount": "28.5"}]));
     assert_eq!(reconciliation(&app, "?warning=less_included").await["items"].as_array().unwrap().len(), 2);
-    // More usage comes after the invoice: only the difference is at stake.
+    // More usage comes after the invoice: only the difference is affected.
     app.usage("C3", "STORAGE", "450").await;
     let late = reconciliation(&app, "?warning=already_invoiced").await;
     let warning = &late["items"][0]["warnings"][1];
@@ -505,5 +505,5 @@ on_both!(
     each_scheduled_push_keeps_what_was_found_before_it,
     every_cause_of_a_difference_is_told_in_units_and_money,
     nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed,
-    silent_meters_and_warnings_are_told_with_what_is_at_stake
+    silent_meters_and_warnings_are_listed_with_what_they_affect
 );

@@ -37,7 +37,7 @@ macro_rules! next_at {
 }
 
 /// Adds one interval to `next_at`, counted from the current time if `next_at` is in the past. Returns no row, and
-/// reserves nothing, if requests are held or the wait would exceed the limit.
+/// reserves nothing, if requests are paused or the wait would exceed the limit.
 const RESERVE_SQL: &str = concat!(
     "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
     now!(),
@@ -56,7 +56,7 @@ const RESERVE_SQL: &str = concat!(
     ") * 1000000)::bigint AS ahead, 0::bigint AS held"
 );
 
-/// Reads how far `next_at` and `held_until` are ahead of the current time.
+/// Reads how far `next_at` and `held_until`, the end of a pause, are ahead of the current time.
 const PEEK_SQL: &str = concat!(
     "SELECT (EXTRACT(EPOCH FROM b.next_at - ",
     now!(),
@@ -66,7 +66,7 @@ const PEEK_SQL: &str = concat!(
 );
 
 /// Extends `held_until`. Never shortens it.
-const HOLD_SQL: &str = concat!(
+const PAUSE_SQL: &str = concat!(
     "INSERT INTO request_budgets AS b (tenant_id, next_at, held_until) VALUES ($1, ",
     now!(),
     ", ",
@@ -92,11 +92,11 @@ pub enum RateReservation {
     /// Not reserved: earlier reservations already reach this far into the future.
     TooLate(Duration),
     /// Not reserved: no request may be sent for this long.
-    Held(Duration),
+    Paused(Duration),
 }
 
 impl Tx<'_> {
-    /// Forgets what was reserved and held, because the connection has changed.
+    /// Forgets what was reserved and paused, because the connection has changed.
     pub fn forget_request_budget(&mut self) -> Result<()> {
         diesel::delete(self.scoped(request_budgets::table)).execute(self.conn)?;
         Ok(())
@@ -127,7 +127,7 @@ impl Db {
             }
             let now: BudgetRow = diesel::sql_query(PEEK_SQL).bind::<Text, _>(tenant.as_str()).get_result(conn)?;
             Ok(if now.held > 0 {
-                RateReservation::Held(length(now.held))
+                RateReservation::Paused(length(now.held))
             } else {
                 RateReservation::TooLate(length(now.ahead))
             })
@@ -140,7 +140,7 @@ impl Db {
         let tenant = tenant.clone();
         let hold = move |conn: &mut Conn| {
             if let Conn::Postgres(conn) = conn {
-                let query = diesel::sql_query(HOLD_SQL).bind::<Text, _>(tenant.as_str());
+                let query = diesel::sql_query(PAUSE_SQL).bind::<Text, _>(tenant.as_str());
                 query.bind::<BigInt, _>(micros(wait)).execute(conn)?;
             }
             Ok(())

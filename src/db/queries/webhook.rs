@@ -29,7 +29,7 @@ pub struct Webhook {
     pub old_secret: Option<String>,
     /// Until when deliveries are signed with the former secret, too.
     pub old_secret_until: Option<NaiveDateTime>,
-    /// The number of rounds of attempts in a row of which none was successful.
+    /// The number of claims of its deliveries in a row in which every attempt failed.
     pub failures: i64,
     /// When the first of these failed.
     pub failing_since: Option<NaiveDateTime>,

@@ -34,7 +34,7 @@ pub(super) fn parse(target: Target, text: &str) -> Result<Expr, RuleError> {
     match parser.peek() {
         Token::End => Ok(expr),
         Token::Close => Err(parser.unexpected("this \")\" has no matching \"(\"")),
-        Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(parser.join_slip()),
+        Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(parser.and_or_mistake()),
         found => Err(parser.unexpected(format!("found {}", found.describe())).with_expected(&["and", "or", "the end"])),
     }
 }
@@ -75,7 +75,8 @@ impl Parser {
         RuleError::new(RuleCode::Unexpected, self.span(), found)
     }
 
-    fn join_slip(&self) -> RuleError {
+    /// The error for `&&`, `&`, `||` or `|` instead of `and` or `or`.
+    fn and_or_mistake(&self) -> RuleError {
         let word = if matches!(self.peek(), Token::Symbol(symbol) if symbol.contains('|')) { "or" } else { "and" };
         self.unexpected(format!("found {}", self.peek().describe())).with_hint(format!("Write {word}"))
     }
@@ -145,7 +146,7 @@ impl Parser {
             Token::End => {
                 Err(RuleError::new(RuleCode::Unexpected, open, "this \"(\" is never closed").with_expected(&["\")\""]))
             }
-            Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(self.join_slip()),
+            Token::Symbol(symbol) if symbol.contains(['&', '|']) => Err(self.and_or_mistake()),
             found => Err(self.unexpected(format!("found {}", found.describe())).with_expected(&["and", "or", "\")\""])),
         }
     }

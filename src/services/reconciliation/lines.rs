@@ -34,7 +34,8 @@ impl ConnectWiseState<'_> {
         self.quantities.get(&addition).map(|quantity| quantity.unwrap_or(Quantity::ZERO))
     }
 
-    /// What is at impact in the invoice of an agreement, and whether the next one takes nothing of the addition because of it.
+    /// The units and the amount that each warning is about, and whether the next invoice takes nothing of the addition because
+    /// of the warnings.
     pub(super) fn impacts(
         &self,
         (agreement, addition): (&Agreement, &Addition),

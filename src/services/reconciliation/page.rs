@@ -37,7 +37,7 @@ impl ItemFilter {
     fn fits(&self, item: &Item) -> bool {
         let of_kind = self.kinds.is_empty() || self.kinds.contains(&item.compared.kind);
         let is_warned =
-            self.warnings.is_empty() || item.warnings.iter().any(|stake| self.warnings.contains(&stake.warning));
+            self.warnings.is_empty() || item.warnings.iter().any(|impact| self.warnings.contains(&impact.warning));
         let is_asked_for = !self.kinds.is_empty() || item.needs_a_look();
         of_kind && is_warned && is_asked_for
     }

@@ -145,10 +145,10 @@ pub fn totals(reconciled: &Reconciled) -> Totals {
         *items += 1;
         *without_amount += usize::from(item.compared.amount_difference.is_none());
         money.add(item);
-        for stake in &item.warnings {
-            let (items, amounts) = warnings.entry(stake.warning).or_default();
+        for impact in &item.warnings {
+            let (items, amounts) = warnings.entry(impact.warning).or_default();
             *items += 1;
-            if let Some(amount) = stake.amount {
+            if let Some(amount) = impact.amount {
                 let sum = amounts.entry(item.currency.as_deref()).or_insert(Some(Money::ZERO));
                 *sum = sum.and_then(|sum| sum.plus(amount));
             }

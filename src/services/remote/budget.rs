@@ -40,7 +40,7 @@ impl SharedBudget for Shared {
             Ok(match place {
                 RateReservation::Taken(ahead) => Admission::After(ahead.saturating_sub(burst)),
                 RateReservation::TooLate(ahead) => Admission::TooLate(ahead.saturating_sub(burst)),
-                RateReservation::Held(wait) => Admission::Held(wait),
+                RateReservation::Paused(wait) => Admission::Paused(wait),
             })
         })
     }

@@ -119,7 +119,8 @@ pub struct StatementProduct {
     pub next_invoice_on: Option<NaiveDate>,
     /// The steps from the usage to the amount, as sentences.
     pub steps: Vec<String>,
-    /// The month's records, the newest first, at most 100. A gauge may be billed by a record of an earlier month.
+    /// The month's records, the newest first, at most 100. With the aggregation `last`, a record of
+    /// an earlier month may count.
     pub records: Vec<StatementRecord>,
     /// The number of the month's records.
     pub records_in_month: i64,
