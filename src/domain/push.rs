@@ -159,7 +159,7 @@ string_enum! {
         Guard = "guard",
         /// What is above the included quantity would not be billed.
         OverageNotBilled = "overage_not_billed",
-        /// The line whose overage this is was held, has failed or is unverified.
+        /// The line whose overage this is was not written: it was held or skipped, has failed or is unverified.
         BaseNotPushed = "base_not_pushed",
         /// The invoice that takes the month's quantity has been made, and the product says to hold or to skip it then.
         AlreadyInvoiced = "already_invoiced",

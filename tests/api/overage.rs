@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, Kind, sample};
 use serde_json::{Value, json};
 
+use crate::invoices::merge;
 use crate::push::{enable, quantities, ready, states};
 use crate::support::{Backend, TestApp, job_path, status};
 
@@ -231,6 +232,16 @@ async fn overage_is_not_written_while_the_other_line_still_bills_it(backend: Bac
     let alone = app.push(&json!({"product_id": overage})).await;
     assert_eq!(results(&alone.1), ["held base_not_pushed", "pushed -"]);
     app.post(&format!("{}/lines/drop", job_path(&job)), &json!({})).await.expect(200);
+    // Nor is it pushed beside a line that keeps its quantity, because its invoice has been made.
+    app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "skip", "included_quantity": "1"}))
+        .await
+        .expect(200);
+    merge(&app, Kind::Agreements, 10, json!({"nextInvoiceDate": "2027-01-01"}));
+    app.clock.advance(TimeDelta::minutes(20));
+    app.post("/connectwise/refresh", &json!({})).await.expect(200);
+    let (_, lines) = app.push(&json!({})).await;
+    let of_first = lines.iter().filter(|line| line["company_name"] == "Company 1").cloned().collect::<Vec<_>>();
+    assert_eq!(results(&of_first), ["skipped already_invoiced", "held base_not_pushed"]);
 }
 
 /// The agreement cannot be read for a while: the overage on another one waits.

@@ -11,7 +11,7 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::push::LineState;
+use crate::domain::push::{LineState, PushReason};
 
 /// A line, as far as the other line of its pair depends on it.
 #[derive(Debug, Clone, Queryable)]
@@ -23,9 +23,17 @@ pub struct PairedLine {
     pub agreement_status: MappingStatus,
     pub addition_status: MappingStatus,
     pub last_push_state: Option<LineState>,
+    pub last_push_reason: Option<PushReason>,
 }
 
 impl PairedLine {
+    /// Whether ConnectWise may have another quantity than the last push computed: it was held, failed or is unverified, or was
+    /// skipped because its invoice has been made.
+    pub fn is_behind(&self) -> bool {
+        let needs_attention = self.last_push_state.is_some_and(|state| LineState::NEEDS_ATTENTION.contains(&state));
+        needs_attention || self.last_push_reason == Some(PushReason::AlreadyInvoiced)
+    }
+
     /// Whether pushes can write it.
     pub fn is_pushable(&self) -> bool {
         let statuses = [self.agreement_status, self.addition_status];
@@ -48,6 +56,7 @@ impl Tx<'_> {
                 l::agreement_status,
                 l::addition_status,
                 l::last_push_state,
+                l::last_push_reason,
             ));
             found.extend(own.load::<PairedLine>(self.conn)?);
         }

@@ -13,7 +13,7 @@ use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushLineId};
 use crate::domain::line_quantity::QuantityTerms;
-use crate::domain::push::{LineState, PushKind, PushReason};
+use crate::domain::push::{PushKind, PushReason};
 use crate::domain::quantity::{Amount, BlockSize};
 
 /// How long an overage line waits for its base line, in seconds.
@@ -166,8 +166,7 @@ fn check_overage_line(
         let soon = now + TimeDelta::seconds(WAIT_SECONDS);
         return Some(OverageCheck::WaitUntil(not_before.map_or(soon, |at| at.and_utc().max(soon))));
     }
-    let state = base.last_push_state.filter(|state| base.push_enabled && LineState::NEEDS_ATTENTION.contains(state))?;
-    let detail =
-        format!("the line whose overage this is was {state}, so that ConnectWise may still bill these units there");
+    let state = base.last_push_state.filter(|_| base.push_enabled && base.is_behind())?;
+    let detail = format!("its base line was {state}, so that ConnectWise may still bill these units there");
     Some(OverageCheck::Hold(Objection { reason: PushReason::BaseNotPushed, detail }))
 }
