@@ -92,7 +92,7 @@ async function match(id: string, connectwiseId: string, shared = false): Promise
   const request = api.PUT("/api/v1/companies/{id}/connectwise-company", options);
   const { error } = await request;
   // A company of the demo has it. Sharing bills nothing twice: a push skips lines that would write one addition.
-  if (error?.code === "connectwise_company_claimed" && !shared) return match(id, connectwiseId, true);
+  if (error?.code === "connectwise_company_taken" && !shared) return match(id, connectwiseId, true);
   await body(request);
   return shared;
 }

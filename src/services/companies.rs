@@ -239,7 +239,7 @@ pub async fn choose(
         let mut company = tx.company(&id)?;
         if_match.check(company.version)?;
         if let Some(target) = target.filter(|_| !shared) {
-            refuse_claimed(tx, target, &id)?;
+            reject_taken(tx, target, &id)?;
         }
         let moved = company.connectwise_company_id != target;
         let (now, by) = (audit.now(), audit.by());
@@ -262,7 +262,7 @@ pub async fn choose(
     Ok(matched)
 }
 
-fn refuse_claimed(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyId) -> Result<()> {
+fn reject_taken(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyId) -> Result<()> {
     match tx.companies_matched_to(target)?.into_iter().find(|other| other.id != *by_other_than) {
         None => Ok(()),
         Some(other) => {

@@ -19,7 +19,7 @@ DEPENDS_ON_DATA = {
     "agreement_not_resolved",
     "not_a_choice",
     "not_live",
-    "connectwise_company_claimed",
+    "connectwise_company_taken",
 }
 ACCEPTED = {401, 403, 404, 409, 412, 502, 503}
 
