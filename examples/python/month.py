@@ -120,7 +120,7 @@ def match(api: AuthenticatedClient, company_id: str, connectwise_id: str, shared
     except ProblemError as error:
         # A company of the demo has it. Sharing bills nothing twice: a push skips lines that would write one
         # addition.
-        if error.problem.code != models.ProblemCode.CONNECTWISE_COMPANY_CLAIMED or shared:
+        if error.problem.code != models.ProblemCode.CONNECTWISE_COMPANY_TAKEN or shared:
             raise
         return match(api, company_id, connectwise_id, shared=True)
     return shared
