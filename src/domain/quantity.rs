@@ -189,7 +189,7 @@ pub(super) fn sum(one: Decimal, other: Decimal) -> Option<Decimal> {
 }
 
 impl Amount {
-    /// No usage.
+    /// 0 of any unit.
     pub const ZERO: Self = Self(Decimal::ZERO);
 }
 

@@ -24,7 +24,7 @@ const MAX_READ: i64 = 10_000;
 /// A company's statement.
 #[derive(Debug)]
 pub struct Statement {
-    /// The company.
+    /// The company whose usage and pushes it states.
     pub company: Company,
     /// When it was made.
     pub made_at: Timestamp,
@@ -75,7 +75,7 @@ pub struct QuantitySource {
     pub included_quantity: Option<IncludedQuantity>,
     /// The steps to the quantity, if they are known.
     pub derived: Option<LineQuantity>,
-    /// The quantity.
+    /// The quantity to bill; `None` without one.
     pub quantity: Option<Quantity>,
     /// Whether a revert set it back.
     pub is_reverted: bool,

@@ -96,7 +96,7 @@ pub enum CompanySelection<'c> {
 }
 
 impl<'c> CompanySelection<'c> {
-    /// The companies.
+    /// The companies whose usage is needed; of `AllIncluding`, the usage of others may be read too.
     pub fn companies(self) -> &'c [CompanyId] {
         match self {
             Self::AllIncluding(companies) | Self::Only(companies) => companies,

@@ -5,7 +5,7 @@ use crate::domain::string_enum::string_enum;
 string_enum! {
     /// In which form a document is returned.
     DocumentFormat {
-        /// For programs.
+        /// JSON, for programs.
         Json = "json",
         /// A table with a row for each product.
         Csv = "csv",

@@ -27,7 +27,7 @@ pub struct MonthOfProduct {
 /// The amounts of a product, month and currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthlyAmount {
-    /// The amounts.
+    /// What invoices with our quantities and with ConnectWise's charge, in one currency.
     pub totals: MoneyTotals,
     /// The amount of the month before that was kept.
     pub before: Option<Money>,

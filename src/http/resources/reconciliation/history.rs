@@ -22,7 +22,7 @@ use crate::services::reconciliation::history::{MonthOfProduct, MonthlyAmount, mo
 /// What was found of a product in a month, just before the scheduled push that billed it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReconciliationMonth {
-    /// The month.
+    /// The billing month that the push billed.
     pub billing_month: BillingMonth,
     /// The product's id.
     pub product_id: String,

@@ -54,7 +54,7 @@ pub struct StatementProduct {
     pub product_code: String,
     /// The product's name.
     pub product_name: String,
-    /// The month.
+    /// The billing month of the usage.
     pub billing_month: BillingMonth,
     /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
