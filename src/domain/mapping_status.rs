@@ -63,6 +63,9 @@ string_enum! {
 }
 
 impl MappingReason {
+    /// The reasons that only matching the company can end.
+    pub const UNMATCHED: [Self; 2] = [Self::CompanyNotSet, Self::CompanyGone];
+
     /// The reason as a sentence for a billing clerk, with what to do.
     pub const fn explain(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ pub mod error;
 pub mod exact_sum;
 pub mod ids;
 pub mod invoice;
+pub mod line_need;
 pub mod line_quantity;
 pub mod mapping;
 pub mod mapping_status;

@@ -6,6 +6,7 @@ use super::mapping::resolve::StatusCounts;
 use crate::db::{LineCounts, Product, Tx};
 use crate::domain::Result;
 use crate::domain::ids::ProductId;
+use crate::domain::line_need::LineNeed;
 use crate::domain::push::LineState;
 
 /// The lines of one product.
@@ -19,6 +20,8 @@ pub struct ProductSummary {
     pub enabled: i64,
     /// The number of lines that need a person.
     pub needs_attention: i64,
+    /// The number of these lines by what a person must do.
+    pub needs: BTreeMap<LineNeed, i64>,
     /// The number of lines by the status of their agreement mapping.
     pub agreements: StatusCounts,
     /// The number of lines by the status of their addition mapping.
@@ -47,6 +50,7 @@ fn summed(counts: Vec<LineCounts>, product: Product) -> ProductSummary {
         lines: 0,
         enabled: 0,
         needs_attention: 0,
+        needs: BTreeMap::new(),
         agreements: StatusCounts::default(),
         additions: StatusCounts::default(),
         last_pushes: BTreeMap::new(),
@@ -54,7 +58,10 @@ fn summed(counts: Vec<LineCounts>, product: Product) -> ProductSummary {
     for count in counts {
         summary.lines += count.lines;
         summary.enabled += if count.push_enabled { count.lines } else { 0 };
-        summary.needs_attention += if count.needs_attention() { count.lines } else { 0 };
+        if let Some(need) = count.need() {
+            summary.needs_attention += count.lines;
+            *summary.needs.entry(need).or_default() += count.lines;
+        }
         let lines = usize::try_from(count.lines).unwrap_or_default();
         summary.agreements.add(count.agreement_status, lines);
         summary.additions.add(count.addition_status, lines);

@@ -8,6 +8,7 @@ use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CompanyId;
 use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
+use crate::domain::push::PushReason;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::usage::{CountedUsage, UsageWindow};
 use crate::domain::usage_totals::MonthCount;
@@ -47,6 +48,16 @@ impl Billed {
     /// The aggregated usage, in the product's unit.
     pub fn amount(&self) -> Option<Amount> {
         self.usage.map(|usage| usage.amount)
+    }
+
+    /// Why there is no quantity; `None` if there is one.
+    pub fn without_quantity(&self) -> Option<PushReason> {
+        match (&self.problem, self.quantity) {
+            (Some(_), _) if self.too_old.is_some() => Some(PushReason::UsageTooOld),
+            (Some(_), _) => Some(PushReason::Quantity),
+            (None, None) => Some(PushReason::NoUsage),
+            (None, Some(_)) => None,
+        }
     }
 }
 

@@ -31,6 +31,10 @@ async fn a_summary_counts_what_the_list_shows(backend: Backend) {
     let row = &rows[1];
     assert_eq!((&row["lines"], &row["push_enabled"], &row["needs_attention"]), (&json!(6), &json!(4), &json!(2)));
     assert_eq!(row["agreements"], json!({"resolved": 5, "unresolved": 1, "ambiguous": 0, "stale": 0}));
+    let needs: Vec<Value> =
+        row["needs"].as_array().unwrap().iter().map(|need| json!([need["need"], need["lines"]])).collect();
+    assert_eq!(needs, [json!(["company", 1]), json!(["failure", 1])]);
+    assert!(row["needs"][0]["explanation"].as_str().unwrap().contains("Match them"), "{row}");
     let counts = json!([{"state": "pushed", "lines": 3}, {"state": "failed", "lines": 1}]);
     assert_eq!(row["last_pushes"], counts, "{row}");
     let one = app.get(&format!("/billing-lines/summary?product_id={other}")).await;
@@ -55,6 +59,10 @@ async fn a_summary_counts_what_the_list_shows(backend: Backend) {
         ("last_push_state=pushed,failed", 4),
         ("last_push_state=pushed&agreement_status=resolved,stale", 3),
         ("needs_attention=true&last_push_state=failed", 1),
+        ("need=company", 1),
+        ("need=failure", 1),
+        ("need=company,failure,addition", 2),
+        ("need=agreement,approval", 0),
     ] {
         for sort in ["company_name", "-created_at", "agreement_status"] {
             let path = format!("/billing-lines?product_id={product}&{filter}&sort={sort}&total=true&limit=2");

@@ -15,6 +15,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, TenantId,
 };
+use crate::domain::line_need::LineNeed;
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AdditionMapping, AgreementMapping, Candidate, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
@@ -115,6 +116,11 @@ impl BillingLine {
         }
     }
 
+    /// What a person must do so that the line is billed.
+    pub fn need(&self) -> Option<LineNeed> {
+        LineNeed::of((self.agreement_status, self.agreement_reason), self.addition_status, self.last_push_state)
+    }
+
     /// The addition mapping.
     pub fn addition(&self) -> AdditionMapping {
         Mapping {
@@ -170,6 +176,8 @@ pub struct LineFilter {
     pub last_push_state: Vec<LineState>,
     /// By whether a person must look at it: a mapping is not resolved, or the last push was held, failed or unverified.
     pub needs_attention: Option<bool>,
+    /// By what a person must do: one of these, if there are any.
+    pub need: Vec<LineNeed>,
     /// By whether the company is matched.
     pub matched: Option<bool>,
 }
@@ -180,17 +188,16 @@ pub struct LineCounts {
     pub product_id: ProductId,
     pub push_enabled: bool,
     pub agreement_status: MappingStatus,
+    pub agreement_reason: Option<MappingReason>,
     pub addition_status: MappingStatus,
     pub last_push_state: Option<LineState>,
     pub lines: i64,
 }
 
 impl LineCounts {
-    /// Whether a person must look at these lines, as in [`LineFilter::needs_attention`].
-    pub fn needs_attention(&self) -> bool {
-        let is_resolved =
-            [self.agreement_status, self.addition_status].iter().all(|status| *status == MappingStatus::Resolved);
-        !is_resolved || self.last_push_state.is_some_and(|state| LineState::NEEDS_ATTENTION.contains(&state))
+    /// What a person must do about these lines, as in [`LineFilter::need`].
+    pub fn need(&self) -> Option<LineNeed> {
+        LineNeed::of((self.agreement_status, self.agreement_reason), self.addition_status, self.last_push_state)
     }
 }
 
@@ -233,6 +240,9 @@ macro_rules! filtered {
             }
             None => {}
         }
+        if !filter.need.is_empty() {
+            query = query.filter($crate::db::queries::billing_line::has_need!(filter.need));
+        }
         query
     }};
 }
@@ -251,6 +261,36 @@ macro_rules! needs_attention {
     };
 }
 pub(in crate::db) use needs_attention;
+
+/// Whether a line has one of these needs, as [`LineNeed::of`] decides.
+macro_rules! has_need {
+    ($needs:expr) => {{
+        use $crate::domain::line_need::LineNeed;
+        use $crate::domain::mapping_status::{MappingReason, MappingStatus};
+        use $crate::domain::push::LineState;
+        let wants = |need: LineNeed| diesel::IntoSql::into_sql::<diesel::sql_types::Bool>($needs.contains(&need));
+        let states = |need, states: &[LineState]| if $needs.contains(&need) { states.to_vec() } else { Vec::new() };
+        let failures = states(LineNeed::Failure, &[LineState::Failed, LineState::Unverified]);
+        let states = [states(LineNeed::Approval, &[LineState::Held]), failures].concat();
+        let unmatched = || {
+            billing_lines::agreement_reason
+                .assume_not_null()
+                .eq_any(MappingReason::UNMATCHED)
+                .and(billing_lines::agreement_reason.is_not_null())
+        };
+        let agreement = || billing_lines::agreement_status.eq(MappingStatus::Resolved);
+        let addition = || billing_lines::addition_status.eq(MappingStatus::Resolved);
+        let last_push = billing_lines::last_push_state.assume_not_null().eq_any(states);
+        let needs_company = unmatched().and(wants(LineNeed::Company));
+        let needs_agreement = diesel::dsl::not(unmatched()).and(wants(LineNeed::Agreement));
+        let needs_addition = diesel::dsl::not(addition()).and(wants(LineNeed::Addition));
+        let needs_answer = addition().and(billing_lines::last_push_state.is_not_null()).and(last_push);
+        diesel::dsl::not(agreement())
+            .and(needs_company.or(needs_agreement))
+            .or(agreement().and(needs_addition.or(needs_answer)))
+    }};
+}
+pub(in crate::db) use has_need;
 
 /// Applies the part of a filter that concerns companies to a boxed query over companies.
 macro_rules! of_companies {
@@ -301,6 +341,7 @@ impl Tx<'_> {
                 billing_lines::product_id,
                 billing_lines::push_enabled,
                 billing_lines::agreement_status,
+                billing_lines::agreement_reason,
                 billing_lines::addition_status,
                 billing_lines::last_push_state,
             ))
@@ -308,6 +349,7 @@ impl Tx<'_> {
                 billing_lines::product_id,
                 billing_lines::push_enabled,
                 billing_lines::agreement_status,
+                billing_lines::agreement_reason,
                 billing_lines::addition_status,
                 billing_lines::last_push_state,
                 diesel::dsl::count_star(),

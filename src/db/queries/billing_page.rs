@@ -6,7 +6,9 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::billing_line::{BillingLine, BillingLineView, LineFilter, filtered, needs_attention, of_companies};
+use super::billing_line::{
+    BillingLine, BillingLineView, LineFilter, filtered, has_need, needs_attention, of_companies,
+};
 use super::company::Company;
 use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{billing_lines, companies};
@@ -88,7 +90,8 @@ macro_rules! companies_of_page {
                     .or(needs_attention!().and(filter.needs_attention.unwrap_or_default().into_sql::<Bool>()))
                     .or(diesel::dsl::not(needs_attention!())
                         .and((filter.needs_attention == Some(false)).into_sql::<Bool>())),
-            );
+            )
+            .filter(filter.need.is_empty().into_sql::<Bool>().or(has_need!(filter.need)));
         let own = $tx.scoped(companies::table);
         let query = match &filter.product_id {
             // A company has one line of a product, which an index finds.

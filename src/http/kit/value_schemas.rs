@@ -11,6 +11,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
 use crate::domain::invoice::{InvoiceWarning, WhenInvoiced};
+use crate::domain::line_need::LineNeed;
 use crate::domain::mapping::{LineField, Verdict};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::push::{JobState, LineState, PushReason};
@@ -55,6 +56,7 @@ enumerations! {
     Target: "What a matching rule selects",
     MappingSource: "Whether a rule or a manual choice decided a mapping",
     MappingStatus: "The status of a mapping",
+    LineNeed: "What a person must do so that a billing line is billed, the first that applies",
     MappingReason: "The reason for a mapping's status",
     MatchSource: "How a company was matched to its ConnectWise company",
     PushKind: "The kind of a push job",

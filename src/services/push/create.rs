@@ -274,12 +274,7 @@ fn reason_to_skip(
             "several enabled billing lines resolve to this addition: give each its own, or disable all but one";
         return Some((PushReason::AdditionShared, Some(detail.to_owned())));
     }
-    match (&billed.problem, billed.quantity) {
-        (Some(problem), _) if billed.too_old.is_some() => Some((PushReason::UsageTooOld, Some(problem.clone()))),
-        (Some(problem), _) => Some((PushReason::Quantity, Some(problem.clone()))),
-        (None, None) => Some((PushReason::NoUsage, None)),
-        (None, Some(_)) => None,
-    }
+    billed.without_quantity().map(|reason| (reason, billed.problem.clone()))
 }
 
 fn nothing_to_retry(failed: usize, changed_since: usize) -> String {

@@ -14,6 +14,7 @@ use self::invoice::LineInvoice;
 use crate::db::{self, BillingLineSort, LineFilter};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
+use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
@@ -95,6 +96,13 @@ pub struct LineUsage {
     /// Why the records make no quantity, for people; null if there is no problem.
     #[schema(required)]
     pub problem: Option<String>,
+    /// Why there is no quantity: `no_usage`, `usage_too_old` if the meter has been silent for too long, or `quantity` if
+    /// the usage makes none. Null if there is a quantity.
+    #[schema(required)]
+    pub reason: Option<PushReason>,
+    /// The reason as a sentence, with what to do; null if there is a quantity.
+    #[schema(required)]
+    pub explanation: Option<&'static str>,
 }
 
 impl LineUsage {
@@ -112,6 +120,8 @@ impl LineUsage {
             overage: billed.overage,
             quantity: billed.quantity,
             problem: billed.problem.clone(),
+            reason: billed.without_quantity(),
+            explanation: billed.without_quantity().map(PushReason::explain),
         }
     }
 }
@@ -193,6 +203,9 @@ pub struct BillingLine {
     /// The result of the last push; null before the first.
     #[schema(required)]
     pub last_push: Option<LinePush>,
+    /// What a person must do so that the line is billed; null if nothing.
+    #[schema(required)]
+    pub need: Option<LineNeed>,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
     /// When the line was last changed.
@@ -238,6 +251,7 @@ impl From<BilledLine> for BillingLine {
             invoice: invoice.map(LineInvoice::from),
             connectwise_quantity: view.addition.and_then(|addition| addition.quantity),
             last_push: last_push(&view.line),
+            need: view.line.need(),
             version: view.line.version,
             updated_at: view.line.updated_at.and_utc(),
         }
@@ -289,6 +303,10 @@ pub struct LineQuery {
     /// Only lines that need a person (`true`), or only the others (`false`): a mapping is not resolved, or the last push
     /// of the line is held, failed or unverified.
     pub needs_attention: Option<bool>,
+    /// Only lines about which a person must do this, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineNeed>)]
+    pub need: Values<LineNeed>,
     /// Only lines that are out of date (`true`), or only the others (`false`). A line is out of date if a push would
     /// now write another quantity than the last push for the same month wrote.
     pub out_of_date: Option<bool>,
@@ -322,6 +340,7 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
         push_enabled: query.push_enabled,
         last_push_state: query.last_push_state.0,
         needs_attention: query.needs_attention,
+        need: query.need.0,
         ..LineFilter::default()
     };
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::ids::ProductId;
+use crate::domain::line_need::LineNeed;
 use crate::domain::push::LineState;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::StrictQuery;
@@ -34,6 +35,17 @@ pub struct LastPushCount {
     pub lines: i64,
 }
 
+/// The number of lines that need the same of a person.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineNeedCount {
+    /// What a person must do.
+    pub need: LineNeed,
+    /// What these lines have in common and what to do, as a sentence.
+    pub explanation: &'static str,
+    /// The number of lines: those that the filter `need` of the list selects.
+    pub lines: i64,
+}
+
 /// The number of billing lines of a product in each state.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BillingLineSummary {
@@ -49,6 +61,9 @@ pub struct BillingLineSummary {
     pub push_enabled: i64,
     /// The number of lines that the filter `needs_attention` of the list selects.
     pub needs_attention: i64,
+    /// The number of these lines by what a person must do, in the order in which to do it. Needs without lines are left
+    /// out.
+    pub needs: Vec<LineNeedCount>,
     /// The number of lines by the status of their agreement mapping.
     pub agreements: MappingStatusCounts,
     /// The number of lines by the status of their addition mapping.
@@ -66,6 +81,11 @@ impl From<ProductSummary> for BillingLineSummary {
             lines: summary.lines,
             push_enabled: summary.enabled,
             needs_attention: summary.needs_attention,
+            needs: summary
+                .needs
+                .into_iter()
+                .map(|(need, lines)| LineNeedCount { need, explanation: need.explain(), lines })
+                .collect(),
             agreements: summary.agreements.into(),
             additions: summary.additions.into(),
             last_pushes: summary.last_pushes.into_iter().map(|(state, lines)| LastPushCount { state, lines }).collect(),

@@ -1,0 +1,57 @@
+//! What a billing line needs a person for.
+
+use super::mapping_status::{MappingReason, MappingStatus};
+use super::push::LineState;
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// What a person must do so that a billing line is billed. The first that applies: a line is not resolved before its
+    /// company is matched.
+    LineNeed {
+        /// Match the company: it is Not Set, or its ConnectWise company was deleted.
+        Company = "company",
+        /// Choose the agreement: none or several match, or the one in use is gone.
+        Agreement = "agreement",
+        /// Choose the addition: none or several match, or the one in use is gone.
+        Addition = "addition",
+        /// Approve or drop what the last push holds.
+        Approval = "approval",
+        /// Look into the last push, which failed, or of which it is not known whether it arrived.
+        Failure = "failure",
+    }
+}
+
+impl LineNeed {
+    /// What a line in these states needs; `None` if it needs no person.
+    pub fn of(
+        (agreement, reason): (MappingStatus, Option<MappingReason>),
+        addition: MappingStatus,
+        last_push: Option<LineState>,
+    ) -> Option<Self> {
+        if agreement != MappingStatus::Resolved {
+            let is_unmatched = reason.is_some_and(|reason| MappingReason::UNMATCHED.contains(&reason));
+            return Some(if is_unmatched { Self::Company } else { Self::Agreement });
+        }
+        if addition != MappingStatus::Resolved {
+            return Some(Self::Addition);
+        }
+        match last_push? {
+            LineState::Held => Some(Self::Approval),
+            LineState::Failed | LineState::Unverified => Some(Self::Failure),
+            _ => None,
+        }
+    }
+
+    /// What lines that need this have in common and what to do, as a sentence for a billing clerk.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::Company => "These companies are not matched to a ConnectWise company. Match them first.",
+            Self::Agreement => "No agreement, or more than one, fits these lines. Choose one, or change the rule.",
+            Self::Addition => "No addition, or more than one, fits these lines. Choose one, or change the rule.",
+            Self::Approval => "The last push holds these lines. Look at each, then approve or drop it.",
+            Self::Failure => {
+                "The last push of these lines failed, or its result is unknown. Mend the cause, then push again."
+            }
+        }
+    }
+}
