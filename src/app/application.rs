@@ -74,6 +74,7 @@ impl Application {
             cors_origins: config.cors_origins(),
             require_versions: config.require_versions,
             serves_api,
+            serves_console: !config.no_console,
             threads: config.http_threads,
             body_limits: config.body_limits(),
             ..metrics
@@ -89,6 +90,11 @@ impl Application {
     /// The address that the service listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
+    }
+
+    /// The address of the console, if this process serves it.
+    pub fn console(&self) -> Option<String> {
+        self.server.serves_console().then(|| format!("http://{}/console/", self.server.address()))
     }
 
     /// Whether this process serves the API, and not only health and metrics.

@@ -63,6 +63,9 @@ pub struct Config {
     /// Refuse changes and deletions that do not say which version they are meant for (`If-Match`), with 428
     #[arg(long, env = "CWB_REQUIRE_VERSIONS")]
     pub require_versions: bool,
+    /// Leave out the console, the page at /console/
+    #[arg(long, env = "CWB_NO_CONSOLE")]
+    pub no_console: bool,
     /// The key to manage tenants over HTTP; without it, /api/v1/tenants is disabled
     #[arg(long, env = "CWB_OPERATOR_KEY", value_name = "KEY", hide_env_values = true)]
     pub operator_key: Option<SecretString>,
@@ -155,6 +158,7 @@ impl Config {
             http_threads: 2,
             cors_origins: Vec::new(),
             require_versions: false,
+            no_console: false,
             operator_key: None,
             encryption_key: EncryptionKey::default(),
             refresh_max_age: 900,

@@ -72,7 +72,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     stop_on_signals(stop.clone())?;
     let tenant = DemoTenant::new(application.context().clone()).await?;
     let key = tenant.new_key().await?;
-    say(format!("The API is at http://{address}, with the key {key}"))?;
+    say(format!("The console is at http://{address}/console/, with the key {key}"))?;
     let running = tokio::spawn(application.run());
 
     let shown = tokio::select! {
@@ -224,6 +224,7 @@ async fn invite(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str)
         json!({"product_id": product, "target": "agreement", "expression": "name contains \"Backup\"", "limit": 3});
     say(format!(
         "\nThe service goes on at http://{address}\n\
+         Console:      http://{address}/console/\n\
          Swagger UI:   http://{address}/swagger-ui/\n\
          API key:      {key}\n\
          ConnectWise:  {site}/_sandbox/ledger lists its requests\n\n\

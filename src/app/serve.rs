@@ -25,6 +25,9 @@ pub(super) async fn serve(config: &Config) -> Result<(), StartError> {
     if let Some(key) = application.first_key() {
         writeln!(out, "Created a tenant with this API key. It is shown only once:\n\n    {key}\n")?;
     }
+    if let Some(console) = application.console() {
+        writeln!(out, "Console: {console}")?;
+    }
     if application.serves_api() {
         writeln!(out, "Listening on http://{address} (Swagger UI: http://{address}/swagger-ui/)")?;
     } else {

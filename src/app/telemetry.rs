@@ -66,6 +66,7 @@ pub fn metrics() -> HttpSettings {
         example_ids: crate::http::ExampleIds::default(),
         metrics: render,
         serves_api: true,
+        serves_console: true,
         threads: 2,
         body_limits,
     }

@@ -3,6 +3,7 @@
 //! A handler parses the request, calls one service or one query, and renders the response. `kit` has what all handlers
 //! use, `resources` has the handlers, and `views` has the parts of responses that several resources share.
 
+mod console;
 mod kit;
 mod openapi;
 mod resources;

@@ -10,6 +10,7 @@ use actix_web::{App, HttpServer, web};
 use tracing_actix_web::TracingLogger;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::console;
 use super::kit::browsers;
 use super::kit::fallback::{no_route, refuse_nul};
 use super::kit::problem::ApiError;
@@ -29,6 +30,7 @@ static DOCUMENT: LazyLock<Arc<ServedDocument>> = LazyLock::new(|| Arc::new(Serve
 pub struct Server {
     address: SocketAddr,
     serves_api: bool,
+    serves_console: bool,
     running: actix_web::dev::Server,
 }
 
@@ -37,7 +39,7 @@ impl Server {
     pub fn start(listener: TcpListener, ctx: AppContext, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let document = web::Data::from(DOCUMENT.clone());
-        let (threads, serves_api) = (settings.threads, settings.serves_api);
+        let (threads, serves_api, serves_console) = (settings.threads, settings.serves_api, settings.serves_console);
         let limits = web::Data::new(settings.body_limits.clone());
         let origins = settings.cors_origins.clone();
         let (ctx, settings) = (web::Data::new(ctx), web::Data::new(settings));
@@ -52,6 +54,10 @@ impl Server {
                 .configure(|config| {
                     if serves_api {
                         routes::serve_api(config);
+                        // Registered first: it takes the root path.
+                        if serves_console {
+                            console::serve(config);
+                        }
                         config
                             .service(swagger_ui())
                             .route("/swagger-ui", web::get().to(health::to_swagger_ui))
@@ -85,7 +91,7 @@ impl Server {
         .disable_signals()
         .listen(listener)?
         .run();
-        Ok(Self { address, serves_api, running })
+        Ok(Self { address, serves_api, serves_console: serves_api && serves_console, running })
     }
 
     /// The address that the server listens on.
@@ -96,6 +102,11 @@ impl Server {
     /// Whether the server serves the API, and not only health and metrics.
     pub fn serves_api(&self) -> bool {
         self.serves_api
+    }
+
+    /// Whether the server serves the console.
+    pub fn serves_console(&self) -> bool {
+        self.serves_console
     }
 
     /// A handle that stops the server from another task.

@@ -138,7 +138,7 @@ pub async fn conditional(
     let digest = Sha256::digest(&bytes);
     let content: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     let tag = version.map_or_else(|| format!("W/\"{content}\""), |version| etag::with_content(&version, &content));
-    if known.is_some_and(|known| is_named(&tag, &known)) {
+    if known.is_some_and(|known| etag::is_named(&tag, &known)) {
         let mut unchanged = HttpResponse::NotModified();
         unchanged.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "private, no-cache"));
         unchanged.append_header((VARY, ACCEPT_ENCODING.as_str()));
@@ -149,10 +149,4 @@ pub async fn conditional(
         response.headers_mut().insert(ETAG, tag);
     }
     Ok(ServiceResponse::new(req, response))
-}
-
-/// Whether an `If-None-Match` names a tag. It compares weakly (RFC 9110, section 13.1.2).
-fn is_named(tag: &str, known: &str) -> bool {
-    let strong = tag.trim_start_matches("W/");
-    known.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == strong)
 }

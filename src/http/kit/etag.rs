@@ -17,3 +17,9 @@ pub fn with_content(etag: &str, content: &str) -> String {
 pub fn version_of(tag: &str) -> &str {
     tag.split_once(CONTENT).map_or(tag, |(version, _)| version)
 }
+
+/// Whether an `If-None-Match` names a tag. It compares weakly (RFC 9110, section 13.1.2).
+pub fn is_named(tag: &str, known: &str) -> bool {
+    let strong = tag.trim_start_matches("W/");
+    known.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == strong)
+}

@@ -23,6 +23,8 @@ pub struct HttpSettings {
     pub cors_origins: Vec<String>,
     /// Whether the API is served, and not only health and metrics.
     pub serves_api: bool,
+    /// Whether the console is served beside the API.
+    pub serves_console: bool,
     /// Number of threads that serve requests.
     pub threads: usize,
     /// Whether changes and deletions must say which version they are meant for.

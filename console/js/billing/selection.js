@@ -1,0 +1,191 @@
+// The selected lines, and what can be done with all of them at once.
+
+import { call, Problem } from "../api.js";
+import { button, field, h, select } from "../dom.js";
+import { confirm, openForm } from "../dialog.js";
+import { plural } from "../format.js";
+import { report, reporting, say } from "../notices.js";
+import { openPush } from "../push_now.js";
+
+/** @typedef {import("../../types/call.js").Line} Line */
+/** @typedef {import("../../types/call.js").Schemas} Schemas */
+/** @typedef {import("./page.js").View} View */
+
+/** @param {View} view */
+export function selection(view) {
+  /** @type {Map<string, Line>} */
+  const lines = new Map();
+  const bar = h("div", { class: "selection", role: "region", "aria-label": "Selected lines", hidden: true });
+  const count = h("strong", { role: "status" });
+
+  const show = () => {
+    bar.hidden = lines.size === 0;
+    count.textContent = `${plural(lines.size, "line")} selected`;
+    held.hidden = ![...lines.values()].some((line) => line.need === "approval");
+    choose.hidden = candidates([...lines.values()]).size === 0;
+  };
+  /** @param {Partial<Schemas["UpdateBillingLinesRequest"]>} changes */
+  const change = async (changes) => {
+    const chosen = [...lines.values()];
+    const versions = Object.fromEntries(chosen.map((line) => [line.id, line.version]));
+    try {
+      const body = { ids: chosen.map((line) => line.id), versions, ...changes };
+      const answer = await call("patch", "/api/v1/billing-lines", { body });
+      view.update(answer.items);
+      say(`${plural(answer.changed, "line")} changed.`);
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== "validation") throw error;
+      // Somebody else changed one of them: the page shows it as it is now.
+      report(error);
+      await view.again();
+    }
+  };
+  const clear = () => {
+    for (const id of [...lines.keys()]) {
+      const box = /** @type {HTMLInputElement | null} */ (document.querySelector(`[data-select="${id}"]`));
+      if (box?.checked) box.click();
+    }
+    lines.clear();
+    show();
+  };
+  const choose = button("Choose…", reporting(() => chooseForAll([...lines.values()], view)));
+  const held = button("Approve", reporting(() => approve([...lines.values()], view)));
+  bar.append(
+    count,
+    button("Enable push", reporting(() => change({ push_enabled: true }))),
+    button("Disable push", reporting(() => change({ push_enabled: false }))),
+    button("Block size…", reporting(() => askBlockSize(change))),
+    choose,
+    held,
+    button("Push…", () => openPush(view, [...lines.values()]), { class: "primary" }),
+    button("Clear", clear),
+  );
+  return {
+    bar,
+    get lines() {
+      return [...lines.values()];
+    },
+    /** @param {string} id */
+    has: (id) => lines.has(id),
+    /**
+     * @param {Line} line
+     * @param {boolean} isSelected
+     */
+    set(line, isSelected) {
+      if (isSelected) lines.set(line.id, line);
+      else lines.delete(line.id);
+      show();
+    },
+    /** @param {Line[]} changed */
+    update(changed) {
+      for (const line of changed) if (lines.has(line.id)) lines.set(line.id, line);
+      show();
+    },
+    clear() {
+      lines.clear();
+      bar.hidden = true;
+    },
+  };
+}
+
+/** @param {(changes: Partial<Schemas["UpdateBillingLinesRequest"]>) => Promise<void>} change */
+async function askBlockSize(change) {
+  const size = h("input", { inputmode: "decimal" });
+  await openForm({
+    title: "Block size of the selected lines",
+    body: [field("Block size", size, "Leave it empty to use the product's.")],
+    save: "Save",
+    fields: { "/block_size": size },
+    onsave: () => change({ block_size: size.value.trim() || null }),
+  });
+}
+
+/**
+ * What the rules leave open: for each name, the lines that have a candidate of that name.
+ * @param {Line[]} lines
+ */
+function candidates(lines) {
+  /** @type {Map<string, { target: "agreement" | "addition", name: string, choices: { line: Line, id: string }[] }>} */
+  const found = new Map();
+  for (const line of lines) {
+    const target = line.need === "agreement" || line.need === "addition" ? line.need : null;
+    for (const candidate of target ? line[target].candidates : []) {
+      const key = `${target} ${candidate.name}`;
+      const entry = found.get(key) ?? { target: /** @type {"agreement" | "addition"} */ (target), name: candidate.name, choices: [] };
+      entry.choices.push({ line, id: candidate.id });
+      found.set(key, entry);
+    }
+  }
+  return found;
+}
+
+/**
+ * Chooses the agreement or addition of one name for all lines that have it as a candidate.
+ * @param {Line[]} lines
+ * @param {View} view
+ */
+async function chooseForAll(lines, view) {
+  const found = candidates(lines);
+  /** @type {[string, string][]} */
+  const options = [...found].map(([key, one]) => [key, `${one.target}: ${one.name} (${plural(one.choices.length, "line")})`]);
+  const list = select(options, options[0]?.[0] ?? "");
+  await openForm({
+    title: "Choose for the selected lines",
+    intro: "Lines that have no candidate of this name stay as they are.",
+    body: [field("Agreement or addition", list)],
+    save: "Save",
+    onsave: async () => {
+      const one = found.get(list.value);
+      if (!one) return;
+      /** @type {"each"} */
+      const mode = "each";
+      const chosen = one.choices.map(({ line, id }) => ({ billing_line_id: line.id, version: line.version, id }));
+      const answer =
+        one.target === "agreement"
+          ? await call("patch", "/api/v1/agreement-mappings", {
+              body: { mode, choices: chosen.map(({ id, ...line }) => ({ ...line, agreement_id: id })) },
+            })
+          : await call("patch", "/api/v1/addition-mappings", {
+              body: { mode, choices: chosen.map(({ id, ...line }) => ({ ...line, addition_id: id })) },
+            });
+      for (const { error } of answer.items) if (error) report(new Problem(422, error.message, null));
+      say(`${plural(answer.changed, "line")} changed.`);
+      await view.again();
+    },
+  });
+}
+
+/**
+ * Approves what the last pushes hold of these lines.
+ * @param {Line[]} lines
+ * @param {View} view
+ */
+async function approve(lines, view) {
+  const held = lines.filter((line) => line.need === "approval" && line.last_push);
+  const jobs = new Map(held.map((line) => [line.last_push?.push_job_id ?? "", new Set()]));
+  for (const line of held) jobs.get(line.last_push?.push_job_id ?? "")?.add(line.id);
+  await confirm("Approve the held lines?", `${plural(held.length, "line")} will be pushed with the quantities that were held.`, "Approve", async () => {
+    for (const [id, wanted] of jobs) {
+      const ids = (await heldLines(id)).filter((line) => wanted.has(line.billing_line_id)).map((line) => line.id);
+      if (ids.length > 0) await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { line_ids: ids } });
+    }
+    say("Approved. The lines are being pushed.");
+    await view.again();
+  });
+}
+
+/** @param {string} id */
+async function heldLines(id) {
+  /** @type {Schemas["PushLine"][]} */
+  const found = [];
+  /** @type {string | null} */
+  let cursor = null;
+  do {
+    const query = { state: "held", limit: 500, cursor };
+    /** @type {Schemas["PushLineList"]} */
+    const page = await call("get", "/api/v1/push-jobs/{id}/lines", { path: { id }, query });
+    found.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return found;
+}

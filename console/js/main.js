@@ -1,0 +1,142 @@
+// Starts the console: signs in, and shows the page that the address names.
+
+import { call, Problem, session, signedOut } from "./api.js";
+import { button, field, h } from "./dom.js";
+import { clear, describe } from "./notices.js";
+import { current } from "./route.js";
+
+/** @typedef {{ title: string, content: Node[], leave?: () => void, name?: string }} Page */
+
+/** @type {Record<string, () => Promise<(route: import("./route.js").Route) => Promise<Page>>>} */
+const PAGES = {
+  billing: async () => (await import("./billing/page.js")).billingPage,
+  rules: async () => (await import("./rules.js")).rulesPage,
+  pushes: async () => (await import("./pushes.js")).pushesPage,
+  reconciliation: async () => (await import("./reconciliation.js")).reconciliationPage,
+  settings: async () => (await import("./settings.js")).settingsPage,
+};
+
+const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+const bar = /** @type {HTMLElement} */ (document.getElementById("session"));
+
+const SIGNED_OUT = "signed out";
+
+/** What the current page must end when it is left. */
+let leave = () => {};
+let shown = 0;
+
+async function show() {
+  const mine = (shown += 1);
+  const route = current();
+  for (const anchor of document.querySelectorAll("header nav a")) {
+    if (anchor.getAttribute("href") === `#/${route.page}`) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
+  }
+  const page = await load(route);
+  // Meanwhile, the person may have gone on to another page.
+  if (mine !== shown) return page.leave?.();
+  leave();
+  leave = page.leave ?? (() => {});
+  const name = page.name ?? `${route.page} ${route.id}`;
+  const samePage = main.dataset["page"] === name;
+  main.dataset["page"] = name;
+  main.replaceChildren(...page.content);
+  document.title = `${page.title} – Billing console`;
+  if (!samePage) {
+    scrollTo(0, 0);
+    main.focus({ preventScroll: true });
+  }
+}
+
+/**
+ * @param {import("./route.js").Route} route
+ * @returns {Promise<Page>}
+ */
+async function load(route) {
+  if (session.key === null) return signIn(null);
+  const known = PAGES[route.page];
+  if (!known) return message("Not found", "There is no such page.");
+  try {
+    const page = await known();
+    return await page(route);
+  } catch (error) {
+    if (error instanceof Problem && error.status === 401) return signIn(error.message);
+    if (!(error instanceof Problem)) console.error(error);
+    return message(error instanceof Problem && error.status === 404 ? "Not found" : "Error", describe(error));
+  }
+}
+
+/**
+ * @param {string} title
+ * @param {string} text
+ * @returns {Page}
+ */
+function message(title, text) {
+  const again = button("Load again", show);
+  return { title, content: [h("h1", null, title), h("div", { class: "panel stack", role: "alert" }, text, h("div", null, again))] };
+}
+
+/** @param {string | null} reason */
+function signIn(reason) {
+  session.end();
+  showSession();
+  const key = h("input", { type: "password", autocomplete: "off", required: true, spellcheck: "false", id: "api-key" });
+  const user = h("input", { autocomplete: "name", maxlength: 100, id: "acting-user" });
+  const wrong = h("p", { class: "wrong", role: "alert" }, reason);
+  const form = h(
+    "form",
+    { class: "panel stack" },
+    field("API key", key, "It begins with cwb_. It is kept until this window is closed, and sent to this service only."),
+    field("Your name", user, "The history records it beside the key's name. It may be left out."),
+    wrong,
+    h("div", null, h("button", { class: "primary" }, "Sign in")),
+  );
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    session.start(key.value.trim(), user.value.trim());
+    try {
+      await call("get", "/api/v1/products", { query: { limit: 1 } });
+      showSession();
+      await show();
+    } catch (error) {
+      session.end();
+      wrong.textContent = describe(error);
+      key.focus();
+    }
+  });
+  return { title: "Sign in", content: [h("h1", null, "Sign in"), form], name: SIGNED_OUT };
+}
+
+function showSession() {
+  if (session.key === null) return bar.replaceChildren();
+  const out = button("Sign out", () => {
+    session.end();
+    showSession();
+    show();
+  });
+  bar.replaceChildren(h("span", null, session.user || "Signed in"), out);
+}
+
+signedOut.addEventListener("401", (event) => {
+  // While signing in, the form shows the error itself.
+  if (main.dataset["page"] === SIGNED_OUT) return;
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  leave();
+  leave = () => {};
+  shown += 1;
+  const page = signIn(/** @type {CustomEvent<string>} */ (event).detail);
+  main.dataset["page"] = SIGNED_OUT;
+  main.replaceChildren(...page.content);
+  document.title = `${page.title} – Billing console`;
+});
+
+document.querySelector(".skip")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+addEventListener("hashchange", () => {
+  clear();
+  show();
+});
+showSession();
+show();

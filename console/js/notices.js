@@ -1,0 +1,63 @@
+// Short messages at the edge of the window, which screen readers read out.
+
+import { Problem } from "./api.js";
+import { button, h } from "./dom.js";
+
+/**
+ * @param {import("./dom.js").Child} text
+ * @param {"good" | "bad"} tone
+ */
+function show(text, tone) {
+  const list = /** @type {HTMLElement} */ (document.getElementById("notices"));
+  const notice = h("div", { class: `notice ${tone}`, role: tone === "bad" ? "alert" : "status" }, h("span", null, text));
+  notice.append(button("Close", () => notice.remove(), { "aria-label": "Close the message" }));
+  list.append(notice);
+  while (list.children.length > 4) list.firstElementChild?.remove();
+  if (tone === "good") setTimeout(() => notice.remove(), 6_000);
+}
+
+/**
+ * Says that something was done.
+ * @param {import("./dom.js").Child} text
+ */
+export const say = (text) => show(text, "good");
+
+/**
+ * Shows an error. One that the API reported is shown in its words, with each value that is wrong.
+ * @param {unknown} error
+ */
+export function report(error) {
+  if (error instanceof Error && error.name === "AbortError") return;
+  // The page asks for a new key instead.
+  if (error instanceof Problem && error.status === 401) return;
+  if (!(error instanceof Problem)) console.error(error);
+  show(describe(error), "bad");
+}
+
+/** @param {unknown} error */
+export function describe(error) {
+  if (!(error instanceof Problem)) return "The console failed. Load the page again.";
+  const fields = error.fields.map((field) => field.message).filter((message) => !error.message.includes(message));
+  return [error.message, ...fields].join(" – ");
+}
+
+/** Removes all messages. */
+export function clear() {
+  document.getElementById("notices")?.replaceChildren();
+}
+
+/**
+ * Runs what a person started, and shows its error.
+ * @template {unknown[]} Arguments
+ * @param {(...given: Arguments) => Promise<unknown>} action
+ */
+export const reporting =
+  (action) =>
+  /** @param {Arguments} given */
+  async (...given) => {
+    try {
+      await action(...given);
+    } catch (error) {
+      report(error);
+    }
+  };

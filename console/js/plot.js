@@ -1,0 +1,93 @@
+// A plot of money by month: by usage beside in ConnectWise.
+
+import { h, svg } from "./dom.js";
+import { badge, money } from "./format.js";
+
+/** @typedef {import("../types/call.js").Schemas} Schemas */
+
+const WIDTH = 560;
+const HEIGHT = 220;
+const BOTTOM = 190;
+const LEFT = 8;
+
+/**
+ * What was recorded of each month, as a plot and as a table for each currency.
+ * @param {Schemas["ReconciliationMonth"][]} months
+ */
+export function monthsPlot(months) {
+  const section = h("section", { class: "stack", "aria-label": "By month" }, h("h2", null, "By month"));
+  const currencies = [...new Set(months.flatMap((month) => month.totals.map((total) => total.currency)))];
+  for (const currency of currencies) section.append(plot(months, currency), table(months, currency));
+  if (currencies.length === 0) section.append(h("p", { class: "panel muted" }, "A month is recorded when a push of all lines of a product ends."));
+  return section;
+}
+
+/**
+ * The sums of all products by month. They are drawn only, so that rounding does no harm.
+ * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {string | null} currency
+ */
+function sums(months, currency) {
+  /** @type {Map<string, { ours: number, theirs: number }>} */
+  const found = new Map();
+  for (const month of months) {
+    for (const total of month.totals.filter((one) => one.currency === currency)) {
+      const sum = found.get(month.billing_month) ?? { ours: 0, theirs: 0 };
+      sum.ours += Number(total.amount ?? 0);
+      sum.theirs += Number(total.connectwise_amount ?? 0);
+      found.set(month.billing_month, sum);
+    }
+  }
+  return [...found].sort(([a], [b]) => a.localeCompare(b)).slice(-12);
+}
+
+/**
+ * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {string | null} currency
+ */
+function plot(months, currency) {
+  const bars = sums(months, currency);
+  const largest = Math.max(1, ...bars.flatMap(([, sum]) => [sum.ours, sum.theirs]));
+  const step = (WIDTH - LEFT * 2) / Math.max(bars.length, 1);
+  const width = Math.min(step * 0.36, 40);
+  const unit = currency ?? "no currency";
+  const drawing = svg("svg", { class: "plot", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Billed by month, in ${unit}. The table below has the numbers.` });
+  drawing.append(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - LEFT, y1: BOTTOM, y2: BOTTOM }));
+  bars.forEach(([month, sum], index) => {
+    const middle = LEFT + step * (index + 0.5);
+    /** @type {(kind: "ours" | "theirs", x: number, value: number) => Element} */
+    const bar = (kind, x, value) => {
+      const height = (Math.max(value, 0) / largest) * (BOTTOM - 10);
+      const title = svg("title", null, `${month}: ${money(value.toFixed(2), currency)} ${kind === "ours" ? "by usage" : "in ConnectWise"}`);
+      return svg("rect", { class: kind, x, y: BOTTOM - height, width, height, rx: 2 }, title);
+    };
+    drawing.append(bar("ours", middle - width - 1, sum.ours), bar("theirs", middle + 1, sum.theirs));
+    drawing.append(svg("text", { x: middle, y: BOTTOM + 18, "text-anchor": "middle" }, month));
+  });
+  const key = h("p", { class: "row muted" }, h("span", { class: "key ours" }), "by usage", h("span", { class: "key theirs" }), "in ConnectWise", `(${unit})`);
+  return h("div", { class: "panel stack" }, drawing, key);
+}
+
+/**
+ * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {string | null} currency
+ */
+function table(months, currency) {
+  const rows = months.flatMap((month) =>
+    month.totals
+      .filter((total) => total.currency === currency)
+      .map((total) =>
+        h(
+          "tr",
+          null,
+          h("th", { scope: "row", class: "number" }, month.billing_month),
+          h("td", null, month.product_name),
+          h("td", { class: "number" }, money(total.amount, currency)),
+          h("td", { class: "number" }, money(total.connectwise_amount, currency)),
+          h("td", { class: "number" }, total.change_percent === null ? "–" : `${total.change_percent} %`, total.moved ? [" ", badge("moved")] : null),
+        ),
+      ),
+  );
+  const heads = ["Month", "Product", "By usage", "In ConnectWise", "Change"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "number" : null }, name));
+  return h("div", { class: "table-frame" }, h("table", { "aria-label": "By month" }, h("thead", null, h("tr", null, heads)), h("tbody", null, rows)));
+}

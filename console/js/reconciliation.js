@@ -1,0 +1,139 @@
+// Reconciliation: what is billed against what was used, in money.
+
+import { call, download } from "./api.js";
+import { button, h } from "./dom.js";
+import { badge, decimal, money, words } from "./format.js";
+import { reporting } from "./notices.js";
+import { pager } from "./pager.js";
+import { monthsPlot } from "./plot.js";
+import { filterList, monthFilter } from "./pushes.js";
+import { changed, link } from "./route.js";
+
+/** @typedef {import("../types/call.js").Schemas} Schemas */
+
+/** @param {import("./route.js").Route} route */
+export async function reconciliationPage(route) {
+  const filters = { billing_month: route.query.get("month"), product_id: route.query.get("product"), kind: route.query.get("kind"), warning: route.query.get("warning") };
+  const sort = route.query.get("sort");
+  /** @param {string} [cursor] */
+  const read = (cursor) => call("get", "/api/v1/reconciliation", { query: { ...filters, sort, limit: 50, cursor, total: cursor ? null : "true" } });
+  const [first, history, products] = await Promise.all([
+    read(),
+    call("get", "/api/v1/reconciliation/history", { query: { product_id: filters.product_id } }),
+    call("get", "/api/v1/products", { query: { limit: 500, sort: "name" } }),
+  ]);
+  const table = itemsTable();
+  const pages = pager({ read, first, label: "Pages of differences", show: (page) => table.show(page.items) });
+  /** @type {[string, string][]} */
+  const options = [["", "All products"], ...products.items.map((one) => /** @type {[string, string]} */ ([one.id, one.name]))];
+  const order = filterList(route, "sort", "Order", [["", "By company"], ["-difference", "Largest difference first"], ["difference", "Smallest difference first"]]);
+  const save = button("Save as CSV", reporting(() => download("/api/v1/export/reconciliation", { query: { ...filters, bom: true } })), { class: "push-right" });
+  const unread = first.unread_agreements > 0 ? h("p", { class: "panel" }, `The additions of ${first.unread_agreements} agreements were not read yet. Refresh on the page Billing.`) : null;
+  const content = [
+    h("h1", null, "Reconciliation"),
+    h("div", { class: "row" }, monthFilter(route), filterList(route, "product", "Product", options), order, save),
+    totals(first),
+    unread,
+    h("div", { class: "columns" }, kinds(route, first), monthsPlot(history.items)),
+    warnings(route, first),
+    table.frame,
+    pages.bar,
+  ];
+  return { title: "Reconciliation", content: content.filter((one) => one !== null) };
+}
+
+/** @param {Schemas["Reconciliation"]} found */
+function totals(found) {
+  /** @type {(title: string, text: string, hint: string) => HTMLElement} */
+  const tile = (title, text, hint) => h("li", null, h("h2", null, title), h("strong", { class: "number" }, text), h("small", { class: "muted" }, hint));
+  const rows = found.totals.map((total) =>
+    h(
+      "ul",
+      { class: "steps totals", "aria-label": `Totals in ${total.currency ?? "an unknown currency"}` },
+      tile("By usage", money(total.amount, total.currency), "what the usage is worth"),
+      tile("In ConnectWise", money(total.connectwise_amount, total.currency), "what its quantities bill"),
+      tile("Difference", money(total.difference, total.currency), "more than 0: too little is billed"),
+      tile("Left out", money(total.left_out, total.currency), "of what ConnectWise does not invoice"),
+    ),
+  );
+  return h("div", { class: "stack" }, rows.length > 0 ? rows : h("p", { class: "panel muted" }, "Nothing has a price."));
+}
+
+/** @type {(totals: Schemas["CurrencyTotals"][]) => HTMLElement[]} */
+const differences = (totals) => totals.map((total) => h("div", null, money(total.difference, total.currency)));
+
+/**
+ * The money by kind. Each kind is a filter.
+ * @param {import("./route.js").Route} route
+ * @param {Schemas["Reconciliation"]} found
+ */
+function kinds(route, found) {
+  const now = route.query.get("kind");
+  const rows = found.kinds.map((kind) => {
+    const href = changed(route, { kind: now === kind.kind ? null : kind.kind });
+    const without = kind.without_amount > 0 ? h("small", null, `${kind.without_amount} without a price`) : null;
+    return h(
+      "tr",
+      { class: now === kind.kind ? "selected" : null },
+      h("th", { scope: "row" }, h("a", { href, "aria-current": now === kind.kind ? "true" : null }, words(kind.kind)), h("small", null, kind.explanation)),
+      h("td", { class: "number" }, decimal(String(kind.items)), without),
+      h("td", { class: "number" }, differences(kind.totals)),
+    );
+  });
+  const heads = h("tr", null, h("th", { scope: "col" }, "Kind"), h("th", { scope: "col", class: "number" }, "Items"), h("th", { scope: "col", class: "number" }, "Difference"));
+  return h("section", { class: "stack", "aria-label": "By kind" }, h("h2", null, "By kind"), h("div", { class: "table-frame" }, h("table", null, h("thead", null, heads), h("tbody", null, rows))));
+}
+
+/**
+ * @param {import("./route.js").Route} route
+ * @param {Schemas["Reconciliation"]} found
+ */
+function warnings(route, found) {
+  if (found.warnings.length === 0) return null;
+  const now = route.query.get("warning");
+  const rows = found.warnings.map((one) => {
+    const href = changed(route, { warning: now === one.code ? null : one.code });
+    const amounts = one.amounts.map((amount) => money(amount.amount, amount.currency)).join(", ");
+    return h("li", null, h("a", { href, "aria-current": now === one.code ? "true" : null }, words(one.code)), `: ${one.items}, ${amounts || "no price"}. ${one.explanation}`);
+  });
+  return h("section", { class: "panel stack" }, h("h2", null, "What ConnectWise's invoice makes of it"), h("ul", null, rows));
+}
+
+function itemsTable() {
+  const names = ["Company", "Product", "Month", "Addition", "Usage", "Quantity", "In ConnectWise", "Difference", "In money", "Why"];
+  const numbers = new Set(["Usage", "Quantity", "In ConnectWise", "Difference", "In money"]);
+  const heads = names.map((name) => h("th", { scope: "col", role: "columnheader", class: numbers.has(name) ? "number" : null }, name));
+  const body = h("tbody", { role: "rowgroup" });
+  const table = h("table", { role: "table", class: "cards", "aria-label": "Differences" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)), body);
+  return {
+    frame: h("div", { class: "table-frame" }, table),
+    /** @param {Schemas["ReconciliationItem"][]} items */
+    show(items) {
+      body.replaceChildren(...items.map(itemRow));
+      if (items.length === 0) body.append(h("tr", { role: "row" }, h("td", { role: "cell", class: "empty plain", colspan: names.length }, "There is no such item.")));
+    },
+  };
+}
+
+/** @param {Schemas["ReconciliationItem"]} item */
+function itemRow(item) {
+  /** @type {(label: string, attributes: Record<string, any> | null, ...children: any[]) => HTMLElement} */
+  const cell = (label, attributes, ...children) => h("td", { role: "cell", "data-label": label, ...attributes }, h("div", null, children));
+  const number = { class: "number" };
+  const company = item.company_id === null ? item.company_name : h("a", { href: link("billing", { product: item.product_id, search: item.company_name }) }, item.company_name);
+  const warned = item.warnings.map((warning) => h("small", null, badge(warning.code), ` ${warning.explanation}`));
+  return h(
+    "tr",
+    { role: "row" },
+    h("th", { scope: "row", role: "rowheader" }, company),
+    cell("Product", null, item.product_code),
+    cell("Month", number, item.billing_month),
+    cell("Addition", null, item.addition_name ?? "–", item.agreement_name ? h("small", null, item.agreement_name) : null),
+    cell("Usage", number, decimal(item.usage)),
+    cell("Quantity", { class: "number quantity" }, decimal(item.quantity)),
+    cell("In ConnectWise", number, decimal(item.connectwise_quantity)),
+    cell("Difference", number, decimal(item.difference)),
+    cell("In money", number, money(item.amount_difference, item.currency), item.left_out ? h("small", null, "left out") : null),
+    cell("Why", null, badge(item.kind), h("small", null, item.problem ?? item.explanation), warned),
+  );
+}

@@ -1,0 +1,209 @@
+// The matching rules of a product: tried while they are typed, saved when they fit.
+
+import { call, Problem } from "./api.js";
+import { button, h, newId } from "./dom.js";
+import { confirm } from "./dialog.js";
+import { badge, plural } from "./format.js";
+import { describe, report, reporting, say } from "./notices.js";
+import { link } from "./route.js";
+
+/** @typedef {import("../types/call.js").Schemas} Schemas */
+/** @typedef {Schemas["Target"]} Target */
+
+/** How long a person must pause before the rule is tried, in milliseconds. */
+const PAUSE = 250;
+const SHOWN = 25;
+
+/** @type {Record<Target, string>} */
+const HINTS = {
+  agreement: 'Attributes: name, type/name. For example: type/name like "SP Backup%"',
+  addition: 'Attributes: product/identifier, description. For example: product/identifier = "BKP-GB"',
+};
+
+/** @param {import("./route.js").Route} route */
+export async function rulesPage(route) {
+  const products = (await call("get", "/api/v1/products", { query: { limit: 500, sort: "name" } })).items;
+  const product = products.find((one) => one.id === route.query.get("product")) ?? products[0];
+  if (!product) return { title: "Rules", content: [h("h1", null, "Rules"), h("p", { class: "panel" }, "There is no product yet. Create one with the API.")] };
+  const tab = (/** @type {Schemas["Product"]} */ one) => h("li", null, h("a", { href: link("rules", { product: one.id }), "aria-current": one.id === product.id ? "true" : null }, one.name));
+  const rules = (await call("get", "/api/v1/matching-rules", { query: { product_id: product.id } })).items;
+  const editor = new Editor(product, rules);
+  await editor.tryOut();
+  return {
+    title: `Rules of ${product.name}`,
+    content: [h("h1", null, "Matching rules"), h("ul", { class: "tabs", "aria-label": "Products" }, products.map(tab)), ...editor.content],
+    leave: () => editor.leave(),
+  };
+}
+
+/** The two rules of a product, with what they would resolve. */
+class Editor {
+  /**
+   * @param {Schemas["Product"]} product
+   * @param {Schemas["MatchingRule"][]} rules
+   */
+  constructor(product, rules) {
+    this.product = product;
+    this.fields = {
+      agreement: new RuleField(this, "agreement", rules.find((rule) => rule.target === "agreement")),
+      addition: new RuleField(this, "addition", rules.find((rule) => rule.target === "addition")),
+    };
+    this.result = h("section", { class: "panel stack", "aria-label": "What the rules would resolve", role: "region" });
+    this.timer = 0;
+    this.trying = new AbortController();
+  }
+
+  get content() {
+    return [h("div", { class: "columns" }, this.fields.agreement.element, this.fields.addition.element), this.result];
+  }
+
+  leave() {
+    clearTimeout(this.timer);
+    this.trying.abort();
+  }
+
+  typed() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.tryOut().catch(report), PAUSE);
+  }
+
+  /** Tries both rules, as they are typed. */
+  async tryOut() {
+    this.trying.abort();
+    this.trying = new AbortController();
+    const { agreement, addition } = this.fields;
+    // A rule alone is tried with the saved other one.
+    const [tried, other] = agreement.text ? [agreement, addition] : [addition, agreement];
+    agreement.setWrong(null);
+    addition.setWrong(null);
+    if (!tried.text) return this.result.replaceChildren(h("p", { class: "muted" }, "Type a rule to see what it would resolve."));
+    const body = { product_id: this.product.id, target: tried.target, expression: tried.text, other_expression: other.text || null, changed_only: false, limit: SHOWN };
+    try {
+      this.show(await call("post", "/api/v1/matching-rules/preview", { body, signal: this.trying.signal }));
+    } catch (error) {
+      if (/** @type {Error} */ (error).name === "AbortError") return;
+      if (!(error instanceof Problem) || error.status === 401) throw error;
+      for (const field of error.fields) (field.field === "/other_expression" ? other : tried).setWrong(field);
+      this.result.replaceChildren(h("p", { class: "muted" }, error.fields.length > 0 ? "The rule cannot be tried yet." : describe(error)));
+    }
+  }
+
+  /** @param {Schemas["PreviewMatchingRuleResponse"]} found */
+  show(found) {
+    /** @type {(name: string, counts: Schemas["MappingStatusCounts"]) => HTMLElement} */
+    const counts = (name, counts) => {
+      const states = /** @type {const} */ (["resolved", "ambiguous", "unresolved", "stale"]);
+      return h("p", { class: "row" }, h("strong", null, name), states.filter((state) => counts[state] > 0).map((state) => h("span", null, badge(state), ` ${counts[state]}`)));
+    };
+    const heads = ["Company", "Agreement now", "Agreement then", "Addition now", "Addition then"].map((name) => h("th", { scope: "col" }, name));
+    const sorted = [...found.items].sort((a, b) => Number(b.changes) - Number(a.changes));
+    const more = found.next_cursor ? h("p", { class: "muted" }, `The first ${SHOWN} lines are shown.`) : null;
+    this.result.replaceChildren(
+      h("h2", null, found.changed > 0 ? `${plural(found.changed, "line")} would change` : "Nothing would change"),
+      h("div", { role: "status" }, counts("Agreements", found.agreements), counts("Additions", found.additions)),
+      h("div", { class: "table-frame" }, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, sorted.map(previewRow)))),
+      more ?? "",
+    );
+  }
+}
+
+/** @param {Schemas["RulePreviewLine"]} line */
+function previewRow(line) {
+  /** @param {Schemas["MappingState"]} state */
+  const cell = (state) => h("td", null, state.status === "resolved" ? (state.name ?? state.id) : badge(state.status), state.status === "resolved" ? null : h("small", null, state.explanation));
+  const changes = line.changes ? h("span", { class: "badge warn" }, "changes") : null;
+  return h("tr", null, h("th", { scope: "row" }, line.company_name, " ", changes), cell(line.agreement_now), cell(line.agreement_then), cell(line.addition_now), cell(line.addition_then));
+}
+
+/** One rule: its text, what is wrong with it, and its buttons. */
+class RuleField {
+  /**
+   * @param {Editor} editor
+   * @param {Target} target
+   * @param {Schemas["MatchingRule"] | undefined} rule
+   */
+  constructor(editor, target, rule) {
+    this.editor = editor;
+    this.target = target;
+    this.rule = rule;
+    const id = newId();
+    this.area = h("textarea", { id, rows: 3, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": `${id}-wrong ${id}-hint`, value: rule?.expression ?? "" });
+    this.marker = h("pre", { class: "marker", "aria-hidden": "true" });
+    this.wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "status" });
+    this.saveButton = button("Save", reporting(() => this.save()), { class: "primary" });
+    this.deleteButton = button("Delete", reporting(() => this.remove()), { class: "danger" });
+    this.area.addEventListener("input", () => this.editor.typed());
+    const title = target === "agreement" ? "Agreement rule" : "Addition rule";
+    this.element = h(
+      "section",
+      { class: "panel stack rule", "aria-label": title },
+      h("label", { for: id }, title),
+      h("div", null, this.area, this.marker),
+      this.wrong,
+      h("p", { class: "muted", id: `${id}-hint` }, HINTS[target]),
+      h("div", { class: "row" }, this.saveButton, this.deleteButton),
+    );
+    this.showRule();
+  }
+
+  get text() {
+    return this.area.value.trim();
+  }
+
+  showRule() {
+    this.deleteButton.hidden = this.rule === undefined;
+  }
+
+  /**
+   * Shows what is wrong, with a mark under the letters where it stands.
+   * @param {Schemas["ProblemField"] | null} field
+   */
+  setWrong(field) {
+    this.wrong.textContent = field?.message ?? "";
+    this.marker.textContent = "";
+    this.saveButton.disabled = field !== null;
+    if (field === null) return this.area.removeAttribute("aria-invalid");
+    this.area.setAttribute("aria-invalid", "true");
+    // The rule was sent without the spaces before it.
+    const before = this.area.value.length - this.area.value.trimStart().length;
+    const at = (field.offset_utf16 ?? 0) + before;
+    const text = this.area.value.slice(0, at).replace(/[^\n]/gu, " ");
+    const lines = text.split("\n").length;
+    // Under a rule of several lines, the mark stands under its last line, and the message says which line is meant.
+    const column = text.split("\n").at(-1) ?? "";
+    const where = lines > 1 ? ` line ${lines}` : "";
+    this.marker.textContent = `${column}${"^".repeat(Math.max(field.length_utf16 ?? 1, 1))}${where}`;
+  }
+
+  async save() {
+    try {
+      const body = { expression: this.text };
+      const saved = this.rule
+        ? await call("put", "/api/v1/matching-rules/{id}", { path: { id: this.rule.id }, body, version: this.rule.version })
+        : await call("post", "/api/v1/matching-rules", { body: { ...body, product_id: this.editor.product.id, target: this.target }, once: true });
+      this.rule = saved.rule;
+      this.showRule();
+      say(`Saved. ${plural(saved.resolved.changed, "line")} changed.`);
+      await this.editor.tryOut();
+    } catch (error) {
+      const field = error instanceof Problem ? error.fields.find((one) => one.field === "/expression") : undefined;
+      if (!field) throw error;
+      this.setWrong(field);
+      this.area.focus();
+    }
+  }
+
+  async remove() {
+    const { rule } = this;
+    if (!rule) return;
+    const text = "Lines that this rule resolved become unresolved. Manual choices stay.";
+    await confirm("Delete the rule?", text, "Delete", async () => {
+      const resolved = await call("delete", "/api/v1/matching-rules/{id}", { path: { id: rule.id }, version: rule.version });
+      this.rule = undefined;
+      this.area.value = "";
+      this.showRule();
+      say(`Deleted. ${plural(resolved.changed, "line")} changed.`);
+      await this.editor.tryOut();
+    });
+  }
+}
