@@ -10,21 +10,30 @@ const HEIGHT = 220;
 const BOTTOM = 190;
 const LEFT = 8;
 
+/** @typedef {Pick<Schemas["ReconciliationMonth"], "billing_month" | "product_name"> & { totals: Total[] }} Month */
+/** @typedef {Schemas["CurrencyTotals"] & Partial<Schemas["MonthlyTotals"]>} Total */
+
 /**
  * What was recorded of each month, as a plot and as a table for each currency.
- * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {Schemas["ReconciliationMonth"][]} recorded
+ * @param {Schemas["Reconciliation"] | null} now what is found now; its months that were not recorded yet are shown, too
  */
-export function monthsPlot(months) {
+export function monthsPlot(recorded, now) {
+  const known = new Set(recorded.map((month) => `${month.product_id} ${month.billing_month}`));
+  const open = (now?.products ?? []).filter((one) => !known.has(`${one.product_id} ${one.billing_month}`));
+  /** @type {Month[]} */
+  const months = [...open, ...recorded];
   const section = h("section", { class: "stack", "aria-label": "By month" }, h("h2", null, "By month"));
   const currencies = [...new Set(months.flatMap((month) => month.totals.map((total) => total.currency)))];
   for (const currency of currencies) section.append(plot(months, currency), table(months, currency));
-  if (currencies.length === 0) section.append(h("p", { class: "panel muted" }, "A month is recorded when a push of all lines of a product ends."));
+  const scheduled = "Earlier months are what a scheduled push found before it wrote; a month without one is missing.";
+  section.append(currencies.length > 0 ? h("p", { class: "muted" }, scheduled) : h("p", { class: "panel muted" }, "Nothing has a price yet."));
   return section;
 }
 
 /**
  * The sums of all products by month. They are drawn only, so that rounding does no harm.
- * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {Month[]} months
  * @param {string | null} currency
  */
 function sums(months, currency) {
@@ -42,7 +51,7 @@ function sums(months, currency) {
 }
 
 /**
- * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {Month[]} months
  * @param {string | null} currency
  */
 function plot(months, currency) {
@@ -64,12 +73,12 @@ function plot(months, currency) {
     drawing.append(bar("ours", middle - width - 1, sum.ours), bar("theirs", middle + 1, sum.theirs));
     drawing.append(svg("text", { x: middle, y: BOTTOM + 18, "text-anchor": "middle" }, month));
   });
-  const key = h("p", { class: "row muted" }, h("span", { class: "key ours" }), "by usage", h("span", { class: "key theirs" }), "in ConnectWise", `(${unit})`);
+  const key = h("p", { class: "row muted" }, h("span", { class: "key ours" }), "by usage", h("span", { class: "key theirs" }), `in ConnectWise, in ${unit}`);
   return h("div", { class: "panel stack" }, drawing, key);
 }
 
 /**
- * @param {Schemas["ReconciliationMonth"][]} months
+ * @param {Month[]} months
  * @param {string | null} currency
  */
 function table(months, currency) {
@@ -84,7 +93,7 @@ function table(months, currency) {
           h("td", null, month.product_name),
           h("td", { class: "number" }, money(total.amount, currency)),
           h("td", { class: "number" }, money(total.connectwise_amount, currency)),
-          h("td", { class: "number" }, total.change_percent === null ? "–" : `${total.change_percent} %`, total.moved ? [" ", badge("moved")] : null),
+          h("td", { class: "number" }, !total.change_percent ? "–" : `${total.change_percent} %`, total.moved ? [" ", badge("moved")] : null),
         ),
       ),
   );

@@ -1,6 +1,7 @@
 // The pushes: the jobs, the ledger of what was written, and one job.
 
 import { call, download } from "./api.js";
+import { dataTable } from "./data_table.js";
 import { button, h, select } from "./dom.js";
 import { badge, plural, time, words } from "./format.js";
 import { reporting } from "./notices.js";
@@ -39,9 +40,9 @@ export function filterList(route, name, label, options) {
  * @param {import("./route.js").Route} route
  */
 export function monthFilter(route) {
-  const input = h("input", { type: "month", value: route.query.get("month") ?? "", placeholder: "2026-11", "aria-label": "Billing month" });
+  const input = h("input", { type: "month", value: route.query.get("month") ?? "", placeholder: "2026-11" });
   input.addEventListener("change", () => go(changed(route, { month: input.value || null })));
-  return input;
+  return h("label", { class: "inline" }, "Month", input);
 }
 
 /** @param {import("./route.js").Route} route */
@@ -49,38 +50,36 @@ async function jobs(route) {
   const query = { kind: route.query.get("kind"), state: route.query.get("state"), billing_month: route.query.get("month"), limit: 25 };
   /** @param {string} [cursor] */
   const read = (cursor) => call("get", "/api/v1/push-jobs", { query: { ...query, cursor } });
-  const body = h("tbody");
-  const names = ["Started", "Kind", "By", "Months", "State", "Lines"];
-  const table = h("table", { "aria-label": "Push jobs" }, h("thead", null, h("tr", null, names.map((name) => h("th", { scope: "col" }, name)))), body);
+  const table = jobsTable();
   const pages = pager({
     read,
     first: await read(),
     label: "Pages of push jobs",
-    show: (page) => {
-      body.replaceChildren(...page.items.map(jobRow));
-      if (page.items.length === 0) body.append(h("tr", null, h("td", { class: "empty", colspan: names.length }, "There is no such push.")));
-    },
+    show: (page) => table.show(page.items),
   });
   const kinds = filterList(route, "kind", "Kind", [["", "Pushes and previews"], ["push", "Pushes"], ["dry_run", "Previews"]]);
   const states = ["queued", "running", "succeeded", "waiting_for_approval", "completed_with_failures", "failed", "cancelled"];
   const state = filterList(route, "state", "State", [["", "Any state"], ...states.map((one) => /** @type {[string, string]} */ ([one, words(one)]))]);
-  return [h("div", { class: "row" }, kinds, state, monthFilter(route)), h("div", { class: "table-frame" }, table), pages.bar];
+  return [h("div", { class: "row" }, kinds, state, monthFilter(route)), table.frame, pages.bar];
+}
+
+function jobsTable() {
+  /** @type {import("./data_table.js").Column<Schemas["PushJob"]>[]} */
+  const columns = [
+    { name: "Started", kind: "heading", show: (job) => h("a", { href: link(`pushes/${job.id}`) }, time(job.created_at)) },
+    { name: "Kind", show: (job) => (job.kind === "dry_run" ? "preview" : "push") },
+    { name: "By", show: (job) => [job.requested_by, h("small", null, words(job.started_by))] },
+    { name: "Months", show: (job) => job.billing_months.join(", ") },
+    { name: "State", show: (job) => [badge(job.state), job.detail ? h("small", { class: "wrong" }, job.detail) : null] },
+    { name: "Lines", show: (job) => [plural(job.lines.total, "line"), h("small", null, counts(job))] },
+  ];
+  return dataTable("Push jobs", columns, "There is no such push.");
 }
 
 /** @param {Schemas["PushJob"]} job */
-function jobRow(job) {
-  const counts = /** @type {const} */ (["pushed", "would_push", "unchanged", "held", "skipped", "failed", "unverified"]);
-  const parts = counts.filter((state) => job.lines[state] > 0).map((state) => `${job.lines[state]} ${words(state)}`);
-  return h(
-    "tr",
-    null,
-    h("th", { scope: "row" }, h("a", { href: link(`pushes/${job.id}`) }, time(job.created_at))),
-    h("td", null, job.kind === "dry_run" ? "preview" : "push"),
-    h("td", null, job.requested_by, h("small", null, words(job.started_by))),
-    h("td", { class: "number" }, job.billing_months.join(", ")),
-    h("td", null, badge(job.state), job.detail ? h("small", { class: "wrong" }, job.detail) : null),
-    h("td", null, plural(job.lines.total, "line"), h("small", null, parts.join(", "))),
-  );
+function counts(job) {
+  const states = /** @type {const} */ (["pushed", "would_push", "unchanged", "held", "skipped", "failed", "unverified"]);
+  return states.filter((state) => job.lines[state] > 0).map((state) => `${job.lines[state]} ${words(state)}`).join(", ");
 }
 
 /** @param {import("./route.js").Route} route */

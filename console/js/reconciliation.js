@@ -1,6 +1,7 @@
 // Reconciliation: what is billed against what was used, in money.
 
 import { call, download } from "./api.js";
+import { dataTable } from "./data_table.js";
 import { button, h } from "./dom.js";
 import { badge, decimal, money, words } from "./format.js";
 import { reporting } from "./notices.js";
@@ -34,7 +35,7 @@ export async function reconciliationPage(route) {
     h("div", { class: "row" }, monthFilter(route), filterList(route, "product", "Product", options), order, save),
     totals(first),
     unread,
-    h("div", { class: "columns" }, kinds(route, first), monthsPlot(history.items)),
+    h("div", { class: "columns" }, kinds(route, first), monthsPlot(history.items, filters.kind || filters.warning ? null : first)),
     warnings(route, first),
     table.frame,
     pages.bar,
@@ -100,40 +101,30 @@ function warnings(route, found) {
 }
 
 function itemsTable() {
-  const names = ["Company", "Product", "Month", "Addition", "Usage", "Quantity", "In ConnectWise", "Difference", "In money", "Why"];
-  const numbers = new Set(["Usage", "Quantity", "In ConnectWise", "Difference", "In money"]);
-  const heads = names.map((name) => h("th", { scope: "col", role: "columnheader", class: numbers.has(name) ? "number" : null }, name));
-  const body = h("tbody", { role: "rowgroup" });
-  const table = h("table", { role: "table", class: "cards", "aria-label": "Differences" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads)), body);
-  return {
-    frame: h("div", { class: "table-frame" }, table),
-    /** @param {Schemas["ReconciliationItem"][]} items */
-    show(items) {
-      body.replaceChildren(...items.map(itemRow));
-      if (items.length === 0) body.append(h("tr", { role: "row" }, h("td", { role: "cell", class: "empty plain", colspan: names.length }, "There is no such item.")));
-    },
-  };
+  /** @type {import("./data_table.js").Column<Schemas["ReconciliationItem"]>[]} */
+  const columns = [
+    { name: "Company", kind: "heading", show: company },
+    { name: "Product", show: (item) => item.product_code },
+    { name: "Month", kind: "number", show: (item) => item.billing_month },
+    { name: "Addition", show: (item) => [item.addition_name ?? "–", item.agreement_name ? h("small", null, item.agreement_name) : null] },
+    { name: "Usage", kind: "number", show: (item) => decimal(item.usage) },
+    { name: "Quantity", kind: "quantity", show: (item) => decimal(item.quantity) },
+    { name: "In ConnectWise", kind: "number", show: (item) => decimal(item.connectwise_quantity) },
+    { name: "Difference", kind: "number", show: (item) => decimal(item.difference) },
+    { name: "In money", kind: "number", show: (item) => [money(item.amount_difference, item.currency), item.left_out ? h("small", null, "left out") : null] },
+    { name: "Why", show: why },
+  ];
+  return dataTable("Differences", columns, "There is no such item.");
 }
 
 /** @param {Schemas["ReconciliationItem"]} item */
-function itemRow(item) {
-  /** @type {(label: string, attributes: Record<string, any> | null, ...children: any[]) => HTMLElement} */
-  const cell = (label, attributes, ...children) => h("td", { role: "cell", "data-label": label, ...attributes }, h("div", null, children));
-  const number = { class: "number" };
-  const company = item.company_id === null ? item.company_name : h("a", { href: link("billing", { product: item.product_id, search: item.company_name }) }, item.company_name);
+function company(item) {
+  if (item.company_id === null) return item.company_name;
+  return h("a", { href: link("billing", { product: item.product_id, search: item.company_name }) }, item.company_name);
+}
+
+/** @param {Schemas["ReconciliationItem"]} item */
+function why(item) {
   const warned = item.warnings.map((warning) => h("small", null, badge(warning.code), ` ${warning.explanation}`));
-  return h(
-    "tr",
-    { role: "row" },
-    h("th", { scope: "row", role: "rowheader" }, company),
-    cell("Product", null, item.product_code),
-    cell("Month", number, item.billing_month),
-    cell("Addition", null, item.addition_name ?? "–", item.agreement_name ? h("small", null, item.agreement_name) : null),
-    cell("Usage", number, decimal(item.usage)),
-    cell("Quantity", { class: "number quantity" }, decimal(item.quantity)),
-    cell("In ConnectWise", number, decimal(item.connectwise_quantity)),
-    cell("Difference", number, decimal(item.difference)),
-    cell("In money", number, money(item.amount_difference, item.currency), item.left_out ? h("small", null, "left out") : null),
-    cell("Why", null, badge(item.kind), h("small", null, item.problem ?? item.explanation), warned),
-  );
+  return [badge(item.kind), h("small", null, item.problem ?? item.explanation), warned];
 }

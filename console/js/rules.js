@@ -1,7 +1,7 @@
 // The matching rules of a product: tried while they are typed, saved when they fit.
 
 import { call, Problem } from "./api.js";
-import { button, h, newId } from "./dom.js";
+import { button, h, newId, select } from "./dom.js";
 import { confirm } from "./dialog.js";
 import { badge, plural } from "./format.js";
 import { describe, report, reporting, say } from "./notices.js";
@@ -12,7 +12,15 @@ import { link } from "./route.js";
 
 /** How long a person must pause before the rule is tried, in milliseconds. */
 const PAUSE = 250;
-const SHOWN = 25;
+const SHOWN = 50;
+/** @type {[string, string][]} */
+const WHICH = [
+  ["changed", "Lines that would change"],
+  ["", "All lines"],
+  ["ambiguous", "Ambiguous lines"],
+  ["unresolved", "Unresolved lines"],
+  ["stale", "Stale lines"],
+];
 
 /** @type {Record<Target, string>} */
 const HINTS = {
@@ -50,11 +58,17 @@ class Editor {
     };
     this.result = h("section", { class: "panel stack", "aria-label": "What the rules would resolve", role: "region" });
     this.timer = 0;
+    this.which = select(WHICH, "changed", { onchange: () => this.tryOut().catch(report) });
     this.trying = new AbortController();
   }
 
   get content() {
     return [h("div", { class: "columns" }, this.fields.agreement.element, this.fields.addition.element), this.result];
+  }
+
+  get status() {
+    const which = /** @type {Schemas["MappingStatus"] | "changed" | ""} */ (this.which.value);
+    return which === "changed" || which === "" ? null : which;
   }
 
   leave() {
@@ -77,7 +91,7 @@ class Editor {
     agreement.setWrong(null);
     addition.setWrong(null);
     if (!tried.text) return this.result.replaceChildren(h("p", { class: "muted" }, "Type a rule to see what it would resolve."));
-    const body = { product_id: this.product.id, target: tried.target, expression: tried.text, other_expression: other.text || null, changed_only: false, limit: SHOWN };
+    const body = { product_id: this.product.id, target: tried.target, expression: tried.text, other_expression: other.text || null, changed_only: this.which.value === "changed", status: this.status, limit: SHOWN };
     try {
       this.show(await call("post", "/api/v1/matching-rules/preview", { body, signal: this.trying.signal }));
     } catch (error) {
@@ -96,12 +110,13 @@ class Editor {
       return h("p", { class: "row" }, h("strong", null, name), states.filter((state) => counts[state] > 0).map((state) => h("span", null, badge(state), ` ${counts[state]}`)));
     };
     const heads = ["Company", "Agreement now", "Agreement then", "Addition now", "Addition then"].map((name) => h("th", { scope: "col" }, name));
-    const sorted = [...found.items].sort((a, b) => Number(b.changes) - Number(a.changes));
+    const rows = found.items.map(previewRow);
     const more = found.next_cursor ? h("p", { class: "muted" }, `The first ${SHOWN} lines are shown.`) : null;
     this.result.replaceChildren(
       h("h2", null, found.changed > 0 ? `${plural(found.changed, "line")} would change` : "Nothing would change"),
       h("div", { role: "status" }, counts("Agreements", found.agreements), counts("Additions", found.additions)),
-      h("div", { class: "table-frame" }, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, sorted.map(previewRow)))),
+      h("label", { class: "inline" }, "Show", this.which),
+      rows.length > 0 ? h("div", { class: "table-frame" }, h("table", { "aria-label": "Preview" }, h("thead", null, h("tr", null, heads)), h("tbody", null, rows))) : h("p", { class: "empty" }, "There is no such line."),
       more ?? "",
     );
   }
@@ -128,17 +143,21 @@ class RuleField {
     this.rule = rule;
     const id = newId();
     this.area = h("textarea", { id, rows: 3, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": `${id}-wrong ${id}-hint`, value: rule?.expression ?? "" });
-    this.marker = h("pre", { class: "marker", "aria-hidden": "true" });
+    this.marks = h("div", { class: "marks", "aria-hidden": "true" });
     this.wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "status" });
     this.saveButton = button("Save", reporting(() => this.save()), { class: "primary" });
     this.deleteButton = button("Delete", reporting(() => this.remove()), { class: "danger" });
-    this.area.addEventListener("input", () => this.editor.typed());
+    this.area.addEventListener("input", () => {
+      // The mark is about the text before.
+      this.marks.replaceChildren();
+      this.editor.typed();
+    });
     const title = target === "agreement" ? "Agreement rule" : "Addition rule";
     this.element = h(
       "section",
       { class: "panel stack rule", "aria-label": title },
       h("label", { for: id }, title),
-      h("div", null, this.area, this.marker),
+      h("div", { class: "editor" }, this.area, this.marks),
       this.wrong,
       h("p", { class: "muted", id: `${id}-hint` }, HINTS[target]),
       h("div", { class: "row" }, this.saveButton, this.deleteButton),
@@ -155,24 +174,21 @@ class RuleField {
   }
 
   /**
-   * Shows what is wrong, with a mark under the letters where it stands.
+   * Shows what is wrong, and marks the letters where it stands.
    * @param {Schemas["ProblemField"] | null} field
    */
   setWrong(field) {
     this.wrong.textContent = field?.message ?? "";
-    this.marker.textContent = "";
+    this.marks.replaceChildren();
     this.saveButton.disabled = field !== null;
     if (field === null) return this.area.removeAttribute("aria-invalid");
     this.area.setAttribute("aria-invalid", "true");
     // The rule was sent without the spaces before it.
-    const before = this.area.value.length - this.area.value.trimStart().length;
-    const at = (field.offset_utf16 ?? 0) + before;
-    const text = this.area.value.slice(0, at).replace(/[^\n]/gu, " ");
-    const lines = text.split("\n").length;
-    // Under a rule of several lines, the mark stands under its last line, and the message says which line is meant.
-    const column = text.split("\n").at(-1) ?? "";
-    const where = lines > 1 ? ` line ${lines}` : "";
-    this.marker.textContent = `${column}${"^".repeat(Math.max(field.length_utf16 ?? 1, 1))}${where}`;
+    const text = this.area.value;
+    const from = text.length - text.trimStart().length + (field.offset_utf16 ?? 0);
+    const until = from + (field.length_utf16 ?? 0);
+    // Where something is missing at the end, the mark stands after the last letter.
+    this.marks.append(text.slice(0, from), h("mark", null, text.slice(from, until) || "\u00a0"), text.slice(until));
   }
 
   async save() {

@@ -37,6 +37,7 @@ static FILES: LazyLock<HashMap<&'static str, File>> = LazyLock::new(|| {
         "css/parts.css",
         "css/tables.css",
         "js/api.js",
+        "js/data_table.js",
         "js/dialog.js",
         "js/dom.js",
         "js/format.js",

@@ -89,7 +89,7 @@ function mappingSection(title, mapping, explanation) {
 /** @param {Schemas["PushLineInJob"][]} lines */
 function pushSection(lines) {
   const rows = lines.map((one) =>
-    h("li", null, time(one.finished_at ?? one.push_job.created_at), " ", badge(one.state), ` ${decimal(one.from)} → ${decimal(one.to)} by ${one.push_job.requested_by} `, h("a", { href: link(`pushes/${one.push_job.id}`) }, "push"), one.explanation ? h("small", { class: "muted" }, ` ${one.explanation}`) : null),
+    h("li", null, time(one.finished_at ?? one.push_job.created_at), " ", badge(one.state), one.from === null ? " " : ` ${decimal(one.from)} → ${decimal(one.to)} `, `by ${one.push_job.requested_by} `, h("a", { href: link(`pushes/${one.push_job.id}`) }, "push"), one.explanation ? h("small", { class: "muted" }, ` ${one.explanation}`) : null),
   );
   return section("Last pushes", rows.length > 0 ? h("ul", null, rows) : h("p", { class: "muted" }, "It was never pushed."));
 }
@@ -99,6 +99,7 @@ function changesSection(changes) {
   /** @param {unknown} value */
   const written = (value) => {
     if (value === null || value === undefined) return "–";
+    if (typeof value === "boolean") return value ? "yes" : "no";
     if (typeof value !== "object") return String(value);
     const part = /** @type {Record<string, string | null>} */ (value);
     return part["name"] ?? part["amount"] ?? words(part["status"]);

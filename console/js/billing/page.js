@@ -70,7 +70,8 @@ export class View {
   }
 
   get content() {
-    return [h("h1", null, "Billing"), this.steps, this.tabs, this.toolbar(), this.chips, this.lines, this.selected.bar];
+    const push = button("Push now", () => openPush(this), { class: "primary push-right" });
+    return [h("div", { class: "row" }, h("h1", null, "Billing"), push), this.steps, this.tabs, this.toolbar(), this.chips, this.lines, this.selected.bar];
   }
 
   /** Reads the lines, and shows everything at once, so that nothing moves. */
@@ -257,10 +258,9 @@ export class View {
     const enabled = select([["", "Enabled or not"], ["true", "Push enabled"], ["false", "Push not enabled"]], query.get("enabled") ?? "", { "aria-label": "Push enabled", onchange: set("enabled") });
     const states = [["", "Any last result"], ["pushed", "Pushed"], ["unchanged", "Unchanged"], ["skipped", "Skipped"], ["held", "Held"], ["failed,unverified", "Failed or unverified"]];
     const last = select(/** @type {[string, string][]} */ (states), query.get("last_push") ?? "", { "aria-label": "Last result", onchange: set("last_push") });
-    const dated = select([["", "In date or not"], ["true", "Out of date"], ["false", "In date"]], query.get("out_of_date") ?? "", { "aria-label": "Out of date", onchange: set("out_of_date") });
+    const dated = select([["", "Out of date or not"], ["true", "Out of date"], ["false", "Up to date"]], query.get("out_of_date") ?? "", { "aria-label": "Out of date", onchange: set("out_of_date") });
     const sort = select([["", "By company"], ["-company_name", "By company, reversed"], ["company_external_id", "By external id"], ["agreement_status", "By agreement status"], ["addition_status", "By addition status"], ["-created_at", "Newest first"]], query.get("sort") ?? "", { "aria-label": "Order", onchange: set("sort") });
     const group = h("a", { class: "button", href: changed(this.route, { view: this.grouped ? null : "grouped", need: null, attention: null }) }, this.grouped ? "Show as a list" : "Group by what is needed");
-    const push = button("Push now", () => openPush(this), { class: "primary push-right" });
-    return h("div", { class: "row" }, find, enabled, last, dated, sort, group, push);
+    return h("div", { class: "row" }, find, enabled, last, dated, sort, group);
   }
 }

@@ -17,7 +17,7 @@ export function linesTable(view) {
   const all = h("input", { type: "checkbox", "aria-label": "Select all lines of the page" });
   const heads = COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader", class: NUMBERS.has(name) ? "number" : null }, name));
   const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, all), heads));
-  const table = h("table", { role: "table", class: "cards", "aria-label": "Billing lines" }, head);
+  const table = h("table", { role: "table", class: "cards lines", "aria-label": "Billing lines" }, head);
   const frame = h("div", { class: "table-frame" }, table);
   /** @type {Map<string, HTMLTableRowElement>} */
   const rows = new Map();
