@@ -137,7 +137,7 @@ export const call = async (method, path, ...[options]) => {
 };
 
 /**
- * Saves a table that the API exports as a file.
+ * Saves a table that the API exports as a file, and returns the file's name.
  * @type {import("../types/call.js").Download}
  */
 export const download = async (path, options) => {
@@ -148,6 +148,7 @@ export const download = async (path, options) => {
   link.download = named?.[1] ?? "export.csv";
   link.click();
   URL.revokeObjectURL(link.href);
+  return link.download;
 };
 
 /**

@@ -24,6 +24,7 @@ const SIGNED_OUT = "signed out";
 /** What the current page must end when it is left. */
 let leave = () => {};
 let shown = 0;
+let isFirst = true;
 
 async function show() {
   const mine = (shown += 1);
@@ -42,10 +43,10 @@ async function show() {
   main.dataset["page"] = name;
   main.replaceChildren(...page.content);
   document.title = `${page.title} – Billing console`;
-  if (!samePage) {
-    scrollTo(0, 0);
-    main.focus({ preventScroll: true });
-  }
+  if (!samePage) scrollTo(0, 0);
+  // A browser leaves the focus on the link that was followed; after the first page it is at the top, as it should be.
+  if (!samePage && !isFirst) main.focus({ preventScroll: true });
+  isFirst = false;
 }
 
 /**

@@ -37,9 +37,24 @@ export function report(error) {
 /** @param {unknown} error */
 export function describe(error) {
   if (!(error instanceof Problem)) return "The console failed. Load the page again.";
-  const fields = error.fields.map((field) => field.message).filter((message) => !error.message.includes(message));
-  return [error.message, ...fields].join(" – ");
+  if (error.fields.length === 0) return error.message;
+  return error.fields.map(({ field, message }) => `${named(field)}${message}`).join(". ");
 }
+
+/**
+ * A value by its pointer: `/choices/0/agreement_id` is "agreement id: ".
+ * @param {string} pointer
+ */
+function named(pointer) {
+  const name = pointer.split("/").findLast((part) => part !== "" && !/^\d+$/.test(part));
+  return name ? `${name.replaceAll("_", " ")}: ` : "";
+}
+
+/**
+ * Runs a download, and says which file was saved.
+ * @param {() => Promise<string>} download
+ */
+export const saving = (download) => reporting(async () => say(`Saved as ${await download()}.`));
 
 /** Removes all messages. */
 export function clear() {

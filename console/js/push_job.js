@@ -14,6 +14,14 @@ import { changed, go, link } from "./route.js";
 /** @typedef {Schemas["PushJob"]} Job */
 
 const STATES = /** @type {const} */ (["would_push", "pushed", "unchanged", "held", "skipped", "failed", "unverified", "cancelled"]);
+/** @type {Record<string, string>} */
+const STARTED = {
+  manual: "Started",
+  schedule: "Started by the schedule",
+  retry: "Started as a retry",
+  dry_run: "Started from a preview",
+  revert: "Started to revert another push",
+};
 /** How often the lines are read again while a job runs, in milliseconds. */
 const READ_EVERY = 1_500;
 
@@ -51,7 +59,7 @@ class JobView {
     const job = this.job;
     const kind = job.kind === "dry_run" ? "Preview" : "Push";
     const parent = job.parent_job_id ? h("a", { href: link(`pushes/${job.parent_job_id}`) }, "the job that it follows") : null;
-    const about = h("p", { class: "muted" }, `Started ${words(job.started_by)} by ${job.requested_by}, `, time(job.created_at), parent ? ", after " : "", parent);
+    const about = h("p", { class: "muted" }, `${STARTED[job.started_by] ?? words(job.started_by)} by ${job.requested_by}, `, time(job.created_at), parent ? ", after " : "", parent);
     return [h("h1", null, `${kind} of ${job.billing_months.join(" and ") || "no lines"}`), about, this.progress, this.actions, this.chips, this.lines];
   }
 

@@ -4,7 +4,7 @@ import { call, download } from "./api.js";
 import { dataTable } from "./data_table.js";
 import { button, h, select } from "./dom.js";
 import { badge, plural, time, words } from "./format.js";
-import { reporting } from "./notices.js";
+import { saving } from "./notices.js";
 import { pager } from "./pager.js";
 import { jobPage } from "./push_job.js";
 import { pushLinesTable } from "./push_lines.js";
@@ -91,6 +91,6 @@ async function ledger(route) {
   const pages = pager({ read, first: await read(), label: "Pages of push lines", show: (page) => table.show(page.items) });
   const states = [["", "Any state"], ["pushed", "Pushed"], ["unchanged", "Unchanged"], ["held", "Held"], ["skipped", "Skipped"], ["failed,unverified", "Failed or unverified"]];
   const state = filterList(route, "state", "State", /** @type {[string, string][]} */ (states));
-  const save = button("Save as CSV", reporting(() => download("/api/v1/export/push-lines", { query: { ...filters, bom: true } })), { class: "push-right" });
+  const save = button("Save as CSV", saving(() => download("/api/v1/export/push-lines", { query: { ...filters, bom: true } })), { class: "push-right" });
   return [h("div", { class: "row" }, state, monthFilter(route), save), table.frame, pages.bar];
 }

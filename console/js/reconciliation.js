@@ -4,7 +4,7 @@ import { call, download } from "./api.js";
 import { dataTable } from "./data_table.js";
 import { button, h } from "./dom.js";
 import { badge, decimal, money, words } from "./format.js";
-import { reporting } from "./notices.js";
+import { saving } from "./notices.js";
 import { pager } from "./pager.js";
 import { monthsPlot } from "./plot.js";
 import { filterList, monthFilter } from "./pushes.js";
@@ -28,7 +28,7 @@ export async function reconciliationPage(route) {
   /** @type {[string, string][]} */
   const options = [["", "All products"], ...products.items.map((one) => /** @type {[string, string]} */ ([one.id, one.name]))];
   const order = filterList(route, "sort", "Order", [["", "By company"], ["-difference", "Largest difference first"], ["difference", "Smallest difference first"]]);
-  const save = button("Save as CSV", reporting(() => download("/api/v1/export/reconciliation", { query: { ...filters, bom: true } })), { class: "push-right" });
+  const save = button("Save as CSV", saving(() => download("/api/v1/export/reconciliation", { query: { ...filters, bom: true } })), { class: "push-right" });
   const unread = first.unread_agreements > 0 ? h("p", { class: "panel" }, `The additions of ${first.unread_agreements} agreements were not read yet. Refresh on the page Billing.`) : null;
   const content = [
     h("h1", null, "Reconciliation"),

@@ -52,4 +52,4 @@ export type Call = <M extends Method, P extends With<M>>(
 ) => Promise<Result<Operation<P, M>>>;
 
 type Tables = Extract<With<"get">, `/api/v1/export/${string}` | "/api/v1/companies/{id}/statement">;
-export type Download = <P extends Tables>(path: P, options: Options<Operation<P, "get">>) => Promise<void>;
+export type Download = <P extends Tables>(path: P, options: Options<Operation<P, "get">>) => Promise<string>;

@@ -27,6 +27,7 @@ mod companies;
 mod company_batch;
 mod compatibility;
 mod connectwise;
+mod console;
 mod cost;
 mod crash_recovery;
 mod crud;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{Backend, TestApp};
 
-fn document() -> Value {
+pub fn document() -> Value {
     serde_json::from_str(&connectwise_billing::app::openapi_document()).unwrap()
 }
 

@@ -104,7 +104,7 @@ impl Demo {
         Self::start_with(folder, &[])
     }
 
-    fn start_with(folder: &TempDir, more: &[&str]) -> Self {
+    pub fn start_with(folder: &TempDir, more: &[&str]) -> Self {
         let mut command = program();
         command.args(["demo", "--listen", "127.0.0.1:0", "--sandbox-listen", "127.0.0.1:0", "--data-dir"]);
         command.arg(folder.path()).args(more);

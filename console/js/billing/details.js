@@ -4,7 +4,7 @@ import { call, download } from "../api.js";
 import { button, h } from "../dom.js";
 import { openDialog } from "../dialog.js";
 import { badge, decimal, money, time, words } from "../format.js";
-import { reporting } from "../notices.js";
+import { saving } from "../notices.js";
 import { link } from "../route.js";
 
 /** @typedef {import("../../types/call.js").Line} Line */
@@ -21,7 +21,7 @@ export async function openDetails(line) {
   ]);
   const product = statement.products.find((one) => one.product_id === line.product_id);
   /** @param {"csv" | "html"} format */
-  const save = (format) => reporting(() => download("/api/v1/companies/{id}/statement", { path: { id: line.company.id }, query: { billing_month: month, format } }));
+  const save = (format) => saving(() => download("/api/v1/companies/{id}/statement", { path: { id: line.company.id }, query: { billing_month: month, format } }));
   openDialog(
     `${line.company.name}: ${line.product_name}`,
     [

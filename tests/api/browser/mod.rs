@@ -1,5 +1,10 @@
 //! Pages in a real browser. These tests need Chromium and its driver: `scripts/browser` runs them.
 
+mod accessibility;
+mod billing;
+mod console;
+mod pages;
+mod session;
 mod webdriver;
 
 use crate::process::Demo;

@@ -115,6 +115,50 @@ impl Browser {
         id.as_str().unwrap().to_owned()
     }
 
+    /// Types a text into a field, over what is there, and presses Enter. Unlike [`Self::fill`], the field never has another
+    /// value, which a page that listens would save.
+    pub async fn enter(&self, selector: &str, text: &str) {
+        self.run(&format!(
+            "document.querySelector({0}).focus(); document.querySelector({0}).select()",
+            json!(selector)
+        ))
+        .await;
+        // Backspace, for an empty text.
+        self.press("\u{e003}").await;
+        self.press(&format!("{text}\u{e007}")).await;
+    }
+
+    /// Presses a key where the focus is: a letter, or one of WebDriver's codes, such as `\u{e007}` for Enter.
+    pub async fn press(&self, key: &str) {
+        let focused: Value =
+            self.http.get(format!("{}/element/active", self.session)).send().await.unwrap().json().await.unwrap();
+        let id = focused["value"].as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned();
+        self.post(&format!("/element/{id}/value"), &json!({"text": key})).await;
+    }
+
+    /// Gives the page a width, as on a small device.
+    pub async fn width(&self, width: u32) {
+        let screen = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.command("Emulation.setDeviceMetricsOverride", &screen).await;
+    }
+
+    /// Shows the page to somebody who prefers `light` or `dark`.
+    pub async fn prefer(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.command("Emulation.setEmulatedMedia", &features).await;
+    }
+
+    /// Sends a command of Chromium's own protocol (<https://chromedevtools.github.io/devtools-protocol/>).
+    async fn command(&self, name: &str, parameters: &Value) {
+        self.post("/goog/cdp/execute", &json!({"cmd": name, "params": parameters})).await;
+    }
+
+    /// Runs a script that returns a promise, and returns what that comes to.
+    pub async fn promised(&self, promise: &str) -> Value {
+        let script = format!("const done = arguments[0]; ({promise}).then(done, (error) => done(String(error)));");
+        self.post("/execute/async", &json!({"script": script, "args": []})).await
+    }
+
     /// The errors in the browser's console since the last call.
     pub async fn errors(&self) -> Vec<String> {
         let entries = self.post("/se/log", &json!({"type": "browser"})).await;
