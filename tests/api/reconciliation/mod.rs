@@ -1,15 +1,14 @@
-//! What should be billed beside what ConnectWise bills, and the difference in money.
+//! What is billed against what was used, in units and in money.
 
-use std::collections::BTreeMap;
+mod history;
+mod money;
+mod statement;
 
 use chrono::TimeDelta;
-use connectwise_billing::domain::reconciliation::ComparisonKind;
 use connectwise_billing::sandbox::{Kind, sample};
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use crate::invoices::{merge, seed, with_random_terms};
-use crate::overage::with_overage;
+use crate::invoices::merge;
 use crate::push::{enable, ready};
 use crate::support::{Backend, TestApp};
 
@@ -35,6 +34,7 @@ fn rows(found: &Value, members: &[&str]) -> Vec<String> {
 }
 
 const UNITS: [&str; 5] = ["company_name", "kind", "quantity", "connectwise_quantity", "difference"];
+
 const MONEY: [&str; 4] = ["amount", "connectwise_amount", "amount_difference", "currency"];
 
 /// Each line has 250 GB, which are 3 blocks at 9.50 USD; ConnectWise has 1.
@@ -229,244 +229,6 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
     assert_eq!(reconciliation(&app, "?kind=silent_meter").await["items"].as_array().unwrap().len(), 5);
 }
 
-async fn each_scheduled_push_keeps_what_was_found_before_it(backend: Backend) {
-    let (app, product) = ready(backend, 2).await;
-    merge(&app, Kind::Agreements, 20, json!({"currency": {"id": 2, "currencyCode": "EUR"}}));
-    refresh(&app).await;
-    assert_eq!(app.get("/reconciliation/history").await.expect(200)["items"], json!([]));
-    let schedule = json!({"enabled": true, "day_of_month": 25, "time": "02:00", "time_zone": "UTC"});
-    app.put("/push-schedule", &schedule).await.expect(200);
-    // November as it is, December with a tenth more in USD and twice as much in EUR, and January with the same again.
-    for (days, [first, second]) in [(4, ["950", "250"]), (30, ["1050", "480"]), (31, ["1150", "490"])] {
-        app.clock.advance(TimeDelta::days(days));
-        app.usage("C1", "STORAGE", first).await;
-        app.usage("C2", "STORAGE", second).await;
-        assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
-        app.worker.run_until_idle().await.unwrap();
-        assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "once a month");
-    }
-    let found = app.get("/reconciliation/history").await.expect(200);
-    let months: Vec<String> = found["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|month| month["totals"].as_array().unwrap().iter().map(move |totals| (month, totals)))
-        .map(|(month, totals)| {
-            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-            let members = ["currency", "amount", "connectwise_amount", "difference", "amount_before", "change_percent"];
-            let totals_text: Vec<String> = members.iter().map(|member| text(&totals[*member])).collect();
-            format!("{} {} {}", text(&month["billing_month"]), totals_text.join(" "), totals["moved"])
-        })
-        .collect();
-    assert_eq!(
-        months,
-        [
-            "2027-01 EUR 47.5 47.5 0 47.5 0 false",
-            "2027-01 USD 114 104.5 9.5 104.5 9.1 false",
-            "2026-12 EUR 47.5 28.5 19 28.5 66.7 true",
-            "2026-12 USD 104.5 95 9.5 95 10 false",
-            "2026-11 EUR 28.5 9.5 19 - - false",
-            "2026-11 USD 95 9.5 85.5 - - false",
-        ]
-    );
-    let december = &found["items"][1];
-    assert_eq!((&december["moved"], &december["quantity"]), (&json!(true), &json!("16")));
-    assert_eq!((&december["connectwise_quantity"], &december["difference"]), (&json!("13"), &json!("3")));
-    assert_eq!((&december["items"], &december["to_look_at"]), (&json!(2), &json!(2)));
-    let job = app.get(&format!("/push-jobs/{}", december["push_job_id"].as_str().unwrap())).await.expect(200);
-    assert_eq!(job["started_by"], "schedule");
-    let path = format!("/reconciliation/history?product_id={product}&from=2026-12&to=2026-12");
-    let one = app.get(&path).await.expect(200);
-    assert_eq!(one["items"], json!([december]), "the month before counts, although it is not shown");
-    app.get("/reconciliation/history?from=2026-12&to=2026-11").await.problem(422, "validation");
-    // The history outlives its product.
-    app.delete(&format!("/products/{product}")).await.expect(204);
-    assert_eq!(app.get("/reconciliation/history").await.expect(200)["items"].as_array().unwrap().len(), 3);
-}
-
-async fn a_statement_says_why_and_when(backend: Backend) {
-    let (app, _) = ready(backend, 2).await;
-    merge(&app, Kind::Additions, 100, json!({"lessIncluded": 1}));
-    refresh(&app).await;
-    app.usage("C1", "STORAGE", "1234.5").await;
-    let line = app.all("/billing-lines").await[0].clone();
-    let adjustment = json!({"amount": "-200", "reason": "A <b>trial</b> & more", "until": "2026-12-31"});
-    let path = format!("/billing-lines/{}", line["id"].as_str().unwrap());
-    app.patch(&path, &json!({"adjustment": adjustment, "minimum_quantity": "12"})).await.expect(200);
-    app.push(&json!({})).await;
-    let company = line["company"]["id"].as_str().unwrap();
-    let statement = app.get(&format!("/companies/{company}/statement")).await.expect(200);
-    let product = &statement["products"][0];
-    assert_eq!(
-        product["steps"],
-        json!([
-            "1234.5 GB were measured at 2026-11-22 12:20 UTC.",
-            "Adjusted by -200 GB (A <b>trial</b> & more): 1034.5 GB.",
-            "In blocks of 100 GB, each one that is begun: 11.",
-            "At least 12 are agreed: 12.",
-            "The agreement includes 1: 11 are charged.",
-            "At 9.5 USD each: 104.5 USD.",
-        ])
-    );
-    assert_eq!((&product["quantity"], &product["billed_quantity"]), (&json!("12"), &json!("11")));
-    assert_eq!(statement["totals"], json!([{"currency": "USD", "amount": "104.5"}]));
-    assert_eq!(product["records"].as_array().unwrap().len(), 2);
-    assert_eq!((&product["records"][0]["amount"], &product["records_in_month"]), (&json!("1234.5"), &json!(2)));
-    let push = &product["pushes"][0];
-    assert_eq!((&push["from"], &push["to"], &push["state"]), (&json!("1"), &json!("12"), &json!("pushed")));
-    let table = app.get(&format!("/companies/{company}/statement?format=csv")).await;
-    let row = table.text.lines().nth(1).unwrap();
-    assert!(
-        row.starts_with(
-            "C1,Company 1,2026-11,STORAGE,Product STORAGE,1234.5,GB,2,-200,100,11,12,,12,12,1,11,9.5,104.5,USD,"
-        ),
-        "{row}"
-    );
-    let page = app.get(&format!("/companies/{company}/statement?format=html")).await;
-    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    let policy = page.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-    assert!(page.text.contains("A &lt;b&gt;trial&lt;/b&gt; &amp; more") && !page.text.contains("<b>"), "{}", page.text);
-    assert!(page.text.contains("104.5 USD, without taxes"), "{}", page.text);
-    // What is changed later is no reason for what was pushed.
-    app.patch(&path, &json!({"block_size": "1"})).await.expect(200);
-    let same = app.get(&format!("/companies/{company}/statement")).await.expect(200)["products"][0].clone();
-    assert_eq!((&same["steps"], &same["quantity"]), (&product["steps"], &json!("12")));
-    assert_eq!(same["kind"], "out_of_date");
-    app.patch(&path, &json!({"push_enabled": false})).await.expect(200);
-    let other = app.all("/billing-lines").await[1].clone();
-    let other = format!("/companies/{}/statement", other["company"]["id"].as_str().unwrap());
-    let billed = app.get(&other).await.expect(200);
-    let steps = json!([
-        "250 GB were measured at 2026-11-22 12:00 UTC.",
-        "In blocks of 100 GB, each one that is begun: 3.",
-        "At 9.5 USD each: 28.5 USD.",
-    ]);
-    assert_eq!((&billed["products"][0]["steps"], &billed["totals"][0]["amount"]), (&steps, &json!("28.5")));
-    merge(&app, Kind::Additions, 200, json!({"quantity": 5, "billCustomer": "DoNotBill"}));
-    refresh(&app).await;
-    let changed = app.get(&other).await.expect(200);
-    assert_eq!(changed["products"][0]["steps"][2], "The agreement has 5.", "{changed}");
-    assert_eq!(changed["products"][0]["steps"][3], "It is agreed that it is not billed.", "{changed}");
-    assert_eq!((&changed["products"][0]["kind"], &changed["totals"]), (&json!("changed_in_connectwise"), &json!([])));
-    // A month without usage, and a company that is not there.
-    let nothing = app.get(&format!("/companies/{company}/statement?billing_month=2026-01")).await.expect(200);
-    assert_eq!((&nothing["products"], &nothing["totals"]), (&json!([]), &json!([])));
-    app.get("/companies/nobody/statement").await.problem(404, "not_found");
-    app.get(&format!("/companies/{company}/statement?format=pdf")).await.problem(400, "malformed");
-}
-
-/// A sum for each currency, without those that are 0.
-type Sums = BTreeMap<String, Decimal>;
-
-fn sums<'v>(amounts: impl Iterator<Item = (&'v str, Decimal)>) -> Sums {
-    let mut sums = Sums::new();
-    for (currency, amount) in amounts {
-        *sums.entry(currency.to_owned()).or_default() += amount;
-    }
-    sums.retain(|_, sum| !sum.is_zero());
-    sums
-}
-
-fn decimal(value: &Value) -> Decimal {
-    value.as_str().unwrap().parse().unwrap()
-}
-
-/// Whatever the terms, adjustments, minimums and edits by hand: after a push no difference is left, and the money of the
-/// reconciliation is what an invoice run charges; and where somebody edits ConnectWise after that, the difference is what
-/// the run charges too little or too much.
-async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
-    const COMPANIES: i64 = 20;
-    let seed = seed();
-    let mut random = fastrand::Rng::with_seed(seed);
-    let (app, product) = ready(backend, COMPANIES).await;
-    with_random_terms(&app, &mut random, COMPANIES).await;
-    if random.bool() {
-        let minimum = json!({"minimum_quantity": random.u32(0..8).to_string()});
-        app.patch(&format!("/products/{product}"), &minimum).await.expect(200);
-    }
-    let has_overage = random.bool();
-    if has_overage {
-        with_overage(&app, &product, COMPANIES).await;
-        let included = json!({"included_quantity": format!("{}.5", random.u32(0..10))});
-        app.patch(&format!("/products/{product}"), &included).await.expect(200);
-    }
-    for line in app.all("/billing-lines?limit=500").await {
-        let mut body = json!({});
-        if random.u8(..3) == 0 {
-            let amount = format!("-{}.5", random.u32(0..900));
-            body["adjustment"] = json!({"amount": amount, "reason": "Agreed"});
-        }
-        if random.u8(..3) == 0 {
-            body["minimum_quantity"] = json!(format!("{}.25", random.u32(0..30)));
-        }
-        if has_overage && line["product_id"] == product && random.u8(..3) == 0 {
-            body["included_quantity"] = json!(format!("{}.75", random.u32(0..15)));
-        }
-        app.patch(&format!("/billing-lines/{}", line["id"].as_str().unwrap()), &body).await.expect(200);
-    }
-    for c in 1..=COMPANIES {
-        for addition in [c * 100, c * 100 + 1].into_iter().take(1 + usize::from(has_overage)) {
-            if random.u8(..3) == 0 {
-                merge(&app, Kind::Additions, addition, json!({"quantity": random.u32(0..40)}));
-            }
-        }
-    }
-    refresh(&app).await;
-    app.push(&json!({})).await;
-    let every_kind: Vec<&str> = ComparisonKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    let all = format!("/reconciliation?limit=7&kind={}", every_kind.join(","));
-    let items = app.all(&all).await;
-    assert_eq!(items.len(), if has_overage { 40 } else { 20 }, "seed {seed}");
-    for item in &items {
-        assert_eq!((&item["kind"], &item["difference"]), (&json!("agrees"), &json!("0")), "seed {seed}: {item}");
-    }
-    let totals = reconciliation(&app, "").await["totals"].clone();
-    let of_totals = |totals: &Value, amount: fn(&Value) -> Decimal| {
-        sums(totals.as_array().unwrap().iter().map(|one| (one["currency"].as_str().unwrap(), amount(one))))
-    };
-    assert_eq!(of_totals(&totals, |one| decimal(&one["difference"])), Sums::new(), "seed {seed}");
-    let to_charge = of_totals(&totals, |one| decimal(&one["amount"]) - decimal(&one["left_out"]));
-    // Somebody edits half of the additions. It is read again, before the invoices are made.
-    for c in 1..=COMPANIES {
-        if random.bool() {
-            merge(&app, Kind::Additions, c * 100, json!({"quantity": random.u32(0..40)}));
-        }
-    }
-    refresh(&app).await;
-    let items = app.all(&all).await;
-    let charges = app.sandbox.change(|store| store.invoice("2026-12-01".parse().unwrap()));
-    let charged = sums(charges.iter().map(|charge| (charge.currency.as_str(), charge.amount)));
-    // What was invoiced before is not charged again.
-    let lines = app.all("/billing-lines?limit=500").await;
-    let was_invoiced = |item: &Value| {
-        let line = lines.iter().find(|line| line["id"] == item["billing_line_id"]).unwrap();
-        line["invoice"]["next_invoice_on"] == "2027-01-01"
-    };
-    let taken = || items.iter().filter(|item| item["left_out"] == false && !was_invoiced(item));
-    let of_items =
-        |member: &str| sums(taken().map(|item| (item["currency"].as_str().unwrap(), decimal(&item[member]))));
-    assert_eq!(of_items("connectwise_amount"), charged, "seed {seed}");
-    let expected = of_items("amount");
-    let before = sums(
-        items
-            .iter()
-            .filter(|item| was_invoiced(item) && item["left_out"] == false)
-            .map(|item| (item["currency"].as_str().unwrap(), decimal(&item["amount"]))),
-    );
-    let all = sums(expected.iter().chain(&before).map(|(currency, amount)| (currency.as_str(), *amount)));
-    assert!(
-        all.iter().all(|(currency, amount)| to_charge.get(currency).is_some_and(|all| all >= amount)),
-        "seed {seed}"
-    );
-    let mut back = charged;
-    for (currency, difference) in of_items("amount_difference") {
-        *back.entry(currency).or_default() += difference;
-    }
-    back.retain(|_, sum| !sum.is_zero());
-    assert_eq!(back, expected, "seed {seed}: what was charged and the difference make what should be charged");
-}
-
 /// Two companies are matched to one, two products share an addition, and two months are pushed in the wrong order.
 async fn each_addition_is_counted_once_and_no_person_is_blamed_for_a_push(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
@@ -500,10 +262,7 @@ async fn each_addition_is_counted_once_and_no_person_is_blamed_for_a_push(backen
 
 on_both!(
     each_addition_is_counted_once_and_no_person_is_blamed_for_a_push,
-    its_money_is_what_an_invoice_run_charges,
-    a_statement_says_why_and_when,
-    each_scheduled_push_keeps_what_was_found_before_it,
     every_cause_of_a_difference_is_told_in_units_and_money,
     nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed,
-    silent_meters_and_warnings_are_listed_with_what_they_affect
+    silent_meters_and_warnings_are_listed_with_what_they_affect,
 );
