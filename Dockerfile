@@ -6,6 +6,7 @@ COPY Cargo.toml Cargo.lock build.rs ./
 # Cargo needs the files of every target in Cargo.toml, even if it does not build them.
 COPY benches benches
 COPY tests/api/main.rs tests/api/main.rs
+COPY console console
 COPY src src
 COPY migrations migrations
 RUN cargo build --release --locked --features postgres-tls

@@ -5,6 +5,7 @@ import { button, h, newId, select } from "./dom.js";
 import { confirm } from "./dialog.js";
 import { badge, plural } from "./format.js";
 import { describe, report, reporting, say } from "./notices.js";
+import { openProduct } from "./product_form.js";
 import { link } from "./route.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
@@ -32,14 +33,16 @@ const HINTS = {
 export async function rulesPage(route) {
   const products = (await call("get", "/api/v1/products", { query: { limit: 500, sort: "name" } })).items;
   const product = products.find((one) => one.id === route.query.get("product")) ?? products[0];
-  if (!product) return { title: "Rules", content: [h("h1", null, "Rules"), h("p", { class: "panel" }, "There is no product yet. Create one with the API.")] };
+  const add = button("Add a product", reporting(() => openProduct(null)));
+  if (!product) return { title: "Rules", content: [h("h1", null, "Matching rules"), h("p", { class: "panel" }, "There is no product yet."), h("div", null, add)] };
+  const settings = button("Product settings", reporting(() => openProduct(product)), { class: "push-right" });
   const tab = (/** @type {Schemas["Product"]} */ one) => h("li", null, h("a", { href: link("rules", { product: one.id }), "aria-current": one.id === product.id ? "true" : null }, one.name));
   const rules = (await call("get", "/api/v1/matching-rules", { query: { product_id: product.id } })).items;
   const editor = new Editor(product, rules);
   await editor.tryOut();
   return {
     title: `Rules of ${product.name}`,
-    content: [h("h1", null, "Matching rules"), h("ul", { class: "tabs", "aria-label": "Products" }, products.map(tab)), ...editor.content],
+    content: [h("div", { class: "row" }, h("h1", null, "Matching rules"), settings, add), h("ul", { class: "tabs", "aria-label": "Products" }, products.map(tab)), ...editor.content],
     leave: () => editor.leave(),
   };
 }

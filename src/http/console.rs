@@ -45,6 +45,7 @@ static FILES: LazyLock<HashMap<&'static str, File>> = LazyLock::new(|| {
         "js/notices.js",
         "js/pager.js",
         "js/plot.js",
+        "js/product_form.js",
         "js/progress.js",
         "js/push_job.js",
         "js/push_lines.js",

@@ -18,6 +18,8 @@ import { linesTable } from "./table.js";
 const PAGE_SIZE = 50;
 /** How many lines of each group are shown before it is opened. */
 const GROUP_SIZE = 10;
+/** How long after a change the money is compared again, in milliseconds. */
+const TOTALS_PAUSE = 1_000;
 
 /** @type {Record<string, string>} */
 export const NEEDS = {
@@ -40,7 +42,9 @@ export async function billingPage(route) {
 }
 
 function noProducts() {
-  return h("p", { class: "panel" }, "There is no product yet. Create one with the API, then write its rules under Rules.");
+  const rules = h("a", { href: link("rules") }, "Rules");
+  const settings = h("a", { href: link("settings") }, "Settings");
+  return h("p", { class: "panel" }, "There is no product yet. Connect to ConnectWise under ", settings, ", then add a product under ", rules, ". Companies and usage come in through the API.");
 }
 
 /** One product's lines. */
@@ -63,6 +67,7 @@ export class View {
     /** @type {ReturnType<typeof linesTable>[]} */
     this.tables = [];
     this.left = new AbortController();
+    this.timer = 0;
   }
 
   get grouped() {
@@ -79,6 +84,12 @@ export class View {
     await (this.grouped ? this.readGroups() : this.readList());
     this.showCounts();
     this.readTotals().catch(report);
+  }
+
+  /** Reads the money soon, but not after each of several changes: it compares all lines of the product. */
+  readTotalsSoon() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.readTotals().catch(report), TOTALS_PAUSE);
   }
 
   /** The filters of the address, as the API has them. */
@@ -170,10 +181,11 @@ export class View {
     this.summaries = (await call("get", "/api/v1/billing-lines/summary", { signal: this.left.signal })).items;
     this.summary = this.summaries.find((one) => one.product_id === this.summary.product_id) ?? this.summary;
     this.showCounts();
-    await this.readTotals();
+    this.readTotalsSoon();
   }
 
   leave() {
+    clearTimeout(this.timer);
     this.left.abort();
   }
 
