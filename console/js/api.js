@@ -73,13 +73,19 @@ function address(path, options) {
 }
 
 /**
+ * The bytes of a text in UTF-8, each as one letter: `fetch` takes no other letters in a header.
+ * @param {string} text
+ */
+const inUtf8 = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
+/**
  * @param {string} method
  * @param {any} options
  */
 function request(method, options) {
   /** @type {Record<string, string>} */
-  const headers = { Authorization: `Bearer ${session.key}` };
-  if (session.user) headers["X-Acting-User"] = session.user;
+  const headers = { Authorization: `Bearer ${inUtf8(session.key ?? "")}` };
+  if (session.user) headers["X-Acting-User"] = inUtf8(session.user);
   if (options.body !== undefined) headers["Content-Type"] = "application/json";
   if (options.version !== undefined) headers["If-Match"] = `"${options.version}"`;
   if (options.once) headers["Idempotency-Key"] = random();
@@ -103,7 +109,7 @@ async function problem(response) {
   if (response.headers.get("Content-Type")?.startsWith("application/problem+json")) body = await response.json();
   const detail = body?.detail ?? `The service answered with the status ${response.status}.`;
   const error = new Problem(response.status, detail, body);
-  if (response.status === 401) signedOut.dispatchEvent(new CustomEvent("401", { detail: error.message }));
+  if (response.status === 401) signedOut.dispatchEvent(new Event("401"));
   return error;
 }
 
@@ -157,8 +163,9 @@ export const download = async (path, options) => {
  * @param {string} id
  * @param {(job: import("../types/call.js").Schemas["PushJob"]) => void} show
  * @param {AbortSignal} signal
+ * @param {(isLost: boolean) => void} [lost] told when the service cannot be reached, and when it can again
  */
-export async function watch(id, show, signal) {
+export async function watch(id, show, signal, lost) {
   let wait = 500;
   while (!signal.aborted) {
     try {
@@ -167,11 +174,14 @@ export async function watch(id, show, signal) {
       const response = await fetch(address(path, options), request("get", options));
       if (!response.ok) throw await problem(response);
       wait = 500;
+      lost?.(false);
       if (await readEvents(response, show)) return;
     } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Problem && error.status < 500) throw error;
     }
+    if (signal.aborted) return;
+    lost?.(true);
     await new Promise((resolve) => setTimeout(resolve, wait));
     wait = Math.min(wait * 2, 10_000);
   }

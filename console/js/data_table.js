@@ -1,6 +1,6 @@
 // A table of one kind of rows. On narrow windows each row is a card with the columns' names.
 
-import { h } from "./dom.js";
+import { framed, h } from "./dom.js";
 
 /**
  * @template Item
@@ -27,7 +27,7 @@ export function dataTable(label, columns, none) {
   /** @param {Item} item */
   const row = (item) => h("tr", { role: "row" }, columns.map((column) => cell(column, item)));
   return {
-    frame: h("div", { class: "table-frame" }, table),
+    frame: framed(label, table),
     /** @param {Item[]} items */
     show(items) {
       const empty = h("tr", { role: "row" }, h("td", { role: "cell", class: "empty plain", colspan: columns.length }, none));

@@ -1,27 +1,47 @@
-// Dialogs. The browser keeps the focus inside, closes on Escape, and gives the focus back.
+// Dialogs. The browser keeps the focus inside, and closes them on Escape.
 
 import { Problem } from "./api.js";
-import { button, h, newId, setWrong } from "./dom.js";
+import { button, h, newId, once, setWrong } from "./dom.js";
+import { rememberFocus } from "./focus.js";
 import { describe, report } from "./notices.js";
+
+/**
+ * Shows a dialog. It is removed when it is closed, and the focus goes back to where it was.
+ * @param {HTMLDialogElement} dialog
+ * @param {() => void} onclose
+ */
+function show(dialog, onclose) {
+  const restore = rememberFocus();
+  dialog.addEventListener("close", () => {
+    // Messages outlive the dialog in which they were shown.
+    document.getElementById("notices")?.append(...dialog.querySelectorAll(".notice"));
+    dialog.remove();
+    onclose();
+    // What had the focus may be drawn again meanwhile.
+    restore();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+/** Closes all dialogs, because another page comes. */
+export function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+}
 
 /**
  * Opens a dialog. Returns it; closing removes it.
  * @param {string} title
- * @param {import("./dom.js").Child[]} children
+ * @param {import("../types/dom.js").Child[]} children
  * @param {{ wide?: boolean, onclose?: () => void }} [options]
  */
 export function openDialog(title, children, options = {}) {
   const id = newId();
-  const heading = h("div", { class: "row" }, h("h2", { id }, title));
+  const heading = h("h2", { id, dir: "auto", tabindex: -1, autofocus: true }, title);
   const dialog = h("dialog", { "aria-labelledby": id, class: options.wide ? "wide" : null });
-  heading.append(button("Close", () => dialog.close(), { class: "push-right" }));
-  dialog.append(h("div", { class: "body" }, heading, children));
-  dialog.addEventListener("close", () => {
-    dialog.remove();
-    options.onclose?.();
-  });
-  document.body.append(dialog);
-  dialog.showModal();
+  const close = button("Close", () => dialog.close(), { class: "push-right" });
+  dialog.append(h("div", { class: "body" }, h("div", { class: "row" }, heading, close), children, h("div", { class: "notices" })));
+  show(dialog, () => options.onclose?.());
   return dialog;
 }
 
@@ -29,12 +49,13 @@ export function openDialog(title, children, options = {}) {
  * Asks for values, and saves them. The dialog stays open while they are wrong, with each error beside its field.
  * @param {{
  *   title: string,
- *   intro?: import("./dom.js").Child,
- *   body: import("./dom.js").Child[],
+ *   intro?: import("../types/dom.js").Child,
+ *   body: import("../types/dom.js").Child[],
  *   save: string,
  *   danger?: boolean,
  *   fields?: Record<string, HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement>,
- *   others?: import("./dom.js").Child[],
+ *   others?: import("../types/dom.js").Child[],
+ *   canSave?: boolean,
  *   onsave: () => Promise<unknown>,
  * }} options `fields` are the controls by the API's pointer, such as `/name`.
  * @returns {Promise<boolean>} whether it was saved
@@ -44,38 +65,34 @@ export function openForm(options) {
     const id = newId();
     let saved = false;
     const wrong = h("p", { class: "wrong", role: "alert" });
-    const submit = h("button", { class: options.danger ? "danger" : "primary" }, options.save);
+    const submit = h("button", { class: options.danger ? "danger" : "primary", disabled: options.canSave === false }, options.save);
     const dialog = h("dialog", { "aria-labelledby": id });
-    const finish = () => dialog.close();
+    const hasFields = Object.keys(options.fields ?? {}).length > 0;
     const form = h(
       "form",
       { method: "dialog" },
-      h("h2", { id }, options.title),
+      h("h2", { id, dir: "auto", tabindex: -1, autofocus: !hasFields }, options.title),
       options.intro ? h("p", null, options.intro) : null,
       ...options.body,
       wrong,
-      h("div", { class: "row end" }, options.others ?? [], button("Cancel", finish), submit),
+      h("div", { class: "notices" }),
+      h("div", { class: "row end" }, options.others ?? [], button("Cancel", () => dialog.close()), submit),
     );
-    form.addEventListener("submit", async (event) => {
-      event.preventDefault();
-      submit.disabled = true;
-      wrong.textContent = "";
-      try {
-        await options.onsave();
-        saved = true;
-        finish();
-      } catch (error) {
-        showErrors(error, options.fields ?? {}, wrong);
-      }
-      submit.disabled = false;
-    });
+    form.addEventListener(
+      "submit",
+      once(async () => {
+        wrong.textContent = "";
+        try {
+          await options.onsave();
+          saved = true;
+          dialog.close();
+        } catch (error) {
+          showErrors(error, options.fields ?? {}, wrong);
+        }
+      }),
+    );
     dialog.append(form);
-    dialog.addEventListener("close", () => {
-      dialog.remove();
-      resolve(saved);
-    });
-    document.body.append(dialog);
-    dialog.showModal();
+    show(dialog, () => resolve(saved));
   });
 }
 
@@ -86,18 +103,17 @@ export function openForm(options) {
  * @param {HTMLElement} wrong
  */
 export function showErrors(error, fields, wrong) {
-  for (const control of Object.values(fields)) setWrong(control, null);
+  clearErrors(fields);
   if (!(error instanceof Problem)) return report(error);
-  let first = null;
-  for (const { field, message } of error.fields) {
-    const control = fields[field];
-    if (control) {
-      setWrong(control, message);
-      first ??= control;
-    }
-  }
-  if (first) first.focus();
+  const known = error.fields.filter(({ field }) => fields[field]);
+  for (const { field, message } of known) setWrong(/** @type {HTMLInputElement} */ (fields[field]), message);
+  if (known[0]) fields[known[0].field]?.focus();
   else wrong.textContent = describe(error);
+}
+
+/** @param {Record<string, HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement>} fields */
+export function clearErrors(fields) {
+  for (const control of Object.values(fields)) setWrong(control, null);
 }
 
 /**

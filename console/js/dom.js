@@ -59,13 +59,36 @@ export function svg(tag, attributes = null, ...children) {
 }
 
 /**
- * A button.
+ * A button. While what it started goes on, further clicks do nothing.
  * @param {Child} text
  * @param {(event: MouseEvent) => unknown} onclick
  * @param {Record<string, any>} [attributes]
  */
 export function button(text, onclick, attributes = {}) {
-  return h("button", { type: "button", onclick, ...attributes }, text);
+  return h("button", { type: "button", onclick: once(onclick), ...attributes }, text);
+}
+
+/**
+ * A listener that does nothing while its last call goes on: a double click starts one thing.
+ * @template {Event} E
+ * @param {(event: E) => unknown} listen
+ */
+export function once(listen) {
+  let isBusy = false;
+  return async (/** @type {E} */ event) => {
+    if (event.type === "submit") event.preventDefault();
+    if (isBusy) return;
+    isBusy = true;
+    // Unlike a disabled button, one that says so keeps the focus.
+    const target = event.currentTarget instanceof HTMLElement ? event.currentTarget : null;
+    target?.setAttribute("aria-busy", "true");
+    try {
+      await listen(event);
+    } finally {
+      isBusy = false;
+      target?.removeAttribute("aria-busy");
+    }
+  };
 }
 
 /**
@@ -117,3 +140,12 @@ export function newId() {
 
 /** @param {string} text */
 export const hiddenText = (text) => h("span", { class: "hidden-text" }, text);
+
+/**
+ * A table in a frame that scrolls sideways where the window is narrow; the keyboard can scroll it, too.
+ * @param {string} label
+ * @param {HTMLTableElement} table
+ */
+export function framed(label, table) {
+  return h("div", { class: "table-frame", tabindex: 0, role: "region", "aria-label": label }, table);
+}

@@ -49,6 +49,15 @@ export function words(value) {
 }
 
 /** @type {Record<string, string>} */
+const STARTED = { manual: "by hand", schedule: "by the schedule", retry: "as a retry", dry_run: "from a preview", revert: "to revert a push" };
+
+/**
+ * How a push job was started.
+ * @param {Schemas["PushTrigger"]} trigger
+ */
+export const startedBy = (trigger) => STARTED[trigger] ?? words(trigger);
+
+/** @type {Record<string, string>} */
 const TONES = {
   resolved: "good",
   pushed: "good",

@@ -1,11 +1,13 @@
 // Starts the console: signs in, and shows the page that the address names.
 
 import { call, Problem, session, signedOut } from "./api.js";
-import { button, field, h } from "./dom.js";
+import { closeDialogs } from "./dialog.js";
+import { button, field, h, once } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { clear, describe } from "./notices.js";
 import { current } from "./route.js";
 
-/** @typedef {{ title: string, content: Node[], leave?: () => void, name?: string }} Page */
+/** @typedef {{ title: string, content: (Node | string)[], leave?: () => void, name?: string }} Page */
 
 /** @type {Record<string, () => Promise<(route: import("./route.js").Route) => Promise<Page>>>} */
 const PAGES = {
@@ -41,7 +43,8 @@ async function show() {
   const name = page.name ?? `${route.page} ${route.id}`;
   const samePage = main.dataset["page"] === name;
   main.dataset["page"] = name;
-  main.replaceChildren(...page.content);
+  if (samePage) keepFocus(() => main.replaceChildren(...page.content));
+  else main.replaceChildren(...page.content);
   document.title = `${page.title} – Billing console`;
   if (!samePage) scrollTo(0, 0);
   // A browser leaves the focus on the link that was followed; after the first page it is at the top, as it should be.
@@ -55,13 +58,13 @@ async function show() {
  */
 async function load(route) {
   if (session.key === null) return signIn(null);
-  const known = PAGES[route.page];
+  const known = Object.hasOwn(PAGES, route.page) ? PAGES[route.page] : undefined;
   if (!known) return message("Not found", "There is no such page.");
   try {
     const page = await known();
     return await page(route);
   } catch (error) {
-    if (error instanceof Problem && error.status === 401) return signIn(error.message);
+    if (error instanceof Problem && error.status === 401) return signIn(describe(error));
     if (!(error instanceof Problem)) console.error(error);
     return message(error instanceof Problem && error.status === 404 ? "Not found" : "Error", describe(error));
   }
@@ -92,8 +95,7 @@ function signIn(reason) {
     wrong,
     h("div", null, h("button", { class: "primary" }, "Sign in")),
   );
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  const enter = async () => {
     session.start(key.value.trim(), user.value.trim());
     try {
       await call("get", "/api/v1/products", { query: { limit: 1 } });
@@ -104,7 +106,8 @@ function signIn(reason) {
       wrong.textContent = describe(error);
       key.focus();
     }
-  });
+  };
+  form.addEventListener("submit", once(enter));
   return { title: "Sign in", content: [h("h1", null, "Sign in"), form], name: SIGNED_OUT };
 }
 
@@ -118,14 +121,14 @@ function showSession() {
   bar.replaceChildren(h("span", null, session.user || "Signed in"), out);
 }
 
-signedOut.addEventListener("401", (event) => {
+signedOut.addEventListener("401", () => {
   // While signing in, the form shows the error itself.
   if (main.dataset["page"] === SIGNED_OUT) return;
-  for (const dialog of document.querySelectorAll("dialog")) dialog.close();
+  closeDialogs();
   leave();
   leave = () => {};
   shown += 1;
-  const page = signIn(/** @type {CustomEvent<string>} */ (event).detail);
+  const page = signIn("This API key is not valid, or no longer valid. Sign in with another.");
   main.dataset["page"] = SIGNED_OUT;
   main.replaceChildren(...page.content);
   document.title = `${page.title} – Billing console`;
@@ -137,6 +140,7 @@ document.querySelector(".skip")?.addEventListener("click", (event) => {
 });
 addEventListener("hashchange", () => {
   clear();
+  closeDialogs();
   show();
 });
 showSession();

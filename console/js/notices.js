@@ -4,14 +4,29 @@ import { Problem } from "./api.js";
 import { button, h } from "./dom.js";
 
 /**
+ * What the API says to programs, for a person in front of this page.
+ * @type {Record<string, string>}
+ */
+const FOR_PEOPLE = {
+  unauthorized: "This API key is not valid, or no longer valid. Sign in with another.",
+  version_mismatch: "Somebody else changed this in the meantime. Look at it as it is now, then try again.",
+  not_connected: "There is no connection to ConnectWise yet. Set it up under Settings.",
+  connectwise_company_taken:
+    "Another company is matched to this ConnectWise company already. If both are the same customer, say that they share it.",
+};
+
+/**
  * @param {import("./dom.js").Child} text
  * @param {"good" | "bad"} tone
  */
 function show(text, tone) {
-  const list = /** @type {HTMLElement} */ (document.getElementById("notices"));
+  // What lies behind a dialog can be neither seen well, nor heard, nor closed.
+  const dialog = tone === "bad" ? [...document.querySelectorAll("dialog[open] .notices")].at(-1) : null;
+  const list = /** @type {HTMLElement} */ (dialog ?? document.getElementById("notices"));
   const notice = h("div", { class: `notice ${tone}`, role: tone === "bad" ? "alert" : "status" }, h("span", null, text));
   notice.append(button("Close", () => notice.remove(), { "aria-label": "Close the message" }));
   list.append(notice);
+  notice.scrollIntoView({ block: "nearest" });
   while (list.children.length > 4) list.firstElementChild?.remove();
   if (tone === "good") setTimeout(() => notice.remove(), 6_000);
 }
@@ -37,6 +52,8 @@ export function report(error) {
 /** @param {unknown} error */
 export function describe(error) {
   if (!(error instanceof Problem)) return "The console failed. Load the page again.";
+  const forPeople = FOR_PEOPLE[error.code ?? ""];
+  if (forPeople) return forPeople;
   if (error.fields.length === 0) return error.message;
   return error.fields.map(({ field, message }) => `${named(field)}${message}`).join(". ");
 }

@@ -1,6 +1,7 @@
 // Pages of a list, by the API's cursors.
 
 import { button, h } from "./dom.js";
+import { keepFocus } from "./focus.js";
 import { decimal } from "./format.js";
 import { reporting } from "./notices.js";
 
@@ -38,7 +39,7 @@ export function pager(options) {
     status.textContent = page.items.length === 0 ? "none" : `${decimal(String(from))}–${decimal(String(to))}${of}`;
     previous.disabled = cursors.length === 1;
     next.disabled = page.next_cursor === null;
-    options.show(page);
+    keepFocus(() => options.show(page));
   };
   const move = reporting(
     /** @param {1 | -1} step */

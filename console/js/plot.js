@@ -1,6 +1,6 @@
 // A plot of money by month: by usage beside in ConnectWise.
 
-import { h, svg } from "./dom.js";
+import { framed, h, svg } from "./dom.js";
 import { badge, money } from "./format.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
@@ -73,7 +73,7 @@ function plot(months, currency) {
     drawing.append(bar("ours", middle - width - 1, sum.ours), bar("theirs", middle + 1, sum.theirs));
     drawing.append(svg("text", { x: middle, y: BOTTOM + 18, "text-anchor": "middle" }, month));
   });
-  const key = h("p", { class: "row muted" }, h("span", { class: "key ours" }), "by usage", h("span", { class: "key theirs" }), `in ConnectWise, in ${unit}`);
+  const key = h("p", { class: "row muted" }, h("span", { class: "key ours" }), "by usage", h("span", { class: "key theirs" }), `in ConnectWise (${unit})`);
   return h("div", { class: "panel stack" }, drawing, key);
 }
 
@@ -98,5 +98,5 @@ function table(months, currency) {
       ),
   );
   const heads = ["Month", "Product", "By usage", "In ConnectWise", "Change"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "number" : null }, name));
-  return h("div", { class: "table-frame" }, h("table", { "aria-label": "By month" }, h("thead", null, h("tr", null, heads)), h("tbody", null, rows)));
+  return framed(`By month, in ${currency ?? "no currency"}`, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows)));
 }

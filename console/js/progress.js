@@ -35,11 +35,15 @@ export function liveProgress(first, signal, changed) {
     detail.textContent = job.detail;
     changed?.(job);
   };
+  /** @param {boolean} isLost */
+  const lost = (isLost) => {
+    if (isLost) detail.textContent = "The service cannot be reached. This page tries again by itself.";
+  };
   show(first);
   const ended = new Promise((resolve, reject) => {
     if (isAtRest(first) && first.state !== "waiting_for_approval") return resolve(first);
     let last = first;
-    watch(first.id, (job) => show((last = job)), signal).then(() => resolve(last), reject);
+    watch(first.id, (job) => show((last = job)), signal, lost).then(() => resolve(last), reject);
   });
   return { element: h("div", { class: "stack" }, bar, text, counts, detail), ended: /** @type {Promise<Job>} */ (ended) };
 }

@@ -3,7 +3,8 @@
 import { call } from "./api.js";
 import { button, h } from "./dom.js";
 import { confirm } from "./dialog.js";
-import { plural, time, words } from "./format.js";
+import { keepFocus } from "./focus.js";
+import { plural, startedBy, time, words } from "./format.js";
 import { report, reporting, say } from "./notices.js";
 import { pager } from "./pager.js";
 import { isAtRest, liveProgress } from "./progress.js";
@@ -14,14 +15,6 @@ import { changed, go, link } from "./route.js";
 /** @typedef {Schemas["PushJob"]} Job */
 
 const STATES = /** @type {const} */ (["would_push", "pushed", "unchanged", "held", "skipped", "failed", "unverified", "cancelled"]);
-/** @type {Record<string, string>} */
-const STARTED = {
-  manual: "Started",
-  schedule: "Started by the schedule",
-  retry: "Started as a retry",
-  dry_run: "Started from a preview",
-  revert: "Started to revert another push",
-};
 /** How often the lines are read again while a job runs, in milliseconds. */
 const READ_EVERY = 1_500;
 
@@ -36,6 +29,12 @@ export async function jobPage(route, id) {
   view.follow();
   return { title: job.kind === "dry_run" ? "Preview" : "Push", content: view.content, leave: () => view.left.abort() };
 }
+
+/**
+ * @param {Element[]} some
+ * @param {Element[]} others
+ */
+const sameTexts = (some, others) => some.length === others.length && some.every((one, index) => one.textContent === others[index]?.textContent);
 
 class JobView {
   /**
@@ -59,8 +58,19 @@ class JobView {
     const job = this.job;
     const kind = job.kind === "dry_run" ? "Preview" : "Push";
     const parent = job.parent_job_id ? h("a", { href: link(`pushes/${job.parent_job_id}`) }, "the job that it follows") : null;
-    const about = h("p", { class: "muted" }, `${STARTED[job.started_by] ?? words(job.started_by)} by ${job.requested_by}, `, time(job.created_at), parent ? ", after " : "", parent);
-    return [h("h1", null, `${kind} of ${job.billing_months.join(" and ") || "no lines"}`), about, this.progress, this.actions, this.chips, this.lines];
+    const about = h("p", { class: "muted" }, `Started ${startedBy(job.started_by)}, by ${job.requested_by}, `, time(job.created_at), parent ? ", after " : "", parent);
+    return [h("h1", null, `${kind} of ${job.billing_months.join(" and ") || "no lines"}`), about, this.progress, this.narrowed(), this.actions, this.chips, this.lines];
+  }
+
+  /** Whether only the lines of one company are shown. */
+  get isNarrowed() {
+    return this.route.query.has("company");
+  }
+
+  /** Says that lines are left out, and leads to all of them. */
+  narrowed() {
+    const all = h("a", { href: changed(this.route, { company: null }) }, "Show all lines of this push");
+    return this.isNarrowed ? h("p", { class: "panel" }, "Only the lines of one company are shown. ", all) : "";
   }
 
   async read() {
@@ -69,7 +79,7 @@ class JobView {
     const read = (cursor) => call("get", "/api/v1/push-jobs/{id}/lines", { path: { id: this.job.id }, query: { ...query, cursor } });
     const table = pushLinesTable("Lines of the push", { select: (line) => this.box(line) });
     const show = (/** @type {Schemas["PushLineList"]} */ page) => {
-      this.selected.clear();
+      for (const line of page.items) if (line.state !== "held") this.selected.delete(line.id);
       this.showActions();
       table.show(page.items);
     };
@@ -90,10 +100,9 @@ class JobView {
     const moved = job.lines.done !== this.job.lines.done || job.state !== this.job.state;
     this.job = job;
     this.showActions();
-    this.chips.replaceChildren(this.stateChips());
-    // A person who has selected held lines keeps them.
+    keepFocus(() => this.chips.replaceChildren(this.stateChips()));
     const isDue = isAtRest(job) || Date.now() - this.readAt > READ_EVERY;
-    if (moved && isDue && this.selected.size === 0) {
+    if (moved && isDue) {
       this.readAt = Date.now();
       this.reload?.().catch(report);
     }
@@ -110,7 +119,7 @@ class JobView {
   /** @param {Schemas["PushLine"]} line */
   box(line) {
     if (line.state !== "held") return null;
-    const box = h("input", { type: "checkbox", "aria-label": `Select ${line.company_name}` });
+    const box = h("input", { type: "checkbox", checked: this.selected.has(line.id), "aria-label": `Select ${line.company_name}, ${line.product_code}` });
     box.addEventListener("change", () => {
       if (box.checked) this.selected.add(line.id);
       else this.selected.delete(line.id);
@@ -122,18 +131,23 @@ class JobView {
   showActions() {
     const { job } = this;
     const failed = job.lines.failed + job.lines.unverified;
-    const held = job.lines.held;
+    // What is decided at once must be what is shown.
+    const held = this.isNarrowed && this.selected.size === 0 ? 0 : job.lines.held;
     const chosen = this.selected.size > 0 ? `${this.selected.size} selected` : `all ${held}`;
     const isPush = job.kind === "push";
+    const isWhole = !this.isNarrowed;
     const buttons = [
       !isAtRest(job) && !job.cancel_requested ? button("Cancel", reporting(() => this.cancel()), { class: "danger" }) : null,
       isPush && held > 0 ? button(`Approve ${chosen}`, reporting(() => this.decide("approve")), { class: "primary" }) : null,
       isPush && held > 0 ? button(`Drop ${chosen}`, reporting(() => this.decide("drop"))) : null,
-      isPush && isAtRest(job) && failed > 0 ? button("Retry what failed", reporting(() => this.start("retry"))) : null,
-      isPush && isAtRest(job) && job.lines.pushed > 0 ? button("Revert", reporting(() => this.revert()), { class: "danger" }) : null,
-      !isPush && job.state === "succeeded" && job.lines.would_push > 0 ? button(`Push ${plural(job.lines.would_push, "line")}`, reporting(() => this.push()), { class: "primary" }) : null,
+      isPush && isWhole && isAtRest(job) && failed > 0 ? button("Retry what failed", reporting(() => this.start("retry"))) : null,
+      isPush && isWhole && isAtRest(job) && job.lines.pushed > 0 ? button("Revert", reporting(() => this.revert()), { class: "danger" }) : null,
+      !isPush && isWhole && job.state === "succeeded" && job.lines.would_push > 0 ? button(`Push ${plural(job.lines.would_push, "line")}`, reporting(() => this.push()), { class: "primary" }) : null,
     ];
-    this.actions.replaceChildren(...buttons.filter((one) => one !== null));
+    const shown = buttons.filter((one) => one !== null);
+    // A button that stays is not drawn again: somebody may be about to press it.
+    if (sameTexts(shown, [...this.actions.children])) return;
+    keepFocus(() => this.actions.replaceChildren(...shown));
   }
 
   async cancel() {
@@ -153,8 +167,8 @@ class JobView {
       this.left.abort();
       this.left = new AbortController();
       this.job = job;
-      await this.reload?.();
       this.follow();
+      await this.reload?.();
     });
   }
 

@@ -2,7 +2,7 @@
 
 import { dataTable } from "./data_table.js";
 import { h } from "./dom.js";
-import { badge, decimal, time } from "./format.js";
+import { badge, decimal, startedBy, time } from "./format.js";
 import { link } from "./route.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
@@ -45,5 +45,5 @@ function state(line) {
 /** @param {PushLine} line */
 function job(line) {
   if (!line.push_job) return null;
-  return [h("a", { href: link(`pushes/${line.push_job.id}`) }, line.push_job.requested_by), h("small", null, line.push_job.started_by)];
+  return [h("a", { href: link(`pushes/${line.push_job.id}`) }, line.push_job.requested_by), h("small", null, startedBy(line.push_job.started_by))];
 }

@@ -13,6 +13,9 @@ import { go, link } from "./route.js";
 /** @typedef {import("../types/call.js").Line} Line */
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 
+/** The reasons for which a push holds a line. */
+const HOLDING = ["guard", "overage_not_billed", "base_not_pushed", "already_invoiced"];
+
 /**
  * Opens the dialog of a push.
  * @param {import("./billing/page.js").View} view
@@ -31,16 +34,19 @@ export function openPush(view, lines = []) {
   const choices = scopes.map(([name, text], index) => h("label", { class: "choice" }, h("input", { type: "radio", name: "scope", value: name, checked: index === 0 }), text));
   const scope = h("fieldset", { class: "options" }, h("legend", null, "Which lines"), choices);
   const result = h("div", { class: "stack" });
+  // A preview of other lines must not be pushed by mistake.
+  scope.addEventListener("change", () => result.replaceChildren());
   const preview = button(
     "Preview",
     reporting(async () => {
       const chosen = scope.querySelector("input:checked")?.getAttribute("value");
       const body = scopes.find(([name]) => name === chosen)?.[2] ?? {};
-      preview.disabled = true;
+      result.replaceChildren();
+      scope.disabled = true;
       try {
         await showPreview(body, result, left.signal, () => dialog.close());
       } finally {
-        preview.disabled = false;
+        scope.disabled = false;
       }
     }),
     { class: "primary" },
@@ -62,25 +68,34 @@ async function showPreview(body, result, signal, close) {
   const done = await progress.ended;
   if (signal.aborted) return;
   /** @param {string} [cursor] */
-  const read = (cursor) => call("get", "/api/v1/push-jobs/{id}/lines", { path: { id: done.id }, query: { state: "would_push,held", limit: 25, cursor } });
+  const read = (cursor) => call("get", "/api/v1/push-jobs/{id}/lines", { path: { id: done.id }, query: { state: "would_push", limit: 25, cursor } });
+  const [first, held] = await Promise.all([read(), heldLater(done.id)]);
+  if (signal.aborted) return;
+  const all = h("a", { href: link(`pushes/${done.id}`) }, "Every line of the preview, with what is skipped and why");
+  if (done.lines.would_push === 0) {
+    result.append(h("p", null, h("strong", null, "Nothing would be written.")), h("div", null, all));
+    return;
+  }
   const table = pushLinesTable("What would be written");
-  const pages = pager({ read, first: await read(), label: "Pages of the preview", show: (page) => table.show(page.items) });
+  const pages = pager({ read, first, label: "Pages of the preview", show: (page) => table.show(page.items) });
   const start = button(
     `Push ${plural(done.lines.would_push, "line")}`,
     reporting(async () => {
-      start.disabled = true;
-      try {
-        const pushed = await call("post", "/api/v1/push-jobs", { body: { from_dry_run: done.id }, once: true });
-        close();
-        go(link(`pushes/${pushed.id}`));
-      } finally {
-        start.disabled = false;
-      }
+      const pushed = await call("post", "/api/v1/push-jobs", { body: { from_dry_run: done.id }, once: true });
+      close();
+      go(link(`pushes/${pushed.id}`));
     }),
-    { class: "primary", disabled: done.lines.would_push === 0 },
+    { class: "primary" },
   );
-  const all = h("a", { href: link(`pushes/${done.id}`), onclick: close }, "Every line of the preview, with what is skipped and why");
-  result.append(table.frame, pages.bar, h("div", { class: "row" }, all, h("span", { class: "push-right" }, start)));
-  start.focus();
+  const waiting = held > 0 ? h("p", null, `${plural(held, "line")} of these will wait for approval.`) : null;
+  result.append(waiting ?? "", table.frame, pages.bar, h("div", { class: "row" }, all, h("span", { class: "push-right" }, start)));
 }
 
+/**
+ * How many lines of a preview a push would hold.
+ * @param {string} id
+ */
+async function heldLater(id) {
+  const query = { state: "would_push", reason: HOLDING.join(","), limit: 1, total: "true" };
+  return (await call("get", "/api/v1/push-jobs/{id}/lines", { path: { id }, query })).total ?? 0;
+}

@@ -3,7 +3,7 @@
 import { call, download } from "./api.js";
 import { dataTable } from "./data_table.js";
 import { button, h, select } from "./dom.js";
-import { badge, plural, time, words } from "./format.js";
+import { badge, plural, startedBy, time, words } from "./format.js";
 import { saving } from "./notices.js";
 import { pager } from "./pager.js";
 import { jobPage } from "./push_job.js";
@@ -68,7 +68,7 @@ function jobsTable() {
   const columns = [
     { name: "Started", kind: "heading", show: (job) => h("a", { href: link(`pushes/${job.id}`) }, time(job.created_at)) },
     { name: "Kind", show: (job) => (job.kind === "dry_run" ? "preview" : "push") },
-    { name: "By", show: (job) => [job.requested_by, h("small", null, words(job.started_by))] },
+    { name: "By", show: (job) => [job.requested_by, h("small", null, startedBy(job.started_by))] },
     { name: "Months", show: (job) => job.billing_months.join(", ") },
     { name: "State", show: (job) => [badge(job.state), job.detail ? h("small", { class: "wrong" }, job.detail) : null] },
     { name: "Lines", show: (job) => [plural(job.lines.total, "line"), h("small", null, counts(job))] },

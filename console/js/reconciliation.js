@@ -2,8 +2,8 @@
 
 import { call, download } from "./api.js";
 import { dataTable } from "./data_table.js";
-import { button, h } from "./dom.js";
-import { badge, decimal, money, words } from "./format.js";
+import { button, framed, h } from "./dom.js";
+import { badge, decimal, money, plural, words } from "./format.js";
 import { saving } from "./notices.js";
 import { pager } from "./pager.js";
 import { monthsPlot } from "./plot.js";
@@ -29,7 +29,7 @@ export async function reconciliationPage(route) {
   const options = [["", "All products"], ...products.items.map((one) => /** @type {[string, string]} */ ([one.id, one.name]))];
   const order = filterList(route, "sort", "Order", [["", "By company"], ["-difference", "Largest difference first"], ["difference", "Smallest difference first"]]);
   const save = button("Save as CSV", saving(() => download("/api/v1/export/reconciliation", { query: { ...filters, bom: true } })), { class: "push-right" });
-  const unread = first.unread_agreements > 0 ? h("p", { class: "panel" }, `The additions of ${first.unread_agreements} agreements were not read yet. Refresh on the page Billing.`) : null;
+  const unread = first.unread_agreements > 0 ? h("p", { class: "panel" }, `The additions of ${plural(first.unread_agreements, "agreement")} were not read yet. Refresh on the page Billing.`) : null;
   const content = [
     h("h1", null, "Reconciliation"),
     h("div", { class: "row" }, monthFilter(route), filterList(route, "product", "Product", options), order, save),
@@ -53,7 +53,7 @@ function totals(found) {
       { class: "steps totals", "aria-label": `Totals in ${total.currency ?? "an unknown currency"}` },
       tile("By usage", money(total.amount, total.currency), "what the usage is worth"),
       tile("In ConnectWise", money(total.connectwise_amount, total.currency), "what its quantities bill"),
-      tile("Difference", money(total.difference, total.currency), "more than 0: too little is billed"),
+      tile("Difference", money(total.difference, total.currency), "of what both have; more than 0: too little is billed"),
       tile("Left out", money(total.left_out, total.currency), "of what ConnectWise does not invoice"),
     ),
   );
@@ -72,7 +72,7 @@ function kinds(route, found) {
   const now = route.query.get("kind");
   const rows = found.kinds.map((kind) => {
     const href = changed(route, { kind: now === kind.kind ? null : kind.kind });
-    const without = kind.without_amount > 0 ? h("small", null, `${kind.without_amount} without a price`) : null;
+    const without = kind.without_amount > 0 ? h("small", null, `${decimal(String(kind.without_amount))} not in money`) : null;
     return h(
       "tr",
       { class: now === kind.kind ? "selected" : null },
@@ -82,7 +82,7 @@ function kinds(route, found) {
     );
   });
   const heads = h("tr", null, h("th", { scope: "col" }, "Kind"), h("th", { scope: "col", class: "number" }, "Items"), h("th", { scope: "col", class: "number" }, "Difference"));
-  return h("section", { class: "stack", "aria-label": "By kind" }, h("h2", null, "By kind"), h("div", { class: "table-frame" }, h("table", null, h("thead", null, heads), h("tbody", null, rows))));
+  return h("section", { class: "stack", "aria-label": "By kind" }, h("h2", null, "By kind"), framed("By kind", h("table", null, h("thead", null, heads), h("tbody", null, rows))));
 }
 
 /**
@@ -95,7 +95,7 @@ function warnings(route, found) {
   const rows = found.warnings.map((one) => {
     const href = changed(route, { warning: now === one.code ? null : one.code });
     const amounts = one.amounts.map((amount) => money(amount.amount, amount.currency)).join(", ");
-    return h("li", null, h("a", { href, "aria-current": now === one.code ? "true" : null }, words(one.code)), `: ${one.items}, ${amounts || "no price"}. ${one.explanation}`);
+    return h("li", null, h("a", { href, "aria-current": now === one.code ? "true" : null }, words(one.code)), `: ${plural(one.items, "item")}, ${amounts || "no price"}. ${one.explanation}`);
   });
   return h("section", { class: "panel stack" }, h("h2", null, "What ConnectWise's invoice makes of it"), h("ul", null, rows));
 }

@@ -14,7 +14,19 @@
 export function current() {
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [page = "", id = null] = path.split("/");
-  return { page: page || "billing", id: id === null ? null : decodeURIComponent(id), query: new URLSearchParams(query) };
+  return { page: page || "billing", id: id === null ? null : decoded(id), query: new URLSearchParams(query) };
+}
+
+/**
+ * A part of an address. One that somebody typed may be wrong.
+ * @param {string} text
+ */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /**

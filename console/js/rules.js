@@ -1,8 +1,9 @@
 // The matching rules of a product: tried while they are typed, saved when they fit.
 
 import { call, Problem } from "./api.js";
-import { button, h, newId, select } from "./dom.js";
+import { button, framed, h, newId, select } from "./dom.js";
 import { confirm } from "./dialog.js";
+import { keepFocus } from "./focus.js";
 import { badge, plural } from "./format.js";
 import { describe, report, reporting, say } from "./notices.js";
 import { openProduct } from "./product_form.js";
@@ -101,7 +102,22 @@ class Editor {
       if (/** @type {Error} */ (error).name === "AbortError") return;
       if (!(error instanceof Problem) || error.status === 401) throw error;
       for (const field of error.fields) (field.field === "/other_expression" ? other : tried).setWrong(field);
+      if (other.text && tried.isWrong) await this.checkAlone(other);
       this.result.replaceChildren(h("p", { class: "muted" }, error.fields.length > 0 ? "The rule cannot be tried yet." : describe(error)));
+    }
+  }
+
+  /**
+   * Marks what is wrong with a rule beside one that is wrong itself.
+   * @param {RuleField} field
+   */
+  async checkAlone(field) {
+    const body = { product_id: this.product.id, target: field.target, expression: field.text, limit: 1 };
+    try {
+      await call("post", "/api/v1/matching-rules/preview", { body, signal: this.trying.signal });
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      for (const one of error.fields) field.setWrong(one);
     }
   }
 
@@ -115,13 +131,16 @@ class Editor {
     const heads = ["Company", "Agreement now", "Agreement then", "Addition now", "Addition then"].map((name) => h("th", { scope: "col" }, name));
     const rows = found.items.map(previewRow);
     const more = found.next_cursor ? h("p", { class: "muted" }, `The first ${SHOWN} lines are shown.`) : null;
-    this.result.replaceChildren(
+    const saved = [this.fields.agreement, this.fields.addition].find((one) => !one.text && one.rule);
+    const shown = [
       h("h2", null, found.changed > 0 ? `${plural(found.changed, "line")} would change` : "Nothing would change"),
       h("div", { role: "status" }, counts("Agreements", found.agreements), counts("Additions", found.additions)),
       h("label", { class: "inline" }, "Show", this.which),
-      rows.length > 0 ? h("div", { class: "table-frame" }, h("table", { "aria-label": "Preview" }, h("thead", null, h("tr", null, heads)), h("tbody", null, rows))) : h("p", { class: "empty" }, "There is no such line."),
-      more ?? "",
-    );
+      rows.length > 0 ? framed("Preview", h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows))) : h("p", { class: "empty" }, "There is no such line."),
+      more,
+      saved ? h("p", { class: "muted" }, `The ${saved.target} rule is empty here: the saved one is used.`) : null,
+    ];
+    keepFocus(() => this.result.replaceChildren(...shown.filter((one) => one !== null)));
   }
 }
 
@@ -172,6 +191,10 @@ class RuleField {
     return this.area.value.trim();
   }
 
+  get isWrong() {
+    return this.area.hasAttribute("aria-invalid");
+  }
+
   showRule() {
     this.deleteButton.hidden = this.rule === undefined;
   }
@@ -205,11 +228,21 @@ class RuleField {
       say(`Saved. ${plural(saved.resolved.changed, "line")} changed.`);
       await this.editor.tryOut();
     } catch (error) {
+      if (error instanceof Problem && ["version_mismatch", "rule_exists"].includes(error.code ?? "")) return this.showSaved();
       const field = error instanceof Problem ? error.fields.find((one) => one.field === "/expression") : undefined;
       if (!field) throw error;
       this.setWrong(field);
       this.area.focus();
     }
+  }
+
+  /** Somebody else saved this rule in the meantime: says what it is now. Saving again replaces it. */
+  async showSaved() {
+    const query = { product_id: this.editor.product.id, target: this.target };
+    this.rule = (await call("get", "/api/v1/matching-rules", { query })).items[0];
+    this.showRule();
+    const now = this.rule ? `It is now: ${this.rule.expression}` : "It was deleted.";
+    this.wrong.textContent = `Somebody else changed this rule in the meantime. ${now} To replace it, save again.`;
   }
 
   async remove() {

@@ -40,6 +40,7 @@ static FILES: LazyLock<HashMap<&'static str, File>> = LazyLock::new(|| {
         "js/data_table.js",
         "js/dialog.js",
         "js/dom.js",
+        "js/focus.js",
         "js/format.js",
         "js/main.js",
         "js/notices.js",

@@ -1,10 +1,10 @@
 // Chooses the ConnectWise company, the agreement or the addition of a line.
 
-import { call } from "../api.js";
+import { call, Problem } from "../api.js";
 import { button, field, h } from "../dom.js";
 import { openForm } from "../dialog.js";
 import { badge, decimal, plural } from "../format.js";
-import { say } from "../notices.js";
+import { reporting, say } from "../notices.js";
 import { changing } from "./edit.js";
 
 /** @typedef {import("../../types/call.js").Line} Line */
@@ -37,31 +37,15 @@ export async function chooseCompany(line, view) {
   const search = h("input", { type: "search", value: line.company.name, maxlength: 300, "data-search": "company" });
   const list = h("div", { class: "options", role: "radiogroup", "aria-label": "ConnectWise companies" });
   const shared = h("input", { type: "checkbox" });
-  const find = async () => {
-    const found = await call("get", "/api/v1/connectwise/companies", { query: { search: search.value.trim(), limit: 50 } });
-    list.replaceChildren(...found.items.map((one) => companyOption(one, line)));
-    if (found.items.length === 0) list.append(h("p", { class: "empty" }, "No ConnectWise company has this name or identifier."));
-    if (found.next_cursor) list.append(h("p", { class: "muted" }, "There are more. Type more of the name."));
-  };
-  let timer = 0;
-  search.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => find().catch(() => {}), 250);
-  });
-  await find();
+  const finder = companyFinder(line, search, list);
+  await finder.find();
   if (!list.querySelector("input")) {
     // The names differ: the first part of the name finds more.
     search.value = line.company.name.split(" ")[0] ?? "";
-    await find();
+    await finder.find();
   }
   const path = { id: line.company.id };
-  /** @type {Record<string, any>} */
-  let body = {};
-  const unmatch = async () => {
-    await call("delete", "/api/v1/companies/{id}/connectwise-company", { path, version: line.company.version });
-    say(`${line.company.name} is Not Set.`);
-  };
-  const notSet = option("company", "", false, [h("strong", null, "Not Set"), h("small", { class: "muted" }, " – nothing is billed")]);
+  const notSet = option("company", "none", false, [h("strong", null, "Not Set"), h("small", { class: "muted" }, " – nothing is billed")]);
   const saved = await openForm({
     title: `ConnectWise company of ${line.company.name}`,
     intro: now ? `Now: ${now.identifier}. The match counts for all products.` : "The match counts for all products.",
@@ -72,16 +56,49 @@ export async function chooseCompany(line, view) {
       h("label", { class: "choice" }, shared, "Several companies share this ConnectWise company"),
     ],
     save: "Save and close",
-    fields: { "/identifier": search },
+    fields: { "/id": search, "/identifier": search },
     onsave: async () => {
       const chosen = chosenIn(/** @type {HTMLElement} */ (list.closest("form")));
-      if (!chosen) return unmatch();
-      body = { id: chosen, shared: shared.checked };
-      await call("put", "/api/v1/companies/{id}/connectwise-company", { path, body, version: line.company.version });
+      const options = { path, version: line.company.version };
+      if (!chosen) throw new Problem(0, now ? "Choose a company, or Not Set." : "Choose a company of the list.", null);
+      if (chosen === "none") await call("delete", "/api/v1/companies/{id}/connectwise-company", options);
+      else await call("put", "/api/v1/companies/{id}/connectwise-company", { ...options, body: { id: chosen, shared: shared.checked } });
     },
   });
+  finder.end();
   // The match moves the lines of all products.
   if (saved) await view.again();
+}
+
+/**
+ * Finds companies as somebody types. Only what was typed last counts, however late an answer comes.
+ * @param {Line} line
+ * @param {HTMLInputElement} search
+ * @param {HTMLElement} list
+ */
+function companyFinder(line, search, list) {
+  let asked = new AbortController();
+  let timer = 0;
+  const find = async () => {
+    asked.abort();
+    asked = new AbortController();
+    const query = { search: search.value.trim(), limit: 50 };
+    const found = await call("get", "/api/v1/connectwise/companies", { query, signal: asked.signal });
+    list.replaceChildren(...found.items.map((one) => companyOption(one, line)));
+    if (found.items.length === 0) list.append(h("p", { class: "empty" }, "No ConnectWise company has this name or identifier."));
+    if (found.next_cursor) list.append(h("p", { class: "muted" }, "There are more. Type more of the name."));
+  };
+  search.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(reporting(find), 250);
+  });
+  return {
+    find,
+    end: () => {
+      clearTimeout(timer);
+      asked.abort();
+    },
+  };
 }
 
 /**
@@ -111,7 +128,7 @@ export async function chooseAgreement(line, view) {
   const { items } = await call("get", "/api/v1/connectwise/companies/{id}/agreements", { path });
   const options = items.map((one) => ({ ...one, title: one.name, more: one.type_name }));
   await chooseTarget(line, view, "agreement", options, async (id) => {
-    const target = { path: { billing_line_id: line.id }, version: line.version };
+    const target = { path: { billing_line_id: line.id }, version: view.line(line.id).version };
     return id === null
       ? call("delete", "/api/v1/agreement-mappings/{billing_line_id}", target)
       : call("put", "/api/v1/agreement-mappings/{billing_line_id}", { ...target, body: { agreement_id: id } });
@@ -133,7 +150,7 @@ export async function chooseAddition(line, view) {
     more: [one.description, one.quantity === null ? null : `quantity ${decimal(one.quantity)}`].filter(Boolean).join(", "),
   }));
   await chooseTarget(line, view, "addition", options, async (id) => {
-    const target = { path: { billing_line_id: line.id }, version: line.version };
+    const target = { path: { billing_line_id: line.id }, version: view.line(line.id).version };
     return id === null
       ? call("delete", "/api/v1/addition-mappings/{billing_line_id}", target)
       : call("put", "/api/v1/addition-mappings/{billing_line_id}", { ...target, body: { addition_id: id } });
@@ -174,27 +191,26 @@ async function chooseTarget(line, view, target, targets, save) {
   const none = `There is no ${target} to choose from. Create it in ConnectWise, then refresh.`;
   /** @param {string | null} id */
   const change = (id) =>
-    changing(line, view, async () => {
+    changing(line.id, view, async () => {
       const answer = await save(id);
       view.update([answer.line]);
       const others = answer.resolved.changed - 1;
       if (others > 0) say(`${plural(others, "other line")} changed with it.`);
     });
-  const form = openForm({
+  const clear = reporting(async (/** @type {MouseEvent} */ event) => {
+    /** @type {HTMLElement} */ (event.target).closest("dialog")?.close();
+    await change(null);
+  });
+  await openForm({
     title: `${target === "agreement" ? "Agreement" : "Addition"} of ${line.company.name}`,
     intro: mapping.explanation ?? "A choice wins over the rule until it is cleared.",
     body: [targets.length > 0 ? list : h("p", { class: "empty" }, none)],
     save: "Save and close",
-    others: mapping.source === "manual" ? [button("Back to the rule", (event) => clear(event))] : [],
+    canSave: targets.some((one) => one.live),
+    others: mapping.source === "manual" ? [button("Back to the rule", clear)] : [],
     onsave: async () => {
       const id = chosenIn(list);
       if (id && (id !== mapping.id || mapping.source !== "manual")) await change(id);
     },
   });
-  /** @param {MouseEvent} event */
-  const clear = async (event) => {
-    /** @type {HTMLElement} */ (event.target).closest("dialog")?.close();
-    await change(null);
-  };
-  await form;
 }

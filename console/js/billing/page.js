@@ -2,6 +2,7 @@
 
 import { call } from "../api.js";
 import { button, h, select } from "../dom.js";
+import { keepFocus } from "../focus.js";
 import { decimal, money, plural } from "../format.js";
 import { report, reporting, say } from "../notices.js";
 import { pager } from "../pager.js";
@@ -64,10 +65,14 @@ export class View {
     this.lines = h("div", { class: "stack" });
     this.totals = h("strong", null, "…");
     this.selected = selection(this);
-    /** @type {ReturnType<typeof linesTable>[]} */
-    this.tables = [];
+    /** @type {ReturnType<typeof linesTable> | null} */
+    this.table = null;
     this.left = new AbortController();
     this.timer = 0;
+    /** The lines that were read, by id. @type {Map<string, Line>} */
+    this.known = new Map();
+    /** The last change of each line that was sent. @type {Map<string, Promise<void>>} */
+    this.changes = new Map();
   }
 
   get grouped() {
@@ -75,7 +80,7 @@ export class View {
   }
 
   get content() {
-    const push = button("Push now", () => openPush(this), { class: "primary push-right" });
+    const push = button("Push now", () => openPush(this, this.selected.lines), { class: "primary push-right" });
     return [h("div", { class: "row" }, h("h1", null, "Billing"), push), this.steps, this.tabs, this.toolbar(), this.chips, this.lines, this.selected.bar];
   }
 
@@ -90,6 +95,26 @@ export class View {
   readTotalsSoon() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.readTotals().catch(report), TOTALS_PAUSE);
+  }
+
+  /**
+   * A line as it was last read.
+   * @param {string} id
+   */
+  line(id) {
+    const line = this.known.get(id);
+    if (!line) throw new Error(`the line ${id} is not shown`);
+    return line;
+  }
+
+  /** @param {Line[]} lines */
+  keep(lines) {
+    for (const line of lines) this.known.set(line.id, line);
+  }
+
+  /** Whether lines are left out by a filter other than what they need. */
+  get isNarrowed() {
+    return ["search", "enabled", "last_push", "out_of_date"].some((name) => this.route.query.has(name));
   }
 
   /** The filters of the address, as the API has them. */
@@ -118,7 +143,10 @@ export class View {
       read,
       first: await read(),
       label: "Pages of lines",
-      show: (page) => table.show([{ lines: page.items }]),
+      show: (page) => {
+        this.keep(page.items);
+        table.show([{ lines: page.items }]);
+      },
     });
     this.reload = pages.reload;
     this.lines.replaceChildren(table.frame, pages.bar);
@@ -130,18 +158,19 @@ export class View {
     const all = [...groups, { ...rest, explanation: "Nobody is needed for these lines." }];
     const read = all.map((group) =>
       call("get", "/api/v1/billing-lines", {
-        query: { ...this.filters(), need: null, needs_attention: null, ...group.filter, limit: GROUP_SIZE },
+        query: { ...this.filters(), need: null, needs_attention: null, ...group.filter, limit: GROUP_SIZE, total: "true" },
       }),
     );
     const pages = await Promise.all(read);
     const table = this.newTable();
     const shown = all.map((group, index) => ({
-      heading: this.groupHeading(group, pages[index]?.items.length ?? 0),
+      heading: this.groupHeading({ ...group, lines: pages[index]?.total ?? 0 }, pages[index]?.items.length ?? 0),
       lines: pages[index]?.items ?? [],
     }));
+    for (const group of shown) this.keep(group.lines);
     table.show(shown.filter((group) => group.lines.length > 0));
     this.reload = () => this.readGroups();
-    this.lines.replaceChildren(table.frame);
+    keepFocus(() => this.lines.replaceChildren(table.frame));
   }
 
   /**
@@ -156,18 +185,18 @@ export class View {
   }
 
   newTable() {
-    const table = linesTable(this);
-    this.tables = [table];
-    this.selected.clear();
-    return table;
+    this.table = linesTable(this);
+    return this.table;
   }
 
   /**
    * Shows rows that have changed, without reading the page again.
    * @param {Line[]} lines
+   * @param {{ restore?: boolean }} [options] `restore` also replaces what somebody is typing
    */
-  update(lines) {
-    for (const table of this.tables) table.update(lines);
+  update(lines, options = {}) {
+    this.keep(lines);
+    this.table?.update(lines, options.restore ?? false);
     this.selected.update(lines);
     this.readCounts().catch(report);
   }
@@ -195,9 +224,11 @@ export class View {
   }
 
   showCounts() {
-    this.tabs.replaceChildren(this.productTabs());
-    this.chips.replaceChildren(this.needChips());
-    this.steps.replaceChildren(this.monthEnd());
+    keepFocus(() => {
+      this.tabs.replaceChildren(this.productTabs());
+      this.chips.replaceChildren(this.needChips());
+      this.steps.replaceChildren(this.monthEnd());
+    });
   }
 
   productTabs() {
@@ -212,11 +243,13 @@ export class View {
 
   needChips() {
     const query = this.route.query;
+    // The counts are of the whole product.
+    const number = (/** @type {number} */ count) => (this.isNarrowed ? null : h("span", { class: "number muted" }, decimal(String(count))));
     /** @type {(text: string, count: number, changes: Record<string, string | null>) => HTMLElement} */
     const chip = (text, count, changes) => {
       const current = !this.grouped && ["need", "attention"].every((name) => (changes[name] ?? null) === query.get(name));
       const href = changed(this.route, { need: null, attention: null, view: null, ...changes });
-      return h("li", null, h("a", { href, "aria-current": current ? "true" : null }, text, h("span", { class: "number muted" }, decimal(String(count)))));
+      return h("li", null, h("a", { href, "aria-current": current ? "true" : null }, text, number(count)));
     };
     const needs = this.summary.needs.map((one) => chip(NEEDS[one.need] ?? one.need, one.lines, { need: one.need }));
     const ready = this.summary.lines - this.summary.needs_attention;
@@ -225,6 +258,7 @@ export class View {
 
   /** The steps of a month's end, each with what is left of it. */
   monthEnd() {
+    if (this.summary.lines === 0) return h("p", { class: "panel" }, "There is no company yet. Companies and their usage come in through the API.");
     const unmatched = this.count("company");
     const unresolved = this.count("agreement") + this.count("addition");
     const waiting = this.count("approval") + this.count("failure");
@@ -235,10 +269,10 @@ export class View {
     return h(
       "ol",
       { class: "steps", "aria-label": "The month's end" },
-      step("Match companies", unmatched ? `${unmatched} not matched` : "All matched", !unmatched, unmatched ? show("company") : null, unmatched ? button("Match automatically", () => openMatching(this).catch(report), { class: "link" }) : null),
+      step("Match companies", unmatched ? `${decimal(String(unmatched))} not matched` : "All matched", !unmatched, unmatched ? show("company") : null, unmatched ? button("Match automatically", () => openMatching(this).catch(report), { class: "link" }) : null),
       step("Refresh", "From ConnectWise", false, button("Read again", reporting(() => this.refresh()), { class: "link" })),
-      step("Resolve", unresolved ? `${unresolved} to choose` : "All resolved", !unresolved, unresolved ? show("agreement,addition") : h("a", { href: link("rules", { product: this.summary.product_id }) }, "Rules")),
-      step("Check and push", waiting ? `${waiting} to look at` : "Nothing waits", !waiting, waiting ? show("approval,failure") : null, button("Push now", () => openPush(this), { class: "link" })),
+      step("Resolve", unresolved ? `${decimal(String(unresolved))} to choose` : "All resolved", !unresolved, unresolved ? show("agreement,addition") : h("a", { href: link("rules", { product: this.summary.product_id }) }, "Rules")),
+      step("Check and push", waiting ? `${decimal(String(waiting))} to look at` : "Nothing waits", !waiting, waiting ? show("approval,failure") : null, button("Push now", () => openPush(this, this.selected.lines), { class: "link", "aria-label": "Push now, from step 4" })),
       h("li", null, h("h2", null, "Totals"), this.totals, h("div", null, h("a", { href: link("reconciliation", { product: this.summary.product_id }) }, "Compare in money"))),
     );
   }

@@ -47,7 +47,7 @@ export function lineRow(line, view) {
 
 /** @param {Line} line */
 function companyCell(line) {
-  const open = button(line.company.name, reporting(() => openDetails(line)), { class: "value", "data-part": "details", "aria-haspopup": "dialog" });
+  const open = button(line.company.name, reporting(() => openDetails(line)), { class: "value", dir: "auto", "data-part": "details", "aria-haspopup": "dialog" });
   return h("th", { scope: "row", role: "rowheader" }, h("div", null, open, h("small", null, line.company.external_id)));
 }
 
@@ -59,7 +59,7 @@ function matchButton(line, view) {
   const known = line.company.connectwise_company;
   const text = known === null ? h("span", { class: "badge warn" }, "Not Set") : known.identifier;
   const label = `ConnectWise id of ${line.company.name}: ${known?.identifier ?? "Not Set"}. Choose another.`;
-  const open = button(text, reporting(() => chooseCompany(line, view)), { class: "value", "aria-label": label, "data-part": "company", "aria-haspopup": "dialog" });
+  const open = button(text, reporting(() => chooseCompany(view.line(line.id), view)), { class: "value", "aria-label": label, "data-part": "company", "aria-haspopup": "dialog" });
   return [open, known?.deleted ? h("small", { class: "wrong" }, line.agreement.explanation) : null];
 }
 
@@ -78,7 +78,7 @@ function mappingButton(line, target, view) {
   const name = target === "addition" ? (line.addition_product_identifier ?? mapping.name) : mapping.name;
   const isResolved = mapping.status === "resolved";
   const label = `${target === "agreement" ? "Agreement" : "Addition"} of ${line.company.name}: ${isResolved ? mapping.name : mapping.status}. Choose another.`;
-  const open = button(isResolved ? (name ?? mapping.id) : badge(mapping.status), reporting(() => choose(line, view)), {
+  const open = button(isResolved ? (name ?? mapping.id) : badge(mapping.status), reporting(() => choose(view.line(line.id), view)), {
     class: "value",
     "aria-label": label,
     title: mapping.name ?? "",
@@ -102,7 +102,12 @@ function blockSize(line, view) {
     title: line.block_size_override === null ? "The product's block size. Type another for this line." : "This line's own block size. Empty it to use the product's.",
     "data-part": "block",
   });
-  input.addEventListener("change", reporting(() => changeLine(line, { block_size: input.value.trim() || null }, view)));
+  // What differs from it is still being typed.
+  input.defaultValue = line.block_size;
+  input.addEventListener("change", () => {
+    input.defaultValue = input.value;
+    return changeLine(line.id, { block_size: input.value.trim() || null }, view);
+  });
   return input;
 }
 
@@ -131,7 +136,7 @@ function inConnectWise(line) {
  */
 function pushEnabled(line, view) {
   const box = h("input", { type: "checkbox", checked: line.push_enabled, "aria-label": `Push enabled for ${line.company.name}`, "data-part": "push" });
-  box.addEventListener("change", reporting(() => changeLine(line, { push_enabled: box.checked }, view)));
+  box.addEventListener("change", () => changeLine(line.id, { push_enabled: box.checked }, view));
   return box;
 }
 
@@ -139,7 +144,9 @@ function pushEnabled(line, view) {
 function lastPush(line) {
   const last = line.last_push;
   if (last === null) return [h("span", { class: "muted" }, "never")];
-  const sign = h("a", { href: link(`pushes/${last.push_job_id}`, { company: line.company.id }), title: last.explanation ?? "" }, badge(last.state));
+  // What is held is decided for the whole push; otherwise its line of this company is of interest.
+  const filter = last.state === "held" ? { state: "held" } : { company: line.company.id };
+  const sign = h("a", { href: link(`pushes/${last.push_job_id}`, filter), title: last.explanation ?? "" }, badge(last.state));
   // What a mapping needs is said beside the mapping.
   const why = line.need === null || line.need === "approval" || line.need === "failure" ? last.explanation : null;
   return [sign, h("small", null, time(last.at)), why ? h("small", null, why) : null];

@@ -1,10 +1,11 @@
-// The selected lines, and what can be done with all of them at once.
+// The selected lines, and what can be done with all of them at once. They stay selected when another page is shown.
 
-import { call, Problem } from "../api.js";
+import { call, Problem, watch } from "../api.js";
 import { button, field, h, select } from "../dom.js";
 import { confirm, openForm } from "../dialog.js";
 import { plural } from "../format.js";
 import { report, reporting, say } from "../notices.js";
+import { isAtRest } from "../progress.js";
 import { openPush } from "../push_now.js";
 
 /** @typedef {import("../../types/call.js").Line} Line */
@@ -34,18 +35,12 @@ export function selection(view) {
       view.update(answer.items);
       say(`${plural(answer.changed, "line")} changed.`);
     } catch (error) {
-      if (!(error instanceof Problem) || error.code !== "validation") throw error;
-      // Somebody else changed one of them: the page shows it as it is now.
-      report(error);
-      await view.again();
+      await showConflicts(error, chosen, view);
     }
   };
   const clear = () => {
-    for (const id of [...lines.keys()]) {
-      const box = /** @type {HTMLInputElement | null} */ (document.querySelector(`[data-select="${id}"]`));
-      if (box?.checked) box.click();
-    }
     lines.clear();
+    view.table?.clear();
     show();
   };
   const choose = button("Choose…", reporting(() => chooseForAll([...lines.values()], view)));
@@ -81,11 +76,26 @@ export function selection(view) {
       for (const line of changed) if (lines.has(line.id)) lines.set(line.id, line);
       show();
     },
-    clear() {
-      lines.clear();
-      bar.hidden = true;
-    },
   };
+}
+
+/**
+ * If somebody else changed some of the lines, shows them as they are now, and throws which ones they are. Nothing was
+ * changed; the lines stay selected.
+ * @param {unknown} error
+ * @param {Line[]} chosen
+ * @param {View} view
+ */
+async function showConflicts(error, chosen, view) {
+  if (!(error instanceof Problem)) throw error;
+  const conflicts = error.fields.filter((one) => one.code === "version_mismatch");
+  if (conflicts.length === 0) throw error;
+  const changed = conflicts.map((one) => chosen[Number(one.field.split("/").at(-1))]).filter((line) => line !== undefined);
+  const read = changed.slice(0, 50).map((line) => call("get", "/api/v1/billing-lines/{id}", { path: { id: line.id } }));
+  view.update(await Promise.all(read), { restore: true });
+  const names = changed.slice(0, 5).map((line) => line.company.name).join(", ");
+  const text = `Somebody else changed ${changed.length} of these lines (${names}). Look at them as they are now, then try again.`;
+  throw new Problem(error.status, text, null);
 }
 
 /** @param {(changes: Partial<Schemas["UpdateBillingLinesRequest"]>) => Promise<void>} change */
@@ -134,6 +144,7 @@ async function chooseForAll(lines, view) {
     intro: "Lines that have no candidate of this name stay as they are.",
     body: [field("Agreement or addition", list)],
     save: "Save",
+    fields: { "/choices": list },
     onsave: async () => {
       const one = found.get(list.value);
       if (!one) return;
@@ -148,7 +159,10 @@ async function chooseForAll(lines, view) {
           : await call("patch", "/api/v1/addition-mappings", {
               body: { mode, choices: chosen.map(({ id, ...line }) => ({ ...line, addition_id: id })) },
             });
-      for (const { error } of answer.items) if (error) report(new Problem(422, error.message, null));
+      answer.items.forEach(({ error }, index) => {
+        const name = one.choices[index]?.line.company.name ?? "";
+        if (error) report(new Problem(422, `${name}: ${error.message}`, null));
+      });
       say(`${plural(answer.changed, "line")} changed.`);
       await view.again();
     },
@@ -156,22 +170,38 @@ async function chooseForAll(lines, view) {
 }
 
 /**
- * Approves what the last pushes hold of these lines.
+ * Approves what the last pushes hold of these lines, and shows them again when they are pushed.
  * @param {Line[]} lines
  * @param {View} view
  */
 async function approve(lines, view) {
   const held = lines.filter((line) => line.need === "approval" && line.last_push);
-  const jobs = new Map(held.map((line) => [line.last_push?.push_job_id ?? "", new Set()]));
-  for (const line of held) jobs.get(line.last_push?.push_job_id ?? "")?.add(line.id);
+  /** @type {Map<string, Set<string>>} */
+  const jobs = new Map();
+  for (const line of held) {
+    const id = line.last_push?.push_job_id ?? "";
+    jobs.set(id, (jobs.get(id) ?? new Set()).add(line.id));
+  }
   await confirm("Approve the held lines?", `${plural(held.length, "line")} will be pushed with the quantities that were held.`, "Approve", async () => {
     for (const [id, wanted] of jobs) {
       const ids = (await heldLines(id)).filter((line) => wanted.has(line.billing_line_id)).map((line) => line.id);
       if (ids.length > 0) await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { line_ids: ids } });
     }
     say("Approved. The lines are being pushed.");
-    await view.again();
   });
+  for (const id of jobs.keys()) await untilAtRest(id, view.left.signal);
+  if (!view.left.signal.aborted) await view.again();
+}
+
+/**
+ * Waits until a push job has nothing to do.
+ * @param {string} id
+ * @param {AbortSignal} left
+ */
+async function untilAtRest(id, left) {
+  const rested = new AbortController();
+  const signal = AbortSignal.any([left, rested.signal]);
+  await watch(id, (job) => isAtRest(job) && rested.abort(), signal);
 }
 
 /** @param {string} id */

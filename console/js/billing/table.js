@@ -1,10 +1,29 @@
 // The table of billing lines.
 
-import { h } from "../dom.js";
+import { framed, h, hiddenText } from "../dom.js";
+import { keepFocus } from "../focus.js";
 import { lineRow } from "./row.js";
 
 /** @typedef {import("../../types/call.js").Line} Line */
 /** @typedef {{ heading?: Node, lines: Line[] }} Group */
+
+/**
+ * Replaces the cells of a row, but for one in which somebody is typing.
+ * @param {HTMLTableRowElement} old
+ * @param {HTMLTableRowElement} made
+ * @param {boolean} restore
+ */
+function redraw(old, made, restore) {
+  const active = document.activeElement;
+  const isTyping = !restore && active instanceof HTMLInputElement && active.type !== "checkbox" && active.value !== active.defaultValue;
+  for (const cell of [...old.children]) {
+    const next = made.children[0];
+    if (!next) break;
+    if (isTyping && cell.contains(active)) next.remove();
+    else cell.replaceWith(next);
+  }
+  old.className = `${made.className} changed`;
+}
 
 const COLUMNS = ["Company", "ConnectWise id", "Agreement", "Addition", "Usage", "Block size", "Quantity", "In ConnectWise", "Push", "Last push"];
 const NUMBERS = new Set(["Usage", "Block size", "Quantity", "In ConnectWise"]);
@@ -14,11 +33,12 @@ const NUMBERS = new Set(["Usage", "Block size", "Quantity", "In ConnectWise"]);
  * @param {import("./page.js").View} view the page that it is part of
  */
 export function linesTable(view) {
-  const all = h("input", { type: "checkbox", "aria-label": "Select all lines of the page" });
   const heads = COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader", class: NUMBERS.has(name) ? "number" : null }, name));
-  const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, all), heads));
+  const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader" }, hiddenText("Select")), heads));
   const table = h("table", { role: "table", class: "cards lines", "aria-label": "Billing lines" }, head);
-  const frame = h("div", { class: "table-frame" }, table);
+  const all = h("input", { type: "checkbox", "data-part": "all" });
+  const selectAll = h("label", { class: "choice" }, all, "Select all lines that are shown");
+  const frame = h("div", { class: "stack" }, selectAll, framed("Billing lines", table));
   /** @type {Map<string, HTMLTableRowElement>} */
   const rows = new Map();
 
@@ -41,7 +61,6 @@ export function linesTable(view) {
     show(groups) {
       rows.clear();
       all.checked = false;
-      view.selected.clear();
       for (const body of table.querySelectorAll("tbody")) body.remove();
       for (const group of groups) {
         const heading = h("tr", { role: "row" }, h("th", { scope: "rowgroup", role: "rowheader", colspan: COLUMNS.length + 1 }, group.heading));
@@ -50,17 +69,24 @@ export function linesTable(view) {
       const none = groups.every((group) => group.lines.length === 0);
       if (none) table.append(h("tbody", { role: "rowgroup" }, h("tr", { role: "row" }, h("td", { role: "cell", class: "empty plain", colspan: COLUMNS.length + 1 }, "No line fits the filters."))));
     },
-    /** @param {Line[]} lines */
-    update(lines) {
+    /** Unticks what selects all. */
+    clear() {
+      all.checked = false;
+      for (const box of table.querySelectorAll("input[data-select]")) {
+        /** @type {HTMLInputElement} */ (box).checked = false;
+        box.closest("tr")?.classList.remove("selected");
+      }
+    },
+    /**
+     * Draws rows again. What is being typed stays, unless a change failed: then the row shows what is saved.
+     * @param {Line[]} lines
+     * @param {boolean} restore
+     */
+    update(lines, restore) {
       for (const line of lines) {
         const old = rows.get(line.id);
         if (!old) continue;
-        const focused = old.contains(document.activeElement) ? document.activeElement?.getAttribute("data-part") : null;
-        const made = row(line);
-        made.classList.add("changed");
-        old.replaceWith(made);
-        // The focus stays where it was.
-        if (focused) /** @type {HTMLElement | null} */ (made.querySelector(`[data-part="${focused}"]`))?.focus();
+        keepFocus(() => redraw(old, lineRow(line, view), restore));
       }
     },
   };

@@ -1,8 +1,8 @@
 // The connection to ConnectWise, with its test.
 
 import { call, Problem } from "../api.js";
-import { button, field, h } from "../dom.js";
-import { confirm, showErrors } from "../dialog.js";
+import { button, field, h, once } from "../dom.js";
+import { clearErrors, confirm, showErrors } from "../dialog.js";
 import { time } from "../format.js";
 import { reporting, say } from "../notices.js";
 
@@ -27,7 +27,7 @@ export function connectionSection(first) {
   const wrong = h("p", { class: "wrong", role: "alert" });
   const remove = button("Delete", reporting(() => askToDelete()), { class: "danger" });
   const test = button("Test the connection", reporting(() => runTest()));
-  const keep = "Leave it empty to keep the one that is stored.";
+  const keep = first ? "Leave it empty to keep the one that is stored." : undefined;
   const form = h(
     "form",
     { class: "stack" },
@@ -47,8 +47,7 @@ export function connectionSection(first) {
     if (connection === null) state.append(h("p", { class: "muted" }, "There is no connection yet."));
     else if (connection.failing_since) state.append(h("p", { class: "wrong" }, "Failing since ", time(connection.failing_since), `: ${connection.last_failure ?? ""}`));
   };
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  const save = async () => {
     wrong.textContent = "";
     const fields = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [`/${name}`, input]));
     try {
@@ -62,20 +61,18 @@ export function connectionSection(first) {
       };
       connection = await call("put", "/api/v1/connection", connection ? { body, version: connection.version } : { body });
       inputs.public_key.value = inputs.private_key.value = "";
-      showErrors(new Problem(0, "", null), fields, h("p"));
+      clearErrors(fields);
       show();
       say("Saved. Test the connection now.");
     } catch (error) {
-      showErrors(error, fields, wrong);
+      if (!(error instanceof Problem) || error.code !== "version_mismatch") return showErrors(error, fields, wrong);
+      connection = await call("get", "/api/v1/connection");
+      wrong.textContent = `Somebody else changed the connection in the meantime: it is now ${connection.company_id} at ${connection.site}. To replace it, save again.`;
     }
-  });
+  };
+  form.addEventListener("submit", once(save));
   const runTest = async () => {
-    test.disabled = true;
-    try {
-      steps.replaceChildren(testSteps(await call("post", "/api/v1/connection/test")));
-    } finally {
-      test.disabled = false;
-    }
+    steps.replaceChildren(testSteps(await call("post", "/api/v1/connection/test")));
   };
   const askToDelete = async () => {
     const version = connection?.version;

@@ -1,7 +1,7 @@
 // The API keys: who may call the API.
 
 import { call, session } from "../api.js";
-import { button, field, h } from "../dom.js";
+import { button, field, framed, h } from "../dom.js";
 import { confirm, openDialog, openForm } from "../dialog.js";
 import { time } from "../format.js";
 import { reporting, say } from "../notices.js";
@@ -22,7 +22,7 @@ export function keysSection(first) {
     "section",
     { class: "panel stack", "aria-label": "API keys" },
     h("div", { class: "row" }, h("h2", null, "API keys"), h("span", { class: "push-right" }, create)),
-    h("div", { class: "table-frame" }, h("table", { "aria-label": "API keys" }, h("thead", null, h("tr", null, heads)), body)),
+    framed("API keys", h("table", null, h("thead", null, h("tr", null, heads)), body)),
   );
 }
 

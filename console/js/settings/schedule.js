@@ -1,8 +1,8 @@
 // When pushes run by themselves. The next runs are shown while the settings are changed.
 
 import { call, Problem } from "../api.js";
-import { field, h } from "../dom.js";
-import { showErrors } from "../dialog.js";
+import { field, h, once } from "../dom.js";
+import { clearErrors, showErrors } from "../dialog.js";
 import { time } from "../format.js";
 import { report, say } from "../notices.js";
 
@@ -30,19 +30,22 @@ export function scheduleSection(first) {
     days_before_invoice: inputs.days_before_invoice.value === "" ? null : Number(inputs.days_before_invoice.value),
   });
   /** @param {unknown} error */
-  const fail = (error) => {
+  const fail = async (error) => {
     if (error instanceof Problem && error.status === 401) return;
-    showErrors(error, fields, wrong);
+    if (!(error instanceof Problem) || error.code !== "version_mismatch") return showErrors(error, fields, wrong);
+    schedule = await call("get", "/api/v1/push-schedule");
+    const now = `day ${schedule.day_of_month} at ${schedule.time}, ${schedule.time_zone}, ${schedule.enabled ? "on" : "off"}`;
+    wrong.textContent = `Somebody else changed the schedule in the meantime: it is now ${now}. To replace it, save again.`;
   };
-  const none = new Problem(0, "", null);
   const preview = async () => {
     wrong.textContent = "";
     try {
-      const then = await call("put", "/api/v1/push-schedule", { body: body(), query: { dry_run: true } });
-      showErrors(none, fields, h("p"));
+      const options = { body: body(), query: { dry_run: true }, version: schedule.version };
+      const then = await call("put", "/api/v1/push-schedule", options);
+      clearErrors(fields);
       runs.replaceChildren(nextRuns(then));
     } catch (error) {
-      fail(error);
+      await fail(error);
     }
   };
   const form = h(
@@ -57,18 +60,18 @@ export function scheduleSection(first) {
     h("div", null, h("button", { class: "primary" }, "Save")),
   );
   form.addEventListener("change", () => preview().catch(report));
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
+  const save = async () => {
     wrong.textContent = "";
     try {
       schedule = await call("put", "/api/v1/push-schedule", { body: body(), version: schedule.version });
-      showErrors(none, fields, h("p"));
+      clearErrors(fields);
       runs.replaceChildren(nextRuns(schedule));
       say("The schedule is saved.");
     } catch (error) {
-      fail(error);
+      await fail(error);
     }
-  });
+  };
+  form.addEventListener("submit", once(save));
   runs.replaceChildren(nextRuns(first));
   return h("section", { class: "panel stack", "aria-label": "Schedule" }, h("h2", null, "Automatic pushes"), form, zones, runs);
 }

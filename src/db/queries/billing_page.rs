@@ -6,10 +6,9 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::billing_line::{
-    BillingLine, BillingLineView, LineFilter, filtered, has_need, needs_attention, of_companies,
-};
+use super::billing_line::{BillingLine, BillingLineView};
 use super::company::Company;
+use super::line_filter::{LineFilter, filtered, has_need, needs_attention, of_companies};
 use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::scoped_joined;

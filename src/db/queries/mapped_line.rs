@@ -3,7 +3,8 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::billing_line::{LineFilter, candidates, filtered, to_json};
+use super::billing_line::{candidates, to_json};
+use super::line_filter::{LineFilter, filtered};
 use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::scoped_joined;

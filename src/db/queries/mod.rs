@@ -13,6 +13,8 @@ pub(super) mod invoice_run;
 pub(super) mod last_push;
 pub(super) mod leased_lines;
 pub(super) mod line_change;
+pub(super) mod line_counts;
+pub(super) mod line_filter;
 pub(super) mod line_settings;
 pub(super) mod mapped_line;
 pub(super) mod missing_usage;

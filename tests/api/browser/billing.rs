@@ -52,17 +52,13 @@ async fn an_agreement_is_chosen_in_place(backend: Backend) {
     // Back to the rule.
     browser.click(&button).await;
     browser.until("document.querySelector('dialog') !== null").await;
-    browser
-        .run("[...document.querySelectorAll('dialog button')].find(b => b.textContent === 'Back to the rule').click()")
-        .await;
+    browser.click_button("dialog", "Back to the rule").await;
     browser.until(&has_text(&row, "ambiguous")).await;
     // Many at once: the same name for each line that has it.
     let second = console.line("Birchwood Academy", "STORAGE").await;
     browser.click(&format!("{row} [data-select]")).await;
     browser.click(&format!("{} [data-select]", super::console::row(&second))).await;
-    browser
-        .run("[...document.querySelectorAll('.selection button')].find(b => b.textContent === 'Choose…').click()")
-        .await;
+    browser.click_button(".selection", "Choose…").await;
     browser.until("document.querySelector('dialog select') !== null").await;
     browser.click("dialog button.primary").await;
     browser.until("document.querySelector('#notices')?.textContent.includes('2 lines changed')").await;
@@ -97,7 +93,7 @@ async fn a_company_is_matched_in_place(backend: Backend) {
         )
         .await;
     browser.click(&format!("{row} [data-part=company]")).await;
-    browser.click("dialog .options input[value='']").await;
+    browser.click("dialog .options input[value=none]").await;
     browser.click("dialog button.primary").await;
     browser.until(&has_text(&row, "Not Set")).await;
     console.hold_clean().await;
@@ -129,11 +125,9 @@ async fn settings_of_lines_are_changed(backend: Backend) {
     browser.enter(&block, "").await;
     browser.until(&format!("document.querySelector({}).value === '100'", json!(block))).await;
     // Many at once.
-    browser.click("thead input[type=checkbox]").await;
+    browser.click("[data-part=all]").await;
     browser.until("document.querySelector('.selection strong')?.textContent === '50 lines selected'").await;
-    browser
-        .run("[...document.querySelectorAll('.selection button')].find(b => b.textContent === 'Disable push').click()")
-        .await;
+    browser.click_button(".selection", "Disable push").await;
     browser.until("document.querySelectorAll('[data-part=push]:checked').length === 0").await;
     let off = console.get("/billing-lines?push_enabled=false&total=true&limit=1").await;
     assert!(off["total"].as_i64().unwrap() >= 50, "{off}");
@@ -159,7 +153,7 @@ async fn lines_are_pushed_after_a_preview(backend: Backend) {
     browser.click(&format!("{} [data-select]", row(&line))).await;
     browser.click(".selection button.primary").await;
     browser.until("document.querySelector('dialog')?.textContent.includes('The 1 selected line')").await;
-    browser.run("[...document.querySelectorAll('dialog button')].find(b => b.textContent === 'Preview').click()").await;
+    browser.click_button("dialog", "Preview").await;
     browser
         .until(
             "[...document.querySelectorAll('dialog button')].some(b => b.textContent === 'Push 1 line' && !b.disabled)",
@@ -172,9 +166,7 @@ async fn lines_are_pushed_after_a_preview(backend: Backend) {
         "nothing is written yet"
     );
     browser.picture("console-preview").await;
-    browser
-        .run("[...document.querySelectorAll('dialog button')].find(b => b.textContent === 'Push 1 line').click()")
-        .await;
+    browser.click_button("dialog", "Push 1 line").await;
     browser.until("location.hash.startsWith('#/pushes/') && document.querySelector('main .badge')?.textContent === 'succeeded'").await;
     browser.until(&has_text("table[aria-label='Lines of the push'] tbody", "pushed")).await;
     assert_eq!(written(browser, "Lines of the push").await, [json!(["Alder Creek Winery", "28", "3"])]);
@@ -229,9 +221,7 @@ async fn two_browsers_change_one_line(backend: Backend) {
     second.until(&has_text(&format!("{row} .quantity"), "34")).await;
     // In bulk, too.
     first.click(&format!("{row} [data-select]")).await;
-    first
-        .run("[...document.querySelectorAll('.selection button')].find(b => b.textContent === 'Disable push').click()")
-        .await;
+    first.click_button(".selection", "Disable push").await;
     first.until("document.querySelector('#notices [role=alert]') !== null").await;
     first.until(&format!("document.querySelector({}).value === '75'", json!(block))).await;
     assert_eq!(console.line("Apex Title Agency", "STORAGE").await["push_enabled"], true);

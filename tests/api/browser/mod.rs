@@ -3,6 +3,7 @@
 mod accessibility;
 mod billing;
 mod console;
+mod mistakes;
 mod pages;
 mod session;
 mod webdriver;
@@ -31,14 +32,14 @@ async fn swagger_ui_tries_operations() {
     let folder = tempfile::tempdir().unwrap();
     let demo = tokio::task::block_in_place(|| Demo::start(&folder));
     let browser = Browser::start(1400).await;
-    browser.open(&demo.address).await;
+    browser.open(&format!("{}/swagger-ui/", demo.address)).await;
     browser.until("document.querySelectorAll('.opblock-tag').length > 10").await;
     browser.click(".btn.authorize").await;
     browser.fill(".auth-container input", &demo.key).await;
     browser.click(".auth-btn-wrapper .authorize").await;
     browser.click(".auth-btn-wrapper .btn-done").await;
     // The key is kept over a reload.
-    browser.open(&demo.address).await;
+    browser.open(&format!("{}/swagger-ui/", demo.address)).await;
     browser.until("document.querySelector('.btn.authorize.locked') !== null").await;
     for (tag, operation, status) in [
         ("billing_lines", "list_billing_lines", "200"),

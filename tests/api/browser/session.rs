@@ -21,14 +21,14 @@ async fn a_revoked_key_asks_for_another(backend: Backend) {
         keys["items"].as_array().unwrap().iter().find(|key| console.key.starts_with(key["prefix"].as_str().unwrap()));
     let path = format!("/api-keys/{}", own.unwrap()["id"].as_str().unwrap());
     console.call(Method::DELETE, &path, &json!(null)).await;
-    browser.run("[...document.querySelectorAll('main button')].find(b => b.textContent === 'New key').click()").await;
+    browser.click_button("main", "New key").await;
     browser.fill("dialog input", "one more").await;
     browser.click("dialog button.primary").await;
     browser.until("document.querySelector('#api-key') !== null && document.querySelector('dialog') === null").await;
-    assert!(browser.text().await.contains("valid API key"), "{}", browser.text().await);
+    assert!(browser.text().await.contains("not valid, or no longer valid"), "{}", browser.text().await);
     assert_eq!(browser.run("return sessionStorage.length").await, 0);
     Console::enter_key(browser, "cwb_wrong").await;
-    browser.until(&has_text("main .wrong[role=alert]", "valid API key")).await;
+    browser.until(&has_text("main .wrong[role=alert]", "not valid, or no longer valid")).await;
     Console::enter_key(browser, made["key"].as_str().unwrap()).await;
     browser.until("document.querySelectorAll('main section').length === 3").await;
     // Signing out forgets it.
@@ -65,7 +65,7 @@ async fn names_are_never_markup(backend: Backend) {
     browser.until(&has_text("dialog h2", name)).await;
     browser.picture("console-markup").await;
     browser.run("document.querySelector('dialog').close()").await;
-    console.go("#/settings", &has_text("table[aria-label='API keys']", "<i>key</i>")).await;
+    console.go("#/settings", &has_text("section[aria-label='API keys']", "<i>key</i>")).await;
     console.go("#/reconciliation?kind=company_not_set", &has_text("main", name)).await;
     let found = browser
         .run("return [window.hacked ?? null, document.querySelectorAll('main img, main b, main i').length]")

@@ -101,6 +101,17 @@ impl Browser {
         self.post(&format!("/element/{element}/click"), &json!({})).await;
     }
 
+    /// Clicks the button with this text within an element.
+    pub async fn click_button(&self, within: &str, text: &str) {
+        let find = format!(
+            "[...document.querySelectorAll({})].find(one => one.textContent === {})",
+            json!(format!("{within} button")),
+            json!(text)
+        );
+        self.until(&format!("{find} !== undefined")).await;
+        self.run(&format!("{find}.click()")).await;
+    }
+
     /// Types a text into a field, instead of what is there.
     pub async fn fill(&self, selector: &str, text: &str) {
         self.until(&format!("document.querySelector({}) !== null", json!(selector))).await;
@@ -149,7 +160,7 @@ impl Browser {
     }
 
     /// Sends a command of Chromium's own protocol (<https://chromedevtools.github.io/devtools-protocol/>).
-    async fn command(&self, name: &str, parameters: &Value) {
+    pub async fn command(&self, name: &str, parameters: &Value) {
         self.post("/goog/cdp/execute", &json!({"cmd": name, "params": parameters})).await;
     }
 

@@ -1,0 +1,143 @@
+//! Which billing lines a query selects.
+
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::line_need::LineNeed;
+use crate::domain::mapping_status::{MappingSource, MappingStatus};
+use crate::domain::push::LineState;
+
+/// The filter of billing lines.
+#[derive(Debug, Clone, Default)]
+pub struct LineFilter {
+    /// Of this product.
+    pub product_id: Option<ProductId>,
+    /// Of one of these companies.
+    pub company_ids: Option<Vec<CompanyId>>,
+    /// Has one of these ids.
+    pub ids: Option<Vec<BillingLineId>>,
+    /// The company's name or external id, or its ConnectWise company's identifier, contains this text, ignoring case.
+    pub search: Option<String>,
+    /// By the status of the agreement mapping: one of these, if there are any.
+    pub agreement_status: Vec<MappingStatus>,
+    /// By the source of the agreement mapping: manual or rule.
+    pub agreement_source: Option<MappingSource>,
+    /// By the status of the addition mapping: one of these, if there are any.
+    pub addition_status: Vec<MappingStatus>,
+    /// By the source of the addition mapping: manual or rule.
+    pub addition_source: Option<MappingSource>,
+    /// By whether push is enabled.
+    pub push_enabled: Option<bool>,
+    /// By the result of the last push: one of these, if there are any.
+    pub last_push_state: Vec<LineState>,
+    /// By whether a person must look at it: a mapping is not resolved, or the last push was held, failed or unverified.
+    pub needs_attention: Option<bool>,
+    /// By what a person must do: one of these, if there are any.
+    pub need: Vec<LineNeed>,
+    /// By whether the company is matched.
+    pub matched: Option<bool>,
+}
+
+/// Applies a filter to a boxed query over lines joined with their companies.
+macro_rules! filtered {
+    ($tx:expr, $query:expr, $filter:expr) => {{
+        let (query, filter): (_, &LineFilter) = ($query, $filter);
+        let mut query = $crate::db::queries::line_filter::of_companies!($tx, query, filter);
+        if let Some(id) = &filter.product_id {
+            query = query.filter(billing_lines::product_id.eq(id.clone()));
+        }
+        if let Some(ids) = &filter.company_ids {
+            query = query.filter(billing_lines::company_id.eq_any(ids.clone()));
+        }
+        if let Some(ids) = &filter.ids {
+            query = query.filter(billing_lines::id.eq_any(ids.clone()));
+        }
+        if !filter.agreement_status.is_empty() {
+            query = query.filter(billing_lines::agreement_status.eq_any(filter.agreement_status.clone()));
+        }
+        if let Some(source) = filter.agreement_source {
+            query = query.filter(billing_lines::agreement_source.eq(source));
+        }
+        if !filter.addition_status.is_empty() {
+            query = query.filter(billing_lines::addition_status.eq_any(filter.addition_status.clone()));
+        }
+        if let Some(source) = filter.addition_source {
+            query = query.filter(billing_lines::addition_source.eq(source));
+        }
+        if let Some(enabled) = filter.push_enabled {
+            query = query.filter(billing_lines::push_enabled.eq(enabled));
+        }
+        if !filter.last_push_state.is_empty() {
+            query = query.filter(billing_lines::last_push_state.eq_any(filter.last_push_state.clone()));
+        }
+        match filter.needs_attention {
+            Some(true) => query = query.filter($crate::db::queries::line_filter::needs_attention!()),
+            Some(false) => query = query.filter(diesel::dsl::not($crate::db::queries::line_filter::needs_attention!())),
+            None => {}
+        }
+        if !filter.need.is_empty() {
+            query = query.filter($crate::db::queries::line_filter::has_need!(filter.need));
+        }
+        query
+    }};
+}
+pub(in crate::db) use filtered;
+
+/// Whether a person must look at a line. Without a last push, its state does not count.
+macro_rules! needs_attention {
+    () => {
+        billing_lines::agreement_status
+            .ne($crate::domain::mapping_status::MappingStatus::Resolved)
+            .or(billing_lines::addition_status.ne($crate::domain::mapping_status::MappingStatus::Resolved))
+            .or(billing_lines::last_push_state
+                .assume_not_null()
+                .eq_any($crate::domain::push::LineState::NEEDS_ATTENTION)
+                .and(billing_lines::last_push_state.is_not_null()))
+    };
+}
+pub(in crate::db) use needs_attention;
+
+/// Whether a line has one of these needs, as [`LineNeed::of`] decides.
+macro_rules! has_need {
+    ($needs:expr) => {{
+        use $crate::domain::line_need::LineNeed;
+        use $crate::domain::mapping_status::{MappingReason, MappingStatus};
+        use $crate::domain::push::LineState;
+        let wants = |need: LineNeed| diesel::IntoSql::into_sql::<diesel::sql_types::Bool>($needs.contains(&need));
+        let states = |need, states: &[LineState]| if $needs.contains(&need) { states.to_vec() } else { Vec::new() };
+        let failures = states(LineNeed::Failure, &[LineState::Failed, LineState::Unverified]);
+        let states = [states(LineNeed::Approval, &[LineState::Held]), failures].concat();
+        let unmatched = || {
+            billing_lines::agreement_reason
+                .assume_not_null()
+                .eq_any(MappingReason::UNMATCHED)
+                .and(billing_lines::agreement_reason.is_not_null())
+        };
+        let agreement = || billing_lines::agreement_status.eq(MappingStatus::Resolved);
+        let addition = || billing_lines::addition_status.eq(MappingStatus::Resolved);
+        let last_push = billing_lines::last_push_state.assume_not_null().eq_any(states);
+        let needs_company = unmatched().and(wants(LineNeed::Company));
+        let needs_agreement = diesel::dsl::not(unmatched()).and(wants(LineNeed::Agreement));
+        let needs_addition = diesel::dsl::not(addition()).and(wants(LineNeed::Addition));
+        let needs_answer = addition().and(billing_lines::last_push_state.is_not_null()).and(last_push);
+        diesel::dsl::not(agreement())
+            .and(needs_company.or(needs_agreement))
+            .or(agreement().and(needs_addition.or(needs_answer)))
+    }};
+}
+pub(in crate::db) use has_need;
+
+/// Applies the part of a filter that concerns companies to a boxed query over companies.
+macro_rules! of_companies {
+    ($tx:expr, $query:expr, $filter:expr) => {{
+        let (mut query, filter): (_, &LineFilter) = ($query, $filter);
+        if let Some(text) = &filter.search {
+            query = query.filter($crate::db::queries::company::named_like!($tx, text));
+        }
+        match filter.matched {
+            Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),
+            Some(false) => query = query.filter(companies::connectwise_company_id.is_null()),
+            None => {}
+        }
+        query
+    }};
+}
+pub(in crate::db) use of_companies;
