@@ -172,6 +172,7 @@ async fn a_table_has_the_lines_that_are_wanted(backend: Backend) {
     for (filter, lines) in [
         ("", 6),
         ("&needs_attention=true", 2),
+        ("&need=company,agreement", 1),
         ("&agreement_status=unresolved,stale", 1),
         ("&push_enabled=true", 4),
         ("&push_enabled=true&out_of_date=false", 4),

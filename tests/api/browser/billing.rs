@@ -1,5 +1,6 @@
 //! The billing page: choosing in place, many at once, and Push Now.
 
+use connectwise_billing::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -195,9 +196,25 @@ async fn lines_are_grouped_by_what_they_need(backend: Backend) {
         });
         assert!(found, "{need}: {headings}");
     }
-    // No usage is a dash, and a meter that went silent is said in words.
-    let shown = browser.text().await;
-    assert!(shown.contains("–"), "{shown}");
+    // No usage is a dash, zero is a number, and a meter that went silent is said in words.
+    let companies = ["Eastgate Pediatrics", "Apex Title Agency", "Alder Creek Winery"];
+    let old = Clock::system().now() - chrono::TimeDelta::days(50);
+    for (company, at, amount) in [(companies[0], old, "7"), (companies[1], Clock::system().now(), "0")] {
+        let company = console.line(company, "STORAGE").await["company"]["id"].clone();
+        let used =
+            json!({"company_id": company, "product_code": "STORAGE", "measured_at": at.to_rfc3339(), "amount": amount});
+        console.call(Method::POST, "/usage", &json!({"records": [used]})).await;
+    }
+    for (company, product, shown) in [
+        (companies[0], "STORAGE", "silent meter"),
+        (companies[0], "SEATS", "–"),
+        (companies[1], "STORAGE", "0 GB"),
+        (companies[2], "STORAGE", "2,777.8 GB"),
+    ] {
+        let line = console.line(company, product).await;
+        let page = format!("#/billing?product={}&search={company}", line["product_id"].as_str().unwrap());
+        console.go(&page, &has_text(&format!("{} [data-label=Usage]", row(&line)), shown)).await;
+    }
     browser.picture("console-grouped").await;
     console.hold_clean().await;
 }

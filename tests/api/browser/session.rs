@@ -1,5 +1,6 @@
 //! Signing in, keys that are no longer valid, and texts that look like markup.
 
+use connectwise_billing::domain::clock::Clock;
 use reqwest::Method;
 use serde_json::json;
 
@@ -45,7 +46,7 @@ async fn names_are_never_markup(backend: Backend) {
     let body = json!({"external_id": "<b>bold</b>", "name": name});
     let company = console.call(Method::POST, "/companies", &body).await;
     console.call(Method::POST, "/api-keys", &json!({"name": "<i>key</i>"})).await;
-    let now = chrono::Utc::now().to_rfc3339();
+    let now = Clock::system().now().to_rfc3339();
     let used = json!({"company_id": company["id"], "product_code": "STORAGE", "measured_at": now, "amount": "5"});
     console.call(Method::POST, "/usage", &json!({"records": [used]})).await;
     let line = console.get(&format!("/billing-lines?company_id={}", company["id"].as_str().unwrap())).await["items"][0]

@@ -9,6 +9,7 @@ use super::{LINES, MATCHES};
 use crate::db::LineFilter;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::ProductId;
+use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::MappingStatus;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv_writer::Writer;
@@ -72,6 +73,10 @@ pub struct LinesToExport {
     pub push_enabled: Option<bool>,
     /// Only lines that need a person (`true`), or only the others (`false`).
     pub needs_attention: Option<bool>,
+    /// Only lines about which a person must do this, or one of these, separated by commas.
+    #[serde(default)]
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineNeed>)]
+    pub need: Values<LineNeed>,
     /// Only lines that are out of date (`true`), or only the others (`false`).
     pub out_of_date: Option<bool>,
     /// The month whose usage is exported, such as `2026-11`. The default is the month that a push would bill now.
@@ -104,6 +109,7 @@ pub async fn export_billing_lines(
         addition_status: wanted.addition_status.0,
         push_enabled: wanted.push_enabled,
         needs_attention: wanted.needs_attention,
+        need: wanted.need.0,
         ..LineFilter::default()
     };
     let rows = ctx.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, &filter, &months, now)).await?;
