@@ -1,12 +1,14 @@
 //! A headless Chromium, driven through WebDriver (<https://www.w3.org/TR/webdriver2/>).
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::http_client;
 
@@ -18,13 +20,16 @@ pub struct Browser {
     driver: Child,
     http: reqwest::Client,
     session: String,
+    profile: TempDir,
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends its browser.
+        // A driver that is killed leaves its browser running.
+        let _ = self.end_session();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
+        let _ = Command::new("pkill").arg("-9").arg("-f").arg(self.profile.path()).status();
     }
 }
 
@@ -36,20 +41,30 @@ impl Browser {
         command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
         let (http, address) = (http_client(), format!("http://127.0.0.1:{port}"));
-        let mut browser = Self { driver, http, session: address.clone() };
+        let mut browser = Self { driver, http, session: address.clone(), profile: tempfile::tempdir().unwrap() };
         while browser.http.get(format!("{address}/status")).send().await.is_err() {
             assert!(browser.driver.try_wait().unwrap().is_none(), "chromedriver has ended");
         }
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
                 "--disable-background-networking", "--disable-component-update", "--no-first-run",
-                format!("--window-size={width},1000")],
+                format!("--window-size={width},1000"), format!("--user-data-dir={}", browser.profile.path().display())],
         });
         let wanted = json!({"browserName": "chrome", "goog:chromeOptions": options,
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}});
         let made = browser.post("/session", &json!({"capabilities": {"alwaysMatch": wanted}})).await;
         browser.session = format!("{address}/session/{}", made["sessionId"].as_str().unwrap());
         browser
+    }
+
+    /// Asks the driver to end the browser. Without a runtime, because a value is dropped in any place.
+    fn end_session(&self) -> std::io::Result<()> {
+        let address = self.session.trim_start_matches("http://");
+        let (host, path) = address.split_once('/').unwrap_or((address, ""));
+        let mut stream = TcpStream::connect(host)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        stream.read_to_end(&mut Vec::new()).map(drop)
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
