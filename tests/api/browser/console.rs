@@ -127,9 +127,7 @@ impl Console {
         let unexpected = |error: &String| !error.contains("the server responded with a status of 4");
         let errors: Vec<String> = self.browser.errors().await.into_iter().filter(unexpected).collect();
         assert_eq!(errors, Vec::<String>::new());
-        let elsewhere = |address: &String| !["data:", "blob:", &self.base].iter().any(|own| address.starts_with(*own));
-        let requested: Vec<String> = self.browser.requested().await.into_iter().filter(elsewhere).collect();
-        assert_eq!(requested, Vec::<String>::new(), "requests to another host");
+        assert_eq!(self.browser.requested_elsewhere(&self.base).await, Vec::<String>::new());
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,6 +21,7 @@ pub struct Browser {
     driver: Child,
     http: reqwest::Client,
     session: String,
+    requested: Mutex<Vec<String>>,
     profile: TempDir,
 }
 
@@ -41,7 +43,13 @@ impl Browser {
         command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
         let (http, address) = (http_client(), format!("http://127.0.0.1:{port}"));
-        let mut browser = Self { driver, http, session: address.clone(), profile: tempfile::tempdir().unwrap() };
+        let mut browser = Self {
+            driver,
+            http,
+            session: address.clone(),
+            requested: Mutex::default(),
+            profile: tempfile::tempdir().unwrap(),
+        };
         while browser.http.get(format!("{address}/status")).send().await.is_err() {
             assert!(browser.driver.try_wait().unwrap().is_none(), "chromedriver has ended");
         }
@@ -68,9 +76,15 @@ impl Browser {
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
+        let reply = self.ask(path, body).await;
+        assert!(reply["error"].is_null(), "{path} {body}: {}", reply["message"]);
+        reply
+    }
+
+    /// What the driver answers, which may be an error.
+    async fn ask(&self, path: &str, body: &Value) -> Value {
         let request = self.http.post(format!("{}{path}", self.session)).json(body).timeout(Duration::from_secs(60));
         let reply: Value = request.send().await.unwrap().json().await.unwrap();
-        assert!(reply["value"]["error"].is_null(), "{path} {body}: {}", reply["value"]["message"]);
         reply["value"].clone()
     }
 
@@ -112,8 +126,15 @@ impl Browser {
     /// Clicks an element as a person does: it must be there, and visible.
     pub async fn click(&self, selector: &str) {
         self.until(&format!("document.querySelector({}) !== null", json!(selector))).await;
-        let element = self.element(selector).await;
-        self.post(&format!("/element/{element}/click"), &json!({})).await;
+        loop {
+            let element = self.element(selector).await;
+            let answer = self.ask(&format!("/element/{element}/click"), &json!({})).await;
+            // The page drew it again after it was found: a person clicks what is there now.
+            if answer["error"] != "stale element reference" {
+                assert!(answer["error"].is_null(), "{selector}: {}", answer["message"]);
+                return;
+            }
+        }
     }
 
     /// Clicks the button with this text within an element.
@@ -192,7 +213,7 @@ impl Browser {
         severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The addresses that were requested since the last call.
+    /// The addresses that were requested until now.
     pub async fn requested(&self) -> Vec<String> {
         let entries = self.post("/se/log", &json!({"type": "performance"})).await;
         let messages = entries
@@ -201,7 +222,20 @@ impl Browser {
             .iter()
             .map(|entry| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() });
         let sent = messages.filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
-        sent.map(|message| message["message"]["params"]["request"]["url"].as_str().unwrap().to_owned()).collect()
+        let new = sent.map(|message| message["message"]["params"]["request"]["url"].as_str().unwrap().to_owned());
+        // The driver tells each only once.
+        let mut requested = self.requested.lock().unwrap();
+        requested.extend(new);
+        requested.clone()
+    }
+
+    /// The requests to other hosts than this one until now. What the browser loads from itself, such as the page
+    /// of a new tab, is none.
+    pub async fn requested_elsewhere(&self, base: &str) -> Vec<String> {
+        let requested = self.requested().await;
+        assert!(requested.iter().any(|address| address.starts_with(base)), "nothing is recorded: {requested:?}");
+        let is_remote = |address: &&String| ["http", "ws"].iter().any(|scheme| address.starts_with(scheme));
+        requested.iter().filter(is_remote).filter(|address| !address.starts_with(base)).cloned().collect()
     }
 
     /// Saves a picture of the window, to be looked at. Returns its path.
