@@ -52,7 +52,7 @@ export class Problem extends Error {
   }
 }
 
-/** A random text of 32 letters. Unlike `crypto.randomUUID`, it can be made on a page without HTTPS, too. */
+/** A random text of 32 hexadecimal digits. Unlike `crypto.randomUUID`, it can be made on a page without HTTPS, too. */
 function random() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -90,7 +90,13 @@ function request(method, options) {
   if (options.version !== undefined) headers["If-Match"] = `"${options.version}"`;
   if (options.once) headers["Idempotency-Key"] = random();
   const body = options.body === undefined ? undefined : JSON.stringify(options.body);
-  return { method: method.toUpperCase(), headers, body, signal: options.signal, cache: /** @type {const} */ ("no-store") };
+  return {
+    method: method.toUpperCase(),
+    headers,
+    body,
+    signal: options.signal,
+    cache: /** @type {const} */ ("no-store"),
+  };
 }
 
 let reading = 0;
@@ -114,17 +120,18 @@ async function problem(response) {
 }
 
 /**
- * Sends a request, and returns its response. Throws a `Problem`.
+ * Sends a request, and reads its response. Throws a `Problem`.
  * @param {string} method
  * @param {string} path
  * @param {any} options
+ * @param {(response: Response) => Promise<any>} read
  */
-async function send(method, path, options) {
+async function send(method, path, options, read) {
   count(1);
   try {
     const response = await fetch(address(path, options), request(method, options));
     if (!response.ok) throw await problem(response);
-    return response;
+    return await read(response);
   } catch (error) {
     if (error instanceof Problem || /** @type {Error} */ (error).name === "AbortError") throw error;
     throw new Problem(0, "The service cannot be reached. Try again in a moment.", null);
@@ -138,8 +145,9 @@ async function send(method, path, options) {
  * @type {import("../types/call.js").Call}
  */
 export const call = async (method, path, ...[options]) => {
-  const response = await send(method, String(path), options ?? {});
-  return response.status === 204 ? /** @type {any} */ (undefined) : response.json();
+  return send(method, String(path), options ?? {}, async (response) =>
+    response.status === 204 ? undefined : response.json(),
+  );
 };
 
 /**
@@ -147,13 +155,17 @@ export const call = async (method, path, ...[options]) => {
  * @type {import("../types/call.js").Download}
  */
 export const download = async (path, options) => {
-  const response = await send("get", String(path), options);
+  const [response, content] = await send("get", String(path), options, async (response) => [
+    response,
+    await response.blob(),
+  ]);
   const named = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "");
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await response.blob());
+  link.href = URL.createObjectURL(content);
   link.download = named?.[1] ?? "export.csv";
   link.click();
-  URL.revokeObjectURL(link.href);
+  // Some browsers read the content only after this.
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   return link.download;
 };
 

@@ -40,7 +40,9 @@ export function openDialog(title, children, options = {}) {
   const heading = h("h2", { id, dir: "auto", tabindex: -1, autofocus: true }, title);
   const dialog = h("dialog", { "aria-labelledby": id, class: options.wide ? "wide" : null });
   const close = button("Close", () => dialog.close(), { class: "push-right" });
-  dialog.append(h("div", { class: "body" }, h("div", { class: "row" }, heading, close), children, h("div", { class: "notices" })));
+  dialog.append(
+    h("div", { class: "body" }, h("div", { class: "row" }, heading, close), children, h("div", { class: "notices" })),
+  );
   show(dialog, () => options.onclose?.());
   return dialog;
 }
@@ -64,8 +66,13 @@ export function openForm(options) {
   return new Promise((resolve) => {
     const id = newId();
     let saved = false;
+    let isSaving = false;
     const wrong = h("p", { class: "wrong", role: "alert" });
-    const submit = h("button", { class: options.danger ? "danger" : "primary", disabled: options.canSave === false }, options.save);
+    const submit = h(
+      "button",
+      { class: options.danger ? "danger" : "primary", disabled: options.canSave === false },
+      options.save,
+    );
     const dialog = h("dialog", { "aria-labelledby": id });
     const hasFields = Object.keys(options.fields ?? {}).length > 0;
     const form = h(
@@ -76,23 +83,39 @@ export function openForm(options) {
       ...options.body,
       wrong,
       h("div", { class: "notices" }),
-      h("div", { class: "row end" }, options.others ?? [], button("Cancel", () => dialog.close()), submit),
+      h(
+        "div",
+        { class: "row end" },
+        options.others ?? [],
+        button("Cancel", () => isSaving || dialog.close()),
+        submit,
+      ),
     );
+    let saving = Promise.resolve();
+    const save = async () => {
+      wrong.textContent = "";
+      try {
+        await options.onsave();
+        saved = true;
+        dialog.close();
+      } catch (error) {
+        // The page may have been left meanwhile.
+        if (dialog.open) showErrors(error, options.fields ?? {}, wrong);
+        else report(error);
+      }
+    };
     form.addEventListener(
       "submit",
       once(async () => {
-        wrong.textContent = "";
-        try {
-          await options.onsave();
-          saved = true;
-          dialog.close();
-        } catch (error) {
-          showErrors(error, options.fields ?? {}, wrong);
-        }
+        isSaving = true;
+        await (saving = save());
+        isSaving = false;
       }),
     );
+    // What is being saved cannot be taken back.
+    dialog.addEventListener("cancel", (event) => isSaving && event.preventDefault());
     dialog.append(form);
-    show(dialog, () => resolve(saved));
+    show(dialog, () => saving.then(() => resolve(saved)));
   });
 }
 

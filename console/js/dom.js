@@ -3,7 +3,7 @@
 /** @typedef {import("../types/dom.js").Child} Child */
 
 const SVG = "http://www.w3.org/2000/svg";
-const PROPERTIES = new Set(["value", "checked", "disabled", "indeterminate", "selected", "htmlFor", "hidden", "open"]);
+const PROPERTIES = new Set(["value", "checked", "disabled", "hidden"]);
 
 /**
  * @param {Element} element
@@ -79,7 +79,7 @@ export function once(listen) {
     if (event.type === "submit") event.preventDefault();
     if (isBusy) return;
     isBusy = true;
-    // Unlike a disabled button, one that says so keeps the focus.
+    // A disabled button would lose the focus; `aria-busy` does not.
     const target = event.currentTarget instanceof HTMLElement ? event.currentTarget : null;
     target?.setAttribute("aria-busy", "true");
     try {
@@ -125,7 +125,11 @@ export function setWrong(control, message) {
  * @param {Record<string, any>} [attributes]
  */
 export function select(options, value, attributes = {}) {
-  const list = h("select", attributes, options.map(([value, text]) => h("option", { value }, text)));
+  const list = h(
+    "select",
+    attributes,
+    options.map(([value, text]) => h("option", { value }, text)),
+  );
   list.value = value;
   return list;
 }

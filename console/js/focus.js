@@ -5,12 +5,12 @@
  * @param {Element} element
  */
 function key(element) {
-  const row = element.closest("[data-line], [data-push-line]");
+  const row = element.closest("[data-line]");
   const part = element.getAttribute("data-part") ?? element.getAttribute("aria-label") ?? element.id ?? "";
   const label = part.startsWith("id-") ? "" : part;
-  const line = row?.getAttribute("data-line") ?? row?.getAttribute("data-push-line") ?? "";
-  // The first word: counts change.
-  return [element.tagName, line, label || (element.textContent?.trim().split(/[\d\s]/)[0] ?? "")].join(" ");
+  const line = row?.getAttribute("data-line") ?? "";
+  // Without digits: counts change.
+  return [element.tagName, line, label || (element.textContent ?? "").replace(/\d/g, "")].join(" ");
 }
 
 /** Remembers what has the focus. Returns a function that gives it back, if it was lost. */

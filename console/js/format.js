@@ -16,6 +16,23 @@ export function decimal(value) {
 }
 
 /**
+ * The exact sum of two decimals.
+ * @param {string} one
+ * @param {string} other
+ */
+export function sum(one, other) {
+  const places = Math.max(...[one, other].map((value) => value.split(".")[1]?.length ?? 0));
+  const whole = (/** @type {string} */ value) => {
+    const [integer = "", fraction = ""] = value.split(".");
+    return BigInt(integer + fraction.padEnd(places, "0"));
+  };
+  const total = whole(one) + whole(other);
+  const digits = String(total < 0n ? -total : total).padStart(places + 1, "0");
+  const integer = digits.slice(0, digits.length - places);
+  return `${total < 0n ? "-" : ""}${integer}${places > 0 ? `.${digits.slice(-places)}` : ""}`;
+}
+
+/**
  * An amount of money, with at least two decimals.
  * @param {string | null | undefined} amount
  * @param {string | null | undefined} currency
@@ -49,7 +66,13 @@ export function words(value) {
 }
 
 /** @type {Record<string, string>} */
-const STARTED = { manual: "by hand", schedule: "by the schedule", retry: "as a retry", dry_run: "from a preview", revert: "to revert a push" };
+const STARTED = {
+  manual: "by hand",
+  schedule: "by the schedule",
+  retry: "as a retry",
+  dry_run: "from a preview",
+  revert: "to revert a push",
+};
 
 /**
  * How a push job was started.
@@ -71,7 +94,6 @@ const TONES = {
   unverified: "warn",
   waiting_for_approval: "warn",
   completed_with_failures: "warn",
-  skipped: "",
   stale: "bad",
   failed: "bad",
 };
@@ -94,7 +116,10 @@ export function usageCell(usage) {
   if (usage.reason === "usage_too_old") {
     return [h("span", { class: "badge bad" }, "silent meter"), h("small", null, usage.problem ?? usage.explanation)];
   }
-  return [h("span", { title: usage.explanation ?? "", "aria-hidden": "true" }, "–"), hiddenText(usage.explanation ?? "none")];
+  return [
+    h("span", { title: usage.explanation ?? "", "aria-hidden": "true" }, "–"),
+    hiddenText(usage.explanation ?? "none"),
+  ];
 }
 
 /**

@@ -4,7 +4,7 @@ import { call, Problem, session, signedOut } from "./api.js";
 import { closeDialogs } from "./dialog.js";
 import { button, field, h, once } from "./dom.js";
 import { keepFocus } from "./focus.js";
-import { clear, describe } from "./notices.js";
+import { clear, describe, FOR_PEOPLE } from "./notices.js";
 import { current } from "./route.js";
 
 /** @typedef {{ title: string, content: (Node | string)[], leave?: () => void, name?: string }} Page */
@@ -77,7 +77,10 @@ async function load(route) {
  */
 function message(title, text) {
   const again = button("Load again", show);
-  return { title, content: [h("h1", null, title), h("div", { class: "panel stack", role: "alert" }, text, h("div", null, again))] };
+  return {
+    title,
+    content: [h("h1", null, title), h("div", { class: "panel stack", role: "alert" }, text, h("div", null, again))],
+  };
 }
 
 /** @param {string | null} reason */
@@ -90,12 +93,17 @@ function signIn(reason) {
   const form = h(
     "form",
     { class: "panel stack" },
-    field("API key", key, "It begins with cwb_. It is kept until this window is closed, and sent to this service only."),
+    field(
+      "API key",
+      key,
+      "It begins with cwb_. It is kept until this window is closed, and sent to this service only.",
+    ),
     field("Your name", user, "The history records it beside the key's name. It may be left out."),
     wrong,
     h("div", null, h("button", { class: "primary" }, "Sign in")),
   );
   const enter = async () => {
+    wrong.textContent = "";
     session.start(key.value.trim(), user.value.trim());
     try {
       await call("get", "/api/v1/products", { query: { limit: 1 } });
@@ -128,7 +136,7 @@ signedOut.addEventListener("401", () => {
   leave();
   leave = () => {};
   shown += 1;
-  const page = signIn("This API key is not valid, or no longer valid. Sign in with another.");
+  const page = signIn(FOR_PEOPLE["unauthorized"] ?? "");
   main.dataset["page"] = SIGNED_OUT;
   main.replaceChildren(...page.content);
   document.title = `${page.title} – Billing console`;

@@ -7,12 +7,12 @@ import { button, h } from "./dom.js";
  * What the API says to programs, for a person in front of this page.
  * @type {Record<string, string>}
  */
-const FOR_PEOPLE = {
+export const FOR_PEOPLE = {
   unauthorized: "This API key is not valid, or no longer valid. Sign in with another.",
   version_mismatch: "Somebody else changed this in the meantime. Look at it as it is now, then try again.",
   not_connected: "There is no connection to ConnectWise yet. Set it up under Settings.",
   connectwise_company_taken:
-    "Another company is matched to this ConnectWise company already. If both are the same customer, say that they share it.",
+    "Another company is matched to this ConnectWise company already. If both are the same customer, tick “Several companies share this ConnectWise company”.",
 };
 
 /**
@@ -20,10 +20,14 @@ const FOR_PEOPLE = {
  * @param {"good" | "bad"} tone
  */
 function show(text, tone) {
-  // What lies behind a dialog can be neither seen well, nor heard, nor closed.
+  // A message behind a modal dialog can be neither read nor closed.
   const dialog = tone === "bad" ? [...document.querySelectorAll("dialog[open] .notices")].at(-1) : null;
   const list = /** @type {HTMLElement} */ (dialog ?? document.getElementById("notices"));
-  const notice = h("div", { class: `notice ${tone}`, role: tone === "bad" ? "alert" : "status" }, h("span", null, text));
+  const notice = h(
+    "div",
+    { class: `notice ${tone}`, role: tone === "bad" ? "alert" : "status" },
+    h("span", null, text),
+  );
   notice.append(button("Close", () => notice.remove(), { "aria-label": "Close the message" }));
   list.append(notice);
   notice.scrollIntoView({ block: "nearest" });
@@ -51,7 +55,7 @@ export function report(error) {
 
 /** @param {unknown} error */
 export function describe(error) {
-  if (!(error instanceof Problem)) return "The console failed. Load the page again.";
+  if (!(error instanceof Problem)) return "Something went wrong in the console. Reload the page.";
   const forPeople = FOR_PEOPLE[error.code ?? ""];
   if (forPeople) return forPeople;
   if (error.fields.length === 0) return error.message;
@@ -73,9 +77,9 @@ function named(pointer) {
  */
 export const saving = (download) => reporting(async () => say(`Saved as ${await download()}.`));
 
-/** Removes all messages. */
+/** Removes the errors of the page that is left. What was done is still said on the next one. */
 export function clear() {
-  document.getElementById("notices")?.replaceChildren();
+  for (const error of document.querySelectorAll("#notices [role=alert]")) error.remove();
 }
 
 /**

@@ -41,21 +41,30 @@ export function pager(options) {
     next.disabled = page.next_cursor === null;
     keepFocus(() => options.show(page));
   };
+  let isMoving = false;
+  let asked = 0;
   const move = reporting(
     /** @param {1 | -1} step */
     async (step) => {
-      const cursor = step === 1 ? (page.next_cursor ?? undefined) : cursors.at(-2);
-      const read = await options.read(cursor);
-      if (step === 1) {
-        sizes.push(page.items.length);
-        before += page.items.length;
-        cursors.push(cursor);
-      } else {
-        before -= sizes.pop() ?? 0;
-        cursors.pop();
+      if (isMoving) return;
+      isMoving = true;
+      asked += 1;
+      try {
+        const cursor = step === 1 ? (page.next_cursor ?? undefined) : cursors.at(-2);
+        const read = await options.read(cursor);
+        if (step === 1) {
+          sizes.push(page.items.length);
+          before += page.items.length;
+          cursors.push(cursor);
+        } else {
+          before -= sizes.pop() ?? 0;
+          cursors.pop();
+        }
+        page = read;
+        show();
+      } finally {
+        isMoving = false;
       }
-      page = read;
-      show();
     },
   );
   const previous = button("Previous", () => move(-1));
@@ -66,7 +75,13 @@ export function pager(options) {
     bar,
     /** Reads the current page again. */
     reload: async () => {
-      page = await options.read(cursors.at(-1));
+      if (isMoving) return;
+      asked += 1;
+      const mine = asked;
+      const read = await options.read(cursors.at(-1));
+      // Another page, or a newer answer, may be shown by now.
+      if (mine !== asked) return;
+      page = read;
       show();
     },
   };

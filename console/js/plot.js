@@ -1,7 +1,7 @@
 // A plot of money by month: by usage beside in ConnectWise.
 
 import { framed, h, svg } from "./dom.js";
-import { badge, money } from "./format.js";
+import { badge, money, sum } from "./format.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 
@@ -26,25 +26,31 @@ export function monthsPlot(recorded, now) {
   const section = h("section", { class: "stack", "aria-label": "By month" }, h("h2", null, "By month"));
   const currencies = [...new Set(months.flatMap((month) => month.totals.map((total) => total.currency)))];
   for (const currency of currencies) section.append(plot(months, currency), table(months, currency));
-  const scheduled = "Earlier months are what a scheduled push found before it wrote; a month without one is missing.";
-  section.append(currencies.length > 0 ? h("p", { class: "muted" }, scheduled) : h("p", { class: "panel muted" }, "Nothing has a price yet."));
+  const scheduled =
+    "Earlier months show what the scheduled push found before it wrote. Months without a scheduled push are not shown.";
+  section.append(
+    currencies.length > 0
+      ? h("p", { class: "muted" }, scheduled)
+      : h("p", { class: "panel muted" }, "Nothing has a price yet."),
+  );
   return section;
 }
 
 /**
- * The sums of all products by month. They are drawn only, so that rounding does no harm.
+ * The sums of all products by month.
  * @param {Month[]} months
  * @param {string | null} currency
  */
 function sums(months, currency) {
-  /** @type {Map<string, { ours: number, theirs: number }>} */
+  /** @type {Map<string, { ours: string, theirs: string }>} */
   const found = new Map();
   for (const month of months) {
     for (const total of month.totals.filter((one) => one.currency === currency)) {
-      const sum = found.get(month.billing_month) ?? { ours: 0, theirs: 0 };
-      sum.ours += Number(total.amount ?? 0);
-      sum.theirs += Number(total.connectwise_amount ?? 0);
-      found.set(month.billing_month, sum);
+      const known = found.get(month.billing_month) ?? { ours: "0", theirs: "0" };
+      found.set(month.billing_month, {
+        ours: sum(known.ours, total.amount ?? "0"),
+        theirs: sum(known.theirs, total.connectwise_amount ?? "0"),
+      });
     }
   }
   return [...found].sort(([a], [b]) => a.localeCompare(b)).slice(-12);
@@ -56,24 +62,41 @@ function sums(months, currency) {
  */
 function plot(months, currency) {
   const bars = sums(months, currency);
-  const largest = Math.max(1, ...bars.flatMap(([, sum]) => [sum.ours, sum.theirs]));
+  const largest = Math.max(1, ...bars.flatMap(([, one]) => [one.ours, one.theirs].map(Number)));
   const step = (WIDTH - LEFT * 2) / Math.max(bars.length, 1);
   const width = Math.min(step * 0.36, 40);
   const unit = currency ?? "no currency";
-  const drawing = svg("svg", { class: "plot", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Billed by month, in ${unit}. The table below has the numbers.` });
+  const drawing = svg("svg", {
+    class: "plot",
+    viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+    role: "img",
+    "aria-label": `Billed by month, in ${unit}. The table below has the numbers.`,
+  });
   drawing.append(svg("line", { class: "axis", x1: LEFT, x2: WIDTH - LEFT, y1: BOTTOM, y2: BOTTOM }));
-  bars.forEach(([month, sum], index) => {
+  bars.forEach(([month, one], index) => {
     const middle = LEFT + step * (index + 0.5);
-    /** @type {(kind: "ours" | "theirs", x: number, value: number) => Element} */
+    /** @type {(kind: "ours" | "theirs", x: number, value: string) => Element} */
     const bar = (kind, x, value) => {
-      const height = (Math.max(value, 0) / largest) * (BOTTOM - 10);
-      const title = svg("title", null, `${month}: ${money(value.toFixed(2), currency)} ${kind === "ours" ? "by usage" : "in ConnectWise"}`);
+      // Only the bars' heights are rounded.
+      const height = (Math.max(Number(value), 0) / largest) * (BOTTOM - 10);
+      const title = svg(
+        "title",
+        null,
+        `${month}: ${money(value, currency)} ${kind === "ours" ? "by usage" : "in ConnectWise"}`,
+      );
       return svg("rect", { class: kind, x, y: BOTTOM - height, width, height, rx: 2 }, title);
     };
-    drawing.append(bar("ours", middle - width - 1, sum.ours), bar("theirs", middle + 1, sum.theirs));
+    drawing.append(bar("ours", middle - width - 1, one.ours), bar("theirs", middle + 1, one.theirs));
     drawing.append(svg("text", { x: middle, y: BOTTOM + 18, "text-anchor": "middle" }, month));
   });
-  const key = h("p", { class: "row muted" }, h("span", { class: "key ours" }), "by usage", h("span", { class: "key theirs" }), `in ConnectWise (${unit})`);
+  const key = h(
+    "p",
+    { class: "row muted" },
+    h("span", { class: "key ours" }),
+    "by usage",
+    h("span", { class: "key theirs" }),
+    `in ConnectWise (${unit})`,
+  );
   return h("div", { class: "panel stack" }, drawing, key);
 }
 
@@ -93,10 +116,20 @@ function table(months, currency) {
           h("td", null, month.product_name),
           h("td", { class: "number" }, money(total.amount, currency)),
           h("td", { class: "number" }, money(total.connectwise_amount, currency)),
-          h("td", { class: "number" }, !total.change_percent ? "–" : `${total.change_percent} %`, total.moved ? [" ", badge("moved")] : null),
+          h(
+            "td",
+            { class: "number" },
+            !total.change_percent ? "–" : `${total.change_percent} %`,
+            total.moved ? [" ", badge("moved")] : null,
+          ),
         ),
       ),
   );
-  const heads = ["Month", "Product", "By usage", "In ConnectWise", "Change"].map((name, index) => h("th", { scope: "col", class: index > 1 ? "number" : null }, name));
-  return framed(`By month, in ${currency ?? "no currency"}`, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows)));
+  const heads = ["Month", "Product", "By usage", "In ConnectWise", "Change"].map((name, index) =>
+    h("th", { scope: "col", class: index > 1 ? "number" : null }, name),
+  );
+  return framed(
+    `By month, in ${currency ?? "no currency"}`,
+    h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows)),
+  );
 }

@@ -1,6 +1,6 @@
 // Adds a product, or changes its settings.
 
-import { call } from "./api.js";
+import { call, Problem } from "./api.js";
 import { field, h, select } from "./dom.js";
 import { openForm } from "./dialog.js";
 import { say } from "./notices.js";
@@ -9,13 +9,30 @@ import { go, link } from "./route.js";
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 
 /** @type {[string, string][]} */
-const AGGREGATIONS = [["last", "The newest measurement"], ["max", "The largest of the month"], ["sum", "The sum of the month"]];
+const AGGREGATIONS = [
+  ["last", "The newest measurement"],
+  ["max", "The largest of the month"],
+  ["sum", "The sum of the month"],
+];
 /** @type {[string, string][]} */
-const ROUNDINGS = [["ceil", "Each block that is begun"], ["floor", "Full blocks only"], ["round", "To the nearest block"], ["exact", "Not rounded"]];
+const ROUNDINGS = [
+  ["ceil", "Round up to a full block"],
+  ["floor", "Full blocks only"],
+  ["round", "To the nearest block"],
+  ["exact", "Not rounded"],
+];
 /** @type {[string, string][]} */
-const PERIODS = [["", "As the aggregation needs"], ["current", "The month of the push"], ["previous", "The month before"]];
+const PERIODS = [
+  ["", "As the aggregation needs"],
+  ["current", "The month of the push"],
+  ["previous", "The month before"],
+];
 /** @type {[string, string][]} */
-const INVOICED = [["warn", "Push it, with a warning"], ["hold", "Hold it for approval"], ["skip", "Skip it"]];
+const INVOICED = [
+  ["warn", "Push it, with a warning"],
+  ["hold", "Hold it for approval"],
+  ["skip", "Skip it"],
+];
 
 /**
  * Opens the settings of a product; without one, adds a product.
@@ -23,7 +40,8 @@ const INVOICED = [["warn", "Push it, with a warning"], ["hold", "Hold it for app
  */
 export async function openProduct(product) {
   const text = (/** @type {string | null | undefined} */ value) => h("input", { value: value ?? "", maxlength: 100 });
-  const decimal = (/** @type {string | null | undefined} */ value) => h("input", { value: value ?? "", inputmode: "decimal" });
+  const decimal = (/** @type {string | null | undefined} */ value) =>
+    h("input", { value: value ?? "", inputmode: "decimal" });
   const inputs = {
     code: text(product?.code),
     name: text(product?.name),
@@ -52,6 +70,7 @@ export async function openProduct(product) {
   });
   /** @type {Schemas["Product"] | null} */
   let saved = null;
+  let version = product?.version ?? 0;
   await openForm({
     title: product ? `Settings of ${product.name}` : "Add a product",
     body: [
@@ -65,7 +84,7 @@ export async function openProduct(product) {
         field("Rounding", inputs.rounding),
         field("What counts in a month", inputs.aggregation),
         field("Which month a push bills", inputs.billing_period),
-        field("Minimum quantity", inputs.minimum_quantity, "It may be left empty."),
+        field("Minimum quantity", inputs.minimum_quantity, "Optional."),
         field("Hold changes above, in percent", inputs.max_change_percent, "Larger changes wait for approval."),
         field("Hold changes above, in units", inputs.max_change_units),
         field("If the month was invoiced already", inputs.when_invoiced),
@@ -74,9 +93,18 @@ export async function openProduct(product) {
     save: product ? "Save" : "Add",
     fields: Object.fromEntries(Object.entries(inputs).map(([name, input]) => [`/${name}`, input])),
     onsave: async () => {
-      saved = product
-        ? await call("patch", "/api/v1/products/{id}", { path: { id: product.id }, body: body(), version: product.version })
-        : await call("post", "/api/v1/products", { body: body(), once: true });
+      if (!product) {
+        saved = await call("post", "/api/v1/products", { body: body(), once: true });
+        return;
+      }
+      const path = { id: product.id };
+      try {
+        saved = await call("patch", "/api/v1/products/{id}", { path, body: body(), version });
+      } catch (error) {
+        if (error instanceof Problem && error.code === "version_mismatch")
+          version = (await call("get", "/api/v1/products/{id}", { path })).version;
+        throw error;
+      }
     },
   });
   const done = /** @type {Schemas["Product"] | null} */ (saved);

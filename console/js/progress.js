@@ -7,7 +7,21 @@ import { badge, plural, time } from "./format.js";
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 /** @typedef {Schemas["PushJob"]} Job */
 
-const STATES = /** @type {const} */ (["would_push", "pushed", "unchanged", "held", "skipped", "failed", "unverified", "cancelled", "working", "pending"]);
+const STATES = /** @type {const} */ ([
+  "would_push",
+  "pushed",
+  "unchanged",
+  "held",
+  "skipped",
+  "failed",
+  "unverified",
+  "cancelled",
+  "working",
+  "pending",
+]);
+
+/** Whether a preview can be pushed. @param {Job} job */
+export const canBePushed = (job) => job.state === "succeeded" || job.state === "completed_with_failures";
 
 /** Whether nothing more happens in a job until a person acts. @param {Job} job */
 export const isAtRest = (job) => !["queued", "running"].includes(job.state);
@@ -29,7 +43,8 @@ export function liveProgress(first, signal, changed) {
     bar.value = job.lines.done;
     const rate = !isAtRest(job) && job.lines_per_minute ? `, ${plural(job.lines_per_minute, "line")} a minute` : "";
     text.replaceChildren(badge(job.state), `${job.lines.done} of ${plural(job.lines.total, "line")}${rate}`);
-    if (!isAtRest(job) && job.estimated_end_at) text.append(h("span", { class: "muted" }, "done at about ", time(job.estimated_end_at)));
+    if (!isAtRest(job) && job.estimated_end_at)
+      text.append(h("span", { class: "muted" }, "done at about ", time(job.estimated_end_at)));
     const shown = STATES.filter((state) => job.lines[state] > 0);
     counts.replaceChildren(...shown.map((state) => h("span", null, badge(state), ` ${job.lines[state]}`)));
     detail.textContent = job.detail;
@@ -45,5 +60,8 @@ export function liveProgress(first, signal, changed) {
     let last = first;
     watch(first.id, (job) => show((last = job)), signal, lost).then(() => resolve(last), reject);
   });
-  return { element: h("div", { class: "stack" }, bar, text, counts, detail), ended: /** @type {Promise<Job>} */ (ended) };
+  return {
+    element: h("div", { class: "stack" }, bar, text, counts, detail),
+    ended: /** @type {Promise<Job>} */ (ended),
+  };
 }

@@ -7,14 +7,23 @@ import { keepFocus } from "./focus.js";
 import { plural, startedBy, time, words } from "./format.js";
 import { report, reporting, say } from "./notices.js";
 import { pager } from "./pager.js";
-import { isAtRest, liveProgress } from "./progress.js";
+import { canBePushed, isAtRest, liveProgress } from "./progress.js";
 import { pushLinesTable } from "./push_lines.js";
 import { changed, go, link } from "./route.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 /** @typedef {Schemas["PushJob"]} Job */
 
-const STATES = /** @type {const} */ (["would_push", "pushed", "unchanged", "held", "skipped", "failed", "unverified", "cancelled"]);
+const STATES = /** @type {const} */ ([
+  "would_push",
+  "pushed",
+  "unchanged",
+  "held",
+  "skipped",
+  "failed",
+  "unverified",
+  "cancelled",
+]);
 /** How often the lines are read again while a job runs, in milliseconds. */
 const READ_EVERY = 1_500;
 
@@ -34,7 +43,8 @@ export async function jobPage(route, id) {
  * @param {Element[]} some
  * @param {Element[]} others
  */
-const sameTexts = (some, others) => some.length === others.length && some.every((one, index) => one.textContent === others[index]?.textContent);
+const sameTexts = (some, others) =>
+  some.length === others.length && some.every((one, index) => one.textContent === others[index]?.textContent);
 
 class JobView {
   /**
@@ -57,9 +67,26 @@ class JobView {
   get content() {
     const job = this.job;
     const kind = job.kind === "dry_run" ? "Preview" : "Push";
-    const parent = job.parent_job_id ? h("a", { href: link(`pushes/${job.parent_job_id}`) }, "the job that it follows") : null;
-    const about = h("p", { class: "muted" }, `Started ${startedBy(job.started_by)}, by ${job.requested_by}, `, time(job.created_at), parent ? ", after " : "", parent);
-    return [h("h1", null, `${kind} of ${job.billing_months.join(" and ") || "no lines"}`), about, this.progress, this.narrowed(), this.actions, this.chips, this.lines];
+    const parent = job.parent_job_id
+      ? h("a", { href: link(`pushes/${job.parent_job_id}`) }, "the job that it follows")
+      : null;
+    const about = h(
+      "p",
+      { class: "muted" },
+      `Started ${startedBy(job.started_by)}, by ${job.requested_by}, `,
+      time(job.created_at),
+      parent ? ", after " : "",
+      parent,
+    );
+    return [
+      h("h1", null, `${kind} of ${job.billing_months.join(" and ") || "without lines"}`),
+      about,
+      this.progress,
+      this.narrowed(),
+      this.actions,
+      this.chips,
+      this.lines,
+    ];
   }
 
   /** Whether only the lines of one company are shown. */
@@ -76,7 +103,8 @@ class JobView {
   async read() {
     const query = { state: this.route.query.get("state"), company_id: this.route.query.get("company"), limit: 50 };
     /** @param {string} [cursor] */
-    const read = (cursor) => call("get", "/api/v1/push-jobs/{id}/lines", { path: { id: this.job.id }, query: { ...query, cursor } });
+    const read = (cursor) =>
+      call("get", "/api/v1/push-jobs/{id}/lines", { path: { id: this.job.id }, query: { ...query, cursor } });
     const table = pushLinesTable("Lines of the push", { select: (line) => this.box(line) });
     const show = (/** @type {Schemas["PushLineList"]} */ page) => {
       for (const line of page.items) if (line.state !== "held") this.selected.delete(line.id);
@@ -111,15 +139,34 @@ class JobView {
   stateChips() {
     const now = this.route.query.get("state");
     /** @type {(text: string, count: number, state: string | null) => HTMLElement} */
-    const chip = (text, count, state) => h("li", null, h("a", { href: changed(this.route, { state }), "aria-current": now === state ? "true" : null }, text, h("span", { class: "muted number" }, String(count))));
+    const chip = (text, count, state) =>
+      h(
+        "li",
+        null,
+        h(
+          "a",
+          { href: changed(this.route, { state }), "aria-current": now === state ? "true" : null },
+          text,
+          h("span", { class: "muted number" }, String(count)),
+        ),
+      );
     const shown = STATES.filter((state) => this.job.lines[state] > 0);
-    return h("ul", { class: "chips", "aria-label": "Lines by state" }, chip("all", this.job.lines.total, null), shown.map((state) => chip(words(state), this.job.lines[state], state)));
+    return h(
+      "ul",
+      { class: "chips", "aria-label": "Lines by state" },
+      chip("all", this.job.lines.total, null),
+      shown.map((state) => chip(words(state), this.job.lines[state], state)),
+    );
   }
 
   /** @param {Schemas["PushLine"]} line */
   box(line) {
     if (line.state !== "held") return null;
-    const box = h("input", { type: "checkbox", checked: this.selected.has(line.id), "aria-label": `Select ${line.company_name}, ${line.product_code}` });
+    const box = h("input", {
+      type: "checkbox",
+      checked: this.selected.has(line.id),
+      "aria-label": `Select ${line.company_name}, ${line.product_code}`,
+    });
     box.addEventListener("change", () => {
       if (box.checked) this.selected.add(line.id);
       else this.selected.delete(line.id);
@@ -131,18 +178,52 @@ class JobView {
   showActions() {
     const { job } = this;
     const failed = job.lines.failed + job.lines.unverified;
-    // What is decided at once must be what is shown.
+    // Beside the lines of one company, nothing is offered for all.
     const held = this.isNarrowed && this.selected.size === 0 ? 0 : job.lines.held;
-    const chosen = this.selected.size > 0 ? `${this.selected.size} selected` : `all ${held}`;
+    const chosen = this.selected.size > 0 ? `${this.selected.size} selected` : `all ${held} held`;
     const isPush = job.kind === "push";
     const isWhole = !this.isNarrowed;
     const buttons = [
-      !isAtRest(job) && !job.cancel_requested ? button("Cancel", reporting(() => this.cancel()), { class: "danger" }) : null,
-      isPush && held > 0 ? button(`Approve ${chosen}`, reporting(() => this.decide("approve")), { class: "primary" }) : null,
-      isPush && held > 0 ? button(`Drop ${chosen}`, reporting(() => this.decide("drop"))) : null,
-      isPush && isWhole && isAtRest(job) && failed > 0 ? button("Retry what failed", reporting(() => this.start("retry"))) : null,
-      isPush && isWhole && isAtRest(job) && job.lines.pushed > 0 ? button("Revert", reporting(() => this.revert()), { class: "danger" }) : null,
-      !isPush && isWhole && job.state === "succeeded" && job.lines.would_push > 0 ? button(`Push ${plural(job.lines.would_push, "line")}`, reporting(() => this.push()), { class: "primary" }) : null,
+      !isAtRest(job) && !job.cancel_requested
+        ? button(
+            "Cancel",
+            reporting(() => this.cancel()),
+            { class: "danger" },
+          )
+        : null,
+      isPush && held > 0
+        ? button(
+            `Approve ${chosen}`,
+            reporting(() => this.decide("approve")),
+            { class: "primary" },
+          )
+        : null,
+      isPush && held > 0
+        ? button(
+            `Drop ${chosen}`,
+            reporting(() => this.decide("drop")),
+          )
+        : null,
+      isPush && isWhole && isAtRest(job) && failed > 0
+        ? button(
+            "Retry what failed",
+            reporting(() => this.start("retry")),
+          )
+        : null,
+      isPush && isWhole && isAtRest(job) && job.lines.pushed > 0
+        ? button(
+            "Revert",
+            reporting(() => this.revert()),
+            { class: "danger" },
+          )
+        : null,
+      !isPush && isWhole && canBePushed(job) && job.lines.would_push > 0
+        ? button(
+            `Push ${plural(job.lines.would_push, "line")}`,
+            reporting(() => this.push()),
+            { class: "primary" },
+          )
+        : null,
     ];
     const shown = buttons.filter((one) => one !== null);
     // A button that stays is not drawn again: somebody may be about to press it.
@@ -160,16 +241,26 @@ class JobView {
     const ids = [...this.selected];
     const count = plural(ids.length || this.job.lines.held, "held line");
     const text = verb === "approve" ? `${count} will be written.` : `${count} will not be written.`;
-    await confirm(verb === "approve" ? "Approve?" : "Drop?", text, verb === "approve" ? "Approve" : "Drop", async () => {
-      const options = { path: { id: this.job.id }, body: ids.length > 0 ? { line_ids: ids } : {} };
-      const job = verb === "approve" ? await call("post", "/api/v1/push-jobs/{id}/lines/approve", options) : await call("post", "/api/v1/push-jobs/{id}/lines/drop", options);
-      this.selected.clear();
-      this.left.abort();
-      this.left = new AbortController();
-      this.job = job;
-      this.follow();
-      await this.reload?.();
-    });
+    await confirm(
+      verb === "approve" ? "Approve?" : "Drop?",
+      text,
+      verb === "approve" ? "Approve" : "Drop",
+      async () => {
+        const options = { path: { id: this.job.id }, body: ids.length > 0 ? { line_ids: ids } : {} };
+        const job =
+          verb === "approve"
+            ? await call("post", "/api/v1/push-jobs/{id}/lines/approve", options)
+            : await call("post", "/api/v1/push-jobs/{id}/lines/drop", options);
+        // The page may have been left meanwhile.
+        if (this.left.signal.aborted) return;
+        this.selected.clear();
+        this.left.abort();
+        this.left = new AbortController();
+        this.job = job;
+        this.follow();
+        await this.reload?.();
+      },
+    );
   }
 
   async revert() {
@@ -180,7 +271,10 @@ class JobView {
   /** @param {"retry" | "revert"} verb */
   async start(verb) {
     const options = { path: { id: this.job.id }, once: true };
-    const job = verb === "retry" ? await call("post", "/api/v1/push-jobs/{id}/retry", options) : await call("post", "/api/v1/push-jobs/{id}/revert", options);
+    const job =
+      verb === "retry"
+        ? await call("post", "/api/v1/push-jobs/{id}/retry", options)
+        : await call("post", "/api/v1/push-jobs/{id}/revert", options);
     go(link(`pushes/${job.id}`));
   }
 

@@ -18,7 +18,10 @@ export function pushLinesTable(label, options = {}) {
     { name: "Company", kind: "heading", show: (line) => line.company_name },
     { name: "Product", show: (line) => line.product_code },
     { name: "Month", kind: "number", show: (line) => line.billing_month },
-    { name: "Addition", show: (line) => [line.addition_name ?? "–", line.agreement_name ? h("small", null, line.agreement_name) : null] },
+    {
+      name: "Addition",
+      show: (line) => [line.addition_name ?? "–", line.agreement_name ? h("small", null, line.agreement_name) : null],
+    },
     { name: "From", kind: "number", show: (line) => decimal(line.from ?? line.expected_from) },
     { name: "To", kind: "quantity", show: (line) => decimal(line.to) },
     { name: "State", show: state },
@@ -27,7 +30,7 @@ export function pushLinesTable(label, options = {}) {
   const { select } = options;
   if (select) columns.unshift({ name: "Select", show: select });
   if (options.withJob) columns.push({ name: "Push", show: job });
-  return dataTable(label, columns, "There is no such line.");
+  return dataTable(label, columns, "No line matches the filters.");
 }
 
 /** @param {PushLine} line */
@@ -45,5 +48,8 @@ function state(line) {
 /** @param {PushLine} line */
 function job(line) {
   if (!line.push_job) return null;
-  return [h("a", { href: link(`pushes/${line.push_job.id}`) }, line.push_job.requested_by), h("small", null, startedBy(line.push_job.started_by))];
+  return [
+    h("a", { href: link(`pushes/${line.push_job.id}`) }, line.push_job.requested_by),
+    h("small", null, startedBy(line.push_job.started_by)),
+  ];
 }

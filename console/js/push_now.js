@@ -6,7 +6,7 @@ import { openDialog } from "./dialog.js";
 import { plural } from "./format.js";
 import { reporting } from "./notices.js";
 import { pager } from "./pager.js";
-import { liveProgress } from "./progress.js";
+import { canBePushed, liveProgress } from "./progress.js";
 import { pushLinesTable } from "./push_lines.js";
 import { go, link } from "./route.js";
 
@@ -26,12 +26,32 @@ export function openPush(view, lines = []) {
   const product = view.summary;
   /** @type {[string, string, Schemas["CreatePushJobRequest"]][]} */
   const scopes = [
-    ["product", `${product.product_name}: every line with push enabled (${product.push_enabled})`, { product_id: product.product_id }],
-    ["out_of_date", `${product.product_name}: only lines whose usage changed since their last push`, { product_id: product.product_id, out_of_date: true }],
+    [
+      "product",
+      `${product.product_name}: every line with push enabled (${product.push_enabled})`,
+      { product_id: product.product_id },
+    ],
+    [
+      "out_of_date",
+      `${product.product_name}: only lines that would get another quantity than their last push wrote`,
+      { product_id: product.product_id, out_of_date: true },
+    ],
     ["all", "All products: every line with push enabled", {}],
   ];
-  if (lines.length > 0) scopes.unshift(["lines", `The ${plural(lines.length, "selected line")}`, { billing_line_ids: lines.map((line) => line.id) }]);
-  const choices = scopes.map(([name, text], index) => h("label", { class: "choice" }, h("input", { type: "radio", name: "scope", value: name, checked: index === 0 }), text));
+  if (lines.length > 0)
+    scopes.unshift([
+      "lines",
+      `The ${plural(lines.length, "selected line")}`,
+      { billing_line_ids: lines.map((line) => line.id) },
+    ]);
+  const choices = scopes.map(([name, text], index) =>
+    h(
+      "label",
+      { class: "choice" },
+      h("input", { type: "radio", name: "scope", value: name, checked: index === 0 }),
+      text,
+    ),
+  );
   const scope = h("fieldset", { class: "options" }, h("legend", null, "Which lines"), choices);
   const result = h("div", { class: "stack" });
   // A preview of other lines must not be pushed by mistake.
@@ -52,7 +72,10 @@ export function openPush(view, lines = []) {
     { class: "primary" },
   );
   const intro = h("p", null, "The preview reads ConnectWise and writes nothing.");
-  const dialog = openDialog("Push now", [intro, scope, h("div", { class: "row" }, preview), result], { wide: true, onclose: () => left.abort() });
+  const dialog = openDialog("Push now", [intro, scope, h("div", { class: "row" }, preview), result], {
+    wide: true,
+    onclose: () => left.abort(),
+  });
 }
 
 /**
@@ -68,12 +91,23 @@ async function showPreview(body, result, signal, close) {
   const done = await progress.ended;
   if (signal.aborted) return;
   /** @param {string} [cursor] */
-  const read = (cursor) => call("get", "/api/v1/push-jobs/{id}/lines", { path: { id: done.id }, query: { state: "would_push", limit: 25, cursor } });
+  const read = (cursor) =>
+    call("get", "/api/v1/push-jobs/{id}/lines", {
+      path: { id: done.id },
+      query: { state: "would_push", limit: 25, cursor },
+    });
   const [first, held] = await Promise.all([read(), heldLater(done.id)]);
   if (signal.aborted) return;
   const all = h("a", { href: link(`pushes/${done.id}`) }, "Every line of the preview, with what is skipped and why");
-  if (done.lines.would_push === 0) {
-    result.append(h("p", null, h("strong", null, "Nothing would be written.")), h("div", null, all));
+  if (done.lines.would_push === 0 || !canBePushed(done)) {
+    result.append(
+      h(
+        "p",
+        null,
+        h("strong", null, canBePushed(done) ? "Nothing would be written." : "The preview did not end well."),
+      ),
+      h("div", null, all),
+    );
     return;
   }
   const table = pushLinesTable("What would be written");
@@ -88,7 +122,12 @@ async function showPreview(body, result, signal, close) {
     { class: "primary" },
   );
   const waiting = held > 0 ? h("p", null, `${plural(held, "line")} of these will wait for approval.`) : null;
-  result.append(waiting ?? "", table.frame, pages.bar, h("div", { class: "row" }, all, h("span", { class: "push-right" }, start)));
+  result.append(
+    waiting ?? "",
+    table.frame,
+    pages.bar,
+    h("div", { class: "row" }, all, h("span", { class: "push-right" }, start)),
+  );
 }
 
 /**

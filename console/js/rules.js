@@ -34,16 +34,44 @@ const HINTS = {
 export async function rulesPage(route) {
   const products = (await call("get", "/api/v1/products", { query: { limit: 500, sort: "name" } })).items;
   const product = products.find((one) => one.id === route.query.get("product")) ?? products[0];
-  const add = button("Add a product", reporting(() => openProduct(null)));
-  if (!product) return { title: "Rules", content: [h("h1", null, "Matching rules"), h("p", { class: "panel" }, "There is no product yet."), h("div", null, add)] };
-  const settings = button("Product settings", reporting(() => openProduct(product)), { class: "push-right" });
-  const tab = (/** @type {Schemas["Product"]} */ one) => h("li", null, h("a", { href: link("rules", { product: one.id }), "aria-current": one.id === product.id ? "true" : null }, one.name));
+  const add = button(
+    "Add a product",
+    reporting(() => openProduct(null)),
+  );
+  if (!product)
+    return {
+      title: "Rules",
+      content: [
+        h("h1", null, "Matching rules"),
+        h("p", { class: "panel" }, "There is no product yet."),
+        h("div", null, add),
+      ],
+    };
+  const settings = button(
+    "Product settings",
+    reporting(() => openProduct(product)),
+    { class: "push-right" },
+  );
+  const tab = (/** @type {Schemas["Product"]} */ one) =>
+    h(
+      "li",
+      null,
+      h(
+        "a",
+        { href: link("rules", { product: one.id }), "aria-current": one.id === product.id ? "true" : null },
+        one.name,
+      ),
+    );
   const rules = (await call("get", "/api/v1/matching-rules", { query: { product_id: product.id } })).items;
   const editor = new Editor(product, rules);
   await editor.tryOut();
   return {
     title: `Rules of ${product.name}`,
-    content: [h("div", { class: "row" }, h("h1", null, "Matching rules"), settings, add), h("ul", { class: "tabs", "aria-label": "Products" }, products.map(tab)), ...editor.content],
+    content: [
+      h("div", { class: "row" }, h("h1", null, "Matching rules"), settings, add),
+      h("ul", { class: "tabs", "aria-label": "Products" }, products.map(tab)),
+      ...editor.content,
+    ],
     leave: () => editor.leave(),
   };
 }
@@ -57,8 +85,16 @@ class Editor {
   constructor(product, rules) {
     this.product = product;
     this.fields = {
-      agreement: new RuleField(this, "agreement", rules.find((rule) => rule.target === "agreement")),
-      addition: new RuleField(this, "addition", rules.find((rule) => rule.target === "addition")),
+      agreement: new RuleField(
+        this,
+        "agreement",
+        rules.find((rule) => rule.target === "agreement"),
+      ),
+      addition: new RuleField(
+        this,
+        "addition",
+        rules.find((rule) => rule.target === "addition"),
+      ),
     };
     this.result = h("section", { class: "panel stack", "aria-label": "What the rules would resolve", role: "region" });
     this.timer = 0;
@@ -82,6 +118,8 @@ class Editor {
 
   typed() {
     clearTimeout(this.timer);
+    // Its answer would be about the text before.
+    this.trying.abort();
     this.timer = setTimeout(() => this.tryOut().catch(report), PAUSE);
   }
 
@@ -94,8 +132,17 @@ class Editor {
     const [tried, other] = agreement.text ? [agreement, addition] : [addition, agreement];
     agreement.setWrong(null);
     addition.setWrong(null);
-    if (!tried.text) return this.result.replaceChildren(h("p", { class: "muted" }, "Type a rule to see what it would resolve."));
-    const body = { product_id: this.product.id, target: tried.target, expression: tried.text, other_expression: other.text || null, changed_only: this.which.value === "changed", status: this.status, limit: SHOWN };
+    if (!tried.text)
+      return this.result.replaceChildren(h("p", { class: "muted" }, "Type a rule to see what it would resolve."));
+    const body = {
+      product_id: this.product.id,
+      target: tried.target,
+      expression: tried.text,
+      other_expression: other.text || null,
+      changed_only: this.which.value === "changed",
+      status: this.status,
+      limit: SHOWN,
+    };
     try {
       this.show(await call("post", "/api/v1/matching-rules/preview", { body, signal: this.trying.signal }));
     } catch (error) {
@@ -103,7 +150,9 @@ class Editor {
       if (!(error instanceof Problem) || error.status === 401) throw error;
       for (const field of error.fields) (field.field === "/other_expression" ? other : tried).setWrong(field);
       if (other.text && tried.isWrong) await this.checkAlone(other);
-      this.result.replaceChildren(h("p", { class: "muted" }, error.fields.length > 0 ? "The rule cannot be tried yet." : describe(error)));
+      this.result.replaceChildren(
+        h("p", { class: "muted" }, error.fields.length > 0 ? "The rule cannot be tried yet." : describe(error)),
+      );
     }
   }
 
@@ -126,9 +175,16 @@ class Editor {
     /** @type {(name: string, counts: Schemas["MappingStatusCounts"]) => HTMLElement} */
     const counts = (name, counts) => {
       const states = /** @type {const} */ (["resolved", "ambiguous", "unresolved", "stale"]);
-      return h("p", { class: "row" }, h("strong", null, name), states.filter((state) => counts[state] > 0).map((state) => h("span", null, badge(state), ` ${counts[state]}`)));
+      return h(
+        "p",
+        { class: "row" },
+        h("strong", null, name),
+        states.filter((state) => counts[state] > 0).map((state) => h("span", null, badge(state), ` ${counts[state]}`)),
+      );
     };
-    const heads = ["Company", "Agreement now", "Agreement then", "Addition now", "Addition then"].map((name) => h("th", { scope: "col" }, name));
+    const heads = ["Company", "Agreement now", "Agreement after", "Addition now", "Addition after"].map((name) =>
+      h("th", { scope: "col" }, name),
+    );
     const rows = found.items.map(previewRow);
     const more = found.next_cursor ? h("p", { class: "muted" }, `The first ${SHOWN} lines are shown.`) : null;
     const saved = [this.fields.agreement, this.fields.addition].find((one) => !one.text && one.rule);
@@ -136,7 +192,9 @@ class Editor {
       h("h2", null, found.changed > 0 ? `${plural(found.changed, "line")} would change` : "Nothing would change"),
       h("div", { role: "status" }, counts("Agreements", found.agreements), counts("Additions", found.additions)),
       h("label", { class: "inline" }, "Show", this.which),
-      rows.length > 0 ? framed("Preview", h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows))) : h("p", { class: "empty" }, "There is no such line."),
+      rows.length > 0
+        ? framed("Preview", h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows)))
+        : h("p", { class: "empty" }, "No line matches."),
       more,
       saved ? h("p", { class: "muted" }, `The ${saved.target} rule is empty here: the saved one is used.`) : null,
     ];
@@ -147,9 +205,23 @@ class Editor {
 /** @param {Schemas["RulePreviewLine"]} line */
 function previewRow(line) {
   /** @param {Schemas["MappingState"]} state */
-  const cell = (state) => h("td", null, state.status === "resolved" ? (state.name ?? state.id) : badge(state.status), state.status === "resolved" ? null : h("small", null, state.explanation));
+  const cell = (state) =>
+    h(
+      "td",
+      null,
+      state.status === "resolved" ? (state.name ?? state.id) : badge(state.status),
+      state.status === "resolved" ? null : h("small", null, state.explanation),
+    );
   const changes = line.changes ? h("span", { class: "badge warn" }, "changes") : null;
-  return h("tr", null, h("th", { scope: "row" }, line.company_name, " ", changes), cell(line.agreement_now), cell(line.agreement_then), cell(line.addition_now), cell(line.addition_then));
+  return h(
+    "tr",
+    null,
+    h("th", { scope: "row" }, line.company_name, " ", changes),
+    cell(line.agreement_now),
+    cell(line.agreement_then),
+    cell(line.addition_now),
+    cell(line.addition_then),
+  );
 }
 
 /** One rule: its text, what is wrong with it, and its buttons. */
@@ -164,11 +236,27 @@ class RuleField {
     this.target = target;
     this.rule = rule;
     const id = newId();
-    this.area = h("textarea", { id, rows: 3, spellcheck: "false", autocapitalize: "off", autocomplete: "off", "aria-describedby": `${id}-wrong ${id}-hint`, value: rule?.expression ?? "" });
+    this.area = h("textarea", {
+      id,
+      rows: 3,
+      spellcheck: "false",
+      autocapitalize: "off",
+      autocomplete: "off",
+      "aria-describedby": `${id}-wrong ${id}-hint`,
+      value: rule?.expression ?? "",
+    });
     this.marks = h("div", { class: "marks", "aria-hidden": "true" });
     this.wrong = h("p", { class: "wrong", id: `${id}-wrong`, role: "status" });
-    this.saveButton = button("Save", reporting(() => this.save()), { class: "primary" });
-    this.deleteButton = button("Delete", reporting(() => this.remove()), { class: "danger" });
+    this.saveButton = button(
+      "Save",
+      reporting(() => this.save()),
+      { class: "primary" },
+    );
+    this.deleteButton = button(
+      "Delete",
+      reporting(() => this.remove()),
+      { class: "danger" },
+    );
     this.area.addEventListener("input", () => {
       // The mark is about the text before.
       this.marks.replaceChildren();
@@ -221,14 +309,22 @@ class RuleField {
     try {
       const body = { expression: this.text };
       const saved = this.rule
-        ? await call("put", "/api/v1/matching-rules/{id}", { path: { id: this.rule.id }, body, version: this.rule.version })
-        : await call("post", "/api/v1/matching-rules", { body: { ...body, product_id: this.editor.product.id, target: this.target }, once: true });
+        ? await call("put", "/api/v1/matching-rules/{id}", {
+            path: { id: this.rule.id },
+            body,
+            version: this.rule.version,
+          })
+        : await call("post", "/api/v1/matching-rules", {
+            body: { ...body, product_id: this.editor.product.id, target: this.target },
+            once: true,
+          });
       this.rule = saved.rule;
       this.showRule();
       say(`Saved. ${plural(saved.resolved.changed, "line")} changed.`);
       await this.editor.tryOut();
     } catch (error) {
-      if (error instanceof Problem && ["version_mismatch", "rule_exists"].includes(error.code ?? "")) return this.showSaved();
+      if (error instanceof Problem && ["version_mismatch", "rule_exists", "not_found"].includes(error.code ?? ""))
+        return this.showSaved();
       const field = error instanceof Problem ? error.fields.find((one) => one.field === "/expression") : undefined;
       if (!field) throw error;
       this.setWrong(field);
@@ -250,7 +346,11 @@ class RuleField {
     if (!rule) return;
     const text = "Lines that this rule resolved become unresolved. Manual choices stay.";
     await confirm("Delete the rule?", text, "Delete", async () => {
-      const resolved = await call("delete", "/api/v1/matching-rules/{id}", { path: { id: rule.id }, version: rule.version });
+      const options = { path: { id: rule.id }, version: rule.version };
+      const resolved = await call("delete", "/api/v1/matching-rules/{id}", options).catch(async (error) => {
+        if (error instanceof Problem && error.code === "version_mismatch") await this.showSaved();
+        throw error;
+      });
       this.rule = undefined;
       this.area.value = "";
       this.showRule();

@@ -45,12 +45,16 @@ impl LineNeed {
     /// What lines that need this have in common and what to do, as a sentence for a billing clerk.
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::Company => "These companies are not matched to a ConnectWise company. Match them first.",
-            Self::Agreement => "No agreement, or more than one, fits these lines. Choose one, or change the rule.",
-            Self::Addition => "No addition, or more than one, fits these lines. Choose one, or change the rule.",
+            Self::Company => "These companies are not matched to a ConnectWise company that exists. Match them first.",
+            Self::Agreement => {
+                "These lines have no agreement: none or several fit, or the one in use is gone. Choose one, or change the rule."
+            }
+            Self::Addition => {
+                "These lines have no addition: none or several fit, or the one in use is gone. Choose one, or change the rule."
+            }
             Self::Approval => "The last push holds these lines. Look at each, then approve or drop it.",
             Self::Failure => {
-                "The last push of these lines failed, or its result is unknown. Mend the cause, then push again."
+                "The last push of these lines failed, or its result is unknown. Fix the cause, then push again."
             }
         }
     }

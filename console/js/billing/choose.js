@@ -34,7 +34,7 @@ const chosenIn = (list) => list.querySelector("input:checked")?.getAttribute("va
  */
 export async function chooseCompany(line, view) {
   const now = line.company.connectwise_company;
-  const search = h("input", { type: "search", value: line.company.name, maxlength: 300, "data-search": "company" });
+  const search = h("input", { type: "search", value: line.company.name, maxlength: 300 });
   const list = h("div", { class: "options", role: "radiogroup", "aria-label": "ConnectWise companies" });
   const shared = h("input", { type: "checkbox" });
   const finder = companyFinder(line, search, list);
@@ -45,10 +45,13 @@ export async function chooseCompany(line, view) {
     await finder.find();
   }
   const path = { id: line.company.id };
-  const notSet = option("company", "none", false, [h("strong", null, "Not Set"), h("small", { class: "muted" }, " – nothing is billed")]);
+  const notSet = option("company", "none", false, [
+    h("strong", null, "Not Set"),
+    h("small", { class: "muted" }, " – nothing is billed"),
+  ]);
   const saved = await openForm({
     title: `ConnectWise company of ${line.company.name}`,
-    intro: now ? `Now: ${now.identifier}. The match counts for all products.` : "The match counts for all products.",
+    intro: now ? `Now: ${now.identifier}. The match applies to all products.` : "The match applies to all products.",
     body: [
       field("Name or identifier", search),
       list,
@@ -59,10 +62,14 @@ export async function chooseCompany(line, view) {
     fields: { "/id": search, "/identifier": search },
     onsave: async () => {
       const chosen = chosenIn(/** @type {HTMLElement} */ (list.closest("form")));
-      const options = { path, version: line.company.version };
-      if (!chosen) throw new Problem(0, now ? "Choose a company, or Not Set." : "Choose a company of the list.", null);
-      if (chosen === "none") await call("delete", "/api/v1/companies/{id}/connectwise-company", options);
-      else await call("put", "/api/v1/companies/{id}/connectwise-company", { ...options, body: { id: chosen, shared: shared.checked } });
+      if (!chosen)
+        throw new Problem(0, now ? "Choose a company, or Not Set." : "Choose a company from the list.", null);
+      await changing(line.id, view, async () => {
+        const options = { path, version: view.line(line.id).company.version };
+        const body = { id: chosen, shared: shared.checked };
+        if (chosen === "none") await call("delete", "/api/v1/companies/{id}/connectwise-company", options);
+        else await call("put", "/api/v1/companies/{id}/connectwise-company", { ...options, body });
+      });
     },
   });
   finder.end();
@@ -85,7 +92,8 @@ function companyFinder(line, search, list) {
     const query = { search: search.value.trim(), limit: 50 };
     const found = await call("get", "/api/v1/connectwise/companies", { query, signal: asked.signal });
     list.replaceChildren(...found.items.map((one) => companyOption(one, line)));
-    if (found.items.length === 0) list.append(h("p", { class: "empty" }, "No ConnectWise company has this name or identifier."));
+    if (found.items.length === 0)
+      list.append(h("p", { class: "empty" }, "No ConnectWise company has this name or identifier."));
     if (found.next_cursor) list.append(h("p", { class: "muted" }, "There are more. Type more of the name."));
   };
   search.addEventListener("input", () => {
@@ -147,7 +155,9 @@ export async function chooseAddition(line, view) {
   const options = items.map((one) => ({
     ...one,
     title: one.product_identifier ?? "no product",
-    more: [one.description, one.quantity === null ? null : `quantity ${decimal(one.quantity)}`].filter(Boolean).join(", "),
+    more: [one.description, one.quantity === null ? null : `quantity ${decimal(one.quantity)}`]
+      .filter(Boolean)
+      .join(", "),
   }));
   await chooseTarget(line, view, "addition", options, async (id) => {
     const target = { path: { billing_line_id: line.id }, version: view.line(line.id).version };
@@ -177,7 +187,9 @@ export async function chooseAddition(line, view) {
 async function chooseTarget(line, view, target, targets, save) {
   const mapping = line[target];
   const matched = new Set(mapping.candidates.map((candidate) => candidate.id));
-  const sorted = [...targets].sort((a, b) => Number(b.live) - Number(a.live) || Number(matched.has(b.id)) - Number(matched.has(a.id)));
+  const sorted = [...targets].sort(
+    (a, b) => Number(b.live) - Number(a.live) || Number(matched.has(b.id)) - Number(matched.has(a.id)),
+  );
   const options = sorted.map((one) => {
     const text = [
       h("strong", null, one.title),
@@ -192,6 +204,7 @@ async function chooseTarget(line, view, target, targets, save) {
   /** @param {string | null} id */
   const change = (id) =>
     changing(line.id, view, async () => {
+      await view.changes.get(line.id);
       const answer = await save(id);
       view.update([answer.line]);
       const others = answer.resolved.changed - 1;

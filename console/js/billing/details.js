@@ -21,7 +21,13 @@ export async function openDetails(line) {
   ]);
   const product = statement.products.find((one) => one.product_id === line.product_id);
   /** @param {"csv" | "html"} format */
-  const save = (format) => saving(() => download("/api/v1/companies/{id}/statement", { path: { id: line.company.id }, query: { billing_month: month, format } }));
+  const save = (format) =>
+    saving(() =>
+      download("/api/v1/companies/{id}/statement", {
+        path: { id: line.company.id },
+        query: { billing_month: month, format },
+      }),
+    );
   openDialog(
     `${line.company.name}: ${line.product_name}`,
     [
@@ -52,9 +58,15 @@ function quantitySection(line, product) {
   return section(
     `Quantity of ${line.usage.billing_month} (${closed})`,
     product ? h("p", null, product.explanation) : null,
-    h("ol", null, (product?.steps ?? []).map((step) => h("li", null, step))),
+    h(
+      "ol",
+      null,
+      (product?.steps ?? []).map((step) => h("li", null, step)),
+    ),
     line.usage.explanation ? h("p", { class: "muted" }, line.usage.problem ?? line.usage.explanation) : null,
-    line.usage.usage_through ? h("p", { class: "muted" }, "Newest usage that counts: ", time(line.usage.usage_through)) : null,
+    line.usage.usage_through
+      ? h("p", { class: "muted" }, "Newest usage that counts: ", time(line.usage.usage_through))
+      : null,
   );
 }
 
@@ -65,7 +77,11 @@ function invoiceSection(line) {
   const warnings = invoice.warnings.map((warning) => h("li", null, badge(warning.code), " ", warning.explanation));
   const billed = `${decimal(invoice.billed_quantity)} at ${money(invoice.unit_price, invoice.currency)}: ${money(invoice.amount, invoice.currency)}`;
   const next = invoice.next_invoice_on ? ` Next invoice: ${invoice.next_invoice_on}.` : "";
-  return section("ConnectWise's invoice", h("p", null, `${billed}.${next}`), warnings.length > 0 ? h("ul", null, warnings) : null);
+  return section(
+    "ConnectWise's invoice",
+    h("p", null, `${billed}.${next}`),
+    warnings.length > 0 ? h("ul", null, warnings) : null,
+  );
 }
 
 /**
@@ -75,7 +91,9 @@ function invoiceSection(line) {
  */
 function mappingSection(title, mapping, explanation) {
   const candidates = explanation.candidates.map((one) => {
-    const compared = one.comparisons.map((part) => h("small", { class: "muted code" }, ` ${part.holds ? "✓" : "✗"} ${part.comparison}`));
+    const compared = one.comparisons.map((part) =>
+      h("small", { class: "muted code" }, ` ${part.holds ? "✓" : "✗"} ${part.comparison}`),
+    );
     return h("li", null, badge(one.verdict), " ", h("strong", null, one.name), ` – ${one.explanation}`, compared);
   });
   return section(
@@ -89,9 +107,22 @@ function mappingSection(title, mapping, explanation) {
 /** @param {Schemas["PushLineInJob"][]} lines */
 function pushSection(lines) {
   const rows = lines.map((one) =>
-    h("li", null, time(one.finished_at ?? one.push_job.created_at), " ", badge(one.state), one.from === null ? " " : ` ${decimal(one.from)} → ${decimal(one.to)} `, `by ${one.push_job.requested_by} `, h("a", { href: link(`pushes/${one.push_job.id}`) }, "push"), one.explanation ? h("small", { class: "muted" }, ` ${one.explanation}`) : null),
+    h(
+      "li",
+      null,
+      time(one.finished_at ?? one.push_job.created_at),
+      " ",
+      badge(one.state),
+      one.from === null ? " " : ` ${decimal(one.from)} → ${decimal(one.to)} `,
+      `by ${one.push_job.requested_by} `,
+      h("a", { href: link(`pushes/${one.push_job.id}`) }, "push"),
+      one.explanation ? h("small", { class: "muted" }, ` ${one.explanation}`) : null,
+    ),
   );
-  return section("Last pushes", rows.length > 0 ? h("ul", null, rows) : h("p", { class: "muted" }, "It was never pushed."));
+  return section(
+    "Last pushes",
+    rows.length > 0 ? h("ul", null, rows) : h("p", { class: "muted" }, "It was never pushed."),
+  );
 }
 
 /** @param {Schemas["LineChanged"][]} changes */
@@ -104,6 +135,8 @@ function changesSection(changes) {
     const part = /** @type {Record<string, string | null>} */ (value);
     return part["name"] ?? part["amount"] ?? words(part["status"]);
   };
-  const rows = changes.map((one) => h("li", null, time(one.at), ` ${words(one.part)}: ${written(one.old)} → ${written(one.new)}, by ${one.by}`));
+  const rows = changes.map((one) =>
+    h("li", null, time(one.at), ` ${words(one.part)}: ${written(one.old)} → ${written(one.new)}, by ${one.by}`),
+  );
   return section("Changes", rows.length > 0 ? h("ul", null, rows) : h("p", { class: "muted" }, "Nothing was changed."));
 }

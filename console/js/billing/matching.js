@@ -20,10 +20,22 @@ export async function openMatching(view) {
       null,
       h("th", { scope: "row" }, one.name, h("small", null, one.external_id)),
       h("td", null, badge(one.outcome)),
-      h("td", null, one.candidates.map((candidate) => h("div", null, `${candidate.identifier} – ${candidate.name}`))),
+      h(
+        "td",
+        null,
+        one.candidates.map((candidate) => h("div", null, `${candidate.identifier} – ${candidate.name}`)),
+      ),
     ),
   );
-  const head = h("thead", null, h("tr", null, ["Company", "Outcome", "ConnectWise company"].map((name) => h("th", { scope: "col" }, name))));
+  const head = h(
+    "thead",
+    null,
+    h(
+      "tr",
+      null,
+      ["Company", "Outcome", "ConnectWise company"].map((name) => h("th", { scope: "col" }, name)),
+    ),
+  );
   const fitting = found.proposals.filter(fits).length;
   const more = found.proposals.length - rows.length;
   const table = h("table", null, head, h("tbody", null, rows));
@@ -31,7 +43,9 @@ export async function openMatching(view) {
     title: "Match companies automatically",
     intro: `${plural(fitting, "company", "companies")} would be matched, by equal identifier, then by equal name. The others need a choice.`,
     body: [
-      rows.length > 0 ? framed("Companies without a match", table) : h("p", { class: "empty" }, "Every company is matched."),
+      rows.length > 0
+        ? framed("Companies without a match", table)
+        : h("p", { class: "empty" }, "Every company is matched."),
       more > 0 ? h("p", { class: "muted" }, `And ${plural(more, "other")}.`) : null,
     ],
     save: "Match them",

@@ -1,4 +1,4 @@
-// The selected lines, and what can be done with all of them at once. They stay selected when another page is shown.
+// The selected lines, and what can be done with all of them at once. They stay selected on the next page of the list.
 
 import { call, Problem, watch } from "../api.js";
 import { button, field, h, select } from "../dom.js";
@@ -14,20 +14,23 @@ import { openPush } from "../push_now.js";
 
 /** @param {View} view */
 export function selection(view) {
-  /** @type {Map<string, Line>} */
-  const lines = new Map();
+  /** @type {Set<string>} */
+  const ids = new Set();
   const bar = h("div", { class: "selection", role: "region", "aria-label": "Selected lines", hidden: true });
   const count = h("strong", { role: "status" });
+  const lines = () => [...ids].map((id) => view.line(id));
 
   const show = () => {
-    bar.hidden = lines.size === 0;
-    count.textContent = `${plural(lines.size, "line")} selected`;
-    held.hidden = ![...lines.values()].some((line) => line.need === "approval");
-    choose.hidden = candidates([...lines.values()]).size === 0;
+    bar.hidden = ids.size === 0;
+    count.textContent = `${plural(ids.size, "line")} selected`;
+    held.hidden = !lines().some((line) => line.need === "approval");
+    choose.hidden = candidates(lines()).size === 0;
   };
   /** @param {Partial<Schemas["UpdateBillingLinesRequest"]>} changes */
   const change = async (changes) => {
-    const chosen = [...lines.values()];
+    // What was typed into one of them just before is saved first.
+    await Promise.all([...ids].map((id) => view.changes.get(id)));
+    const chosen = lines();
     const versions = Object.fromEntries(chosen.map((line) => [line.id, line.version]));
     try {
       const body = { ids: chosen.map((line) => line.id), versions, ...changes };
@@ -39,41 +42,52 @@ export function selection(view) {
     }
   };
   const clear = () => {
-    lines.clear();
+    ids.clear();
     view.table?.clear();
     show();
   };
-  const choose = button("Choose…", reporting(() => chooseForAll([...lines.values()], view)));
-  const held = button("Approve", reporting(() => approve([...lines.values()], view)));
+  const choose = button(
+    "Choose…",
+    reporting(() => chooseForAll(lines(), view)),
+  );
+  const held = button(
+    "Approve",
+    reporting(() => approve(lines(), view)),
+  );
   bar.append(
     count,
-    button("Enable push", reporting(() => change({ push_enabled: true }))),
-    button("Disable push", reporting(() => change({ push_enabled: false }))),
-    button("Block size…", reporting(() => askBlockSize(change))),
+    button(
+      "Enable push",
+      reporting(() => change({ push_enabled: true })),
+    ),
+    button(
+      "Disable push",
+      reporting(() => change({ push_enabled: false })),
+    ),
+    button(
+      "Block size…",
+      reporting(() => askBlockSize(change)),
+    ),
     choose,
     held,
-    button("Push…", () => openPush(view, [...lines.values()]), { class: "primary" }),
+    button("Push…", () => openPush(view, lines()), { class: "primary" }),
     button("Clear", clear),
   );
   return {
     bar,
+    show,
     get lines() {
-      return [...lines.values()];
+      return lines();
     },
     /** @param {string} id */
-    has: (id) => lines.has(id),
+    has: (id) => ids.has(id),
     /**
      * @param {Line} line
      * @param {boolean} isSelected
      */
     set(line, isSelected) {
-      if (isSelected) lines.set(line.id, line);
-      else lines.delete(line.id);
-      show();
-    },
-    /** @param {Line[]} changed */
-    update(changed) {
-      for (const line of changed) if (lines.has(line.id)) lines.set(line.id, line);
+      if (isSelected) ids.add(line.id);
+      else ids.delete(line.id);
       show();
     },
   };
@@ -90,10 +104,14 @@ async function showConflicts(error, chosen, view) {
   if (!(error instanceof Problem)) throw error;
   const conflicts = error.fields.filter((one) => one.code === "version_mismatch");
   if (conflicts.length === 0) throw error;
-  const changed = conflicts.map((one) => chosen[Number(one.field.split("/").at(-1))]).filter((line) => line !== undefined);
-  const read = changed.slice(0, 50).map((line) => call("get", "/api/v1/billing-lines/{id}", { path: { id: line.id } }));
-  view.update(await Promise.all(read), { restore: true });
-  const names = changed.slice(0, 5).map((line) => line.company.name).join(", ");
+  const changed = conflicts
+    .map((one) => chosen[Number(one.field.split("/").at(-1))])
+    .filter((line) => line !== undefined);
+  await view.readAgain(changed.map((line) => line.id));
+  const names = changed
+    .slice(0, 5)
+    .map((line) => line.company.name)
+    .join(", ");
   const text = `Somebody else changed ${changed.length} of these lines (${names}). Look at them as they are now, then try again.`;
   throw new Problem(error.status, text, null);
 }
@@ -121,7 +139,11 @@ function candidates(lines) {
     const target = line.need === "agreement" || line.need === "addition" ? line.need : null;
     for (const candidate of target ? line[target].candidates : []) {
       const key = `${target} ${candidate.name}`;
-      const entry = found.get(key) ?? { target: /** @type {"agreement" | "addition"} */ (target), name: candidate.name, choices: [] };
+      const entry = found.get(key) ?? {
+        target: /** @type {"agreement" | "addition"} */ (target),
+        name: candidate.name,
+        choices: [],
+      };
       entry.choices.push({ line, id: candidate.id });
       found.set(key, entry);
     }
@@ -137,9 +159,12 @@ function candidates(lines) {
 async function chooseForAll(lines, view) {
   const found = candidates(lines);
   /** @type {[string, string][]} */
-  const options = [...found].map(([key, one]) => [key, `${one.target}: ${one.name} (${plural(one.choices.length, "line")})`]);
+  const options = [...found].map(([key, one]) => [
+    key,
+    `${one.target}: ${one.name} (${plural(one.choices.length, "line")})`,
+  ]);
   const list = select(options, options[0]?.[0] ?? "");
-  await openForm({
+  const saved = await openForm({
     title: "Choose for the selected lines",
     intro: "Lines that have no candidate of this name stay as they are.",
     body: [field("Agreement or addition", list)],
@@ -159,14 +184,15 @@ async function chooseForAll(lines, view) {
           : await call("patch", "/api/v1/addition-mappings", {
               body: { mode, choices: chosen.map(({ id, ...line }) => ({ ...line, addition_id: id })) },
             });
-      answer.items.forEach(({ error }, index) => {
-        const name = one.choices[index]?.line.company.name ?? "";
-        if (error) report(new Problem(422, `${name}: ${error.message}`, null));
-      });
+      const failed = answer.items.flatMap(({ error }, index) =>
+        error ? [`${one.choices[index]?.line.company.name}: ${error.message}`] : [],
+      );
+      const more = failed.length > 3 ? `. And ${failed.length - 3} more` : "";
+      if (failed.length > 0) report(new Problem(422, `${failed.slice(0, 3).join(". ")}${more}`, null));
       say(`${plural(answer.changed, "line")} changed.`);
-      await view.again();
     },
   });
+  if (saved) await view.again();
 }
 
 /**
@@ -182,13 +208,26 @@ async function approve(lines, view) {
     const id = line.last_push?.push_job_id ?? "";
     jobs.set(id, (jobs.get(id) ?? new Set()).add(line.id));
   }
-  await confirm("Approve the held lines?", `${plural(held.length, "line")} will be pushed with the quantities that were held.`, "Approve", async () => {
-    for (const [id, wanted] of jobs) {
-      const ids = (await heldLines(id)).filter((line) => wanted.has(line.billing_line_id)).map((line) => line.id);
-      if (ids.length > 0) await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { line_ids: ids } });
-    }
-    say("Approved. The lines are being pushed.");
-  });
+  let approved = 0;
+  const isApproved = await confirm(
+    "Approve the held lines?",
+    `${plural(held.length, "line")} will be pushed with the quantities that were held.`,
+    "Approve",
+    async () => {
+      for (const [id, wanted] of jobs) {
+        const ids = (await heldLines(id)).filter((line) => wanted.has(line.billing_line_id)).map((line) => line.id);
+        if (ids.length > 0)
+          await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { line_ids: ids } });
+        approved += ids.length;
+      }
+      say(
+        approved > 0
+          ? `${plural(approved, "line")} approved: being pushed.`
+          : "Somebody else has decided about these lines already.",
+      );
+    },
+  );
+  if (!isApproved) return;
   for (const id of jobs.keys()) await untilAtRest(id, view.left.signal);
   if (!view.left.signal.aborted) await view.again();
 }

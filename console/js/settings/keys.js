@@ -12,11 +12,16 @@ import { reporting, say } from "../notices.js";
 /** @param {ApiKey[]} first */
 export function keysSection(first) {
   const body = h("tbody");
-  const heads = ["Name", "Begins with", "Created", "Revoked", ""].map((name) => (name ? h("th", { scope: "col" }, name) : h("td")));
+  const heads = ["Name", "Begins with", "Created", "Revoked", ""].map((name) =>
+    name ? h("th", { scope: "col" }, name) : h("td"),
+  );
   /** @param {ApiKey[]} keys */
   const show = (keys) => body.replaceChildren(...keys.map((key) => keyRow(key, reload)));
   const reload = async () => show((await call("get", "/api/v1/api-keys")).items);
-  const create = button("New key", reporting(() => createKey(reload)));
+  const create = button(
+    "New key",
+    reporting(() => createKey(reload)),
+  );
   show(first);
   return h(
     "section",
@@ -32,7 +37,11 @@ export function keysSection(first) {
  */
 function keyRow(key, reload) {
   const isOwn = session.key?.startsWith(key.prefix) ?? false;
-  const revoke = button("Revoke", reporting(() => askToRevoke(key, isOwn, reload)), { class: "danger", "aria-label": `Revoke ${key.name}` });
+  const revoke = button(
+    "Revoke",
+    reporting(() => askToRevoke(key, isOwn, reload)),
+    { class: "danger", "aria-label": `Revoke ${key.name}` },
+  );
   return h(
     "tr",
     null,
@@ -50,12 +59,14 @@ function keyRow(key, reload) {
  * @param {() => Promise<void>} reload
  */
 async function askToRevoke(key, isOwn, reload) {
-  const text = isOwn ? "It is the key that you signed in with: you will have to sign in with another." : "Whoever uses it can no longer call the API.";
-  await confirm(`Revoke the key ${key.name}?`, text, "Revoke", async () => {
+  const text = isOwn
+    ? "It is the key that you signed in with: you will have to sign in with another."
+    : "Whoever uses it can no longer call the API.";
+  const isRevoked = await confirm(`Revoke the key ${key.name}?`, text, "Revoke", async () => {
     await call("delete", "/api/v1/api-keys/{id}", { path: { id: key.id } });
     say(`The key ${key.name} is revoked.`);
   });
-  await reload();
+  if (isRevoked) await reload();
 }
 
 /** @param {() => Promise<void>} reload */
@@ -74,8 +85,8 @@ async function createKey(reload) {
   });
   const created = /** @type {Schemas["CreateApiKeyResponse"] | null} */ (made);
   if (!created) return;
-  await reload();
   const shown = h("input", { readonly: true, value: created.key, class: "code", "aria-label": "The new key" });
   shown.addEventListener("focus", () => shown.select());
   openDialog(`The key ${created.api_key.name}`, [h("p", null, "It is shown only now. Copy it."), shown]);
+  await reload();
 }

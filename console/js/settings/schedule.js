@@ -3,8 +3,8 @@
 import { call, Problem } from "../api.js";
 import { field, h, once } from "../dom.js";
 import { clearErrors, showErrors } from "../dialog.js";
-import { time } from "../format.js";
-import { report, say } from "../notices.js";
+import { plural, time } from "../format.js";
+import { reporting, say } from "../notices.js";
 
 /** @typedef {import("../../types/call.js").Schemas} Schemas */
 
@@ -12,7 +12,11 @@ import { report, say } from "../notices.js";
 export function scheduleSection(first) {
   let schedule = first;
   const enabled = h("input", { type: "checkbox", checked: first.enabled });
-  const zones = h("datalist", { id: "time-zones" }, Intl.supportedValuesOf("timeZone").map((zone) => h("option", { value: zone })));
+  const zones = h(
+    "datalist",
+    { id: "time-zones" },
+    Intl.supportedValuesOf("timeZone").map((zone) => h("option", { value: zone })),
+  );
   const inputs = {
     day_of_month: h("input", { type: "number", min: 1, max: 31, value: first.day_of_month }),
     time: h("input", { type: "time", value: first.time }),
@@ -55,11 +59,19 @@ export function scheduleSection(first) {
     field("Day of the month", inputs.day_of_month, "A day past the month's end means its last day."),
     field("Time", inputs.time),
     field("Time zone", inputs.time_zone, "Billing months begin and end in this time zone, too."),
-    field("Days before the invoice", inputs.days_before_invoice, "Instead of on that day, push each agreement so many days before its next invoice. It may be left empty."),
+    field(
+      "Days before the invoice",
+      inputs.days_before_invoice,
+      "Optional: push each agreement this many days before its next invoice instead.",
+    ),
     wrong,
     h("div", null, h("button", { class: "primary" }, "Save")),
   );
-  form.addEventListener("change", () => preview().catch(report));
+  // One after another: a preview beside a save would find another version.
+  let last = Promise.resolve();
+  /** @param {() => Promise<unknown>} action */
+  const inTurn = (action) => (last = last.then(reporting(action)));
+  form.addEventListener("change", () => inTurn(preview));
   const save = async () => {
     wrong.textContent = "";
     try {
@@ -71,19 +83,39 @@ export function scheduleSection(first) {
       await fail(error);
     }
   };
-  form.addEventListener("submit", once(save));
+  form.addEventListener(
+    "submit",
+    once(() => inTurn(save)),
+  );
   runs.replaceChildren(nextRuns(first));
-  return h("section", { class: "panel stack", "aria-label": "Schedule" }, h("h2", null, "Automatic pushes"), form, zones, runs);
+  return h(
+    "section",
+    { class: "panel stack", "aria-label": "Schedule" },
+    h("h2", null, "Automatic pushes"),
+    form,
+    zones,
+    runs,
+  );
 }
 
 /** @param {Schemas["PushSchedule"]} schedule */
 function nextRuns(schedule) {
   const zone = schedule.time_zone;
   /** @param {string} at */
-  const local = (at) => new Intl.DateTimeFormat("en-GB", { dateStyle: "full", timeStyle: "short", timeZone: zone }).format(new Date(at));
-  const byDay = schedule.next_runs.map((at) => h("li", null, `${local(at)} (${zone})`, h("small", { class: "muted" }, " – here: ", time(at))));
-  const byInvoice = schedule.next_invoice_runs.map((run) => h("li", null, `${local(run.at)}: ${run.agreements} agreements, invoiced on ${run.invoice_on}`));
-  const title = schedule.enabled ? "Next runs" : "It would run";
+  const local = (at) =>
+    new Intl.DateTimeFormat("en-GB", { dateStyle: "full", timeStyle: "short", timeZone: zone }).format(new Date(at));
+  const byDay = schedule.next_runs.map((at) =>
+    h("li", null, `${local(at)} (${zone})`, h("small", { class: "muted" }, " – here: ", time(at))),
+  );
+  const byInvoice = schedule.next_invoice_runs.map((run) =>
+    h("li", null, `${local(run.at)}: ${plural(run.agreements, "agreement")}, invoiced on ${run.invoice_on}`),
+  );
+  const title = schedule.enabled ? "Next runs" : "If enabled, it would run";
   const list = [...byInvoice, ...byDay];
-  return h("div", { class: "stack" }, h("h3", null, title), list.length > 0 ? h("ul", null, list) : h("p", { class: "muted" }, "There is no next run."));
+  return h(
+    "div",
+    { class: "stack" },
+    h("h3", null, title),
+    list.length > 0 ? h("ul", null, list) : h("p", { class: "muted" }, "There is no next run."),
+  );
 }

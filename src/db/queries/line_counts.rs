@@ -23,7 +23,7 @@ pub struct LineCounts {
 }
 
 impl LineCounts {
-    /// What a person must do about these lines, as in [`LineFilter::need`].
+    /// What a person must do about these lines, as [`LineNeed::of`] decides.
     pub fn need(&self) -> Option<LineNeed> {
         LineNeed::of((self.agreement_status, self.agreement_reason), self.addition_status, self.last_push_state)
     }

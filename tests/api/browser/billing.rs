@@ -84,8 +84,7 @@ async fn a_company_is_matched_in_place(backend: Backend) {
         .await;
     let matched = console.line("Willow Glen Spa", "STORAGE").await;
     assert_eq!(matched["company"]["connectwise_company"]["identifier"], "TwinWest");
-    let shown = browser.run("return document.querySelector('.steps').textContent").await;
-    assert!(shown.as_str().unwrap().contains("3 not matched"), "{shown}");
+    browser.until(&has_text(".steps", "3 not matched")).await;
     // Not Set again.
     console
         .go(

@@ -57,8 +57,8 @@ async fn a_push_is_followed_approved_and_reverted(backend: Backend) {
     browser.click("dialog button.danger").await;
     browser.until("document.querySelector('.chips')?.textContent.includes('pushed1')").await;
     // The rest is dropped.
-    browser.until("[...document.querySelectorAll('main button')].some(b => b.textContent === 'Drop all 1')").await;
-    browser.click_button("main", "Drop all 1").await;
+    browser.until("[...document.querySelectorAll('main button')].some(b => b.textContent === 'Drop all 1 held')").await;
+    browser.click_button("main", "Drop all 1 held").await;
     browser.click("dialog button.danger").await;
     browser.until(&has_text("main .badge", "succeeded")).await;
     let states = console.get(&format!("/push-jobs/{job}/lines")).await;
@@ -146,7 +146,7 @@ async fn a_wrong_connection_is_explained(backend: Backend) {
     browser.click_button("main", "Test the connection").await;
     browser.until("document.querySelector('h3')?.textContent === 'The connection does not work'").await;
     console.go("#/billing", "document.querySelectorAll('tr[data-line]').length === 50").await;
-    browser.click_button("main", "Read again").await;
+    browser.click_button("main", "Refresh now").await;
     browser.until("document.querySelector('#notices [role=alert]') !== null").await;
     let text = browser.run("return document.querySelector('#notices [role=alert]').textContent").await;
     assert!(text.as_str().unwrap().contains("ConnectWise"), "{text}");

@@ -88,7 +88,7 @@ async fn the_address_holds_the_filters(backend: Backend) {
     browser.until("document.querySelectorAll('tr[data-line]').length === 50").await;
     browser.run("history.forward()").await;
     browser.until(&format!("document.querySelectorAll('tr[data-line]').length === {found}")).await;
-    browser.run("location.reload()").await;
+    browser.reload().await;
     browser.until(&format!("document.querySelectorAll('tr[data-line]').length === {found}")).await;
     assert_eq!(browser.run("return document.querySelector('input[type=search]').value").await, "Law");
     console.go("#/nothing", &has_text("main", "There is no such page.")).await;

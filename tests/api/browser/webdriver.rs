@@ -1,9 +1,9 @@
 //! A headless Chromium, driven through WebDriver (<https://www.w3.org/TR/webdriver2/>).
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Browser {
     session: String,
     requested: Mutex<Vec<String>>,
     profile: TempDir,
+    /// Kept open: the driver ends if it cannot write.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Drop for Browser {
@@ -38,10 +40,18 @@ impl Drop for Browser {
 impl Browser {
     /// Starts a browser with a window of this width.
     pub async fn start(width: u32) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
-        let driver = command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut driver =
+            command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
+        // It chooses a port, and says which.
+        let mut said = BufReader::new(driver.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("on port ") || !line.contains("success") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "chromedriver has ended");
+        }
+        let port = line.rsplit("on port ").next().unwrap().trim().trim_end_matches('.');
         let (http, address) = (http_client(), format!("http://127.0.0.1:{port}"));
         let mut browser = Self {
             driver,
@@ -49,10 +59,8 @@ impl Browser {
             session: address.clone(),
             requested: Mutex::default(),
             profile: tempfile::tempdir().unwrap(),
+            _said: said,
         };
-        while browser.http.get(format!("{address}/status")).send().await.is_err() {
-            assert!(browser.driver.try_wait().unwrap().is_none(), "chromedriver has ended");
-        }
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
                 "--disable-background-networking", "--disable-component-update", "--no-first-run",
@@ -91,6 +99,11 @@ impl Browser {
     /// Opens an address, and waits until it is loaded.
     pub async fn open(&self, address: &str) {
         self.post("/url", &json!({"url": address})).await;
+    }
+
+    /// Loads the page again, and waits until it is loaded.
+    pub async fn reload(&self) {
+        self.post("/refresh", &json!({})).await;
     }
 
     /// Runs a script, and returns what it returns.
@@ -144,8 +157,8 @@ impl Browser {
             json!(format!("{within} button")),
             json!(text)
         );
-        self.until(&format!("{find} !== undefined")).await;
-        self.run(&format!("{find}.click()")).await;
+        // At once, because the page may draw it again.
+        self.until(&format!("(button => button !== undefined && (button.click(), true))({find})")).await;
     }
 
     /// Types a text into a field, instead of what is there.
