@@ -241,26 +241,24 @@ class JobView {
     const ids = [...this.selected];
     const count = plural(ids.length || this.job.lines.held, "held line");
     const text = verb === "approve" ? `${count} will be written.` : `${count} will not be written.`;
-    await confirm(
-      verb === "approve" ? "Approve?" : "Drop?",
-      text,
-      verb === "approve" ? "Approve" : "Drop",
-      async () => {
-        const options = { path: { id: this.job.id }, body: ids.length > 0 ? { line_ids: ids } : {} };
-        const job =
-          verb === "approve"
-            ? await call("post", "/api/v1/push-jobs/{id}/lines/approve", options)
-            : await call("post", "/api/v1/push-jobs/{id}/lines/drop", options);
-        // The page may have been left meanwhile.
-        if (this.left.signal.aborted) return;
-        this.selected.clear();
-        this.left.abort();
-        this.left = new AbortController();
-        this.job = job;
-        this.follow();
-        await this.reload?.();
-      },
-    );
+    const word = verb === "approve" ? "Approve" : "Drop";
+    /** @type {Job | undefined} */
+    let decided;
+    await confirm(`${word}?`, text, word, async () => {
+      const options = { path: { id: this.job.id }, body: ids.length > 0 ? { line_ids: ids } : {} };
+      decided =
+        verb === "approve"
+          ? await call("post", "/api/v1/push-jobs/{id}/lines/approve", options)
+          : await call("post", "/api/v1/push-jobs/{id}/lines/drop", options);
+    });
+    // The page may have been left meanwhile.
+    if (!decided || this.left.signal.aborted) return;
+    this.selected.clear();
+    this.left.abort();
+    this.left = new AbortController();
+    this.job = decided;
+    this.follow();
+    await this.reload?.();
   }
 
   async revert() {

@@ -39,7 +39,7 @@ export async function openMatching(view) {
   const fitting = found.proposals.filter(fits).length;
   const more = found.proposals.length - rows.length;
   const table = h("table", null, head, h("tbody", null, rows));
-  await openForm({
+  const isMatched = await openForm({
     title: "Match companies automatically",
     intro: `${plural(fitting, "company", "companies")} would be matched, by equal identifier, then by equal name. The others need a choice.`,
     body: [
@@ -53,7 +53,7 @@ export async function openMatching(view) {
     onsave: async () => {
       const done = await call("post", "/api/v1/companies/auto-match", { body: { dry_run: false } });
       say(`${plural(done.applied, "company", "companies")} matched.`);
-      await view.again();
     },
   });
+  if (isMatched) await view.again();
 }

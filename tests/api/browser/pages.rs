@@ -55,6 +55,7 @@ async fn a_push_is_followed_approved_and_reverted(backend: Backend) {
     browser.click("tbody tr:first-child input[type=checkbox]").await;
     browser.click_button("main", "Approve 1 selected").await;
     browser.click("dialog button.danger").await;
+    browser.until("document.querySelector('dialog') === null").await;
     browser.until("document.querySelector('.chips')?.textContent.includes('pushed1')").await;
     // The rest is dropped.
     browser.until("[...document.querySelectorAll('main button')].some(b => b.textContent === 'Drop all 1 held')").await;
