@@ -7,7 +7,8 @@ import { badge, plural, time } from "./format.js";
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 /** @typedef {Schemas["PushJob"]} Job */
 
-const STATES = /** @type {const} */ ([
+/** The states of lines with which nothing happens by itself. */
+export const RESULTS = /** @type {const} */ ([
   "would_push",
   "pushed",
   "unchanged",
@@ -16,9 +17,8 @@ const STATES = /** @type {const} */ ([
   "failed",
   "unverified",
   "cancelled",
-  "working",
-  "pending",
 ]);
+const STATES = /** @type {const} */ ([...RESULTS, "working", "pending"]);
 
 /** Whether a preview can be pushed. @param {Job} job */
 export const canBePushed = (job) => job.state === "succeeded" || job.state === "completed_with_failures";

@@ -7,23 +7,13 @@ import { keepFocus } from "./focus.js";
 import { plural, startedBy, time, words } from "./format.js";
 import { report, reporting, say } from "./notices.js";
 import { pager } from "./pager.js";
-import { canBePushed, isAtRest, liveProgress } from "./progress.js";
+import { canBePushed, isAtRest, liveProgress, RESULTS } from "./progress.js";
 import { pushLinesTable } from "./push_lines.js";
 import { changed, go, link } from "./route.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
 /** @typedef {Schemas["PushJob"]} Job */
 
-const STATES = /** @type {const} */ ([
-  "would_push",
-  "pushed",
-  "unchanged",
-  "held",
-  "skipped",
-  "failed",
-  "unverified",
-  "cancelled",
-]);
 /** How often the lines are read again while a job runs, in milliseconds. */
 const READ_EVERY = 1_500;
 
@@ -150,7 +140,7 @@ class JobView {
           h("span", { class: "muted number" }, String(count)),
         ),
       );
-    const shown = STATES.filter((state) => this.job.lines[state] > 0);
+    const shown = RESULTS.filter((state) => this.job.lines[state] > 0);
     return h(
       "ul",
       { class: "chips", "aria-label": "Lines by state" },

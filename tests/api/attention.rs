@@ -1,5 +1,7 @@
 //! What a billing clerk looks for: counts by state, the lines that need a person, and what an edit changed.
 
+use std::collections::BTreeSet;
+
 use connectwise_billing::sandbox::Fault;
 use serde_json::{Value, json};
 
@@ -188,10 +190,52 @@ async fn a_table_has_the_lines_that_are_wanted(backend: Backend) {
     app.get("/export/company-matches?other=1").await.problem(400, "malformed");
 }
 
+/// What a row says that it needs, what the filter selects and what the summary counts agree in every combination of states.
+async fn needs_agree_in_every_state(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let product = app.product("P").await;
+    let company = |n: usize| json!({"external_id": format!("C{n}"), "name": format!("Company {n}")});
+    let companies: Vec<Value> = (0..320).map(company).collect();
+    app.post("/companies/batch", &json!({"companies": companies})).await.expect(200);
+    let number =
+        "(SELECT CAST(substr(external_id, 2) AS INTEGER) FROM companies WHERE companies.id = billing_lines.company_id)";
+    let choice = |divided_by: usize, values: &[&str]| {
+        let cases = values.iter().enumerate().map(|(n, value)| format!(" WHEN {n} THEN {value}")).collect::<String>();
+        format!("CASE ({number} / {divided_by}) % {}{cases} END", values.len())
+    };
+    let statuses = ["'resolved'", "'unresolved'", "'ambiguous'", "'stale'"];
+    let changed = app.execute(&format!(
+        "UPDATE billing_lines SET agreement_status = {}, addition_status = {}, agreement_reason = {}, last_push_state = {}",
+        choice(1, &statuses),
+        choice(4, &statuses),
+        choice(16, &["NULL", "'company_not_set'", "'company_gone'", "'none_matched'"]),
+        choice(64, &["NULL", "'held'", "'failed'", "'unverified'", "'pushed'"]),
+    ));
+    assert_eq!(changed, 320);
+    let rows = app.all(&format!("/billing-lines?product_id={product}&limit=500")).await;
+    let summary = app.get("/billing-lines/summary").await["items"][0].clone();
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["id"].to_string()).collect::<BTreeSet<String>>();
+    for need in ["company", "agreement", "addition", "approval", "failure"] {
+        let expected: Vec<Value> = rows.iter().filter(|row| row["need"] == need).cloned().collect();
+        assert!(!expected.is_empty(), "{need}");
+        for sort in ["company_name", "created_at"] {
+            let path = format!("/billing-lines?product_id={product}&limit=500&need={need}&sort={sort}");
+            assert_eq!(ids(&app.all(&path).await), ids(&expected), "{path}");
+        }
+        let counted = summary["needs"].as_array().unwrap().iter().find(|one| one["need"] == need).unwrap();
+        assert_eq!(counted["lines"], expected.len(), "{need}");
+    }
+    let needed = rows.iter().filter(|row| !row["need"].is_null()).count();
+    assert_eq!(summary["needs_attention"], needed);
+    assert_eq!(app.all("/billing-lines?needs_attention=true&limit=500").await.len(), needed);
+    app.get("/billing-lines?need=odd").await.problem(400, "malformed");
+}
+
 on_both!(
     a_customer_is_found_by_any_of_its_names,
     a_table_has_the_lines_that_are_wanted,
     a_summary_counts_what_the_list_shows,
+    needs_agree_in_every_state,
     a_row_says_what_is_wrong_and_what_to_do,
     an_edit_returns_the_rows_that_it_changed,
     chosen_lines_are_pushed_and_what_followed_is_found,
