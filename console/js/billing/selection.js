@@ -175,7 +175,13 @@ async function chooseForAll(lines, view) {
       if (!one) return;
       /** @type {"each"} */
       const mode = "each";
-      const chosen = one.choices.map(({ line, id }) => ({ billing_line_id: line.id, version: line.version, id }));
+      // The versions of now: a change that was being saved when the dialog opened has made a new one.
+      await Promise.all(one.choices.map(({ line }) => view.changes.get(line.id)));
+      const chosen = one.choices.map(({ line, id }) => ({
+        billing_line_id: line.id,
+        version: view.line(line.id).version,
+        id,
+      }));
       const answer =
         one.target === "agreement"
           ? await call("patch", "/api/v1/agreement-mappings", {
@@ -215,7 +221,9 @@ async function approve(lines, view) {
     "Approve",
     async () => {
       for (const [id, wanted] of jobs) {
-        const ids = (await heldLines(id)).filter((line) => wanted.has(line.billing_line_id)).map((line) => line.id);
+        const ids = (await heldLines(id, view.summary.product_id))
+          .filter((line) => wanted.has(line.billing_line_id))
+          .map((line) => line.id);
         if (ids.length > 0)
           await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { line_ids: ids } });
         approved += ids.length;
@@ -243,14 +251,18 @@ async function untilAtRest(id, left) {
   await watch(id, (job) => isAtRest(job) && rested.abort(), signal);
 }
 
-/** @param {string} id */
-async function heldLines(id) {
+/**
+ * The lines of a product that a push job holds.
+ * @param {string} id
+ * @param {string} product
+ */
+async function heldLines(id, product) {
   /** @type {Schemas["PushLine"][]} */
   const found = [];
   /** @type {string | null} */
   let cursor = null;
   do {
-    const query = { state: "held", limit: 500, cursor };
+    const query = { state: "held", product_id: product, limit: 500, cursor };
     /** @type {Schemas["PushLineList"]} */
     const page = await call("get", "/api/v1/push-jobs/{id}/lines", { path: { id }, query });
     found.push(...page.items);

@@ -9,6 +9,14 @@ import { reporting, say } from "../notices.js";
 /** @typedef {import("../../types/call.js").Schemas} Schemas */
 /** @typedef {Schemas["Connection"]} Connection */
 
+/** The connection; null if there is none. */
+export function readConnection() {
+  return call("get", "/api/v1/connection").catch((error) => {
+    if (error instanceof Problem && error.status === 404) return null;
+    throw error;
+  });
+}
+
 /** @param {Connection | null} first */
 export function connectionSection(first) {
   let connection = first;
@@ -69,10 +77,7 @@ export function connectionSection(first) {
   };
   /** Reads the connection as somebody else left it. */
   const readAgain = async () => {
-    connection = await call("get", "/api/v1/connection").catch((error) => {
-      if (error instanceof Problem && error.status === 404) return null;
-      throw error;
-    });
+    connection = await readConnection();
     show();
   };
   const save = async () => {

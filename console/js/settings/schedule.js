@@ -21,7 +21,7 @@ export function scheduleSection(first) {
     day_of_month: h("input", { type: "number", min: 1, max: 31, value: first.day_of_month }),
     time: h("input", { type: "time", value: first.time }),
     time_zone: h("input", { value: first.time_zone, list: "time-zones", spellcheck: "false" }),
-    days_before_invoice: h("input", { type: "number", min: 0, max: 28, value: first.days_before_invoice ?? "" }),
+    days_before_invoice: h("input", { type: "number", min: 0, max: 27, value: first.days_before_invoice ?? "" }),
   };
   const fields = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [`/${name}`, input]));
   const runs = h("div", { role: "status" });

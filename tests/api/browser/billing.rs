@@ -218,6 +218,33 @@ async fn lines_are_grouped_by_what_they_need(backend: Backend) {
     console.hold_clean().await;
 }
 
+async fn held_lines_are_approved_at_once(backend: Backend) {
+    let console = Console::start(backend).await;
+    let (browser, product) = (&console.browser, console.product("STORAGE").await);
+    let path = format!("/products/{}", product["id"].as_str().unwrap());
+    console.call(Method::PATCH, &path, &json!({"max_change_units": "1", "block_size": "50"})).await;
+    let names = ["Alder Creek Winery", "Apex Title Agency"];
+    let lines = [console.line(names[0], "STORAGE").await, console.line(names[1], "STORAGE").await];
+    let ids: Vec<_> = lines.iter().map(|line| line["id"].clone()).collect();
+    console.call(Method::POST, "/push-jobs", &json!({"billing_line_ids": ids})).await;
+    // Until the push holds both.
+    let mut held = 0;
+    while held < 2 {
+        held = console.get("/billing-lines?need=approval&total=true&limit=1").await["total"].as_i64().unwrap();
+    }
+    needing(&console, "approval").await;
+    browser.click("[data-part=all]").await;
+    browser.click_button(".selection", "Approve").await;
+    browser.click("dialog button.danger").await;
+    browser.until(&has_text("#notices", "2 lines approved")).await;
+    // They are gone from this filter when they are pushed.
+    browser.until("document.querySelectorAll('tr[data-line]').length === 0").await;
+    for name in names {
+        assert_eq!(console.line(name, "STORAGE").await["last_push"]["state"], "pushed", "{name}");
+    }
+    console.hold_clean().await;
+}
+
 /// The second browser is told, sees what the first one saved, and can then change it.
 async fn two_browsers_change_one_line(backend: Backend) {
     let console = Console::start(backend).await;
@@ -249,5 +276,6 @@ in_a_browser!(
     settings_of_lines_are_changed,
     lines_are_pushed_after_a_preview,
     lines_are_grouped_by_what_they_need,
+    held_lines_are_approved_at_once,
     two_browsers_change_one_line,
 );

@@ -13,12 +13,12 @@ pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
 pub const ESCAPE: &str = "\u{e00c}";
 
-/// Runs tests in a browser on both databases. `scripts/test` runs them through `scripts/browser`, which installs Chromium;
-/// plain `cargo test` may be without one.
+/// Runs tests in a browser on both databases.
 macro_rules! in_a_browser {
     ($($name:ident),+ $(,)?) => {
         mod sqlite { $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            // Plain `cargo test` may be without Chromium; `scripts/test` runs it through `scripts/browser`.
             #[ignore = "needs Chromium: scripts/browser"]
             async fn $name() {
                 super::$name($crate::support::Backend::Sqlite).await;
@@ -26,6 +26,7 @@ macro_rules! in_a_browser {
         )+ }
         mod postgres { $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            // Plain `cargo test` may be without Chromium; `scripts/test` runs it through `scripts/browser`.
             #[ignore = "needs Chromium: scripts/browser"]
             async fn $name() {
                 super::$name($crate::support::Backend::Postgres).await;

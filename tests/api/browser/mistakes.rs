@@ -38,11 +38,17 @@ async fn a_double_click_starts_one_push(backend: Backend) {
     assert_eq!(after, before + 1);
 }
 
-async fn quick_changes_of_one_line_follow_each_other(backend: Backend) {
+/// A page that shows the line of a company, and the selector of its row.
+async fn on_a_line(backend: Backend) -> (Console, String) {
     let console = Console::start(backend).await;
-    let (browser, line) = (&console.browser, console.line("Apex Title Agency", "STORAGE").await);
-    let (row, block) = (row(&line), format!("{} [data-part=block]", row(&line)));
-    browser.until(&format!("document.querySelector({}) !== null", json!(row))).await;
+    let row = row(&console.line("Apex Title Agency", "STORAGE").await);
+    console.browser.until(&format!("document.querySelector({}) !== null", json!(row))).await;
+    (console, row)
+}
+
+async fn quick_changes_of_one_line_follow_each_other(backend: Backend) {
+    let (console, row) = on_a_line(backend).await;
+    let (browser, block) = (&console.browser, format!("{row} [data-part=block]"));
     network(browser, 300, false).await;
     browser.enter(&block, "50").await;
     browser.click(&format!("{row} [data-part=push]")).await;
@@ -69,10 +75,8 @@ async fn quick_changes_of_one_line_follow_each_other(backend: Backend) {
 
 /// A row never shows what was not saved.
 async fn a_change_that_does_not_arrive_is_taken_back(backend: Backend) {
-    let console = Console::start(backend).await;
-    let (browser, line) = (&console.browser, console.line("Apex Title Agency", "STORAGE").await);
-    let (row, block) = (row(&line), format!("{} [data-part=block]", row(&line)));
-    browser.until(&format!("document.querySelector({}) !== null", json!(row))).await;
+    let (console, row) = on_a_line(backend).await;
+    let (browser, block) = (&console.browser, format!("{row} [data-part=block]"));
     network(browser, 0, true).await;
     browser.enter(&block, "333").await;
     browser.until(&has_text("#notices [role=alert]", "cannot be reached")).await;

@@ -26,7 +26,7 @@ async fn send_example(browser: &Browser, tag: &str, operation: &str) -> String {
 
 /// Swagger UI is a console: authorised once, it tries the operations of a demo with their examples.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-// `scripts/test` runs it, through `scripts/browser`, which installs Chromium; plain `cargo test` may be without one.
+// Plain `cargo test` may be without Chromium; `scripts/test` runs it through `scripts/browser`.
 #[ignore = "needs Chromium: scripts/browser"]
 async fn swagger_ui_tries_operations() {
     let folder = tempfile::tempdir().unwrap();
