@@ -57,6 +57,8 @@ impl Application {
             push_loops: LoopCount::default(),
             schedule_loops: LoopCount::default(),
             watched: Arc::default(),
+            known_keys: Arc::default(),
+            new_rows: Arc::default(),
             rejected_keys: Arc::default(),
             shutdown: CancellationToken::new(),
             settings: Arc::new(settings),

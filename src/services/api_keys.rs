@@ -55,7 +55,7 @@ pub fn add(tx: &mut Tx<'_>, name: &str, audit: &Audit) -> Result<NewKey> {
     Ok(NewKey { row, plain })
 }
 
-/// Revokes a key of the caller's tenant. The key stops working at once.
+/// Revokes a key of the caller's tenant. The key stops working at once; in other processes, within a second.
 pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()> {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
@@ -65,7 +65,10 @@ pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()>
         }
         audit.record(tx, AuditAction::ApiKeyRevoked, Subject::new(&key.id, &key.name), None, None)
     };
-    ctx.db.write(&actor.tenant, work).await
+    let revoked = ctx.db.write(&actor.tenant, work).await;
+    // After an error, too: what was written may have been committed.
+    ctx.known_keys.forget();
+    revoked
 }
 
 /// Creates a tenant with its first API key.
@@ -97,10 +100,8 @@ pub async fn authenticate(ctx: &AppContext, presented: &str, request_id: Option<
     if !presented.starts_with(KEY_PREFIX) || presented.len() > 100 || !presented.is_ascii() {
         return Ok(None);
     }
-    let prefix: String = presented.chars().take(READABLE_LENGTH).collect();
-    let found = ctx.db.query_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
+    let Some(key) = find(ctx, presented).await? else { return Ok(None) };
     let hash = hash(presented);
-    let Some(key) = found else { return Ok(None) };
     let is_right = bool::from(key.hash.as_bytes().ct_eq(hash.as_bytes()));
     if is_right && key.revoked_at.is_none() {
         let actor = Actor { key_id: Some(key.id), ..Actor::internal(key.tenant_id, &key.name) };
@@ -108,6 +109,20 @@ pub async fn authenticate(ctx: &AppContext, presented: &str, request_id: Option<
     }
     rejected(ctx, key, request_id, is_right).await;
     Ok(None)
+}
+
+/// Finds the stored key that a presented one may be, by its readable beginning.
+async fn find(ctx: &AppContext, presented: &str) -> Result<Option<ApiKey>> {
+    let prefix: String = presented.chars().take(READABLE_LENGTH).collect();
+    let lookup = match ctx.known_keys.get(&prefix) {
+        Ok(key) => return Ok(Some(key)),
+        Err(lookup) => lookup,
+    };
+    let found = ctx.db.query_system(move |tx| tx.api_key_by_prefix(&prefix)).await?;
+    if let Some(key) = &found {
+        ctx.known_keys.put(lookup, key);
+    }
+    Ok(found)
 }
 
 /// Records that a key was rejected, at most once a minute and key: a caller without access must not fill the log.

@@ -253,6 +253,7 @@ async fn read_and_save(
         if scope == RefreshScope::Additions { agreements_to_read(tx, now) } else { Ok(Vec::new()) }
     };
     let in_use = ctx.db.write(&actor.tenant, save).await?;
+    ctx.after_growth(report.companies + report.agreements).await;
     report.agreements_with_additions = in_use.len();
     additions::read_under(ctx, &actor.tenant, in_use, policy, read_under).await?;
     let by = actor.shown_name();

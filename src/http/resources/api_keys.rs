@@ -112,8 +112,8 @@ pub async fn create_api_key(
 
 /// Revoke an API key
 ///
-/// The key stops working immediately, even if it is the one of this request. A revoked key stays in the list, and
-/// revoking it again changes nothing.
+/// The key stops working immediately, even if it is the one of this request; where several processes share a database,
+/// within a second in the others. A revoked key stays in the list, and revoking it again changes nothing.
 #[utoipa::path(
     tag = "api keys",
     params(("id" = String, Path, description = "The API key")),

@@ -1,12 +1,14 @@
 //! The context that use cases share: the database, the clock, the clients, and the background loops.
 
 mod client_cache;
+mod known_keys;
 mod loop_count;
 mod rejected_keys;
 mod tenant_scheduler;
 mod watched_jobs;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
 use tokio::sync::Notify;
@@ -19,12 +21,13 @@ use crate::domain::clock::Clock;
 use crate::outgoing::WebhookSender;
 
 pub use client_cache::Clients;
+pub use known_keys::KnownKeys;
 pub use loop_count::{LoopCount, RunningLoop};
 pub use rejected_keys::RejectedKeys;
 pub use tenant_scheduler::{TenantScheduler, Turn};
 pub use watched_jobs::{Watched, WatchedKey};
 
-/// From how many new rows on the database's statistics are no longer true.
+/// After how many new rows the database's statistics may no longer be true.
 const MANY_ROWS: usize = 1_000;
 
 /// Whether a step of a worker found work.
@@ -76,10 +79,14 @@ pub struct AppContext {
     pub push_loops: LoopCount,
     /// Counts the loops that start scheduled pushes.
     pub schedule_loops: LoopCount,
+    /// API keys that were just looked up.
+    pub known_keys: Arc<KnownKeys>,
     /// When the rejection of each API key was last recorded.
     pub rejected_keys: Arc<RejectedKeys>,
     /// The push jobs with subscribers.
     pub watched: Arc<Watched>,
+    /// The number of rows that were added since the database's statistics were last updated.
+    pub new_rows: Arc<AtomicUsize>,
     /// Cancelled when the process stops.
     pub shutdown: CancellationToken,
     /// Time limits, ages and the connection's limits, as the operator set them; they do not change while the process runs.
@@ -99,11 +106,14 @@ impl AppContext {
         self.wake_deliveries.notify_one();
     }
 
-    /// Updates the database's statistics if a request has added many rows. A failure only makes reads slower for a while.
+    /// Counts rows that were added or changed, and updates the database's statistics after many. A failure only makes
+    /// reads slower for a while.
     pub async fn after_growth(&self, rows: usize) {
-        if rows >= MANY_ROWS
-            && let Err(error) = self.db.optimize().await
-        {
+        if self.new_rows.fetch_add(rows, Ordering::Relaxed) + rows < MANY_ROWS {
+            return;
+        }
+        self.new_rows.store(0, Ordering::Relaxed);
+        if let Err(error) = self.db.optimize().await {
             tracing::warn!(cause = %error.chain(), "failed to update the database's statistics");
         }
     }

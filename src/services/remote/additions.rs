@@ -72,34 +72,44 @@ pub async fn read_under(
     let row = read_under.connection.as_ref().ok_or_else(client::not_connected)?;
     let client = client::for_connection(ctx, row)?;
     let parallel = ctx.settings.connectwise.parallel;
+    let mut before = Vec::new();
     for batch in agreements.chunks(BATCH) {
-        let answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)> = stream::iter(batch.to_vec())
+        let read = stream::iter(batch.to_vec())
             .map(|id| {
                 let client = client.clone();
                 async move { (id, client.additions(id, policy).await) }
             })
             .buffer_unordered(parallel)
-            .collect()
-            .await;
-        let (now, read_under) = (ctx.clock.now(), read_under.clone());
-        let save = move |tx: &mut Tx<'_>| {
-            read_under.check(tx)?;
-            save_answers(tx, answers, now)
-        };
-        let failure = ctx.db.write(tenant, save).await?;
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
+            .collect();
+        // One batch is read while the one before it is saved.
+        let saved = save(ctx, tenant, before, read_under.clone());
+        let (answers, saved): (Vec<AdditionsAnswer>, Result<()>) = tokio::join!(read, saved);
+        saved?;
+        before = answers;
     }
-    Ok(())
+    save(ctx, tenant, before, read_under).await
+}
+
+/// What ConnectWise answered for an agreement.
+type AdditionsAnswer = (CwAgreementId, Result<Vec<Addition>, CwError>);
+
+/// Saves the additions that could be read. Errors after a failure that concerns more than one agreement.
+async fn save(ctx: &AppContext, tenant: &TenantId, answers: Vec<AdditionsAnswer>, read_under: ReadUnder) -> Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let (now, rows) = (ctx.clock.now(), answers.len());
+    let save = move |tx: &mut Tx<'_>| {
+        read_under.check(tx)?;
+        save_answers(tx, answers, now)
+    };
+    let failure = ctx.db.write(tenant, save).await?;
+    ctx.after_growth(rows).await;
+    failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Saves the additions that could be read. Returns a failure that concerns more than one agreement.
-fn save_answers(
-    tx: &mut Tx<'_>,
-    answers: Vec<(CwAgreementId, Result<Vec<Addition>, CwError>)>,
-    now: Timestamp,
-) -> Result<Option<CwError>> {
+fn save_answers(tx: &mut Tx<'_>, answers: Vec<AdditionsAnswer>, now: Timestamp) -> Result<Option<CwError>> {
     let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
     for (id, answer) in answers {
         match answer {
