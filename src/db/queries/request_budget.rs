@@ -104,8 +104,8 @@ impl Tx<'_> {
 }
 
 impl Db {
-    /// Reserves one request to a tenant's ConnectWise, unless earlier reservations reach further ahead than `limit`. On
-    /// SQLite there are no replicas, and it always succeeds.
+    /// Reserves requests to a tenant's ConnectWise that take `interval` at the steady rate, unless earlier reservations
+    /// reach further ahead than `limit`. On SQLite there are no replicas, and it always succeeds.
     pub async fn take_request(
         &self,
         tenant: &TenantId,

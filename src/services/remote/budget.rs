@@ -1,36 +1,88 @@
 //! The request budget that replicas share through the database.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
 
 use crate::connectwise::{Admission, RateLimit, SharedBudget};
 use crate::db::{Db, RateReservation};
+use crate::domain::Result;
 use crate::domain::ids::TenantId;
 use crate::services::context::AppContext;
+
+/// The requests of this time are reserved together, where the pace allows more than one in it: each reservation is a
+/// round trip to the database. What is reserved and not used is lost, and that is little.
+const BLOCK: Duration = Duration::from_millis(10);
+/// How long a block may be used. A `Retry-After` that another replica received is not respected sooner.
+const BLOCK_VALID_FOR: Duration = Duration::from_millis(50);
 
 /// The request budget of one tenant's connection.
 struct Shared {
     db: Db,
     tenant: TenantId,
     pace: RateLimit,
+    block: Mutex<Option<Block>>,
+}
+
+/// Requests that were reserved together.
+struct Block {
+    reserved_at: Instant,
+    /// How far ahead the next one was, at the steady rate, when they were reserved.
+    ahead: Duration,
+    left: u32,
+}
+
+impl Block {
+    /// Takes the next request. Returns how far ahead it is now; `None` if there is none.
+    fn take(&mut self, interval: Duration) -> Option<Duration> {
+        let age = self.reserved_at.elapsed();
+        if self.left == 0 || age >= BLOCK_VALID_FOR {
+            return None;
+        }
+        let ahead = self.ahead.saturating_sub(age);
+        (self.left, self.ahead) = (self.left - 1, self.ahead + interval);
+        Some(ahead)
+    }
+}
+
+impl Shared {
+    /// The number of requests to reserve together: at most a burst.
+    fn block_size(&self) -> u32 {
+        let fit = BLOCK.as_nanos() / self.pace.interval().as_nanos().max(1);
+        u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, self.pace.burst.get())
+    }
+
+    /// Reserves a request, from the last block if one is left.
+    async fn take(&self, limit: Duration) -> Result<RateReservation> {
+        let interval = self.pace.interval();
+        let mut block = self.block.lock().await;
+        if let Some(ahead) = block.as_mut().and_then(|block| block.take(interval)) {
+            return Ok(if ahead > limit { RateReservation::TooLate(ahead) } else { RateReservation::Taken(ahead) });
+        }
+        let size = self.block_size();
+        let reserved = self.db.take_request(&self.tenant, interval * size, limit).await?;
+        let RateReservation::Taken(last) = reserved else { return Ok(reserved) };
+        let first = last.saturating_sub(interval * (size - 1));
+        *block = Some(Block { reserved_at: Instant::now(), ahead: first + interval, left: size - 1 });
+        Ok(RateReservation::Taken(first))
+    }
 }
 
 /// Returns the shared budget of a tenant's connection; `None` if no other process can use the database.
 pub(super) fn shared(ctx: &AppContext, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
     let pace = RateLimit::of(ctx.settings.connectwise.per_minute);
-    let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace };
+    let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace, block: Mutex::default() };
     ctx.db.is_shared().then(|| Arc::new(budget) as Arc<dyn SharedBudget>)
 }
 
 impl SharedBudget for Shared {
     fn reserve(&self, max_wait: Duration) -> BoxFuture<'_, Result<Admission, String>> {
         Box::pin(async move {
-            let interval = self.pace.interval();
             // A full burst may run ahead of the steady rate.
-            let burst = interval * self.pace.burst.get();
-            let place = self.db.take_request(&self.tenant, interval, burst + max_wait).await.map_err(|error| {
+            let burst = self.pace.interval() * self.pace.burst.get();
+            let place = self.take(burst + max_wait).await.map_err(|error| {
                 tracing::warn!(
                     tenant = %self.tenant, cause = %error.chain(),
                     "failed to reserve a request to ConnectWise; it was not sent"
