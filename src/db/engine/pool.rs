@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
@@ -26,6 +26,28 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a readiness probe waits for a connection. Probes time out after a few seconds.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// For how long after it worked a connection is not tested again.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// A connection of the pool.
+struct PooledConn {
+    conn: Conn,
+    /// When it last worked; `None` if it is to be tested before its next use.
+    worked_at: Option<Instant>,
+}
+
+impl PooledConn {
+    /// Runs work that leaves the connection tested only if it did not find the database unavailable.
+    fn run<T>(&mut self, body: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        self.worked_at = None;
+        let answer = body(&mut self.conn);
+        if !matches!(answer, Err(Error::Unavailable(_))) {
+            self.worked_at = Some(Instant::now());
+        }
+        answer
+    }
+}
+
 #[derive(Debug)]
 struct Manager {
     url: DatabaseUrl,
@@ -33,19 +55,25 @@ struct Manager {
 }
 
 impl r2d2::ManageConnection for Manager {
-    type Connection = Conn;
+    type Connection = PooledConn;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<Conn, Self::Error> {
-        self.url.connect_counted(&self.counts).map_err(diesel::r2d2::Error::ConnectionError)
+    fn connect(&self) -> Result<PooledConn, Self::Error> {
+        let conn = self.url.connect_counted(&self.counts).map_err(diesel::r2d2::Error::ConnectionError)?;
+        Ok(PooledConn { conn, worked_at: Some(Instant::now()) })
     }
 
-    fn is_valid(&self, conn: &mut Conn) -> Result<(), Self::Error> {
-        conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError)
+    /// Tests a connection unless it worked just now: a test is a round trip to the database.
+    fn is_valid(&self, pooled: &mut PooledConn) -> Result<(), Self::Error> {
+        if pooled.worked_at.is_some_and(|at| at.elapsed() < TRUSTED_FOR) {
+            return Ok(());
+        }
+        pooled.conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError)
     }
 
     /// After a panic inside a transaction, the connection must not be reused.
-    fn has_broken(&self, conn: &mut Conn) -> bool {
+    fn has_broken(&self, pooled: &mut PooledConn) -> bool {
+        let conn = &mut pooled.conn;
         <Conn as diesel::Connection>::TransactionManager::is_broken_transaction_manager(conn) || conn.is_broken()
     }
 }
@@ -273,8 +301,8 @@ impl Db {
         let (pool, span) = (self.pool.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
             span.in_scope(|| {
-                let mut conn = pool.get_timeout(wait).map_err(|error| Error::Unavailable(Box::new(error)))?;
-                body(&mut conn)
+                let mut pooled = pool.get_timeout(wait).map_err(|error| Error::Unavailable(Box::new(error)))?;
+                pooled.run(body)
             })
         });
         task.await.map_err(Error::internal)?
