@@ -65,7 +65,8 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let store = sample::many(i64::try_from(COMPANIES)?, 1, 2);
         let sandbox = Sandbox::start(listener, store, Identity::default())?;
-        let http = Client::builder().pool_max_idle_per_host(CONNECTIONS).build()?;
+        // The bare server does not compress either.
+        let http = Client::builder().pool_max_idle_per_host(CONNECTIONS).no_gzip().build()?;
         Ok(Self { name, base, key, http, sandbox, bare, _folder: folder })
     }
 

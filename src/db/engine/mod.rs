@@ -4,6 +4,7 @@ pub(super) mod catalog_cache;
 pub(super) mod conn;
 pub(super) mod error;
 pub(super) mod file;
+pub(super) mod in_list;
 pub(super) mod instance_lock;
 pub(super) mod keyed_locks;
 pub(super) mod maintenance;

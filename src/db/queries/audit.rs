@@ -4,6 +4,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::audit_log;
 use crate::db::engine::scope::insert_scoped;
@@ -79,7 +80,7 @@ impl Tx<'_> {
         let of_filter = |tx: &Self| {
             let mut query = tx.scoped(audit_log::table).into_boxed();
             if !filter.actions.is_empty() {
-                query = query.filter(audit_log::action.eq_any(filter.actions.clone()));
+                query = query.filter(audit_log::action.in_list(&filter.actions));
             }
             if let Some(actor) = &filter.actor {
                 query = query.filter(audit_log::actor.eq(actor.clone()));

@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use super::company::Company;
 use super::line_filter::{LineFilter, filtered};
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::{insert_scoped, scoped_joined};
@@ -168,7 +169,7 @@ impl Tx<'_> {
     pub fn places_of_lines(&mut self, ids: &[BillingLineId]) -> Result<HashMap<BillingLineId, (ProductId, CompanyId)>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(ids)) {
-            let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq_any(chunk));
+            let own = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
             let columns = (billing_lines::id, billing_lines::product_id, billing_lines::company_id);
             let rows: Vec<(BillingLineId, ProductId, CompanyId)> = own.select(columns).load(self.conn)?;
             found.extend(rows.into_iter().map(|(id, product, company)| (id, (product, company))));
@@ -217,7 +218,7 @@ impl Tx<'_> {
                 .scoped(billing_lines::table)
                 .filter(billing_lines::push_enabled.eq(true))
                 .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
-                .filter(billing_lines::addition_id.eq_any(chunk));
+                .filter(billing_lines::addition_id.in_list(chunk));
             let rows: Vec<(Option<CwAdditionId>, i64)> = own
                 .group_by(billing_lines::addition_id)
                 .select((billing_lines::addition_id, diesel::dsl::count_star()))

@@ -9,8 +9,9 @@ use diesel::sql_types::Bool;
 use super::billing_line::{BillingLine, BillingLineView};
 use super::company::Company;
 use super::line_filter::{LineFilter, filtered, has_need, needs_attention, of_companies};
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
-use crate::db::engine::schema::{billing_lines, companies};
+use crate::db::engine::schema::{billing_lines, companies, products};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
@@ -63,14 +64,14 @@ macro_rules! if_given {
 /// A condition that applies if values are given.
 macro_rules! if_any {
     ($column:expr, $values:expr) => {
-        $column.nullable().eq_any($values.clone()).or($values.is_empty().into_sql::<Bool>())
+        $column.in_list(&$values).or($values.is_empty().into_sql::<Bool>())
     };
 }
 
-/// The ids of the first companies in a page's order that have a line that matches the filter: enough to fill the page.
-/// Only this table is walked, in the order of its index, so that the database stops after them.
+/// The ids of the first companies in a page's order that have a line that matches the filter. Only this table is walked, in
+/// the order of its index, so that the database stops after them.
 macro_rules! companies_of_page {
-    ($tx:expr, $filter:expr, $page:expr, $key:expr) => {{
+    ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr) => {{
         let filter: &LineFilter = $filter;
         let has_line = $tx
             .scoped(billing_lines::table)
@@ -112,8 +113,7 @@ macro_rules! companies_of_page {
         } else {
             query.order(($key.asc(), companies::id.asc()))
         };
-        // All lines of the cursor's company may be on the page before.
-        query.limit($page.fetch() + 1).select(companies::id).load::<CompanyId>($tx.conn)?
+        query.limit($limit).select(companies::id).load::<CompanyId>($tx.conn)?
     }};
 }
 
@@ -149,8 +149,15 @@ fn company_cursor(at: &Cursor) -> (String, String) {
     (key.to_owned(), company.to_owned())
 }
 
+/// Whether a page is in an order of companies, and its filter names neither companies nor lines.
+fn by_company_order(filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> bool {
+    matches!(page.sort, BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId)
+        && filter.ids.is_none()
+        && filter.company_ids.is_none()
+}
+
 impl Tx<'_> {
-    /// A page of lines with their records. Runs one or two queries for the lines and one for each kind of record.
+    /// A page of lines with their records. Runs a few queries for the lines and one for each kind of record.
     pub fn billing_lines(
         &mut self,
         filter: &LineFilter,
@@ -160,9 +167,50 @@ impl Tx<'_> {
             let query = scoped_joined!(self, billing_lines, companies).into_boxed();
             total!(page, filtered!(self, query, filter), self.conn)
         };
-        let narrowed = LineFilter { company_ids: self.companies_of_page(filter, page)?, ..filter.clone() };
+        let rows = if by_company_order(filter, page) {
+            self.rows_by_company(filter, page)?
+        } else {
+            self.rows_of_page(filter, page)?
+        };
+        let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
+        let next = rows.next;
+        Ok(Page { items: self.with_records(rows.items)?, next, total })
+    }
+
+    /// The rows of a page in an order of companies: finds the companies first whose lines fill it.
+    fn rows_by_company(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+    ) -> Result<Vec<(BillingLine, Company)>> {
+        // All lines of the cursor's company may be on the page before.
+        let enough = page.fetch() + 1;
+        // A company has a line for each product. If the filter leaves out some of them, more companies are needed.
+        let lines_each = match filter.product_id {
+            Some(_) => 1,
+            None => self.scoped(products::table).count().get_result::<i64>(self.conn)?.max(1),
+        };
+        let mut limit = (page.fetch() / lines_each + 2).min(enough);
+        loop {
+            let companies = self.companies_of_page(filter, page, limit)?;
+            let is_all = i64::try_from(companies.len()).is_ok_and(|found| found < limit);
+            let narrowed = LineFilter { company_ids: Some(companies), ..filter.clone() };
+            let rows = self.rows_of_page(&narrowed, page)?;
+            if is_all || limit == enough || i64::try_from(rows.len()).is_ok_and(|found| found >= page.fetch()) {
+                return Ok(rows);
+            }
+            limit = enough;
+        }
+    }
+
+    /// The rows of a page, and one more if there are more.
+    fn rows_of_page(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+    ) -> Result<Vec<(BillingLine, Company)>> {
         let query = scoped_joined!(self, billing_lines, companies).into_boxed();
-        let query = filtered!(self, query, &narrowed);
+        let query = filtered!(self, query, filter);
         let id = billing_lines::id;
         let query = match page.sort {
             BillingLineSort::CompanyName => by_company!(query, page, companies::name_key),
@@ -171,26 +219,22 @@ impl Tx<'_> {
             BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
             BillingLineSort::CreatedAt => keyset!(query, page, id, id),
         };
-        let rows: Vec<(BillingLine, Company)> =
-            query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select())).load(self.conn)?;
-        let rows = page.page(rows, |(line, company)| (sort_key(page.sort, line, company), line.id.to_string()));
-        let next = rows.next;
-        Ok(Page { items: self.with_records(rows.items)?, next, total })
+        let rows = query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select()));
+        Ok(rows.load(self.conn)?)
     }
 
-    /// The companies whose lines fill a page in an order of companies; otherwise those of the filter.
+    /// The first companies, at most so many, in a page's order of companies.
     fn companies_of_page(
         &mut self,
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
-    ) -> Result<Option<Vec<CompanyId>>> {
-        if filter.ids.is_some() || filter.company_ids.is_some() {
-            return Ok(filter.company_ids.clone());
-        }
+        limit: i64,
+    ) -> Result<Vec<CompanyId>> {
         Ok(match page.sort {
-            BillingLineSort::CompanyName => Some(companies_of_page!(self, filter, page, companies::name_key)),
-            BillingLineSort::CompanyExternalId => Some(companies_of_page!(self, filter, page, companies::external_id)),
-            BillingLineSort::AgreementStatus | BillingLineSort::AdditionStatus | BillingLineSort::CreatedAt => None,
+            BillingLineSort::CompanyExternalId => {
+                companies_of_page!(self, filter, page, companies::external_id, limit)
+            }
+            _ => companies_of_page!(self, filter, page, companies::name_key, limit),
         })
     }
 }

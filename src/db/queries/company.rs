@@ -6,6 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, total, without_nul};
 use crate::db::engine::schema::companies;
 use crate::db::engine::scope::insert_scoped;
@@ -164,7 +165,7 @@ impl Tx<'_> {
     pub fn existing_companies(&mut self, ids: &[CompanyId]) -> Result<HashSet<CompanyId>> {
         let mut found = HashSet::new();
         for chunk in chunks(&without_nul(ids)) {
-            let own = self.scoped(companies::table).filter(companies::id.eq_any(chunk));
+            let own = self.scoped(companies::table).filter(companies::id.in_list(chunk));
             found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)
@@ -174,7 +175,7 @@ impl Tx<'_> {
     pub fn companies_by_external_id(&mut self, external_ids: &[String]) -> Result<HashMap<String, CompanyId>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(external_ids)) {
-            let own = self.scoped(companies::table).filter(companies::external_id.eq_any(chunk));
+            let own = self.scoped(companies::table).filter(companies::external_id.in_list(chunk));
             found.extend(own.select((companies::external_id, companies::id)).load::<(String, CompanyId)>(self.conn)?);
         }
         Ok(found)
@@ -184,7 +185,7 @@ impl Tx<'_> {
     pub fn companies_with_external_ids(&mut self, external_ids: &[String]) -> Result<Vec<Company>> {
         let mut found = Vec::new();
         for chunk in chunks(&without_nul(external_ids)) {
-            let own = self.scoped(companies::table).filter(companies::external_id.eq_any(chunk));
+            let own = self.scoped(companies::table).filter(companies::external_id.in_list(chunk));
             found.extend(own.select(Company::as_select()).load(self.conn)?);
         }
         Ok(found)
@@ -198,7 +199,7 @@ impl Tx<'_> {
 
     /// The first company, by name, that is matched to each of these ConnectWise companies.
     pub fn first_matched_to(&mut self, ids: &[CwCompanyId]) -> Result<HashMap<CwCompanyId, Company>> {
-        let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq_any(ids.to_vec()));
+        let own = self.scoped(companies::table).filter(companies::connectwise_company_id.in_list(ids));
         let rows: Vec<Company> = own
             .order((companies::name_key.desc(), companies::id.desc()))
             .select(Company::as_select())
@@ -238,7 +239,7 @@ impl Tx<'_> {
     /// Deletes companies with their billing lines and usage.
     pub fn delete_companies(&mut self, ids: &[CompanyId]) -> Result<()> {
         for chunk in chunks(ids) {
-            diesel::delete(self.scoped(companies::table).filter(companies::id.eq_any(chunk))).execute(self.conn)?;
+            diesel::delete(self.scoped(companies::table).filter(companies::id.in_list(chunk))).execute(self.conn)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use chrono::{NaiveDate, NaiveDateTime};
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total};
 use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
 use crate::db::engine::scope::insert_scoped;
@@ -187,7 +188,7 @@ impl Tx<'_> {
                 .scoped(cw_companies::table)
                 .filter(cw_companies::deleted.eq(false))
                 .filter(cw_companies::gone_at.is_null())
-                .filter(cw_companies::name_key.eq_any(chunk));
+                .filter(cw_companies::name_key.in_list(chunk));
             let rows: Vec<(String, i64)> = own
                 .group_by(cw_companies::name_key)
                 .select((cw_companies::name_key, diesel::dsl::count_star()))
@@ -244,7 +245,7 @@ impl Tx<'_> {
             None => rows = own.select(CwCompanyRow::as_select()).load(self.conn)?,
             Some(ids) => {
                 for chunk in chunks(ids) {
-                    let some = own.clone().filter(cw_companies::id.eq_any(chunk));
+                    let some = own.clone().filter(cw_companies::id.in_list(chunk));
                     rows.extend(some.select(CwCompanyRow::as_select()).load(self.conn)?);
                 }
             }
@@ -270,7 +271,7 @@ impl Tx<'_> {
         };
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = own.clone().filter(cw_agreements::company_id.eq_any(chunk)).order(cw_agreements::id);
+            let some = own.clone().filter(cw_agreements::company_id.in_list(chunk)).order(cw_agreements::id);
             rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -280,7 +281,7 @@ impl Tx<'_> {
     pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = self.scoped(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
+            let some = self.scoped(cw_agreements::table).filter(cw_agreements::id.in_list(chunk));
             rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -297,7 +298,7 @@ impl Tx<'_> {
             let before = cw_agreements::additions_read_at.lt(moment.naive_utc());
             let some = self
                 .scoped(cw_agreements::table)
-                .filter(cw_agreements::id.eq_any(chunk))
+                .filter(cw_agreements::id.in_list(chunk))
                 .filter(cw_agreements::gone_at.is_null())
                 .filter(cw_agreements::additions_read_at.is_null().or(before));
             old.extend(some.select(cw_agreements::id).load::<CwAgreementId>(self.conn)?);
@@ -313,7 +314,7 @@ impl Tx<'_> {
             None => rows = own.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
             Some(ids) => {
                 for chunk in chunks(ids) {
-                    let some = own.clone().filter(cw_additions::agreement_id.eq_any(chunk)).order(cw_additions::id);
+                    let some = own.clone().filter(cw_additions::agreement_id.in_list(chunk)).order(cw_additions::id);
                     rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
                 }
             }
@@ -329,7 +330,7 @@ impl Tx<'_> {
     pub(in crate::db) fn addition_rows(&mut self, ids: &[CwAdditionId]) -> Result<Vec<AdditionRow>> {
         let mut rows: Vec<AdditionRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = self.scoped(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
+            let some = self.scoped(cw_additions::table).filter(cw_additions::id.in_list(chunk));
             rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
         }
         Ok(rows)

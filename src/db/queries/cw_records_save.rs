@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 
 use super::cw_records::{AdditionRow, AgreementRow, CwCompanyRow};
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{cw_additions, cw_agreements, cw_companies};
 use crate::db::engine::scope::insert_scoped;
@@ -50,7 +51,7 @@ impl Tx<'_> {
         let tenant = self.tenant().clone();
         let mut query = self.scoped(cw_companies::table).into_boxed();
         if !all {
-            query = query.filter(cw_companies::id.eq_any(read.iter().map(|company| company.id).collect::<Vec<_>>()));
+            query = query.filter(cw_companies::id.in_list(read.iter().map(|company| company.id).collect::<Vec<_>>()));
         }
         let known: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
         let known: HashMap<CwCompanyId, CwCompanyRow> = known.into_iter().map(|row| (row.id, row)).collect();
@@ -71,7 +72,7 @@ impl Tx<'_> {
         }
         self.update_rows(&changed)?;
         for chunk in chunks(&gone) {
-            let gone = self.scoped(cw_companies::table).filter(cw_companies::id.eq_any(chunk));
+            let gone = self.scoped(cw_companies::table).filter(cw_companies::id.in_list(chunk));
             diesel::update(gone).set(cw_companies::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
         self.saved(new.len(), changed.len(), gone.len())
@@ -121,7 +122,7 @@ impl Tx<'_> {
         }
         self.update_rows(&changed)?;
         for chunk in chunks(&gone) {
-            let gone = self.scoped(cw_agreements::table).filter(cw_agreements::id.eq_any(chunk));
+            let gone = self.scoped(cw_agreements::table).filter(cw_agreements::id.in_list(chunk));
             diesel::update(gone).set(cw_agreements::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
         self.saved(new.len(), changed.len(), gone.len())
@@ -134,7 +135,7 @@ impl Tx<'_> {
         let read_ids: Vec<CwAdditionId> = read.iter().map(|addition| addition.id).collect();
         let mut known: Vec<AdditionRow> = self
             .scoped(cw_additions::table)
-            .filter(cw_additions::agreement_id.eq_any(of.to_vec()))
+            .filter(cw_additions::agreement_id.in_list(of))
             .select(AdditionRow::as_select())
             .load(self.conn)?;
         // An addition that moved here from another agreement is stored under that agreement.
@@ -160,11 +161,11 @@ impl Tx<'_> {
         }
         self.update_rows(&changed)?;
         for chunk in chunks(&gone) {
-            let gone = self.scoped(cw_additions::table).filter(cw_additions::id.eq_any(chunk));
+            let gone = self.scoped(cw_additions::table).filter(cw_additions::id.in_list(chunk));
             diesel::update(gone).set(cw_additions::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
         let own = self.scoped(cw_agreements::table);
-        let own = own.filter(cw_agreements::id.eq_any(of.to_vec()));
+        let own = own.filter(cw_agreements::id.in_list(of));
         let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
         if unread.get_result::<i64>(self.conn)? > 0 {
             // Resolving distinguishes "has no additions" from "additions were never read".

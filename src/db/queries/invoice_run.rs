@@ -6,6 +6,7 @@ use chrono::{NaiveDate, NaiveDateTime};
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, cw_agreements, push_invoice_runs};
 use crate::db::engine::scope::insert_scoped;
@@ -57,7 +58,7 @@ impl Tx<'_> {
     pub fn children_of(&mut self, parents: &[CwAgreementId]) -> Result<Vec<(CwAgreementId, CwAgreementId)>> {
         let mut found = Vec::new();
         for chunk in chunks(parents) {
-            let own = self.scoped(cw_agreements::table).filter(cw_agreements::parent_id.eq_any(chunk));
+            let own = self.scoped(cw_agreements::table).filter(cw_agreements::parent_id.in_list(chunk));
             let columns = (cw_agreements::id, cw_agreements::parent_id.assume_not_null());
             found.extend(own.select(columns).load::<(CwAgreementId, CwAgreementId)>(self.conn)?);
         }
@@ -70,7 +71,7 @@ impl Tx<'_> {
         for chunk in chunks(agreements) {
             let own = self
                 .scoped(billing_lines::table)
-                .filter(billing_lines::agreement_id.eq_any(chunk))
+                .filter(billing_lines::agreement_id.in_list(chunk))
                 .filter(billing_lines::agreement_status.eq(MappingStatus::Resolved));
             let columns = (billing_lines::id, billing_lines::agreement_id.assume_not_null());
             found.extend(own.select(columns).load::<(BillingLineId, CwAgreementId)>(self.conn)?);
@@ -91,7 +92,7 @@ impl Tx<'_> {
     pub fn invoice_runs(&mut self, agreements: &[CwAgreementId]) -> Result<HashSet<(CwAgreementId, NaiveDate)>> {
         let mut found = HashSet::new();
         for chunk in chunks(agreements) {
-            let own = self.scoped(push_invoice_runs::table).filter(push_invoice_runs::agreement_id.eq_any(chunk));
+            let own = self.scoped(push_invoice_runs::table).filter(push_invoice_runs::agreement_id.in_list(chunk));
             let columns = (push_invoice_runs::agreement_id, push_invoice_runs::invoice_on);
             found.extend(own.select(columns).load::<(CwAgreementId, NaiveDate)>(self.conn)?);
         }

@@ -3,6 +3,7 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::billing_lines;
 use crate::db::engine::tx::Tx;
@@ -70,7 +71,7 @@ impl Tx<'_> {
             let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
             let own = self
                 .scoped(billing_lines::table)
-                .filter(billing_lines::id.eq_any(chunk))
+                .filter(billing_lines::id.in_list(chunk))
                 .filter(billing_lines::last_push_job_id.is_null().or(before));
             diesel::update(own).set(push).execute(self.conn)?;
         }

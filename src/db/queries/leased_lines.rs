@@ -12,6 +12,7 @@ use diesel::sql_types::Bool;
 use super::last_push::LastPushOf;
 use super::push_job::{LineResult, PushLine};
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
@@ -83,7 +84,7 @@ impl Tx<'_> {
     pub fn billed_to(&mut self, lines: &[BillingLineId]) -> Result<Vec<CurrentTarget>> {
         let mut rows = Vec::with_capacity(lines.len());
         for chunk in chunks(lines) {
-            let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq_any(chunk));
+            let own = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
             rows.extend(own.select(CurrentTarget::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -144,7 +145,7 @@ impl Tx<'_> {
             for chunk in chunks(&ids) {
                 let own = self
                     .scoped(push_lines::table)
-                    .filter(push_lines::id.eq_any(chunk))
+                    .filter(push_lines::id.in_list(chunk))
                     .filter(push_lines::fence.eq(fence))
                     .filter(push_lines::state.eq(LineState::Working));
                 renewed += diesel::update(own).set(push_lines::lease_until.eq(until.naive_utc())).execute(self.conn)?;
@@ -193,7 +194,7 @@ impl Tx<'_> {
         }
         let mut current: HashSet<(PushLineId, i64, LineState)> = HashSet::new();
         for chunk in chunks(&ids) {
-            let own = self.scoped(push_lines::table).filter(push_lines::id.eq_any(chunk));
+            let own = self.scoped(push_lines::table).filter(push_lines::id.in_list(chunk));
             let rows = own.select((push_lines::id, push_lines::fence, push_lines::state));
             current.extend(rows.load::<(PushLineId, i64, LineState)>(self.conn)?);
         }

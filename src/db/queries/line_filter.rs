@@ -39,25 +39,26 @@ pub struct LineFilter {
 /// Applies a filter to a boxed query over lines joined with their companies.
 macro_rules! filtered {
     ($tx:expr, $query:expr, $filter:expr) => {{
+        use $crate::db::engine::in_list::InListMethod as _;
         let (query, filter): (_, &LineFilter) = ($query, $filter);
         let mut query = $crate::db::queries::line_filter::of_companies!($tx, query, filter);
         if let Some(id) = &filter.product_id {
             query = query.filter(billing_lines::product_id.eq(id.clone()));
         }
         if let Some(ids) = &filter.company_ids {
-            query = query.filter(billing_lines::company_id.eq_any(ids.clone()));
+            query = query.filter(billing_lines::company_id.in_list(ids));
         }
         if let Some(ids) = &filter.ids {
-            query = query.filter(billing_lines::id.eq_any(ids.clone()));
+            query = query.filter(billing_lines::id.in_list(ids));
         }
         if !filter.agreement_status.is_empty() {
-            query = query.filter(billing_lines::agreement_status.eq_any(filter.agreement_status.clone()));
+            query = query.filter(billing_lines::agreement_status.in_list(&filter.agreement_status));
         }
         if let Some(source) = filter.agreement_source {
             query = query.filter(billing_lines::agreement_source.eq(source));
         }
         if !filter.addition_status.is_empty() {
-            query = query.filter(billing_lines::addition_status.eq_any(filter.addition_status.clone()));
+            query = query.filter(billing_lines::addition_status.in_list(&filter.addition_status));
         }
         if let Some(source) = filter.addition_source {
             query = query.filter(billing_lines::addition_source.eq(source));
@@ -66,7 +67,7 @@ macro_rules! filtered {
             query = query.filter(billing_lines::push_enabled.eq(enabled));
         }
         if !filter.last_push_state.is_empty() {
-            query = query.filter(billing_lines::last_push_state.eq_any(filter.last_push_state.clone()));
+            query = query.filter(billing_lines::last_push_state.in_list(&filter.last_push_state));
         }
         match filter.needs_attention {
             Some(true) => query = query.filter($crate::db::queries::line_filter::needs_attention!()),
@@ -83,21 +84,23 @@ pub(in crate::db) use filtered;
 
 /// Whether a person must look at a line. Without a last push, its state does not count.
 macro_rules! needs_attention {
-    () => {
+    () => {{
+        use $crate::db::engine::in_list::InListMethod as _;
         billing_lines::agreement_status
             .ne($crate::domain::mapping_status::MappingStatus::Resolved)
             .or(billing_lines::addition_status.ne($crate::domain::mapping_status::MappingStatus::Resolved))
             .or(billing_lines::last_push_state
                 .assume_not_null()
-                .eq_any($crate::domain::push::LineState::NEEDS_ATTENTION)
+                .in_list($crate::domain::push::LineState::NEEDS_ATTENTION)
                 .and(billing_lines::last_push_state.is_not_null()))
-    };
+    }};
 }
 pub(in crate::db) use needs_attention;
 
 /// Whether a line has one of these needs, as [`LineNeed::of`] decides.
 macro_rules! has_need {
     ($needs:expr) => {{
+        use $crate::db::engine::in_list::InListMethod as _;
         use $crate::domain::line_need::LineNeed;
         use $crate::domain::mapping_status::{MappingReason, MappingStatus};
         use $crate::domain::push::LineState;
@@ -108,12 +111,12 @@ macro_rules! has_need {
         let unmatched = || {
             billing_lines::agreement_reason
                 .assume_not_null()
-                .eq_any(MappingReason::UNMATCHED)
+                .in_list(MappingReason::UNMATCHED)
                 .and(billing_lines::agreement_reason.is_not_null())
         };
         let agreement = || billing_lines::agreement_status.eq(MappingStatus::Resolved);
         let addition = || billing_lines::addition_status.eq(MappingStatus::Resolved);
-        let last_push = billing_lines::last_push_state.assume_not_null().eq_any(states);
+        let last_push = billing_lines::last_push_state.assume_not_null().in_list(states);
         let needs_company = unmatched().and(wants(LineNeed::Company));
         let needs_agreement = diesel::dsl::not(unmatched()).and(wants(LineNeed::Agreement));
         let needs_addition = diesel::dsl::not(addition()).and(wants(LineNeed::Addition));

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::usage_totals::CompanySelection;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::billing_lines;
 use crate::db::engine::tx::Tx;
@@ -39,7 +40,7 @@ impl Tx<'_> {
         for companies in parts {
             let mut own = self.scoped(l::table).filter(l::product_id.eq(product.clone())).into_boxed();
             if let Some(companies) = companies {
-                own = own.filter(l::company_id.eq_any(companies));
+                own = own.filter(l::company_id.in_list(companies));
             }
             found.extend(own.select(columns).load::<LineSettings>(self.conn)?);
         }

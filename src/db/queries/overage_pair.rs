@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, products, push_lines};
 use crate::db::engine::tx::Tx;
@@ -47,8 +48,8 @@ impl Tx<'_> {
         use billing_lines as l;
         let mut found = Vec::new();
         for chunk in chunks(companies) {
-            let own = self.scoped(l::table).filter(l::product_id.eq_any(products.to_vec()));
-            let own = own.filter(l::company_id.eq_any(chunk)).select((
+            let own = self.scoped(l::table).filter(l::product_id.in_list(products));
+            let own = own.filter(l::company_id.in_list(chunk)).select((
                 l::id,
                 l::product_id,
                 l::company_id,
@@ -65,7 +66,7 @@ impl Tx<'_> {
 
     /// The products that bill the overage of the given ones, by the product whose overage it is: its id and its code.
     pub fn overage_products(&mut self, of: &[ProductId]) -> Result<HashMap<ProductId, (ProductId, String)>> {
-        let own = self.scoped(products::table).filter(products::overage_of.eq_any(of.to_vec()));
+        let own = self.scoped(products::table).filter(products::overage_of.in_list(of));
         let columns = (products::overage_of.assume_not_null(), products::id, products::code);
         let rows = own.select(columns).load::<(ProductId, ProductId, String)>(self.conn)?;
         Ok(rows.into_iter().map(|(of, id, code)| (of, (id, code))).collect())
@@ -83,7 +84,7 @@ impl Tx<'_> {
                 .scoped(push_lines::table)
                 .filter(push_lines::job_id.eq(job.clone()))
                 .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]))
-                .filter(push_lines::billing_line_id.eq_any(chunk));
+                .filter(push_lines::billing_line_id.in_list(chunk));
             let columns = (push_lines::billing_line_id, push_lines::not_before);
             found.extend(open.select(columns).load::<(BillingLineId, Option<NaiveDateTime>)>(self.conn)?);
         }

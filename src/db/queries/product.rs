@@ -6,6 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total, without_nul};
 use crate::db::engine::schema::products;
 use crate::db::engine::scope::insert_scoped;
@@ -133,7 +134,7 @@ impl Tx<'_> {
     pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
         let mut rows = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
-            let own = self.scoped(products::table).filter(products::id.eq_any(chunk));
+            let own = self.scoped(products::table).filter(products::id.in_list(chunk));
             rows.extend(own.select(Product::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -167,7 +168,7 @@ impl Tx<'_> {
     pub fn products_by_code(&mut self, codes: &[String]) -> Result<HashMap<String, ProductId>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(codes)) {
-            let own = self.scoped(products::table).filter(products::code.eq_any(chunk));
+            let own = self.scoped(products::table).filter(products::code.in_list(chunk));
             found.extend(own.select((products::code, products::id)).load::<(String, ProductId)>(self.conn)?);
         }
         Ok(found)

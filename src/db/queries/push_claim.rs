@@ -8,6 +8,7 @@ use diesel::prelude::*;
 
 use super::push_job::PushLine;
 use crate::db::engine::conn::Conn;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::db::engine::tx::SystemTx;
 use crate::domain::clock::Timestamp;
@@ -198,7 +199,7 @@ impl SystemTx<'_> {
     fn end_expired_leases(&mut self, tenant: &TenantId, agreements: &[CwAgreementId], at: NaiveDateTime) -> Result<()> {
         let expired = push_lines::table
             .filter(push_lines::tenant_id.eq(tenant))
-            .filter(push_lines::agreement_id.eq_any(agreements.to_vec()))
+            .filter(push_lines::agreement_id.in_list(agreements))
             .filter(push_lines::finished_at.is_null())
             .filter(push_lines::state.eq(LineState::Working))
             .filter(push_lines::lease_until.lt(at));
@@ -224,9 +225,7 @@ impl SystemTx<'_> {
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
         let of_agreements = || {
-            push_lines::table
-                .filter(push_lines::job_id.eq(job))
-                .filter(push_lines::agreement_id.eq_any(agreements.to_vec()))
+            push_lines::table.filter(push_lines::job_id.eq(job)).filter(push_lines::agreement_id.in_list(agreements))
         };
         // Expired leases have been ended before, so that what can be claimed is pending.
         let is_claimable = push_lines::finished_at

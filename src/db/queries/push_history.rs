@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 
 use super::push_job::{PushJob, PushLine};
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::scope::scoped_joined;
@@ -131,10 +132,10 @@ impl Tx<'_> {
                 query = query.filter(push_lines::job_id.eq(id.clone()));
             }
             if !filter.states.is_empty() {
-                query = query.filter(push_lines::state.eq_any(filter.states.clone()));
+                query = query.filter(push_lines::state.in_list(&filter.states));
             }
             if !filter.reasons.is_empty() {
-                query = query.filter(push_lines::reason.eq_any(filter.reasons.clone()));
+                query = query.filter(push_lines::reason.in_list(&filter.reasons));
             }
             if let Some(id) = &filter.company_id {
                 query = query.filter(push_lines::company_id.eq(id.clone()));

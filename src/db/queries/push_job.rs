@@ -7,6 +7,7 @@ use diesel::prelude::*;
 
 use super::last_push::LastPush;
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -191,7 +192,7 @@ impl Tx<'_> {
     pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
         let rows: Vec<(PushJobId, LineState, Option<BillingMonth>, i64)> = self
             .scoped(push_lines::table)
-            .filter(push_lines::job_id.eq_any(jobs.to_vec()))
+            .filter(push_lines::job_id.in_list(jobs))
             .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
             .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
             .load(self.conn)?;

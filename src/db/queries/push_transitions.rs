@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::last_push::LastPush;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
@@ -157,7 +158,7 @@ impl Tx<'_> {
                 .scoped(push_lines::table)
                 .filter(push_lines::job_id.eq(job.clone()))
                 .filter(push_lines::state.eq(LineState::Held))
-                .filter(push_lines::id.eq_any(chunk));
+                .filter(push_lines::id.in_list(chunk));
             if dropped {
                 let of: Vec<BillingLineId> = held.clone().select(push_lines::billing_line_id).load(self.conn)?;
                 self.set_last_push(&of, &LastPush::new(job, state, Some(PushReason::Dropped), None, now))?;

@@ -6,6 +6,7 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::push_job::PushLine;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::scope::scoped_joined;
@@ -87,12 +88,23 @@ macro_rules! newer_line {
     };
 }
 
+/// Whether a line is in one of the [`WRITTEN`] states. Not a list, whose length the planner would not know.
+macro_rules! is_written {
+    () => {{
+        let [first, second, third] = $crate::db::queries::push_written::WRITTEN;
+        let state = push_lines::state;
+        state.eq(first).or(state.eq(second)).or(state.eq(third))
+    }};
+}
+
+pub(in crate::db) use is_written;
+
 /// Lines of push jobs (not dry runs) in one of the [`WRITTEN`] states.
 macro_rules! written {
     ($tx:expr) => {
         scoped_joined!($tx, push_lines, push_jobs)
             .filter(push_jobs::kind.eq(PushKind::Push))
-            .filter(push_lines::state.eq_any(WRITTEN))
+            .filter($crate::db::queries::push_written::is_written!())
     };
 }
 
@@ -108,10 +120,10 @@ impl Tx<'_> {
         // Two statements, because no index serves one condition on two columns.
         let of_lines = written!(self)
             .filter(push_lines::id.gt(first.clone()))
-            .filter(push_lines::billing_line_id.eq_any(billing_lines));
+            .filter(push_lines::billing_line_id.in_list(billing_lines));
         let mut rows: Vec<Row> = of_lines.select(newer_line!()).load(self.conn)?;
         let of_additions =
-            written!(self).filter(push_lines::id.gt(first.clone())).filter(push_lines::addition_id.eq_any(additions));
+            written!(self).filter(push_lines::id.gt(first.clone())).filter(push_lines::addition_id.in_list(additions));
         rows.extend(of_additions.select(newer_line!()).load::<Row>(self.conn)?);
         Ok(rows.into_iter().map(NewerLine::from).collect())
     }
@@ -123,13 +135,14 @@ impl Tx<'_> {
         for chunk in chunks(&billing_lines) {
             let later = written!(self)
                 .filter(push_lines::job_id.gt(job.clone()))
-                .filter(push_lines::billing_line_id.eq_any(chunk));
+                .filter(push_lines::billing_line_id.in_list(chunk));
             rows.extend(later.select(newer_line!()).load::<Row>(self.conn)?);
         }
         let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
         for chunk in chunks(&additions) {
-            let later =
-                written!(self).filter(push_lines::job_id.gt(job.clone())).filter(push_lines::addition_id.eq_any(chunk));
+            let later = written!(self)
+                .filter(push_lines::job_id.gt(job.clone()))
+                .filter(push_lines::addition_id.in_list(chunk));
             rows.extend(later.select(newer_line!()).load::<Row>(self.conn)?);
         }
         Ok(rows.into_iter().map(NewerLine::from).collect())
@@ -147,8 +160,8 @@ impl Tx<'_> {
         for chunk in chunks(companies) {
             let own = self
                 .scoped(billing_lines::table)
-                .filter(billing_lines::company_id.eq_any(chunk))
-                .filter(billing_lines::product_id.eq_any(products.to_vec()));
+                .filter(billing_lines::company_id.in_list(chunk))
+                .filter(billing_lines::product_id.in_list(products));
             let rows: Vec<(BillingLineId, CompanyId, ProductId)> = own
                 .select((billing_lines::id, billing_lines::company_id, billing_lines::product_id))
                 .load(self.conn)?;
@@ -160,13 +173,13 @@ impl Tx<'_> {
             let known = || {
                 scoped_joined!(self, push_lines, push_jobs)
                     .filter(push_jobs::kind.eq(PushKind::Push))
-                    .filter(push_lines::billing_line_id.eq_any(chunk.clone()))
+                    .filter(push_lines::billing_line_id.in_list(&chunk))
                     .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
             };
-            let of_month = known().filter(push_lines::billing_month.eq_any(months.to_vec()));
+            let of_month = known().filter(push_lines::billing_month.in_list(months));
             let of_month = of_month.select((push_lines::billing_line_id, push_lines::billing_month.assume_not_null()));
             let of_job = known().filter(push_lines::billing_month.is_null());
-            let of_job = of_job.filter(push_jobs::billing_month.eq_any(months.to_vec()));
+            let of_job = of_job.filter(push_jobs::billing_month.in_list(months));
             let of_job = of_job.select((push_lines::billing_line_id, push_jobs::billing_month));
             // Two statements, because no index serves one condition over two tables.
             let mut rows: Vec<(BillingLineId, BillingMonth)> = of_month.distinct().load(self.conn)?;
@@ -188,21 +201,21 @@ impl Tx<'_> {
         // Lines stored by earlier versions have no month: they bill the job's.
         let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
         let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
-        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.eq_any(months.to_vec()));
+        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.in_list(months));
         if !has_unnamed && !diesel::select(exists(named)).get_result::<bool>(self.conn)? {
             return Ok(HashMap::new());
         }
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
-            let of_lines = || written!(self).filter(push_lines::billing_line_id.eq_any(chunk.clone()));
+            let of_lines = || written!(self).filter(push_lines::billing_line_id.in_list(&chunk));
             let of_month = of_lines()
-                .filter(push_lines::billing_month.eq_any(months.to_vec()))
+                .filter(push_lines::billing_month.in_list(months))
                 .group_by((push_lines::billing_line_id, push_lines::billing_month))
                 .select(diesel::dsl::max(push_lines::id));
             if has_unnamed {
                 let of_job = of_lines()
                     .filter(push_lines::billing_month.is_null())
-                    .filter(push_jobs::billing_month.eq_any(months.to_vec()))
+                    .filter(push_jobs::billing_month.in_list(months))
                     .group_by((push_lines::billing_line_id, push_jobs::billing_month))
                     .select(diesel::dsl::max(push_lines::id));
                 newest.extend(of_job.load::<Option<PushLineId>>(self.conn)?);
@@ -216,7 +229,7 @@ impl Tx<'_> {
     pub fn last_pushed(&mut self, lines: &[BillingLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
-            let of_lines = written!(self).filter(push_lines::billing_line_id.eq_any(chunk));
+            let of_lines = written!(self).filter(push_lines::billing_line_id.in_list(chunk));
             let of_lines = of_lines.group_by(push_lines::billing_line_id).select(diesel::dsl::max(push_lines::id));
             newest.extend(of_lines.load::<Option<PushLineId>>(self.conn)?);
         }
@@ -229,7 +242,7 @@ impl Tx<'_> {
         let mut found = HashMap::new();
         for chunk in chunks(ids) {
             let rows: Vec<Row> = scoped_joined!(self, push_lines, push_jobs)
-                .filter(push_lines::id.eq_any(chunk))
+                .filter(push_lines::id.in_list(chunk))
                 // If a month has lines with and without a month of their own, those with one are the later ones.
                 .order(push_lines::id)
                 .select(newer_line!())

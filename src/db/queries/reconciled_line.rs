@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
-use super::push_written::{WRITTEN, written};
+use super::push_written::written;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, companies, cw_additions, cw_companies, push_jobs, push_lines};
 use crate::db::engine::scope::scoped_joined;
@@ -107,7 +108,7 @@ impl Tx<'_> {
             let own = self
                 .scoped(billing_lines::table)
                 .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
-                .filter(billing_lines::addition_id.eq_any(chunk));
+                .filter(billing_lines::addition_id.in_list(chunk));
             let columns =
                 (billing_lines::id, billing_lines::addition_id.assume_not_null(), billing_lines::push_enabled);
             found.extend(own.select(columns).load::<(BillingLineId, CwAdditionId, bool)>(self.conn)?);
@@ -125,7 +126,7 @@ impl Tx<'_> {
         for part in parts {
             let mut own = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null()).into_boxed();
             if let Some(ids) = part {
-                own = own.filter(cw_additions::id.eq_any(ids));
+                own = own.filter(cw_additions::id.in_list(ids));
             }
             let columns = (cw_additions::id, cw_additions::quantity);
             found.extend(own.select(columns).load::<(CwAdditionId, Option<Quantity>)>(self.conn)?);
@@ -145,7 +146,7 @@ impl Tx<'_> {
             .load(self.conn)?;
         let mut found = HashSet::new();
         for chunk in chunks(&names) {
-            let own = self.scoped(cw_companies::table).filter(cw_companies::name_key.eq_any(chunk));
+            let own = self.scoped(cw_companies::table).filter(cw_companies::name_key.in_list(chunk));
             found.extend(own.select(cw_companies::id).load::<CwCompanyId>(self.conn)?);
         }
         Ok(found)

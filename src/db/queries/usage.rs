@@ -6,6 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, total};
 use crate::db::engine::schema::usage_records;
 use crate::db::engine::scope::insert_scoped;
@@ -98,7 +99,7 @@ macro_rules! of_companies {
     ($tx:expr, $product:expr, $companies:expr) => {
         $tx.scoped(usage_records::table)
             .filter(usage_records::product_id.eq($product.clone()))
-            .filter(usage_records::company_id.eq_any($companies))
+            .filter(usage_records::company_id.in_list($companies))
     };
 }
 
@@ -152,10 +153,15 @@ impl Tx<'_> {
             let moments: HashSet<NaiveDateTime> = part.iter().map(|row| row.measured_at).collect();
             let own = self
                 .scoped(usage_records::table)
-                .filter(usage_records::product_id.eq_any(products))
-                .filter(usage_records::company_id.eq_any(companies))
-                .filter(usage_records::measured_at.eq_any(moments))
-                .filter(usage_records::superseded_by.is_null());
+                .filter(usage_records::product_id.in_list(products))
+                .filter(usage_records::company_id.in_list(companies))
+                .filter(usage_records::superseded_by.is_null())
+                .into_boxed();
+            // Most batches are of one moment: their statement is the same each time.
+            let own = match moments.iter().next().filter(|_| moments.len() == 1) {
+                Some(moment) => own.filter(usage_records::measured_at.eq(*moment)),
+                None => own.filter(usage_records::measured_at.eq_any(moments)),
+            };
             rows.extend(own.select(UsageRecord::as_select()).load(self.conn)?);
         }
         Ok(rows)

@@ -10,6 +10,7 @@ use diesel::sql_types::BigInt;
 
 use super::usage::UsageRecord;
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{companies, usage_records, usage_totals};
 use crate::db::engine::scope::insert_scoped;
@@ -109,7 +110,7 @@ macro_rules! totals_of {
     ($tx:expr, $product:expr, $companies:expr) => {
         $tx.scoped(usage_totals::table)
             .filter(usage_totals::product_id.eq($product.clone()))
-            .filter(usage_totals::company_id.eq_any($companies))
+            .filter(usage_totals::company_id.in_list($companies))
     };
 }
 
@@ -216,7 +217,7 @@ impl Tx<'_> {
                 .filter(usage_records::company_id.eq(companies::id))
                 .filter(usage_records::totalled_at.is_null());
             // One look into the index for each company, however many records it has.
-            let own = self.scoped(companies::table).filter(companies::id.eq_any(chunk)).filter(exists(records));
+            let own = self.scoped(companies::table).filter(companies::id.in_list(chunk)).filter(exists(records));
             found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)
@@ -245,7 +246,7 @@ impl Tx<'_> {
     ) -> Result<()> {
         let ids: Vec<UsageId> = old.iter().map(|row| row.id.clone()).collect();
         for chunk in chunks(&ids) {
-            let own = self.scoped(usage_totals::table).filter(usage_totals::id.eq_any(chunk));
+            let own = self.scoped(usage_totals::table).filter(usage_totals::id.in_list(chunk));
             diesel::delete(own).execute(self.conn)?;
         }
         let tenant = self.tenant().clone();
@@ -297,7 +298,7 @@ impl Tx<'_> {
     /// Marks records as not part of the totals.
     pub fn mark_usage_not_totalled(&mut self, records: &[UsageId]) -> Result<()> {
         for chunk in chunks(records) {
-            let own = self.scoped(usage_records::table).filter(usage_records::id.eq_any(chunk));
+            let own = self.scoped(usage_records::table).filter(usage_records::id.in_list(chunk));
             diesel::update(own).set(usage_records::totalled_at.eq(None::<NaiveDateTime>)).execute(self.conn)?;
         }
         Ok(())

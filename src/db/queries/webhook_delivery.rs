@@ -4,6 +4,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::webhook_deliveries;
 use crate::db::engine::scope::insert_scoped;
@@ -84,10 +85,10 @@ impl Tx<'_> {
                 query = query.filter(webhook_deliveries::webhook_id.eq(id.clone()));
             }
             if !filter.states.is_empty() {
-                query = query.filter(webhook_deliveries::state.eq_any(filter.states.clone()));
+                query = query.filter(webhook_deliveries::state.in_list(&filter.states));
             }
             if !filter.events.is_empty() {
-                query = query.filter(webhook_deliveries::event_type.eq_any(filter.events.clone()));
+                query = query.filter(webhook_deliveries::event_type.in_list(&filter.events));
             }
             query
         };
@@ -139,7 +140,7 @@ impl Tx<'_> {
             rows.extend(first.select(WebhookDelivery::as_select()).load::<WebhookDelivery>(self.conn)?);
         }
         let ids: Vec<DeliveryId> = rows.iter().map(|row| row.id.clone()).collect();
-        let claimed = self.scoped(webhook_deliveries::table).filter(webhook_deliveries::id.eq_any(ids));
+        let claimed = self.scoped(webhook_deliveries::table).filter(webhook_deliveries::id.in_list(ids));
         diesel::update(claimed)
             .set((
                 webhook_deliveries::lease_owner.eq(owner),
