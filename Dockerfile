@@ -3,6 +3,8 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends libssl-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
+# How SQLite is built.
+COPY .cargo .cargo
 # Cargo needs the files of every target in Cargo.toml, even if it does not build them.
 COPY benches benches
 COPY tests/api/main.rs tests/api/main.rs

@@ -65,10 +65,15 @@ pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()>
         }
         audit.record(tx, AuditAction::ApiKeyRevoked, Subject::new(&key.id, &key.name), None, None)
     };
-    let revoked = ctx.db.write(&actor.tenant, work).await;
-    // After an error, too: what was written may have been committed.
-    ctx.known_keys.forget();
-    revoked
+    // Spawned as a task: a caller that disconnects must not leave the key remembered.
+    let (ctx, tenant) = (ctx.clone(), actor.tenant.clone());
+    let task = tokio::spawn(async move {
+        let revoked = ctx.db.write(&tenant, work).await;
+        // After an error, too: what was written may have been committed.
+        ctx.known_keys.forget();
+        revoked
+    });
+    task.await.map_err(Error::internal)?
 }
 
 /// Creates a tenant with its first API key.

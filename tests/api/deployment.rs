@@ -119,7 +119,9 @@ fn the_image_copies_all_that_cargo_wants() {
     let output = cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(copied.path()).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for needed in ["build.rs", "migrations/postgres", "migrations/sqlite", "src/main.rs", "Cargo.lock"] {
+    for needed in
+        [".cargo/config.toml", "build.rs", "migrations/postgres", "migrations/sqlite", "src/main.rs", "Cargo.lock"]
+    {
         assert!(copied.path().join(needed).exists(), "{needed}");
     }
 }

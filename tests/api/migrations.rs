@@ -88,7 +88,7 @@ fn migrations_leave_the_version_before_running() {
                 statements.iter().filter(|one| one.to_uppercase().starts_with("CREATE")).filter_map(made).collect();
             for statement in &statements {
                 read += 1;
-                // No statement names an index: the version before only gets slower.
+                // No statement names an index: without it, the version before is only slower.
                 if statement
                     .strip_prefix("DROP INDEX ")
                     .is_some_and(|index| plain_indexes.iter().any(|one| one == index))

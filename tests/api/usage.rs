@@ -55,6 +55,38 @@ async fn an_id_with_a_nul_is_an_unknown_id(backend: Backend) {
     assert_eq!(problem["errors"][0]["field"], "/company_ids/0", "{problem}");
 }
 
+/// Ids of the vendor are compared with lists: whatever they contain, each is one value of a list.
+async fn vendors_ids_with_any_characters_are_found(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    app.product("STORAGE").await;
+    let ids = [
+        "a,b",
+        "{}",
+        "\"quoted\"",
+        "back\\slash",
+        "null",
+        "NULL",
+        "é 漢字 😀",
+        "'; --",
+        "[1]",
+        "\u{7}bell",
+        "1e3",
+        "007",
+    ];
+    for (number, id) in ids.iter().enumerate() {
+        app.company(id, &format!("Company {number}")).await;
+    }
+    let record = |id: &&str| json!({"company_external_id": id, "product_code": "STORAGE", "amount": "5", "measured_at": app.clock.now()});
+    let batch = json!({"records": ids.iter().map(record).collect::<Vec<Value>>()});
+    assert_eq!(app.post("/usage", &batch).await.expect(200)["added"], ids.len());
+    assert_eq!(app.post("/usage", &batch).await.expect(200)["duplicates"], ids.len());
+    let lines = app.all("/billing-lines?limit=5").await;
+    assert_eq!(lines.len(), ids.len());
+    assert!(lines.iter().all(|line| line["usage"]["amount"] == "5"), "{lines:?}");
+    let unknown = json!({"records": [record(&"7")]});
+    app.post("/usage", &unknown).await.problem(422, "validation");
+}
+
 async fn a_batch_is_all_or_nothing_and_every_bad_record_is_named(backend: Backend) {
     let (app, _, _) = set_up(backend).await;
     let future = app.clock.now() + TimeDelta::days(3);
@@ -146,6 +178,7 @@ async fn a_months_usage_is_that_months(backend: Backend) {
 
 on_both!(
     an_id_with_a_nul_is_an_unknown_id,
+    vendors_ids_with_any_characters_are_found,
     the_same_record_is_taken_in_once_and_another_amount_corrects_it,
     a_batch_is_all_or_nothing_and_every_bad_record_is_named,
     a_correction_does_not_change_which_source_counts,

@@ -22,7 +22,8 @@ pub(in crate::db) trait ListSyntax: Backend {
 }
 
 impl ListSyntax for Pg {
-    /// Compares with an array, whose values PostgreSQL finds in an index. For `IN (SELECT …)` it plans a join, badly.
+    /// Compares with an array, whose values PostgreSQL looks up in an index. For `IN (SELECT …)` it often chooses a poor
+    /// join.
     fn around_list(&self) -> [&'static str; 3] {
         [
             " = ANY (ARRAY(SELECT CAST(value AS ",

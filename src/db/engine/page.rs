@@ -198,11 +198,11 @@ macro_rules! keyset {
 }
 pub(in crate::db) use keyset;
 
-/// The distinct values, in chunks small enough to bind in one statement: SQLite allows 32,766 parameters.
+/// The distinct values, in chunks: where no index helps, PostgreSQL compares each row with each value of a list.
 pub(in crate::db) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Vec<Vec<T>> {
     let mut seen = std::collections::HashSet::new();
     let distinct: Vec<T> = values.iter().filter(|value| seen.insert(*value)).cloned().collect();
-    distinct.chunks(10_000).map(<[T]>::to_vec).collect()
+    distinct.chunks(2_000).map(<[T]>::to_vec).collect()
 }
 
 /// The values without NUL. PostgreSQL cannot store NUL, and rejects a query that contains it.

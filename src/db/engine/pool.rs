@@ -1,8 +1,8 @@
 //! The connection pool and transactions. All database access goes through [`Db`].
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{SimpleConnection, TransactionManager};
@@ -26,25 +26,37 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a readiness probe waits for a connection. Probes time out after a few seconds.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// For how long after it worked a connection is not tested again.
+/// How long a connection is trusted after it last worked.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+/// When a connection of a pool last found the database unavailable.
+type FailedAt = Arc<Mutex<Option<Instant>>>;
 
 /// A connection of the pool.
 struct PooledConn {
     conn: Conn,
     /// When it last worked; `None` if it is to be tested before its next use.
     worked_at: Option<Instant>,
+    failed_at: FailedAt,
 }
 
 impl PooledConn {
-    /// Runs work that leaves the connection tested only if it did not find the database unavailable.
+    /// Runs work. Afterwards the connection counts as tested, unless the database was unavailable.
     fn run<T>(&mut self, body: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         self.worked_at = None;
         let answer = body(&mut self.conn);
-        if !matches!(answer, Err(Error::Unavailable(_))) {
+        if matches!(answer, Err(Error::Unavailable(_))) {
+            *lock(&self.failed_at) = Some(Instant::now());
+        } else {
             self.worked_at = Some(Instant::now());
         }
         answer
+    }
+
+    /// Whether the connection worked just now, and none of the pool has failed since.
+    fn is_trusted(&self) -> bool {
+        let failed_at = *lock(&self.failed_at);
+        self.worked_at.is_some_and(|at| at.elapsed() < TRUSTED_FOR && failed_at.is_none_or(|failed| failed < at))
     }
 }
 
@@ -52,6 +64,7 @@ impl PooledConn {
 struct Manager {
     url: DatabaseUrl,
     counts: Arc<Counts>,
+    failed_at: FailedAt,
 }
 
 impl r2d2::ManageConnection for Manager {
@@ -60,12 +73,12 @@ impl r2d2::ManageConnection for Manager {
 
     fn connect(&self) -> Result<PooledConn, Self::Error> {
         let conn = self.url.connect_counted(&self.counts).map_err(diesel::r2d2::Error::ConnectionError)?;
-        Ok(PooledConn { conn, worked_at: Some(Instant::now()) })
+        Ok(PooledConn { conn, worked_at: Some(Instant::now()), failed_at: self.failed_at.clone() })
     }
 
     /// Tests a connection unless it worked just now: a test is a round trip to the database.
     fn is_valid(&self, pooled: &mut PooledConn) -> Result<(), Self::Error> {
-        if pooled.worked_at.is_some_and(|at| at.elapsed() < TRUSTED_FOR) {
+        if pooled.is_trusted() {
             return Ok(());
         }
         pooled.conn.batch_execute("SELECT 1").map_err(diesel::r2d2::Error::QueryError)
@@ -118,7 +131,7 @@ impl Db {
             .connection_timeout(CONNECTION_TIMEOUT)
             .test_on_check_out(url.file().is_none())
             .error_handler(Box::new(LogErrors))
-            .build(Manager { url: url.clone(), counts: counts.clone() })
+            .build(Manager { url: url.clone(), counts: counts.clone(), failed_at: Arc::default() })
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
         // On PostgreSQL writers may wait for one another and for other replicas, so a quarter of the connections is
         // reserved for reads.
@@ -307,6 +320,10 @@ impl Db {
         });
         task.await.map_err(Error::internal)?
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a turn, but no longer than [`WRITER_TIMEOUT`] after `begun`.

@@ -149,7 +149,7 @@ fn company_cursor(at: &Cursor) -> (String, String) {
     (key.to_owned(), company.to_owned())
 }
 
-/// Whether a page is in an order of companies, and its filter names neither companies nor lines.
+/// Whether a page is sorted by company, and its filter names neither companies nor lines.
 fn by_company_order(filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> bool {
     matches!(page.sort, BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId)
         && filter.ids.is_none()
@@ -177,7 +177,7 @@ impl Tx<'_> {
         Ok(Page { items: self.with_records(rows.items)?, next, total })
     }
 
-    /// The rows of a page in an order of companies: finds the companies first whose lines fill it.
+    /// The rows of a page that is sorted by company: first finds the companies whose lines fill it.
     fn rows_by_company(
         &mut self,
         filter: &LineFilter,
@@ -223,7 +223,7 @@ impl Tx<'_> {
         Ok(rows.load(self.conn)?)
     }
 
-    /// The first companies, at most so many, in a page's order of companies.
+    /// The first companies with a line that matches the filter, in the page's order.
     fn companies_of_page(
         &mut self,
         filter: &LineFilter,

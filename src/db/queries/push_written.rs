@@ -88,7 +88,7 @@ macro_rules! newer_line {
     };
 }
 
-/// Whether a line is in one of the [`WRITTEN`] states. Not a list, whose length the planner would not know.
+/// Whether a line is in one of the [`WRITTEN`] states. Without a list, so that the planner can estimate it.
 macro_rules! is_written {
     () => {{
         let [first, second, third] = $crate::db::queries::push_written::WRITTEN;

@@ -157,7 +157,7 @@ impl Tx<'_> {
                 .filter(usage_records::company_id.in_list(companies))
                 .filter(usage_records::superseded_by.is_null())
                 .into_boxed();
-            // Most batches are of one moment: their statement is the same each time.
+            // The records of most batches have the same time. Then the statement is the same for each batch.
             let own = match moments.iter().next().filter(|_| moments.len() == 1) {
                 Some(moment) => own.filter(usage_records::measured_at.eq(*moment)),
                 None => own.filter(usage_records::measured_at.eq_any(moments)),

@@ -306,7 +306,11 @@ impl Tx<'_> {
 
     /// The companies with records of a product.
     pub fn companies_with_usage(&mut self, product: &ProductId) -> Result<Vec<CompanyId>> {
-        let own = self.scoped(usage_records::table).filter(usage_records::product_id.eq(product.clone()));
+        // The index has only current records, and whoever has others has a current one.
+        let own = self
+            .scoped(usage_records::table)
+            .filter(usage_records::product_id.eq(product.clone()))
+            .filter(usage_records::superseded_by.is_null());
         Ok(own.select(usage_records::company_id).distinct().load(self.conn)?)
     }
 }

@@ -27,7 +27,7 @@ pub use rejected_keys::RejectedKeys;
 pub use tenant_scheduler::{TenantScheduler, Turn};
 pub use watched_jobs::{Watched, WatchedKey};
 
-/// After how many new rows the database's statistics may no longer be true.
+/// After how many new rows the database's statistics may be out of date.
 const MANY_ROWS: usize = 1_000;
 
 /// Whether a step of a worker found work.

@@ -1,6 +1,6 @@
 //! The additions of agreements, read from ConnectWise on demand.
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 
 use super::client;
 use crate::connectwise::{CwError, Fault, RetryPolicy};
@@ -80,11 +80,10 @@ pub async fn read_under(
                 async move { (id, client.additions(id, policy).await) }
             })
             .buffer_unordered(parallel)
-            .collect();
+            .collect::<Vec<AdditionsAnswer>>();
         // One batch is read while the one before it is saved.
         let saved = save(ctx, tenant, before, read_under.clone());
-        let (answers, saved): (Vec<AdditionsAnswer>, Result<()>) = tokio::join!(read, saved);
-        saved?;
+        let (answers, ()) = tokio::try_join!(read.map(Ok), saved)?;
         before = answers;
     }
     save(ctx, tenant, before, read_under).await
@@ -98,7 +97,8 @@ async fn save(ctx: &AppContext, tenant: &TenantId, answers: Vec<AdditionsAnswer>
     if answers.is_empty() {
         return Ok(());
     }
-    let (now, rows) = (ctx.clock.now(), answers.len());
+    let now = ctx.clock.now();
+    let rows = answers.iter().map(|(_, answer)| answer.as_ref().map_or(0, Vec::len)).sum();
     let save = move |tx: &mut Tx<'_>| {
         read_under.check(tx)?;
         save_answers(tx, answers, now)

@@ -12,10 +12,10 @@ use crate::domain::Result;
 use crate::domain::ids::TenantId;
 use crate::services::context::AppContext;
 
-/// The requests of this time are reserved together, where the pace allows more than one in it: each reservation is a
-/// round trip to the database. What is reserved and not used is lost, and that is little.
+/// If the pace allows several requests in this time, they are reserved together, because each reservation is a round trip
+/// to the database. A request that is reserved but not sent is lost to the budget.
 const BLOCK: Duration = Duration::from_millis(10);
-/// How long a block may be used. A `Retry-After` that another replica received is not respected sooner.
+/// How long a block may be used: a `Retry-After` that another replica receives is respected at most this much later.
 const BLOCK_VALID_FOR: Duration = Duration::from_millis(50);
 
 /// The request budget of one tenant's connection.
@@ -56,12 +56,14 @@ impl Shared {
 
     /// Reserves a request, from the last block if one is left.
     async fn take(&self, limit: Duration) -> Result<RateReservation> {
-        let interval = self.pace.interval();
+        let (interval, size) = (self.pace.interval(), self.block_size());
+        if size == 1 {
+            return self.db.take_request(&self.tenant, interval, limit).await;
+        }
         let mut block = self.block.lock().await;
         if let Some(ahead) = block.as_mut().and_then(|block| block.take(interval)) {
             return Ok(if ahead > limit { RateReservation::TooLate(ahead) } else { RateReservation::Taken(ahead) });
         }
-        let size = self.block_size();
         let reserved = self.db.take_request(&self.tenant, interval * size, limit).await?;
         let RateReservation::Taken(last) = reserved else { return Ok(reserved) };
         let first = last.saturating_sub(interval * (size - 1));
@@ -107,5 +109,28 @@ impl SharedBudget for Shared {
                 );
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_requests_of_a_block_follow_each_other() {
+        let interval = Duration::from_secs(1);
+        let mut block = Block { reserved_at: Instant::now(), ahead: Duration::from_secs(10), left: 2 };
+        let first = block.take(interval).unwrap();
+        let second = block.take(interval).unwrap();
+        assert!(first <= Duration::from_secs(10) && first > Duration::from_secs(9), "{first:?}");
+        assert!(second > Duration::from_secs(10) && second <= Duration::from_secs(11), "{second:?}");
+        assert_eq!(block.take(interval), None);
+    }
+
+    #[test]
+    fn an_old_block_is_not_used() {
+        let Some(reserved_at) = Instant::now().checked_sub(BLOCK_VALID_FOR) else { return };
+        let mut block = Block { reserved_at, ahead: Duration::ZERO, left: 2 };
+        assert_eq!(block.take(Duration::from_millis(1)), None);
     }
 }
