@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::billing_calendar;
 use super::invoice_effects;
 use super::invoice_effects::{InvoicedLine, LineInvoice};
-use super::monthly_usage::{Billed, MonthlyUsage};
+use super::monthly_usage::{Billed, MonthlyUsage, UsageReading};
 use crate::db::{
     BillingLine, BillingLineSort, BillingLineView, CompanySelection, LineFilter, Page, PageRequest, Product, Tx,
 };
@@ -104,9 +104,10 @@ fn billed_in(
         lines.push((view, month));
     }
     let mut usage: HashMap<(ProductId, BillingMonth), MonthlyUsage> = HashMap::new();
+    let reading = UsageReading::begin(tx, calendar, now)?;
     for ((product, month), companies) in companies {
         let Some(row) = products.get(&product) else { continue };
-        let loaded = MonthlyUsage::load(tx, row.clone(), month, calendar, now, CompanySelection::Only(&companies))?;
+        let loaded = MonthlyUsage::load(tx, row.clone(), month, reading, CompanySelection::Only(&companies))?;
         usage.insert((product, month), loaded);
     }
     let bill = |(view, month): (BillingLineView, BillingMonth)| {

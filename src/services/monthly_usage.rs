@@ -1,6 +1,6 @@
 //! The usage of a product in a month, and what its lines bill of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::db::{BillingLine, CompanySelection, LineSettings, Product, Tx};
 use crate::domain::Result;
@@ -90,6 +90,22 @@ impl<'l> From<&'l LineSettings> for LineTerms<'l> {
     }
 }
 
+/// When usage is read, and what is known of all of it.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageReading<'c> {
+    calendar: &'c BillingCalendar,
+    now: Timestamp,
+    /// Whether the totals have all records; otherwise each product is asked for companies whose records they lack.
+    all_totalled: bool,
+}
+
+impl<'c> UsageReading<'c> {
+    /// Begins to read the usage that counts at `now`, within one transaction.
+    pub fn begin(tx: &mut Tx<'_>, calendar: &'c BillingCalendar, now: Timestamp) -> Result<Self> {
+        Ok(Self { calendar, now, all_totalled: !tx.has_usage_not_totalled()? })
+    }
+}
+
 /// The usage of one product in one month, by company.
 #[derive(Debug)]
 pub struct MonthlyUsage {
@@ -107,23 +123,16 @@ pub struct MonthlyUsage {
 }
 
 impl MonthlyUsage {
-    /// Loads the usage of some companies that counts at `now`. The number of queries does not depend on the number of
-    /// companies or records. The usage of a product that bills overage is what is above the included quantity of the other
+    /// Loads the usage of some companies. The number of queries does not depend on the number of companies or records. The usage of a product that bills overage is what is above the included quantity of the other
     /// product, computed with the settings that apply now.
     pub fn load(
         tx: &mut Tx<'_>,
         product: Product,
         month: BillingMonth,
-        calendar: &BillingCalendar,
-        now: Timestamp,
+        reading: UsageReading<'_>,
         selection: CompanySelection<'_>,
     ) -> Result<Self> {
-        let read_at = calendar.bounds(month).1.min(now);
-        let measured = |tx: &mut Tx<'_>, product: Product| {
-            let (aggregation, max_age) = (product.aggregation, product.max_usage_age_days);
-            let window = UsageWindow::new(aggregation, max_age, month, calendar, now);
-            Self::measured(tx, product, month, (window, read_at), selection)
-        };
+        let measured = |tx: &mut Tx<'_>, product: Product| Self::measured(tx, product, month, reading, selection);
         let Some(of) = product.overage_of.clone() else { return measured(tx, product) };
         match tx.products_by_id(&[of])?.pop() {
             Some(base) => {
@@ -163,17 +172,20 @@ impl MonthlyUsage {
         tx: &mut Tx<'_>,
         product: Product,
         month: BillingMonth,
-        (window, read_at): (UsageWindow, Timestamp),
+        UsageReading { calendar, now, all_totalled }: UsageReading<'_>,
         selection: CompanySelection<'_>,
     ) -> Result<Self> {
         let (companies, aggregation) = (selection.companies(), product.aggregation);
+        let window = UsageWindow::new(aggregation, product.max_usage_age_days, month, calendar, now);
+        let read_at = calendar.bounds(month).1.min(now);
         let mut newest = tx.usage_counted(&product.id, aggregation, month, selection)?;
         if window.carries_over {
             let silent: Vec<CompanyId> = companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
             newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &silent)?);
         }
         // The totals lack records of earlier versions, and cannot tell what a gauge had before its newest record.
-        let mut from_records = tx.companies_not_totalled(&product.id, selection)?;
+        let mut from_records =
+            if all_totalled { HashSet::new() } else { tx.companies_not_totalled(&product.id, selection)? };
         let is_ahead = |totals: &MonthCount| window.carries_over && totals.last_at >= window.until;
         from_records.extend(newest.iter().filter(|(_, totals)| is_ahead(totals)).map(|(id, _)| id.clone()));
         newest.retain(|company, _| !from_records.contains(company));

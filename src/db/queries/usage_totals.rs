@@ -197,6 +197,12 @@ impl Tx<'_> {
         Ok(found)
     }
 
+    /// Whether any records are not part of the totals yet.
+    pub fn has_usage_not_totalled(&mut self) -> Result<bool> {
+        let records = self.scoped(usage_records::table).filter(usage_records::totalled_at.is_null());
+        Ok(diesel::select(exists(records)).get_result(self.conn)?)
+    }
+
     /// Those of the companies with records of a product that are not part of the totals yet.
     pub fn companies_not_totalled(
         &mut self,

@@ -18,7 +18,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::Quantity;
 use crate::domain::reconciliation::{Comparison, ComparisonKind, WarningImpact, divided, warning_impacts};
 use crate::domain::records::{Addition, Agreement};
-use crate::services::monthly_usage::{Billed, LineTerms, MonthlyUsage};
+use crate::services::monthly_usage::{Billed, LineTerms, MonthlyUsage, UsageReading};
 
 /// What ConnectWise has.
 pub(super) struct ConnectWiseState<'a> {
@@ -193,8 +193,9 @@ fn compared(
     let ids: Vec<CompanyId> = companies.keys().cloned().collect();
     let selection = if ids.len() == 1 { CompanySelection::Only(&ids) } else { CompanySelection::AllIncluding(&ids) };
     let mut usage = HashMap::new();
+    let reading = UsageReading::begin(tx, calendar, now)?;
     for (product, month) in products.values() {
-        let loaded = MonthlyUsage::load(tx, product.clone(), *month, calendar, now, selection)?;
+        let loaded = MonthlyUsage::load(tx, product.clone(), *month, reading, selection)?;
         usage.insert(product.id.clone(), loaded);
     }
     let compared_line = |row: ReconciledLine| {
