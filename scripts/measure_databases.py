@@ -140,7 +140,9 @@ def places(text):
 
 
 def for_sqlite(text):
-    text = re.sub(r"= ANY\(\$\d+\)", "IN (?)", text)
+    # How each database writes a list: src/db/engine/in_list.rs.
+    text = text.replace("= ANY (ARRAY(SELECT", "IN (SELECT").replace("json_array_elements_text(CAST(", "json_each(")
+    text = text.replace(" AS json)) AS listed (value))", ")")
     return re.sub(r"\$\d+", "?", text)
 
 
