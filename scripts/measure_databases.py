@@ -141,8 +141,7 @@ def places(text):
 
 def for_sqlite(text):
     # How each database writes a list: src/db/engine/in_list.rs.
-    text = text.replace("= ANY (ARRAY(SELECT", "IN (SELECT").replace("json_array_elements_text(CAST(", "json_each(")
-    text = text.replace(" AS json)) AS listed (value))", ")")
+    text = re.sub(r"= ANY \(CAST\((\$\d+) AS (\w+)\[\]\)\)", r"IN (SELECT CAST(value AS \2) FROM json_each(\1))", text)
     return re.sub(r"\$\d+", "?", text)
 
 

@@ -1,8 +1,9 @@
-//! `column IN (…)` for lists of any length. The list is one parameter, a JSON array, so that a statement has the same text
-//! for every list: the database prepares it once, and no limit on parameters applies. diesel's `eq_any` writes a parameter
+//! `column IN (…)` for lists of any length. The list is one parameter, so that a statement has the same text for every
+//! list: the database prepares it once, and no limit on parameters applies. diesel's `eq_any` writes a parameter
 //! for each value on this connection type, and the statement is prepared anew each time.
 
 use std::fmt::Display;
+use std::sync::OnceLock;
 
 use diesel::backend::Backend;
 use diesel::expression::{AppearsOnTable, SelectableExpression, ValidGrouping, is_aggregate};
@@ -17,33 +18,49 @@ use super::conn::MultiBackend;
 
 /// How a database compares a column with a list.
 pub(in crate::db) trait ListSyntax: Backend {
-    /// The SQL between the column and the type of its values, between that and the list, and after the list.
-    fn around_list(&self) -> [&'static str; 3];
+    fn syntax(&self) -> Syntax;
+}
+
+/// The ways to compare a column with a list.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::db) enum Syntax {
+    /// PostgreSQL's: it looks up the values in an index, and knows how many there are and how common each is. For
+    /// `IN (SELECT …)` it knows neither, and often chooses a poor join.
+    Array,
+    /// SQLite's, which has no arrays.
+    JsonEach,
+}
+
+impl Syntax {
+    /// The list as text.
+    fn list(self, values: &[String]) -> String {
+        match self {
+            Self::JsonEach => serde_json::Value::from(values).to_string(),
+            Self::Array => {
+                let quoted = |value: &String| format!("\"{}\"", value.replace('\\', r"\\").replace('"', "\\\""));
+                format!("{{{}}}", values.iter().map(quoted).collect::<Vec<_>>().join(","))
+            }
+        }
+    }
 }
 
 impl ListSyntax for Pg {
-    /// Compares with an array, whose values PostgreSQL looks up in an index. For `IN (SELECT …)` it often chooses a poor
-    /// join.
-    fn around_list(&self) -> [&'static str; 3] {
-        [
-            " = ANY (ARRAY(SELECT CAST(value AS ",
-            ") FROM json_array_elements_text(CAST(",
-            " AS json)) AS listed (value)))",
-        ]
+    fn syntax(&self) -> Syntax {
+        Syntax::Array
     }
 }
 
 impl ListSyntax for Sqlite {
-    fn around_list(&self) -> [&'static str; 3] {
-        [" IN (SELECT CAST(value AS ", ") FROM json_each(", "))"]
+    fn syntax(&self) -> Syntax {
+        Syntax::JsonEach
     }
 }
 
 impl ListSyntax for MultiBackend {
-    fn around_list(&self) -> [&'static str; 3] {
+    fn syntax(&self) -> Syntax {
         match self {
-            Self::Postgres(database) => database.around_list(),
-            Self::Sqlite(database) => database.around_list(),
+            Self::Postgres(_) => Syntax::Array,
+            Self::Sqlite(_) => Syntax::JsonEach,
         }
     }
 }
@@ -70,8 +87,9 @@ impl<T: ListedType + SqlType> ListedType for Nullable<T> {
 #[derive(Debug, Clone, QueryId)]
 pub(in crate::db) struct InList<C> {
     column: C,
-    /// The values, as a JSON array of strings.
-    values: String,
+    values: Vec<String>,
+    /// The values as the database reads them.
+    list: OnceLock<String>,
 }
 
 /// Columns that can be compared with a list.
@@ -85,8 +103,8 @@ where
     C::SqlType: ListedType,
 {
     fn in_list<V: Display>(self, values: impl IntoIterator<Item = V>) -> InList<Self> {
-        let values: Vec<serde_json::Value> = values.into_iter().map(|value| value.to_string().into()).collect();
-        InList { column: self, values: serde_json::Value::from(values).to_string() }
+        let values = values.into_iter().map(|value| value.to_string()).collect();
+        InList { column: self, values, list: OnceLock::new() }
     }
 }
 
@@ -109,13 +127,35 @@ where
     String: ToSql<Text, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        let [before_type, before_list, after_list] = out.backend().around_list();
+        let syntax = out.backend().syntax();
+        let list = self.list.get_or_init(|| syntax.list(&self.values));
+        let of_type = C::SqlType::NAME;
         self.column.walk_ast(out.reborrow())?;
-        out.push_sql(before_type);
-        out.push_sql(C::SqlType::NAME);
-        out.push_sql(before_list);
-        out.push_bind_param::<Text, String>(&self.values)?;
-        out.push_sql(after_list);
+        match syntax {
+            Syntax::Array => {
+                out.push_sql(" = ANY (CAST(");
+                out.push_bind_param::<Text, String>(list)?;
+                out.push_sql(&format!(" AS {of_type}[]))"));
+            }
+            Syntax::JsonEach => {
+                out.push_sql(&format!(" IN (SELECT CAST(value AS {of_type}) FROM json_each("));
+                out.push_bind_param::<Text, String>(list)?;
+                out.push_sql("))");
+            }
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_as_each_database_reads_them() {
+        let values = ["a,b".to_owned(), r#"{"x\y"}"#.to_owned(), "NULL".to_owned(), String::new()];
+        assert_eq!(Syntax::Array.list(&values), r#"{"a,b","{\"x\\y\"}","NULL",""}"#);
+        assert_eq!(Syntax::JsonEach.list(&values), r#"["a,b","{\"x\\y\"}","NULL",""]"#);
+        assert_eq!((Syntax::Array.list(&[]), Syntax::JsonEach.list(&[])), ("{}".to_owned(), "[]".to_owned()));
     }
 }

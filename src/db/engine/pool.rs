@@ -1,8 +1,8 @@
 //! The connection pool and transactions. All database access goes through [`Db`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use diesel::connection::{SimpleConnection, TransactionManager};
@@ -29,15 +29,11 @@ const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection is trusted after it last worked.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
-/// When a connection of a pool last found the database unavailable.
-type FailedAt = Arc<Mutex<Option<Instant>>>;
-
 /// A connection of the pool.
 struct PooledConn {
     conn: Conn,
     /// When it last worked; `None` if it is to be tested before its next use.
     worked_at: Option<Instant>,
-    failed_at: FailedAt,
 }
 
 impl PooledConn {
@@ -45,18 +41,22 @@ impl PooledConn {
     fn run<T>(&mut self, body: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
         self.worked_at = None;
         let answer = body(&mut self.conn);
-        if matches!(answer, Err(Error::Unavailable(_))) {
-            *lock(&self.failed_at) = Some(Instant::now());
-        } else {
+        if !matches!(answer, Err(Error::Unavailable(_))) {
             self.worked_at = Some(Instant::now());
         }
         answer
     }
 
-    /// Whether the connection worked just now, and none of the pool has failed since.
-    fn is_trusted(&self) -> bool {
-        let failed_at = *lock(&self.failed_at);
-        self.worked_at.is_some_and(|at| at.elapsed() < TRUSTED_FOR && failed_at.is_none_or(|failed| failed < at))
+    /// Whether the connection worked just now, and the server has not closed it since.
+    fn is_trusted(&mut self) -> bool {
+        if self.worked_at.is_none_or(|at| at.elapsed() >= TRUSTED_FOR) {
+            return false;
+        }
+        match &mut self.conn {
+            // Reads what has arrived, without waiting: an error if the connection was closed.
+            Conn::Postgres(conn) => !matches!(conn.notifications_iter().next(), Some(Err(_))),
+            Conn::Sqlite(_) => true,
+        }
     }
 }
 
@@ -64,7 +64,6 @@ impl PooledConn {
 struct Manager {
     url: DatabaseUrl,
     counts: Arc<Counts>,
-    failed_at: FailedAt,
 }
 
 impl r2d2::ManageConnection for Manager {
@@ -73,7 +72,7 @@ impl r2d2::ManageConnection for Manager {
 
     fn connect(&self) -> Result<PooledConn, Self::Error> {
         let conn = self.url.connect_counted(&self.counts).map_err(diesel::r2d2::Error::ConnectionError)?;
-        Ok(PooledConn { conn, worked_at: Some(Instant::now()), failed_at: self.failed_at.clone() })
+        Ok(PooledConn { conn, worked_at: Some(Instant::now()) })
     }
 
     /// Tests a connection unless it worked just now: a test is a round trip to the database.
@@ -131,7 +130,7 @@ impl Db {
             .connection_timeout(CONNECTION_TIMEOUT)
             .test_on_check_out(url.file().is_none())
             .error_handler(Box::new(LogErrors))
-            .build(Manager { url: url.clone(), counts: counts.clone(), failed_at: Arc::default() })
+            .build(Manager { url: url.clone(), counts: counts.clone() })
             .map_err(|error| Error::Unavailable(Box::new(error)))?;
         // On PostgreSQL writers may wait for one another and for other replicas, so a quarter of the connections is
         // reserved for reads.
@@ -320,10 +319,6 @@ impl Db {
         });
         task.await.map_err(Error::internal)?
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits for a turn, but no longer than [`WRITER_TIMEOUT`] after `begun`.
