@@ -18,18 +18,13 @@ impl From<DieselError> for Error {
                 _,
             )
             | DieselError::BrokenTransactionManager => Error::Unavailable(Box::new(error)),
-            DieselError::DatabaseError(_, info) if is_unstorable_text(info.message()) => {
+            DieselError::DatabaseError(_, info) if info.message().contains("invalid byte sequence for encoding") => {
                 Error::invalid("", FieldCode::BadText, "a text contains a character that cannot be stored, such as NUL")
             }
             DieselError::DatabaseError(_, info) if is_transient(info.message()) => Error::Unavailable(Box::new(error)),
             _ => Error::internal(error),
         }
     }
-}
-
-/// Whether PostgreSQL rejects a character: NUL in a text, or in a list.
-fn is_unstorable_text(message: &str) -> bool {
-    message.contains("invalid byte sequence for encoding") || message.contains("unsupported Unicode escape sequence")
 }
 
 /// Whether an error comes from the machine or its load. SQLite and PostgreSQL report these only as text.
