@@ -1,6 +1,8 @@
 //! What things cost: statements and commits, each with a limit that only a reason may raise. A read costs what it shows,
 //! and a write what it changes, however many rows are beside it.
 
+use std::cell::Cell;
+
 use chrono::TimeDelta;
 use connectwise_billing::app::Config;
 use connectwise_billing::sandbox::{Kind, Store, sample};
@@ -19,7 +21,13 @@ async fn cost(app: &TestApp, work: impl AsyncFnOnce()) -> Cost {
     (after.0 - before.0, after.1 - before.1)
 }
 
-/// PostgreSQL's connections are tried when they are taken from the pool; SQLite's are not.
+/// The cheaper of two runs: once a second, a request also looks up its key, and PostgreSQL's connection is tested.
+async fn cheaper(app: &TestApp, work: impl AsyncFn()) -> Cost {
+    let first = cost(app, async || work().await).await;
+    first.min(cost(app, async || work().await).await)
+}
+
+/// PostgreSQL has a lock of the tenant in each transaction that writes; SQLite has none.
 fn limit(backend: Backend, sqlite: u64, postgres: u64) -> u64 {
     if backend == Backend::Sqlite { sqlite } else { postgres }
 }
@@ -47,14 +55,14 @@ async fn a_page_costs_what_it_shows(backend: Backend) {
     measure(&app, 5, 0).await;
     let page = async || drop(app.get(&format!("/billing-lines?product_id={product}&limit=5")).await.expect(200));
     page().await;
-    let first = cost(&app, page).await;
+    let first = cheaper(&app, page).await;
     // One of them finds the companies whose lines fill the page, in the order of their names.
-    assert!(first.0 <= limit(backend, 12, 14) && first.1 == 0, "{first:?}");
+    assert!(first.0 <= 11 && first.1 == 0, "{first:?}");
     companies(&app, 6, 60).await;
     for minutes in 1..20 {
         measure(&app, 60, minutes).await;
     }
-    assert_eq!(cost(&app, page).await, first, "with more lines and records beside it");
+    assert_eq!(cheaper(&app, page).await, first, "with more lines and records beside it");
 }
 
 async fn a_reconciliation_costs_no_more_statements_for_more_lines(backend: Backend) {
@@ -64,11 +72,11 @@ async fn a_reconciliation_costs_no_more_statements_for_more_lines(backend: Backe
     measure(&app, 5, 0).await;
     let compare = async || drop(app.get("/reconciliation?limit=500").await.expect(200));
     compare().await;
-    let first = cost(&app, compare).await;
-    assert!(first.0 <= limit(backend, 20, 22) && first.1 == 0, "{first:?}");
+    let first = cheaper(&app, compare).await;
+    assert!(first.0 <= 18 && first.1 == 0, "{first:?}");
     companies(&app, 6, 60).await;
     measure(&app, 60, 1).await;
-    assert_eq!(cost(&app, compare).await, first, "with more lines");
+    assert_eq!(cheaper(&app, compare).await, first, "with more lines");
 }
 
 async fn one_row_costs_one_row(backend: Backend) {
@@ -76,19 +84,23 @@ async fn one_row_costs_one_row(backend: Backend) {
     let product = app.product("P").await;
     let get = async || drop(app.get(&format!("/products/{product}")).await.expect(200));
     get().await;
-    let spent = cost(&app, get).await;
-    assert!(spent.0 <= limit(backend, 2, 4) && spent.1 == 0, "{spent:?}");
+    assert_eq!(cheaper(&app, get).await, (1, 0));
 }
 
 async fn a_batch_of_usage_costs_what_it_brings(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.product("P").await;
     companies(&app, 1, 100).await;
-    let one = cost(&app, async || measure(&app, 1, 0).await).await;
-    let many = cost(&app, async || measure(&app, 100, 1).await).await;
-    assert!(many.0 <= limit(backend, 15, 18) && many.1 == 1, "{many:?}");
+    let minutes = Cell::new(0);
+    let batch = async |records: i64| {
+        minutes.set(minutes.get() + 1);
+        measure(&app, records, minutes.get()).await;
+    };
+    let one = cheaper(&app, async || batch(1).await).await;
+    let many = cheaper(&app, async || batch(100).await).await;
+    assert!(many.0 <= limit(backend, 14, 15) && many.1 == 1, "{many:?}");
     assert!(many.0 <= one.0 + 2, "100 records cost {many:?}, one {one:?}");
-    let again = cost(&app, async || measure(&app, 100, 2).await).await;
+    let again = cheaper(&app, async || batch(100).await).await;
     assert!(again.0 <= many.0 + 1, "with more records beside them {again:?}, before {many:?}");
 }
 
@@ -130,7 +142,7 @@ async fn a_pushed_line_costs_what_it_writes(backend: Backend) {
     let (statements, commits) = cost(&app, async || app.worker.run_until_idle().await.unwrap()).await;
     let written = app.sandbox.ledger().writes.len() as u64;
     assert_eq!(written, 400);
-    assert!(statements <= written * limit(backend, 4, 8), "{statements} statements for {written} lines");
+    assert!(statements <= written * limit(backend, 4, 5), "{statements} statements for {written} lines");
     assert!(commits * 5 <= written, "{commits} commits for {written} lines");
 }
 
