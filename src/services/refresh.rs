@@ -248,12 +248,13 @@ async fn read_and_save(
         if !force {
             guard_against_mass_deletion(tx, &companies, &agreements)?;
         }
-        tx.save_cw_companies(companies, true, now)?;
-        tx.save_agreements(None, agreements, now)?;
-        if scope == RefreshScope::Additions { agreements_to_read(tx, now) } else { Ok(Vec::new()) }
+        let written = tx.save_cw_companies(companies, true, now)?.written();
+        let written = written + tx.save_agreements(None, agreements, now)?.written();
+        let in_use = if scope == RefreshScope::Additions { agreements_to_read(tx, now)? } else { Vec::new() };
+        Ok((in_use, written))
     };
-    let in_use = ctx.db.write(&actor.tenant, save).await?;
-    ctx.after_growth(report.companies + report.agreements).await;
+    let (in_use, written) = ctx.db.write(&actor.tenant, save).await?;
+    ctx.after_growth(written).await;
     report.agreements_with_additions = in_use.len();
     additions::read_under(ctx, &actor.tenant, in_use, policy, read_under).await?;
     let by = actor.shown_name();

@@ -44,6 +44,13 @@ pub struct SaveCounts {
     pub gone: usize,
 }
 
+impl SaveCounts {
+    /// The number of rows that were written.
+    pub fn written(self) -> usize {
+        self.added + self.changed + self.gone
+    }
+}
+
 impl Tx<'_> {
     /// Saves companies: adds new ones and updates changed ones. If `all` is set, also marks as gone the stored
     /// companies that were not read.
@@ -51,7 +58,7 @@ impl Tx<'_> {
         let tenant = self.tenant().clone();
         let mut query = self.scoped(cw_companies::table).into_boxed();
         if !all {
-            query = query.filter(cw_companies::id.in_list(read.iter().map(|company| company.id).collect::<Vec<_>>()));
+            query = query.filter(cw_companies::id.in_list(read.iter().map(|company| company.id)));
         }
         let known: Vec<CwCompanyRow> = query.select(CwCompanyRow::as_select()).load(self.conn)?;
         let known: HashMap<CwCompanyId, CwCompanyRow> = known.into_iter().map(|row| (row.id, row)).collect();

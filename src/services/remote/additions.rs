@@ -98,18 +98,18 @@ async fn save(ctx: &AppContext, tenant: &TenantId, answers: Vec<AdditionsAnswer>
         return Ok(());
     }
     let now = ctx.clock.now();
-    let rows = answers.iter().map(|(_, answer)| answer.as_ref().map_or(0, Vec::len)).sum();
     let save = move |tx: &mut Tx<'_>| {
         read_under.check(tx)?;
         save_answers(tx, answers, now)
     };
-    let failure = ctx.db.write(tenant, save).await?;
-    ctx.after_growth(rows).await;
+    let (written, failure) = ctx.db.write(tenant, save).await?;
+    ctx.after_growth(written).await;
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Saves the additions that could be read. Returns a failure that concerns more than one agreement.
-fn save_answers(tx: &mut Tx<'_>, answers: Vec<AdditionsAnswer>, now: Timestamp) -> Result<Option<CwError>> {
+/// Saves the additions that could be read. Returns the number of rows written, and a failure that concerns more than one
+/// agreement.
+fn save_answers(tx: &mut Tx<'_>, answers: Vec<AdditionsAnswer>, now: Timestamp) -> Result<(usize, Option<CwError>)> {
     let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
     for (id, answer) in answers {
         match answer {
@@ -132,8 +132,7 @@ fn save_answers(tx: &mut Tx<'_>, answers: Vec<AdditionsAnswer>, now: Timestamp) 
             Err(error) => failure = Some(error),
         }
     }
-    tx.save_additions(&read, found, now)?;
-    Ok(failure)
+    Ok((tx.save_additions(&read, found, now)?.written(), failure))
 }
 
 /// Returns the additions of an agreement to choose from. Reads them from ConnectWise if they were not read recently.
