@@ -90,12 +90,12 @@ impl<'l> From<&'l LineSettings> for LineTerms<'l> {
     }
 }
 
-/// When usage is read, and what is known of all of it.
+/// The moment at which usage is read, and whether its totals are complete.
 #[derive(Debug, Clone, Copy)]
 pub struct UsageReading<'c> {
     calendar: &'c BillingCalendar,
     now: Timestamp,
-    /// Whether the totals have all records; otherwise each product is asked for companies whose records they lack.
+    /// Whether all records are part of the totals. If not, each product is asked whose records are missing.
     all_totalled: bool,
 }
 
@@ -123,8 +123,9 @@ pub struct MonthlyUsage {
 }
 
 impl MonthlyUsage {
-    /// Loads the usage of some companies. The number of queries does not depend on the number of companies or records. The usage of a product that bills overage is what is above the included quantity of the other
-    /// product, computed with the settings that apply now.
+    /// Loads the usage of some companies. The number of queries does not depend on the number of companies or records.
+    /// The usage of a product that bills overage is what is above the included quantity of the other product, computed
+    /// with the settings that apply now.
     pub fn load(
         tx: &mut Tx<'_>,
         product: Product,

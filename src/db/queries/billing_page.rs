@@ -185,12 +185,12 @@ impl Tx<'_> {
     ) -> Result<Vec<(BillingLine, Company)>> {
         // All lines of the cursor's company may be on the page before.
         let enough = page.fetch() + 1;
-        // A company has a line for each product. If the filter leaves out some of them, more companies are needed.
-        let lines_each = match filter.product_id {
-            Some(_) => 1,
-            None => self.scoped(products::table).count().get_result::<i64>(self.conn)?.max(1),
-        };
-        let mut limit = (page.fetch() / lines_each + 2).min(enough);
+        let mut limit = enough;
+        if filter.selects_whole_companies() {
+            // Each company has a line for each product.
+            let lines_each = self.scoped(products::table).count().get_result::<i64>(self.conn)?.max(1);
+            limit = limit.min(page.fetch() / lines_each + 2);
+        }
         loop {
             let companies = self.companies_of_page(filter, page, limit)?;
             let is_all = i64::try_from(companies.len()).is_ok_and(|found| found < limit);
@@ -234,7 +234,10 @@ impl Tx<'_> {
             BillingLineSort::CompanyExternalId => {
                 companies_of_page!(self, filter, page, companies::external_id, limit)
             }
-            _ => companies_of_page!(self, filter, page, companies::name_key, limit),
+            BillingLineSort::CompanyName
+            | BillingLineSort::AgreementStatus
+            | BillingLineSort::AdditionStatus
+            | BillingLineSort::CreatedAt => companies_of_page!(self, filter, page, companies::name_key, limit),
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::mapping_status::{MappingSource, MappingStatus};
 use crate::domain::push::LineState;
 
 /// The filter of billing lines.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineFilter {
     /// Of this product.
     pub product_id: Option<ProductId>,
@@ -34,6 +34,19 @@ pub struct LineFilter {
     pub need: Vec<LineNeed>,
     /// By whether the company is matched.
     pub matched: Option<bool>,
+}
+
+impl LineFilter {
+    /// Whether it selects all lines of a company or none of them.
+    pub(in crate::db) fn selects_whole_companies(&self) -> bool {
+        let of_companies = Self {
+            search: self.search.clone(),
+            matched: self.matched,
+            company_ids: self.company_ids.clone(),
+            ..Self::default()
+        };
+        *self == of_companies
+    }
 }
 
 /// Applies a filter to a boxed query over lines joined with their companies.

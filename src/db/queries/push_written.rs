@@ -88,24 +88,15 @@ macro_rules! newer_line {
     };
 }
 
-/// Whether a line is in one of the [`WRITTEN`] states. Without a list, so that the planner can estimate it.
-macro_rules! is_written {
-    () => {{
-        let [first, second, third] = $crate::db::queries::push_written::WRITTEN;
-        let state = push_lines::state;
-        state.eq(first).or(state.eq(second)).or(state.eq(third))
-    }};
-}
-
-pub(in crate::db) use is_written;
-
 /// Lines of push jobs (not dry runs) in one of the [`WRITTEN`] states.
 macro_rules! written {
-    ($tx:expr) => {
+    ($tx:expr) => {{
+        let [first, second, third] = $crate::db::queries::push_written::WRITTEN;
+        let state = push_lines::state;
         scoped_joined!($tx, push_lines, push_jobs)
             .filter(push_jobs::kind.eq(PushKind::Push))
-            .filter($crate::db::queries::push_written::is_written!())
-    };
+            .filter(state.eq(first).or(state.eq(second)).or(state.eq(third)))
+    }};
 }
 
 pub(in crate::db) use written;
