@@ -12,7 +12,7 @@ use crate::db::{Db, InstanceLock, SystemTx};
 use crate::domain::clock::Clock;
 use crate::http::{ExampleIds, HttpSettings, Server};
 use crate::outgoing::WebhookSender;
-use crate::services::api_keys;
+use crate::services::security::api_keys;
 use crate::services::{AppContext, LoopCount, StepResult};
 use crate::worker::{BackgroundTasks, Worker};
 

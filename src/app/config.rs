@@ -13,7 +13,7 @@ use crate::connectwise;
 use crate::db::DatabaseUrl;
 use crate::http::{self, BodyLimits};
 use crate::services;
-use crate::services::encryption::{Vault, VaultError};
+use crate::services::security::encryption::{Vault, VaultError};
 
 /// A part of the service's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

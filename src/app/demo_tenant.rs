@@ -15,17 +15,19 @@ use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::sandbox::{Kind, Sandbox, sample as connectwise};
 use crate::services::AppContext;
-use crate::services::audit::Audit;
 use crate::services::companies::{self, NewCompany};
-use crate::services::connection;
-use crate::services::connection::NewConnection;
 use crate::services::mapping::edit;
 use crate::services::mapping::line_edit::{Bulk, Edit, LineEdit};
 use crate::services::push::{self, NewPush};
-use crate::services::refresh::RefreshOptions;
+use crate::services::remote::connection;
+use crate::services::remote::connection::NewConnection;
+use crate::services::remote::refresh;
+use crate::services::remote::refresh::RefreshOptions;
+use crate::services::security::api_keys;
+use crate::services::security::audit::Audit;
 use crate::services::usage::{self, EntityRef, MeasuredAt, NewUsage};
 use crate::services::{Actor, IfMatch};
-use crate::services::{api_keys, matching_rules, products, refresh};
+use crate::services::{matching_rules, products};
 
 const KEY_NAME: &str = "demo";
 

@@ -13,8 +13,8 @@ use crate::db::Db;
 use crate::domain::clock::Clock;
 use crate::domain::ids::TenantId;
 use crate::sandbox::{Identity, Sandbox, Store, sample};
-use crate::services::api_keys;
-use crate::services::audit::Audit;
+use crate::services::security::api_keys;
+use crate::services::security::audit::Audit;
 
 /// Serves until the process is stopped.
 pub(super) async fn serve(config: &Config) -> Result<(), StartError> {

@@ -2,18 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::actor::{Actor, IfMatch};
-use super::audit::Audit;
-use super::billed_lines::{BilledLine, BilledMonths, compared_lines};
 use super::companies;
 use super::context::AppContext;
-use super::invoice_effects::LineInvoice;
 use super::mapping::complete;
 use super::mapping::edit;
 use super::mapping::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
 use super::mapping::resolve;
-use super::monthly_usage::Billed;
-use super::refresh;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
 use crate::domain::clock::Timestamp;
@@ -24,6 +18,12 @@ use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, compared_lines};
+use crate::services::quantities::invoice_effects::LineInvoice;
+use crate::services::quantities::monthly_usage::Billed;
+use crate::services::remote::refresh;
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::Audit;
 
 /// An exported company with its match.
 #[derive(Debug, Clone)]

@@ -2,9 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::actor::Actor;
-use super::actor::IfMatch;
-use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
@@ -19,6 +16,9 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::security::actor::Actor;
+use crate::services::security::actor::IfMatch;
+use crate::services::security::audit::{Audit, Subject};
 
 /// Parses the `expression` of a request.
 pub fn parse(target: Target, expression: &str) -> Result<Rule> {

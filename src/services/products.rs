@@ -2,14 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::actor::{Actor, IfMatch};
-use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve::{self, Resolved};
-use super::overage;
-use super::refresh;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, LineFilter, Product, ProductName, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
@@ -21,6 +17,10 @@ use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuanti
 use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
+use crate::services::quantities::overage;
+use crate::services::remote::refresh;
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::{Audit, Subject};
 
 /// A product to create.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use crate::domain::Result;
 use crate::services::idempotency;
 use crate::services::push;
-use crate::services::usage_totals;
+use crate::services::usage::totals;
 use crate::services::webhooks;
 use crate::services::{AppContext, LoopCount, StepResult};
 use supervise::supervise;
@@ -199,7 +199,7 @@ async fn hourly_tasks(ctx: &AppContext) {
     if let Err(error) = push::refresh_invoice_dates(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to read the dates of invoices");
     }
-    match usage_totals::complete(ctx).await {
+    match totals::complete(ctx).await {
         Ok(0) => {}
         Ok(completed) => tracing::info!(completed, "added usage records to the totals of their months"),
         Err(error) => tracing::warn!(cause = %error.chain(), "failed to complete the totals of usage records"),

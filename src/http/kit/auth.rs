@@ -12,7 +12,7 @@ use super::problem_code::RequestCode;
 use super::settings::HttpSettings;
 use crate::domain::{FieldCode, FieldError};
 use crate::services::AppContext;
-use crate::services::api_keys;
+use crate::services::security::api_keys;
 
 /// The header that names the person for whom the owner of a key acts.
 const ACTING_USER: &str = "X-Acting-User";

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::example_ids::ExampleIds;
 use super::extract::body_limits::BodyLimits;
-use crate::services::api_keys;
+use crate::services::security::api_keys;
 
 /// Returns the metrics in the Prometheus text format.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;

@@ -28,7 +28,7 @@ use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::webhook::{DeliveryState, DisabledReason, EventType};
 use crate::http::kit::document_format::DocumentFormat;
 use crate::http::kit::extract::csv::Delimiter;
-use crate::services::company_batch::BatchOutcome;
+use crate::services::companies::batch::BatchOutcome;
 use crate::services::mapping::line_edit::BulkMode;
 
 macro_rules! enumerations {

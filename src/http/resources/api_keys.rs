@@ -15,7 +15,7 @@ use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
-use crate::services::api_keys;
+use crate::services::security::api_keys;
 
 /// An API key, without its secret.
 #[derive(Debug, Serialize, ToSchema)]

@@ -17,9 +17,9 @@ use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
 use crate::services::AppContext;
-use crate::services::connection;
-use crate::services::connection::NewConnection;
 use crate::services::remote::client;
+use crate::services::remote::connection;
+use crate::services::remote::connection::NewConnection;
 
 /// The tenant's connection to ConnectWise. Its public and private key are never returned.
 #[derive(Debug, Serialize, ToSchema)]

@@ -20,10 +20,10 @@ use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteError
 use crate::http::kit::response::{ok, page_of};
 use crate::http::views::mapping::ResolveResponse;
 use crate::services::AppContext;
-use crate::services::billing_calendar;
-use crate::services::refresh;
-use crate::services::refresh::RefreshOptions;
 use crate::services::remote::additions;
+use crate::services::remote::refresh;
+use crate::services::remote::refresh::RefreshOptions;
+use crate::services::schedule::billing_calendar;
 
 /// A ConnectWise company that can be chosen.
 #[derive(Debug, Serialize, ToSchema)]

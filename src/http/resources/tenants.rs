@@ -14,7 +14,7 @@ use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::ok;
 use crate::services::AppContext;
-use crate::services::api_keys;
+use crate::services::security::api_keys;
 
 /// A tenant: one MSP.
 #[derive(Debug, Serialize, ToSchema)]

@@ -14,11 +14,11 @@ use chrono::TimeDelta;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::encryption::Vault;
 use crate::connectwise;
 use crate::db::{Db, KeyedLocks};
 use crate::domain::clock::Clock;
 use crate::outgoing::WebhookSender;
+use crate::services::security::encryption::Vault;
 
 pub use client_cache::Clients;
 pub use known_keys::KnownKeys;

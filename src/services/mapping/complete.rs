@@ -9,9 +9,9 @@ use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAgreementId};
 use crate::domain::mapping_status::MappingStatus;
-use crate::services::actor::Actor;
 use crate::services::context::AppContext;
 use crate::services::remote::additions;
+use crate::services::security::actor::Actor;
 
 /// Returns the agreements that lines would resolve to and whose additions were never read, or not since `older_than`.
 fn additions_wanted(

@@ -16,13 +16,13 @@ use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping::{AgreementMapping, Catalog, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
-use crate::services::actor::{Actor, IfMatch};
-use crate::services::audit::Audit;
-use crate::services::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
-use crate::services::billing_calendar;
 use crate::services::context::AppContext;
-use crate::services::overage;
+use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
+use crate::services::quantities::overage;
 use crate::services::remote::additions;
+use crate::services::schedule::billing_calendar;
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::Audit;
 
 /// The records that edits are computed from.
 struct EditContext {

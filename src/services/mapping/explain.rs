@@ -7,7 +7,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwCompanyId;
 use crate::domain::mapping::CandidateVerdict;
 use crate::domain::rules::Target;
-use crate::services::billing_calendar;
+use crate::services::schedule::billing_calendar;
 
 /// Maximum number of changes in an explanation.
 const MAX_CHANGES: i64 = 100;

@@ -11,7 +11,7 @@ use crate::domain::mapping::{Catalog, LineField, Mapping, MappingSnapshot};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
-use crate::services::audit::{Audit, Subject};
+use crate::services::security::audit::{Audit, Subject};
 use crate::services::webhooks::{Event, LineMapping, record};
 
 /// Collects changed lines and their history entries, and saves them together.

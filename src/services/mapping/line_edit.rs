@@ -9,7 +9,7 @@ use crate::domain::mapping::ChoiceError;
 use crate::domain::quantity::{AdjustmentAmount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, FieldError, Result};
-use crate::services::actor::IfMatch;
+use crate::services::security::actor::IfMatch;
 
 string_enum! {
     /// What happens to the other edits of a request if one is rejected.

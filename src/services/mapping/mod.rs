@@ -6,3 +6,4 @@ pub mod explain;
 pub mod history;
 pub mod line_edit;
 pub mod resolve;
+pub mod summary;

@@ -12,8 +12,8 @@ use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
-use crate::services::audit::Audit;
-use crate::services::billing_calendar;
+use crate::services::schedule::billing_calendar;
+use crate::services::security::audit::Audit;
 
 /// A line whose mappings changed.
 #[derive(Debug, Clone)]

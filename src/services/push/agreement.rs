@@ -17,9 +17,9 @@ use crate::domain::invoice::{WhenInvoiced, is_invoiced};
 use crate::domain::push::PushReason;
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::billing_calendar;
-use crate::services::refresh;
 use crate::services::remote::client;
+use crate::services::remote::refresh;
+use crate::services::schedule::billing_calendar;
 
 /// How long a job uses the lists of companies and agreements before it reads them again.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);

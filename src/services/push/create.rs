@@ -15,10 +15,10 @@ use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
-use crate::services::audit::{Audit, MAX_NAMED};
-use crate::services::billed_lines::{BilledLine, BilledMonths, billed_lines, compared_lines};
-use crate::services::billing_calendar;
-use crate::services::monthly_usage::Billed;
+use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, billed_lines, compared_lines};
+use crate::services::quantities::monthly_usage::Billed;
+use crate::services::schedule::billing_calendar;
+use crate::services::security::audit::{Audit, MAX_NAMED};
 
 /// A push job to create.
 #[derive(Debug, Clone)]

@@ -11,9 +11,9 @@ use crate::domain::audit::AuditAction;
 use crate::domain::ids::{PushJobId, PushLineId};
 use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
-use crate::services::actor::Actor;
-use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
+use crate::services::security::actor::Actor;
+use crate::services::security::audit::{Audit, Subject};
 
 /// The decision about a held line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::audit::Audit;
-use crate::services::billing_calendar;
+use crate::services::schedule::billing_calendar;
+use crate::services::security::audit::Audit;
 
 /// Maximum number of later jobs that an error lists, newest first.
 const NAMED_JOBS: usize = 5;

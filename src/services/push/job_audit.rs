@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::db::{PushJob, Tx};
 use crate::domain::Result;
 use crate::domain::audit::AuditAction;
-use crate::services::audit::{Audit, Subject};
+use crate::services::security::audit::{Audit, Subject};
 
 /// Records in the audit log that a job was created, with its scope: what it is limited to.
 pub(super) fn record_job_created(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, scope: Value) -> Result<()> {

@@ -10,9 +10,9 @@ use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
 use crate::domain::webhook::EventType;
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::actor::Actor;
-use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
+use crate::services::security::actor::Actor;
+use crate::services::security::audit::{Audit, Subject};
 use crate::services::webhooks::{self, Event};
 
 /// Returns a page of jobs, each with its progress.

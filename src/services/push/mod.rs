@@ -1,10 +1,10 @@
 //! Pushes quantities: a job is stored with all its lines, and then workers process them.
 //!
-//! - A request (`start`) or the scheduler (`scheduled`) stores a job with its lines (`create`), or one that repeats or undoes
+//! - A request (`start`) or the scheduler (`monthly_push`) stores a job with its lines (`create`), or one that repeats or undoes
 //!   another job (`derive`).
 //! - A worker takes due lines by lease (`run`, `claimed`), reads their agreements (`process`, `agreement`), compares each line
 //!   with ConnectWise and writes it (`write`, `check`, `overage_check`), and stores the results (`outcome`, `results`).
-//! - A person approves or drops held lines (`decide`), cancels a job (`jobs`), or watches it (`progress`, `watch`).
+//! - A person approves or drops held lines (`decide`), cancels a job (`jobs`), or watches it (`progress`, `subscribe`).
 
 mod agreement;
 mod alerts;
@@ -15,6 +15,7 @@ mod decide;
 mod derive;
 mod job_audit;
 mod jobs;
+mod monthly_push;
 mod newer_jobs;
 mod outcome;
 mod overage_check;
@@ -22,16 +23,15 @@ mod process;
 pub(super) mod progress;
 mod results;
 mod run;
-mod scheduled;
 mod start;
-mod watch;
+mod subscribe;
 mod write;
 
 pub use create::{NewPush, create};
 pub use decide::{Decision, decide};
 pub use jobs::{cancel, list};
+pub use monthly_push::{refresh_invoice_dates, start_due};
 pub use progress::{Progress, progress};
 pub use run::{poll, run_one};
-pub use scheduled::{refresh_invoice_dates, start_due};
 pub use start::{PushRequest, start};
-pub use watch::subscribe;
+pub use subscribe::subscribe;

@@ -6,10 +6,10 @@ use super::progress::{Progress, progress};
 use crate::db::Tx;
 use crate::domain::Result;
 use crate::domain::ids::PushJobId;
-use crate::services::actor::Actor;
-use crate::services::audit::Audit;
 use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
+use crate::services::security::actor::Actor;
+use crate::services::security::audit::Audit;
 
 /// What to push.
 #[derive(Debug, Clone)]

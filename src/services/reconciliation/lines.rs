@@ -18,7 +18,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::Quantity;
 use crate::domain::reconciliation::{Comparison, ComparisonKind, WarningImpact, divided, warning_impacts};
 use crate::domain::records::{Addition, Agreement};
-use crate::services::monthly_usage::{Billed, LineTerms, MonthlyUsage, UsageReading};
+use crate::services::quantities::monthly_usage::{Billed, LineTerms, MonthlyUsage, UsageReading};
 
 /// What ConnectWise has.
 pub(super) struct ConnectWiseState<'a> {

@@ -12,7 +12,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, ProductId};
 use crate::domain::mapping::Catalog;
-use crate::services::billing_calendar;
+use crate::services::schedule::billing_calendar;
 
 /// Everything in a scope, compared.
 pub struct Reconciled {

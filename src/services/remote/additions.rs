@@ -9,8 +9,8 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
 use crate::domain::records::Addition;
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::actor::Actor;
 use crate::services::context::AppContext;
+use crate::services::security::actor::Actor;
 
 /// Number of agreements whose additions are saved in one transaction.
 const BATCH: usize = 200;

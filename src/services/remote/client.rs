@@ -12,7 +12,7 @@ use crate::db::Connection;
 use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 use crate::services::context::AppContext;
-use crate::services::encryption::Vault;
+use crate::services::security::encryption::Vault;
 
 /// The two keys, which are encrypted together as JSON.
 #[derive(Serialize, Deserialize)]

@@ -12,10 +12,10 @@ use crate::domain::ids::{DeliveryId, MessageId, WebhookId};
 use crate::domain::webhook::{DeliveryEvent, DisabledReason, EventType, EventTypes};
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 use crate::outgoing::{Secret, WebhookUrl};
-use crate::services::actor::{Actor, IfMatch};
-use crate::services::audit::{Audit, Subject};
 use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::{Audit, Subject};
 
 /// Maximum number of webhooks of a tenant.
 const MAX_WEBHOOKS: usize = 20;

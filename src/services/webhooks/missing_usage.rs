@@ -12,8 +12,8 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::CompanyId;
 use crate::domain::usage::Aggregation;
 use crate::domain::webhook::EventType;
-use crate::services::billing_calendar;
 use crate::services::context::AppContext;
+use crate::services::schedule::billing_calendar;
 
 /// How long after the end of a month its usage may arrive before a meter counts as silent.
 const GRACE: TimeDelta = TimeDelta::days(3);

@@ -1,14 +1,14 @@
 //! Webhooks: tells addresses of the tenant's choice what happened.
 //!
 //! An event is stored as one delivery for each webhook in the transaction in which it happens (`events`). Workers send
-//! the deliveries (`deliver`), which may send one twice if a process dies in between: the receiver knows it by its id.
+//! the deliveries (`send`), which may send one twice if a process dies in between: the receiver knows it by its id.
 
-mod deliver;
 mod events;
 mod manage;
 mod missing_usage;
+mod send;
 
-pub use deliver::{delete_old, deliver_one, poll};
 pub use events::{Event, LineMapping, LinePush, record, record_if_wanted};
 pub use manage::{NewWebhook, WebhookChange, WithSecret, create, delete, resend, rotate_secret, send_test, update};
 pub use missing_usage::find as find_silent_meters;
+pub use send::{delete_old, deliver_one, poll};

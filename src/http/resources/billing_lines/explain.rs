@@ -19,8 +19,8 @@ use crate::http::kit::response::with_etag;
 use crate::http::resources::matching_rules::MatchingRule;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
-use crate::services::billed_lines::{BilledMonths, billed_line};
 use crate::services::mapping::explain;
+use crate::services::quantities::billed_lines::{BilledMonths, billed_line};
 
 /// A billing line with the explanation of its mappings.
 #[derive(Debug, Serialize, ToSchema)]

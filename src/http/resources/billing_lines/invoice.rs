@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::domain::invoice::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::string_enum::StringEnum;
-use crate::services::invoice_effects;
+use crate::services::quantities::invoice_effects;
 
 /// What ConnectWise's invoice makes of the quantity in `usage`, as far as ConnectWise told when it was last read.
 #[derive(Debug, Serialize, ToSchema)]

@@ -26,8 +26,8 @@ use crate::http::kit::response::page_of;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::http::views::mapping::MappingBody;
 use crate::services::AppContext;
-use crate::services::billed_lines::{BilledLine, BilledMonths, billed_page};
-use crate::services::monthly_usage::Billed;
+use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, billed_page};
+use crate::services::quantities::monthly_usage::Billed;
 
 /// The company of a billing line.
 #[derive(Debug, Serialize, ToSchema)]

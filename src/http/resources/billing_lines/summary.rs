@@ -14,7 +14,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
 use crate::http::views::mapping::MappingStatusCounts;
 use crate::services::AppContext;
-use crate::services::line_summary::{self, ProductSummary};
+use crate::services::mapping::summary::{self, ProductSummary};
 
 /// The query parameters of the summary.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -105,6 +105,6 @@ pub async fn summarize_billing_lines(
     query: StrictQuery<SummaryQuery>,
 ) -> ApiResult {
     let product = query.0.product_id.map(ProductId::from);
-    let rows = ctx.db.read(&caller.tenant, move |tx| line_summary::load(tx, product.as_ref())).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| summary::load(tx, product.as_ref())).await?;
     Ok(ok(&List::whole(rows.into_iter().map(BillingLineSummary::from).collect())))
 }

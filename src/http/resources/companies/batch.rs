@@ -14,7 +14,7 @@ use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::{from_stored, to_stored};
 use crate::services::companies::NewCompany;
-use crate::services::company_batch::{self, BatchOutcome, BatchResult};
+use crate::services::companies::batch::{self, BatchOutcome, BatchResult};
 use crate::services::idempotency::Answer;
 use crate::services::mapping::line_edit::BulkMode;
 
@@ -121,7 +121,7 @@ pub async fn upsert_companies(request: OnceRequest<CompanyBatchRequest, LARGEST_
     let once = request.once(move |result: BatchResult| CompanyBatchResponse::new(ids, result).stored())?;
     let CompanyBatchRequest { mode, companies } = request.body;
     let new = companies.into_iter().map(|one| NewCompany { external_id: one.external_id, name: one.name }).collect();
-    Ok(from_stored(company_batch::upsert(&request.ctx, &request.caller, new, mode, once).await?))
+    Ok(from_stored(batch::upsert(&request.ctx, &request.caller, new, mode, once).await?))
 }
 
 /// Delete many companies
@@ -137,5 +137,5 @@ pub async fn delete_companies(request: OnceRequest<DeleteCompaniesRequest, LARGE
     let ids = request.body.external_ids.clone();
     let once = request.once(move |result: BatchResult| CompanyBatchResponse::new(ids, result).stored())?;
     let DeleteCompaniesRequest { mode, external_ids } = request.body;
-    Ok(from_stored(company_batch::delete(&request.ctx, &request.caller, external_ids, mode, once).await?))
+    Ok(from_stored(batch::delete(&request.ctx, &request.caller, external_ids, mode, once).await?))
 }

@@ -18,9 +18,9 @@ use crate::http::kit::extract::query::Values;
 use crate::http::kit::extract::table_query::{NoFilter, TableQuery};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::services::AppContext;
-use crate::services::billed_lines::BilledMonths;
 use crate::services::import_export;
 use crate::services::import_export::{LineOut, MatchOut};
+use crate::services::quantities::billed_lines::BilledMonths;
 
 /// Export company matches
 ///

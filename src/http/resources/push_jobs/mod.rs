@@ -27,12 +27,12 @@ use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, page_of, to_stored};
 use crate::services::AppContext;
-use crate::services::billed_lines::BilledMonths;
 use crate::services::idempotency::Answer;
 use crate::services::push;
 use crate::services::push::NewPush;
 use crate::services::push::Progress;
 use crate::services::push::PushRequest;
+use crate::services::quantities::billed_lines::BilledMonths;
 
 /// The number of a push job's lines in each state.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -22,7 +22,7 @@ use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_with;
 use crate::services::AppContext;
-use crate::services::billed_lines::BilledMonths;
+use crate::services::quantities::billed_lines::BilledMonths;
 use crate::services::reconciliation::{self, ItemFilter, NamedItem, ReconciliationSort, Scope, Totals};
 
 /// The comparison of a month: totals of everything, and a page of what a person should look at.

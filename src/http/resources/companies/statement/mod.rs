@@ -26,7 +26,7 @@ use crate::http::kit::response::ok;
 use crate::http::resources::reconciliation::totals::CurrencyAmount;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
-use crate::services::statement::{self, StatementLine};
+use crate::services::quantities::statement::{self, StatementLine};
 
 /// Why a company is billed what it is billed in a month.
 #[derive(Debug, Serialize, ToSchema)]

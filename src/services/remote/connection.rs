@@ -3,19 +3,19 @@
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::actor::{Actor, IfMatch};
-use super::audit::{Audit, Subject};
-use super::companies;
-use super::context::AppContext;
-use super::encryption::Vault;
-use super::mapping::resolve;
 use super::refresh;
-use super::remote::client::{self, parse_site};
 use crate::connectwise::Check;
 use crate::db::{Connection, LineFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
+use crate::services::companies;
+use crate::services::context::AppContext;
+use crate::services::mapping::resolve;
+use crate::services::remote::client::{self, parse_site};
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::{Audit, Subject};
+use crate::services::security::encryption::Vault;
 
 /// The new content of a connection.
 pub struct NewConnection {

@@ -12,13 +12,13 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, InvoiceRunId, PushJobId, TenantId};
 use crate::domain::push::PushTrigger;
-use crate::services::audit::Audit;
-use crate::services::billed_lines::BilledMonths;
 use crate::services::context::AppContext;
-use crate::services::invoice_dates::{self, DueInvoices};
+use crate::services::quantities::billed_lines::BilledMonths;
 use crate::services::reconciliation::{Scope, Totals, history, reconcile, totals};
-use crate::services::refresh;
+use crate::services::remote::refresh;
+use crate::services::schedule::invoice_dates::{self, DueInvoices};
 use crate::services::schedule::{self, Schedule};
+use crate::services::security::audit::Audit;
 
 /// How old the dates of invoices may be where agreements are pushed before them.
 const DATES_VALID_FOR: TimeDelta = TimeDelta::hours(20);

@@ -4,18 +4,18 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
-use super::actor::Actor;
-use super::audit::{Audit, MAX_NAMED, Subject};
-use super::companies::{self, NewCompany};
-use super::context::AppContext;
-use super::idempotency::{Answer, Once};
-use super::mapping::line_edit::BulkMode;
 use crate::db::{Company, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::CompanyId;
 use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
+use crate::services::companies::{self, NewCompany};
+use crate::services::context::AppContext;
+use crate::services::idempotency::{Answer, Once};
+use crate::services::mapping::line_edit::BulkMode;
+use crate::services::security::actor::Actor;
+use crate::services::security::audit::{Audit, MAX_NAMED, Subject};
 
 string_enum! {
     /// What a batch did with a company.

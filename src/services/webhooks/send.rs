@@ -13,8 +13,8 @@ use crate::domain::ids::{TenantId, WebhookId};
 use crate::domain::webhook::{DISABLED_AFTER, DeliveryEvent, DisabledReason, pause_after, retry_wait};
 use crate::domain::{Error, Result};
 use crate::outgoing::{Attempt, Secret, Signed, WebhookUrl};
-use crate::services::audit::Audit;
 use crate::services::context::{AppContext, StepResult, Turn};
+use crate::services::security::audit::Audit;
 
 /// Maximum number of deliveries to one webhook that a process sends at the same time. The other webhooks of the tenant have
 /// theirs in the same claim, so that a slow one delays them by one request at most.

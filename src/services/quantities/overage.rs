@@ -8,14 +8,14 @@ use crate::domain::ids::ProductId;
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 
 /// The error for an included quantity of a product whose overage no product bills.
-pub(super) fn nobody_bills_it() -> Error {
+pub(in crate::services) fn nobody_bills_it() -> Error {
     let detail = "no product bills what is above the included quantity: create one with this product's id as \"overage_of\" \
                   first. A product that bills overage has no included quantity itself";
     Error::conflict(ConflictCode::OverageNotBilled, detail)
 }
 
 /// Refuses an included quantity whose overage nobody bills.
-pub(super) fn check_included(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
+pub(in crate::services) fn check_included(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
     if product.included_quantity.is_some() && tx.overage_product(&product.id)?.is_none() {
         return Err(nobody_bills_it().at("/included_quantity"));
     }
@@ -24,7 +24,7 @@ pub(super) fn check_included(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
 
 /// Checks that a new product can bill the overage of another: that one exists, bills no overage itself, and no other product
 /// bills its overage. Returns the other product.
-pub(super) fn check_new(tx: &mut Tx<'_>, of: &ProductId) -> Result<Product> {
+pub(in crate::services) fn check_new(tx: &mut Tx<'_>, of: &ProductId) -> Result<Product> {
     const FIELD: &str = "/overage_of";
     let base = tx.product(of).map_err(|error| error.at(FIELD))?;
     if base.overage_of.is_some() {
@@ -39,14 +39,14 @@ pub(super) fn check_new(tx: &mut Tx<'_>, of: &ProductId) -> Result<Product> {
 }
 
 /// Gives a product that bills overage the settings by which the other one's usage counts: both bill the same month.
-pub(super) fn copy_usage_settings(product: &mut Product, base: &Product) {
+pub(in crate::services) fn copy_usage_settings(product: &mut Product, base: &Product) {
     product.aggregation = base.aggregation;
     product.billing_period = base.billing_period;
     product.max_usage_age_days = base.max_usage_age_days;
 }
 
 /// Refuses to delete a product while another depends on it, or while units would be left unbilled or billed twice afterwards.
-pub(super) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
+pub(in crate::services) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
     let refuse = |detail: String| Err(Error::conflict(ConflictCode::OverageNotBilled, detail));
     if let Some(other) = tx.overage_product(&product.id)? {
         return refuse(format!("product {} bills the overage of this product: delete that one first", other.id));

@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::billed_lines::{BilledLine, BilledMonths, compared_lines};
-use super::billing_calendar;
-use super::reconciliation::{Item, Scope, reconcile};
 use crate::db::{Company, LineFilter, ListName, PageRequest, PushJob, PushLine, PushLineFilter, Tx, UsageRecord};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -15,6 +13,8 @@ use crate::domain::push::{LineState, PushKind, PushTrigger};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::statement::StatementInput;
 use crate::domain::usage::CountedUsage;
+use crate::services::reconciliation::{Item, Scope, reconcile};
+use crate::services::schedule::billing_calendar;
 
 /// Maximum number of records that are shown of a product.
 const MAX_RECORDS: usize = 100;

@@ -1,16 +1,15 @@
 //! Companies and their matches to ConnectWise companies.
 
+pub mod batch;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::actor::{Actor, IfMatch};
-use super::audit::{Audit, Subject};
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
 use super::mapping::complete;
 use super::mapping::resolve;
-use super::refresh;
 use super::remote::client;
 use crate::connectwise::RetryPolicy;
 use crate::db::AuditEntry;
@@ -23,6 +22,9 @@ use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::remote::refresh;
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::{Audit, Subject};
 
 /// How many companies get their billing lines at once.
 const COMPANIES_PER_INSERT: usize = 500;

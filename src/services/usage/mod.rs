@@ -1,21 +1,23 @@
 //! Stores usage records.
 
+pub mod totals;
+
 use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use super::actor::Actor;
-use super::billing_calendar;
+use self::totals::Incoming;
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
-use super::usage_totals::{self, Incoming};
 use crate::db::{ProductName, SupersededUsage, Tx, UsageRecord};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::{Error, FieldCode, FieldError, Result};
+use crate::services::schedule::billing_calendar;
+use crate::services::security::actor::Actor;
 
 /// Maximum number of records in a batch.
 pub const MAX_BATCH: usize = 10_000;
@@ -164,7 +166,7 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> 
     tx.supersede_usage(&superseded)?;
     tx.insert_usage(&new)?;
     let incoming = new.iter().zip(corrected).map(|(record, corrects)| Incoming { record, corrects });
-    usage_totals::add(tx, &incoming.collect::<Vec<_>>(), calendar)?;
+    totals::add(tx, &incoming.collect::<Vec<_>>(), calendar)?;
     Ok(accepted)
 }
 

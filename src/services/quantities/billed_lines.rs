@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::billing_calendar;
 use super::invoice_effects;
 use super::invoice_effects::{InvoicedLine, LineInvoice};
 use super::monthly_usage::{Billed, MonthlyUsage, UsageReading};
@@ -14,6 +13,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::{Error, FieldCode, Result};
+use crate::services::schedule::billing_calendar;
 
 /// Selects the month that each line bills.
 #[derive(Debug, Clone, Default)]

@@ -8,12 +8,12 @@ use subtle::ConstantTimeEq;
 
 use super::actor::Actor;
 use super::audit::{Audit, Subject};
-use super::context::AppContext;
 use crate::db::{ApiKey, SystemTx, Tenant, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{ApiKeyId, TenantId};
 use crate::domain::{Error, Result};
+use crate::services::context::AppContext;
 
 /// Prefix of every key, so that people and secret scanners recognise it.
 const KEY_PREFIX: &str = "cwb_";

@@ -1,20 +1,22 @@
 //! The schedule of the monthly push.
 
+pub mod billing_calendar;
+pub mod invoice_dates;
+
 use chrono::{NaiveDate, NaiveTime};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use super::actor::{Actor, IfMatch};
-use super::audit::{Audit, Subject};
-use super::billing_calendar;
+use self::invoice_dates::BeforeInvoices;
 use super::context::AppContext;
-use super::invoice_dates::{self, BeforeInvoices};
 use crate::db::{BillingTimeZone, PushSchedule, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
 use crate::domain::schedule::MonthlySchedule;
 use crate::domain::{Error, Result};
+use crate::services::security::actor::{Actor, IfMatch};
+use crate::services::security::audit::{Audit, Subject};
 
 /// The schedule of a tenant's monthly push.
 #[derive(Debug, Clone)]

@@ -3,13 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::actor::Actor;
-use super::billing_calendar;
-use super::context::AppContext;
-use super::mapping::complete;
-use super::mapping::resolve;
-use super::remote::additions::{self, ReadUnder, refresh_running};
-use super::remote::client;
 use crate::connectwise::{Client, RetryPolicy};
 use crate::db::{LineFilter, RefreshRow, Tx};
 use crate::domain::clock::Timestamp;
@@ -18,6 +11,13 @@ use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::rules::Target;
 use crate::domain::terms::RecapList;
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::context::AppContext;
+use crate::services::mapping::complete;
+use crate::services::mapping::resolve;
+use crate::services::remote::additions::{self, ReadUnder, refresh_running};
+use crate::services::remote::client;
+use crate::services::schedule::billing_calendar;
+use crate::services::security::actor::Actor;
 
 /// How long an interactive request waits for a refresh by another process.
 const MAX_WAIT_FOR_ANOTHER_REFRESH: Duration = Duration::from_secs(10);

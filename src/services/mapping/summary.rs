@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::mapping::resolve::StatusCounts;
 use crate::db::{LineCounts, Product, Tx};
 use crate::domain::Result;
 use crate::domain::ids::ProductId;
 use crate::domain::line_need::LineNeed;
 use crate::domain::push::LineState;
+use crate::services::mapping::resolve::StatusCounts;
 
 /// The lines of one product.
 #[derive(Debug, Clone)]

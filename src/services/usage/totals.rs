@@ -2,8 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::billing_calendar;
-use super::context::AppContext;
 use crate::db::{CompanySelection, Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
@@ -11,6 +9,8 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::quantity::Amount;
 use crate::domain::usage_totals::UsageTotals;
+use crate::services::context::AppContext;
+use crate::services::schedule::billing_calendar;
 
 /// A record that comes in, with the amount of the record that it corrects.
 pub(super) struct Incoming<'r> {

@@ -11,7 +11,7 @@ use crate::domain::{Error, Result};
 /// Loads the tenant's billing calendar. If no time zone is stored by month, as in older versions, the schedule's time
 /// zone applies to all months. A stored time zone that cannot be read is an error, because without it months would have
 /// other bounds.
-pub(super) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
+pub(in crate::services) fn of_schedule(tx: &mut Tx<'_>, schedule: Option<&PushSchedule>) -> Result<BillingCalendar> {
     let unreadable = |zone: &str| Error::internal(format!("the stored billing time zone {zone} cannot be read"));
     let zone = |row: &BillingTimeZone| {
         let zone = row.time_zone.parse().map_err(|_| unreadable(&row.time_zone))?;
