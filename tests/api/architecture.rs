@@ -180,7 +180,7 @@ fn tenants_are_kept_apart_in_one_place() {
 fn the_checks_see_what_they_look_for() {
     assert_eq!(layers_named("use crate::db::Tx; crate::{domain::x, http};"), ["db", "domain", "http"]);
     assert!(sources(&src()).len() > 50);
-    assert!(code(&src().join("db/queries/push_job.rs")).contains("diesel"));
+    assert!(code(&src().join("db/queries/push_jobs.rs")).contains("diesel"));
 }
 
 /// What every handler uses knows no handler.

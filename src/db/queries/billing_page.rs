@@ -6,14 +6,14 @@ use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::billing_line::{BillingLine, BillingLineView};
-use super::company::Company;
 use super::line_filter::{LineFilter, filtered, has_need, needs_attention, of_companies};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{billing_lines, companies, products};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
+use crate::db::queries::billing_lines::{BillingLine, BillingLineView};
+use crate::db::queries::companies::Company;
 use crate::domain::Result;
 use crate::domain::ids::CompanyId;
 use crate::domain::string_enum::string_enum;

@@ -10,13 +10,13 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::last_push::LastPushOf;
-use super::push_job::{LineResult, PushLine};
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
+use crate::db::queries::push_jobs::{LineResult, PushLine};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;

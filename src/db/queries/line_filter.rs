@@ -146,7 +146,7 @@ macro_rules! of_companies {
     ($tx:expr, $query:expr, $filter:expr) => {{
         let (mut query, filter): (_, &LineFilter) = ($query, $filter);
         if let Some(text) = &filter.search {
-            query = query.filter($crate::db::queries::company::named_like!($tx, text));
+            query = query.filter($crate::db::queries::companies::named_like!($tx, text));
         }
         match filter.matched {
             Some(true) => query = query.filter(companies::connectwise_company_id.is_not_null()),

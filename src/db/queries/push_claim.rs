@@ -6,11 +6,11 @@ use chrono::NaiveDateTime;
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
-use super::push_job::PushLine;
 use crate::db::engine::conn::Conn;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::db::engine::tx::SystemTx;
+use crate::db::queries::push_jobs::PushLine;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobState, LineEvent, LineState};

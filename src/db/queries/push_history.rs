@@ -2,12 +2,12 @@
 
 use diesel::prelude::*;
 
-use super::push_job::{PushJob, PushLine};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
+use crate::db::queries::push_jobs::{PushJob, PushLine};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;

@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
-use super::push_job::PushLine;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
+use crate::db::queries::push_jobs::PushLine;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};

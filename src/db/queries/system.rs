@@ -3,11 +3,11 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::tenant::{ApiKey, Tenant};
 use crate::db::engine::schema::{
     api_keys, idempotency_keys, push_schedules, tenants, usage_records, webhook_deliveries, webhooks,
 };
 use crate::db::engine::tx::SystemTx;
+use crate::db::queries::tenants::{ApiKey, Tenant};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, TenantId};

@@ -14,25 +14,25 @@ use crate::db::engine::schema::{
 };
 use crate::db::engine::url::DatabaseUrl;
 use crate::db::queries::audit::AuditEntry;
-use crate::db::queries::billing_line::BillingLine;
+use crate::db::queries::billing_lines::BillingLine;
 use crate::db::queries::catalog::Generation;
-use crate::db::queries::company::Company;
+use crate::db::queries::companies::Company;
 use crate::db::queries::cw_connection::{Connection as CwConnection, ConnectionFailure};
 use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
 use crate::db::queries::idempotency::StoredResponse;
 use crate::db::queries::invoice_run::InvoiceRun;
-use crate::db::queries::line_change::LineChangeRow;
+use crate::db::queries::line_changes::LineChangeRow;
+use crate::db::queries::matching_rules::MatchingRule;
 use crate::db::queries::missing_usage::UsageCheck;
-use crate::db::queries::product::Product;
-use crate::db::queries::push_job::{PushJob, PushLine};
+use crate::db::queries::products::Product;
+use crate::db::queries::push_jobs::{PushJob, PushLine};
 use crate::db::queries::reconciliation_snapshot::ReconciliationSnapshot;
-use crate::db::queries::rule::MatchingRule;
 use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
-use crate::db::queries::tenant::{ApiKey, Tenant};
+use crate::db::queries::tenants::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
 use crate::db::queries::usage_totals::UsageTotalsRow;
-use crate::db::queries::webhook::Webhook;
-use crate::db::queries::webhook_delivery::WebhookDelivery;
+use crate::db::queries::webhook_deliveries::WebhookDelivery;
+use crate::db::queries::webhooks::Webhook;
 use crate::domain::{Error, Result};
 
 /// Number of rows read, written or compared at a time.

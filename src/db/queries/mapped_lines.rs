@@ -3,13 +3,13 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::billing_line::{candidates, to_json};
 use super::line_filter::{LineFilter, filtered};
 use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
+use crate::db::queries::billing_lines::{candidates, to_json};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};

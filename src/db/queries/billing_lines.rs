@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use super::company::Company;
 use super::line_filter::{LineFilter, filtered};
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
@@ -13,6 +12,7 @@ use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
 use crate::db::engine::scope::{insert_scoped, scoped_joined};
 use crate::db::engine::tx::Tx;
+use crate::db::queries::companies::Company;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId, PushJobId, TenantId,

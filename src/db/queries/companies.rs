@@ -94,7 +94,7 @@ macro_rules! named_like {
             .scoped(cw_companies::table)
             .filter(cw_companies::id.nullable().eq(companies::connectwise_company_id))
             .filter(cw_companies::identifier_key.like(pattern.clone()).escape('\\'));
-        let external_id = $crate::db::queries::company::lower(companies::external_id);
+        let external_id = $crate::db::queries::companies::lower(companies::external_id);
         companies::name_key
             .like(pattern.clone())
             .escape('\\')
