@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use super::application::StartError;
 use super::config::{Config, ConfigErrors};
 use super::telemetry::LogFormat;
-use super::{data, demo, serve, telemetry};
+use super::{demo, maintenance, startup, telemetry};
 use crate::db::DatabaseUrl;
 
 /// Turns a vendor's measured usage into exact quantities on ConnectWise PSA agreement additions.
@@ -127,14 +127,14 @@ pub fn run() -> ExitCode {
 
 async fn execute(command: Command) -> Result<(), StartError> {
     match command {
-        Command::Serve(config) => serve::serve(&config).await,
+        Command::Serve(config) => startup::serve(&config).await,
         Command::Demo(options) => demo::run(&options).await,
-        Command::Sandbox { listen, file } => serve::sandbox(listen, file).await,
-        Command::Migrate(config) => serve::migrate(&config).await,
-        Command::CreateKey { config, tenant, name } => serve::create_key(&config, tenant, name).await,
-        Command::Verify(config) => data::verify(&config).await,
-        Command::Backup { config, to } => data::backup(&config, to).await,
-        Command::Copy { from, to } => data::copy(from, to).await,
+        Command::Sandbox { listen, file } => startup::sandbox(listen, file).await,
+        Command::Migrate(config) => startup::migrate(&config).await,
+        Command::CreateKey { config, tenant, name } => startup::create_key(&config, tenant, name).await,
+        Command::Verify(config) => maintenance::verify(&config).await,
+        Command::Backup { config, to } => maintenance::backup(&config, to).await,
+        Command::Copy { from, to } => maintenance::copy(from, to).await,
         Command::Openapi => Ok(write!(std::io::stdout(), "{}", crate::http::document())?),
     }
 }

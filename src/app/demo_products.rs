@@ -1,7 +1,7 @@
 //! The vendor's sample data for the demo: its products, and each customer's usage.
 
 use crate::domain::change_guard::ChangeGuard;
-use crate::domain::invoice::WhenInvoiced;
+use crate::domain::invoices::WhenInvoiced;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize};
 use crate::domain::usage::Aggregation;

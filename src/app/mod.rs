@@ -3,13 +3,13 @@
 mod application;
 mod cli;
 mod config;
-mod data;
 mod demo;
 mod demo_examples;
 mod demo_products;
 mod demo_table;
 mod demo_tenant;
-mod serve;
+mod maintenance;
+mod startup;
 mod telemetry;
 
 pub use application::{Application, WorkerHandle};

@@ -5,19 +5,19 @@
 //! It does not use our database, and treats the real ConnectWise and the sandbox alike.
 
 mod body;
-mod check;
 mod client;
 mod conditions;
+mod connection_test;
 mod custom_fields;
 mod error;
 mod limiter;
 mod operations;
-mod pages;
-mod parse;
+mod record_parsing;
 mod site;
+mod whole_lists;
 
-pub use check::{Check, CheckStep};
 pub use client::{Client, Credentials, RetryPolicy, Settings};
+pub use connection_test::{Check, CheckStep};
 pub use custom_fields::CustomFields;
 pub use error::{CwError, Fault};
 pub use limiter::{Admission, CircuitStatus, RateLimit, SharedBudget};

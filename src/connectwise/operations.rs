@@ -9,12 +9,12 @@ use serde_json::{Number, Value, json};
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
 use super::error::{CwError, Purpose};
-use super::{conditions, parse};
+use super::{conditions, record_parsing};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::invoice_terms::{Recap, RecapList};
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
-use crate::domain::terms::{Recap, RecapList};
 
 /// A failed write, and whether ConnectWise may have carried it out nevertheless.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,23 +35,24 @@ impl Client {
     /// Reads every company, including deleted ones.
     pub async fn companies(&self, policy: RetryPolicy) -> Result<Vec<CwCompany>, CwError> {
         let request =
-            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_all(&request, policy, parse::company).await
+            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", record_parsing::COMPANY_FIELDS);
+        self.read_all(&request, policy, record_parsing::company).await
     }
 
     /// Reads the companies with an identifier, which ConnectWise compares ignoring case.
     pub async fn companies_identified(&self, identifier: &str) -> Result<Vec<CwCompany>, CwError> {
         let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
         let request =
-            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", parse::COMPANY_FIELDS);
-        self.read_by_page(&request.with("conditions", condition), RetryPolicy::Interactive, parse::company).await
+            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", record_parsing::COMPANY_FIELDS);
+        self.read_by_page(&request.with("conditions", condition), RetryPolicy::Interactive, record_parsing::company)
+            .await
     }
 
     /// Reads every agreement.
     pub async fn agreements(&self, policy: RetryPolicy) -> Result<Vec<Agreement>, CwError> {
-        let request =
-            ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
-        self.read_all(&request, policy, parse::agreement).await
+        let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
+            .with("fields", record_parsing::AGREEMENT_FIELDS);
+        self.read_all(&request, policy, record_parsing::agreement).await
     }
 
     /// Reads the agreements of some companies.
@@ -63,21 +64,23 @@ impl Client {
         let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
         let mut found = Vec::new();
         for condition in conditions::one_of("company/id", &ids) {
-            let request =
-                ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
-            found.extend(self.read_by_page(&request.with("conditions", condition), policy, parse::agreement).await?);
+            let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
+                .with("fields", record_parsing::AGREEMENT_FIELDS);
+            found.extend(
+                self.read_by_page(&request.with("conditions", condition), policy, record_parsing::agreement).await?,
+            );
         }
         Ok(found)
     }
 
     /// Reads an agreement; `None` if it does not exist.
     pub async fn agreement(&self, id: CwAgreementId, policy: RetryPolicy) -> Result<Option<Agreement>, CwError> {
-        let request =
-            ApiRequest::get(Purpose::ReadAgreements, "finance/agreements").with("fields", parse::AGREEMENT_FIELDS);
+        let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
+            .with("fields", record_parsing::AGREEMENT_FIELDS);
         let mut found = Vec::new();
         for condition in conditions::one_of("id", &[id.0]) {
             let request = request.clone().with("conditions", condition);
-            found.extend(self.read_by_page(&request, policy, parse::agreement).await?);
+            found.extend(self.read_by_page(&request, policy, record_parsing::agreement).await?);
         }
         Ok(found.into_iter().find(|agreement| agreement.id == id))
     }
@@ -97,15 +100,16 @@ impl Client {
 
     /// Reads what the agreement recap tells of each agreement.
     pub async fn recaps(&self, list: RecapList, policy: RetryPolicy) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
-        let request = ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", parse::RECAP_FIELDS);
-        Ok(self.read_by_page(&request, policy, parse::recap).await?.into_iter().collect())
+        let request =
+            ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
+        Ok(self.read_by_page(&request, policy, record_parsing::recap).await?.into_iter().collect())
     }
 
     /// Reads every addition of an agreement. Returns [`CwError::NotFound`] if the agreement does not exist.
     pub async fn additions(&self, agreement: CwAgreementId, policy: RetryPolicy) -> Result<Vec<Addition>, CwError> {
         let request = ApiRequest::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
-            .with("fields", parse::ADDITION_FIELDS);
-        self.read_by_page(&request, policy, |value| parse::addition(value, agreement)).await
+            .with("fields", record_parsing::ADDITION_FIELDS);
+        self.read_by_page(&request, policy, |value| record_parsing::addition(value, agreement)).await
     }
 
     /// Same as [`Self::additions`], with the custom fields of each.
@@ -114,10 +118,10 @@ impl Client {
         agreement: CwAgreementId,
         policy: RetryPolicy,
     ) -> Result<Vec<(Addition, CustomFields)>, CwError> {
-        let fields = format!("{},{}", parse::ADDITION_FIELDS, parse::CUSTOM_FIELDS);
+        let fields = format!("{},{}", record_parsing::ADDITION_FIELDS, record_parsing::CUSTOM_FIELDS);
         let path = format!("finance/agreements/{agreement}/additions");
         let request = ApiRequest::get(Purpose::ReadAdditions, path).with("fields", fields);
-        let parse = |value: &Value| Ok((parse::addition(value, agreement)?, CustomFields::read(value)));
+        let parse = |value: &Value| Ok((record_parsing::addition(value, agreement)?, CustomFields::read(value)));
         self.read_by_page(&request, policy, parse).await
     }
 
@@ -176,7 +180,7 @@ impl Client {
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
         let answer = self.send_watched(request, policy, &watch).await.map_err(failed)?;
         // A success response that cannot be parsed does not confirm the write.
-        let got = parse::written_quantity(&answer.value, addition)
+        let got = record_parsing::written_quantity(&answer.value, addition)
             .map_err(|error| WriteError { error, may_have_written: true })?;
         if got == Some(quantity) {
             return Ok(());

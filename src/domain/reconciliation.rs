@@ -2,11 +2,11 @@
 
 use rust_decimal::Decimal;
 
-use super::invoice::{InvoiceWarning, amount, billed_quantity};
 use super::mapping_status::{MappingReason, MappingStatus};
 use super::quantity::{Money, Quantity};
 use super::string_enum::string_enum;
-use super::terms::AdditionTerms;
+use crate::domain::invoice_terms::AdditionTerms;
+use crate::domain::invoices::{InvoiceWarning, amount, billed_quantity};
 
 string_enum! {
     /// How a line, or an addition without a line, compares with ConnectWise. The first sentence says what is the case, and
@@ -219,7 +219,7 @@ pub fn divided(has: Quantity, needs: &[Quantity]) -> Vec<Quantity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::terms::BillCustomer;
+    use crate::domain::invoice_terms::BillCustomer;
 
     fn number(text: &str) -> Option<Quantity> {
         Some(text.parse().unwrap())

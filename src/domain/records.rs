@@ -6,7 +6,7 @@ use super::clock::Timestamp;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use super::mapping_status::MappingReason;
 use super::quantity::Quantity;
-use super::terms::{AdditionTerms, AgreementTerms};
+use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms};
 
 /// A company in ConnectWise, as last read.
 #[derive(Debug, Clone, PartialEq, Eq)]

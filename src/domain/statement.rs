@@ -1,10 +1,10 @@
 //! Says how a line's quantity was made, in sentences for the customer who pays for it.
 
-use super::invoice::billed_quantity;
 use super::line_quantity::{Adjustment, LineQuantity};
 use super::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
-use super::terms::{AdditionTerms, BillCustomer};
 use super::usage::{Aggregation, CountedUsage};
+use crate::domain::invoice_terms::{AdditionTerms, BillCustomer};
+use crate::domain::invoices::billed_quantity;
 
 /// What a quantity was made of.
 #[derive(Debug, Clone, Copy)]

@@ -6,10 +6,10 @@ use utoipa_actix_web::scope;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::kit::fallback::no_route;
-use super::kit::{auth, deprecation_headers, unexpected};
+use super::kit::{auth, deprecation_headers, unused_input};
 use super::resources::{
     api_keys, audit_log, billing_lines, companies, connection, connectwise, health, import_export, mappings,
-    matching_rules, problems, products, push_jobs, push_schedule, reconciliation, tenants, usage, webhooks,
+    matching_rules, problem_pages, products, push_jobs, push_schedule, reconciliation, tenants, usage, webhooks,
 };
 
 /// Defines two functions for a list of handlers: one serves them, one documents them. The documentation takes some
@@ -28,7 +28,7 @@ macro_rules! handlers {
 handlers! {
     serve_operation, document_operation:
         health::healthz, health::readyz, health::metrics, health::openapi,
-        problems::list_problems, problems::explain_problem;
+        problem_pages::list_problems, problem_pages::explain_problem;
     // Registered before the paths with an id in the same place: actix takes the first route that matches.
     serve_fixed, document_fixed:
         companies::batch::upsert_companies, companies::batch::delete_companies,
@@ -74,7 +74,7 @@ handlers! {
 /// Serves the paths of the API, which need an API key.
 pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
-        .wrap(from_fn(unexpected::refuse))
+        .wrap(from_fn(unused_input::refuse))
         .wrap(from_fn(deprecation_headers::announce))
         // The outermost: whoever has no key learns nothing else.
         .wrap(from_fn(auth::authenticate))

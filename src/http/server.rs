@@ -17,10 +17,10 @@ use super::kit::problem::ApiError;
 use super::kit::request_id::{self, RequestSpan};
 use super::kit::served_document::ServedDocument;
 use super::kit::settings::HttpSettings;
-use super::kit::unread;
 use super::openapi;
 use super::resources::health;
 use super::routes;
+use crate::http::kit::unread_bodies;
 use crate::services::AppContext;
 
 /// The OpenAPI document. It is the same for every server of a process, and takes a while to make.
@@ -79,10 +79,10 @@ impl Server {
                         .add(("Referrer-Policy", "no-referrer")),
                 )
                 // The outermost middleware: one outside of it that responds would drop the request's body.
-                .wrap(from_fn(unread::close))
+                .wrap(from_fn(unread_bodies::close))
                 .default_service(web::to(no_route))
         })
-        .on_connect(unread::on_connect)
+        .on_connect(unread_bodies::on_connect)
         // How long a connection with an unread body stays open after its response.
         .client_disconnect_timeout(Duration::from_secs(2))
         .workers(threads)

@@ -5,14 +5,14 @@
 //! bodies, and throttling. Its control paths under `/_sandbox/` make it fail in the ways that ConnectWise can, and
 //! return a ledger of the requests. It shares no code with the client that is tested against it.
 
-mod api;
+mod addition_patch;
 mod conditions;
 mod control;
+mod endpoints;
 mod faults;
-mod invoice;
+mod invoices;
 mod ledger;
 mod list;
-mod patch;
 mod request;
 mod response;
 pub mod sample;
@@ -21,7 +21,7 @@ mod state;
 mod store;
 
 pub use faults::{Fault, FaultKind};
-pub use invoice::Charge;
+pub use invoices::Charge;
 pub use ledger::{Entry, Ledger, Write};
 pub use server::Sandbox;
 pub use state::{Behavior, Identity};

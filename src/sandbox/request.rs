@@ -6,11 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::api::{self, Request};
 use super::ledger::{Entry, Ledger};
 use super::list::{KNOWN_PARAMETERS, Query};
 use super::response::Response;
 use super::state::{Identity, Shared};
+use crate::sandbox::endpoints::{self, Request};
 
 /// A parsed request.
 pub(super) struct IncomingRequest {
@@ -95,7 +95,7 @@ impl IncomingRequest {
             host: &host,
             false_success,
         };
-        api::answer(&mut inner, &request)
+        endpoints::answer(&mut inner, &request)
     }
 
     fn is_known(&self, identity: &Identity) -> bool {

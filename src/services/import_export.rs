@@ -4,10 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use super::companies;
 use super::context::AppContext;
-use super::mapping::complete;
-use super::mapping::edit;
-use super::mapping::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
-use super::mapping::resolve;
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, Company, LineFilter, Tx};
 use crate::domain::clock::Timestamp;
@@ -18,7 +14,11 @@ use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, compared_lines};
+use crate::services::mappings::edit;
+use crate::services::mappings::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
+use crate::services::mappings::missing_additions;
+use crate::services::mappings::resolve;
+use crate::services::quantities::compute::{BilledLine, BilledMonths, compared_lines};
 use crate::services::quantities::invoice_effects::LineInvoice;
 use crate::services::quantities::monthly_usage::Billed;
 use crate::services::remote::refresh;
@@ -91,7 +91,7 @@ pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bul
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let audit = Audit::new(actor, ctx.clock.now());
     let mut done = ctx.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, &audit)).await?;
-    done.resolved = complete::with_additions(ctx, actor, LineFilter::default(), done.resolved).await;
+    done.resolved = missing_additions::with_additions(ctx, actor, LineFilter::default(), done.resolved).await;
     Ok(done)
 }
 

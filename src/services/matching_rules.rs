@@ -4,18 +4,18 @@ use serde_json::{Value, json};
 
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
-use super::mapping::complete;
-use super::mapping::resolve;
-use super::mapping::resolve::{Resolved, Rules, StatusCounts};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, RuleId};
-use crate::domain::mapping::Named;
 use crate::domain::mapping_status::MappingStatus;
+use crate::domain::mappings::Named;
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::mappings::missing_additions;
+use crate::services::mappings::resolve;
+use crate::services::mappings::resolve::{Resolved, Rules, StatusCounts};
 use crate::services::security::actor::Actor;
 use crate::services::security::actor::IfMatch;
 use crate::services::security::audit::{Audit, Subject};
@@ -57,7 +57,7 @@ where
     let (audit, lines) = (Audit::new(actor, ctx.clock.now()), of_product(&new.product));
     let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, &audit);
     let answer = once.run(ctx, &actor.tenant, work).await?;
-    complete::fetch_missing_additions(ctx, actor, lines).await;
+    missing_additions::fetch_missing_additions(ctx, actor, lines).await;
     Ok(answer)
 }
 
@@ -99,7 +99,7 @@ pub async fn update(
     let work = move |tx: &mut Tx<'_>| change(tx, &id, &expression, &if_match, &audit);
     let mut saved = ctx.db.write(&actor.tenant, work).await?;
     let lines = of_product(&saved.rule.product_id);
-    saved.resolved = complete::with_additions(ctx, actor, lines, saved.resolved).await;
+    saved.resolved = missing_additions::with_additions(ctx, actor, lines, saved.resolved).await;
     Ok(saved)
 }
 

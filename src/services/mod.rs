@@ -7,7 +7,7 @@ pub mod companies;
 mod context;
 pub mod idempotency;
 pub mod import_export;
-pub mod mapping;
+pub mod mappings;
 pub mod matching_rules;
 pub mod products;
 pub mod push;

@@ -4,19 +4,19 @@ use serde_json::{Value, json};
 
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
-use super::mapping::complete;
-use super::mapping::resolve::{self, Resolved};
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, LineFilter, Product, ProductName, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::ProductId;
-use crate::domain::invoice::WhenInvoiced;
+use crate::domain::invoices::WhenInvoiced;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::text::fold;
 use crate::domain::usage::{Aggregation, BillingPeriod};
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
+use crate::services::mappings::missing_additions;
+use crate::services::mappings::resolve::{self, Resolved};
 use crate::services::quantities::overage;
 use crate::services::remote::refresh;
 use crate::services::security::actor::{Actor, IfMatch};
@@ -266,7 +266,7 @@ pub async fn resolve(ctx: &AppContext, actor: &Actor, product: &ProductId) -> Re
     let filter = LineFilter { product_id: Some(product.clone()), ..LineFilter::default() };
     let now = ctx.clock.now();
     let older_than = now - ctx.settings.refresh_max_age;
-    complete::read_additions(ctx, actor, &filter, older_than).await?;
+    missing_additions::read_additions(ctx, actor, &filter, older_than).await?;
     let by = actor.shown_name();
     ctx.db.write(&actor.tenant, move |tx| resolve::lines(tx, &filter, now, &by)).await
 }

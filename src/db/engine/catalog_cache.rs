@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::NaiveDate;
 
 use crate::domain::ids::TenantId;
-use crate::domain::mapping::Catalog;
+use crate::domain::mappings::Catalog;
 
 /// Maximum number of cached catalogs.
 const MAX_CATALOGS: usize = 4;

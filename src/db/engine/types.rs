@@ -20,18 +20,18 @@ use crate::domain::ids::{
     ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, InvoiceRunId,
     LineChangeId, MessageId, ProductId, PushJobId, PushLineId, RuleId, SnapshotId, TenantId, UsageId, WebhookId,
 };
-use crate::domain::invoice::WhenInvoiced;
+use crate::domain::invoice_terms::{BillCustomer, RecapList};
+use crate::domain::invoices::WhenInvoiced;
 use crate::domain::line_quantity::Adjustment;
-use crate::domain::mapping::LineField;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mappings::LineField;
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::rules::Target;
-use crate::domain::terms::{BillCustomer, RecapList};
 use crate::domain::usage::{Aggregation, BillingPeriod};
-use crate::domain::webhook::{DeliveryState, DisabledReason, EventType, EventTypes};
+use crate::domain::webhooks::{DeliveryState, DisabledReason, EventType, EventTypes};
 
 /// The diesel traits that every stored type needs.
 macro_rules! stored {

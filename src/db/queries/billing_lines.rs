@@ -19,8 +19,8 @@ use crate::domain::ids::{
 };
 use crate::domain::line_need::LineNeed;
 use crate::domain::line_quantity::Adjustment;
-use crate::domain::mapping::{AdditionMapping, AgreementMapping, Candidate, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mappings::{AdditionMapping, AgreementMapping, Candidate, Mapping};
 use crate::domain::push::{LineState, PushReason};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};

@@ -14,7 +14,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
-use crate::domain::mapping::Catalog;
+use crate::domain::mappings::Catalog;
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = cw_generations, check_for_backend(MultiBackend))]

@@ -15,10 +15,10 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
+use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms, BillCustomer, RecapList};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::string_enum::string_enum;
-use crate::domain::terms::{AdditionTerms, AgreementTerms, BillCustomer, RecapList};
 use crate::domain::text::fold;
 
 /// A stored ConnectWise company.

@@ -9,7 +9,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, LineChangeId, TenantId};
-use crate::domain::mapping::LineField;
+use crate::domain::mappings::LineField;
 
 /// One change of a billing line.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]

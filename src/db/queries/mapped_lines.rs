@@ -14,8 +14,8 @@ use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::line_quantity::Adjustment;
-use crate::domain::mapping::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mappings::{AdditionMapping, AgreementMapping, Mapping};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
 
 /// The mappings and settings of a line, with its company.

@@ -13,7 +13,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::{ProductId, TenantId};
-use crate::domain::invoice::WhenInvoiced;
+use crate::domain::invoices::WhenInvoiced;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::string_enum::string_enum;

@@ -13,7 +13,7 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{DeliveryId, MessageId, TenantId, WebhookId};
 use crate::domain::string_enum::string_enum;
-use crate::domain::webhook::{DeliveryEvent, DeliveryState, EventType};
+use crate::domain::webhooks::{DeliveryEvent, DeliveryState, EventType};
 use crate::domain::{Error, Result};
 
 /// One event's delivery to one webhook.

@@ -8,7 +8,7 @@ use crate::db::engine::schema::webhooks;
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::ids::{TenantId, WebhookId};
-use crate::domain::webhook::{DisabledReason, EventType, EventTypes};
+use crate::domain::webhooks::{DisabledReason, EventType, EventTypes};
 use crate::domain::{Error, Result};
 
 /// A URL that receives events.

@@ -6,11 +6,11 @@ use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError, web};
 
-use super::current;
 use super::problem::ApiError;
 use super::problem_code::RequestCode;
 use super::settings::HttpSettings;
 use crate::domain::{FieldCode, FieldError};
+use crate::http::kit::current_request;
 use crate::services::AppContext;
 use crate::services::security::api_keys;
 
@@ -44,7 +44,8 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
     if operator {
         req.extensions_mut().insert(Operator);
     } else {
-        let mut actor = api_keys::authenticate(ctx, &key, current::id()).await?.ok_or_else(ApiError::unauthorized)?;
+        let mut actor =
+            api_keys::authenticate(ctx, &key, current_request::id()).await?.ok_or_else(ApiError::unauthorized)?;
         actor.acting_user = acting_user(req)?;
         tracing::Span::current().record("tenant", tracing::field::display(&actor.tenant));
         req.extensions_mut().insert(actor);
@@ -91,7 +92,7 @@ impl actix_web::FromRequest for Caller {
 
     fn from_request(req: &actix_web::HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
         let actor = req.extensions().get::<crate::services::Actor>().cloned();
-        let actor = actor.map(|actor| crate::services::Actor { request_id: current::id(), ..actor });
+        let actor = actor.map(|actor| crate::services::Actor { request_id: current_request::id(), ..actor });
         std::future::ready(actor.map(Self).ok_or_else(|| forbidden("this path needs an API key of a tenant")))
     }
 }

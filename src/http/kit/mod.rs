@@ -2,7 +2,7 @@
 
 pub mod auth;
 pub mod browsers;
-pub mod current;
+pub mod current_request;
 pub mod deprecation_headers;
 pub mod document_format;
 pub mod etag;
@@ -17,6 +17,6 @@ pub mod request_id;
 pub mod response;
 pub mod served_document;
 pub mod settings;
-pub mod unexpected;
-pub mod unread;
+pub mod unread_bodies;
+pub mod unused_input;
 pub mod value_schemas;

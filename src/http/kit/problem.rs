@@ -6,11 +6,11 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::current;
 use super::etag::etag;
 use super::problem_code::{ProblemCode, RequestCode, open_enumeration};
 use crate::domain::rules::RuleError;
 use crate::domain::{Error, ErrorCode, FieldCode, FieldError};
+use crate::http::kit::current_request;
 
 /// The content type of every error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -217,7 +217,7 @@ fn problem(code: ProblemCode, detail: String, errors: Vec<ProblemField>) -> Prob
         title: code.title().to_owned(),
         status: code.status().as_u16(),
         detail: shortened(detail),
-        request_id: current::id(),
+        request_id: current_request::id(),
         errors,
     }
 }

@@ -8,7 +8,7 @@ use actix_web::middleware::Next;
 use tracing::Span;
 use tracing_actix_web::RootSpanBuilder;
 
-use super::current;
+use crate::http::kit::current_request;
 
 const NAME: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -25,7 +25,7 @@ pub async fn set(
     let id = given.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     req.extensions_mut().insert(RequestId(id.clone()));
     let (path, query) = (req.path().to_owned(), req.query_string().to_owned());
-    let mut response = current::handling(&id, &path, &query, next.call(req)).await?;
+    let mut response = current_request::handling(&id, &path, &query, next.call(req)).await?;
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(NAME, value);
     }

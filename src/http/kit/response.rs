@@ -6,10 +6,10 @@ use actix_web::http::header::{ETAG, LINK, LOCATION};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::current;
 use super::etag::etag;
 use super::list::List;
 use crate::domain::{Error, Result};
+use crate::http::kit::current_request;
 use crate::services::idempotency::Answer;
 
 /// 200 with JSON.
@@ -25,7 +25,7 @@ pub fn page_of<T: Serialize + ToSchema>(list: &List<T>) -> HttpResponse {
 /// 200 with a response that holds a page of a list, and the address of the next one as `Link`.
 pub fn page_with(next_cursor: Option<&str>, response: &impl Serialize) -> HttpResponse {
     let mut http = HttpResponse::Ok();
-    if let Some(next) = next_cursor.and_then(current::next_page) {
+    if let Some(next) = next_cursor.and_then(current_request::next_page) {
         http.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
     http.json(response)

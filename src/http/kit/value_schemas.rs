@@ -10,10 +10,10 @@ use crate::domain::audit::AuditAction;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::company_match::{MatchOutcome, MatchedBy};
-use crate::domain::invoice::{InvoiceWarning, WhenInvoiced};
+use crate::domain::invoices::{InvoiceWarning, WhenInvoiced};
 use crate::domain::line_need::LineNeed;
-use crate::domain::mapping::{LineField, Verdict};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mappings::{LineField, Verdict};
 use crate::domain::push::{JobState, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
@@ -25,11 +25,11 @@ use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::{Aggregation, BillingPeriod};
-use crate::domain::webhook::{DeliveryState, DisabledReason, EventType};
+use crate::domain::webhooks::{DeliveryState, DisabledReason, EventType};
 use crate::http::kit::document_format::DocumentFormat;
 use crate::http::kit::extract::csv::Delimiter;
 use crate::services::companies::batch::BatchOutcome;
-use crate::services::mapping::line_edit::BulkMode;
+use crate::services::mappings::line_edit::BulkMode;
 
 macro_rules! enumerations {
     ($($name:ident: $description:literal),+ $(,)?) => { $(

@@ -1,15 +1,15 @@
 //! The OpenAPI document, generated from the routes.
 
+mod compact_json;
+mod components;
 mod conflicts;
 mod deprecations;
-mod errors;
+mod error_responses;
 mod examples;
 mod headers;
-mod links;
 mod operations;
 mod parameters;
-mod schemas;
-mod short;
+mod response_links;
 mod webhooks;
 
 use utoipa::OpenApi;
@@ -164,9 +164,9 @@ pub fn document() -> String {
         actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
     headers::declare_etags(&mut openapi);
     headers::declare_content_tags(&mut openapi);
-    errors::share_errors(&mut openapi);
+    error_responses::share_errors(&mut openapi);
     headers::declare_headers(&mut openapi);
-    links::add(&mut openapi);
+    response_links::add(&mut openapi);
     webhooks::add(&mut openapi);
     deprecations::mark(&mut openapi);
     examples::add(&mut openapi);
@@ -174,6 +174,6 @@ pub fn document() -> String {
     parameters::limit_lists(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);
-    schemas::improve(&mut openapi);
-    short::lines(&schemas::rename_lists(&openapi.to_pretty_json().unwrap_or_default()))
+    components::improve(&mut openapi);
+    compact_json::lines(&components::rename_lists(&openapi.to_pretty_json().unwrap_or_default()))
 }

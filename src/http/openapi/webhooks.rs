@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema};
 
 use crate::domain::string_enum::StringEnum;
-use crate::domain::webhook::EventType;
+use crate::domain::webhooks::EventType;
 
 /// The schema of an event's body.
 fn payload_of(event: EventType) -> &'static str {

@@ -18,7 +18,7 @@ use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, page_of};
-use crate::http::views::mapping::ResolveResponse;
+use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::remote::additions;
 use crate::services::remote::refresh;

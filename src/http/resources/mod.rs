@@ -10,7 +10,7 @@ pub mod health;
 pub mod import_export;
 pub mod mappings;
 pub mod matching_rules;
-pub mod problems;
+pub mod problem_pages;
 pub mod products;
 pub mod push_jobs;
 pub mod push_schedule;

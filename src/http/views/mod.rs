@@ -1,4 +1,4 @@
 //! Parts of responses that several resources share.
 
 pub mod adjustment;
-pub mod mapping;
+pub mod mappings;

@@ -13,7 +13,7 @@ use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::companies::{self, NewCompany};
 use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
-use crate::services::mapping::line_edit::BulkMode;
+use crate::services::mappings::line_edit::BulkMode;
 use crate::services::security::actor::Actor;
 use crate::services::security::audit::{Audit, MAX_NAMED, Subject};
 

@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use super::context::AppContext;
 use super::idempotency::{Answer, Once};
-use super::mapping::complete;
-use super::mapping::resolve;
 use super::remote::client;
 use crate::connectwise::RetryPolicy;
 use crate::db::AuditEntry;
@@ -22,6 +20,8 @@ use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::mappings::missing_additions;
+use crate::services::mappings::resolve;
 use crate::services::remote::refresh;
 use crate::services::security::actor::{Actor, IfMatch};
 use crate::services::security::audit::{Audit, Subject};
@@ -260,7 +260,7 @@ pub async fn choose(
     };
     let mut matched = ctx.db.write(&actor.tenant, work).await?;
     let filter = LineFilter { company_ids: Some(vec![company_id]), ..LineFilter::default() };
-    matched.resolved = complete::with_additions(ctx, actor, filter, matched.resolved).await;
+    matched.resolved = missing_additions::with_additions(ctx, actor, filter, matched.resolved).await;
     Ok(matched)
 }
 
@@ -363,7 +363,7 @@ pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Resul
         Ok(AutoMatched { proposals, resolved })
     };
     let mut matched = ctx.db.write(&actor.tenant, work).await?;
-    matched.resolved = complete::with_additions(ctx, actor, LineFilter::default(), matched.resolved).await;
+    matched.resolved = missing_additions::with_additions(ctx, actor, LineFilter::default(), matched.resolved).await;
     Ok(matched)
 }
 

@@ -8,15 +8,15 @@ use chrono::{NaiveDate, TimeDelta};
 use tokio::time::Instant;
 
 use super::claimed::ClaimedLines;
-use super::outcome::{Interruption, PushInterrupted, ReadBack};
 use crate::connectwise::{Client, CustomFields, CwError, Fault, RetryPolicy};
 use crate::db::{LineResult, Product, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
-use crate::domain::invoice::{WhenInvoiced, is_invoiced};
+use crate::domain::invoices::{WhenInvoiced, is_invoiced};
 use crate::domain::push::PushReason;
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::push::line_result::{Interruption, PushInterrupted, ReadBack};
 use crate::services::remote::client;
 use crate::services::remote::refresh;
 use crate::services::schedule::billing_calendar;

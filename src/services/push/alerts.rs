@@ -7,7 +7,7 @@ use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushLineId;
 use crate::domain::push::{LineEvent, LineState, PushKind, PushReason};
-use crate::domain::webhook::EventType;
+use crate::domain::webhooks::EventType;
 use crate::services::webhooks::{Event, LinePush, record, record_if_wanted};
 
 /// Tells of the lines that were held or failed, from their results. A dry run's lines are shown to whoever asked for it.

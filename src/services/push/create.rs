@@ -15,7 +15,7 @@ use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
-use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, billed_lines, compared_lines};
+use crate::services::quantities::compute::{BilledLine, BilledMonths, billed_lines, compared_lines};
 use crate::services::quantities::monthly_usage::Billed;
 use crate::services::schedule::billing_calendar;
 use crate::services::security::audit::{Audit, MAX_NAMED};
@@ -306,13 +306,13 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> 
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
     let changed_since = of_all - failed.len();
     // A line that a later job has pushed must not go back to this job's month.
-    let later = super::newer_jobs::NewerLines::load(tx, id, &failed)?;
+    let later = crate::services::push::later_jobs::NewerLines::load(tx, id, &failed)?;
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
         return Err(Error::conflict(ConflictCode::NothingToRetry, nothing_to_retry(of_all, changed_since)));
     }
     if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
-        return super::derive::retry_same_quantities(tx, &job, &failed, audit);
+        return crate::services::push::follow_up_jobs::retry_same_quantities(tx, &job, &failed, audit);
     }
     let months = failed
         .into_iter()

@@ -68,7 +68,7 @@ fn decide_held(
         return Err(Error::conflict(ConflictCode::PushJobFinished, detail));
     }
     if decision == Decision::Approve {
-        super::derive::same_connectwise(tx, &job)?;
+        crate::services::push::follow_up_jobs::same_connectwise(tx, &job)?;
     }
     let mut seen = HashSet::new();
     let chosen: Vec<PushLineId> = chosen.iter().filter(|id| seen.insert(*id)).cloned().collect();

@@ -8,7 +8,7 @@ use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{PushJobId, TenantId};
 use crate::domain::push::{JobEvent, JobState, LineState};
-use crate::domain::webhook::EventType;
+use crate::domain::webhooks::EventType;
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::context::AppContext;
 use crate::services::security::actor::Actor;

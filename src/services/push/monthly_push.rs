@@ -13,7 +13,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, InvoiceRunId, PushJobId, TenantId};
 use crate::domain::push::PushTrigger;
 use crate::services::context::AppContext;
-use crate::services::quantities::billed_lines::BilledMonths;
+use crate::services::quantities::compute::BilledMonths;
 use crate::services::reconciliation::{Scope, Totals, history, reconcile, totals};
 use crate::services::remote::refresh;
 use crate::services::schedule::invoice_dates::{self, DueInvoices};

@@ -7,7 +7,6 @@ use chrono::TimeDelta;
 
 use super::agreement::PushContext;
 use super::claimed::ClaimedLines;
-use super::outcome::Objection;
 use crate::db::{PairedLine, Product, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
@@ -15,6 +14,7 @@ use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushLineId};
 use crate::domain::line_quantity::QuantityTerms;
 use crate::domain::push::{PushKind, PushReason};
 use crate::domain::quantity::{Amount, BlockSize};
+use crate::services::push::line_result::Objection;
 
 /// How long an overage line waits for its base line, in seconds.
 const WAIT_SECONDS: i64 = 5;

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use super::agreement::PushContext;
 use super::claimed::ClaimedLines;
-use super::outcome::{Interruption, PushInterrupted};
-use super::results::Store;
 use crate::db::{LINES_PER_TRANSACTION, PushLine};
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, PushLineId};
+use crate::services::push::line_result::{Interruption, PushInterrupted};
+use crate::services::push::store_results::Store;
 
 /// For how long agreements are read before the writes of their lines begin. What was read must still be true then.
 const READ_TOGETHER: Duration = Duration::from_millis(500);

@@ -1,13 +1,13 @@
 //! Starts push jobs on request.
 
 use super::create::{NewPush, create, retry};
-use super::derive::{from_dry_run, revert};
 use super::progress::{Progress, progress};
 use crate::db::Tx;
 use crate::domain::Result;
 use crate::domain::ids::PushJobId;
 use crate::services::context::AppContext;
 use crate::services::idempotency::{Answer, Once};
+use crate::services::push::follow_up_jobs::{from_dry_run, revert};
 use crate::services::security::actor::Actor;
 use crate::services::security::audit::Audit;
 

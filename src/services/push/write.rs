@@ -3,23 +3,23 @@
 use std::collections::HashSet;
 
 use super::agreement::PushContext;
-use super::check::check;
 use super::claimed::{ClaimedLines, STORE_RESULTS_AFTER};
-use super::outcome::{
-    Interruption, Objection, PushInterrupted, already_there, changed_since, failed, held, result, skipped, untouched,
-    would_push,
-};
 use super::overage_check::OverageCheck;
-use super::results::Store;
 use crate::connectwise::{CwError, RetryPolicy, WriteError};
 use crate::db::{LineResult, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushLineId;
-use crate::domain::invoice::WhenInvoiced;
+use crate::domain::invoices::WhenInvoiced;
 use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Quantity;
+use crate::services::push::line_result::{
+    Interruption, Objection, PushInterrupted, already_there, changed_since, failed, held, result, skipped, untouched,
+    would_push,
+};
+use crate::services::push::still_valid::check;
+use crate::services::push::store_results::Store;
 
 /// What a line needs, after it was compared with ConnectWise.
 enum LineDecision {

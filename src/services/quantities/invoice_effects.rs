@@ -8,7 +8,7 @@ use crate::db::{BillingLineView, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CwAgreementId;
-use crate::domain::invoice::{InvoiceEffect, InvoiceFacts, invoiced};
+use crate::domain::invoices::{InvoiceEffect, InvoiceFacts, invoiced};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::Agreement;
 use crate::domain::text::fold;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::billed_lines::{BilledLine, BilledMonths, compared_lines};
 use crate::db::{Company, LineFilter, ListName, PageRequest, PushJob, PushLine, PushLineFilter, Tx, UsageRecord};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -13,6 +12,7 @@ use crate::domain::push::{LineState, PushKind, PushTrigger};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::statement::StatementInput;
 use crate::domain::usage::CountedUsage;
+use crate::services::quantities::compute::{BilledLine, BilledMonths, compared_lines};
 use crate::services::reconciliation::{Item, Scope, reconcile};
 use crate::services::schedule::billing_calendar;
 

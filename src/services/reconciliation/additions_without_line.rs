@@ -14,7 +14,7 @@ use crate::domain::quantity::{Money, Quantity};
 use crate::domain::reconciliation::{Compared, ComparisonKind, charge};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
-use crate::services::mapping::resolve;
+use crate::services::mappings::resolve;
 
 /// What was found.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::quantity::{Amount, Money, Quantity};
 use crate::domain::reconciliation::{Compared, ComparisonKind, WarningImpact};
-use crate::services::quantities::billed_lines::BilledMonths;
+use crate::services::quantities::compute::BilledMonths;
 
 /// What is compared.
 #[derive(Debug, Clone, Default)]

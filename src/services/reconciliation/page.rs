@@ -8,7 +8,7 @@ use crate::db::{Page, PageRequest, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CwCompanyId};
-use crate::domain::invoice::InvoiceWarning;
+use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::Money;
 use crate::domain::reconciliation::ComparisonKind;
 use crate::domain::string_enum::string_enum;

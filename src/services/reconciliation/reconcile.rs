@@ -11,7 +11,7 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, ProductId};
-use crate::domain::mapping::Catalog;
+use crate::domain::mappings::Catalog;
 use crate::services::schedule::billing_calendar;
 
 /// Everything in a scope, compared.

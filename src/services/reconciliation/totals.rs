@@ -9,7 +9,7 @@ use super::reconcile::Reconciled;
 use crate::db::Product;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::ProductId;
-use crate::domain::invoice::InvoiceWarning;
+use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::reconciliation::ComparisonKind;
 

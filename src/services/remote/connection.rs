@@ -11,7 +11,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 use crate::services::companies;
 use crate::services::context::AppContext;
-use crate::services::mapping::resolve;
+use crate::services::mappings::resolve;
 use crate::services::remote::client::{self, parse_site};
 use crate::services::security::actor::{Actor, IfMatch};
 use crate::services::security::audit::{Audit, Subject};

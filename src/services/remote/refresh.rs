@@ -7,13 +7,13 @@ use crate::connectwise::{Client, RetryPolicy};
 use crate::db::{LineFilter, RefreshRow, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
+use crate::domain::invoice_terms::RecapList;
 use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::rules::Target;
-use crate::domain::terms::RecapList;
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::context::AppContext;
-use crate::services::mapping::complete;
-use crate::services::mapping::resolve;
+use crate::services::mappings::missing_additions;
+use crate::services::mappings::resolve;
 use crate::services::remote::additions::{self, ReadUnder, refresh_running};
 use crate::services::remote::client;
 use crate::services::schedule::billing_calendar;
@@ -261,7 +261,7 @@ async fn read_and_save(
     let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
     report.resolved = ctx.db.write(&actor.tenant, resolve).await?;
     // Lines that now resolve to another agreement, such as one renewed for another year, need its additions.
-    report.resolved = complete::with_additions(ctx, actor, LineFilter::default(), report.resolved).await;
+    report.resolved = missing_additions::with_additions(ctx, actor, LineFilter::default(), report.resolved).await;
     Ok(report)
 }
 

@@ -15,7 +15,7 @@ use crate::domain::mapping_status::MappingReason;
 use crate::domain::push::{JobState, LineState, PushKind, PushReason, PushTrigger};
 use crate::domain::quantity::Quantity;
 use crate::domain::rules::Target;
-use crate::domain::webhook::{DeliveryState, EventType};
+use crate::domain::webhooks::{DeliveryState, EventType};
 use crate::domain::{Error, Result};
 
 /// Maximum number of lines that one event names.

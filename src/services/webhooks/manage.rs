@@ -9,7 +9,7 @@ use super::events::{Event, delivery, payload};
 use crate::db::{Tx, Webhook, WebhookDelivery};
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::{DeliveryId, MessageId, WebhookId};
-use crate::domain::webhook::{DeliveryEvent, DisabledReason, EventType, EventTypes};
+use crate::domain::webhooks::{DeliveryEvent, DisabledReason, EventType, EventTypes};
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 use crate::outgoing::{Secret, WebhookUrl};
 use crate::services::context::AppContext;

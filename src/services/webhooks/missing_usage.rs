@@ -11,7 +11,7 @@ use crate::domain::calendar::BillingCalendar;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CompanyId;
 use crate::domain::usage::Aggregation;
-use crate::domain::webhook::EventType;
+use crate::domain::webhooks::EventType;
 use crate::services::context::AppContext;
 use crate::services::schedule::billing_calendar;
 

@@ -10,7 +10,7 @@ use crate::db::{Tx, Webhook, WebhookDelivery};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{TenantId, WebhookId};
-use crate::domain::webhook::{DISABLED_AFTER, DeliveryEvent, DisabledReason, pause_after, retry_wait};
+use crate::domain::webhooks::{DISABLED_AFTER, DeliveryEvent, DisabledReason, pause_after, retry_wait};
 use crate::domain::{Error, Result};
 use crate::outgoing::{Attempt, Secret, Signed, WebhookUrl};
 use crate::services::context::{AppContext, StepResult, Turn};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use connectwise_billing::domain::terms::RecapList;
+use connectwise_billing::domain::invoice_terms::RecapList;
 use connectwise_billing::sandbox::{Entry, Ledger};
 use jsonschema::Validator;
 use serde_json::{Value, json};

@@ -18,8 +18,8 @@ use crate::http::kit::extract::json::{ValidatedJson, double_option, not_null, pl
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
-use crate::services::mapping::edit;
-use crate::services::mapping::line_edit::{Edit, LineEdit, NewAdjustment};
+use crate::services::mappings::edit;
+use crate::services::mappings::line_edit::{Edit, LineEdit, NewAdjustment};
 use crate::services::{AppContext, IfMatch};
 
 /// The changes to a billing line. A member that is left out stays as it is.

@@ -9,8 +9,8 @@ use super::BillingLine;
 use crate::db;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::BillingLineId;
-use crate::domain::mapping::{CandidateVerdict, LineField, Verdict};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mappings::{CandidateVerdict, LineField, Verdict};
 use crate::domain::rules::{Attribute, TracedComparison};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::StrictQuery;
@@ -19,8 +19,8 @@ use crate::http::kit::response::with_etag;
 use crate::http::resources::matching_rules::MatchingRule;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
-use crate::services::mapping::explain;
-use crate::services::quantities::billed_lines::{BilledMonths, billed_line};
+use crate::services::mappings::explain;
+use crate::services::quantities::compute::{BilledMonths, billed_line};
 
 /// A billing line with the explanation of its mappings.
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,7 +2,7 @@
 
 pub mod edit;
 pub mod explain;
-pub mod invoice;
+pub mod invoices;
 pub mod summary;
 
 use actix_web::{get, web};
@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::invoice::LineInvoice;
+use self::invoices::LineInvoice;
 use crate::db::{self, BillingLineSort, LineFilter};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
@@ -24,9 +24,9 @@ use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
 use crate::http::views::adjustment::LineAdjustment;
-use crate::http::views::mapping::MappingBody;
+use crate::http::views::mappings::MappingBody;
 use crate::services::AppContext;
-use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, billed_page};
+use crate::services::quantities::compute::{BilledLine, BilledMonths, billed_page};
 use crate::services::quantities::monthly_usage::Billed;
 
 /// The company of a billing line.

@@ -12,9 +12,9 @@ use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::ok;
-use crate::http::views::mapping::MappingStatusCounts;
+use crate::http::views::mappings::MappingStatusCounts;
 use crate::services::AppContext;
-use crate::services::mapping::summary::{self, ProductSummary};
+use crate::services::mappings::summary::{self, ProductSummary};
 
 /// The query parameters of the summary.
 #[derive(Debug, Deserialize, IntoParams)]

@@ -9,14 +9,14 @@ use validator::Validate;
 use super::CompanyRequest;
 use crate::domain::Result;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
-use crate::http::kit::extract::once::OnceRequest;
+use crate::http::kit::extract::idempotent::OnceRequest;
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::{from_stored, to_stored};
 use crate::services::companies::NewCompany;
 use crate::services::companies::batch::{self, BatchOutcome, BatchResult};
 use crate::services::idempotency::Answer;
-use crate::services::mapping::line_edit::BulkMode;
+use crate::services::mappings::line_edit::BulkMode;
 
 /// Companies to create or rename.
 #[derive(Debug, Deserialize, Validate, ToSchema)]

@@ -16,7 +16,7 @@ use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{ok, with_etag};
-use crate::http::views::mapping::ResolveResponse;
+use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::companies::{self, Choice, NamedProposal};
 

@@ -20,7 +20,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::services::AppContext;
 use crate::services::import_export;
 use crate::services::import_export::{LineOut, MatchOut};
-use crate::services::quantities::billed_lines::BilledMonths;
+use crate::services::quantities::compute::BilledMonths;
 
 /// Export company matches
 ///

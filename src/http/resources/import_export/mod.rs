@@ -6,20 +6,20 @@ use actix_web::{post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::domain::mapping::LineField;
+use crate::domain::mappings::LineField;
 use crate::domain::{Error, FieldError};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv::{Columns, CsvBody, ReadRow, Row, read_rows};
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, TableErrors};
 use crate::http::kit::response::ok;
-use crate::http::views::mapping::ResolveResponse;
+use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, MatchIn, Rematched};
-use crate::services::mapping::line_edit::BulkMode;
-use crate::services::mapping::line_edit::{Bulk, EditRejection, Edited};
-use crate::services::mapping::resolve::Resolved;
+use crate::services::mappings::line_edit::BulkMode;
+use crate::services::mappings::line_edit::{Bulk, EditRejection, Edited};
+use crate::services::mappings::resolve::Resolved;
 
 const MATCHES: Columns = Columns {
     exported: &["external_id", "name", "connectwise_company_id", "connectwise_identifier", "connectwise_name"],

@@ -12,12 +12,12 @@ use crate::http::kit::extract::headers::RequiredVersions;
 use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::ok;
-use crate::http::views::mapping::ResolveResponse;
+use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::IfMatch;
-use crate::services::mapping::edit;
-use crate::services::mapping::line_edit::BulkMode;
-use crate::services::mapping::line_edit::{self, Bulk, Edit, LineEdit};
+use crate::services::mappings::edit;
+use crate::services::mappings::line_edit::BulkMode;
+use crate::services::mappings::line_edit::{self, Bulk, Edit, LineEdit};
 
 /// The agreement choice of one billing line.
 #[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]

@@ -19,10 +19,10 @@ use crate::http::kit::list::List;
 use crate::http::kit::params::IfMatchParam;
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{page_of, with_etag};
-use crate::http::views::mapping::{MappingBody, ResolveResponse};
+use crate::http::views::mappings::{MappingBody, ResolveResponse};
 use crate::services::AppContext;
-use crate::services::mapping::edit;
-use crate::services::mapping::line_edit::{Edit, LineEdit};
+use crate::services::mappings::edit;
+use crate::services::mappings::line_edit::{Edit, LineEdit};
 
 /// A billing line with its agreement or addition mapping.
 #[derive(Debug, Serialize, ToSchema)]

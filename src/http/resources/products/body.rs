@@ -8,7 +8,7 @@ use validator::Validate;
 use crate::db;
 use crate::domain::change_guard::ChangeGuard;
 use crate::domain::ids::ProductId;
-use crate::domain::invoice::WhenInvoiced;
+use crate::domain::invoices::WhenInvoiced;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::usage::DEFAULT_MAX_USAGE_AGE_DAYS;

@@ -11,14 +11,14 @@ use crate::db::{self, ProductFilter, ProductSort};
 use crate::domain::ids::ProductId;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
+use crate::http::kit::extract::idempotent::OnceRequest;
 use crate::http::kit::extract::json::ValidatedJson;
-use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
 use crate::http::kit::params::{IdempotencyKeyParam, IfMatchParam};
 use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteErrors};
 use crate::http::kit::response::{created, from_stored, ok, page_of, with_etag};
-use crate::http::views::mapping::ResolveResponse;
+use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::products::{self, ProductChange};
 

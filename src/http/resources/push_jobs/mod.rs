@@ -19,8 +19,8 @@ use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
+use crate::http::kit::extract::idempotent::OnceRequest;
 use crate::http::kit::extract::json::not_null;
-use crate::http::kit::extract::once::OnceRequest;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::{List, comparable};
 use crate::http::kit::params::IdempotencyKeyParam;
@@ -32,7 +32,7 @@ use crate::services::push;
 use crate::services::push::NewPush;
 use crate::services::push::Progress;
 use crate::services::push::PushRequest;
-use crate::services::quantities::billed_lines::BilledMonths;
+use crate::services::quantities::compute::BilledMonths;
 
 /// The number of a push job's lines in each state.
 #[derive(Debug, Clone, Serialize, ToSchema)]

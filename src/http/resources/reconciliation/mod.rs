@@ -14,7 +14,7 @@ use self::totals::{CurrencyTotals, KindTotals, ProductTotals, WarningTotals};
 use crate::db::{self, Page};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::ProductId;
-use crate::domain::invoice::InvoiceWarning;
+use crate::domain::invoices::InvoiceWarning;
 use crate::domain::reconciliation::ComparisonKind;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
@@ -22,7 +22,7 @@ use crate::http::kit::list::List;
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_with;
 use crate::services::AppContext;
-use crate::services::quantities::billed_lines::BilledMonths;
+use crate::services::quantities::compute::BilledMonths;
 use crate::services::reconciliation::{self, ItemFilter, NamedItem, ReconciliationSort, Scope, Totals};
 
 /// The comparison of a month: totals of everything, and a page of what a person should look at.

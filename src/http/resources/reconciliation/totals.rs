@@ -4,7 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::calendar::BillingMonth;
-use crate::domain::invoice::InvoiceWarning;
+use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::reconciliation::ComparisonKind;
 use crate::domain::string_enum::StringEnum;

@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::db::{self, DeliveryFilter, DeliverySort};
 use crate::domain::ids::{DeliveryId, WebhookId};
-use crate::domain::webhook::{DeliveryState, EventType};
+use crate::domain::webhooks::{DeliveryState, EventType};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::Idempotency;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};

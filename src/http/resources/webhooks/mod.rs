@@ -14,7 +14,7 @@ use validator::Validate;
 
 use crate::db;
 use crate::domain::ids::WebhookId;
-use crate::domain::webhook::{DisabledReason, EventType, EventTypes};
+use crate::domain::webhooks::{DisabledReason, EventType, EventTypes};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::etag::etag;
 use crate::http::kit::extract::headers::IfMatchHeader;

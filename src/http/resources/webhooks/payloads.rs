@@ -10,7 +10,7 @@ use crate::domain::mapping_status::MappingReason;
 use crate::domain::push::{JobState, LineState, PushKind, PushReason, PushTrigger};
 use crate::domain::quantity::Quantity;
 use crate::domain::rules::Target;
-use crate::domain::webhook::EventType;
+use crate::domain::webhooks::EventType;
 
 /// Defines the body of an event.
 macro_rules! payload {

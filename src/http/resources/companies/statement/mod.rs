@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::db::{PushJob, PushLine, Tx, UsageRecord};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CompanyId;
-use crate::domain::invoice::billed_quantity;
+use crate::domain::invoices::billed_quantity;
 use crate::domain::push::LineState;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
 use crate::domain::reconciliation::ComparisonKind;

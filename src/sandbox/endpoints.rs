@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::ledger::Write;
 use super::list::{self, Place, Query};
-use super::patch;
 use super::response::Response;
 use super::state::Inner;
 use super::store::{Kind, Store};
+use crate::sandbox::addition_patch;
 
 /// A request that has passed authentication.
 pub(super) struct Request<'r> {
@@ -144,7 +144,7 @@ fn knows(kind: Kind, path: &str) -> bool {
             "parentAgreement",
             "lastUpdated",
         ],
-        Kind::Additions => patch::ADDITION,
+        Kind::Additions => addition_patch::ADDITION,
         Kind::Types => &["id", "name", "inactiveFlag"],
         Kind::Recaps => &["id"],
     };
@@ -166,8 +166,8 @@ fn additions(
     match (method, rest) {
         ("GET", _) => read(inner, request, Kind::Additions, "Addition", rest, Some(parent)),
         ("POST", []) => create(inner, parent, body()?),
-        ("PATCH", [id]) => change(inner, request, parent, id, |record| patch::apply(record, body()?)),
-        ("PUT", [id]) => change(inner, request, parent, id, |record| patch::replace(record, body()?)),
+        ("PATCH", [id]) => change(inner, request, parent, id, |record| addition_patch::apply(record, body()?)),
+        ("PUT", [id]) => change(inner, request, parent, id, |record| addition_patch::replace(record, body()?)),
         ("DELETE", [id]) => {
             let id = id.parse().unwrap_or_default();
             inner.store.addition(parent, id).ok_or_else(|| Response::not_found("Addition"))?;
@@ -181,7 +181,7 @@ fn additions(
 fn create(inner: &mut Inner, parent: i64, body: &Value) -> Result<Response, Response> {
     let id = inner.store.new_id(Kind::Additions);
     let blank = json!({"id": id, "agreementId": parent, "agreementStatus": "Active"});
-    let record = patch::replace(blank.as_object().unwrap_or(&Map::new()), body)?;
+    let record = addition_patch::replace(blank.as_object().unwrap_or(&Map::new()), body)?;
     inner.store.put(Kind::Additions, Value::Object(record.clone()));
     Ok(Response::json(201, Value::Object(record)))
 }

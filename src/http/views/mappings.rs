@@ -5,9 +5,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::db::BillingLineView;
-use crate::domain::mapping::{Candidate, Mapping, Named};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::services::mapping::resolve::{LineChange, Resolved, StatusCounts};
+use crate::domain::mappings::{Candidate, Mapping, Named};
+use crate::services::mappings::resolve::{LineChange, Resolved, StatusCounts};
 
 /// An agreement or addition that the rule matches, where it matches several.
 #[derive(Debug, Serialize, ToSchema)]

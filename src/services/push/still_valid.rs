@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::outcome::skipped;
 use crate::db::{CurrentTarget, LineResult, NewerLine, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, CwAdditionId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::PushReason;
+use crate::services::push::line_result::skipped;
 
 /// Returns the results of those lines that must no longer be written, because something changed after their job was
 /// stored.

@@ -5,7 +5,7 @@ use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwCompanyId;
-use crate::domain::mapping::CandidateVerdict;
+use crate::domain::mappings::CandidateVerdict;
 use crate::domain::rules::Target;
 use crate::services::schedule::billing_calendar;
 

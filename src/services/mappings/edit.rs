@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 
-use super::complete;
 use super::history::{ChangeRecorder, line_entry};
 use super::line_edit::{Applied, Bulk, Edit, EditRejection, Edited, LineEdit, NewAdjustment};
 use super::resolve::{self, LineChange, Resolved, Rules};
@@ -13,11 +12,12 @@ use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId};
 use crate::domain::line_quantity::Adjustment;
-use crate::domain::mapping::{AgreementMapping, Catalog, Mapping};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
+use crate::domain::mappings::{AgreementMapping, Catalog, Mapping};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::context::AppContext;
-use crate::services::quantities::billed_lines::{BilledLine, BilledMonths, billed_line, compared_lines};
+use crate::services::mappings::missing_additions;
+use crate::services::quantities::compute::{BilledLine, BilledMonths, billed_line, compared_lines};
 use crate::services::quantities::overage;
 use crate::services::remote::additions;
 use crate::services::schedule::billing_calendar;
@@ -259,7 +259,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
     let mut applied = ctx.db.write(&actor.tenant, move |tx| apply(tx, &edits, bulk, &audit)).await?;
     if !bulk.dry_run {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
-        applied.resolved = complete::with_additions(ctx, actor, filter, applied.resolved).await;
+        applied.resolved = missing_additions::with_additions(ctx, actor, filter, applied.resolved).await;
     }
     Ok(applied)
 }

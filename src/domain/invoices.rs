@@ -10,7 +10,7 @@ use super::calendar::BillingMonth;
 use super::quantity::{Money, Quantity};
 use super::records::{Addition, Agreement};
 use super::string_enum::string_enum;
-use super::terms::{AdditionTerms, AgreementTerms, BillCustomer};
+use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms, BillCustomer};
 
 string_enum! {
     /// What to look at before the invoice is made. The first sentence says what is the case, and the second what to do.

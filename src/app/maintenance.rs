@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::application::StartError;
 use super::config::Config;
-use super::serve;
+use crate::app::startup;
 use crate::db::{self, DatabaseUrl};
 use crate::services::usage::totals::{self, Verified};
 
@@ -21,7 +21,7 @@ pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartErro
 
 /// Verifies the totals of usage records.
 pub(super) async fn verify(config: &Config) -> Result<(), StartError> {
-    let db = serve::open(config).await?;
+    let db = startup::open(config).await?;
     let Verified { compared, differences } = totals::verify(&db).await.map_err(|error| error.chain())?;
     let mut out = std::io::stdout().lock();
     for difference in &differences {

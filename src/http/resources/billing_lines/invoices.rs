@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::invoice::InvoiceWarning;
+use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::string_enum::StringEnum;
 use crate::services::quantities::invoice_effects;

@@ -5,12 +5,14 @@ use chrono::TimeDelta;
 use super::alerts;
 use super::claimed::ClaimedLines;
 use super::jobs::{advance, finish_if_done};
-use super::outcome::{CONNECTION_RETRY_SECONDS, Interruption, ReadBack, after_read_back, result, untouched};
 use crate::db::{AdditionQuantity, Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId};
 use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
+use crate::services::push::line_result::{
+    CONNECTION_RETRY_SECONDS, Interruption, ReadBack, after_read_back, result, untouched,
+};
 
 /// Which results of a claim are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::domain::Result;
 use crate::domain::ids::ProductId;
 use crate::domain::line_need::LineNeed;
 use crate::domain::push::LineState;
-use crate::services::mapping::resolve::StatusCounts;
+use crate::services::mappings::resolve::StatusCounts;
 
 /// The lines of one product.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use super::resolve::Resolved;
 use crate::db::MappedLine;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
-use crate::domain::mapping::ChoiceError;
+use crate::domain::mappings::ChoiceError;
 use crate::domain::quantity::{AdjustmentAmount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, FieldError, Result};

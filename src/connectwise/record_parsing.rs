@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::error::CwError;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
+use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms, Recap};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
-use crate::domain::terms::{AdditionTerms, AgreementTerms, Recap};
 
 pub(super) const COMPANY_FIELDS: &str = "id,identifier,name,status/name,deletedFlag";
 pub(super) const AGREEMENT_FIELDS: &str = "id,name,type/name,company/id,agreementStatus,cancelledFlag,dateCancelled,endDate,noEndingDateFlag,\

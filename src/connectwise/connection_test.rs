@@ -3,7 +3,7 @@
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
 use super::error::{CwError, Fault, Purpose};
-use crate::domain::terms::RecapList;
+use crate::domain::invoice_terms::RecapList;
 
 /// One step of a connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]

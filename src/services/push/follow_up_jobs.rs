@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::json;
 
 use super::job_audit::record_job_created;
-use super::newer_jobs::NewerLines;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
 use crate::domain::push::{JobState, LineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
+use crate::services::push::later_jobs::NewerLines;
 use crate::services::schedule::billing_calendar;
 use crate::services::security::audit::Audit;
 
