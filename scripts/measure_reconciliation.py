@@ -39,7 +39,7 @@ def reconciliation():
             measured("all pushed", "?total=true")
             product = http.api("GET", "/products?limit=1")["items"][0]["id"]
             http.api("PATCH", f"/products/{product}", {"minimum_quantity": "1000000"})
-            measured("a product out of date", "?total=true&sort=-difference&limit=500")
+            measured("a product out of date", "?total=true&sort=-amount_difference&limit=500")
             print(f"{name}: peak memory {memory(service.pid, 'VmHWM'):.0f} MiB", flush=True)
         finally:
             stop(folder, sandbox, service)

@@ -120,7 +120,7 @@ function table(months, currency) {
             "td",
             { class: "number" },
             !total.change_percent ? "–" : `${total.change_percent} %`,
-            total.moved ? [" ", badge("moved")] : null,
+            total.changed_notably ? [" ", badge("changed notably")] : null,
           ),
         ),
       ),

@@ -63,7 +63,7 @@ class JobView {
     const about = h(
       "p",
       { class: "muted" },
-      `Started ${startedBy(job.started_by)}, by ${job.requested_by}, `,
+      `Started ${startedBy(job.trigger)}, by ${job.requested_by}, `,
       time(job.created_at),
       parent ? ", after " : "",
       parent,
@@ -235,7 +235,7 @@ class JobView {
     /** @type {Job | undefined} */
     let decided;
     await confirm(`${word}?`, text, word, async () => {
-      const options = { path: { id: this.job.id }, body: ids.length > 0 ? { line_ids: ids } : {} };
+      const options = { path: { id: this.job.id }, body: ids.length > 0 ? { push_line_ids: ids } : {} };
       decided =
         verb === "approve"
           ? await call("post", "/api/v1/push-jobs/{id}/lines/approve", options)

@@ -50,6 +50,6 @@ function job(line) {
   if (!line.push_job) return null;
   return [
     h("a", { href: link(`pushes/${line.push_job.id}`) }, line.push_job.requested_by),
-    h("small", null, startedBy(line.push_job.started_by)),
+    h("small", null, startedBy(line.push_job.trigger)),
   ];
 }

@@ -81,7 +81,7 @@ function jobsTable() {
       show: (job) => h("a", { href: link(`pushes/${job.id}`) }, time(job.created_at)),
     },
     { name: "Kind", show: (job) => (job.kind === "dry_run" ? "preview" : "push") },
-    { name: "By", show: (job) => [job.requested_by, h("small", null, startedBy(job.started_by))] },
+    { name: "By", show: (job) => [job.requested_by, h("small", null, startedBy(job.trigger))] },
     { name: "Months", show: (job) => job.billing_months.join(", ") },
     {
       name: "State",

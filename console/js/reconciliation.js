@@ -40,8 +40,8 @@ export async function reconciliationPage(route) {
   ];
   const order = filterList(route, "sort", "Order", [
     ["", "By company"],
-    ["-difference", "Largest difference first"],
-    ["difference", "Smallest difference first"],
+    ["-amount_difference", "Largest difference first"],
+    ["amount_difference", "Smallest difference first"],
   ]);
   const save = button(
     "Save as CSV",
@@ -87,10 +87,10 @@ function totals(found) {
       tile("In ConnectWise", money(total.connectwise_amount, total.currency), "what its quantities bill"),
       tile(
         "Difference",
-        money(total.difference, total.currency),
+        money(total.amount_difference, total.currency),
         "where both have a quantity; above 0 means too little is billed",
       ),
-      tile("Left out", money(total.left_out, total.currency), "of what ConnectWise does not invoice"),
+      tile("Not invoiced", money(total.not_invoiced_amount, total.currency), "of what ConnectWise does not invoice"),
     ),
   );
   return h(
@@ -101,7 +101,7 @@ function totals(found) {
 }
 
 /** @type {(totals: Schemas["CurrencyTotals"][]) => HTMLElement[]} */
-const differences = (totals) => totals.map((total) => h("div", null, money(total.difference, total.currency)));
+const differences = (totals) => totals.map((total) => h("div", null, money(total.amount_difference, total.currency)));
 
 /**
  * The money by kind. Each kind is a filter.
@@ -180,13 +180,13 @@ function itemsTable() {
     { name: "Usage", kind: "number", show: (item) => decimal(item.usage) },
     { name: "Quantity", kind: "quantity", show: (item) => decimal(item.quantity) },
     { name: "In ConnectWise", kind: "number", show: (item) => decimal(item.connectwise_quantity) },
-    { name: "Difference", kind: "number", show: (item) => decimal(item.difference) },
+    { name: "Difference", kind: "number", show: (item) => decimal(item.quantity_difference) },
     {
       name: "In money",
       kind: "number",
       show: (item) => [
         money(item.amount_difference, item.currency),
-        item.left_out ? h("small", null, "left out") : null,
+        item.not_invoiced ? h("small", null, "not invoiced") : null,
       ],
     },
     { name: "Why", show: why },

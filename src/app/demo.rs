@@ -187,8 +187,8 @@ async fn run_job(tenant: &DemoTenant, kind: PushKind, title: &'static str) -> Re
     let id = start_job(tenant, kind).await?;
     let done = watch(tenant, &id, title).await?;
     let count = |state| done.counts.get(&state).copied().unwrap_or_default();
-    use crate::domain::push::LineState;
-    Ok(Preview { would_push: count(LineState::WouldPush), unchanged: count(LineState::Unchanged) })
+    use crate::domain::push::PushLineState;
+    Ok(Preview { would_push: count(PushLineState::WouldPush), unchanged: count(PushLineState::Unchanged) })
 }
 
 async fn start_job(tenant: &DemoTenant, kind: PushKind) -> Result<PushJobId, StartError> {

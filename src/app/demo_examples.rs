@@ -5,7 +5,7 @@ use super::demo_tenant::DemoTenant;
 use crate::db::{JobFilter, LineFilter, ListName, PageRequest, PushLineFilter, RuleFilter, Tx};
 use crate::domain::Result;
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 use crate::http::ExampleRecord::{self, *};
 
 /// The ids of one record of each kind that the demo has.
@@ -36,7 +36,7 @@ pub(super) async fn ids(tenant: &DemoTenant) -> Result<Vec<(ExampleRecord, Strin
         let newest = |name| PageRequest::parse(ListName { name, filter: 0 }, Some(1), None, "-created_at");
         let jobs = tx.push_jobs(&JobFilter::default(), &newest("push-jobs")?)?.items;
         found.extend(jobs.first().map(|job| (PushJob, job.id.to_string())));
-        let held = PushLineFilter { states: vec![LineState::Held], ..PushLineFilter::default() };
+        let held = PushLineFilter { states: vec![PushLineState::Held], ..PushLineFilter::default() };
         let held = tx.push_lines(&held, &newest("push-lines")?)?.items;
         found.extend(held.first().map(|(line, _)| (PushLine, line.id.to_string())));
         Ok(found)

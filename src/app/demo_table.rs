@@ -4,7 +4,7 @@ use super::application::StartError;
 use super::demo_tenant::DemoTenant;
 use crate::db::PushLine;
 use crate::domain::ids::PushJobId;
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 use crate::services::push::Progress;
 
 /// The column headings.
@@ -20,7 +20,7 @@ pub(super) struct LineTable {
 /// A push line and its row.
 struct Line {
     product: String,
-    state: LineState,
+    state: PushLineState,
     outcome: String,
     row: [String; 8],
 }
@@ -33,7 +33,7 @@ pub(super) async fn by_product(tenant: &DemoTenant, job: &PushJobId) -> Result<V
 /// The lines that were neither pushed nor unchanged, one table per outcome and product.
 pub(super) async fn exceptions(tenant: &DemoTenant, job: &PushJobId) -> Result<Vec<LineTable>, StartError> {
     let mut lines = lines(tenant, job).await?;
-    lines.retain(|line| !matches!(line.state, LineState::Pushed | LineState::Unchanged));
+    lines.retain(|line| !matches!(line.state, PushLineState::Pushed | PushLineState::Unchanged));
     let mut tables = grouped(lines, |line| format!("{}, {}", line.outcome, line.product));
     for table in &mut tables {
         let count = table.rows.len();
@@ -79,8 +79,8 @@ fn row(line: &PushLine, unit: &str, by_hand: bool) -> [String; 8] {
         line.agreement_name.as_ref().map(|name| if by_hand { format!("{name} (by hand)") } else { name.clone() });
     let text = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let change = match (line.state, line.from_quantity, line.to_quantity) {
-        (LineState::Pushed | LineState::Failed, Some(from), Some(to)) => format!("{from} -> {to}"),
-        (LineState::Unchanged, Some(from), _) => from.to_string(),
+        (PushLineState::Pushed | PushLineState::Failed, Some(from), Some(to)) => format!("{from} -> {to}"),
+        (PushLineState::Unchanged, Some(from), _) => from.to_string(),
         _ => "-".to_owned(),
     };
     [

@@ -7,7 +7,7 @@ use super::application::StartError;
 use super::config::Config;
 use crate::app::startup;
 use crate::db::{self, DatabaseUrl};
-use crate::services::usage::totals::{self, Verified};
+use crate::services::usage::totals::{self, VerifiedTotals};
 
 /// Copies an SQLite database while it is in use.
 pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartError> {
@@ -22,7 +22,7 @@ pub(super) async fn backup(config: &Config, to: PathBuf) -> Result<(), StartErro
 /// Verifies the totals of usage records.
 pub(super) async fn verify(config: &Config) -> Result<(), StartError> {
     let db = startup::open(config).await?;
-    let Verified { compared, differences } = totals::verify(&db).await.map_err(|error| error.chain())?;
+    let VerifiedTotals { compared, differences } = totals::verify(&db).await.map_err(|error| error.chain())?;
     let mut out = std::io::stdout().lock();
     for difference in &differences {
         writeln!(out, "{difference}")?;

@@ -18,7 +18,7 @@ const LARGE: (usize, usize) = (1024 * 1024, 30_000);
 static LARGE_BODIES: Semaphore = Semaphore::const_new(1);
 
 /// The body of a response as JSON, with the response's `Link` header.
-pub(super) struct Answer {
+pub(super) struct ParsedResponse {
     pub(super) value: Value,
     pub(super) link: Option<String>,
     /// Kept until a large body is dropped.
@@ -53,7 +53,7 @@ impl Body {
     }
 
     /// Parses the body. Errors if it is not JSON, or has too many values.
-    pub(super) async fn parse(mut self, link: Option<String>) -> Result<Answer, CwError> {
+    pub(super) async fn parse(mut self, link: Option<String>) -> Result<ParsedResponse, CwError> {
         let values = count_values(&self.bytes);
         if values > MAX_VALUES {
             return Err(CwError::InvalidResponse(format!("a response of more than {MAX_VALUES} values")));
@@ -63,7 +63,7 @@ impl Body {
         }
         let value = serde_json::from_slice(&self.bytes)
             .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are not JSON", self.bytes.len())))?;
-        Ok(Answer { value, link, _large: self.large })
+        Ok(ParsedResponse { value, link, _large: self.large })
     }
 }
 
@@ -71,8 +71,8 @@ async fn turn() -> Result<SemaphorePermit<'static>, CwError> {
     LARGE_BODIES.acquire().await.map_err(|_| CwError::Unavailable("shutting down".to_owned()))
 }
 
-/// Returns at least the number of JSON values in a text: every value but the first follows one of these characters. Those
-/// within strings count, too.
+/// Returns at least the number of JSON values in a text: every value but the first follows one of these characters.
+/// Those within strings count, too.
 fn count_values(bytes: &[u8]) -> usize {
     1 + bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b':')).count()
 }
@@ -81,7 +81,7 @@ fn count_values(bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    async fn parse(text: &str) -> Result<Answer, CwError> {
+    async fn parse(text: &str) -> Result<ParsedResponse, CwError> {
         Body { bytes: text.as_bytes().to_vec(), large: None }.parse(None).await
     }
 

@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::body::{Answer, Body};
-use super::error::{CwError, Fault, Purpose, from_answer};
+use super::body::{Body, ParsedResponse};
+use super::error::{ConnectionFault, CwError, Purpose, from_answer};
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::site::Site;
 use crate::domain::clock::{Clock, Timestamp};
@@ -136,7 +136,7 @@ impl Client {
         if let Some(address) = credentials.site.literal_address().filter(|_| !settings.allow_private)
             && !is_public(address)
         {
-            return Err(CwError::fault(Fault::Address, PrivateAddress(address.to_string()).to_string()));
+            return Err(CwError::fault(ConnectionFault::Address, PrivateAddress(address.to_string()).to_string()));
         }
         let mut builder = reqwest::Client::builder()
             .timeout(settings.timeout)
@@ -173,7 +173,11 @@ impl Client {
     }
 
     /// Sends a request and retries it as the policy allows. Returns the JSON and the `Link` header.
-    pub(super) async fn send_with_retry(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<Answer, CwError> {
+    pub(super) async fn send_with_retry(
+        &self,
+        request: &ApiRequest,
+        policy: RetryPolicy,
+    ) -> Result<ParsedResponse, CwError> {
         self.send_watched(request, policy, &|_| {}).await
     }
 
@@ -183,7 +187,7 @@ impl Client {
         request: &ApiRequest,
         policy: RetryPolicy,
         watch: &(dyn Fn(&CwError) + Sync),
-    ) -> Result<Answer, CwError> {
+    ) -> Result<ParsedResponse, CwError> {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.settings.first_wait)
@@ -205,7 +209,7 @@ impl Client {
             .await
     }
 
-    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<Answer, CwError> {
+    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<ParsedResponse, CwError> {
         let _permit = self.limiter.acquire(policy.longest_wait()).await?;
         let outcome = self.send_with_fresh_base(request).await;
         self.limiter.record_outcome(outcome.as_ref().err()).await;
@@ -217,14 +221,15 @@ impl Client {
 
     /// Sends a request once. The codebase changes when the hosted version is upgraded: if the API is not found at the
     /// known address, looks the address up again and, if it changed, repeats the request.
-    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<Answer, CwError> {
+    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<ParsedResponse, CwError> {
         let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = match &known {
             Some(base) => base.clone(),
             None => self.discover().await?,
         };
         let first = self.send_to(request, &base).await;
-        let lost = matches!(&first, Err(CwError::NotFound | CwError::Configuration { fault: Fault::Codebase, .. }));
+        let lost =
+            matches!(&first, Err(CwError::NotFound | CwError::Configuration { fault: ConnectionFault::Codebase, .. }));
         if known.is_none() || !lost {
             return first;
         }
@@ -242,7 +247,10 @@ impl Client {
         let status = response.status();
         let unknown = || {
             let id = &self.credentials.company_id;
-            CwError::fault(Fault::Company, format!("ConnectWise has no company \"{id}\" (letter case matters)"))
+            CwError::fault(
+                ConnectionFault::Company,
+                format!("ConnectWise has no company \"{id}\" (letter case matters)"),
+            )
         };
         if status.as_u16() == 404 {
             return Err(unknown());
@@ -270,7 +278,7 @@ impl Client {
         Ok(base)
     }
 
-    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<Answer, CwError> {
+    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<ParsedResponse, CwError> {
         let url = base.join(&request.path).map_err(|error| CwError::Rejected(error.to_string()))?;
         let user = format!("{}+{}", self.credentials.company_id, self.credentials.public_key.expose_secret());
         let mut http_request = self
@@ -318,7 +326,7 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 fn unreachable_site(error: &reqwest::Error) -> CwError {
     let cause = root_cause(error);
     if let Some(private) = private_address(error) {
-        return CwError::fault(Fault::Address, private.to_string());
+        return CwError::fault(ConnectionFault::Address, private.to_string());
     }
     if error.is_timeout() {
         return CwError::Unavailable("the request timed out".to_owned());
@@ -328,7 +336,7 @@ fn unreachable_site(error: &reqwest::Error) -> CwError {
             .iter()
             .any(|known| cause.to_lowercase().contains(known))
     {
-        return CwError::fault(Fault::Address, format!("the site cannot be reached: {cause}"));
+        return CwError::fault(ConnectionFault::Address, format!("the site cannot be reached: {cause}"));
     }
     CwError::Unavailable(cause)
 }

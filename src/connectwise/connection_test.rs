@@ -2,8 +2,8 @@
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
-use super::error::{CwError, Fault, Purpose};
-use crate::domain::invoice_terms::RecapList;
+use super::error::{ConnectionFault, CwError, Purpose};
+use crate::domain::invoice_terms::RecapPath;
 
 /// One step of a connection test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Check {
     /// The steps, in order.
     pub steps: Vec<CheckStep>,
     /// Where the site has the agreement recap, if every step passed and it has one.
-    pub recap_list: Option<RecapList>,
+    pub recap_list: Option<RecapPath>,
 }
 
 impl Check {
@@ -36,15 +36,15 @@ impl Check {
 
 impl Client {
     /// Tests whether the site answers, knows the company, accepts the keys and the client id, and lets us read
-    /// companies, agreements and additions, and finds out where it tells what was invoiced. Stops at the first failure.
-    /// `provenance_field` is the custom field that pushes write to.
+    /// companies, agreements and additions, and finds out where it reports what was invoiced. Stops at the first
+    /// failure. `provenance_field` is the custom field that pushes write to.
     pub async fn check(&self, provenance_field: Option<&str>) -> Check {
         let mut steps: Vec<CheckStep> = Vec::new();
         let found = self.try_steps(&mut steps, provenance_field).await;
         if let Err(error) = &found {
             let name = STEPS.get(steps.len()).copied().unwrap_or("invoices");
             // One request tests both that the site answers and that it knows the company.
-            if let (CwError::Configuration { fault: Fault::Company, .. }, "reach") = (error, name) {
+            if let (CwError::Configuration { fault: ConnectionFault::Company, .. }, "reach") = (error, name) {
                 steps.push(step("reach", "the site answers"));
             }
             let name = STEPS.get(steps.len()).copied().unwrap_or("invoices");
@@ -61,7 +61,7 @@ impl Client {
         &self,
         steps: &mut Vec<CheckStep>,
         provenance_field: Option<&str>,
-    ) -> Result<Option<RecapList>, CwError> {
+    ) -> Result<Option<RecapPath>, CwError> {
         let base = self.discover().await?;
         steps.push(step("reach", "the site answers"));
         steps.push(step("company", format!("the API is at {base}")));
@@ -96,7 +96,9 @@ impl Client {
         let recap_list = self.find_recap_list().await?;
         steps.push(match recap_list {
             Some(list) => step("invoices", format!("the last invoices are read from {list}")),
-            None => step("invoices", "the site does not tell the last invoices; only the next ones are known"),
+            None => {
+                step("invoices", "this site does not report past invoices; only the next invoice dates are available")
+            }
         });
         Ok(recap_list)
     }

@@ -9,7 +9,7 @@ use crate::domain::ConnectWiseCode;
 
 /// What a person must correct about the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub enum ConnectionFault {
     /// The address cannot be resolved, or is not allowed.
     Address,
     /// ConnectWise has no company with this company id.
@@ -24,7 +24,7 @@ pub enum Fault {
     Permission(&'static str),
 }
 
-impl Fault {
+impl ConnectionFault {
     /// Returns a stable code.
     pub fn code(&self) -> ConnectWiseCode {
         match self {
@@ -45,7 +45,7 @@ pub enum CwError {
     #[error("{detail}")]
     Configuration {
         /// What is wrong.
-        fault: Fault,
+        fault: ConnectionFault,
         /// What is wrong and what to do.
         detail: String,
     },
@@ -88,7 +88,7 @@ pub enum CwError {
 
 impl CwError {
     /// Creates a failure that a person must correct.
-    pub(super) fn fault(fault: Fault, detail: impl Into<String>) -> Self {
+    pub(super) fn fault(fault: ConnectionFault, detail: impl Into<String>) -> Self {
         Self::Configuration { fault, detail: detail.into() }
     }
 
@@ -170,33 +170,36 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
     let says = |word: &str| error_body.text.to_ascii_lowercase().contains(word);
     match status.as_u16() {
         429 => CwError::Throttled(Duration::from_secs(retry_after.unwrap_or(30).min(600))),
-        400 | 401 if says("clientid") => {
-            CwError::fault(Fault::ClientId, format!("the client id is missing or not known to ConnectWise: {text}"))
-        }
-        400 if says("cannot route") => {
-            CwError::fault(Fault::Codebase, "ConnectWise reports that the codebase or the company id is invalid")
-        }
+        400 | 401 if says("clientid") => CwError::fault(
+            ConnectionFault::ClientId,
+            format!("the client id is missing or not known to ConnectWise: {text}"),
+        ),
+        400 if says("cannot route") => CwError::fault(
+            ConnectionFault::Codebase,
+            "ConnectWise reports that the codebase or the company id is invalid",
+        ),
         400 if error_body.code.as_deref() == Some("Security") && says("ssl") => CwError::fault(
-            Fault::Address,
+            ConnectionFault::Address,
             "ConnectWise requires SSL: use https, and in the ConnectWise cloud the host that begins with api-",
         ),
-        401 => {
-            CwError::fault(Fault::Keys, "ConnectWise does not accept the public and private key for this company id")
-        }
+        401 => CwError::fault(
+            ConnectionFault::Keys,
+            "ConnectWise does not accept the public and private key for this company id",
+        ),
         // A proxy's error has no `code`: only ConnectWise itself can report a missing permission.
         403 if error_body.code.is_none() => CwError::Failed(text),
         403 => {
             let right = purpose.permission();
-            CwError::fault(Fault::Permission(right), format!("the API member's security role lacks {right}"))
+            CwError::fault(ConnectionFault::Permission(right), format!("the API member's security role lacks {right}"))
         }
         // A proxy's error has no `code`: only ConnectWise itself can report that a record no longer exists.
         404 | 410 if purpose.is_of_one_record() && error_body.code.is_some() => CwError::NotFound,
-        404 => CwError::fault(Fault::Codebase, "there is no ConnectWise API at this address (404)"),
+        404 => CwError::fault(ConnectionFault::Codebase, "there is no ConnectWise API at this address (404)"),
         409 => CwError::Conflict(text),
         500 => CwError::Failed(text),
         408 | 501..=599 => CwError::Unavailable(text),
         300..=399 => CwError::fault(
-            Fault::Address,
+            ConnectionFault::Address,
             format!("the address responds with a redirect ({status}), which is not followed"),
         ),
         _ => CwError::Rejected(text),

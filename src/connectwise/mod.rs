@@ -19,7 +19,7 @@ mod whole_lists;
 pub use client::{Client, Credentials, RetryPolicy, Settings};
 pub use connection_test::{Check, CheckStep};
 pub use custom_fields::CustomFields;
-pub use error::{CwError, Fault};
+pub use error::{ConnectionFault, CwError};
 pub use limiter::{Admission, CircuitStatus, RateLimit, SharedBudget};
 pub use operations::WriteError;
 pub use site::Site;

@@ -12,7 +12,7 @@ use super::error::{CwError, Purpose};
 use super::{conditions, record_parsing};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
-use crate::domain::invoice_terms::{Recap, RecapList};
+use crate::domain::invoice_terms::{Recap, RecapPath};
 use crate::domain::quantity::Quantity;
 use crate::domain::records::{Addition, Agreement, CwCompany};
 
@@ -86,8 +86,8 @@ impl Client {
     }
 
     /// Finds the path of the agreement recap; `None` if the site has none, or does not let us read it.
-    pub async fn find_recap_list(&self) -> Result<Option<RecapList>, CwError> {
-        for list in RecapList::ALL {
+    pub async fn find_recap_list(&self) -> Result<Option<RecapPath>, CwError> {
+        for list in RecapPath::ALL {
             let request = ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", "id");
             match self.send_with_retry(&request.with("pageSize", "1"), RetryPolicy::Interactive).await {
                 Ok(answer) if answer.value.is_array() => return Ok(Some(*list)),
@@ -98,8 +98,8 @@ impl Client {
         Ok(None)
     }
 
-    /// Reads what the agreement recap tells of each agreement.
-    pub async fn recaps(&self, list: RecapList, policy: RetryPolicy) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
+    /// Reads what the agreement recap reports of each agreement.
+    pub async fn recaps(&self, list: RecapPath, policy: RetryPolicy) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
         let request =
             ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
         Ok(self.read_by_page(&request, policy, record_parsing::recap).await?.into_iter().collect())
@@ -125,10 +125,10 @@ impl Client {
         self.read_by_page(&request, policy, parse).await
     }
 
-    /// Writes an addition's quantity, with its custom fields if they are given, and compares the quantity in the response with
-    /// the request. Setting a quantity is idempotent, so the request is retried if its response was lost, but only if it must
-    /// end before the caller's lease expires at `lease_ends_at`. If ConnectWise rejects the custom fields, the quantity is written
-    /// without them.
+    /// Writes an addition's quantity, with its custom fields if they are given, and compares the quantity in the
+    /// response with the request. Setting a quantity is idempotent, so the request is retried if its response was lost,
+    /// but only if it must end before the caller's lease expires at `lease_ends_at`. If ConnectWise rejects the custom
+    /// fields, the quantity is written without them.
     pub async fn set_quantity(
         &self,
         agreement: CwAgreementId,

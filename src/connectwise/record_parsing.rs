@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::error::CwError;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
-use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms, Recap};
+use crate::domain::invoice_terms::{AdditionInvoicing, AgreementInvoicing, Recap};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 
@@ -72,19 +72,19 @@ pub(super) fn addition(value: &Value, parent: CwAgreementId) -> Read<Addition> {
 }
 
 /// How an agreement is invoiced. Nothing that is written depends on it, so what cannot be read counts as absent.
-fn agreement_terms(value: &Value, id: i64) -> AgreementTerms {
+fn agreement_terms(value: &Value, id: i64) -> AgreementInvoicing {
     let day = |path| date(value, path, "agreement", id).ok().flatten().map(|at| at.date_naive());
-    AgreementTerms {
+    AgreementInvoicing {
         billing_cycle: text(value, "billingCycle/name"),
         next_invoice: day("nextInvoiceDate"),
         prorates: at(value, "prorateFlag").and_then(|_| flag(value, "prorateFlag", "agreement", id).ok()),
         parent: at(value, "parentAgreement/id").and_then(integer).filter(|id| *id > 0).map(CwAgreementId),
         currency: text(value, "currency/currencyCode"),
-        ..AgreementTerms::default()
+        ..AgreementInvoicing::default()
     }
 }
 
-/// What the agreement recap tells of an agreement, whose id it has.
+/// What the agreement recap reports of an agreement, whose id it has.
 pub(super) fn recap(value: &Value) -> Read<(CwAgreementId, Recap)> {
     let id = id(value, "agreement recap")?;
     let day = |path| date(value, path, "agreement recap", id).ok().flatten().map(|at| at.date_naive());
@@ -97,9 +97,9 @@ pub(super) fn recap(value: &Value) -> Read<(CwAgreementId, Recap)> {
 }
 
 /// How an addition is invoiced.
-fn addition_terms(value: &Value, id: i64) -> AdditionTerms {
+fn addition_terms(value: &Value, id: i64) -> AdditionInvoicing {
     let number = |path| at(value, path).and_then(decimal);
-    AdditionTerms {
+    AdditionInvoicing {
         less_included: number("lessIncluded").map(Quantity::from),
         bill_customer: text(value, "billCustomer").and_then(|text| text.parse().ok()),
         unit_price: number("unitPrice").and_then(|price| Money::new(price).ok()),
@@ -160,7 +160,8 @@ fn quantity(value: &Value, id: i64) -> Read<Option<Quantity>> {
     number.map(Some).ok_or_else(unreadable)
 }
 
-/// Returns the quantity in the response to a write of an addition. A response that is not that addition confirms nothing.
+/// Returns the quantity in the response to a write of an addition. A response that is not that addition confirms
+/// nothing.
 pub(super) fn written_quantity(value: &Value, addition: CwAdditionId) -> Read<Option<Quantity>> {
     if id(value, "addition")? != addition.0 {
         return Err(CwError::InvalidResponse(format!("the response is not addition {addition}")));

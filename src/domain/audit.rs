@@ -33,7 +33,8 @@ string_enum! {
         MatchingRuleUpdated = "matching_rule.updated",
         /// A matching rule was deleted.
         MatchingRuleDeleted = "matching_rule.deleted",
-        /// A billing line was enabled or disabled, got another block size, minimum or adjustment, or a choice was made or cleared.
+        /// A billing line was enabled or disabled, got another block size, minimum or adjustment, or a choice was made
+        /// or cleared.
         BillingLineUpdated = "billing_line.updated",
         /// The push schedule was set.
         PushScheduleSet = "push_schedule.set",

@@ -13,8 +13,8 @@ string_enum! {
         CodeTaken = "code_taken",
         /// Another company has this external id. Choose another external id, or change the other company.
         ExternalIdTaken = "external_id_taken",
-        /// Nobody would bill what is above an included quantity. Create the product that bills it first, with `overage_of`;
-        /// before deleting one of the two, remove the included quantities.
+        /// Nobody would bill what is above an included quantity. Create the product that bills it first, with
+        /// `overage_of`; before deleting one of the two, remove the included quantities.
         OverageNotBilled = "overage_not_billed",
         /// The product has a rule for this target already. Replace that rule instead.
         RuleExists = "rule_exists",
@@ -25,8 +25,8 @@ string_enum! {
         CompanyNotSet = "company_not_set",
         /// The line's agreement is not resolved. Choose its agreement first, or correct the product's agreement rule.
         AgreementNotResolved = "agreement_not_resolved",
-        /// The line cannot bill to this agreement or addition. Choose an agreement of the line's ConnectWise company, or
-        /// an addition of the line's agreement.
+        /// The line cannot bill to this agreement or addition. Choose an agreement of the line's ConnectWise company,
+        /// or an addition of the line's agreement.
         NotAChoice = "not_a_choice",
         /// The agreement or addition is cancelled, ended or deleted. Choose one that is live.
         NotLive = "not_live",
@@ -36,8 +36,8 @@ string_enum! {
         NamedTwice = "named_twice",
         /// No ConnectWise connection is set. Set it with `PUT /connection`.
         NotConnected = "not_connected",
-        /// The address belongs to another ConnectWise site, and records of the current site are still stored. Delete the
-        /// connection first: that removes those records, with the matches and choices that name them.
+        /// The address belongs to another ConnectWise site, and records of the current site are still stored. Delete
+        /// the connection first: that removes those records, with the matches and choices that name them.
         OtherConnectwise = "other_connectwise",
         /// The connection was changed while ConnectWise was being read. Repeat the request.
         ConnectionChanged = "connection_changed",
@@ -69,7 +69,7 @@ string_enum! {
         /// The delivery has not ended, and will be sent without this. Wait for its next attempt.
         DeliveryPending = "delivery_pending",
         /// The push job or line is in a state that does not allow this. Get it again.
-        InvalidTransition = "illegal_step",
+        InvalidTransition = "invalid_transition",
     }
 }
 
@@ -101,9 +101,9 @@ string_enum! {
         Throttled = "connectwise_throttled",
         /// ConnectWise cannot be reached, or failed. Repeat the request later.
         Unavailable = "connectwise_unavailable",
-        /// ConnectWise sent a response that cannot be read. Repeat the request; if it fails again, check the address and
-        /// what stands between, such as a proxy.
-        InvalidResponse = "connectwise_unintelligible",
+        /// ConnectWise sent a response that cannot be read. Repeat the request; if it fails again, check the address
+        /// and what stands between, such as a proxy.
+        InvalidResponse = "connectwise_invalid_response",
         /// ConnectWise reported success, but did not store the quantity. Check the addition in ConnectWise.
         NotApplied = "connectwise_not_applied",
     }

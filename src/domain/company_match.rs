@@ -19,7 +19,7 @@ string_enum! {
 
 string_enum! {
     /// What was equal in a proposal.
-    MatchedBy {
+    MatchCriterion {
         /// The vendor's external id equals the ConnectWise identifier, ignoring case.
         Identifier = "identifier",
         /// The names are equal, ignoring case, accents and spacing.
@@ -35,7 +35,7 @@ string_enum! {
         /// Several ConnectWise companies fit.
         Ambiguous = "ambiguous",
         /// The one that fits is already matched to another company, or fits another company as well.
-        Claimed = "claimed",
+        AlreadyMatched = "already_matched",
         /// No ConnectWise company fits.
         None = "none",
     }
@@ -43,7 +43,7 @@ string_enum! {
 
 /// A company to be matched.
 #[derive(Debug, Clone)]
-pub struct Unmatched {
+pub struct UnmatchedCompany {
     /// This service's id of the company.
     pub id: CompanyId,
     /// The vendor's id of the company.
@@ -60,14 +60,14 @@ pub struct Proposal {
     /// The result.
     pub outcome: MatchOutcome,
     /// What was equal; `None` if nothing was.
-    pub by: Option<MatchedBy>,
+    pub by: Option<MatchCriterion>,
     /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
     pub candidates: Vec<CwCompanyId>,
 }
 
 /// Proposes a ConnectWise company for each unmatched company, by equal identifier, then by equal name. A match must be
 /// unique on both sides and not `claimed`. `offered` must not contain deleted ConnectWise companies.
-pub fn propose(unmatched: &[Unmatched], offered: &[CwCompany], claimed: &HashSet<CwCompanyId>) -> Vec<Proposal> {
+pub fn propose(unmatched: &[UnmatchedCompany], offered: &[CwCompany], claimed: &HashSet<CwCompanyId>) -> Vec<Proposal> {
     let mut by_identifier: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
     let mut by_name: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
     for company in offered {
@@ -84,28 +84,30 @@ pub fn propose(unmatched: &[Unmatched], offered: &[CwCompany], claimed: &HashSet
     found
         .into_iter()
         .map(|proposal| match proposal.outcome {
-            MatchOutcome::Proposed if contested(&proposal) => Proposal { outcome: MatchOutcome::Claimed, ..proposal },
+            MatchOutcome::Proposed if contested(&proposal) => {
+                Proposal { outcome: MatchOutcome::AlreadyMatched, ..proposal }
+            }
             _ => proposal,
         })
         .collect()
 }
 
 fn find(
-    company: &Unmatched,
+    company: &UnmatchedCompany,
     by_identifier: &HashMap<String, Vec<CwCompanyId>>,
     by_name: &HashMap<String, Vec<CwCompanyId>>,
     claimed: &HashSet<CwCompanyId>,
 ) -> Proposal {
     let tries = [
-        (MatchedBy::Identifier, by_identifier.get(&fold(company.external_id.trim()))),
-        (MatchedBy::Name, by_name.get(&fold_name(&company.name))),
+        (MatchCriterion::Identifier, by_identifier.get(&fold(company.external_id.trim()))),
+        (MatchCriterion::Name, by_name.get(&fold_name(&company.name))),
     ];
     let hit = tries.into_iter().find_map(|(by, ids)| ids.map(|ids| (by, ids.clone())));
     let (outcome, by, candidates) = match hit {
         None => (MatchOutcome::None, None, Vec::new()),
         Some((by, ids)) => {
             let outcome = match ids.as_slice() {
-                [one] if claimed.contains(one) => MatchOutcome::Claimed,
+                [one] if claimed.contains(one) => MatchOutcome::AlreadyMatched,
                 [_] => MatchOutcome::Proposed,
                 _ => MatchOutcome::Ambiguous,
             };
@@ -129,11 +131,11 @@ mod tests {
         }
     }
 
-    fn ours(external_id: &str, name: &str) -> Unmatched {
-        Unmatched { id: CompanyId::new(), external_id: external_id.into(), name: name.into() }
+    fn ours(external_id: &str, name: &str) -> UnmatchedCompany {
+        UnmatchedCompany { id: CompanyId::new(), external_id: external_id.into(), name: name.into() }
     }
 
-    fn outcomes(proposals: &[Proposal]) -> Vec<(MatchOutcome, Option<MatchedBy>)> {
+    fn outcomes(proposals: &[Proposal]) -> Vec<(MatchOutcome, Option<MatchCriterion>)> {
         proposals.iter().map(|p| (p.outcome, p.by)).collect()
     }
 
@@ -145,20 +147,20 @@ mod tests {
         assert_eq!(
             outcomes(&propose(&companies, &offered, &HashSet::new())),
             [
-                (MatchOutcome::Proposed, Some(MatchedBy::Identifier)),
-                (MatchOutcome::Proposed, Some(MatchedBy::Name)),
-                (MatchOutcome::Ambiguous, Some(MatchedBy::Name)),
+                (MatchOutcome::Proposed, Some(MatchCriterion::Identifier)),
+                (MatchOutcome::Proposed, Some(MatchCriterion::Name)),
+                (MatchOutcome::Ambiguous, Some(MatchCriterion::Name)),
                 (MatchOutcome::None, None),
             ]
         );
     }
 
     #[test]
-    fn two_never_claim_one() {
+    fn an_ambiguous_match_is_not_applied_twice() {
         let offered = [theirs(1, "acme", "Acme")];
         let both = [ours("acme", "A"), ours("other", "Acme")];
-        assert!(propose(&both, &offered, &HashSet::new()).iter().all(|p| p.outcome == MatchOutcome::Claimed));
+        assert!(propose(&both, &offered, &HashSet::new()).iter().all(|p| p.outcome == MatchOutcome::AlreadyMatched));
         let taken = HashSet::from([CwCompanyId(1)]);
-        assert_eq!(propose(&both[..1], &offered, &taken)[0].outcome, MatchOutcome::Claimed);
+        assert_eq!(propose(&both[..1], &offered, &taken)[0].outcome, MatchOutcome::AlreadyMatched);
     }
 }

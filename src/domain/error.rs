@@ -104,8 +104,8 @@ impl Error {
         Self::Conflict { code, detail: detail.into(), field: None }
     }
 
-    /// The same error, when it comes from a field of the request: a record that the field names and that does not exist is
-    /// an invalid field, because the address of the request exists.
+    /// The same error, when it comes from a field of the request: a record that the field names and that does not exist
+    /// is an invalid field, because the address of the request exists.
     pub fn at(self, field: &'static str) -> Self {
         match self {
             Self::NotFound { .. } => Self::invalid(field, FieldCode::NotFound, self.to_string()),

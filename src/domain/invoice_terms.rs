@@ -20,7 +20,7 @@ string_enum! {
 
 /// How an agreement is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AgreementTerms {
+pub struct AgreementInvoicing {
     /// The name of the billing cycle, such as `Monthly`.
     pub billing_cycle: Option<String>,
     /// The date of the next invoice.
@@ -38,10 +38,10 @@ pub struct AgreementTerms {
 }
 
 string_enum! {
-    /// The list that tells what was invoiced, the agreement recap. ConnectWise's versions have it at different paths, and some
-    /// have none: integrations in use call each of these.
-    RecapList {
-        /// As of 2025.16, which wants the slash at the end.
+    /// The path of the agreement recap, which lists what was invoiced. It differs between versions of ConnectWise, and
+    /// some have none; integrations in use call each of these.
+    RecapPath {
+        /// As of 2025.16; the trailing slash is required.
         WithSlash = "finance/agreementrecap/",
         /// With a capital letter.
         WithCapital = "finance/agreementRecap",
@@ -50,8 +50,8 @@ string_enum! {
     }
 }
 
-/// What the agreement recap tells of an agreement. A member is `None` if ConnectWise returned none, or one that cannot be
-/// read.
+/// What the agreement recap reports of an agreement. A member is `None` if ConnectWise returned none, or one that
+/// cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recap {
     /// The date of the last invoice.
@@ -62,16 +62,16 @@ pub struct Recap {
     pub unbilled_periods: Option<i64>,
 }
 
-impl AgreementTerms {
-    /// Adds what the agreement recap tells. The agreement's own date of the next invoice counts before the recap's, because
-    /// it is read again before a write.
+impl AgreementInvoicing {
+    /// Adds what the agreement recap reports. The agreement's own date of the next invoice counts before the recap's,
+    /// because it is read again before a write.
     pub fn add_recap(&mut self, recap: &Recap) {
         self.last_invoice = recap.last_invoice;
         self.unbilled_periods = recap.unbilled_periods;
         self.next_invoice = self.next_invoice.or(recap.next_invoice);
     }
 
-    /// The billing cycle as it is compared: in small letters, and empty if it is not known.
+    /// The billing cycle as it is compared: in small letters, and empty if it is unknown.
     pub fn cycle(&self) -> String {
         self.billing_cycle.as_deref().unwrap_or_default().to_lowercase()
     }
@@ -79,7 +79,7 @@ impl AgreementTerms {
 
 /// How an addition is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AdditionTerms {
+pub struct AdditionInvoicing {
     /// The units that are included in the agreement: they are not billed.
     pub less_included: Option<Quantity>,
     /// Whether it is billed to the customer.

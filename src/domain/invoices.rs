@@ -1,7 +1,7 @@
-//! What ConnectWise's invoice makes of a quantity: what is billed of it, for how much, and what to look at before.
+//! How ConnectWise invoices a quantity: the charged quantity, the amount, and warnings.
 //!
-//! Sources: ConnectWise's schema of agreements and additions, and what its users report about invoicing. Which period an
-//! invoice covers differs between agreements, so that a warning says what to check, and changes nothing.
+//! Sources: ConnectWise's schema of agreements and additions, and what its users report about invoicing. Which period
+//! an invoice covers differs between agreements, so that a warning says what to check, and changes nothing.
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
@@ -10,16 +10,16 @@ use super::calendar::BillingMonth;
 use super::quantity::{Money, Quantity};
 use super::records::{Addition, Agreement};
 use super::string_enum::string_enum;
-use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms, BillCustomer};
+use crate::domain::invoice_terms::{AdditionInvoicing, AgreementInvoicing, BillCustomer};
 
 string_enum! {
     /// What to look at before the invoice is made. The first sentence says what is the case, and the second what to do.
     InvoiceWarning {
-        /// The addition is set to Do Not Bill in ConnectWise: nothing is invoiced. Set Bill Customer to Billable there, if
-        /// the customer is to pay.
+        /// The addition is set to Do Not Bill in ConnectWise: nothing is invoiced. Set Bill Customer to Billable there,
+        /// if the customer is to pay.
         DoNotBill = "do_not_bill",
-        /// The addition is set to No Charge in ConnectWise: it is on the invoice for nothing. Set Bill Customer to Billable
-        /// there, if the customer is to pay.
+        /// The addition is set to No Charge in ConnectWise: it is on the invoice for nothing. Set Bill Customer to
+        /// Billable there, if the customer is to pay.
         NoCharge = "no_charge",
         /// Some units are included in the agreement and not billed. Check Less Included of the addition in ConnectWise.
         LessIncluded = "less_included",
@@ -28,11 +28,11 @@ string_enum! {
         /// The invoice that would take this month's quantity has been made: the next one is later. Undo that invoice in
         /// ConnectWise, or bill the difference by hand.
         AlreadyInvoiced = "already_invoiced",
-        /// The addition begins within the month, and the agreement does not prorate: ConnectWise bills it in full, or not at
-        /// all. Turn on prorating in ConnectWise, or let the addition begin on the first day of a period.
+        /// The addition begins within the month, and the agreement does not prorate: ConnectWise bills it in full, or
+        /// not at all. Turn on prorating in ConnectWise, or let the addition begin on the first day of a period.
         ProrateOff = "prorate_off",
-        /// The addition is billed only from a later day on. Correct its effective date in ConnectWise, if usage before that
-        /// day is to be billed.
+        /// The addition is billed only from a later day on. Correct its effective date in ConnectWise, if usage before
+        /// that day is to be billed.
         EffectiveLater = "effective_later",
         /// The addition's unit price is 0. Set a price in ConnectWise, if the customer is to pay.
         PriceZero = "price_zero",
@@ -60,7 +60,7 @@ string_enum! {
 pub struct InvoiceEffect {
     /// The quantity that is billed: without what is included; `None` if there is no quantity.
     pub billed_quantity: Option<Quantity>,
-    /// The billed quantity at the unit price; `None` if one of them is not known, or they have too many digits together.
+    /// The billed quantity at the unit price; `None` if one of them is unknown, or they have too many digits together.
     pub amount: Option<Money>,
     /// What to look at before the invoice is made.
     pub warnings: Vec<InvoiceWarning>,
@@ -82,8 +82,8 @@ pub struct InvoiceFacts<'a> {
 }
 
 /// What ConnectWise bills of a quantity: nothing if the addition is not billed, and otherwise what is not included. A
-/// negative quantity is a discount, of which nothing is included.
-pub fn billed_quantity(quantity: Quantity, terms: &AdditionTerms) -> Quantity {
+/// negative quantity is a discount; included units do not apply to it.
+pub fn billed_quantity(quantity: Quantity, terms: &AdditionInvoicing) -> Quantity {
     if terms.bill_customer == Some(BillCustomer::DoNotBill) {
         return Quantity::ZERO;
     }
@@ -93,7 +93,7 @@ pub fn billed_quantity(quantity: Quantity, terms: &AdditionTerms) -> Quantity {
 }
 
 /// The amount of a billed quantity.
-pub(super) fn amount(billed: Quantity, terms: &AdditionTerms) -> Option<Money> {
+pub(super) fn amount(billed: Quantity, terms: &AdditionInvoicing) -> Option<Money> {
     if matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge)) {
         return Some(Money::ZERO);
     }
@@ -112,14 +112,14 @@ pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceF
 }
 
 impl InvoiceFacts<'_> {
-    /// The day of the next invoice; where it is not known, the day after the month.
+    /// The day of the next invoice; where it is unknown, the day after the month.
     fn expected(&self) -> NaiveDate {
         self.invoiced.terms.next_invoice.unwrap_or_else(|| self.month.next().first_day())
     }
 }
 
 /// Whether the next invoice takes nothing of an addition with these warnings.
-pub fn is_left_out(warnings: &[InvoiceWarning], addition: &Addition, facts: InvoiceFacts<'_>) -> bool {
+pub fn is_not_invoiced(warnings: &[InvoiceWarning], addition: &Addition, facts: InvoiceFacts<'_>) -> bool {
     use InvoiceWarning::*;
     let begins_after = addition.terms.effective.is_some_and(|day| day > facts.expected());
     warnings.iter().any(|warning| match warning {
@@ -155,10 +155,10 @@ pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarn
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
 
-/// Whether the invoice that takes a month's quantity has been made, by the terms of the agreement that is invoiced. That is
-/// the first one after the month. Where the last invoice is not known, the date of the next one tells it of a monthly
-/// agreement, which gets one within the next month; of an agreement with a longer cycle it is not known then.
-pub fn is_invoiced(month: BillingMonth, terms: &AgreementTerms) -> bool {
+/// Whether the invoice that takes a month's quantity has been made, by the terms of the agreement that is invoiced.
+/// That is the first one after the month. If the date of the last invoice is unknown, the next date implies it for a
+/// monthly agreement, but not for one with a longer cycle.
+pub fn is_invoiced(month: BillingMonth, terms: &AgreementInvoicing) -> bool {
     if terms.last_invoice.is_some_and(|last| last >= month.next().first_day()) {
         return true;
     }
@@ -177,11 +177,11 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn agreement(terms: AgreementTerms) -> Agreement {
+    fn agreement(terms: AgreementInvoicing) -> Agreement {
         Agreement { terms, ..Agreement::endless(1, 1, String::new()) }
     }
 
-    fn addition(terms: AdditionTerms) -> Addition {
+    fn addition(terms: AdditionInvoicing) -> Addition {
         Addition { product_identifier: None, terms, ..Addition::plain(1, 1, "") }
     }
 
@@ -200,26 +200,26 @@ mod tests {
     #[test]
     fn what_is_included_is_not_billed() {
         let price = Some("9.5".parse().unwrap());
-        let with = |terms: AdditionTerms| {
+        let with = |terms: AdditionInvoicing| {
             let InvoiceEffect { billed_quantity, amount, warnings } =
-                november(&agreement(AgreementTerms::default()), &addition(terms));
+                november(&agreement(AgreementInvoicing::default()), &addition(terms));
             let text = |value: Option<String>| value.unwrap_or_default();
             (text(billed_quantity.map(|n| n.to_string())), text(amount.map(|n| n.to_string())), warnings)
         };
-        let plain = AdditionTerms { unit_price: price, ..AdditionTerms::default() };
+        let plain = AdditionInvoicing { unit_price: price, ..AdditionInvoicing::default() };
         assert_eq!(with(plain.clone()), ("12".into(), "114".into(), vec![]));
-        let included = AdditionTerms { less_included: Some(number("2.5")), ..plain.clone() };
+        let included = AdditionInvoicing { less_included: Some(number("2.5")), ..plain.clone() };
         assert_eq!(with(included), ("9.5".into(), "90.25".into(), vec![InvoiceWarning::LessIncluded]));
-        let all = AdditionTerms { less_included: Some(number("20")), ..plain.clone() };
+        let all = AdditionInvoicing { less_included: Some(number("20")), ..plain.clone() };
         assert_eq!(with(all), ("0".into(), "0".into(), vec![InvoiceWarning::LessIncluded]));
-        let never = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..plain.clone() };
+        let never = AdditionInvoicing { bill_customer: Some(BillCustomer::DoNotBill), ..plain.clone() };
         assert_eq!(with(never), ("0".into(), "0".into(), vec![InvoiceWarning::DoNotBill]));
-        let free = AdditionTerms { bill_customer: Some(BillCustomer::NoCharge), ..plain.clone() };
+        let free = AdditionInvoicing { bill_customer: Some(BillCustomer::NoCharge), ..plain.clone() };
         assert_eq!(with(free), ("12".into(), "0".into(), vec![InvoiceWarning::NoCharge]));
-        let zero = AdditionTerms { unit_price: Some(Money::ZERO), ..plain };
+        let zero = AdditionInvoicing { unit_price: Some(Money::ZERO), ..plain };
         assert_eq!(with(zero), ("12".into(), "0".into(), vec![InvoiceWarning::PriceZero]));
         assert_eq!(
-            with(AdditionTerms::default()),
+            with(AdditionInvoicing::default()),
             ("12".into(), String::new(), vec![]),
             "an unknown price is no amount"
         );
@@ -228,13 +228,14 @@ mod tests {
     #[test]
     fn what_keeps_a_quantity_from_the_invoice_is_told() {
         use InvoiceWarning::*;
-        let monthly = |next: &str| AgreementTerms {
+        let monthly = |next: &str| AgreementInvoicing {
             billing_cycle: Some("Monthly".into()),
             next_invoice: Some(day(next)),
-            ..AgreementTerms::default()
+            ..AgreementInvoicing::default()
         };
-        let of = |terms: AgreementTerms, own: AdditionTerms| november(&agreement(terms), &addition(own)).warnings;
-        let plain = AdditionTerms::default;
+        let of =
+            |terms: AgreementInvoicing, own: AdditionInvoicing| november(&agreement(terms), &addition(own)).warnings;
+        let plain = AdditionInvoicing::default;
         for (next, expected) in [
             ("2026-11-25", vec![]),
             ("2026-12-01", vec![]),
@@ -243,19 +244,19 @@ mod tests {
         ] {
             assert_eq!(of(monthly(next), plain()), expected, "{next}");
         }
-        let quarterly = AgreementTerms { billing_cycle: Some("Quarterly".into()), ..monthly("2027-01-01") };
-        let last = |day: NaiveDate| AgreementTerms { last_invoice: Some(day), ..quarterly.clone() };
+        let quarterly = AgreementInvoicing { billing_cycle: Some("Quarterly".into()), ..monthly("2027-01-01") };
+        let last = |day: NaiveDate| AgreementInvoicing { last_invoice: Some(day), ..quarterly.clone() };
         assert_eq!(of(last(day("2026-12-01")), plain()), vec![AlreadyInvoiced], "whatever the cycle");
         assert_eq!(of(last(day("2026-11-30")), plain()), vec![]);
         assert_eq!(of(quarterly, plain()), vec![]);
-        let none = AgreementTerms { billing_cycle: Some("None".into()), ..AgreementTerms::default() };
+        let none = AgreementInvoicing { billing_cycle: Some("None".into()), ..AgreementInvoicing::default() };
         assert_eq!(of(none, plain()), vec![NeverInvoiced]);
-        let from = |text: &str| AdditionTerms { effective: Some(day(text)), ..plain() };
-        let unprorated = || AgreementTerms { prorates: Some(false), ..AgreementTerms::default() };
+        let from = |text: &str| AdditionInvoicing { effective: Some(day(text)), ..plain() };
+        let unprorated = || AgreementInvoicing { prorates: Some(false), ..AgreementInvoicing::default() };
         assert_eq!(of(unprorated(), from("2026-11-10")), vec![ProrateOff]);
         assert_eq!(of(unprorated(), from("2026-11-01")), vec![]);
-        assert_eq!(of(AgreementTerms { prorates: Some(true), ..unprorated() }, from("2026-11-10")), vec![]);
-        assert_eq!(of(AgreementTerms::default(), from("2026-11-23")), vec![EffectiveLater]);
+        assert_eq!(of(AgreementInvoicing { prorates: Some(true), ..unprorated() }, from("2026-11-10")), vec![]);
+        assert_eq!(of(AgreementInvoicing::default(), from("2026-11-23")), vec![EffectiveLater]);
         let mut ending = agreement(monthly("2026-12-01"));
         (ending.no_end, ending.ends_at) = (false, Some("2026-11-30T00:00:00Z".parse().unwrap()));
         assert_eq!(november(&ending, &addition(plain())).warnings, vec![EndsBeforeInvoice]);
@@ -266,7 +267,7 @@ mod tests {
         #[test]
         fn billed_and_included_make_the_quantity(quantity in 0_i64..1_000_000, included in 0_i64..1_000_000, scale in 0_u32..4) {
             let decimal = |number: i64| Quantity::from(Decimal::new(number, scale));
-            let terms = AdditionTerms { less_included: Some(decimal(included)), ..AdditionTerms::default() };
+            let terms = AdditionInvoicing { less_included: Some(decimal(included)), ..AdditionInvoicing::default() };
             let billed = billed_quantity(decimal(quantity), &terms).get();
             prop_assert!(billed >= Decimal::ZERO && billed <= decimal(quantity).get());
             prop_assert_eq!(decimal(quantity).get() - billed, decimal(included).get().min(decimal(quantity).get()));

@@ -1,12 +1,12 @@
 //! What a billing line needs a person for.
 
 use super::mapping_status::{MappingReason, MappingStatus};
-use super::push::LineState;
+use super::push::PushLineState;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What a person must do so that a billing line is billed. The first that applies: a line is not resolved before its
-    /// company is matched.
+    /// What a person must do so that a billing line is billed. The first that applies: a line is not resolved before
+    /// its company is matched.
     LineNeed {
         /// Match the company: it is Not Set, or its ConnectWise company was deleted.
         Company = "company",
@@ -16,7 +16,7 @@ string_enum! {
         Addition = "addition",
         /// Approve or drop what the last push holds.
         Approval = "approval",
-        /// Look into the last push, which failed, or of which it is not known whether it arrived.
+        /// Investigate the last push: it failed, or its result is unknown.
         Failure = "failure",
     }
 }
@@ -26,7 +26,7 @@ impl LineNeed {
     pub fn of(
         (agreement, reason): (MappingStatus, Option<MappingReason>),
         addition: MappingStatus,
-        last_push: Option<LineState>,
+        last_push: Option<PushLineState>,
     ) -> Option<Self> {
         if agreement != MappingStatus::Resolved {
             let is_unmatched = reason.is_some_and(|reason| MappingReason::UNMATCHED.contains(&reason));
@@ -36,8 +36,8 @@ impl LineNeed {
             return Some(Self::Addition);
         }
         match last_push? {
-            LineState::Held => Some(Self::Approval),
-            LineState::Failed | LineState::Unverified => Some(Self::Failure),
+            PushLineState::Held => Some(Self::Approval),
+            PushLineState::Failed | PushLineState::Unverified => Some(Self::Failure),
             _ => None,
         }
     }

@@ -55,7 +55,7 @@ impl FromStr for Adjustment {
 
 /// What a line's usage goes through.
 #[derive(Debug, Clone, Copy)]
-pub struct QuantityTerms<'a> {
+pub struct QuantitySettings<'a> {
     /// The adjustment that applies to the month.
     pub adjustment: Option<&'a Adjustment>,
     /// The amount of usage that makes one unit of the quantity.
@@ -70,7 +70,7 @@ pub struct QuantityTerms<'a> {
 
 /// A quantity, with the steps to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LineQuantity {
+pub struct QuantityBreakdown {
     /// The usage after the adjustment.
     pub adjusted: Amount,
     /// The usage in blocks, rounded.
@@ -81,7 +81,7 @@ pub struct LineQuantity {
     pub quantity: Quantity,
 }
 
-impl LineQuantity {
+impl QuantityBreakdown {
     /// What is above the included quantity: the usage of the product that bills the overage.
     pub fn overage(&self) -> Result<Amount, QuantityError> {
         let above = sum(self.total.get(), -self.quantity.get()).ok_or(QuantityError::TooPrecise)?;
@@ -89,15 +89,20 @@ impl LineQuantity {
     }
 }
 
-impl QuantityTerms<'_> {
+impl QuantitySettings<'_> {
     /// The quantity of a usage.
-    pub fn quantity_of(self, usage: Amount) -> Result<LineQuantity, QuantityError> {
+    pub fn quantity_of(self, usage: Amount) -> Result<QuantityBreakdown, QuantityError> {
         let adjusted = self.adjustment.map_or(Ok(usage), |adjustment| adjustment.adjusted(usage))?;
         let blocks = quantity(adjusted, self.block_size, self.rounding)?;
         let least = self.minimum.map(|minimum| Quantity::from(minimum.get()));
         let total = least.map_or(blocks, |least| blocks.max(least));
         let included = self.included.map(|included| Quantity::from(included.get()));
-        Ok(LineQuantity { adjusted, blocks, total, quantity: included.map_or(total, |included| total.min(included)) })
+        Ok(QuantityBreakdown {
+            adjusted,
+            blocks,
+            total,
+            quantity: included.map_or(total, |included| total.min(included)),
+        })
     }
 }
 
@@ -117,7 +122,7 @@ mod tests {
     }
 
     fn of(usage: &str, adjustment: Option<&Adjustment>, minimum: Option<&str>) -> (String, String, String) {
-        let terms = QuantityTerms {
+        let terms = QuantitySettings {
             adjustment,
             block_size: "10".parse().unwrap(),
             rounding: Rounding::Ceil,
@@ -156,7 +161,7 @@ mod tests {
     #[test]
     fn overage_begins_above_the_included_quantity() {
         let of = |usage: &str, included: &str| {
-            let terms = QuantityTerms {
+            let terms = QuantitySettings {
                 adjustment: None,
                 block_size: BlockSize::ONE,
                 rounding: Rounding::Exact,
@@ -187,7 +192,7 @@ mod tests {
                 amount, from: NaiveDate::MIN, until: None, reason: String::new(),
             });
             let minimum = Some(MinimumQuantity::new(decimal(least)).unwrap());
-            let terms = QuantityTerms {
+            let terms = QuantitySettings {
                 adjustment: adjustment.as_ref(), block_size: BlockSize::ONE, rounding: Rounding::Exact, minimum,
                 included: included.map(|included| IncludedQuantity::new(decimal(included)).unwrap()),
             };

@@ -24,7 +24,7 @@ string_enum! {
         /// A request to retry another job's failed lines.
         Retry = "retry",
         /// A request to push what a dry run showed.
-        DryRun = "dry_run",
+        FromDryRun = "dry_run",
         /// A request to revert another job.
         Revert = "revert",
     }
@@ -73,7 +73,7 @@ string_enum! {
 
 string_enum! {
     /// The state of a push line: not tried yet, being tried, or its outcome.
-    LineState {
+    PushLineState {
         /// It waits for a worker.
         Pending = "pending",
         /// A worker is working on it.
@@ -97,14 +97,14 @@ string_enum! {
     }
 }
 
-impl LineState {
+impl PushLineState {
     /// The states that wait for a person: to approve, or to find out what is wrong.
     pub const NEEDS_ATTENTION: [Self; 3] = [Self::Held, Self::Failed, Self::Unverified];
 }
 
 string_enum! {
     /// An event that changes the state of a push line.
-    LineEvent {
+    PushLineEvent {
         /// A worker claims the line, for the first time or after another worker's lease expired.
         Claim = "claim",
         /// The worker releases the line to be retried later.
@@ -153,15 +153,16 @@ string_enum! {
         AdditionShared = "addition_shared",
         /// A later push job has written the addition, or found its own quantity there.
         Superseded = "superseded",
-        /// The usage makes no quantity that ConnectWise can store.
+        /// The computed quantity cannot be stored in ConnectWise.
         Quantity = "quantity",
         /// The change is larger than the product's limit.
         Guard = "guard",
         /// What is above the included quantity would not be billed.
         OverageNotBilled = "overage_not_billed",
-        /// The line whose overage this is was not written: it was held or skipped, has failed or is unverified.
+        /// The base line, whose overage this line bills, was not written: it was held or skipped, has failed or is
+        /// unverified.
         BaseNotPushed = "base_not_pushed",
-        /// The invoice that takes the month's quantity has been made, and the product says to hold or to skip it then.
+        /// The invoice for the month has been made already, and the product says to hold or to skip the line then.
         AlreadyInvoiced = "already_invoiced",
         /// A person dropped the line after it was held.
         Dropped = "dropped",
@@ -181,9 +182,9 @@ string_enum! {
 }
 
 impl PushReason {
-    /// Whether an approval for this reason covers another one, too. The reasons are checked in this order: invoice, overage,
-    /// change limit. A held line has the first that applies as its reason, and the details of all; approving it approves
-    /// that one and those after it.
+    /// Whether an approval for this reason covers another one, too. The reasons are checked in this order: invoice,
+    /// overage, change limit. A held line has the first that applies as its reason, and the details of all; approving
+    /// it approves that one and those after it.
     pub fn covers(self, other: Self) -> bool {
         let rank = |reason: Self| match reason {
             Self::AlreadyInvoiced => 0,
@@ -208,7 +209,7 @@ impl PushReason {
             }
             Self::Superseded => "A later push has written the addition. Look at that push instead.",
             Self::Quantity => {
-                "The usage makes no quantity that ConnectWise can store. Change the rounding or the block."
+                "The computed quantity cannot be stored in ConnectWise. Change the rounding or the block."
             }
             Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
             Self::OverageNotBilled => {
@@ -216,11 +217,10 @@ impl PushReason {
                  this one and push again; to bill only what is included, approve the line."
             }
             Self::BaseNotPushed => {
-                "The line whose overage this is was not pushed, so that these units may be billed there already. Push that \
-                 one first, then approve the line."
+                "The base line was not pushed, so these units may still be billed on it. Push the base line first, then approve this line."
             }
             Self::AlreadyInvoiced => {
-                "The invoice that takes this quantity has been made. Undo that invoice and push again, or drop the line and \
+                "The invoice for this month has been made already. Undo that invoice and push again, or drop the line and \
                  bill the difference by hand; to write the quantity all the same, approve the line."
             }
             Self::Dropped => "A person dropped the line. Push again to bill it.",
@@ -238,9 +238,9 @@ impl PushReason {
 
 /// A later push line that wrote, found or may have written a quantity in the same addition as an earlier line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewerWrite {
+pub struct LaterWrite {
     /// The later line's state: `pushed`, `unchanged` or `unverified`.
-    pub state: LineState,
+    pub state: PushLineState,
     /// The month that the later line bills.
     pub billing_month: BillingMonth,
     /// The quantity that it wrote, found or meant to write; `None` if it had none to push.
@@ -249,12 +249,12 @@ pub struct NewerWrite {
     pub same_billing_line: bool,
 }
 
-impl NewerWrite {
+impl LaterWrite {
     /// Whether the earlier line must not be written any more, because the later line wrote its newer quantity or found
     /// it in ConnectWise. An unverified line counts as written if the addition now has exactly its quantity.
     pub fn supersedes(&self, addition_has: Option<Quantity>) -> bool {
         match self.state {
-            LineState::Unverified => self.quantity.is_some() && self.quantity == addition_has,
+            PushLineState::Unverified => self.quantity.is_some() && self.quantity == addition_has,
             _ => true,
         }
     }
@@ -263,7 +263,7 @@ impl NewerWrite {
     /// addition, may have changed it, or bills another month or billing line. A later line of the same month and
     /// billing line that found the quantity unchanged does not block the revert.
     pub fn blocks_revert_of(&self, month: BillingMonth) -> bool {
-        self.state != LineState::Unchanged || self.billing_month != month || !self.same_billing_line
+        self.state != PushLineState::Unchanged || self.billing_month != month || !self.same_billing_line
     }
 }
 
@@ -299,10 +299,10 @@ impl JobState {
     }
 }
 
-impl LineState {
+impl PushLineState {
     /// Returns the state after an event. This is the only table of a push line's transitions.
-    pub fn after(self, event: LineEvent) -> Result<Self, InvalidTransition> {
-        use LineEvent as E;
+    pub fn after(self, event: PushLineEvent) -> Result<Self, InvalidTransition> {
+        use PushLineEvent as E;
         Ok(match (self, event) {
             (Self::Pending | Self::Working, E::Claim) => Self::Working,
             (Self::Working, E::Release) => Self::Pending,
@@ -342,26 +342,27 @@ mod tests {
             let resumes = *state == JobState::CompletedWithFailures;
             assert_eq!(taken, if resumes { vec![&JobEvent::Resume] } else { vec![] }, "{state}");
         }
-        for state in LineState::ALL.iter().filter(|state| state.is_final()) {
-            assert!(LineEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
+        for state in PushLineState::ALL.iter().filter(|state| state.is_final()) {
+            assert!(PushLineEvent::ALL.iter().all(|event| state.after(*event).is_err()), "{state}");
         }
-        let held: Vec<_> = LineEvent::ALL.iter().filter(|event| LineState::Held.after(**event).is_ok()).collect();
-        assert_eq!(held, [&LineEvent::Cancel, &LineEvent::Approve, &LineEvent::Drop]);
+        let held: Vec<_> =
+            PushLineEvent::ALL.iter().filter(|event| PushLineState::Held.after(**event).is_ok()).collect();
+        assert_eq!(held, [&PushLineEvent::Cancel, &PushLineEvent::Approve, &PushLineEvent::Drop]);
     }
 
     #[test]
     fn every_state_can_be_reached() {
         let mut jobs = std::collections::HashSet::from([JobState::Queued]);
-        let mut lines = std::collections::HashSet::from([LineState::Pending]);
+        let mut lines = std::collections::HashSet::from([PushLineState::Pending]);
         for _ in 0..3 {
             let next: Vec<_> =
                 jobs.iter().flat_map(|s| JobEvent::ALL.iter().filter_map(|e| s.after(*e).ok())).collect();
             jobs.extend(next);
             let next: Vec<_> =
-                lines.iter().flat_map(|s| LineEvent::ALL.iter().filter_map(|e| s.after(*e).ok())).collect();
+                lines.iter().flat_map(|s| PushLineEvent::ALL.iter().filter_map(|e| s.after(*e).ok())).collect();
             lines.extend(next);
         }
         assert_eq!(jobs.len(), JobState::ALL.len());
-        assert_eq!(lines.len(), LineState::ALL.len());
+        assert_eq!(lines.len(), PushLineState::ALL.len());
     }
 }

@@ -5,40 +5,46 @@ use rust_decimal::Decimal;
 use super::mapping_status::{MappingReason, MappingStatus};
 use super::quantity::{Money, Quantity};
 use super::string_enum::string_enum;
-use crate::domain::invoice_terms::AdditionTerms;
+use crate::domain::invoice_terms::AdditionInvoicing;
 use crate::domain::invoices::{InvoiceWarning, amount, billed_quantity};
 
 string_enum! {
-    /// How a line, or an addition without a line, compares with ConnectWise. The first sentence says what is the case, and
-    /// the second what to do.
-    ComparisonKind {
+    /// How a line, or an addition without a line, compares with ConnectWise. The first sentence says what is the case,
+    /// and the second what to do.
+    ReconciliationKind {
         /// The company is not matched, so that its usage is not billed. Match the company.
         CompanyNotSet = "company_not_set",
-        /// The agreement or the addition is not resolved, so that the usage is not billed. Choose it, or change the rule.
+        /// The agreement or the addition is not resolved, so that the usage is not billed. Choose it, or change the
+        /// rule.
         Unresolved = "unresolved",
-        /// Several agreements or additions match, so that the usage is not billed. Choose one, or make the rule narrower.
+        /// Several agreements or additions match, so that the usage is not billed. Choose one, or make the rule
+        /// narrower.
         Ambiguous = "ambiguous",
-        /// The agreement or the addition was cancelled, ended or deleted, so that the usage is not billed. Choose another one.
+        /// The agreement or the addition was cancelled, ended or deleted, so that the usage is not billed. Choose
+        /// another one.
         Stale = "stale",
         /// Pushes of this line are not enabled. Enable the line, or correct the quantity in ConnectWise by hand.
         Disabled = "disabled",
-        /// Several lines bill to the same addition, so that none of them is pushed. Choose another addition for the others.
+        /// Several lines bill to the same addition, so that none of them is pushed. Choose another addition for the
+        /// others.
         AdditionShared = "addition_shared",
         /// The usage makes no quantity that ConnectWise can store. Change the rounding or the block size.
         NoQuantity = "no_quantity",
-        /// There is no usage that counts, and ConnectWise goes on billing its quantity. Check the meter, or cancel the addition.
+        /// There is no usage that counts, and ConnectWise goes on billing its quantity. Check the meter, or cancel the
+        /// addition.
         SilentMeter = "silent_meter",
-        /// The month's quantity was not pushed yet, or it is not known whether it arrived. Push it.
+        /// The month's quantity was not pushed yet, or it is unknown whether it arrived. Push it.
         NotPushed = "not_pushed",
-        /// Usage or settings have changed since the month's last push, or another month was pushed after it. Push it again.
+        /// Usage or settings have changed since the month's last push, or another month was pushed after it. Push it
+        /// again.
         OutOfDate = "out_of_date",
-        /// The quantity in ConnectWise is not the one that was last pushed: somebody changed it there. Find out why, then push
-        /// it again or add an adjustment.
+        /// The quantity in ConnectWise is not the one that was last pushed: somebody changed it there. Find out why,
+        /// then push it again or add an adjustment.
         ChangedInConnectwise = "changed_in_connectwise",
-        /// Usage or settings have changed since the month was pushed, and later months were pushed since. If usage came late,
-        /// bill the difference by hand: a push would overwrite the present quantity.
+        /// Usage or settings have changed since the month was pushed, and later months were pushed since. If usage came
+        /// late, bill the difference by hand: a push would overwrite the present quantity.
         PastDiffers = "past_differs",
-        /// The month was not pushed, and later months were: what was billed for it is not known. Look at its invoice.
+        /// The month was not pushed, and later months were: what was billed for it is unknown. Look at its invoice.
         PastUnknown = "past_unknown",
         /// The product's rules match this addition, and no line bills to it. Match its company, or cancel the addition.
         NoLine = "no_line",
@@ -49,7 +55,7 @@ string_enum! {
 
 /// What a line is compared by.
 #[derive(Debug, Clone, Copy)]
-pub struct Comparison<'a> {
+pub struct ReconciliationInput<'a> {
     /// Whether pushes write the line.
     pub push_enabled: bool,
     /// The statuses of the agreement mapping and of the addition mapping, with the reason of the first.
@@ -63,8 +69,8 @@ pub struct Comparison<'a> {
     /// Whether there is usage of which no quantity can be made.
     pub has_problem: bool,
     /// How the addition is invoiced; `None` if the line bills to no addition.
-    pub terms: Option<&'a AdditionTerms>,
-    /// The quantity in ConnectWise; `None` if it is not known, or the line bills to no live addition.
+    pub terms: Option<&'a AdditionInvoicing>,
+    /// The quantity in ConnectWise; `None` if it is unknown, or the line bills to no live addition.
     pub connectwise_quantity: Option<Quantity>,
     /// The quantity that the month's last push wrote or found in the addition; `None` if there was no such push.
     pub pushed_quantity: Option<Quantity>,
@@ -72,22 +78,22 @@ pub struct Comparison<'a> {
 
 /// How a line compares with ConnectWise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Compared {
+pub struct ReconciliationResult {
     /// Why they differ, if they do.
-    pub kind: ComparisonKind,
-    /// The quantity that is missing in ConnectWise; negative if it has too many units; `None` if that is not known.
+    pub kind: ReconciliationKind,
+    /// The quantity that is missing in ConnectWise; negative if it has too many units; `None` if that is unknown.
     pub difference: Option<Quantity>,
-    /// What an invoice with our quantity charges.
+    /// What an invoice with the computed quantity charges.
     pub amount: Option<Money>,
     /// What an invoice with ConnectWise's quantity charges.
     pub connectwise_amount: Option<Money>,
-    /// The amount that is missing; negative if too much is billed; `None` if one of the two is not known.
+    /// The amount that is missing; negative if too much is billed; `None` if one of the two is unknown.
     pub amount_difference: Option<Money>,
 }
 
-impl Comparison<'_> {
+impl ReconciliationInput<'_> {
     /// Compares a line.
-    pub fn compared(&self) -> Compared {
+    pub fn compared(&self) -> ReconciliationResult {
         let kind = self.kind();
         let is_billed_to = self.terms.is_some() && self.is_resolved();
         // Where no addition takes the usage, ConnectWise bills none of it.
@@ -96,7 +102,7 @@ impl Comparison<'_> {
         let of = |quantity: Option<Quantity>| charge(quantity?, self.terms?);
         let (amount, connectwise_amount) = (of(self.quantity), of(theirs));
         let amount_difference = amount.zip(connectwise_amount).and_then(|(ours, theirs)| ours.minus(theirs));
-        Compared { kind, difference, amount, connectwise_amount, amount_difference }
+        ReconciliationResult { kind, difference, amount, connectwise_amount, amount_difference }
     }
 
     fn is_resolved(&self) -> bool {
@@ -105,8 +111,8 @@ impl Comparison<'_> {
     }
 
     /// The kind: the first cause in the order in which a person would remove them.
-    fn kind(&self) -> ComparisonKind {
-        use ComparisonKind::*;
+    fn kind(&self) -> ReconciliationKind {
+        use ReconciliationKind::*;
         if self.has_problem {
             return NoQuantity;
         }
@@ -136,20 +142,20 @@ impl Comparison<'_> {
         }
     }
 
-    fn unmapped(&self) -> ComparisonKind {
+    fn unmapped(&self) -> ReconciliationKind {
         let (agreement, addition, reason) = self.mappings;
         let first = if agreement == MappingStatus::Resolved { addition } else { agreement };
         match first {
-            _ if reason == Some(MappingReason::CompanyNotSet) => ComparisonKind::CompanyNotSet,
-            MappingStatus::Ambiguous => ComparisonKind::Ambiguous,
-            MappingStatus::Stale => ComparisonKind::Stale,
-            MappingStatus::Unresolved | MappingStatus::Resolved => ComparisonKind::Unresolved,
+            _ if reason == Some(MappingReason::CompanyNotSet) => ReconciliationKind::CompanyNotSet,
+            MappingStatus::Ambiguous => ReconciliationKind::Ambiguous,
+            MappingStatus::Stale => ReconciliationKind::Stale,
+            MappingStatus::Unresolved | MappingStatus::Resolved => ReconciliationKind::Unresolved,
         }
     }
 }
 
-/// What an invoice charges for a quantity; `None` if the price is not known.
-pub fn charge(quantity: Quantity, terms: &AdditionTerms) -> Option<Money> {
+/// What an invoice charges for a quantity; `None` if the price is unknown.
+pub fn charge(quantity: Quantity, terms: &AdditionInvoicing) -> Option<Money> {
     amount(billed_quantity(quantity, terms), terms)
 }
 
@@ -158,18 +164,19 @@ pub fn charge(quantity: Quantity, terms: &AdditionTerms) -> Option<Money> {
 pub struct WarningImpact {
     /// Why the customer may not be charged for the units.
     pub warning: InvoiceWarning,
-    /// The units that the customer may not be charged; `None` if that is not known.
+    /// The units that the customer may not be charged; `None` if that is unknown.
     pub quantity: Option<Quantity>,
-    /// Their price; `None` if that is not known.
+    /// Their price; `None` if that is unknown.
     pub amount: Option<Money>,
 }
 
-/// What each warning of a line is about. Where ConnectWise has the quantity already, an invoice that was made took it.
+/// The units and the amount that each warning affects. If ConnectWise already has the quantity, the last invoice
+/// covered it.
 pub fn warning_impacts(
     warnings: &[InvoiceWarning],
     quantity: Option<Quantity>,
     connectwise_quantity: Option<Quantity>,
-    terms: &AdditionTerms,
+    terms: &AdditionInvoicing,
 ) -> Vec<WarningImpact> {
     let priced = |quantity: Quantity| Money::of(quantity, terms.unit_price?);
     let impact = |warning: InvoiceWarning| {
@@ -187,7 +194,7 @@ pub fn warning_impacts(
     warnings.iter().filter(applies).map(|warning| impact(*warning)).collect()
 }
 
-fn affected_units(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionTerms) -> Option<Quantity> {
+fn affected_units(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionInvoicing) -> Option<Quantity> {
     let included = terms.less_included.map_or(Decimal::ZERO, Quantity::get).max(Decimal::ZERO);
     let not_included = Quantity::from((quantity.get() - included).max(quantity.get().min(Decimal::ZERO)));
     match warning {
@@ -198,8 +205,8 @@ fn affected_units(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionT
     }
 }
 
-/// Divides the quantity of an addition among the lines that bill to it: each gets what it needs, in order, and the last one
-/// the rest.
+/// Divides the quantity of an addition among the lines that bill to it: each gets what it needs, in order, and the last
+/// one the rest.
 pub fn divided(has: Quantity, needs: &[Quantity]) -> Vec<Quantity> {
     let mut left = has;
     let mut parts: Vec<Quantity> = needs
@@ -229,8 +236,8 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    fn resolved(terms: &AdditionTerms) -> Comparison<'_> {
-        Comparison {
+    fn resolved(terms: &AdditionInvoicing) -> ReconciliationInput<'_> {
+        ReconciliationInput {
             push_enabled: true,
             mappings: (MappingStatus::Resolved, MappingStatus::Resolved, None),
             is_shared: false,
@@ -245,33 +252,37 @@ mod tests {
 
     #[test]
     fn a_line_has_the_first_cause_that_a_person_would_remove() {
-        use ComparisonKind::*;
-        let terms = AdditionTerms { unit_price: money("9.5"), ..AdditionTerms::default() };
+        use ReconciliationKind::*;
+        let terms = AdditionInvoicing { unit_price: money("9.5"), ..AdditionInvoicing::default() };
         let line = resolved(&terms);
-        let kind = |line: Comparison<'_>| line.compared().kind;
+        let kind = |line: ReconciliationInput<'_>| line.compared().kind;
         assert_eq!(kind(line), Agrees);
-        let other = Comparison { connectwise_quantity: number("2"), ..line };
+        let other = ReconciliationInput { connectwise_quantity: number("2"), ..line };
         assert_eq!(kind(other), NotPushed);
-        assert_eq!(kind(Comparison { pushed_quantity: number("2"), ..other }), OutOfDate);
-        assert_eq!(kind(Comparison { pushed_quantity: number("3"), ..other }), ChangedInConnectwise);
-        assert_eq!(kind(Comparison { is_shared: true, ..line }), AdditionShared, "none of the lines is pushed");
-        assert_eq!(kind(Comparison { is_past: true, ..other }), PastDiffers);
-        let unknown = Comparison { is_past: true, connectwise_quantity: None, ..other };
+        assert_eq!(kind(ReconciliationInput { pushed_quantity: number("2"), ..other }), OutOfDate);
+        assert_eq!(kind(ReconciliationInput { pushed_quantity: number("3"), ..other }), ChangedInConnectwise);
+        assert_eq!(
+            kind(ReconciliationInput { is_shared: true, ..line }),
+            AdditionShared,
+            "none of the lines is pushed"
+        );
+        assert_eq!(kind(ReconciliationInput { is_past: true, ..other }), PastDiffers);
+        let unknown = ReconciliationInput { is_past: true, connectwise_quantity: None, ..other };
         assert_eq!((kind(unknown), unknown.compared().amount_difference), (PastUnknown, None));
-        assert_eq!(kind(Comparison { push_enabled: false, ..other }), Disabled);
-        assert_eq!(kind(Comparison { push_enabled: false, ..line }), Agrees);
-        assert_eq!(kind(Comparison { quantity: None, ..other }), SilentMeter);
-        assert_eq!(kind(Comparison { quantity: None, connectwise_quantity: number("0"), ..other }), Agrees);
-        assert_eq!(kind(Comparison { quantity: None, has_problem: true, ..other }), NoQuantity);
+        assert_eq!(kind(ReconciliationInput { push_enabled: false, ..other }), Disabled);
+        assert_eq!(kind(ReconciliationInput { push_enabled: false, ..line }), Agrees);
+        assert_eq!(kind(ReconciliationInput { quantity: None, ..other }), SilentMeter);
+        assert_eq!(kind(ReconciliationInput { quantity: None, connectwise_quantity: number("0"), ..other }), Agrees);
+        assert_eq!(kind(ReconciliationInput { quantity: None, has_problem: true, ..other }), NoQuantity);
         let not_set = (MappingStatus::Unresolved, MappingStatus::Unresolved, Some(MappingReason::CompanyNotSet));
-        let unmapped = Comparison { mappings: not_set, terms: None, connectwise_quantity: None, ..line };
+        let unmapped = ReconciliationInput { mappings: not_set, terms: None, connectwise_quantity: None, ..line };
         assert_eq!(kind(unmapped), CompanyNotSet);
-        assert_eq!(kind(Comparison { quantity: number("0"), ..unmapped }), Agrees, "nothing is missing");
+        assert_eq!(kind(ReconciliationInput { quantity: number("0"), ..unmapped }), Agrees, "nothing is missing");
         assert_eq!(unmapped.compared().difference, number("3"), "none of it is billed");
         let ambiguous = (MappingStatus::Resolved, MappingStatus::Ambiguous, None);
-        assert_eq!(kind(Comparison { mappings: ambiguous, ..unmapped }), Ambiguous);
+        assert_eq!(kind(ReconciliationInput { mappings: ambiguous, ..unmapped }), Ambiguous);
         let stale = (MappingStatus::Stale, MappingStatus::Stale, None);
-        let gone = Comparison { mappings: stale, ..other }.compared();
+        let gone = ReconciliationInput { mappings: stale, ..other }.compared();
         assert_eq!((gone.kind, gone.difference, gone.amount_difference), (Stale, number("3"), money("28.5")));
     }
 
@@ -289,12 +300,15 @@ mod tests {
 
     #[test]
     fn money_is_what_an_invoice_charges() {
-        let terms =
-            AdditionTerms { unit_price: money("9.5"), less_included: number("2.5"), ..AdditionTerms::default() };
-        let compared = Comparison { connectwise_quantity: number("1"), ..resolved(&terms) }.compared();
+        let terms = AdditionInvoicing {
+            unit_price: money("9.5"),
+            less_included: number("2.5"),
+            ..AdditionInvoicing::default()
+        };
+        let compared = ReconciliationInput { connectwise_quantity: number("1"), ..resolved(&terms) }.compared();
         assert_eq!((compared.difference, compared.amount_difference), (number("2"), money("4.75")));
-        let free = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..terms.clone() };
-        let compared = Comparison { connectwise_quantity: number("1"), ..resolved(&free) }.compared();
+        let free = AdditionInvoicing { bill_customer: Some(BillCustomer::DoNotBill), ..terms.clone() };
+        let compared = ReconciliationInput { connectwise_quantity: number("1"), ..resolved(&free) }.compared();
         assert_eq!((compared.difference, compared.amount_difference), (number("2"), money("0")));
         let impacts =
             warning_impacts(&[InvoiceWarning::DoNotBill, InvoiceWarning::LessIncluded], number("3"), None, &free);
@@ -304,7 +318,7 @@ mod tests {
         assert_eq!(warning_impacts(&invoiced, number("3"), number("3"), &terms), [], "the invoice took it");
         let late = warning_impacts(&invoiced, number("5"), number("3"), &terms);
         assert_eq!((late[0].quantity, late[0].amount), (number("2"), money("19")));
-        let unknown = AdditionTerms::default();
+        let unknown = AdditionInvoicing::default();
         assert_eq!(resolved(&unknown).compared().amount_difference, None);
     }
 }

@@ -6,7 +6,7 @@ use super::clock::Timestamp;
 use super::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use super::mapping_status::MappingReason;
 use super::quantity::Quantity;
-use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms};
+use crate::domain::invoice_terms::{AdditionInvoicing, AgreementInvoicing};
 
 /// A company in ConnectWise, as last read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Agreement {
     /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
     /// How it is invoiced.
-    pub terms: AgreementTerms,
+    pub terms: AgreementInvoicing,
 }
 
 impl Agreement {
@@ -71,7 +71,7 @@ impl Agreement {
             ends_at: None,
             no_end: true,
             gone: false,
-            terms: AgreementTerms::default(),
+            terms: AgreementInvoicing::default(),
         }
     }
 
@@ -100,7 +100,7 @@ pub struct Addition {
     pub id: CwAdditionId,
     /// The agreement it belongs to.
     pub agreement_id: CwAgreementId,
-    /// The catalog product's identifier.
+    /// The index of records product's identifier.
     pub product_identifier: Option<String>,
     /// The description.
     pub description: Option<String>,
@@ -111,7 +111,7 @@ pub struct Addition {
     /// Whether it no longer exists in ConnectWise.
     pub gone: bool,
     /// How it is invoiced.
-    pub terms: AdditionTerms,
+    pub terms: AdditionInvoicing,
 }
 
 impl Addition {
@@ -125,7 +125,7 @@ impl Addition {
             quantity: None,
             cancelled_at: None,
             gone: false,
-            terms: AdditionTerms::default(),
+            terms: AdditionInvoicing::default(),
         }
     }
 
@@ -178,7 +178,7 @@ mod tests {
             ends_at: None,
             no_end: false,
             gone: false,
-            terms: AgreementTerms::default(),
+            terms: AgreementInvoicing::default(),
         }
     }
 

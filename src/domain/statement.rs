@@ -1,9 +1,9 @@
 //! Says how a line's quantity was made, in sentences for the customer who pays for it.
 
-use super::line_quantity::{Adjustment, LineQuantity};
+use super::line_quantity::{Adjustment, QuantityBreakdown};
 use super::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
 use super::usage::{Aggregation, CountedUsage};
-use crate::domain::invoice_terms::{AdditionTerms, BillCustomer};
+use crate::domain::invoice_terms::{AdditionInvoicing, BillCustomer};
 use crate::domain::invoices::billed_quantity;
 
 /// What a quantity was made of.
@@ -29,22 +29,22 @@ pub struct StatementInput<'a> {
     pub included: Option<IncludedQuantity>,
     /// The name of the product whose overage is billed; `None` if the product has usage of its own.
     pub overage_of: Option<&'a str>,
-    /// The steps to the quantity; `None` without one, or if it is not known how it was made.
-    pub derived: Option<LineQuantity>,
+    /// The steps to the quantity; `None` without one, or if it is unknown how it was made.
+    pub breakdown: Option<QuantityBreakdown>,
     /// The quantity: of the month's last push, or, without one, of the usage.
     pub quantity: Option<Quantity>,
     /// Whether the quantity was set back by a revert.
     pub is_reverted: bool,
-    /// The quantity in ConnectWise; `None` if it is not known, or no addition is billed.
+    /// The quantity in ConnectWise; `None` if it is unknown, or no addition is billed.
     pub connectwise_quantity: Option<Quantity>,
     /// How ConnectWise bills the addition; `None` without one.
-    pub terms: Option<&'a AdditionTerms>,
+    pub terms: Option<&'a AdditionInvoicing>,
     /// The code of the agreement's currency.
     pub currency: Option<&'a str>,
     /// What is charged for ConnectWise's quantity.
     pub amount: Option<Money>,
     /// Whether the next invoice takes nothing of it.
-    pub is_left_out: bool,
+    pub is_not_invoiced: bool,
 }
 
 impl StatementInput<'_> {
@@ -66,7 +66,7 @@ impl StatementInput<'_> {
             (None, Some(problem)) => steps.push(format!("No usage counts: {problem}.")),
             (None, None) => steps.push("No usage was measured.".to_owned()),
         }
-        let Some(derived) = self.derived else {
+        let Some(breakdown) = self.breakdown else {
             if self.usage.is_some() {
                 steps.extend(self.problem.map(|problem| format!("There is no quantity: {problem}.")));
             }
@@ -74,18 +74,18 @@ impl StatementInput<'_> {
             return;
         };
         if let Some(adjustment) = self.adjustment {
-            steps.push(self.adjusted(adjustment, derived.adjusted));
+            steps.push(self.adjusted(adjustment, breakdown.adjusted));
         }
-        if self.block_size != BlockSize::ONE || derived.blocks.get() != derived.adjusted.get() {
-            steps.push(self.rounded(derived));
+        if self.block_size != BlockSize::ONE || breakdown.blocks.get() != breakdown.adjusted.get() {
+            steps.push(self.rounded(breakdown));
         }
-        if let Some(minimum) = self.minimum.filter(|_| derived.blocks != derived.total) {
-            steps.push(format!("At least {minimum} are agreed: {}.", derived.total));
+        if let Some(minimum) = self.minimum.filter(|_| breakdown.blocks != breakdown.total) {
+            steps.push(format!("The agreed minimum is {minimum}: {}.", breakdown.total));
         }
         if let Some(included) = self.included.filter(|_| self.overage_of.is_none()) {
-            steps.push(match derived.overage() {
+            steps.push(match breakdown.overage() {
                 Ok(above) if above != Amount::ZERO => {
-                    format!("{included} are included: the quantity is {}, and the overage {above}.", derived.quantity)
+                    format!("{included} are included: the quantity is {}, and the overage {above}.", breakdown.quantity)
                 }
                 _ => format!("{included} are included, so there is no overage."),
             });
@@ -96,15 +96,15 @@ impl StatementInput<'_> {
     fn charge_steps(&self, steps: &mut Vec<String>) {
         let (Some(terms), Some(has)) = (self.terms, self.connectwise_quantity) else {
             if self.quantity.is_some() {
-                steps.push("No invoice is known that bills it.".to_owned());
+                steps.push("No invoice charges it yet.".to_owned());
             }
             return;
         };
         if Some(has) != self.quantity {
-            steps.push(format!("The agreement has {has}."));
+            steps.push(format!("The quantity on the agreement is {has}."));
         }
         match terms.bill_customer {
-            Some(BillCustomer::DoNotBill) => steps.push("It is agreed that it is not billed.".to_owned()),
+            Some(BillCustomer::DoNotBill) => steps.push("It is not billed under the agreement.".to_owned()),
             Some(BillCustomer::NoCharge) => steps.push("It is free of charge.".to_owned()),
             Some(BillCustomer::Billable) | None => {
                 let charged = billed_quantity(has, terms);
@@ -117,8 +117,8 @@ impl StatementInput<'_> {
                 }
             }
         }
-        if self.is_left_out {
-            steps.push("The next invoice does not take it.".to_owned());
+        if self.is_not_invoiced {
+            steps.push("It will not be on the next invoice.".to_owned());
         }
     }
 
@@ -126,7 +126,7 @@ impl StatementInput<'_> {
         let CountedUsage { amount, through, records } = usage;
         if let Some(other) = self.overage_of {
             return match self.included {
-                Some(included) => format!("Above the {included} that are included of {other}: {amount}."),
+                Some(included) => format!("Beyond the {included} included with {other}: {amount}."),
                 None => format!("No quantity of {other} is included, so there is no overage."),
             };
         }
@@ -146,21 +146,21 @@ impl StatementInput<'_> {
         format!("Adjusted by {amount} {} ({reason}): {adjusted} {}.", self.unit, self.unit)
     }
 
-    fn rounded(&self, derived: LineQuantity) -> String {
+    fn rounded(&self, breakdown: QuantityBreakdown) -> String {
         let how = match self.rounding {
-            Rounding::Ceil => ", each one that is begun",
-            Rounding::Floor => ", each one that is full",
-            Rounding::Round => ", to the nearest",
+            Rounding::Ceil => ", rounded up",
+            Rounding::Floor => ", rounded down",
+            Rounding::Round => ", rounded to the nearest",
             Rounding::Exact => "",
         };
-        format!("In blocks of {} {}{how}: {}.", self.block_size, self.unit, derived.blocks)
+        format!("In blocks of {} {}{how}: {}.", self.block_size, self.unit, breakdown.blocks)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::line_quantity::QuantityTerms;
+    use crate::domain::line_quantity::QuantitySettings;
 
     /// Usage that is rounded up to whole units, of which nothing else is known.
     fn input<'a>(unit: &'a str, amount: &str, records: i64) -> StatementInput<'a> {
@@ -176,14 +176,14 @@ mod tests {
             minimum: None,
             included: None,
             overage_of: None,
-            derived: None,
+            breakdown: None,
             quantity: None,
             is_reverted: false,
             connectwise_quantity: None,
             terms: None,
             currency: None,
             amount: None,
-            is_left_out: false,
+            is_not_invoiced: false,
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
             reason: "Two kiosk users.".to_owned(),
         };
         let (block_size, minimum) = ("100".parse().unwrap(), Some("5".parse().unwrap()));
-        let terms = QuantityTerms {
+        let terms = QuantitySettings {
             adjustment: Some(&adjustment),
             block_size,
             rounding: Rounding::Ceil,
@@ -204,17 +204,17 @@ mod tests {
             included: None,
         };
         let amount = "250".parse().unwrap();
-        let billed = AdditionTerms {
+        let billed = AdditionInvoicing {
             less_included: Some("2".parse().unwrap()),
             unit_price: Some("9.5".parse().unwrap()),
-            ..AdditionTerms::default()
+            ..AdditionInvoicing::default()
         };
         let making = StatementInput {
             aggregation: Aggregation::Max,
             adjustment: Some(&adjustment),
             block_size,
             minimum,
-            derived: terms.quantity_of(amount).ok(),
+            breakdown: terms.quantity_of(amount).ok(),
             quantity: Some("5".parse().unwrap()),
             connectwise_quantity: Some("5".parse().unwrap()),
             terms: Some(&billed),
@@ -225,31 +225,37 @@ mod tests {
         let until_quantity = [
             "250 GB are the largest of 3 records, the newest of 2026-11-22 12:00 UTC.",
             "Adjusted by -60.5 GB (Two kiosk users): 189.5 GB.",
-            "In blocks of 100 GB, each one that is begun: 2.",
-            "At least 5 are agreed: 5.",
+            "In blocks of 100 GB, rounded up: 2.",
+            "The agreed minimum is 5: 5.",
         ];
         assert_eq!(making.steps()[..4], until_quantity);
         assert_eq!(making.steps()[4..], ["The agreement includes 2: 3 are charged.", "At 9.5 USD each: 28.5 USD."]);
-        let free = AdditionTerms { bill_customer: Some(BillCustomer::DoNotBill), ..billed.clone() };
+        let free = AdditionInvoicing { bill_customer: Some(BillCustomer::DoNotBill), ..billed.clone() };
         let changed = StatementInput { connectwise_quantity: Some("7".parse().unwrap()), terms: Some(&free), ..making };
-        assert_eq!(changed.steps()[4..], ["The agreement has 7.", "It is agreed that it is not billed."]);
+        assert_eq!(
+            changed.steps()[4..],
+            ["The quantity on the agreement is 7.", "It is not billed under the agreement."]
+        );
         let silent = StatementInput {
             usage: None,
-            derived: None,
+            breakdown: None,
             quantity: None,
             problem: Some("the meter is silent"),
             ..changed
         };
-        assert_eq!(silent.steps()[..2], ["No usage counts: the meter is silent.", "The agreement has 7."]);
+        assert_eq!(
+            silent.steps()[..2],
+            ["No usage counts: the meter is silent.", "The quantity on the agreement is 7."]
+        );
         let reverted = StatementInput { is_reverted: true, ..making };
         assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
         let unmapped = StatementInput { terms: None, connectwise_quantity: None, ..making };
-        assert_eq!(unmapped.steps()[4..], ["No invoice is known that bills it."]);
+        assert_eq!(unmapped.steps()[4..], ["No invoice charges it yet."]);
     }
 
     #[test]
     fn overage_is_told_on_both_sides() {
-        let terms = QuantityTerms {
+        let terms = QuantitySettings {
             adjustment: None,
             block_size: BlockSize::ONE,
             rounding: Rounding::Ceil,
@@ -259,12 +265,12 @@ mod tests {
         let steps = |text: &str, overage_of: Option<&str>| {
             let amount = text.parse().unwrap();
             let included = terms.included.filter(|_| overage_of.is_none());
-            let derived = QuantityTerms { included, ..terms }.quantity_of(amount).ok();
-            let making = StatementInput { included: terms.included, overage_of, derived, ..input("seats", text, 1) };
+            let breakdown = QuantitySettings { included, ..terms }.quantity_of(amount).ok();
+            let making = StatementInput { included: terms.included, overage_of, breakdown, ..input("seats", text, 1) };
             making.steps()
         };
         assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and the overage 5.");
         assert_eq!(steps("25", None)[1], "25 are included, so there is no overage.");
-        assert_eq!(steps("5", Some("Seats"))[..], ["Above the 25 that are included of Seats: 5."]);
+        assert_eq!(steps("5", Some("Seats"))[..], ["Beyond the 25 included with Seats: 5."]);
     }
 }

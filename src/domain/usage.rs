@@ -29,7 +29,7 @@ string_enum! {
     }
 }
 
-/// The default maximum age of a gauge's newest record, in days.
+/// The default maximum age of the newest record with the aggregation `last`, in days.
 pub const DEFAULT_MAX_USAGE_AGE_DAYS: i64 = 35;
 
 impl Aggregation {

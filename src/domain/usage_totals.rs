@@ -18,14 +18,14 @@ pub struct Measured<'r> {
 
 /// What an aggregation counts of one month's current records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MonthCount {
+pub struct MonthlyCountedUsage {
     /// When the newest record was measured.
     pub last_at: Timestamp,
     /// The usage, or the error if its sum has too many digits.
     pub counted: Result<CountedUsage, UsageOverflow>,
 }
 
-impl MonthCount {
+impl MonthlyCountedUsage {
     /// Counts a number of records that make an amount.
     pub fn new(last_at: Timestamp, records: i64, amount: Result<Amount, UsageOverflow>) -> Self {
         let usage = |amount| CountedUsage { amount, through: last_at, records };

@@ -19,12 +19,13 @@ string_enum! {
         /// The agreement or addition of billing lines was cancelled, ended or deleted. They are not pushed until
         /// somebody chooses another.
         MappingStale = "mapping.stale",
-        /// Several agreements or additions match the rules for billing lines. They are not pushed until somebody chooses.
+        /// Several agreements or additions match the rules for billing lines. They are not pushed until somebody
+        /// chooses.
         MappingAmbiguous = "mapping.ambiguous",
-        /// Meters went silent: enabled billing lines had usage, and have none any more that can be billed.
+        /// Usage stopped: enabled billing lines had usage, and have none any more that can be billed.
         UsageMissing = "usage.missing",
-        /// A push found that ConnectWise does not accept the connection, or cannot be reached at its address. Sent once,
-        /// until ConnectWise answers again.
+        /// A push found that ConnectWise does not accept the connection, or cannot be reached at its address. Sent
+        /// once, until ConnectWise answers again.
         ConnectionFailing = "connection.failing",
         /// A test: `POST /webhooks/{id}/test` was called.
         Test = "webhook.test",
@@ -152,9 +153,9 @@ pub const DISABLED_AFTER: TimeDelta = TimeDelta::days(5);
 /// The longest wait that an address may ask for with `Retry-After`.
 const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::days(1);
 
-/// How long to wait after the given number of failed attempts; `None` if there is no further attempt. `random` varies the
-/// wait by up to a fifth, so that deliveries that failed together are not tried again together. An address may ask for a
-/// longer wait.
+/// How long to wait after the given number of failed attempts; `None` if there is no further attempt. `random` varies
+/// the wait by up to a fifth, so that deliveries that failed together are not tried again together. An address may ask
+/// for a longer wait.
 pub fn retry_wait(attempts: i64, asked_for: Option<TimeDelta>, random: u32) -> Option<TimeDelta> {
     let index = usize::try_from(attempts).ok()?.checked_sub(1)?;
     let seconds = *RETRY_SECONDS.get(index)?;

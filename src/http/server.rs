@@ -12,7 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::console;
 use super::kit::browsers;
-use super::kit::fallback::{no_route, refuse_nul};
+use super::kit::fallback::{no_route, reject_nul};
 use super::kit::problem::ApiError;
 use super::kit::request_id::{self, RequestSpan};
 use super::kit::served_document::ServedDocument;
@@ -69,7 +69,7 @@ impl Server {
                 .wrap(Compress::default())
                 .wrap(from_fn(browsers::head))
                 .wrap(TracingLogger::<RequestSpan>::new())
-                .wrap(from_fn(refuse_nul))
+                .wrap(from_fn(reject_nul))
                 .wrap(from_fn(browsers::options))
                 .wrap(Condition::new(!origins.is_empty(), browsers::cors(&origins)))
                 .wrap(from_fn(request_id::set))

@@ -1,7 +1,8 @@
 //! Which network addresses a connection may use.
 //!
-//! A tenant chooses the host of its ConnectWise and of its webhooks, so a request must not reach the operator's own network. Host
-//! names are checked when they are resolved for connecting, so that the address cannot change between check and use.
+//! A tenant chooses the host of its ConnectWise and of its webhooks, so a request must not reach the operator's own
+//! network. Host names are checked when they are resolved for connecting, so that the address cannot change between
+//! check and use.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -7,5 +7,5 @@ mod webhook_url;
 
 pub(crate) use address::{PrivateAddress, PublicOnly, is_public, private_address, root_cause};
 pub use sender::{Attempt, WebhookSender};
-pub use signature::{Secret, Signed};
+pub use signature::{DeliveryHeaders, Secret};
 pub use webhook_url::WebhookUrl;

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, StatusCode, redirect};
 
 use super::address::{PublicOnly, private_address, root_cause};
-use super::signature::Signed;
+use super::signature::DeliveryHeaders;
 use super::webhook_url::WebhookUrl;
 use crate::domain::clock::Timestamp;
 
@@ -67,7 +67,7 @@ impl WebhookSender {
     }
 
     /// Sends a body once. The response's body is not read.
-    pub async fn send(&self, url: &WebhookUrl, signed: &Signed, body: String, now: Timestamp) -> Attempt {
+    pub async fn send(&self, url: &WebhookUrl, signed: &DeliveryHeaders, body: String, now: Timestamp) -> Attempt {
         let request = self
             .http
             .post(url.url().clone())
@@ -102,11 +102,11 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<TimeDelta> {
     }
 }
 
-/// Why there was no response. reqwest's messages contain the URL, so only the root cause is told.
+/// Why there was no response. reqwest's messages contain the URL, so only the root cause is reported.
 fn why(error: &reqwest::Error) -> String {
     let cause = root_cause(error);
     let is_unknown = ["name or service not known", "no address associated", "failed to lookup"];
-    // Which names exist in the operator's network is not told.
+    // Which names exist in the operator's network is not disclosed.
     if private_address(error).is_some() || is_unknown.iter().any(|text| cause.to_lowercase().contains(text)) {
         return "the host of the address is unknown, or has no public address".to_owned();
     }

@@ -51,7 +51,7 @@ impl Secret {
 
 /// The headers of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct DeliveryHeaders {
     /// `webhook-id`: the same for all attempts.
     pub id: String,
     /// `webhook-timestamp`: when this attempt is made, in seconds since 1970.
@@ -60,7 +60,7 @@ pub struct Signed {
     pub signature: String,
 }
 
-impl Signed {
+impl DeliveryHeaders {
     /// Signs a body with each of the secrets.
     pub fn new(id: &str, timestamp: i64, body: &str, secrets: &[Secret]) -> Result<Self, BadSecret> {
         let content = format!("{id}.{timestamp}.{body}");
@@ -80,7 +80,7 @@ mod tests {
         let secret = SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let secrets = [Secret::parse(&secret).unwrap()];
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
-        let signed = Signed::new(id, 1_614_265_330, r#"{"test": 2432232314}"#, &secrets).unwrap();
+        let signed = DeliveryHeaders::new(id, 1_614_265_330, r#"{"test": 2432232314}"#, &secrets).unwrap();
         assert_eq!(signed.signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 

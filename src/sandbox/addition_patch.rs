@@ -58,7 +58,7 @@ pub(super) fn apply(record: &Map<String, Value>, body: &Value) -> Result<Map<Str
             continue;
         }
         if !ADDITION.contains(&path) {
-            return Err(Response::invalid("addition", path, "InvalidField", "The field is not known"));
+            return Err(Response::invalid("addition", path, "InvalidField", "The field is unknown"));
         }
         if DERIVED.contains(&path) {
             continue;
@@ -91,7 +91,7 @@ pub(super) fn replace(record: &Map<String, Value>, body: &Value) -> Result<Map<S
     }
     for (name, value) in given.iter().filter(|(name, _)| !DERIVED.contains(&name.as_str())) {
         if !ADDITION.contains(&name.as_str()) {
-            return Err(Response::invalid("addition", name, "InvalidField", "The field is not known"));
+            return Err(Response::invalid("addition", name, "InvalidField", "The field is unknown"));
         }
         new.insert(name.clone(), checked(name, value.clone())?);
     }

@@ -98,11 +98,11 @@ async fn fill(shared: web::Data<Shared>, size: web::Json<Fill>) -> HttpResponse 
 }
 
 #[derive(Debug, Deserialize)]
-struct InvoiceRun {
+struct InvoicingRequest {
     date: NaiveDate,
 }
 
 #[post("/_sandbox/invoice")]
-async fn invoice(shared: web::Data<Shared>, run: web::Json<InvoiceRun>) -> HttpResponse {
+async fn invoice(shared: web::Data<Shared>, run: web::Json<InvoicingRequest>) -> HttpResponse {
     HttpResponse::Ok().json(shared.change(|store| store.invoice(run.date)))
 }

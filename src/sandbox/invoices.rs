@@ -1,8 +1,8 @@
 //! Agreement invoicing, as somebody runs it in ConnectWise: what each customer is charged for its additions.
 //!
-//! ConnectWise has no API for it. This does what its documents and users say: an agreement is due at its next invoice date,
-//! a child with its parent; what is included is subtracted; nothing is charged for an addition that is not billed or not in
-//! effect. Prices are not prorated and not rounded.
+//! ConnectWise has no API for it. This does what its documents and users say: an agreement is due at its next invoice
+//! date, a child with its parent; what is included is subtracted; nothing is charged for an addition that is not billed
+//! or not in effect. Prices are not prorated and not rounded.
 
 use chrono::{Months, NaiveDate};
 use rust_decimal::Decimal;

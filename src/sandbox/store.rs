@@ -18,7 +18,7 @@ pub enum Kind {
     Additions,
     /// Agreement types.
     Types,
-    /// What the agreement recap tells, by the id of the agreement: beside the dates that the agreement itself has.
+    /// What the agreement recap reports, by the id of the agreement: beside the dates that the agreement itself has.
     Recaps,
 }
 

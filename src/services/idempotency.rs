@@ -32,7 +32,7 @@ impl Key {
 
 /// The response to a write.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct RenderedResponse {
     /// The HTTP status code.
     pub status: u16,
     /// The `Location` header, if a resource was created.
@@ -45,12 +45,12 @@ pub struct Answer {
 
 /// Renders the response to a write, and stores it under the caller's key if one was sent.
 #[derive(Debug)]
-pub struct Once<R> {
+pub struct IdempotentWrite<R> {
     key: Option<Key>,
     render: R,
 }
 
-impl<R> Once<R> {
+impl<R> IdempotentWrite<R> {
     /// Takes the key that the caller sent, if any, and the function that renders the response.
     pub fn new(key: Option<Key>, render: R) -> Self {
         Self { key, render }
@@ -63,9 +63,9 @@ impl<R> Once<R> {
         ctx: &AppContext,
         tenant: &TenantId,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<Answer>
+    ) -> Result<RenderedResponse>
     where
-        R: FnOnce(T) -> Result<Answer> + Send + 'static,
+        R: FnOnce(T) -> Result<RenderedResponse> + Send + 'static,
     {
         let (Self { key, render }, now) = (self, ctx.clock.now());
         ctx.db.write(tenant, move |tx| once(tx, key.as_ref(), now, |tx| render(work(tx)?))).await
@@ -76,15 +76,15 @@ fn once(
     tx: &mut Tx<'_>,
     key: Option<&Key>,
     now: Timestamp,
-    work: impl FnOnce(&mut Tx<'_>) -> Result<Answer>,
-) -> Result<Answer> {
+    work: impl FnOnce(&mut Tx<'_>) -> Result<RenderedResponse>,
+) -> Result<RenderedResponse> {
     let Some(key) = key else { return work(tx) };
     if let Some(stored) = tx.stored_response(&key.key)? {
         if stored.request_hash != key.request_hash {
             return Err(Error::IdempotencyMismatch);
         }
         let status = u16::try_from(stored.status).map_err(Error::internal)?;
-        return Ok(Answer { status, location: stored.location, body: stored.body, replayed: true });
+        return Ok(RenderedResponse { status, location: stored.location, body: stored.body, replayed: true });
     }
     let answer = work(tx)?;
     tx.store_response(&StoredResponse {

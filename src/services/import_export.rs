@@ -15,12 +15,12 @@ use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::mappings::edit;
-use crate::services::mappings::line_edit::{Applied, Bulk, Edit, EditRejection, LineEdit};
+use crate::services::mappings::line_edit::{Bulk, Edit, EditRejection, EditResults, LineEdit};
 use crate::services::mappings::missing_additions;
 use crate::services::mappings::resolve;
-use crate::services::quantities::compute::{BilledLine, BilledMonths, compared_lines};
+use crate::services::quantities::compute::{BilledMonths, LineWithQuantity, compute_with_invoices};
 use crate::services::quantities::invoice_effects::LineInvoice;
-use crate::services::quantities::monthly_usage::Billed;
+use crate::services::quantities::monthly_usage::ComputedQuantity;
 use crate::services::remote::refresh;
 use crate::services::security::actor::{Actor, IfMatch};
 use crate::services::security::audit::Audit;
@@ -100,7 +100,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Resu
     let companies = tx.all_companies()?;
     let known = tx.cw_companies_by_id(None)?;
     let mut outcomes = targets(rows, &companies, &known);
-    refuse_taken(rows, &companies, &mut outcomes);
+    reject_taken(rows, &companies, &mut outcomes);
     let (mut moved, mut entries) = (Vec::new(), Vec::new());
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
@@ -172,7 +172,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
 
 /// Rejects rows that would match two companies to one ConnectWise company, unless `shared` is set. Only the final
 /// matches count, so that two companies can swap theirs.
-fn refuse_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
+fn reject_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
     loop {
         let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
             companies.iter().map(|row| (&row.id, row.connectwise_company_id)).collect();
@@ -212,7 +212,7 @@ pub struct LineOut {
     /// The line with its company, agreement and addition.
     pub view: BillingLineView,
     /// The usage and quantity of a push now.
-    pub billed: Billed,
+    pub computed: ComputedQuantity,
     /// Whether a push would write a different quantity from the last push of the same month.
     pub out_of_date: bool,
     /// What an invoice makes of the quantity; `None` if the line bills to no addition.
@@ -221,10 +221,10 @@ pub struct LineOut {
     pub product_code: String,
 }
 
-impl From<BilledLine> for LineOut {
-    fn from(line: BilledLine) -> Self {
-        let BilledLine { view, billed, product, out_of_date, invoice } = line;
-        Self { view, billed, out_of_date, invoice, product_code: product.code }
+impl From<LineWithQuantity> for LineOut {
+    fn from(line: LineWithQuantity) -> Self {
+        let LineWithQuantity { view, computed, product, out_of_date, invoice } = line;
+        Self { view, computed, out_of_date, invoice, product_code: product.code }
     }
 }
 
@@ -247,7 +247,7 @@ pub fn lines_out(tx: &mut Tx<'_>, filter: &LineFilter, months: &BilledMonths, no
     }
     let rows = tx.all_lines(filter)?;
     let views = tx.with_records(rows)?;
-    let lines = compared_lines(tx, views, months, now)?;
+    let lines = compute_with_invoices(tx, views, months, now)?;
     Ok(lines.into_iter().map(LineOut::from).collect())
 }
 
@@ -273,7 +273,7 @@ pub struct LineIn {
 }
 
 /// Imports the settings of many lines, found by the company's external id and the product's code.
-pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<Applied> {
+pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<EditResults> {
     let found = ctx.db.read(&actor.tenant, move |tx| find_edits(tx, &rows)).await?;
     let all_found = found.iter().all(Result::is_ok);
     let mut edits = Vec::new();

@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::context::AppContext;
-use super::idempotency::{Answer, Once};
+use super::idempotency::{IdempotentWrite, RenderedResponse};
 use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId, RuleId};
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::mappings::Named;
+use crate::domain::mappings::NamedMapping;
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
@@ -50,9 +50,14 @@ pub struct NewRule {
 }
 
 /// Creates a product's rule for a target, resolves the product's lines by it, and reads the additions that they need.
-pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewRule, once: Once<R>) -> Result<Answer>
+pub async fn create<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    new: NewRule,
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(SavedRule) -> Result<Answer> + Send + 'static,
+    R: FnOnce(SavedRule) -> Result<RenderedResponse> + Send + 'static,
 {
     let (audit, lines) = (Audit::new(actor, ctx.clock.now()), of_product(&new.product));
     let work = move |tx: &mut Tx<'_>| add(tx, &new.product, new.target, &new.expression, &audit);
@@ -153,9 +158,9 @@ pub struct PreviewLine {
     /// The line with its current mappings.
     pub line: MappedLine,
     /// The agreement mapping now and under the previewed rules.
-    pub agreement: (Named<CwAgreementId>, Named<CwAgreementId>),
+    pub agreement: (NamedMapping<CwAgreementId>, NamedMapping<CwAgreementId>),
     /// The addition mapping now and under the previewed rules.
-    pub addition: (Named<CwAdditionId>, Named<CwAdditionId>),
+    pub addition: (NamedMapping<CwAdditionId>, NamedMapping<CwAdditionId>),
 }
 
 impl PreviewLine {
@@ -209,7 +214,7 @@ pub fn preview(tx: &mut Tx<'_>, unsaved: &UnsavedRules, now: Timestamp) -> Resul
     }
     let filter = of_product(product);
     let rows = tx.mapped_lines(&filter)?;
-    let catalog = resolve::catalog(tx, &rows, &filter, now)?;
+    let record_index = resolve::record_index(tx, &rows, &filter, now)?;
     let mut preview = Preview {
         expression,
         agreements: StatusCounts::default(),
@@ -218,15 +223,15 @@ pub fn preview(tx: &mut Tx<'_>, unsaved: &UnsavedRules, now: Timestamp) -> Resul
         lines: Vec::new(),
     };
     for line in rows {
-        let (agreement, addition) = resolve::decide(&catalog, &rules, &line);
+        let (agreement, addition) = resolve::decide(&record_index, &rules, &line);
         preview.agreements.count(agreement.status);
         preview.additions.count(addition.status);
-        let agreement_now = catalog.named_agreement(line.agreement.clone());
-        let addition_now = catalog.named_addition(line.addition.clone());
+        let agreement_now = record_index.named_agreement(line.agreement.clone());
+        let addition_now = record_index.named_addition(line.addition.clone());
         let line = PreviewLine {
             line,
-            agreement: (agreement_now, catalog.named_agreement(agreement)),
-            addition: (addition_now, catalog.named_addition(addition)),
+            agreement: (agreement_now, record_index.named_agreement(agreement)),
+            addition: (addition_now, record_index.named_addition(addition)),
         };
         preview.changed += usize::from(line.changes());
         preview.lines.push(line);

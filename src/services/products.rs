@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::context::AppContext;
-use super::idempotency::{Answer, Once};
+use super::idempotency::{IdempotentWrite, RenderedResponse};
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLine, LineFilter, Product, ProductName, RuleFilter, Tx};
 use crate::domain::audit::AuditAction;
@@ -87,9 +87,14 @@ pub struct ProductChange {
 }
 
 /// Creates a product with a billing line for every company.
-pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewProduct, once: Once<R>) -> Result<Answer>
+pub async fn create<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    new: NewProduct,
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(Product) -> Result<Answer> + Send + 'static,
+    R: FnOnce(Product) -> Result<RenderedResponse> + Send + 'static,
 {
     let audit = Audit::new(actor, ctx.clock.now());
     once.run(ctx, &actor.tenant, move |tx| add(tx, new, &audit)).await

@@ -17,7 +17,8 @@ use crate::services::webhooks;
 use crate::services::{AppContext, LoopCount, StepResult};
 use supervise::supervise;
 
-/// How often the process looks for work that it was not notified of: lines that became due, and work of other processes.
+/// How often the process looks for work that it was not notified of: lines that became due, and work of other
+/// processes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
@@ -193,8 +194,8 @@ async fn hourly_tasks(ctx: &AppContext) {
     if let Err(error) = webhooks::delete_old(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to delete old deliveries of webhooks");
     }
-    if let Err(error) = webhooks::find_silent_meters(ctx).await {
-        tracing::warn!(cause = %error.chain(), "failed to look for silent meters");
+    if let Err(error) = webhooks::find_stopped_usage(ctx).await {
+        tracing::warn!(cause = %error.chain(), "failed to look for stopped usage");
     }
     if let Err(error) = push::refresh_invoice_dates(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to read the dates of invoices");

@@ -1,4 +1,4 @@
-//! The arrows between the layers, checked where they are written: in the sources' own words.
+//! Checks the dependencies between layers by reading the imports of each file.
 
 mod circles;
 

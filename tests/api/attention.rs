@@ -139,8 +139,7 @@ async fn chosen_lines_are_pushed_and_what_followed_is_found(backend: Backend) {
     let id = job["id"].as_str().unwrap();
     let revert = app.post(&format!("/push-jobs/{id}/revert"), &json!({})).await.expect(202);
     let followed = app.get(&format!("/push-jobs?parent_job_id={id}")).await;
-    let found: Vec<_> =
-        followed["items"].as_array().unwrap().iter().map(|job| (&job["id"], &job["started_by"])).collect();
+    let found: Vec<_> = followed["items"].as_array().unwrap().iter().map(|job| (&job["id"], &job["trigger"])).collect();
     assert_eq!(found, [(&revert["id"], &json!("revert"))]);
 }
 
@@ -190,7 +189,8 @@ async fn a_table_has_the_lines_that_are_wanted(backend: Backend) {
     app.get("/export/company-matches?other=1").await.problem(400, "malformed");
 }
 
-/// What a row says that it needs, what the filter selects and what the summary counts agree in every combination of states.
+/// What a row says that it needs, what the filter selects and what the summary counts agree in every combination of
+/// states.
 async fn needs_agree_in_every_state(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let product = app.product("P").await;

@@ -91,7 +91,7 @@ async fn pushes_and_decisions_are_recorded(backend: Backend) {
     let (job, _) = app.push(&json!({"product_id": product})).await;
     let id = job["id"].as_str().unwrap();
     let held = app.all(&format!("/push-jobs/{id}/lines?state=held")).await;
-    app.post(&format!("/push-jobs/{id}/lines/drop"), &json!({"line_ids": [held[0]["id"]]})).await.expect(200);
+    app.post(&format!("/push-jobs/{id}/lines/drop"), &json!({"push_line_ids": [held[0]["id"]]})).await.expect(200);
     app.post(&format!("/push-jobs/{id}/lines/approve"), &json!({})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let revert = app.post(&format!("/push-jobs/{id}/revert"), &json!({})).await.expect(202);
@@ -99,7 +99,7 @@ async fn pushes_and_decisions_are_recorded(backend: Backend) {
     let of_job = entries(&app, &format!("&subject_id={id}")).await;
     let names: Vec<&str> = of_job.iter().map(|(action, ..)| action.as_str()).collect();
     assert_eq!(names, ["push_job.created", "push_lines.dropped", "push_lines.approved"]);
-    assert_eq!((&of_job[0].3["lines"], &of_job[0].3["started_by"]), (&json!(3), &json!("manual")));
+    assert_eq!((&of_job[0].3["lines"], &of_job[0].3["trigger"]), (&json!(3), &json!("manual")));
     assert_eq!((&of_job[1].3["lines"], &of_job[2].3["lines"]), (&json!(1), &json!(2)));
     let pushes = actions(&app, "&action=push_job.created,push_job.cancelled").await;
     assert_eq!(pushes, ["push_job.created", "push_job.created", "push_job.cancelled"]);

@@ -1,5 +1,5 @@
-//! Which month a push bills: each aggregation and billing period, on days, in months and in time zones where it matters,
-//! through scheduled pushes that write.
+//! Which month a push bills: each aggregation and billing period, on days, in months and in time zones where it
+//! matters, through scheduled pushes that write.
 
 use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -122,7 +122,7 @@ async fn every_month_bills_what_it_should(backend: Backend, zone: Tz, day: u32) 
         app.worker.run_until_idle().await.unwrap();
         let local = due.with_timezone(&zone);
         let job = app.get("/push-jobs?limit=1").await.expect(200)["items"][0].clone();
-        assert_eq!((&job["state"], &job["started_by"]), (&json!("succeeded"), &json!("schedule")), "{job}");
+        assert_eq!((&job["state"], &job["trigger"]), (&json!("succeeded"), &json!("schedule")), "{job}");
         for (kind, wanted) in wanted.iter_mut().enumerate() {
             let billed = expected(kind, &known, zone, (local.year(), local.month()), due);
             *wanted = billed.map_or(*wanted, |amount| amount as f64);
@@ -143,7 +143,7 @@ async fn each_product_bills_its_period(backend: Backend) {
 }
 
 /// Records of months that begin and end where they were opened, whatever the time zone becomes: each is billed once.
-async fn a_new_time_zone_bills_nothing_twice_and_nothing_never(backend: Backend) {
+async fn a_new_time_zone_neither_skips_nor_doubles_a_month(backend: Backend) {
     let app = six_products(backend, "2026-10-14T12:00:00Z").await;
     let schedule = |zone: &str| json!({"enabled": true, "day_of_month": 1, "time": "00:00", "time_zone": zone});
     app.put("/push-schedule", &schedule("UTC")).await.expect(200);
@@ -369,7 +369,7 @@ async fn the_next_runs_are_those_that_will_be(backend: Backend) {
 
 on_both!(
     each_product_bills_its_period,
-    a_new_time_zone_bills_nothing_twice_and_nothing_never,
+    a_new_time_zone_neither_skips_nor_doubles_a_month,
     a_late_run_bills_the_month_that_was_due,
     push_now_bills_what_the_schedule_would_unless_a_month_is_named,
     a_month_that_has_not_begun_is_not_billed,

@@ -140,7 +140,8 @@ async fn refused_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply
     }
 }
 
-/// Bodies that are being read share one budget: beyond it a caller is told to come again, and all is well when it is free.
+/// Bodies that are being read share one budget: beyond it a caller is told to come again, and all is well when it is
+/// free.
 async fn all_bodies_together_have_a_budget(backend: Backend) {
     let app = TestApp::start_with(backend, Default::default(), |config| config.body_memory = 8).await;
     let body = format!("{{\"external_id\": \"C1\", \"name\": \"One\"}}{}", " ".repeat(400_000));

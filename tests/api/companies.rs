@@ -32,7 +32,7 @@ async fn auto_match_applies_only_what_is_unique(backend: Backend) {
     assert_eq!(matched["applied"], 2);
     let outcome = |id: &str| {
         let found = matched["proposals"].as_array().unwrap().iter().find(|p| p["external_id"] == id).unwrap();
-        (found["outcome"].clone(), found["matched_by"].clone(), found["candidates"].as_array().unwrap().len())
+        (found["outcome"].clone(), found["match_criterion"].clone(), found["candidates"].as_array().unwrap().len())
     };
     assert_eq!(outcome("harbordental"), (json!("proposed"), json!("identifier"), 1));
     assert_eq!(outcome("v2"), (json!("proposed"), json!("name"), 1));

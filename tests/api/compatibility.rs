@@ -1,5 +1,5 @@
-//! Compares the OpenAPI document with the last released one, `openapi/released.json`: a client of the released version must
-//! be able to use this one. docs/API-DESIGN.md says what may change.
+//! Compares the OpenAPI document with the last released one, `openapi/released.json`: a client of the released version
+//! must be able to use this one. docs/API-DESIGN.md says what may change.
 
 use std::collections::BTreeSet;
 

@@ -118,9 +118,9 @@ async fn what_connectwise_answers_oddly_breaks_nothing(backend: Backend) {
         (status(409), "connectwise_conflict"),
         (status(500), "connectwise_unavailable"),
         (status(503), "connectwise_unavailable"),
-        (FaultKind::Html, "connectwise_unintelligible"),
-        (FaultKind::Truncated, "connectwise_unintelligible"),
-        (FaultKind::WrongType, "connectwise_unintelligible"),
+        (FaultKind::Html, "connectwise_invalid_response"),
+        (FaultKind::Truncated, "connectwise_invalid_response"),
+        (FaultKind::WrongType, "connectwise_invalid_response"),
         (FaultKind::Drop, "connectwise_unavailable"),
         (FaultKind::Redirect { to: "http://evil.example/".to_owned() }, "connectwise_address"),
     ] {

@@ -115,7 +115,8 @@ fn calls(script: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What each call sends and reads is checked by TypeScript, against types generated from the document: `scripts/clients`.
+/// What each call sends and reads is checked by TypeScript, against types generated from the document:
+/// `scripts/clients`.
 #[test]
 fn it_calls_documented_operations_only() {
     let document = document();

@@ -1,5 +1,5 @@
-//! What things cost: statements and commits, each with a limit that only a reason may raise. A read costs what it shows,
-//! and a write what it changes, however many rows are beside it.
+//! What things cost: statements and commits, each with a limit that only a reason may raise. A read costs what it
+//! shows, and a write what it changes, however many rows are beside it.
 
 use std::cell::Cell;
 

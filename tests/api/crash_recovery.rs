@@ -65,8 +65,8 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     service.process.interrupt();
 }
 
-/// A process that is asked to end finishes the request that it has sent, stores what it knows, and gives back the rest: the
-/// next process need not wait for a lease, nor ask ConnectWise about writes that were never sent.
+/// A process that is asked to end finishes the request that it has sent, stores what it knows, and gives back the rest:
+/// the next process need not wait for a lease, nor ask ConnectWise about writes that were never sent.
 async fn a_process_that_ends_gives_back_what_it_has_not_written(backend: Backend) {
     const LINES: i64 = 60;
     let (database, sandbox) = (TestDatabase::new(backend), sandbox(store(LINES)));

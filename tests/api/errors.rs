@@ -327,8 +327,8 @@ async fn request_ids_are_told_back(backend: Backend) {
     assert_eq!(reply.header("x-request-id").len(), 36);
 }
 
-/// A million random bytes as the body of every operation, and random texts in every path and query: each is rejected, and
-/// nothing fails.
+/// A million random bytes as the body of every operation, and random texts in every path and query: each is rejected,
+/// and nothing fails.
 async fn random_bytes_are_refused_everywhere(backend: Backend) {
     let app = TestApp::connected(backend, Store::default()).await;
     let document: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();

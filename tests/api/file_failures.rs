@@ -1,5 +1,5 @@
-//! What can happen to an SQLite file, for real: a full disk, a file that cannot be written, another process that holds it, a
-//! torn write-ahead log. Nothing is lost, and `/readyz` tells the truth.
+//! What can happen to an SQLite file, for real: a full disk, a file that cannot be written, another process that holds
+//! it, a torn write-ahead log. Nothing is lost, and `/readyz` tells the truth.
 
 use std::time::{Duration, Instant};
 
@@ -150,8 +150,8 @@ async fn a_torn_write_ahead_log_loses_nothing_that_was_answered_for() {
     written_once(&sandbox, LINES);
 }
 
-/// Somebody removed the file. What goes on with the one that is open would be lost with the process: it says so, and makes
-/// no empty one in its place.
+/// Somebody removed the file. What goes on with the one that is open would be lost with the process: it says so, and
+/// makes no empty one in its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_is_gone_is_told_of() {
     let database = TestDatabase::new(Backend::Sqlite);

@@ -79,7 +79,7 @@ async fn a_large_change_is_held_until_a_person_decides(backend: Backend) {
     assert_eq!(app.sandbox.ledger().writes.len(), 1);
     let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
     let (approve, drop) = (format!("{path}/lines/approve"), format!("{path}/lines/drop"));
-    let chosen = json!({"line_ids": [lines[1]["id"], lines[2]["id"]]});
+    let chosen = json!({"push_line_ids": [lines[1]["id"], lines[2]["id"]]});
     // What was approved is the change from 5 to 10. Somebody makes another of it meanwhile.
     let reopened = app.post(&approve, &chosen).await.expect(200);
     assert_eq!((&reopened["state"], &reopened["lines"]["pending"]), (&json!("running"), &json!(2)));
@@ -89,8 +89,8 @@ async fn a_large_change_is_held_until_a_person_decides(backend: Backend) {
     assert_eq!((lines[2]["decided_by"].as_str(), &lines[1]["from"]), (Some("first key"), &json!("4")));
     assert_eq!((has(&app, 200), has(&app, 300)), (4.0, 10.0));
     assert_eq!((&job["state"], &job["lines"]["done"]), (&json!("waiting_for_approval"), &json!(2)));
-    app.post(&approve, &json!({"line_ids": [lines[0]["id"]]})).await.problem(422, "validation");
-    app.post(&approve, &json!({"line_ids": [lines[1]["id"]]})).await.expect(200);
+    app.post(&approve, &json!({"push_line_ids": [lines[0]["id"]]})).await.problem(422, "validation");
+    app.post(&approve, &json!({"push_line_ids": [lines[1]["id"]]})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let ended = app.post(&drop, &json!({})).await.expect(200);
     assert_eq!((&ended["state"], &ended["lines"]["held"]), (&json!("succeeded"), &json!(0)), "{ended}");
@@ -113,7 +113,7 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     let rejected = json!({"from_dry_run": id, "dry_run": true});
     app.post("/push-jobs", &rejected).await.problem(422, "validation");
     let job = app.post("/push-jobs", &json!({"from_dry_run": id})).await.expect(202);
-    assert_eq!((&job["started_by"], &job["parent_job_id"]), (&json!("dry_run"), &dry["id"]));
+    assert_eq!((&job["trigger"], &job["parent_job_id"]), (&json!("dry_run"), &dry["id"]));
     let (job, lines) = finished(&app, &job).await;
     assert_eq!(outcomes(&lines), [("pushed", "-"), ("failed", "changed_since"), ("pushed", "-")]);
     assert_eq!((has(&app, 100), has(&app, 200), has(&app, 400)), (10.0, 3.0, 10.0), "as shown, not as measured since");
@@ -143,7 +143,7 @@ async fn a_revert_puts_back_what_is_still_ours(backend: Backend) {
     let key = [("content-type", "application/json"), ("idempotency-key", "revert-1")];
     let revert = || app.send(reqwest::Method::POST, &path, &key, Some(b"{}".to_vec()));
     let reverting = revert().await.expect(202);
-    assert_eq!((&reverting["started_by"], &reverting["lines"]["total"]), (&json!("revert"), &json!(2)));
+    assert_eq!((&reverting["trigger"], &reverting["lines"]["total"]), (&json!("revert"), &json!(2)));
     let (reverting, lines) = finished(&app, &reverting).await;
     assert_eq!(outcomes(&lines), [("pushed", "-"), ("failed", "changed_since")]);
     assert_eq!((&lines[0]["from"], &lines[0]["to"]), (&json!("10"), &json!("1")));
@@ -167,7 +167,7 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
         *store = self::store(&[10.0]);
     });
     let retry = app.post(&path(&reverting, "retry"), &json!({})).await.expect(202);
-    assert_eq!(retry["started_by"], "revert");
+    assert_eq!(retry["trigger"], "revert");
     let (_, lines) = finished(&app, &retry).await;
     assert_eq!((outcomes(&lines), has(&app, 100)), (vec![("pushed", "-")], 1.0), "not today's usage");
     // A later month found the same number right: it is that month's now.
@@ -218,7 +218,7 @@ async fn history_is_found_across_jobs(backend: Backend) {
     assert_eq!(jobs(format!("company_id={}", companies[1])).await.join(" "), one);
     assert_eq!(jobs(format!("product_id={other}")).await.join(" "), two, "a job of all products has it, too");
     assert_eq!(jobs("from=2026-11-22T13:00:00Z".to_owned()).await.join(" "), two);
-    assert_eq!(jobs("to=2026-11-22T13:00:00Z&started_by=manual".to_owned()).await.join(" "), one);
+    assert_eq!(jobs("to=2026-11-22T13:00:00Z&trigger=manual".to_owned()).await.join(" "), one);
     let history = app.all(&format!("/push-lines?company_id={}&state=pushed&limit=1", companies[0])).await;
     let told: Vec<(&str, &str)> =
         history.iter().map(|l| (l["from"].as_str().unwrap(), l["to"].as_str().unwrap())).collect();

@@ -123,8 +123,8 @@ pub fn seed() -> u64 {
 }
 
 /// Gives each company random terms, a price and usage: what is included, what is not billed, what begins or ends, which
-/// agreement is the parent, and which invoice was made already. The first is plain, and the second is not billed, so that
-/// there is one of each.
+/// agreement is the parent, and which invoice was made already. The first is plain, and the second is not billed, so
+/// that there is one of each.
 pub async fn with_random_terms(app: &TestApp, random: &mut fastrand::Rng, companies: i64) {
     merge(app, Kind::Additions, 200, json!({"billCustomer": "DoNotBill"}));
     for c in 3..=companies {
@@ -177,7 +177,8 @@ async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
         let (invoice, addition) = (&line["invoice"], line["addition"]["id"].as_str().unwrap());
         let charge = charges.iter().find(|charge| charge.addition_id.to_string() == addition);
         if codes(invoice).iter().any(|code| never.contains(code)) {
-            // An agreement may be warned of, and be charged all the same, if it ends on a day on which it is still invoiced.
+            // An agreement may be warned of, and be charged all the same, if it ends on a day on which it is still
+            // invoiced.
             let is_certain = codes(invoice).iter().any(|code| *code != "ends_before_invoice" && never.contains(code));
             assert!(charge.is_none() || !is_certain, "seed {seed}: {invoice} was charged: {charge:?}");
             kept += 1;
@@ -201,8 +202,8 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         lines.iter().map(|line| format!("{} {}", text(&line["state"]), text(&line["reason"]))).collect()
     };
-    // The invoices are made after the lists were read. The third is the child of an agreement that was invoiced, and the
-    // fourth of one that was not.
+    // The invoices are made after the lists were read. The third is the child of an agreement that was invoiced, and
+    // the fourth of one that was not.
     app.sandbox.change(|store| {
         store.put(Kind::Agreements, sample::agreement(901, 3, "Everything", (3, "Managed Services")));
         store.put(Kind::Agreements, sample::agreement(902, 4, "Everything", (3, "Managed Services")));
@@ -224,7 +225,7 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     assert_eq!(detail, "the next invoice of the agreement is on 2027-01-01, after the one that takes 2026-11");
     assert!(lines[1]["explanation"].as_str().unwrap().contains("Undo that invoice"), "{}", lines[1]);
     let approve = format!("/push-jobs/{}/lines/approve", job["id"].as_str().unwrap());
-    app.post(&approve, &json!({"line_ids": [lines[1]["id"]]})).await.expect(200);
+    app.post(&approve, &json!({"push_line_ids": [lines[1]["id"]]})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let (_, lines) = app.job_and_lines(&job).await;
     assert_eq!(outcomes(&lines)[1..3], ["pushed -", "held already_invoiced"], "a person decides");
@@ -242,11 +243,11 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     assert!(detail.contains("next invoice") && detail.contains("larger than 1 units"), "{detail}");
     merge(&app, Kind::Agreements, 10, json!({"nextInvoiceDate": "2027-01-01"}));
     let approve = format!("/push-jobs/{}/lines/approve", job["id"].as_str().unwrap());
-    app.post(&approve, &json!({"line_ids": [lines[0]["id"], lines[1]["id"]]})).await.expect(200);
+    app.post(&approve, &json!({"push_line_ids": [lines[0]["id"], lines[1]["id"]]})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let (_, lines) = app.job_and_lines(&job).await;
     assert_eq!(outcomes(&lines)[..2], ["held already_invoiced", "pushed -"]);
-    app.post(&approve, &json!({"line_ids": [lines[0]["id"]]})).await.expect(200);
+    app.post(&approve, &json!({"push_line_ids": [lines[0]["id"]]})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let (_, lines) = app.job_and_lines(&job).await;
     assert_eq!(outcomes(&lines)[0], "pushed -", "now that it was shown");

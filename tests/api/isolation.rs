@@ -41,7 +41,7 @@ fn body(operation: &str) -> Option<Value> {
         "replace_matching_rule" => choice,
         "create_product" | "replace_product" => product,
         "create_push_job" => json!({"product_id": "{product}", "company_ids": ["{company}"]}),
-        "approve_push_lines" | "drop_push_lines" => json!({"line_ids": ["{push_line}"]}),
+        "approve_push_lines" | "drop_push_lines" => json!({"push_line_ids": ["{push_line}"]}),
         "put_push_schedule" => json!({"enabled": false, "day_of_month": 2, "time": "03:00", "time_zone": "UTC"}),
         "add_usage" => json!({"records": [{"company_external_id": "{external_id}", "product_code": "{code}",
             "amount": "5", "measured_at": "2026-11-22T11:00:00Z"}]}),

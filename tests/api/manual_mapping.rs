@@ -121,8 +121,8 @@ async fn the_explanation_lists_changes(backend: Backend) {
     app.put(&format!("/agreement-mappings/{}", lines[0]), &json!({"agreement_id": "11"})).await.expect(200);
     app.patch(&path, &json!({"block_size": "50", "push_enabled": true})).await.expect(200);
     let told = app.get(&path).await.expect(200);
-    assert_eq!(verdicts(&told["explanation"]["agreement"]), pairs(&[("10", "overruled"), ("11", "taken")]));
-    assert_eq!(verdicts(&told["explanation"]["addition"]), pairs(&[("110", "taken"), ("111", "not_matched")]));
+    assert_eq!(verdicts(&told["explanation"]["agreement"]), pairs(&[("10", "overruled"), ("11", "chosen")]));
+    assert_eq!(verdicts(&told["explanation"]["addition"]), pairs(&[("110", "chosen"), ("111", "not_matched")]));
     let parts: Vec<&str> =
         told["explanation"]["changes"].as_array().unwrap().iter().map(|c| c["part"].as_str().unwrap()).collect();
     assert_eq!(parts, ["block_size", "push_enabled", "addition", "agreement", "agreement"]);

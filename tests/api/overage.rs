@@ -73,7 +73,7 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
         products.iter().find(|one| one["product_code"] == code).unwrap()["steps"].clone()
     };
     assert_eq!(steps("STORAGE")[2], "0.5 are included: the quantity is 0.5, and the overage 2.5.");
-    assert_eq!(steps("OVERAGE")[0], "Above the 0.5 that are included of Product STORAGE: 2.5.");
+    assert_eq!(steps("OVERAGE")[0], "Beyond the 0.5 included with Product STORAGE: 2.5.");
     let found = app.get("/reconciliation").await.expect(200);
     assert_eq!(found["items"], json!([]), "nothing differs: {found}");
     // Without an included quantity everything is billed at one place, and nothing twice.
@@ -180,7 +180,7 @@ fn results(lines: &[Value]) -> Vec<String> {
     found.into_iter().map(|(_, text)| text).collect()
 }
 
-async fn nothing_is_capped_whose_overage_would_not_be_billed(backend: Backend) {
+async fn a_line_is_not_capped_if_its_overage_would_be_unbilled(backend: Backend) {
     let (app, product, overage) = with_included(backend, 1).await;
     let line = lines_of(&app, &overage).await[0]["id"].as_str().unwrap().to_owned();
     app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);
@@ -222,7 +222,7 @@ async fn overage_is_not_written_while_the_other_line_still_bills_it(backend: Bac
     let of = |code: &str| -> Vec<Value> {
         lines.iter().filter(|line| line["product_code"] == code).map(|line| line["id"].clone()).collect()
     };
-    app.post(&format!("{}/lines/approve", job_path(&job)), &json!({"line_ids": of("STORAGE")})).await.expect(200);
+    app.post(&format!("{}/lines/approve", job_path(&job)), &json!({"push_line_ids": of("STORAGE")})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let (_, lines) = app.job_and_lines(&job).await;
     let mut found = results(&lines);
@@ -315,7 +315,7 @@ async fn overage_is_of_the_same_month(backend: Backend) {
 }
 
 /// An earlier version beside this one does not know that the two products belong together.
-async fn a_base_that_is_gone_stops_nothing_else(backend: Backend) {
+async fn a_deleted_base_product_does_not_block_others(backend: Backend) {
     let (app, product, overage) = with_included(backend, 1).await;
     app.execute(&format!("DELETE FROM products WHERE id = '{product}'"));
     let lines = app.all("/billing-lines").await;
@@ -327,12 +327,12 @@ async fn a_base_that_is_gone_stops_nothing_else(backend: Backend) {
 }
 
 on_both!(
-    nothing_is_capped_whose_overage_would_not_be_billed,
+    a_line_is_not_capped_if_its_overage_would_be_unbilled,
     overage_is_not_written_while_the_other_line_still_bills_it,
     overage_waits_for_the_other_line,
     a_pair_is_reverted_together_or_not_at_all,
     overage_is_of_the_same_month,
-    a_base_that_is_gone_stops_nothing_else,
+    a_deleted_base_product_does_not_block_others,
     overage_is_not_known_without_a_quantity,
     overage_that_nobody_would_bill_is_refused,
     what_is_above_the_included_quantity_is_billed_by_another_product

@@ -46,7 +46,8 @@ pub async fn enable(app: &TestApp, enabled: bool) {
     app.patch("/billing-lines", &json!({"ids": ids, "push_enabled": enabled})).await.expect(200);
 }
 
-/// Disables a line, and gives the same addition to the line of another product, with these settings. Returns that product.
+/// Disables a line, and gives the same addition to the line of another product, with these settings. Returns that
+/// product.
 pub async fn with_successor(app: &TestApp, first: &Value, settings: Value) -> String {
     let line = first["billing_line_id"].as_str().unwrap();
     app.patch(&format!("/billing-lines/{line}"), &json!({"push_enabled": false})).await.expect(200);

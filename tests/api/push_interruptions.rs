@@ -235,7 +235,7 @@ async fn a_job_does_not_wait_for_its_connection_for_ever(backend: Backend) {
     assert_eq!(quantities(&app, 3), [3.0; 3]);
 }
 
-async fn what_is_changed_while_a_job_waits_is_heeded(backend: Backend) {
+async fn changes_while_a_job_waits_are_applied(backend: Backend) {
     let (app, product) = ready(backend, 3).await;
     app.post("/push-jobs", &json!({})).await.expect(202);
     let lines = app.all("/billing-lines").await;
@@ -319,6 +319,6 @@ on_both!(
     corrected_keys_are_used_at_once,
     a_job_waits_for_its_connection_and_goes_on,
     a_job_does_not_wait_for_its_connection_for_ever,
-    what_is_changed_while_a_job_waits_is_heeded,
+    changes_while_a_job_waits_are_applied,
     a_job_cancelled_during_an_outage_ends,
 );

@@ -52,7 +52,8 @@ async fn a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled(backe
     }
 }
 
-/// The same where ConnectWise cannot be read to tell: nobody knows, and the line says so. It can be retried, and reverted.
+/// The same where ConnectWise cannot be read to tell: nobody knows, and the line says so. It can be retried, and
+/// reverted.
 async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     let unverified = async || {
@@ -254,7 +255,7 @@ async fn the_stream_of_a_job_that_waits_for_approval_stays_open(backend: Backend
         let waiting = app.get(&job_path(&job)).await.expect(200);
         assert_eq!((&waiting["state"], &waiting["finished_at"]), (&json!("waiting_for_approval"), &Value::Null));
         let line = app.all(&format!("{}/lines?state=held", job_path(&job))).await[0]["id"].clone();
-        app.post(&format!("{}/lines/drop", job_path(&job)), &json!({"line_ids": [line]})).await.expect(200);
+        app.post(&format!("{}/lines/drop", job_path(&job)), &json!({"push_line_ids": [line]})).await.expect(200);
         assert_eq!(app.get(&job_path(&job)).await.expect(200)["state"], "waiting_for_approval", "one is left");
         app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.expect(200);
         app.worker.run_until_idle().await.unwrap();

@@ -95,7 +95,7 @@ async fn it_pushes_once_a_month_for_years_in_many_zones(backend: Backend) {
         let elapsed = (app.clock.now() - crate::support::start_of_test()).num_days();
         let expected = usize::try_from(elapsed / 30).unwrap();
         assert!(months.len() + 2 >= expected && months.len() <= expected + 1, "{zone}: {} of {expected}", months.len());
-        assert!(found.iter().all(|job| job["started_by"] == "schedule" && job["requested_by"] == "schedule"));
+        assert!(found.iter().all(|job| job["trigger"] == "schedule" && job["requested_by"] == "schedule"));
     }
 }
 
@@ -178,8 +178,8 @@ async fn a_schedule_is_shown_before_it_is_saved(backend: Backend) {
 async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
     let (app, _) = ready(backend, 8).await;
     let merge = |kind, id, members: Value| merge(&app, kind, id, members);
-    // It is 22 November at noon. 1 and 2 are invoiced on 1 December, 3 on the 15th, 4 with its parent on the 5th; of 5 no
-    // date is known, 6 was due before the schedule was set, the invoice of 7 is overdue, and 8 is cancelled.
+    // It is 22 November at noon. 1 and 2 are invoiced on 1 December, 3 on the 15th, 4 with its parent on the 5th; of 5
+    // no date is known, 6 was due before the schedule was set, the invoice of 7 is overdue, and 8 is cancelled.
     for (agreement, date) in [
         (10, "2026-12-01"),
         (20, "2026-12-01"),

@@ -3,7 +3,7 @@
 use stateright::{Model, Property};
 
 use crate::state::{
-    Action, END, JOBS, LEASE, LINES, Line, LineState, MAX_ATTEMPTS, Request, State, Step, TIMEOUT, WORKERS, Worker,
+    Action, END, JOBS, LEASE, LINES, Line, MAX_ATTEMPTS, PushLineState, Request, State, Step, TIMEOUT, WORKERS, Worker,
     target,
 };
 
@@ -42,7 +42,7 @@ impl Protocol {
     /// Whether a worker may store something for a line.
     fn holds(self, line: Line, fence: u8) -> bool {
         if self.has(Safeguard::Fence) {
-            line.state == LineState::Working && line.fence == fence
+            line.state == PushLineState::Working && line.fence == fence
         } else {
             line.is_open()
         }
@@ -50,7 +50,8 @@ impl Protocol {
 
     /// Whether a newer job has written the addition, or found its quantity there.
     fn is_superseded(state: &State, job: usize, line: usize) -> bool {
-        let written = |newer: &[Line; LINES]| matches!(newer[line].state, LineState::Pushed | LineState::Unchanged);
+        let written =
+            |newer: &[Line; LINES]| matches!(newer[line].state, PushLineState::Pushed | PushLineState::Unchanged);
         state.lines[job + 1..].iter().any(written)
     }
 
@@ -62,13 +63,13 @@ impl Protocol {
         }
         // Whoever had an agreement's lines before loses them, also those of another job.
         for other in (0..JOBS).filter(|other| *other != job && self.has(Safeguard::Takeover)) {
-            for line in state.lines[other].iter_mut().filter(|line| line.state == LineState::Working) {
-                (line.state, line.fence) = (LineState::Pending, line.fence + 1);
+            for line in state.lines[other].iter_mut().filter(|line| line.state == PushLineState::Working) {
+                (line.state, line.fence) = (PushLineState::Pending, line.fence + 1);
             }
         }
         let mut fences = [None; LINES];
         for (line, fence) in state.lines[job].iter_mut().zip(&mut fences).filter(|(line, _)| line.is_open()) {
-            (line.state, line.lease_until, line.fence) = (LineState::Working, now + LEASE, line.fence + 1);
+            (line.state, line.lease_until, line.fence) = (PushLineState::Working, now + LEASE, line.fence + 1);
             *fence = Some(line.fence);
         }
         let read = |line: usize| fences[line].map(|_| Step::Read(state.quantities[line]));
@@ -88,9 +89,10 @@ impl Protocol {
                 steps[line] = None;
             } else if has == target(job) {
                 let sent_before = state.lines[job][line].attempts > 0 && state.lines[job][line].from != Some(has);
-                steps[line] = Some(Step::Known(if sent_before { LineState::Pushed } else { LineState::Unchanged }));
+                steps[line] =
+                    Some(Step::Known(if sent_before { PushLineState::Pushed } else { PushLineState::Unchanged }));
             } else if Self::is_superseded(state, job, line) {
-                steps[line] = Some(Step::Known(LineState::Superseded));
+                steps[line] = Some(Step::Known(PushLineState::Superseded));
             } else {
                 if self.has(Safeguard::FromBeforeWrite) {
                     state.lines[job][line].from = Some(has);
@@ -99,7 +101,7 @@ impl Protocol {
                 if self.has(Safeguard::Renewal) {
                     state.lines[job][line].lease_until = holds_until;
                 }
-                steps[line] = Some(Step::Begun(has));
+                steps[line] = Some(Step::WritesToSend(has));
             }
         }
         state.workers[worker] = Worker::Busy { job, fences, steps, holds_until };
@@ -109,9 +111,9 @@ impl Protocol {
     fn send(state: &mut State, worker: usize, line: usize) -> bool {
         let now = state.now;
         let Worker::Busy { job, fences, steps, holds_until } = &mut state.workers[worker] else { return false };
-        let (Some(Step::Begun(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
+        let (Some(Step::WritesToSend(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
         // One after the other: any order does the same.
-        if steps[..line].iter().flatten().any(|step| matches!(step, Step::Begun(_))) {
+        if steps[..line].iter().flatten().any(|step| matches!(step, Step::WritesToSend(_))) {
             return false;
         }
         // A request must have ended before the lease does.
@@ -161,11 +163,11 @@ impl Protocol {
             state.changed_finished |= !row.is_open();
             match step {
                 Step::Written(has) => {
-                    row.state = LineState::Pushed;
+                    row.state = PushLineState::Pushed;
                     row.from = Some(row.from.unwrap_or(has));
                 }
                 Step::Known(result) => row.state = result,
-                _ => row.state = LineState::Pending,
+                _ => row.state = PushLineState::Pending,
             }
         }
         state.workers[worker] = Worker::Idle;
@@ -178,7 +180,7 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let line = Line { state: LineState::Pending, fence: 0, lease_until: 0, from: None, attempts: 0 };
+        let line = Line { state: PushLineState::Pending, fence: 0, lease_until: 0, from: None, attempts: 0 };
         vec![State {
             now: 1,
             lines: [[line; LINES]; JOBS],
@@ -249,14 +251,15 @@ impl Model for Protocol {
             Property::always("a finished line never changes", |_, state: &State| !state.changed_finished),
             Property::always("pushed means written", |_, state: &State| {
                 (0..JOBS).all(|job| {
-                    (0..LINES)
-                        .all(|line| state.lines[job][line].state != LineState::Pushed || state.applied[job][line] > 0)
+                    (0..LINES).all(|line| {
+                        state.lines[job][line].state != PushLineState::Pushed || state.applied[job][line] > 0
+                    })
                 })
             }),
             Property::always("the newest job's quantity is what ConnectWise has", |_, state: &State| {
                 (0..LINES).all(|line| {
                     let newest = state.lines[JOBS - 1][line].state;
-                    !matches!(newest, LineState::Pushed | LineState::Unchanged)
+                    !matches!(newest, PushLineState::Pushed | PushLineState::Unchanged)
                         || state.quantities[line] == target(JOBS - 1)
                 })
             }),

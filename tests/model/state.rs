@@ -13,7 +13,7 @@ pub const END: u8 = 4;
 pub const MAX_ATTEMPTS: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum LineState {
+pub enum PushLineState {
     Pending,
     Working,
     Pushed,
@@ -24,7 +24,7 @@ pub enum LineState {
 /// A push line, as the database has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Line {
-    pub state: LineState,
+    pub state: PushLineState,
     pub fence: u8,
     pub lease_until: u8,
     pub from: Option<u8>,
@@ -37,7 +37,7 @@ pub enum Step {
     /// The addition was read.
     Read(u8),
     /// `from` is stored; the write may be sent.
-    Begun(u8),
+    WritesToSend(u8),
     /// The write is under way.
     Sent(u8),
     /// ConnectWise confirmed the write.
@@ -45,15 +45,15 @@ pub enum Step {
     /// No response came.
     Lost(u8),
     /// The result is known without a write.
-    Known(LineState),
+    Known(PushLineState),
 }
 
 /// What a worker does at present. A worker that dies forgets it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Worker {
     Idle,
-    /// It has claimed a job's lines, with these fences, and read their additions. `holds_until` is the expiry of the lease
-    /// that was stored together with `from`.
+    /// It has claimed a job's lines, with these fences, and read their additions. `holds_until` is the expiry of the
+    /// lease that was stored together with `from`.
     Busy {
         job: usize,
         fences: [Option<u8>; LINES],
@@ -90,7 +90,8 @@ pub struct State {
 pub enum Action {
     /// Time passes.
     Tick,
-    /// Claims a job's lines, and reads their additions. Reading immediately is the worst case, because the data is oldest then.
+    /// Claims a job's lines, and reads their additions. Reading immediately is the worst case, because the data is
+    /// oldest then.
     Claim {
         worker: usize,
         job: usize,
@@ -127,7 +128,8 @@ pub fn target(job: usize) -> u8 {
 }
 
 impl State {
-    /// Workers are interchangeable and the order of requests is irrelevant: one state represents all that are equivalent.
+    /// Workers are interchangeable and the order of requests is irrelevant: one state represents all that are
+    /// equivalent.
     pub fn canonicalize(&mut self) {
         if self.workers[0] > self.workers[1] {
             self.workers.swap(0, 1);
@@ -139,10 +141,10 @@ impl State {
 
 impl Line {
     pub fn is_open(self) -> bool {
-        matches!(self.state, LineState::Pending | LineState::Working)
+        matches!(self.state, PushLineState::Pending | PushLineState::Working)
     }
 
     pub fn is_held(self, now: u8) -> bool {
-        self.state == LineState::Working && self.lease_until >= now
+        self.state == PushLineState::Working && self.lease_until >= now
     }
 }

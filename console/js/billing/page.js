@@ -270,8 +270,8 @@ export class View {
   async readTotals() {
     const query = { product_id: this.summary.product_id, limit: 1 };
     const found = await call("get", "/api/v1/reconciliation", { query, signal: this.left.signal });
-    const differing = found.totals.filter((total) => Number(total.difference) !== 0);
-    const sums = differing.map((total) => money(total.difference, total.currency)).join(", ");
+    const differing = found.totals.filter((total) => Number(total.amount_difference) !== 0);
+    const sums = differing.map((total) => money(total.amount_difference, total.currency)).join(", ");
     this.totals.textContent =
       found.totals.length === 0 ? "Nothing has a price" : sums ? `${sums} to adjust` : "Nothing to adjust";
   }

@@ -225,7 +225,7 @@ async function approve(lines, view) {
           .filter((line) => wanted.has(line.billing_line_id))
           .map((line) => line.id);
         if (ids.length > 0)
-          await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { line_ids: ids } });
+          await call("post", "/api/v1/push-jobs/{id}/lines/approve", { path: { id }, body: { push_line_ids: ids } });
         approved += ids.length;
       }
       say(

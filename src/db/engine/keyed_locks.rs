@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_name_waits_for_itself_alone() {
+    async fn locks_are_per_name() {
         let (locks, one, other) = (KeyedLocks::default(), "one", "other");
         let held = locks.wait(one).await;
         let _other = locks.wait(other).await;

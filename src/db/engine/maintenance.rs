@@ -27,8 +27,8 @@ struct Found {
 }
 
 impl Db {
-    /// Updates the statistics of tables that have changed much. Without them, the database may read all lines of a tenant
-    /// to return one page.
+    /// Updates the statistics of tables that have changed much. Without them, the database may read all lines of a
+    /// tenant to return one page.
     pub async fn optimize(&self) -> Result<()> {
         self.with_writer(update_statistics).await
     }

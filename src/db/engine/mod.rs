@@ -1,6 +1,5 @@
 //! What the queries build on: connections, transactions, tenant scoping, pages, and the schema.
 
-pub(super) mod catalog_cache;
 pub(super) mod conn;
 pub(super) mod error;
 pub(super) mod file;
@@ -11,6 +10,7 @@ pub(super) mod maintenance;
 pub(super) mod migrate;
 pub(super) mod page;
 pub(super) mod pool;
+pub(super) mod record_index_cache;
 pub(super) mod schema;
 pub(super) mod scope;
 pub(super) mod tx;

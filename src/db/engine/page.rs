@@ -52,8 +52,8 @@ pub struct ListName {
 }
 
 impl<S: StringEnum> PageRequest<S> {
-    /// Parses the page parameters of a list: at most 500 rows, a cursor that an earlier page returned, and a sort key, with
-    /// `-` before it for descending order.
+    /// Parses the page parameters of a list: at most 500 rows, a cursor that an earlier page returned, and a sort key,
+    /// with `-` before it for descending order.
     pub fn parse(list: ListName, limit: Option<i64>, cursor: Option<&str>, sort: &str) -> Result<Self> {
         let limit = limit.unwrap_or(100);
         if !(1..=MAX_LIMIT).contains(&limit) {

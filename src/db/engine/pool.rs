@@ -9,11 +9,11 @@ use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::catalog_cache::Catalogs;
 use super::conn::{Conn, Counts, read_transaction, write_transaction};
 use super::file::{ensure_file_exists, try_to_grow, try_to_write};
 use super::keyed_locks::KeyedLocks;
 use super::migrate;
+use super::record_index_cache::RecordIndexes;
 use super::tx::{SystemTx, Tx};
 use super::url::DatabaseUrl;
 use crate::domain::ids::TenantId;
@@ -100,7 +100,7 @@ pub struct Db {
     /// Otherwise each would wait on a connection of its own, and the database would grant the lock to all waiting
     /// connections of a stopped process, one after the other.
     turns: Arc<KeyedLocks>,
-    catalogs: Arc<Catalogs>,
+    record_indexes: Arc<RecordIndexes>,
     /// The SQLite file, which no other process uses; `None` for PostgreSQL.
     file: Option<Arc<std::path::Path>>,
     /// Whether a write failed because the database was unavailable (full disk, read-only file, lock) and `is_ready` has
@@ -137,8 +137,8 @@ impl Db {
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
-        let (turns, catalogs, unwritable) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { pool, writers, turns, catalogs, file, unwritable, counts })
+        let (turns, record_indexes, unwritable) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { pool, writers, turns, record_indexes, file, unwritable, counts })
     }
 
     /// Whether other processes may use the same database.
@@ -183,8 +183,9 @@ impl Db {
         tenant: &TenantId,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (tenant, catalogs) = (tenant.clone(), self.catalogs.clone());
-        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs }.for_tenant(&tenant));
+        let (tenant, record_indexes) = (tenant.clone(), self.record_indexes.clone());
+        let read =
+            move |conn: &mut Conn| body(&mut SystemTx { conn, record_indexes: &record_indexes }.for_tenant(&tenant));
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
@@ -233,8 +234,8 @@ impl Db {
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let catalogs = self.catalogs.clone();
-        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
+        let record_indexes = self.record_indexes.clone();
+        let read = move |conn: &mut Conn| body(&mut SystemTx { conn, record_indexes: &record_indexes });
         self.blocking(move |conn| read_transaction(conn, read)).await
     }
 
@@ -243,8 +244,8 @@ impl Db {
         &self,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let catalogs = self.catalogs.clone();
-        self.blocking(move |conn| body(&mut SystemTx { conn, catalogs: &catalogs })).await
+        let record_indexes = self.record_indexes.clone();
+        self.blocking(move |conn| body(&mut SystemTx { conn, record_indexes: &record_indexes })).await
     }
 
     /// Writes across tenants, in one transaction.
@@ -274,8 +275,8 @@ impl Db {
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let _turn = with_deadline(begun, self.writers.acquire()).await?.map_err(Error::internal)?;
-        let catalogs = self.catalogs.clone();
-        let write = move |conn: &mut Conn| body(&mut SystemTx { conn, catalogs: &catalogs });
+        let record_indexes = self.record_indexes.clone();
+        let write = move |conn: &mut Conn| body(&mut SystemTx { conn, record_indexes: &record_indexes });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
         // A success proves nothing: a worker that found no work has written nothing. So `is_ready` tries a write.
         match &written {

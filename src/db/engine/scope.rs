@@ -14,7 +14,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::{Error, Result};
 
 /// A table whose rows each belong to a tenant.
-pub(in crate::db) trait Owned {
+pub(in crate::db) trait TenantTable {
     /// The rows of one tenant.
     type Rows;
     fn of(self, tenant: TenantId) -> Self::Rows;
@@ -22,7 +22,7 @@ pub(in crate::db) trait Owned {
 
 macro_rules! owned {
     ($($table:ident),+ $(,)?) => {
-        $(impl Owned for schema::$table::table {
+        $(impl TenantTable for schema::$table::table {
             type Rows = Filter<Self, Eq<schema::$table::tenant_id, TenantId>>;
             fn of(self, tenant: TenantId) -> Self::Rows {
                 self.filter(schema::$table::tenant_id.eq(tenant))
@@ -65,7 +65,7 @@ owned!(
 
 impl Tx<'_> {
     /// The tenant's rows of a table: to select, update or delete.
-    pub(in crate::db) fn scoped<T: Owned>(&self, table: T) -> T::Rows {
+    pub(in crate::db) fn scoped<T: TenantTable>(&self, table: T) -> T::Rows {
         table.of(self.tenant().clone())
     }
 

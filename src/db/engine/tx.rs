@@ -2,15 +2,15 @@
 
 use diesel::RunQueryDsl;
 
-use super::catalog_cache::Catalogs;
 use super::conn::Conn;
+use super::record_index_cache::RecordIndexes;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
 /// A transaction that is scoped to one tenant.
 pub struct Tx<'c> {
     pub(in crate::db) conn: &'c mut Conn,
-    pub(in crate::db) catalogs: &'c Catalogs,
+    pub(in crate::db) record_indexes: &'c RecordIndexes,
     tenant: TenantId,
 }
 
@@ -24,7 +24,7 @@ impl Tx<'_> {
 /// A transaction across tenants: for API keys, tenants, and the worker's search for work.
 pub struct SystemTx<'c> {
     pub(in crate::db) conn: &'c mut Conn,
-    pub(in crate::db) catalogs: &'c Catalogs,
+    pub(in crate::db) record_indexes: &'c RecordIndexes,
 }
 
 impl SystemTx<'_> {
@@ -41,6 +41,6 @@ impl SystemTx<'_> {
 
     /// The same transaction, scoped to one tenant.
     pub fn for_tenant(&mut self, tenant: &TenantId) -> Tx<'_> {
-        Tx { conn: self.conn, catalogs: self.catalogs, tenant: tenant.clone() }
+        Tx { conn: self.conn, record_indexes: self.record_indexes, tenant: tenant.clone() }
     }
 }

@@ -20,12 +20,12 @@ use crate::domain::ids::{
     ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, InvoiceRunId,
     LineChangeId, MessageId, ProductId, PushJobId, PushLineId, RuleId, SnapshotId, TenantId, UsageId, WebhookId,
 };
-use crate::domain::invoice_terms::{BillCustomer, RecapList};
+use crate::domain::invoice_terms::{BillCustomer, RecapPath};
 use crate::domain::invoices::WhenInvoiced;
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::mappings::LineField;
-use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::push::{JobState, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
@@ -142,7 +142,7 @@ macro_rules! texts {
 texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId, WebhookId, DeliveryId, MessageId, SnapshotId, InvoiceRunId);
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
-    PushTrigger, JobState, LineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
-    BillCustomer, RecapList, WhenInvoiced, Money, Adjustment, MinimumQuantity, IncludedQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
+    PushTrigger, JobState, PushLineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
+    BillCustomer, RecapPath, WhenInvoiced, Money, Adjustment, MinimumQuantity, IncludedQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
 );
 stored_as_integer!(CwCompanyId, CwAgreementId, CwAdditionId);

@@ -6,6 +6,7 @@ use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
 use super::line_filter::{LineFilter, filtered};
+use super::line_settings::LineSettings;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{chunks, without_nul};
@@ -21,7 +22,7 @@ use crate::domain::line_need::LineNeed;
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::mappings::{AdditionMapping, AgreementMapping, Candidate, Mapping};
-use crate::domain::push::{LineState, PushReason};
+use crate::domain::push::{PushLineState, PushReason};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::{Error, Result};
@@ -59,7 +60,7 @@ pub struct BillingLine {
     pub addition_changed_at: Option<NaiveDateTime>,
     pub addition_changed_by: Option<String>,
     pub last_push_job_id: Option<PushJobId>,
-    pub last_push_state: Option<LineState>,
+    pub last_push_state: Option<PushLineState>,
     pub last_push_reason: Option<PushReason>,
     pub last_push_at: Option<NaiveDateTime>,
     pub last_push_quantity: Option<Quantity>,
@@ -69,6 +70,17 @@ pub struct BillingLine {
 }
 
 impl BillingLine {
+    /// What the line's quantity depends on, beside its usage and its product.
+    pub fn settings(&self) -> LineSettings {
+        LineSettings {
+            company_id: self.company_id.clone(),
+            block_size: self.block_size,
+            minimum_quantity: self.minimum_quantity,
+            included_quantity: self.included_quantity,
+            adjustment: self.adjustment.clone(),
+        }
+    }
+
     /// Creates a line that is not resolved yet.
     pub fn new(tenant: &TenantId, company: &Company, product: &ProductId, now: Timestamp) -> Self {
         let is_matched = company.connectwise_company_id.is_some();

@@ -1,5 +1,5 @@
-//! Pages of billing lines. A page costs what it shows, unless a filter leaves out nearly all lines: then those before the
-//! first that fits are read, too.
+//! Pages of billing lines. The cost is proportional to the page size, unless a very selective filter forces many other
+//! lines to be read.
 
 use diesel::IntoSql;
 use diesel::dsl::exists;
@@ -68,8 +68,8 @@ macro_rules! if_any {
     };
 }
 
-/// The ids of the first companies in a page's order that have a line that matches the filter. Only this table is walked, in
-/// the order of its index, so that the database stops after them.
+/// The ids of the first companies in a page's order that have a line that matches the filter. Only this table is
+/// walked, in the order of its index, so that the database stops after them.
 macro_rules! companies_of_page {
     ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr) => {{
         let filter: &LineFilter = $filter;

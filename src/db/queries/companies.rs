@@ -71,9 +71,9 @@ pub struct CompanyFilter {
 }
 
 /// A company with another name.
-struct Renamed(Company);
+struct RenamedCompany(Company);
 
-row_update! { Renamed, in 0; companies where id set name, name_key, version, updated_at }
+row_update! { RenamedCompany, in 0; companies where id set name, name_key, version, updated_at }
 row_update! {
     Company; companies
     where id
@@ -85,7 +85,8 @@ diesel::define_sql_function! {
     fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
 }
 
-/// Companies with a text in their name or external id, or in the identifier of their ConnectWise company, ignoring case.
+/// Companies with a text in their name or external id, or in the identifier of their ConnectWise company, ignoring
+/// case.
 macro_rules! named_like {
     ($tx:expr, $text:expr) => {{
         use $crate::db::engine::schema::{companies, cw_companies};
@@ -231,8 +232,8 @@ impl Tx<'_> {
 
     /// Stores the names of companies, and increments their versions.
     pub fn rename_companies(&mut self, rows: Vec<Company>) -> Result<()> {
-        let renamed = rows.into_iter().map(|row| Renamed(Company { version: row.version + 1, ..row }));
-        let renamed: Vec<Renamed> = renamed.collect();
+        let renamed = rows.into_iter().map(|row| RenamedCompany(Company { version: row.version + 1, ..row }));
+        let renamed: Vec<RenamedCompany> = renamed.collect();
         self.update_rows(&renamed).map(drop)
     }
 

@@ -15,7 +15,7 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId, TenantId};
-use crate::domain::invoice_terms::{AdditionTerms, AgreementTerms, BillCustomer, RecapList};
+use crate::domain::invoice_terms::{AdditionInvoicing, AgreementInvoicing, BillCustomer, RecapPath};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::{Addition, Agreement, CwCompany};
 use crate::domain::string_enum::string_enum;
@@ -96,7 +96,7 @@ pub struct RefreshRow {
     pub agreements: i64,
     pub additions: i64,
     /// Where the site has the agreement recap; `None` if it has none, or if that was not found out yet.
-    pub recap_list: Option<RecapList>,
+    pub recap_list: Option<RecapPath>,
 }
 
 string_enum! {
@@ -111,7 +111,7 @@ string_enum! {
 
 /// The filter of ConnectWise companies.
 #[derive(Debug, Clone, Default)]
-pub struct ConnectWiseFilter {
+pub struct CwCompanyFilter {
     /// Name or identifier contains this text, ignoring case.
     pub search: Option<String>,
     /// Identifier equals this, ignoring case.
@@ -138,7 +138,7 @@ impl From<AgreementRow> for Agreement {
             ends_at: row.ends_at.map(|at| at.and_utc()),
             no_end: row.no_end,
             gone: row.gone_at.is_some(),
-            terms: AgreementTerms {
+            terms: AgreementInvoicing {
                 billing_cycle: row.billing_cycle,
                 next_invoice: row.next_invoice,
                 prorates: row.prorates,
@@ -161,7 +161,7 @@ impl From<AdditionRow> for Addition {
             quantity: row.quantity,
             cancelled_at: row.cancelled_at.map(|at| at.and_utc()),
             gone: row.gone_at.is_some(),
-            terms: AdditionTerms {
+            terms: AdditionInvoicing {
                 less_included: row.less_included,
                 bill_customer: row.bill_customer,
                 unit_price: row.unit_price,
@@ -201,7 +201,7 @@ impl Tx<'_> {
     /// A page of the ConnectWise companies that can be chosen: those that are neither deleted nor gone.
     pub fn cw_companies(
         &mut self,
-        filter: &ConnectWiseFilter,
+        filter: &CwCompanyFilter,
         page: &PageRequest<CwCompanySort>,
     ) -> Result<Page<CwCompany>> {
         let of_filter = |tx: &Self| {

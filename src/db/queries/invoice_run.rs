@@ -18,7 +18,7 @@ use crate::domain::mapping_status::MappingStatus;
 /// An invoice before which an agreement was pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = push_invoice_runs, check_for_backend(MultiBackend))]
-pub struct InvoiceRun {
+pub struct PushedBeforeInvoice {
     pub id: InvoiceRunId,
     pub tenant_id: TenantId,
     /// The agreement that is invoiced: the parent of child agreements.
@@ -37,8 +37,8 @@ pub struct InvoiceDate {
 }
 
 impl Tx<'_> {
-    /// The agreements whose own next invoice is from one day until another, both included. A child agreement's own date is
-    /// one of these, although it is invoiced with its parent.
+    /// The agreements whose own next invoice is from one day until another, both included. A child agreement's own date
+    /// is one of these, although it is invoiced with its parent.
     pub fn invoiced_between(&mut self, from: NaiveDate, until: NaiveDate) -> Result<Vec<InvoiceDate>> {
         let own = self
             .scoped(cw_agreements::table)
@@ -100,7 +100,7 @@ impl Tx<'_> {
     }
 
     /// Records that agreements were pushed before their invoices. An index rejects a second record.
-    pub fn insert_invoice_runs(&mut self, rows: &[InvoiceRun]) -> Result<()> {
+    pub fn insert_invoice_runs(&mut self, rows: &[PushedBeforeInvoice]) -> Result<()> {
         for chunk in rows.chunks(500) {
             insert_scoped!(self, push_invoice_runs, chunk)?;
         }

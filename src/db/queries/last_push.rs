@@ -11,7 +11,7 @@ use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, PushJobId};
-use crate::domain::push::{LineState, PushReason};
+use crate::domain::push::{PushLineState, PushReason};
 use crate::domain::quantity::Quantity;
 
 /// The result of a line's last push.
@@ -19,7 +19,7 @@ use crate::domain::quantity::Quantity;
 #[diesel(table_name = billing_lines, treat_none_as_null = true)]
 pub struct LastPush {
     pub last_push_job_id: Option<PushJobId>,
-    pub last_push_state: Option<LineState>,
+    pub last_push_state: Option<PushLineState>,
     pub last_push_reason: Option<PushReason>,
     pub last_push_at: Option<NaiveDateTime>,
     pub last_push_quantity: Option<Quantity>,
@@ -29,7 +29,7 @@ impl LastPush {
     /// The result of a line that ended now. `quantity` is what ConnectWise has, if that is known.
     pub fn new(
         job: &PushJobId,
-        state: LineState,
+        state: PushLineState,
         reason: Option<PushReason>,
         quantity: Option<Quantity>,
         now: Timestamp,
@@ -48,7 +48,7 @@ impl LastPush {
 pub(in crate::db) struct LastPushOf {
     pub id: BillingLineId,
     pub last_push_job_id: PushJobId,
-    pub last_push_state: LineState,
+    pub last_push_state: PushLineState,
     pub last_push_reason: Option<PushReason>,
     pub last_push_at: NaiveDateTime,
     pub last_push_quantity: Option<Quantity>,

@@ -20,17 +20,17 @@ use crate::db::queries::push_jobs::{LineResult, PushLine};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::push::{LineEvent, LineState, PushKind};
+use crate::domain::push::{PushKind, PushLineEvent, PushLineState};
 use crate::domain::{Error, Result};
 
 /// The condition of all updates: the worker's claim is the latest, and the line has no result.
 const STILL_LEASED: &str = " AND push_lines.state = 'working'";
 
 /// A line whose write begins.
-struct BegunLine(PushLine);
+struct PreparedWrite(PushLine);
 
 row_update! {
-    BegunLine, in 0; push_lines
+    PreparedWrite, in 0; push_lines
     where id, fence
     set from_quantity, attempts, lease_until;
     only if STILL_LEASED
@@ -41,13 +41,13 @@ struct FinishedLine(PushLine);
 
 impl FinishedLine {
     fn new(line: &PushLine, result: &LineResult, now: Timestamp) -> Result<Self> {
-        let state = LineState::Working.after(result.event).map_err(Error::internal)?;
+        let state = PushLineState::Working.after(result.event).map_err(Error::internal)?;
         // A person who decides must see the current quantity in ConnectWise, even if there is none.
-        let sees = result.from.is_some() || matches!(result.event, LineEvent::Hold | LineEvent::WouldPush);
+        let sees = result.from.is_some() || matches!(result.event, PushLineEvent::Hold | PushLineEvent::WouldPush);
         Ok(Self(PushLine {
             state,
             from_quantity: if sees { result.from } else { line.from_quantity },
-            approved: line.approved && result.event != LineEvent::Hold,
+            approved: line.approved && result.event != PushLineEvent::Hold,
             reason: result.reason,
             detail: result.detail.clone(),
             failures: line.failures + i64::from(result.counts_as_failure),
@@ -94,8 +94,8 @@ impl Tx<'_> {
     /// leases. Returns the ids of those that the worker still has.
     pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Timestamp) -> Result<HashSet<PushLineId>> {
         let lease_until = Some(lease_until.naive_utc());
-        let begun = lines.iter().map(|line| BegunLine(PushLine { lease_until, ..line.clone() }));
-        let begun: Vec<BegunLine> = begun.collect();
+        let begun = lines.iter().map(|line| PreparedWrite(PushLine { lease_until, ..line.clone() }));
+        let begun: Vec<PreparedWrite> = begun.collect();
         let found = self.update_rows(&begun)?;
         self.still_ours(lines, found)
     }
@@ -108,7 +108,7 @@ impl Tx<'_> {
             .scoped(push_lines::table)
             .filter(push_lines::id.eq(line.id.clone()))
             .filter(push_lines::fence.eq(line.fence))
-            .filter(push_lines::state.eq(LineState::Working));
+            .filter(push_lines::state.eq(PushLineState::Working));
         let job = self.scoped(push_jobs::table).filter(push_jobs::id.eq(line.job_id.clone()));
         let goes_on = exists(job.filter(push_jobs::cancel_requested.eq(false)));
         let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq(line.billing_line_id.clone()));
@@ -147,7 +147,7 @@ impl Tx<'_> {
                     .scoped(push_lines::table)
                     .filter(push_lines::id.in_list(chunk))
                     .filter(push_lines::fence.eq(fence))
-                    .filter(push_lines::state.eq(LineState::Working));
+                    .filter(push_lines::state.eq(PushLineState::Working));
                 renewed += diesel::update(own).set(push_lines::lease_until.eq(until.naive_utc())).execute(self.conn)?;
             }
         }
@@ -155,7 +155,8 @@ impl Tx<'_> {
     }
 
     /// Records the results of lines that a worker has, and of their billing lines. No other code changes the state of
-    /// such a line. Returns the ids of the lines whose results are recorded: not those of lines that another worker has.
+    /// such a line. Returns the ids of the lines whose results are recorded: not those of lines that another worker
+    /// has.
     pub fn finish_lines(
         &mut self,
         results: &[(PushLine, LineResult)],
@@ -177,7 +178,7 @@ impl Tx<'_> {
                 last_push_at: now.naive_utc(),
                 last_push_quantity: line
                     .to_quantity
-                    .filter(|_| matches!(line.state, LineState::Pushed | LineState::Unchanged)),
+                    .filter(|_| matches!(line.state, PushLineState::Pushed | PushLineState::Unchanged)),
             });
             let last: Vec<LastPushOf> = last.collect();
             self.update_rows(&last)?;
@@ -192,11 +193,11 @@ impl Tx<'_> {
         if updated == lines.len() {
             return Ok(ids.into_iter().collect());
         }
-        let mut current: HashSet<(PushLineId, i64, LineState)> = HashSet::new();
+        let mut current: HashSet<(PushLineId, i64, PushLineState)> = HashSet::new();
         for chunk in chunks(&ids) {
             let own = self.scoped(push_lines::table).filter(push_lines::id.in_list(chunk));
             let rows = own.select((push_lines::id, push_lines::fence, push_lines::state));
-            current.extend(rows.load::<(PushLineId, i64, LineState)>(self.conn)?);
+            current.extend(rows.load::<(PushLineId, i64, PushLineState)>(self.conn)?);
         }
         let ours = lines.iter().filter(|line| current.contains(&(line.id.clone(), line.fence, line.state)));
         Ok(ours.map(|line| line.id.clone()).collect())

@@ -8,21 +8,21 @@ use crate::domain::Result;
 use crate::domain::ids::ProductId;
 use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 
 /// The number of lines of a product with the same states.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
-pub struct LineCounts {
+pub struct BillingLineCounts {
     pub product_id: ProductId,
     pub push_enabled: bool,
     pub agreement_status: MappingStatus,
     pub agreement_reason: Option<MappingReason>,
     pub addition_status: MappingStatus,
-    pub last_push_state: Option<LineState>,
+    pub last_push_state: Option<PushLineState>,
     pub lines: i64,
 }
 
-impl LineCounts {
+impl BillingLineCounts {
     /// What a person must do about these lines, as [`LineNeed::of`] decides.
     pub fn need(&self) -> Option<LineNeed> {
         LineNeed::of((self.agreement_status, self.agreement_reason), self.addition_status, self.last_push_state)
@@ -31,7 +31,7 @@ impl LineCounts {
 
 impl Tx<'_> {
     /// The number of lines of each product, for each combination of what a summary counts.
-    pub fn line_counts(&mut self, product: Option<&ProductId>) -> Result<Vec<LineCounts>> {
+    pub fn line_counts(&mut self, product: Option<&ProductId>) -> Result<Vec<BillingLineCounts>> {
         let mut query = self
             .scoped(billing_lines::table)
             .group_by((

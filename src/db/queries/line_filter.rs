@@ -3,7 +3,7 @@
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::{MappingSource, MappingStatus};
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 
 /// The filter of billing lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct LineFilter {
     /// By whether push is enabled.
     pub push_enabled: Option<bool>,
     /// By the result of the last push: one of these, if there are any.
-    pub last_push_state: Vec<LineState>,
+    pub last_push_state: Vec<PushLineState>,
     /// By whether a person must look at it: a mapping is not resolved, or the last push was held, failed or unverified.
     pub needs_attention: Option<bool>,
     /// By what a person must do: one of these, if there are any.
@@ -37,7 +37,7 @@ pub struct LineFilter {
 }
 
 impl LineFilter {
-    /// Whether it selects all lines of a company or none of them.
+    /// Whether the filter depends on the company alone.
     pub(in crate::db) fn selects_whole_companies(&self) -> bool {
         let of_companies = Self {
             search: self.search.clone(),
@@ -104,7 +104,7 @@ macro_rules! needs_attention {
             .or(billing_lines::addition_status.ne($crate::domain::mapping_status::MappingStatus::Resolved))
             .or(billing_lines::last_push_state
                 .assume_not_null()
-                .in_list($crate::domain::push::LineState::NEEDS_ATTENTION)
+                .in_list($crate::domain::push::PushLineState::NEEDS_ATTENTION)
                 .and(billing_lines::last_push_state.is_not_null()))
     }};
 }
@@ -116,11 +116,11 @@ macro_rules! has_need {
         use $crate::db::engine::in_list::InListMethod as _;
         use $crate::domain::line_need::LineNeed;
         use $crate::domain::mapping_status::{MappingReason, MappingStatus};
-        use $crate::domain::push::LineState;
+        use $crate::domain::push::PushLineState;
         let wants = |need: LineNeed| diesel::IntoSql::into_sql::<diesel::sql_types::Bool>($needs.contains(&need));
-        let states = |need, states: &[LineState]| if $needs.contains(&need) { states.to_vec() } else { Vec::new() };
-        let failures = states(LineNeed::Failure, &[LineState::Failed, LineState::Unverified]);
-        let states = [states(LineNeed::Approval, &[LineState::Held]), failures].concat();
+        let states = |need, states: &[PushLineState]| if $needs.contains(&need) { states.to_vec() } else { Vec::new() };
+        let failures = states(LineNeed::Failure, &[PushLineState::Failed, PushLineState::Unverified]);
+        let states = [states(LineNeed::Approval, &[PushLineState::Held]), failures].concat();
         let unmatched = || {
             billing_lines::agreement_reason
                 .assume_not_null()

@@ -27,13 +27,27 @@ pub struct LineSettings {
     pub adjustment: Option<Adjustment>,
 }
 
+/// The columns of [`LineSettings`], in their order.
+pub(super) const COLUMNS: (
+    billing_lines::company_id,
+    billing_lines::block_size,
+    billing_lines::minimum_quantity,
+    billing_lines::included_quantity,
+    billing_lines::adjustment,
+) = (
+    billing_lines::company_id,
+    billing_lines::block_size,
+    billing_lines::minimum_quantity,
+    billing_lines::included_quantity,
+    billing_lines::adjustment,
+);
+
 impl Tx<'_> {
     /// The settings of a product's lines.
     pub fn line_settings(&mut self, product: &ProductId, selection: CompanySelection<'_>) -> Result<Vec<LineSettings>> {
         use billing_lines as l;
-        let columns = (l::company_id, l::block_size, l::minimum_quantity, l::included_quantity, l::adjustment);
         let parts = match selection {
-            CompanySelection::AllIncluding(_) => vec![None],
+            CompanySelection::AtLeast(_) => vec![None],
             CompanySelection::Only(companies) => chunks(companies).into_iter().map(Some).collect(),
         };
         let mut found = Vec::new();
@@ -42,7 +56,7 @@ impl Tx<'_> {
             if let Some(companies) = companies {
                 own = own.filter(l::company_id.in_list(companies));
             }
-            found.extend(own.select(columns).load::<LineSettings>(self.conn)?);
+            found.extend(own.select(COLUMNS).load::<LineSettings>(self.conn)?);
         }
         Ok(found)
     }

@@ -1,4 +1,4 @@
-//! Meters that went silent: companies that had usage of a product, and have none any more.
+//! Usage that stopped: companies that had usage of a product, and have none any more.
 
 use chrono::NaiveDateTime;
 use diesel::dsl::max;
@@ -21,9 +21,9 @@ pub struct UsageCheck {
     pub checked_until: NaiveDateTime,
 }
 
-/// Which companies' newest usage of a product to look for.
+/// Selects companies by the time of their newest usage record of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
+pub enum NewestUsage {
     /// Measured after the first time, and at the second time or before.
     NewestBetween(Timestamp, Timestamp),
     /// Measured in this month.
@@ -48,18 +48,22 @@ impl Tx<'_> {
     }
 
     /// The companies whose newest usage of a product is as described, and when it was measured.
-    pub fn silent_companies(&mut self, product: &ProductId, silence: Silence) -> Result<Vec<(CompanyId, Timestamp)>> {
+    pub fn companies_by_newest_usage(
+        &mut self,
+        product: &ProductId,
+        selection: NewestUsage,
+    ) -> Result<Vec<(CompanyId, Timestamp)>> {
         let newest = self
             .scoped(usage_totals::table)
             .filter(usage_totals::product_id.eq(product.clone()))
             .group_by(usage_totals::company_id)
             .select((usage_totals::company_id, max(usage_totals::last_at)));
-        let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = match silence {
-            Silence::NewestBetween(after, until) => {
+        let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = match selection {
+            NewestUsage::NewestBetween(after, until) => {
                 let is_after = max(usage_totals::last_at).gt(after.naive_utc());
                 newest.having(is_after.and(max(usage_totals::last_at).le(until.naive_utc()))).load(self.conn)?
             }
-            Silence::NewestIn(month) => newest.having(max(usage_totals::month).eq(month)).load(self.conn)?,
+            NewestUsage::NewestIn(month) => newest.having(max(usage_totals::month).eq(month)).load(self.conn)?,
         };
         Ok(rows.into_iter().filter_map(|(company, at)| Some((company, at?.and_utc()))).collect())
     }

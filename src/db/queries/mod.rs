@@ -3,7 +3,6 @@
 pub(super) mod audit;
 pub(super) mod billing_lines;
 pub(super) mod billing_page;
-pub(super) mod catalog;
 pub(super) mod companies;
 pub(super) mod cw_connection;
 pub(super) mod cw_records;
@@ -28,6 +27,7 @@ pub(super) mod push_transitions;
 pub(super) mod push_written;
 pub(super) mod reconciled_lines;
 pub(super) mod reconciliation_snapshot;
+pub(super) mod record_index;
 pub(super) mod request_budget;
 pub(super) mod schedule;
 pub(super) mod system;

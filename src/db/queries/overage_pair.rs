@@ -12,7 +12,7 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::push::{LineState, PushReason};
+use crate::domain::push::{PushLineState, PushReason};
 
 /// A line, as far as the other line of its pair depends on it.
 #[derive(Debug, Clone, Queryable)]
@@ -23,15 +23,15 @@ pub struct PairedLine {
     pub push_enabled: bool,
     pub agreement_status: MappingStatus,
     pub addition_status: MappingStatus,
-    pub last_push_state: Option<LineState>,
+    pub last_push_state: Option<PushLineState>,
     pub last_push_reason: Option<PushReason>,
 }
 
 impl PairedLine {
-    /// Whether ConnectWise may have another quantity than the last push computed: it was held, failed or is unverified, or was
-    /// skipped because its invoice has been made.
-    pub fn is_behind(&self) -> bool {
-        let needs_attention = self.last_push_state.is_some_and(|state| LineState::NEEDS_ATTENTION.contains(&state));
+    /// Whether ConnectWise may have another quantity than the last push computed: it was held, failed or is unverified,
+    /// or was skipped because its invoice has been made.
+    pub fn quantity_may_be_unwritten(&self) -> bool {
+        let needs_attention = self.last_push_state.is_some_and(|state| PushLineState::NEEDS_ATTENTION.contains(&state));
         needs_attention || self.last_push_reason == Some(PushReason::AlreadyInvoiced)
     }
 
@@ -72,7 +72,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(|(of, id, code)| (of, (id, code))).collect())
     }
 
-    /// Those of the given billing lines that a job has yet to push, each with the time before which it will not.
+    /// The given billing lines that a job has not pushed yet, each with the earliest time at which it will.
     pub fn open_in_job(
         &mut self,
         job: &PushJobId,
@@ -83,7 +83,7 @@ impl Tx<'_> {
             let open = self
                 .scoped(push_lines::table)
                 .filter(push_lines::job_id.eq(job.clone()))
-                .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]))
+                .filter(push_lines::state.eq_any([PushLineState::Pending, PushLineState::Working]))
                 .filter(push_lines::billing_line_id.in_list(chunk));
             let columns = (push_lines::billing_line_id, push_lines::not_before);
             found.extend(open.select(columns).load::<(BillingLineId, Option<NaiveDateTime>)>(self.conn)?);
@@ -91,7 +91,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// Whether ConnectWise has, as far as pushes know, another quantity than 0 of a line of a product.
+    /// Whether the last push of any line of a product left a quantity other than 0.
     pub fn has_pushed_quantities(&mut self, product: &ProductId) -> Result<bool> {
         use billing_lines as l;
         let own = self.scoped(l::table).filter(l::product_id.eq(product.clone()));

@@ -13,15 +13,15 @@ use crate::db::engine::tx::SystemTx;
 use crate::db::queries::push_jobs::PushLine;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
-use crate::domain::push::{JobState, LineEvent, LineState};
+use crate::domain::push::{JobState, PushLineEvent, PushLineState};
 use crate::domain::{Error, Result};
 
-/// Maximum number of due lines of a job that one claim looks at, to find an agreement that no other worker or transaction
-/// holds.
+/// Maximum number of due lines of a job that one claim looks at, to find an agreement that no other worker or
+/// transaction holds.
 const DUE_LINES_PER_CLAIM: i64 = 200;
 
-/// Maximum number of lines in a claim of several agreements. Their writes begin and end in common transactions, and all
-/// of them wait while ConnectWise is slow for one.
+/// Maximum number of lines in a claim of several agreements. Their writes begin and end in common transactions, and one
+/// slow response of ConnectWise delays them all.
 pub const LINES_PER_TRANSACTION: usize = 20;
 
 /// A job that has not ended, for a worker that looks for work.
@@ -45,23 +45,23 @@ macro_rules! open_lines {
 }
 
 /// The open lines that wait for nothing.
-macro_rules! waiting_for_nothing {
+macro_rules! pending_without_delay {
     ($job:expr) => {
-        open_lines!($job).filter(push_lines::state.eq(LineState::Pending)).filter(push_lines::not_before.is_null())
+        open_lines!($job).filter(push_lines::state.eq(PushLineState::Pending)).filter(push_lines::not_before.is_null())
     };
 }
 
 /// The open lines that were delayed until a time that has come.
-macro_rules! delayed_until_now {
+macro_rules! delay_over {
     ($job:expr, $at:expr) => {
-        open_lines!($job).filter(push_lines::state.eq(LineState::Pending)).filter(push_lines::not_before.le($at))
+        open_lines!($job).filter(push_lines::state.eq(PushLineState::Pending)).filter(push_lines::not_before.le($at))
     };
 }
 
 /// The open lines whose worker let its lease expire.
-macro_rules! abandoned {
+macro_rules! lease_expired {
     ($job:expr, $at:expr) => {
-        open_lines!($job).filter(push_lines::state.eq(LineState::Working)).filter(push_lines::lease_until.lt($at))
+        open_lines!($job).filter(push_lines::state.eq(PushLineState::Working)).filter(push_lines::lease_until.lt($at))
     };
 }
 
@@ -87,9 +87,9 @@ impl SystemTx<'_> {
     /// The jobs, queued or running, of all tenants, oldest first. One statement.
     pub fn open_jobs(&mut self, now: Timestamp) -> Result<Vec<OpenJob>> {
         let at = now.naive_utc();
-        let is_due = exists(waiting_for_nothing!(push_jobs::id))
-            .or(exists(delayed_until_now!(push_jobs::id, at)))
-            .or(exists(abandoned!(push_jobs::id, at)));
+        let is_due = exists(pending_without_delay!(push_jobs::id))
+            .or(exists(delay_over!(push_jobs::id, at)))
+            .or(exists(lease_expired!(push_jobs::id, at)));
         let jobs: Vec<(TenantId, PushJobId, bool, bool)> = push_jobs::table
             .filter(push_jobs::finished_at.is_null())
             .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
@@ -100,9 +100,10 @@ impl SystemTx<'_> {
         Ok(jobs.into_iter().map(job).collect())
     }
 
-    /// Claims by lease due lines of one job of a tenant: all that are due of some agreements, up to [`LINES_PER_TRANSACTION`]
-    /// if these are several. `workers` is how many workers share the tenant's lines: each leaves some for the others.
-    /// Returns the claimed lines, or none if no line is due, or other workers have claimed those that are.
+    /// Claims by lease due lines of one job of a tenant: all that are due of some agreements, up to
+    /// [`LINES_PER_TRANSACTION`] if these are several. `workers` is how many workers share the tenant's lines: each
+    /// leaves some for the others. Returns the claimed lines, or none if no line is due, or other workers have claimed
+    /// those that are.
     pub fn claim_push_lines(
         &mut self,
         tenant: &TenantId,
@@ -157,14 +158,14 @@ impl SystemTx<'_> {
     ) -> Result<Vec<CwAgreementId>> {
         let leased: Vec<CwAgreementId> = leased.iter().copied().collect();
         // One query each, so that each walks its index and stops.
-        let mut found: Vec<Option<CwAgreementId>> = abandoned!(job, at)
+        let mut found: Vec<Option<CwAgreementId>> = lease_expired!(job, at)
             .order(push_lines::id)
             .filter(push_lines::agreement_id.ne_all(leased.clone()))
             .limit(DUE_LINES_PER_CLAIM)
             .select(push_lines::agreement_id)
             .load(self.conn)?;
         found.extend(
-            waiting_for_nothing!(job)
+            pending_without_delay!(job)
                 .order(push_lines::id)
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
@@ -173,7 +174,7 @@ impl SystemTx<'_> {
         );
         // Last, because many of them have failed before.
         found.extend(
-            delayed_until_now!(job, at)
+            delay_over!(job, at)
                 .order(push_lines::not_before)
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
@@ -201,9 +202,9 @@ impl SystemTx<'_> {
             .filter(push_lines::tenant_id.eq(tenant))
             .filter(push_lines::agreement_id.in_list(agreements))
             .filter(push_lines::finished_at.is_null())
-            .filter(push_lines::state.eq(LineState::Working))
+            .filter(push_lines::state.eq(PushLineState::Working))
             .filter(push_lines::lease_until.lt(at));
-        let state = LineState::Working.after(LineEvent::Release).map_err(Error::internal)?;
+        let state = PushLineState::Working.after(PushLineEvent::Release).map_err(Error::internal)?;
         diesel::update(expired)
             .set((
                 push_lines::state.eq(state),
@@ -230,9 +231,9 @@ impl SystemTx<'_> {
         // Expired leases have been ended before, so that what can be claimed is pending.
         let is_claimable = push_lines::finished_at
             .is_null()
-            .and(push_lines::state.eq(LineState::Pending))
+            .and(push_lines::state.eq(PushLineState::Pending))
             .and(push_lines::not_before.is_null().or(push_lines::not_before.le(at)));
-        let state = LineState::Pending.after(LineEvent::Claim).map_err(Error::internal)?;
+        let state = PushLineState::Pending.after(PushLineEvent::Claim).map_err(Error::internal)?;
         diesel::update(of_agreements().filter(is_claimable))
             .set((
                 push_lines::state.eq(state),
@@ -244,7 +245,7 @@ impl SystemTx<'_> {
             .execute(self.conn)?;
         let mine = of_agreements()
             .filter(push_lines::finished_at.is_null())
-            .filter(push_lines::state.eq(LineState::Working))
+            .filter(push_lines::state.eq(PushLineState::Working))
             .filter(push_lines::lease_owner.eq(owner))
             .filter(push_lines::lease_until.eq(lease_until.naive_utc()));
         Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
@@ -267,7 +268,7 @@ impl SystemTx<'_> {
                 .filter(push_lines::tenant_id.eq(tenant))
                 .filter(push_lines::agreement_id.eq_any(agreements.to_vec()))
                 .filter(push_lines::finished_at.is_null())
-                .filter(push_lines::state.eq_any([LineState::Pending, LineState::Working]))
+                .filter(push_lines::state.eq_any([PushLineState::Pending, PushLineState::Working]))
         };
         // A row that changed after the statement began is locked and returned in its current state.
         let locked: Vec<(Option<CwAgreementId>, Option<NaiveDateTime>)> = lines()

@@ -12,7 +12,7 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
-use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::push::{JobState, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::string_enum::string_enum;
 
@@ -36,7 +36,7 @@ pub struct JobFilter {
     /// Has a line of this company.
     pub company_id: Option<CompanyId>,
     /// By what started the job.
-    pub started_by: Option<PushTrigger>,
+    pub trigger: Option<PushTrigger>,
     /// Created at or after this time.
     pub from: Option<Timestamp>,
     /// Created before this time.
@@ -53,7 +53,7 @@ pub struct PushLineFilter {
     /// Of this job.
     pub job_id: Option<PushJobId>,
     /// In one of these states, if there are any.
-    pub states: Vec<LineState>,
+    pub states: Vec<PushLineState>,
     /// With one of these reasons for being skipped, held, failed or unverified, if there are any.
     pub reasons: Vec<PushReason>,
     /// Of this company.
@@ -95,8 +95,8 @@ impl Tx<'_> {
             if let Some(id) = &filter.parent_job_id {
                 query = query.filter(push_jobs::parent_job_id.eq(id.clone()));
             }
-            if let Some(started_by) = filter.started_by {
-                query = query.filter(push_jobs::started_by.eq(started_by));
+            if let Some(trigger) = filter.trigger {
+                query = query.filter(push_jobs::started_by.eq(trigger));
             }
             if let Some(from) = filter.from {
                 query = query.filter(push_jobs::created_at.ge(from.naive_utc()));

@@ -17,7 +17,7 @@ use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, MonotonicIds, ProductId, PushJobId, PushLineId, TenantId,
 };
 use crate::domain::line_quantity::Adjustment;
-use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
+use crate::domain::push::{JobState, PushLineEvent, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::{Error, Result};
@@ -29,7 +29,8 @@ pub struct PushJob {
     pub id: PushJobId,
     pub tenant_id: TenantId,
     pub kind: PushKind,
-    pub started_by: PushTrigger,
+    #[diesel(column_name = started_by)]
+    pub trigger: PushTrigger,
     pub state: JobState,
     /// Why the job waits or failed.
     pub detail: Option<String>,
@@ -71,11 +72,11 @@ pub struct PushLine {
     /// The included quantity that applied.
     pub included_quantity: Option<IncludedQuantity>,
     /// The quantity in ConnectWise before the write. It is stored before the write is sent, so that a lost response can
-    /// be told from a write that was never sent.
+    /// be distinguished from a write that was never sent.
     pub from_quantity: Option<Quantity>,
     /// The quantity to write.
     pub to_quantity: Option<Quantity>,
-    pub state: LineState,
+    pub state: PushLineState,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
     /// The number of writes that were started, except those that are known not to have been carried out.
@@ -112,7 +113,7 @@ pub struct PushLine {
 /// The result of a line that a worker holds.
 #[derive(Debug, Clone)]
 pub struct LineResult {
-    pub event: LineEvent,
+    pub event: PushLineEvent,
     /// The quantity in ConnectWise. `None` keeps the stored one, except for `Hold` and `WouldPush`, which store `None`.
     pub from: Option<Quantity>,
     pub reason: Option<PushReason>,
@@ -125,9 +126,9 @@ pub struct LineResult {
 
 /// The number of a job's lines that have one state and billing month.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LineCount {
+pub struct PushLineCount {
     pub job_id: PushJobId,
-    pub state: LineState,
+    pub state: PushLineState,
     /// `None` in lines stored by earlier versions, which bill the job's month.
     pub billing_month: Option<BillingMonth>,
     pub lines: i64,
@@ -150,7 +151,7 @@ impl Tx<'_> {
         if job.kind == PushKind::Push {
             // A disabled line was not to be pushed: it keeps the result of its last push.
             let ended = |line: &&PushLine| !line.state.is_open() && line.reason != Some(PushReason::Disabled);
-            let mut alike: HashMap<(LineState, Option<PushReason>), Vec<BillingLineId>> = HashMap::new();
+            let mut alike: HashMap<(PushLineState, Option<PushReason>), Vec<BillingLineId>> = HashMap::new();
             for line in lines.iter().filter(ended) {
                 alike.entry((line.state, line.reason)).or_default().push(line.billing_line_id.clone());
             }
@@ -180,7 +181,7 @@ impl Tx<'_> {
     }
 
     /// All lines of a job, or those in one state.
-    pub fn all_push_lines(&mut self, job: &PushJobId, state: Option<LineState>) -> Result<Vec<PushLine>> {
+    pub fn all_push_lines(&mut self, job: &PushJobId, state: Option<PushLineState>) -> Result<Vec<PushLine>> {
         let mut query = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job.clone())).into_boxed();
         if let Some(state) = state {
             query = query.filter(push_lines::state.eq(state));
@@ -189,14 +190,14 @@ impl Tx<'_> {
     }
 
     /// The numbers of lines of the given jobs, by state and billing month.
-    pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<LineCount>> {
-        let rows: Vec<(PushJobId, LineState, Option<BillingMonth>, i64)> = self
+    pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<PushLineCount>> {
+        let rows: Vec<(PushJobId, PushLineState, Option<BillingMonth>, i64)> = self
             .scoped(push_lines::table)
             .filter(push_lines::job_id.in_list(jobs))
             .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
             .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
             .load(self.conn)?;
-        let count = |(job_id, state, billing_month, lines)| LineCount { job_id, state, billing_month, lines };
+        let count = |(job_id, state, billing_month, lines)| PushLineCount { job_id, state, billing_month, lines };
         Ok(rows.into_iter().map(count).collect())
     }
 

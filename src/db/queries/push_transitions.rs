@@ -13,26 +13,27 @@ use crate::db::engine::tx::Tx;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
 use crate::domain::push::PushKind;
-use crate::domain::push::{JobEvent, JobState, LineEvent, LineState, PushReason};
+use crate::domain::push::{JobEvent, JobState, PushLineEvent, PushLineState, PushReason};
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How to end lines for which no write was sent.
 #[derive(Debug, Clone, Copy)]
-pub struct LineEnd<'t> {
-    pub event: LineEvent,
+pub struct PushLineEnd<'t> {
+    pub event: PushLineEvent,
     pub reason: Option<PushReason>,
     pub detail: Option<&'t str>,
     /// Excludes lines that a person approved or dropped after this time.
     pub decided_until: Option<Timestamp>,
 }
 
-impl LineEnd<'static> {
+impl PushLineEnd<'static> {
     /// Ends lines because their job was cancelled.
-    pub const CANCELLED: Self = Self { event: LineEvent::Cancel, reason: None, detail: None, decided_until: None };
+    pub const CANCELLED: Self = Self { event: PushLineEvent::Cancel, reason: None, detail: None, decided_until: None };
 }
 
 impl Tx<'_> {
-    /// Changes the state of a job, and returns the new one. Only this and `start_job` change it. Errors with `invalid_transition` if `event` is not valid now.
+    /// Changes the state of a job, and returns the new one. Only this and `start_job` change it. Errors with
+    /// `invalid_transition` if `event` is not valid now.
     pub fn advance_job(
         &mut self,
         id: &PushJobId,
@@ -78,10 +79,10 @@ impl Tx<'_> {
     /// write was sent, the line is left to a worker, which reads the quantity from ConnectWise first.
     pub fn cancel_push_job(&mut self, id: &PushJobId, now: Timestamp) -> Result<()> {
         // Lines before the job, in the same order as a claim: taking the same locks in another order could deadlock.
-        self.end_unwritten_lines(id, LineState::Pending, &LineEnd::CANCELLED, now)?;
-        self.end_unwritten_lines(id, LineState::Held, &LineEnd::CANCELLED, now)?;
+        self.end_unwritten_lines(id, PushLineState::Pending, &PushLineEnd::CANCELLED, now)?;
+        self.end_unwritten_lines(id, PushLineState::Held, &PushLineEnd::CANCELLED, now)?;
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(id));
-        diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
+        diesel::update(own.filter(push_lines::state.eq(PushLineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
             .execute(self.conn)?;
         let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
@@ -90,15 +91,15 @@ impl Tx<'_> {
     }
 
     /// Ends the lines of a job that are in a state (`pending` or `held`) and for which no write was sent, except those
-    /// that [`LineEnd::decided_until`] excludes.
+    /// that [`PushLineEnd::decided_until`] excludes.
     pub fn end_unwritten_lines(
         &mut self,
         job: &PushJobId,
-        of: LineState,
-        end: &LineEnd<'_>,
+        of: PushLineState,
+        end: &PushLineEnd<'_>,
         now: Timestamp,
     ) -> Result<()> {
-        let LineEnd { event, reason, detail, decided_until } = *end;
+        let PushLineEnd { event, reason, detail, decided_until } = *end;
         let state = of.after(event).map_err(Error::internal)?;
         let until = decided_until.map(|at| at.naive_utc());
         let any_decision = until.is_none().into_sql::<Bool>();
@@ -107,7 +108,7 @@ impl Tx<'_> {
             .filter(push_lines::job_id.eq(job))
             .filter(push_lines::state.eq(of))
             .filter(push_lines::decided_at.is_null().or(push_lines::decided_at.le(until)).or(any_decision))
-            .filter(push_lines::attempts.eq(0).or(push_lines::state.eq(LineState::Held)));
+            .filter(push_lines::attempts.eq(0).or(push_lines::state.eq(PushLineState::Held)));
         if self.push_job(job)?.kind == PushKind::Push {
             let lines: Vec<BillingLineId> = untried.clone().select(push_lines::billing_line_id).load(self.conn)?;
             self.set_last_push(&lines, &LastPush::new(job, state, reason, None, now))?;
@@ -127,7 +128,7 @@ impl Tx<'_> {
     /// Delays the pending lines of a job until a time, and stores why.
     pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Timestamp, why: &str) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
-        diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
+        diesel::update(own.filter(push_lines::state.eq(PushLineState::Pending)))
             .set((push_lines::not_before.eq(until.naive_utc()), push_lines::detail.eq(why.to_owned())))
             .execute(self.conn)?;
         Ok(())
@@ -136,7 +137,7 @@ impl Tx<'_> {
     /// Ends the delay of every pending line of the tenant.
     pub fn make_pending_lines_due(&mut self) -> Result<()> {
         let own = self.scoped(push_lines::table).filter(push_lines::finished_at.is_null());
-        diesel::update(own.filter(push_lines::state.eq(LineState::Pending)))
+        diesel::update(own.filter(push_lines::state.eq(PushLineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
             .execute(self.conn)?;
         Ok(())
@@ -147,17 +148,17 @@ impl Tx<'_> {
         &mut self,
         job: &PushJobId,
         lines: &[PushLineId],
-        event: LineEvent,
+        event: PushLineEvent,
         by: &str,
         now: Timestamp,
     ) -> Result<()> {
-        let state = LineState::Held.after(event).map_err(Error::internal)?;
+        let state = PushLineState::Held.after(event).map_err(Error::internal)?;
         let dropped = state.is_final();
         for chunk in chunks(lines) {
             let held = self
                 .scoped(push_lines::table)
                 .filter(push_lines::job_id.eq(job.clone()))
-                .filter(push_lines::state.eq(LineState::Held))
+                .filter(push_lines::state.eq(PushLineState::Held))
                 .filter(push_lines::id.in_list(chunk));
             if dropped {
                 let of: Vec<BillingLineId> = held.clone().select(push_lines::billing_line_id).load(self.conn)?;

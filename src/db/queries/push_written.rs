@@ -15,28 +15,29 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::push::PushKind;
-use crate::domain::push::{LineState, NewerWrite, PushReason};
+use crate::domain::push::{LaterWrite, PushLineState, PushReason};
 use crate::domain::quantity::Quantity;
 
 /// The states in which an addition has a push's quantity: written, found there, or possibly written.
-pub(in crate::db) const WRITTEN: [LineState; 3] = [LineState::Pushed, LineState::Unchanged, LineState::Unverified];
+pub(in crate::db) const WRITTEN: [PushLineState; 3] =
+    [PushLineState::Pushed, PushLineState::Unchanged, PushLineState::Unverified];
 
 /// A push line whose quantity is, or may be, in ConnectWise, compared with an earlier line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewerLine {
+pub struct LaterLine {
     pub id: PushLineId,
     pub job_id: PushJobId,
     pub billing_line_id: BillingLineId,
     pub addition_id: Option<CwAdditionId>,
-    state: LineState,
+    state: PushLineState,
     billing_month: BillingMonth,
     quantity: Option<Quantity>,
 }
 
-impl NewerLine {
+impl LaterLine {
     /// What this line means for an earlier one.
-    pub fn relative_to(&self, line: &PushLine) -> NewerWrite {
-        NewerWrite {
+    pub fn relative_to(&self, line: &PushLine) -> LaterWrite {
+        LaterWrite {
             state: self.state,
             billing_month: self.billing_month,
             quantity: self.quantity,
@@ -59,20 +60,20 @@ type Row = (
     PushJobId,
     BillingLineId,
     Option<CwAdditionId>,
-    LineState,
+    PushLineState,
     Option<Quantity>,
     Option<BillingMonth>,
     BillingMonth,
 );
 
-impl From<Row> for NewerLine {
+impl From<Row> for LaterLine {
     fn from((id, job_id, billing_line_id, addition_id, state, quantity, month, job_month): Row) -> Self {
         let billing_month = month.unwrap_or(job_month);
         Self { id, job_id, billing_line_id, addition_id, state, billing_month, quantity }
     }
 }
 
-/// The columns of a [`NewerLine`].
+/// The columns of a [`LaterLine`].
 macro_rules! newer_line {
     () => {
         (
@@ -102,9 +103,9 @@ macro_rules! written {
 pub(in crate::db) use written;
 
 impl Tx<'_> {
-    /// What pushes wrote after the first of these lines, for their billing lines or to their additions. A row may be
-    /// earlier than some of the lines.
-    pub fn written_since(&mut self, lines: &[PushLine]) -> Result<Vec<NewerLine>> {
+    /// The push lines later than the earliest of `lines` that have the same billing line or addition. The caller
+    /// compares each with its own line, because a row may be earlier than some of them.
+    pub fn written_since(&mut self, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
         let Some(first) = lines.iter().map(|line| &line.id).min() else { return Ok(Vec::new()) };
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
         let additions: Vec<CwAdditionId> = lines.iter().filter_map(|line| line.addition_id).collect();
@@ -116,11 +117,11 @@ impl Tx<'_> {
         let of_additions =
             written!(self).filter(push_lines::id.gt(first.clone())).filter(push_lines::addition_id.in_list(additions));
         rows.extend(of_additions.select(newer_line!()).load::<Row>(self.conn)?);
-        Ok(rows.into_iter().map(NewerLine::from).collect())
+        Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
     /// What later jobs wrote for the billing lines of these lines of a job, or to their additions.
-    pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<NewerLine>> {
+    pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
         let mut rows: Vec<Row> = Vec::new();
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
         for chunk in chunks(&billing_lines) {
@@ -136,7 +137,7 @@ impl Tx<'_> {
                 .filter(push_lines::addition_id.in_list(chunk));
             rows.extend(later.select(newer_line!()).load::<Row>(self.conn)?);
         }
-        Ok(rows.into_iter().map(NewerLine::from).collect())
+        Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
     /// The companies, products and months for which a push has computed the quantity or found none, with any result.
@@ -238,8 +239,8 @@ impl Tx<'_> {
                 .order(push_lines::id)
                 .select(newer_line!())
                 .load(self.conn)?;
-            found.extend(rows.into_iter().map(NewerLine::from).map(|line| {
-                let quantity = line.quantity.filter(|_| line.state != LineState::Unverified);
+            found.extend(rows.into_iter().map(LaterLine::from).map(|line| {
+                let quantity = line.quantity.filter(|_| line.state != PushLineState::Unverified);
                 ((line.billing_line_id, line.billing_month), PushedQuantity { addition_id: line.addition_id, quantity })
             }));
         }

@@ -1,11 +1,12 @@
-//! What a reconciliation needs of all lines of a tenant: few columns, in a number of queries that does not depend on the
-//! number of lines.
+//! What a reconciliation needs of all lines of a tenant: few columns, in a number of queries that does not depend on
+//! the number of lines.
 
 use std::collections::{HashMap, HashSet};
 
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
+use super::line_settings::{self, LineSettings};
 use super::push_written::written;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
@@ -15,10 +16,9 @@ use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
-use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::PushKind;
-use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
+use crate::domain::quantity::Quantity;
 
 /// What a reconciliation needs of a line.
 #[derive(Debug, Clone, Queryable)]
@@ -26,16 +26,12 @@ pub struct ReconciledLine {
     pub id: BillingLineId,
     pub product_id: ProductId,
     pub push_enabled: bool,
-    pub block_size: Option<BlockSize>,
-    pub minimum_quantity: Option<MinimumQuantity>,
-    pub included_quantity: Option<IncludedQuantity>,
-    pub adjustment: Option<Adjustment>,
+    pub settings: LineSettings,
     pub agreement_status: MappingStatus,
     pub agreement_reason: Option<MappingReason>,
     pub agreement_id: Option<CwAgreementId>,
     pub addition_status: MappingStatus,
     pub addition_id: Option<CwAdditionId>,
-    pub company_id: CompanyId,
 }
 
 /// The company of a line.
@@ -77,16 +73,12 @@ impl Tx<'_> {
             l::id,
             l::product_id,
             l::push_enabled,
-            l::block_size,
-            l::minimum_quantity,
-            l::included_quantity,
-            l::adjustment,
+            line_settings::COLUMNS,
             l::agreement_status,
             l::agreement_reason,
             l::agreement_id,
             l::addition_status,
             l::addition_id,
-            l::company_id,
         );
         Ok(query.select(columns).load(self.conn)?)
     }

@@ -22,7 +22,7 @@ impl SystemTx<'_> {
     /// The API key with a prefix, of any tenant, revoked or not.
     pub fn api_key_by_prefix(&mut self, prefix: &str) -> Result<Option<ApiKey>> {
         let query = api_keys::table.filter(api_keys::prefix.eq(prefix));
-        // Two keys with the same beginning are as good as impossible; the one that is valid wins.
+        // Two keys with the same prefix are practically impossible; a valid key is preferred.
         let query = query.order((api_keys::revoked_at.is_not_null(), api_keys::id.desc()));
         Ok(query.select(ApiKey::as_select()).first(self.conn).optional()?)
     }

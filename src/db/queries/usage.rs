@@ -218,8 +218,8 @@ impl Tx<'_> {
         Ok(rows.into_iter().collect())
     }
 
-    /// The current records of a company that were measured within some bounds, the last excluded: the newest, at most so
-    /// many.
+    /// The current records of a company that were measured within some bounds, the last excluded: the newest, at most
+    /// so many.
     pub fn usage_of_company(
         &mut self,
         company: &CompanyId,

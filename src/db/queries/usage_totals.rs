@@ -22,7 +22,7 @@ use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
 use crate::domain::usage::{Aggregation, UsageOverflow};
-use crate::domain::usage_totals::{MonthCount, UsageTotals, total};
+use crate::domain::usage_totals::{MonthlyCountedUsage, UsageTotals, total};
 
 /// The totals of a company and product in a month, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -90,17 +90,17 @@ impl UsageTotalsRow {
 /// Whose usage is read.
 #[derive(Debug, Clone, Copy)]
 pub enum CompanySelection<'c> {
-    /// That of every company: these and perhaps others. To name thousands costs more than to read all.
-    AllIncluding(&'c [CompanyId]),
+    /// At least these companies; the result may hold others. Reading all costs less than naming thousands.
+    AtLeast(&'c [CompanyId]),
     /// That of these companies.
     Only(&'c [CompanyId]),
 }
 
 impl<'c> CompanySelection<'c> {
-    /// The companies whose usage is needed; of `AllIncluding`, the usage of others may be read too.
+    /// The companies whose usage is needed; of `AtLeast`, the usage of others may be read too.
     pub fn companies(self) -> &'c [CompanyId] {
         match self {
-            Self::AllIncluding(companies) | Self::Only(companies) => companies,
+            Self::AtLeast(companies) | Self::Only(companies) => companies,
         }
     }
 }
@@ -119,8 +119,8 @@ type CountRow<A> = (CompanyId, NaiveDateTime, i64, A);
 fn count<A>(
     (company, last_at, records, amount): CountRow<A>,
     of: impl Fn(A) -> std::result::Result<Amount, UsageOverflow>,
-) -> (CompanyId, MonthCount) {
-    (company, MonthCount::new(last_at.and_utc(), records, of(amount)))
+) -> (CompanyId, MonthlyCountedUsage) {
+    (company, MonthlyCountedUsage::new(last_at.and_utc(), records, of(amount)))
 }
 
 /// Reads what an aggregation counts, and only the columns that it needs.
@@ -156,7 +156,7 @@ impl Tx<'_> {
         aggregation: Aggregation,
         month: BillingMonth,
         selection: CompanySelection<'_>,
-    ) -> Result<HashMap<CompanyId, MonthCount>> {
+    ) -> Result<HashMap<CompanyId, MonthlyCountedUsage>> {
         let mut found = HashMap::new();
         let CompanySelection::Only(companies) = selection else {
             let all = self.scoped(usage_totals::table).filter(usage_totals::product_id.eq(product.clone()));
@@ -170,15 +170,15 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// What counts of the newest month with records before a month, for each of the given companies that has one. One query
-    /// finds the months, and one reads each month that is found.
+    /// For each of the given companies, the usage that counts of its newest month with records before `month`. One
+    /// query finds the months, and one reads each month that is found.
     pub fn usage_counted_before(
         &mut self,
         product: &ProductId,
         aggregation: Aggregation,
         month: BillingMonth,
         companies: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, MonthCount>> {
+    ) -> Result<HashMap<CompanyId, MonthlyCountedUsage>> {
         let mut found = HashMap::new();
         for chunk in chunks(companies) {
             let newest: Vec<(CompanyId, Option<BillingMonth>)> = totals_of!(self, product, chunk)

@@ -113,8 +113,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Claims by lease the deliveries that have been due longest: of each webhook at most `limit`. One query for each webhook
-    /// with due deliveries, of which a tenant has few.
+    /// Claims by lease the deliveries that have been due longest: of each webhook at most `limit`. One query for each
+    /// webhook with due deliveries, of which a tenant has few.
     pub fn claim_deliveries(
         &mut self,
         owner: &str,

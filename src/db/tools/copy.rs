@@ -15,18 +15,18 @@ use crate::db::engine::schema::{
 use crate::db::engine::url::DatabaseUrl;
 use crate::db::queries::audit::AuditEntry;
 use crate::db::queries::billing_lines::BillingLine;
-use crate::db::queries::catalog::Generation;
 use crate::db::queries::companies::Company;
 use crate::db::queries::cw_connection::{Connection as CwConnection, ConnectionFailure};
 use crate::db::queries::cw_records::{AdditionRow, AgreementRow, CwCompanyRow, RefreshRow};
 use crate::db::queries::idempotency::StoredResponse;
-use crate::db::queries::invoice_run::InvoiceRun;
-use crate::db::queries::line_changes::LineChangeRow;
+use crate::db::queries::invoice_run::PushedBeforeInvoice;
+use crate::db::queries::line_changes::LineHistoryRow;
 use crate::db::queries::matching_rules::MatchingRule;
 use crate::db::queries::missing_usage::UsageCheck;
 use crate::db::queries::products::Product;
 use crate::db::queries::push_jobs::{PushJob, PushLine};
 use crate::db::queries::reconciliation_snapshot::ReconciliationSnapshot;
+use crate::db::queries::record_index::Generation;
 use crate::db::queries::schedule::{BillingTimeZone, PushSchedule, ScheduleRun};
 use crate::db::queries::tenants::{ApiKey, Tenant};
 use crate::db::queries::usage::UsageRecord;
@@ -66,8 +66,8 @@ macro_rules! tables {
             }
         })+
 
-        fn all(each: &mut impl Each) -> Result<Vec<Copied>> {
-            Ok(vec![$(Copied { table: <$row>::TABLE, rows: each.table::<$row>()? }),+])
+        fn all(each: &mut impl TableVisitor) -> Result<Vec<CopyReport>> {
+            Ok(vec![$(CopyReport { table: <$row>::TABLE, rows: each.table::<$row>()? }),+])
         }
     };
     (@after $query:ident, $last:ident, $table:ident, $key:ident) => {
@@ -95,7 +95,7 @@ tables! {
     products: Product, id;
     matching_rules: MatchingRule, id;
     billing_lines: BillingLine, id;
-    line_changes: LineChangeRow, billing_line_id then id;
+    line_changes: LineHistoryRow, billing_line_id then id;
     audit_log: AuditEntry, id;
     usage_records: UsageRecord, id;
     usage_totals: UsageTotalsRow, id;
@@ -105,7 +105,7 @@ tables! {
     billing_time_zones: BillingTimeZone, tenant_id then from_month;
     push_schedule_runs: ScheduleRun, tenant_id then month;
     reconciliation_snapshots: ReconciliationSnapshot, id;
-    push_invoice_runs: InvoiceRun, id;
+    push_invoice_runs: PushedBeforeInvoice, id;
     idempotency_keys: StoredResponse, tenant_id then key;
     usage_checks: UsageCheck, tenant_id;
     webhooks: Webhook, id;
@@ -114,19 +114,19 @@ tables! {
 
 /// The number of rows of a table that were copied and verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Copied {
+pub struct CopyReport {
     pub table: &'static str,
     pub rows: usize,
 }
 
 /// An operation on each table. Returns the number of rows.
-trait Each {
+trait TableVisitor {
     fn table<R: Rows>(&mut self) -> Result<usize>;
 }
 
 struct Copy<'c>(&'c mut Conn, &'c mut Conn);
 
-impl Each for Copy<'_> {
+impl TableVisitor for Copy<'_> {
     fn table<R: Rows>(&mut self) -> Result<usize> {
         let (mut count, mut rows) = (0, R::next(self.0, None)?);
         while !rows.is_empty() {
@@ -140,7 +140,7 @@ impl Each for Copy<'_> {
 
 struct Compare<'c>(&'c mut Conn, &'c mut Conn);
 
-impl Each for Compare<'_> {
+impl TableVisitor for Compare<'_> {
     fn table<R: Rows>(&mut self) -> Result<usize> {
         let (mut count, mut last) = (0, None);
         loop {
@@ -162,7 +162,7 @@ impl Each for Compare<'_> {
 
 /// Creates the tables in an empty database, copies all rows, and compares every row before it commits. Errors if a
 /// process serves from either database, if the source has another schema version, or if the target is not empty.
-pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
+pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<CopyReport>> {
     if from.file().is_some_and(|file| !file.exists()) {
         return Err(Error::Tool(format!("there is no database at {from}")));
     }
@@ -174,8 +174,8 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
         let detail = format!("the schema of {from} is not the one that this version uses: run migrate on it first");
         return Err(Error::Tool(detail));
     }
-    refuse_in_use(&mut source, from)?;
-    refuse_in_use(&mut target, to)?;
+    reject_in_use(&mut source, from)?;
+    reject_in_use(&mut target, to)?;
     migrate::up(&mut target)?;
     for conn in [&mut source, &mut target] {
         if let Conn::Postgres(conn) = conn {
@@ -205,7 +205,7 @@ pub fn copy(from: &DatabaseUrl, to: &DatabaseUrl) -> Result<Vec<Copied>> {
 }
 
 /// Errors if the service is connected to a PostgreSQL database: rows that it writes during the copy could be missed.
-fn refuse_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
+fn reject_in_use(conn: &mut Conn, url: &DatabaseUrl) -> Result<()> {
     let Conn::Postgres(conn) = conn else { return Ok(()) };
     let others = "(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                   AND application_name = current_setting('application_name'))";

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Catalog;
-use super::catalog::IndexedRecord;
-use super::resolution::{AdditionMapping, AgreementMapping, Mapping, Named};
+use super::record_index::IndexedRecord;
+use super::record_index::RecordIndex;
+use super::resolution::{AdditionMapping, AgreementMapping, Mapping, NamedMapping};
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::records::{Addition, Agreement};
@@ -39,7 +39,7 @@ string_enum! {
     /// Why a candidate is what the line bills to, or is not.
     Verdict {
         /// The line bills to the candidate.
-        Taken = "taken",
+        Chosen = "chosen",
         /// The candidate is cancelled, ended, expired, inactive or deleted.
         NotLive = "not_live",
         /// The rule does not match the candidate.
@@ -57,7 +57,7 @@ impl Verdict {
     /// The verdict as a sentence for a billing clerk.
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::Taken => "The line bills to it.",
+            Self::Chosen => "The line bills to it.",
             Self::NotLive => "It is not live in ConnectWise, so it cannot be chosen.",
             Self::NotMatched => "The rule does not match it.",
             Self::OneOfSeveral => "The rule matches it and others, so none was taken.",
@@ -101,14 +101,14 @@ pub struct MappingSnapshot {
     pub reason: Option<MappingReason>,
 }
 
-impl<Id: ToString> From<Named<Id>> for MappingSnapshot {
-    fn from(Named { mapping, name }: Named<Id>) -> Self {
+impl<Id: ToString> From<NamedMapping<Id>> for MappingSnapshot {
+    fn from(NamedMapping { mapping, name }: NamedMapping<Id>) -> Self {
         let id = mapping.target.as_ref().map(ToString::to_string);
         Self { status: mapping.status, source: mapping.source, id, name, reason: mapping.reason }
     }
 }
 
-impl Catalog {
+impl RecordIndex {
     /// Returns the company's agreements as candidates for a line with this mapping, each with its verdict.
     pub fn judged_agreements(
         &self,
@@ -132,15 +132,15 @@ impl Catalog {
     }
 
     /// Returns an agreement mapping with the agreement's name.
-    pub fn named_agreement(&self, mapping: AgreementMapping) -> Named<CwAgreementId> {
+    pub fn named_agreement(&self, mapping: AgreementMapping) -> NamedMapping<CwAgreementId> {
         let name = mapping.target.and_then(|id| self.agreement_record(id)).map(|record| record.name.clone());
-        Named { mapping, name }
+        NamedMapping { mapping, name }
     }
 
     /// Returns an addition mapping with the addition's label.
-    pub fn named_addition(&self, mapping: AdditionMapping) -> Named<CwAdditionId> {
+    pub fn named_addition(&self, mapping: AdditionMapping) -> NamedMapping<CwAdditionId> {
         let name = mapping.target.and_then(|id| self.addition_record(id)).map(|record| record.label());
-        Named { mapping, name }
+        NamedMapping { mapping, name }
     }
 }
 
@@ -158,7 +158,7 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
         let matched = rule.map(|rule| rule.matches(&known.facts));
         let taken = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
         let verdict = match (taken, known.inactive, matched) {
-            (true, ..) => Verdict::Taken,
+            (true, ..) => Verdict::Chosen,
             (_, Some(_), _) => Verdict::NotLive,
             _ if by_hand => Verdict::Overruled,
             (_, _, None) => Verdict::NoRule,

@@ -47,10 +47,10 @@ impl<Id: PartialEq> Mapping<Id> {
 
 /// A mapping with the name of its target, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named<Id> {
+pub struct NamedMapping<Id> {
     /// What the line resolved to, with the target's id alone.
     pub mapping: Mapping<Id>,
-    /// The agreement's name, or the addition's label; `None` if nothing is mapped or the record is not known.
+    /// The agreement's name, or the addition's label; `None` if nothing is mapped or the record is unknown.
     pub name: Option<String>,
 }
 

@@ -19,9 +19,9 @@ fn addition(id: i64, agreement: i64, product: &str) -> Addition {
     Addition::plain(id, agreement, product)
 }
 
-fn catalog(agreements: Vec<Agreement>, additions: Vec<Addition>) -> Catalog {
+fn record_index(agreements: Vec<Agreement>, additions: Vec<Addition>) -> RecordIndex {
     let read: Vec<_> = agreements.iter().map(|a| a.id).collect();
-    Catalog::new(now(), [], agreements, additions, read)
+    RecordIndex::new(now(), [], agreements, additions, read)
 }
 
 fn rule(target: Target, text: &str) -> Rule {
@@ -38,10 +38,11 @@ fn fresh<Id>() -> Mapping<Id> {
 
 #[test]
 fn one_match_resolves_none_does_not_several_are_listed() {
-    let catalog = catalog(vec![agreement(1, "Backup"), agreement(2, "Backup 2"), agreement(3, "Other")], vec![]);
+    let record_index =
+        record_index(vec![agreement(1, "Backup"), agreement(2, "Backup 2"), agreement(3, "Other")], vec![]);
     let of = |text: &str| {
         let rule = rule(Target::Agreement, text);
-        catalog.agreement(Some(CwCompanyId(7)), Some(&rule), &fresh())
+        record_index.agreement(Some(CwCompanyId(7)), Some(&rule), &fresh())
     };
     assert_eq!(of(r#"name = "other""#), Mapping::resolved(MappingSource::Rule, CwAgreementId(3)));
     assert_eq!(of(r#"name = "x""#), Mapping::unresolved(MappingReason::NoneMatched));
@@ -53,11 +54,11 @@ fn one_match_resolves_none_does_not_several_are_listed() {
 #[test]
 fn why_nothing_resolved_is_told() {
     let inactive = Agreement { cancelled: true, ..agreement(1, "Backup") };
-    let catalog = catalog(vec![inactive], vec![]);
-    let reason = |company| catalog.agreement(company, None, &fresh()).reason.unwrap();
+    let record_index = record_index(vec![inactive], vec![]);
+    let reason = |company| record_index.agreement(company, None, &fresh()).reason.unwrap();
     assert_eq!(reason(None), MappingReason::CompanyNotSet);
     assert_eq!(reason(Some(CwCompanyId(7))), MappingReason::NoLiveAgreement);
-    let gone = Catalog::new(now(), [CwCompanyId(7)], [], [], []);
+    let gone = RecordIndex::new(now(), [CwCompanyId(7)], [], [], []);
     assert_eq!(gone.agreement(Some(CwCompanyId(7)), None, &fresh()).reason, Some(MappingReason::CompanyGone));
 }
 
@@ -65,9 +66,10 @@ fn why_nothing_resolved_is_told() {
 fn a_manual_choice_wins_and_goes_stale_when_it_dies() {
     let any = rule(Target::Agreement, r#"name = "Other""#);
     let manual = Mapping::resolved(MappingSource::Manual, CwAgreementId(1));
-    let live = catalog(vec![agreement(1, "Backup"), agreement(3, "Other")], vec![]);
+    let live = record_index(vec![agreement(1, "Backup"), agreement(3, "Other")], vec![]);
     assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &manual), manual);
-    let dead = catalog(vec![Agreement { cancelled: true, ..agreement(1, "Backup") }, agreement(3, "Other")], vec![]);
+    let dead =
+        record_index(vec![Agreement { cancelled: true, ..agreement(1, "Backup") }, agreement(3, "Other")], vec![]);
     let stale = dead.agreement(Some(CwCompanyId(7)), Some(&any), &manual);
     assert_eq!((stale.status, stale.reason), (MappingStatus::Stale, Some(MappingReason::Cancelled)));
     assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &stale), manual, "live again, mapped again");
@@ -78,9 +80,9 @@ fn a_dead_target_of_a_rule_is_stale_until_the_rule_finds_another() {
     let backup = rule(Target::Agreement, r#"name contains "Backup""#);
     let was = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
     let inactive = Agreement { cancelled: true, ..agreement(1, "Backup 2025") };
-    let none = catalog(vec![inactive.clone()], vec![]).agreement(Some(CwCompanyId(7)), Some(&backup), &was);
+    let none = record_index(vec![inactive.clone()], vec![]).agreement(Some(CwCompanyId(7)), Some(&backup), &was);
     assert_eq!((none.status, none.target), (MappingStatus::Stale, Some(CwAgreementId(1))));
-    let renewed = catalog(vec![inactive, agreement(2, "Backup 2026")], vec![]);
+    let renewed = record_index(vec![inactive, agreement(2, "Backup 2026")], vec![]);
     let found = renewed.agreement(Some(CwCompanyId(7)), Some(&backup), &none);
     assert_eq!(found, Mapping::resolved(MappingSource::Rule, CwAgreementId(2)));
 }
@@ -88,32 +90,32 @@ fn a_dead_target_of_a_rule_is_stale_until_the_rule_finds_another() {
 #[test]
 fn an_addition_hangs_on_its_agreement() {
     let product = rule(Target::Addition, r#"product/identifier = "GB""#);
-    let catalog = catalog(
+    let record_index = record_index(
         vec![agreement(1, "A"), agreement(2, "B")],
         vec![addition(10, 1, "GB"), addition(11, 1, "Seat"), addition(20, 2, "GB")],
     );
     let first = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
     let second = Mapping::resolved(MappingSource::Rule, CwAgreementId(2));
     let manual = Mapping::resolved(MappingSource::Manual, CwAdditionId(11));
-    assert_eq!(catalog.addition(&first, Some(&product), &manual), manual);
-    let moved = catalog.addition(&second, Some(&product), &manual);
+    assert_eq!(record_index.addition(&first, Some(&product), &manual), manual);
+    let moved = record_index.addition(&second, Some(&product), &manual);
     assert_eq!(moved, Mapping::resolved(MappingSource::Rule, CwAdditionId(20)));
     let by_rule = Mapping::resolved(MappingSource::Rule, CwAdditionId(10));
-    let none = catalog.addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &by_rule);
+    let none = record_index.addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &by_rule);
     assert_eq!(none, Mapping::unresolved(MappingReason::AgreementNotResolved));
-    let kept = catalog.addition(&Mapping::unresolved(MappingReason::SeveralMatched), Some(&product), &manual);
+    let kept = record_index.addition(&Mapping::unresolved(MappingReason::SeveralMatched), Some(&product), &manual);
     assert_eq!((kept.status, kept.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
-    assert_eq!(catalog.addition(&first, Some(&product), &kept), manual, "the agreement is resolved again");
-    assert_eq!(catalog.addition(&second, Some(&product), &kept), moved_to(20));
+    assert_eq!(record_index.addition(&first, Some(&product), &kept), manual, "the agreement is resolved again");
+    assert_eq!(record_index.addition(&second, Some(&product), &kept), moved_to(20));
     let stale = Mapping::stale(MappingSource::Rule, CwAgreementId(1), MappingReason::Cancelled);
-    let below = catalog.addition(&stale, Some(&product), &manual);
+    let below = record_index.addition(&stale, Some(&product), &manual);
     assert_eq!((below.status, below.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
-    assert_eq!(catalog.addition(&first, Some(&product), &below), manual, "the agreement is live again");
+    assert_eq!(record_index.addition(&first, Some(&product), &below), manual, "the agreement is live again");
 }
 
 #[test]
 fn not_read_is_not_the_same_as_none() {
-    let catalog = Catalog::new(now(), [], [agreement(1, "A")], [], []);
+    let record_index = RecordIndex::new(now(), [], [agreement(1, "A")], [], []);
     let mapped = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
-    assert_eq!(catalog.addition(&mapped, None, &fresh()).reason, Some(MappingReason::AdditionsNotRead));
+    assert_eq!(record_index.addition(&mapped, None, &fresh()).reason, Some(MappingReason::AdditionsNotRead));
 }

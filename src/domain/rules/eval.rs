@@ -9,9 +9,9 @@ use crate::domain::text::fold;
 
 /// A text that is folded once for many comparisons.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folded(Box<str>);
+pub struct FoldedText(Box<str>);
 
-impl Folded {
+impl FoldedText {
     /// Folds a text.
     pub fn new(text: &str) -> Self {
         Self(fold(text).into())
@@ -21,16 +21,16 @@ impl Folded {
 /// The attributes of one record that rules can compare. An attribute that ConnectWise does not return is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
-    name: Option<Folded>,
-    type_name: Option<Folded>,
-    product_identifier: Option<Folded>,
-    description: Option<Folded>,
+    name: Option<FoldedText>,
+    type_name: Option<FoldedText>,
+    product_identifier: Option<FoldedText>,
+    description: Option<FoldedText>,
 }
 
 impl Facts {
     /// Reads the attributes of a record with `read`.
     pub fn new<'r>(read: impl Fn(Attribute) -> Option<&'r str>) -> Self {
-        let folded = |attribute| read(attribute).map(Folded::new);
+        let folded = |attribute| read(attribute).map(FoldedText::new);
         Self {
             name: folded(Attribute::Name),
             type_name: folded(Attribute::TypeName),

@@ -13,7 +13,7 @@ mod target;
 mod token;
 
 pub use error::{RuleCode, RuleError};
-pub use eval::{Facts, Folded, TracedComparison};
+pub use eval::{Facts, FoldedText, TracedComparison};
 pub use expr::{Attribute, Comparison, Condition, Expr};
 pub use parser::{MAX_CONDITIONS, MAX_DEPTH, MAX_LENGTH, MAX_LIST};
 

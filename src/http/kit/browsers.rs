@@ -75,8 +75,8 @@ pub async fn head(
     }))
 }
 
-/// Answers `OPTIONS` with the methods of the path. A browser's question before a request from another origin is answered
-/// by [`cors`].
+/// Answers `OPTIONS` with the methods of the path. A browser's question before a request from another origin is
+/// answered by [`cors`].
 pub async fn options(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

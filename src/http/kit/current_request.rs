@@ -1,4 +1,5 @@
-//! The request that is being handled, for what is rendered far from it: problems and links to the next page.
+//! Task-local data about the current request, for code that does not have it at hand: problems and links to the next
+//! page.
 
 use std::future::Future;
 

@@ -12,7 +12,7 @@ use super::settings::HttpSettings;
 use crate::domain::{FieldCode, FieldError};
 
 /// Rejects a NUL character in the path or the query: no id or text contains one, and PostgreSQL cannot store it.
-pub async fn refuse_nul(
+pub async fn reject_nul(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {

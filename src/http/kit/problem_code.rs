@@ -1,4 +1,5 @@
-//! The kinds of problems: one list, from which come the document's enumeration, the titles and the pages of `/problems`.
+//! The kinds of problems: one list, from which come the document's enumeration, the titles and the pages of
+//! `/problems`.
 
 use std::borrow::Cow;
 
@@ -14,8 +15,8 @@ use crate::domain::{ConflictCode, ConnectWiseCode, Error, ErrorCode};
 pub const PAGES: &str = "/problems";
 
 string_enum! {
-    /// The problems that concern the request itself, or the service. As for the other codes, the first sentence says what
-    /// it means, and the others what to do.
+    /// The problems that concern the request itself, or the service. As for the other codes, the first sentence says
+    /// what it means, and the others what to do.
     RequestCode {
         /// The request cannot be parsed. `errors` names the parameter, the header or the place in the body.
         Malformed = "malformed",
@@ -31,12 +32,13 @@ string_enum! {
         BodyTooSlow = "body_too_slow",
         /// The resource has changed since it was read. Get it again, and repeat the change with its new `ETag`.
         VersionMismatch = "version_mismatch",
-        /// The operator of the service requires the version that a change is meant for. Get the resource, and send its `ETag`
-        /// as `If-Match`; in an edit of many lines, send the version of each.
+        /// The operator of the service requires the version that a change is meant for. Get the resource, and send its
+        /// `ETag` as `If-Match`; in an edit of many lines, send the version of each.
         VersionRequired = "version_required",
         /// The body is too large. Send it in smaller parts.
         TooLarge = "too_large",
-        /// The body has another media type than the operation takes. Send the header `Content-Type` that `detail` names.
+        /// The body has another media type than the operation takes. Send the header `Content-Type` that `detail`
+        /// names.
         UnsupportedMediaType = "unsupported_media_type",
         /// A field is invalid. `errors` lists all invalid fields, each with its place and a code.
         Validation = "validation",
@@ -48,7 +50,8 @@ string_enum! {
         Internal = "internal",
         /// The service is busy with large bodies. Repeat the request after the seconds in `Retry-After`.
         Busy = "busy",
-        /// The database cannot be reached or written, or is busy. Repeat the request after the seconds in `Retry-After`.
+        /// The database cannot be reached or written, or is busy. Repeat the request after the seconds in
+        /// `Retry-After`.
         Unavailable = "unavailable",
         /// The process cannot serve requests yet, or no longer. `detail` says why.
         NotReady = "not_ready",
@@ -215,8 +218,8 @@ impl ToSchema for ErrorCode {
     }
 }
 
-/// The schema of a member with one of these values, or a new one: a client that was generated from this document must be
-/// able to read the errors of a later version.
+/// The schema of a member with one of these values, or a new one: a client that was generated from this document must
+/// be able to read the errors of a later version.
 pub(super) fn open_enumeration<T: ToSchema>() -> RefOr<Schema> {
     let known = Ref::from_schema_name(T::name());
     let any = ObjectBuilder::new().schema_type(SchemaType::Type(Type::String));

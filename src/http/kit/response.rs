@@ -10,7 +10,7 @@ use super::etag::etag;
 use super::list::List;
 use crate::domain::{Error, Result};
 use crate::http::kit::current_request;
-use crate::services::idempotency::Answer;
+use crate::services::idempotency::RenderedResponse;
 
 /// 200 with JSON.
 pub fn ok(value: &impl Serialize) -> HttpResponse {
@@ -37,18 +37,18 @@ pub fn with_etag(version: i64, value: &impl Serialize) -> HttpResponse {
 }
 
 /// A response that can be stored under an `Idempotency-Key`.
-pub fn to_stored(status: StatusCode, location: Option<String>, value: &impl Serialize) -> Result<Answer> {
+pub fn to_stored(status: StatusCode, location: Option<String>, value: &impl Serialize) -> Result<RenderedResponse> {
     let body = serde_json::to_string(value).map_err(Error::internal)?;
-    Ok(Answer { status: status.as_u16(), location, body, replayed: false })
+    Ok(RenderedResponse { status: status.as_u16(), location, body, replayed: false })
 }
 
 /// 201 with a new resource and its address, `path` and its id, for an `Idempotency-Key`.
-pub fn created(path: &str, id: impl std::fmt::Display, value: &impl Serialize) -> Result<Answer> {
+pub fn created(path: &str, id: impl std::fmt::Display, value: &impl Serialize) -> Result<RenderedResponse> {
     to_stored(StatusCode::CREATED, Some(format!("/api/v1/{path}/{id}")), value)
 }
 
 /// Renders a response that was made now, or stored for an earlier request.
-pub fn from_stored(answer: Answer) -> HttpResponse {
+pub fn from_stored(answer: RenderedResponse) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::build(status);
     if let Some(location) = answer.location {

@@ -1,5 +1,5 @@
-//! Refuses what an operation would ignore: a query parameter where it takes none, and a body where it takes none. A caller
-//! who sends `dry_run` to an operation without it would otherwise believe in a dry run.
+//! Refuses what an operation would ignore: a query parameter where it takes none, and a body where it takes none. A
+//! caller who sends `dry_run` to an operation without it would otherwise believe in a dry run.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -13,7 +13,7 @@ use super::problem::ApiError;
 use super::served_document::ServedDocument;
 use crate::domain::{FieldCode, FieldError};
 
-/// Maximum length of a body that says nothing: some clients send `{}` or `null` where an operation takes no body.
+/// Maximum length of a body that counts as empty: some clients send `{}` or `null` where an operation takes no body.
 const MAX_EMPTY: usize = 4;
 
 /// Refuses a request with parameters or a body that its operation does not take. Operations that take parameters check

@@ -9,18 +9,18 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::audit::AuditAction;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
-use crate::domain::company_match::{MatchOutcome, MatchedBy};
+use crate::domain::company_match::{MatchCriterion, MatchOutcome};
 use crate::domain::invoices::{InvoiceWarning, WhenInvoiced};
 use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::mappings::{LineField, Verdict};
-use crate::domain::push::{JobState, LineState, PushReason};
+use crate::domain::push::{JobState, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{
     AdjustmentAmount, Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity,
 };
-use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::reconciliation::ReconciliationKind;
 use crate::domain::rules::Attribute;
 use crate::domain::rules::Target;
 use crate::domain::string_enum::StringEnum;
@@ -62,15 +62,15 @@ enumerations! {
     PushKind: "The kind of a push job",
     PushTrigger: "What started a push job",
     JobState: "The state of a push job",
-    LineState: "The state of a push line",
+    PushLineState: "The state of a push line",
     PushReason: "Why a push line was skipped, held, failed or left unverified",
-    MatchedBy: "What is equal in the company and the ConnectWise company",
+    MatchCriterion: "What is equal in the company and the ConnectWise company",
     EventType: "What happened",
     DeliveryState: "The state of a delivery",
     DisabledReason: "Why a webhook is disabled",
     WhenInvoiced: "What a push does with a line whose invoice was made",
     DocumentFormat: "In which form a document is returned",
-    ComparisonKind: "How a line, or an addition without a line, compares with ConnectWise",
+    ReconciliationKind: "How a line, or an addition without a line, compares with ConnectWise",
     InvoiceWarning: "What to look at before the invoice is made",
     BatchOutcome: "What a batch did with a company",
     BulkMode: "What happens to the other edits of a request or table if one is rejected",

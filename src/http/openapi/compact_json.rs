@@ -3,8 +3,8 @@
 /// The longest line that is made.
 const MAX_LINE_LENGTH: usize = 125;
 
-/// Writes each object or array that fits on a line on one, such as `"type": ["string", "null"]`. Takes JSON with one value
-/// a line, as serde writes it. The members of the outermost three levels, such as paths, keep lines of their own.
+/// Writes each object or array that fits on a line on one, such as `"type": ["string", "null"]`. Takes JSON with one
+/// value a line, as serde writes it. The members of the outermost three levels, such as paths, keep lines of their own.
 pub(super) fn lines(json: &str) -> String {
     const KEPT_LEVELS: usize = 3;
     let mut open: Vec<Vec<String>> = vec![Vec::new()];

@@ -40,8 +40,8 @@ const ERRORS: [(&str, &str, &str); 13] = [
 ];
 
 /// Moves the errors to `components/responses`, and removes those that an operation cannot return: 404 where the address
-/// names no resource, 408, 413 and 415 without a request body, 409 without a conflict, 412 and 428 without a version, and 422
-/// without anything to validate. A 409 names the conflicts of its operation.
+/// names no resource, 408, 413 and 415 without a request body, 409 without a conflict, 412 and 428 without a version,
+/// and 422 without anything to validate. A 409 names the conflicts of its operation.
 pub(super) fn share_errors(openapi: &mut OpenApi) {
     for (path, item) in &mut openapi.paths.paths {
         let names_resource = path.contains('{') || path.ends_with("/connection");

@@ -1,4 +1,5 @@
-//! Examples of ids. A demo replaces them by ids of its own records, so that every operation can be tried as it is shown.
+//! Examples of ids. A demo replaces them by ids of its own records, so that every operation can be tried as it is
+//! shown.
 
 use serde_json::{Value, json};
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};

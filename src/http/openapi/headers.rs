@@ -20,9 +20,9 @@ pub(super) fn declare_etags(openapi: &mut OpenApi) {
     }
 }
 
-/// Declares what `kit::browsers::conditional` does to the other JSON responses of the API: a weak `ETag`. That a request
-/// with `If-None-Match` can be answered by 304 is said in the introduction only: a response without content would take
-/// the types from generated clients.
+/// Declares what `kit::browsers::conditional` does to the other JSON responses of the API: a weak `ETag`. The 304
+/// response is documented in the introduction only: declared here, it would remove the response types from generated
+/// clients.
 pub(super) fn declare_content_tags(openapi: &mut OpenApi) {
     for (_, item) in openapi.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/api/")) {
         if operations_of(item).any(|operation| takes_if_match(operation)) {

@@ -170,7 +170,7 @@ pub fn document() -> String {
     webhooks::add(&mut openapi);
     deprecations::mark(&mut openapi);
     examples::add(&mut openapi);
-    parameters::refuse_nul(&mut openapi);
+    parameters::reject_nul(&mut openapi);
     parameters::limit_lists(&mut openapi);
     parameters::share_parameters(&mut openapi);
     operations::mark_files(&mut openapi);

@@ -1,4 +1,4 @@
-//! The operations of the document, for all that changes each of them.
+//! Iterates over all operations of the document.
 
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::schema::{KnownFormat, Schema, SchemaFormat};
@@ -14,7 +14,8 @@ pub(super) fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Op
     [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
 }
 
-/// Whether an operation takes the header `If-Match`. Call it before parameters are shared: a shared one has no name here.
+/// Whether an operation takes the header `If-Match`. Call it before parameters are shared: a shared one has no name
+/// here.
 pub(super) fn takes_if_match(operation: &Operation) -> bool {
     operation.parameters.iter().flatten().any(|parameter| match parameter {
         RefOr::T(parameter) => parameter.name == "If-Match" && parameter.parameter_in == ParameterIn::Header,

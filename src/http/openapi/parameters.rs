@@ -11,7 +11,7 @@ use crate::http::kit::extract::query::MAX_VALUES;
 const MIN_USES_TO_SHARE: usize = 3;
 
 /// Says that no text in a query contains a NUL character: `kit::fallback` refuses it.
-pub(super) fn refuse_nul(openapi: &mut OpenApi) {
+pub(super) fn reject_nul(openapi: &mut OpenApi) {
     for parameter in parameters(openapi) {
         let RefOr::T(Parameter { parameter_in: ParameterIn::Query, schema: Some(RefOr::T(schema)), .. }) = parameter
         else {

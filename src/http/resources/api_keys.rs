@@ -70,7 +70,7 @@ const RESERVED: [&str; 6] = ["schedule", "refresh", "webhooks", "operator", "com
 
 fn not_reserved(name: &str) -> Result<(), ValidationError> {
     if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name.trim())) {
-        let message = format!("is reserved for what happens without a key: {}", RESERVED.join(", "));
+        let message = format!("is reserved for internal actions: {}", RESERVED.join(", "));
         return Err(ValidationError::new("reserved").with_message(message.into()));
     }
     Ok(())

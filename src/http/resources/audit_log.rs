@@ -27,8 +27,8 @@ pub struct AuditEntry {
     pub at: DateTime<Utc>,
     /// Who did it: the name of an API key, or `schedule` for a scheduled push.
     pub actor: String,
-    /// The person for whom the actor acted: the request's `X-Acting-User`; null if it had none. The service cannot check
-    /// it: it is what the owner of the key says.
+    /// The person for whom the actor acted: the request's `X-Acting-User`; null if it had none. The service cannot
+    /// check it: it is what the owner of the key says.
     #[schema(required)]
     pub acting_user: Option<String>,
     /// The id of the API key; null if no key was involved.

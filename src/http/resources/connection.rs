@@ -100,8 +100,8 @@ pub struct ConnectionRequest {
     #[validate(length(min = 1, max = 100), custom(function = header_text))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[!-~]+$")]
     pub client_id: String,
-    /// The caption of a custom text field of additions. With each quantity, pushes write there which push it was, and when.
-    /// Null, or left out, means that they write the quantity alone.
+    /// The caption of a custom text field of additions. With each quantity, pushes write there which push it was, and
+    /// when. Null, or left out, means that they write the quantity alone.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub provenance_field: Option<String>,
@@ -229,7 +229,7 @@ pub struct ConnectionTest {
 ///
 /// Tests in steps whether the site responds, knows the company id, accepts the keys and the client id, and allows
 /// reading companies, agreements and additions. Stops at the first failure and returns what to fix, with status 200.
-/// Also finds out where the site tells the last invoices, which refreshes read from then on. Fails with 409 if no
+/// Also finds out where the site reports the last invoices, which refreshes read from then on. Fails with 409 if no
 /// connection is set.
 #[utoipa::path(tag = "connection", responses((status = 200, description = "The result of each step", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
 
-use crate::db::{Company, ConnectWiseFilter, CwCompanySort, Tx};
+use crate::db::{Company, CwCompanyFilter, CwCompanySort, Tx};
 use crate::domain::Error;
 use crate::domain::ids::{CwAgreementId, CwCompanyId};
 use crate::domain::mapping_status::MappingReason;
@@ -100,7 +100,7 @@ impl ConnectWiseAgreement {
 pub struct ConnectWiseAddition {
     /// ConnectWise's id of the addition.
     pub id: String,
-    /// The identifier of the addition's catalog product; null if it has none. Rules compare it as `product/identifier`.
+    /// The identifier of the addition's index of records product; null if it has none. Rules compare it as `product/identifier`.
     #[schema(required)]
     pub product_identifier: Option<String>,
     /// The addition's description; null if it has none.
@@ -165,7 +165,7 @@ pub async fn list_connectwise_companies(
 ) -> ApiResult {
     let (query, page) = query.for_list("connectwise-companies")?;
     refresh::ensure_known(&ctx, &caller.tenant).await?;
-    let filter = ConnectWiseFilter { search: query.search, identifier: query.identifier };
+    let filter = CwCompanyFilter { search: query.search, identifier: query.identifier };
     let read = move |tx: &mut Tx<'_>| {
         let page = tx.cw_companies(&filter, &page)?;
         let ids: Vec<CwCompanyId> = page.items.iter().map(|company| company.id).collect();
@@ -245,7 +245,8 @@ pub struct RefreshResponse {
     pub companies: usize,
     /// The number of agreements that were read.
     pub agreements: usize,
-    /// The number of agreements whose additions were read: those that billing lines bill to, or a product's rule matches.
+    /// The number of agreements whose additions were read: those that billing lines bill to, or a product's rule
+    /// matches.
     pub agreements_with_additions: usize,
     /// When the refresh ended.
     pub finished_at: DateTime<Utc>,
@@ -255,11 +256,10 @@ pub struct RefreshResponse {
 
 /// Refresh data from ConnectWise
 ///
-/// Reads all companies and agreements, and the additions of the agreements that billing lines bill to or a product's rule
-/// matches. Then resolves every billing line again:
-/// a mapping to a record that was cancelled, ended or deleted becomes stale. Returns when everything is done. Fails
-/// with 409 while another refresh is running; or, without `force`, if more than half of the known records would
-/// disappear.
+/// Reads all companies and agreements, and the additions of the agreements that billing lines bill to or a product's
+/// rule matches. Then resolves every billing line again: a mapping to a record that was cancelled, ended or deleted
+/// becomes stale. Returns when everything is done. Fails with 409 while another refresh is running; or, without
+/// `force`, if more than half of the known records would disappear.
 #[utoipa::path(
     tag = "connectwise", request_body = RefreshRequest,
     responses((status = 200, description = "What was read, and what it changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)

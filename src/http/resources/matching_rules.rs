@@ -13,7 +13,7 @@ use crate::domain::rules::Target;
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::idempotent::OnceRequest;
+use crate::http::kit::extract::idempotent::IdempotentRequest;
 use crate::http::kit::extract::json::{ValidatedJson, optional_whole_number};
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
@@ -232,7 +232,7 @@ pub async fn list_matching_rules(
     responses((status = 201, description = "The new rule, and what saving it changed; `Location` has its address", body = SavedMatchingRule), Errors, WriteErrors)
 )]
 #[post("/matching-rules")]
-pub async fn create_matching_rule(request: OnceRequest<CreateMatchingRuleRequest, MAX_BODY>) -> ApiResult {
+pub async fn create_matching_rule(request: IdempotentRequest<CreateMatchingRuleRequest, MAX_BODY>) -> ApiResult {
     let once = request.once(|saved: matching_rules::SavedRule| {
         created("matching-rules", saved.rule.id.clone(), &SavedMatchingRule::from(saved))
     })?;

@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 
 use crate::db::BillingLineView;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::domain::mappings::{Candidate, Mapping, Named};
-use crate::services::mappings::resolve::{LineChange, Resolved, StatusCounts};
+use crate::domain::mappings::{Candidate, Mapping, NamedMapping};
+use crate::services::mappings::resolve::{ChangedLine, Resolved, StatusCounts};
 
 /// An agreement or addition that the rule matches, where it matches several.
 #[derive(Debug, Serialize, ToSchema)]
@@ -113,8 +113,8 @@ pub struct MappingState {
     pub candidates: Vec<MappingCandidate>,
 }
 
-impl<Id: ToString> From<Named<Id>> for MappingState {
-    fn from(Named { mapping, name }: Named<Id>) -> Self {
+impl<Id: ToString> From<NamedMapping<Id>> for MappingState {
+    fn from(NamedMapping { mapping, name }: NamedMapping<Id>) -> Self {
         Self {
             status: mapping.status,
             source: mapping.source,
@@ -138,7 +138,7 @@ pub struct MappingChange {
 
 /// A billing line whose agreement or addition mapping changed.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineHistoryEntry {
+pub struct ChangedMapping {
     /// The billing line's id.
     pub billing_line_id: String,
     /// The company's id.
@@ -153,8 +153,8 @@ pub struct LineHistoryEntry {
     pub addition: MappingChange,
 }
 
-impl From<LineChange> for LineHistoryEntry {
-    fn from(change: LineChange) -> Self {
+impl From<ChangedLine> for ChangedMapping {
+    fn from(change: ChangedLine) -> Self {
         Self {
             billing_line_id: change.billing_line_id.to_string(),
             company_id: change.company_id.to_string(),
@@ -205,7 +205,7 @@ pub struct ResolveResponse {
     /// The number of lines with a changed mapping.
     pub changed: usize,
     /// The lines with a changed mapping, at most 500.
-    pub changes: Vec<LineHistoryEntry>,
+    pub changes: Vec<ChangedMapping>,
 }
 
 impl From<Resolved> for ResolveResponse {

@@ -12,7 +12,7 @@ use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, FieldError, Result};
 use crate::services::companies::{self, NewCompany};
 use crate::services::context::AppContext;
-use crate::services::idempotency::{Answer, Once};
+use crate::services::idempotency::{IdempotentWrite, RenderedResponse};
 use crate::services::mappings::line_edit::BulkMode;
 use crate::services::security::actor::Actor;
 use crate::services::security::audit::{Audit, MAX_NAMED, Subject};
@@ -33,20 +33,21 @@ string_enum! {
     }
 }
 
-/// What a batch did, in the order of the request: each company with its outcome, or why it was rejected, with the place in
-/// the request.
+/// What a batch did, in the order of the request: each company with its outcome, or why it was rejected, with the place
+/// in the request.
 pub type BatchResult = Vec<Result<(CompanyId, BatchOutcome), FieldError>>;
 
-/// Creates the companies whose external ids are new, each with a billing line for every product, and renames the others.
+/// Creates the companies whose external ids are new, each with a billing line for every product, and renames the
+/// others.
 pub async fn upsert<R>(
     ctx: &AppContext,
     actor: &Actor,
     new: Vec<NewCompany>,
     mode: BulkMode,
-    once: Once<R>,
-) -> Result<Answer>
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
+    R: FnOnce(BatchResult) -> Result<RenderedResponse> + Send + 'static,
 {
     let (audit, rows) = (Audit::new(actor, ctx.clock.now()), new.len());
     let work = move |tx: &mut Tx<'_>| {
@@ -69,10 +70,10 @@ pub async fn delete<R>(
     actor: &Actor,
     external_ids: Vec<String>,
     mode: BulkMode,
-    once: Once<R>,
-) -> Result<Answer>
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(BatchResult) -> Result<Answer> + Send + 'static,
+    R: FnOnce(BatchResult) -> Result<RenderedResponse> + Send + 'static,
 {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
@@ -97,7 +98,7 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, audit: &Aud
     let (mut results, mut entries) = (Vec::with_capacity(new.len()), Vec::new());
     for (index, NewCompany { external_id, name }) in new.into_iter().enumerate() {
         let place = format!("/companies/{index}/external_id");
-        results.push(refuse_second(&mut seen, &external_id, place).map(|()| match known.get(&external_id) {
+        results.push(reject_second(&mut seen, &external_id, place).map(|()| match known.get(&external_id) {
             Some(company) if company.name == name => (company.id.clone(), BatchOutcome::Unchanged),
             Some(company) => {
                 let renamed = Company { name_key: fold(&name), name, updated_at: now.naive_utc(), ..company.clone() };
@@ -121,12 +122,12 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, audit: &Aud
 }
 
 fn delete_all(tx: &mut Tx<'_>, external_ids: &[String], mode: BulkMode) -> Result<BatchResult> {
-    companies::refuse_while_pushing(tx)?;
+    companies::reject_while_pushing(tx)?;
     let known = known(tx, external_ids)?;
     let mut seen = HashSet::new();
     let delete = |(index, id): (usize, &String)| {
         let place = format!("/external_ids/{index}");
-        refuse_second(&mut seen, id, place.clone())?;
+        reject_second(&mut seen, id, place.clone())?;
         match known.get(id) {
             Some(company) => Ok((company.id.clone(), BatchOutcome::Deleted)),
             None => Err(rejected(place, &Error::not_found("company with the external id", id))),
@@ -144,7 +145,7 @@ fn known(tx: &mut Tx<'_>, external_ids: &[String]) -> Result<HashMap<String, Com
     Ok(rows.into_iter().map(|row| (row.external_id.clone(), row)).collect())
 }
 
-fn refuse_second(seen: &mut HashSet<String>, external_id: &str, place: String) -> Result<(), FieldError> {
+fn reject_second(seen: &mut HashSet<String>, external_id: &str, place: String) -> Result<(), FieldError> {
     if seen.insert(external_id.to_owned()) {
         return Ok(());
     }

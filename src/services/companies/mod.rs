@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::context::AppContext;
-use super::idempotency::{Answer, Once};
+use super::idempotency::{IdempotentWrite, RenderedResponse};
 use super::remote::client;
 use crate::connectwise::RetryPolicy;
 use crate::db::AuditEntry;
@@ -15,7 +15,7 @@ use crate::db::{BillingLine, Company, LineFilter, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::company_match::MatchSource;
-use crate::domain::company_match::{MatchOutcome, Proposal, Unmatched, propose};
+use crate::domain::company_match::{MatchOutcome, Proposal, UnmatchedCompany, propose};
 use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
@@ -48,9 +48,14 @@ pub struct CompanyChange {
 }
 
 /// Creates a company with a billing line for every product.
-pub async fn create<R>(ctx: &AppContext, actor: &Actor, new: NewCompany, once: Once<R>) -> Result<Answer>
+pub async fn create<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    new: NewCompany,
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(Company) -> Result<Answer> + Send + 'static,
+    R: FnOnce(Company) -> Result<RenderedResponse> + Send + 'static,
 {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
@@ -186,13 +191,13 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, id: CompanyId, if_match: If
 fn remove(tx: &mut Tx<'_>, id: &CompanyId, if_match: &IfMatch, audit: &Audit) -> Result<()> {
     let company = tx.company(id)?;
     if_match.check(company.version)?;
-    refuse_while_pushing(tx)?;
+    reject_while_pushing(tx)?;
     audit.record(tx, AuditAction::CompanyDeleted, subject(&company), Some(audited(&company)), None)?;
     tx.delete_companies(std::slice::from_ref(id))
 }
 
 /// Refuses to delete companies whose lines a push job may be writing.
-pub(super) fn refuse_while_pushing(tx: &mut Tx<'_>) -> Result<()> {
+pub(super) fn reject_while_pushing(tx: &mut Tx<'_>) -> Result<()> {
     if tx.has_open_push_job()? {
         return Err(Error::conflict(
             ConflictCode::PushJobRunning,
@@ -204,7 +209,7 @@ pub(super) fn refuse_while_pushing(tx: &mut Tx<'_>) -> Result<()> {
 
 /// Identifies the ConnectWise company to match.
 #[derive(Debug, Clone)]
-pub enum Choice {
+pub enum CompanyReference {
     /// By ConnectWise's id.
     Id(CwCompanyId),
     /// By ConnectWise's identifier, in any letter case.
@@ -227,7 +232,7 @@ pub async fn choose(
     ctx: &AppContext,
     actor: &Actor,
     id: &CompanyId,
-    choice: Option<Choice>,
+    choice: Option<CompanyReference>,
     shared: bool,
     if_match: IfMatch,
 ) -> Result<Matched> {
@@ -280,7 +285,7 @@ fn reject_taken(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyId)
 
 /// Finds the ConnectWise company that is chosen for the company `of`, in the stored records. An unknown identifier is
 /// looked up in ConnectWise, because the company may be new.
-async fn find(ctx: &AppContext, actor: &Actor, of: &CompanyId, choice: Choice) -> Result<CwCompany> {
+async fn find(ctx: &AppContext, actor: &Actor, of: &CompanyId, choice: CompanyReference) -> Result<CwCompany> {
     let (stored, of) = (choice.clone(), of.clone());
     let find = move |tx: &mut Tx<'_>| {
         tx.company(&of)?;
@@ -289,8 +294,8 @@ async fn find(ctx: &AppContext, actor: &Actor, of: &CompanyId, choice: Choice) -
     let known = ctx.db.read(&actor.tenant, find).await?;
     match (known, choice) {
         (Some(company), _) => Ok(company),
-        (None, Choice::Id(id)) => Err(Error::not_found("ConnectWise company", id).at("/id")),
-        (None, Choice::Identifier(identifier)) => {
+        (None, CompanyReference::Id(id)) => Err(Error::not_found("ConnectWise company", id).at("/id")),
+        (None, CompanyReference::Identifier(identifier)) => {
             let client = client::for_tenant(ctx, &actor.tenant).await?;
             let wanted = fold(&identifier);
             let found = client.companies_identified(&identifier).await?;
@@ -309,10 +314,12 @@ async fn find(ctx: &AppContext, actor: &Actor, of: &CompanyId, choice: Choice) -
     }
 }
 
-fn find_stored(tx: &mut Tx<'_>, choice: &Choice) -> Result<Option<CwCompany>> {
+fn find_stored(tx: &mut Tx<'_>, choice: &CompanyReference) -> Result<Option<CwCompany>> {
     match choice {
-        Choice::Id(id) => Ok(tx.cw_companies_by_id(Some(&[*id]))?.into_iter().find(|company| !company.deleted)),
-        Choice::Identifier(identifier) => tx.cw_company_identified(identifier),
+        CompanyReference::Id(id) => {
+            Ok(tx.cw_companies_by_id(Some(&[*id]))?.into_iter().find(|company| !company.deleted))
+        }
+        CompanyReference::Identifier(identifier) => tx.cw_company_identified(identifier),
     }
 }
 
@@ -376,9 +383,13 @@ fn proposals(tx: &mut Tx<'_>) -> Result<Vec<NamedProposal>> {
         .filter(|row| row.connectwise_company_id.is_none())
         .map(|row| (row.id.clone(), row))
         .collect();
-    let mut unmatched: Vec<Unmatched> = open
+    let mut unmatched: Vec<UnmatchedCompany> = open
         .values()
-        .map(|row| Unmatched { id: row.id.clone(), external_id: row.external_id.clone(), name: row.name.clone() })
+        .map(|row| UnmatchedCompany {
+            id: row.id.clone(),
+            external_id: row.external_id.clone(),
+            name: row.name.clone(),
+        })
         .collect();
     unmatched.sort_by(|a, b| (fold(&a.name), &a.id).cmp(&(fold(&b.name), &b.id)));
     let by_id: HashMap<CwCompanyId, &CwCompany> = offered.iter().map(|company| (company.id, company)).collect();

@@ -1,10 +1,10 @@
 //! The context that use cases share: the database, the clock, the clients, and the background loops.
 
 mod client_cache;
+mod fair_tenant_queue;
 mod known_keys;
 mod loop_count;
 mod rejected_keys;
-mod tenant_scheduler;
 mod watched_jobs;
 
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use crate::outgoing::WebhookSender;
 use crate::services::security::encryption::Vault;
 
 pub use client_cache::Clients;
+pub use fair_tenant_queue::{FairTenantQueue, Turn};
 pub use known_keys::KnownKeys;
 pub use loop_count::{LoopCount, RunningLoop};
 pub use rejected_keys::RejectedKeys;
-pub use tenant_scheduler::{TenantScheduler, Turn};
-pub use watched_jobs::{Watched, WatchedKey};
+pub use watched_jobs::{WatchedJobs, WatchedKey};
 
 /// After how many new rows the database's statistics may be out of date.
 const MANY_ROWS: usize = 1_000;
@@ -66,13 +66,13 @@ pub struct AppContext {
     /// Wakes a worker when there is work.
     pub wake: Arc<Notify>,
     /// Whose push lines are processed next.
-    pub turns: Arc<TenantScheduler>,
+    pub turns: Arc<FairTenantQueue>,
     /// Sends webhooks.
     pub webhooks: Arc<WebhookSender>,
     /// Wakes a loop that sends webhooks.
     pub wake_deliveries: Arc<Notify>,
     /// Whose webhooks are sent next.
-    pub delivery_turns: Arc<TenantScheduler>,
+    pub delivery_turns: Arc<FairTenantQueue>,
     /// Locks that allow one refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,
     /// Counts the loops that process push jobs.
@@ -84,12 +84,13 @@ pub struct AppContext {
     /// When the rejection of each API key was last recorded.
     pub rejected_keys: Arc<RejectedKeys>,
     /// The push jobs with subscribers.
-    pub watched: Arc<Watched>,
+    pub watched: Arc<WatchedJobs>,
     /// The number of rows that were added since the database's statistics were last updated.
     pub new_rows: Arc<AtomicUsize>,
     /// Cancelled when the process stops.
     pub shutdown: CancellationToken,
-    /// Time limits, ages and the connection's limits, as the operator set them; they do not change while the process runs.
+    /// Time limits, ages and the connection's limits, as the operator set them; they do not change while the process
+    /// runs.
     pub settings: Arc<Settings>,
 }
 

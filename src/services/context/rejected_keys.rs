@@ -16,7 +16,8 @@ const PAUSE: TimeDelta = TimeDelta::minutes(1);
 pub struct RejectedKeys(Mutex<HashMap<ApiKeyId, Timestamp>>);
 
 impl RejectedKeys {
-    /// Whether a rejection may be recorded now. Then no other of this key is for a minute.
+    /// Returns true if a rejection may be recorded now. If so, no other rejection of this key is recorded for one
+    /// minute.
     pub fn may_record(&self, key: &ApiKeyId, now: Timestamp) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.retain(|_, at| (now - *at).abs() < PAUSE);

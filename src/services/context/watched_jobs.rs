@@ -13,9 +13,9 @@ pub type WatchedKey = (TenantId, PushJobId);
 
 /// The watched jobs, each with the channel that publishes its progress.
 #[derive(Debug, Default)]
-pub struct Watched(Mutex<HashMap<WatchedKey, Arc<watch::Sender<Progress>>>>);
+pub struct WatchedJobs(Mutex<HashMap<WatchedKey, Arc<watch::Sender<Progress>>>>);
 
-impl Watched {
+impl WatchedJobs {
     /// Subscribes to a job that is already watched; `None` if it is not.
     pub fn join(&self, key: &WatchedKey) -> Option<watch::Receiver<Progress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|sender| sender.subscribe())

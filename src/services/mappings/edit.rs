@@ -5,19 +5,19 @@ use std::collections::{HashMap, HashSet};
 use chrono::NaiveDate;
 
 use super::history::{ChangeRecorder, line_entry};
-use super::line_edit::{Applied, Bulk, Edit, EditRejection, Edited, LineEdit, NewAdjustment};
-use super::resolve::{self, LineChange, Resolved, Rules};
+use super::line_edit::{Bulk, Edit, EditRejection, EditResults, EditedLine, LineEdit, NewAdjustment};
+use super::resolve::{self, ChangedLine, Resolved, Rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{BillingLineView, LineFilter, MappedLine, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CwAgreementId, ProductId};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
-use crate::domain::mappings::{AgreementMapping, Catalog, Mapping};
+use crate::domain::mappings::{AgreementMapping, Mapping, RecordIndex};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::context::AppContext;
 use crate::services::mappings::missing_additions;
-use crate::services::quantities::compute::{BilledLine, BilledMonths, billed_line, compared_lines};
+use crate::services::quantities::compute::{BilledMonths, LineWithQuantity, compute_one, compute_with_invoices};
 use crate::services::quantities::overage;
 use crate::services::remote::additions;
 use crate::services::schedule::billing_calendar;
@@ -28,7 +28,7 @@ use crate::services::security::audit::Audit;
 struct EditContext {
     lines: HashMap<BillingLineId, MappedLine>,
     rules: HashMap<ProductId, Rules>,
-    catalog: std::sync::Arc<Catalog>,
+    record_index: std::sync::Arc<RecordIndex>,
     /// The first day of the month that a push would bill now, by product; only of products that an edit needs.
     billed_from: HashMap<ProductId, NaiveDate>,
     /// The products whose overage another product bills; only if an edit needs them.
@@ -41,8 +41,8 @@ impl EditContext {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         let rows = tx.mapped_lines(&filter)?;
         // Edits that only set flags and block sizes need no records from ConnectWise.
-        let (catalog, rules) = if edits.iter().any(|edit| edit.change.chooses()) {
-            (resolve::catalog(tx, &rows, &filter, now)?, resolve::rules(tx, None)?)
+        let (record_index, rules) = if edits.iter().any(|edit| edit.change.chooses()) {
+            (resolve::record_index(tx, &rows, &filter, now)?, resolve::rules(tx, None)?)
         } else {
             Default::default()
         };
@@ -62,7 +62,7 @@ impl EditContext {
             with_overage,
             lines: rows.into_iter().map(|line| (line.id.clone(), line)).collect(),
             rules,
-            catalog,
+            record_index,
         })
     }
 
@@ -91,19 +91,19 @@ impl EditContext {
             Some(None) => line.addition = Mapping::unresolved(MappingReason::NoneMatched),
             Some(Some(id)) if line.addition.manual_target() == Some(&id) => {}
             Some(Some(id)) => {
-                let agreement = resolve::decide(&self.catalog, rules, &line).0;
-                self.catalog
+                let agreement = resolve::decide(&self.record_index, rules, &line).0;
+                self.record_index
                     .may_choose_addition(&agreement, id)
                     .map_err(|refusal| EditRejection::choice("addition_id", refusal))?;
                 line.addition = Mapping::resolved(MappingSource::Manual, id);
             }
         }
-        (line.agreement, line.addition) = resolve::decide(&self.catalog, rules, &line);
+        (line.agreement, line.addition) = resolve::decide(&self.record_index, rules, &line);
         Ok(line)
     }
 
-    /// A new adjustment. Days that are not given stay as they are in the line's adjustment; without one it begins with the
-    /// month that a push would bill now, and has no end.
+    /// A new adjustment. Days that are not given stay as they are in the line's adjustment; without one it begins with
+    /// the month that a push would bill now, and has no end.
     fn adjustment(&self, before: &MappedLine, new: &NewAdjustment) -> Result<Adjustment, EditRejection> {
         let known = before.adjustment.as_ref();
         let from = new.from.or(known.map(|known| known.from));
@@ -124,7 +124,7 @@ impl EditContext {
             Some(None) => Mapping::unresolved(MappingReason::NoneMatched),
             Some(Some(id)) if before.agreement.manual_target() == Some(&id) => before.agreement.clone(),
             Some(Some(id)) => {
-                self.catalog
+                self.record_index
                     .may_choose_agreement(before.cw_company, id)
                     .map_err(|refusal| EditRejection::choice("agreement_id", refusal))?;
                 Mapping::resolved(MappingSource::Manual, id)
@@ -133,12 +133,12 @@ impl EditContext {
     }
 
     /// Returns the line before and after an edit.
-    fn outcome(&self, edit: &Edit) -> Result<Edited, EditRejection> {
+    fn outcome(&self, edit: &Edit) -> Result<EditedLine, EditRejection> {
         let before = self.lines.get(&edit.line);
         let before = before
             .ok_or_else(|| EditRejection::new("billing_line_id", Error::not_found("billing line", &edit.line)))?;
         edit.if_match.check(before.version).map_err(|error| EditRejection::new("version", error))?;
-        Ok(Edited { before: before.clone(), after: self.edited(before, &edit.change)? })
+        Ok(EditedLine { before: before.clone(), after: self.edited(before, &edit.change)? })
     }
 }
 
@@ -154,11 +154,11 @@ fn billed_from(tx: &mut Tx<'_>, lines: &[MappedLine], now: Timestamp) -> Result<
 }
 
 /// Makes edits. A rejected edit changes nothing, and its outcome is the reason.
-pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Result<Applied> {
+pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Result<EditResults> {
     let (now, by) = (audit.now(), audit.by());
     let context = EditContext::load(tx, edits, now)?;
     let mut named = HashSet::new();
-    let outcomes: Vec<Result<Edited, EditRejection>> = edits
+    let outcomes: Vec<Result<EditedLine, EditRejection>> = edits
         .iter()
         .map(|edit| {
             if named.insert(&edit.line) {
@@ -170,7 +170,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
         .collect();
     let mut resolved = Resolved::default();
     if bulk.writes(outcomes.iter().all(Result::is_ok)) {
-        let mut recorder = ChangeRecorder::new(&context.catalog, now, by);
+        let mut recorder = ChangeRecorder::new(&context.record_index, now, by);
         let mut entries = Vec::new();
         for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
             recorder.add(tx, &edited.before, &edited.after)?;
@@ -179,19 +179,19 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
         recorder.save(tx)?;
         tx.insert_audit(&entries)?;
     }
-    for Edited { before, after } in outcomes.iter().flatten() {
+    for EditedLine { before, after } in outcomes.iter().flatten() {
         resolved.count(after);
-        resolved.changes.extend(LineChange::new(&context.catalog, before.clone(), after.clone()));
+        resolved.changes.extend(ChangedLine::new(&context.record_index, before.clone(), after.clone()));
     }
-    Ok(Applied { outcomes, resolved })
+    Ok(EditResults { outcomes, resolved })
 }
 
 /// Changes one line, without reading from ConnectWise. Returns what it bills.
-pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<BilledLine> {
+pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<LineWithQuantity> {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
         let view = change(tx, edit, &audit)?;
-        billed_line(tx, view, &BilledMonths::Now, audit.now())
+        compute_one(tx, view, &BilledMonths::Now, audit.now())
     };
     ctx.db.write(&actor.tenant, work).await
 }
@@ -203,15 +203,15 @@ fn change(tx: &mut Tx<'_>, edit: Edit, audit: &Audit) -> Result<BillingLineView>
     tx.billing_line(&id)
 }
 
-/// Makes the same change to many lines, or to none if an id is unknown or a line has another version. Returns the number of lines that changed, and what
-/// the first `shown` lines bill.
+/// Makes the same change to many lines, or to none if an id is unknown or a line has another version. Returns the
+/// number of lines that changed, and what the first `shown` lines bill.
 pub async fn update_many(
     ctx: &AppContext,
     actor: &Actor,
     lines: Vec<(BillingLineId, IfMatch)>,
     change: LineEdit,
     shown: usize,
-) -> Result<(usize, Vec<BilledLine>)> {
+) -> Result<(usize, Vec<LineWithQuantity>)> {
     let now = ctx.clock.now();
     let audit = Audit::new(actor, now);
     let first = lines.iter().take(shown).map(|(id, _)| id.clone()).collect();
@@ -220,7 +220,7 @@ pub async fn update_many(
     let read = move |tx: &mut Tx<'_>| {
         let rows = tx.all_lines(&LineFilter { ids: Some(first), ..LineFilter::default() })?;
         let views = tx.with_records(rows)?;
-        compared_lines(tx, views, &BilledMonths::Now, now)
+        compute_with_invoices(tx, views, &BilledMonths::Now, now)
     };
     Ok((changed, ctx.db.read(&actor.tenant, read).await?))
 }
@@ -252,7 +252,7 @@ fn change_many(
 }
 
 /// Same as [`apply`], but first reads from ConnectWise the additions that manual choices need.
-pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<Applied> {
+pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk) -> Result<EditResults> {
     read_additions(ctx, actor, &edits).await?;
     let audit = Audit::new(actor, ctx.clock.now());
     let ids: Vec<BillingLineId> = edits.iter().map(|edit| edit.line.clone()).collect();
@@ -265,14 +265,14 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
 }
 
 /// Same as [`edit`] for one line. Returns what the line bills, and the resulting changes to mappings.
-pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(BilledLine, Resolved)> {
+pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(LineWithQuantity, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::into_body_error))?;
     let now = ctx.clock.now();
     let read = move |tx: &mut Tx<'_>| {
         let view = tx.billing_line(&id)?;
-        billed_line(tx, view, &BilledMonths::Now, now)
+        compute_one(tx, view, &BilledMonths::Now, now)
     };
     Ok((ctx.db.read(&actor.tenant, read).await?, applied.resolved))
 }

@@ -1,7 +1,7 @@
 //! Explains a billing line: how its rules evaluate now, and what changed when.
 
 use super::resolve;
-use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
+use crate::db::{BillingLineView, LineHistoryRow, MatchingRule, RuleFilter, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwCompanyId;
@@ -24,7 +24,7 @@ pub struct Explanation {
     /// The agreement's additions, and how the rule evaluates for each.
     pub additions: Vec<CandidateVerdict>,
     /// The changes to the line, newest first.
-    pub changes: Vec<LineChangeRow>,
+    pub changes: Vec<LineHistoryRow>,
 }
 
 /// Explains how a line's mappings were found.
@@ -38,13 +38,13 @@ pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Timestamp) -> Resul
     let company = view.company.connectwise_company_id;
     let scope: Vec<CwCompanyId> = company.into_iter().collect();
     let today = billing_calendar::today(tx, now)?;
-    let catalog = tx.catalog(Some(&scope), today)?;
+    let record_index = tx.record_index(Some(&scope), today)?;
     let (agreement, addition) = (view.line.agreement(), view.line.addition());
     Ok(Explanation {
         agreement_rule: agreement_rule.cloned(),
-        agreements: catalog.judged_agreements(company, agreement_parsed.as_ref(), &agreement),
+        agreements: record_index.judged_agreements(company, agreement_parsed.as_ref(), &agreement),
         addition_rule: addition_rule.cloned(),
-        additions: catalog.judged_additions(&agreement, addition_parsed.as_ref(), &addition),
+        additions: record_index.judged_additions(&agreement, addition_parsed.as_ref(), &addition),
         changes: tx.line_changes(&view.line.id, MAX_CHANGES)?,
     })
 }

@@ -3,34 +3,34 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::db::{AuditEntry, LineChangeRow, MappedLine, Tx};
+use crate::db::{AuditEntry, LineHistoryRow, MappedLine, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::LineChangeId;
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::mappings::{Catalog, LineField, Mapping, MappingSnapshot};
+use crate::domain::mappings::{LineField, Mapping, MappingSnapshot, RecordIndex};
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
 use crate::services::security::audit::{Audit, Subject};
-use crate::services::webhooks::{Event, LineMapping, record};
+use crate::services::webhooks::{Event, EventMapping, record};
 
 /// Collects changed lines and their history entries, and saves them together.
 pub struct ChangeRecorder<'a> {
-    catalog: &'a Catalog,
+    record_index: &'a RecordIndex,
     now: Timestamp,
     by: &'a str,
     lines: Vec<MappedLine>,
-    entries: Vec<LineChangeRow>,
+    entries: Vec<LineHistoryRow>,
     /// The lines whose target is no longer live since this change, for webhooks.
-    stale: Vec<LineMapping>,
+    stale: Vec<EventMapping>,
     /// The lines with several candidates since this change, for webhooks.
-    ambiguous: Vec<LineMapping>,
+    ambiguous: Vec<EventMapping>,
 }
 
 impl<'a> ChangeRecorder<'a> {
     /// Creates an empty recorder.
-    pub fn new(catalog: &'a Catalog, now: Timestamp, by: &'a str) -> Self {
-        Self { catalog, now, by, lines: Vec::new(), entries: Vec::new(), stale: Vec::new(), ambiguous: Vec::new() }
+    pub fn new(record_index: &'a RecordIndex, now: Timestamp, by: &'a str) -> Self {
+        Self { record_index, now, by, lines: Vec::new(), entries: Vec::new(), stale: Vec::new(), ambiguous: Vec::new() }
     }
 
     /// Records a changed line, which [`Self::save`] saves.
@@ -47,11 +47,11 @@ impl<'a> ChangeRecorder<'a> {
         self.note_alert(after, Target::Agreement, &before.agreement, &after.agreement);
         self.note_alert(after, Target::Addition, &before.addition, &after.addition);
         if before.agreement.differs_from(&after.agreement) {
-            let named = self.catalog.named_agreement(after.agreement.clone());
+            let named = self.record_index.named_agreement(after.agreement.clone());
             self.note(tx, after, LineField::Agreement, &MappingSnapshot::from(named))?;
         }
         if before.addition.differs_from(&after.addition) {
-            let named = self.catalog.named_addition(after.addition.clone());
+            let named = self.record_index.named_addition(after.addition.clone());
             self.note(tx, after, LineField::Addition, &MappingSnapshot::from(named))?;
         }
         if before.push_enabled != after.push_enabled {
@@ -80,7 +80,7 @@ impl<'a> ChangeRecorder<'a> {
             MappingStatus::Ambiguous => &mut self.ambiguous,
             MappingStatus::Resolved | MappingStatus::Unresolved => return,
         };
-        lines.push(LineMapping {
+        lines.push(EventMapping {
             billing_line_id: line.id.clone(),
             company_id: line.company_id.clone(),
             company_name: line.company_name.clone(),
@@ -91,7 +91,7 @@ impl<'a> ChangeRecorder<'a> {
     }
 
     fn note(&mut self, tx: &Tx<'_>, line: &MappedLine, part: LineField, became: &impl Serialize) -> Result<()> {
-        self.entries.push(LineChangeRow {
+        self.entries.push(LineHistoryRow {
             id: LineChangeId::new(),
             tenant_id: tx.tenant().clone(),
             billing_line_id: line.id.clone(),
@@ -103,7 +103,7 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
-    /// Saves the recorded lines and their history entries, and tells webhooks which lines need a choice now.
+    /// Saves the recorded lines and their history entries, and notifies webhooks which lines need a choice now.
     pub fn save(self, tx: &mut Tx<'_>) -> Result<()> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)?;

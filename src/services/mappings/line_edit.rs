@@ -5,7 +5,7 @@ use chrono::NaiveDate;
 use super::resolve::Resolved;
 use crate::db::MappedLine;
 use crate::domain::ids::{BillingLineId, CwAdditionId, CwAgreementId};
-use crate::domain::mappings::ChoiceError;
+use crate::domain::mappings::MappingChoiceError;
 use crate::domain::quantity::{AdjustmentAmount, BlockSize, IncludedQuantity, MinimumQuantity};
 use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, FieldError, Result};
@@ -104,7 +104,7 @@ impl EditRejection {
     }
 
     /// Rejects a manual choice.
-    pub(super) fn choice(member: &'static str, refusal: ChoiceError) -> Self {
+    pub(super) fn choice(member: &'static str, refusal: MappingChoiceError) -> Self {
         Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
     }
 
@@ -127,14 +127,14 @@ impl EditRejection {
 
 /// A line before and after an edit.
 #[derive(Debug, Clone)]
-pub struct Edited {
+pub struct EditedLine {
     /// The line before the edit.
     pub before: MappedLine,
     /// The line after the edit; in a dry run, as it would be.
     pub after: MappedLine,
 }
 
-impl Edited {
+impl EditedLine {
     /// Returns whether the edit changes the line.
     pub fn changes(&self) -> bool {
         self.before != self.after
@@ -143,14 +143,14 @@ impl Edited {
 
 /// The result of many edits.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub struct EditResults {
     /// For each edit, in order: the line before and after, or why it was rejected.
-    pub outcomes: Vec<Result<Edited, EditRejection>>,
+    pub outcomes: Vec<Result<EditedLine, EditRejection>>,
     /// The resulting changes to mappings.
     pub resolved: Resolved,
 }
 
-impl Applied {
+impl EditResults {
     /// Converts the rejections to invalid fields of a request, where `place` returns the JSON pointer of the edit at an
     /// index.
     pub fn fields(&self, place: impl Fn(usize) -> String) -> Vec<FieldError> {
@@ -160,7 +160,7 @@ impl Applied {
 
     /// Returns the number of edits that change their line.
     pub fn changed(&self) -> usize {
-        self.outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(Edited::changes)).count()
+        self.outcomes.iter().filter(|outcome| outcome.as_ref().is_ok_and(EditedLine::changes)).count()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::resolve::{Resolved, Rules, catalog, decide, lines, rules};
+use super::resolve::{Resolved, Rules, decide, lines, record_index, rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{LineFilter, Tx};
 use crate::domain::Result;
@@ -22,11 +22,11 @@ fn additions_wanted(
 ) -> Result<Vec<CwAgreementId>> {
     let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
-    let catalog = catalog(tx, &rows, filter, now)?;
+    let record_index = record_index(tx, &rows, filter, now)?;
     let none = Rules::default();
     let wanted: HashSet<CwAgreementId> = rows
         .iter()
-        .map(|line| decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), line).0)
+        .map(|line| decide(&record_index, rules.get(&line.product_id).unwrap_or(&none), line).0)
         .filter(|mapping| mapping.status == MappingStatus::Resolved)
         .filter_map(|mapping| mapping.target)
         .collect();

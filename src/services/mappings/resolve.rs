@@ -8,7 +8,7 @@ use crate::db::{LineFilter, MappedLine, MatchingRule, RuleFilter, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
-use crate::domain::mappings::{AdditionMapping, AgreementMapping, Catalog, Mapping, Named};
+use crate::domain::mappings::{AdditionMapping, AgreementMapping, Mapping, NamedMapping, RecordIndex};
 use crate::domain::rules::Rule;
 use crate::domain::rules::Target;
 use crate::domain::{Error, Result};
@@ -17,7 +17,7 @@ use crate::services::security::audit::Audit;
 
 /// A line whose mappings changed.
 #[derive(Debug, Clone)]
-pub struct LineChange {
+pub struct ChangedLine {
     /// The id of the line.
     pub billing_line_id: BillingLineId,
     /// The id of the line's company.
@@ -27,17 +27,18 @@ pub struct LineChange {
     /// The id of the line's product.
     pub product_id: ProductId,
     /// The agreement before and after.
-    pub agreement: (Named<CwAgreementId>, Named<CwAgreementId>),
+    pub agreement: (NamedMapping<CwAgreementId>, NamedMapping<CwAgreementId>),
     /// The addition before and after.
-    pub addition: (Named<CwAdditionId>, Named<CwAdditionId>),
+    pub addition: (NamedMapping<CwAdditionId>, NamedMapping<CwAdditionId>),
 }
 
-impl LineChange {
-    /// Creates the change of a line from its states before and after; `None` if at most the reason of a mapping changed.
-    pub fn new(catalog: &Catalog, before: MappedLine, after: MappedLine) -> Option<Self> {
+impl ChangedLine {
+    /// Creates the change of a line from its states before and after; `None` if at most the reason of a mapping
+    /// changed.
+    pub fn new(record_index: &RecordIndex, before: MappedLine, after: MappedLine) -> Option<Self> {
         let differs = before.agreement.differs_from(&after.agreement) || before.addition.differs_from(&after.addition);
-        let agreement = |mapping| catalog.named_agreement(mapping);
-        let addition = |mapping| catalog.named_addition(mapping);
+        let agreement = |mapping| record_index.named_agreement(mapping);
+        let addition = |mapping| record_index.named_addition(mapping);
         differs.then(|| Self {
             billing_line_id: before.id,
             company_id: before.company_id,
@@ -91,7 +92,7 @@ pub struct Resolved {
     /// The number of lines whose agreement's additions have not been read yet.
     pub waiting: usize,
     /// The lines that changed.
-    pub changes: Vec<LineChange>,
+    pub changes: Vec<ChangedLine>,
 }
 
 impl Resolved {
@@ -145,20 +146,25 @@ pub fn parsed(row: &MatchingRule) -> Result<Rule> {
 }
 
 /// Loads the stored ConnectWise records that are needed to resolve some lines.
-pub fn catalog(tx: &mut Tx<'_>, rows: &[MappedLine], filter: &LineFilter, now: Timestamp) -> Result<Arc<Catalog>> {
+pub fn record_index(
+    tx: &mut Tx<'_>,
+    rows: &[MappedLine],
+    filter: &LineFilter,
+    now: Timestamp,
+) -> Result<Arc<RecordIndex>> {
     let today = billing_calendar::today(tx, now)?;
     if filter.company_ids.is_none() && filter.ids.is_none() {
-        return tx.catalog(None, today);
+        return tx.record_index(None, today);
     }
     let companies: HashSet<CwCompanyId> = rows.iter().filter_map(|line| line.cw_company).collect();
     let companies: Vec<CwCompanyId> = companies.into_iter().collect();
-    tx.catalog(Some(&companies), today)
+    tx.record_index(Some(&companies), today)
 }
 
 /// Returns the mappings that a line resolves to.
-pub fn decide(catalog: &Catalog, rules: &Rules, line: &MappedLine) -> (AgreementMapping, AdditionMapping) {
-    let agreement = catalog.agreement(line.cw_company, rules.agreement.as_ref(), &line.agreement);
-    let addition = catalog.addition(&agreement, rules.addition.as_ref(), &line.addition);
+pub fn decide(record_index: &RecordIndex, rules: &Rules, line: &MappedLine) -> (AgreementMapping, AdditionMapping) {
+    let agreement = record_index.agreement(line.cw_company, rules.agreement.as_ref(), &line.agreement);
+    let addition = record_index.addition(&agreement, rules.addition.as_ref(), &line.addition);
     (agreement, addition)
 }
 
@@ -175,24 +181,24 @@ pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, audit: &Audit) -> Result
 fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Timestamp, by: &str, anew: Option<&Audit>) -> Result<Resolved> {
     let rows = tx.mapped_lines(filter)?;
     let rules = rules(tx, filter.product_id.as_ref())?;
-    let catalog = catalog(tx, &rows, filter, now)?;
+    let record_index = record_index(tx, &rows, filter, now)?;
     let none = Rules::default();
     let (mut resolved, mut entries) = (Resolved::default(), Vec::new());
-    let mut recorder = ChangeRecorder::new(&catalog, now, by);
+    let mut recorder = ChangeRecorder::new(&record_index, now, by);
     for before in rows {
         let mut line = before.clone();
         if anew.is_some() {
             line.agreement = Mapping::unresolved(MappingReason::NoneMatched);
             line.addition = Mapping::unresolved(MappingReason::NoneMatched);
         }
-        (line.agreement, line.addition) = decide(&catalog, rules.get(&line.product_id).unwrap_or(&none), &line);
+        (line.agreement, line.addition) = decide(&record_index, rules.get(&line.product_id).unwrap_or(&none), &line);
         resolved.count(&line);
         if before != line {
             recorder.add(tx, &before, &line)?;
             if let Some(audit) = anew.filter(|_| has_manual_choice(&before)) {
                 entries.extend(line_entry(tx, audit, &before, &line));
             }
-            resolved.changes.extend(LineChange::new(&catalog, before, line));
+            resolved.changes.extend(ChangedLine::new(&record_index, before, line));
         }
     }
     recorder.save(tx)?;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::db::{LineCounts, Product, Tx};
+use crate::db::{BillingLineCounts, Product, Tx};
 use crate::domain::Result;
 use crate::domain::ids::ProductId;
 use crate::domain::line_need::LineNeed;
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 use crate::services::mappings::resolve::StatusCounts;
 
 /// The lines of one product.
@@ -27,7 +27,7 @@ pub struct ProductSummary {
     /// The number of lines by the status of their addition mapping.
     pub additions: StatusCounts,
     /// The number of lines by the state of their last push; lines that were never pushed are not in it.
-    pub last_pushes: BTreeMap<LineState, i64>,
+    pub last_pushes: BTreeMap<PushLineState, i64>,
 }
 
 /// Returns the summary of each product, or of one, ordered by name. Runs two queries.
@@ -37,14 +37,14 @@ pub fn load(tx: &mut Tx<'_>, product: Option<&ProductId>) -> Result<Vec<ProductS
         None => tx.all_products()?,
     };
     products.sort_by(|a, b| (&a.name_key, &a.id).cmp(&(&b.name_key, &b.id)));
-    let mut counts: BTreeMap<ProductId, Vec<LineCounts>> = BTreeMap::new();
+    let mut counts: BTreeMap<ProductId, Vec<BillingLineCounts>> = BTreeMap::new();
     for count in tx.line_counts(product)? {
         counts.entry(count.product_id.clone()).or_default().push(count);
     }
     Ok(products.into_iter().map(|product| summed(counts.remove(&product.id).unwrap_or_default(), product)).collect())
 }
 
-fn summed(counts: Vec<LineCounts>, product: Product) -> ProductSummary {
+fn summed(counts: Vec<BillingLineCounts>, product: Product) -> ProductSummary {
     let mut summary = ProductSummary {
         product,
         lines: 0,

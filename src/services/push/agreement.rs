@@ -8,7 +8,7 @@ use chrono::{NaiveDate, TimeDelta};
 use tokio::time::Instant;
 
 use super::claimed::ClaimedLines;
-use crate::connectwise::{Client, CustomFields, CwError, Fault, RetryPolicy};
+use crate::connectwise::{Client, ConnectionFault, CustomFields, CwError, RetryPolicy};
 use crate::db::{LineResult, Product, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
@@ -16,7 +16,7 @@ use crate::domain::invoices::{WhenInvoiced, is_invoiced};
 use crate::domain::push::PushReason;
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::push::line_result::{Interruption, PushInterrupted, ReadBack};
+use crate::services::push::line_result::{PushInterrupted, ReadBack, StopReason};
 use crate::services::remote::client;
 use crate::services::remote::refresh;
 use crate::services::schedule::billing_calendar;
@@ -46,8 +46,8 @@ pub(super) struct PushContext {
 }
 
 impl PushContext {
-    /// An addition's custom fields with a note of this push; `None` if no field is named for it, or the addition has none of
-    /// that name.
+    /// An addition's custom fields with a note of this push; `None` if no field is named for it, or the addition has
+    /// none of that name.
     pub(super) fn fields_with_note(&self, agreement: CwAgreementId, addition: CwAdditionId) -> Option<CustomFields> {
         let (field, note) = self.provenance.as_ref()?;
         self.custom_fields.get(&(agreement, addition))?.with_text(field, note)
@@ -58,7 +58,7 @@ impl PushContext {
         self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
     }
 
-    /// Returns why the invoice that takes a month's quantity counts as made, if it does: the agreement's, or its parent's.
+    /// If the invoice for a month has already been made, on the agreement or on its parent, returns why.
     pub(super) fn invoiced_after(&self, agreement: CwAgreementId, month: BillingMonth) -> Option<String> {
         let own = self.invoiced.get(&agreement)?;
         let parent = own.terms.parent.and_then(|parent| self.invoiced.get(&parent));
@@ -75,7 +75,8 @@ impl PushContext {
         })
     }
 
-    /// Keeps an agreement as it is now. What only the agreement recap tells is as it was when the lists were read.
+    /// Stores the agreement as it is now, but keeps the last invoice date of the stored copy, because only the
+    /// agreement recap has it.
     fn keep_invoiced(&mut self, mut agreement: Agreement) {
         if let Some(stored) = self.agreements.get(&agreement.id) {
             agreement.terms.last_invoice = stored.terms.last_invoice;
@@ -134,12 +135,12 @@ impl ClaimedLines<'_> {
         &self,
         context: &mut PushContext,
         agreement: CwAgreementId,
-    ) -> Result<(), Interruption> {
+    ) -> Result<(), StopReason> {
         let Some(known) = context.agreements.get(&agreement) else {
-            return Err(Interruption::Stale("agreement: no longer known".to_owned()));
+            return Err(StopReason::Stale("agreement: no longer known".to_owned()));
         };
         if let Some(reason) = known.inactive_reason(context.today) {
-            return Err(Interruption::Stale(format!("agreement: {reason}")));
+            return Err(StopReason::Stale(format!("agreement: {reason}")));
         }
         if let Err(error) = self.read_terms(context, agreement).await {
             return Err(self.classify(&context.client, error).await);
@@ -157,8 +158,8 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Reads how an agreement is invoiced now, and its parent, if one of its lines is held or skipped once it is invoiced:
-    /// invoices may have been made since the lists were read.
+    /// Reads how an agreement is invoiced now, and its parent, if one of its lines is held or skipped once it is
+    /// invoiced: invoices may have been made since the lists were read.
     async fn read_terms(&self, context: &mut PushContext, agreement: CwAgreementId) -> Result<(), CwError> {
         let is_guarded = |line: &PushLine| {
             let product = context.products.get(&line.product_id);
@@ -196,41 +197,42 @@ impl ClaimedLines<'_> {
                 let client = client::for_tenant(self.ctx, &self.tenant).await?;
                 Err(client
                     .paused_for()
-                    .map_or(Interruption::Retry(detail.clone()), |wait| Interruption::Wait(wait, detail))
+                    .map_or(StopReason::Retry(detail.clone()), |wait| StopReason::Wait(wait, detail))
                     .into())
             }
             Err(Error::Conflict {
                 code: ConflictCode::RefreshRunning | ConflictCode::ConnectionChanged,
                 detail,
                 ..
-            }) => Err(Interruption::Busy(detail).into()),
+            }) => Err(StopReason::Busy(detail).into()),
             // For example, a list lacks most of the known records: a person must check it.
-            Err(Error::Conflict { detail, .. }) => Err(Interruption::Connection(detail).into()),
+            Err(Error::Conflict { detail, .. }) => Err(StopReason::Connection(detail).into()),
             Err(other) => Err(other.into()),
         }
     }
 
     /// Classifies a failure of one agreement or addition. A single unusual response never stops a job: a fault of the
     /// connection is confirmed by a request that does not depend on the agreement.
-    pub(super) async fn classify(&self, client: &Client, error: CwError) -> Interruption {
+    pub(super) async fn classify(&self, client: &Client, error: CwError) -> StopReason {
         match error {
             // The API member may lack permission for this agreement only.
-            CwError::Configuration { fault: Fault::Permission(_), ref detail } => {
-                Interruption::Failed(PushReason::Connection, detail.clone())
+            CwError::Configuration { fault: ConnectionFault::Permission(_), ref detail } => {
+                StopReason::Failed(PushReason::Connection, detail.clone())
             }
             CwError::Configuration { detail, .. } => self.confirm(client, detail).await,
-            other => Interruption::of(other),
+            other => StopReason::of(other),
         }
     }
 
-    async fn confirm(&self, client: &Client, detail: String) -> Interruption {
+    async fn confirm(&self, client: &Client, detail: String) -> StopReason {
         match client.confirm().await {
-            Err(CwError::Configuration { detail, .. }) => Interruption::Connection(detail),
-            _ => Interruption::Retry(detail),
+            Err(CwError::Configuration { detail, .. }) => StopReason::Connection(detail),
+            _ => StopReason::Retry(detail),
         }
     }
 
-    /// Reads back, with one request, the additions of an agreement's lines whose write was sent and whose response was lost.
+    /// Reads back, with one request, the additions of an agreement's lines whose write was sent and whose response was
+    /// lost.
     pub(super) async fn read_back(&self, lines: &[(PushLine, LineResult)]) -> Vec<ReadBack> {
         let Some(agreement) = lines.first().and_then(|(line, _)| line.agreement_id) else {
             return vec![ReadBack::Unreadable; lines.len()];

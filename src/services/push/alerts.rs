@@ -6,11 +6,12 @@ use crate::db::{LineResult, PushJob, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushLineId;
-use crate::domain::push::{LineEvent, LineState, PushKind, PushReason};
+use crate::domain::push::{PushKind, PushLineEvent, PushLineState, PushReason};
 use crate::domain::webhooks::EventType;
-use crate::services::webhooks::{Event, LinePush, record, record_if_wanted};
+use crate::services::webhooks::{Event, EventPushLine, record, record_if_wanted};
 
-/// Tells of the lines that were held or failed, from their results. A dry run's lines are shown to whoever asked for it.
+/// Tells of the lines that were held or failed, from their results. A dry run's lines are shown to whoever asked for
+/// it.
 pub(super) fn record_results(
     tx: &mut Tx<'_>,
     job: &PushJob,
@@ -20,18 +21,18 @@ pub(super) fn record_results(
     if job.kind != PushKind::Push {
         return Ok(());
     }
-    let with = |events: &[LineEvent]| -> Vec<LinePush> {
+    let with = |events: &[PushLineEvent]| -> Vec<EventPushLine> {
         let found = results.iter().filter(|(_, result)| events.contains(&result.event));
         found.filter_map(|(line, result)| after(line, result)).collect()
     };
-    let held = with(&[LineEvent::Hold]);
+    let held = with(&[PushLineEvent::Hold]);
     record(tx, Event::PushLinesHeld { push_job_id: job.id.clone(), lines: held }, now)?;
-    let failed = with(&[LineEvent::Fail, LineEvent::LeaveUnverified]);
+    let failed = with(&[PushLineEvent::Fail, PushLineEvent::LeaveUnverified]);
     record(tx, Event::PushLinesFailed { push_job_id: job.id.clone(), lines: failed }, now)
 }
 
 /// Tells of the lines that have just failed because their job waited for too long, besides those with a result of their
-/// own, which are told already.
+/// own, which are reported already.
 pub(super) fn record_given_up(
     tx: &mut Tx<'_>,
     job: &PushJob,
@@ -42,11 +43,11 @@ pub(super) fn record_given_up(
         return Ok(());
     }
     record_if_wanted(tx, EventType::PushLineFailed, now, |tx| {
-        let failed = tx.all_push_lines(&job.id, Some(LineState::Failed))?;
+        let failed = tx.all_push_lines(&job.id, Some(PushLineState::Failed))?;
         let now = Some(now.naive_utc());
         let told: HashSet<&PushLineId> = told.iter().map(|(line, _)| &line.id).collect();
         let new = failed.into_iter().filter(|line| line.finished_at == now && !told.contains(&line.id));
-        let lines = new.map(LinePush::from).collect();
+        let lines = new.map(EventPushLine::from).collect();
         Ok(Event::PushLinesFailed { push_job_id: job.id.clone(), lines })
     })
 }
@@ -56,12 +57,12 @@ pub(super) fn record_stored(tx: &mut Tx<'_>, job: &PushJob, lines: &[PushLine], 
     if job.kind != PushKind::Push {
         return Ok(());
     }
-    let failed = lines.iter().filter(|line| line.state == LineState::Failed).cloned().map(LinePush::from);
+    let failed = lines.iter().filter(|line| line.state == PushLineState::Failed).cloned().map(EventPushLine::from);
     let event = Event::PushLinesFailed { push_job_id: job.id.clone(), lines: failed.collect() };
     record(tx, event, now)
 }
 
-/// Records that the connection fails, and tells of it if that is new.
+/// Records that the connection fails, and notifies webhooks if that is new.
 pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: Timestamp) -> Result<()> {
     if !tx.set_connection_failure(cause, now)? {
         return Ok(());
@@ -71,7 +72,7 @@ pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: T
 
 /// Whether ConnectWise answered, as far as the results of lines show.
 pub(super) fn proves_connection_works(results: &[(PushLine, LineResult)]) -> bool {
-    use LineEvent::{Fail, Hold, LeaveUnchanged, Push, WouldPush};
+    use PushLineEvent::{Fail, Hold, LeaveUnchanged, Push, WouldPush};
     use PushReason::{ChangedSince, NotApplied, Rejected};
     results.iter().any(|(_, result)| match result.event {
         Push | LeaveUnchanged | Hold | WouldPush => true,
@@ -81,17 +82,17 @@ pub(super) fn proves_connection_works(results: &[(PushLine, LineResult)]) -> boo
 }
 
 /// A line with its result.
-fn after(line: &PushLine, result: &LineResult) -> Option<LinePush> {
-    Some(LinePush {
-        state: LineState::Working.after(result.event).ok()?,
+fn after(line: &PushLine, result: &LineResult) -> Option<EventPushLine> {
+    Some(EventPushLine {
+        state: PushLineState::Working.after(result.event).ok()?,
         reason: result.reason,
         detail: result.detail.clone(),
-        from_quantity: if result.event == LineEvent::Hold { result.from } else { result.from.or(line.from_quantity) },
-        ..LinePush::from(line.clone())
+        from: if result.event == PushLineEvent::Hold { result.from } else { result.from.or(line.from_quantity) },
+        ..EventPushLine::from(line.clone())
     })
 }
 
-impl From<PushLine> for LinePush {
+impl From<PushLine> for EventPushLine {
     fn from(line: PushLine) -> Self {
         Self {
             push_line_id: line.id,
@@ -103,8 +104,8 @@ impl From<PushLine> for LinePush {
             state: line.state,
             reason: line.reason,
             detail: line.detail,
-            from_quantity: line.from_quantity,
-            to_quantity: line.to_quantity,
+            from: line.from_quantity,
+            to: line.to_quantity,
         }
     }
 }

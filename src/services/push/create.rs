@@ -12,11 +12,11 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId, PushLineId};
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
-use crate::domain::push::{JobState, LineEvent, LineState, PushReason};
+use crate::domain::push::{JobState, PushLineEvent, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
-use crate::services::quantities::compute::{BilledLine, BilledMonths, billed_lines, compared_lines};
-use crate::services::quantities::monthly_usage::Billed;
+use crate::services::quantities::compute::{BilledMonths, LineWithQuantity, compute_quantities, compute_with_invoices};
+use crate::services::quantities::monthly_usage::ComputedQuantity;
 use crate::services::schedule::billing_calendar;
 use crate::services::security::audit::{Audit, MAX_NAMED};
 
@@ -26,7 +26,7 @@ pub struct NewPush {
     /// Whether to write, or only to show what would be written.
     pub kind: PushKind,
     /// What starts the job.
-    pub started_by: PushTrigger,
+    pub trigger: PushTrigger,
     /// Only lines of this product; `None` means all products.
     pub product_id: Option<ProductId>,
     /// Only lines of these companies; `None` means all companies.
@@ -43,10 +43,10 @@ pub struct NewPush {
 
 impl NewPush {
     /// Creates a push of all enabled lines.
-    pub fn everything(started_by: PushTrigger) -> Self {
+    pub fn everything(trigger: PushTrigger) -> Self {
         Self {
             kind: PushKind::Push,
-            started_by,
+            trigger,
             product_id: None,
             company_ids: None,
             billing_line_ids: None,
@@ -69,8 +69,8 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         // A retry names no product itself.
         tx.product(id).map_err(|error| if new.parent.is_none() { error.at("/product_id") } else { error })?;
     }
-    refuse_unknown_companies(tx, new)?;
-    refuse_unknown_lines(tx, new)?;
+    reject_unknown_companies(tx, new)?;
+    reject_unknown_lines(tx, new)?;
     let current = billing_calendar::load(tx)?.month_of(now);
     if let BilledMonths::Named(month) = new.months
         && month > current
@@ -78,12 +78,12 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         let message = format!("{month} has not started: there is nothing to bill yet");
         return Err(Error::invalid("/billing_month", FieldCode::OutOfRange, message));
     }
-    let billed = billed_lines_of(tx, new, now)?;
+    let computed = quantities_of(tx, new, now)?;
     let ids = tx.later_push_ids()?;
     let job_id = PushJobId::from(ids.next_id());
-    let additions: Vec<CwAdditionId> = billed.iter().filter_map(|line| line.view.line.addition_id).collect();
+    let additions: Vec<CwAdditionId> = computed.iter().filter_map(|line| line.view.line.addition_id).collect();
     let shared = tx.additions_shared_by_lines(&additions)?;
-    let lines = billed
+    let lines = computed
         .iter()
         .map(|line| self::line(&job_id, ids.next_id().into(), line, &shared, now))
         .collect::<Result<Vec<_>>>()?;
@@ -91,7 +91,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         id: job_id.clone(),
         tenant_id: tx.tenant().clone(),
         kind: new.kind,
-        started_by: new.started_by,
+        trigger: new.trigger,
         state: JobState::Queued,
         detail: None,
         product_id: new.product_id.clone(),
@@ -126,7 +126,7 @@ fn scope(new: &NewPush) -> Value {
     Value::Object(scope)
 }
 
-fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Timestamp) -> Result<Vec<BilledLine>> {
+fn quantities_of(tx: &mut Tx<'_>, new: &NewPush, now: Timestamp) -> Result<Vec<LineWithQuantity>> {
     let ids = match &new.months {
         BilledMonths::PerLine(months) => Some(months.keys().cloned().collect()),
         _ => new.billing_line_ids.clone(),
@@ -140,9 +140,9 @@ fn billed_lines_of(tx: &mut Tx<'_>, new: &NewPush, now: Timestamp) -> Result<Vec
     let rows = tx.all_lines(&filter)?;
     let views = tx.with_records(rows)?;
     if !new.out_of_date_only {
-        return billed_lines(tx, views, &new.months, now);
+        return compute_quantities(tx, views, &new.months, now);
     }
-    let mut lines = compared_lines(tx, views, &new.months, now)?;
+    let mut lines = compute_with_invoices(tx, views, &new.months, now)?;
     lines.retain(|line| line.out_of_date);
     Ok(lines)
 }
@@ -156,7 +156,7 @@ fn month_of_job(new: &NewPush, current: BillingMonth) -> BillingMonth {
     }
 }
 
-fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
+fn reject_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.company_ids else { return Ok(()) };
     let known = tx.existing_companies(ids)?;
     let unknown = |(index, id): (usize, &CompanyId)| {
@@ -166,7 +166,7 @@ fn refuse_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
 }
 
-fn refuse_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
+fn reject_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.billing_line_ids else { return Ok(()) };
     let known = tx.places_of_lines(ids)?;
     let companies: Option<HashSet<&CompanyId>> = new.company_ids.as_ref().map(|ids| ids.iter().collect());
@@ -190,17 +190,17 @@ fn refuse_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
 fn line(
     job: &PushJobId,
     id: PushLineId,
-    line: &BilledLine,
+    line: &LineWithQuantity,
     shared: &HashSet<CwAdditionId>,
     now: Timestamp,
 ) -> Result<PushLine> {
-    let BilledLine { view, billed, product, .. } = line;
-    let skipped = reason_to_skip(&view.line, billed, shared);
+    let LineWithQuantity { view, computed, product, .. } = line;
+    let skipped = reason_to_skip(&view.line, computed, shared);
     let (state, reason, detail) = match skipped {
-        None => (LineState::Pending, None, None),
+        None => (PushLineState::Pending, None, None),
         Some((reason, detail)) => {
-            let event = if reason == PushReason::Quantity { LineEvent::Fail } else { LineEvent::Skip };
-            (LineState::Pending.after(event).map_err(Error::internal)?, Some(reason), detail)
+            let event = if reason == PushReason::Quantity { PushLineEvent::Fail } else { PushLineEvent::Skip };
+            (PushLineState::Pending.after(event).map_err(Error::internal)?, Some(reason), detail)
         }
     };
     Ok(PushLine {
@@ -216,13 +216,13 @@ fn line(
         agreement_name: view.agreement.as_ref().map(|agreement| agreement.name.clone()),
         addition_id: view.line.addition_id,
         addition_name: view.addition.as_ref().map(crate::domain::records::Addition::label),
-        usage_amount: billed.amount(),
-        block_size: Some(billed.block_size),
-        adjustment: billed.adjustment.clone(),
-        minimum_quantity: billed.minimum_quantity,
-        included_quantity: billed.included_quantity,
+        usage_amount: computed.amount(),
+        block_size: Some(computed.block_size),
+        adjustment: computed.adjustment.clone(),
+        minimum_quantity: computed.minimum_quantity,
+        included_quantity: computed.included_quantity,
         from_quantity: None,
-        to_quantity: billed.quantity,
+        to_quantity: computed.quantity,
         state,
         reason,
         detail,
@@ -236,10 +236,10 @@ fn line(
         approved: false,
         approved_for: None,
         decided_by: None,
-        billing_month: Some(billed.month),
-        month_closed: Some(billed.month_closed),
-        usage_through: billed.usage.map(|usage| usage.through.naive_utc()),
-        usage_records: Some(billed.usage.map_or(0, |usage| usage.records)),
+        billing_month: Some(computed.month),
+        month_closed: Some(computed.month_closed),
+        usage_through: computed.usage.map(|usage| usage.through.naive_utc()),
+        usage_records: Some(computed.usage.map_or(0, |usage| usage.records)),
         decided_at: None,
         started_at: None,
         finished_at: state.is_final().then(|| now.naive_utc()),
@@ -249,7 +249,7 @@ fn line(
 /// Returns why a line cannot be pushed. The causes are checked in the order in which a user would fix them.
 fn reason_to_skip(
     line: &BillingLine,
-    billed: &Billed,
+    computed: &ComputedQuantity,
     shared: &HashSet<CwAdditionId>,
 ) -> Option<(PushReason, Option<String>)> {
     if !line.push_enabled {
@@ -274,7 +274,7 @@ fn reason_to_skip(
             "several enabled billing lines resolve to this addition: give each its own, or disable all but one";
         return Some((PushReason::AdditionShared, Some(detail.to_owned())));
     }
-    billed.without_quantity().map(|reason| (reason, billed.problem.clone()))
+    computed.without_quantity().map(|reason| (reason, computed.problem.clone()))
 }
 
 fn nothing_to_retry(failed: usize, changed_since: usize) -> String {
@@ -299,19 +299,19 @@ pub fn retry(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob> 
     if !job.state.is_final() {
         return Err(Error::conflict(ConflictCode::PushJobRunning, "the push job has not ended yet"));
     }
-    let mut failed = tx.all_push_lines(id, Some(LineState::Failed))?;
-    failed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
+    let mut failed = tx.all_push_lines(id, Some(PushLineState::Failed))?;
+    failed.extend(tx.all_push_lines(id, Some(PushLineState::Unverified))?);
     // A quantity that was changed in ConnectWise must be checked by a person; a retry must not overwrite it.
     let of_all = failed.len();
     failed.retain(|line| line.reason != Some(PushReason::ChangedSince));
     let changed_since = of_all - failed.len();
     // A line that a later job has pushed must not go back to this job's month.
-    let later = crate::services::push::later_jobs::NewerLines::load(tx, id, &failed)?;
+    let later = crate::services::push::later_jobs::LaterLinesOfJob::load(tx, id, &failed)?;
     failed.retain(|line| later.superseding(line).is_empty());
     if failed.is_empty() {
         return Err(Error::conflict(ConflictCode::NothingToRetry, nothing_to_retry(of_all, changed_since)));
     }
-    if matches!(job.started_by, PushTrigger::DryRun | PushTrigger::Revert) {
+    if matches!(job.trigger, PushTrigger::FromDryRun | PushTrigger::Revert) {
         return crate::services::push::follow_up_jobs::retry_same_quantities(tx, &job, &failed, audit);
     }
     let months = failed

@@ -9,7 +9,7 @@ use super::progress::{Progress, progress};
 use crate::db::Tx;
 use crate::domain::audit::AuditAction;
 use crate::domain::ids::{PushJobId, PushLineId};
-use crate::domain::push::{JobEvent, JobState, LineEvent, LineState};
+use crate::domain::push::{JobEvent, JobState, PushLineEvent, PushLineState};
 use crate::domain::{ConflictCode, Error, FieldCode, FieldError, Result};
 use crate::services::context::AppContext;
 use crate::services::security::actor::Actor;
@@ -49,12 +49,13 @@ fn decide_held(
 ) -> Result<Progress> {
     let (now, by) = (audit.now(), audit.by());
     let job = tx.push_job(id)?;
-    let held: Vec<PushLineId> = tx.all_push_lines(id, Some(LineState::Held))?.into_iter().map(|line| line.id).collect();
+    let held: Vec<PushLineId> =
+        tx.all_push_lines(id, Some(PushLineState::Held))?.into_iter().map(|line| line.id).collect();
     let known: HashSet<&PushLineId> = held.iter().collect();
     let chosen = lines.unwrap_or(&held);
     let unknown = |(index, line): (usize, &PushLineId)| {
         let message = format!("line {line} is not a held line of this push job");
-        (!known.contains(line)).then(|| FieldError::new(format!("/line_ids/{index}"), FieldCode::NotHeld, message))
+        (!known.contains(line)).then(|| FieldError::new(format!("/push_line_ids/{index}"), FieldCode::NotHeld, message))
     };
     let bad: Vec<FieldError> = chosen.iter().enumerate().filter_map(unknown).collect();
     if !bad.is_empty() {
@@ -72,13 +73,13 @@ fn decide_held(
     }
     let mut seen = HashSet::new();
     let chosen: Vec<PushLineId> = chosen.iter().filter(|id| seen.insert(*id)).cloned().collect();
-    let event = if decision == Decision::Approve { LineEvent::Approve } else { LineEvent::Drop };
+    let event = if decision == Decision::Approve { PushLineEvent::Approve } else { PushLineEvent::Drop };
     tx.decide_held_lines(id, &chosen, event, by, now)?;
     let action = match decision {
         Decision::Approve => AuditAction::PushLinesApproved,
         Decision::Drop => AuditAction::PushLinesDropped,
     };
-    let new = json!({"lines": chosen.len(), "line_ids": chosen});
+    let new = json!({"lines": chosen.len(), "push_line_ids": chosen});
     audit.record(tx, action, Subject::new(id, job.kind.as_str()), None, Some(new))?;
     if matches!(job.state, JobState::WaitingForApproval | JobState::CompletedWithFailures) {
         advance(tx, id, JobEvent::Resume, None, now)?;

@@ -8,10 +8,10 @@ use super::job_audit::record_job_created;
 use crate::db::{PushJob, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
-use crate::domain::push::{JobState, LineState};
+use crate::domain::push::{JobState, PushLineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::push::later_jobs::NewerLines;
+use crate::services::push::later_jobs::LaterLinesOfJob;
 use crate::services::schedule::billing_calendar;
 use crate::services::security::audit::Audit;
 
@@ -29,11 +29,11 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Pu
         let detail = format!("the dry run is {}: use one that has completed", job.state);
         return Err(Error::conflict(ConflictCode::DryRunNotFinished, detail));
     }
-    let shown = tx.all_push_lines(id, Some(LineState::WouldPush))?;
+    let shown = tx.all_push_lines(id, Some(PushLineState::WouldPush))?;
     let line = |line: &PushLine| PushLine { expected_from: line.from_quantity, ..fresh_copy(line) };
     let (shown, blocking) = not_superseded(tx, id, shown)?;
     flag_usage_since(tx, &job, &shown)?;
-    derive(tx, &job, PushTrigger::DryRun, shown.iter().map(line).collect(), &blocking, audit)
+    derive(tx, &job, PushTrigger::FromDryRun, shown.iter().map(line).collect(), &blocking, audit)
 }
 
 /// Flags usage that arrived after a dry run computed the quantities that are pushed now: they do not include it.
@@ -62,8 +62,8 @@ fn not_superseded(
     id: &PushJobId,
     mut lines: Vec<PushLine>,
 ) -> Result<(Vec<PushLine>, BTreeSet<PushJobId>)> {
-    let later = NewerLines::load(tx, id, &lines)?;
-    let blocking = later.retain(tx, &mut lines, NewerLines::superseding)?;
+    let later = LaterLinesOfJob::load(tx, id, &lines)?;
+    let blocking = later.retain(tx, &mut lines, LaterLinesOfJob::superseding)?;
     Ok((lines, blocking))
 }
 
@@ -81,9 +81,9 @@ pub fn revert(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<PushJob>
             "the push job has not ended yet: wait, or cancel it",
         ));
     }
-    let mut pushed = tx.all_push_lines(id, Some(LineState::Pushed))?;
-    pushed.extend(tx.all_push_lines(id, Some(LineState::Unverified))?);
-    let later = NewerLines::load(tx, id, &pushed)?;
+    let mut pushed = tx.all_push_lines(id, Some(PushLineState::Pushed))?;
+    pushed.extend(tx.all_push_lines(id, Some(PushLineState::Unverified))?);
+    let later = LaterLinesOfJob::load(tx, id, &pushed)?;
     let blocking = later.retain(tx, &mut pushed, |later, line| {
         later.blocking_revert(line, line.billing_month.unwrap_or(job.billing_month))
     })?;
@@ -112,7 +112,7 @@ pub(super) fn retry_same_quantities(
     audit: &Audit,
 ) -> Result<PushJob> {
     let line = |line: &PushLine| PushLine { expected_from: line.expected_from, ..fresh_copy(line) };
-    derive(tx, of, of.started_by, failed.iter().map(line).collect(), &BTreeSet::new(), audit)
+    derive(tx, of, of.trigger, failed.iter().map(line).collect(), &BTreeSet::new(), audit)
 }
 
 /// Rejects a job that was stored for an earlier connection: its ids and quantities may belong to another ConnectWise.
@@ -130,7 +130,7 @@ pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
 fn fresh_copy(line: &PushLine) -> PushLine {
     PushLine {
         from_quantity: None,
-        state: LineState::Pending,
+        state: PushLineState::Pending,
         reason: None,
         detail: None,
         attempts: 0,
@@ -153,20 +153,20 @@ fn fresh_copy(line: &PushLine) -> PushLine {
 fn derive(
     tx: &mut Tx<'_>,
     of: &PushJob,
-    started_by: PushTrigger,
+    trigger: PushTrigger,
     mut lines: Vec<PushLine>,
     blocking: &BTreeSet<PushJobId>,
     audit: &Audit,
 ) -> Result<PushJob> {
     same_connectwise(tx, of)?;
     if lines.is_empty() {
-        return Err(nothing_left(of, started_by, blocking));
+        return Err(nothing_left(of, trigger, blocking));
     }
     let ids = tx.later_push_ids()?;
     let job = PushJob {
         id: ids.next_id().into(),
         kind: PushKind::Push,
-        started_by,
+        trigger,
         state: JobState::Queued,
         detail: None,
         parent_job_id: Some(of.id.clone()),
@@ -187,8 +187,8 @@ fn derive(
 }
 
 /// Returns why there is no line to push, retry or revert, and lists the later jobs that prevent it.
-fn nothing_left(of: &PushJob, started_by: PushTrigger, blocking: &BTreeSet<PushJobId>) -> Error {
-    let (code, none) = match started_by {
+fn nothing_left(of: &PushJob, trigger: PushTrigger, blocking: &BTreeSet<PushJobId>) -> Error {
+    let (code, none) = match trigger {
         PushTrigger::Revert => (ConflictCode::NothingToRevert, "wrote no line whose former quantity is known"),
         _ => (ConflictCode::NothingToPush, "has no lines to push"),
     };

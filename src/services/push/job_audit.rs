@@ -11,7 +11,7 @@ use crate::services::security::audit::{Audit, Subject};
 pub(super) fn record_job_created(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, scope: Value) -> Result<()> {
     let mut new = scope;
     new["kind"] = json!(job.kind);
-    new["started_by"] = json!(job.started_by);
+    new["trigger"] = json!(job.trigger);
     new["product_id"] = json!(job.product_id);
     new["parent_job_id"] = json!(job.parent_job_id);
     new["billing_month"] = json!(job.billing_month);

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::progress::{Progress, progress};
-use crate::db::{JobFilter, LineCount, Page, PageRequest, PushSort, Tx};
+use crate::db::{JobFilter, Page, PageRequest, PushLineCount, PushSort, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{PushJobId, TenantId};
-use crate::domain::push::{JobEvent, JobState, LineState};
+use crate::domain::push::{JobEvent, JobState, PushLineState};
 use crate::domain::webhooks::EventType;
 use crate::domain::{ConflictCode, Error, Result};
 use crate::services::context::AppContext;
@@ -24,7 +24,7 @@ pub fn list(
 ) -> Result<Page<Progress>> {
     let Page { items, next, total } = tx.push_jobs(filter, page)?;
     let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
-    let mut counts: HashMap<PushJobId, Vec<LineCount>> = HashMap::new();
+    let mut counts: HashMap<PushJobId, Vec<PushLineCount>> = HashMap::new();
     for count in tx.push_line_counts(&ids)? {
         counts.entry(count.job_id.clone()).or_default().push(count);
     }
@@ -66,9 +66,9 @@ pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Timestamp) -> Result
     let has = |state| counts.contains_key(&state);
     let event = if job.cancel_requested {
         JobEvent::Cancel
-    } else if has(LineState::Held) {
+    } else if has(PushLineState::Held) {
         JobEvent::WaitForApproval
-    } else if has(LineState::Failed) || has(LineState::Unverified) {
+    } else if has(PushLineState::Failed) || has(PushLineState::Unverified) {
         JobEvent::CompleteWithFailures
     } else {
         JobEvent::Succeed
@@ -79,7 +79,7 @@ pub fn finish_if_done(tx: &mut Tx<'_>, id: &PushJobId, now: Timestamp) -> Result
     advance(tx, id, event, None, now)
 }
 
-/// Changes the state of a job, and tells webhooks when it ends.
+/// Changes the state of a job, and notifies webhooks when it ends.
 pub(super) fn advance(
     tx: &mut Tx<'_>,
     id: &PushJobId,
@@ -97,7 +97,7 @@ pub(super) fn advance(
             kind: job.kind,
             state: job.state,
             detail: job.detail,
-            started_by: job.started_by,
+            trigger: job.trigger,
             requested_by: job.requested_by,
             product_id: job.product_id,
             billing_month: job.billing_month,

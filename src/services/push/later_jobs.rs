@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::db::{NewerLine, PushLine, Tx};
+use crate::db::{LaterLine, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, ProductId, PushJobId};
-use crate::domain::push::NewerWrite;
+use crate::domain::push::LaterWrite;
 
 /// The lines that later jobs wrote, by billing line and by addition.
-pub(super) struct NewerLines {
-    by_line: HashMap<BillingLineId, Vec<NewerLine>>,
-    by_addition: HashMap<CwAdditionId, Vec<NewerLine>>,
+pub(super) struct LaterLinesOfJob {
+    by_line: HashMap<BillingLineId, Vec<LaterLine>>,
+    by_addition: HashMap<CwAdditionId, Vec<LaterLine>>,
 }
 
-impl NewerLines {
+impl LaterLinesOfJob {
     pub(super) fn load(tx: &mut Tx<'_>, job: &PushJobId, lines: &[PushLine]) -> Result<Self> {
         let mut later = Self { by_line: HashMap::new(), by_addition: HashMap::new() };
         for one in tx.written_after_job(job, lines)? {
@@ -26,8 +26,8 @@ impl NewerLines {
         Ok(later)
     }
 
-    /// Takes away the lines that later jobs block, with the other lines of their pairs: a line and that of its overage are
-    /// pushed or reverted together, or not at all. Returns the later jobs.
+    /// Removes the lines that later jobs block, together with their base or overage line: a line and that of its
+    /// overage are pushed or reverted together, or not at all. Returns the later jobs.
     pub(super) fn retain(
         &self,
         tx: &mut Tx<'_>,
@@ -69,7 +69,7 @@ impl NewerLines {
         self.jobs(line, |later| later.blocks_revert_of(month))
     }
 
-    fn jobs(&self, line: &PushLine, counts: impl Fn(&NewerWrite) -> bool) -> BTreeSet<PushJobId> {
+    fn jobs(&self, line: &PushLine, counts: impl Fn(&LaterWrite) -> bool) -> BTreeSet<PushJobId> {
         let of_line = self.by_line.get(&line.billing_line_id).into_iter().flatten();
         let of_addition = line.addition_id.and_then(|id| self.by_addition.get(&id)).into_iter().flatten();
         let later = of_line.chain(of_addition).filter(|later| counts(&later.relative_to(line)));

@@ -9,7 +9,7 @@ use crate::db::{LineResult, PushLine};
 use crate::domain::Error;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwAgreementId;
-use crate::domain::push::{LineEvent, PushReason};
+use crate::domain::push::{PushLineEvent, PushReason};
 use crate::domain::quantity::Quantity;
 
 /// Number of temporary failures after which a line fails permanently, about five hours after the first.
@@ -23,7 +23,7 @@ pub(super) const CONNECTION_RETRY_SECONDS: i64 = 300;
 
 /// Why the work on lines stops for now.
 #[derive(Debug, Clone)]
-pub(super) enum Interruption {
+pub(super) enum StopReason {
     /// The connection itself was confirmed to be at fault: the job's lines wait until it works again.
     Connection(String),
     /// A temporary failure: the lines are retried later.
@@ -46,10 +46,10 @@ pub(super) enum Interruption {
 #[derive(Debug)]
 pub(super) enum PushInterrupted {
     /// The work on all claimed lines stops for now.
-    AllLines(Interruption),
+    AllLines(StopReason),
     /// The work on the lines of one agreement stops for now. Those of the other agreements go back to the queue, unless
     /// the stop concerns them too.
-    Agreement(CwAgreementId, Interruption),
+    Agreement(CwAgreementId, StopReason),
     /// An internal error or a database error.
     Internal(Error),
 }
@@ -60,13 +60,13 @@ impl From<Error> for PushInterrupted {
     }
 }
 
-impl From<Interruption> for PushInterrupted {
-    fn from(stop: Interruption) -> Self {
+impl From<StopReason> for PushInterrupted {
+    fn from(stop: StopReason) -> Self {
         Self::AllLines(stop)
     }
 }
 
-impl Interruption {
+impl StopReason {
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Connection(text) | Self::Retry(text) | Self::Busy(text) | Self::Stale(text) => text,
@@ -111,7 +111,7 @@ impl Interruption {
             Self::Wait(_, why) if now - asked_at >= max_late => failed(PushReason::Unavailable, why.clone()),
             Self::Wait(wait, why) => LineResult { detail: Some(why.clone()), ..released(now, seconds(*wait)) },
             Self::Busy(_) => released(now, BUSY_RETRY_SECONDS),
-            Self::Cancelled => result(LineEvent::Cancel, None),
+            Self::Cancelled => result(PushLineEvent::Cancel, None),
             Self::Shutdown => untouched(),
         }
     }
@@ -136,16 +136,16 @@ impl Interruption {
     }
 }
 
-pub(super) fn result(event: LineEvent, from: Option<Quantity>) -> LineResult {
+pub(super) fn result(event: PushLineEvent, from: Option<Quantity>) -> LineResult {
     LineResult { event, from, reason: None, detail: None, not_before: None, counts_as_failure: false }
 }
 
 pub(super) fn failed(reason: PushReason, detail: String) -> LineResult {
-    LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Fail, None) }
+    LineResult { reason: Some(reason), detail: Some(detail), ..result(PushLineEvent::Fail, None) }
 }
 
 pub(super) fn skipped(reason: PushReason, detail: String) -> LineResult {
-    LineResult { reason: Some(reason), detail: Some(detail), ..result(LineEvent::Skip, None) }
+    LineResult { reason: Some(reason), detail: Some(detail), ..result(PushLineEvent::Skip, None) }
 }
 
 /// Rounds up a wait that ConnectWise asked for.
@@ -155,30 +155,30 @@ fn seconds(wait: Duration) -> i64 {
 
 /// Returns the line to the queue as if it had not been claimed.
 pub(super) fn untouched() -> LineResult {
-    result(LineEvent::Release, None)
+    result(PushLineEvent::Release, None)
 }
 
 /// Returns the line to the queue without counting a failure.
 pub(super) fn released(now: Timestamp, seconds: i64) -> LineResult {
-    LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(LineEvent::Release, None) }
+    LineResult { not_before: Some(now + TimeDelta::seconds(seconds)), ..result(PushLineEvent::Release, None) }
 }
 
 /// Why a change needs approval.
 #[derive(Debug)]
-pub(super) struct Objection {
+pub(super) struct ApprovalReason {
     pub(super) reason: PushReason,
     pub(super) detail: String,
 }
 
 /// The result of a dry run that found a difference. `objection` is why a push would hold the line.
-pub(super) fn would_push(has: Option<Quantity>, objection: Option<Objection>) -> LineResult {
+pub(super) fn would_push(has: Option<Quantity>, objection: Option<ApprovalReason>) -> LineResult {
     let (reason, detail) = objection.map(|objection| (objection.reason, objection.detail)).unzip();
-    LineResult { reason, detail, ..result(LineEvent::WouldPush, has) }
+    LineResult { reason, detail, ..result(PushLineEvent::WouldPush, has) }
 }
 
 /// The result of a change that needs approval.
-pub(super) fn held(has: Option<Quantity>, why: Objection) -> LineResult {
-    LineResult { reason: Some(why.reason), detail: Some(why.detail), ..result(LineEvent::Hold, has) }
+pub(super) fn held(has: Option<Quantity>, why: ApprovalReason) -> LineResult {
+    LineResult { reason: Some(why.reason), detail: Some(why.detail), ..result(PushLineEvent::Hold, has) }
 }
 
 /// The result if ConnectWise does not have the expected quantity.
@@ -199,9 +199,9 @@ fn text(quantity: Option<Quantity>) -> String {
 /// nothing changed.
 pub(super) fn already_there(line: &PushLine, to: Quantity) -> LineResult {
     if line.attempts > 0 && line.from_quantity != Some(to) {
-        result(LineEvent::Push, line.from_quantity)
+        result(PushLineEvent::Push, line.from_quantity)
     } else {
-        result(LineEvent::LeaveUnchanged, Some(to))
+        result(PushLineEvent::LeaveUnchanged, Some(to))
     }
 }
 
@@ -234,7 +234,7 @@ pub(super) enum ReadBack {
 pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBack, now: Timestamp) -> LineResult {
     let why = planned.detail.as_deref().unwrap_or("the job was stopped");
     match read {
-        ReadBack::Has(Some(has)) if Some(has) == line.to_quantity => result(LineEvent::Push, line.from_quantity),
+        ReadBack::Has(Some(has)) if Some(has) == line.to_quantity => result(PushLineEvent::Push, line.from_quantity),
         ReadBack::Has(has) if has == line.from_quantity => planned,
         ReadBack::Has(has) => {
             let detail = format!("{why}; a write was sent before, and ConnectWise now has {}", text(has));
@@ -248,7 +248,7 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
                  whether it took effect: retry or revert the line, or check the addition there",
                 text(line.to_quantity)
             );
-            LineResult { reason: planned.reason, detail: Some(detail), ..result(LineEvent::LeaveUnverified, None) }
+            LineResult { reason: planned.reason, detail: Some(detail), ..result(PushLineEvent::LeaveUnverified, None) }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Pushes quantities: a job is stored with all its lines, and then workers process them.
 //!
-//! - A request (`start`) or the scheduler (`monthly_push`) stores a job with its lines (`create`), or one that repeats or undoes
-//!   another job (`follow_up_jobs`).
-//! - A worker takes due lines by lease (`run`, `claimed`), reads their agreements (`process`, `agreement`), compares each line
-//!   with ConnectWise and writes it (`write`, `still_valid`, `overage_check`), and stores the results (`line_result`, `store_results`).
+//! - A request (`start`) or the scheduler (`monthly_push`) stores a job with its lines (`create`), or one that repeats
+//!   or undoes another job (`follow_up_jobs`).
+//! - A worker takes due lines by lease (`run`, `claimed`), reads their agreements (`process`, `agreement`), compares
+//!   each line with ConnectWise and writes it (`write`, `still_valid`, `overage_check`), and stores the results
+//!   (`line_result`, `store_results`).
 //! - A person approves or drops held lines (`decide`), cancels a job (`jobs`), or watches it (`progress`, `subscribe`).
 
 mod agreement;

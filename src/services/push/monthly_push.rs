@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::create::{NewPush, create};
 use crate::connectwise::RetryPolicy;
-use crate::db::{InvoiceRun, ScheduleRun, Tx};
+use crate::db::{PushedBeforeInvoice, ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
@@ -14,7 +14,7 @@ use crate::domain::ids::{BillingLineId, InvoiceRunId, PushJobId, TenantId};
 use crate::domain::push::PushTrigger;
 use crate::services::context::AppContext;
 use crate::services::quantities::compute::BilledMonths;
-use crate::services::reconciliation::{Scope, Totals, history, reconcile, totals};
+use crate::services::reconciliation::{ReconciliationScope, Totals, history, reconcile, totals};
 use crate::services::remote::refresh;
 use crate::services::schedule::invoice_dates::{self, DueInvoices};
 use crate::services::schedule::{self, Schedule};
@@ -54,9 +54,10 @@ async fn start_tenant(ctx: &AppContext, tenant: &TenantId, now: Timestamp) -> Re
     ctx.db.write(tenant, move |tx| start(tx, now, late, found)).await
 }
 
-/// What a month's push will find. It is compared before the job exists, and apart from it: the push does not depend on it.
+/// What a month's push will find. It is compared before the job exists, and apart from it: the push does not depend on
+/// it.
 async fn compared(ctx: &AppContext, tenant: &TenantId, month: BillingMonth, now: Timestamp) -> Option<Totals> {
-    let scope = Scope { months: BilledMonths::ScheduledRun(month), ..Scope::default() };
+    let scope = ReconciliationScope { months: BilledMonths::ScheduledRun(month), ..ReconciliationScope::default() };
     let compare = move |tx: &mut Tx<'_>| {
         // Without a connection there is no push.
         let is_connected = tx.connection()?.is_some();
@@ -95,7 +96,8 @@ fn due(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta) -> Result<Option<Ru
     Ok(invoice_dates::due(tx, before, enabled_at, now, max_late)?.map(Run::BeforeInvoices))
 }
 
-/// Starts the due push of a tenant. The job, the record of its run and what was found before are stored in one transaction.
+/// Starts the due push of a tenant. The job, the record of its run and what was found before are stored in one
+/// transaction.
 fn start(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta, found: Option<(BillingMonth, Totals)>) -> Result<usize> {
     // Another process may have started it in between.
     match due(tx, now, max_late)? {
@@ -135,7 +137,7 @@ fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvo
         tenant = %tx.tenant(), push_job = %job, %month, agreements = invoices.len(),
         "started a scheduled push before invoices"
     );
-    let run = |(agreement_id, invoice_on)| InvoiceRun {
+    let run = |(agreement_id, invoice_on)| PushedBeforeInvoice {
         id: InvoiceRunId::new(),
         tenant_id: tx.tenant().clone(),
         agreement_id,
@@ -143,7 +145,7 @@ fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvo
         job_id: job.clone(),
         created_at: now.naive_utc(),
     };
-    let runs: Vec<InvoiceRun> = invoices.into_iter().map(run).collect();
+    let runs: Vec<PushedBeforeInvoice> = invoices.into_iter().map(run).collect();
     tx.insert_invoice_runs(&runs)
 }
 
@@ -161,8 +163,8 @@ fn create_run(
     Ok(create(tx, &new, &Audit::internal(tx.tenant(), "schedule", now))?.id)
 }
 
-/// Reads the lists of the tenants whose agreements are pushed before their invoices, if nobody has read them for a day: the
-/// dates of the next invoices are among them.
+/// Reads the lists of the tenants whose agreements are pushed before their invoices, if nobody has read them for a day:
+/// the dates of the next invoices are among them.
 pub async fn refresh_invoice_dates(ctx: &AppContext) -> Result<()> {
     let oldest = ctx.clock.now() - DATES_VALID_FOR;
     for tenant in ctx.db.read_system(|tx| tx.tenants_by_invoice()).await? {

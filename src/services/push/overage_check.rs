@@ -1,5 +1,5 @@
-//! A company's line of a product (the base line), and its line of the product that bills the overage (the overage line). No
-//! unit may be billed on both, and none may be left unbilled.
+//! A company's line of a product (the base line), and its line of the product that bills the overage (the overage
+//! line). No unit may be billed on both, and none may be left unbilled.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,10 +11,10 @@ use crate::db::{PairedLine, Product, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushLineId};
-use crate::domain::line_quantity::QuantityTerms;
+use crate::domain::line_quantity::QuantitySettings;
 use crate::domain::push::{PushKind, PushReason};
 use crate::domain::quantity::{Amount, BlockSize};
-use crate::services::push::line_result::Objection;
+use crate::services::push::line_result::ApprovalReason;
 
 /// How long an overage line waits for its base line, in seconds.
 const WAIT_SECONDS: i64 = 5;
@@ -25,7 +25,7 @@ pub(super) enum OverageCheck {
     /// It is an overage line, and its base line was not pushed yet: it waits until then.
     WaitUntil(Timestamp),
     /// A person must approve it.
-    Hold(Objection),
+    Hold(ApprovalReason),
 }
 
 /// A base line with overage, or an overage line.
@@ -57,15 +57,15 @@ impl CheckedLine {
 /// What a line leaves to the product that bills its overage.
 fn overage(line: &PushLine, product: &Product) -> Amount {
     let Some(included) = line.included_quantity.filter(|_| product.overage_of.is_none()) else { return Amount::ZERO };
-    let terms = QuantityTerms {
+    let terms = QuantitySettings {
         adjustment: line.adjustment.as_ref(),
         block_size: line.block_size.unwrap_or(BlockSize::ONE),
         rounding: product.rounding,
         minimum: line.minimum_quantity,
         included: Some(included),
     };
-    let derived = line.usage_amount.and_then(|usage| terms.quantity_of(usage).ok());
-    derived.and_then(|derived| derived.overage().ok()).unwrap_or(Amount::ZERO)
+    let breakdown = line.usage_amount.and_then(|usage| terms.quantity_of(usage).ok());
+    breakdown.and_then(|breakdown| breakdown.overage().ok()).unwrap_or(Amount::ZERO)
 }
 
 impl PushContext {
@@ -152,11 +152,11 @@ impl PartnerLines {
             "{} above the included quantity would not be billed: enable and resolve the line of {code}",
             line.overage
         );
-        Some(OverageCheck::Hold(Objection { reason: PushReason::OverageNotBilled, detail }))
+        Some(OverageCheck::Hold(ApprovalReason { reason: PushReason::OverageNotBilled, detail }))
     }
 }
 
-/// The units of overage are in ConnectWise as units of the other product until that one is written.
+/// Until the base line is written, ConnectWise still counts these units on the base product.
 fn check_overage_line(
     base: &PairedLine,
     open: &HashMap<BillingLineId, Option<chrono::NaiveDateTime>>,
@@ -166,7 +166,7 @@ fn check_overage_line(
         let soon = now + TimeDelta::seconds(WAIT_SECONDS);
         return Some(OverageCheck::WaitUntil(not_before.map_or(soon, |at| at.and_utc().max(soon))));
     }
-    let state = base.last_push_state.filter(|_| base.push_enabled && base.is_behind())?;
+    let state = base.last_push_state.filter(|_| base.push_enabled && base.quantity_may_be_unwritten())?;
     let detail = format!("its base line was {state}, so that ConnectWise may still bill these units there");
-    Some(OverageCheck::Hold(Objection { reason: PushReason::BaseNotPushed, detail }))
+    Some(OverageCheck::Hold(ApprovalReason { reason: PushReason::BaseNotPushed, detail }))
 }

@@ -14,10 +14,10 @@ use super::claimed::ClaimedLines;
 use crate::db::{LINES_PER_TRANSACTION, PushLine};
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, PushLineId};
-use crate::services::push::line_result::{Interruption, PushInterrupted};
-use crate::services::push::store_results::Store;
+use crate::services::push::line_result::{PushInterrupted, StopReason};
+use crate::services::push::store_results::StorePhase;
 
-/// For how long agreements are read before the writes of their lines begin. What was read must still be true then.
+/// Maximum time to spend reading agreements before their lines are written, so that what was read is still current.
 const READ_TOGETHER: Duration = Duration::from_millis(500);
 /// After this time, the last of these reads is given up, to be made again later.
 const READ_AT_MOST: Duration = Duration::from_secs(2);
@@ -31,18 +31,18 @@ impl ClaimedLines<'_> {
             Err(PushInterrupted::Agreement(agreement, stop)) => Some(self.stop(Some(agreement), stop).await?),
             Err(PushInterrupted::Internal(error)) => return Err(error),
         };
-        self.store_results(stop.as_ref(), Store::Last).await
+        self.store_results(stop.as_ref(), StorePhase::Last).await
     }
 
     /// Returns the lines to the queue with one more failure, after an internal error or a database error.
     pub(super) async fn give_back(&mut self, why: String) -> Result<()> {
-        let stop = self.stop(None, Interruption::Retry(why)).await?;
-        self.store_results(Some(&stop), Store::Last).await
+        let stop = self.stop(None, StopReason::Retry(why)).await?;
+        self.store_results(Some(&stop), StorePhase::Last).await
     }
 
     async fn push(&mut self) -> Result<(), PushInterrupted> {
         if self.job.cancel_requested {
-            return Err(Interruption::Cancelled.into());
+            return Err(StopReason::Cancelled.into());
         }
         let mut context = self.prepare().await?;
         let mut unread = self.agreements();
@@ -53,7 +53,7 @@ impl ClaimedLines<'_> {
             self.write_lines(&context, &others).await?;
             if !overage.is_empty() {
                 // Whether they are written depends on the results of the others.
-                self.store_results(None, Store::SoFar).await?;
+                self.store_results(None, StorePhase::SoFar).await?;
                 self.write_lines(&context, &overage).await?;
             }
             if let Some((agreement, stop)) = failure {
@@ -91,14 +91,14 @@ impl ClaimedLines<'_> {
         &mut self,
         context: &mut PushContext,
         unread: &mut VecDeque<CwAgreementId>,
-    ) -> Result<(Vec<PushLine>, Option<(CwAgreementId, Interruption)>), PushInterrupted> {
+    ) -> Result<(Vec<PushLine>, Option<(CwAgreementId, StopReason)>), PushInterrupted> {
         // Reading may take long.
-        self.store_results(None, Store::SoFar).await?;
+        self.store_results(None, StorePhase::SoFar).await?;
         let begun = Instant::now();
         let mut lines = Vec::new();
         while let Some(agreement) = unread.pop_front() {
             if self.ctx.shutdown.is_cancelled() {
-                return Err(Interruption::Shutdown.into());
+                return Err(StopReason::Shutdown.into());
             }
             let reading = self.read_agreement(context, agreement);
             let read = if lines.is_empty() {
@@ -130,7 +130,7 @@ impl ClaimedLines<'_> {
     pub(super) async fn end_agreement(
         &mut self,
         agreement: CwAgreementId,
-        stop: Interruption,
+        stop: StopReason,
     ) -> Result<(), PushInterrupted> {
         if !stop.is_final() {
             return Err(PushInterrupted::Agreement(agreement, stop));

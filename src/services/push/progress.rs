@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::TimeDelta;
 
-use crate::db::{LineCount, PushJob, Tx};
+use crate::db::{PushJob, PushLineCount, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushJobId;
-use crate::domain::push::{JobState, LineState};
+use crate::domain::push::{JobState, PushLineState};
 
 /// A job with its progress.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub struct Progress {
     /// The job.
     pub job: PushJob,
     /// The number of the job's lines in each state.
-    pub counts: HashMap<LineState, i64>,
+    pub counts: HashMap<PushLineState, i64>,
     /// The months that the job's lines bill.
     pub billing_months: BTreeSet<BillingMonth>,
     /// When the progress was read.
@@ -26,7 +26,7 @@ pub struct Progress {
 
 impl Progress {
     /// Sums up the counts of a job's lines.
-    pub(super) fn new(job: PushJob, counts: Vec<LineCount>, at: Timestamp) -> Self {
+    pub(super) fn new(job: PushJob, counts: Vec<PushLineCount>, at: Timestamp) -> Self {
         let mut progress = Self { job, counts: HashMap::new(), billing_months: BTreeSet::new(), at };
         for count in counts {
             *progress.counts.entry(count.state).or_default() += count.lines;
@@ -40,7 +40,7 @@ impl Progress {
         self.counts.iter().filter(|(state, _)| state.is_final()).map(|(_, lines)| lines).sum()
     }
 
-    fn count(&self, states: &[LineState]) -> i64 {
+    fn count(&self, states: &[PushLineState]) -> i64 {
         states.iter().filter_map(|state| self.counts.get(state)).sum()
     }
 
@@ -56,7 +56,7 @@ impl Progress {
 
     /// Returns the number of lines that workers finish per minute, not counting skipped lines.
     pub fn lines_per_minute(&self) -> Option<i64> {
-        use LineState::{Failed, Held, Pushed, Unchanged, Unverified, WouldPush};
+        use PushLineState::{Failed, Held, Pushed, Unchanged, Unverified, WouldPush};
         let lines = self.count(&[Pushed, WouldPush, Unchanged, Held, Failed, Unverified]);
         let milliseconds = self.worked_for()?.num_milliseconds().max(1);
         (lines > 0).then(|| lines.saturating_mul(60_000) / milliseconds)
@@ -65,7 +65,7 @@ impl Progress {
     /// Returns when the job will end at the current speed; `None` if unknown.
     pub fn estimated_end(&self) -> Option<Timestamp> {
         let rate = self.lines_per_minute().filter(|rate| *rate > 0 && !self.job.state.is_final())?;
-        let left = self.count(&[LineState::Pending, LineState::Working]);
+        let left = self.count(&[PushLineState::Pending, PushLineState::Working]);
         self.at.checked_add_signed(TimeDelta::milliseconds(left.saturating_mul(60_000) / rate))
     }
 }

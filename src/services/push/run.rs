@@ -43,8 +43,8 @@ pub async fn run_one(ctx: &AppContext, owner: &str) -> Result<StepResult> {
     }
 }
 
-/// Looks for work, wakes a worker if there is some, and finishes jobs whose process died after their last line, but before
-/// the job itself was finished.
+/// Looks for work, wakes a worker if there is some, and finishes jobs whose process died after their last line, but
+/// before the job itself was finished.
 pub async fn poll(ctx: &AppContext) -> Result<()> {
     let (found, unfinished) = find_work(ctx).await?;
     if found {
@@ -54,7 +54,8 @@ pub async fn poll(ctx: &AppContext) -> Result<()> {
     Ok(())
 }
 
-/// Reads the open jobs, and remembers whose lines are due. Returns whether there are any, and the jobs without open lines.
+/// Reads the open jobs, and remembers whose lines are due. Returns whether there are any, and the jobs without open
+/// lines.
 async fn find_work(ctx: &AppContext) -> Result<(bool, Vec<OpenJob>)> {
     let now = ctx.clock.now();
     let jobs = ctx.db.query_system(move |tx| tx.open_jobs(now)).await?;

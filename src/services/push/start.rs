@@ -6,7 +6,7 @@ use crate::db::Tx;
 use crate::domain::Result;
 use crate::domain::ids::PushJobId;
 use crate::services::context::AppContext;
-use crate::services::idempotency::{Answer, Once};
+use crate::services::idempotency::{IdempotentWrite, RenderedResponse};
 use crate::services::push::follow_up_jobs::{from_dry_run, revert};
 use crate::services::security::actor::Actor;
 use crate::services::security::audit::Audit;
@@ -25,9 +25,14 @@ pub enum PushRequest {
 }
 
 /// Creates a job with all its lines, and wakes the workers.
-pub async fn start<R>(ctx: &AppContext, actor: &Actor, request: PushRequest, once: Once<R>) -> Result<Answer>
+pub async fn start<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    request: PushRequest,
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(Progress) -> Result<Answer> + Send + 'static,
+    R: FnOnce(Progress) -> Result<RenderedResponse> + Send + 'static,
 {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {

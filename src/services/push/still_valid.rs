@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::db::{CurrentTarget, LineResult, NewerLine, PushLine, Tx};
+use crate::db::{CurrentTarget, LaterLine, LineResult, PushLine, Tx};
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, CwAdditionId, PushLineId};
 use crate::domain::mapping_status::MappingStatus;
@@ -57,8 +57,8 @@ fn changed(
 
 /// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
 /// line, including an unverified one: it would restore what a person wanted before that line.
-fn superseded(later: &[NewerLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
-    let concerns = |later: &&NewerLine| {
+fn superseded(later: &[LaterLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
+    let concerns = |later: &&LaterLine| {
         later.id > line.id
             && (later.billing_line_id == line.billing_line_id
                 || (line.addition_id.is_some() && later.addition_id == line.addition_id))

@@ -5,42 +5,42 @@ use chrono::TimeDelta;
 use super::alerts;
 use super::claimed::ClaimedLines;
 use super::jobs::{advance, finish_if_done};
-use crate::db::{AdditionQuantity, Connection, LineEnd, LineResult, PushJob, PushLine, Tx};
+use crate::db::{AdditionQuantity, Connection, LineResult, PushJob, PushLine, PushLineEnd, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId};
-use crate::domain::push::{JobEvent, LineEvent, LineState, PushReason};
+use crate::domain::push::{JobEvent, PushLineEvent, PushLineState, PushReason};
 use crate::services::push::line_result::{
-    CONNECTION_RETRY_SECONDS, Interruption, ReadBack, after_read_back, result, untouched,
+    CONNECTION_RETRY_SECONDS, ReadBack, StopReason, after_read_back, result, untouched,
 };
 
 /// Which results of a claim are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Store {
+pub(super) enum StorePhase {
     /// Those that are known; more will follow.
     SoFar,
     /// The last ones: the job may have ended.
     Last,
 }
 
-/// The results to store, and what they were found under.
+/// The results to store, with the job and connection with which they were obtained.
 struct Results {
     job: PushJob,
     connection: Option<Connection>,
     /// Whether the connection was known to fail.
     was_failing: bool,
     lines: Vec<(PushLine, LineResult)>,
-    stop: Option<Interruption>,
-    store: Store,
+    stop: Option<StopReason>,
+    store: StorePhase,
     now: Timestamp,
     max_late: TimeDelta,
 }
 
 impl ClaimedLines<'_> {
     /// Stores the results that are known, in one transaction. If it fails, their lines are left without a result.
-    pub(super) async fn store_results(&mut self, stop: Option<&Interruption>, store: Store) -> Result<()> {
+    pub(super) async fn store_results(&mut self, stop: Option<&StopReason>, store: StorePhase) -> Result<()> {
         let lines = self.take_results();
-        if lines.is_empty() && store == Store::SoFar {
+        if lines.is_empty() && store == StorePhase::SoFar {
             return Ok(());
         }
         let without_result: Vec<PushLine> = lines.iter().map(|(line, _)| line.clone()).collect();
@@ -71,10 +71,9 @@ impl ClaimedLines<'_> {
 
     /// Ends the work on all lines for now, because of one agreement or of something that concerns all. Returns the stop
     /// to store with the results.
-    pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: Interruption) -> Result<Interruption> {
+    pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: StopReason) -> Result<StopReason> {
         self.log_stop(&stop);
-        let stop =
-            if matches!(stop, Interruption::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
+        let stop = if matches!(stop, StopReason::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
         let concerned = |line: &PushLine| stop.concerns_all() || agreement.is_none() || line.agreement_id == agreement;
         let (ended, others): (Vec<PushLine>, Vec<PushLine>) =
             std::mem::take(&mut self.left).into_values().partition(concerned);
@@ -86,18 +85,18 @@ impl ClaimedLines<'_> {
     }
 
     /// The connection may have been corrected in the meantime.
-    async fn unless_reconnected(&self, stop: Interruption) -> Result<Interruption> {
+    async fn unless_reconnected(&self, stop: StopReason) -> Result<StopReason> {
         let present = self.ctx.db.query(&self.tenant, |tx| tx.connection()).await?;
-        Ok(if present == self.connection { stop } else { Interruption::Busy("the connection was changed".to_owned()) })
+        Ok(if present == self.connection { stop } else { StopReason::Busy("the connection was changed".to_owned()) })
     }
 
     /// Ends the work on lines for now. A line whose write was sent and whose response was lost gets a final result only
     /// after its addition was read back.
-    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &Interruption) {
+    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &StopReason) {
         let now = self.ctx.clock.now();
         let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         let must_read_back = |line: &PushLine, result: &LineResult| {
-            line.attempts > 0 && LineState::Working.after(result.event).is_ok_and(LineState::is_final)
+            line.attempts > 0 && PushLineState::Working.after(result.event).is_ok_and(PushLineState::is_final)
         };
         let planned = lines.into_iter().map(|line| {
             let result = stop.result(&line, now, stored_at, max_late);
@@ -134,9 +133,9 @@ impl ClaimedLines<'_> {
         results
     }
 
-    pub(super) fn log_stop(&self, stop: &Interruption) {
+    pub(super) fn log_stop(&self, stop: &StopReason) {
         let (tenant, job, lines) = (&self.tenant, &self.job.id, self.left.len());
-        if matches!(stop, Interruption::Busy(_) | Interruption::Cancelled | Interruption::Shutdown) {
+        if matches!(stop, StopReason::Busy(_) | StopReason::Cancelled | StopReason::Shutdown) {
             // A cancellation, or a refresh by another process: the operator need not act.
             tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines wait");
         } else {
@@ -147,19 +146,19 @@ impl ClaimedLines<'_> {
 
 impl Results {
     /// Returns what happened to the lines, for the metrics.
-    fn store(mut self, tx: &mut Tx<'_>) -> Result<Vec<LineEvent>> {
+    fn store(mut self, tx: &mut Tx<'_>) -> Result<Vec<PushLineEvent>> {
         let id = self.job.id.clone();
         let cancelled = tx.push_job(&id)?.cancel_requested;
-        for (_, found) in self.lines.iter_mut().filter(|(_, result)| cancelled && result.event == LineEvent::Hold) {
+        for (_, found) in self.lines.iter_mut().filter(|(_, result)| cancelled && result.event == PushLineEvent::Hold) {
             // A cancelled job does not wait for approval.
-            *found = result(LineEvent::Cancel, None);
+            *found = result(PushLineEvent::Cancel, None);
         }
         let recorded = tx.finish_lines(&self.lines, self.job.kind, self.now)?;
         self.lines.retain(|(line, _)| recorded.contains(&line.id));
         let quantities: Vec<AdditionQuantity> = self.lines.iter().filter_map(quantity_in_connectwise).collect();
         tx.set_addition_quantities(&quantities)?;
-        let events: Vec<LineEvent> = self.lines.iter().map(|(_, result)| result.event).collect();
-        if self.job.detail.is_some() && events.iter().any(|event| *event != LineEvent::Release) {
+        let events: Vec<PushLineEvent> = self.lines.iter().map(|(_, result)| result.event).collect();
+        if self.job.detail.is_some() && events.iter().any(|event| *event != PushLineEvent::Release) {
             // ConnectWise responds again: the job no longer waits.
             tx.set_job_detail(&id, None)?;
         }
@@ -168,14 +167,14 @@ impl Results {
             tx.clear_connection_failure()?;
         }
         self.note_stop(tx)?;
-        if cancelled && !matches!(self.stop, Some(Interruption::Cancelled)) && events.contains(&LineEvent::Release) {
+        if cancelled && !matches!(self.stop, Some(StopReason::Cancelled)) && events.contains(&PushLineEvent::Release) {
             // The cancellation was requested while the lines were being processed.
             tx.cancel_push_job(&id, self.now)?;
-        } else if events.contains(&LineEvent::Release) && tx.connection()? != self.connection {
+        } else if events.contains(&PushLineEvent::Release) && tx.connection()? != self.connection {
             // The connection was saved meanwhile, which woke only the lines that were pending then.
             tx.make_pending_lines_due()?;
         }
-        if self.store == Store::Last {
+        if self.store == StorePhase::Last {
             finish_if_done(tx, &id, self.now)?;
         }
         Ok(events)
@@ -186,7 +185,7 @@ impl Results {
         let is_late = self.now - self.job.created_at.and_utc() >= self.max_late;
         let id = &self.job.id;
         match &self.stop {
-            Some(Interruption::Connection(why)) => {
+            Some(StopReason::Connection(why)) => {
                 alerts::record_failing(tx, &self.job, why, self.now)?;
                 if is_late {
                     self.give_up(tx, PushReason::Connection, why)?;
@@ -195,23 +194,23 @@ impl Results {
                 tx.postpone_pending_lines(id, until, why)?;
                 tx.set_job_detail(id, Some(&format!("waiting for ConnectWise: {why}")))
             }
-            Some(Interruption::Wait(_, why)) => {
+            Some(StopReason::Wait(_, why)) => {
                 if is_late {
                     self.give_up(tx, PushReason::Unavailable, why)?;
                 }
                 tx.set_job_detail(id, Some(why))
             }
-            Some(Interruption::Retry(why)) => tx.set_job_detail(id, Some(why)),
+            Some(StopReason::Retry(why)) => tx.set_job_detail(id, Some(why)),
             None => match self.lines.iter().rev().find(|(_, result)| result.counts_as_failure) {
                 Some((_, result)) => tx.set_job_detail(id, result.detail.as_deref()),
                 None => Ok(()),
             },
             Some(
-                Interruption::Cancelled
-                | Interruption::Shutdown
-                | Interruption::Busy(_)
-                | Interruption::Stale(_)
-                | Interruption::Failed(..),
+                StopReason::Cancelled
+                | StopReason::Shutdown
+                | StopReason::Busy(_)
+                | StopReason::Stale(_)
+                | StopReason::Failed(..),
             ) => Ok(()),
         }
     }
@@ -220,16 +219,16 @@ impl Results {
     /// Also fails the job if no open line is left and every line was failed, skipped or cancelled.
     fn give_up(&self, tx: &mut Tx<'_>, reason: PushReason, why: &str) -> Result<()> {
         let id: &PushJobId = &self.job.id;
-        let end = LineEnd {
-            event: LineEvent::Fail,
+        let end = PushLineEnd {
+            event: PushLineEvent::Fail,
             reason: Some(reason),
             detail: Some(why),
             decided_until: Some(self.now - self.max_late),
         };
-        tx.end_unwritten_lines(id, LineState::Pending, &end, self.now)?;
+        tx.end_unwritten_lines(id, PushLineState::Pending, &end, self.now)?;
         alerts::record_given_up(tx, &self.job, &self.lines, self.now)?;
         let progress = super::progress(tx, id, self.now)?;
-        use LineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
+        use PushLineState::{Held, Pushed, Unchanged, Unverified, WouldPush};
         let tried = [Pushed, Unchanged, WouldPush, Held, Unverified];
         let nothing_done = !progress.counts.keys().any(|state| tried.contains(state));
         if nothing_done && !tx.has_open_lines(id)? && !progress.job.state.is_final() {
@@ -241,6 +240,6 @@ impl Results {
 
 /// The quantity of the line's addition that the worker read or wrote.
 fn quantity_in_connectwise((line, result): &(PushLine, LineResult)) -> Option<AdditionQuantity> {
-    let seen = if result.event == LineEvent::Push { line.to_quantity } else { result.from };
+    let seen = if result.event == PushLineEvent::Push { line.to_quantity } else { result.from };
     Some(AdditionQuantity { id: line.addition_id?, quantity: seen? })
 }

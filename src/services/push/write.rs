@@ -11,35 +11,35 @@ use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushLineId;
 use crate::domain::invoices::WhenInvoiced;
-use crate::domain::push::{LineEvent, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::push::{PushLineEvent, PushReason};
 use crate::domain::quantity::Quantity;
 use crate::services::push::line_result::{
-    Interruption, Objection, PushInterrupted, already_there, changed_since, failed, held, result, skipped, untouched,
-    would_push,
+    ApprovalReason, PushInterrupted, StopReason, already_there, changed_since, failed, held, result, skipped,
+    untouched, would_push,
 };
 use crate::services::push::still_valid::check;
-use crate::services::push::store_results::Store;
+use crate::services::push::store_results::StorePhase;
 
 /// What a line needs, after it was compared with ConnectWise.
 enum LineDecision {
     /// Nothing: it has a result.
-    Known(LineResult),
+    AlreadyDecided(LineResult),
     /// Its work stops.
-    Stopped(Interruption),
+    Stopped(StopReason),
     /// A write. ConnectWise has this quantity.
     MustWrite(Option<Quantity>),
 }
 
 /// The lines whose writes may be sent, and those that must no longer be written.
-struct Begun {
+struct WritesToSend {
     writes: HashSet<PushLineId>,
     results: Vec<(PushLineId, LineResult)>,
 }
 
 impl ClaimedLines<'_> {
-    /// Compares lines with ConnectWise, and stores what it has before those that must be written are. Returns these, as
-    /// they are stored.
+    /// Compares lines with ConnectWise. For those that need a write, it stores ConnectWise's current quantity first,
+    /// and returns them as stored.
     pub(super) async fn begin(
         &mut self,
         context: &PushContext,
@@ -51,7 +51,7 @@ impl ClaimedLines<'_> {
         let mut overage = self.overage_checks(context, &lines).await?;
         for line in lines {
             match self.compare(context, &line, overage.remove(&line.id)) {
-                LineDecision::Known(result) => self.add_result(line, result),
+                LineDecision::AlreadyDecided(result) => self.add_result(line, result),
                 LineDecision::Stopped(stop) => {
                     self.left.remove(&line.id);
                     self.end_lines(vec![line], &stop).await;
@@ -64,7 +64,7 @@ impl ClaimedLines<'_> {
         if to_write.is_empty() {
             return Ok(to_write);
         }
-        let Begun { writes, results } = self.store_begin(&to_write).await?;
+        let WritesToSend { writes, results } = self.store_begin(&to_write).await?;
         for (id, result) in results {
             if let Some(line) = self.left.get(&id).cloned() {
                 self.add_result(line, result);
@@ -82,37 +82,40 @@ impl ClaimedLines<'_> {
     fn compare(&self, context: &PushContext, line: &PushLine, of_overage: Option<OverageCheck>) -> LineDecision {
         let (Some(to), Some(id)) = (line.to_quantity, line.addition_id) else {
             let why = "the line was stored without a quantity".to_owned();
-            return LineDecision::Known(failed(PushReason::Internal, why));
+            return LineDecision::AlreadyDecided(failed(PushReason::Internal, why));
         };
         let Some(addition) = line.agreement_id.and_then(|agreement| context.additions.get(&(agreement, id))) else {
-            return LineDecision::Stopped(Interruption::Stale(
+            return LineDecision::Stopped(StopReason::Stale(
                 "the addition was cancelled or deleted in ConnectWise".to_owned(),
             ));
         };
         let has = addition.quantity;
         if has == Some(to) {
-            return LineDecision::Known(already_there(line, to));
+            return LineDecision::AlreadyDecided(already_there(line, to));
         }
-        let bound = matches!(self.job.started_by, PushTrigger::DryRun | PushTrigger::Revert);
+        let bound = matches!(self.job.trigger, PushTrigger::FromDryRun | PushTrigger::Revert);
         if bound && has != line.expected_from {
-            return LineDecision::Known(changed_since(line, has));
+            return LineDecision::AlreadyDecided(changed_since(line, has));
         }
         let invoiced = match self.already_invoiced(context, line) {
             Some((WhenInvoiced::Skip, why)) => {
-                return LineDecision::Known(LineResult { from: has, ..skipped(PushReason::AlreadyInvoiced, why) });
+                return LineDecision::AlreadyDecided(LineResult {
+                    from: has,
+                    ..skipped(PushReason::AlreadyInvoiced, why)
+                });
             }
-            other => other.map(|(_, detail)| Objection { reason: PushReason::AlreadyInvoiced, detail }),
+            other => other.map(|(_, detail)| ApprovalReason { reason: PushReason::AlreadyInvoiced, detail }),
         };
         let of_overage = match of_overage {
             Some(OverageCheck::WaitUntil(at)) => {
-                return LineDecision::Known(LineResult { not_before: Some(at), ..untouched() });
+                return LineDecision::AlreadyDecided(LineResult { not_before: Some(at), ..untouched() });
             }
             Some(OverageCheck::Hold(objection)) => Some(objection),
             None => None,
         };
         match (self.job.kind, self.objection(context, line, (has, to), [invoiced, of_overage])) {
-            (PushKind::DryRun, objection) => LineDecision::Known(would_push(has, objection)),
-            (PushKind::Push, Some(why)) => LineDecision::Known(held(has, why)),
+            (PushKind::DryRun, objection) => LineDecision::AlreadyDecided(would_push(has, objection)),
+            (PushKind::Push, Some(why)) => LineDecision::AlreadyDecided(held(has, why)),
             (PushKind::Push, None) => LineDecision::MustWrite(has),
         }
     }
@@ -129,10 +132,10 @@ impl ClaimedLines<'_> {
                 continue;
             }
             if self.ctx.shutdown.is_cancelled() {
-                return Err(Interruption::Shutdown.into());
+                return Err(StopReason::Shutdown.into());
             }
             if self.must_store() {
-                self.store_results(None, Store::SoFar).await?;
+                self.store_results(None, StorePhase::SoFar).await?;
             }
             match self.write(context, line).await {
                 Ok(()) => {}
@@ -174,7 +177,7 @@ impl ClaimedLines<'_> {
         let (written, stored) = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {
             Ok(written) => (written, Ok(())),
             // A request that was sent must end before its line is given back, even if the results cannot be stored.
-            Err(_) => tokio::join!(sending, self.store_results(None, Store::SoFar)),
+            Err(_) => tokio::join!(sending, self.store_results(None, StorePhase::SoFar)),
         };
         let outcome = self.after_write(context, line, written).await;
         stored?;
@@ -190,7 +193,7 @@ impl ClaimedLines<'_> {
         match written {
             Ok(()) => {
                 let from = line.from_quantity;
-                self.add_result(line, result(LineEvent::Push, from));
+                self.add_result(line, result(PushLineEvent::Push, from));
                 Ok(())
             }
             Err(error) => self.after_failed_write(context, line, error).await,
@@ -219,9 +222,9 @@ impl ClaimedLines<'_> {
                 self.add_result(line, failed(PushReason::Rejected, why));
                 return Ok(());
             }
-            CwError::Rejected(why) => Interruption::Failed(PushReason::Rejected, why),
-            CwError::NotFound => Interruption::Stale("the addition was deleted in ConnectWise".to_owned()),
-            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => Interruption::Retry(text),
+            CwError::Rejected(why) => StopReason::Failed(PushReason::Rejected, why),
+            CwError::NotFound => StopReason::Stale("the addition was deleted in ConnectWise".to_owned()),
+            CwError::Failed(_) | CwError::Conflict(_) | CwError::InvalidResponse(_) => StopReason::Retry(text),
             error => {
                 let stop = self.classify(&context.client, error).await;
                 let agreement = line.agreement_id;
@@ -235,21 +238,21 @@ impl ClaimedLines<'_> {
         Ok(())
     }
 
-    /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw, and
-    /// for the reasons that were shown. A revert needs no approval.
+    /// Returns why the change needs approval, if it does. An approval is valid only for the change that the person saw,
+    /// and for the reasons that were shown. A revert needs no approval.
     fn objection(
         &self,
         context: &PushContext,
         line: &PushLine,
         (has, to): (Option<Quantity>, Quantity),
-        others: [Option<Objection>; 2],
-    ) -> Option<Objection> {
+        others: [Option<ApprovalReason>; 2],
+    ) -> Option<ApprovalReason> {
         if self.is_revert() {
             return None;
         }
         let over_limit = context.products.get(&line.product_id)?.guard().violation(has, to);
-        let over_limit = over_limit.map(|detail| Objection { reason: PushReason::Guard, detail });
-        let all: Vec<Objection> = others.into_iter().chain([over_limit]).flatten().collect();
+        let over_limit = over_limit.map(|detail| ApprovalReason { reason: PushReason::Guard, detail });
+        let all: Vec<ApprovalReason> = others.into_iter().chain([over_limit]).flatten().collect();
         let approved = line.approved_for.unwrap_or(PushReason::Guard);
         let is_approved = line.approved && line.from_quantity == has;
         if all.iter().all(|objection| is_approved && approved.covers(objection.reason)) {
@@ -257,11 +260,11 @@ impl ClaimedLines<'_> {
         }
         let reason = all.first()?.reason;
         let details: Vec<String> = all.into_iter().map(|objection| objection.detail).collect();
-        Some(Objection { reason, detail: details.join("; and ") })
+        Some(ApprovalReason { reason, detail: details.join("; and ") })
     }
 
-    /// Returns why the invoice that takes the line's quantity counts as made, if it does, and what the product says to do
-    /// then: hold or skip the line. A revert is not kept from restoring what was there.
+    /// Returns why the invoice that takes the line's quantity counts as made, if it does, and what the product says to
+    /// do then: hold or skip the line. Reverts are exempt.
     fn already_invoiced(&self, context: &PushContext, line: &PushLine) -> Option<(WhenInvoiced, String)> {
         let what = context.products.get(&line.product_id)?.when_invoiced;
         let month = line.billing_month.unwrap_or(self.job.billing_month);
@@ -272,11 +275,11 @@ impl ClaimedLines<'_> {
     }
 
     pub(super) fn is_revert(&self) -> bool {
-        self.job.started_by == PushTrigger::Revert
+        self.job.trigger == PushTrigger::Revert
     }
 
     /// Stores the quantities that ConnectWise has before the writes, except of lines that must no longer be written.
-    async fn store_begin(&self, lines: &[PushLine]) -> Result<Begun, PushInterrupted> {
+    async fn store_begin(&self, lines: &[PushLine]) -> Result<WritesToSend, PushInterrupted> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (lines, job, is_revert) = (lines.to_vec(), self.job.id.clone(), self.is_revert());
         let work = move |tx: &mut Tx<'_>| {
@@ -286,31 +289,31 @@ impl ClaimedLines<'_> {
             let mut results = check(tx, &lines, is_revert)?;
             let writes: Vec<PushLine> = lines.into_iter().filter(|line| !results.contains_key(&line.id)).collect();
             let writes = tx.begin_writes(&writes, until)?;
-            Ok(Some(Begun { writes, results: results.drain().collect() }))
+            Ok(Some(WritesToSend { writes, results: results.drain().collect() }))
         };
-        Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(Interruption::Cancelled)?)
+        Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(StopReason::Cancelled)?)
     }
 
-    /// Finds why a write that has begun may no longer be sent, and ends its line. Returns the new end of the lease if it may
-    /// be sent, because what was wrong has been corrected.
+    /// Finds why a write that has begun may no longer be sent, and ends its line. Returns the new end of the lease if
+    /// it may be sent, because what was wrong has been corrected.
     async fn check_again(&mut self, line: &PushLine) -> Result<Option<Timestamp>, PushInterrupted> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (is_revert, checked) = (self.is_revert(), line.clone());
         let work = move |tx: &mut Tx<'_>| {
             if tx.push_job(&checked.job_id)?.cancel_requested {
-                return Ok(Recheck::Cancelled);
+                return Ok(WriteCheck::Cancelled);
             }
             if tx.renew_leases(std::slice::from_ref(&checked), until)? == 0 {
-                return Ok(Recheck::Lost);
+                return Ok(WriteCheck::Lost);
             }
             let result = check(tx, std::slice::from_ref(&checked), is_revert)?.remove(&checked.id);
-            Ok(result.map_or(Recheck::MayWrite, Recheck::Result))
+            Ok(result.map_or(WriteCheck::MayWrite, WriteCheck::Result))
         };
         match self.ctx.db.write(&self.tenant, work).await? {
-            Recheck::Cancelled => return Err(Interruption::Cancelled.into()),
-            Recheck::MayWrite => return Ok(Some(until)),
-            Recheck::Lost => self.forget_lost(&line.id),
-            Recheck::Result(result) => {
+            WriteCheck::Cancelled => return Err(StopReason::Cancelled.into()),
+            WriteCheck::MayWrite => return Ok(Some(until)),
+            WriteCheck::Lost => self.forget_lost(&line.id),
+            WriteCheck::Result(result) => {
                 // This write was not sent, so the line is as it was before.
                 if let Some(line) = self.left.get(&line.id).cloned() {
                     self.add_result(line, result);
@@ -331,7 +334,7 @@ impl ClaimedLines<'_> {
 }
 
 /// What a second look at a write that has begun found.
-enum Recheck {
+enum WriteCheck {
     MayWrite,
     Cancelled,
     /// Another worker has the line.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::invoice_effects;
 use super::invoice_effects::{InvoicedLine, LineInvoice};
-use super::monthly_usage::{Billed, MonthlyUsage, UsageReading};
+use super::monthly_usage::{ComputedQuantity, MonthlyUsage, UsageReading};
 use crate::db::{
     BillingLine, BillingLineSort, BillingLineView, CompanySelection, LineFilter, Page, PageRequest, Product, Tx,
 };
@@ -56,40 +56,40 @@ impl BilledMonths {
 
 /// A line with its usage and quantity.
 #[derive(Debug, Clone)]
-pub struct BilledLine {
+pub struct LineWithQuantity {
     /// The line with its company, agreement and addition.
     pub view: BillingLineView,
     /// The usage and quantity.
-    pub billed: Billed,
+    pub computed: ComputedQuantity,
     /// The line's product as it is now.
     pub product: Product,
     /// Whether a push would write a different quantity from the last push of the same month. Always `false` in the
-    /// result of [`billed_lines`].
+    /// result of [`compute_quantities`].
     pub out_of_date: bool,
-    /// What an invoice makes of the quantity; always `None` in the result of [`billed_lines`], and for a line that bills to
-    /// no addition.
+    /// What an invoice makes of the quantity; always `None` in the result of [`compute_quantities`], and for a line
+    /// that bills to no addition.
     pub invoice: Option<LineInvoice>,
 }
 
 /// Computes what lines bill, in the same order. The number of queries depends on the number of products and months, not
 /// on the number of lines.
-pub fn billed_lines(
+pub fn compute_quantities(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
     months: &BilledMonths,
     now: Timestamp,
-) -> Result<Vec<BilledLine>> {
+) -> Result<Vec<LineWithQuantity>> {
     let calendar = billing_calendar::load(tx)?;
-    billed_in(tx, views, months, &calendar, now)
+    compute_in(tx, views, months, &calendar, now)
 }
 
-fn billed_in(
+fn compute_in(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
     months: &BilledMonths,
     calendar: &BillingCalendar,
     now: Timestamp,
-) -> Result<Vec<BilledLine>> {
+) -> Result<Vec<LineWithQuantity>> {
     let mut products: HashMap<ProductId, Product> = HashMap::new();
     let wanted: HashSet<&ProductId> = views.iter().map(|view| &view.line.product_id).collect();
     for product in tx.products_by_id(&wanted.into_iter().cloned().collect::<Vec<_>>())? {
@@ -112,27 +112,27 @@ fn billed_in(
     }
     let bill = |(view, month): (BillingLineView, BillingMonth)| {
         let usage = usage.get(&(view.line.product_id.clone(), month))?;
-        let billed = usage.billed(&view.line);
-        Some(BilledLine { view, billed, product: usage.product().clone(), out_of_date: false, invoice: None })
+        let computed = usage.quantity_of(&view.line);
+        Some(LineWithQuantity { view, computed, product: usage.product().clone(), out_of_date: false, invoice: None })
     };
     Ok(lines.into_iter().filter_map(bill).collect())
 }
 
-/// Same as [`billed_lines`], but also sets [`BilledLine::out_of_date`] and [`BilledLine::invoice`].
-pub fn compared_lines(
+/// Same as [`compute_quantities`], but also sets [`LineWithQuantity::out_of_date`] and [`LineWithQuantity::invoice`].
+pub fn compute_with_invoices(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
     months: &BilledMonths,
     now: Timestamp,
-) -> Result<Vec<BilledLine>> {
+) -> Result<Vec<LineWithQuantity>> {
     let calendar = billing_calendar::load(tx)?;
-    let mut lines = billed_in(tx, views, months, &calendar, now)?;
+    let mut lines = compute_in(tx, views, months, &calendar, now)?;
     let ids: Vec<BillingLineId> = lines.iter().map(|line| line.view.line.id.clone()).collect();
-    let distinct: HashSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
+    let distinct: HashSet<BillingMonth> = lines.iter().map(|line| line.computed.month).collect();
     let last = tx.last_written(&ids, &distinct.into_iter().collect::<Vec<_>>())?;
     for line in &mut lines {
-        let written = last.get(&(line.view.line.id.clone(), line.billed.month));
-        let now = line.billed.quantity;
+        let written = last.get(&(line.view.line.id.clone(), line.computed.month));
+        let now = line.computed.quantity;
         // An unverified quantity may not have been written, so it does not count as equal.
         let changed = written.is_some_and(|written| now.is_some() && written.quantity != now);
         line.out_of_date = changed && is_pushable(&line.view.line);
@@ -145,7 +145,7 @@ pub fn compared_lines(
     }
     let today = calendar.today(now);
     let quantities: Vec<InvoicedLine<'_>> =
-        lines.iter().map(|line| (&line.view, line.billed.month, line.billed.quantity)).collect();
+        lines.iter().map(|line| (&line.view, line.computed.month, line.computed.quantity)).collect();
     let found = invoice_effects::of_lines(tx, &quantities, today)?;
     for (line, invoice) in lines.iter_mut().zip(found) {
         line.invoice = invoice;
@@ -155,27 +155,27 @@ pub fn compared_lines(
 
 /// Returns a page of lines with what they bill. Whether a line is out of date is known only after its usage is
 /// aggregated, so with the filter `out_of_date` more lines are read until the page is full.
-pub fn billed_page(
+pub fn compute_page(
     tx: &mut Tx<'_>,
     filter: &LineFilter,
     page: &PageRequest<BillingLineSort>,
     months: &BilledMonths,
     out_of_date: Option<bool>,
     now: Timestamp,
-) -> Result<Page<BilledLine>> {
+) -> Result<Page<LineWithQuantity>> {
     let Some(out_of_date) = out_of_date else {
         let Page { items, next, total } = tx.billing_lines(filter, page)?;
-        return Ok(Page { items: compared_lines(tx, items, months, now)?, next, total });
+        return Ok(Page { items: compute_with_invoices(tx, items, months, now)?, next, total });
     };
     if page.with_total() {
         let message = "cannot be counted with out_of_date: leave one of them out";
         return Err(Error::invalid("total", FieldCode::Contradiction, message));
     }
-    let mut found: Vec<BilledLine> = Vec::new();
+    let mut found: Vec<LineWithQuantity> = Vec::new();
     let mut part = page.scan(None);
     loop {
         let Page { items, next, .. } = tx.billing_lines(filter, &part)?;
-        let lines = compared_lines(tx, items, months, now)?;
+        let lines = compute_with_invoices(tx, items, months, now)?;
         found.extend(lines.into_iter().filter(|line| line.out_of_date == out_of_date));
         if found.len() > page.limit() {
             found.truncate(page.limit());
@@ -190,14 +190,14 @@ pub fn billed_page(
 }
 
 /// Computes what one line bills.
-pub fn billed_line(
+pub fn compute_one(
     tx: &mut Tx<'_>,
     view: BillingLineView,
     months: &BilledMonths,
     now: Timestamp,
-) -> Result<BilledLine> {
+) -> Result<LineWithQuantity> {
     let id = view.line.product_id.clone();
-    let line = compared_lines(tx, vec![view], months, now)?.pop();
+    let line = compute_with_invoices(tx, vec![view], months, now)?.pop();
     line.ok_or_else(|| Error::not_found("product", id))
 }
 

@@ -1,5 +1,5 @@
-//! The quantities of billing lines: the usage that counts, the included quantity and overage, what invoices charge, and the
-//! statement that explains it to a customer.
+//! The quantities of billing lines: the usage that counts, the included quantity and overage, what invoices charge, and
+//! the statement that explains it to a customer.
 
 pub mod compute;
 pub mod invoice_effects;

@@ -7,15 +7,15 @@ use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CompanyId;
-use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
+use crate::domain::line_quantity::{Adjustment, QuantityBreakdown, QuantitySettings};
 use crate::domain::push::PushReason;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::usage::{CountedUsage, UsageWindow};
-use crate::domain::usage_totals::MonthCount;
+use crate::domain::usage_totals::MonthlyCountedUsage;
 
 /// What a line bills in a month, or why there is no quantity.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Billed {
+pub struct ComputedQuantity {
     /// The billing month.
     pub month: BillingMonth,
     /// Whether the month had ended when the quantity was computed.
@@ -31,20 +31,21 @@ pub struct Billed {
     pub adjustment: Option<Adjustment>,
     /// The minimum in effect: the line's own, or else the product's.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The included quantity in effect: the line's own, or else the product's. Of a product that bills overage: that of the
-    /// other product.
+    /// The included quantity in effect: the line's own, or else the product's. Of a product that bills overage: that of
+    /// the other product.
     pub included_quantity: Option<IncludedQuantity>,
-    /// What is above the included quantity; `None` without one, without a quantity, and of a product that bills overage.
+    /// What is above the included quantity; `None` without one, without a quantity, and of a product that bills
+    /// overage.
     pub overage: Option<Amount>,
     /// The steps to the quantity; `None` without one.
-    pub derived: Option<LineQuantity>,
+    pub breakdown: Option<QuantityBreakdown>,
     /// The quantity; `None` without usage, or if no quantity that ConnectWise can store results from it.
     pub quantity: Option<Quantity>,
     /// Why there is no quantity although there are records.
     pub problem: Option<String>,
 }
 
-impl Billed {
+impl ComputedQuantity {
     /// The aggregated usage, in the product's unit.
     pub fn amount(&self) -> Option<Amount> {
         self.usage.map(|usage| usage.amount)
@@ -62,33 +63,6 @@ impl Billed {
 }
 
 const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
-
-/// What a line's quantity depends on, beside its usage and its product.
-#[derive(Debug, Clone, Copy)]
-pub struct LineTerms<'l> {
-    /// The line's company.
-    pub company_id: &'l CompanyId,
-    /// The line's own block size.
-    pub block_size: Option<BlockSize>,
-    /// The line's own minimum.
-    pub minimum_quantity: Option<MinimumQuantity>,
-    /// The line's own included quantity.
-    pub included_quantity: Option<IncludedQuantity>,
-    /// The line's adjustment.
-    pub adjustment: Option<&'l Adjustment>,
-}
-
-impl<'l> From<&'l LineSettings> for LineTerms<'l> {
-    fn from(line: &'l LineSettings) -> Self {
-        Self {
-            company_id: &line.company_id,
-            block_size: line.block_size,
-            minimum_quantity: line.minimum_quantity,
-            included_quantity: line.included_quantity,
-            adjustment: line.adjustment.as_ref(),
-        }
-    }
-}
 
 /// The moment at which usage is read, and whether its totals are complete.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +114,7 @@ impl MonthlyUsage {
                 let base = measured(tx, base)?;
                 Self::overage(tx, product, base, selection)
             }
-            // An earlier version, which does not know of the two, has deleted it.
+            // An older version of the service, which does not know of overage, may have deleted the base product.
             None => {
                 let problem = || "the product whose overage it bills was deleted: delete this one, too".to_owned();
                 let problems = selection.companies().iter().map(|company| (company.clone(), problem())).collect();
@@ -153,12 +127,12 @@ impl MonthlyUsage {
     fn overage(tx: &mut Tx<'_>, product: Product, base: Self, selection: CompanySelection<'_>) -> Result<Self> {
         let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
         for line in tx.line_settings(&base.product.id, selection)? {
-            let billed = base.billed_by(LineTerms::from(&line));
-            above.extend(billed.included_quantity.map(|included| (line.company_id.clone(), included)));
-            if let Some(problem) = billed.problem {
+            let computed = base.quantity_with(&line);
+            above.extend(computed.included_quantity.map(|included| (line.company_id.clone(), included)));
+            if let Some(problem) = computed.problem {
                 problems.insert(line.company_id, problem);
-            } else if let Some((usage, derived)) = billed.usage.zip(billed.derived) {
-                match derived.overage() {
+            } else if let Some((usage, breakdown)) = computed.usage.zip(computed.breakdown) {
+                match breakdown.overage() {
                     Ok(amount) => drop(counted.insert(line.company_id, CountedUsage { amount, ..usage })),
                     Err(error) => drop(problems.insert(line.company_id, error.to_string())),
                 }
@@ -167,8 +141,8 @@ impl MonthlyUsage {
         Ok(Self { product, counted, problems, above, ..base })
     }
 
-    /// The usage of a product's own records, from the totals. A gauge is read at the end of the month, or now if that is
-    /// earlier.
+    /// The usage of a product's own records, from the totals. The aggregation `last` is read at the end of the month, or now if that
+    /// is earlier.
     fn measured(
         tx: &mut Tx<'_>,
         product: Product,
@@ -181,13 +155,14 @@ impl MonthlyUsage {
         let read_at = calendar.bounds(month).1.min(now);
         let mut newest = tx.usage_counted(&product.id, aggregation, month, selection)?;
         if window.carries_over {
-            let silent: Vec<CompanyId> = companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
-            newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &silent)?);
+            let without_usage: Vec<CompanyId> =
+                companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
+            newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &without_usage)?);
         }
-        // The totals lack records of earlier versions, and cannot tell what a gauge had before its newest record.
+        // The totals lack records of earlier versions, and do not have what the aggregation `last` had before the newest record.
         let mut from_records =
             if all_totalled { HashSet::new() } else { tx.companies_not_totalled(&product.id, selection)? };
-        let is_ahead = |totals: &MonthCount| window.carries_over && totals.last_at >= window.until;
+        let is_ahead = |totals: &MonthlyCountedUsage| window.carries_over && totals.last_at >= window.until;
         from_records.extend(newest.iter().filter(|(_, totals)| is_ahead(totals)).map(|(id, _)| id.clone()));
         newest.retain(|company, _| !from_records.contains(company));
         let (mut counted, mut too_old) = (HashMap::new(), HashMap::new());
@@ -203,11 +178,12 @@ impl MonthlyUsage {
             counted.insert(company, totals.counted(product.aggregation));
         }
         if window.carries_over {
-            let silent: Vec<CompanyId> = from_records.into_iter().filter(|id| !counted.contains_key(id)).collect();
-            too_old.extend(tx.newest_usage_before(&product.id, window.from, &silent)?);
+            let without_usage: Vec<CompanyId> =
+                from_records.into_iter().filter(|id| !counted.contains_key(id)).collect();
+            too_old.extend(tx.newest_usage_before(&product.id, window.from, &without_usage)?);
         }
         let mut problems: HashMap<CompanyId, String> =
-            too_old.iter().map(|(company, at)| (company.clone(), silent_since(&product, *at, read_at))).collect();
+            too_old.iter().map(|(company, at)| (company.clone(), too_old_problem(&product, *at, read_at))).collect();
         let mut valid = HashMap::with_capacity(counted.len());
         for (company, usage) in counted {
             match usage {
@@ -220,51 +196,47 @@ impl MonthlyUsage {
     }
 
     /// Computes what a line of the product bills.
-    pub fn billed(&self, line: &BillingLine) -> Billed {
-        self.billed_by(LineTerms {
-            company_id: &line.company_id,
-            block_size: line.block_size,
-            minimum_quantity: line.minimum_quantity,
-            included_quantity: line.included_quantity,
-            adjustment: line.adjustment.as_ref(),
-        })
+    pub fn quantity_of(&self, line: &BillingLine) -> ComputedQuantity {
+        self.quantity_with(&line.settings())
     }
 
-    /// Computes what a line on these terms bills.
-    pub fn billed_by(&self, line: LineTerms<'_>) -> Billed {
+    /// Computes what a line with these settings bills.
+    pub fn quantity_with(&self, line: &LineSettings) -> ComputedQuantity {
         let is_overage = self.product.overage_of.is_some();
         let own_included = line.included_quantity.or(self.product.included_quantity).filter(|_| !is_overage);
-        let mut billed = Billed {
+        let mut computed = ComputedQuantity {
             month: self.month,
             month_closed: self.month_closed,
-            usage: self.counted.get(line.company_id).copied(),
-            too_old: self.too_old.get(line.company_id).copied(),
+            usage: self.counted.get(&line.company_id).copied(),
+            too_old: self.too_old.get(&line.company_id).copied(),
             block_size: line.block_size.unwrap_or(self.product.block_size),
-            adjustment: line.adjustment.filter(|adjustment| adjustment.applies_to(self.month)).cloned(),
+            adjustment: line.adjustment.clone().filter(|adjustment| adjustment.applies_to(self.month)),
             minimum_quantity: line.minimum_quantity.or(self.product.minimum_quantity),
-            included_quantity: if is_overage { self.above.get(line.company_id).copied() } else { own_included },
+            included_quantity: if is_overage { self.above.get(&line.company_id).copied() } else { own_included },
             overage: None,
-            derived: None,
+            breakdown: None,
             quantity: None,
-            problem: self.problems.get(line.company_id).cloned(),
+            problem: self.problems.get(&line.company_id).cloned(),
         };
-        let terms = QuantityTerms {
-            adjustment: billed.adjustment.as_ref(),
-            block_size: billed.block_size,
+        let terms = QuantitySettings {
+            adjustment: computed.adjustment.as_ref(),
+            block_size: computed.block_size,
             rounding: self.product.rounding,
-            minimum: billed.minimum_quantity,
+            minimum: computed.minimum_quantity,
             included: own_included,
         };
-        match billed.usage.map(|usage| terms.quantity_of(usage.amount)).transpose() {
-            Ok(derived) => (billed.derived, billed.quantity) = (derived, derived.map(|derived| derived.quantity)),
-            Err(error) => billed.problem = Some(error.to_string()),
+        match computed.usage.map(|usage| terms.quantity_of(usage.amount)).transpose() {
+            Ok(breakdown) => {
+                (computed.breakdown, computed.quantity) = (breakdown, breakdown.map(|breakdown| breakdown.quantity))
+            }
+            Err(error) => computed.problem = Some(error.to_string()),
         }
-        let overage = own_included.and(billed.derived).map(|derived| derived.overage());
+        let overage = own_included.and(computed.breakdown).map(|breakdown| breakdown.overage());
         match overage.transpose() {
-            Ok(overage) => billed.overage = overage,
-            Err(error) => billed.problem = Some(error.to_string()),
+            Ok(overage) => computed.overage = overage,
+            Err(error) => computed.problem = Some(error.to_string()),
         }
-        billed
+        computed
     }
 
     /// The product, with the aggregation and rounding that apply.
@@ -274,7 +246,7 @@ impl MonthlyUsage {
 }
 
 /// Says that a company's newest record is too old to count.
-fn silent_since(product: &Product, at: Timestamp, read_at: Timestamp) -> String {
+fn too_old_problem(product: &Product, at: Timestamp, read_at: Timestamp) -> String {
     let (days, at, read_at) = (product.max_usage_age_days, at.format(TIME_FORMAT), read_at.format(TIME_FORMAT));
     format!("the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter")
 }

@@ -22,8 +22,8 @@ pub(in crate::services) fn check_included(tx: &mut Tx<'_>, product: &Product) ->
     Ok(())
 }
 
-/// Checks that a new product can bill the overage of another: that one exists, bills no overage itself, and no other product
-/// bills its overage. Returns the other product.
+/// Checks that a new product can bill the overage of another: that one exists, bills no overage itself, and no other
+/// product bills its overage. Returns the other product.
 pub(in crate::services) fn check_new(tx: &mut Tx<'_>, of: &ProductId) -> Result<Product> {
     const FIELD: &str = "/overage_of";
     let base = tx.product(of).map_err(|error| error.at(FIELD))?;
@@ -45,7 +45,8 @@ pub(in crate::services) fn copy_usage_settings(product: &mut Product, base: &Pro
     product.max_usage_age_days = base.max_usage_age_days;
 }
 
-/// Refuses to delete a product while another depends on it, or while units would be left unbilled or billed twice afterwards.
+/// Refuses to delete a product while another depends on it, or while units would be left unbilled or billed twice
+/// afterwards.
 pub(in crate::services) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
     let refuse = |detail: String| Err(Error::conflict(ConflictCode::OverageNotBilled, detail));
     if let Some(other) = tx.overage_product(&product.id)? {

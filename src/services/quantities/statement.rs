@@ -7,13 +7,13 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
-use crate::domain::line_quantity::{Adjustment, LineQuantity, QuantityTerms};
-use crate::domain::push::{LineState, PushKind, PushTrigger};
+use crate::domain::line_quantity::{Adjustment, QuantityBreakdown, QuantitySettings};
+use crate::domain::push::{PushKind, PushLineState, PushTrigger};
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::statement::StatementInput;
 use crate::domain::usage::CountedUsage;
-use crate::services::quantities::compute::{BilledLine, BilledMonths, compared_lines};
-use crate::services::reconciliation::{Item, Scope, reconcile};
+use crate::services::quantities::compute::{BilledMonths, LineWithQuantity, compute_with_invoices};
+use crate::services::reconciliation::{Item, ReconciliationScope, reconcile};
 use crate::services::schedule::billing_calendar;
 
 /// Maximum number of records that are shown of a product.
@@ -38,7 +38,7 @@ pub struct Statement {
 #[derive(Debug)]
 pub struct StatementLine {
     /// The line, with its usage and quantity as they are computed now.
-    pub line: BilledLine,
+    pub line: LineWithQuantity,
     /// How it compares with ConnectWise.
     pub item: Item,
     /// What the quantity was made of: what the month's last push recorded, or, without one, the usage as it is now.
@@ -74,7 +74,7 @@ pub struct QuantitySource {
     /// The included quantity that applied.
     pub included_quantity: Option<IncludedQuantity>,
     /// The steps to the quantity, if they are known.
-    pub derived: Option<LineQuantity>,
+    pub breakdown: Option<QuantityBreakdown>,
     /// The quantity to bill; `None` without one.
     pub quantity: Option<Quantity>,
     /// Whether a revert set it back.
@@ -82,38 +82,39 @@ pub struct QuantitySource {
 }
 
 impl QuantitySource {
-    fn new(line: &BilledLine, pushes: &[(PushLine, PushJob)]) -> Self {
-        let is_known = |(line, _): &&(PushLine, PushJob)| line.state != LineState::Unverified;
+    fn new(line: &LineWithQuantity, pushes: &[(PushLine, PushJob)]) -> Self {
+        let is_known = |(line, _): &&(PushLine, PushJob)| line.state != PushLineState::Unverified;
         match pushes.iter().find(is_known) {
             Some((pushed, job)) => Self::of_push(line, pushed, job),
             None => Self::of_now(line),
         }
     }
 
-    fn of_now(BilledLine { billed, .. }: &BilledLine) -> Self {
+    fn of_now(LineWithQuantity { computed, .. }: &LineWithQuantity) -> Self {
         Self {
-            usage: billed.usage,
-            block_size: billed.block_size,
-            adjustment: billed.adjustment.clone(),
-            minimum_quantity: billed.minimum_quantity,
-            included_quantity: billed.included_quantity,
-            derived: billed.derived,
-            quantity: billed.quantity,
+            usage: computed.usage,
+            block_size: computed.block_size,
+            adjustment: computed.adjustment.clone(),
+            minimum_quantity: computed.minimum_quantity,
+            included_quantity: computed.included_quantity,
+            breakdown: computed.breakdown,
+            quantity: computed.quantity,
             is_reverted: false,
         }
     }
 
-    /// What a push recorded. How it rounded was not: the steps are known if the product's rounding makes the same of it.
-    fn of_push(line: &BilledLine, pushed: &PushLine, job: &PushJob) -> Self {
-        let block_size = pushed.block_size.unwrap_or(line.billed.block_size);
-        let terms = QuantityTerms {
+    /// What a push recorded. The rounding was not recorded: the steps are shown only if the current rounding gives the
+    /// same quantity.
+    fn of_push(line: &LineWithQuantity, pushed: &PushLine, job: &PushJob) -> Self {
+        let block_size = pushed.block_size.unwrap_or(line.computed.block_size);
+        let terms = QuantitySettings {
             adjustment: pushed.adjustment.as_ref(),
             block_size,
             rounding: line.product.rounding,
             minimum: pushed.minimum_quantity,
             included: pushed.included_quantity.filter(|_| line.product.overage_of.is_none()),
         };
-        let derived = pushed.usage_amount.and_then(|amount| terms.quantity_of(amount).ok());
+        let breakdown = pushed.usage_amount.and_then(|amount| terms.quantity_of(amount).ok());
         let usage = |amount| {
             let (through, records) = (pushed.usage_through?.and_utc(), pushed.usage_records.unwrap_or(1));
             Some(CountedUsage { amount, through, records })
@@ -124,9 +125,9 @@ impl QuantitySource {
             adjustment: pushed.adjustment.clone(),
             minimum_quantity: pushed.minimum_quantity,
             included_quantity: pushed.included_quantity,
-            derived: derived.filter(|derived| Some(derived.quantity) == pushed.to_quantity),
+            breakdown: breakdown.filter(|breakdown| Some(breakdown.quantity) == pushed.to_quantity),
             quantity: pushed.to_quantity,
-            is_reverted: job.started_by == PushTrigger::Revert,
+            is_reverted: job.trigger == PushTrigger::Revert,
         }
     }
 }
@@ -139,9 +140,9 @@ pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, n
     let rows = tx.all_lines(&filter)?;
     let views = tx.with_records(rows)?;
     let months = BilledMonths::named_or_now(month);
-    let mut lines = compared_lines(tx, views, &months, now)?;
+    let mut lines = compute_with_invoices(tx, views, &months, now)?;
     lines.sort_by(|one, other| (&one.product.code, &one.product.id).cmp(&(&other.product.code, &other.product.id)));
-    let scope = Scope { company: Some(company.clone()), months, ..Scope::default() };
+    let scope = ReconciliationScope { company: Some(company.clone()), months, ..ReconciliationScope::default() };
     let items = reconcile(tx, &scope, now)?.items;
     let items = items.into_iter().filter_map(|item| Some((item.line.clone()?, item))).collect();
     let mut data = StatementData { items, ..StatementData::default() };
@@ -172,10 +173,10 @@ struct StatementData {
 }
 
 impl StatementData {
-    fn load(&mut self, tx: &mut Tx<'_>, company: &CompanyId, lines: &[BilledLine]) -> Result<()> {
+    fn load(&mut self, tx: &mut Tx<'_>, company: &CompanyId, lines: &[LineWithQuantity]) -> Result<()> {
         self.names = lines.iter().map(|line| (line.product.id.clone(), line.product.name.clone())).collect();
         let calendar = billing_calendar::load(tx)?;
-        let months: BTreeSet<BillingMonth> = lines.iter().map(|line| line.billed.month).collect();
+        let months: BTreeSet<BillingMonth> = lines.iter().map(|line| line.computed.month).collect();
         for month in months {
             let bounds = calendar.bounds(month);
             for record in tx.usage_of_company(company, bounds, MAX_READ)? {
@@ -191,8 +192,8 @@ impl StatementData {
         Ok(())
     }
 
-    fn statement_line(&mut self, line: BilledLine) -> Option<StatementLine> {
-        let month = line.billed.month;
+    fn statement_line(&mut self, line: LineWithQuantity) -> Option<StatementLine> {
+        let month = line.computed.month;
         let item = self.items.remove(&line.view.line.id)?;
         let place = (line.product.id.clone(), month);
         let mut records = self.records.remove(&place).unwrap_or_default();
@@ -207,31 +208,31 @@ impl StatementData {
 }
 
 fn statement_input<'l>(
-    line: &'l BilledLine,
+    line: &'l LineWithQuantity,
     item: &'l Item,
     basis: &'l QuantitySource,
     overage_of: Option<&'l str>,
 ) -> StatementInput<'l> {
-    let BilledLine { billed, product, view, .. } = line;
+    let LineWithQuantity { computed, product, view, .. } = line;
     StatementInput {
         unit: &product.unit,
         aggregation: product.aggregation,
         usage: basis.usage,
-        problem: billed.problem.as_deref(),
+        problem: computed.problem.as_deref(),
         adjustment: basis.adjustment.as_ref(),
         block_size: basis.block_size,
         rounding: product.rounding,
         minimum: basis.minimum_quantity,
         included: basis.included_quantity,
         overage_of,
-        derived: basis.derived,
+        breakdown: basis.breakdown,
         quantity: basis.quantity,
         is_reverted: basis.is_reverted,
         connectwise_quantity: item.connectwise_quantity,
         terms: view.addition.as_ref().map(|addition| &addition.terms),
         currency: item.currency.as_deref(),
         amount: item.compared.connectwise_amount,
-        is_left_out: item.is_left_out,
+        is_not_invoiced: item.is_not_invoiced,
     }
 }
 
@@ -241,7 +242,7 @@ fn pushes_of(tx: &mut Tx<'_>, company: &CompanyId, month: BillingMonth) -> Resul
         company_id: Some(company.clone()),
         billing_month: Some(month),
         kind: Some(PushKind::Push),
-        states: vec![LineState::Pushed, LineState::Unchanged, LineState::Unverified],
+        states: vec![PushLineState::Pushed, PushLineState::Unchanged, PushLineState::Unverified],
         ..PushLineFilter::default()
     };
     let list = ListName { name: "push-lines", filter: 0 };
@@ -252,7 +253,7 @@ fn pushes_of(tx: &mut Tx<'_>, company: &CompanyId, month: BillingMonth) -> Resul
 /// What the next invoices charge.
 fn totals(lines: &[StatementLine]) -> Vec<(Option<String>, Option<Money>)> {
     let mut sums: BTreeMap<Option<String>, Option<Money>> = BTreeMap::new();
-    for item in lines.iter().map(|line| &line.item).filter(|item| !item.is_left_out) {
+    for item in lines.iter().map(|line| &line.item).filter(|item| !item.is_not_invoiced) {
         if let Some(amount) = item.compared.connectwise_amount.filter(|_| item.connectwise_quantity.is_some()) {
             let sum = sums.entry(item.currency.clone()).or_insert(Some(Money::ZERO));
             *sum = sum.and_then(|sum| sum.plus(amount));

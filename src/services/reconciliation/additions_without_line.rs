@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::item::{Item, Scope};
+use super::item::{Item, ReconciliationScope};
 use super::lines::{ConnectWiseState, Lines};
 use crate::db::{Product, ReconciledCompany, ReconciledLine, Tx};
 use crate::domain::Result;
@@ -11,7 +11,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwCompanyId, ProductId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::quantity::{Money, Quantity};
-use crate::domain::reconciliation::{Compared, ComparisonKind, charge};
+use crate::domain::reconciliation::{ReconciliationKind, ReconciliationResult, charge};
 use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
 use crate::services::mappings::resolve;
@@ -23,13 +23,13 @@ pub(super) struct AdditionsWithoutLine {
     pub(super) unread_agreements: usize,
 }
 
-/// Finds the additions of the products' rules that no line bills to, in companies that are not ours, too. None of past
-/// months: ConnectWise has no quantities of the past.
+/// Finds the additions of the products' rules that no line bills to, also in ConnectWise companies that no company is
+/// matched to. None for past months, because ConnectWise keeps only current quantities.
 pub(super) fn find(
     tx: &mut Tx<'_>,
     connectwise: &ConnectWiseState<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,
-    scope: &Scope,
+    scope: &ReconciliationScope,
     lines: &Lines,
     current: BillingMonth,
 ) -> Result<AdditionsWithoutLine> {
@@ -42,7 +42,7 @@ pub(super) fn find(
     let mut ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> = HashMap::new();
     for company in lines.companies.values() {
         if let Some(id) = company.connectwise_company_id {
-            // Of several companies, always the same one.
+            // If several companies are matched, always the same one is used.
             let first = ours.entry(id).or_insert(company);
             *first = if company.id < first.id { company } else { *first };
         }
@@ -56,14 +56,14 @@ pub(super) fn find(
         let is_past = *month < product.billing_period().billed_month(current);
         let Some(rules) = rules.get(&product.id).filter(|_| !is_past) else { continue };
         let Some(addition_rule) = rules.get(Target::Addition) else { continue };
-        for agreement in connectwise.catalog.live_agreements(rules.get(Target::Agreement)) {
+        for agreement in connectwise.record_index.live_agreements(rules.get(Target::Agreement)) {
             let company = ours.get(&agreement.company_id);
-            let Some(additions) = connectwise.catalog.live_additions(agreement.id, addition_rule) else {
+            let Some(additions) = connectwise.record_index.live_additions(agreement.id, addition_rule) else {
                 // Without a rule for agreements, nobody knows which are to be read.
                 unread.extend(rules.get(Target::Agreement).map(|_| agreement.id));
                 continue;
             };
-            // One of these is the line's, but which is not known yet.
+            // One of these is the line's, but which is unknown yet.
             if undecided.contains(&(&product.id, agreement.company_id)) {
                 continue;
             }
@@ -78,7 +78,7 @@ pub(super) fn find(
 /// The products and ConnectWise companies with a line that is not resolved.
 fn undecided(lines: &Lines) -> HashSet<(&ProductId, CwCompanyId)> {
     let open = lines.rows.iter().filter(|row| row.addition_status != MappingStatus::Resolved);
-    let place = |row: &'_ ReconciledLine| lines.companies.get(&row.company_id)?.connectwise_company_id;
+    let place = |row: &'_ ReconciledLine| lines.companies.get(&row.settings.company_id)?.connectwise_company_id;
     open.filter_map(|row| Some((&row.product_id, place(row)?))).collect()
 }
 
@@ -93,14 +93,14 @@ fn item(
     // An addition with a quantity of 0 bills nothing.
     let has = connectwise.quantity(addition.id).filter(|has| *has != Quantity::ZERO)?;
     let connectwise_amount = charge(has, &addition.terms);
-    let compared = Compared {
-        kind: ComparisonKind::NoLine,
+    let compared = ReconciliationResult {
+        kind: ReconciliationKind::NoLine,
         difference: Some(Quantity::ZERO.minus(has)),
         amount: connectwise_amount.map(|_| Money::ZERO),
         connectwise_amount,
         amount_difference: connectwise_amount.and_then(|amount| Money::ZERO.minus(amount)),
     };
-    let (warnings, is_left_out) = connectwise.impacts((agreement, addition), month, false, (Some(has), None));
+    let (warnings, is_not_invoiced) = connectwise.impacts((agreement, addition), month, false, (Some(has), None));
     Some(Item {
         product_id: product.id.clone(),
         month,
@@ -118,6 +118,6 @@ fn item(
         unit_price: addition.terms.unit_price,
         compared,
         warnings,
-        is_left_out,
+        is_not_invoiced,
     })
 }

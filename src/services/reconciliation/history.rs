@@ -27,14 +27,14 @@ pub struct MonthOfProduct {
 /// The amounts of a product, month and currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthlyAmount {
-    /// What invoices with our quantities and with ConnectWise's charge, in one currency.
+    /// What invoices with the computed quantities and with ConnectWise's charge, in one currency.
     pub totals: MoneyTotals,
     /// The amount of the month before that was kept.
     pub before: Option<Money>,
     /// The change since then, in percent, rounded to one place; `None` without one, or if it was 0.
     pub change_percent: Option<Decimal>,
     /// Whether it differs by more than 10 % from the month before.
-    pub moved: bool,
+    pub changed_notably: bool,
 }
 
 /// Keeps the totals that were found before a scheduled push.
@@ -153,8 +153,8 @@ fn monthly(before: Option<Money>, totals: MoneyTotals) -> MonthlyAmount {
         Some(share.round_dp(1).normalize())
     });
     // Compared without the division, which may round.
-    let moved = before.zip(change).is_some_and(|(before, change)| {
+    let changed_notably = before.zip(change).is_some_and(|(before, change)| {
         change.get().abs().saturating_mul(hundred) > before.get().abs().saturating_mul(NOTABLE_CHANGE_PERCENT.into())
     });
-    MonthlyAmount { totals, before, change_percent, moved }
+    MonthlyAmount { totals, before, change_percent, changed_notably }
 }

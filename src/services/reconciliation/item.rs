@@ -6,12 +6,12 @@ use crate::db::ReconciledCompany;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, ProductId};
 use crate::domain::quantity::{Amount, Money, Quantity};
-use crate::domain::reconciliation::{Compared, ComparisonKind, WarningImpact};
+use crate::domain::reconciliation::{ReconciliationKind, ReconciliationResult, WarningImpact};
 use crate::services::quantities::compute::BilledMonths;
 
 /// What is compared.
 #[derive(Debug, Clone, Default)]
-pub struct Scope {
+pub struct ReconciliationScope {
     /// Only this product.
     pub product: Option<ProductId>,
     /// Only this company.
@@ -29,7 +29,7 @@ pub struct Item {
     pub month: BillingMonth,
     /// The line; `None` for an addition that no line bills to.
     pub line: Option<BillingLineId>,
-    /// The line's company; `None` for an addition of a company that is not ours.
+    /// The line's company; `None` for an addition in a ConnectWise company that no company is matched to.
     pub company: Option<Arc<ReconciledCompany>>,
     /// The ConnectWise company: that of the line's company, or the owner of the agreement; `None` if it is Not Set.
     pub cw_company: Option<CwCompanyId>,
@@ -43,7 +43,8 @@ pub struct Item {
     pub problem: Option<String>,
     /// The quantity of the usage.
     pub quantity: Option<Quantity>,
-    /// The quantity in ConnectWise, or the line's part of it; `None` if it is not known, or no live addition is billed to.
+    /// The quantity in ConnectWise, or the line's part of it; `None` if it is unknown, or no live addition is billed
+    /// to.
     pub connectwise_quantity: Option<Quantity>,
     /// The quantity that the month's last push wrote or found.
     pub pushed_quantity: Option<Quantity>,
@@ -52,16 +53,16 @@ pub struct Item {
     /// The price of a unit.
     pub unit_price: Option<Money>,
     /// How they compare.
-    pub compared: Compared,
+    pub compared: ReconciliationResult,
     /// What each warning is about.
     pub warnings: Vec<WarningImpact>,
     /// Whether the next invoice takes nothing of it.
-    pub is_left_out: bool,
+    pub is_not_invoiced: bool,
 }
 
 impl Item {
     /// Whether there is something to do.
     pub fn needs_a_look(&self) -> bool {
-        self.compared.kind != ComparisonKind::Agrees || !self.warnings.is_empty()
+        self.compared.kind != ReconciliationKind::Agrees || !self.warnings.is_empty()
     }
 }

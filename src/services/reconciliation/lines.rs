@@ -12,18 +12,18 @@ use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, CwAdditionId, CwCompanyId, ProductId};
-use crate::domain::invoices::{InvoiceFacts, InvoiceWarning, is_left_out, warnings};
+use crate::domain::invoices::{InvoiceFacts, InvoiceWarning, is_not_invoiced, warnings};
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::mappings::Catalog;
+use crate::domain::mappings::RecordIndex;
 use crate::domain::quantity::Quantity;
-use crate::domain::reconciliation::{Comparison, ComparisonKind, WarningImpact, divided, warning_impacts};
+use crate::domain::reconciliation::{ReconciliationInput, ReconciliationKind, WarningImpact, divided, warning_impacts};
 use crate::domain::records::{Addition, Agreement};
-use crate::services::quantities::monthly_usage::{Billed, LineTerms, MonthlyUsage, UsageReading};
+use crate::services::quantities::monthly_usage::{ComputedQuantity, MonthlyUsage, UsageReading};
 
 /// What ConnectWise has.
 pub(super) struct ConnectWiseState<'a> {
-    pub(super) catalog: &'a Catalog,
-    /// The catalog's own quantities are those of the last read.
+    pub(super) record_index: &'a RecordIndex,
+    /// The index of records's own quantities are those of the last read.
     pub(super) quantities: &'a HashMap<CwAdditionId, Option<Quantity>>,
     pub(super) today: NaiveDate,
 }
@@ -34,8 +34,8 @@ impl ConnectWiseState<'_> {
         self.quantities.get(&addition).map(|quantity| quantity.unwrap_or(Quantity::ZERO))
     }
 
-    /// The units and the amount that each warning is about, and whether the next invoice takes nothing of the addition because
-    /// of the warnings.
+    /// The units and the amount that each warning is about, and whether the next invoice takes nothing of the addition
+    /// because of the warnings.
     pub(super) fn impacts(
         &self,
         (agreement, addition): (&Agreement, &Addition),
@@ -43,13 +43,13 @@ impl ConnectWiseState<'_> {
         has_namesake: bool,
         (quantity, connectwise_quantity): (Option<Quantity>, Option<Quantity>),
     ) -> (Vec<WarningImpact>, bool) {
-        let parent = agreement.terms.parent.and_then(|id| self.catalog.agreement_record(id));
+        let parent = agreement.terms.parent.and_then(|id| self.record_index.agreement_record(id));
         let invoiced = parent.unwrap_or(agreement);
         let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_namesake };
         let impacts = warning_impacts(&warnings(addition, facts), quantity, connectwise_quantity, &addition.terms);
         let remaining: Vec<InvoiceWarning> = impacts.iter().map(|impact| impact.warning).collect();
-        let is_left_out = is_left_out(&remaining, addition, facts);
-        (impacts, is_left_out)
+        let is_not_invoiced = is_not_invoiced(&remaining, addition, facts);
+        (impacts, is_not_invoiced)
     }
 }
 
@@ -99,40 +99,42 @@ struct Pushes {
 }
 
 /// A line with what it bills.
-struct ComparedLine {
+struct LineToReconcile {
     row: ReconciledLine,
     company: Arc<ReconciledCompany>,
-    billed: Billed,
-    share: Share,
+    computed: ComputedQuantity,
+    share: AdditionShare,
 }
 
 /// How much of its addition a line takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Share {
+enum AdditionShare {
     /// All of it: no other line bills to the addition.
     Whole,
     /// A part: several lines bill to it. If several of them are enabled, none is pushed.
     Part { quantity: Quantity, is_shared: bool },
-    /// It is not known how much: lines that are not compared here bill to it, too.
+    /// It is unknown how much: lines that are not compared here bill to it, too.
     Unknown,
 }
 
-impl ComparedLine {
-    /// Whether the comparison depends on what the month's last push wrote: where ConnectWise has our quantity by now, it
-    /// does not matter.
+impl LineToReconcile {
+    /// Whether the comparison depends on what the month's last push wrote: where ConnectWise has the computed quantity
+    /// by now, it does not matter.
     fn needs_last_push(&self, connectwise: &ConnectWiseState<'_>, later: &HashSet<BillingLineId>) -> bool {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
         let has = self.connectwise_quantity(connectwise);
-        is_resolved && (has != self.billed.quantity || later.contains(&self.row.id))
+        is_resolved && (has != self.computed.quantity || later.contains(&self.row.id))
     }
 
     /// What ConnectWise has of the line's addition now; `None` if the line bills to none.
     fn connectwise_quantity(&self, connectwise: &ConnectWiseState<'_>) -> Option<Quantity> {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
         match self.share {
-            Share::Part { quantity, .. } => Some(quantity),
-            Share::Unknown => None,
-            Share::Whole => self.row.addition_id.filter(|_| is_resolved).and_then(|id| connectwise.quantity(id)),
+            AdditionShare::Part { quantity, .. } => Some(quantity),
+            AdditionShare::Unknown => None,
+            AdditionShare::Whole => {
+                self.row.addition_id.filter(|_| is_resolved).and_then(|id| connectwise.quantity(id))
+            }
         }
     }
 }
@@ -153,12 +155,12 @@ pub(super) fn compare(
         if let Entry::Vacant(vacant) = pushes.entry(month) {
             let later = tx.pushed_after(month)?;
             let of_interest =
-                |one: &&ComparedLine| one.billed.month == month && one.needs_last_push(connectwise, &later);
+                |one: &&LineToReconcile| one.computed.month == month && one.needs_last_push(connectwise, &later);
             let ids: Vec<BillingLineId> = compared.iter().filter(of_interest).map(|one| one.row.id.clone()).collect();
             vacant.insert(Pushes { of_month: tx.last_written(&ids, &[month])?, later });
         }
     }
-    let item = |one: ComparedLine| Some(line_item(connectwise, pushes.get(&one.billed.month)?, &namesakes, one));
+    let item = |one: LineToReconcile| Some(line_item(connectwise, pushes.get(&one.computed.month)?, &namesakes, one));
     let mut items: Vec<Item> = compared.into_iter().filter_map(item).collect();
     recognize_own_pushes(tx, &mut items)?;
     Ok(items)
@@ -166,7 +168,7 @@ pub(super) fn compare(
 
 /// Where a later job pushed another month, ConnectWise has that month's quantity: nobody changed it by hand.
 fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
-    let is_changed = |item: &Item| item.compared.kind == ComparisonKind::ChangedInConnectwise;
+    let is_changed = |item: &Item| item.compared.kind == ReconciliationKind::ChangedInConnectwise;
     let changed = items.iter().filter(|item| is_changed(item));
     let ids: Vec<BillingLineId> = changed.filter_map(|item| item.line.clone()).collect();
     let last = tx.last_pushed(&ids)?;
@@ -175,7 +177,7 @@ fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
         if pushed
             .is_some_and(|pushed| pushed.addition_id == item.addition && pushed.quantity == item.connectwise_quantity)
         {
-            item.compared.kind = ComparisonKind::OutOfDate;
+            item.compared.kind = ReconciliationKind::OutOfDate;
         }
     }
     Ok(())
@@ -189,9 +191,9 @@ fn compared(
     Lines { rows, companies, outside }: Lines,
     calendar: &BillingCalendar,
     now: Timestamp,
-) -> Result<Vec<ComparedLine>> {
+) -> Result<Vec<LineToReconcile>> {
     let ids: Vec<CompanyId> = companies.keys().cloned().collect();
-    let selection = if ids.len() == 1 { CompanySelection::Only(&ids) } else { CompanySelection::AllIncluding(&ids) };
+    let selection = if ids.len() == 1 { CompanySelection::Only(&ids) } else { CompanySelection::AtLeast(&ids) };
     let mut usage = HashMap::new();
     let reading = UsageReading::begin(tx, calendar, now)?;
     for (product, month) in products.values() {
@@ -199,23 +201,17 @@ fn compared(
         usage.insert(product.id.clone(), loaded);
     }
     let compared_line = |row: ReconciledLine| {
-        let company = companies.get(&row.company_id)?.clone();
-        let billed = usage.get(&row.product_id)?.billed_by(LineTerms {
-            company_id: &row.company_id,
-            block_size: row.block_size,
-            minimum_quantity: row.minimum_quantity,
-            included_quantity: row.included_quantity,
-            adjustment: row.adjustment.as_ref(),
-        });
-        Some(ComparedLine { row, company, billed, share: Share::Whole })
+        let company = companies.get(&row.settings.company_id)?.clone();
+        let computed = usage.get(&row.product_id)?.quantity_with(&row.settings);
+        Some(LineToReconcile { row, company, computed, share: AdditionShare::Whole })
     };
-    let mut compared: Vec<ComparedLine> = rows.into_iter().filter_map(compared_line).collect();
+    let mut compared: Vec<LineToReconcile> = rows.into_iter().filter_map(compared_line).collect();
     divide(connectwise, &mut compared, &outside);
     Ok(compared)
 }
 
 /// Divides additions to which several lines bill, so that each is counted once. A single enabled line takes all of it.
-fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [ComparedLine], outside: &HashMap<CwAdditionId, bool>) {
+fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [LineToReconcile], outside: &HashMap<CwAdditionId, bool>) {
     let mut by_addition: HashMap<CwAdditionId, Vec<usize>> = HashMap::new();
     for (place, one) in compared.iter().enumerate() {
         if let Some(id) = one.row.addition_id.filter(|_| one.row.addition_status == MappingStatus::Resolved) {
@@ -230,8 +226,10 @@ fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [ComparedLine], out
         let other = outside.get(&addition).copied();
         let share = match other {
             // The other line takes all of it.
-            Some(true) if enabled.is_empty() => Some(Share::Part { quantity: Quantity::ZERO, is_shared: false }),
-            Some(is_enabled) if is_enabled || enabled.is_empty() => Some(Share::Unknown),
+            Some(true) if enabled.is_empty() => {
+                Some(AdditionShare::Part { quantity: Quantity::ZERO, is_shared: false })
+            }
+            Some(is_enabled) if is_enabled || enabled.is_empty() => Some(AdditionShare::Unknown),
             _ => None,
         };
         if let Some(share) = share {
@@ -242,12 +240,12 @@ fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [ComparedLine], out
         let takers = if enabled.is_empty() { places.clone() } else { enabled };
         let has = connectwise.quantity(addition).unwrap_or(Quantity::ZERO);
         let needs: Vec<Quantity> =
-            takers.iter().map(|place| compared[*place].billed.quantity.unwrap_or(Quantity::ZERO)).collect();
+            takers.iter().map(|place| compared[*place].computed.quantity.unwrap_or(Quantity::ZERO)).collect();
         for place in places {
-            compared[place].share = Share::Part { quantity: Quantity::ZERO, is_shared };
+            compared[place].share = AdditionShare::Part { quantity: Quantity::ZERO, is_shared };
         }
         for (place, quantity) in takers.into_iter().zip(divided(has, &needs)) {
-            compared[place].share = Share::Part { quantity, is_shared };
+            compared[place].share = AdditionShare::Part { quantity, is_shared };
         }
     }
 }
@@ -256,26 +254,26 @@ fn line_item(
     connectwise: &ConnectWiseState<'_>,
     pushes: &Pushes,
     namesakes: &HashSet<CwCompanyId>,
-    one: ComparedLine,
+    one: LineToReconcile,
 ) -> Item {
     let now = one.connectwise_quantity(connectwise);
-    let is_shared = matches!(one.share, Share::Part { is_shared: true, .. } | Share::Unknown);
-    let ComparedLine { row, company, billed, .. } = one;
-    let agreement = row.agreement_id.and_then(|id| connectwise.catalog.agreement_record(id));
-    let addition = row.addition_id.and_then(|id| connectwise.catalog.addition_record(id));
+    let is_shared = matches!(one.share, AdditionShare::Part { is_shared: true, .. } | AdditionShare::Unknown);
+    let LineToReconcile { row, company, computed, .. } = one;
+    let agreement = row.agreement_id.and_then(|id| connectwise.record_index.agreement_record(id));
+    let addition = row.addition_id.and_then(|id| connectwise.record_index.addition_record(id));
     // A push to another addition says nothing about this one.
     let pushed =
-        pushes.of_month.get(&(row.id.clone(), billed.month)).filter(|pushed| pushed.addition_id == row.addition_id);
+        pushes.of_month.get(&(row.id.clone(), computed.month)).filter(|pushed| pushed.addition_id == row.addition_id);
     let pushed_quantity = pushed.and_then(|pushed| pushed.quantity);
     let is_past = pushes.later.contains(&row.id);
     let connectwise_quantity = if is_past { pushed_quantity } else { now };
-    let compared = Comparison {
+    let compared = ReconciliationInput {
         push_enabled: row.push_enabled,
         mappings: (row.agreement_status, row.addition_status, row.agreement_reason),
         is_shared,
         is_past,
-        quantity: billed.quantity,
-        has_problem: billed.problem.is_some() && billed.too_old.is_none(),
+        quantity: computed.quantity,
+        has_problem: computed.problem.is_some() && computed.too_old.is_none(),
         terms: addition.map(|addition| &addition.terms),
         connectwise_quantity,
         pushed_quantity,
@@ -283,27 +281,27 @@ fn line_item(
     .compared();
     let is_resolved = row.addition_status == MappingStatus::Resolved;
     let has_namesake = company.connectwise_company_id.is_some_and(|id| namesakes.contains(&id));
-    let quantities = (billed.quantity, connectwise_quantity);
+    let quantities = (computed.quantity, connectwise_quantity);
     let impacts = agreement.zip(addition).filter(|_| is_resolved);
-    let impacts = impacts.map(|records| connectwise.impacts(records, billed.month, has_namesake, quantities));
-    let (warnings, is_left_out) = impacts.unwrap_or_default();
+    let impacts = impacts.map(|records| connectwise.impacts(records, computed.month, has_namesake, quantities));
+    let (warnings, is_not_invoiced) = impacts.unwrap_or_default();
     Item {
-        month: billed.month,
+        month: computed.month,
         line: Some(row.id),
         product_id: row.product_id,
         cw_company: company.connectwise_company_id,
         company: Some(company),
         agreement: row.agreement_id,
         addition: row.addition_id,
-        usage: billed.amount(),
-        quantity: billed.quantity,
-        problem: billed.problem,
+        usage: computed.amount(),
+        quantity: computed.quantity,
+        problem: computed.problem,
         connectwise_quantity,
         pushed_quantity,
         currency: agreement.and_then(|agreement| agreement.terms.currency.clone()),
         unit_price: addition.and_then(|addition| addition.terms.unit_price),
         compared,
         warnings,
-        is_left_out,
+        is_not_invoiced,
     }
 }

@@ -8,7 +8,7 @@ mod page;
 mod reconcile;
 mod totals;
 
-pub use item::{Item, Scope};
+pub use item::{Item, ReconciliationScope};
 pub use page::{ItemFilter, NamedItem, ReconciliationSort, all, page};
 pub use reconcile::reconcile;
 pub use totals::{KindTotals, MoneyTotals, ProductTotals, Totals, WarningTotals, totals};

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::item::Item;
-use super::reconcile::Reconciled;
+use super::reconcile::ReconciledScope;
 use crate::db::{Page, PageRequest, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CwCompanyId};
 use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::Money;
-use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::reconciliation::ReconciliationKind;
 use crate::domain::string_enum::string_enum;
 use crate::domain::text::fold;
 
@@ -19,8 +19,8 @@ string_enum! {
     ReconciliationSort {
         /// By the company's name, ignoring case.
         CompanyName = "company_name",
-        /// By the difference in money, whether too much or too little is billed; without a difference first.
-        Difference = "difference",
+        /// By the absolute difference in money; items without one come first.
+        AmountDifference = "amount_difference",
     }
 }
 
@@ -28,7 +28,7 @@ string_enum! {
 #[derive(Debug, Clone, Default)]
 pub struct ItemFilter {
     /// Of one of these kinds, if there are any. Without, those that agree are left out unless they have warnings.
-    pub kinds: Vec<ComparisonKind>,
+    pub kinds: Vec<ReconciliationKind>,
     /// With one of these warnings, if there are any.
     pub warnings: Vec<InvoiceWarning>,
 }
@@ -61,7 +61,7 @@ pub struct NamedItem {
 /// The items that fit a filter, in the order of a page, up to its end.
 pub fn page(
     tx: &mut Tx<'_>,
-    reconciled: &Reconciled,
+    reconciled: &ReconciledScope,
     filter: &ItemFilter,
     page: &PageRequest<ReconciliationSort>,
 ) -> Result<Page<NamedItem>> {
@@ -79,7 +79,7 @@ pub fn page(
 }
 
 /// All items that fit a filter, by company name.
-pub fn all(tx: &mut Tx<'_>, reconciled: &Reconciled, filter: &ItemFilter) -> Result<Vec<NamedItem>> {
+pub fn all(tx: &mut Tx<'_>, reconciled: &ReconciledScope, filter: &ItemFilter) -> Result<Vec<NamedItem>> {
     let listed: Vec<&Item> = reconciled.items.iter().filter(|item| filter.fits(item)).collect();
     let companies: Vec<CwCompanyId> = listed.iter().filter_map(|item| item.cw_company).collect();
     let companies = names(tx, &companies)?;
@@ -117,11 +117,11 @@ fn names(tx: &mut Tx<'_>, ids: &[CwCompanyId]) -> Result<HashMap<CwCompanyId, St
     Ok(tx.cw_companies_by_id(Some(ids))?.into_iter().map(|company| (company.id, company.name)).collect())
 }
 
-fn named(reconciled: &Reconciled, item: Item, companies: &HashMap<CwCompanyId, String>) -> NamedItem {
-    let catalog = &reconciled.catalog;
+fn named(reconciled: &ReconciledScope, item: Item, companies: &HashMap<CwCompanyId, String>) -> NamedItem {
+    let record_index = &reconciled.record_index;
     let product = reconciled.products.get(&item.product_id);
-    let agreement = item.agreement.and_then(|id| catalog.agreement_record(id));
-    let addition = item.addition.and_then(|id| catalog.addition_record(id));
+    let agreement = item.agreement.and_then(|id| record_index.agreement_record(id));
+    let addition = item.addition.and_then(|id| record_index.addition_record(id));
     NamedItem {
         product_code: product.map(|(product, _)| product.code.clone()).unwrap_or_default(),
         cw_company_name: item.cw_company.and_then(|id| companies.get(&id).cloned()),
@@ -134,7 +134,7 @@ fn named(reconciled: &Reconciled, item: Item, companies: &HashMap<CwCompanyId, S
 /// What the items are ordered by, as text.
 fn sort_key(sort: ReconciliationSort, item: &Item, others: &HashMap<CwCompanyId, String>) -> String {
     match (sort, &item.company) {
-        (ReconciliationSort::Difference, _) => item.compared.amount_difference.map(by_size).unwrap_or_default(),
+        (ReconciliationSort::AmountDifference, _) => item.compared.amount_difference.map(by_size).unwrap_or_default(),
         (ReconciliationSort::CompanyName, Some(company)) => company.name_key.clone(),
         (ReconciliationSort::CompanyName, None) => {
             item.cw_company.and_then(|id| others.get(&id)).map(|name| fold(name)).unwrap_or_default()

@@ -4,29 +4,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::additions_without_line;
-use super::item::{Item, Scope};
+use super::item::{Item, ReconciliationScope};
 use super::lines::{ConnectWiseState, Lines, compare};
 use crate::db::{Product, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, ProductId};
-use crate::domain::mappings::Catalog;
+use crate::domain::mappings::RecordIndex;
 use crate::services::schedule::billing_calendar;
 
 /// Everything in a scope, compared.
-pub struct Reconciled {
+pub struct ReconciledScope {
     /// The products, by id, each with its month.
     pub products: HashMap<ProductId, (Product, BillingMonth)>,
     /// The lines and the additions without one, those that agree included.
     pub items: Vec<Item>,
     /// The number of agreements that a product's rule matches and whose additions were never read.
     pub unread_agreements: usize,
-    pub(super) catalog: Arc<Catalog>,
+    pub(super) record_index: Arc<RecordIndex>,
 }
 
 /// Compares a scope. The number of queries depends on the number of products and months, not on the number of lines.
-pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Timestamp) -> Result<Reconciled> {
+pub fn reconcile(tx: &mut Tx<'_>, scope: &ReconciliationScope, now: Timestamp) -> Result<ReconciledScope> {
     let calendar = billing_calendar::load(tx)?;
     let products = match &scope.product {
         Some(id) => vec![tx.product(id).map_err(|error| error.at("product_id"))?],
@@ -38,15 +38,15 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &Scope, now: Timestamp) -> Result<Recon
         .map(|product| (product.id.clone(), (scope.months.of_product(&product, &calendar, now), product)))
         .map(|(id, (month, product))| (id, (product, month)))
         .collect();
-    let catalog = tx.catalog(None, today)?;
+    let record_index = tx.record_index(None, today)?;
     let lines = Lines::load(tx, scope.product.as_ref(), scope.company.as_ref())?;
     let of_lines: Vec<CwAdditionId> = lines.rows.iter().filter_map(|row| row.addition_id).collect();
     // Of a company, only what its lines bill to is compared.
     let quantities = tx.addition_quantities(scope.company.as_ref().map(|_| of_lines.as_slice()))?;
-    let connectwise = ConnectWiseState { catalog: &catalog, quantities: &quantities, today };
+    let connectwise = ConnectWiseState { record_index: &record_index, quantities: &quantities, today };
     let without_line =
         additions_without_line::find(tx, &connectwise, &products, scope, &lines, calendar.month_of(now))?;
     let mut items = compare(tx, &connectwise, &products, lines, &calendar, now)?;
     items.extend(without_line.items);
-    Ok(Reconciled { products, items, unread_agreements: without_line.unread_agreements, catalog })
+    Ok(ReconciledScope { products, items, unread_agreements: without_line.unread_agreements, record_index })
 }

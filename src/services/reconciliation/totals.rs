@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use rust_decimal::Decimal;
 
 use super::item::Item;
-use super::reconcile::Reconciled;
+use super::reconcile::ReconciledScope;
 use crate::db::Product;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::ProductId;
 use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
-use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::reconciliation::ReconciliationKind;
 
 /// Amounts of one currency. An amount is `None` if it has too many digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MoneyTotals {
     /// The currency's code; `None` for agreements without one.
     pub currency: Option<String>,
-    /// What invoices with our quantities charge.
+    /// What invoices with the computed quantities charge.
     pub amount: Option<Money>,
     /// What invoices with ConnectWise's quantities charge.
     pub connectwise_amount: Option<Money>,
@@ -38,10 +38,10 @@ impl MoneyTotals {
 #[derive(Debug, Clone)]
 pub struct KindTotals {
     /// The kind that all these items have.
-    pub kind: ComparisonKind,
+    pub kind: ReconciliationKind,
     /// How many items there are.
     pub items: usize,
-    /// How many of them have no difference in money, because a quantity or the price is not known.
+    /// How many of them have no difference in money, because a quantity or the price is unknown.
     pub without_amount: usize,
     /// Their amounts, one entry for each currency.
     pub money: Vec<MoneyTotals>,
@@ -69,7 +69,7 @@ pub struct ProductTotals {
     pub items: usize,
     /// Those of them that a person should look at.
     pub to_look_at: usize,
-    /// The sum of our quantities.
+    /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities.
     pub connectwise_quantity: Quantity,
@@ -116,7 +116,7 @@ impl<'i> ByCurrency<'i> {
             compared.amount,
             compared.connectwise_amount,
             compared.amount_difference,
-            compared.amount.filter(|_| item.is_left_out),
+            compared.amount.filter(|_| item.is_not_invoiced),
         ];
         if values.iter().any(Option::is_some) {
             let sums = self.0.entry(item.currency.as_deref()).or_insert_with(|| Sums([Some(Money::ZERO); 4]));
@@ -134,9 +134,9 @@ impl<'i> ByCurrency<'i> {
 }
 
 /// Adds everything up. Amounts of different currencies are never added.
-pub fn totals(reconciled: &Reconciled) -> Totals {
+pub fn totals(reconciled: &ReconciledScope) -> Totals {
     let mut all = ByCurrency::default();
-    let mut kinds: BTreeMap<ComparisonKind, (usize, usize, ByCurrency<'_>)> = BTreeMap::new();
+    let mut kinds: BTreeMap<ReconciliationKind, (usize, usize, ByCurrency<'_>)> = BTreeMap::new();
     let mut warnings: BTreeMap<InvoiceWarning, (usize, AmountsByCurrency<'_>)> = BTreeMap::new();
     let mut products: HashMap<&ProductId, ProductSums<'_>> = HashMap::new();
     for item in &reconciled.items {

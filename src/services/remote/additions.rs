@@ -3,7 +3,7 @@
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::client;
-use crate::connectwise::{CwError, Fault, RetryPolicy};
+use crate::connectwise::{ConnectionFault, CwError, RetryPolicy};
 use crate::db::{Connection, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
@@ -107,8 +107,8 @@ async fn save(ctx: &AppContext, tenant: &TenantId, answers: Vec<AdditionsAnswer>
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Saves the additions that could be read. Returns the number of rows written, and a failure that concerns more than one
-/// agreement.
+/// Saves the additions that could be read. Returns the number of rows written, and a failure that concerns more than
+/// one agreement.
 fn save_answers(tx: &mut Tx<'_>, answers: Vec<AdditionsAnswer>, now: Timestamp) -> Result<(usize, Option<CwError>)> {
     let (mut read, mut found, mut failure) = (Vec::new(), Vec::new(), None);
     for (id, answer) in answers {
@@ -122,7 +122,7 @@ fn save_answers(tx: &mut Tx<'_>, answers: Vec<AdditionsAnswer>, now: Timestamp) 
                 error @ (CwError::Rejected(_)
                 | CwError::Failed(_)
                 | CwError::InvalidResponse(_)
-                | CwError::Configuration { fault: Fault::Permission(_), .. }),
+                | CwError::Configuration { fault: ConnectionFault::Permission(_), .. }),
             ) => {
                 tracing::warn!(
                     tenant = %tx.tenant(), agreement = %id, cause = %error,

@@ -12,8 +12,8 @@ use crate::domain::Result;
 use crate::domain::ids::TenantId;
 use crate::services::context::AppContext;
 
-/// If the pace allows several requests in this time, they are reserved together, because each reservation is a round trip
-/// to the database. A request that is reserved but not sent is lost to the budget.
+/// If the pace allows several requests in this time, they are reserved together, because each reservation is a round
+/// trip to the database. A request that is reserved but not sent is lost to the budget.
 const BLOCK: Duration = Duration::from_millis(10);
 /// How long a block may be used: a `Retry-After` that another replica receives is respected at most this much later.
 const BLOCK_VALID_FOR: Duration = Duration::from_millis(50);
@@ -23,18 +23,18 @@ struct Shared {
     db: Db,
     tenant: TenantId,
     pace: RateLimit,
-    block: Mutex<Option<Block>>,
+    block: Mutex<Option<ReservedBatch>>,
 }
 
 /// Requests that were reserved together.
-struct Block {
+struct ReservedBatch {
     reserved_at: Instant,
     /// How far ahead the next one was, at the steady rate, when they were reserved.
     ahead: Duration,
     left: u32,
 }
 
-impl Block {
+impl ReservedBatch {
     /// Takes the next request. Returns how far ahead it is now; `None` if there is none.
     fn take(&mut self, interval: Duration) -> Option<Duration> {
         let age = self.reserved_at.elapsed();
@@ -67,7 +67,7 @@ impl Shared {
         let reserved = self.db.take_request(&self.tenant, interval * size, limit).await?;
         let RateReservation::Taken(last) = reserved else { return Ok(reserved) };
         let first = last.saturating_sub(interval * (size - 1));
-        *block = Some(Block { reserved_at: Instant::now(), ahead: first + interval, left: size - 1 });
+        *block = Some(ReservedBatch { reserved_at: Instant::now(), ahead: first + interval, left: size - 1 });
         Ok(RateReservation::Taken(first))
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_requests_of_a_block_follow_each_other() {
         let interval = Duration::from_secs(1);
-        let mut block = Block { reserved_at: Instant::now(), ahead: Duration::from_secs(10), left: 2 };
+        let mut block = ReservedBatch { reserved_at: Instant::now(), ahead: Duration::from_secs(10), left: 2 };
         let first = block.take(interval).unwrap();
         let second = block.take(interval).unwrap();
         assert!(first <= Duration::from_secs(10) && first > Duration::from_secs(9), "{first:?}");
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn an_old_block_is_not_used() {
         let reserved_at = Instant::now().checked_sub(BLOCK_VALID_FOR).unwrap();
-        let mut block = Block { reserved_at, ahead: Duration::ZERO, left: 2 };
+        let mut block = ReservedBatch { reserved_at, ahead: Duration::ZERO, left: 2 };
         assert_eq!(block.take(Duration::from_millis(1)), None);
     }
 }

@@ -42,7 +42,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
         let before = tx.connection()?;
         if_match.check(before.as_ref().map_or(0, |row| row.version))?;
         if !new.same_records {
-            refuse_other_connectwise(tx, before.as_ref(), &site, &new.company_id)?;
+            reject_other_connectwise(tx, before.as_ref(), &site, &new.company_id)?;
         }
         let row = Connection {
             tenant_id: tx.tenant().clone(),
@@ -65,7 +65,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             new["keys"] = json!("set");
         }
         audit.record(tx, AuditAction::ConnectionSet, Subject::NONE, old, Some(new))?;
-        // Whether the new one works is not known yet.
+        // Whether the new one works is unknown yet.
         tx.clear_connection_failure()?;
         // Lines that wait for the connection are retried at once with the new one.
         tx.make_pending_lines_due()?;
@@ -79,7 +79,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
     Ok(row)
 }
 
-fn refuse_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: &str, company_id: &str) -> Result<()> {
+fn reject_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: &str, company_id: &str) -> Result<()> {
     let place = |site: &str| {
         let url = url::Url::parse(site).ok()?;
         Some((url.host_str()?.to_owned(), url.port_or_known_default()))
@@ -158,7 +158,7 @@ pub async fn works_again(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
     Ok(())
 }
 
-/// Tests the connection and returns the result of each step. Remembers where the site tells what was invoiced.
+/// Tests the connection and returns the result of each step. Remembers where the site reports what was invoiced.
 pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Check> {
     let row = ctx.db.query(&actor.tenant, |tx| tx.connection()).await?.ok_or_else(client::not_connected)?;
     let check = client::for_connection(ctx, &row)?.check(row.provenance_field.as_deref()).await;

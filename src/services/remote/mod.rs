@@ -1,5 +1,5 @@
-//! Access to ConnectWise: the tenant's connection, clients and their budget, and what is read from it, in a refresh or on
-//! demand.
+//! Access to ConnectWise: the tenant's connection, clients and their budget, and what is read from it, in a refresh or
+//! on demand.
 
 pub mod additions;
 mod budget;

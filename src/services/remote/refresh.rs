@@ -7,7 +7,7 @@ use crate::connectwise::{Client, RetryPolicy};
 use crate::db::{LineFilter, RefreshRow, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
-use crate::domain::invoice_terms::RecapList;
+use crate::domain::invoice_terms::RecapPath;
 use crate::domain::records::{Agreement, CwCompany};
 use crate::domain::rules::Target;
 use crate::domain::{ConflictCode, Error, Result};
@@ -44,8 +44,8 @@ pub struct Report {
 pub enum RefreshScope {
     /// Companies and agreements.
     Lists,
-    /// Companies, agreements, and the additions of every agreement that a line bills to or a rule matches, with one request
-    /// for each of them.
+    /// Companies, agreements, and the additions of every agreement that a line bills to or a rule matches, with one
+    /// request for each of them.
     Additions,
 }
 
@@ -162,7 +162,7 @@ fn blank(tenant: &TenantId) -> RefreshRow {
 }
 
 /// Remembers where the site has the agreement recap, which refreshes read from now on.
-pub async fn remember_recap_list(ctx: &AppContext, tenant: &TenantId, list: Option<RecapList>) -> Result<()> {
+pub async fn remember_recap_list(ctx: &AppContext, tenant: &TenantId, list: Option<RecapPath>) -> Result<()> {
     let known = ctx.db.query(tenant, |tx| tx.refresh()).await?.and_then(|row| row.recap_list);
     if known == list {
         return Ok(());
@@ -265,11 +265,11 @@ async fn read_and_save(
     Ok(report)
 }
 
-/// Adds what the agreement recap tells. Without it, what was known stays: nothing depends on it alone.
+/// Adds what the agreement recap reports. Without it, what was known stays: nothing depends on it alone.
 async fn add_recaps(
     tenant: &TenantId,
     client: &Client,
-    list: RecapList,
+    list: RecapPath,
     policy: RetryPolicy,
     agreements: &mut [Agreement],
 ) {
@@ -303,16 +303,16 @@ fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreeme
     Ok(())
 }
 
-/// The agreements that lines bill to, and those that a product's rule matches, in companies that are not ours, too: a
-/// reconciliation finds additions there that no line bills to.
+/// The agreements that lines bill to, and those that a product's rule matches, also in ConnectWise companies that no
+/// company is matched to: a reconciliation finds additions there that no line bills to.
 fn agreements_to_read(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<CwAgreementId>> {
     let lines = tx.mapped_lines(&LineFilter::default())?;
     let mut used: HashSet<CwAgreementId> = lines.iter().filter_map(|line| line.agreement.target).collect();
     let today = billing_calendar::today(tx, now)?;
-    let catalog = tx.catalog(None, today)?;
+    let record_index = tx.record_index(None, today)?;
     for rules in resolve::rules(tx, None)?.values() {
         if let Some(rule) = rules.get(Target::Agreement) {
-            used.extend(catalog.live_agreements(Some(rule)).map(|agreement| agreement.id));
+            used.extend(record_index.live_agreements(Some(rule)).map(|agreement| agreement.id));
         }
     }
     let used: Vec<CwAgreementId> = used.into_iter().collect();

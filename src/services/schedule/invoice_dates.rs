@@ -93,8 +93,7 @@ fn lines_of(tx: &mut Tx<'_>, invoices: &[(CwAgreementId, NaiveDate)]) -> Result<
     Ok(lines.into_iter().filter_map(|(line, agreement)| Some((line, *invoiced.get(&agreement)?))).collect())
 }
 
-/// The lines whose next invoice is not known, or was to be made before a day and was not: they are pushed on the day of the
-/// month.
+/// The lines whose next invoice date is unknown or overdue: they are pushed on the schedule's day of the month.
 pub fn without_date(tx: &mut Tx<'_>, since: NaiveDate) -> Result<Vec<BillingLineId>> {
     let dates: HashMap<CwAgreementId, InvoiceDate> =
         tx.invoice_dates()?.into_iter().map(|row| (row.agreement_id, row)).collect();
@@ -108,7 +107,8 @@ pub fn without_date(tx: &mut Tx<'_>, since: NaiveDate) -> Result<Vec<BillingLine
     Ok(without.map(|(line, _)| line).collect())
 }
 
-/// The next runs before invoices, each with the date of the invoices and the number of agreements, until 62 days from now.
+/// The next runs before invoices, each with the date of the invoices and the number of agreements, until 62 days from
+/// now.
 pub fn next_runs(
     tx: &mut Tx<'_>,
     schedule: BeforeInvoices<'_>,

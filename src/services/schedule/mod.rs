@@ -28,7 +28,8 @@ pub struct Schedule {
     pub enabled_at: Option<Timestamp>,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
-    /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the month.
+    /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the
+    /// month.
     pub days_before_invoice: Option<u32>,
     /// The configured time zone. After a change, it may apply only from the next month.
     pub zone: Tz,
@@ -134,7 +135,8 @@ pub struct NewSchedule {
     pub enabled: bool,
     /// The day of the month and the time of day of each run.
     pub monthly: MonthlySchedule,
-    /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the month.
+    /// How many days before its own next invoice each agreement is pushed; `None` if all are pushed on the day of the
+    /// month.
     pub days_before_invoice: Option<u32>,
     /// The time zone of the runs and of the billing months; [`put`] describes when it takes effect.
     pub zone: Tz,
@@ -226,7 +228,7 @@ fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Tim
         // Until now all months had one time zone, which was not stored by month.
         tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
     }
-    // The next month begins when it would have. The first month that begins at another time is the one after it, for which
-    // nothing can have been measured: records are at most a day ahead.
+    // The next month begins when it would have. The first month that begins at another time is the one after it, for
+    // which nothing can have been measured: records are at most a day ahead.
     tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])
 }

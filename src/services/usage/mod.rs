@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use self::totals::Incoming;
+use self::totals::IncomingRecord;
 use super::context::AppContext;
-use super::idempotency::{Answer, Once};
+use super::idempotency::{IdempotentWrite, RenderedResponse};
 use crate::db::{ProductName, SupersededUsage, Tx, UsageRecord};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
@@ -59,7 +59,7 @@ pub struct NewUsage {
 
 /// The number of records in a batch by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Accepted {
+pub struct UsageCounts {
     /// New records.
     pub added: usize,
     /// Records that were already stored with the same amount.
@@ -71,9 +71,14 @@ pub struct Accepted {
 }
 
 /// Stores a batch, all or nothing. See [`record`] for duplicates and corrections.
-pub async fn add<R>(ctx: &AppContext, actor: &Actor, batch: Vec<NewUsage>, once: Once<R>) -> Result<Answer>
+pub async fn add<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    batch: Vec<NewUsage>,
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(Accepted) -> Result<Answer> + Send + 'static,
+    R: FnOnce(UsageCounts) -> Result<RenderedResponse> + Send + 'static,
 {
     let (now, rows) = (ctx.clock.now(), batch.len());
     let answer = once.run(ctx, &actor.tenant, move |tx| record(tx, batch, now)).await?;
@@ -83,7 +88,7 @@ where
 
 /// Stores a batch, all or nothing. A record with the same company, product, time and source as a stored one is a
 /// duplicate if the amount is the same, and a correction if it is not.
-pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Timestamp) -> Result<Accepted> {
+pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Timestamp) -> Result<UsageCounts> {
     let ids = KnownIds::load(tx, &batch)?;
     // In this transaction, because the time zone of a tenant without usage may change before it.
     let calendar = billing_calendar::load(tx)?;
@@ -110,7 +115,8 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Timestamp) -> Result<A
     save(tx, rows, &calendar)
 }
 
-/// Marks records that arrive after a push has computed the quantity of their month, company and product, or the overage.
+/// Marks records that arrive after a push has computed the quantity of their month, company and product, or the
+/// overage.
 fn mark_late(
     tx: &mut Tx<'_>,
     rows: &mut [UsageRecord],
@@ -139,8 +145,8 @@ fn key(record: &UsageRecord) -> (CompanyId, ProductId, chrono::NaiveDateTime, St
     (record.company_id.clone(), record.product_id.clone(), record.measured_at, record.source.clone())
 }
 
-fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> Result<Accepted> {
-    let mut accepted = Accepted::default();
+fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> Result<UsageCounts> {
+    let mut accepted = UsageCounts::default();
     let (mut new, mut corrected) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     let mut superseded = Vec::new();
     let stored = tx.current_usage(&rows)?;
@@ -165,7 +171,7 @@ fn save(tx: &mut Tx<'_>, rows: Vec<UsageRecord>, calendar: &BillingCalendar) -> 
     }
     tx.supersede_usage(&superseded)?;
     tx.insert_usage(&new)?;
-    let incoming = new.iter().zip(corrected).map(|(record, corrects)| Incoming { record, corrects });
+    let incoming = new.iter().zip(corrected).map(|(record, corrects)| IncomingRecord { record, corrects });
     totals::add(tx, &incoming.collect::<Vec<_>>(), calendar)?;
     Ok(accepted)
 }

@@ -13,13 +13,13 @@ use crate::services::context::AppContext;
 use crate::services::schedule::billing_calendar;
 
 /// A record that comes in, with the amount of the record that it corrects.
-pub(super) struct Incoming<'r> {
+pub(super) struct IncomingRecord<'r> {
     pub(super) record: &'r UsageRecord,
     pub(super) corrects: Option<Amount>,
 }
 
-/// Maximum number of months that are added up again in the transaction that takes in a batch. The others are added up in
-/// the background, and until then their companies' usage comes from the records.
+/// Maximum number of months that are added up again in the transaction that takes in a batch. The others are added up
+/// in the background, and until then their companies' usage comes from the records.
 const MONTHS_PER_BATCH: usize = 100;
 
 /// The month of a record. Earlier versions accepted any time: records from before the first month count towards it.
@@ -29,13 +29,13 @@ fn month_of(record: &UsageRecord, calendar: &BillingCalendar) -> BillingMonth {
 
 /// Adds records that were just stored to the totals of their months. Reads the totals that change, and the records of a
 /// month only if its largest amount was reduced.
-pub(super) fn add(tx: &mut Tx<'_>, incoming: &[Incoming<'_>], calendar: &BillingCalendar) -> Result<()> {
+pub(super) fn add(tx: &mut Tx<'_>, incoming: &[IncomingRecord<'_>], calendar: &BillingCalendar) -> Result<()> {
     let key = |record: &UsageRecord| TotalsKey {
         product_id: record.product_id.clone(),
         company_id: record.company_id.clone(),
         month: month_of(record, calendar),
     };
-    let mut changes: HashMap<TotalsKey, Vec<&Incoming<'_>>> = HashMap::new();
+    let mut changes: HashMap<TotalsKey, Vec<&IncomingRecord<'_>>> = HashMap::new();
     for one in incoming {
         changes.entry(key(one.record)).or_default().push(one);
     }
@@ -63,7 +63,7 @@ pub(super) fn add(tx: &mut Tx<'_>, incoming: &[Incoming<'_>], calendar: &Billing
 }
 
 /// Counts a record. Returns `false` if the totals must be computed again from all records.
-fn count(totals: &mut Option<UsageTotals>, incoming: &Incoming<'_>) -> bool {
+fn count(totals: &mut Option<UsageTotals>, incoming: &IncomingRecord<'_>) -> bool {
     let record = incoming.record.measured();
     match (totals, incoming.corrects) {
         (Some(totals), None) => {
@@ -114,9 +114,9 @@ fn compute(
     Ok(totals)
 }
 
-/// Adds the records that are not part of the totals yet to them, until `stop` is cancelled. Until then their companies'
-/// usage is added up from the records. Returns the number of companies and products whose totals were completed. One that
-/// fails is logged, and holds up no other.
+/// Adds the records that are not part of the totals yet, until shutdown. Until then their companies' usage is added up
+/// from the records. Returns the number of companies and products whose totals were completed. One that fails is
+/// logged, and holds up no other.
 pub async fn complete(ctx: &AppContext) -> Result<usize> {
     let (mut completed, mut after) = (0, None);
     loop {
@@ -151,7 +151,7 @@ fn complete_one(tx: &mut Tx<'_>, product: &ProductId, company: &CompanyId, now: 
 
 /// What verifying the totals found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedTotals {
     /// The number of totals that were compared.
     pub compared: usize,
     /// What differs, as text.
@@ -160,8 +160,8 @@ pub struct Verified {
 
 /// Computes all totals of all tenants from the records, and compares them with the stored ones. Reads everything, a
 /// company and product at a time.
-pub async fn verify(db: &Db) -> Result<Verified> {
-    let mut verified = Verified::default();
+pub async fn verify(db: &Db) -> Result<VerifiedTotals> {
+    let mut verified = VerifiedTotals::default();
     for tenant in db.read_system(|tx| tx.tenants()).await? {
         let found = db.read(&tenant.id, verify_tenant).await?;
         verified.compared += found.compared;
@@ -170,8 +170,8 @@ pub async fn verify(db: &Db) -> Result<Verified> {
     Ok(verified)
 }
 
-fn verify_tenant(tx: &mut Tx<'_>) -> Result<Verified> {
-    let (mut verified, calendar) = (Verified::default(), billing_calendar::load(tx)?);
+fn verify_tenant(tx: &mut Tx<'_>) -> Result<VerifiedTotals> {
+    let (mut verified, calendar) = (VerifiedTotals::default(), billing_calendar::load(tx)?);
     for product in tx.all_products()? {
         for company in tx.companies_with_usage(&product.id)? {
             if tx

@@ -12,7 +12,7 @@ use crate::domain::ids::{
     BillingLineId, CompanyId, DeliveryId, MessageId, ProductId, PushJobId, PushLineId, WebhookId,
 };
 use crate::domain::mapping_status::MappingReason;
-use crate::domain::push::{JobState, LineState, PushKind, PushReason, PushTrigger};
+use crate::domain::push::{JobState, PushKind, PushLineState, PushReason, PushTrigger};
 use crate::domain::quantity::Quantity;
 use crate::domain::rules::Target;
 use crate::domain::webhooks::{DeliveryState, EventType};
@@ -31,24 +31,24 @@ pub enum Event {
         kind: PushKind,
         state: JobState,
         detail: Option<String>,
-        started_by: PushTrigger,
+        trigger: PushTrigger,
         requested_by: String,
         product_id: Option<ProductId>,
         billing_month: BillingMonth,
         /// The number of lines in each state.
-        lines: BTreeMap<LineState, i64>,
+        lines: BTreeMap<PushLineState, i64>,
         finished_at: Timestamp,
     },
     /// Push lines were held.
-    PushLinesHeld { push_job_id: PushJobId, lines: Vec<LinePush> },
+    PushLinesHeld { push_job_id: PushJobId, lines: Vec<EventPushLine> },
     /// Push lines failed, or are unverified.
-    PushLinesFailed { push_job_id: PushJobId, lines: Vec<LinePush> },
+    PushLinesFailed { push_job_id: PushJobId, lines: Vec<EventPushLine> },
     /// The targets of lines are no longer live.
-    MappingsStale { lines: Vec<LineMapping> },
+    MappingsStale { lines: Vec<EventMapping> },
     /// Several targets match the rules for lines.
-    MappingsAmbiguous { lines: Vec<LineMapping> },
-    /// Meters went silent.
-    UsageMissing { lines: Vec<SilentMeter> },
+    MappingsAmbiguous { lines: Vec<EventMapping> },
+    /// Usage stopped.
+    UsageMissing { lines: Vec<MissingUsage> },
     /// The connection fails.
     ConnectionFailing { push_job_id: PushJobId, cause: String },
     /// A test.
@@ -57,23 +57,23 @@ pub enum Event {
 
 /// A push line in an event.
 #[derive(Debug, Clone, Serialize)]
-pub struct LinePush {
+pub struct EventPushLine {
     pub push_line_id: PushLineId,
     pub billing_line_id: BillingLineId,
     pub company_id: CompanyId,
     pub company_name: String,
     pub product_id: ProductId,
     pub product_code: String,
-    pub state: LineState,
+    pub state: PushLineState,
     pub reason: Option<PushReason>,
     pub detail: Option<String>,
-    pub from_quantity: Option<Quantity>,
-    pub to_quantity: Option<Quantity>,
+    pub from: Option<Quantity>,
+    pub to: Option<Quantity>,
 }
 
 /// A billing line in an event about mappings.
 #[derive(Debug, Clone, Serialize)]
-pub struct LineMapping {
+pub struct EventMapping {
     pub billing_line_id: BillingLineId,
     pub company_id: CompanyId,
     pub company_name: String,
@@ -83,9 +83,9 @@ pub struct LineMapping {
     pub reason: Option<MappingReason>,
 }
 
-/// A billing line whose meter went silent.
+/// A billing line whose usage stopped.
 #[derive(Debug, Clone, Serialize)]
-pub struct SilentMeter {
+pub struct MissingUsage {
     pub billing_line_id: BillingLineId,
     pub company_id: CompanyId,
     pub company_name: String,
@@ -142,8 +142,8 @@ impl Event {
     }
 }
 
-/// Stores the deliveries of an event to the enabled webhooks that get it, in the transaction in which it happens. An event
-/// without lines, where there could be some, is none.
+/// Stores the deliveries of an event to the enabled webhooks that get it, in the transaction in which it happens. An
+/// event type that lists lines is not sent if it has none.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> Result<()> {
     match event.lines() {
         Some(0) => Ok(()),

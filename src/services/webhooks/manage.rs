@@ -13,7 +13,7 @@ use crate::domain::webhooks::{DeliveryEvent, DisabledReason, EventType, EventTyp
 use crate::domain::{ConflictCode, Error, FieldCode, Result};
 use crate::outgoing::{Secret, WebhookUrl};
 use crate::services::context::AppContext;
-use crate::services::idempotency::{Answer, Once};
+use crate::services::idempotency::{IdempotentWrite, RenderedResponse};
 use crate::services::security::actor::{Actor, IfMatch};
 use crate::services::security::audit::{Audit, Subject};
 
@@ -174,14 +174,19 @@ pub async fn rotate_secret(
 }
 
 /// Sends a test event to one webhook. Errors if it is disabled.
-pub async fn send_test<R>(ctx: &AppContext, actor: &Actor, id: WebhookId, once: Once<R>) -> Result<Answer>
+pub async fn send_test<R>(
+    ctx: &AppContext,
+    actor: &Actor,
+    id: WebhookId,
+    once: IdempotentWrite<R>,
+) -> Result<RenderedResponse>
 where
-    R: FnOnce(WebhookDelivery) -> Result<Answer> + Send + 'static,
+    R: FnOnce(WebhookDelivery) -> Result<RenderedResponse> + Send + 'static,
 {
     let now = ctx.clock.now();
     let work = move |tx: &mut Tx<'_>| {
         let row = tx.webhook(&id)?;
-        refuse_disabled(&row)?;
+        reject_disabled(&row)?;
         let body = payload(&Event::Test { webhook_id: id.clone() }, now)?;
         let delivery = delivery(tx, &id, EventType::Test, MessageId::new(), body, now);
         tx.insert_deliveries(std::slice::from_ref(&delivery))?;
@@ -198,7 +203,7 @@ pub async fn resend(ctx: &AppContext, actor: &Actor, id: DeliveryId) -> Result<W
     let work = move |tx: &mut Tx<'_>| {
         let mut row = tx.delivery(&id)?;
         let webhook = tx.webhook(&row.webhook_id)?;
-        refuse_disabled(&webhook)?;
+        reject_disabled(&webhook)?;
         row.state = row.state.after(DeliveryEvent::Resend).map_err(|_| {
             Error::conflict(ConflictCode::DeliveryPending, "the delivery has not ended: it is sent without this")
         })?;
@@ -219,7 +224,7 @@ pub async fn resend(ctx: &AppContext, actor: &Actor, id: DeliveryId) -> Result<W
     Ok(delivery)
 }
 
-fn refuse_disabled(webhook: &Webhook) -> Result<()> {
+fn reject_disabled(webhook: &Webhook) -> Result<()> {
     match webhook.disabled_reason {
         None => Ok(()),
         Some(_) => Err(Error::conflict(ConflictCode::WebhookDisabled, "the webhook is disabled: enable it first")),
@@ -239,13 +244,13 @@ pub(super) fn subject(row: &Webhook) -> Subject {
     Subject::new(&row.id, host_of(&row.url))
 }
 
-/// The beginning of an address: what follows the host may be a secret, as in the addresses of chats.
+/// The beginning of an address: the path may contain a secret, as in the webhook URLs of chats.
 fn host_of(url: &str) -> String {
     let end = url.find("://").and_then(|scheme| Some(scheme + 3 + url.get(scheme + 3..)?.find('/')?));
     end.map_or_else(|| url.to_owned(), |end| format!("{}/…", &url[..end]))
 }
 
-/// What tells two addresses of a host apart, and from which neither can be found.
+/// A short one-way hash that distinguishes the URLs of one host.
 fn fingerprint(url: &str) -> String {
     Sha256::digest(url.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -12,12 +12,12 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{TenantId, WebhookId};
 use crate::domain::webhooks::{DISABLED_AFTER, DeliveryEvent, DisabledReason, pause_after, retry_wait};
 use crate::domain::{Error, Result};
-use crate::outgoing::{Attempt, Secret, Signed, WebhookUrl};
+use crate::outgoing::{Attempt, DeliveryHeaders, Secret, WebhookUrl};
 use crate::services::context::{AppContext, StepResult, Turn};
 use crate::services::security::audit::Audit;
 
-/// Maximum number of deliveries to one webhook that a process sends at the same time. The other webhooks of the tenant have
-/// theirs in the same claim, so that a slow one delays them by one request at most.
+/// Maximum number of deliveries to one webhook that a process sends at the same time. The other webhooks of the tenant
+/// have theirs in the same claim, so that a slow one delays them by one request at most.
 const DELIVERIES_PER_WEBHOOK: i64 = 3;
 /// How long a claim lasts: several times as long as a request may take.
 const LEASE: TimeDelta = TimeDelta::seconds(90);
@@ -77,7 +77,7 @@ async fn deliver(ctx: &AppContext, owner: &str, turn: &Turn) -> Result<bool> {
         let webhook = webhooks.get(&delivery.webhook_id)?;
         Some(async move {
             let attempt = attempt(ctx, webhook, &delivery).await;
-            Attempted { delivery, webhook_version: webhook.version, attempt }
+            AttemptedDelivery { delivery, webhook_version: webhook.version, attempt }
         })
     });
     let attempts = join_all(attempts).await;
@@ -91,7 +91,7 @@ async fn deliver(ctx: &AppContext, owner: &str, turn: &Turn) -> Result<bool> {
 }
 
 /// A delivery with its latest attempt.
-struct Attempted {
+struct AttemptedDelivery {
     delivery: WebhookDelivery,
     /// The version of the webhook that it was sent to.
     webhook_version: i64,
@@ -108,7 +108,7 @@ async fn attempt(ctx: &AppContext, webhook: &Webhook, delivery: &WebhookDelivery
         Ok(url) => url,
         Err(error) => return Attempt::failed(format!("the address is not allowed any more: {error}")),
     };
-    match Signed::new(delivery.message_id.as_str(), now.timestamp(), &delivery.payload, &secrets) {
+    match DeliveryHeaders::new(delivery.message_id.as_str(), now.timestamp(), &delivery.payload, &secrets) {
         Ok(signed) => ctx.webhooks.send(&url, &signed, delivery.payload.clone(), now).await,
         Err(error) => Attempt::failed(error.to_string()),
     }
@@ -128,10 +128,10 @@ fn secrets(ctx: &AppContext, webhook: &Webhook, now: Timestamp) -> Result<Vec<Se
 }
 
 /// Records attempts, and what they say of their webhooks.
-fn store(tx: &mut Tx<'_>, attempts: Vec<Attempted>, now: Timestamp) -> Result<()> {
+fn store(tx: &mut Tx<'_>, attempts: Vec<AttemptedDelivery>, now: Timestamp) -> Result<()> {
     let mut by_webhook: HashMap<(WebhookId, i64), Vec<Attempt>> = HashMap::new();
     let mut rows = Vec::with_capacity(attempts.len());
-    for Attempted { delivery, webhook_version, attempt } in attempts {
+    for AttemptedDelivery { delivery, webhook_version, attempt } in attempts {
         rows.push(after_attempt(delivery.clone(), &attempt, now)?);
         by_webhook.entry((delivery.webhook_id, webhook_version)).or_default().push(attempt);
     }
@@ -167,7 +167,8 @@ fn after_attempt(mut row: WebhookDelivery, attempt: &Attempt, now: Timestamp) ->
     Ok(row)
 }
 
-/// Records whether a webhook works. One that fails is paused, and disabled after [`DISABLED_AFTER`], or when it is gone.
+/// Records whether a webhook works. One that fails is paused, and disabled after [`DISABLED_AFTER`], or when it is
+/// gone.
 fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: Timestamp) -> Result<()> {
     let before = webhook.clone();
     let mut row = webhook;

@@ -1,5 +1,5 @@
-//! What axe-core (<https://github.com/dequelabs/axe-core>) finds on each page, how far things move while a page loads, and
-//! whether a page fits a narrow window.
+//! What axe-core (<https://github.com/dequelabs/axe-core>) finds on each page, how far things move while a page loads,
+//! and whether a page fits a narrow window.
 
 use serde_json::Value;
 

@@ -92,7 +92,7 @@ async fn money_is_compared(backend: Backend) {
     for kind in found["kinds"].as_array().unwrap() {
         assert!(text.contains(kind["explanation"].as_str().unwrap()), "{kind}");
     }
-    let difference = found["totals"][0]["difference"].as_str().unwrap();
+    let difference = found["totals"][0]["amount_difference"].as_str().unwrap();
     assert!(text.contains(&format!("{difference}0 USD")), "{difference} in {text}");
     assert!(browser.run("return document.querySelectorAll('svg.plot rect').length").await.as_i64().unwrap() >= 4);
     browser.picture("console-reconciliation").await;

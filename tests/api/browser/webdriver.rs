@@ -175,8 +175,8 @@ impl Browser {
         id.as_str().unwrap().to_owned()
     }
 
-    /// Types a text into a field, over what is there, and presses Enter. Unlike [`Self::fill`], the field never has another
-    /// value, which a page that listens would save.
+    /// Types a text into a field, over what is there, and presses Enter. Unlike [`Self::fill`], the field never has
+    /// another value, which a page that listens would save.
     pub async fn enter(&self, selector: &str, text: &str) {
         self.run(&format!(
             "document.querySelector({0}).focus(); document.querySelector({0}).select()",

@@ -1,5 +1,5 @@
-//! What fails around replicas, for real: processes killed and stopped, PostgreSQL restarted, connections cut. Every line
-//! comes out right, and `/readyz` tells the truth.
+//! What fails around replicas, for real: processes killed and stopped, PostgreSQL restarted, connections cut. Every
+//! line comes out right, and `/readyz` tells the truth.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

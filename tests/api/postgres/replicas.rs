@@ -43,8 +43,8 @@ async fn reads_go_on_while_writes_wait_for_another_replica() {
     }
 }
 
-/// A replica that is stopped in the middle of a claim, or of recording a line, holds rows for as long as the database leaves
-/// them to it. Nobody waits for those: the workers of other replicas claim the lines of other agreements.
+/// A replica that is stopped in the middle of a claim, or of recording a line, holds rows for as long as the database
+/// leaves them to it. Nobody waits for those: the workers of other replicas claim the lines of other agreements.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_worker_waits_for_lines_that_another_transaction_holds() {
     let (app, _) = ready(Backend::Postgres, 3).await;
@@ -65,8 +65,8 @@ async fn no_worker_waits_for_lines_that_another_transaction_holds() {
     assert!(!app.worker.step().await.unwrap(), "that was all");
 }
 
-/// Two jobs have lines of one agreement, and two replicas claim at the same moment, each the lines of another job. Only one
-/// may get the agreement: if both wrote an addition at once, ConnectWise could end with the older job's quantity.
+/// Two jobs have lines of one agreement, and two replicas claim at the same moment, each the lines of another job. Only
+/// one may get the agreement: if both wrote an addition at once, ConnectWise could end with the older job's quantity.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_never_claim_one_agreement_at_once() {
     let (app, _) = ready(Backend::Postgres, 1).await;

@@ -33,9 +33,10 @@ async fn each_scheduled_push_keeps_what_was_found_before_it(backend: Backend) {
         .flat_map(|month| month["totals"].as_array().unwrap().iter().map(move |totals| (month, totals)))
         .map(|(month, totals)| {
             let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-            let members = ["currency", "amount", "connectwise_amount", "difference", "amount_before", "change_percent"];
+            let members =
+                ["currency", "amount", "connectwise_amount", "amount_difference", "amount_before", "change_percent"];
             let totals_text: Vec<String> = members.iter().map(|member| text(&totals[*member])).collect();
-            format!("{} {} {}", text(&month["billing_month"]), totals_text.join(" "), totals["moved"])
+            format!("{} {} {}", text(&month["billing_month"]), totals_text.join(" "), totals["changed_notably"])
         })
         .collect();
     assert_eq!(
@@ -50,11 +51,11 @@ async fn each_scheduled_push_keeps_what_was_found_before_it(backend: Backend) {
         ]
     );
     let december = &found["items"][1];
-    assert_eq!((&december["moved"], &december["quantity"]), (&json!(true), &json!("16")));
-    assert_eq!((&december["connectwise_quantity"], &december["difference"]), (&json!("13"), &json!("3")));
+    assert_eq!((&december["changed_notably"], &december["quantity"]), (&json!(true), &json!("16")));
+    assert_eq!((&december["connectwise_quantity"], &december["quantity_difference"]), (&json!("13"), &json!("3")));
     assert_eq!((&december["items"], &december["to_look_at"]), (&json!(2), &json!(2)));
     let job = app.get(&format!("/push-jobs/{}", december["push_job_id"].as_str().unwrap())).await.expect(200);
-    assert_eq!(job["started_by"], "schedule");
+    assert_eq!(job["trigger"], "schedule");
     let path = format!("/reconciliation/history?product_id={product}&from=2026-12&to=2026-12");
     let one = app.get(&path).await.expect(200);
     assert_eq!(one["items"], json!([december]), "the month before counts, although it is not shown");

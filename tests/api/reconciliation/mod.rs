@@ -33,7 +33,7 @@ fn rows(found: &Value, members: &[&str]) -> Vec<String> {
     found["items"].as_array().unwrap().iter().map(row).collect()
 }
 
-const UNITS: [&str; 5] = ["company_name", "kind", "quantity", "connectwise_quantity", "difference"];
+const UNITS: [&str; 5] = ["company_name", "kind", "quantity", "connectwise_quantity", "quantity_difference"];
 
 const MONEY: [&str; 4] = ["amount", "connectwise_amount", "amount_difference", "currency"];
 
@@ -99,10 +99,10 @@ async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend
     assert_eq!(found["unread_agreements"], 0);
     // Nothing is added across currencies, and what agrees is part of the totals.
     let totals = &found["totals"];
-    let sums = json!({"currency": "USD", "amount": "180.5", "connectwise_amount": "190", "difference": "-9.5", "left_out": "0"});
+    let sums = json!({"currency": "USD", "amount": "180.5", "connectwise_amount": "190", "amount_difference": "-9.5", "not_invoiced_amount": "0"});
     assert_eq!(totals.as_array().unwrap().len(), 2, "{totals}");
     assert_eq!(totals[1], sums);
-    assert_eq!((&totals[0]["currency"], &totals[0]["difference"]), (&json!("EUR"), &json!("19")));
+    assert_eq!((&totals[0]["currency"], &totals[0]["amount_difference"]), (&json!("EUR"), &json!("19")));
     let kinds: Vec<(&str, i64, i64)> = found["kinds"]
         .as_array()
         .unwrap()
@@ -131,12 +131,12 @@ async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend
         (&totals["product_id"], &totals["items"], &totals["to_look_at"]),
         (&json!(product), &json!(10), &json!(9))
     );
-    assert_eq!((&totals["quantity"], &totals["difference"]), (&json!("26"), &json!("5")));
+    assert_eq!((&totals["quantity"], &totals["quantity_difference"]), (&json!("26"), &json!("5")));
     // Filters, order, pages and the table.
-    let one = reconciliation(&app, "?kind=no_line,agrees&sort=-difference&limit=2&total=true").await;
+    let one = reconciliation(&app, "?kind=no_line,agrees&sort=-amount_difference&limit=2&total=true").await;
     assert_eq!(rows(&one, &["kind", "amount_difference"]), ["no_line -47.5", "agrees 0"].map(str::to_owned));
     assert_eq!((&one["total"], &one["totals"]), (&json!(2), &found["totals"]), "the totals are of everything");
-    let all = app.all("/reconciliation?kind=no_line,agrees&sort=-difference&limit=1").await;
+    let all = app.all("/reconciliation?kind=no_line,agrees&sort=-amount_difference&limit=1").await;
     let seen: Vec<&str> = all.iter().map(|item| item["amount_difference"].as_str().unwrap()).collect();
     assert_eq!(seen, ["-47.5", "0"]);
     let table = app.get("/export/reconciliation?kind=changed_in_connectwise,company_not_set").await.text;
@@ -151,14 +151,15 @@ async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend
     app.get("/reconciliation?product_id=nobody").await.problem(422, "validation");
 }
 
-/// A push leaves no difference, and what was measured again for a month of the past is compared with what was pushed for it.
+/// A push leaves no difference, and what was measured again for a month of the past is compared with what was pushed
+/// for it.
 async fn nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     let before = reconciliation(&app, "").await;
-    assert_eq!(before["totals"][0]["difference"], "57");
+    assert_eq!(before["totals"][0]["amount_difference"], "57");
     app.push(&json!({})).await;
     let after = reconciliation(&app, "").await;
-    assert_eq!((&after["items"], &after["totals"][0]["difference"]), (&json!([]), &json!("0")));
+    assert_eq!((&after["items"], &after["totals"][0]["amount_difference"]), (&json!([]), &json!("0")));
     assert_eq!(after["totals"][0]["connectwise_amount"], "85.5");
     assert_eq!(rows(&reconciliation(&app, "?kind=agrees").await, &["kind"]).len(), 3);
     // December is pushed, and then a record of November comes late.
@@ -189,13 +190,14 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
     app.push(&json!({})).await;
     refresh(&app).await;
     let found = reconciliation(&app, "").await;
-    // 3 was invoiced with the quantity that ConnectWise has, so that no unit is affected, whatever else there is to look at.
+    // 3 was invoiced with the quantity that ConnectWise has, so that no unit is affected, whatever else there is to
+    // look at.
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut impacts = Vec::new();
     for item in found["items"].as_array().unwrap() {
         for warning in item["warnings"].as_array().unwrap() {
             let impact = [&item["company_name"], &warning["code"], &warning["quantity"], &warning["amount"]].map(text);
-            impacts.push(format!("{} {}", impact.join(" "), item["left_out"]));
+            impacts.push(format!("{} {}", impact.join(" "), item["not_invoiced"]));
         }
     }
     assert_eq!(
@@ -207,7 +209,10 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
         ]
     );
     let usd = &found["totals"][0];
-    assert_eq!((&usd["amount"], &usd["left_out"], &usd["difference"]), (&json!("57"), &json!("0"), &json!("0")));
+    assert_eq!(
+        (&usd["amount"], &usd["not_invoiced_amount"], &usd["amount_difference"]),
+        (&json!("57"), &json!("0"), &json!("0"))
+    );
     let warned = &found["warnings"];
     assert_eq!(warned[0]["code"], "do_not_bill");
     assert_eq!(warned[0]["amounts"], json!([{"currency": "USD", "amount": "28.5"}]));
@@ -221,7 +226,10 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
     app.clock.advance(TimeDelta::days(40));
     let silent = reconciliation(&app, "?kind=silent_meter").await;
     assert_eq!(
-        rows(&silent, &["company_name", "quantity", "connectwise_quantity", "difference", "connectwise_amount"]),
+        rows(
+            &silent,
+            &["company_name", "quantity", "connectwise_quantity", "quantity_difference", "connectwise_amount"]
+        ),
         ["1 - 3 - 0", "2 - 3 - 9.5", "3 - 3 - 19", "4 - 3 - -", "5 - 3 - 28.5"].map(|row| format!("Company {row}"))
     );
     assert!(silent["items"][0]["problem"].as_str().unwrap().contains("35 days"), "{silent}");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use connectwise_billing::domain::reconciliation::ComparisonKind;
+use connectwise_billing::domain::reconciliation::ReconciliationKind;
 use connectwise_billing::sandbox::Kind;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -29,9 +29,9 @@ fn decimal(value: &Value) -> Decimal {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// Whatever the terms, adjustments, minimums and edits by hand: after a push no difference is left, and the money of the
-/// reconciliation is what an invoice run charges; and where somebody edits ConnectWise after that, the difference is what
-/// the run charges too little or too much.
+/// Whatever the terms, adjustments, minimums and edits by hand: after a push no difference is left, and the money of
+/// the reconciliation is what an invoice run charges; and where somebody edits ConnectWise after that, the difference
+/// is what the run charges too little or too much.
 async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     const COMPANIES: i64 = 20;
     let seed = seed();
@@ -71,19 +71,23 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     }
     refresh(&app).await;
     app.push(&json!({})).await;
-    let every_kind: Vec<&str> = ComparisonKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let every_kind: Vec<&str> = ReconciliationKind::ALL.iter().map(|kind| kind.as_str()).collect();
     let all = format!("/reconciliation?limit=7&kind={}", every_kind.join(","));
     let items = app.all(&all).await;
     assert_eq!(items.len(), if has_overage { 40 } else { 20 }, "seed {seed}");
     for item in &items {
-        assert_eq!((&item["kind"], &item["difference"]), (&json!("agrees"), &json!("0")), "seed {seed}: {item}");
+        assert_eq!(
+            (&item["kind"], &item["quantity_difference"]),
+            (&json!("agrees"), &json!("0")),
+            "seed {seed}: {item}"
+        );
     }
     let totals = reconciliation(&app, "").await["totals"].clone();
     let of_totals = |totals: &Value, amount: fn(&Value) -> Decimal| {
         sums(totals.as_array().unwrap().iter().map(|one| (one["currency"].as_str().unwrap(), amount(one))))
     };
-    assert_eq!(of_totals(&totals, |one| decimal(&one["difference"])), Sums::new(), "seed {seed}");
-    let to_charge = of_totals(&totals, |one| decimal(&one["amount"]) - decimal(&one["left_out"]));
+    assert_eq!(of_totals(&totals, |one| decimal(&one["amount_difference"])), Sums::new(), "seed {seed}");
+    let to_charge = of_totals(&totals, |one| decimal(&one["amount"]) - decimal(&one["not_invoiced_amount"]));
     // Somebody edits half of the additions. It is read again, before the invoices are made.
     for c in 1..=COMPANIES {
         if random.bool() {
@@ -100,7 +104,7 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
         let line = lines.iter().find(|line| line["id"] == item["billing_line_id"]).unwrap();
         line["invoice"]["next_invoice_on"] == "2027-01-01"
     };
-    let taken = || items.iter().filter(|item| item["left_out"] == false && !was_invoiced(item));
+    let taken = || items.iter().filter(|item| item["not_invoiced"] == false && !was_invoiced(item));
     let of_items =
         |member: &str| sums(taken().map(|item| (item["currency"].as_str().unwrap(), decimal(&item[member]))));
     assert_eq!(of_items("connectwise_amount"), charged, "seed {seed}");
@@ -108,7 +112,7 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     let before = sums(
         items
             .iter()
-            .filter(|item| was_invoiced(item) && item["left_out"] == false)
+            .filter(|item| was_invoiced(item) && item["not_invoiced"] == false)
             .map(|item| (item["currency"].as_str().unwrap(), decimal(&item["amount"]))),
     );
     let all = sums(expected.iter().chain(&before).map(|(currency, amount)| (currency.as_str(), *amount)));

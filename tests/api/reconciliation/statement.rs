@@ -26,8 +26,8 @@ async fn a_statement_says_why_and_when(backend: Backend) {
         json!([
             "1234.5 GB were measured at 2026-11-22 12:20 UTC.",
             "Adjusted by -200 GB (A <b>trial</b> & more): 1034.5 GB.",
-            "In blocks of 100 GB, each one that is begun: 11.",
-            "At least 12 are agreed: 12.",
+            "In blocks of 100 GB, rounded up: 11.",
+            "The agreed minimum is 12: 12.",
             "The agreement includes 1: 11 are charged.",
             "At 9.5 USD each: 104.5 USD.",
         ])
@@ -63,15 +63,15 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     let billed = app.get(&other).await.expect(200);
     let steps = json!([
         "250 GB were measured at 2026-11-22 12:00 UTC.",
-        "In blocks of 100 GB, each one that is begun: 3.",
+        "In blocks of 100 GB, rounded up: 3.",
         "At 9.5 USD each: 28.5 USD.",
     ]);
     assert_eq!((&billed["products"][0]["steps"], &billed["totals"][0]["amount"]), (&steps, &json!("28.5")));
     merge(&app, Kind::Additions, 200, json!({"quantity": 5, "billCustomer": "DoNotBill"}));
     refresh(&app).await;
     let changed = app.get(&other).await.expect(200);
-    assert_eq!(changed["products"][0]["steps"][2], "The agreement has 5.", "{changed}");
-    assert_eq!(changed["products"][0]["steps"][3], "It is agreed that it is not billed.", "{changed}");
+    assert_eq!(changed["products"][0]["steps"][2], "The quantity on the agreement is 5.", "{changed}");
+    assert_eq!(changed["products"][0]["steps"][3], "It is not billed under the agreement.", "{changed}");
     assert_eq!((&changed["products"][0]["kind"], &changed["totals"]), (&json!("changed_in_connectwise"), &json!([])));
     // A month without usage, and a company that is not there.
     let nothing = app.get(&format!("/companies/{company}/statement?billing_month=2026-01")).await.expect(200);

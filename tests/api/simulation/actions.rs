@@ -28,8 +28,8 @@ pub struct Simulation<'t> {
     trace: Vec<String>,
 }
 
-/// Notes that a step failed. A writer that waits too long, on a machine under load or for a frozen worker, gives up; the
-/// service tries again.
+/// Notes that a step failed. A writer that waits too long, on a machine under load or for a frozen worker, gives up;
+/// the service tries again.
 fn note_failure(wrong: &Mutex<Vec<String>>, error: &dyn std::error::Error) {
     let text = error.to_string();
     if !text.contains("the service is busy") {
@@ -156,8 +156,8 @@ impl<'t> Simulation<'t> {
         self.world.restart(replica).await;
     }
 
-    /// Moves the clock so far that leases run out, retries are due, or months begin. Running tasks are finished, killed or
-    /// frozen first, because requests in flight would have timed out by then.
+    /// Moves the clock so far that leases run out, retries are due, or months begin. Running tasks are finished, killed
+    /// or frozen first, because requests in flight would have timed out by then.
     async fn jump(&mut self) {
         for replica in 0..self.frozen.len() {
             match self.rng.u32(..10) {

@@ -1,9 +1,9 @@
 //! A seeded simulation: several workers, the schedule, the clock and people act on one database in a random order, over
-//! sandboxes with faults. Workers die or freeze between any two steps. At the end the sandboxes and the history of pushes
-//! must agree.
+//! sandboxes with faults. Workers die or freeze between any two steps. At the end the sandboxes and the history of
+//! pushes must agree.
 //!
-//! `scripts/simulate --seeds N` runs N seeds on each database. A seed that fails prints the command that replays it. The
-//! choices are the seed's; threads and sockets are real, so that a replay may take another course.
+//! `scripts/simulate --seeds N` runs N seeds on each database. A seed that fails prints the command that replays it.
+//! The choices are the seed's; threads and sockets are real, so that a replay may take another course.
 
 mod actions;
 mod checks;

@@ -90,8 +90,8 @@ pub fn http_client() -> reqwest::Client {
     builder.tls_certs_only(std::iter::empty()).build().unwrap()
 }
 
-/// Writes the application's log to standard error where `TEST_LOG` is set: a filter as of `--log`, or 1 for everything of
-/// ours.
+/// Writes the application's log to standard error where `TEST_LOG` is set: a filter as of `--log`, or 1 for everything
+/// of ours.
 fn show_log_if_asked() {
     let Ok(filter) = std::env::var("TEST_LOG") else { return };
     let filter = if filter == "1" { "info,connectwise_billing=debug".to_owned() } else { filter };

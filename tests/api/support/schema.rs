@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use connectwise_billing::domain::invoice_terms::RecapList;
+use connectwise_billing::domain::invoice_terms::RecapPath;
 use connectwise_billing::sandbox::{Entry, Ledger};
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ impl Schema {
 
     fn hold(&self, entry: &Entry) {
         // ConnectWise's schema does not have it under any of its names.
-        if RecapList::ALL.iter().any(|list| list.as_str() == entry.path) {
+        if RecapPath::ALL.iter().any(|list| list.as_str() == entry.path) {
             return;
         }
         let Some(key) = self.operation(entry) else {

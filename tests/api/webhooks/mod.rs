@@ -108,7 +108,7 @@ async fn lines_that_need_a_person_are_told(backend: Backend) {
     let held = event(&received, "push_line.held");
     assert_eq!(held["push_job_id"], job["id"]);
     assert_eq!(held["lines"][0]["push_line_id"], lines[0]["id"]);
-    assert_eq!((&held["lines"][0]["from_quantity"], &held["lines"][0]["to_quantity"]), (&json!("1"), &json!("90")));
+    assert_eq!((&held["lines"][0]["from"], &held["lines"][0]["to"]), (&json!("1"), &json!("90")));
     assert_eq!((&held["lines"][0]["state"], &held["lines"][0]["company_name"]), (&json!("held"), &json!("Company 1")));
     let failed = event(&received, "push_line.failed");
     assert_eq!(failed["lines"].as_array().unwrap().len(), 1);
@@ -243,7 +243,8 @@ async fn a_meter_that_went_silent_is_told_once(backend: Backend) {
     assert_eq!(check().await.len(), 0, "once");
 }
 
-/// Every line that fails is told, once: also those that fail when the job is stored, and those that waited for too long.
+/// Every line that fails is told, once: also those that fail when the job is stored, and those that waited for too
+/// long.
 async fn every_failed_line_is_told_once(backend: Backend) {
     let (app, product) = ready(backend, 30).await;
     let receiver = Receiver::start();

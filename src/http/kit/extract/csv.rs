@@ -205,8 +205,8 @@ fn places(headers: &StringRecord, columns: Columns) -> Result<HashMap<&'static s
     if bad.is_empty() { Ok(places) } else { Err(Error::Invalid(bad)) }
 }
 
-/// Rejects a quoted text that does not end before the end of its cell. The reader would take the lines up to the next quote
-/// for a part of that text, without an error, and their rows would be missing.
+/// Rejects a quoted text that does not end before the end of its cell. The reader would take the lines up to the next
+/// quote for a part of that text, without an error, and their rows would be missing.
 fn check_quotes(bytes: &[u8], delimiter: Delimiter) -> Result<()> {
     let ends_cell = |byte: u8| byte == delimiter.byte() || matches!(byte, b'\r' | b'\n');
     let (mut at, mut is_cell_start) = (0, true);

@@ -1,4 +1,5 @@
-//! Tables that are written as CSV, at once or page by page: a large one needs neither a long transaction nor much memory.
+//! Tables that are written as CSV, at once or page by page: a large one needs neither a long transaction nor much
+//! memory.
 
 use std::future::Future;
 
@@ -67,8 +68,8 @@ pub struct TablePage {
     pub next: Option<String>,
 }
 
-/// A response with a table as a file to save. `page` reads the part at a cursor, or the first one. The first part is read
-/// before the response begins, so that an error becomes a problem; a later error cuts the response off.
+/// A response with a table as a file to save. `page` reads the part at a cursor, or the first one. The first part is
+/// read before the response begins, so that an error becomes a problem; a later error cuts the response off.
 pub async fn stream_table<F, R>(
     name: &str,
     header: &'static [&'static str],

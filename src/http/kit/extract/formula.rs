@@ -1,7 +1,7 @@
 //! Texts that a spreadsheet would take for formulas.
 
-/// Prefixes a text with an apostrophe if a spreadsheet would take it for a formula. A text that would then look like such a
-/// prefixed one gets one more, so that [`unescape_formula`] restores every text.
+/// Prefixes a text with an apostrophe if a spreadsheet would take it for a formula. A text that would then look like
+/// such a prefixed one gets one more, so that [`unescape_formula`] restores every text.
 pub fn escape_formula(text: &str) -> String {
     if looks_like_formula(text) { format!("'{text}") } else { text.to_owned() }
 }

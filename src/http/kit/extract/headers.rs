@@ -12,7 +12,7 @@ use crate::http::kit::problem::{ApiError, ApiResult};
 use crate::http::kit::problem_code::RequestCode;
 use crate::http::kit::settings::HttpSettings;
 use crate::services::IfMatch;
-use crate::services::idempotency::{Key, Once};
+use crate::services::idempotency::{IdempotentWrite, Key};
 
 /// The versions that the caller's `If-Match` allows.
 #[derive(Debug)]
@@ -73,8 +73,8 @@ impl FromRequest for RequiredVersions {
     }
 }
 
-/// The strong tags of a list such as `"3", W/"4"`. A weak tag never matches (RFC 9110, section 13.1.1), and an unknown one
-/// matches no version. `None` if the text is not such a list.
+/// The strong tags of a list such as `"3", W/"4"`. A weak tag never matches (RFC 9110, section 13.1.1), and an unknown
+/// one matches no version. `None` if the text is not such a list.
 fn tags(text: &str) -> Option<Vec<String>> {
     let (mut strong, mut rest) = (Vec::new(), text);
     loop {
@@ -102,9 +102,9 @@ pub struct Idempotency {
 
 impl Idempotency {
     /// Prepares to handle a request with this body once for its key, if it has one. `render` makes the response.
-    pub fn once<R>(&self, body_hash: &str, render: R) -> ApiResult<Once<R>> {
+    pub fn once<R>(&self, body_hash: &str, render: R) -> ApiResult<IdempotentWrite<R>> {
         let parse = |key: &String| Key::parse(key, format!("{} {body_hash}", self.operation));
-        Ok(Once::new(self.key.as_ref().map(parse).transpose()?, render))
+        Ok(IdempotentWrite::new(self.key.as_ref().map(parse).transpose()?, render))
     }
 }
 

@@ -12,10 +12,10 @@ use super::json::{DEFAULT_LIMIT, ValidatedJson};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::problem::ApiResult;
 use crate::services::AppContext;
-use crate::services::idempotency::Once;
+use crate::services::idempotency::IdempotentWrite;
 
 /// A request with a JSON body of at most `LIMIT` bytes, handled once for its `Idempotency-Key`.
-pub struct OnceRequest<T, const LIMIT: usize = DEFAULT_LIMIT> {
+pub struct IdempotentRequest<T, const LIMIT: usize = DEFAULT_LIMIT> {
     /// What handlers need of the service.
     pub ctx: web::Data<AppContext>,
     /// Who sent the request.
@@ -26,14 +26,14 @@ pub struct OnceRequest<T, const LIMIT: usize = DEFAULT_LIMIT> {
     idempotency: Idempotency,
 }
 
-impl<T, const LIMIT: usize> OnceRequest<T, LIMIT> {
+impl<T, const LIMIT: usize> IdempotentRequest<T, LIMIT> {
     /// Prepares to handle the request once. `render` makes the response.
-    pub fn once<R>(&self, render: R) -> ApiResult<Once<R>> {
+    pub fn once<R>(&self, render: R) -> ApiResult<IdempotentWrite<R>> {
         self.idempotency.once(&self.hash, render)
     }
 }
 
-impl<T, const LIMIT: usize> FromRequest for OnceRequest<T, LIMIT>
+impl<T, const LIMIT: usize> FromRequest for IdempotentRequest<T, LIMIT>
 where
     T: DeserializeOwned + Validate + ToSchema + 'static,
 {

@@ -133,7 +133,7 @@ const MAX_CURSOR: usize = 4_000;
 const MAX_PARAMETERS: usize = 50;
 
 /// Refuses more parameters than any operation takes, before anything is done for each of them.
-fn refuse_many(query: &str) -> ApiResult<()> {
+fn reject_many(query: &str) -> ApiResult<()> {
     if form_urlencoded::parse(query.as_bytes()).nth(MAX_PARAMETERS).is_none() {
         return Ok(());
     }
@@ -164,7 +164,7 @@ fn too_long(query: &str, known: impl Fn() -> Vec<Parameter>) -> Vec<FieldError> 
 }
 
 fn parse_list<F: ListFilter>(path: &str, query: &str) -> ApiResult<ListQuery<F>> {
-    refuse_many(query)?;
+    reject_many(query)?;
     let known = || ListQuery::<F>::into_params(|| None);
     let (mut page, mut filter) =
         (form_urlencoded::Serializer::new(String::new()), form_urlencoded::Serializer::new(String::new()));
@@ -194,7 +194,7 @@ fn hash(path: &str, filter: &str) -> u64 {
 
 /// Parses parameters, or returns all invalid ones. `known` lists the valid ones; it is called only for an error.
 pub(super) fn parse<T: DeserializeOwned>(query: &str, known: impl Fn() -> Vec<Parameter>) -> ApiResult<T> {
-    refuse_many(query)?;
+    reject_many(query)?;
     let mut bad = too_long(query, &known);
     if !bad.is_empty() {
         return Err(ApiError::Malformed(bad));

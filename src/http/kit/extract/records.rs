@@ -78,8 +78,8 @@ impl RecordsBody {
         json::parse_value(self.bytes())
     }
 
-    /// Parses and validates the object on each line, with the number of the line. Blank lines are skipped. An error names
-    /// the line and the member, such as `/7/amount`.
+    /// Parses and validates the object on each line, with the number of the line. Blank lines are skipped. An error
+    /// names the line and the member, such as `/7/amount`.
     pub fn json_lines<T: DeserializeOwned + Validate + ToSchema>(
         &self,
         most: usize,

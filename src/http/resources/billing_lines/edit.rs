@@ -56,14 +56,14 @@ pub struct UpdateBillingLineRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"amount": "-2", "until": "2027-03-31", "reason": "Two kiosk users, agreed with Ms Ames"}))]
 pub struct AdjustmentRequest {
-    /// The units to add to the usage before it is counted in blocks; negative to take units away. The result is never less
-    /// than 0.
+    /// The units to add to the usage before it is counted in blocks; negative to take units away. The result is never
+    /// less than 0.
     pub amount: AdjustmentAmount,
-    /// The first day: the adjustment applies from the billing month of this day on. If it is left out or null, it stays as
-    /// it is; without an adjustment until now, it is the first day of the month that a push would bill now.
+    /// The first day: the adjustment applies from the billing month of this day on. If it is left out or null, it stays
+    /// as it is; without an adjustment until now, it is the first day of the month that a push would bill now.
     pub from: Option<NaiveDate>,
-    /// The last day: the adjustment applies until the billing month of this day, inclusive. Null means that it has no end; if
-    /// it is left out, it stays as it is.
+    /// The last day: the adjustment applies until the billing month of this day, inclusive. Null means that it has no
+    /// end; if it is left out, it stays as it is.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<NaiveDate>)]
     pub until: Option<Option<NaiveDate>>,
@@ -167,8 +167,8 @@ pub async fn update_billing_line(
 
 /// Update many billing lines
 ///
-/// Makes the same change to up to 5,000 billing lines. If an id is unknown, or a line has another version than the one in
-/// `versions`, no line is changed, and the 422 lists these ids. Repeating the request changes nothing.
+/// Makes the same change to up to 5,000 billing lines. If an id is unknown, or a line has another version than the one
+/// in `versions`, no line is changed, and the 422 lists these ids. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines", request_body = UpdateBillingLinesRequest,
     responses((status = 200, description = "The number of lines that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)

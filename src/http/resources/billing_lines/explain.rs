@@ -20,7 +20,7 @@ use crate::http::resources::matching_rules::MatchingRule;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
 use crate::services::mappings::explain;
-use crate::services::quantities::compute::{BilledMonths, billed_line};
+use crate::services::quantities::compute::{BilledMonths, compute_one};
 
 /// A billing line with the explanation of its mappings.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +40,7 @@ pub struct LineExplanation {
     /// The addition rule, and the additions of the line's agreement.
     pub addition: MappingExplanation,
     /// The latest changes of the line, newest first, at most 100.
-    pub changes: Vec<LineChanged>,
+    pub changes: Vec<LineHistoryEntry>,
 }
 
 /// A matching rule and its candidates.
@@ -75,7 +75,7 @@ pub struct CandidateExplanation {
     #[schema(required)]
     pub matched: Option<bool>,
     /// Each comparison of the rule, and whether it holds for this candidate.
-    pub comparisons: Vec<ComparisonResult>,
+    pub comparisons: Vec<ConditionResult>,
     /// Why the line bills to the candidate, or why not.
     pub verdict: Verdict,
     /// The verdict as a sentence, for people.
@@ -110,14 +110,14 @@ pub struct AttributeValue {
 
 /// A comparison of a rule and its result.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct ComparisonResult {
+pub struct ConditionResult {
     /// The comparison, as it is written in the rule.
     pub comparison: String,
     /// Whether the comparison holds for the candidate.
     pub holds: bool,
 }
 
-impl From<TracedComparison> for ComparisonResult {
+impl From<TracedComparison> for ConditionResult {
     fn from(tested: TracedComparison) -> Self {
         Self { comparison: tested.comparison, holds: tested.holds }
     }
@@ -134,12 +134,12 @@ pub enum ChangedValue {
     /// The line's adjustment.
     Adjustment(LineAdjustment),
     /// The agreement or addition that the line billed to.
-    Mapping(RecordedMapping),
+    Mapping(MappingInHistory),
 }
 
 /// A mapping as the history of its line has it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct RecordedMapping {
+pub struct MappingInHistory {
     /// The mapping's status.
     pub status: MappingStatus,
     /// Whether a rule or a manual choice decided; null if nothing was mapped.
@@ -158,7 +158,7 @@ pub struct RecordedMapping {
 
 /// A change of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineChanged {
+pub struct LineHistoryEntry {
     /// The part of the line that changed.
     pub part: LineField,
     /// The new value: a mapping; for `push_enabled` true or false; for `block_size`, `minimum_quantity` and
@@ -175,10 +175,10 @@ pub struct LineChanged {
 }
 
 /// Renders changes, newest first. The old value of a change is the new value of the previous change of the same part.
-fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineChanged> {
-    let value = |row: &db::LineChangeRow| -> Option<ChangedValue> { serde_json::from_str(&row.became).ok().flatten() };
+fn changes(rows: Vec<db::LineHistoryRow>) -> Vec<LineHistoryEntry> {
+    let value = |row: &db::LineHistoryRow| -> Option<ChangedValue> { serde_json::from_str(&row.became).ok().flatten() };
     let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).and_then(value);
-    let changed = |(place, row): (usize, &db::LineChangeRow)| LineChanged {
+    let changed = |(place, row): (usize, &db::LineHistoryRow)| LineHistoryEntry {
         part: row.part,
         new: value(row),
         old: was(place, row.part),
@@ -232,7 +232,7 @@ pub async fn get_billing_line(
     let read = move |tx: &mut db::Tx<'_>| {
         let view = tx.billing_line(&id)?;
         let explanation = explain::explain(tx, &view, now)?.into();
-        Ok(BillingLineDetail { line: billed_line(tx, view, &months, now)?.into(), explanation })
+        Ok(BillingLineDetail { line: compute_one(tx, view, &months, now)?.into(), explanation })
     };
     let explained = ctx.db.read(&caller.tenant, read).await?;
     Ok(with_etag(explained.line.version, &explained))

@@ -16,7 +16,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::MappingStatus;
-use crate::domain::push::{LineState, PushReason};
+use crate::domain::push::{PushLineState, PushReason};
 use crate::domain::quantity::{AdjustmentAmount, Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
@@ -26,8 +26,8 @@ use crate::http::kit::response::page_of;
 use crate::http::views::adjustment::LineAdjustment;
 use crate::http::views::mappings::MappingBody;
 use crate::services::AppContext;
-use crate::services::quantities::compute::{BilledLine, BilledMonths, billed_page};
-use crate::services::quantities::monthly_usage::Billed;
+use crate::services::quantities::compute::{BilledMonths, LineWithQuantity, compute_page};
+use crate::services::quantities::monthly_usage::ComputedQuantity;
 
 /// The company of a billing line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,8 +65,8 @@ pub struct LineUsage {
     pub billing_month: BillingMonth,
     /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
-    /// The billed amount in the product's unit; null if no record counts. Of a product that bills overage, it is what is
-    /// above the included quantity of the other product, in units of its quantity.
+    /// The billed amount in the product's unit; null if no record counts. Of a product that bills overage, it is what
+    /// is above the included quantity of the other product, in units of its quantity.
     #[schema(required)]
     pub amount: Option<Amount>,
     /// When the newest record that counts was measured; null if no record counts.
@@ -85,8 +85,8 @@ pub struct LineUsage {
     /// The adjusted amount in blocks, rounded as the product says; null if there is no quantity.
     #[schema(required)]
     pub blocks: Option<Quantity>,
-    /// What is above the included quantity, which the product with `overage_of` bills; null without an included quantity,
-    /// or if there is no quantity.
+    /// What is above the included quantity, which the product with `overage_of` bills; null without an included
+    /// quantity, or if there is no quantity.
     #[schema(required)]
     pub overage: Option<Amount>,
     /// The quantity that a push would write: the blocks, or the minimum quantity if that is more, and no more than the
@@ -96,8 +96,8 @@ pub struct LineUsage {
     /// Why the records make no quantity, for people; null if there is no problem.
     #[schema(required)]
     pub problem: Option<String>,
-    /// Why there is no quantity: `no_usage`, `usage_too_old` if the meter has been silent for too long, or `quantity` if
-    /// the usage makes none. Null if there is a quantity.
+    /// Why there is no quantity: `no_usage`, `usage_too_old` if the newest record is too old, or `quantity`
+    /// if the usage makes none. Null if there is a quantity.
     #[schema(required)]
     pub reason: Option<PushReason>,
     /// The reason as a sentence, with what to do; null if there is a quantity.
@@ -106,33 +106,33 @@ pub struct LineUsage {
 }
 
 impl LineUsage {
-    fn new(billed: &Billed, unit: String) -> Self {
+    fn new(computed: &ComputedQuantity, unit: String) -> Self {
         Self {
-            billing_month: billed.month,
-            month_closed: billed.month_closed,
-            amount: billed.amount(),
-            usage_through: billed.usage.map(|usage| usage.through),
-            usage_records: billed.usage.map_or(0, |usage| usage.records),
+            billing_month: computed.month,
+            month_closed: computed.month_closed,
+            amount: computed.amount(),
+            usage_through: computed.usage.map(|usage| usage.through),
+            usage_records: computed.usage.map_or(0, |usage| usage.records),
             unit,
-            adjustment: billed.adjustment.as_ref().map(|adjustment| adjustment.amount),
-            adjusted_amount: billed.derived.map(|derived| derived.adjusted),
-            blocks: billed.derived.map(|derived| derived.blocks),
-            overage: billed.overage,
-            quantity: billed.quantity,
-            problem: billed.problem.clone(),
-            reason: billed.without_quantity(),
-            explanation: billed.without_quantity().map(PushReason::explain),
+            adjustment: computed.adjustment.as_ref().map(|adjustment| adjustment.amount),
+            adjusted_amount: computed.breakdown.map(|breakdown| breakdown.adjusted),
+            blocks: computed.breakdown.map(|breakdown| breakdown.blocks),
+            overage: computed.overage,
+            quantity: computed.quantity,
+            problem: computed.problem.clone(),
+            reason: computed.without_quantity(),
+            explanation: computed.without_quantity().map(PushReason::explain),
         }
     }
 }
 
 /// The result of a line's last push. Dry runs don't count.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LinePush {
+pub struct LastPushResult {
     /// The id of the push job.
     pub push_job_id: String,
     /// The state of the line in that job.
-    pub state: LineState,
+    pub state: PushLineState,
     /// Why the line was skipped, held, failed or left unverified; null otherwise.
     #[schema(required)]
     pub reason: Option<PushReason>,
@@ -172,8 +172,9 @@ pub struct BillingLine {
     /// The line's own minimum quantity; null if the product's applies.
     #[schema(required)]
     pub minimum_quantity_override: Option<MinimumQuantity>,
-    /// The included quantity that applies: the line's own, or the product's; null if there is none. The line bills no more,
-    /// and the product with `overage_of` bills what is above it. Of a product that bills overage, that of the other product.
+    /// The included quantity that applies: the line's own, or the product's; null if there is none. The line bills no
+    /// more, and the product with `overage_of` bills what is above it. Of a product that bills overage, that of the
+    /// other product.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The line's own included quantity; null if the product's applies.
@@ -191,7 +192,8 @@ pub struct BillingLine {
     pub agreement: MappingBody,
     /// The addition mapping: the addition whose quantity pushes write.
     pub addition: MappingBody,
-    /// The identifier of the addition's product in ConnectWise, such as `BKP-GB`; null if the line bills to no addition.
+    /// The identifier of the addition's product in ConnectWise, such as `BKP-GB`; null if the line bills to no
+    /// addition.
     #[schema(required)]
     pub addition_product_identifier: Option<String>,
     /// What ConnectWise's invoice makes of the quantity; null if the line bills to no addition.
@@ -202,7 +204,7 @@ pub struct BillingLine {
     pub connectwise_quantity: Option<Quantity>,
     /// The result of the last push; null before the first.
     #[schema(required)]
-    pub last_push: Option<LinePush>,
+    pub last_push: Option<LastPushResult>,
     /// What a person must do so that the line is billed; null if nothing.
     #[schema(required)]
     pub need: Option<LineNeed>,
@@ -212,9 +214,9 @@ pub struct BillingLine {
     pub updated_at: DateTime<Utc>,
 }
 
-impl From<BilledLine> for BillingLine {
-    fn from(line: BilledLine) -> Self {
-        let BilledLine { view, billed, product, out_of_date, invoice } = line;
+impl From<LineWithQuantity> for BillingLine {
+    fn from(line: LineWithQuantity) -> Self {
+        let LineWithQuantity { view, computed, product, out_of_date, invoice } = line;
         let (agreement, addition) = (MappingBody::agreement(&view), MappingBody::addition(&view));
         let connectwise_company = view.cw_company.map(|company| LineConnectWiseCompany {
             id: company.id.into(),
@@ -236,14 +238,14 @@ impl From<BilledLine> for BillingLine {
             product_name: product.name,
             company,
             push_enabled: view.line.push_enabled,
-            block_size: billed.block_size,
+            block_size: computed.block_size,
             block_size_override: view.line.block_size,
-            minimum_quantity: billed.minimum_quantity,
+            minimum_quantity: computed.minimum_quantity,
             minimum_quantity_override: view.line.minimum_quantity,
-            included_quantity: billed.included_quantity,
+            included_quantity: computed.included_quantity,
             included_quantity_override: view.line.included_quantity,
             adjustment: view.line.adjustment.clone().map(LineAdjustment::from),
-            usage: LineUsage::new(&billed, product.unit),
+            usage: LineUsage::new(&computed, product.unit),
             out_of_date,
             agreement,
             addition,
@@ -258,8 +260,8 @@ impl From<BilledLine> for BillingLine {
     }
 }
 
-fn last_push(line: &db::BillingLine) -> Option<LinePush> {
-    Some(LinePush {
+fn last_push(line: &db::BillingLine) -> Option<LastPushResult> {
+    Some(LastPushResult {
         push_job_id: line.last_push_job_id.as_ref()?.to_string(),
         state: line.last_push_state?,
         reason: line.last_push_reason,
@@ -280,8 +282,8 @@ pub struct LineQuery {
     /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this text,
-    /// ignoring case.
+    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this
+    /// text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
@@ -298,10 +300,10 @@ pub struct LineQuery {
     pub push_enabled: Option<bool>,
     /// Only lines with this state in their last push, or one of these, separated by commas.
     #[serde(default)]
-    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineState>)]
-    pub last_push_state: Values<LineState>,
-    /// Only lines that need a person (`true`), or only the others (`false`): a mapping is not resolved, or the last push
-    /// of the line is held, failed or unverified.
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushLineState>)]
+    pub last_push_state: Values<PushLineState>,
+    /// Only lines that need a person (`true`), or only the others (`false`): a mapping is not resolved, or the last
+    /// push of the line is held, failed or unverified.
     pub needs_attention: Option<bool>,
     /// Only lines about which a person must do this, or one of these, separated by commas.
     #[serde(default)]
@@ -344,6 +346,6 @@ pub async fn list_billing_lines(ctx: web::Data<AppContext>, caller: Caller, quer
         ..LineFilter::default()
     };
     let (months, out_of_date) = (BilledMonths::named_or_now(query.billing_month), query.out_of_date);
-    let read = move |tx: &mut db::Tx<'_>| billed_page(tx, &filter, &page, &months, out_of_date, now);
+    let read = move |tx: &mut db::Tx<'_>| compute_page(tx, &filter, &page, &months, out_of_date, now);
     Ok(page_of(&List::from_page(ctx.db.read(&caller.tenant, read).await?, BillingLine::from)))
 }

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::ids::ProductId;
 use crate::domain::line_need::LineNeed;
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::StrictQuery;
 use crate::http::kit::list::List;
@@ -30,7 +30,7 @@ pub struct SummaryQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LastPushCount {
     /// The state of these lines in their last push.
-    pub state: LineState,
+    pub state: PushLineState,
     /// The number of lines.
     pub lines: i64,
 }

@@ -9,13 +9,13 @@ use validator::Validate;
 use super::CompanyRequest;
 use crate::domain::Result;
 use crate::http::kit::extract::body_limits::LARGEST_BODY;
-use crate::http::kit::extract::idempotent::OnceRequest;
+use crate::http::kit::extract::idempotent::IdempotentRequest;
 use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, ProblemField, WriteErrors};
 use crate::http::kit::response::{from_stored, to_stored};
 use crate::services::companies::NewCompany;
 use crate::services::companies::batch::{self, BatchOutcome, BatchResult};
-use crate::services::idempotency::Answer;
+use crate::services::idempotency::RenderedResponse;
 use crate::services::mappings::line_edit::BulkMode;
 
 /// Companies to create or rename.
@@ -102,7 +102,7 @@ impl CompanyBatchResponse {
         response
     }
 
-    fn stored(&self) -> Result<Answer> {
+    fn stored(&self) -> Result<RenderedResponse> {
         to_stored(StatusCode::OK, None, self)
     }
 }
@@ -116,7 +116,7 @@ impl CompanyBatchResponse {
     responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)
 )]
 #[post("/companies/batch")]
-pub async fn upsert_companies(request: OnceRequest<CompanyBatchRequest, LARGEST_BODY>) -> ApiResult {
+pub async fn upsert_companies(request: IdempotentRequest<CompanyBatchRequest, LARGEST_BODY>) -> ApiResult {
     let ids: Vec<String> = request.body.companies.iter().map(|company| company.external_id.clone()).collect();
     let once = request.once(move |result: BatchResult| CompanyBatchResponse::new(ids, result).stored())?;
     let CompanyBatchRequest { mode, companies } = request.body;
@@ -133,7 +133,7 @@ pub async fn upsert_companies(request: OnceRequest<CompanyBatchRequest, LARGEST_
     responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)
 )]
 #[post("/companies/batch-delete")]
-pub async fn delete_companies(request: OnceRequest<DeleteCompaniesRequest, LARGEST_BODY>) -> ApiResult {
+pub async fn delete_companies(request: IdempotentRequest<DeleteCompaniesRequest, LARGEST_BODY>) -> ApiResult {
     let ids = request.body.external_ids.clone();
     let once = request.once(move |result: BatchResult| CompanyBatchResponse::new(ids, result).stored())?;
     let DeleteCompaniesRequest { mode, external_ids } = request.body;

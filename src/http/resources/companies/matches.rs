@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use validator::Validate;
 
 use super::Company;
-use crate::domain::company_match::{MatchOutcome, MatchedBy};
+use crate::domain::company_match::{MatchCriterion, MatchOutcome};
 use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
 use crate::domain::{Error, FieldCode, Result};
@@ -18,7 +18,7 @@ use crate::http::kit::problem::{ApiResult, ConnectWiseErrors, Errors, WriteError
 use crate::http::kit::response::{ok, with_etag};
 use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
-use crate::services::companies::{self, Choice, NamedProposal};
+use crate::services::companies::{self, CompanyReference, NamedProposal};
 
 /// The ConnectWise company to match: by id or by identifier, one of the two.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -40,10 +40,10 @@ pub struct MatchCompanyRequest {
 }
 
 impl MatchCompanyRequest {
-    fn choice(self) -> Result<Choice> {
+    fn choice(self) -> Result<CompanyReference> {
         match (self.id, self.identifier) {
-            (Some(id), None) => Ok(Choice::Id(id)),
-            (None, Some(identifier)) => Ok(Choice::Identifier(identifier)),
+            (Some(id), None) => Ok(CompanyReference::Id(id)),
+            (None, Some(identifier)) => Ok(CompanyReference::Identifier(identifier)),
             _ => Err(Error::invalid("/id", FieldCode::Required, "send either id or identifier")),
         }
     }
@@ -148,7 +148,7 @@ pub struct MatchProposal {
     pub outcome: MatchOutcome,
     /// What is equal; null if no ConnectWise company fits.
     #[schema(required)]
-    pub matched_by: Option<MatchedBy>,
+    pub match_criterion: Option<MatchCriterion>,
     /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
     pub candidates: Vec<MatchCandidate>,
 }
@@ -160,7 +160,7 @@ impl From<NamedProposal> for MatchProposal {
             external_id: named.company.external_id,
             name: named.company.name,
             outcome: named.proposal.outcome,
-            matched_by: named.proposal.by,
+            match_criterion: named.proposal.by,
             candidates: named.candidates.into_iter().map(Into::into).collect(),
         }
     }
@@ -182,8 +182,9 @@ pub struct AutoMatched {
 /// Match companies automatically
 ///
 /// For each company that is Not Set, looks for a ConnectWise company whose identifier equals the external id, then for
-/// one with an equal name. Applies a match only if it is unique, and no other company is, or could be, matched to the same
-/// ConnectWise company; everything else is only reported. Companies are read from ConnectWise first if the last refresh is not recent. Existing matches stay.
+/// one with an equal name. Applies a match only if it is unique, and no other company is, or could be, matched to the
+/// same ConnectWise company; everything else is only reported. Companies are read from ConnectWise first if the last
+/// refresh is not recent. Existing matches stay.
 #[utoipa::path(
     tag = "companies", request_body = AutoMatchRequest,
     responses((status = 200, description = "One proposal for each company that was Not Set, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)

@@ -15,7 +15,7 @@ use crate::domain::company_match::MatchSource;
 use crate::domain::ids::CompanyId;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::idempotent::OnceRequest;
+use crate::http::kit::extract::idempotent::IdempotentRequest;
 use crate::http::kit::extract::json::{ValidatedJson, not_null, plain_text};
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
@@ -108,8 +108,8 @@ pub struct UpdateCompanyRequest {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CompanyQuery {
-    /// Only companies whose name or external id, or the identifier of their ConnectWise company, contains this text, ignoring
-    /// case.
+    /// Only companies whose name or external id, or the identifier of their ConnectWise company, contains this text,
+    /// ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only the company with exactly this external id.
@@ -145,7 +145,7 @@ pub async fn list_companies(ctx: web::Data<AppContext>, caller: Caller, query: L
     responses((status = 201, description = "The new company; `Location` has its address", body = Company), Errors, WriteErrors)
 )]
 #[post("/companies")]
-pub async fn create_company(request: OnceRequest<CompanyRequest>) -> ApiResult {
+pub async fn create_company(request: IdempotentRequest<CompanyRequest>) -> ApiResult {
     let once = request.once(|row: db::Company| created("companies", row.id.clone(), &Company::from(row)))?;
     let CompanyRequest { external_id, name } = request.body;
     let new = NewCompany { external_id, name };

@@ -57,8 +57,8 @@ pub struct LinesToExport {
     /// Only lines of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this text,
-    /// ignoring case.
+    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this
+    /// text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines whose agreement mapping has this status, or one of these, separated by commas.
@@ -85,8 +85,8 @@ pub struct LinesToExport {
 
 /// Export billing lines
 ///
-/// Returns the settings and manual choices of the billing lines that fit the filters as CSV, with the usage and quantity
-/// that a push would bill. The table can be edited and imported; importing it unchanged changes nothing. A
+/// Returns the settings and manual choices of the billing lines that fit the filters as CSV, with the usage and
+/// quantity that a push would bill. The table can be edited and imported; importing it unchanged changes nothing. A
 /// name or id that begins like a formula gets an apostrophe, which the import takes away.
 #[utoipa::path(
     tag = "import and export",
@@ -121,7 +121,7 @@ pub async fn export_billing_lines(
 }
 
 fn line_cells(row: &LineOut) -> [String; 30] {
-    let (line, company, billed) = (&row.view.line, &row.view.company, &row.billed);
+    let (line, company, computed) = (&row.view.line, &row.view.company, &row.computed);
     let text = |value: Option<String>| value.unwrap_or_default();
     let adjustment = line.adjustment.as_ref();
     let invoice = row.invoice.as_ref();
@@ -145,14 +145,14 @@ fn line_cells(row: &LineOut) -> [String; 30] {
         line.agreement_status.to_string(),
         text(row.view.addition.as_ref().map(|addition| escape_formula(&addition.label()))),
         line.addition_status.to_string(),
-        billed.month.to_string(),
-        billed.month_closed.to_string(),
-        text(billed.amount().map(|amount| amount.to_string())),
-        text(billed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
-        billed.usage.map_or(0, |usage| usage.records).to_string(),
-        text(billed.overage.map(|overage| overage.to_string())),
-        text(billed.quantity.map(|quantity| quantity.to_string())),
-        text(billed.problem.clone()),
+        computed.month.to_string(),
+        computed.month_closed.to_string(),
+        text(computed.amount().map(|amount| amount.to_string())),
+        text(computed.usage.map(|usage| usage.through.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
+        computed.usage.map_or(0, |usage| usage.records).to_string(),
+        text(computed.overage.map(|overage| overage.to_string())),
+        text(computed.quantity.map(|quantity| quantity.to_string())),
+        text(computed.problem.clone()),
         row.out_of_date.to_string(),
         text(invoiced.and_then(|invoiced| invoiced.billed_quantity).map(|quantity| quantity.to_string())),
         text(invoiced.and_then(|invoiced| invoiced.amount).map(|amount| amount.to_string())),

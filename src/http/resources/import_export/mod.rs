@@ -18,7 +18,7 @@ use crate::services::AppContext;
 use crate::services::import_export;
 use crate::services::import_export::{LineIn, MatchIn, Rematched};
 use crate::services::mappings::line_edit::BulkMode;
-use crate::services::mappings::line_edit::{Bulk, EditRejection, Edited};
+use crate::services::mappings::line_edit::{Bulk, EditRejection, EditedLine};
 use crate::services::mappings::resolve::Resolved;
 
 const MATCHES: Columns = Columns {
@@ -258,10 +258,10 @@ fn match_changes(one: &Rematched) -> Vec<CellChange> {
 /// - `included_quantity` is the line's own included quantity; blank means the product's.
 /// - `manual_agreement_id` and `manual_addition_id` are manual choices, by ConnectWise's id; blank clears the choice.
 ///
-/// A setting without a column stays as it is. Adjustments are exported, but not imported. Other columns of the export are ignored; an unknown column is an error. A
-/// table has at most 50,000 rows and 8 MiB. In the mode `all_or_nothing`, a rejected row fails the request with 422,
-/// which lists the rejected rows: the field `/7/block_size` is that column on line 7. In the mode `each` and in a dry
-/// run, `items` reports them.
+/// A setting without a column stays as it is. Adjustments are exported, but not imported. Other columns of the export
+/// are ignored; an unknown column is an error. A table has at most 50,000 rows and 8 MiB. In the mode `all_or_nothing`,
+/// a rejected row fails the request with 422, which lists the rejected rows: the field `/7/block_size` is that column
+/// on line 7. In the mode `each` and in a dry run, `items` reports them.
 #[utoipa::path(
     tag = "import and export",
     params(ImportQuery),
@@ -299,8 +299,8 @@ fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
     })
 }
 
-fn line_changes(edited: &Edited) -> Vec<CellChange> {
-    let Edited { before, after } = edited;
+fn line_changes(edited: &EditedLine) -> Vec<CellChange> {
+    let EditedLine { before, after } = edited;
     let mut changes = Vec::new();
     if before.push_enabled != after.push_enabled {
         let part = LineField::PushEnabled.as_str();

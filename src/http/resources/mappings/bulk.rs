@@ -179,20 +179,21 @@ async fn choose(ctx: &AppContext, caller: &Caller, edits: Vec<Edit>, mode: BulkM
     Ok(rendered(lines, applied, mode)?)
 }
 
-fn rendered(lines: Vec<BillingLineId>, applied: line_edit::Applied, mode: BulkMode) -> Result<HttpResponse> {
+fn rendered(lines: Vec<BillingLineId>, applied: line_edit::EditResults, mode: BulkMode) -> Result<HttpResponse> {
     let fields = applied.fields(|index| format!("/choices/{index}"));
     if mode == BulkMode::AllOrNothing && !fields.is_empty() {
         return Err(Error::Invalid(fields));
     }
     let (changed, rejected) = (applied.changed(), fields.len());
     let mut errors = fields.into_iter().map(ProblemField::from);
-    let item = |(line, outcome): (BillingLineId, std::result::Result<line_edit::Edited, line_edit::EditRejection>)| {
-        ChoiceOutcome {
-            billing_line_id: line.to_string(),
-            changed: outcome.as_ref().is_ok_and(line_edit::Edited::changes),
-            error: if outcome.is_err() { errors.next() } else { None },
-        }
-    };
+    let item =
+        |(line, outcome): (BillingLineId, std::result::Result<line_edit::EditedLine, line_edit::EditRejection>)| {
+            ChoiceOutcome {
+                billing_line_id: line.to_string(),
+                changed: outcome.as_ref().is_ok_and(line_edit::EditedLine::changes),
+                error: if outcome.is_err() { errors.next() } else { None },
+            }
+        };
     let items = lines.into_iter().zip(applied.outcomes).map(item).collect();
     Ok(ok(&BulkChoiceResponse { changed, rejected, items, resolved: applied.resolved.into() }))
 }

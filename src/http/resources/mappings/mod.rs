@@ -91,8 +91,8 @@ pub struct MappingQuery {
     pub status: Values<MappingStatus>,
     /// Only mappings that a rule decided, or only manual choices.
     pub source: Option<MappingSource>,
-    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this text,
-    /// ignoring case.
+    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this
+    /// text, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).

@@ -49,12 +49,12 @@ pub struct Product {
     /// The quantity that a line with usage bills at least; a billing line can have its own. Null means no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that a line bills at most: the product with `overage_of` bills what is above it. A billing line can have
-    /// its own. Null means that all is billed here.
+    /// The quantity that a line bills at most: the product with `overage_of` bills what is above it. A billing line can
+    /// have its own. Null means that all is billed here.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
-    /// The id of the product whose overage this one bills: its usage is what is above the included quantity of the other
-    /// one, after that one's blocks, rounding and minimum, so that a block size of 1 bills each unit. Null if it has usage
+    /// The id of the base product whose overage this one bills. Its usage is the part of the base product's quantity
+    /// that exceeds the included quantity, so use a block size of 1 to bill every unit. Null if the product has usage
     /// of its own.
     #[schema(required)]
     pub overage_of: Option<String>,
@@ -140,13 +140,13 @@ pub struct ProductRequest {
     /// The quantity that a line with usage bills at least, such as a committed number of seats. A billing line can have
     /// its own. Null means no minimum.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that a line bills at most. A product with `overage_of` must bill what is above it, also of a minimum
-    /// quantity. A billing line can have its own. Null means that all is billed here.
+    /// The quantity that a line bills at most. A product with `overage_of` must bill what is above it, also of a
+    /// minimum quantity. A billing line can have its own. Null means that all is billed here.
     pub included_quantity: Option<IncludedQuantity>,
-    /// The id of the product whose overage this one bills: its usage is what is above the included quantity of the other
-    /// one, after that one's blocks, rounding and minimum, so that a block size of 1 bills each unit. It has the other's
-    /// `aggregation`, `billing_period` and `max_usage_age_days`, whatever is sent. It cannot be changed. Null means that the
-    /// product has usage of its own.
+    /// The id of the product whose overage this one bills: its usage is what is above the included quantity of the
+    /// other one, after that one's blocks, rounding and minimum, so that a block size of 1 bills each unit. It has the
+    /// other's `aggregation`, `billing_period` and `max_usage_age_days`, whatever is sent. It cannot be changed. Null
+    /// means that the product has usage of its own.
     #[schema(max_length = 300)]
     pub overage_of: Option<String>,
     /// What a push does with a line if the invoice that takes its quantity has been made. The default is `warn`.

@@ -11,7 +11,7 @@ use crate::db::{self, ProductFilter, ProductSort};
 use crate::domain::ids::ProductId;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::headers::IfMatchHeader;
-use crate::http::kit::extract::idempotent::OnceRequest;
+use crate::http::kit::extract::idempotent::IdempotentRequest;
 use crate::http::kit::extract::json::ValidatedJson;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::List;
@@ -61,7 +61,7 @@ pub async fn list_products(ctx: web::Data<AppContext>, caller: Caller, query: Li
     responses((status = 201, description = "The new product; `Location` has its address", body = Product), Errors, WriteErrors)
 )]
 #[post("/products")]
-pub async fn create_product(request: OnceRequest<ProductRequest>) -> ApiResult {
+pub async fn create_product(request: IdempotentRequest<ProductRequest>) -> ApiResult {
     let once = request.once(|row: db::Product| created("products", row.id.clone(), &Product::from(row)))?;
     Ok(from_stored(products::create(&request.ctx, &request.caller, request.body.into(), once).await?))
 }

@@ -35,9 +35,9 @@ pub async fn cancel_push_job(ctx: web::Data<AppContext>, caller: Caller, id: web
 /// Retry a push job
 ///
 /// Creates a new job with the lines that failed or are unverified, for the same months. Their quantities are computed
-/// again, except those of a revert or of a pushed dry run, which stay the same. Lines that a later job has pushed are left
-/// out, and so are lines with the reason `changed_since`, which a person has to check. Fails with 409 if the job has not
-/// ended or has nothing to retry.
+/// again, except those of a revert or of a pushed dry run, which stay the same. Lines that a later job has pushed are
+/// left out, and so are lines with the reason `changed_since`, which a person has to check. Fails with 409 if the job
+/// has not ended or has nothing to retry.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), IdempotencyKeyParam),
@@ -79,20 +79,20 @@ pub async fn revert_push_job(
 /// The held lines to approve or drop. An empty object means all of them.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"line_ids": ["0193f0a0-0000-7000-8000-000000000003"]}))]
+#[schema(example = json!({"push_line_ids": ["0193f0a0-0000-7000-8000-000000000003"]}))]
 pub struct HeldLinesRequest {
     /// The ids of the push lines. The default is all held lines of the job.
     #[validate(length(min = 1, max = 5000))]
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_items = 1, max_items = 5000, nullable = false)]
-    pub line_ids: Option<Vec<String>>,
+    pub push_line_ids: Option<Vec<String>>,
 }
 
 /// Approve held lines
 ///
-/// Lets workers write the held lines; the job continues. The approval is for the change and the reason that were shown: if
-/// ConnectWise has another quantity by then, or an invoice was made since, the line may be held again. Fails
-/// with 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
+/// Lets workers write the held lines; the job continues. The approval is for the change and the reason that were shown:
+/// if ConnectWise has another quantity by then, or an invoice was made since, the line may be held again. Fails with
+/// 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
 #[utoipa::path(
     tag = "push jobs", request_body = HeldLinesRequest, params(("id" = String, Path, description = "The push job")),
     responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
@@ -132,7 +132,7 @@ async fn decide(
     held: HeldLinesRequest,
     decision: Decision,
 ) -> ApiResult<HttpResponse> {
-    let lines = held.line_ids.map(|ids| ids.into_iter().map(PushLineId::from).collect::<Vec<_>>());
+    let lines = held.push_line_ids.map(|ids| ids.into_iter().map(PushLineId::from).collect::<Vec<_>>());
     let progress = push::decide(ctx, caller, PushJobId::from(id), lines, decision).await?;
     Ok(ok(&PushJob::from(&progress)))
 }

@@ -9,8 +9,8 @@ use super::lines::PushLine;
 use crate::db::{self, ListName, PageRequest, PushLineFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
-use crate::domain::push::{LineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::push::{PushLineState, PushReason};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::csv_writer::{TablePage, stream_table};
 use crate::http::kit::extract::formula::escape_formula;
@@ -23,13 +23,13 @@ use crate::services::AppContext;
 
 /// The push job of a line.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct LineJob {
+pub struct PushLineJob {
     /// The push job's id.
     pub id: String,
     /// Whether the job writes, or is a dry run.
     pub kind: PushKind,
     /// What started the job.
-    pub started_by: PushTrigger,
+    pub trigger: PushTrigger,
     /// Who requested the job: the name of an API key, or `schedule`.
     pub requested_by: String,
     /// When the job was created.
@@ -43,16 +43,16 @@ pub struct PushLineInJob {
     #[serde(flatten)]
     pub line: PushLine,
     /// The push job that the line belongs to.
-    pub push_job: LineJob,
+    pub push_job: PushLineJob,
 }
 
 impl From<(db::PushLine, db::PushJob)> for PushLineInJob {
     fn from((line, job): (db::PushLine, db::PushJob)) -> Self {
         let line = PushLine::from((line, &job));
-        let push_job = LineJob {
+        let push_job = PushLineJob {
             id: job.id.to_string(),
             kind: job.kind,
-            started_by: job.started_by,
+            trigger: job.trigger,
             requested_by: job.requested_by,
             created_at: job.created_at.and_utc(),
         };
@@ -79,8 +79,8 @@ pub struct HistoryQuery {
     pub billing_line_id: Option<String>,
     /// Only lines in this state, or one of these, separated by commas.
     #[serde(default)]
-    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineState>)]
-    pub state: Values<LineState>,
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushLineState>)]
+    pub state: Values<PushLineState>,
     /// Only lines with this reason for being skipped, held, failed or unverified, or one of these.
     #[serde(default)]
     #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushReason>)]
@@ -172,7 +172,7 @@ const HEADER: [&str; 26] = [
     "billing_month",
     "month_closed",
     "kind",
-    "started_by",
+    "trigger",
     "requested_by",
     "company_id",
     "company_name",
@@ -208,7 +208,7 @@ fn cells(line: &db::PushLine, job: &db::PushJob) -> [String; 26] {
         line.billing_month.unwrap_or(job.billing_month).to_string(),
         text(line.month_closed.as_ref()),
         job.kind.to_string(),
-        job.started_by.to_string(),
+        job.trigger.to_string(),
         escape_formula(&job.requested_by),
         line.company_id.to_string(),
         escape_formula(&line.company_name),

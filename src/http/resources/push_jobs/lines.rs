@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::db::{self, PushLineFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CompanyId, ProductId, PushJobId};
-use crate::domain::push::{LineState, PushReason};
+use crate::domain::push::{PushLineState, PushReason};
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
@@ -70,8 +70,8 @@ pub struct PushLine {
     /// The minimum quantity that applied; null if none did, and in reverts.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The included quantity that applied; for a product that bills overage, that of the other product. Null if none did,
-    /// and in reverts.
+    /// The included quantity that applied; for a product that bills overage, that of the other product. Null if none
+    /// did, and in reverts.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The quantity in ConnectWise before the push; null if it is unknown.
@@ -81,7 +81,7 @@ pub struct PushLine {
     #[schema(required)]
     pub to: Option<Quantity>,
     /// The line's state.
-    pub state: LineState,
+    pub state: PushLineState,
     /// Why the line was skipped, held, failed or left unverified; null otherwise. In a dry run, `guard` marks a change
     /// that a push would hold.
     #[schema(required)]
@@ -160,8 +160,8 @@ impl From<(db::PushLine, &db::PushJob)> for PushLine {
 pub struct PushLineQuery {
     /// Only lines in this state, or one of these, separated by commas.
     #[serde(default)]
-    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineState>)]
-    pub state: Values<LineState>,
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushLineState>)]
+    pub state: Values<PushLineState>,
     /// Only lines with this reason for being skipped, held, failed or unverified, or one of these.
     #[serde(default)]
     #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushReason>)]

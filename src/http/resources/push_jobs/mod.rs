@@ -15,11 +15,11 @@ use validator::Validate;
 use crate::db::{self, JobFilter, PushSort};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
-use crate::domain::push::{JobState, LineState};
+use crate::domain::push::{JobState, PushLineState};
 use crate::domain::push::{PushKind, PushTrigger};
 use crate::domain::{Error, FieldCode};
 use crate::http::kit::auth::Caller;
-use crate::http::kit::extract::idempotent::OnceRequest;
+use crate::http::kit::extract::idempotent::IdempotentRequest;
 use crate::http::kit::extract::json::not_null;
 use crate::http::kit::extract::query::{ListFilter, ListQuery};
 use crate::http::kit::list::{List, comparable};
@@ -27,7 +27,7 @@ use crate::http::kit::params::IdempotencyKeyParam;
 use crate::http::kit::problem::{ApiResult, Errors, WriteErrors};
 use crate::http::kit::response::{from_stored, ok, page_of, to_stored};
 use crate::services::AppContext;
-use crate::services::idempotency::Answer;
+use crate::services::idempotency::RenderedResponse;
 use crate::services::push;
 use crate::services::push::NewPush;
 use crate::services::push::Progress;
@@ -36,7 +36,7 @@ use crate::services::quantities::compute::BilledMonths;
 
 /// The number of a push job's lines in each state.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct LineCounts {
+pub struct PushLineCounts {
     /// The number of all lines.
     pub total: i64,
     /// Lines in a final state: all but `pending`, `working` and `held`. This number never decreases.
@@ -72,7 +72,7 @@ pub struct PushJob {
     /// Whether the job writes, or is a dry run.
     pub kind: PushKind,
     /// What started the job.
-    pub started_by: PushTrigger,
+    pub trigger: PushTrigger,
     /// The job's state.
     pub state: JobState,
     /// Why the job failed, or what it waits for, for people; null otherwise.
@@ -81,7 +81,7 @@ pub struct PushJob {
     /// The id of the product that the job is limited to; null for all products.
     #[schema(required)]
     pub product_id: Option<String>,
-    /// The id of the job that this job retries or reverts, or of the dry run that it pushes; `started_by` says which.
+    /// The id of the job that this job retries or reverts, or of the dry run that it pushes; `trigger` says which.
     /// Null for other jobs.
     #[schema(required)]
     pub parent_job_id: Option<String>,
@@ -92,7 +92,7 @@ pub struct PushJob {
     /// Whether cancelling the job was requested. The job may still finish the lines in `working`.
     pub cancel_requested: bool,
     /// The progress: the number of lines in each state.
-    pub lines: LineCounts,
+    pub lines: PushLineCounts,
     /// The average number of lines that are finished per minute; null before the first, and while the job waits for
     /// approval.
     #[schema(required)]
@@ -116,7 +116,7 @@ impl From<&Progress> for PushJob {
         Self {
             id: job.id.to_string(),
             kind: job.kind,
-            started_by: job.started_by,
+            trigger: job.trigger,
             state: job.state,
             detail: job.detail.clone(),
             product_id: job.product_id.as_ref().map(ToString::to_string),
@@ -124,19 +124,19 @@ impl From<&Progress> for PushJob {
             billing_months: progress.billing_months.iter().copied().collect(),
             requested_by: job.requested_by.clone(),
             cancel_requested: job.cancel_requested,
-            lines: LineCounts {
+            lines: PushLineCounts {
                 total: job.line_count,
                 done: progress.done(),
-                pending: count(LineState::Pending),
-                working: count(LineState::Working),
-                pushed: count(LineState::Pushed),
-                would_push: count(LineState::WouldPush),
-                unchanged: count(LineState::Unchanged),
-                skipped: count(LineState::Skipped),
-                held: count(LineState::Held),
-                failed: count(LineState::Failed),
-                unverified: count(LineState::Unverified),
-                cancelled: count(LineState::Cancelled),
+                pending: count(PushLineState::Pending),
+                working: count(PushLineState::Working),
+                pushed: count(PushLineState::Pushed),
+                would_push: count(PushLineState::WouldPush),
+                unchanged: count(PushLineState::Unchanged),
+                skipped: count(PushLineState::Skipped),
+                held: count(PushLineState::Held),
+                failed: count(PushLineState::Failed),
+                unverified: count(PushLineState::Unverified),
+                cancelled: count(PushLineState::Cancelled),
             },
             lines_per_minute: progress.lines_per_minute(),
             estimated_end_at: progress.estimated_end().map(|at| at.trunc_subsecs(0)),
@@ -202,7 +202,7 @@ impl From<CreatePushJobRequest> for NewPush {
     fn from(body: CreatePushJobRequest) -> Self {
         Self {
             kind: if body.dry_run { PushKind::DryRun } else { PushKind::Push },
-            started_by: PushTrigger::Manual,
+            trigger: PushTrigger::Manual,
             product_id: body.product_id.map(ProductId::from),
             company_ids: body.company_ids.map(|ids| ids.into_iter().map(CompanyId::from).collect()),
             billing_line_ids: body.billing_line_ids.map(|ids| ids.into_iter().map(BillingLineId::from).collect()),
@@ -229,7 +229,7 @@ pub struct PushJobQuery {
     #[param(max_length = 300)]
     pub company_id: Option<String>,
     /// Only jobs that were started in this way.
-    pub started_by: Option<PushTrigger>,
+    pub trigger: Option<PushTrigger>,
     /// Only jobs created at this time or later.
     pub from: Option<DateTime<Utc>>,
     /// Only jobs created before this time.
@@ -258,7 +258,7 @@ impl ListFilter for PushJobQuery {
     responses((status = 202, description = "The new push job; `Location` has its address", body = PushJob), Errors, WriteErrors)
 )]
 #[post("/push-jobs")]
-pub async fn create_push_job(request: OnceRequest<CreatePushJobRequest>) -> ApiResult {
+pub async fn create_push_job(request: IdempotentRequest<CreatePushJobRequest>) -> ApiResult {
     let once = request.once(accepted)?;
     let new = match request.body.dry_run_to_push()? {
         Some(dry_run) => PushRequest::FromDryRun(dry_run),
@@ -268,7 +268,7 @@ pub async fn create_push_job(request: OnceRequest<CreatePushJobRequest>) -> ApiR
 }
 
 /// Renders 202 with a push job that was created.
-fn accepted(progress: Progress) -> crate::domain::Result<Answer> {
+fn accepted(progress: Progress) -> crate::domain::Result<RenderedResponse> {
     let location = format!("/api/v1/push-jobs/{}", progress.job.id);
     to_stored(StatusCode::ACCEPTED, Some(location), &PushJob::from(&progress))
 }
@@ -285,7 +285,7 @@ pub async fn list_push_jobs(ctx: web::Data<AppContext>, caller: Caller, query: L
         kind: query.kind,
         product_id: query.product_id.map(ProductId::from),
         company_id: query.company_id.map(CompanyId::from),
-        started_by: query.started_by,
+        trigger: query.trigger,
         from: query.from.map(comparable),
         to: query.to.map(comparable),
         billing_month: query.billing_month,

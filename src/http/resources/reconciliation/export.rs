@@ -29,13 +29,13 @@ const COLUMNS: [&str; 23] = [
     "quantity",
     "connectwise_quantity",
     "pushed_quantity",
-    "difference",
+    "quantity_difference",
     "currency",
     "unit_price",
     "amount",
     "connectwise_amount",
     "amount_difference",
-    "left_out",
+    "not_invoiced",
     "warnings",
 ];
 
@@ -89,13 +89,13 @@ fn cells(item: ReconciliationItem) -> [String; 23] {
         text(item.quantity),
         text(item.connectwise_quantity),
         text(item.pushed_quantity),
-        text(item.difference),
+        text(item.quantity_difference),
         name(item.currency),
         text(item.unit_price),
         text(item.amount),
         text(item.connectwise_amount),
         text(item.amount_difference),
-        item.left_out.to_string(),
+        item.not_invoiced.to_string(),
         warnings.join(" "),
     ]
 }

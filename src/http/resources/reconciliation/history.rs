@@ -38,16 +38,16 @@ pub struct ReconciliationMonth {
     pub items: i64,
     /// The number of items that did not agree, or had warnings.
     pub to_look_at: i64,
-    /// The sum of our quantities.
+    /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities, as they were last read or written before the push.
     pub connectwise_quantity: Quantity,
     /// The sum of the differences that were known, in units.
-    pub difference: Quantity,
+    pub quantity_difference: Quantity,
     /// The amounts, by currency; empty if no price was known.
     pub totals: Vec<MonthlyTotals>,
     /// Whether an amount differs by more than 10 % from the month before.
-    pub moved: bool,
+    pub changed_notably: bool,
 }
 
 /// The amounts of a product and month in one currency. An amount is null if it had too many digits to be exact.
@@ -56,7 +56,7 @@ pub struct MonthlyTotals {
     /// The currency's code; null for agreements without one.
     #[schema(required)]
     pub currency: Option<String>,
-    /// What invoices with our quantities charge.
+    /// What invoices with the computed quantities charge.
     #[schema(required)]
     pub amount: Option<Money>,
     /// What invoices with ConnectWise's quantities, as they were last read or written, would have charged.
@@ -64,18 +64,19 @@ pub struct MonthlyTotals {
     pub connectwise_amount: Option<Money>,
     /// The sum of the differences that were known.
     #[schema(required)]
-    pub difference: Option<Money>,
+    pub amount_difference: Option<Money>,
     /// The part of `amount` that the next invoices did not take, because of warnings.
     #[schema(required)]
-    pub left_out: Option<Money>,
+    pub not_invoiced_amount: Option<Money>,
     /// `amount` of the month before that was kept; null if that had none in this currency.
     #[schema(required)]
     pub amount_before: Option<Money>,
-    /// The change of `amount` since the month before, in percent, with one decimal place; null without one, or if it was 0.
+    /// The change of `amount` since the month before, in percent, with one decimal place; null without one, or if it
+    /// was 0.
     #[schema(required, value_type = Option<Quantity>)]
     pub change_percent: Option<String>,
     /// Whether `amount` differs by more than 10 % from the month before.
-    pub moved: bool,
+    pub changed_notably: bool,
 }
 
 impl From<MonthlyAmount> for MonthlyTotals {
@@ -84,11 +85,11 @@ impl From<MonthlyAmount> for MonthlyTotals {
             currency: month.totals.currency,
             amount: month.totals.amount,
             connectwise_amount: month.totals.connectwise_amount,
-            difference: month.totals.difference,
-            left_out: month.totals.left_out,
+            amount_difference: month.totals.difference,
+            not_invoiced_amount: month.totals.left_out,
             amount_before: month.before,
             change_percent: month.change_percent.as_ref().map(Decimal::to_string),
-            moved: month.moved,
+            changed_notably: month.changed_notably,
         }
     }
 }
@@ -106,8 +107,8 @@ impl From<MonthOfProduct> for ReconciliationMonth {
             to_look_at: snapshot.to_look_at,
             quantity: snapshot.quantity,
             connectwise_quantity: snapshot.connectwise_quantity,
-            difference: snapshot.difference,
-            moved: money.iter().any(|amount| amount.moved),
+            quantity_difference: snapshot.difference,
+            changed_notably: money.iter().any(|amount| amount.changed_notably),
             totals: money.into_iter().map(MonthlyTotals::from).collect(),
         }
     }
@@ -129,8 +130,9 @@ pub struct ReconciliationHistoryQuery {
 
 /// Compare months
 ///
-/// Returns, for each product and month, what was found just before the scheduled push that billed it, with ConnectWise's
-/// quantities as they were last read or written: all at once, by product code, the latest month first. A month whose amount differs by more than 10 % from the one before is marked.
+/// Returns, for each product and month, what was found just before the scheduled push that billed it, with
+/// ConnectWise's quantities as they were last read or written: all at once, by product code, the latest month first. A
+/// month whose amount differs by more than 10 % from the one before is marked.
 #[utoipa::path(
     tag = "reconciliation",
     params(ReconciliationHistoryQuery),

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::{Amount, Money, Quantity};
-use crate::domain::reconciliation::{ComparisonKind, WarningImpact};
+use crate::domain::reconciliation::{ReconciliationKind, WarningImpact};
 use crate::domain::string_enum::StringEnum;
 use crate::services::reconciliation::NamedItem;
 
@@ -14,7 +14,7 @@ use crate::services::reconciliation::NamedItem;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReconciliationItem {
     /// How it compares.
-    pub kind: ComparisonKind,
+    pub kind: ReconciliationKind,
     /// The kind as a sentence, with what to do.
     pub explanation: String,
     /// The month that is compared.
@@ -26,13 +26,14 @@ pub struct ReconciliationItem {
     /// The billing line's id; null for an addition that no line bills to.
     #[schema(required)]
     pub billing_line_id: Option<String>,
-    /// The company's id; null for an addition of a company that is not yours.
+    /// The company's id; null for an addition in a ConnectWise company that no company is matched to.
     #[schema(required)]
     pub company_id: Option<String>,
-    /// The vendor's own id for the company; null for an addition of a company that is not yours.
+    /// The vendor's own id for the company; null for an addition in a ConnectWise company that no company is matched
+    /// to.
     #[schema(required)]
     pub company_external_id: Option<String>,
-    /// The company's name; ConnectWise's for a company that is not yours.
+    /// The company's name; ConnectWise's if no company is matched to it.
     pub company_name: String,
     /// ConnectWise's id of the company; null if the company is not matched.
     #[schema(required)]
@@ -61,32 +62,32 @@ pub struct ReconciliationItem {
     /// The quantity that a push would write; null without usage that counts.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// The quantity in ConnectWise; null if it is not known.
+    /// The quantity in ConnectWise; null if it is unknown.
     #[schema(required)]
     pub connectwise_quantity: Option<Quantity>,
     /// The quantity that the month's last push wrote to the addition, or found there; null if there was no such push.
     #[schema(required)]
     pub pushed_quantity: Option<Quantity>,
-    /// The quantity that is missing in ConnectWise; negative if it has too many units; null if that is not known.
+    /// The quantity that is missing in ConnectWise; negative if it has too many units; null if that is unknown.
     #[schema(required)]
-    pub difference: Option<Quantity>,
+    pub quantity_difference: Option<Quantity>,
     /// The code of the agreement's currency; null if it has none.
     #[schema(required)]
     pub currency: Option<String>,
-    /// The price of a unit; null if it is not known.
+    /// The price of a unit; null if it is unknown.
     #[schema(required)]
     pub unit_price: Option<Money>,
-    /// What an invoice with `quantity` charges; null if the quantity or the price is not known.
+    /// What an invoice with `quantity` charges; null if the quantity or the price is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
-    /// What an invoice with `connectwise_quantity` charges; null if the quantity or the price is not known.
+    /// What an invoice with `connectwise_quantity` charges; null if the quantity or the price is unknown.
     #[schema(required)]
     pub connectwise_amount: Option<Money>,
-    /// The amount that is missing; negative if too much is billed; null if that is not known.
+    /// The amount that is missing; negative if too much is billed; null if that is unknown.
     #[schema(required)]
     pub amount_difference: Option<Money>,
     /// Whether the next invoice takes nothing of it, because of a warning.
-    pub left_out: bool,
+    pub not_invoiced: bool,
     /// What to look at before the invoice is made.
     pub warnings: Vec<ItemWarning>,
 }
@@ -98,10 +99,10 @@ pub struct ItemWarning {
     pub code: InvoiceWarning,
     /// The warning as a sentence, with what to do.
     pub explanation: String,
-    /// The units that the customer may not be charged; null if that is not known.
+    /// The units that the customer may not be charged; null if that is unknown.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// The price of these units; null if that is not known.
+    /// The price of these units; null if that is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
 }
@@ -138,13 +139,13 @@ impl From<NamedItem> for ReconciliationItem {
             quantity: item.quantity,
             connectwise_quantity: item.connectwise_quantity,
             pushed_quantity: item.pushed_quantity,
-            difference: compared.difference,
+            quantity_difference: compared.difference,
             currency: item.currency,
             unit_price: item.unit_price,
             amount: compared.amount,
             connectwise_amount: compared.connectwise_amount,
             amount_difference: compared.amount_difference,
-            left_out: item.is_left_out,
+            not_invoiced: item.is_not_invoiced,
             warnings: item.warnings.into_iter().map(ItemWarning::from).collect(),
         }
     }

@@ -15,7 +15,7 @@ use crate::db::{self, Page};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::ProductId;
 use crate::domain::invoices::InvoiceWarning;
-use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::reconciliation::ReconciliationKind;
 use crate::http::kit::auth::Caller;
 use crate::http::kit::extract::query::{ListFilter, ListQuery, Values};
 use crate::http::kit::list::List;
@@ -23,7 +23,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_with;
 use crate::services::AppContext;
 use crate::services::quantities::compute::BilledMonths;
-use crate::services::reconciliation::{self, ItemFilter, NamedItem, ReconciliationSort, Scope, Totals};
+use crate::services::reconciliation::{self, ItemFilter, NamedItem, ReconciliationScope, ReconciliationSort, Totals};
 
 /// The comparison of a month: totals of everything, and a page of what a person should look at.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,17 +73,17 @@ impl Reconciliation {
 #[into_params(parameter_in = Query)]
 pub struct ReconciliationQuery {
     /// The month to compare, such as `2026-11`. The default is the month that a push would bill now, by each product's
-    /// `billing_period`. Of a month after which others were pushed, `connectwise_quantity` is what the month's last push
-    /// wrote: ConnectWise has no quantities of the past.
+    /// `billing_period`. If later months have been pushed, `connectwise_quantity` is what the last push of this month
+    /// wrote, because ConnectWise keeps only the current quantity.
     pub billing_month: Option<BillingMonth>,
     /// Only the product with this id; the totals, too.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Only items of this kind, or one of these, separated by commas. Without it, items that agree are listed only if they
-    /// have warnings.
+    /// Only items of this kind, or one of these, separated by commas. Without it, items that agree are listed only if
+    /// they have warnings.
     #[serde(default)]
-    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<ComparisonKind>)]
-    pub kind: Values<ComparisonKind>,
+    #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<ReconciliationKind>)]
+    pub kind: Values<ReconciliationKind>,
     /// Only items with this warning, or one of these, separated by commas.
     #[serde(default)]
     #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<InvoiceWarning>)]
@@ -92,8 +92,8 @@ pub struct ReconciliationQuery {
 
 impl ReconciliationQuery {
     /// What is compared, and what of it is listed.
-    fn into_parts(self) -> (Scope, ItemFilter) {
-        let scope = Scope {
+    fn into_parts(self) -> (ReconciliationScope, ItemFilter) {
+        let scope = ReconciliationScope {
             product: self.product_id.map(ProductId::from),
             company: None,
             months: BilledMonths::named_or_now(self.billing_month),
@@ -109,11 +109,12 @@ impl ListFilter for ReconciliationQuery {
 
 /// Compare a month with ConnectWise
 ///
-/// Compares every billing line's quantity with the one in ConnectWise, and finds additions of the products' rules that no
-/// line bills to, in companies that are not yours, too; in a company with a line that is not resolved yet, one of them may be
-/// that line's, so that none is listed. The quantity of an addition to which several lines bill is divided among them. Each item has the difference in units and in money: what invoices
-/// charge with either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities are
-/// those that were last read or written; `POST /connectwise/refresh` reads them again.
+/// Compares every billing line's quantity with the one in ConnectWise, and finds additions of the products' rules that
+/// no line bills to, also in ConnectWise companies that no company is matched to. In a company with a line that is not
+/// resolved yet, one of them may be that line's, so that none is listed. The quantity of an addition to which several
+/// lines bill is divided among them. Each item has the difference in units and in money: what invoices charge with
+/// either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities are those that
+/// were last read or written; `POST /connectwise/refresh` reads them again.
 #[utoipa::path(
     tag = "reconciliation",
     params(ListQuery<ReconciliationQuery>),

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::invoices::InvoiceWarning;
 use crate::domain::quantity::{Money, Quantity};
-use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::reconciliation::ReconciliationKind;
 use crate::domain::string_enum::StringEnum;
 use crate::services::reconciliation as service;
 
@@ -16,7 +16,7 @@ pub struct CurrencyTotals {
     /// The currency's code; null for agreements without one.
     #[schema(required)]
     pub currency: Option<String>,
-    /// What invoices with our quantities charge.
+    /// What invoices with the computed quantities charge.
     #[schema(required)]
     pub amount: Option<Money>,
     /// What invoices with ConnectWise's quantities charge.
@@ -24,16 +24,16 @@ pub struct CurrencyTotals {
     pub connectwise_amount: Option<Money>,
     /// The sum of the differences that are known: what is missing on invoices, less what is too much.
     #[schema(required)]
-    pub difference: Option<Money>,
+    pub amount_difference: Option<Money>,
     /// The part of `amount` that the next invoices do not take, because of warnings.
     #[schema(required)]
-    pub left_out: Option<Money>,
+    pub not_invoiced_amount: Option<Money>,
 }
 
 impl From<service::MoneyTotals> for CurrencyTotals {
     fn from(totals: service::MoneyTotals) -> Self {
         let service::MoneyTotals { currency, amount, connectwise_amount, difference, left_out } = totals;
-        Self { currency, amount, connectwise_amount, difference, left_out }
+        Self { currency, amount, connectwise_amount, amount_difference: difference, not_invoiced_amount: left_out }
     }
 }
 
@@ -41,12 +41,12 @@ impl From<service::MoneyTotals> for CurrencyTotals {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KindTotals {
     /// The kind.
-    pub kind: ComparisonKind,
+    pub kind: ReconciliationKind,
     /// The kind as a sentence, with what to do.
     pub explanation: String,
     /// The number of items.
     pub items: usize,
-    /// The number of items without a difference in money, because a quantity or the price is not known.
+    /// The number of items without a difference in money, because a quantity or the price is unknown.
     pub without_amount: usize,
     /// Their amounts, by currency.
     pub totals: Vec<CurrencyTotals>,
@@ -115,12 +115,12 @@ pub struct ProductTotals {
     pub items: usize,
     /// The number of items that do not agree, or have warnings.
     pub to_look_at: usize,
-    /// The sum of our quantities.
+    /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities.
     pub connectwise_quantity: Quantity,
     /// The sum of the differences that are known, in units.
-    pub difference: Quantity,
+    pub quantity_difference: Quantity,
     /// The amounts, by currency.
     pub totals: Vec<CurrencyTotals>,
 }
@@ -136,7 +136,7 @@ impl From<service::ProductTotals> for ProductTotals {
             to_look_at: totals.to_look_at,
             quantity: totals.quantity,
             connectwise_quantity: totals.connectwise_quantity,
-            difference: totals.difference,
+            quantity_difference: totals.difference,
             totals: totals.money.into_iter().map(Into::into).collect(),
         }
     }

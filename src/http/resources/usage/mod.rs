@@ -43,9 +43,9 @@ pub struct AddUsageResponse {
 
 /// Add usage
 ///
-/// Stores a batch of up to 10,000 usage records. A record is identified by company, product, `measured_at` and `source`:
-/// sent again with the same amount it changes nothing, with another amount it corrects the stored record. So a batch can
-/// be repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
+/// Stores a batch of up to 10,000 usage records. A record is identified by company, product, `measured_at` and
+/// `source`: sent again with the same amount it changes nothing, with another amount it corrects the stored record. So
+/// a batch can be repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
 ///
 /// The records come as one JSON object, as a JSON object on each line (NDJSON), or as a CSV table with a header row. A
 /// table may be a vendor's own: name its columns in the query; others are ignored. In a table, a day such as
@@ -74,7 +74,7 @@ pub async fn add_usage(
     let records = web::block(move || Records::read(&body, &table.0)).await.map_err(Error::internal)??;
     let count = records.len();
     let once = idempotency.once(&hash, move |accepted| {
-        let usage::Accepted { added, duplicates, corrected, late } = accepted;
+        let usage::UsageCounts { added, duplicates, corrected, late } = accepted;
         to_stored(StatusCode::OK, None, &AddUsageResponse { records: count, added, duplicates, corrected, late })
     })?;
     Ok(from_stored(usage::add(&ctx, &caller, records.into_new(), once).await?))

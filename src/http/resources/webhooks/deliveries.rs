@@ -138,8 +138,8 @@ pub async fn get_webhook_delivery(ctx: web::Data<AppContext>, caller: Caller, id
 
 /// Send a webhook delivery again
 ///
-/// Sends the same body with the same `webhook-id`, whether the delivery was successful or not, and retries it like a new
-/// one. Fails with 409 while the delivery is pending, or if its webhook is disabled.
+/// Sends the same body with the same `webhook-id`, whether the delivery was successful or not, and retries it like a
+/// new one. Fails with 409 while the delivery is pending, or if its webhook is disabled.
 #[utoipa::path(
     tag = "webhooks",
     params(("id" = String, Path, description = "The delivery")),

@@ -44,7 +44,8 @@ pub struct Webhook {
     /// Why it is disabled; null while it is enabled.
     #[schema(required)]
     pub disabled_reason: Option<DisabledReason>,
-    /// Since when every attempt has failed; null if the last one was successful. After five days the webhook is disabled.
+    /// Since when every attempt has failed; null if the last one was successful. After five days the webhook is
+    /// disabled.
     #[schema(required)]
     pub failing_since: Option<DateTime<Utc>>,
     /// Until when nothing is sent, because attempts failed; null if they did not.
@@ -219,8 +220,8 @@ pub async fn get_webhook(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 
 /// Change a webhook
 ///
-/// Changes the members that are sent. Disabling a webhook cancels its pending deliveries; enabling one that was disabled
-/// because its deliveries failed starts anew.
+/// Changes the members that are sent. Disabling a webhook cancels its pending deliveries; enabling one that was
+/// disabled because its deliveries failed starts anew.
 #[utoipa::path(
     tag = "webhooks", request_body = UpdateWebhookRequest,
     params(("id" = String, Path, description = "The webhook"), IfMatchParam),

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::calendar::BillingMonth;
 use crate::domain::mapping_status::MappingReason;
-use crate::domain::push::{JobState, LineState, PushKind, PushReason, PushTrigger};
+use crate::domain::push::{JobState, PushKind, PushLineState, PushReason, PushTrigger};
 use crate::domain::quantity::Quantity;
 use crate::domain::rules::Target;
 use crate::domain::webhooks::EventType;
@@ -74,7 +74,7 @@ pub struct PushJobFinished {
     #[schema(required)]
     detail: Option<String>,
     /// What started it.
-    started_by: PushTrigger,
+    trigger: PushTrigger,
     /// Who started it: the name of an API key, with the person behind it if the request named one; or `schedule`.
     requested_by: String,
     /// The product that it is limited to; null if it has lines of several products.
@@ -83,7 +83,7 @@ pub struct PushJobFinished {
     /// The billing month.
     billing_month: BillingMonth,
     /// The number of lines in each state. A state without lines is left out.
-    lines: BTreeMap<LineState, i64>,
+    lines: BTreeMap<PushLineState, i64>,
     /// When it ended.
     finished_at: DateTime<Utc>,
 }
@@ -116,19 +116,19 @@ pub struct PushLineInEvent {
     /// The product's code.
     product_code: String,
     /// The state: `held`, `failed` or `unverified`.
-    state: LineState,
+    state: PushLineState,
     /// Why, for programs; null if there is only a detail.
     #[schema(required)]
     reason: Option<PushReason>,
     /// Why, for people.
     #[schema(required)]
     detail: Option<String>,
-    /// The quantity in ConnectWise; null if it is not known.
+    /// The quantity in ConnectWise; null if it is unknown.
     #[schema(required)]
-    from_quantity: Option<Quantity>,
+    from: Option<Quantity>,
     /// The quantity to write; null if there is none.
     #[schema(required)]
-    to_quantity: Option<Quantity>,
+    to: Option<Quantity>,
 }
 
 /// Billing lines that need a choice.
@@ -159,19 +159,19 @@ pub struct MappingInEvent {
     reason: Option<MappingReason>,
 }
 
-/// Meters that went silent.
+/// Usage that stopped.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub struct UsageMissing {
     /// Their billing lines.
     #[schema(min_items = 1, max_items = 100)]
-    lines: Vec<SilentMeter>,
+    lines: Vec<MissingUsage>,
 }
 
-/// A billing line whose meter went silent.
+/// A billing line whose usage stopped.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
-pub struct SilentMeter {
+pub struct MissingUsage {
     /// The billing line.
     billing_line_id: String,
     /// The line's company.

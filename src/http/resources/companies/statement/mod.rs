@@ -13,9 +13,9 @@ use crate::db::{PushJob, PushLine, Tx, UsageRecord};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CompanyId;
 use crate::domain::invoices::billed_quantity;
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
-use crate::domain::reconciliation::ComparisonKind;
+use crate::domain::reconciliation::ReconciliationKind;
 use crate::domain::string_enum::StringEnum;
 use crate::domain::usage::Aggregation;
 use crate::http::kit::auth::Caller;
@@ -89,32 +89,32 @@ pub struct StatementProduct {
     /// more than is included. Null without either.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// The quantity in ConnectWise, or, if later months were pushed since, the one that was pushed for this month; null if it
-    /// is not known, or no addition is billed.
+    /// The quantity in ConnectWise, or, if later months were pushed since, the one that was pushed for this month; null
+    /// if it is unknown, or no addition is billed.
     #[schema(required)]
     pub connectwise_quantity: Option<Quantity>,
     /// How the quantity that a push would write now compares with ConnectWise's.
-    pub kind: ComparisonKind,
+    pub kind: ReconciliationKind,
     /// The kind as a sentence, with what to do.
     pub explanation: String,
-    /// The units that the agreement includes; null if that is not known.
+    /// The units that the agreement includes; null if that is unknown.
     #[schema(required)]
     pub less_included: Option<Quantity>,
-    /// The quantity that is charged: ConnectWise's, without what is included; null if it is not known.
+    /// The quantity that is charged: ConnectWise's, without what is included; null if it is unknown.
     #[schema(required)]
     pub billed_quantity: Option<Quantity>,
-    /// The price of a unit; null if it is not known.
+    /// The price of a unit; null if it is unknown.
     #[schema(required)]
     pub unit_price: Option<Money>,
-    /// What is charged, without taxes; null if the quantity or the price is not known.
+    /// What is charged, without taxes; null if the quantity or the price is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
     /// Whether the next invoice takes nothing of it; then it is not in the totals.
-    pub left_out: bool,
+    pub not_invoiced: bool,
     /// The code of the agreement's currency; null if it has none.
     #[schema(required)]
     pub currency: Option<String>,
-    /// The date of the next invoice; null if it is not known.
+    /// The date of the next invoice; null if it is unknown.
     #[schema(required)]
     pub next_invoice_on: Option<NaiveDate>,
     /// The steps from the usage to the amount, as sentences.
@@ -154,7 +154,7 @@ pub struct StatementPush {
     #[schema(required)]
     pub at: Option<DateTime<Utc>>,
     /// Whether the quantity was written, found there already, or may have been written.
-    pub state: LineState,
+    pub state: PushLineState,
     /// The quantity in ConnectWise before; null if it is unknown.
     #[schema(required)]
     pub from: Option<Quantity>,
@@ -178,24 +178,24 @@ impl From<(PushLine, PushJob)> for StatementPush {
 impl From<StatementLine> for StatementProduct {
     fn from(statement: StatementLine) -> Self {
         let StatementLine { line, item, basis, steps, records, records_in_month, pushes } = statement;
-        let (billed, product, invoice) = (line.billed, line.product, line.invoice);
-        let derived = basis.derived;
+        let (computed, product, invoice) = (line.computed, line.product, line.invoice);
+        let breakdown = basis.breakdown;
         let terms = line.view.addition.as_ref().map(|addition| &addition.terms);
         let is_known = item.connectwise_quantity.is_some();
         Self {
             product_id: product.id.to_string(),
             product_code: product.code,
             product_name: product.name,
-            billing_month: billed.month,
-            month_closed: billed.month_closed,
+            billing_month: computed.month,
+            month_closed: computed.month_closed,
             unit: product.unit,
             aggregation: product.aggregation,
             usage: basis.usage.map(|usage| usage.amount),
             adjustment: basis.adjustment.map(LineAdjustment::from),
-            adjusted_amount: derived.map(|derived| derived.adjusted),
+            adjusted_amount: breakdown.map(|breakdown| breakdown.adjusted),
             block_size: basis.block_size,
             rounding: product.rounding,
-            blocks: derived.map(|derived| derived.blocks),
+            blocks: breakdown.map(|breakdown| breakdown.blocks),
             minimum_quantity: basis.minimum_quantity,
             included_quantity: basis.included_quantity,
             quantity: basis.quantity,
@@ -206,7 +206,7 @@ impl From<StatementLine> for StatementProduct {
             billed_quantity: item.connectwise_quantity.zip(terms).map(|(has, terms)| billed_quantity(has, terms)),
             unit_price: invoice.as_ref().and_then(|invoice| invoice.unit_price),
             amount: item.compared.connectwise_amount.filter(|_| is_known),
-            left_out: item.is_left_out,
+            not_invoiced: item.is_not_invoiced,
             currency: item.currency,
             next_invoice_on: invoice.and_then(|invoice| invoice.next_invoice),
             steps,
@@ -246,10 +246,10 @@ pub struct StatementQuery {
 
 /// Get a company's statement
 ///
-/// Returns why the company is billed what it is billed in a month: the records, each step from the usage to the amount, and
-/// what was pushed and when; as evidence for the customer who asks. What a push wrote is explained by what that push
-/// recorded, whatever has changed since. With `format=csv` it is a table with a row for each
-/// product, and with `format=html` a page to print.
+/// Returns why the company is billed what it is billed in a month: the records, each step from the usage to the amount,
+/// and what was pushed and when; as evidence for the customer who asks. What a push wrote is explained by what that
+/// push recorded, whatever has changed since. With `format=csv` it is a table with a row for each product, and with
+/// `format=html` a page to print.
 #[utoipa::path(
     tag = "reconciliation",
     params(("id" = String, Path, description = "The company"), StatementQuery),

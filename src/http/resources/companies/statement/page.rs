@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::{Statement, StatementProduct};
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;margin:2rem auto;padding:0 1rem;\
 color:#1a1a1a;background:#fff}h1{font-size:1.5rem}h2{font-size:1.15rem;margin:2rem 0 .5rem;border-top:1px solid #bbb;\
@@ -92,10 +92,10 @@ fn section(page: &mut String, product: &StatementProduct) {
 }
 
 /// What became of a push, for people.
-fn result(state: LineState) -> &'static str {
+fn result(state: PushLineState) -> &'static str {
     match state {
-        LineState::Pushed => "written",
-        LineState::Unchanged => "was there already",
+        PushLineState::Pushed => "written",
+        PushLineState::Unchanged => "was there already",
         _ => "not known whether it arrived",
     }
 }

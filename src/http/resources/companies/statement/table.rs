@@ -5,7 +5,7 @@ use chrono::SecondsFormat;
 
 use super::{Statement, StatementProduct};
 use crate::domain::Result;
-use crate::domain::push::LineState;
+use crate::domain::push::PushLineState;
 use crate::http::kit::extract::csv_writer::Writer;
 use crate::http::kit::extract::formula::escape_formula;
 
@@ -49,7 +49,7 @@ fn cells(statement: &Statement, product: &StatementProduct) -> [String; 24] {
     fn text<T: ToString>(value: Option<T>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
     }
-    let pushed = product.pushes.iter().find(|push| push.state != LineState::Unverified);
+    let pushed = product.pushes.iter().find(|push| push.state != PushLineState::Unverified);
     [
         escape_formula(&statement.company_external_id),
         escape_formula(&statement.company_name),

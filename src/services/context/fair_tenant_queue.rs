@@ -1,5 +1,5 @@
-//! Whose push lines this process works on next: the tenant that has waited longest, so that a large tenant never makes a
-//! small one wait.
+//! Whose push lines this process works on next: the tenant that has waited longest, so that a large tenant never makes
+//! a small one wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,15 +30,15 @@ struct State {
 
 /// The turns of tenants, shared by all workers of this process.
 #[derive(Default)]
-pub struct TenantScheduler(Mutex<State>);
+pub struct FairTenantQueue(Mutex<State>);
 
 /// A tenant's turn. It ends when this is dropped.
 pub struct Turn {
-    turns: Arc<TenantScheduler>,
+    turns: Arc<FairTenantQueue>,
     tenant: TenantId,
 }
 
-impl TenantScheduler {
+impl FairTenantQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn tenants_take_turns_and_none_takes_all() {
-        let turns = Arc::new(TenantScheduler::default());
+        let turns = Arc::new(FairTenantQueue::default());
         assert!(turns.needs_poll());
         turns.set_waiting(vec![tenant("a"), tenant("b")]);
         let given: Vec<Option<Turn>> = (0..5).map(|_| turns.next(2, |_| true)).collect();
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_tenant_with_new_work_comes_before_those_that_were_served() {
-        let turns = Arc::new(TenantScheduler::default());
+        let turns = Arc::new(FairTenantQueue::default());
         turns.set_waiting(vec![tenant("large")]);
         for _ in 0..9 {
             assert!(turns.next(1, |_| true).is_some());

@@ -21,7 +21,7 @@ pub(super) struct IndexedRecord<T> {
 
 /// The ConnectWise records that resolving needs, indexed by id so that no line needs a query.
 #[derive(Debug, Default)]
-pub struct Catalog {
+pub struct RecordIndex {
     agreements: HashMap<CwAgreementId, IndexedRecord<Agreement>>,
     by_company: HashMap<CwCompanyId, Vec<CwAgreementId>>,
     additions: HashMap<CwAdditionId, IndexedRecord<Addition>>,
@@ -29,7 +29,7 @@ pub struct Catalog {
     gone_companies: HashSet<CwCompanyId>,
 }
 
-impl Catalog {
+impl RecordIndex {
     /// Indexes the records and decides which are live on `today`. `read` lists the agreements whose additions were
     /// read, to tell "has no additions" from "not read yet".
     pub fn new(
@@ -39,21 +39,21 @@ impl Catalog {
         additions: impl IntoIterator<Item = Addition>,
         read: impl IntoIterator<Item = CwAgreementId>,
     ) -> Self {
-        let mut catalog = Self { gone_companies: gone_companies.into_iter().collect(), ..Self::default() };
+        let mut record_index = Self { gone_companies: gone_companies.into_iter().collect(), ..Self::default() };
         for id in read {
-            catalog.by_agreement.entry(id).or_default();
+            record_index.by_agreement.entry(id).or_default();
         }
         for record in agreements {
-            catalog.by_company.entry(record.company_id).or_default().push(record.id);
+            record_index.by_company.entry(record.company_id).or_default().push(record.id);
             let known = IndexedRecord { facts: Facts::from(&record), inactive: record.inactive_reason(today), record };
-            catalog.agreements.insert(known.record.id, known);
+            record_index.agreements.insert(known.record.id, known);
         }
         for record in additions {
-            catalog.by_agreement.entry(record.agreement_id).or_default().push(record.id);
+            record_index.by_agreement.entry(record.agreement_id).or_default().push(record.id);
             let known = IndexedRecord { facts: Facts::from(&record), inactive: record.inactive_reason(today), record };
-            catalog.additions.insert(known.record.id, known);
+            record_index.additions.insert(known.record.id, known);
         }
-        catalog
+        record_index
     }
 
     /// Returns an agreement, if it was read.
@@ -94,23 +94,31 @@ impl Catalog {
     }
 
     /// Checks that an agreement can be chosen by hand: it must exist, belong to the line's company and be live.
-    pub fn may_choose_agreement(&self, company: Option<CwCompanyId>, id: CwAgreementId) -> Result<(), ChoiceError> {
-        let company = company.ok_or(ChoiceError::CompanyNotSet)?;
+    pub fn may_choose_agreement(
+        &self,
+        company: Option<CwCompanyId>,
+        id: CwAgreementId,
+    ) -> Result<(), MappingChoiceError> {
+        let company = company.ok_or(MappingChoiceError::CompanyNotSet)?;
         let known = self.agreements.get(&id).filter(|known| known.record.company_id == company);
-        match known.ok_or(ChoiceError::NotOfCompany(id, company))?.inactive {
+        match known.ok_or(MappingChoiceError::NotOfCompany(id, company))?.inactive {
             None => Ok(()),
-            Some(reason) => Err(ChoiceError::AgreementNotLive(id, company, reason)),
+            Some(reason) => Err(MappingChoiceError::AgreementNotLive(id, company, reason)),
         }
     }
 
     /// Checks that an addition can be chosen by hand: it must exist, belong to the line's agreement and be live.
-    pub fn may_choose_addition(&self, agreement: &AgreementMapping, id: CwAdditionId) -> Result<(), ChoiceError> {
+    pub fn may_choose_addition(
+        &self,
+        agreement: &AgreementMapping,
+        id: CwAdditionId,
+    ) -> Result<(), MappingChoiceError> {
         let resolved = agreement.target.filter(|_| agreement.status == MappingStatus::Resolved);
-        let parent = resolved.ok_or(ChoiceError::AgreementNotResolved)?;
+        let parent = resolved.ok_or(MappingChoiceError::AgreementNotResolved)?;
         let known = self.additions.get(&id).filter(|known| known.record.agreement_id == parent);
-        match known.ok_or(ChoiceError::NotOfAgreement(id, parent))?.inactive {
+        match known.ok_or(MappingChoiceError::NotOfAgreement(id, parent))?.inactive {
             None => Ok(()),
-            Some(reason) => Err(ChoiceError::AdditionNotLive(id, parent, reason)),
+            Some(reason) => Err(MappingChoiceError::AdditionNotLive(id, parent, reason)),
         }
     }
 
@@ -187,7 +195,7 @@ impl Catalog {
 
 /// Why an agreement or addition cannot be chosen by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChoiceError {
+pub enum MappingChoiceError {
     /// The company is not matched to a ConnectWise company.
     CompanyNotSet,
     /// The agreement does not exist or belongs to another company.
@@ -202,7 +210,7 @@ pub enum ChoiceError {
     AdditionNotLive(CwAdditionId, CwAgreementId, MappingReason),
 }
 
-impl ChoiceError {
+impl MappingChoiceError {
     /// Returns the conflict code of the error.
     pub const fn code(&self) -> ConflictCode {
         match self {
@@ -214,7 +222,7 @@ impl ChoiceError {
     }
 }
 
-impl std::fmt::Display for ChoiceError {
+impl std::fmt::Display for MappingChoiceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let agreements = |company| format!("GET /api/v1/connectwise/companies/{company}/agreements lists the choices");
         let additions =

@@ -1,6 +1,6 @@
-//! The catalog: the stored ConnectWise records, indexed for resolving and cached in memory until they change.
+//! The index of records: the stored ConnectWise records, indexed for resolving and cached in memory until they change.
 //!
-//! Every change sets a new generation for the tenant, a UUID that is never reused. A catalog built in one generation is
+//! Every change sets a new generation for the tenant, a UUID that is never reused. A index of records built in one generation is
 //! valid in every transaction that reads the same generation.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{CwAgreementId, CwCompanyId, TenantId};
-use crate::domain::mappings::Catalog;
+use crate::domain::mappings::RecordIndex;
 
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = cw_generations, check_for_backend(MultiBackend))]
@@ -24,31 +24,31 @@ pub(in crate::db) struct Generation {
 }
 
 impl Tx<'_> {
-    /// The catalog for a day. It covers at least the companies in `scope`, or all without one: if the catalog is not
+    /// The index of records for a day. It covers at least the companies in `scope`, or all without one: if the index of records is not
     /// cached, only the records of the companies in `scope` are loaded.
-    pub fn catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<Catalog>> {
+    pub fn record_index(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<RecordIndex>> {
         // A missing row is a generation too: it lasts until the first change, which adds the row.
         let generation: Option<String> =
             self.scoped(cw_generations::table).select(cw_generations::generation).first(self.conn).optional()?;
         let generation = generation.unwrap_or_default();
-        if let Some(catalog) = self.catalogs.get(self.tenant(), &generation, today) {
-            return Ok(catalog);
+        if let Some(record_index) = self.record_indexes.get(self.tenant(), &generation, today) {
+            return Ok(record_index);
         }
-        let catalog = Arc::new(self.load_catalog(scope, today)?);
+        let record_index = Arc::new(self.load_record_index(scope, today)?);
         if scope.is_none() {
-            self.catalogs.put(self.tenant(), generation, today, catalog.clone());
+            self.record_indexes.put(self.tenant(), generation, today, record_index.clone());
         }
-        Ok(catalog)
+        Ok(record_index)
     }
 
-    fn load_catalog(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Catalog> {
+    fn load_record_index(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<RecordIndex> {
         let companies = self.cw_companies_by_id(scope)?;
         let gone = companies.into_iter().filter(|company| company.deleted).map(|company| company.id);
         let agreements = self.agreements_of(scope)?;
         let read: Vec<CwAgreementId> =
             agreements.iter().filter(|row| row.additions_read_at.is_some()).map(|row| row.id).collect();
         let additions = self.additions_of(scope.map(|_| read.as_slice()))?;
-        Ok(Catalog::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
+        Ok(RecordIndex::new(today, gone, agreements.into_iter().map(Into::into), additions, read))
     }
 
     /// Sets a new generation. Must be called whenever the stored ConnectWise records change.
