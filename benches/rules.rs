@@ -1,6 +1,6 @@
-//! How many comparisons a second rules make on one core, beside the standard library searching the same texts.
+//! How many rule comparisons a second run on one core, compared with the standard library's search in the same texts.
 //!
-//! `cargo bench --bench rules` prints the lines that README's table has.
+//! `cargo bench --bench rules` prints the lines of README's table.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 
@@ -23,7 +23,7 @@ fn agreement(id: i64) -> Agreement {
     }
 }
 
-/// The best of some rounds over all records: comparisons a second, and how many records fit.
+/// The best of several rounds over all records: comparisons a second, and how many records match.
 fn measure(mut matches: impl FnMut() -> usize) -> (f64, usize) {
     let (mut best, mut found) = (f64::MAX, 0);
     for _ in 0..ROUNDS {

@@ -1,7 +1,7 @@
-//! How fast the service answers and takes in data, each beside the bare thing: an HTTP server that sends the same bytes,
-//! or the bare inserts of the same rows. Every commit is synced to the disk.
+//! How fast the service answers and stores data, compared with a bare baseline: an HTTP server that sends the same
+//! bytes, or bare inserts of the same rows. Every commit is synced to the disk.
 //!
-//! `scripts/bench` runs it on SQLite and on a throw-away PostgreSQL, and prints the lines that README's table has.
+//! `scripts/bench` runs it on SQLite and on a temporary PostgreSQL, and prints the lines of README's table.
 
 #![allow(missing_docs, reason = "a program, not a library")]
 
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 /// A measurement that fails ends the program with its error.
 type Measured<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Connections that ask at the same time.
+/// Connections that send requests at the same time.
 const CONNECTIONS: usize = 16;
 /// How long requests are sent for one measurement.
 const MEASURED: Duration = Duration::from_secs(4);
@@ -181,7 +181,7 @@ fn bare_inserts(database: &str, batch: usize) -> Measured<f64> {
     insert_rows(&mut conn, batch)
 }
 
-/// Rows a second of the width of a usage record, inserted in transactions of so many.
+/// Rows a second, as wide as a usage record, inserted in transactions of this many rows.
 fn insert_rows(conn: &mut impl SimpleConnection, batch: usize) -> Measured<f64> {
     const TABLE: &str = "CREATE TABLE IF NOT EXISTS bare (id TEXT PRIMARY KEY, tenant TEXT, product TEXT, company TEXT, \
         at TEXT, source TEXT, amount TEXT); CREATE INDEX IF NOT EXISTS bare_key ON bare (tenant, product, company, at)";
@@ -243,7 +243,7 @@ async fn measure(name: &'static str, server: Option<&str>) -> Measured {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Measured {
-    // An error only says that it is installed already.
+    // An error only means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     println!("| what | database | service | the bare thing |\n| --- | --- | --- | --- |");
     measure("SQLite", None).await?;

@@ -35,7 +35,7 @@ impl Application {
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, StartError> {
         // There is only one provider. A second installation (in tests) fails and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // Before the first database connection, whose statements are counted.
+        // Before the first database connection, so that its statements are counted.
         let metrics = telemetry::metrics();
         config.check()?;
         let settings = config.services();
@@ -67,7 +67,7 @@ impl Application {
             end_leases(&ctx).await?;
         }
         let serves_api = config.has(Role::Http);
-        // Only in a process that serves the API, whose output people read.
+        // Only a process that serves the API creates a key, because people read its output.
         let first_key =
             if serves_api { api_keys::bootstrap_tenant(&ctx).await.map_err(|error| error.chain())? } else { None };
         let first_key = first_key.map(|key| key.plain);
@@ -114,7 +114,7 @@ impl Application {
         self.ctx.shutdown.clone()
     }
 
-    /// The ids that the served document has as examples, for a demo to set.
+    /// The example ids of the served document, for a demo to set.
     pub(super) fn example_ids(&self) -> ExampleIds {
         self.example_ids.clone()
     }
@@ -123,7 +123,7 @@ impl Application {
         &self.ctx
     }
 
-    /// A handle for tests that step a worker, each handle its own. Use it with [`Application::run_without_worker`].
+    /// A handle with its own worker, for tests of single steps. Use it with [`Application::run_without_worker`].
     pub fn worker_handle(&self) -> WorkerHandle {
         WorkerHandle(self.worker.another())
     }
@@ -209,7 +209,7 @@ impl WorkerHandle {
         self.0.database_counts()
     }
 
-    /// Does once what the service does every hour: deletes what has expired, and completes totals.
+    /// Runs the hourly tasks once: deletes expired data, and completes totals.
     pub async fn hourly_tasks(&self) {
         self.0.hourly_tasks().await;
     }

@@ -22,7 +22,7 @@ pub enum Role {
     Http,
     /// Processes push jobs, and sends webhooks.
     Worker,
-    /// Starts the scheduled pushes, and does what is done once an hour, such as deleting expired data.
+    /// Starts the scheduled pushes, and runs hourly tasks, such as deleting expired data.
     Scheduler,
 }
 

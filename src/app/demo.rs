@@ -103,7 +103,7 @@ fn config(options: &Options) -> Result<Config, StartError> {
     config.encryption_key.encryption_key_file = Some(options.data_dir.join("demo.key"));
     // The stand-in listens on loopback, with plain HTTP.
     config.allow_private_connectwise = true;
-    // Whoever tries the demo receives webhooks on the same machine.
+    // People who try the demo receive webhooks on the same machine.
     config.allow_private_webhooks = true;
     // The stand-in does not have ConnectWise's rate limit, so allow 100 times as many requests.
     config.connectwise_per_minute = config.connectwise_per_minute.saturating_mul(NonZeroU32::MIN.saturating_add(99));
@@ -125,7 +125,7 @@ fn bind(asked: Option<SocketAddr>, usual: u16) -> Result<TcpListener, StartError
 }
 
 async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool, all: bool) -> Result<(), StartError> {
-    say(if again { "Going on where the last demo ended.\n" } else { "A new demo.\n" })?;
+    say(if again { "Continuing where the last demo ended.\n" } else { "A new demo.\n" })?;
     tenant.connect(sandbox).await?;
     say(format!("1. Connected to ConnectWise (a stand-in, at {}).", sandbox.site()))?;
     let (companies, added) = tenant.add_companies_and_products().await?;

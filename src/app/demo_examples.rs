@@ -1,4 +1,4 @@
-//! The records of the demo that the document names as examples, so that Swagger UI's examples work as they are.
+//! The demo's records whose ids replace the document's examples, so that Swagger UI's examples work unchanged.
 
 use super::application::StartError;
 use super::demo_tenant::DemoTenant;

@@ -77,7 +77,7 @@ pub(super) async fn create_key(config: &Config, tenant: Option<String>, name: St
     let mut fitting = tenants.iter().filter(|known| wanted.as_ref().is_none_or(|id| *id == known.id));
     let tenant = match (fitting.next(), fitting.next()) {
         (Some(only), None) => only.id.clone(),
-        (None, _) => return Err("there is no such tenant".into()),
+        (None, _) => return Err("the tenant does not exist".into()),
         (Some(_), Some(_)) => {
             let list: Vec<String> = tenants.iter().map(|known| format!("{}  {}", known.id, known.name)).collect();
             return Err(format!("choose one of the tenants with --tenant:\n{}", list.join("\n")).into());

@@ -38,7 +38,7 @@ pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
     Ok(())
 }
 
-/// Parses the log filter. Rejects unknown words, which `EnvFilter` would take for module names, so that nothing is
+/// Parses the log filter. Rejects unknown words: `EnvFilter` would take them for module names, and nothing would be
 /// logged.
 fn filter_of(text: &str) -> Result<EnvFilter, String> {
     let wrong = |why: String| {

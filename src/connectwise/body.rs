@@ -1,4 +1,4 @@
-//! Reads the bodies of responses within limits: a site that a tenant names may send anything.
+//! Reads the bodies of responses within limits, because a site that a tenant configures may send anything.
 
 use reqwest::Response;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::outgoing::root_cause;
 const MAX_BODY: usize = 8 * 1024 * 1024;
 /// Maximum number of JSON values in a body. Each needs up to 200 bytes of memory, however short it is in the body.
 const MAX_VALUES: usize = 200_000;
-/// The size of a body in bytes, and the number of its values, from which on it is large.
+/// A body is large above this size in bytes, or above this number of values.
 const LARGE: (usize, usize) = (1024 * 1024, 30_000);
 
 /// Large bodies are read one at a time in the whole process. With the fields that we ask for, a page is not large.
@@ -72,7 +72,7 @@ async fn turn() -> Result<SemaphorePermit<'static>, CwError> {
 }
 
 /// Returns at least the number of JSON values in a text: every value but the first follows one of these characters.
-/// Those within strings count, too.
+/// Characters within strings are also counted.
 fn count_values(bytes: &[u8]) -> usize {
     1 + bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b':')).count()
 }

@@ -126,7 +126,7 @@ impl ApiRequest {
 impl Client {
     /// Creates the client of a connection. Errors if the site is not allowed, or if no CA certificates are installed.
     ///
-    /// `shared` is the request budget if other processes use the connection, too.
+    /// `shared` is the request budget if other processes also use the connection.
     pub fn new(
         credentials: Credentials,
         settings: Settings,

@@ -36,7 +36,7 @@ impl Check {
 
 impl Client {
     /// Tests whether the site answers, knows the company, accepts the keys and the client id, and lets us read
-    /// companies, agreements and additions, and finds out where it reports what was invoiced. Stops at the first
+    /// companies, agreements and additions. Also finds out where it reports what was invoiced. Stops at the first
     /// failure. `provenance_field` is the custom field that pushes write to.
     pub async fn check(&self, provenance_field: Option<&str>) -> Check {
         let mut steps: Vec<CheckStep> = Vec::new();
@@ -77,7 +77,7 @@ impl Client {
         steps.push(step("agreements", "agreements can be read"));
         let first = agreements.get(0).and_then(|agreement| agreement.get("id")).map(ToString::to_string);
         match first {
-            None => steps.push(step("additions", "there is no agreement whose additions could be read")),
+            None => steps.push(step("additions", "no agreement exists whose additions could be read")),
             Some(id) => {
                 let path = format!("finance/agreements/{id}/additions");
                 let fields = if provenance_field.is_some() { "id,customFields" } else { "id" };

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-/// The custom fields of an addition as ConnectWise returned them. A write of one of them sends all, because ConnectWise
-/// empties those that are left out (its guide to PATCH requests).
+/// The custom fields of an addition as ConnectWise returned them. To write one of them, all must be sent, because
+/// ConnectWise empties those that are left out (its guide to PATCH requests).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CustomFields(Vec<Value>);
 
@@ -12,12 +12,12 @@ impl CustomFields {
         Self(addition.get("customFields").and_then(Value::as_array).cloned().unwrap_or_default())
     }
 
-    /// Whether one of them has this caption and takes any text.
+    /// Whether a field with this caption accepts any text.
     pub fn has_text(&self, caption: &str) -> bool {
         self.0.iter().any(|field| is_text(field, caption))
     }
 
-    /// The same fields with a text in the one of this caption; `None` if there is none that takes any text.
+    /// The same fields, with the text in the field with this caption; `None` if no such field accepts any text.
     pub fn with_text(&self, caption: &str, text: &str) -> Option<Self> {
         let mut fields = self.0.clone();
         fields.iter_mut().find(|field| is_text(field, caption))?["value"] = json!(text);
@@ -29,7 +29,7 @@ impl CustomFields {
     }
 }
 
-/// Whether a field has this caption, ignoring case, and takes any text: it is neither a list nor of another type.
+/// Whether a field has this caption, ignoring case, and accepts any text: it is neither a list nor of another type.
 fn is_text(field: &Value, caption: &str) -> bool {
     let text = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
     let takes_text = matches!(text("type"), "Text" | "TextArea") && matches!(text("entryMethod"), "" | "EntryField");

@@ -49,7 +49,7 @@ pub enum CwError {
         /// What is wrong and what to do.
         detail: String,
     },
-    /// ConnectWise rejected the request; a retry would be rejected, too.
+    /// ConnectWise rejected the request; a retry would also be rejected.
     #[error("ConnectWise rejected the request: {0}")]
     Rejected(String),
     /// The record no longer exists.
@@ -172,7 +172,7 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
         429 => CwError::Throttled(Duration::from_secs(retry_after.unwrap_or(30).min(600))),
         400 | 401 if says("clientid") => CwError::fault(
             ConnectionFault::ClientId,
-            format!("the client id is missing or not known to ConnectWise: {text}"),
+            format!("the client id is missing or unknown to ConnectWise: {text}"),
         ),
         400 if says("cannot route") => CwError::fault(
             ConnectionFault::Codebase,

@@ -42,11 +42,11 @@ struct Circuit {
     cause: String,
 }
 
-/// What the circuit breaker says to a request.
+/// The decision of the circuit breaker about a request.
 enum Gate {
     Pass,
     Open(Duration),
-    /// Another request is finding out.
+    /// Another request is testing whether ConnectWise works again.
     WaitForOther,
 }
 
@@ -129,7 +129,7 @@ impl RequestLimiter {
     /// Waits until a request may be sent. Fails at once if that would take longer than the caller allows.
     pub(super) async fn acquire(&self, max_wait: Duration) -> Result<SemaphorePermit<'_>, CwError> {
         loop {
-            // Before anything is reserved for a request that is not sent.
+            // First, so that nothing is reserved for a request that is not sent.
             self.pass_circuit(max_wait, false).await?;
             // A request waits for a Retry-After without a permit, so that a request that must not wait fails at once.
             // The loop is needed because the pause may be extended meanwhile.
@@ -145,7 +145,7 @@ impl RequestLimiter {
                 Rate::Shared(budget) => match budget.reserve(max_wait).await.map_err(CwError::Unavailable)? {
                     Admission::Paused(wait) => self.pause_for(wait),
                     Admission::TooLate(wait) => {
-                        // Others of this process need not ask before then.
+                        // Other requests of this process need not ask before then.
                         self.pause_for(wait);
                         return Err(CwError::Throttled(wait));
                     }
@@ -180,7 +180,7 @@ impl RequestLimiter {
         loop {
             let tried = self.tried.notified();
             tokio::pin!(tried);
-            // From here on an outcome is not missed.
+            // From here on, no outcome is missed.
             tried.as_mut().enable();
             match self.gate(sends) {
                 Gate::Pass => return Ok(()),
@@ -302,7 +302,7 @@ mod tests {
 
     /// While a job waits for a `Retry-After`, an interactive request fails at once instead of queueing behind it.
     #[tokio::test]
-    async fn nobody_waits_for_a_retry_after_with_a_permit_in_hand() {
+    async fn waiting_for_retry_after_holds_no_permit() {
         let limiter = Arc::new(limiter());
         limiter.record_outcome(Some(&CwError::Throttled(Duration::from_secs(600)))).await;
         let waiting = limiter.clone();

@@ -26,7 +26,7 @@ pub struct WriteError {
 }
 
 impl Client {
-    /// Sends a request that does not depend on any customer. If it fails, too, the connection is at fault.
+    /// Sends a request that does not depend on any customer. If it also fails, the connection is at fault.
     pub async fn confirm(&self) -> Result<(), CwError> {
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
         self.send_with_retry(&info, RetryPolicy::Interactive).await.map(drop)
@@ -98,7 +98,7 @@ impl Client {
         Ok(None)
     }
 
-    /// Reads what the agreement recap reports of each agreement.
+    /// Reads the agreement recap of each agreement.
     pub async fn recaps(&self, list: RecapPath, policy: RetryPolicy) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
         let request =
             ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);

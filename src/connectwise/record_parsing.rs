@@ -71,7 +71,7 @@ pub(super) fn addition(value: &Value, parent: CwAgreementId) -> Read<Addition> {
     })
 }
 
-/// How an agreement is invoiced. Nothing that is written depends on it, so what cannot be read counts as absent.
+/// How an agreement is invoiced. No write depends on it, so values that cannot be parsed count as absent.
 fn agreement_terms(value: &Value, id: i64) -> AgreementInvoicing {
     let day = |path| date(value, path, "agreement", id).ok().flatten().map(|at| at.date_naive());
     AgreementInvoicing {
@@ -84,7 +84,7 @@ fn agreement_terms(value: &Value, id: i64) -> AgreementInvoicing {
     }
 }
 
-/// What the agreement recap reports of an agreement, whose id it has.
+/// An agreement's id, and what the agreement recap reports about it.
 pub(super) fn recap(value: &Value) -> Read<(CwAgreementId, Recap)> {
     let id = id(value, "agreement recap")?;
     let day = |path| date(value, path, "agreement recap", id).ok().flatten().map(|at| at.date_naive());

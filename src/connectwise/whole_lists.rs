@@ -16,14 +16,14 @@ const MAX_ROWS: usize = 1_000_000;
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// The header is missing, so it is unknown whether there is a next page.
-    Unsaid,
+    Unknown,
     /// There is no next page.
     None,
     /// There is a next page, with the `pageId` of forward-only paging if given.
     Page(Option<String>),
 }
 
-/// What follows a page.
+/// How a list continues after a page.
 struct Page {
     next: Next,
     /// The id of the last record.
@@ -33,7 +33,7 @@ struct Page {
 
 impl Next {
     fn read(link: Option<&str>) -> Self {
-        let Some(link) = link else { return Self::Unsaid };
+        let Some(link) = link else { return Self::Unknown };
         let next = link.split(',').find(|part| {
             let rel = part.split(';').skip(1).find_map(|param| param.trim().strip_prefix("rel="));
             rel.is_some_and(|rel| rel.trim_matches('"') == "next")
@@ -66,9 +66,9 @@ impl Client {
             let Page { next, last_id, is_empty } = self.read_page(&page, policy, &parse, &mut found).await?;
             match next {
                 Next::None => return Ok(found),
-                Next::Unsaid | Next::Page(_) if is_empty => return Ok(found),
+                Next::Unknown | Next::Page(_) if is_empty => return Ok(found),
                 // The endpoint does not support forward-only paging and returned a first page: start over page by page.
-                Next::Unsaid => return self.read_by_page(request, policy, parse).await,
+                Next::Unknown => return self.read_by_page(request, policy, parse).await,
                 Next::Page(id) => {
                     let next = id.or(last_id);
                     if next.is_none() || next == after {
@@ -107,7 +107,7 @@ impl Client {
         Ok(found)
     }
 
-    /// Reads one page, and adds its records to those found so far. Nothing else of the page is kept.
+    /// Reads one page, and adds its records to those found so far. The rest of the page is dropped.
     async fn read_page<T>(
         &self,
         request: &ApiRequest,
@@ -143,6 +143,6 @@ mod tests {
             Next::Page(None)
         );
         assert_eq!(Next::read(Some("")), Next::None);
-        assert_eq!(Next::read(None), Next::Unsaid);
+        assert_eq!(Next::read(None), Next::Unknown);
     }
 }

@@ -1,9 +1,9 @@
-//! What the audit log records.
+//! The actions that the audit log records.
 
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What somebody did.
+    /// The action that was recorded.
     AuditAction {
         /// The connection to ConnectWise was set. The keys are never recorded, only whether they changed.
         ConnectionSet = "connection.set",
@@ -33,14 +33,14 @@ string_enum! {
         MatchingRuleUpdated = "matching_rule.updated",
         /// A matching rule was deleted.
         MatchingRuleDeleted = "matching_rule.deleted",
-        /// A billing line was enabled or disabled, got another block size, minimum or adjustment, or a choice was made
-        /// or cleared.
+        /// A billing line was enabled or disabled, its block size, minimum or adjustment was changed, or a choice was
+        /// made or cleared.
         BillingLineUpdated = "billing_line.updated",
         /// The push schedule was set.
         PushScheduleSet = "push_schedule.set",
         /// A push, dry run, retry or revert was started.
         PushJobCreated = "push_job.created",
-        /// Cancelling a push job was requested.
+        /// Cancellation of a push job was requested.
         PushJobCancelled = "push_job.cancelled",
         /// Held lines were approved.
         PushLinesApproved = "push_lines.approved",
@@ -60,8 +60,8 @@ string_enum! {
         ApiKeyCreated = "api_key.created",
         /// An API key was revoked.
         ApiKeyRevoked = "api_key.revoked",
-        /// A request came with a revoked API key, or with one of which only the beginning is right. At most one entry a
-        /// minute and key.
+        /// A request used a revoked API key, or a key of which only the beginning is right. At most one entry is
+        /// written per minute and key.
         ApiKeyRejected = "api_key.rejected",
     }
 }

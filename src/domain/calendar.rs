@@ -146,7 +146,7 @@ impl BillingCalendar {
     pub fn start_of_day(&self, day: NaiveDate) -> Timestamp {
         let noon = day.and_time(chrono::NaiveTime::MIN) + chrono::TimeDelta::hours(12);
         let month = BillingMonth::of(noon.and_utc(), Tz::UTC);
-        // The first day begins where the month does, also if the month has a new time zone.
+        // The first day begins where the month does, even if the month has a new time zone.
         let midnight = first_instant(self.zone_of(month), day.and_time(chrono::NaiveTime::MIN));
         if day == month.day(1) { self.start(month) } else { midnight.max(self.start(month)) }
     }

@@ -13,8 +13,8 @@ string_enum! {
         CodeTaken = "code_taken",
         /// Another company has this external id. Choose another external id, or change the other company.
         ExternalIdTaken = "external_id_taken",
-        /// Nobody would bill what is above an included quantity. Create the product that bills it first, with
-        /// `overage_of`; before deleting one of the two, remove the included quantities.
+        /// No product would bill the units above an included quantity. Create the overage product first, with
+        /// `overage_of`; before deleting one of the two products, remove the included quantities.
         OverageNotBilled = "overage_not_billed",
         /// The product has a rule for this target already. Replace that rule instead.
         RuleExists = "rule_exists",
@@ -37,16 +37,16 @@ string_enum! {
         /// No ConnectWise connection is set. Set it with `PUT /connection`.
         NotConnected = "not_connected",
         /// The address belongs to another ConnectWise site, and records of the current site are still stored. Delete
-        /// the connection first: that removes those records, with the matches and choices that name them.
+        /// the connection first: that also deletes those records, and the matches and choices that refer to them.
         OtherConnectwise = "other_connectwise",
         /// The connection was changed while ConnectWise was being read. Repeat the request.
         ConnectionChanged = "connection_changed",
         /// A refresh is running. Repeat the request when it has ended.
         RefreshRunning = "refresh_running",
         /// ConnectWise returned less than half of the known records. Check the security role of the API member; if the
-        /// records are really gone, repeat the refresh with `"force": true`.
+        /// records were really deleted, repeat the refresh with `"force": true`.
         RefreshWouldDrop = "refresh_would_drop",
-        /// A push job has not ended. Wait for its end, or cancel it.
+        /// A push job has not ended. Wait for it to end, or cancel it.
         PushJobRunning = "push_job_running",
         /// The push job has ended. Create a new one.
         PushJobFinished = "push_job_finished",
@@ -58,15 +58,15 @@ string_enum! {
         NothingHeld = "nothing_held",
         /// No line would be pushed. Enable lines, or change what is pushed.
         NothingToPush = "nothing_to_push",
-        /// No line of the push job failed, or all of them were pushed since. Nothing is left to do.
+        /// No line of the push job failed, or all failed lines have been pushed since. Nothing is left to do.
         NothingToRetry = "nothing_to_retry",
         /// No line of the push job can be reverted. Its lines were not written, or were reverted or pushed again since.
         NothingToRevert = "nothing_to_revert",
-        /// There are as many webhooks as a tenant may have. Delete one first.
+        /// The tenant has the maximum number of webhooks. Delete one first.
         TooManyWebhooks = "too_many_webhooks",
         /// The webhook is disabled. Enable it first, with `PATCH /webhooks/{id}`.
         WebhookDisabled = "webhook_disabled",
-        /// The delivery has not ended, and will be sent without this. Wait for its next attempt.
+        /// The delivery has not ended, and will be attempted again automatically. Wait for its next attempt.
         DeliveryPending = "delivery_pending",
         /// The push job or line is in a state that does not allow this. Get it again.
         InvalidTransition = "invalid_transition",
@@ -74,7 +74,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What failed at ConnectWise.
+    /// The kinds of failure at ConnectWise.
     ConnectWiseCode {
         /// The address of ConnectWise cannot be resolved, or is not allowed. Correct the connection's `site`.
         Address = "connectwise_address",
@@ -95,14 +95,15 @@ string_enum! {
         Rejected = "connectwise_rejected",
         /// The record no longer exists in ConnectWise. Refresh, and choose another one.
         Gone = "connectwise_gone",
-        /// Somebody changes the record in ConnectWise at the same time. Repeat the request.
+        /// Somebody is changing the record in ConnectWise at the same time. Repeat the request.
         Conflict = "connectwise_conflict",
-        /// ConnectWise allows no more requests for now. Repeat the request after the seconds in `Retry-After`.
+        /// ConnectWise allows no more requests for now. Repeat the request after the number of seconds in
+        /// `Retry-After`.
         Throttled = "connectwise_throttled",
         /// ConnectWise cannot be reached, or failed. Repeat the request later.
         Unavailable = "connectwise_unavailable",
         /// ConnectWise sent a response that cannot be read. Repeat the request; if it fails again, check the address
-        /// and what stands between, such as a proxy.
+        /// and anything in between, such as a proxy.
         InvalidResponse = "connectwise_invalid_response",
         /// ConnectWise reported success, but did not store the quantity. Check the addition in ConnectWise.
         NotApplied = "connectwise_not_applied",
@@ -110,13 +111,13 @@ string_enum! {
 }
 
 string_enum! {
-    /// What is wrong with a field.
+    /// The kinds of error in a field.
     FieldCode {
         /// The field is missing or blank.
         Required = "required",
         /// The type of the value is wrong, such as a number instead of a text.
         WrongType = "wrong_type",
-        /// The value is none of the valid ones, or is not written as it should be.
+        /// The value is not one of the valid ones, or has the wrong format.
         BadValue = "bad_value",
         /// The text or list is too short or too long.
         Length = "length",
@@ -134,15 +135,15 @@ string_enum! {
         Duplicate = "duplicate",
         /// An earlier record of the same request has the same key.
         DuplicateInBatch = "duplicate_in_batch",
-        /// Two fields do not go together.
+        /// Two fields contradict each other.
         Contradiction = "contradiction",
         /// There is no record with this id or code.
         NotFound = "not_found",
-        /// The header is not written as it should be.
+        /// The header has the wrong format.
         BadHeader = "bad_header",
-        /// The cursor is not one of this list with this `sort`.
+        /// The cursor does not belong to this list with this `sort`.
         BadCursor = "bad_cursor",
-        /// The address is not one of a ConnectWise site.
+        /// The address is not that of a ConnectWise site.
         BadSite = "bad_site",
         /// The push line does not wait for approval.
         NotHeld = "not_held",
@@ -154,7 +155,7 @@ string_enum! {
         BadCsv = "bad_csv",
         /// A column is missing in the table.
         MissingColumn = "missing_column",
-        /// The table has a column that is not one of the import's.
+        /// The table has a column that the import does not have.
         UnknownColumn = "unknown_column",
         /// The table has this column twice.
         ColumnTwice = "column_twice",

@@ -18,7 +18,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What was equal in a proposal.
+    /// The attribute by which a proposal matches.
     MatchCriterion {
         /// The vendor's external id equals the ConnectWise identifier, ignoring case.
         Identifier = "identifier",
@@ -34,7 +34,7 @@ string_enum! {
         Proposed = "proposed",
         /// Several ConnectWise companies fit.
         Ambiguous = "ambiguous",
-        /// The one that fits is already matched to another company, or fits another company as well.
+        /// The ConnectWise company that fits is already matched to another company, or fits another company as well.
         AlreadyMatched = "already_matched",
         /// No ConnectWise company fits.
         None = "none",
@@ -59,7 +59,7 @@ pub struct Proposal {
     pub company_id: CompanyId,
     /// The result.
     pub outcome: MatchOutcome,
-    /// What was equal; `None` if nothing was.
+    /// The attribute that was equal; `None` if none was.
     pub by: Option<MatchCriterion>,
     /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
     pub candidates: Vec<CwCompanyId>,

@@ -11,9 +11,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct FieldError {
     /// The field's location: a JSON pointer into the body (`/records/3/amount`), or the name of a parameter.
     pub field: String,
-    /// What kind of error it is.
+    /// The kind of error.
     pub code: ErrorCode,
-    /// What is wrong and what would be valid, for a person.
+    /// The problem and what would be valid, for a person.
     pub message: String,
 }
 
@@ -27,7 +27,7 @@ impl FieldError {
 /// An error, classified by what to do next. Its text is for the caller, its cause only for the operator's log.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such resource, or it belongs to another tenant.
+    /// The resource does not exist, or it belongs to another tenant.
     #[error("{what} {id} was not found")]
     NotFound {
         /// The kind of resource, such as `ConnectWise company`.
@@ -43,7 +43,7 @@ pub enum Error {
     Rule {
         /// The field that holds the expression, as a JSON pointer.
         field: String,
-        /// What is wrong and where.
+        /// The error and its position.
         error: Box<RuleError>,
     },
     /// The request conflicts with the current state.
@@ -51,9 +51,9 @@ pub enum Error {
     Conflict {
         /// The kind of conflict.
         code: ConflictCode,
-        /// What conflicts, and what to do.
+        /// The conflict, and how to resolve it.
         detail: String,
-        /// The field that conflicts, if it is one of the request's.
+        /// The field of the request that conflicts, if there is one.
         field: Option<&'static str>,
     },
     /// The version in `If-Match` is not the current version.
@@ -70,14 +70,14 @@ pub enum Error {
     ConnectWise {
         /// The kind of failure.
         code: ConnectWiseCode,
-        /// What failed and what to do.
+        /// The failure, and how to resolve it.
         detail: String,
         /// How long to wait before a retry, in seconds, if known.
         retry_after: Option<u64>,
-        /// Whether a person must correct the connection, so that a retry does not help.
+        /// Whether a person must correct the connection. If so, a retry does not help.
         connection_at_fault: bool,
     },
-    /// A command-line tool cannot do what was asked of it: what is in the way, and what to do.
+    /// A command-line tool cannot do its task. The text gives the reason and the remedy.
     #[error("{0}")]
     Tool(String),
     /// The database is currently unavailable.
@@ -104,8 +104,8 @@ impl Error {
         Self::Conflict { code, detail: detail.into(), field: None }
     }
 
-    /// The same error, when it comes from a field of the request: a record that the field names and that does not exist
-    /// is an invalid field, because the address of the request exists.
+    /// Returns the same error for a field of the request. If the field names a record that does not exist, the field is
+    /// invalid, because the address of the request itself exists.
     pub fn at(self, field: &'static str) -> Self {
         match self {
             Self::NotFound { .. } => Self::invalid(field, FieldCode::NotFound, self.to_string()),

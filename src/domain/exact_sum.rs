@@ -1,4 +1,4 @@
-//! A sum of amounts that is exact whatever their order, even while it has more digits than an amount may have.
+//! A sum of amounts that is exact regardless of their order, even while it has more digits than an amount may have.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ const PLACES: u32 = 28;
 /// One, in units of the fraction.
 const ONE: u128 = 10_u128.pow(PLACES);
 
-/// A sum of amounts. It has room for more than 4,000,000,000 of the largest.
+/// A sum of amounts. It has room for more than 4,000,000,000 of the largest amounts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExactSum {
     whole: u128,
@@ -32,7 +32,7 @@ impl ExactSum {
         self.fraction = fraction % ONE;
     }
 
-    /// Takes away an amount that was added before.
+    /// Subtracts an amount that was added before.
     pub fn subtract(&mut self, amount: Amount) {
         let (whole, fraction) = parts(amount);
         let borrow = u128::from(self.fraction < fraction);

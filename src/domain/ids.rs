@@ -92,9 +92,9 @@ ids! {
     WebhookId,
     /// The id of one event's delivery to one webhook.
     DeliveryId,
-    /// The id of an event, the same for all webhooks that get it.
+    /// The id of an event, the same for all webhooks that receive it.
     MessageId,
-    /// The id of what a reconciliation found of a product and currency.
+    /// The id of a reconciliation's stored totals of a product and currency.
     SnapshotId,
     /// The id of an agreement's push before an invoice.
     InvoiceRunId,

@@ -1,4 +1,4 @@
-//! How agreements and additions are invoiced, as ConnectWise says.
+//! How agreements and additions are invoiced, as ConnectWise reports it.
 
 use chrono::NaiveDate;
 
@@ -13,12 +13,12 @@ string_enum! {
         Billable = "Billable",
         /// It is not on the invoice.
         DoNotBill = "DoNotBill",
-        /// It is on the invoice, for nothing.
+        /// It is on the invoice, free of charge.
         NoCharge = "NoCharge",
     }
 }
 
-/// How an agreement is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
+/// How an agreement is invoiced. A member is `None` if ConnectWise returned no value, or one that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgreementInvoicing {
     /// The name of the billing cycle, such as `Monthly`.
@@ -27,7 +27,7 @@ pub struct AgreementInvoicing {
     pub next_invoice: Option<NaiveDate>,
     /// Whether changes within a period are billed in proportion.
     pub prorates: Option<bool>,
-    /// The agreement with which it is invoiced.
+    /// The parent agreement with which it is invoiced.
     pub parent: Option<CwAgreementId>,
     /// The currency's code, such as `USD`.
     pub currency: Option<String>,
@@ -39,7 +39,7 @@ pub struct AgreementInvoicing {
 
 string_enum! {
     /// The path of the agreement recap, which lists what was invoiced. It differs between versions of ConnectWise, and
-    /// some have none; integrations in use call each of these.
+    /// some versions have none. Existing integrations call each of these paths.
     RecapPath {
         /// As of 2025.16; the trailing slash is required.
         WithSlash = "finance/agreementrecap/",
@@ -50,7 +50,7 @@ string_enum! {
     }
 }
 
-/// What the agreement recap reports of an agreement. A member is `None` if ConnectWise returned none, or one that
+/// The agreement recap's data about an agreement. A member is `None` if ConnectWise returned no value, or one that
 /// cannot be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recap {
@@ -63,24 +63,24 @@ pub struct Recap {
 }
 
 impl AgreementInvoicing {
-    /// Adds what the agreement recap reports. The agreement's own date of the next invoice counts before the recap's,
-    /// because it is read again before a write.
+    /// Adds the data of the agreement recap. The agreement's own date of the next invoice takes precedence over the
+    /// recap's, because it is read again before a write.
     pub fn add_recap(&mut self, recap: &Recap) {
         self.last_invoice = recap.last_invoice;
         self.unbilled_periods = recap.unbilled_periods;
         self.next_invoice = self.next_invoice.or(recap.next_invoice);
     }
 
-    /// The billing cycle as it is compared: in small letters, and empty if it is unknown.
+    /// The billing cycle for comparison: in lower case, and empty if it is unknown.
     pub fn cycle(&self) -> String {
         self.billing_cycle.as_deref().unwrap_or_default().to_lowercase()
     }
 }
 
-/// How an addition is invoiced. A member is `None` if ConnectWise returned none, or one that cannot be read.
+/// How an addition is invoiced. A member is `None` if ConnectWise returned no value, or one that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdditionInvoicing {
-    /// The units that are included in the agreement: they are not billed.
+    /// The units that are included in the agreement, and therefore not billed.
     pub less_included: Option<Quantity>,
     /// Whether it is billed to the customer.
     pub bill_customer: Option<BillCustomer>,

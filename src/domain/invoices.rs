@@ -1,7 +1,7 @@
 //! How ConnectWise invoices a quantity: the charged quantity, the amount, and warnings.
 //!
-//! Sources: ConnectWise's schema of agreements and additions, and what its users report about invoicing. Which period
-//! an invoice covers differs between agreements, so that a warning says what to check, and changes nothing.
+//! Sources: ConnectWise's schema of agreements and additions, and users' reports about invoicing. The period that an
+//! invoice covers differs between agreements, so a warning says what to check, and changes nothing.
 
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
@@ -13,60 +13,60 @@ use super::string_enum::string_enum;
 use crate::domain::invoice_terms::{AdditionInvoicing, AgreementInvoicing, BillCustomer};
 
 string_enum! {
-    /// What to look at before the invoice is made. The first sentence says what is the case, and the second what to do.
+    /// Something to check before the invoice is made. The first sentence states the problem, and the second what to do.
     InvoiceWarning {
-        /// The addition is set to Do Not Bill in ConnectWise: nothing is invoiced. Set Bill Customer to Billable there,
-        /// if the customer is to pay.
+        /// The addition is set to Do Not Bill in ConnectWise, so nothing is invoiced. Set Bill Customer to Billable
+        /// there if the customer is to pay.
         DoNotBill = "do_not_bill",
-        /// The addition is set to No Charge in ConnectWise: it is on the invoice for nothing. Set Bill Customer to
-        /// Billable there, if the customer is to pay.
+        /// The addition is set to No Charge in ConnectWise, so it is on the invoice free of charge. Set Bill Customer
+        /// to Billable there if the customer is to pay.
         NoCharge = "no_charge",
-        /// Some units are included in the agreement and not billed. Check Less Included of the addition in ConnectWise.
+        /// Some units are included in the agreement and not billed. Check the addition's Less Included in ConnectWise.
         LessIncluded = "less_included",
-        /// The agreement's billing cycle is None: it is never invoiced. Set a billing cycle in ConnectWise.
+        /// The agreement's billing cycle is None, so it is never invoiced. Set a billing cycle in ConnectWise.
         NeverInvoiced = "never_invoiced",
-        /// The invoice that would take this month's quantity has been made: the next one is later. Undo that invoice in
-        /// ConnectWise, or bill the difference by hand.
+        /// The invoice for this month has been made already. Undo that invoice in ConnectWise, or bill the difference
+        /// by hand.
         AlreadyInvoiced = "already_invoiced",
-        /// The addition begins within the month, and the agreement does not prorate: ConnectWise bills it in full, or
+        /// The addition begins within the month, and the agreement does not prorate, so ConnectWise bills it in full or
         /// not at all. Turn on prorating in ConnectWise, or let the addition begin on the first day of a period.
         ProrateOff = "prorate_off",
-        /// The addition is billed only from a later day on. Correct its effective date in ConnectWise, if usage before
+        /// The addition is billed only from a later day on. Correct its effective date in ConnectWise if usage before
         /// that day is to be billed.
         EffectiveLater = "effective_later",
-        /// The addition's unit price is 0. Set a price in ConnectWise, if the customer is to pay.
+        /// The addition's unit price is 0. Set a price in ConnectWise if the customer is to pay.
         PriceZero = "price_zero",
         /// The agreement or the addition ends before the next invoice. Check its end in ConnectWise.
         EndsBeforeInvoice = "ends_before_invoice",
-        /// ConnectWise has another company of this name. Check that the company is matched to the right one.
+        /// ConnectWise has another company with this name. Check that the company is matched to the right one.
         TwinCompany = "twin_company",
     }
 }
 
 string_enum! {
-    /// What a push does with a line if the invoice that takes its quantity has been made.
+    /// How a push handles a line if the invoice for the month has been made.
     WhenInvoiced {
-        /// It writes the quantity; the billing line has the warning `already_invoiced`. The default.
+        /// It writes the quantity, and the billing line has the warning `already_invoiced`. This is the default.
         Warn = "warn",
         /// It holds the line until a person approves or drops it.
         Hold = "hold",
-        /// It skips the line: ConnectWise keeps its quantity.
+        /// It skips the line, so ConnectWise keeps its quantity.
         Skip = "skip",
     }
 }
 
-/// What an invoice makes of a quantity.
+/// How a quantity is invoiced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvoiceEffect {
-    /// The quantity that is billed: without what is included; `None` if there is no quantity.
+    /// The quantity that is billed, without the included units; `None` if there is no quantity.
     pub billed_quantity: Option<Quantity>,
-    /// The billed quantity at the unit price; `None` if one of them is unknown, or they have too many digits together.
+    /// The billed quantity at the unit price; `None` if one of them is unknown, or the result has too many digits.
     pub amount: Option<Money>,
-    /// What to look at before the invoice is made.
+    /// The warnings to check before the invoice is made.
     pub warnings: Vec<InvoiceWarning>,
 }
 
-/// What else an invoice depends on.
+/// The other facts on which an invoice depends.
 #[derive(Debug, Clone, Copy)]
 pub struct InvoiceFacts<'a> {
     /// The agreement that the line bills to.
@@ -81,8 +81,8 @@ pub struct InvoiceFacts<'a> {
     pub has_namesake: bool,
 }
 
-/// What ConnectWise bills of a quantity: nothing if the addition is not billed, and otherwise what is not included. A
-/// negative quantity is a discount; included units do not apply to it.
+/// The part of a quantity that ConnectWise bills: nothing if the addition is not billed, otherwise the units that are
+/// not included. A negative quantity is a discount; included units do not apply to it.
 pub fn billed_quantity(quantity: Quantity, terms: &AdditionInvoicing) -> Quantity {
     if terms.bill_customer == Some(BillCustomer::DoNotBill) {
         return Quantity::ZERO;
@@ -100,7 +100,7 @@ pub(super) fn amount(billed: Quantity, terms: &AdditionInvoicing) -> Option<Mone
     Money::of(billed, terms.unit_price?)
 }
 
-/// What an invoice makes of a line's quantity.
+/// Returns how a line's quantity is invoiced.
 pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceFacts<'_>) -> InvoiceEffect {
     let terms = &addition.terms;
     let billed = quantity.map(|quantity| billed_quantity(quantity, terms));
@@ -112,13 +112,13 @@ pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceF
 }
 
 impl InvoiceFacts<'_> {
-    /// The day of the next invoice; where it is unknown, the day after the month.
+    /// The day of the next invoice; if it is unknown, the day after the month.
     fn expected(&self) -> NaiveDate {
         self.invoiced.terms.next_invoice.unwrap_or_else(|| self.month.next().first_day())
     }
 }
 
-/// Whether the next invoice takes nothing of an addition with these warnings.
+/// Whether the next invoice leaves out an addition with these warnings.
 pub fn is_not_invoiced(warnings: &[InvoiceWarning], addition: &Addition, facts: InvoiceFacts<'_>) -> bool {
     use InvoiceWarning::*;
     let begins_after = addition.terms.effective.is_some_and(|day| day > facts.expected());
@@ -129,7 +129,7 @@ pub fn is_not_invoiced(warnings: &[InvoiceWarning], addition: &Addition, facts: 
     })
 }
 
-/// What to look at before the invoice is made.
+/// The warnings to check before the invoice is made.
 pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
     let InvoiceFacts { agreement, invoiced, month, today, has_namesake } = facts;
     let terms = &addition.terms;
@@ -155,9 +155,9 @@ pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarn
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
 
-/// Whether the invoice that takes a month's quantity has been made, by the terms of the agreement that is invoiced.
-/// That is the first one after the month. If the date of the last invoice is unknown, the next date implies it for a
-/// monthly agreement, but not for one with a longer cycle.
+/// Whether the invoice for a month, which is the first one after the month, has been made, by the terms of the
+/// agreement that is invoiced. If the date of the last invoice is unknown, the next date implies it for a monthly
+/// agreement, but not for one with a longer cycle.
 pub fn is_invoiced(month: BillingMonth, terms: &AgreementInvoicing) -> bool {
     if terms.last_invoice.is_some_and(|last| last >= month.next().first_day()) {
         return true;
@@ -189,7 +189,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// What becomes of 12 units in November, on 22 November.
+    /// How 12 units are invoiced for November, on 22 November.
     fn november(agreement: &Agreement, addition: &Addition) -> InvoiceEffect {
         let month = "2026-11".parse().unwrap();
         let facts =
@@ -263,7 +263,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is billed that is not in the quantity, and nothing is lost but what is included.
+        /// Billed and included units add up to the quantity: nothing is added or lost.
         #[test]
         fn billed_and_included_make_the_quantity(quantity in 0_i64..1_000_000, included in 0_i64..1_000_000, scale in 0_u32..4) {
             let decimal = |number: i64| Quantity::from(Decimal::new(number, scale));

@@ -1,20 +1,20 @@
-//! What a billing line needs a person for.
+//! The actions that billing lines need from a person.
 
 use super::mapping_status::{MappingReason, MappingStatus};
 use super::push::PushLineState;
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// What a person must do so that a billing line is billed. The first that applies: a line is not resolved before
-    /// its company is matched.
+    /// The action that a person must take before a billing line can be billed. If several apply, it is the first,
+    /// because a line is not resolved before its company is matched.
     LineNeed {
         /// Match the company: it is Not Set, or its ConnectWise company was deleted.
         Company = "company",
-        /// Choose the agreement: none or several match, or the one in use is gone.
+        /// Choose the agreement: none or several match, or the current one is no longer live.
         Agreement = "agreement",
-        /// Choose the addition: none or several match, or the one in use is gone.
+        /// Choose the addition: none or several match, or the current one is no longer live.
         Addition = "addition",
-        /// Approve or drop what the last push holds.
+        /// Approve or drop the line, which the last push holds.
         Approval = "approval",
         /// Investigate the last push: it failed, or its result is unknown.
         Failure = "failure",
@@ -22,7 +22,7 @@ string_enum! {
 }
 
 impl LineNeed {
-    /// What a line in these states needs; `None` if it needs no person.
+    /// The action that a line in these states needs; `None` if it needs no person.
     pub fn of(
         (agreement, reason): (MappingStatus, Option<MappingReason>),
         addition: MappingStatus,
@@ -42,17 +42,17 @@ impl LineNeed {
         }
     }
 
-    /// What lines that need this have in common and what to do, as a sentence for a billing clerk.
+    /// The state of the lines that need this action, and what to do, in sentences for a billing clerk.
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::Company => "These companies are not matched to a ConnectWise company that exists. Match them first.",
+            Self::Company => "These companies are not matched to an existing ConnectWise company. Match them first.",
             Self::Agreement => {
                 "These lines have no agreement: none or several fit, or the one in use is gone. Choose one, or change the rule."
             }
             Self::Addition => {
                 "These lines have no addition: none or several fit, or the one in use is gone. Choose one, or change the rule."
             }
-            Self::Approval => "The last push holds these lines. Look at each, then approve or drop it.",
+            Self::Approval => "The last push is holding these lines. Review each line, then approve or drop it.",
             Self::Failure => {
                 "The last push of these lines failed, or its result is unknown. Fix the cause, then push again."
             }

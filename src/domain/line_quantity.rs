@@ -1,4 +1,4 @@
-//! How a line's usage becomes its quantity: an adjustment, blocks, rounding, a minimum, and what is included.
+//! How a line's usage becomes its quantity: an adjustment, blocks, rounding, a minimum, and an included quantity.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use super::quantity::{
 /// An agreed exception: units that are billed in addition to a line's usage, or that are not billed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjustment {
-    /// The units that are added to the usage, before it is counted in blocks; negative to take units away.
+    /// The units that are added to the usage before it is divided into blocks; negative to subtract units.
     pub amount: AdjustmentAmount,
     /// It applies from the billing month of this day on.
     pub from: NaiveDate,
@@ -27,7 +27,7 @@ pub struct Adjustment {
 }
 
 impl Adjustment {
-    /// Whether it applies to a month: to the months of its first and last day, and to those between.
+    /// Whether it applies to a month: the months of its first and last day, and all months between.
     pub fn applies_to(&self, month: BillingMonth) -> bool {
         self.from < month.next().first_day() && self.until.is_none_or(|until| until >= month.first_day())
     }
@@ -39,7 +39,7 @@ impl Adjustment {
     }
 }
 
-// In the database it is text.
+// It is stored as text.
 impl fmt::Display for Adjustment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
@@ -53,7 +53,7 @@ impl FromStr for Adjustment {
     }
 }
 
-/// What a line's usage goes through.
+/// The settings that turn a line's usage into a quantity.
 #[derive(Debug, Clone, Copy)]
 pub struct QuantitySettings<'a> {
     /// The adjustment that applies to the month.
@@ -62,13 +62,13 @@ pub struct QuantitySettings<'a> {
     pub block_size: BlockSize,
     /// How a fraction of a block is rounded.
     pub rounding: Rounding,
-    /// The quantity that is billed at least.
+    /// The minimum quantity that is billed.
     pub minimum: Option<MinimumQuantity>,
-    /// The quantity above which another product bills; `None` means that all is billed here.
+    /// The quantity above which the overage product bills; `None` if the line bills all usage.
     pub included: Option<IncludedQuantity>,
 }
 
-/// A quantity, with the steps to it.
+/// A quantity, with the steps that lead to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuantityBreakdown {
     /// The usage after the adjustment.
@@ -77,12 +77,12 @@ pub struct QuantityBreakdown {
     pub blocks: Quantity,
     /// The blocks, or the minimum if that is more.
     pub total: Quantity,
-    /// The quantity to write: the total, or what is included if that is less.
+    /// The quantity to write: the total, or the included quantity if that is less.
     pub quantity: Quantity,
 }
 
 impl QuantityBreakdown {
-    /// What is above the included quantity: the usage of the product that bills the overage.
+    /// The units above the included quantity, which are the usage of the overage product.
     pub fn overage(&self) -> Result<Amount, QuantityError> {
         let above = sum(self.total.get(), -self.quantity.get()).ok_or(QuantityError::TooPrecise)?;
         Amount::new(above).map_err(|_| QuantityError::TooPrecise)
@@ -90,7 +90,7 @@ impl QuantityBreakdown {
 }
 
 impl QuantitySettings<'_> {
-    /// The quantity of a usage.
+    /// The quantity for an amount of usage.
     pub fn quantity_of(self, usage: Amount) -> Result<QuantityBreakdown, QuantityError> {
         let adjusted = self.adjustment.map_or(Ok(usage), |adjustment| adjustment.adjusted(usage))?;
         let blocks = quantity(adjusted, self.block_size, self.rounding)?;
@@ -184,7 +184,7 @@ mod tests {
     }
 
     proptest! {
-        /// Without rounding, the quantity and the overage are the usage and the adjustment, or the minimum.
+        /// Without rounding, the quantity plus the overage equals the usage plus the adjustment, or the minimum.
         #[test]
         fn nothing_is_lost_or_added(usage in 0_i64..1_000_000, change in -1_000_000_i64..1_000_000, least in 0_i64..1_000_000, included in proptest::option::of(0_i64..1_000_000), scale in 0_u32..4) {
             let decimal = |number: i64| Decimal::new(number, scale);

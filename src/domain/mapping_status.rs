@@ -5,7 +5,7 @@ use super::string_enum::string_enum;
 string_enum! {
     /// Whether a rule or a person decided a mapping.
     MappingSource {
-        /// A person chose it. It wins over the rule until it is cleared.
+        /// A person chose it. The choice overrides the rule until it is cleared.
         Manual = "manual",
         /// The product's matching rule found it.
         Rule = "rule",
@@ -41,7 +41,7 @@ string_enum! {
         NoLiveAddition = "no_live_addition",
         /// The rule matches none of the live targets.
         NoneMatched = "none_matched",
-        /// The rule matches more than one.
+        /// The rule matches more than one live target.
         SeveralMatched = "several_matched",
         /// The agreement is not resolved, so there are no additions to match.
         AgreementNotResolved = "agreement_not_resolved",
@@ -63,7 +63,7 @@ string_enum! {
 }
 
 impl MappingReason {
-    /// The reasons that only matching the company can end.
+    /// The reasons that can only be resolved by matching the company.
     pub const UNMATCHED: [Self; 2] = [Self::CompanyNotSet, Self::CompanyGone];
 
     /// The reason as a sentence for a billing clerk, with what to do.

@@ -15,7 +15,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What started a push job.
+    /// The trigger of a push job.
     PushTrigger {
         /// A request to the API.
         Manual = "manual",
@@ -23,7 +23,7 @@ string_enum! {
         Schedule = "schedule",
         /// A request to retry another job's failed lines.
         Retry = "retry",
-        /// A request to push what a dry run showed.
+        /// A request to push the changes that a dry run showed.
         FromDryRun = "dry_run",
         /// A request to revert another job.
         Revert = "revert",
@@ -62,7 +62,7 @@ string_enum! {
         Succeed = "succeed",
         /// All lines have an outcome and some failed.
         CompleteWithFailures = "complete_with_failures",
-        /// The connection was at fault, or ConnectWise asked to wait, until the deadline, and no line was tried.
+        /// No line was tried before the deadline, because the connection was at fault or ConnectWise asked to wait.
         Fail = "fail",
         /// A person cancels the job.
         Cancel = "cancel",
@@ -92,7 +92,7 @@ string_enum! {
         Unverified = "unverified",
         /// It waits for approval; `reason` says why.
         Held = "held",
-        /// The job was cancelled before this line.
+        /// The job was cancelled before this line was done.
         Cancelled = "cancelled",
     }
 }
@@ -151,18 +151,18 @@ string_enum! {
         UsageTooOld = "usage_too_old",
         /// Another billing line writes to the same addition, and each would overwrite the other.
         AdditionShared = "addition_shared",
-        /// A later push job has written the addition, or found its own quantity there.
+        /// A later push job has written to the addition, or found its own quantity there.
         Superseded = "superseded",
         /// The computed quantity cannot be stored in ConnectWise.
         Quantity = "quantity",
         /// The change is larger than the product's limit.
         Guard = "guard",
-        /// What is above the included quantity would not be billed.
+        /// The units above the included quantity would not be billed.
         OverageNotBilled = "overage_not_billed",
         /// The base line, whose overage this line bills, was not written: it was held or skipped, has failed or is
         /// unverified.
         BaseNotPushed = "base_not_pushed",
-        /// The invoice for the month has been made already, and the product says to hold or to skip the line then.
+        /// The invoice for the month has been made already, and the product's setting is to hold or skip the line.
         AlreadyInvoiced = "already_invoiced",
         /// A person dropped the line after it was held.
         Dropped = "dropped",
@@ -182,9 +182,9 @@ string_enum! {
 }
 
 impl PushReason {
-    /// Whether an approval for this reason covers another one, too. The reasons are checked in this order: invoice,
-    /// overage, change limit. A held line has the first that applies as its reason, and the details of all; approving
-    /// it approves that one and those after it.
+    /// Whether an approval for this reason also covers another one. The reasons are checked in this order: invoice,
+    /// overage, change limit. A held line has the first reason that applies, and the details of all. Approving the line
+    /// approves that reason and those after it.
     pub fn covers(self, other: Self) -> bool {
         let rank = |reason: Self| match reason {
             Self::AlreadyInvoiced => 0,
@@ -197,7 +197,7 @@ impl PushReason {
     /// The reason as a sentence for a billing clerk, with what to do.
     pub const fn explain(self) -> &'static str {
         match self {
-            Self::Disabled => "Pushes of this line are not enabled. Enable the line to bill it.",
+            Self::Disabled => "Push is not enabled for this line. Enable the line to bill it.",
             Self::CompanyNotSet => "The company is not matched to a ConnectWise company. Match it first.",
             Self::Unresolved => "The agreement or the addition is not resolved. Choose it, or change the rule.",
             Self::Ambiguous => "Several agreements or additions match. Choose one, or make the rule narrower.",
@@ -207,31 +207,32 @@ impl PushReason {
             Self::AdditionShared => {
                 "Another line bills to the same addition. Choose another addition for one of the two lines."
             }
-            Self::Superseded => "A later push has written the addition. Look at that push instead.",
+            Self::Superseded => "A later push has written to the addition. Check that push instead.",
             Self::Quantity => {
-                "The computed quantity cannot be stored in ConnectWise. Change the rounding or the block."
+                "The computed quantity cannot be stored in ConnectWise. Change the rounding or the block size."
             }
             Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
             Self::OverageNotBilled => {
-                "What is above the included quantity would not be billed. Enable and resolve the line that bills it, drop \
-                 this one and push again; to bill only what is included, approve the line."
+                "The units above the included quantity would not be billed. Enable and resolve the overage line, drop this line and push again. To bill only the included quantity, approve this line."
             }
             Self::BaseNotPushed => {
                 "The base line was not pushed, so these units may still be billed on it. Push the base line first, then approve this line."
             }
             Self::AlreadyInvoiced => {
                 "The invoice for this month has been made already. Undo that invoice and push again, or drop the line and \
-                 bill the difference by hand; to write the quantity all the same, approve the line."
+                 bill the difference by hand; to write the quantity anyway, approve the line."
             }
             Self::Dropped => "A person dropped the line. Push again to bill it.",
             Self::ChangedSince => {
-                "ConnectWise no longer has the quantity that was expected. Check who changed it, then push again."
+                "The quantity in ConnectWise is no longer the expected one. Check who changed it, then push again."
             }
             Self::Rejected => "ConnectWise rejected the quantity. Correct what it reports, then push again.",
-            Self::NotApplied => "ConnectWise reported success but kept its quantity. Check the addition there.",
+            Self::NotApplied => {
+                "ConnectWise reported success but did not change the quantity. Check the addition there."
+            }
             Self::Unavailable => "ConnectWise could not be reached. Retry the push later.",
             Self::Connection => "The connection's settings, keys or permissions are wrong. Test the connection.",
-            Self::Internal => "The service failed. Its log has the cause; retry the push.",
+            Self::Internal => "The service failed. Check its log for the cause, then retry the push.",
         }
     }
 }
@@ -245,7 +246,7 @@ pub struct LaterWrite {
     pub billing_month: BillingMonth,
     /// The quantity that it wrote, found or meant to write; `None` if it had none to push.
     pub quantity: Option<Quantity>,
-    /// Whether both lines are of the same billing line, and not only of the same addition.
+    /// Whether both lines belong to the same billing line, and not only to the same addition.
     pub same_billing_line: bool,
 }
 

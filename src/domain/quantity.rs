@@ -119,11 +119,11 @@ decimals! {
     BlockSize: |d| if d > Decimal::ZERO { Ok(()) } else { Err(DecimalError::NotPositive) };
     /// An addition's quantity, current or to be written. It may be negative, as ConnectWise allows it.
     Quantity: |_| Ok(());
-    /// Units that are added to usage, or taken away if it is negative. Not 0.
+    /// Units that are added to usage, or subtracted if negative. Not 0.
     AdjustmentAmount: |d| if d.is_zero() { Err(DecimalError::Zero) } else { Ok(()) };
-    /// The quantity that is billed at least: 0 or more.
+    /// The minimum quantity that is billed: 0 or more.
     MinimumQuantity: agreed_quantity;
-    /// The quantity that is included, above which overage begins: 0 or more.
+    /// The included quantity, above which overage begins: 0 or more.
     IncludedQuantity: agreed_quantity;
     /// An amount of money in an agreement's currency. It may be negative, as a discount is.
     Money: |_| Ok(());
@@ -139,12 +139,12 @@ fn agreed_quantity(value: Decimal) -> Result<(), DecimalError> {
 }
 
 impl Quantity {
-    /// No unit.
+    /// Zero units.
     pub const ZERO: Self = Self(Decimal::ZERO);
 }
 
 impl Quantity {
-    /// The difference of two quantities. Each has at most 28 digits; a difference of more is rounded.
+    /// The difference of two quantities. Each has at most 28 digits; a difference with more is rounded.
     pub fn minus(self, other: Self) -> Self {
         Self::from(self.0.saturating_sub(other.0))
     }
@@ -157,7 +157,7 @@ impl From<Decimal> for Quantity {
 }
 
 impl Money {
-    /// Nothing.
+    /// An amount of 0.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
     /// The price of a quantity, exactly; `None` if it has more digits than a decimal.

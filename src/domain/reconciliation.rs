@@ -9,31 +9,29 @@ use crate::domain::invoice_terms::AdditionInvoicing;
 use crate::domain::invoices::{InvoiceWarning, amount, billed_quantity};
 
 string_enum! {
-    /// How a line, or an addition without a line, compares with ConnectWise. The first sentence says what is the case,
+    /// How a line, or an addition without a line, compares with ConnectWise. The first sentence states the situation,
     /// and the second what to do.
     ReconciliationKind {
-        /// The company is not matched, so that its usage is not billed. Match the company.
+        /// The company is not matched, so its usage is not billed. Match the company.
         CompanyNotSet = "company_not_set",
-        /// The agreement or the addition is not resolved, so that the usage is not billed. Choose it, or change the
-        /// rule.
+        /// The agreement or the addition is not resolved, so the usage is not billed. Choose it, or change the rule.
         Unresolved = "unresolved",
-        /// Several agreements or additions match, so that the usage is not billed. Choose one, or make the rule
-        /// narrower.
+        /// Several agreements or additions match, so the usage is not billed. Choose one, or make the rule narrower.
         Ambiguous = "ambiguous",
-        /// The agreement or the addition was cancelled, ended or deleted, so that the usage is not billed. Choose
-        /// another one.
+        /// The agreement or the addition was cancelled, ended or deleted, so the usage is not billed. Choose another
+        /// one.
         Stale = "stale",
         /// Pushes of this line are not enabled. Enable the line, or correct the quantity in ConnectWise by hand.
         Disabled = "disabled",
-        /// Several lines bill to the same addition, so that none of them is pushed. Choose another addition for the
-        /// others.
+        /// Several lines bill to the same addition, so none of them is pushed. Choose another addition for the others.
         AdditionShared = "addition_shared",
-        /// The usage makes no quantity that ConnectWise can store. Change the rounding or the block size.
+        /// The usage cannot be turned into a quantity that ConnectWise can store. Change the rounding or the block
+        /// size.
         NoQuantity = "no_quantity",
-        /// There is no usage that counts, and ConnectWise goes on billing its quantity. Check the meter, or cancel the
-        /// addition.
+        /// There is no usage that counts, but ConnectWise continues to bill its quantity. Check the meter, or cancel
+        /// the addition.
         SilentMeter = "silent_meter",
-        /// The month's quantity was not pushed yet, or it is unknown whether it arrived. Push it.
+        /// The month's quantity has not been pushed yet, or it is unknown whether it arrived. Push it.
         NotPushed = "not_pushed",
         /// Usage or settings have changed since the month's last push, or another month was pushed after it. Push it
         /// again.
@@ -41,19 +39,19 @@ string_enum! {
         /// The quantity in ConnectWise is not the one that was last pushed: somebody changed it there. Find out why,
         /// then push it again or add an adjustment.
         ChangedInConnectwise = "changed_in_connectwise",
-        /// Usage or settings have changed since the month was pushed, and later months were pushed since. If usage came
-        /// late, bill the difference by hand: a push would overwrite the present quantity.
+        /// Usage or settings have changed since the month was pushed, and later months have been pushed since. If usage
+        /// came late, bill the difference by hand: a push would overwrite the current quantity.
         PastDiffers = "past_differs",
-        /// The month was not pushed, and later months were: what was billed for it is unknown. Look at its invoice.
+        /// The month was not pushed, but later months were, so it is unknown what was billed for it. Check its invoice.
         PastUnknown = "past_unknown",
-        /// The product's rules match this addition, and no line bills to it. Match its company, or cancel the addition.
+        /// The product's rules match this addition, but no line bills to it. Match its company, or cancel the addition.
         NoLine = "no_line",
         /// ConnectWise has the quantity. There is nothing to do, unless there are warnings.
         Agrees = "agrees",
     }
 }
 
-/// What a line is compared by.
+/// The facts by which a line is compared.
 #[derive(Debug, Clone, Copy)]
 pub struct ReconciliationInput<'a> {
     /// Whether pushes write the line.
@@ -62,11 +60,12 @@ pub struct ReconciliationInput<'a> {
     pub mappings: (MappingStatus, MappingStatus, Option<MappingReason>),
     /// Whether another enabled line bills to the same addition.
     pub is_shared: bool,
-    /// Whether later months were pushed since: the quantity in ConnectWise is what the month's last push wrote.
+    /// Whether later months have been pushed since. Then the quantity in ConnectWise is what the month's last push
+    /// wrote.
     pub is_past: bool,
     /// The quantity of the month's usage; `None` without usage that counts, or if there is a problem.
     pub quantity: Option<Quantity>,
-    /// Whether there is usage of which no quantity can be made.
+    /// Whether there is usage that cannot be turned into a quantity.
     pub has_problem: bool,
     /// How the addition is invoiced; `None` if the line bills to no addition.
     pub terms: Option<&'a AdditionInvoicing>,
@@ -81,11 +80,12 @@ pub struct ReconciliationInput<'a> {
 pub struct ReconciliationResult {
     /// Why they differ, if they do.
     pub kind: ReconciliationKind,
-    /// The quantity that is missing in ConnectWise; negative if it has too many units; `None` if that is unknown.
+    /// The quantity that is missing in ConnectWise; negative if ConnectWise has too many units; `None` if that is
+    /// unknown.
     pub difference: Option<Quantity>,
-    /// What an invoice with the computed quantity charges.
+    /// The amount that an invoice charges for the computed quantity.
     pub amount: Option<Money>,
-    /// What an invoice with ConnectWise's quantity charges.
+    /// The amount that an invoice charges for ConnectWise's quantity.
     pub connectwise_amount: Option<Money>,
     /// The amount that is missing; negative if too much is billed; `None` if one of the two is unknown.
     pub amount_difference: Option<Money>,
@@ -96,7 +96,7 @@ impl ReconciliationInput<'_> {
     pub fn compared(&self) -> ReconciliationResult {
         let kind = self.kind();
         let is_billed_to = self.terms.is_some() && self.is_resolved();
-        // Where no addition takes the usage, ConnectWise bills none of it.
+        // Without an addition for the usage, ConnectWise bills none of it.
         let theirs = if is_billed_to { self.connectwise_quantity } else { Some(Quantity::ZERO) };
         let difference = self.quantity.zip(theirs).map(|(ours, theirs)| ours.minus(theirs));
         let of = |quantity: Option<Quantity>| charge(quantity?, self.terms?);
@@ -110,7 +110,7 @@ impl ReconciliationInput<'_> {
         [agreement, addition].iter().all(|status| *status == MappingStatus::Resolved)
     }
 
-    /// The kind: the first cause in the order in which a person would remove them.
+    /// The first cause, in the order in which a person would fix them.
     fn kind(&self) -> ReconciliationKind {
         use ReconciliationKind::*;
         if self.has_problem {
@@ -154,12 +154,12 @@ impl ReconciliationInput<'_> {
     }
 }
 
-/// What an invoice charges for a quantity; `None` if the price is unknown.
+/// The amount that an invoice charges for a quantity; `None` if the price is unknown.
 pub fn charge(quantity: Quantity, terms: &AdditionInvoicing) -> Option<Money> {
     amount(billed_quantity(quantity, terms), terms)
 }
 
-/// What a warning is about: so many units, at this price.
+/// The units that a warning affects, and their price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WarningImpact {
     /// Why the customer may not be charged for the units.
@@ -205,8 +205,8 @@ fn affected_units(warning: InvoiceWarning, quantity: Quantity, terms: &AdditionI
     }
 }
 
-/// Divides the quantity of an addition among the lines that bill to it: each gets what it needs, in order, and the last
-/// one the rest.
+/// Divides the quantity of an addition among the lines that bill to it: each gets the quantity that it needs, in order,
+/// and the last one gets the rest.
 pub fn divided(has: Quantity, needs: &[Quantity]) -> Vec<Quantity> {
     let mut left = has;
     let mut parts: Vec<Quantity> = needs

@@ -58,7 +58,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// An agreement without an end, of which nothing else is known: for tests and benchmarks.
+    /// An agreement without an end and without other data, for tests and benchmarks.
     pub fn endless(id: i64, company: i64, name: impl Into<String>) -> Self {
         Self {
             id: CwAgreementId(id),
@@ -100,7 +100,7 @@ pub struct Addition {
     pub id: CwAdditionId,
     /// The agreement it belongs to.
     pub agreement_id: CwAgreementId,
-    /// The index of records product's identifier.
+    /// The identifier of its catalog product.
     pub product_identifier: Option<String>,
     /// The description.
     pub description: Option<String>,
@@ -115,7 +115,7 @@ pub struct Addition {
 }
 
 impl Addition {
-    /// An addition of which nothing else is known: for tests and benchmarks.
+    /// An addition without other data, for tests and benchmarks.
     pub fn plain(id: i64, agreement: i64, product: impl Into<String>) -> Self {
         Self {
             id: CwAdditionId(id),

@@ -1,4 +1,4 @@
-//! When the monthly push is due.
+//! The times at which the monthly push is due.
 
 use chrono::{Days, NaiveDate, NaiveTime};
 
@@ -23,7 +23,7 @@ impl MonthlySchedule {
         first_instant(calendar.zone_of(month), local).max(calendar.start(month))
     }
 
-    /// Returns when an agreement is pushed that many days before its invoice: at the schedule's time of that day.
+    /// Returns when an agreement is pushed: the given number of days before its invoice, at the schedule's time of day.
     pub fn before_invoice(&self, invoice_on: NaiveDate, days: u32, calendar: &BillingCalendar) -> Timestamp {
         let day = invoice_on.checked_sub_days(Days::new(days.into())).unwrap_or(invoice_on);
         first_instant(calendar.zone_of(BillingMonth::of_day(day)), day.and_time(self.time))

@@ -1,4 +1,4 @@
-//! Says how a line's quantity was made, in sentences for the customer who pays for it.
+//! Explains how a line's quantity was computed, in sentences for the customer who pays for it.
 
 use super::line_quantity::{Adjustment, QuantityBreakdown};
 use super::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity, Rounding};
@@ -6,7 +6,7 @@ use super::usage::{Aggregation, CountedUsage};
 use crate::domain::invoice_terms::{AdditionInvoicing, BillCustomer};
 use crate::domain::invoices::billed_quantity;
 
-/// What a quantity was made of.
+/// The data from which a quantity was computed.
 #[derive(Debug, Clone, Copy)]
 pub struct StatementInput<'a> {
     /// The product's unit.
@@ -23,15 +23,15 @@ pub struct StatementInput<'a> {
     pub block_size: BlockSize,
     /// How a fraction of a block is rounded.
     pub rounding: Rounding,
-    /// The quantity that is billed at least.
+    /// The minimum quantity that is billed.
     pub minimum: Option<MinimumQuantity>,
-    /// The quantity that is included, or above which the overage is; `None` if nothing is.
+    /// The included quantity, above which overage begins; `None` if nothing is included.
     pub included: Option<IncludedQuantity>,
-    /// The name of the product whose overage is billed; `None` if the product has usage of its own.
+    /// The name of the base product whose overage is billed; `None` if the product has usage of its own.
     pub overage_of: Option<&'a str>,
-    /// The steps to the quantity; `None` without one, or if it is unknown how it was made.
+    /// The steps to the quantity; `None` without one, or if it is unknown how it was computed.
     pub breakdown: Option<QuantityBreakdown>,
-    /// The quantity: of the month's last push, or, without one, of the usage.
+    /// The quantity of the month's last push or, without a push, of the usage.
     pub quantity: Option<Quantity>,
     /// Whether the quantity was set back by a revert.
     pub is_reverted: bool,
@@ -41,9 +41,9 @@ pub struct StatementInput<'a> {
     pub terms: Option<&'a AdditionInvoicing>,
     /// The code of the agreement's currency.
     pub currency: Option<&'a str>,
-    /// What is charged for ConnectWise's quantity.
+    /// The amount that is charged for ConnectWise's quantity.
     pub amount: Option<Money>,
-    /// Whether the next invoice takes nothing of it.
+    /// Whether the next invoice leaves it out.
     pub is_not_invoiced: bool,
 }
 
@@ -85,14 +85,17 @@ impl StatementInput<'_> {
         if let Some(included) = self.included.filter(|_| self.overage_of.is_none()) {
             steps.push(match breakdown.overage() {
                 Ok(above) if above != Amount::ZERO => {
-                    format!("{included} are included: the quantity is {}, and the overage {above}.", breakdown.quantity)
+                    format!(
+                        "{included} are included, so the quantity is {}, and the overage {above}.",
+                        breakdown.quantity
+                    )
                 }
                 _ => format!("{included} are included, so there is no overage."),
             });
         }
     }
 
-    /// What ConnectWise makes of it.
+    /// Adds the steps from the quantity in ConnectWise to the amount.
     fn charge_steps(&self, steps: &mut Vec<String>) {
         let (Some(terms), Some(has)) = (self.terms, self.connectwise_quantity) else {
             if self.quantity.is_some() {
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
     use crate::domain::line_quantity::QuantitySettings;
 
-    /// Usage that is rounded up to whole units, of which nothing else is known.
+    /// Usage that is rounded up to whole units, without other data.
     fn input<'a>(unit: &'a str, amount: &str, records: i64) -> StatementInput<'a> {
         let through = "2026-11-22T12:00:00Z".parse().unwrap();
         StatementInput {
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn overage_is_told_on_both_sides() {
+    fn overage_is_reported_on_both_sides() {
         let terms = QuantitySettings {
             adjustment: None,
             block_size: BlockSize::ONE,
@@ -269,7 +272,7 @@ mod tests {
             let making = StatementInput { included: terms.included, overage_of, breakdown, ..input("seats", text, 1) };
             making.steps()
         };
-        assert_eq!(steps("30", None)[1], "25 are included: the quantity is 25, and the overage 5.");
+        assert_eq!(steps("30", None)[1], "25 are included, so the quantity is 25, and the overage 5.");
         assert_eq!(steps("25", None)[1], "25 are included, so there is no overage.");
         assert_eq!(steps("5", Some("Seats"))[..], ["Beyond the 25 included with Seats: 5."]);
     }

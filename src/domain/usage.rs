@@ -20,7 +20,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// Which month a push bills.
+    /// The month that a push bills.
     BillingPeriod {
         /// The month in which the push is due.
         Current = "current",
@@ -53,7 +53,7 @@ impl BillingPeriod {
     }
 }
 
-/// Which records count for a billing month: those measured at or after `from` and before `until`.
+/// The time range of the records that count for a billing month: at or after `from`, and before `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsageWindow {
     /// The earliest moment that counts.

@@ -1,11 +1,11 @@
-//! What the usage records of a company and product in one billing month add up to, kept up to date record by record.
+//! The totals of the usage records of a company and product in one billing month, updated record by record.
 
 use super::clock::Timestamp;
 use super::exact_sum::ExactSum;
 use super::quantity::Amount;
 use super::usage::{Aggregation, CountedUsage, UsageOverflow};
 
-/// A measured amount, as far as totals depend on it.
+/// The data of a usage record on which totals depend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured<'r> {
     /// When it was measured.
@@ -16,7 +16,7 @@ pub struct Measured<'r> {
     pub amount: Amount,
 }
 
-/// What an aggregation counts of one month's current records.
+/// The usage that an aggregation counts among one month's current records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MonthlyCountedUsage {
     /// When the newest record was measured.
@@ -26,7 +26,7 @@ pub struct MonthlyCountedUsage {
 }
 
 impl MonthlyCountedUsage {
-    /// Counts a number of records that make an amount.
+    /// Creates the counted usage from a number of records and their billed amount.
     pub fn new(last_at: Timestamp, records: i64, amount: Result<Amount, UsageOverflow>) -> Self {
         let usage = |amount| CountedUsage { amount, through: last_at, records };
         Self { last_at, counted: amount.map(usage) }
@@ -42,7 +42,7 @@ pub struct UsageTotals {
     pub first_at: Timestamp,
     /// When the newest record was measured.
     pub last_at: Timestamp,
-    /// The source of the newest record: of those at the same moment, the one whose name sorts last.
+    /// The source of the newest record. If several were measured at that time, the source whose name sorts last.
     pub last_source: String,
     /// The newest record's amount.
     pub last: Amount,
@@ -142,7 +142,7 @@ mod tests {
         ]
     }
 
-    /// What an aggregation counts, by its definition.
+    /// The amount that an aggregation counts, by its definition.
     fn by_definition(aggregation: Aggregation, current: &BTreeMap<(Timestamp, &str), Amount>) -> Option<Amount> {
         match aggregation {
             Aggregation::Last => current.last_key_value().map(|(_, amount)| *amount),

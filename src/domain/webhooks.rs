@@ -1,4 +1,4 @@
-//! Webhooks: which events there are, the states of a delivery, and when it is tried again.
+//! Webhooks: the events, the states of a delivery, and the times of its attempts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,8 @@ use chrono::TimeDelta;
 use super::string_enum::{ParseEnumError, string_enum};
 
 string_enum! {
-    /// What happened. An event of lines names up to 100 of one transaction; if there are more, several events are sent.
+    /// The type of an event. An event about lines names up to 100 lines of one transaction; if there are more, several
+    /// events are sent.
     EventType {
         /// A push job ended: `data` has its state, and the number of lines in each state.
         PushJobFinished = "push_job.finished",
@@ -22,7 +23,7 @@ string_enum! {
         /// Several agreements or additions match the rules for billing lines. They are not pushed until somebody
         /// chooses.
         MappingAmbiguous = "mapping.ambiguous",
-        /// Usage stopped: enabled billing lines had usage, and have none any more that can be billed.
+        /// Usage stopped: enabled billing lines had usage, but no longer have any that can be billed.
         UsageMissing = "usage.missing",
         /// A push found that ConnectWise does not accept the connection, or cannot be reached at its address. Sent
         /// once, until ConnectWise answers again.
@@ -32,17 +33,17 @@ string_enum! {
     }
 }
 
-/// The events that a webhook gets.
+/// The events that a webhook receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventTypes {
-    /// All, those of later versions too.
+    /// All events, including those of later versions.
     All,
-    /// These.
+    /// Only these events.
     Some(Vec<EventType>),
 }
 
 impl EventTypes {
-    /// Whether a webhook with these events gets an event. A test is always sent.
+    /// Whether a webhook with these events receives an event. A test is always sent.
     pub fn contains(&self, event: EventType) -> bool {
         match self {
             Self::All => true,
@@ -82,7 +83,7 @@ string_enum! {
     DisabledReason {
         /// Somebody disabled it.
         ByHand = "by_hand",
-        /// Its address responded with 410: it is gone.
+        /// Its address responded with 410 (Gone).
         Gone = "gone",
         /// All deliveries failed for five days.
         Failing = "failing",
@@ -90,7 +91,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// What became of a delivery.
+    /// The state of a delivery.
     DeliveryState {
         /// It is sent as soon as possible, or at `next_attempt_at`.
         Pending = "pending",
@@ -103,7 +104,7 @@ string_enum! {
     }
 }
 
-/// What happens to a delivery.
+/// An event that changes the state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryEvent {
     /// The address accepted it.
@@ -118,7 +119,7 @@ pub enum DeliveryEvent {
     Resend,
 }
 
-/// A delivery is in a state that does not allow this.
+/// The error for an event that a delivery's state does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a {from} delivery cannot be changed by {event:?}")]
 pub struct InvalidDeliveryStep {
@@ -144,7 +145,7 @@ impl DeliveryState {
 /// specification, <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>.
 const RETRY_SECONDS: [i64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
-/// The longest pause after failures in a row of one webhook, in seconds.
+/// The longest pause after consecutive failures of one webhook, in seconds.
 const LONGEST_PAUSE_SECONDS: i64 = 300;
 
 /// After failing for this long without a success, a webhook is disabled.
@@ -166,7 +167,7 @@ pub fn retry_wait(attempts: i64, asked_for: Option<TimeDelta>, random: u32) -> O
     Some(asked_for.map_or(planned, |asked| planned.max(asked.min(LONGEST_RETRY_AFTER))))
 }
 
-/// How long all deliveries of a webhook pause after a number of failures in a row.
+/// How long all deliveries of a webhook pause after a number of consecutive failures.
 pub fn pause_after(failures: i64, asked_for: Option<TimeDelta>) -> TimeDelta {
     let doubled = 1_i64.checked_shl(u32::try_from(failures.clamp(0, 20)).unwrap_or_default()).unwrap_or(i64::MAX);
     let planned = TimeDelta::seconds(doubled.min(LONGEST_PAUSE_SECONDS));

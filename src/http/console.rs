@@ -1,4 +1,4 @@
-//! The console at `/console/`: a page over the public API alone, for billing clerks. Its files are part of the program.
+//! The console at `/console/`: a page for billing clerks that uses only the public API. The program contains its files.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::kit::etag::is_named;
 use super::kit::problem::ApiError;
 
-/// What the console's page may load: only what this service serves. Nothing on it can become markup or script.
+/// The console's content security policy: it may load only what this service serves, and no text becomes markup or
+/// script.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
@@ -87,7 +88,7 @@ impl File {
     }
 }
 
-/// Serves the console's files, and sends the root path to it.
+/// Serves the console's files, and redirects the root path to it.
 pub(super) fn serve(config: &mut web::ServiceConfig) {
     config
         .route("/", web::get().to(to_console))
@@ -99,7 +100,7 @@ async fn to_console() -> HttpResponse {
     HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/console/")).finish()
 }
 
-/// A browser keeps each file, and asks whether it is still the same: a new version of the service is seen at once.
+/// Browsers keep each file but check whether it has changed, so a new version of the service takes effect at once.
 async fn file(req: HttpRequest, path: web::Path<String>) -> HttpResponse {
     let path = if path.is_empty() { "index.html" } else { path.as_str() };
     let Some(file) = FILES.get(path) else { return ApiError::no_path().error_response() };

@@ -29,7 +29,7 @@ handlers! {
     serve_operation, document_operation:
         health::healthz, health::readyz, health::metrics, health::openapi,
         problem_pages::list_problems, problem_pages::explain_problem;
-    // Registered before the paths with an id in the same place: actix takes the first route that matches.
+    // Registered before the paths with an id in the same position: actix takes the first route that matches.
     serve_fixed, document_fixed:
         companies::batch::upsert_companies, companies::batch::delete_companies,
         companies::matches::auto_match_companies, matching_rules::preview_matching_rule,
@@ -76,7 +76,7 @@ pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
         .wrap(from_fn(unused_input::refuse))
         .wrap(from_fn(deprecation_headers::announce))
-        // The outermost: whoever has no key learns nothing else.
+        // The outermost middleware, so that callers without a key learn nothing else.
         .wrap(from_fn(auth::authenticate))
         .configure(serve_fixed)
         // With another method, `auto-match` and `preview` must not be taken for ids.

@@ -32,7 +32,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Returns the refusal of a private address, if that is why a request failed.
+/// Returns the private address error, if that is why a request failed.
 pub(crate) fn private_address<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e PrivateAddress> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_networks_are_told_apart() {
+    fn private_networks_are_recognised() {
         for private in [
             "127.0.0.1",
             "10.1.2.3",

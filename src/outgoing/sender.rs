@@ -14,13 +14,13 @@ use crate::domain::clock::Timestamp;
 /// How long an address may take to respond. The specification recommends 15 to 30 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Sends deliveries. One for the process.
+/// Sends deliveries. Each process has one.
 pub struct WebhookSender {
     http: Client,
     allow_private: bool,
 }
 
-/// What became of an attempt.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// The status of the response; `None` if there was none.
@@ -37,7 +37,7 @@ impl Attempt {
         Self { status: None, retry_after: None, failure: Some(why.into()) }
     }
 
-    /// Whether the address says that it is gone for good.
+    /// Whether the address reports that it no longer exists.
     pub fn is_gone(&self) -> bool {
         self.status == Some(StatusCode::GONE.as_u16())
     }
@@ -106,7 +106,7 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<TimeDelta> {
 fn why(error: &reqwest::Error) -> String {
     let cause = root_cause(error);
     let is_unknown = ["name or service not known", "no address associated", "failed to lookup"];
-    // Which names exist in the operator's network is not disclosed.
+    // Do not disclose which names exist in the operator's network.
     if private_address(error).is_some() || is_unknown.iter().any(|text| cause.to_lowercase().contains(text)) {
         return "the host of the address is unknown, or has no public address".to_owned();
     }

@@ -74,7 +74,7 @@ impl DeliveryHeaders {
 mod tests {
     use super::*;
 
-    /// The example of the specification's libraries.
+    /// The example used by the specification's libraries.
     #[test]
     fn the_signature_is_the_one_of_the_specification() {
         let secret = SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");

@@ -1,8 +1,8 @@
-//! Agreement invoicing, as somebody runs it in ConnectWise: what each customer is charged for its additions.
+//! Agreement invoicing, as a user runs it in ConnectWise: what each customer is charged for its additions.
 //!
-//! ConnectWise has no API for it. This does what its documents and users say: an agreement is due at its next invoice
-//! date, a child with its parent; what is included is subtracted; nothing is charged for an addition that is not billed
-//! or not in effect. Prices are not prorated and not rounded.
+//! ConnectWise has no API for it. This follows its documentation and users' reports: an agreement is due at its next
+//! invoice date, a child with its parent; included units are subtracted; nothing is charged for an addition that is not
+//! billed or not in effect. Prices are not prorated and not rounded.
 
 use chrono::{Months, NaiveDate};
 use rust_decimal::Decimal;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::store::{Kind, Store};
 
-/// What a customer is charged for an addition.
+/// The charge to a customer for an addition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Charge {
     /// The agreement that the addition belongs to.

@@ -74,7 +74,7 @@ pub const CUSTOMERS: [&str; 66] = [
     "Zenith Data Recovery",
 ];
 
-/// Customers whose storage is invoiced otherwise than its quantity says: two units are included, or it is not billed.
+/// Customers whose storage is not invoiced at its full quantity: two units are included, or it is not billed.
 const INCLUDED: usize = 13;
 const NOT_BILLED: usize = 14;
 /// Index of the first customer without a company of its own in ConnectWise.

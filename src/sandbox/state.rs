@@ -57,8 +57,8 @@ pub struct Behavior {
     pub page_cap: usize,
     /// The host in `Link` headers, instead of the sandbox's own.
     pub link_host: Option<String>,
-    /// The path of the agreement recap, after `finance/`; without one, there is none. Others are not found, not even
-    /// one that lacks the slash at the end.
+    /// The path of the agreement recap, after `finance/`; `None` if there is no recap. Any other path is not found,
+    /// even one that only lacks the final slash.
     pub recap: Option<String>,
     /// Whether the ledger keeps response bodies.
     pub keep_answers: bool,

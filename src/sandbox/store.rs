@@ -18,7 +18,7 @@ pub enum Kind {
     Additions,
     /// Agreement types.
     Types,
-    /// What the agreement recap reports, by the id of the agreement: beside the dates that the agreement itself has.
+    /// Members of the agreement recap by the agreement's id, besides those that the agreement itself has.
     Recaps,
 }
 

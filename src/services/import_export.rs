@@ -27,7 +27,7 @@ use crate::services::security::audit::Audit;
 
 /// An exported company with its match.
 #[derive(Debug, Clone)]
-pub struct MatchOut {
+pub struct ExportedMatch {
     /// The company.
     pub company: Company,
     /// The ConnectWise company; `None` if the company is not set or the record is not stored.
@@ -35,12 +35,12 @@ pub struct MatchOut {
 }
 
 /// Returns every company with its match, ordered by name.
-pub fn matches_out(tx: &mut Tx<'_>) -> Result<Vec<MatchOut>> {
+pub fn export_matches(tx: &mut Tx<'_>) -> Result<Vec<ExportedMatch>> {
     let known: HashMap<CwCompanyId, CwCompany> =
         tx.cw_companies_by_id(None)?.into_iter().map(|company| (company.id, company)).collect();
     let mut rows = tx.all_companies()?;
     rows.sort_by(|a, b| (&a.name_key, &a.id).cmp(&(&b.name_key, &b.id)));
-    let out = |company: Company| MatchOut {
+    let out = |company: Company| ExportedMatch {
         cw_company: company.connectwise_company_id.and_then(|id| known.get(&id).cloned()),
         company,
     };
@@ -49,7 +49,7 @@ pub fn matches_out(tx: &mut Tx<'_>) -> Result<Vec<MatchOut>> {
 
 /// The match of a company in an import.
 #[derive(Debug, Clone)]
-pub struct MatchIn {
+pub struct MatchRow {
     /// The vendor's id of the company.
     pub external_id: String,
     /// ConnectWise's id. If this and `identifier` are both `None`, the company is set to Not Set.
@@ -62,14 +62,14 @@ pub struct MatchIn {
 
 /// A company's match before and after an import.
 #[derive(Debug, Clone)]
-pub struct Rematched {
+pub struct ImportedMatch {
     /// The company before the import.
     pub company: Company,
     /// The new match; `None` means Not Set.
     pub target: Option<CwCompanyId>,
 }
 
-impl Rematched {
+impl ImportedMatch {
     /// Returns whether the match changes.
     pub fn changes(&self) -> bool {
         self.company.connectwise_company_id != self.target
@@ -78,16 +78,16 @@ impl Rematched {
 
 /// The result of an import of matches.
 #[derive(Debug, Default)]
-pub struct Rematches {
+pub struct MatchImport {
     /// The outcome of each row, in order.
-    pub outcomes: Vec<Result<Rematched, EditRejection>>,
+    pub outcomes: Vec<Result<ImportedMatch, EditRejection>>,
     /// The resulting changes to billing lines.
     pub resolved: resolve::Resolved,
 }
 
 /// Matches many companies. Where a match changes, the mappings of the old match are cleared and the lines are resolved
 /// again.
-pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bulk: Bulk) -> Result<Rematches> {
+pub async fn import_matches(ctx: &AppContext, actor: &Actor, rows: Vec<MatchRow>, bulk: Bulk) -> Result<MatchImport> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let audit = Audit::new(actor, ctx.clock.now());
     let mut done = ctx.db.write(&actor.tenant, move |tx| rematch(tx, &rows, bulk, &audit)).await?;
@@ -95,7 +95,7 @@ pub async fn matches_in(ctx: &AppContext, actor: &Actor, rows: Vec<MatchIn>, bul
     Ok(done)
 }
 
-fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Result<Rematches> {
+fn rematch(tx: &mut Tx<'_>, rows: &[MatchRow], bulk: Bulk, audit: &Audit) -> Result<MatchImport> {
     let (now, by) = (audit.now(), audit.by());
     let companies = tx.all_companies()?;
     let known = tx.cw_companies_by_id(None)?;
@@ -119,11 +119,11 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchIn], bulk: Bulk, audit: &Audit) -> Resu
         let filter = LineFilter { company_ids: Some(moved), ..LineFilter::default() };
         resolve::re_resolve(tx, &filter, audit)?
     };
-    Ok(Rematches { outcomes, resolved })
+    Ok(MatchImport { outcomes, resolved })
 }
 
 /// Returns the new match of each row, or why the row is rejected.
-fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<Result<Rematched, EditRejection>> {
+fn targets(rows: &[MatchRow], companies: &[Company], known: &[CwCompany]) -> Vec<Result<ImportedMatch, EditRejection>> {
     let companies: HashMap<&str, &Company> = companies.iter().map(|row| (row.external_id.as_str(), row)).collect();
     let identifiers: HashMap<CwCompanyId, &str> =
         known.iter().map(|company| (company.id, company.identifier.as_str())).collect();
@@ -132,7 +132,7 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
     let by_identifier: HashMap<String, CwCompanyId> =
         live().map(|company| (fold(&company.identifier), company.id)).collect();
     let mut named = HashSet::new();
-    let target = |row: &MatchIn, company: &Company| -> Result<Option<CwCompanyId>, EditRejection> {
+    let target = |row: &MatchRow, company: &Company| -> Result<Option<CwCompanyId>, EditRejection> {
         // An unchanged match is not validated, even if ConnectWise has deleted the company in the meantime.
         if let Some(id) = row.id.filter(|id| Some(*id) == company.connectwise_company_id) {
             let its = identifiers.get(&id);
@@ -157,22 +157,22 @@ fn targets(rows: &[MatchIn], companies: &[Company], known: &[CwCompany]) -> Vec<
             (id, found) => Ok(id.or(found)),
         }
     };
-    let outcome = |row: &MatchIn| {
+    let outcome = |row: &MatchRow| {
         let company = companies.get(row.external_id.as_str()).ok_or_else(|| {
             EditRejection::new("external_id", Error::not_found("company with the external id", &row.external_id))
         })?;
         if !named.insert(row.external_id.clone()) {
-            let detail = format!("company {} occurs twice", row.external_id);
+            let detail = format!("company {} appears more than once", row.external_id);
             return Err(EditRejection::new("external_id", Error::conflict(ConflictCode::NamedTwice, detail)));
         }
-        Ok(Rematched { company: (*company).clone(), target: target(row, company)? })
+        Ok(ImportedMatch { company: (*company).clone(), target: target(row, company)? })
     };
     rows.iter().map(outcome).collect()
 }
 
 /// Rejects rows that would match two companies to one ConnectWise company, unless `shared` is set. Only the final
-/// matches count, so that two companies can swap theirs.
-fn reject_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<Rematched, EditRejection>]) {
+/// matches count, so two companies can swap their matches.
+fn reject_taken(rows: &[MatchRow], companies: &[Company], outcomes: &mut [Result<ImportedMatch, EditRejection>]) {
     loop {
         let mut after: HashMap<&CompanyId, Option<CwCompanyId>> =
             companies.iter().map(|row| (&row.id, row.connectwise_company_id)).collect();
@@ -183,7 +183,7 @@ fn reject_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<
         }
         let mut claims: HashMap<CwCompanyId, usize> = HashMap::new();
         after.values().flatten().for_each(|target| *claims.entry(*target).or_default() += 1);
-        let contested = |one: &Rematched| {
+        let contested = |one: &ImportedMatch| {
             one.target.filter(|target| one.changes() && claims.get(target).is_some_and(|count| *count > 1))
         };
         let mut rejected = false;
@@ -192,7 +192,7 @@ fn reject_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<
             if let Some(target) = outcome.as_ref().ok().and_then(contested) {
                 let detail = format!(
                     "another company is, or would be, matched to ConnectWise company {target}; two companies would \
-                     write to the same additions. If this is intended, put true in the column shared"
+                     write to the same additions. If this is intended, set the column shared to true"
                 );
                 let error = Error::conflict(ConflictCode::ConnectwiseCompanyTaken, detail);
                 *outcome = Err(EditRejection::new("connectwise_company_id", error));
@@ -208,27 +208,27 @@ fn reject_taken(rows: &[MatchIn], companies: &[Company], outcomes: &mut [Result<
 
 /// An exported billing line with its usage and quantity.
 #[derive(Debug, Clone)]
-pub struct LineOut {
+pub struct ExportedLine {
     /// The line with its company, agreement and addition.
     pub view: BillingLineView,
-    /// The usage and quantity of a push now.
+    /// The usage and quantity of the exported month.
     pub computed: ComputedQuantity,
     /// Whether a push would write a different quantity from the last push of the same month.
     pub out_of_date: bool,
-    /// What an invoice makes of the quantity; `None` if the line bills to no addition.
+    /// How the quantity is invoiced; `None` if the line bills to no addition.
     pub invoice: Option<LineInvoice>,
     /// The product's code.
     pub product_code: String,
 }
 
-impl From<LineWithQuantity> for LineOut {
+impl From<LineWithQuantity> for ExportedLine {
     fn from(line: LineWithQuantity) -> Self {
         let LineWithQuantity { view, computed, product, out_of_date, invoice } = line;
         Self { view, computed, out_of_date, invoice, product_code: product.code }
     }
 }
 
-impl LineOut {
+impl ExportedLine {
     /// Returns the manually chosen agreement, if any.
     pub fn manual_agreement(&self) -> Option<CwAgreementId> {
         self.view.line.agreement_id.filter(|_| self.view.line.agreement_source == Some(MappingSource::Manual))
@@ -240,20 +240,25 @@ impl LineOut {
     }
 }
 
-/// Returns the lines that match a filter, with what they bill in these months, ordered by company name.
-pub fn lines_out(tx: &mut Tx<'_>, filter: &LineFilter, months: &BilledMonths, now: Timestamp) -> Result<Vec<LineOut>> {
+/// Returns the lines that match a filter, with their quantities for these months, ordered by company name.
+pub fn export_lines(
+    tx: &mut Tx<'_>,
+    filter: &LineFilter,
+    months: &BilledMonths,
+    now: Timestamp,
+) -> Result<Vec<ExportedLine>> {
     if let Some(id) = &filter.product_id {
         tx.product(id).map_err(|error| error.at("product_id"))?;
     }
     let rows = tx.all_lines(filter)?;
     let views = tx.with_records(rows)?;
     let lines = compute_with_invoices(tx, views, months, now)?;
-    Ok(lines.into_iter().map(LineOut::from).collect())
+    Ok(lines.into_iter().map(ExportedLine::from).collect())
 }
 
 /// The settings of a line in an import; `None` leaves a setting unchanged.
 #[derive(Debug, Clone)]
-pub struct LineIn {
+pub struct LineRow {
     /// The vendor's id of the company.
     pub company: String,
     /// The product's code.
@@ -273,7 +278,7 @@ pub struct LineIn {
 }
 
 /// Imports the settings of many lines, found by the company's external id and the product's code.
-pub async fn lines_in(ctx: &AppContext, actor: &Actor, rows: Vec<LineIn>, bulk: Bulk) -> Result<EditResults> {
+pub async fn import_lines(ctx: &AppContext, actor: &Actor, rows: Vec<LineRow>, bulk: Bulk) -> Result<EditResults> {
     let found = ctx.db.read(&actor.tenant, move |tx| find_edits(tx, &rows)).await?;
     let all_found = found.iter().all(Result::is_ok);
     let mut edits = Vec::new();
@@ -306,7 +311,7 @@ fn column(member: &'static str) -> &'static str {
     }
 }
 
-fn find_edits(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditRejection>>> {
+fn find_edits(tx: &mut Tx<'_>, rows: &[LineRow]) -> Result<Vec<Result<Edit, EditRejection>>> {
     let named: Vec<String> = rows.iter().map(|row| row.company.clone()).collect();
     let companies = tx.companies_by_external_id(&named)?;
     let codes: Vec<String> = rows.iter().map(|row| row.product.clone()).collect();
@@ -317,7 +322,7 @@ fn find_edits(tx: &mut Tx<'_>, rows: &[LineIn]) -> Result<Vec<Result<Edit, EditR
         .into_iter()
         .map(|line| ((line.company_id.clone(), line.product_id.clone()), line))
         .collect();
-    let find = |row: &LineIn| {
+    let find = |row: &LineRow| {
         let unknown = |member, what, id: &str| EditRejection::new(member, Error::not_found(what, id));
         let company = companies
             .get(&row.company)

@@ -112,7 +112,7 @@ fn subject(rule: &MatchingRule) -> Subject {
     Subject::new(&rule.id, format!("{} rule", rule.target))
 }
 
-/// What the audit log records of a rule.
+/// A rule as the audit log records it.
 fn audited(rule: &MatchingRule) -> Value {
     json!({"product_id": rule.product_id, "target": rule.target, "expression": rule.expression})
 }
@@ -164,7 +164,7 @@ pub struct PreviewLine {
 }
 
 impl PreviewLine {
-    /// Returns whether a mapping would change: another reason alone is no change.
+    /// Returns whether a mapping would change. A different reason alone does not count as a change.
     pub fn changes(&self) -> bool {
         self.agreement.0.mapping.differs_from(&self.agreement.1.mapping)
             || self.addition.0.mapping.differs_from(&self.addition.1.mapping)
@@ -191,11 +191,11 @@ pub struct Preview {
 pub struct UnsavedRules {
     /// The product whose lines are previewed.
     pub product: ProductId,
-    /// What `expression` selects.
+    /// Whether `expression` selects agreements or additions.
     pub target: Target,
     /// The expression for `target`, as a person writes it. It need not be valid.
     pub expression: String,
-    /// The expression for the other target; `None` for the saved rule's.
+    /// The expression for the other target; `None` means the saved rule.
     pub other_expression: Option<String>,
 }
 

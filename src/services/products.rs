@@ -43,13 +43,13 @@ pub struct NewProduct {
     pub billing_period: Option<BillingPeriod>,
     /// With the aggregation `last`: how old the newest record may be, in days. An older one is not billed.
     pub max_usage_age_days: i64,
-    /// The quantity that each line bills at least.
+    /// The minimum quantity of each line.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that each line bills at most: another product bills what is above it.
+    /// The maximum quantity that each line bills. Another product bills the overage.
     pub included_quantity: Option<IncludedQuantity>,
     /// The product whose overage this one bills.
     pub overage_of: Option<ProductId>,
-    /// What a push does with a line whose invoice was made.
+    /// How a push handles a line whose invoice has already been made.
     pub when_invoiced: WhenInvoiced,
 }
 
@@ -76,13 +76,13 @@ pub struct ProductChange {
     pub billing_period: Option<Option<BillingPeriod>>,
     /// With the aggregation `last`: the new maximum age of the newest record, in days.
     pub max_usage_age_days: Option<i64>,
-    /// The quantity that each line bills at least; `Some(None)` removes it.
+    /// The minimum quantity of each line; `Some(None)` removes it.
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
-    /// The quantity that each line bills at most; `Some(None)` removes it.
+    /// The maximum quantity that each line bills; `Some(None)` removes it.
     pub included_quantity: Option<Option<IncludedQuantity>>,
     /// The product whose overage this one bills. It cannot be changed.
     pub overage_of: Option<Option<ProductId>>,
-    /// What a push does with a line whose invoice was made.
+    /// How a push handles a line whose invoice has already been made.
     pub when_invoiced: Option<WhenInvoiced>,
 }
 
@@ -104,7 +104,7 @@ fn subject(row: &Product) -> Subject {
     Subject::new(&row.id, &row.name)
 }
 
-/// What the audit log records of a product.
+/// A product as the audit log records it.
 fn audited(row: &Product) -> Value {
     json!({
         "code": row.code, "name": row.name, "unit": row.unit, "block_size": row.block_size, "rounding": row.rounding,
@@ -155,10 +155,10 @@ pub fn add(tx: &mut Tx<'_>, new: NewProduct, audit: &Audit) -> Result<Product> {
     Ok(row)
 }
 
-/// Refuses a code that differs from another product's in letter case alone: people and vendors mix these up.
-fn ensure_unique(tx: &mut Tx<'_>, code: &str, by_other_than: Option<&ProductId>) -> Result<()> {
+/// Rejects a code that differs from another product's code only in letter case: people and vendors confuse such codes.
+fn ensure_unique(tx: &mut Tx<'_>, code: &str, except: Option<&ProductId>) -> Result<()> {
     let wanted = fold(code);
-    let is_taken = |other: &ProductName| Some(&other.id) != by_other_than && fold(&other.code) == wanted;
+    let is_taken = |other: &ProductName| Some(&other.id) != except && fold(&other.code) == wanted;
     match tx.product_names()?.into_iter().find(is_taken) {
         Some(other) => {
             let detail = format!("product {} already has the code \"{}\"", other.id, other.code);

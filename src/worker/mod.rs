@@ -77,7 +77,7 @@ impl Worker {
         self.ctx.db.counts()
     }
 
-    /// Does once what the service does every hour.
+    /// Runs the hourly tasks once.
     pub async fn hourly_tasks(&self) {
         hourly_tasks(&self.ctx).await;
     }
@@ -148,7 +148,7 @@ impl Worker {
     }
 }
 
-/// Looks for work, for all loops of the process, so that an idle process asks its database for little.
+/// Looks for work on behalf of all loops of the process, so that an idle process rarely queries its database.
 async fn look_for_work(ctx: AppContext) {
     loop {
         if let Err(error) = push::poll(&ctx).await {
@@ -186,7 +186,7 @@ async fn cleanup(ctx: AppContext) {
     }
 }
 
-/// Deletes what has expired, completes the totals of usage records, and optimises the database.
+/// Deletes expired data, completes the totals of usage records, and optimises the database.
 async fn hourly_tasks(ctx: &AppContext) {
     if let Err(error) = idempotency::delete_expired(ctx).await {
         tracing::warn!(cause = %error.chain(), "failed to delete expired idempotency keys");

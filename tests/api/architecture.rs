@@ -4,21 +4,21 @@ mod circles;
 
 use std::path::{Path, PathBuf};
 
-/// What a layer may name of this crate, and which libraries are its own.
+/// The layers, and the layers that each may use.
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("db", &["domain"]),
     ("outgoing", &["domain"]),
     ("connectwise", &["domain", "outgoing"]),
     ("services", &["domain", "db", "connectwise", "outgoing"]),
-    // connectwise only for its words (statuses, steps, patience); db for reads of two hops.
+    // connectwise only for its types (statuses, steps, patience); db for reads without a service.
     ("http", &["domain", "db", "connectwise", "services"]),
     ("worker", &["domain", "services"]),
     ("app", &["domain", "db", "connectwise", "outgoing", "services", "http", "worker", "sandbox"]),
     ("sandbox", &[]),
 ];
 
-/// Libraries that only these layers may name.
+/// Libraries that only these layers may use.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("diesel", &["db"]),
     ("diesel_migrations", &["db"]),
@@ -57,14 +57,14 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The code of a file: no comments, and nothing after its tests begin.
+/// The code of a file, without comments and tests.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The names that stand after `crate::` anywhere in a text, also in nested `use crate::{a, b}`.
+/// The names that follow `crate::` anywhere in a text, including nested `use crate::{a, b}`.
 fn layers_named(code: &str) -> Vec<String> {
     let mut names = Vec::new();
     for part in code.split("crate::").skip(1) {
@@ -128,7 +128,7 @@ fn each_library_is_used_only_in_its_folder() {
     }
 }
 
-/// Where a text of `src/db` goes to a table by a way that does not name the tenant.
+/// Places in `src/db` that access a table without naming the tenant.
 fn past_the_tenant(code: &str) -> Vec<String> {
     let code: String = code.split_whitespace().collect();
     let tables = code.match_indices("::table").filter(|(at, table)| {
@@ -143,10 +143,10 @@ fn past_the_tenant(code: &str) -> Vec<String> {
     tables.chain(others).map(|(at, _)| around(at)).collect()
 }
 
-/// A query of one tenant cannot forget whose it is: it has no other way to the tables than through db/engine/scope.rs.
+/// A query cannot forget its tenant: db/engine/scope.rs is its only way to the tables.
 #[test]
 fn tenants_are_kept_apart_in_one_place() {
-    // Those that speak of all tenants, and those that ask no table.
+    // Files with queries across all tenants, and files that query no table.
     let apart = [
         "scope.rs",
         "system.rs",
@@ -183,7 +183,7 @@ fn the_checks_see_what_they_look_for() {
     assert!(code(&src().join("db/queries/push_jobs.rs")).contains("diesel"));
 }
 
-/// What every handler uses knows no handler.
+/// Code that all handlers share does not use any handler.
 #[test]
 fn the_kit_names_no_resource() {
     let kit = sources(&src().join("http/kit"));
@@ -193,7 +193,7 @@ fn the_kit_names_no_resource() {
     }
 }
 
-/// A transaction that writes belongs to a service; a handler may read.
+/// Only services open write transactions; a handler may read.
 #[test]
 fn http_opens_no_write_transaction() {
     let writes = |code: &str| [".write(", ".write_system"].iter().any(|call| code.contains(call));

@@ -1,4 +1,4 @@
-//! What a billing clerk looks for: counts by state, the lines that need a person, and what an edit changed.
+//! A billing clerk's view: counts by state, the lines that need a person, and what an edit changed.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ async fn a_summary_counts_what_the_list_shows(backend: Backend) {
             assert_eq!(app.all(&path).await.len(), count, "{path}");
         }
     }
-    // Some clients repeat a parameter for each value.
+    // Some clients repeat the parameter for each value.
     let repeated = format!("/billing-lines?product_id={product}&last_push_state=pushed&last_push_state=failed");
     assert_eq!(app.get(&repeated).await["items"].as_array().unwrap().len(), 4);
     for bad in ["agreement_status=resolved,odd", "agreement_status=", "matched=true&matched=false"] {
@@ -132,7 +132,7 @@ async fn chosen_lines_are_pushed_and_what_followed_is_found(backend: Backend) {
     let bad = bad.problem(422, "validation");
     assert_eq!(bad["errors"][0]["field"], "/billing_line_ids/1", "{bad}");
     assert_eq!(bad["errors"].as_array().unwrap().len(), 2, "{bad}");
-    // A line that is not of the product would be left out without a word.
+    // A line of another product would be left out silently.
     let other = app.product("OTHER").await;
     let bad = app.post("/push-jobs", &json!({"billing_line_ids": [second], "product_id": other})).await;
     assert_eq!(bad.problem(422, "validation")["errors"][0]["code"], "contradiction");
@@ -143,7 +143,7 @@ async fn chosen_lines_are_pushed_and_what_followed_is_found(backend: Backend) {
     assert_eq!(found, [(&revert["id"], &json!("revert"))]);
 }
 
-/// A clerk knows a customer by any of its names, and a choice says when it is taken.
+/// A clerk finds a customer by any of its names; the list of ConnectWise companies shows existing matches.
 async fn a_customer_is_found_by_any_of_its_names(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     app.company("Ext_77%", "Unmatched").await;
@@ -157,7 +157,7 @@ async fn a_customer_is_found_by_any_of_its_names(backend: Backend) {
     }
     app.company("ÄB-1", "Umlaut").await;
     assert_eq!(app.all("/companies?search=%C3%84B-").await.len(), 1, "an external id as it is written");
-    // By the identifier in ConnectWise alone: the vendor's own id is another.
+    // Found only by the identifier in ConnectWise: the vendor's id is different.
     let company = app.all("/companies?search=c3").await[0]["id"].as_str().unwrap().to_owned();
     app.patch(&format!("/companies/{company}"), &json!({"external_id": "other", "name": "Other"})).await.expect(200);
     assert_eq!(app.all("/billing-lines?search=c3").await.len(), 1);
@@ -189,8 +189,7 @@ async fn a_table_has_the_lines_that_are_wanted(backend: Backend) {
     app.get("/export/company-matches?other=1").await.problem(400, "malformed");
 }
 
-/// What a row says that it needs, what the filter selects and what the summary counts agree in every combination of
-/// states.
+/// A row's `need`, the filter and the summary's counts agree in every combination of states.
 async fn needs_agree_in_every_state(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let product = app.product("P").await;

@@ -132,7 +132,7 @@ async fn an_entry_says_who_and_by_which_request(backend: Backend) {
     assert_eq!(actions(&app, "&actor=nobody").await, [""; 0]);
     app.get("/audit-log?action=product.odd").await.problem(400, "malformed");
     assert_eq!(app.get("/audit-log?total=true&limit=1").await["total"], 3, "with the first key");
-    // More than a part of the table, which is written part by part.
+    // More than one part of the table, which is written in parts.
     let many: Vec<Value> = (0..1_100).map(|n| json!({"external_id": format!("M{n}"), "name": "x"})).collect();
     app.post("/companies/batch", &json!({"companies": many})).await.expect(200);
     let renamed: Vec<Value> = (0..1_100).map(|n| json!({"external_id": format!("M{n}"), "name": "y"})).collect();
@@ -190,8 +190,8 @@ async fn the_log_is_only_added_to(backend: Backend) {
     assert_eq!(actions(&app, "").await, ["api_key.created", "company.created"]);
 }
 
-/// What goes with something else is not lost: matches with a connection, choices with a match, rules with a product.
-async fn what_goes_with_another_change_is_recorded_too(backend: Backend) {
+/// Indirect deletions are recorded: matches with a connection, choices with a match, rules with a product.
+async fn indirect_deletions_are_recorded(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     let lines = app.all("/billing-lines").await;
     let (line, company) = (lines[0]["id"].as_str().unwrap(), lines[0]["company"]["id"].as_str().unwrap());
@@ -219,7 +219,7 @@ async fn what_goes_with_another_change_is_recorded_too(backend: Backend) {
     }
 }
 
-/// A frontend with one key says for whom it acts.
+/// A frontend with one key names the person for whom it acts.
 async fn the_person_behind_a_key_is_recorded(backend: Backend) {
     let (app, product) = ready(backend, 1).await;
     let anna = [JSON, ("x-acting-user", "Änna <anna@example.com>")];
@@ -250,7 +250,7 @@ async fn the_person_behind_a_key_is_recorded(backend: Backend) {
 
 on_both!(
     the_person_behind_a_key_is_recorded,
-    what_goes_with_another_change_is_recorded_too,
+    indirect_deletions_are_recorded,
     every_change_is_recorded_with_what_was_before,
     pushes_and_decisions_are_recorded,
     an_entry_says_who_and_by_which_request,

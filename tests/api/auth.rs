@@ -1,4 +1,4 @@
-//! Keys: every call needs one, and it decides the tenant.
+//! API keys: every call needs one, and the key determines the tenant.
 
 use reqwest::Method;
 use serde_json::json;

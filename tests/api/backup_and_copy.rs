@@ -1,4 +1,4 @@
-//! Backup, restore, and moving from one database to another: with the commands that the documents name.
+//! Backup, restore, and moving from one database to another, with the commands in the documents.
 
 use std::process::{Command, Output};
 
@@ -22,14 +22,14 @@ fn copy(from: &str, to: &str) -> (bool, String) {
     (output.status.success(), text)
 }
 
-/// Without what speaks of the minute at hand.
+/// The rows, without values that depend on the current minute.
 fn kept(url: &str) -> Dump {
     let mut dump = dump(url);
     assert!(dump.remove("request_budgets").is_some());
     dump
 }
 
-/// A tenant with rows of every table, and in them what is rare: fractions, corrections, failures, all of Unicode.
+/// A tenant with rows in every table, including rare values: fractions, corrections, failures, all of Unicode.
 async fn richer(app: &TestApp) {
     let names = rich(app).await;
     app.company("RICH-2", "Größe 🎈 & \"Söhne\", \u{130}stanbul").await;
@@ -49,14 +49,14 @@ async fn richer(app: &TestApp) {
     let (_, lines) = app.push(&json!({"from_dry_run": dry["id"]})).await;
     assert!(lines.iter().any(|line| ["failed", "held"].contains(&line["state"].as_str().unwrap())), "{lines:?}");
     a_failing_connection(app).await;
-    // A process that runs on a copy must change nothing, and so send nothing.
+    // A process that runs on a copy must change nothing, so it must send nothing.
     app.patch(&format!("/webhooks/{}", names["webhook"]), &json!({"enabled": false})).await.expect(200);
     let key = app.post("/api-keys", &json!({"name": "old"})).await.expect(201);
     app.delete(&format!("/api-keys/{}", key["api_key"]["id"].as_str().unwrap_or_else(|| panic!("{key}")))).await;
 }
 
 #[test]
-fn what_cannot_be_copied_says_why() {
+fn a_rejected_copy_reports_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
     let (done, said) = copy(&at("none.db"), &at("new.db"));
@@ -67,7 +67,7 @@ fn what_cannot_be_copied_says_why() {
     assert!(!said.contains("panicked"));
 }
 
-/// Backed up in the middle of writes, the copy is one moment: every company with its line.
+/// A backup during writes is a consistent snapshot: every company has its line.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_sqlite_database_is_backed_up_while_it_is_written() {
     let app = TestApp::start_yesterday(Backend::Sqlite, rich_store()).await;
@@ -87,7 +87,7 @@ async fn an_sqlite_database_is_backed_up_while_it_is_written() {
     assert!((2..=2 + written).contains(&companies), "{companies} of {written}");
     assert_eq!(copied["billing_lines"].len(), companies, "one product: a line for each company");
 
-    // Restored: the file takes the other's place, and the service goes on.
+    // Restored: the backup replaces the file, and the service continues.
     let (key, database) = (app.key.clone(), app.stop().await);
     let place = database.text().strip_prefix("sqlite:").unwrap().to_owned();
     for rest in ["-wal", "-shm"] {
@@ -123,11 +123,11 @@ mod postgres {
         let (again, said) = copy(&from, postgres.text());
         assert!(!again && said.contains("is not empty"), "{said}");
 
-        // The service goes on there, and opens the sealed keys.
+        // The service continues there, and can decrypt the keys.
         let service = Service::start_with_key(postgres.text(), &database.folder().join("test.key"), &key);
         let test = service.ask(Method::POST, "/connection/test", json!({})).await;
         assert_eq!(test["passed"], true, "{test}");
-        // That ends the failure of the connection, and finds the list of invoices; nothing else changes.
+        // This ends the connection's failure and finds the list of invoices; nothing else changes.
         before.insert("connection_failures".to_owned(), Vec::new());
         before.get_mut("cw_refreshes").unwrap()[0]["recap_list"] = json!("finance/agreementrecap/");
         let back = format!("sqlite:{}", database.folder().join("back.db").display());

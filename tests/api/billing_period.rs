@@ -1,5 +1,5 @@
-//! Which month a push bills: each aggregation and billing period, on days, in months and in time zones where it
-//! matters, through scheduled pushes that write.
+//! Which month a push bills: each aggregation and billing period, on critical days, months and time zones, through
+//! scheduled pushes that write.
 
 use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -25,7 +25,7 @@ fn addition(kind: usize) -> i64 {
     100 + i64::try_from(kind).unwrap()
 }
 
-/// One company with an addition for each of the six kinds of product, all enabled, in blocks of 1.
+/// One company with an addition for each of the six kinds of product, all lines enabled, in blocks of 1.
 async fn six_products(backend: Backend, start: &str) -> TestApp {
     let mut store = Store::default();
     store.put(Kind::Companies, sample::company(1, "C1", "Company 1"));
@@ -54,10 +54,10 @@ fn set_clock(app: &TestApp, to: DateTime<Utc>) {
     app.clock.advance(to - app.clock.now());
 }
 
-/// What was measured, of every product alike.
+/// The records of each product, all alike.
 type Record = (DateTime<Utc>, i64);
 
-/// Records at odd distances, with amounts that differ, from one moment until another.
+/// Records at irregular intervals, with different amounts, between two times.
 fn records(from: DateTime<Utc>, until: DateTime<Utc>) -> Vec<Record> {
     let at = |n: i64| from + TimeDelta::minutes(n * 407);
     (0..).map(at).take_while(|at| *at <= until).map(|at| (at, at.timestamp() / 60 % 997 + 1)).collect()
@@ -75,7 +75,7 @@ async fn take_in(app: &TestApp, records: &[Record]) {
     }
 }
 
-/// What a month bills, worked out the plain way: by the local date of each record.
+/// The quantity of a month, computed in the simplest way: by the local date of each record.
 fn expected(kind: usize, records: &[Record], zone: Tz, run: (i32, u32), now: DateTime<Utc>) -> Option<i64> {
     let (aggregation, period) = KINDS[kind];
     let (year, month) = match (period, run) {
@@ -98,7 +98,7 @@ fn expected(kind: usize, records: &[Record], zone: Tz, run: (i32, u32), now: Dat
     }
 }
 
-/// Six months of scheduled pushes on a day, at half past one, in a time zone.
+/// Six months of scheduled pushes on one day of the month, at 01:30, in a time zone.
 async fn every_month_bills_what_it_should(backend: Backend, zone: Tz, day: u32) {
     let app = six_products(backend, "2026-10-14T12:00:00Z").await;
     let schedule = json!({"enabled": true, "day_of_month": day, "time": "01:30", "time_zone": zone.name()});
@@ -106,7 +106,7 @@ async fn every_month_bills_what_it_should(backend: Backend, zone: Tz, day: u32) 
     assert_eq!(saved["current_month"]["time_zone"], zone.name(), "nothing was measured yet");
     let begun = Utc.with_ymd_and_hms(2026, 8, 20, 5, 0, 0).unwrap();
     let (mut known, mut taken_until) = (Vec::new(), begun);
-    // Where a month has no record, nothing is written, and ConnectWise keeps what it has.
+    // In a month without records nothing is written, and ConnectWise keeps its quantity.
     let mut wanted = [0.5; KINDS.len()];
     for _ in 0..6 {
         let saved = app.get("/push-schedule").await.expect(200);
@@ -132,8 +132,8 @@ async fn every_month_bills_what_it_should(backend: Backend, zone: Tz, day: u32) 
     }
 }
 
-/// The day of the month, early and late, and short months; in UTC, and east and west of it with their clock changes:
-/// New York's is on 1 November 2026, at half past one twice.
+/// Early and late days of the month, and short months; in UTC, and east and west of it with their clock changes. On 1
+/// November 2026, 01:30 occurs twice in New York.
 async fn each_product_bills_its_period(backend: Backend) {
     for zone in [Tz::UTC, chrono_tz::America::New_York, chrono_tz::Europe::Berlin, chrono_tz::Pacific::Auckland] {
         for day in [1, 15, 31] {
@@ -142,7 +142,7 @@ async fn each_product_bills_its_period(backend: Backend) {
     }
 }
 
-/// Records of months that begin and end where they were opened, whatever the time zone becomes: each is billed once.
+/// A month keeps its bounds when the time zone changes, so each record is billed once.
 async fn a_new_time_zone_neither_skips_nor_doubles_a_month(backend: Backend) {
     let app = six_products(backend, "2026-10-14T12:00:00Z").await;
     let schedule = |zone: &str| json!({"enabled": true, "day_of_month": 1, "time": "00:00", "time_zone": zone});
@@ -150,7 +150,7 @@ async fn a_new_time_zone_neither_skips_nor_doubles_a_month(backend: Backend) {
     let begun = Utc.with_ymd_and_hms(2026, 10, 1, 0, 0, 0).unwrap();
     let hours = |n: i64| begun + TimeDelta::hours(n);
     let (mut taken, mut billed, mut months) = (0, 0_i64, Vec::new());
-    // The zone moves east, to where the day begins 14 hours earlier, and then west, to where it begins 25 hours later.
+    // The zone moves east, where the day begins 14 hours earlier, and then west, where it begins 25 hours later.
     let moves =
         [("2026-11-20", "Pacific/Kiritimati"), ("2026-12-31", "Pacific/Pago_Pago"), ("2027-02-28", "Asia/Tokyo")];
     let mut moves = moves.iter();
@@ -179,7 +179,7 @@ async fn a_new_time_zone_neither_skips_nor_doubles_a_month(backend: Backend) {
             assert_eq!(line["usage_records"].to_string(), line["usage"].as_str().unwrap());
             billed += line["usage"].as_str().unwrap().parse::<i64>().unwrap();
             months.push(line["billing_month"].as_str().unwrap().to_owned());
-            // One record an hour, each 1: what was billed until here is the hours until the month's end.
+            // One record an hour, each 1: the sum so far is the number of hours until the month's end.
             let end: DateTime<Utc> = app.get("/push-schedule").await.expect(200)["current_month"]["starts_at"]
                 .as_str()
                 .unwrap()
@@ -191,7 +191,7 @@ async fn a_new_time_zone_neither_skips_nor_doubles_a_month(backend: Backend) {
     assert_eq!(months, ["2026-10", "2026-11", "2026-12", "2027-01", "2027-02", "2027-03"]);
 }
 
-/// An outage over the day: made up for days later, in another month, with the month that was due.
+/// After an outage, the run starts days later, in another month, and bills the month that was due.
 async fn a_late_run_bills_the_month_that_was_due(backend: Backend) {
     let app = six_products(backend, "2026-10-14T12:00:00Z").await;
     let schedule = json!({"enabled": true, "day_of_month": 31, "time": "02:00", "time_zone": "UTC"});
@@ -242,7 +242,7 @@ async fn push_now_bills_what_the_schedule_would_unless_a_month_is_named(backend:
             "SUM-PREVIOUS 2026-10 true 10 2026-10-30",
         ]
     );
-    // The billing page, the exported lines and the push all say the same.
+    // The billing page, the exported lines and the push agree.
     for line in app.all("/billing-lines?sort=created_at").await {
         let usage = &line["usage"];
         let product = app.get(&format!("/products/{}", line["product_id"].as_str().unwrap())).await.expect(200);
@@ -339,15 +339,15 @@ async fn saving_the_same_schedule_changes_nothing(backend: Backend) {
     take_in(&app, &[(app.clock.now(), 5)]).await;
     let schedule = json!({"enabled": true, "day_of_month": 21, "time": "02:00", "time_zone": "UTC"});
     let saved = app.put("/push-schedule", &schedule).await.expect(200);
-    // The run is due, and nobody has looked yet.
+    // The run is due, and the scheduler has not checked yet.
     app.clock.advance(TimeDelta::days(1));
     let again = app.put("/push-schedule", &schedule).await.expect(200);
     assert_eq!(again["version"], saved["version"]);
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 1, "the month is not lost");
 }
 
-/// Another time zone moves no run that is due; and a month that had its run has no other, whatever day is set.
-async fn the_next_runs_are_those_that_will_be(backend: Backend) {
+/// A new time zone does not move a run that is due, and a month runs only once, even if the day is changed.
+async fn next_runs_match_the_actual_runs(backend: Backend) {
     let app = six_products(backend, "2026-11-20T12:00:00Z").await;
     take_in(&app, &[(app.clock.now(), 5)]).await;
     let schedule =
@@ -374,7 +374,7 @@ on_both!(
     push_now_bills_what_the_schedule_would_unless_a_month_is_named,
     a_month_that_has_not_begun_is_not_billed,
     a_gauge_counts_until_it_is_too_old,
-    the_next_runs_are_those_that_will_be,
+    next_runs_match_the_actual_runs,
     a_products_period_is_its_aggregations_until_it_is_set,
     saving_the_same_schedule_changes_nothing,
 );

@@ -38,7 +38,7 @@ async fn a_page_of_an_allowed_origin_may_call(backend: Backend) {
     for header in ["etag", "location", "retry-after", "x-request-id", "idempotent-replayed"] {
         assert!(exposed.contains(header), "{header}: {exposed}");
     }
-    // An error is readable, too.
+    // Errors are readable as well.
     let reply = app.send(Method::GET, "/companies/x", &[("origin", ORIGIN)], None).await;
     assert_eq!((reply.status, reply.header("access-control-allow-origin")), (404, ORIGIN));
     let reply = app.send(Method::GET, "/companies", &[("authorization", ""), ("origin", ORIGIN)], None).await;
@@ -111,7 +111,7 @@ async fn a_list_that_has_not_changed_is_not_sent_again(backend: Backend) {
 }
 
 /// A line's usage changes without its version: the version must not hide it.
-/// A resource with a version is not sent again either while its content is the same, and its tag is one for `If-Match`.
+/// A resource with a version is also not sent again while its content is the same, and its tag works in `If-Match`.
 async fn a_versioned_resource_that_has_not_changed_is_not_sent_again(backend: Backend) {
     let app = ready(backend).await;
     let id = app.company("C1", "One").await;
@@ -144,7 +144,7 @@ async fn a_response_is_compressed(backend: Backend) {
     }
 }
 
-/// Where the operator requires it, a change says which version it is meant for.
+/// If the operator requires it, a change must name the version it is meant for.
 async fn a_change_without_a_version_can_be_refused(backend: Backend) {
     let app = TestApp::start_with(backend, Store::default(), |config| config.require_versions = true).await;
     let id = app.company("C1", "One").await;

@@ -1,4 +1,4 @@
-//! What one client can do to the others: bodies that never end, bodies that stand still, tables of commas.
+//! What one client can do to the others: bodies that never end, bodies that stall, tables of commas.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Backend, Reply, TestApp};
 
-/// What came back to a client that sent on and on: the answer, how much it could send, and when it ended.
+/// The result for a client that kept sending: the response, how much it could send, and when it ended.
 struct Flood {
     answer: String,
     sent: usize,
@@ -22,7 +22,7 @@ fn connect(app: &TestApp) -> TcpStream {
     stream
 }
 
-/// Everything until the server closes, as far as it can be read.
+/// Reads everything until the server closes, or until a read fails.
 fn read_to_end(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     let mut buffer = [0; 4_096];
@@ -32,7 +32,7 @@ fn read_to_end(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends a head, and then pieces at 3 MB/s until nobody takes them.
+/// Sends a head, and then pieces at 3 MB/s until the server stops reading.
 fn flood(app: &TestApp, head: String, chunked: bool) -> Flood {
     let began = Instant::now();
     let mut stream = connect(app);
@@ -48,7 +48,7 @@ fn flood(app: &TestApp, head: String, chunked: bool) -> Flood {
                 break;
             }
             sent += piece.len();
-            // The one place where time passes for real: at the speed of loopback no number of bytes would say anything.
+            // This test must use real time: at loopback speed no number of bytes would prove anything.
             std::thread::sleep(Duration::from_millis(20));
         }
         sent
@@ -59,7 +59,7 @@ fn flood(app: &TestApp, head: String, chunked: bool) -> Flood {
     Flood { answer, sent: sender.join().unwrap(), took }
 }
 
-/// Answered and closed, however much more the client would send.
+/// The server answers and closes, however much more the client would send.
 async fn an_unread_body_ends_with_the_answer(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let key = format!("Authorization: Bearer {}\r\n", app.key);
@@ -84,7 +84,7 @@ async fn an_unread_body_ends_with_the_answer(backend: Backend) {
             assert!(flood.sent < 32 << 20, "{request}, {framing}: {} bytes were taken", flood.sent);
         }
     }
-    // An ordinary client goes on with its connection.
+    // An ordinary client keeps its connection.
     for _ in 0..3 {
         app.post("/companies", &json!({"external_id": "", "name": "x"})).await.problem(422, "validation");
     }
@@ -112,7 +112,7 @@ fn stall(app: &TestApp, length: usize, sent: usize) -> TcpStream {
     stream
 }
 
-async fn a_body_that_stands_still_is_given_up(backend: Backend) {
+async fn a_stalled_body_times_out(backend: Backend) {
     let app = TestApp::start_with(backend, Default::default(), |config| config.body_timeout = 2).await;
     let began = Instant::now();
     let mut slow = stall(&app, 8 << 20, 100_000);
@@ -121,14 +121,14 @@ async fn a_body_that_stands_still_is_given_up(backend: Backend) {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
-/// Asks until one is rejected because a body that stands still has all the memory; gives that body's connection and the
-/// refusal. Where another body has some of it while this one arrives, this one is rejected, and begins again.
+/// Sends requests until one is rejected because a stalled body has all the memory; returns that body's connection and
+/// the rejection. If another body has some of the memory while this one arrives, this one is rejected and starts again.
 async fn refused_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply) -> (TcpStream, Reply) {
     let began = Instant::now();
     loop {
         let slow = stall(app, 8_388_000, 8_300_000);
         slow.set_nonblocking(true).unwrap();
-        // Nothing comes back while it is being read.
+        // No response comes while the body is being read.
         while slow.peek(&mut [0]).is_err() {
             let reply = ask().await;
             if reply.status == 503 && slow.peek(&mut [0]).is_err() {
@@ -140,8 +140,7 @@ async fn refused_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply
     }
 }
 
-/// Bodies that are being read share one budget: beyond it a caller is told to come again, and all is well when it is
-/// free.
+/// Bodies that are being read share one budget: beyond it, callers get 503 until memory is free.
 async fn all_bodies_together_have_a_budget(backend: Backend) {
     let app = TestApp::start_with(backend, Default::default(), |config| config.body_memory = 8).await;
     let body = format!("{{\"external_id\": \"C1\", \"name\": \"One\"}}{}", " ".repeat(400_000));
@@ -150,7 +149,7 @@ async fn all_bodies_together_have_a_budget(backend: Backend) {
     let (slow, rejected) = refused_beside_a_large_body(&app, send).await;
     assert_eq!(rejected.header("retry-after"), "1");
     rejected.problem(503, "busy");
-    // A small body is read all the same.
+    // A small body is still read.
     app.post("/companies", &json!({"external_id": "SMALL", "name": "Small"})).await.expect(201);
     app.outside("/healthz").await.expect(200);
     app.get("/companies").await.expect(200);
@@ -161,7 +160,7 @@ async fn all_bodies_together_have_a_budget(backend: Backend) {
     }
 }
 
-/// One tenant's bodies take a quarter of the budget: the others go on.
+/// One tenant's bodies can use a quarter of the budget: other tenants are not affected.
 async fn one_tenants_bodies_leave_room_for_the_others(backend: Backend) {
     let app = TestApp::start_with(backend, Default::default(), |config| config.body_memory = 32).await;
     let operator = [("authorization", "Bearer the-operators-own-key"), ("content-type", "application/json")];
@@ -178,7 +177,7 @@ async fn one_tenants_bodies_leave_room_for_the_others(backend: Backend) {
     drop(slow);
 }
 
-/// An answer repeats of what was sent no more than a person reads.
+/// A response repeats only a short part of the request.
 async fn answers_repeat_little_of_what_was_sent(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let long = "x".repeat(900_000);
@@ -197,7 +196,7 @@ async fn answers_repeat_little_of_what_was_sent(backend: Backend) {
     }
 }
 
-/// Eight million commas: rejected at once, by what they are, while others are answered.
+/// Eight million commas are rejected at once with the right reason, while other requests are answered.
 async fn a_table_of_commas_is_refused_and_holds_nobody_up(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let commas = vec![b','; 8_000_000];
@@ -247,7 +246,7 @@ async fn every_text_of_a_query_has_a_length(backend: Backend) {
     app.get(&format!("/companies?search={}", "x".repeat(300))).await.expect(200);
 }
 
-async fn what_is_measured_has_a_time_that_can_be_written(backend: Backend) {
+async fn measured_at_is_limited_to_storable_times(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.company("C1", "One").await;
     app.product("P").await;
@@ -267,7 +266,7 @@ async fn what_is_measured_has_a_time_that_can_be_written(backend: Backend) {
     }
 }
 
-async fn etags_are_texts_and_cursors_are_of_their_list(backend: Backend) {
+async fn etags_are_compared_as_text_and_cursors_belong_to_one_list(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     for n in 0..3 {
         app.company(&format!("C{n}"), &format!("Company {n}")).await;
@@ -297,7 +296,7 @@ async fn etags_are_texts_and_cursors_are_of_their_list(backend: Backend) {
     app.get(&format!("/addition-mappings?limit=1&cursor={agreements}")).await.problem(422, "validation");
 }
 
-/// Everything that is wrong is said at once, in words of the settings.
+/// All invalid settings are reported at once, by their names.
 #[test]
 fn settings_that_cannot_work_are_all_named_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -345,12 +344,12 @@ fn settings_that_cannot_work_are_all_named_at_the_start() {
 on_both!(
     an_unread_body_ends_with_the_answer,
     a_refusal_has_the_headers_of_every_answer,
-    a_body_that_stands_still_is_given_up,
+    a_stalled_body_times_out,
     all_bodies_together_have_a_budget,
     one_tenants_bodies_leave_room_for_the_others,
     answers_repeat_little_of_what_was_sent,
     a_table_of_commas_is_refused_and_holds_nobody_up,
     every_text_of_a_query_has_a_length,
-    what_is_measured_has_a_time_that_can_be_written,
-    etags_are_texts_and_cursors_are_of_their_list,
+    measured_at_is_limited_to_storable_times,
+    etags_are_compared_as_text_and_cursors_belong_to_one_list,
 );

@@ -12,7 +12,7 @@ enum Sent {
     ByService,
 }
 
-/// Collects what a client of the old document would stumble over.
+/// Collects changes that would break a client of the old document.
 struct Comparison<'d> {
     old: &'d Value,
     new: &'d Value,
@@ -45,7 +45,8 @@ impl<'d> Comparison<'d> {
         let mut comparison = Self { old, new, found: Vec::new(), seen: BTreeSet::new() };
         comparison.operations();
         for (name, _) in object(&old["components"]["schemas"]) {
-            comparison.require(!new["components"]["schemas"][name].is_null(), || format!("the schema {name} is gone"));
+            comparison
+                .require(!new["components"]["schemas"][name].is_null(), || format!("the schema {name} is missing"));
         }
         comparison.found
     }
@@ -61,7 +62,7 @@ impl<'d> Comparison<'d> {
             for method in METHODS.into_iter().filter(|method| item[*method].is_object()) {
                 let (old, new) = (&item[method], &self.new["paths"][path][method]);
                 let place = format!("{} {path}", method.to_uppercase());
-                self.require(new.is_object(), || format!("{place} is gone"));
+                self.require(new.is_object(), || format!("{place} is missing"));
                 if new.is_object() {
                     self.operation(old, new, &place);
                 }
@@ -100,7 +101,7 @@ impl<'d> Comparison<'d> {
         for parameter in &before {
             let place = format!("the parameter {} of {place}", parameter["name"]);
             match after.iter().find(|known| same(known, parameter)) {
-                None => self.found.push(format!("{place} is gone")),
+                None => self.found.push(format!("{place} is missing")),
                 Some(known) => self.schema(&parameter["schema"], &known["schema"], Sent::ByCaller, &place),
             }
         }
@@ -165,7 +166,7 @@ impl<'d> Comparison<'d> {
         for (name, member) in object(&old["properties"]) {
             let (place, known) = (format!("{name} of {place}"), &new["properties"][name]);
             match known {
-                Value::Null => self.found.push(format!("{place} is gone")),
+                Value::Null => self.found.push(format!("{place} is missing")),
                 known => self.schema(member, known, sent, &place),
             }
         }
@@ -236,5 +237,5 @@ fn what_breaks_a_client_is_found() {
     let mut renamed = changed(|_| {});
     renamed["paths"]["/things"]["post"]["operationId"] = json!("make_thing");
     assert!(found(renamed).contains("operationId"));
-    assert!(found(json!({"paths": {}, "components": {"schemas": {}}})).contains("POST /things is gone"));
+    assert!(found(json!({"paths": {}, "components": {"schemas": {}}})).contains("POST /things is missing"));
 }

@@ -1,4 +1,4 @@
-//! The way to ConnectWise: the connection, its test, refreshing, and what the client keeps to.
+//! Connecting to ConnectWise: the connection, its test, refreshing, and the client's limits.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind, sample};
@@ -18,7 +18,7 @@ async fn secrets_go_in_and_never_come_out(backend: Backend) {
         assert!(!reply.text.contains("SECRET") && !reply.text.contains("key\""), "{}", reply.text);
     }
     assert_eq!(read.version(), "1");
-    // Keys may be left out while they would go to the same place, and must be entered anew for another.
+    // Keys may be omitted if they would go to the same address, and must be entered again for another.
     let mut kept = body.clone();
     kept.as_object_mut().unwrap().retain(|name, _| !name.ends_with("_key"));
     kept["client_id"] = json!("another-client");
@@ -100,7 +100,7 @@ async fn a_refresh_asks_for_pages_only_and_marks_what_vanished(backend: Backend)
     for sort in ["name", "-identifier"] {
         assert_eq!(app.all(&format!("/connectwise/companies?limit=499&sort={sort}")).await.len(), 2_499);
     }
-    // An answer that lacks most of what was there is not believed.
+    // A response that lacks most of the known records is not trusted.
     app.sandbox.change(|store| *store = sample::many(5, 1, 1));
     app.post("/connectwise/refresh", &json!({})).await.problem(409, "refresh_would_drop");
     assert_eq!(app.all("/connectwise/companies?limit=500").await.len(), 2_499);
@@ -108,7 +108,7 @@ async fn a_refresh_asks_for_pages_only_and_marks_what_vanished(backend: Backend)
     assert_eq!(app.all("/connectwise/companies").await.len(), 5);
 }
 
-async fn what_connectwise_answers_oddly_breaks_nothing(backend: Backend) {
+async fn odd_connectwise_responses_break_nothing(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(2, 1, 1)).await;
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
     for (fault, kind) in [
@@ -135,7 +135,7 @@ async fn what_connectwise_answers_oddly_breaks_nothing(backend: Backend) {
     }
 }
 
-async fn a_wait_that_connectwise_asks_for_is_told_to_a_person(backend: Backend) {
+async fn a_retry_after_is_reported_to_the_caller(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
     app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 30, html: true }).at("company/companies"));
     let reply = app.post("/connectwise/refresh", &json!({})).await;
@@ -219,7 +219,7 @@ async fn requests_keep_to_their_budget(backend: Backend) {
     app.rule(&product, "agreement", r#"type/name = "SP Backup""#).await;
     let (asked, taken) = (app.sandbox.ledger().requests.len(), started.elapsed());
     assert!(asked >= 60 && app.sandbox.ledger().most_parallel <= 3, "{}", app.sandbox.ledger().most_parallel);
-    // 30 at once, then 9.5 a second: the other 32 take more than three seconds.
+    // 30 at once, then 9.5 a second: the remaining 32 take more than three seconds.
     assert!(taken.as_secs_f64() > 2.5, "{asked} requests in {taken:?}");
 }
 
@@ -253,8 +253,8 @@ on_both!(
     private_sites_are_refused_unless_allowed,
     a_connection_is_tried_step_by_step,
     a_refresh_asks_for_pages_only_and_marks_what_vanished,
-    what_connectwise_answers_oddly_breaks_nothing,
-    a_wait_that_connectwise_asks_for_is_told_to_a_person,
+    odd_connectwise_responses_break_nothing,
+    a_retry_after_is_reported_to_the_caller,
     a_connectwise_that_keeps_failing_is_left_alone,
     a_moved_codebase_is_found_again,
     another_company_id_needs_a_clean_start,

@@ -115,8 +115,7 @@ fn calls(script: &str) -> Vec<(String, String)> {
     found
 }
 
-/// What each call sends and reads is checked by TypeScript, against types generated from the document:
-/// `scripts/clients`.
+/// TypeScript checks what each call sends and reads, against types generated from the document: `scripts/clients`.
 #[test]
 fn it_calls_documented_operations_only() {
     let document = document();
@@ -126,7 +125,7 @@ fn it_calls_documented_operations_only() {
             assert!(document["paths"][&path][&method].is_object(), "{name}: {method} {path} is not documented");
             count += 1;
         }
-        // Everything goes through the one file that sends requests.
+        // All requests go through one file.
         let sends = ["fetch(", "XMLHttpRequest", "EventSource", "sendBeacon", "WebSocket"];
         assert!(name == "js/api.js" || !sends.iter().any(|way| script.contains(way)), "{name} sends requests itself");
     }

@@ -1,5 +1,5 @@
-//! What things cost: statements and commits, each with a limit that only a reason may raise. A read costs what it
-//! shows, and a write what it changes, however many rows are beside it.
+//! The cost of operations: statements and commits, each with a limit that is raised only for a reason. A read costs
+//! what it shows and a write what it changes, however many other rows there are.
 
 use std::cell::Cell;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::push::enable;
 use crate::support::{Backend, TestApp};
 
-/// Statements, with the begin and the end of transactions, and commits of transactions that may have written.
+/// Statements, including the begin and end of transactions, and commits of transactions that may have written.
 type Cost = (u64, u64);
 
 async fn cost(app: &TestApp, work: impl AsyncFnOnce()) -> Cost {
@@ -21,13 +21,13 @@ async fn cost(app: &TestApp, work: impl AsyncFnOnce()) -> Cost {
     (after.0 - before.0, after.1 - before.1)
 }
 
-/// The cheaper of two runs: once a second, a request also looks up its key, and PostgreSQL's connection is tested.
+/// The cheaper of two runs: once a second, a request also looks up its key and tests PostgreSQL's connection.
 async fn cheaper(app: &TestApp, work: impl AsyncFn()) -> Cost {
     let first = cost(app, async || work().await).await;
     first.min(cost(app, async || work().await).await)
 }
 
-/// PostgreSQL has a lock of the tenant in each transaction that writes; SQLite has none.
+/// PostgreSQL locks the tenant in each write transaction; SQLite does not.
 fn limit(backend: Backend, sqlite: u64, postgres: u64) -> u64 {
     if backend == Backend::Sqlite { sqlite } else { postgres }
 }
@@ -38,7 +38,7 @@ async fn companies(app: &TestApp, from: i64, to: i64) {
     }
 }
 
-/// Takes in a record for each of so many companies.
+/// Adds one record for each of this many companies.
 async fn measure(app: &TestApp, companies: i64, minutes: i64) {
     let record = |c: i64| {
         json!({"company_external_id": format!("C{c}"), "product_code": "P", "amount": c.to_string(),
@@ -56,7 +56,7 @@ async fn a_page_costs_what_it_shows(backend: Backend) {
     let page = async || drop(app.get(&format!("/billing-lines?product_id={product}&limit=5")).await.expect(200));
     page().await;
     let first = cheaper(&app, page).await;
-    // One of them finds the companies whose lines fill the page, in the order of their names.
+    // One of them finds the companies whose lines fill the page, ordered by name.
     assert!(first.0 <= 11 && first.1 == 0, "{first:?}");
     companies(&app, 6, 60).await;
     for minutes in 1..20 {
@@ -146,7 +146,7 @@ async fn a_pushed_line_costs_what_it_writes(backend: Backend) {
     assert!(commits * 5 <= written, "{commits} commits for {written} lines");
 }
 
-/// A process without work looks for some, with one statement for all its workers.
+/// An idle process looks for work with one statement for all its workers.
 async fn looking_for_work_is_one_read(backend: Backend) {
     let app = TestApp::connected(backend, store()).await;
     app.worker.run_until_idle().await.unwrap();

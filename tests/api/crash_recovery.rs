@@ -15,7 +15,7 @@ use crate::support::{Backend, TestDatabase, dump, sandbox};
 const LINES: i64 = 300;
 const KILLS: usize = 100;
 
-/// A fifth of all calls fail; the distances between the failures of each kind have no common measure.
+/// A fifth of all calls fail; the intervals of the kinds of failure have no common factor.
 fn fail_often(sandbox: &Sandbox) {
     let always =
         |kind, one_in| Fault { kind, times: u32::MAX, method: None, path: Some("additions".to_owned()), one_in };
@@ -51,7 +51,7 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     let mut random = TestRunner::new_with_rng(Config::default(), random);
     for _ in 0..KILLS {
-        // The one place where time passes for real: the instant of the kill is what is tried.
+        // This test must use real time: it tests the moment of the kill.
         let instant = (0_u64..200).new_tree(&mut random).unwrap().current();
         tokio::time::sleep(Duration::from_millis(instant)).await;
         drop(service);
@@ -65,8 +65,8 @@ async fn killed_a_hundred_times_every_line_is_written_and_recorded_once(backend:
     service.process.interrupt();
 }
 
-/// A process that is asked to end finishes the request that it has sent, stores what it knows, and gives back the rest:
-/// the next process need not wait for a lease, nor ask ConnectWise about writes that were never sent.
+/// A process that is asked to stop finishes the request that it has sent, stores what it knows, and gives back the
+/// rest: the next process need not wait for a lease, or ask ConnectWise about writes that were never sent.
 async fn a_process_that_ends_gives_back_what_it_has_not_written(backend: Backend) {
     const LINES: i64 = 60;
     let (database, sandbox) = (TestDatabase::new(backend), sandbox(store(LINES)));
@@ -93,8 +93,8 @@ async fn a_process_that_ends_gives_back_what_it_has_not_written(backend: Backend
     written_once(&sandbox, LINES);
 }
 
-/// An addition is written again only after a write whose answer never came: cut off by ConnectWise's failure, or by
-/// the kill. A write that was on its way when the process died may take effect after the next process has looked.
+/// An addition is written again only after a write whose response was lost, by ConnectWise's failure or by the kill. A
+/// write in flight when the process died may take effect after the next process has read the addition.
 fn only_lost_responses_cost_a_write(sandbox: &Sandbox) {
     let ledger = sandbox.ledger();
     let mut lost: HashMap<i64, usize> = HashMap::new();

@@ -79,7 +79,7 @@ async fn a_repeated_request_is_done_once(backend: Backend) {
     app.send(Method::POST, "/companies", &headers, bytes(&other)).await.problem(422, "idempotency_key_reused");
     let product = json!({"code": "P", "name": "P", "unit": "GB", "block_size": "1"});
     app.send(Method::POST, "/products", &headers, bytes(&product)).await.problem(422, "idempotency_key_reused");
-    // A request that failed is not kept: corrected, it may come again under its key.
+    // A failed request is not stored: once corrected, it can be sent again with its key.
     let headers = [("idempotency-key", "k-2"), JSON];
     app.send(Method::POST, "/companies", &headers, bytes(&json!({"external_id": "C1", "name": "x"})))
         .await
@@ -91,7 +91,7 @@ async fn a_repeated_request_is_done_once(backend: Backend) {
 async fn lists_are_paged_filtered_and_sorted(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let product = app.product("P").await;
-    // Names that sort differently by case, and many that are equal.
+    // Names that sort differently by case, many of them equal.
     let names = ["beta", "Alpha", "alpha", "Émile", "zeta", "Zeta", "alpha", "100% real", "a_b"];
     for (index, name) in names.iter().enumerate() {
         app.company(&format!("E{index}"), name).await;

@@ -1,5 +1,5 @@
-//! What is deployed with containers, as far as it can be checked without running one: that `docker-compose.yml` and the
-//! `Dockerfile` say what they should, and that what they name exists.
+//! Checks the container files as far as possible without running a container: `docker-compose.yml` and the `Dockerfile`
+//! say what they should, and everything that they name exists.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::process::program;
 const README: &str = include_str!("../../README.md");
 const DOCKERFILE: &str = include_str!("../../Dockerfile");
 
-/// The compose file as YAML has it, merge keys applied.
+/// The compose file as YAML, with merge keys applied.
 fn compose() -> Value {
     let mut compose: Value = serde_saphyr::from_str(include_str!("../../docker-compose.yml")).unwrap();
     for service in compose["services"].as_object_mut().unwrap().values_mut() {
@@ -57,7 +57,7 @@ fn compose_runs_two_replicas_on_a_healthy_postgresql() {
     }
 }
 
-/// The names that a text uses as settings of ours.
+/// The names in a text that look like our settings.
 fn settings(text: &str) -> Vec<String> {
     let one = |(at, _): (usize, &str)| {
         text[at..].chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect::<String>()
@@ -99,7 +99,7 @@ fn the_image_is_small_unprivileged_and_healthy() {
     assert!(toolchain.contains(&format!("\"{version}.")), "{version} is not the toolchain's");
 }
 
-/// With what the image copies, and nothing else, cargo finds every target that it is told of.
+/// With only the files that the image copies, cargo finds every target in its manifest.
 #[test]
 fn the_image_copies_all_that_cargo_wants() {
     let (root, copied) = (Path::new(env!("CARGO_MANIFEST_DIR")), tempfile::tempdir().unwrap());

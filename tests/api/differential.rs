@@ -1,5 +1,5 @@
-//! The same expressions, over the same records, by our evaluator and by the sandbox's own, which shares no code with
-//! it: no difference.
+//! Evaluates the same expressions over the same records with our evaluator and with the sandbox's own, which shares no
+//! code with it: the results must be equal.
 
 use connectwise_billing::domain::records::{Addition, Agreement};
 use connectwise_billing::domain::rules::Target;
@@ -15,7 +15,7 @@ use crate::support::{http_client, sandbox};
 const RECORDS: i64 = 150;
 const EXPRESSIONS: usize = 1_000;
 
-/// Few letters, so that comparisons often hold; in every case and form that folding must see through.
+/// Few letters, so that comparisons often hold; in every case and form that folding must treat as equal.
 const LETTERS: &[&str] = &[
     "a",
     "A",
@@ -48,7 +48,7 @@ fn words() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(LETTERS), 0..5).prop_map(|parts| parts.concat())
 }
 
-/// What may stand in a record may hold what patterns give a meaning.
+/// Records may contain characters that have a meaning in patterns.
 fn values() -> impl Strategy<Value = String> {
     (words(), prop::sample::select(vec!["", "%", "_", "[", "]", "\"", "^"])).prop_map(|(text, mark)| text + mark)
 }
@@ -73,7 +73,7 @@ fn expressions(target: Target) -> impl Strategy<Value = Expr> {
                 let texts = match comparison {
                     Comparison::In | Comparison::NotIn => vec![one, other],
                     Comparison::Like | Comparison::NotLike => vec![pattern],
-                    // A search for nothing is rejected by our language, and is no comparison.
+                    // Our language rejects a search for an empty text.
                     Comparison::Contains | Comparison::NotContains if one.is_empty() => vec!["a".to_owned()],
                     _ => vec![one],
                 };
@@ -91,7 +91,7 @@ fn some<T>(runner: &mut TestRunner, strategy: impl Strategy<Value = T>) -> T {
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// Always the same, so that a difference is found again.
+/// Always the same, so a difference can be reproduced.
 fn runner(seed: u8) -> TestRunner {
     TestRunner::new_with_rng(ProptestConfig::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]))
 }
@@ -114,7 +114,7 @@ async fn compare(target: Target, path: &str, sandbox: &Sandbox, facts: &[(i64, F
     let mut found = 0;
     for _ in 0..EXPRESSIONS {
         let expression = some(runner, expressions(target)).to_string();
-        // Where a text holds both kinds of quotes there is no way to write it.
+        // A text with both kinds of quotes cannot be written.
         let Ok(rule) = Rule::parse(target, &expression) else {
             assert!(expression.contains('\''), "{expression}");
             continue;

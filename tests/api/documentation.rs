@@ -1,4 +1,4 @@
-//! What the documents say, tried: README's commands, the settings' table, and the rules of docs/RULES.md.
+//! Tests the documents: README's commands, the settings' table, and the rules of docs/RULES.md.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ const README: &str = include_str!("../../README.md");
 const COOKBOOK: &str = include_str!("../../docs/COOKBOOK.md");
 const RULES: &str = include_str!("../../docs/RULES.md");
 
-/// The fenced blocks of a document, with what stands after the fence.
+/// The fenced blocks of a document, with the text after the fence.
 fn blocks(document: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut open: Option<(String, Vec<&str>)> = None;
@@ -61,7 +61,7 @@ fn the_rules_of_the_manual_are_as_it_says() {
     assert_eq!(tried, 6);
 }
 
-/// Every operation of a demo's document, sent as the document shows it: the examples of its path and its body.
+/// Sends every operation of a demo's document with the examples of its path and body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_works_in_a_demo() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,11 +69,11 @@ async fn every_example_works_in_a_demo() {
     let http = http_client();
     let document: Value =
         http.get(format!("{}/openapi.json", demo.address)).send().await.unwrap().json().await.unwrap();
-    // There is no operator's key; there is no webhook; the example is another ConnectWise.
+    // There is no operator's key and no webhook; the example is another ConnectWise.
     let no_record = ["list_tenants", "create_tenant", "get_webhook", "update_webhook", "delete_webhook"];
     let no_webhook = ["rotate_webhook_secret", "test_webhook", "get_webhook_delivery", "resend_webhook_delivery"];
     let not_to_do = ["put_connection", "delete_connection", "revoke_api_key", "watch_push_job"];
-    // No line is held, no push runs or failed, the product has both rules, and the first example took its code.
+    // No line is held, no push runs or failed, the product has both rules, and the first example used its code.
     let no_state = [
         "approve_push_lines",
         "drop_push_lines",
@@ -93,7 +93,7 @@ async fn every_example_works_in_a_demo() {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
     operations.sort_by_key(|(path, method, _)| {
         let place = methods.iter().position(|one| one == method);
-        // What belongs to a record is deleted before the record.
+        // Records that belong to another are deleted before it.
         (place, if method == "DELETE" { usize::MAX - path.len() } else { 0 })
     });
     let mut rejected = Vec::new();
@@ -166,7 +166,7 @@ fn every_setting_is_in_the_table_and_in_the_help() {
 /// Runs every command of the tour, in one shell, as a reader would paste them.
 #[test]
 fn the_tour_of_the_readme_works() {
-    // Kept to the end: a demo whose files are gone makes new ones, in which nothing is.
+    // Kept to the end: a demo whose files were deleted creates new, empty ones.
     let folder = tempfile::tempdir().unwrap();
     let demo = Demo::start(&folder);
     let tour = README.split("## A tour with curl").nth(1).unwrap().split("\n## ").next().unwrap();
@@ -179,11 +179,11 @@ fn the_tour_of_the_readme_works() {
         script.push_str(command);
         script.push_str("\nprintf '\\n'\n");
     }
-    // A tour takes seconds; one that waits for ever is to say where.
+    // The tour takes seconds; if it hangs, the test must say where.
     let output = Command::new("timeout").args(["120", "bash", "-c", &script]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    // One command shows what a bad rule is answered with; nothing else may fail.
+    // One command shows the error for an invalid rule; nothing else may fail.
     assert_eq!(text.matches("\"type\":\"/problems/").count(), 1, "{text}");
     assert!(text.contains("Write like"), "{text}");
     for sign in [
@@ -200,7 +200,7 @@ fn the_tour_of_the_readme_works() {
     demo.stop();
 }
 
-/// Runs every command of the cookbook in one shell, and compares what each block prints with what stands below it.
+/// Runs every command of the cookbook in one shell, and compares the output of each block with the text below it.
 #[test]
 fn the_cookbook_prints_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -229,7 +229,7 @@ fn the_cookbook_prints_what_it_says() {
     demo.stop();
 }
 
-/// The commands outside the tour, each of which is run elsewhere: here is where.
+/// The commands outside the tour, and where each is run instead.
 #[test]
 fn every_other_command_is_run_somewhere() {
     let tour = README.split("## A tour with curl").nth(1).unwrap().split("\n## ").next().unwrap();

@@ -120,7 +120,7 @@ async fn every_bad_field_is_named_at_once(backend: Backend) {
         ("/rounding", "bad_value"),
     ];
     assert_eq!(json!(found), json!(expected), "{problem:#}");
-    // A caller reads these: no word of the parser, of Rust or of JSON Schema.
+    // Callers read these: no terms of the parser, of Rust or of JSON Schema.
     for error in problem["errors"].as_array().unwrap() {
         let message = error["message"].as_str().unwrap();
         assert!(
@@ -128,7 +128,7 @@ async fn every_bad_field_is_named_at_once(backend: Backend) {
             "{message}"
         );
     }
-    // Of a large body only the first error is named, but still as what it is.
+    // For a large body only the first error is listed, still with the right code.
     let companies: Vec<_> = (0..2_000).map(|n| json!({"external_id": format!("C{n}"), "name": "a company"})).collect();
     let problem = app.post("/companies/batch", &json!({"mode": 5, "companies": companies})).await;
     let problem = problem.problem(422, "validation");
@@ -136,7 +136,7 @@ async fn every_bad_field_is_named_at_once(backend: Backend) {
         (&problem["errors"][0]["field"], &problem["errors"][0]["code"]),
         (&json!("/mode"), &json!("wrong_type"))
     );
-    // What only the server knows is told with the rest.
+    // Errors that only the server can find are listed with the others.
     let schedule = json!({"enabled": true, "day_of_month": 40, "time": "02:00", "time_zone": "Mars/Olympus"});
     let problem = app.put("/push-schedule", &schedule).await.problem(422, "validation");
     assert!(problem["errors"].as_array().unwrap().len() >= 2, "{problem:#}");
@@ -145,7 +145,7 @@ async fn every_bad_field_is_named_at_once(backend: Backend) {
     assert_eq!(fields, ["matched", "colour", "limit"], "{problem:#}");
 }
 
-async fn what_an_operation_does_not_take_is_refused(backend: Backend) {
+async fn unknown_parameters_and_bodies_are_rejected(backend: Backend) {
     let app = TestApp::connected(backend, Default::default()).await;
     let product = app.product("P").await;
     let resolve = format!("/products/{product}/resolve");
@@ -182,7 +182,7 @@ async fn what_an_operation_does_not_take_is_refused(backend: Backend) {
     assert!(began.elapsed() < std::time::Duration::from_secs(1));
 }
 
-async fn a_named_record_that_does_not_exist_is_a_field(backend: Backend) {
+async fn an_unknown_record_in_a_body_is_an_invalid_field(backend: Backend) {
     let app = TestApp::connected(backend, Default::default()).await;
     let company = app.company("C1", "One").await;
     let rule = json!({"product_id": "none", "target": "agreement", "expression": "name = 'x'"});
@@ -309,7 +309,7 @@ async fn ids_and_collisions(backend: Backend) {
     app.product("P").await;
     let again = json!({"code": "P", "name": "x", "unit": "GB", "block_size": "1"});
     app.post("/products", &again).await.problem(409, "code_taken");
-    // Codes that differ in letter case alone would be mixed up; a product may change the case of its own.
+    // Codes that differ in letter case alone would be confused; a product may change the case of its own code.
     let other_case = json!({"code": "p", "name": "x", "unit": "GB", "block_size": "1"});
     app.post("/products", &other_case).await.problem(409, "code_taken");
     let own = app.all("/products").await[0]["id"].as_str().unwrap().to_owned();
@@ -318,7 +318,7 @@ async fn ids_and_collisions(backend: Backend) {
     app.post("/push-jobs", &json!({})).await.problem(409, "not_connected");
 }
 
-async fn request_ids_are_told_back(backend: Backend) {
+async fn request_ids_are_returned(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let reply = app.send(Method::GET, "/companies", &[("x-request-id", "my-id-1")], None).await;
     assert_eq!(reply.header("x-request-id"), "my-id-1");
@@ -327,8 +327,8 @@ async fn request_ids_are_told_back(backend: Backend) {
     assert_eq!(reply.header("x-request-id").len(), 36);
 }
 
-/// A million random bytes as the body of every operation, and random texts in every path and query: each is rejected,
-/// and nothing fails.
+/// Sends a million random bytes as the body of every operation, and random texts in every path and query: each is
+/// rejected, and nothing fails.
 async fn random_bytes_are_refused_everywhere(backend: Backend) {
     let app = TestApp::connected(backend, Store::default()).await;
     let document: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
@@ -345,7 +345,7 @@ async fn random_bytes_are_refused_everywhere(backend: Backend) {
             for kind in kinds.iter().chain(&["application/json", ""]) {
                 let mut bytes = vec![0; 1_000_000];
                 random.fill(&mut bytes);
-                // Half of the bodies begin as JSON does.
+                // Half of the bodies begin like JSON.
                 if random.bool() {
                     bytes[..2].copy_from_slice(b"{\"");
                 }
@@ -370,10 +370,10 @@ on_both!(
     bad_fields_are_named,
     every_bad_field_is_named_at_once,
     every_problem_has_a_page,
-    what_an_operation_does_not_take_is_refused,
-    a_named_record_that_does_not_exist_is_a_field,
+    unknown_parameters_and_bodies_are_rejected,
+    an_unknown_record_in_a_body_is_an_invalid_field,
     bad_parameters_are_named,
     large_bodies_are_refused,
     ids_and_collisions,
-    request_ids_are_told_back,
+    request_ids_are_returned,
 );

@@ -1,4 +1,4 @@
-//! Agreed exceptions of a line: an adjustment of its usage, and the quantity that is billed at least.
+//! Agreed exceptions of a line: an adjustment of its usage, and a minimum quantity.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn an_adjustment_counts_before_blocks_and_is_shown_wherever_the_number_is(
     );
     let again = patch(&app, id, body).await;
     assert_eq!(again["version"], adjusted["version"], "the same adjustment changes nothing");
-    // It applies from the month in which it was made until the one that it names.
+    // It applies from the month in which it was made until the month that it names.
     for (month, quantity) in [("2026-10", Value::Null), ("2027-03", json!("2")), ("2027-04", json!("3"))] {
         let usage = app.get(&format!("/billing-lines/{id}?billing_month={month}")).await.expect(200)["usage"].clone();
         assert_eq!(usage["quantity"], quantity, "{month}: {usage}");
@@ -44,7 +44,7 @@ async fn an_adjustment_counts_before_blocks_and_is_shown_wherever_the_number_is(
         .await
         .expect(200);
     assert_eq!(unchanged["changed"], 0, "what is exported is imported: {unchanged}");
-    // More than the usage is not taken away, and the end of the adjustment is a change that a push would write.
+    // No more than the usage is subtracted, and the end of the adjustment is a change that a push would write.
     let all = patch(&app, id, json!({"adjustment": {"amount": "-999", "reason": "A free trial"}})).await;
     assert_eq!((&all["usage"]["adjusted_amount"], &all["usage"]["quantity"]), (&json!("0"), &json!("0")));
     assert_eq!(all["adjustment"]["from"], "2026-11-01", "it stays as it was");
@@ -141,7 +141,7 @@ async fn what_cannot_be_an_exception_is_refused(backend: Backend) {
     }
     let rejected = app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "never"})).await.expect(422);
     assert_eq!(rejected["errors"][0]["field"], "/when_invoiced");
-    // The sum has more digits than a decimal: that is a problem of the line, and nothing else stops.
+    // The sum has too many digits for a decimal: that is a problem of this line only.
     let far = json!({"adjustment": {"amount": "0.0000000000000000000000000001", "reason": "Precision"}});
     let odd = patch(&app, &line, far).await;
     assert_eq!(odd["usage"]["quantity"], Value::Null);

@@ -1,4 +1,4 @@
-//! Tenants side by side: none waits for another, nor for another's ConnectWise.
+//! Tenants side by side: none waits for another tenant or its ConnectWise.
 
 use connectwise_billing::sandbox::{Fault, FaultKind};
 use reqwest::Method;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::push::{prepare, ready, states};
 use crate::support::{Backend, job_path};
 
-/// A small tenant's push does not wait for a large one's, which began before.
+/// A small tenant's push does not wait for a large tenant's earlier push.
 async fn tenants_take_turns(backend: Backend) {
     let (mut app, _) = ready(backend, 12).await;
     app.post("/push-jobs", &json!({})).await.expect(202);
@@ -28,11 +28,11 @@ async fn tenants_take_turns(backend: Backend) {
         "every second turn is the small one's"
     );
     app.key = large;
-    // Three turns, each for a quarter of the agreements that were left: 3 of 12, 3 of 9, 2 of 6.
+    // Three turns, each for a quarter of the remaining agreements: 3 of 12, 3 of 9, 2 of 6.
     assert_eq!(app.all("/push-jobs").await[0]["lines"]["done"], 8);
 }
 
-/// A ConnectWise that asks to wait keeps no worker, and its lines are not failures.
+/// A ConnectWise that asks to wait occupies no worker, and its lines do not count as failures.
 async fn lines_wait_as_long_as_connectwise_asks(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 300, html: false }).on("GET").at("additions"));

@@ -1,5 +1,5 @@
-//! What can happen to an SQLite file, for real: a full disk, a file that cannot be written, another process that holds
-//! it, a torn write-ahead log. Nothing is lost, and `/readyz` tells the truth.
+//! Failures of an SQLite file, for real: a full disk, a file that cannot be written, another process that holds it, a
+//! torn write-ahead log. Nothing is lost, and `/readyz` is correct.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::process::program;
 use crate::service::{Service, every_line_is_right, progress, set_up, start_push, store, written_once};
 use crate::support::{Backend, Disk, TestDatabase, dump, read_only, sandbox};
 
-/// What a small SQLite service is tried with.
+/// The number of lines of a small SQLite service.
 const LINES: i64 = 60;
 
 async fn ready(service: &Service) -> (u16, Value) {
@@ -24,14 +24,14 @@ async fn add_company(service: &Service, name: &str) -> (u16, Value) {
     service.try_ask(Method::POST, "/api/v1/companies", company).await.unwrap()
 }
 
-/// The answer of a service that cannot write: what to do, and nothing of the inside.
+/// The response of a service that cannot write: what to do, and no internal details.
 fn refused(reply: &(u16, Value)) {
     assert_eq!((reply.0, &reply.1["title"]), (503, &json!("Service unavailable")), "{}", reply.1);
     let text = reply.1.to_string();
     assert!(!text.contains("disk") && !text.contains("readonly") && !text.contains("sqlite"), "{text}");
 }
 
-/// Writes fail, reads go on, and `/readyz` says so; when the disk has room again, all goes on by itself.
+/// Writes fail, reads continue, and `/readyz` reports it; once the disk has space, the service recovers by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_writes_and_loses_nothing() {
     let (database, sandbox) = (TestDatabase::new(Backend::Sqlite), sandbox(store(LINES)));
@@ -44,7 +44,7 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut tries = 0;
     let reply = loop {
-        // What room is left in the file's log takes a few more.
+        // The space left in the file's log has room for a few more.
         let reply = add_company(&service, &format!("LATE-{tries}")).await;
         if reply.0 != 201 || tries > 500 {
             break reply;
@@ -86,7 +86,7 @@ async fn a_database_that_another_process_holds_is_waited_for() {
     written_once(&sandbox, LINES);
 }
 
-/// A second process on the same file would take the first for dead.
+/// A second process on the same file would assume that the first is dead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_the_file_is_refused() {
     let database = TestDatabase::new(Backend::Sqlite);
@@ -104,7 +104,7 @@ async fn a_second_process_on_the_file_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_cannot_be_written_says_so_at_the_start() {
+async fn a_read_only_file_is_reported_at_start() {
     let database = TestDatabase::new(Backend::Sqlite);
     let service = Service::start(&database, None);
     let key = service.key.clone();
@@ -119,9 +119,9 @@ async fn a_file_that_cannot_be_written_says_so_at_the_start() {
     assert_eq!(ready(&service).await.0, 200, "nothing was lost");
 }
 
-/// What a power cut leaves of the last write: half of it. What was answered for is all there.
+/// A power cut tears the last write in half. All confirmed writes are kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_torn_write_ahead_log_loses_nothing_that_was_answered_for() {
+async fn a_torn_write_ahead_log_loses_no_confirmed_write() {
     let (database, sandbox) = (TestDatabase::new(Backend::Sqlite), sandbox(store(LINES)));
     let service = Service::start(&database, None);
     let key = service.key.clone();
@@ -139,7 +139,7 @@ async fn a_torn_write_ahead_log_loses_nothing_that_was_answered_for() {
         std::fs::write(format!("{}-wal", to.display()), &whole).unwrap();
         dump(&format!("sqlite:{}", to.display()))
     };
-    // Half a page that repeats what is there, and half a page of noise.
+    // Half a page that repeats the existing content, and half a page of noise.
     let mut torn = whole.clone();
     torn.extend_from_slice(&whole[32..32 + 2_000]);
     torn.extend((0..2_000_u32).map(|n| (n * 7 % 251) as u8));
@@ -150,17 +150,17 @@ async fn a_torn_write_ahead_log_loses_nothing_that_was_answered_for() {
     written_once(&sandbox, LINES);
 }
 
-/// Somebody removed the file. What goes on with the one that is open would be lost with the process: it says so, and
-/// makes no empty one in its place.
+/// Somebody removed the file. Further writes to the open file would be lost with the process: the service reports it,
+/// and does not create an empty file.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_gone_is_told_of() {
+async fn a_deleted_database_file_is_reported() {
     let database = TestDatabase::new(Backend::Sqlite);
     let service = Service::start(&database, None);
     assert_eq!(ready(&service).await.0, 200);
     let file = database.text().strip_prefix("sqlite:").unwrap();
     std::fs::remove_file(file).unwrap();
     assert_eq!(ready(&service).await.0, 503);
-    // More at once than there are connections yet.
+    // More requests at once than there are connections so far.
     let asked = (0..20).map(|_| service.try_ask(Method::GET, "/api/v1/companies", Value::Null));
     let answers = futures_util::future::join_all(asked).await;
     assert!(answers.iter().flatten().all(|(status, _)| [200, 503].contains(status)), "{answers:?}");

@@ -1,4 +1,4 @@
-//! Pushes that never surprise: the guard, jobs from a dry run, reverting, looking back, late usage.
+//! Pushes without surprises: the guard, jobs from a dry run, reverts, history, late usage.
 
 use connectwise_billing::domain::clock::Clock;
 use connectwise_billing::sandbox::{Kind, Store, sample};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Backend, TestApp};
 
-/// Companies whose storage addition has as many units as told.
+/// Companies whose storage addition has the given quantity.
 fn store(quantities: &[f64]) -> Store {
     let mut store = Store::default();
     for (c, quantity) in (1..).zip(quantities) {
@@ -19,7 +19,7 @@ fn store(quantities: &[f64]) -> Store {
     store
 }
 
-/// One line a company, enabled, with 1,000 GB in blocks of 100: 10 units.
+/// One enabled line for each company, with 1,000 GB in blocks of 100: 10 units.
 async fn ready(backend: Backend, quantities: &[f64]) -> (TestApp, String, Vec<String>) {
     let app = TestApp::connected(backend, store(quantities)).await;
     let mut companies = Vec::new();
@@ -80,7 +80,7 @@ async fn a_large_change_is_held_until_a_person_decides(backend: Backend) {
     let path = format!("/push-jobs/{}", job["id"].as_str().unwrap());
     let (approve, drop) = (format!("{path}/lines/approve"), format!("{path}/lines/drop"));
     let chosen = json!({"push_line_ids": [lines[1]["id"], lines[2]["id"]]});
-    // What was approved is the change from 5 to 10. Somebody makes another of it meanwhile.
+    // The change from 5 to 10 was approved. Meanwhile somebody changes the quantity.
     let reopened = app.post(&approve, &chosen).await.expect(200);
     assert_eq!((&reopened["state"], &reopened["lines"]["pending"]), (&json!("running"), &json!(2)));
     set(&app, 200, 4.0);
@@ -107,7 +107,7 @@ async fn what_a_dry_run_showed_is_pushed_and_nothing_else(backend: Backend) {
     let (app, _, _) = ready(backend, &[1.0, 2.0, 10.0, 4.0]).await;
     let (dry, _) = app.push(&json!({"dry_run": true})).await;
     let id = dry["id"].as_str().unwrap();
-    // After it was looked at: other usage, and somebody's own edit in ConnectWise.
+    // After the dry run: new usage, and an edit in ConnectWise.
     app.usage("C1", "STORAGE", "5000").await;
     set(&app, 200, 3.0);
     let rejected = json!({"from_dry_run": id, "dry_run": true});
@@ -136,7 +136,7 @@ async fn a_revert_puts_back_what_is_still_ours(backend: Backend) {
     assert_eq!((has(&app, 100), has(&app, 200)), (10.0, 10.0));
     let path = format!("/push-jobs/{}/revert", job["id"].as_str().unwrap());
     set(&app, 200, 11.0);
-    // A guard, a disabled line and another mapping are no reason against putting back what was written.
+    // A guard, a disabled line or another mapping does not prevent a revert.
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "0"})).await.expect(200);
     let line = app.all("/billing-lines?sort=company_external_id").await[0]["id"].clone();
     app.patch(&format!("/billing-lines/{}", line.as_str().unwrap()), &json!({"push_enabled": false})).await.expect(200);
@@ -170,7 +170,7 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
     assert_eq!(retry["trigger"], "revert");
     let (_, lines) = finished(&app, &retry).await;
     assert_eq!((outcomes(&lines), has(&app, 100)), (vec![("pushed", "-")], 1.0), "not today's usage");
-    // A later month found the same number right: it is that month's now.
+    // A later month found the same quantity correct: it now belongs to that month.
     set(&app, 100, 80.0);
     let (older, _) = app.push(&json!({})).await;
     app.clock.advance(chrono::TimeDelta::days(10));
@@ -181,7 +181,7 @@ async fn a_retry_of_a_revert_still_puts_back(backend: Backend) {
         rejected["detail"].as_str().unwrap().contains(newer["id"].as_str().unwrap()),
         "it names the job: {rejected}"
     );
-    // Another ConnectWise has other numbers under the same ids.
+    // Another ConnectWise has other quantities under the same ids.
     app.delete("/connection").await.expect(204);
     app.clock.advance(chrono::TimeDelta::minutes(1));
     app.connect().await;
@@ -216,7 +216,7 @@ async fn history_is_found_across_jobs(backend: Backend) {
     let jobs = |query: String| async move { ids(&app_ref.all(&format!("/push-jobs?{query}")).await) };
     assert_eq!(jobs(format!("company_id={}", companies[0])).await, [two.clone(), one.clone()]);
     assert_eq!(jobs(format!("company_id={}", companies[1])).await.join(" "), one);
-    assert_eq!(jobs(format!("product_id={other}")).await.join(" "), two, "a job of all products has it, too");
+    assert_eq!(jobs(format!("product_id={other}")).await.join(" "), two, "a job for all products also has it");
     assert_eq!(jobs("from=2026-11-22T13:00:00Z".to_owned()).await.join(" "), two);
     assert_eq!(jobs("to=2026-11-22T13:00:00Z&trigger=manual".to_owned()).await.join(" "), one);
     let history = app.all(&format!("/push-lines?company_id={}&state=pushed&limit=1", companies[0])).await;
@@ -255,7 +255,7 @@ async fn usage_of_a_pushed_month_is_flagged(backend: Backend) {
     assert_eq!(app.all("/usage?late=false").await.len(), 4);
 }
 
-/// Another replica, whose clock was ahead, stored a job: one stored after it is the later all the same.
+/// A replica whose clock was ahead stored a job: a job stored after it is still the later one.
 async fn a_clock_that_was_ahead_keeps_no_later_push_from_being_written(backend: Backend) {
     let (app, ..) = ready(backend, &[1.0]).await;
     let (job, _) = app.push(&json!({})).await;

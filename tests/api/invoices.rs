@@ -1,4 +1,4 @@
-//! What ConnectWise's invoice makes of a quantity: what is billed of it, for how much, and what to look at before.
+//! What ConnectWise's invoice does with a quantity: the units billed, the amount, and the warnings.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Kind, sample};
@@ -65,7 +65,7 @@ async fn a_line_tells_what_is_billed_and_for_how_much(backend: Backend) {
     assert_eq!(unchanged["changed"], 0, "what is exported is imported: {unchanged}");
 }
 
-async fn what_keeps_a_quantity_from_the_invoice_is_told(backend: Backend) {
+async fn reasons_a_quantity_is_not_invoiced_are_reported(backend: Backend) {
     let (app, _) = ready(backend, 7).await;
     // It is 22 November 2026.
     merge(&app, Kind::Agreements, 10, json!({"nextInvoiceDate": "2026-12-01T00:00:00Z"}));
@@ -83,7 +83,7 @@ async fn what_keeps_a_quantity_from_the_invoice_is_told(backend: Backend) {
     // A child is invoiced with its parent.
     app.sandbox.change(|store| {
         store.put(Kind::Agreements, sample::agreement(999, 7, "Everything", (3, "Managed Services")));
-        // Another company of the name of the first.
+        // Another company with the same name as the first.
         store.put(Kind::Companies, sample::company(99, "Twin", "COMPANY 1"));
     });
     merge(&app, Kind::Agreements, 999, json!({"nextInvoiceDate": "2027-02-01"}));
@@ -112,19 +112,19 @@ async fn what_keeps_a_quantity_from_the_invoice_is_told(backend: Backend) {
         (&found[0]["next_invoice_on"], &found[6]["next_invoice_on"]),
         (&json!("2026-12-01"), &json!("2027-02-01"))
     );
-    // December's quantity is in time for the invoice of January.
+    // December's quantity is in time for January's invoice.
     let later = app.all("/billing-lines?billing_month=2026-12").await;
     assert_eq!(codes(&later[1]["invoice"]), Vec::<&str>::new());
 }
 
-/// The seed of a random test: the one that is named, to replay it, or any.
+/// The seed of a random test: the given one, to replay it, or a random one.
 pub fn seed() -> u64 {
     std::env::var("INVOICE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
 
 /// Gives each company random terms, a price and usage: what is included, what is not billed, what begins or ends, which
-/// agreement is the parent, and which invoice was made already. The first is plain, and the second is not billed, so
-/// that there is one of each.
+/// agreement is the parent, and which invoice already exists. The first company is plain and the second is not billed,
+/// so each case occurs.
 pub async fn with_random_terms(app: &TestApp, random: &mut fastrand::Rng, companies: i64) {
     merge(app, Kind::Additions, 200, json!({"billCustomer": "DoNotBill"}));
     for c in 3..=companies {
@@ -160,7 +160,7 @@ pub async fn with_random_terms(app: &TestApp, random: &mut fastrand::Rng, compan
     }
 }
 
-/// After a push, the amounts of the lines are what an invoice run charges, whatever the terms.
+/// After a push, the amounts of the lines equal the charges of an invoice run, whatever the terms.
 async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
     const COMPANIES: i64 = 20;
     let seed = seed();
@@ -177,8 +177,7 @@ async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
         let (invoice, addition) = (&line["invoice"], line["addition"]["id"].as_str().unwrap());
         let charge = charges.iter().find(|charge| charge.addition_id.to_string() == addition);
         if codes(invoice).iter().any(|code| never.contains(code)) {
-            // An agreement may be warned of, and be charged all the same, if it ends on a day on which it is still
-            // invoiced.
+            // An agreement with a warning may still be charged, if it ends on a day on which it is still invoiced.
             let is_certain = codes(invoice).iter().any(|code| *code != "ends_before_invoice" && never.contains(code));
             assert!(charge.is_none() || !is_certain, "seed {seed}: {invoice} was charged: {charge:?}");
             kept += 1;
@@ -193,7 +192,7 @@ async fn amounts_are_what_an_invoice_run_charges(backend: Backend) {
     assert!(compared > 0 && kept > 0, "seed {seed}: {compared} lines were charged, {kept} were not");
 }
 
-/// It is 22 November 2026: the invoice that takes November's quantity is the one of December.
+/// It is 22 November 2026: the invoice for November is December's.
 async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     let (app, product) = ready(backend, 4).await;
     let path = format!("/products/{product}");
@@ -202,8 +201,8 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         lines.iter().map(|line| format!("{} {}", text(&line["state"]), text(&line["reason"]))).collect()
     };
-    // The invoices are made after the lists were read. The third is the child of an agreement that was invoiced, and
-    // the fourth of one that was not.
+    // The invoices are made after the lists were read. The third agreement is the child of an invoiced agreement, the
+    // fourth the child of one that was not invoiced.
     app.sandbox.change(|store| {
         store.put(Kind::Agreements, sample::agreement(901, 3, "Everything", (3, "Managed Services")));
         store.put(Kind::Agreements, sample::agreement(902, 4, "Everything", (3, "Managed Services")));
@@ -229,11 +228,11 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     app.worker.run_until_idle().await.unwrap();
     let (_, lines) = app.job_and_lines(&job).await;
     assert_eq!(outcomes(&lines)[1..3], ["pushed -", "held already_invoiced"], "a person decides");
-    // What is skipped keeps its quantity.
+    // A skipped line keeps its quantity.
     app.patch(&path, &json!({"when_invoiced": "skip"})).await.expect(200);
     let (_, lines) = app.push(&json!({})).await;
     assert_eq!(outcomes(&lines), ["unchanged -", "unchanged -", "skipped already_invoiced", "unchanged -"]);
-    // An approval of a large change is not one of a change after the invoice, which is made meanwhile.
+    // Approving a large change does not approve a change after the invoice, which is made meanwhile.
     app.patch(&path, &json!({"when_invoiced": "hold", "max_change_units": "1"})).await.expect(200);
     app.usage("C1", "STORAGE", "950").await;
     app.usage("C2", "STORAGE", "950").await;
@@ -256,7 +255,7 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     assert_eq!(outcomes(&lines)[2], "pushed -");
 }
 
-/// Where a site has the agreement recap, it tells what the next date alone does not, such as of quarterly agreements.
+/// If a site has the agreement recap, it shows more than the next date alone, for example for quarterly agreements.
 async fn the_agreement_recap_tells_the_last_invoice(backend: Backend) {
     let (app, product) = ready(backend, 3).await;
     let quarterly = json!({"billingCycle": {"id": 3, "name": "Quarterly"}, "nextInvoiceDate": "2027-02-01"});
@@ -286,13 +285,13 @@ async fn the_agreement_recap_tells_the_last_invoice(backend: Backend) {
         let expected = ["2026-12-01 0 2027-02-01 already_invoiced", "null 2 2026-12-15 ", "null null null "];
         assert_eq!(found, expected, "{recap:?}");
     }
-    // The guard knows it, too: that invoice cannot take the quantity any more.
+    // The guard uses it as well: that invoice can no longer include the quantity.
     app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "skip"})).await.expect(200);
     let (_, pushed) = app.push(&json!({})).await;
     assert_eq!((&pushed[0]["state"], &pushed[0]["reason"]), (&json!("skipped"), &json!("already_invoiced")));
     assert_eq!(pushed[0]["detail"], "the agreement was invoiced on 2026-12-01, after 2026-11");
     assert_eq!(pushed[1]["state"], "pushed");
-    // A site without it is read as before, and so is one that no longer has it.
+    // A site without the recap is read as before, as is a site that no longer has it.
     app.sandbox.tune(|behavior| behavior.recap = None);
     refresh(&app).await;
     assert_eq!(invoices(&app).await[0]["last_invoice_on"], "2026-12-01", "what was known stays");
@@ -310,5 +309,5 @@ on_both!(
     a_product_can_hold_or_skip_what_was_invoiced,
     amounts_are_what_an_invoice_run_charges,
     a_line_tells_what_is_billed_and_for_how_much,
-    what_keeps_a_quantity_from_the_invoice_is_told
+    reasons_a_quantity_is_not_invoiced_are_reported
 );

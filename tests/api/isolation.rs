@@ -1,4 +1,4 @@
-//! One tenant's ids in another's hands: every operation of the OpenAPI document, and every table.
+//! One tenant sends another's ids: every operation of the OpenAPI document, and every table.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::support::{Backend, TestApp, dump, job_path, sandbox, status};
 
 const OPERATOR: &str = "Bearer the-operators-own-key";
 
-/// What a request names of a tenant's, by the word that stands for it in a path, a query or a body.
+/// A tenant's ids, by the name that stands for them in a path, a query or a body.
 pub type Names = BTreeMap<&'static str, String>;
 
-/// The bodies of the operations that take one; `{company}` and the like stand for ids.
+/// The bodies of operations; `{company}` and the like stand for ids.
 fn body(operation: &str) -> Option<Value> {
     let choice = json!({"expression": "name = 'x'"});
     let rule = json!({"product_id": "{product}", "target": "addition", "expression": "description = 'x'"});
@@ -49,12 +49,12 @@ fn body(operation: &str) -> Option<Value> {
     })
 }
 
-/// Whether an operation makes something, which has new ids.
+/// Whether an operation creates something with new ids.
 fn makes(operation: &str) -> bool {
     ["create_", "put_", "upsert_"].iter().any(|word| operation.starts_with(word))
 }
 
-/// The tables that come in as CSV.
+/// The tables that can be imported as CSV.
 fn table(operation: &str) -> Option<&'static str> {
     match operation {
         "import_billing_lines" => Some("company_external_id,product_code,push_enabled\n{external_id},{code},true\n"),
@@ -63,7 +63,7 @@ fn table(operation: &str) -> Option<&'static str> {
     }
 }
 
-/// What stands in a path for `{id}`.
+/// The name to use for `{id}` in a path.
 fn path_id(path: &str) -> &'static str {
     [
         ("/connectwise/companies/", "cw_company"),
@@ -83,7 +83,7 @@ fn path_id(path: &str) -> &'static str {
     .unwrap_or_else(|| panic!("whose id is in {path}?"))
 }
 
-/// What a query parameter takes of a tenant's.
+/// A tenant's value for a query parameter.
 fn query_id(parameter: &str) -> Option<&'static str> {
     match parameter {
         "product_id" => Some("product"),
@@ -98,7 +98,7 @@ fn query_id(parameter: &str) -> Option<&'static str> {
     }
 }
 
-/// Records whose ids stand in no other text.
+/// Records whose ids appear in no other text.
 pub fn rich_store() -> Store {
     let mut store = Store::default();
     store.put(Kind::Companies, sample::company(7_000_001, "RichWest", "Customer 000001"));
@@ -162,7 +162,7 @@ pub async fn rich(app: &TestApp) -> Names {
     ])
 }
 
-/// Lets a push find that the connection fails. Afterwards ConnectWise responds again, and no job is open.
+/// Makes a push find that the connection fails. Afterwards ConnectWise responds again, and no job is open.
 pub async fn a_failing_connection(app: &TestApp) {
     app.usage("RICH-1", "RICH-PRODUCT", "900").await;
     app.sandbox.fail(Fault::once(status(401)).times(100));
@@ -171,7 +171,7 @@ pub async fn a_failing_connection(app: &TestApp) {
     app.sandbox.clear_faults();
 }
 
-/// The same words, for what nobody has.
+/// The same names, with ids that do not exist.
 fn nobody(names: &Names) -> Names {
     let unknown = |(word, name): (&&'static str, &String)| {
         let other = match name.parse::<i64>() {
@@ -212,12 +212,12 @@ fn operations() -> Vec<Operation> {
             found.push(Operation { id, method, path: path.to_owned(), query: of("query") });
         }
     }
-    // What makes the other tenant's own things comes last: until then it has none.
+    // Operations that create records for the other tenant come last: until then it has none.
     found.sort_by_key(|operation: &Operation| makes(&operation.id));
     found
 }
 
-/// Asks with a tenant's key, and with names in all places that take one; gives the answer without the names.
+/// Sends a request with a tenant's key and names in every parameter; returns the response without the names.
 async fn ask(app: &TestApp, bearer: &str, operation: &Operation, names: &Names) -> (u16, String) {
     let with = |text: &str| {
         names.iter().fold(text.to_owned(), |text, (word, name)| text.replace(&format!("{{{word}}}"), name))
@@ -263,7 +263,7 @@ async fn ids_of_another_tenant_look_unknown_in_every_operation(backend: Backend)
     let headers = [("authorization", OPERATOR), ("content-type", "application/json")];
     let other = app.send(Method::POST, "/tenants", &headers, Some(json!({"name": "Other"}).to_string().into())).await;
     let bearer = format!("Bearer {}", other.expect(201)["key"].as_str().unwrap());
-    // A ConnectWise of its own, with nothing in it.
+    // A separate, empty ConnectWise.
     let empty = sandbox(Store::default());
     let mut connection = app.connection();
     connection["site"] = json!(empty.site());
@@ -272,7 +272,7 @@ async fn ids_of_another_tenant_look_unknown_in_every_operation(backend: Backend)
     let unknown = nobody(&names);
     let mut found = 0;
     for operation in operations() {
-        // The operator's; and what would take away what the others are tried with.
+        // The operator's operations, and those that would delete what the others need.
         if ["list_tenants", "create_tenant", "put_connection", "delete_connection"].contains(&operation.id.as_str()) {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Usage that comes when its month's quantity was worked out already: flagged, and shown as out of date.
+//! Usage that arrives after its month's quantity was computed: flagged, and shown as out of date.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind};
@@ -14,7 +14,7 @@ async fn late(app: &TestApp, company: &str, amount: &str) -> Value {
     app.post("/usage", &json!({"records": [record]})).await.expect(200)["late"].clone()
 }
 
-/// Whatever state the line is in: its quantity is stored, and does not count what comes now.
+/// In every state of the line: its quantity is stored and does not include the new usage.
 async fn usage_is_late_from_the_moment_its_quantity_is_stored(backend: Backend) {
     let (app, product) = ready(backend, 6).await;
     assert_eq!(late(&app, "C1", "251").await, 0, "no push yet");
@@ -29,7 +29,7 @@ async fn usage_is_late_from_the_moment_its_quantity_is_stored(backend: Backend) 
     let job = app.all("/push-jobs").await[0].clone();
     app.post(&format!("/push-jobs/{}/cancel", job["id"].as_str().unwrap()), &json!({})).await.expect(200);
     assert_eq!(late(&app, "C3", "254").await, 1, "cancelled");
-    // What is not to be pushed at all has no quantity that matters.
+    // A line that is not to be pushed has no relevant quantity.
     enable(&app, false).await;
     app.company("C7", "Company 7").await;
     app.usage("C7", "STORAGE", "1").await;
@@ -65,7 +65,7 @@ async fn a_line_is_out_of_date_when_a_push_would_write_another_quantity(backend:
     let (job, pushed) = app.push(&json!({"out_of_date": true})).await;
     assert_eq!((&job["lines"]["total"], &job["lines"]["pushed"]), (&json!(2), &json!(2)), "{pushed:?}");
     assert!(lines(&app, "out_of_date=true").await.is_empty());
-    // Another block size changes every quantity; the next month has no push to be compared with.
+    // A new block size changes every quantity; the next month has no push to compare with.
     app.patch(&format!("/products/{product}"), &json!({"block_size": "50"})).await.expect(200);
     assert_eq!(lines(&app, "out_of_date=true").await.len(), 6);
     app.clock.advance(TimeDelta::days(10));
@@ -75,7 +75,7 @@ async fn a_line_is_out_of_date_when_a_push_would_write_another_quantity(backend:
     app.post("/push-jobs", &rejected).await.problem(422, "validation");
 }
 
-/// A push that found no usage has looked at the month, too; and one made of a dry run does not count what came since.
+/// A push that found no usage also counts as a push of the month; a push of a dry run does not count later usage.
 async fn usage_that_a_push_did_not_count_is_late(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     app.company("C9", "Company 1").await;
@@ -108,8 +108,8 @@ async fn a_line_that_is_not_pushed_for_its_addition_is_not_out_of_date(backend: 
     assert!(lines(&app, "out_of_date=true").await.is_empty(), "two lines bill to its addition: neither is pushed");
 }
 
-/// The quantity is stored, usage comes, and then the line is written: the record is flagged and the line out of date.
-async fn what_comes_between_the_quantity_and_its_write_is_told(backend: Backend) {
+/// The quantity is stored, usage arrives, and then the line is written: the record is flagged and the line out of date.
+async fn usage_between_computation_and_write_is_flagged_late(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::Status { status: 500, code: None, message: None }).on("PATCH").times(7));
     app.post("/push-jobs", &json!({})).await.expect(202);
@@ -124,7 +124,7 @@ async fn what_comes_between_the_quantity_and_its_write_is_told(backend: Backend)
 on_both!(
     usage_is_late_from_the_moment_its_quantity_is_stored,
     a_line_is_out_of_date_when_a_push_would_write_another_quantity,
-    what_comes_between_the_quantity_and_its_write_is_told,
+    usage_between_computation_and_write_is_flagged_late,
     usage_that_a_push_did_not_count_is_late,
     a_line_that_is_not_pushed_for_its_addition_is_not_out_of_date,
 );

@@ -1,7 +1,7 @@
-//! The tests that speak HTTP to the real application, on a real database, against the sandbox.
+//! Tests that send HTTP requests to the real application, on a real database, with the sandbox as ConnectWise.
 //!
-//! Those that touch the database run on SQLite and on PostgreSQL: `scripts/test` starts a throw-away PostgreSQL and
-//! names it in `CWB_TEST_POSTGRES_URL`.
+//! Tests that use the database run on SQLite and on PostgreSQL: `scripts/test` starts a temporary PostgreSQL and sets
+//! `CWB_TEST_POSTGRES_URL`.
 
 #![allow(
     clippy::unwrap_used,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Backend, Reply, TestApp};
 
-/// Three companies with two backup agreements each; storage additions in all.
+/// Three companies with two backup agreements each; all have storage additions.
 fn store() -> Store {
     let mut store = Store::default();
     for c in 1..=3 {
@@ -142,7 +142,7 @@ async fn the_explanation_lists_changes(backend: Backend) {
     app.get(&path).await.problem(404, "not_found");
 }
 
-async fn what_is_exported_is_imported_and_changes_nothing(backend: Backend) {
+async fn importing_an_unchanged_export_changes_nothing(backend: Backend) {
     let Ready { app, product, companies, lines } = ready(backend).await;
     app.put(&format!("/agreement-mappings/{}", lines[0]), &json!({"agreement_id": "11"})).await.expect(200);
     app.put(&format!("/addition-mappings/{}", lines[0]), &json!({"addition_id": "111"})).await.expect(200);
@@ -152,7 +152,7 @@ async fn what_is_exported_is_imported_and_changes_nothing(backend: Backend) {
     app.patch(&format!("/companies/{}", companies[1]), &json!({"name": "=Comma, \"quoted\" Ünïcode"}))
         .await
         .expect(200);
-    // A choice that has died since is kept as it is, too.
+    // A choice that has become stale is also kept as it is.
     app.put(&format!("/agreement-mappings/{}", lines[2]), &json!({"agreement_id": "31"})).await.expect(200);
     app.sandbox.change(|store| store.remove(Kind::Agreements, 31));
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
@@ -224,7 +224,7 @@ async fn a_table_matches_companies(backend: Backend) {
     let done = import(&app, "/import/company-matches", meant).await.expect(200);
     assert_eq!(done["changed"], 2);
     assert_eq!(app.line(&product, &companies[1]).await["agreement"]["reason"], "company_not_set");
-    // A match whose identifier alone is edited is a contradiction, not "unchanged".
+    // An edit of a match's identifier alone is a contradiction, not "unchanged".
     let edited = "external_id,connectwise_company_id,connectwise_identifier\nc1,3,C4\n";
     let rejected = import(&app, "/import/company-matches", edited).await.problem(422, "validation");
     assert_eq!(rejected["errors"][0]["code"], "contradiction");
@@ -236,7 +236,7 @@ async fn a_table_matches_companies(backend: Backend) {
     assert_eq!(codes, ["contradiction", "not_found", "not_found", "not_found", "bad_value", "named_twice"], "{report}");
 }
 
-/// No cell of an export is a formula, ids included, and the table still imports as it is.
+/// No exported cell is a formula, ids included, and the table can still be imported unchanged.
 async fn ids_like_formulas_survive_a_spreadsheet(backend: Backend) {
     let app = TestApp::connected(backend, Default::default()).await;
     for id in ["=HYPERLINK(1)", "+49 30", "'=x", "@a", "-1", "'plain'"] {
@@ -256,7 +256,7 @@ async fn ids_like_formulas_survive_a_spreadsheet(backend: Backend) {
     }
 }
 
-async fn what_is_no_table_is_refused_with_its_place(backend: Backend) {
+async fn an_invalid_table_is_rejected_with_its_position(backend: Backend) {
     let Ready { app, .. } = ready(backend).await;
     let path = "/import/billing-lines";
     for (table, field, code) in [
@@ -282,9 +282,9 @@ async fn what_is_no_table_is_refused_with_its_place(backend: Backend) {
 on_both!(
     many_lines_are_chosen_in_one_call,
     the_explanation_lists_changes,
-    what_is_exported_is_imported_and_changes_nothing,
+    importing_an_unchanged_export_changes_nothing,
     a_table_sets_lines_and_reports_every_row,
     a_table_matches_companies,
     ids_like_formulas_survive_a_spreadsheet,
-    what_is_no_table_is_refused_with_its_place,
+    an_invalid_table_is_rejected_with_its_position,
 );

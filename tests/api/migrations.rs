@@ -1,4 +1,4 @@
-//! Migrations are made once, and what they add leaves the version before running.
+//! Migrations run once, and the previous version can run with their additions.
 
 use connectwise_billing::app::Application;
 use connectwise_billing::domain::clock::Clock;
@@ -30,7 +30,7 @@ fn statements(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Why the version before could not go on beside this statement; none where it can.
+/// Why the previous version could not run after this statement; `None` if it can.
 fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&'static str> {
     let upper = statement.to_uppercase();
     let in_new = |after: &str| {
@@ -61,7 +61,7 @@ fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&
     Some("it takes away or changes what the version before uses")
 }
 
-/// The rule of docs/OPERATIONS.md: what a migration adds, the version before need not know.
+/// The rule of docs/OPERATIONS.md: the previous version need not know what a migration adds.
 #[test]
 fn migrations_leave_the_version_before_running() {
     let mut read = 0;
@@ -100,7 +100,7 @@ fn migrations_leave_the_version_before_running() {
     }
 }
 
-/// This version as the older one: another has added to the schema, and says so.
+/// This version acts as the older one: a newer one has added to the schema and recorded it.
 async fn it_runs_on_a_newer_schema(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
     let newer = "CREATE TABLE newer_things (id TEXT PRIMARY KEY NOT NULL); \

@@ -1,4 +1,4 @@
-//! The OpenAPI document: committed, whole, and true.
+//! The OpenAPI document: committed, complete and correct.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! An included quantity, and the product that bills what is above it.
+//! An included quantity, and the overage product that bills the units above it.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, Kind, sample};
@@ -8,7 +8,7 @@ use crate::invoices::merge;
 use crate::push::{enable, quantities, ready, states};
 use crate::support::{Backend, TestApp, job_path, status};
 
-/// Adds a product that bills the overage of another, with an addition on each agreement, and enables its lines.
+/// Adds an overage product for another product, with an addition on each agreement, and enables its lines.
 pub async fn with_overage(app: &TestApp, of: &str, companies: i64) -> String {
     app.sandbox.change(|store| {
         for c in 1..=companies {
@@ -35,7 +35,7 @@ async fn lines_of(app: &TestApp, product: &str) -> Vec<Value> {
 }
 
 /// Three companies with 250 GB in blocks of 100, which make 3 units.
-async fn what_is_above_the_included_quantity_is_billed_by_another_product(backend: Backend) {
+async fn units_above_the_included_quantity_are_billed_by_the_overage_product(backend: Backend) {
     let (app, product) = ready(backend, 3).await;
     let overage = with_overage(&app, &product, 3).await;
     let path = format!("/products/{product}");
@@ -44,7 +44,7 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
     assert_eq!(app.get(&format!("/products/{overage}")).await.expect(200)["overage_of"], *product);
     let lines = lines_of(&app, &product).await;
     let (second, third) = (lines[1]["id"].as_str().unwrap(), lines[2]["id"].as_str().unwrap());
-    // One line has its own, and a minimum counts before what is included.
+    // One line has its own included quantity, and a minimum applies before it.
     let own = json!({"included_quantity": "0.5"});
     let line = app.patch(&format!("/billing-lines/{second}"), &own).await.expect(200);
     assert_eq!(
@@ -65,18 +65,18 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
     let of_second: Vec<&Value> = pushed.iter().filter(|line| line["company_name"] == "Company 2").collect();
     let ledger = |line: &Value| format!("{} {} {}", line["usage"], line["included_quantity"], line["to"]);
     assert_eq!(of_second.into_iter().map(ledger).collect::<Vec<_>>(), [r#""250" "0.5" "0.5""#, r#""2.5" "0.5" "3""#]);
-    // The statement says how the two belong together.
+    // The statement explains how the two lines are related.
     let company = lines[1]["company"]["id"].as_str().unwrap();
     let statement = app.get(&format!("/companies/{company}/statement")).await.expect(200);
     let steps = |code: &str| {
         let products = statement["products"].as_array().unwrap();
         products.iter().find(|one| one["product_code"] == code).unwrap()["steps"].clone()
     };
-    assert_eq!(steps("STORAGE")[2], "0.5 are included: the quantity is 0.5, and the overage 2.5.");
+    assert_eq!(steps("STORAGE")[2], "0.5 are included, so the quantity is 0.5, and the overage 2.5.");
     assert_eq!(steps("OVERAGE")[0], "Beyond the 0.5 included with Product STORAGE: 2.5.");
     let found = app.get("/reconciliation").await.expect(200);
     assert_eq!(found["items"], json!([]), "nothing differs: {found}");
-    // Without an included quantity everything is billed at one place, and nothing twice.
+    // Without an included quantity, everything is billed on the base line, and nothing twice.
     app.patch(&path, &json!({"included_quantity": null})).await.expect(200);
     app.patch(&format!("/billing-lines/{second}"), &json!({"included_quantity": null})).await.expect(200);
     assert!(app.all("/billing-lines").await.iter().all(|line| line["out_of_date"] == true));
@@ -84,8 +84,8 @@ async fn what_is_above_the_included_quantity_is_billed_by_another_product(backen
     assert_eq!((quantities(&app, 3), overage_quantities(&app, 3)), (vec![3.0, 3.0, 7.0], vec![0.0; 3]));
 }
 
-/// Whatever makes no quantity of the usage makes no overage either.
-async fn overage_is_not_known_without_a_quantity(backend: Backend) {
+/// Usage that gives no quantity gives no overage either.
+async fn overage_is_unknown_without_a_quantity(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     let overage = with_overage(&app, &product, 2).await;
     app.patch(&format!("/products/{product}"), &json!({"included_quantity": "1"})).await.expect(200);
@@ -126,14 +126,14 @@ async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
     assert_eq!(import(table).await.expect(200)["items"][0]["changes"][0]["part"], "included_quantity");
     let exported = app.get("/export/billing-lines").await.text;
     assert_eq!(import(&exported).await.expect(200)["changed"], 0, "{exported}");
-    // Neither product goes while the other needs it.
+    // Neither product can be deleted while the other needs it.
     let other = format!("/products/{overage}");
     app.delete(&other).await.problem(409, "overage_not_billed");
     app.delete(&path).await.problem(409, "overage_not_billed");
     app.patch(&line, &json!({"included_quantity": null})).await.expect(200);
     app.patch(&path, &included).await.expect(200);
     app.delete(&other).await.problem(409, "overage_not_billed");
-    // Overage has no overage, no second product bills it, and its product never changes.
+    // An overage product has no overage, a product has only one overage product, and its base product never changes.
     app.patch(&other, &included).await.problem(409, "overage_not_billed");
     let new = |of: &str| json!({"code": "MORE", "name": "More", "unit": "GB", "block_size": "1", "overage_of": of});
     for of in [&product, &overage, &"nobody".to_owned()] {
@@ -149,7 +149,7 @@ async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
     let usage = json!({"records": [{"company_external_id": "C1", "product_code": "OVERAGE", "amount": "1", "measured_at": "2026-11-22T00:00:00Z"}]});
     let rejected = app.post("/usage", &usage).await.expect(422);
     assert_eq!(rejected["errors"][0]["field"], "/records/0/product_code", "{rejected}");
-    // What ConnectWise has of it must not stay there beside what the other product bills.
+    // ConnectWise must not keep its quantity while the base product bills those units.
     app.push(&json!({})).await;
     app.patch(&path, &json!({"included_quantity": null})).await.expect(200);
     app.delete(&other).await.problem(409, "overage_not_billed");
@@ -191,7 +191,7 @@ async fn a_line_is_not_capped_if_its_overage_would_be_unbilled(backend: Backend)
     let detail = "1 above the included quantity would not be billed: enable and resolve the line of OVERAGE";
     assert_eq!(held[0]["detail"], detail, "{}", held[0]);
     assert_eq!(quantities(&app, 1), [1.0], "nothing was written");
-    // A person may want to bill no more than is included.
+    // A person may want to bill only the included quantity.
     app.post(&format!("{}/lines/approve", job_path(&job)), &json!({})).await.expect(200);
     app.worker.run_until_idle().await.unwrap();
     let (_, approved) = app.job_and_lines(&job).await;
@@ -204,12 +204,12 @@ async fn a_line_is_not_capped_if_its_overage_would_be_unbilled(backend: Backend)
         ["unchanged -", "skipped disabled"],
         "what is there needs no approval"
     );
-    // Without units above it, a cap is no cap.
+    // Without units above it, the included quantity limits nothing.
     app.patch(&format!("/products/{product}"), &json!({"included_quantity": "3"})).await.expect(200);
     assert_eq!(results(&app.push(&json!({})).await.1), ["pushed -", "skipped disabled"]);
 }
 
-async fn overage_is_not_written_while_the_other_line_still_bills_it(backend: Backend) {
+async fn overage_is_not_written_while_the_base_line_still_bills_it(backend: Backend) {
     let (app, product, overage) = with_included(backend, 2).await;
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "0.5"})).await.expect(200);
     app.sandbox.change(|store| store.refuse(200, "its period was invoiced"));
@@ -228,11 +228,11 @@ async fn overage_is_not_written_while_the_other_line_still_bills_it(backend: Bac
     let mut found = results(&lines);
     found.sort();
     assert_eq!(found, ["failed rejected", "held base_not_pushed", "held base_not_pushed", "pushed -"]);
-    // That line failed: its overage alone is not pushed either, unless somebody decides so.
+    // The base line failed: its overage is not pushed alone either, unless somebody decides so.
     let alone = app.push(&json!({"product_id": overage})).await;
     assert_eq!(results(&alone.1), ["held base_not_pushed", "pushed -"]);
     app.post(&format!("{}/lines/drop", job_path(&job)), &json!({})).await.expect(200);
-    // Nor is it pushed beside a line that keeps its quantity, because its invoice has been made.
+    // The overage is also not pushed if the base line keeps its quantity because its invoice has been made.
     app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "skip", "included_quantity": "1"}))
         .await
         .expect(200);
@@ -244,8 +244,8 @@ async fn overage_is_not_written_while_the_other_line_still_bills_it(backend: Bac
     assert_eq!(results(&of_first), ["skipped already_invoiced", "held base_not_pushed"]);
 }
 
-/// The agreement cannot be read for a while: the overage on another one waits.
-async fn overage_waits_for_the_other_line(backend: Backend) {
+/// The agreement cannot be read for a while: the overage on another agreement waits.
+async fn overage_waits_for_the_base_line(backend: Backend) {
     let (app, _, overage) = with_included(backend, 1).await;
     app.sandbox.change(|store| {
         store.put(Kind::Agreements, sample::agreement(9, 1, "Overage", (1, "SP Backup")));
@@ -278,7 +278,7 @@ async fn a_pair_is_reverted_together_or_not_at_all(backend: Backend) {
     let problem = rejected.problem(409, "nothing_to_revert");
     assert!(problem["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{problem}");
     assert_eq!((quantities(&app, 1), overage_quantities(&app, 1)), (vec![2.0], vec![4.0]));
-    // The same of what a dry run showed.
+    // The same for a push of a dry run.
     let (dry_run, _) = app.push(&json!({"dry_run": true, "billing_month": "2026-11"})).await;
     assert_eq!(dry_run["lines"]["unchanged"], 2);
     app.patch(&format!("/products/{product}"), &json!({"included_quantity": "1"})).await.expect(200);
@@ -288,8 +288,8 @@ async fn a_pair_is_reverted_together_or_not_at_all(backend: Backend) {
     app.post("/push-jobs", &json!({"from_dry_run": dry_run["id"]})).await.problem(409, "nothing_to_push");
 }
 
-/// Both bill the same month, and usage of a month whose overage was pushed is late.
-async fn overage_is_of_the_same_month(backend: Backend) {
+/// Both bill the same month, and usage for a month whose overage was pushed is late.
+async fn overage_bills_the_same_month_as_the_base_line(backend: Backend) {
     let (app, product, overage) = with_included(backend, 1).await;
     let path = format!("/products/{overage}");
     app.patch(&format!("/products/{product}"), &json!({"aggregation": "max"})).await.expect(200);
@@ -314,7 +314,7 @@ async fn overage_is_of_the_same_month(backend: Backend) {
     assert_eq!(app.all("/usage?late=true").await.len(), 1, "the newest record is not in the dry run");
 }
 
-/// An earlier version beside this one does not know that the two products belong together.
+/// An earlier version, running beside this one, does not know that the two products are related.
 async fn a_deleted_base_product_does_not_block_others(backend: Backend) {
     let (app, product, overage) = with_included(backend, 1).await;
     app.execute(&format!("DELETE FROM products WHERE id = '{product}'"));
@@ -328,12 +328,12 @@ async fn a_deleted_base_product_does_not_block_others(backend: Backend) {
 
 on_both!(
     a_line_is_not_capped_if_its_overage_would_be_unbilled,
-    overage_is_not_written_while_the_other_line_still_bills_it,
-    overage_waits_for_the_other_line,
+    overage_is_not_written_while_the_base_line_still_bills_it,
+    overage_waits_for_the_base_line,
     a_pair_is_reverted_together_or_not_at_all,
-    overage_is_of_the_same_month,
+    overage_bills_the_same_month_as_the_base_line,
     a_deleted_base_product_does_not_block_others,
-    overage_is_not_known_without_a_quantity,
+    overage_is_unknown_without_a_quantity,
     overage_that_nobody_would_bill_is_refused,
-    what_is_above_the_included_quantity_is_billed_by_another_product
+    units_above_the_included_quantity_are_billed_by_the_overage_product
 );

@@ -1,11 +1,11 @@
-//! Pages of billing lines: in every order and direction, under every filter, they show each line once.
+//! Pages of billing lines show each line once, in every order and direction, and under every filter.
 
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use serde_json::{Value, json};
 
 use crate::support::{Backend, TestApp};
 
-/// Companies of few names, so that many have the same, and three products.
+/// Companies with few different names, so many share one, and three products.
 async fn ready(backend: Backend) -> (TestApp, Vec<String>) {
     let mut store = Store::default();
     for c in 1..=30 {
@@ -70,7 +70,7 @@ async fn lines_come_by_company_name_and_those_of_a_company_together(backend: Bac
     assert_eq!(enabled.len(), 40, "a third of them");
 }
 
-/// A list tells its next page as a link and, if it is asked to, how many items there are in all.
+/// A list links to its next page and, on request, has the total number of items.
 async fn a_list_tells_its_next_page_and_its_total(backend: Backend) {
     let (app, products) = ready(backend).await;
     app.push(&json!({})).await;
@@ -112,7 +112,7 @@ async fn a_list_tells_its_next_page_and_its_total(backend: Backend) {
         assert_eq!(app.get(&path).await.problem(422, "validation")["errors"][0]["code"], "bad_cursor", "{path}");
     }
     app.get(&format!("/billing-lines?push_enabled=true&limit=9&cursor={cursor}")).await.expect(200);
-    // A cursor belongs to its path, too: the lines of one push job are not those of another.
+    // A cursor also belongs to its path: the lines of one push job are not those of another.
     let jobs = app.all("/push-jobs").await;
     app.push(&json!({})).await;
     let other = app.all("/push-jobs?sort=created_at").await.pop().unwrap();

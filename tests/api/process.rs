@@ -1,4 +1,4 @@
-//! The real process: what it prints, how it starts, how it ends.
+//! The real process: its output, its start and its end.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connectwise-billing"));
-    // Settings of whoever runs the tests must not reach the process.
+    // The tester's own settings must not reach the process.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CWB_")) {
         command.env_remove(name);
     }
@@ -35,7 +35,7 @@ impl Running {
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        // A pipe that nobody reads fills up, and then holds up the process.
+        // A pipe that nobody reads fills up and then blocks the process.
         let mut stderr = child.stderr.take().unwrap();
         let errors = std::thread::spawn(move || {
             let mut text = String::new();
@@ -45,7 +45,7 @@ impl Running {
         Self { child, out, errors: Some(errors) }
     }
 
-    /// Everything up to and with the line that holds a text.
+    /// Everything up to and including the line that contains a text.
     pub fn until(&mut self, sign: &str) -> String {
         let mut text = String::new();
         while !text.contains(sign) {
@@ -67,10 +67,10 @@ impl Running {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
-    /// Ctrl-C, then whatever it still says; it must end well.
+    /// Sends Ctrl-C and reads the rest of the output; the process must exit successfully.
     pub fn interrupt(&mut self) -> String {
         self.signal("INT");
-        // One that does not end is killed, and told of by its status.
+        // A process that does not end is killed, which its status shows.
         let (pid, (ended, end)) = (self.child.id().to_string(), std::sync::mpsc::channel::<()>());
         std::thread::spawn(move || {
             if end.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
@@ -158,7 +158,7 @@ fn demo_twice(more: &[&str]) {
     }
     first.stop();
     let second = Demo::start_with(&folder, more);
-    assert!(second.said.contains("Going on where the last demo ended."), "{}", second.said);
+    assert!(second.said.contains("Continuing where the last demo ended."), "{}", second.said);
     assert!(second.said.contains("198 lines: 165 unchanged, 32 skipped, 1 failed."), "{}", second.said);
     assert!(second.said.contains("33 of 198 lines need a person. demo --all prints every line."), "{}", second.said);
     assert_eq!((second.rows("unchanged"), second.rows("skipped") + second.rows("failed")), (0, 33), "{}", second.said);
@@ -206,7 +206,7 @@ fn the_first_start_prints_a_key_once() {
 }
 
 #[test]
-fn what_cannot_start_says_why() {
+fn a_failed_start_reports_the_reason() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
@@ -239,9 +239,9 @@ fn what_cannot_start_says_why() {
     assert!(!errors.contains("hunter2"), "{errors}");
 }
 
-/// Nobody reads the log any more: the service goes on, and ends when it is told to.
+/// Nobody reads the log any more: the service continues, and ends on request.
 #[test]
-fn a_closed_log_takes_nothing_with_it() {
+fn a_closed_log_does_not_stop_the_service() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("billing.db").display());
     let mut command = program();
@@ -258,7 +258,7 @@ fn a_closed_log_takes_nothing_with_it() {
     serve.interrupt();
 }
 
-/// Killed in the middle of a push, the demo started again goes on at once, and every line is in the record once.
+/// Killed during a push, the demo continues at once when it is started again, and every line is recorded once.
 #[test]
 fn a_killed_push_goes_on_after_the_restart() {
     let folder = tempfile::tempdir().unwrap();
@@ -271,7 +271,7 @@ fn a_killed_push_goes_on_after_the_restart() {
         let output = Command::new("bash").args(["-c", &(api + commands)]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    // Every quantity of storage changes; the kill comes while they are written.
+    // Every storage quantity changes; the kill comes while they are written.
     let asked = script(
         &demo,
         r#"P=$(api "$API/products?code=STORAGE" | grep -o '"id":"[^"]*"' | head -n 1 | cut -d '"' -f 4)
@@ -279,7 +279,7 @@ fn a_killed_push_goes_on_after_the_restart() {
            api $API/push-jobs -d "{\"product_id\": \"$P\"}""#,
     );
     let job = asked.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    // Until some lines, and not all, are written.
+    // Waits until some lines, but not all, are written.
     let begun =
         script(&demo, &format!("until api $API/push-jobs/{job} | grep -qv '\"pushed\":0,'; do :; done; echo begun"));
     assert_eq!(begun, "begun\n");
@@ -293,7 +293,7 @@ fn a_killed_push_goes_on_after_the_restart() {
     demo.stop();
 }
 
-/// With everything logged, no secret is in the log: not the API key, not ConnectWise's keys, not the operator's.
+/// With everything logged, the log has no secret: no API key, no ConnectWise key, no operator's key.
 #[test]
 fn no_secret_is_ever_logged() {
     let folder = tempfile::tempdir().unwrap();

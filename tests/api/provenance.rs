@@ -1,4 +1,4 @@
-//! Pushes note themselves in a custom field of the additions that they write.
+//! Pushes record themselves in a custom field of the additions that they write.
 
 use connectwise_billing::sandbox::{Fault, Kind};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn fields(values: [Value; 2]) -> Value {
     ])
 }
 
-async fn a_push_notes_itself_where_it_writes(backend: Backend) {
+async fn a_push_records_itself_on_each_addition_it_writes(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     for c in [1, 2] {
         merge(&app, Kind::Additions, c * 100, json!({"customFields": fields([json!("v-17"), Value::Null])}));
@@ -32,7 +32,7 @@ async fn a_push_notes_itself_where_it_writes(backend: Backend) {
     assert_eq!(app.get("/connection").await.expect(200)["provenance_field"], "billed by");
     let tested = app.post("/connection/test", &json!({})).await.expect(200);
     assert!(!tested["steps"][5]["detail"].as_str().unwrap().contains("billed by"), "{tested}");
-    // ConnectWise rejects the field of one of them: its quantity is written all the same.
+    // ConnectWise rejects the field of one of them: its quantity is written anyway.
     app.sandbox.fail(Fault::once(status(400)).on("PATCH").at("additions/200"));
     app.sandbox.clear_ledger();
     let (job, lines) = app.push(&json!({})).await;
@@ -44,7 +44,7 @@ async fn a_push_notes_itself_where_it_writes(backend: Backend) {
     let ledger = app.sandbox.ledger();
     let patches = ledger.requests.iter().filter(|entry| entry.method == "PATCH").count();
     assert_eq!(patches, 4, "one for each, and the one that was rejected");
-    // What is not written is not noted, and without a name nothing is.
+    // Only written additions get the note, and without the field's name none do.
     let (_, again) = app.push(&json!({})).await;
     assert_eq!(
         (states(&again), custom_fields(&app, 100)),
@@ -62,4 +62,4 @@ async fn a_push_notes_itself_where_it_writes(backend: Backend) {
     app.put("/connection", &connection).await.problem(422, "validation");
 }
 
-on_both!(a_push_notes_itself_where_it_writes);
+on_both!(a_push_records_itself_on_each_addition_it_writes);

@@ -1,4 +1,4 @@
-//! Pushing quantities: what is written, what is not and why, and what survives faults.
+//! Pushing quantities: what is written, what is not and why, and recovery from faults.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Store, sample};
@@ -16,7 +16,7 @@ fn store(companies: i64) -> Store {
     store
 }
 
-/// So many companies, each with 250 GB of storage: 3 blocks of 100 GB where ConnectWise has 1.
+/// This many companies, each with 250 GB of storage: 3 blocks of 100 GB where ConnectWise has 1.
 pub async fn ready(backend: Backend, companies: i64) -> (TestApp, String) {
     let app = TestApp::connected(backend, store(companies)).await;
     let product = prepare(&app, companies).await;
@@ -194,7 +194,7 @@ async fn success_that_changed_nothing_is_a_failure(backend: Backend) {
 
 async fn an_outage_is_retried_and_a_lost_response_is_no_second_push(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
-    // Every write is carried out and its answer lost, for longer than one attempt lasts.
+    // Every write is applied and its response lost, for longer than one attempt lasts.
     app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     let path = job_path(&job);
@@ -263,7 +263,7 @@ async fn progress_is_streamed_to_its_end(backend: Backend) {
     assert!(again.text.starts_with("event: end"), "a finished job ends its stream at once: {}", again.text);
 }
 
-async fn how_fast_a_job_goes_is_told(backend: Backend) {
+async fn a_job_reports_its_speed(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     let path = job_path(&job);
@@ -381,7 +381,7 @@ on_both!(
     a_job_is_cancelled_between_lines,
     only_what_is_asked_for_is_pushed,
     a_job_under_an_idempotency_key_is_one_job,
-    how_fast_a_job_goes_is_told,
+    a_job_reports_its_speed,
     progress_is_streamed_to_its_end,
     an_agreement_cancelled_since_is_not_pushed_to,
     fractions_are_written_exactly,

@@ -1,4 +1,4 @@
-//! Lines of several agreements that one worker claims together: each ends as if it had been alone.
+//! Lines of several agreements that one worker claims together: each ends as if it were alone.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::push::{prepare, quantities, states};
 use crate::support::{Backend, TestApp, job_path, status};
 
-/// Companies with an agreement and an addition each, all of them in one claim: one worker has the tenant for itself.
+/// Companies with an agreement and an addition each, all in one claim: the tenant has only one worker.
 async fn ready(backend: Backend, companies: i64) -> TestApp {
     ready_for(backend, companies, 1).await
 }
@@ -44,7 +44,7 @@ fn requests(app: &TestApp) -> Vec<String> {
     ledger.requests.iter().filter_map(|one| Some(format!("{} {}", one.method, agreement(&one.path)?))).collect()
 }
 
-/// Waits until ConnectWise has been written to so often.
+/// Waits until ConnectWise has received this many writes.
 async fn writes(app: &TestApp, count: usize) {
     while app.sandbox.ledger().writes.len() < count {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -62,12 +62,12 @@ async fn one_agreement_that_fails_holds_up_no_other(backend: Backend) {
     assert_eq!(read, ["GET 10", "GET 30", "GET 40"], "what was read before the failure is written, not read again");
 }
 
-async fn a_slow_read_makes_nothing_old(backend: Backend) {
+async fn a_slow_read_does_not_make_other_reads_stale(backend: Backend) {
     let app = ready(backend, 2).await;
     app.sandbox.fail(Fault::once(FaultKind::Slow { ms: 5_000 }).on("GET").at("agreements/20/"));
     let (_, lines) = app.push(&json!({})).await;
     assert_eq!(states(&lines), ["pushed", "pushed"]);
-    // The slow read was given up, and made again after the write.
+    // The slow read was abandoned, and repeated after the write.
     assert_eq!(requests(&app), ["GET 10", "PATCH 10", "GET 20", "PATCH 20"]);
 }
 
@@ -107,7 +107,7 @@ async fn a_job_cancelled_after_the_writes_have_begun_sends_no_more(backend: Back
 
 /// A revert writes nothing for a billing line that a later push has written since, to another addition.
 async fn a_revert_notices_a_later_push_after_its_writes_have_begun(backend: Backend) {
-    // Two workers for three agreements: the first takes two of them.
+    // Two workers for three agreements: the first claims two of them.
     let app = ready_for(backend, 3, 2).await;
     let (first, lines) = app.push(&json!({})).await;
     app.sandbox.change(|store| {
@@ -136,7 +136,7 @@ async fn a_revert_notices_a_later_push_after_its_writes_have_begun(backend: Back
 
 on_both!(
     one_agreement_that_fails_holds_up_no_other,
-    a_slow_read_makes_nothing_old,
+    a_slow_read_does_not_make_other_reads_stale,
     what_changes_after_the_writes_have_begun_is_noticed,
     a_job_cancelled_after_the_writes_have_begun_sends_no_more,
     a_revert_notices_a_later_push_after_its_writes_have_begun,

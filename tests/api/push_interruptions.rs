@@ -1,4 +1,4 @@
-//! What comes in between: a person, another job, another connection, a long wait; and what a push then says and does.
+//! Interruptions of a push: a person, another job, another connection, a long wait.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind};
@@ -13,7 +13,7 @@ async fn with_keys(app: &TestApp, private_key: &str) {
     app.put("/connection", &connection).await.expect(200);
 }
 
-/// Another product's line comes to the very quantity that is there: it bills it, and a revert leaves it alone.
+/// The line of another product has exactly the quantity that is there: it bills the addition, and a revert skips it.
 async fn a_revert_leaves_what_another_line_found(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let (first, lines) = app.push(&json!({})).await;
@@ -26,7 +26,7 @@ async fn a_revert_leaves_what_another_line_found(backend: Backend) {
     assert_eq!(quantities(&app, 1), [3.0]);
 }
 
-/// A job may wait for days for its connection: it reads anew which agreements are live before it goes on.
+/// A job may wait for days for its connection: before it continues, it reads again which agreements are live.
 async fn what_ended_while_a_job_waited_is_not_written(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
@@ -42,7 +42,7 @@ async fn what_ended_while_a_job_waited_is_not_written(backend: Backend) {
     assert_eq!(quantities(&app, 2), [1.0, 3.0]);
 }
 
-/// What a person approved waits for the connection as long as anything else, counted from the approval.
+/// An approved line waits for the connection as long as any other, counted from the approval.
 async fn approved_lines_wait_for_the_connection_too(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
@@ -64,7 +64,7 @@ async fn approved_lines_wait_for_the_connection_too(backend: Backend) {
     assert_eq!(quantities(&app, 2), [3.0; 2]);
 }
 
-/// The replica that took the approval is a little ahead of the one that takes the cancellation.
+/// The clock of the replica that received the approval is slightly ahead of the one that receives the cancellation.
 async fn lines_approved_by_a_faster_clock_are_cancelled(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
@@ -80,7 +80,7 @@ async fn lines_approved_by_a_faster_clock_are_cancelled(backend: Backend) {
     );
 }
 
-/// A write that ConnectWise would not take at the moment was not carried out, and nobody needs to look.
+/// A write that ConnectWise temporarily rejected was not applied, and needs no person.
 async fn a_write_that_was_not_accepted_is_no_lost_response(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::Throttle { retry_after: 300, html: false }).on("PATCH"));
@@ -92,7 +92,7 @@ async fn a_write_that_was_not_accepted_is_no_lost_response(backend: Backend) {
     assert_eq!((&cancelled["state"], &cancelled["lines"]["cancelled"]), (&json!("cancelled"), &json!(1)));
 }
 
-/// ConnectWise is left alone for half a minute after it failed so often: the look comes when it may be asked again.
+/// After this many failures, ConnectWise gets no requests for half a minute: the check waits until then.
 async fn a_read_back_that_must_wait_is_made_later(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
@@ -106,7 +106,7 @@ async fn a_read_back_that_must_wait_is_made_later(backend: Backend) {
     app.worker.run_until_idle().await.unwrap();
     let (ended, lines) = app.job_and_lines(&job).await;
     assert_eq!((&ended["state"], states(&lines)), (&json!("cancelled"), vec!["pushed"]), "{lines:?}");
-    // What the look found is in our own table, too.
+    // The result of the check is saved in our own table as well.
     assert_eq!(app.all("/billing-lines").await[0]["connectwise_quantity"], "3");
 }
 
@@ -137,7 +137,7 @@ async fn a_line_that_may_have_been_written_is_out_of_date(backend: Backend) {
     assert!(app.all("/billing-lines?out_of_date=true").await.is_empty());
 }
 
-/// The newer quantity is there, though nobody has verified who wrote it: an older job does not write over it.
+/// The newer quantity is there, though its write is unverified: an older job does not overwrite it.
 async fn an_older_quantity_stays_away_from_a_newer_one_that_is_unverified(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(status(500)).on("PATCH").times(7));
@@ -152,7 +152,7 @@ async fn an_older_quantity_stays_away_from_a_newer_one_that_is_unverified(backen
     assert_eq!(quantities(&app, 1), [9.0]);
 }
 
-/// The job is cancelled while ConnectWise is read, and then the change is too large: nobody is asked to approve it.
+/// The job is cancelled while ConnectWise is read, and then the change is too large: no approval is requested.
 async fn a_cancelled_job_holds_no_line(backend: Backend) {
     let (app, product) = ready(backend, 1).await;
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
@@ -171,7 +171,7 @@ async fn a_cancelled_job_holds_no_line(backend: Backend) {
     assert_eq!(job["lines"]["done"], job["lines"]["total"]);
 }
 
-/// The keys are put right while a worker learns that the old ones are bad: the job goes on at once all the same.
+/// The keys are corrected while a worker finds the old ones rejected: the job still continues at once.
 async fn corrected_keys_are_used_at_once(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
@@ -192,7 +192,7 @@ async fn corrected_keys_are_used_at_once(backend: Backend) {
     assert_eq!((&job["state"], states(&lines)), (&json!("succeeded"), vec!["pushed"]), "{lines:?}");
 }
 
-/// Bad keys on the day of the push lose nothing: the job waits, and goes on when they are put right.
+/// With wrong keys on the day of the push nothing is lost: the job waits, and continues when they are corrected.
 async fn a_job_waits_for_its_connection_and_goes_on(backend: Backend) {
     let (app, _) = ready(backend, 5).await;
     with_keys(&app, "wrong").await;
@@ -262,8 +262,8 @@ async fn a_job_cancelled_during_an_outage_ends(backend: Backend) {
     assert_eq!(app.post(&format!("{path}/cancel"), &json!({})).await.expect(200)["state"], "cancelled");
 }
 
-/// A worker is stopped after it has read the addition, for longer than its lease. Meanwhile another one writes the same
-/// addition for an older job. What the first one read is no longer true.
+/// A worker is stopped after it has read the addition, for longer than its lease. Meanwhile another worker writes the
+/// same addition for an older job, so the value that the first one read is no longer true.
 async fn a_worker_that_was_stopped_begins_no_write_beside_another(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(7));
@@ -288,7 +288,7 @@ async fn a_worker_that_was_stopped_begins_no_write_beside_another(backend: Backe
     assert_eq!(quantities(&app, 1), [5.0]);
 }
 
-/// A revert has to wait. Meanwhile a newer push finds its quantity in ConnectWise: that is what the person wants now.
+/// A revert has to wait. Meanwhile a newer push finds its quantity in ConnectWise: the newer push wins.
 async fn a_revert_that_waited_undoes_nothing_that_a_newer_push_found(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let (first, _) = app.push(&json!({})).await;

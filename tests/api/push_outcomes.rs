@@ -1,4 +1,4 @@
-//! What a push says of itself is what happened: lost answers, odd answers, later pushes, other connections.
+//! A push reports what really happened: lost responses, odd responses, later pushes, other connections.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::push::{quantities, ready, states, with_successor};
 use crate::support::{Backend, TestApp, dump, job_path, status};
 
-/// Push Now during the scheduled job, and then cancelled: the scheduled job writes every line all the same.
+/// Push Now starts during the scheduled job and is cancelled: the scheduled job still writes every line.
 async fn a_later_job_that_wrote_nothing_supersedes_nothing(backend: Backend) {
     let (app, _) = ready(backend, 12).await;
     let first = app.post("/push-jobs", &json!({})).await.expect(202);
@@ -28,19 +28,19 @@ async fn a_later_job_that_wrote_nothing_supersedes_nothing(backend: Backend) {
     assert_eq!(quantities(&app, 12), [3.0; 12]);
 }
 
-/// A line is tried, and carried out or not, its answer lost; then the job is cancelled.
-async fn a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled(backend: Backend) {
+/// A line is sent, and applied or not, and its response is lost; then the job is cancelled.
+async fn a_write_with_a_lost_response_is_verified_before_cancellation(backend: Backend) {
     for (fault, outcomes) in [
         (FaultKind::StatusAfter { status: 500 }, ["pushed", "pushed"]),
         (status(500), ["cancelled", "pushed"]),
-        // The cut connections stop the other customer's line, too, before it is tried.
+        // The cut connections also stop the other customer's line, before it is sent.
         (FaultKind::DropAfter, ["pushed", "cancelled"]),
     ] {
         let (app, _) = ready(backend, 2).await;
         let job = app.post("/push-jobs", &json!({})).await.expect(202);
         app.sandbox.fail(Fault::once(fault.clone()).on("PATCH").at("additions/100").times(7));
         app.worker.run_until_idle().await.unwrap();
-        // After connections were cut so often, ConnectWise is left alone for half a minute.
+        // After this many cut connections, ConnectWise gets no requests for half a minute.
         app.clock.advance(TimeDelta::seconds(31));
         let asked = app.post(&format!("{}/cancel", job_path(&job)), &json!({})).await.expect(200);
         assert_eq!((&asked["state"], &asked["cancel_requested"]), (&json!("running"), &json!(true)), "{asked}");
@@ -52,9 +52,8 @@ async fn a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled(backe
     }
 }
 
-/// The same where ConnectWise cannot be read to tell: nobody knows, and the line says so. It can be retried, and
-/// reverted.
-async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
+/// The same if ConnectWise cannot be read to check: the line is `unverified`. It can be retried and reverted.
+async fn a_write_that_cannot_be_verified_is_unverified(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     let unverified = async || {
         app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").at("additions/100").times(7));
@@ -78,7 +77,7 @@ async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
     let (_, lines) = app.job_and_lines(&retry).await;
     assert_eq!(states(&lines), ["unchanged"], "it had taken effect");
 
-    // And reverted: it is put back, as ConnectWise has what the job wrote.
+    // A revert restores the quantity, as ConnectWise has what the job wrote.
     app.usage("C1", "STORAGE", "900").await;
     let (job, lines) = unverified().await;
     assert_eq!(states(&lines), ["unverified", "unchanged"], "{lines:?}");
@@ -88,14 +87,14 @@ async fn a_write_of_which_nobody_knows_is_unverified(backend: Backend) {
     assert_eq!((states(&lines), quantities(&app, 2)[0]), (vec!["pushed"], 3.0), "{lines:?}");
 }
 
-/// The last attempt of a line whose first was sent: it ends only after a look.
-async fn the_last_attempt_ends_with_a_look(backend: Backend) {
+/// The last attempt of a line that was already sent once: it ends only after a check.
+async fn the_last_attempt_ends_with_a_verification(backend: Backend) {
     for (looks_fail, outcome) in [(true, "unverified"), (false, "pushed")] {
         let (app, _) = ready(backend, 1).await;
         app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH").times(7));
         let job = app.post("/push-jobs", &json!({})).await.expect(202);
         app.worker.run_until_idle().await.unwrap();
-        // Every read fails from now on; seven tries an attempt, and three more to read it back.
+        // Every read fails from now on: seven tries for each attempt, and three more to verify.
         let reads = if looks_fail { u32::MAX } else { 11 * 7 };
         app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(reads));
         for _ in 0..12 {
@@ -108,7 +107,7 @@ async fn the_last_attempt_ends_with_a_look(backend: Backend) {
     }
 }
 
-/// Carried out with its answer lost, then rejected when repeated: it was written all the same.
+/// A write is applied with its response lost, then its retry is rejected: the line was still written.
 async fn a_rejection_after_a_lost_response_is_no_failure(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::StatusAfter { status: 500 }).on("PATCH"));
@@ -118,7 +117,7 @@ async fn a_rejection_after_a_lost_response_is_no_failure(backend: Backend) {
     assert_eq!(lines[0]["from"], "1");
 }
 
-/// What a proxy or an odd moment answers for one customer fails or delays that customer alone.
+/// A proxy's page or an odd response for one customer fails or delays only that customer.
 async fn one_odd_answer_never_ends_a_job(backend: Backend) {
     let odd = [
         status(401),
@@ -150,7 +149,7 @@ async fn one_odd_answer_never_ends_a_job(backend: Backend) {
     }
 }
 
-/// Two products bill to one addition, one after the other: what the second wrote, a revert of the first leaves alone.
+/// Two products bill to one addition in turn: a revert of the first does not touch what the second wrote.
 async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let (first, lines) = app.push(&json!({})).await;
@@ -160,7 +159,7 @@ async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backen
     let rejected =
         app.post(&format!("{}/revert", job_path(&first)), &json!({})).await.problem(409, "nothing_to_revert");
     assert!(rejected["detail"].as_str().unwrap().contains(later["id"].as_str().unwrap()), "{rejected}");
-    // Nor does a line that waits since before that undo it.
+    // A line that has waited since before does not undo it either.
     assert_eq!(quantities(&app, 1), [5.0]);
 }
 
@@ -185,13 +184,13 @@ async fn a_revert_is_refused_only_for_what_was_changed_since(backend: Backend) {
     assert!(!detail.contains(second["id"].as_str().unwrap()), "{rejected}");
 }
 
-/// Another port is another ConnectWise, too; and what is kept of the old one may be gone there, or a match alone.
+/// Another port is also another ConnectWise, even if nothing of the old one is left but a match.
 async fn another_connectwise_needs_a_clean_start(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let mut other = app.connection();
     other["site"] = json!("http://127.0.0.1:9");
     app.put("/connection", &other).await.problem(409, "other_connectwise");
-    // Everything there is gone, and the match of the company is all that is left.
+    // Everything there was deleted; only the company's match is left.
     app.sandbox.change(|store| *store = Default::default());
     app.post("/connectwise/refresh", &json!({"force": true})).await.expect(200);
     app.put("/connection", &other).await.problem(409, "other_connectwise");
@@ -200,7 +199,7 @@ async fn another_connectwise_needs_a_clean_start(backend: Backend) {
     app.put("/connection", &app.connection()).await.expect(200);
 }
 
-/// The connection is changed while additions are read: they are not saved, as they may be another ConnectWise's.
+/// The connection changes while additions are read: they are not saved, as they may be another ConnectWise's.
 async fn additions_are_saved_under_the_connection_they_were_read_under(backend: Backend) {
     let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
     app.company("C1", "Customer 000001").await;
@@ -212,7 +211,7 @@ async fn additions_are_saved_under_the_connection_they_were_read_under(backend: 
     let change = async {
         let mut connection = app.connection();
         connection["client_id"] = json!("another-client");
-        // Once the additions are being read.
+        // Continues once the additions are being read.
         while app.sandbox.in_flight() == 0 {
             tokio::task::yield_now().await;
         }
@@ -225,8 +224,8 @@ async fn additions_are_saved_under_the_connection_they_were_read_under(backend: 
     assert!(rows["cw_agreements"].iter().all(|row| row["additions_read_at"].is_null()), "{:?}", rows["cw_agreements"]);
 }
 
-/// The rule is committed; whatever becomes of reading the additions that its lines now need.
-async fn a_saved_rule_is_answered_for(backend: Backend) {
+/// The rule is committed even if reading the additions that its lines now need fails.
+async fn a_saved_rule_is_confirmed(backend: Backend) {
     for fault in [status(401), status(500), FaultKind::Html, FaultKind::Drop] {
         let app = TestApp::connected(backend, sample::many(1, 1, 1)).await;
         app.company("C1", "Customer 000001").await;
@@ -243,7 +242,7 @@ async fn a_saved_rule_is_answered_for(backend: Backend) {
     }
 }
 
-/// A stream of a job whose lines are held stays open until they are decided, and what is done never goes down.
+/// The stream of a job with held lines stays open until they are decided, and `done` never decreases.
 async fn the_stream_of_a_job_that_waits_for_approval_stays_open(backend: Backend) {
     let (app, product) = ready(backend, 3).await;
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
@@ -286,7 +285,7 @@ async fn a_job_that_waits_for_approval_can_be_cancelled(backend: Backend) {
     assert!(app.sandbox.ledger().writes.is_empty());
 }
 
-/// While ConnectWise is down, the job says so; and no more when it goes on.
+/// While ConnectWise is down, the job reports it; when the job continues, no longer.
 async fn a_job_says_that_connectwise_is_down(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     app.sandbox.fail(Fault::once(status(503)).on("PATCH").at("additions/100").times(7));
@@ -301,7 +300,7 @@ async fn a_job_says_that_connectwise_is_down(backend: Backend) {
     assert_eq!((&up["state"], &up["detail"]), (&json!("succeeded"), &Value::Null), "{up}");
 }
 
-/// An exact quantity that cannot be kept says why truthfully.
+/// An exact quantity that cannot be stored has the true reason.
 async fn a_quantity_of_too_many_digits_says_so(backend: Backend) {
     let (app, product) = ready(backend, 1).await;
     app.patch(&format!("/products/{product}"), &json!({"rounding": "exact", "block_size": "100"})).await.expect(200);
@@ -311,7 +310,7 @@ async fn a_quantity_of_too_many_digits_says_so(backend: Backend) {
     assert!(detail.contains("more than 15 digits") && !detail.contains("no finite decimal"), "{detail}");
 }
 
-/// Where a process ought to work and no loop of it runs, it is not ready.
+/// A process that should push is not ready while none of its worker loops runs.
 async fn a_process_without_its_workers_is_not_ready(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.outside("/readyz").await.expect(200);
@@ -320,8 +319,8 @@ async fn a_process_without_its_workers_is_not_ready(backend: Backend) {
     assert!(problem["detail"].as_str().unwrap().contains("no worker runs"), "{problem}");
 }
 
-/// Every line of every job ends once, whatever is pushed, cancelled and reverted in between.
-async fn jobs_that_overlap_leave_what_the_last_write_says(backend: Backend) {
+/// Every line of every job ends once, despite pushes, cancellations and reverts in between.
+async fn overlapping_jobs_end_with_the_last_written_quantity(backend: Backend) {
     let (app, _) = ready(backend, 6).await;
     let first = app.post("/push-jobs", &json!({})).await.expect(202);
     app.worker.step().await.unwrap();
@@ -338,7 +337,7 @@ async fn jobs_that_overlap_leave_what_the_last_write_says(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_saved_rule_is_answered_for_when_its_follow_up_cannot_be_saved() {
+async fn a_saved_rule_is_confirmed_when_its_follow_up_fails() {
     use diesel::connection::SimpleConnection;
     use diesel::{Connection, SqliteConnection};
     let app = TestApp::connected(Backend::Sqlite, sample::many(1, 1, 1)).await;
@@ -361,7 +360,7 @@ async fn a_saved_rule_is_answered_for_when_its_follow_up_cannot_be_saved() {
     assert_eq!(app.get("/matching-rules").await.expect(200)["items"].as_array().unwrap().len(), 1);
 }
 
-/// ConnectWise carried the write out, and sent something else than the addition: that is no denial.
+/// ConnectWise applied the write and returned something other than the addition: that is not a rejection.
 async fn a_response_that_is_not_the_addition_is_a_lost_one(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(FaultKind::WrongType).on("PATCH"));
@@ -376,20 +375,20 @@ async fn a_response_that_is_not_the_addition_is_a_lost_one(backend: Backend) {
 on_both!(
     a_response_that_is_not_the_addition_is_a_lost_one,
     a_later_job_that_wrote_nothing_supersedes_nothing,
-    a_write_whose_answer_was_lost_is_looked_at_before_it_is_cancelled,
-    a_write_of_which_nobody_knows_is_unverified,
-    the_last_attempt_ends_with_a_look,
+    a_write_with_a_lost_response_is_verified_before_cancellation,
+    a_write_that_cannot_be_verified_is_unverified,
+    the_last_attempt_ends_with_a_verification,
     a_rejection_after_a_lost_response_is_no_failure,
     one_odd_answer_never_ends_a_job,
     a_revert_leaves_what_another_line_wrote_to_the_addition,
     a_revert_is_refused_only_for_what_was_changed_since,
     another_connectwise_needs_a_clean_start,
     additions_are_saved_under_the_connection_they_were_read_under,
-    a_saved_rule_is_answered_for,
+    a_saved_rule_is_confirmed,
     the_stream_of_a_job_that_waits_for_approval_stays_open,
     a_job_that_waits_for_approval_can_be_cancelled,
     a_job_says_that_connectwise_is_down,
     a_quantity_of_too_many_digits_says_so,
     a_process_without_its_workers_is_not_ready,
-    jobs_that_overlap_leave_what_the_last_write_says,
+    overlapping_jobs_end_with_the_last_written_quantity,
 );

@@ -1,4 +1,4 @@
-//! Matching rules: saved, rejected, previewed; resolving, ambiguity, choices by hand, staleness.
+//! Matching rules: saved, rejected, previewed; resolving, ambiguity, manual choices, staleness.
 
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ fn members(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-/// Four companies, matched; one product with its rules; resolved.
+/// Four matched companies; one product with its rules; resolved.
 async fn resolved(backend: Backend) -> (TestApp, String, Vec<String>) {
     let app = TestApp::connected(backend, store()).await;
     let mut companies = Vec::new();
@@ -127,7 +127,7 @@ async fn a_preview_shows_and_saves_nothing(backend: Backend) {
     next["changed_only"] = json!(true);
     assert_eq!(app.post("/matching-rules/preview", &next).await.expect(200)["items"][0]["agreement_then"]["id"], "21");
     assert_eq!(app.all("/billing-lines").await, before);
-    // Both rules together; a line for which only the reason would be another is not counted as changed.
+    // Both rules together; a line whose reason alone would change does not count as changed.
     let body = json!({"product_id": product, "target": "addition", "expression": "description = 'Archive'",
         "other_expression": "name = 'Backup 2026'", "changed_only": true});
     let preview = app.post("/matching-rules/preview", &body).await.expect(200);
@@ -151,7 +151,7 @@ async fn a_preview_shows_and_saves_nothing(backend: Backend) {
     bad["other_expression"] = json!("name = '🦀🦀' nonsense");
     let error = app.post("/matching-rules/preview", &bad).await.problem(422, "rule")["errors"][0].clone();
     assert_eq!((&error["offset"], &error["offset_utf16"]), (&json!(12), &json!(14)), "JavaScript counts a crab as two");
-    // A new product has no rule yet, which is what its lines say.
+    // A new product has no rule yet, and its lines say so.
     let other = app.product("OTHER").await;
     let line = app.get(&format!("/billing-lines?product_id={other}&limit=1")).await;
     assert_eq!(line["items"][0]["agreement"]["reason"], "no_rule", "{}", line.text);

@@ -1,4 +1,4 @@
-//! The sandbox by itself, as ConnectWise is documented or was seen to behave: so that what is tested against it holds.
+//! Tests the sandbox itself: it behaves as ConnectWise is documented or was observed to, so tests against it are valid.
 
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind, Sandbox, Store, sample};
 use reqwest::{Method, RequestBuilder};

@@ -1,4 +1,4 @@
-//! The push schedule: stored, validated, and fired once a month.
+//! The push schedule: stored, validated, and run once a month.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::{Kind, sample};
@@ -9,7 +9,7 @@ use crate::invoices::merge;
 use crate::push::ready;
 use crate::support::{Backend, TestApp, execute};
 
-async fn it_is_stored_and_tells_its_next_runs(backend: Backend) {
+async fn a_schedule_is_stored_and_returns_its_next_runs(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let before = app.get("/push-schedule").await;
     assert_eq!(before.version(), "0");
@@ -82,7 +82,7 @@ async fn it_pushes_once_a_month_for_years_in_many_zones(backend: Backend) {
     let zones = ["UTC", "America/New_York", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "Pacific/Apia"];
     for (zone, day) in zones.into_iter().zip([31, 1, 29, 15, 30, 31]) {
         let app = scheduled(backend, &schedule(day, "02:30", zone)).await;
-        // 36 months in steps of 17 hours, with a step back now and then.
+        // 36 months in steps of 17 hours, with an occasional step back.
         for step in 0..1_546 {
             app.clock.advance(TimeDelta::hours(if step % 50 == 49 { -30 } else { 17 }));
             app.worker.fire_schedules().await.unwrap();
@@ -100,7 +100,7 @@ async fn it_pushes_once_a_month_for_years_in_many_zones(backend: Backend) {
 }
 
 async fn it_never_pushes_retroactively_and_makes_up_for_an_outage_once(backend: Backend) {
-    // It is the 22nd, noon: the 20th has passed, and so has this morning.
+    // It is noon on the 22nd: the 20th has passed, and so has this morning.
     let app = scheduled(backend, &schedule(20, "02:00", "UTC")).await;
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 0);
     app.put("/push-schedule", &schedule(22, "11:59", "UTC")).await.expect(200);
@@ -113,7 +113,7 @@ async fn it_never_pushes_retroactively_and_makes_up_for_an_outage_once(backend: 
     app.put("/push-schedule", &schedule(25, "12:00", "UTC")).await.expect(200);
     app.clock.advance(TimeDelta::days(4));
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 0, "another day of a month that was pushed");
-    // An outage over the day, five days long: made up for. Then one of ten days: too late.
+    // After an outage of five days over the due day, the run is made up. After ten days, it is too late.
     app.clock.advance(TimeDelta::days(34));
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
     app.clock.advance(TimeDelta::days(36));
@@ -137,7 +137,7 @@ async fn a_tenant_that_cannot_push_holds_up_no_other_and_is_tried_again(backend:
     assert_eq!(app.worker.fire_schedules().await.unwrap(), 1);
 }
 
-/// A schedule that was damaged must not pass for one that was never set: a month would be left out, and nobody told.
+/// A damaged schedule must not look like one that was never set: a month would be silently left out.
 async fn a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again(backend: Backend) {
     let app = scheduled(backend, &schedule(25, "00:00", "UTC")).await;
     let damage = "UPDATE push_schedules SET time_zone = 'Mars/Olympus'";
@@ -173,13 +173,13 @@ async fn a_schedule_is_shown_before_it_is_saved(backend: Backend) {
     assert_eq!(app.all("/audit-log?action=push_schedule.set").await.len(), 1);
 }
 
-/// Agreements are pushed three days before their own invoice, children with their parent, once for each invoice; those
-/// without a date on the day of the month.
+/// Agreements are pushed three days before their own invoice, children with their parent, once for each invoice;
+/// agreements without a date on the day of the month.
 async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
     let (app, _) = ready(backend, 8).await;
     let merge = |kind, id, members: Value| merge(&app, kind, id, members);
-    // It is 22 November at noon. 1 and 2 are invoiced on 1 December, 3 on the 15th, 4 with its parent on the 5th; of 5
-    // no date is known, 6 was due before the schedule was set, the invoice of 7 is overdue, and 8 is cancelled.
+    // It is noon on 22 November. 1 and 2 are invoiced on 1 December, 3 on the 15th, 4 with its parent on the 5th; 5 has
+    // no known date, 6 was due before the schedule was set, the invoice of 7 is overdue, and 8 is cancelled.
     for (agreement, date) in [
         (10, "2026-12-01"),
         (20, "2026-12-01"),
@@ -248,7 +248,7 @@ async fn agreements_are_pushed_before_their_own_invoices(backend: Backend) {
             "12 02: Company 3 of 2026-12",
         ]
     );
-    // The invoice was made, and the next one is a month later: it is another one.
+    // The invoice was made, and the next one, a month later, is a different invoice.
     merge(Kind::Agreements, 10, json!({"nextInvoiceDate": "2027-01-01"}));
     app.clock.advance(TimeDelta::days(1));
     app.worker.hourly_tasks().await;
@@ -269,7 +269,7 @@ on_both!(
     a_schedule_is_shown_before_it_is_saved,
     a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again,
     a_billing_time_zone_that_cannot_be_read_is_an_error,
-    it_is_stored_and_tells_its_next_runs,
+    a_schedule_is_stored_and_returns_its_next_runs,
     bad_schedules_are_refused,
     it_pushes_once_a_month_for_years_in_many_zones,
     it_never_pushes_retroactively_and_makes_up_for_an_outage_once,

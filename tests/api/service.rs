@@ -1,4 +1,4 @@
-//! The real process, several of it where a test wants, and a push of many lines through it.
+//! The real process, or several of them, and a push of many lines through it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,14 +15,14 @@ use crate::support::{Disk, TestDatabase, http_client};
 
 pub struct Service {
     pub process: Running,
-    /// Where it is, without a path.
+    /// Its address, without a path.
     pub base: String,
     http: reqwest::Client,
     pub key: String,
 }
 
 impl Service {
-    /// Starts the process; the first start says the key.
+    /// Starts the process; the first start prints the key.
     pub fn start(database: &TestDatabase, key: Option<&str>) -> Self {
         Self::start_at(database, database.text(), key, &[])
     }
@@ -32,19 +32,19 @@ impl Service {
         Self::begin(program(), url, &database.folder().join("key"), key, more)
     }
 
-    /// Starts it on a database that another wrote, with the key that sealed what is in it.
+    /// Starts it on a database that another process wrote, with the same encryption key.
     pub fn start_with_key(url: &str, key_file: &Path, key: &str) -> Self {
         Self::begin(program(), url, key_file, Some(key), &[])
     }
 
-    /// Starts it with its database on a disk of its own.
+    /// Starts it with its database on a separate disk.
     pub fn start_in(disk: &Disk, database: &TestDatabase) -> Self {
         Self::begin(disk.program(), &disk.database(), &database.folder().join("key"), None, &[])
     }
 
     fn begin(mut command: Command, url: &str, key_file: &Path, key: Option<&str>, more: &[&str]) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "off", "--allow-private-connectwise"]);
-        // What a killed process held is free after the lease, and on SQLite at once.
+        // Lines of a killed process are free after the lease, and on SQLite at once.
         command.args(["--connectwise-timeout", "1", "--connectwise-first-wait", "5", "--lease", "3"]);
         command.args(["--connectwise-per-minute", "100000", "--database-url", url]);
         command.args(["--encryption-key-file", &key_file.display().to_string()]);
@@ -56,7 +56,7 @@ impl Service {
         Self { process, base, http: http_client(), key }
     }
 
-    /// The status and the answer, whatever they are; none where there was no answer.
+    /// The status and the body, whatever they are; `None` without a response.
     pub async fn try_ask(&self, method: Method, path: &str, body: Value) -> Option<(u16, Value)> {
         let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
         let reply = request.json(&body).timeout(Duration::from_secs(30)).send().await.ok()?;
@@ -96,7 +96,7 @@ pub fn store(lines: i64) -> Store {
     store
 }
 
-/// Everything that a push of all lines needs; each line is to become its company's number plus 1.
+/// Sets up a push of all lines; each quantity is to become its company's number plus 1.
 pub async fn set_up(service: &Service, sandbox: &Sandbox, lines: i64) {
     let identity = sandbox.identity();
     let connection = json!({
@@ -130,7 +130,7 @@ pub async fn set_up(service: &Service, sandbox: &Sandbox, lines: i64) {
     service.ask(Method::PATCH, "/billing-lines", json!({"ids": lines, "push_enabled": true})).await;
 }
 
-/// Waits for the job's end; then every line is in the record once, and ConnectWise has what it should.
+/// Waits for the job's end; then every line is recorded once, and ConnectWise has the right quantities.
 pub async fn every_line_is_right(service: &Service, sandbox: &Sandbox, job: &str, lines: i64) {
     let path = format!("/push-jobs/{job}");
     let started = Instant::now();
@@ -152,13 +152,13 @@ pub async fn every_line_is_right(service: &Service, sandbox: &Sandbox, job: &str
     }
 }
 
-/// How many lines of a job are pushed, and the job.
+/// The number of pushed lines of a job, and the job.
 pub async fn progress(service: &Service, job: &str) -> (i64, Value) {
     let job = service.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
     (job["lines"]["pushed"].as_i64().unwrap(), job)
 }
 
-/// Starts a push of everything, with a ConnectWise as slow as said.
+/// Starts a push of everything, with a ConnectWise of the given latency.
 pub async fn start_push(service: &Service, sandbox: &Sandbox, latency_ms: u64) -> String {
     sandbox.clear_ledger();
     sandbox.tune(|behavior| {
@@ -168,7 +168,7 @@ pub async fn start_push(service: &Service, sandbox: &Sandbox, latency_ms: u64) -
     service.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned()
 }
 
-/// Every write changed something, or repeated one whose outcome was lost.
+/// Every write changed something, or repeated a write whose outcome was lost.
 pub fn written_once(sandbox: &Sandbox, lines: i64) {
     let writes = sandbox.ledger().writes;
     let real = writes.iter().filter(|write| write.from != write.to).count();

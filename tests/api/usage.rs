@@ -1,4 +1,4 @@
-//! Taking in usage.
+//! Adding usage.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ async fn an_id_with_a_nul_is_an_unknown_id(backend: Backend) {
     assert_eq!(problem["errors"][0]["field"], "/company_ids/0", "{problem}");
 }
 
-/// Ids of the vendor are compared with lists: whatever they contain, each is one value of a list.
+/// The vendor's ids are compared with lists: whatever characters they contain, each is one value.
 async fn vendors_ids_with_any_characters_are_found(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.product("STORAGE").await;
@@ -106,7 +106,7 @@ async fn a_batch_is_all_or_nothing_and_every_bad_record_is_named(backend: Backen
     assert_eq!(app.all("/usage").await.len(), 0);
 }
 
-/// Two meters measured at one moment: which of them counts is the same however they come, and are corrected.
+/// Two meters measured at the same moment: the same one counts in whatever order they arrive or are corrected.
 async fn a_correction_does_not_change_which_source_counts(backend: Backend) {
     let (app, company, product) = set_up(backend).await;
     let of = |source: &str, amount: &str| {
@@ -150,7 +150,7 @@ async fn a_months_usage_is_that_months(backend: Backend) {
     assert_eq!(month("2026-10").await["amount"], "500");
     assert_eq!(month("2026-11").await["amount"], "100");
     assert_eq!(month("2026-09").await["amount"], json!(null));
-    // In New York both were measured in October. But this month began, and ends, as it was opened.
+    // In New York both were measured in October. But this month keeps the bounds with which it began.
     let schedule = json!({"enabled": false, "day_of_month": 1, "time": "02:00", "time_zone": "America/New_York"});
     let saved = app.put("/push-schedule", &schedule).await.expect(200);
     assert_eq!(month("2026-11").await["amount"], "100");

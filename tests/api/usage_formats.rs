@@ -1,4 +1,4 @@
-//! Usage that comes in as CSV or as JSON lines, by the same rules as in one JSON object.
+//! Usage sent as CSV or as JSON lines, by the same rules as in one JSON object.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
     let unknown = table.replace(",STORAGE,1;5,yesterday\r\n", "");
     let unknown = send(&app, "", "text/csv", &unknown).await.expect(422);
     assert_eq!(fields(&unknown), [("/3/company_external_id", "not_found")]);
-    // A quote that does not close would swallow the rows after it.
+    // A quote that is not closed would swallow the rows after it.
     let head = "company_external_id,product_code,amount,measured_at,note\n";
     for (rows, line) in [
         ("C1,STORAGE,5,2026-11-21,\"12 inch\nC2,STORAGE,7,2026-11-21,x\n", "/2"),
@@ -99,7 +99,7 @@ async fn a_vendors_table_goes_in_as_it_is(backend: Backend) {
     assert_eq!(app.all("/usage").await.len(), 4, "a batch with an error adds nothing");
 }
 
-/// The first of a month begins where the tenant's month does: otherwise it would be billed in the month before.
+/// The first of a month begins when the tenant's month does: otherwise it would be billed in the previous month.
 async fn a_day_begins_in_the_tenants_time_zone(backend: Backend) {
     let app = ready(backend).await;
     let schedule = json!({"enabled": false, "day_of_month": 1, "time": "03:00", "time_zone": "America/New_York"});
@@ -116,7 +116,7 @@ async fn a_day_begins_in_the_tenants_time_zone(backend: Backend) {
     assert_eq!(at, begins, "{month}");
 }
 
-/// A batch of the largest size costs few statements, corrections too.
+/// A batch of the maximum size costs few statements, and so do corrections.
 async fn corrections_cost_what_they_bring(backend: Backend) {
     let app = ready(backend).await;
     let table = |amount: u32| {

@@ -19,7 +19,7 @@ async fn products(app: &TestApp) {
     }
 }
 
-/// Takes in one amount for each product, so many hours from now.
+/// Adds one amount for each product, so many hours from now.
 async fn measure(app: &TestApp, company: &str, hours: i64, source: &str, amount: &str) {
     let record = |product: &str| {
         json!({"company_external_id": company, "product_code": product, "amount": amount, "source": source,
@@ -29,12 +29,12 @@ async fn measure(app: &TestApp, company: &str, hours: i64, source: &str, amount:
     app.post("/usage", &json!({"records": records})).await.expect(200);
 }
 
-/// What each product counts for a company: by `last`, `max` and `sum`.
+/// The total of each product for a company: by `last`, `max` and `sum`.
 async fn counted(app: &TestApp, company: &str) -> [Value; 3] {
     usage(app, company, "").await
 }
 
-/// The same in a month.
+/// The same for a month.
 async fn usage(app: &TestApp, company: &str, query: &str) -> [Value; 3] {
     let products = app.all("/products").await;
     let lines = app.all(&format!("/billing-lines?limit=500{query}")).await;
@@ -45,7 +45,7 @@ async fn usage(app: &TestApp, company: &str, query: &str) -> [Value; 3] {
     })
 }
 
-/// Runs `verify`; gives whether everything was right, and what it printed.
+/// Runs `verify`; returns whether everything was right, and the output.
 fn verify(app: &TestApp) -> (bool, String) {
     let output = program().args(["verify", "--database-url", app.database_url()]).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
@@ -73,7 +73,7 @@ async fn totals_follow_the_records(backend: Backend) {
     assert!(right && said.contains("6 totals of usage records compared, 0 differ"), "{said}");
 }
 
-/// A gauge is read at the moment: what is measured for later does not count yet.
+/// A gauge is read now: a record measured in the future does not count yet.
 async fn a_record_with_a_time_in_the_future_waits(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;
@@ -86,7 +86,7 @@ async fn a_record_with_a_time_in_the_future_waits(backend: Backend) {
     assert_eq!(counted(&app, "C2").await, [json!(null), json!("6"), json!("6")]);
 }
 
-/// An earlier version knows no totals: what it took in counts at once, and is added to them in the background.
+/// An earlier version has no totals: its records count at once, and are added to the totals in the background.
 async fn records_of_an_earlier_version_count(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;
@@ -108,7 +108,7 @@ async fn records_of_an_earlier_version_count(backend: Backend) {
     assert!(right && said.contains("6 totals"), "{said}");
 }
 
-/// A new time zone applies from the next month on, which begins when it would have: no record changes its month.
+/// A new time zone applies from the next month on, which begins as planned: no record changes its month.
 async fn totals_follow_a_new_time_zone(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;
@@ -137,7 +137,7 @@ async fn verify_tells_what_is_wrong(backend: Backend) {
     assert!(!right && said.contains("product sum, company") && said.contains("3 differ"), "{said}");
 }
 
-/// Earlier versions took in records of any time.
+/// Earlier versions accepted records of any time.
 async fn records_from_before_the_first_month_break_nothing(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;
@@ -153,7 +153,7 @@ async fn records_from_before_the_first_month_break_nothing(backend: Backend) {
     assert!(right && said.contains("3 totals"), "{said}");
 }
 
-/// More months lose their largest amount than are added up at once.
+/// More months lose their largest amount than one pass adds up.
 async fn many_corrections_are_right_at_once(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;

@@ -2,11 +2,11 @@
 //!
 //! It has the steps of `src/services/push`: a worker claims all lines of an agreement, reads its additions, stores the
 //! quantity that ConnectWise has (`from`) and renews the lease with it, sends the write, and stores the result. The
-//! model stores `from` of both additions in one transaction, and both results in one. The code does so for each line by
-//! itself, which leaves fewer lines between two steps. Held lines, cancelling and reading back are not modelled. Time
-//! passes at any point, as for a process that is stopped; a worker can die at any point; a request can be lost before
-//! or after it takes effect. The only assumption is the request time-out: a request has taken effect, or never will,
-//! when its time-out has passed.
+//! model stores `from` of both additions in one transaction, and both results in one. The code does so for each line
+//! separately, which leaves fewer lines between two steps. Held lines, cancelling and reading back are not modelled.
+//! Time passes at any point, as for a process that is stopped; a worker can die at any point; a request can be lost
+//! before or after it takes effect. The only assumption is the request time-out: after it, a request has taken effect
+//! or never will.
 //!
 //! Four variants of the protocol, each without one of its safeguards, must fail.
 

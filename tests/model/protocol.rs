@@ -61,7 +61,7 @@ impl Protocol {
         if state.workers[worker] != Worker::Idle || state.lines.iter().flatten().any(|line| line.is_held(now)) {
             return false;
         }
-        // Whoever had an agreement's lines before loses them, also those of another job.
+        // The previous holder of an agreement's lines loses them, including lines of other jobs.
         for other in (0..JOBS).filter(|other| *other != job && self.has(Safeguard::Takeover)) {
             for line in state.lines[other].iter_mut().filter(|line| line.state == PushLineState::Working) {
                 (line.state, line.fence) = (PushLineState::Pending, line.fence + 1);
@@ -112,7 +112,7 @@ impl Protocol {
         let now = state.now;
         let Worker::Busy { job, fences, steps, holds_until } = &mut state.workers[worker] else { return false };
         let (Some(Step::WritesToSend(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
-        // One after the other: any order does the same.
+        // One after the other: the order makes no difference.
         if steps[..line].iter().flatten().any(|step| matches!(step, Step::WritesToSend(_))) {
             return false;
         }
@@ -125,7 +125,7 @@ impl Protocol {
         true
     }
 
-    /// Tells the sender of a request what became of it, if it still waits.
+    /// Gives the sender of a request its outcome, if it still waits.
     fn respond(state: &mut State, request: Request, step: fn(u8) -> Step) {
         if let Worker::Busy { job, fences, steps, .. } = &mut state.workers[request.worker]
             && *job == request.job
@@ -212,7 +212,7 @@ impl Model for Protocol {
         let mut state = last.clone();
         let possible = match action {
             Action::Tick => {
-                // Nothing is under way for longer than the time-out.
+                // No request is in flight for longer than the time-out.
                 let overdue = state.requests.iter().any(|request| request.sent_at + TIMEOUT <= state.now);
                 state.now += 1;
                 !overdue

@@ -21,7 +21,7 @@ pub enum PushLineState {
     Superseded,
 }
 
-/// A push line, as the database has it.
+/// A push line, as stored in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Line {
     pub state: PushLineState,
@@ -31,14 +31,14 @@ pub struct Line {
     pub attempts: u8,
 }
 
-/// What a worker knows of one of its lines.
+/// What a worker knows about one of its lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// The addition was read.
     Read(u8),
     /// `from` is stored; the write may be sent.
     WritesToSend(u8),
-    /// The write is under way.
+    /// The write is in flight.
     Sent(u8),
     /// ConnectWise confirmed the write.
     Written(u8),
@@ -48,7 +48,7 @@ pub enum Step {
     Known(PushLineState),
 }
 
-/// What a worker does at present. A worker that dies forgets it.
+/// A worker's current step. A worker that dies forgets it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Worker {
     Idle,

@@ -15,7 +15,7 @@ pub enum Conn {
     Sqlite(SqliteConnection),
 }
 
-/// Compiles a body once per database, for what diesel's enum does not support: upserts, and many rows in one insert.
+/// Compiles a body once for each database. Needed where diesel's enum has no support: upserts and multi-row inserts.
 macro_rules! on_each {
     ($conn:expr, |$c:ident| $body:expr) => {
         match $conn {
@@ -26,21 +26,21 @@ macro_rules! on_each {
 }
 pub(in crate::db) use on_each;
 
-/// A PostgreSQL URL, or the path of an SQLite file. The scheme of the database URL alone decides which.
+/// A PostgreSQL URL or the path of an SQLite file, depending only on the scheme of the database URL.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::db) enum DatabaseTarget {
     Postgres(String),
     Sqlite(String),
 }
 
-/// The settings of every connection to PostgreSQL. Our transactions wait for nothing but the database and a little
-/// computing, so one that is idle for long belongs to a process that was stopped or cut off. Its locks must be released
-/// before other writers time out.
+/// The settings of every connection to PostgreSQL. Our transactions wait only for the database and for short
+/// computations, so a transaction that stays idle belongs to a process that was stopped or cut off. Its locks must be
+/// released before other writers time out.
 pub(in crate::db) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
 
-/// Adds network time-outs to the URL, except those that it sets itself. With them, a lost database is detected within
-/// seconds, not when TCP gives up after a quarter of an hour.
+/// Adds the network time-outs that the URL does not set itself. With them, a lost database is detected within seconds.
+/// TCP alone gives up only after a quarter of an hour.
 fn with_time_outs(url: &str) -> String {
     let mut url = url.to_owned();
     for (name, value) in [
@@ -106,10 +106,10 @@ impl DatabaseTarget {
     }
 }
 
-/// What one pool of connections has sent to its database.
+/// The numbers of statements and commits that one connection pool has sent to its database.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// The number of statements, among them the begin and the end of transactions.
+    /// The number of statements, including those that begin and end transactions.
     pub statements: AtomicU64,
     /// The number of transactions that may have written and were committed.
     pub commits: AtomicU64,
@@ -149,7 +149,7 @@ pub(in crate::db) fn write_transaction<T, E: From<diesel::result::Error>>(
     finish(conn, body)
 }
 
-/// Runs a body that only reads, in a transaction on one snapshot of the database.
+/// Runs a read-only body in a transaction on one snapshot of the database.
 pub(in crate::db) fn read_transaction<T, E: From<diesel::result::Error>>(
     conn: &mut Conn,
     body: impl FnOnce(&mut Conn) -> Result<T, E>,

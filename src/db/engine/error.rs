@@ -27,7 +27,7 @@ impl From<DieselError> for Error {
     }
 }
 
-/// Whether an error comes from the machine or its load. SQLite and PostgreSQL report these only as text.
+/// Whether an error is caused by the machine or its load. SQLite and PostgreSQL report such errors only as text.
 fn is_transient(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
     [

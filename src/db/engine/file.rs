@@ -12,7 +12,7 @@ pub(in crate::db) fn ensure_file_exists(file: Option<&Path>) -> Result<(), &'sta
     if file.is_none_or(Path::exists) { Ok(()) } else { Err("the database file no longer exists") }
 }
 
-/// Runs a write that changes nothing on SQLite, where writes can fail while reads still succeed.
+/// On SQLite, runs a write that changes nothing, because writes can fail while reads still succeed.
 pub(in crate::db) fn try_to_write(conn: &mut Conn) -> Result<()> {
     if let Conn::Sqlite(conn) = conn {
         let tried = conn.batch_execute("PRAGMA busy_timeout = 500; BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT");

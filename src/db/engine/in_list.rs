@@ -1,6 +1,6 @@
-//! `column IN (…)` for lists of any length. The list is one parameter, so that a statement has the same text for every
-//! list: the database prepares it once, and no limit on parameters applies. diesel's `eq_any` writes a parameter
-//! for each value on this connection type, and the statement is prepared anew each time.
+//! `column IN (…)` for lists of any length. The list is one parameter, so a statement has the same text for every list:
+//! the database prepares it once, and no limit on parameters applies. diesel's `eq_any` writes a parameter for each
+//! value on this connection type, and the statement is prepared anew each time.
 
 use std::fmt::Display;
 use std::sync::OnceLock;
@@ -24,10 +24,10 @@ pub(in crate::db) trait ListSyntax: Backend {
 /// The ways to compare a column with a list.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::db) enum Syntax {
-    /// PostgreSQL's: it looks up the values in an index, and knows how many there are and how common each is. For
-    /// `IN (SELECT …)` it knows neither, and often chooses a poor join.
+    /// PostgreSQL's array syntax. PostgreSQL looks up the values in an index, and knows how many there are and how
+    /// common each is. For `IN (SELECT …)` it knows neither, and often chooses a poor join.
     Array,
-    /// SQLite's, which has no arrays.
+    /// SQLite's JSON syntax, because SQLite has no arrays.
     JsonEach,
 }
 
@@ -65,7 +65,7 @@ impl ListSyntax for MultiBackend {
     }
 }
 
-/// A type of columns that are compared with lists.
+/// A column type that can be compared with a list.
 pub(in crate::db) trait ListedType {
     /// The type's name in SQL.
     const NAME: &'static str;
@@ -83,12 +83,12 @@ impl<T: ListedType + SqlType> ListedType for Nullable<T> {
     const NAME: &'static str = T::NAME;
 }
 
-/// Whether a column has one of some values.
+/// The condition that a column has one of the given values.
 #[derive(Debug, Clone, QueryId)]
 pub(in crate::db) struct InList<C> {
     column: C,
     values: Vec<String>,
-    /// The values as the database reads them.
+    /// The values in the form that the database reads.
     list: OnceLock<String>,
 }
 

@@ -1,18 +1,19 @@
-//! Ensures that one process at a time uses an SQLite file. Two would take over each other's work.
+//! Ensures that only one process at a time uses an SQLite file. Two processes would take over each other's work.
 
 use std::fs::{File, OpenOptions, TryLockError};
 
 use super::url::DatabaseUrl;
 use crate::domain::{Error, Result};
 
-/// While it is held, no other process can serve from the file. It is released when the process ends, even if killed.
+/// While this lock is held, no other process can serve from the file. It is released when the process ends, even if
+/// killed.
 #[derive(Debug)]
 pub struct InstanceLock {
     _lock: Option<File>,
 }
 
 impl InstanceLock {
-    /// Takes the lock, or errors if another process holds it. A PostgreSQL database may be shared and needs none.
+    /// Takes the lock, or errors if another process holds it. A PostgreSQL database may be shared and needs no lock.
     pub fn take(url: &DatabaseUrl) -> Result<Self> {
         let Some(file) = url.file() else { return Ok(Self { _lock: None }) };
         if let Some(folder) = file.parent() {

@@ -8,16 +8,16 @@ use super::conn::Conn;
 use super::pool::Db;
 use crate::domain::Result;
 
-/// The tables of PostgreSQL that have changed so much since their last analysis that the planner may choose badly. By
-/// itself, PostgreSQL analyses them within some minutes.
+/// The PostgreSQL tables that have changed so much since their last analysis that the planner may choose a bad plan.
+/// PostgreSQL itself analyses them only after some minutes.
 const CHANGED_TABLES: &str = "SELECT relname::text AS text FROM pg_stat_user_tables \
     WHERE schemaname = current_schema() AND n_mod_since_analyze > 1000 + n_live_tup / 3";
 
 /// SQLite's statistics as one text; no row before the first analysis.
 const STATISTICS: &str = "SELECT group_concat(tbl || coalesce(idx, '') || stat) AS text FROM sqlite_stat1";
 
-/// Makes every connection to an SQLite database read the schema again, and with it the statistics: they are otherwise
-/// new only for the connection that has made them.
+/// Makes every connection to an SQLite database reload the schema, and the statistics with it. Otherwise, only the
+/// connection that updated the statistics uses the new ones.
 const RELOAD_STATISTICS: &str = "BEGIN IMMEDIATE; CREATE TABLE new_statistics (x); DROP TABLE new_statistics; COMMIT";
 
 #[derive(QueryableByName, PartialEq, Eq)]
@@ -42,7 +42,7 @@ fn update_statistics(conn: &mut Conn) -> Result<()> {
 }
 
 fn update_sqlite(conn: &mut SqliteConnection) -> Result<()> {
-    // Without the table there are no statistics; making it changes the schema, so that all connections read it.
+    // Without the table there are no statistics. Creating it changes the schema, so all connections reload it.
     let before = statistics(conn);
     conn.batch_execute("PRAGMA optimize = 0x10012")?;
     if before.is_some() && statistics(conn) != before {
@@ -75,9 +75,9 @@ mod tests {
         detail: String,
     }
 
-    /// The index by which a connection finds a row.
+    /// The index that a connection uses to find a row.
     fn index(conn: &mut SqliteConnection) -> String {
-        // A plan alone does not notice that the schema has changed; a statement does.
+        // Explaining a query does not detect that the schema has changed; running one does.
         conn.batch_execute("SELECT z FROM t WHERE x = 7 AND y = 3").unwrap();
         let plan = diesel::sql_query("EXPLAIN QUERY PLAN SELECT z FROM t WHERE x = 1 AND y = 5").load::<Step>(conn);
         plan.unwrap().remove(0).detail

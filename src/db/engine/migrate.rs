@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn up_down_and_up_again() {
         let folder = tempfile::tempdir().unwrap();
-        there_and_back(&DatabaseTarget::Sqlite(folder.path().join("test.db").display().to_string()));
+        migrate_down_and_up(&DatabaseTarget::Sqlite(folder.path().join("test.db").display().to_string()));
     }
 
     mod postgres {
@@ -68,11 +68,11 @@ mod tests {
             let name = format!("migrated_{}", uuid::Uuid::now_v7().simple());
             let mut admin = DatabaseTarget::Postgres(format!("{server}/postgres?sslmode=disable")).connect().unwrap();
             admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).unwrap();
-            there_and_back(&DatabaseTarget::Postgres(format!("{server}/{name}?sslmode=disable")));
+            migrate_down_and_up(&DatabaseTarget::Postgres(format!("{server}/{name}?sslmode=disable")));
         }
     }
 
-    fn there_and_back(place: &DatabaseTarget) {
+    fn migrate_down_and_up(place: &DatabaseTarget) {
         let mut conn = place.connect_or_create().unwrap();
         let all = migrations("sqlite").len();
         assert_eq!(up(&mut conn).unwrap().len(), all);

@@ -1,4 +1,4 @@
-//! What the queries build on: connections, transactions, tenant scoping, pages, and the schema.
+//! The foundation of the queries: connections, transactions, tenant scoping, pages, and the schema.
 
 pub(super) mod conn;
 pub(super) mod error;

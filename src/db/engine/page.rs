@@ -10,10 +10,10 @@ use crate::domain::{Error, FieldCode, Result};
 /// Maximum number of rows on a page.
 const MAX_LIMIT: i64 = 500;
 
-/// The position of a page: it begins after the row with this sort key and id.
+/// Where a page begins: after the row with this sort key and id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The list and the sort order that the cursor belongs to. It is rejected with any other.
+    /// The list and the sort order that the cursor belongs to. The cursor is rejected for any other.
     #[serde(rename = "o")]
     order: String,
     #[serde(rename = "k")]
@@ -42,7 +42,7 @@ pub struct PageRequest<S> {
     list: ListName,
 }
 
-/// What a page's cursor belongs to: a list under a filter.
+/// The list and the filter that a page's cursor belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct ListName {
     /// The name of the list.
@@ -83,7 +83,7 @@ impl<S: StringEnum> PageRequest<S> {
         usize::try_from(self.limit).unwrap_or(usize::MAX)
     }
 
-    /// What the rows are sorted by.
+    /// The key by which the rows are sorted.
     pub fn sort(&self) -> S {
         self.sort
     }
@@ -104,7 +104,7 @@ impl<S: StringEnum> PageRequest<S> {
         page.with_total(total)
     }
 
-    /// The same list with the maximum page size, from a cursor on or, without one, from the start of this page.
+    /// The same list with the maximum page size, starting after the cursor or, without one, where this page starts.
     pub fn scan(&self, after: Option<Cursor>) -> Self {
         let Self { sort, descending, list, .. } = *self;
         let after = after.or_else(|| self.after.clone());
@@ -116,7 +116,7 @@ impl<S: StringEnum> PageRequest<S> {
         Self { with_total: true, ..self }
     }
 
-    /// Whether the number of all rows is wanted.
+    /// Whether to count all rows that match the filter.
     pub fn with_total(&self) -> bool {
         self.with_total
     }
@@ -155,7 +155,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,
-    /// The number of all rows that match the filter, if the page was to count them.
+    /// The number of all rows that match the filter, if the request asked for it.
     pub total: Option<i64>,
 }
 
@@ -171,7 +171,7 @@ impl<T> Page<T> {
     }
 }
 
-/// The number of rows of a query, if a page is to count them.
+/// Counts the rows of a query, if the page request asks for the total.
 macro_rules! total {
     ($page:expr, $query:expr, $conn:expr) => {
         if $page.with_total { Some($query.count().get_result::<i64>($conn)?) } else { None }
@@ -185,7 +185,7 @@ macro_rules! keyset {
         let query = $query;
         let query = match (&$page.after, $page.descending) {
             (None, _) => query,
-            // The first condition lets the database begin at the cursor; it cannot do so by the second.
+            // The first condition lets the database begin at the cursor; the second alone does not.
             (Some(at), false) => query
                 .filter($key.ge(at.key.clone()))
                 .filter($key.gt(at.key.clone()).or($key.eq(at.key.clone()).and($id.gt(at.id.clone())))),
@@ -198,7 +198,7 @@ macro_rules! keyset {
 }
 pub(in crate::db) use keyset;
 
-/// The distinct values, in chunks: where no index helps, PostgreSQL compares each row with each value of a list.
+/// The distinct values, in chunks, because PostgreSQL compares each row with each value of a list if no index helps.
 pub(in crate::db) fn chunks<T: Clone + Eq + std::hash::Hash>(values: &[T]) -> Vec<Vec<T>> {
     let mut seen = std::collections::HashSet::new();
     let distinct: Vec<T> = values.iter().filter(|value| seen.insert(*value)).cloned().collect();
@@ -215,7 +215,7 @@ pub(in crate::db) fn like_pattern(text: &str) -> String {
     plain_pattern(&crate::domain::text::fold(text))
 }
 
-/// A LIKE pattern that finds a text as it is written.
+/// A LIKE pattern that finds a text exactly as written.
 pub(in crate::db) fn plain_pattern(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")

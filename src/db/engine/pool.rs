@@ -32,7 +32,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(1);
 /// A connection of the pool.
 struct PooledConn {
     conn: Conn,
-    /// When it last worked; `None` if it is to be tested before its next use.
+    /// When it last worked; `None` if it must be tested before its next use.
     worked_at: Option<Instant>,
 }
 
@@ -53,7 +53,7 @@ impl PooledConn {
             return false;
         }
         match &mut self.conn {
-            // Reads what has arrived, without waiting: an error if the connection was closed.
+            // Reads any data received so far, without waiting. Fails if the connection was closed.
             Conn::Postgres(conn) => !matches!(conn.notifications_iter().next(), Some(Err(_))),
             Conn::Sqlite(_) => true,
         }
@@ -75,7 +75,7 @@ impl r2d2::ManageConnection for Manager {
         Ok(PooledConn { conn, worked_at: Some(Instant::now()) })
     }
 
-    /// Tests a connection unless it worked just now: a test is a round trip to the database.
+    /// Tests a connection unless it worked just now, because a test is a round trip to the database.
     fn is_valid(&self, pooled: &mut PooledConn) -> Result<(), Self::Error> {
         if pooled.is_trusted() {
             return Ok(());
@@ -94,7 +94,7 @@ impl r2d2::ManageConnection for Manager {
 #[derive(Clone)]
 pub struct Db {
     pool: r2d2::Pool<Manager>,
-    /// Writers queue here rather than for a connection. SQLite has one writer at a time.
+    /// Writers queue here rather than for a connection. SQLite allows one writer at a time.
     writers: Arc<Semaphore>,
     /// Writers that need the same database lock queue here first: those of one tenant, and those that claim push lines.
     /// Otherwise each would wait on a connection of its own, and the database would grant the lock to all waiting
@@ -168,7 +168,7 @@ impl Db {
             }
             migrate::is_current(conn)
         };
-        // An outer limit, for a connection from the pool that does not respond.
+        // An outer limit, in case a pooled connection does not respond.
         let answer = tokio::time::timeout(
             READINESS_TIMEOUT + Duration::from_secs(1),
             self.blocking_within(READINESS_TIMEOUT, look),
@@ -203,7 +203,7 @@ impl Db {
         self.write_system_in_turn(tenant.as_str(), work).await
     }
 
-    /// Same as [`Self::write`], but rolls back what was written: shows what a write would do.
+    /// Same as [`Self::write`], but rolls back, to show what a write would do.
     pub async fn write_and_roll_back<T: Send + 'static>(
         &self,
         tenant: &TenantId,
@@ -305,7 +305,7 @@ impl Db {
         self.blocking_within(CONNECTION_TIMEOUT, body).await
     }
 
-    /// The same, waiting at most `wait` for a connection.
+    /// Same as [`Self::blocking`], but waits at most `wait` for a connection.
     async fn blocking_within<T: Send + 'static>(
         &self,
         wait: Duration,

@@ -1,4 +1,4 @@
-//! An in-memory cache of record_indexes. An entry is valid while its tenant's generation and the day stay the same.
+//! An in-memory cache of record indexes. An entry is valid while its tenant's generation and the day stay the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use chrono::NaiveDate;
 use crate::domain::ids::TenantId;
 use crate::domain::mappings::RecordIndex;
 
-/// Maximum number of cached record_indexes.
-const MAX_CATALOGS: usize = 4;
-/// How long an unused index of records stays in the cache.
+/// Maximum number of cached record indexes.
+const MAX_INDEXES: usize = 4;
+/// How long an unused record index stays in the cache.
 const MAX_IDLE: Duration = Duration::from_secs(600);
 
 struct CacheEntry {
@@ -21,7 +21,7 @@ struct CacheEntry {
     record_index: Arc<RecordIndex>,
 }
 
-/// The cached record_indexes: those of the tenants that used one most recently.
+/// The cached record indexes of the tenants that used one most recently.
 #[derive(Default)]
 pub(in crate::db) struct RecordIndexes(Mutex<Vec<CacheEntry>>);
 
@@ -47,7 +47,7 @@ impl RecordIndexes {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|one| one.tenant != *tenant);
         kept.sort_by_key(|one| std::cmp::Reverse(one.used));
-        kept.truncate(MAX_CATALOGS - 1);
+        kept.truncate(MAX_INDEXES - 1);
         kept.push(CacheEntry { tenant: tenant.clone(), generation, today, used: Instant::now(), record_index });
     }
 }

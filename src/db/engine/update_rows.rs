@@ -1,5 +1,5 @@
 //! One statement that updates many rows, each to its own values. Both databases read the new values from a list
-//! (`UPDATE … FROM (VALUES …)`), which diesel's query builder does not have.
+//! (`UPDATE … FROM (VALUES …)`), which diesel's query builder does not support.
 
 use diesel::QueryResult;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -18,9 +18,9 @@ const ROWS_PER_STATEMENT: usize = 500;
 /// [`row_update!`] implements this.
 pub(in crate::db) trait RowUpdate {
     const TABLE: &'static str;
-    /// The columns that select the row: they must have the values that are bound first.
+    /// The columns that select the row. They are compared with the values that are bound first.
     const WHERE: &'static [&'static str];
-    /// The columns that are set to the values that are bound after those.
+    /// The columns that are set to the remaining bound values.
     const SET: &'static [&'static str];
     /// A further condition, empty or beginning with ` AND `. The bound values are `given.column1`, `given.column2`, ….
     const ONLY_IF: &'static str = "";
@@ -30,7 +30,7 @@ pub(in crate::db) trait RowUpdate {
 }
 
 /// Implements [`RowUpdate`] for a type whose members have the names of the columns. The columns and their types are
-/// those of the schema. For a type that wraps such a row, `in` says where the members are.
+/// those of the schema. For a type that wraps such a row, `in` names the member that holds it.
 macro_rules! row_update {
     (
         $row:ty $(, in $place:tt)?; $table:ident
@@ -91,7 +91,7 @@ impl<R> QueryId for UpdateRows<'_, R> {
 
 impl<R: RowUpdate> QueryFragment<MultiBackend> for UpdateRows<'_, R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, MultiBackend>) -> QueryResult<()> {
-        // The number of values differs.
+        // The number of values differs between statements.
         out.unsafe_to_cache_prepared();
         out.push_sql(&format!("UPDATE {} SET ", R::TABLE));
         for (index, column) in R::SET.iter().enumerate() {

@@ -11,9 +11,11 @@ use crate::domain::Result;
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(DatabaseTarget);
 
-/// A database URL that is neither of the two.
+/// The error for a database URL that names neither database.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a database URL begins with sqlite: (then a file's path) or postgres://, as in sqlite:data/billing.db")]
+#[error(
+    "a database URL begins with sqlite: (followed by a file path) or postgres://, for example sqlite:data/billing.db"
+)]
 pub struct BadDatabaseUrl;
 
 impl FromStr for DatabaseUrl {

@@ -31,9 +31,9 @@ pub struct AuditEntry {
     pub subject_id: Option<String>,
     /// The record's name at that time.
     pub subject_name: Option<String>,
-    /// What was before, as JSON.
+    /// The value before the change, as JSON.
     pub old: Option<String>,
-    /// What is after, as JSON.
+    /// The value after the change, as JSON.
     pub new: Option<String>,
     /// The person for whom the actor acted, as the request said.
     pub acting_user: Option<String>,
@@ -42,7 +42,7 @@ pub struct AuditEntry {
 string_enum! {
     /// The sort keys of the audit log.
     AuditSort {
-        /// By the time of the entry, in the order in which entries were written.
+        /// By time, in the order in which the entries were written.
         At = "at",
     }
 }
@@ -50,15 +50,15 @@ string_enum! {
 /// The filter of the audit log.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// One of these actions, if there are any.
+    /// By action: one of these, if there are any.
     pub actions: Vec<AuditAction>,
-    /// Of this actor.
+    /// By actor.
     pub actor: Option<String>,
-    /// For this person.
+    /// By the person for whom the actor acted.
     pub acting_user: Option<String>,
-    /// About the record with this id.
+    /// By the id of the changed record.
     pub subject_id: Option<String>,
-    /// With this request id.
+    /// By request id.
     pub request_id: Option<String>,
     /// At or after this time.
     pub from: Option<Timestamp>,

@@ -70,7 +70,7 @@ pub struct BillingLine {
 }
 
 impl BillingLine {
-    /// What the line's quantity depends on, beside its usage and its product.
+    /// The settings that determine the line's quantity, besides its usage and its product.
     pub fn settings(&self) -> LineSettings {
         LineSettings {
             company_id: self.company_id.clone(),
@@ -130,7 +130,7 @@ impl BillingLine {
         }
     }
 
-    /// What a person must do so that the line is billed.
+    /// The action that a person must take before the line can be billed.
     pub fn need(&self) -> Option<LineNeed> {
         LineNeed::of((self.agreement_status, self.agreement_reason), self.addition_status, self.last_push_state)
     }
@@ -178,7 +178,10 @@ impl Tx<'_> {
     }
 
     /// The product and the company of each of the given lines that exist.
-    pub fn places_of_lines(&mut self, ids: &[BillingLineId]) -> Result<HashMap<BillingLineId, (ProductId, CompanyId)>> {
+    pub fn product_and_company_of_lines(
+        &mut self,
+        ids: &[BillingLineId],
+    ) -> Result<HashMap<BillingLineId, (ProductId, CompanyId)>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(ids)) {
             let own = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
@@ -222,7 +225,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// Those of the given additions to which more than one enabled, resolved line bills.
+    /// The subset of the given additions to which more than one enabled, resolved line bills.
     pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
         let mut shared = HashSet::new();
         for chunk in chunks(additions) {

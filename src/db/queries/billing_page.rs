@@ -18,7 +18,7 @@ use crate::domain::Result;
 use crate::domain::ids::CompanyId;
 use crate::domain::string_enum::string_enum;
 
-/// Stands between the parts of a cursor's key. No id contains it.
+/// Separates the parts of a cursor's key. No id contains it.
 const SEPARATOR: char = '\u{1f}';
 
 string_enum! {
@@ -68,8 +68,8 @@ macro_rules! if_any {
     };
 }
 
-/// The ids of the first companies in a page's order that have a line that matches the filter. Only this table is
-/// walked, in the order of its index, so that the database stops after them.
+/// The ids of the first companies, in a page's order, with a line that matches the filter. Only the table of companies
+/// is walked, in the order of its index, so the database can stop after them.
 macro_rules! companies_of_page {
     ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr) => {{
         let filter: &LineFilter = $filter;
@@ -94,7 +94,7 @@ macro_rules! companies_of_page {
             .filter(filter.need.is_empty().into_sql::<Bool>().or(has_need!(filter.need)));
         let own = $tx.scoped(companies::table);
         let query = match &filter.product_id {
-            // A company has one line of a product, which an index finds.
+            // A company has one line per product, which an index finds.
             Some(id) => own.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
             None => own.filter(exists(has_line)).into_boxed(),
         };
@@ -183,7 +183,7 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Vec<(BillingLine, Company)>> {
-        // All lines of the cursor's company may be on the page before.
+        // All lines of the cursor's company may be on the previous page.
         let enough = page.fetch() + 1;
         let mut limit = enough;
         if filter.selects_whole_companies() {
@@ -203,7 +203,7 @@ impl Tx<'_> {
         }
     }
 
-    /// The rows of a page, and one more if there are more.
+    /// The rows of a page, plus one if there is a next page.
     fn rows_of_page(
         &mut self,
         filter: &LineFilter,

@@ -66,11 +66,11 @@ pub struct CompanyFilter {
     pub search: Option<String>,
     /// External id equals this.
     pub external_id: Option<String>,
-    /// `true` for matched companies only, `false` for those that are not set.
+    /// `true` for matched companies only, `false` for companies without a match only.
     pub matched: Option<bool>,
 }
 
-/// A company with another name.
+/// A company with a new name.
 struct RenamedCompany(Company);
 
 row_update! { RenamedCompany, in 0; companies where id set name, name_key, version, updated_at }
@@ -81,7 +81,7 @@ row_update! {
 }
 
 diesel::define_sql_function! {
-    /// A text in lower case; only ASCII letters change on SQLite, and with the collation `C` on PostgreSQL.
+    /// Converts a text to lower case. On SQLite, and on PostgreSQL with the collation `C`, only ASCII letters change.
     fn lower(text: diesel::sql_types::Text) -> diesel::sql_types::Text;
 }
 
@@ -100,7 +100,7 @@ macro_rules! named_like {
             .like(pattern.clone())
             .escape('\\')
             .or(external_id.like(pattern).escape('\\'))
-            // As it is written, if it has other letters than ASCII's.
+            // The text exactly as written, in case it has letters outside ASCII.
             .or(companies::external_id.like($crate::db::engine::page::plain_pattern($text)).escape('\\'))
             .or(diesel::dsl::exists(matched))
     }};
@@ -162,7 +162,7 @@ impl Tx<'_> {
         Ok(own.select(Company::as_select()).first(self.conn).optional()?)
     }
 
-    /// Those of the given ids that belong to a company.
+    /// The given ids that belong to a company.
     pub fn existing_companies(&mut self, ids: &[CompanyId]) -> Result<HashSet<CompanyId>> {
         let mut found = HashSet::new();
         for chunk in chunks(&without_nul(ids)) {

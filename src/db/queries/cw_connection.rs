@@ -21,14 +21,14 @@ pub struct Connection {
     pub client_id: String,
     /// The public and private API keys, encrypted.
     pub secrets: String,
-    /// The custom field of additions in which each push writes its id and date, by its caption.
+    /// The caption of the custom field of additions in which each push writes its id and date.
     pub provenance_field: Option<String>,
     pub version: i64,
     pub created_at: NaiveDateTime,
     pub updated_at: NaiveDateTime,
 }
 
-/// A failure of the connection that lasts: a push found it, and ConnectWise has not answered since.
+/// A lasting failure of the connection: a push found it, and ConnectWise has not answered since.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = connection_failures, check_for_backend(MultiBackend))]
 pub struct ConnectionFailure {
@@ -66,7 +66,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The connection's present failure, if there is one.
+    /// The connection's current failure, if there is one.
     pub fn connection_failure(&mut self) -> Result<Option<ConnectionFailure>> {
         let own = self.scoped(connection_failures::table);
         Ok(own.select(ConnectionFailure::as_select()).first(self.conn).optional()?)
@@ -80,7 +80,7 @@ impl Tx<'_> {
         Ok(added > 0)
     }
 
-    /// Records that the connection works, or is another one.
+    /// Clears the recorded failure, because the connection works or was changed.
     pub fn clear_connection_failure(&mut self) -> Result<()> {
         diesel::delete(self.scoped(connection_failures::table)).execute(self.conn)?;
         Ok(())

@@ -95,7 +95,7 @@ pub struct RefreshRow {
     pub companies: i64,
     pub agreements: i64,
     pub additions: i64,
-    /// Where the site has the agreement recap; `None` if it has none, or if that was not found out yet.
+    /// The path of the site's agreement recap; `None` if the site has none, or has not been checked yet.
     pub recap_list: Option<RecapPath>,
 }
 
@@ -180,7 +180,7 @@ pub struct AdditionQuantity {
 row_update! { AdditionQuantity; cw_additions where id set quantity }
 
 impl Tx<'_> {
-    /// Those of the given names, as they are compared, that more than one ConnectWise company has.
+    /// The given name keys that more than one ConnectWise company has.
     pub fn names_of_several_companies(&mut self, names: &[String]) -> Result<HashSet<String>> {
         let mut several = HashSet::new();
         for chunk in chunks(names) {
@@ -198,7 +198,7 @@ impl Tx<'_> {
         Ok(several)
     }
 
-    /// A page of the ConnectWise companies that can be chosen: those that are neither deleted nor gone.
+    /// A page of the ConnectWise companies that can be chosen, which are neither deleted nor missing.
     pub fn cw_companies(
         &mut self,
         filter: &CwCompanyFilter,
@@ -263,7 +263,8 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(CwCompany::from).find(|company| !company.deleted))
     }
 
-    /// The agreements of the given ConnectWise companies, or of all. Gone ones are included.
+    /// The agreements of the given ConnectWise companies, or of all. Includes those that no longer exist in
+    /// ConnectWise.
     pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
         let own = self.scoped(cw_agreements::table);
         let Some(ids) = companies else {
@@ -277,7 +278,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Agreements by id. Gone ones are included.
+    /// Agreements by id. Includes those that no longer exist in ConnectWise.
     pub fn agreements_by_id(&mut self, ids: &[CwAgreementId]) -> Result<Vec<AgreementRow>> {
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
@@ -287,7 +288,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Those of the given agreements that still exist and whose additions were last read before `moment` or never.
+    /// The given agreements that still exist and whose additions were last read before `moment`, or never.
     pub fn agreements_with_additions_older_than(
         &mut self,
         ids: &[CwAgreementId],
@@ -306,7 +307,7 @@ impl Tx<'_> {
         Ok(old)
     }
 
-    /// The additions of the given agreements, or of all. Gone ones are included.
+    /// The additions of the given agreements, or of all. Includes those that no longer exist in ConnectWise.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
         let own = self.scoped(cw_additions::table);
         let mut rows: Vec<AdditionRow> = Vec::new();
@@ -322,7 +323,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(Addition::from).collect())
     }
 
-    /// Additions by id. Gone ones are included.
+    /// Additions by id. Includes those that no longer exist in ConnectWise.
     pub fn additions_by_id(&mut self, ids: &[CwAdditionId]) -> Result<Vec<Addition>> {
         Ok(self.addition_rows(ids)?.into_iter().map(Addition::from).collect())
     }
@@ -341,7 +342,7 @@ impl Tx<'_> {
         self.update_rows(quantities).map(drop)
     }
 
-    /// Marks an agreement as gone from ConnectWise.
+    /// Marks an agreement as no longer existing in ConnectWise.
     pub fn mark_agreement_gone(&mut self, id: CwAgreementId, now: Timestamp) -> Result<()> {
         let row =
             self.scoped(cw_agreements::table).filter(cw_agreements::id.eq(id)).filter(cw_agreements::gone_at.is_null());
@@ -349,7 +350,7 @@ impl Tx<'_> {
         self.renew_generation()
     }
 
-    /// The numbers of stored companies and agreements that are not gone.
+    /// The numbers of stored companies and agreements that still exist in ConnectWise.
     pub fn cw_counts(&mut self) -> Result<(i64, i64)> {
         let companies = self.scoped(cw_companies::table).filter(cw_companies::gone_at.is_null());
         let agreements = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
@@ -368,7 +369,7 @@ impl Tx<'_> {
     }
 
     /// Deletes all records that were read from ConnectWise, and the state of refreshes.
-    pub fn forget_connectwise(&mut self) -> Result<()> {
+    pub fn delete_connectwise_records(&mut self) -> Result<()> {
         diesel::delete(self.scoped(cw_companies::table)).execute(self.conn)?;
         diesel::delete(self.scoped(cw_agreements::table)).execute(self.conn)?;
         diesel::delete(self.scoped(cw_additions::table)).execute(self.conn)?;

@@ -114,7 +114,7 @@ impl Tx<'_> {
             no_end: agreement.no_end,
             gone_at: None,
             additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
-            // Not every reader reads the recap.
+            // Not every read includes the recap.
             last_invoice: agreement.terms.last_invoice.or_else(|| known.get(&agreement.id)?.last_invoice),
             unbilled_periods: agreement.terms.unbilled_periods.or_else(|| known.get(&agreement.id)?.unbilled_periods),
             billing_cycle: agreement.terms.billing_cycle,

@@ -1,4 +1,4 @@
-//! Which agreements are invoiced soon, and the invoices before which they were pushed.
+//! The agreements that are invoiced soon, and the invoices before which they were pushed.
 
 use std::collections::HashSet;
 
@@ -28,7 +28,7 @@ pub struct PushedBeforeInvoice {
     pub created_at: NaiveDateTime,
 }
 
-/// An agreement's own invoice date, and with which other agreement it is invoiced.
+/// An agreement's own invoice date, and the parent agreement with which it is invoiced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Queryable)]
 pub struct InvoiceDate {
     pub agreement_id: CwAgreementId,
@@ -37,8 +37,8 @@ pub struct InvoiceDate {
 }
 
 impl Tx<'_> {
-    /// The agreements whose own next invoice is from one day until another, both included. A child agreement's own date
-    /// is one of these, although it is invoiced with its parent.
+    /// The agreements whose own next invoice date is between two days, inclusive. A child agreement counts by its own
+    /// date, although it is invoiced with its parent.
     pub fn invoiced_between(&mut self, from: NaiveDate, until: NaiveDate) -> Result<Vec<InvoiceDate>> {
         let own = self
             .scoped(cw_agreements::table)
@@ -54,7 +54,7 @@ impl Tx<'_> {
         Ok(own.select((cw_agreements::id, cw_agreements::next_invoice, cw_agreements::parent_id)).load(self.conn)?)
     }
 
-    /// The agreements that are invoiced with one of the given agreements, each with that agreement.
+    /// The child agreements of the given agreements, which are invoiced with them, each with its parent.
     pub fn children_of(&mut self, parents: &[CwAgreementId]) -> Result<Vec<(CwAgreementId, CwAgreementId)>> {
         let mut found = Vec::new();
         for chunk in chunks(parents) {
@@ -79,7 +79,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The agreement that every line bills to; `None` where it is not resolved, or stale by now.
+    /// The agreement that each line bills to; `None` if it is not resolved or has become stale.
     pub fn agreements_of_lines(&mut self) -> Result<Vec<(BillingLineId, Option<CwAgreementId>)>> {
         let columns = (billing_lines::id, billing_lines::agreement_id, billing_lines::agreement_status);
         let rows: Vec<(BillingLineId, Option<CwAgreementId>, MappingStatus)> =
@@ -88,7 +88,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(|(line, agreement, status)| (line, agreement.filter(|_| resolved(status)))).collect())
     }
 
-    /// The invoices of the given agreements before which they were pushed.
+    /// The invoices before which the given agreements were pushed.
     pub fn invoice_runs(&mut self, agreements: &[CwAgreementId]) -> Result<HashSet<(CwAgreementId, NaiveDate)>> {
         let mut found = HashSet::new();
         for chunk in chunks(agreements) {

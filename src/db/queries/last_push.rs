@@ -26,7 +26,7 @@ pub struct LastPush {
 }
 
 impl LastPush {
-    /// The result of a line that ended now. `quantity` is what ConnectWise has, if that is known.
+    /// The result of a line that ended now. `quantity` is the quantity in ConnectWise, if known.
     pub fn new(
         job: &PushJobId,
         state: PushLineState,

@@ -1,5 +1,5 @@
-//! The push lines that a worker has claimed: its writes begin, its lease is renewed, and its results are recorded. Each
-//! applies only to lines that no other worker has claimed since.
+//! The push lines that a worker has claimed: begins their writes, renews their leases, and records their results. Each
+//! operation applies only to lines that no other worker has claimed since.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -67,7 +67,7 @@ row_update! {
     only if STILL_LEASED
 }
 
-/// What a billing line bills to now.
+/// The agreement and the addition that a billing line bills to now.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = billing_lines, check_for_backend(MultiBackend))]
 pub struct CurrentTarget {
@@ -80,7 +80,7 @@ pub struct CurrentTarget {
 }
 
 impl Tx<'_> {
-    /// What the given billing lines bill to now.
+    /// The current targets of the given billing lines.
     pub fn billed_to(&mut self, lines: &[BillingLineId]) -> Result<Vec<CurrentTarget>> {
         let mut rows = Vec::with_capacity(lines.len());
         for chunk in chunks(lines) {
@@ -91,7 +91,7 @@ impl Tx<'_> {
     }
 
     /// Stores `from_quantity` and `attempts` of lines whose writes may be sent once this is committed, and renews their
-    /// leases. Returns the ids of those that the worker still has.
+    /// leases. Returns the ids of the lines that the worker still holds.
     pub fn begin_writes(&mut self, lines: &[PushLine], lease_until: Timestamp) -> Result<HashSet<PushLineId>> {
         let lease_until = Some(lease_until.naive_utc());
         let begun = lines.iter().map(|line| PreparedWrite(PushLine { lease_until, ..line.clone() }));
@@ -100,9 +100,10 @@ impl Tx<'_> {
         self.still_ours(lines, found)
     }
 
-    /// Returns until when the worker may write a line: its lease, or `None` if another worker has the line, the job was
-    /// cancelled, or the billing line no longer bills this addition alone. A revert restores what was written, whatever
-    /// the billing line bills now, unless a later job has ended for the billing line. One statement.
+    /// Returns the time until which the worker may write a line, which is the end of its lease. Returns `None` if
+    /// another worker holds the line, if the job was cancelled, or if the billing line no longer bills to this
+    /// addition, or shares it with another line. A revert may write regardless of what the billing line bills to now,
+    /// unless a later job has ended for the billing line. One statement.
     pub fn may_write_until(&mut self, line: &PushLine, is_revert: bool) -> Result<Option<Timestamp>> {
         let leased = self
             .scoped(push_lines::table)
@@ -134,7 +135,7 @@ impl Tx<'_> {
         Ok(until.flatten().map(|until| until.and_utc()))
     }
 
-    /// Renews the leases of those of the given lines that their worker still has. Returns the number renewed.
+    /// Renews the leases of the given lines that their worker still holds. Returns the number renewed.
     pub fn renew_leases(&mut self, lines: &[PushLine], until: Timestamp) -> Result<usize> {
         let mut by_fence: BTreeMap<i64, Vec<PushLineId>> = BTreeMap::new();
         for line in lines {
@@ -154,9 +155,9 @@ impl Tx<'_> {
         Ok(renewed)
     }
 
-    /// Records the results of lines that a worker has, and of their billing lines. No other code changes the state of
-    /// such a line. Returns the ids of the lines whose results are recorded: not those of lines that another worker
-    /// has.
+    /// Records the results of lines that a worker holds, in the push lines and in their billing lines. No other code
+    /// changes the state of such a line. Returns the ids of the lines whose results were recorded, without lines that
+    /// another worker holds.
     pub fn finish_lines(
         &mut self,
         results: &[(PushLine, LineResult)],
@@ -186,8 +187,8 @@ impl Tx<'_> {
         Ok(recorded)
     }
 
-    /// The ids of lines that no other worker has claimed, and that are in the state that an update has just given them.
-    /// `updated` is the number that it found: the others may be another worker's.
+    /// The ids of the lines that no other worker has claimed, and that have the state that an update has just given
+    /// them. `updated` is the number of lines that the update found; another worker may hold the others.
     fn still_ours(&mut self, lines: &[PushLine], updated: usize) -> Result<HashSet<PushLineId>> {
         let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
         if updated == lines.len() {

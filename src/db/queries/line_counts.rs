@@ -1,4 +1,4 @@
-//! How many billing lines each product has in which states.
+//! The number of billing lines of each product, by state.
 
 use diesel::prelude::*;
 
@@ -23,14 +23,14 @@ pub struct BillingLineCounts {
 }
 
 impl BillingLineCounts {
-    /// What a person must do about these lines, as [`LineNeed::of`] decides.
+    /// The action that these lines need from a person, as [`LineNeed::of`] decides.
     pub fn need(&self) -> Option<LineNeed> {
         LineNeed::of((self.agreement_status, self.agreement_reason), self.addition_status, self.last_push_state)
     }
 }
 
 impl Tx<'_> {
-    /// The number of lines of each product, for each combination of what a summary counts.
+    /// The number of lines of each product, for each combination of the states that a summary counts.
     pub fn line_counts(&mut self, product: Option<&ProductId>) -> Result<Vec<BillingLineCounts>> {
         let mut query = self
             .scoped(billing_lines::table)

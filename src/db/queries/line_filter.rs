@@ -1,4 +1,4 @@
-//! Which billing lines a query selects.
+//! The filter that selects billing lines.
 
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
 use crate::domain::line_need::LineNeed;
@@ -8,11 +8,11 @@ use crate::domain::push::PushLineState;
 /// The filter of billing lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineFilter {
-    /// Of this product.
+    /// By product.
     pub product_id: Option<ProductId>,
-    /// Of one of these companies.
+    /// By company: one of these.
     pub company_ids: Option<Vec<CompanyId>>,
-    /// Has one of these ids.
+    /// By id: one of these.
     pub ids: Option<Vec<BillingLineId>>,
     /// The company's name or external id, or its ConnectWise company's identifier, contains this text, ignoring case.
     pub search: Option<String>,
@@ -28,9 +28,9 @@ pub struct LineFilter {
     pub push_enabled: Option<bool>,
     /// By the result of the last push: one of these, if there are any.
     pub last_push_state: Vec<PushLineState>,
-    /// By whether a person must look at it: a mapping is not resolved, or the last push was held, failed or unverified.
+    /// By whether it needs attention: a mapping is not resolved, or the last push was held, failed or unverified.
     pub needs_attention: Option<bool>,
-    /// By what a person must do: one of these, if there are any.
+    /// By the action that it needs from a person: one of these, if there are any.
     pub need: Vec<LineNeed>,
     /// By whether the company is matched.
     pub matched: Option<bool>,
@@ -95,7 +95,7 @@ macro_rules! filtered {
 }
 pub(in crate::db) use filtered;
 
-/// Whether a person must look at a line. Without a last push, its state does not count.
+/// Whether a line needs a person's attention. A line without a last push is judged by its mappings alone.
 macro_rules! needs_attention {
     () => {{
         use $crate::db::engine::in_list::InListMethod as _;

@@ -1,4 +1,4 @@
-//! What the quantities of a product's lines depend on, beside their usage.
+//! The settings that determine the quantities of a product's lines, besides their usage.
 
 use diesel::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::quantity::{BlockSize, IncludedQuantity, MinimumQuantity};
 
-/// What a line's quantity depends on, beside its usage and its product.
+/// The settings that determine a line's quantity, besides its usage and its product.
 #[derive(Debug, Clone, Queryable)]
 pub struct LineSettings {
     /// The line's company.

@@ -159,7 +159,7 @@ impl LineUpdate {
 }
 
 impl Tx<'_> {
-    /// All lines that match a filter; by company name, unless the filter has many ids.
+    /// All lines that match a filter, in order of company name unless the filter has many ids.
     pub fn mapped_lines(&mut self, filter: &LineFilter) -> Result<Vec<MappedLine>> {
         let mut rows = Vec::new();
         match (&filter.ids, &filter.company_ids) {

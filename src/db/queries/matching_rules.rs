@@ -28,9 +28,9 @@ pub struct MatchingRule {
 /// The filter of rules.
 #[derive(Debug, Clone, Default)]
 pub struct RuleFilter {
-    /// Of this product.
+    /// By product.
     pub product_id: Option<ProductId>,
-    /// For this target.
+    /// By target.
     pub target: Option<Target>,
 }
 

@@ -1,4 +1,4 @@
-//! Usage that stopped: companies that had usage of a product, and have none any more.
+//! Usage that stopped: companies that had usage of a product, and no longer have any.
 
 use chrono::NaiveDateTime;
 use diesel::dsl::max;
@@ -13,7 +13,7 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CompanyId, ProductId, TenantId};
 
-/// Until when a tenant's meters were checked.
+/// The time until which a tenant's meters were checked.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable, AsChangeset)]
 #[diesel(treat_none_as_default_value = false, table_name = usage_checks, check_for_backend(MultiBackend))]
 pub struct UsageCheck {
@@ -24,21 +24,21 @@ pub struct UsageCheck {
 /// Selects companies by the time of their newest usage record of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewestUsage {
-    /// Measured after the first time, and at the second time or before.
+    /// Measured after the first time, and not after the second.
     NewestBetween(Timestamp, Timestamp),
     /// Measured in this month.
     NewestIn(BillingMonth),
 }
 
 impl Tx<'_> {
-    /// Until when the tenant's meters were checked.
+    /// Returns the time until which the tenant's meters were checked.
     pub fn usage_checked_until(&mut self) -> Result<Option<Timestamp>> {
         let own = self.scoped(usage_checks::table).select(usage_checks::checked_until);
         let at: Option<NaiveDateTime> = own.first(self.conn).optional()?;
         Ok(at.map(|at| at.and_utc()))
     }
 
-    /// Stores until when the tenant's meters were checked.
+    /// Stores the time until which the tenant's meters were checked.
     pub fn set_usage_checked_until(&mut self, until: Timestamp) -> Result<()> {
         let row = UsageCheck { tenant_id: self.tenant().clone(), checked_until: until.naive_utc() };
         insert_scoped!(self, usage_checks, std::slice::from_ref(&row), .on_conflict(usage_checks::tenant_id)
@@ -47,7 +47,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The companies whose newest usage of a product is as described, and when it was measured.
+    /// The companies whose newest usage of a product matches the selection, with the time at which it was measured.
     pub fn companies_by_newest_usage(
         &mut self,
         product: &ProductId,

@@ -1,4 +1,4 @@
-//! Pairs of lines: a company's line of a product, and that of the product that bills its overage.
+//! Pairs of a company's lines: one of a base product, and one of its overage product.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::domain::ids::{BillingLineId, CompanyId, ProductId, PushJobId};
 use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::{PushLineState, PushReason};
 
-/// A line, as far as the other line of its pair depends on it.
+/// The part of a line on which the other line of its pair depends.
 #[derive(Debug, Clone, Queryable)]
 pub struct PairedLine {
     pub id: BillingLineId,
@@ -28,8 +28,8 @@ pub struct PairedLine {
 }
 
 impl PairedLine {
-    /// Whether ConnectWise may have another quantity than the last push computed: it was held, failed or is unverified,
-    /// or was skipped because its invoice has been made.
+    /// Whether the quantity in ConnectWise may differ from the one that the last push computed: the line was held,
+    /// failed, is unverified, or was skipped because its invoice has been made.
     pub fn quantity_may_be_unwritten(&self) -> bool {
         let needs_attention = self.last_push_state.is_some_and(|state| PushLineState::NEEDS_ATTENTION.contains(&state));
         needs_attention || self.last_push_reason == Some(PushReason::AlreadyInvoiced)
@@ -64,7 +64,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The products that bill the overage of the given ones, by the product whose overage it is: its id and its code.
+    /// The id and code of the overage product of each given product that has one, by the id of the given product.
     pub fn overage_products(&mut self, of: &[ProductId]) -> Result<HashMap<ProductId, (ProductId, String)>> {
         let own = self.scoped(products::table).filter(products::overage_of.in_list(of));
         let columns = (products::overage_of.assume_not_null(), products::id, products::code);
@@ -72,7 +72,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(|(of, id, code)| (of, (id, code))).collect())
     }
 
-    /// The given billing lines that a job has not pushed yet, each with the earliest time at which it will.
+    /// The given billing lines that a job has not pushed yet, each with the earliest time at which it may be pushed.
     pub fn open_in_job(
         &mut self,
         job: &PushJobId,

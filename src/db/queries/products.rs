@@ -38,13 +38,13 @@ pub struct Product {
     /// `None` for the aggregation's default.
     pub billing_period: Option<BillingPeriod>,
     pub max_usage_age_days: i64,
-    /// The quantity that each line bills at least, unless it has its own.
+    /// The minimum quantity that each line bills, unless the line has its own.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that each line bills at most, unless it has its own: another product bills what is above it.
+    /// The maximum quantity that each line bills, unless the line has its own. The overage product bills the rest.
     pub included_quantity: Option<IncludedQuantity>,
-    /// The product whose overage this one bills.
+    /// The base product whose overage this product bills.
     pub overage_of: Option<ProductId>,
-    /// What a push does with a line whose invoice was made.
+    /// How a push handles a line whose invoice has been made.
     pub when_invoiced: WhenInvoiced,
     pub version: i64,
     pub created_at: NaiveDateTime,
@@ -63,12 +63,12 @@ impl Product {
     }
 }
 
-/// How callers name a product.
+/// The id and the code by which callers identify a product.
 #[derive(Debug, Clone, Queryable)]
 pub struct ProductName {
     pub id: ProductId,
     pub code: String,
-    /// The product whose overage this one bills.
+    /// The base product whose overage this product bills.
     pub overage_of: Option<ProductId>,
 }
 
@@ -130,7 +130,7 @@ impl Tx<'_> {
         Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
     }
 
-    /// Those of the given products that exist.
+    /// The given products that exist.
     pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
         let mut rows = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
@@ -153,13 +153,13 @@ impl Tx<'_> {
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
-    /// The product that bills the overage of a product, if there is one.
+    /// The overage product of a product, if there is one.
     pub fn overage_product(&mut self, of: &ProductId) -> Result<Option<Product>> {
         let own = self.scoped(products::table).filter(products::overage_of.eq(of.clone()));
         Ok(own.select(Product::as_select()).first(self.conn).optional()?)
     }
 
-    /// What all products are called: a tenant has few.
+    /// The names of all products. A tenant has few.
     pub fn product_names(&mut self) -> Result<Vec<ProductName>> {
         Ok(self.scoped(products::table).select((products::id, products::code, products::overage_of)).load(self.conn)?)
     }

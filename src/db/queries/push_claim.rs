@@ -1,4 +1,4 @@
-//! Claims of push lines by lease, which is how workers of one or several processes share the work.
+//! Claims push lines by lease, so workers of one or several processes can share the work.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
 use crate::domain::push::{JobState, PushLineEvent, PushLineState};
 use crate::domain::{Error, Result};
 
-/// Maximum number of due lines of a job that one claim looks at, to find an agreement that no other worker or
+/// Maximum number of due lines of a job that one claim examines to find an agreement that no other worker or
 /// transaction holds.
 const DUE_LINES_PER_CLAIM: i64 = 200;
 
@@ -27,13 +27,13 @@ pub const LINES_PER_TRANSACTION: usize = 20;
 /// A job that has not ended, for a worker that looks for work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenJob {
-    /// Whose job it is.
+    /// The tenant that the job belongs to.
     pub tenant_id: TenantId,
     /// The job's id.
     pub id: PushJobId,
     /// Whether lines can be claimed now.
     pub is_due: bool,
-    /// Whether lines are open, now or later. A job without any was not ended, because its process died.
+    /// Whether lines are open, now or later. If not, the job was not ended because its process died.
     pub has_open_lines: bool,
 }
 
@@ -44,14 +44,14 @@ macro_rules! open_lines {
     };
 }
 
-/// The open lines that wait for nothing.
+/// The pending lines without a delay.
 macro_rules! pending_without_delay {
     ($job:expr) => {
         open_lines!($job).filter(push_lines::state.eq(PushLineState::Pending)).filter(push_lines::not_before.is_null())
     };
 }
 
-/// The open lines that were delayed until a time that has come.
+/// The pending lines whose delay is over.
 macro_rules! delay_over {
     ($job:expr, $at:expr) => {
         open_lines!($job).filter(push_lines::state.eq(PushLineState::Pending)).filter(push_lines::not_before.le($at))
@@ -65,7 +65,7 @@ macro_rules! lease_expired {
     };
 }
 
-/// One worker's share of the agreements of due lines (one entry for each line): the first ones.
+/// One worker's share of the agreements of due lines: the first ones. `due` has one entry for each line.
 fn share_of(due: &[CwAgreementId], workers: usize) -> Vec<CwAgreementId> {
     let mut lines: Vec<(CwAgreementId, usize)> = Vec::new();
     for agreement in due {
@@ -100,10 +100,10 @@ impl SystemTx<'_> {
         Ok(jobs.into_iter().map(job).collect())
     }
 
-    /// Claims by lease due lines of one job of a tenant: all that are due of some agreements, up to
-    /// [`LINES_PER_TRANSACTION`] if these are several. `workers` is how many workers share the tenant's lines: each
-    /// leaves some for the others. Returns the claimed lines, or none if no line is due, or other workers have claimed
-    /// those that are.
+    /// Claims due lines of one job of a tenant by lease: all due lines of some agreements, but at most
+    /// [`LINES_PER_TRANSACTION`] if there are several agreements. `workers` is the number of workers that share the
+    /// tenant's lines; each leaves some for the others. Returns the claimed lines, or none if no line is due or other
+    /// workers have claimed all due lines.
     pub fn claim_push_lines(
         &mut self,
         tenant: &TenantId,
@@ -113,8 +113,8 @@ impl SystemTx<'_> {
         lease_until: Timestamp,
     ) -> Result<Vec<PushLine>> {
         let at = now.naive_utc();
-        // Skip agreements that a worker has, in any job: if two workers wrote the same addition at once, the result
-        // could be the quantity of either.
+        // Skip agreements that a worker holds in any job. If two workers wrote the same addition at once, either
+        // quantity could be the result.
         let mut leased = self.leased_agreements(tenant, at)?;
         let jobs: Vec<PushJobId> = push_jobs::table
             .filter(push_jobs::tenant_id.eq(tenant))
@@ -149,7 +149,8 @@ impl SystemTx<'_> {
         Ok(Vec::new())
     }
 
-    /// The agreements of the first due lines of a job that no worker has, one entry for each line, in the lines' order.
+    /// The agreements of a job's first due lines, except agreements that a worker holds. There is one entry for each
+    /// line, in the lines' order.
     fn due_agreements(
         &mut self,
         job: &PushJobId,
@@ -157,7 +158,7 @@ impl SystemTx<'_> {
         at: NaiveDateTime,
     ) -> Result<Vec<CwAgreementId>> {
         let leased: Vec<CwAgreementId> = leased.iter().copied().collect();
-        // One query each, so that each walks its index and stops.
+        // One query for each kind of due line, so each query walks its own index and stops early.
         let mut found: Vec<Option<CwAgreementId>> = lease_expired!(job, at)
             .order(push_lines::id)
             .filter(push_lines::agreement_id.ne_all(leased.clone()))
@@ -172,7 +173,7 @@ impl SystemTx<'_> {
                 .select(push_lines::agreement_id)
                 .load::<Option<CwAgreementId>>(self.conn)?,
         );
-        // Last, because many of them have failed before.
+        // Delayed lines come last, because many of them have failed before.
         found.extend(
             delay_over!(job, at)
                 .order(push_lines::not_before)
@@ -196,7 +197,7 @@ impl SystemTx<'_> {
     }
 
     /// Returns the agreements' lines whose lease has expired to the queue, in all jobs. Their worker may only have been
-    /// stopped: when it goes on, it must write nothing beside the worker that claims the agreements now.
+    /// suspended. When it continues, it must not write at the same time as the worker that claims the agreements now.
     fn end_expired_leases(&mut self, tenant: &TenantId, agreements: &[CwAgreementId], at: NaiveDateTime) -> Result<()> {
         let expired = push_lines::table
             .filter(push_lines::tenant_id.eq(tenant))
@@ -228,7 +229,7 @@ impl SystemTx<'_> {
         let of_agreements = || {
             push_lines::table.filter(push_lines::job_id.eq(job)).filter(push_lines::agreement_id.in_list(agreements))
         };
-        // Expired leases have been ended before, so that what can be claimed is pending.
+        // Expired leases have already been ended, so every claimable line is pending.
         let is_claimable = push_lines::finished_at
             .is_null()
             .and(push_lines::state.eq(PushLineState::Pending))
@@ -251,10 +252,10 @@ impl SystemTx<'_> {
         Ok(mine.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// Locks the lines of agreements in all jobs, without waiting. Returns the agreements of which no line is locked by
-    /// another transaction, nor leased to a worker meanwhile. The other transaction may be another replica's claim of
-    /// the same agreement in another job. Its process may have been stopped halfway, so a worker that waited could
-    /// claim nothing.
+    /// Locks the lines of agreements in all jobs, without waiting. Returns the agreements without any line that another
+    /// transaction has locked or that was leased to a worker in the meantime. The other transaction may be another
+    /// replica's claim of the same agreement in another job. Its process may have been stopped halfway, so a worker
+    /// that waited for it could claim nothing.
     fn lock_agreements(
         &mut self,
         tenant: &TenantId,

@@ -35,7 +35,7 @@ pub struct JobFilter {
     pub product_id: Option<ProductId>,
     /// Has a line of this company.
     pub company_id: Option<CompanyId>,
-    /// By what started the job.
+    /// By trigger.
     pub trigger: Option<PushTrigger>,
     /// Created at or after this time.
     pub from: Option<Timestamp>,
@@ -50,25 +50,25 @@ pub struct JobFilter {
 /// The filter of push lines.
 #[derive(Debug, Clone, Default)]
 pub struct PushLineFilter {
-    /// Of this job.
+    /// By job.
     pub job_id: Option<PushJobId>,
-    /// In one of these states, if there are any.
+    /// By state: one of these, if there are any.
     pub states: Vec<PushLineState>,
-    /// With one of these reasons for being skipped, held, failed or unverified, if there are any.
+    /// By the reason for being skipped, held, failed or unverified: one of these, if there are any.
     pub reasons: Vec<PushReason>,
-    /// Of this company.
+    /// By company.
     pub company_id: Option<CompanyId>,
-    /// Of this product.
+    /// By product.
     pub product_id: Option<ProductId>,
-    /// Of this billing line.
+    /// By billing line.
     pub billing_line_id: Option<BillingLineId>,
     /// Bills this month.
     pub billing_month: Option<BillingMonth>,
     /// By the kind of the job.
     pub kind: Option<PushKind>,
-    /// Of a job created at or after this time.
+    /// The job was created at or after this time.
     pub from: Option<Timestamp>,
-    /// Of a job created before this time.
+    /// The job was created before this time.
     pub to: Option<Timestamp>,
 }
 
@@ -106,7 +106,7 @@ impl Tx<'_> {
             }
             if let Some(month) = filter.billing_month {
                 let with = lines().filter(push_lines::billing_month.eq(month)).select(push_lines::job_id);
-                // Lines stored by earlier versions have no month: they bill the job's.
+                // Lines stored by earlier versions have no month of their own, and bill the job's month.
                 let unnamed =
                     lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
                 let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));

@@ -135,7 +135,7 @@ pub struct PushLineCount {
 }
 
 impl PushLine {
-    /// Since when the line waits: since its job was stored, or a person decided about the line.
+    /// The time since which the line waits: when its job was stored or, if later, when a person decided about the line.
     pub fn waits_since(&self, job_stored_at: Timestamp) -> Timestamp {
         self.decided_at.map_or(job_stored_at, |at| at.and_utc().max(job_stored_at))
     }
@@ -149,7 +149,7 @@ impl Tx<'_> {
             insert_scoped!(self, push_lines, chunk)?;
         }
         if job.kind == PushKind::Push {
-            // A disabled line was not to be pushed: it keeps the result of its last push.
+            // A disabled line is not pushed, so it keeps the result of its last push.
             let ended = |line: &&PushLine| !line.state.is_open() && line.reason != Some(PushReason::Disabled);
             let mut alike: HashMap<(PushLineState, Option<PushReason>), Vec<BillingLineId>> = HashMap::new();
             for line in lines.iter().filter(ended) {

@@ -1,4 +1,4 @@
-//! What pushes wrote, or found unchanged, for a billing line, an addition or a month.
+//! The quantities that pushes wrote, or found unchanged, for a billing line, an addition or a month.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::domain::push::PushKind;
 use crate::domain::push::{LaterWrite, PushLineState, PushReason};
 use crate::domain::quantity::Quantity;
 
-/// The states in which an addition has a push's quantity: written, found there, or possibly written.
+/// The states in which an addition has, or may have, a push's quantity: written, found unchanged, or unverified.
 pub(in crate::db) const WRITTEN: [PushLineState; 3] =
     [PushLineState::Pushed, PushLineState::Unchanged, PushLineState::Unverified];
 
@@ -35,7 +35,7 @@ pub struct LaterLine {
 }
 
 impl LaterLine {
-    /// What this line means for an earlier one.
+    /// Describes this line as a later write, relative to an earlier line.
     pub fn relative_to(&self, line: &PushLine) -> LaterWrite {
         LaterWrite {
             state: self.state,
@@ -46,10 +46,10 @@ impl LaterLine {
     }
 }
 
-/// What a push of a line wrote or found.
+/// The quantity that a push of a line wrote or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PushedQuantity {
-    /// The addition that the push wrote, which may not be the one that the line bills to now.
+    /// The addition that the push wrote. The line may bill to another addition now.
     pub addition_id: Option<CwAdditionId>,
     /// The quantity; `None` if it is unknown whether it was written.
     pub quantity: Option<Quantity>,
@@ -103,8 +103,8 @@ macro_rules! written {
 pub(in crate::db) use written;
 
 impl Tx<'_> {
-    /// The push lines later than the earliest of `lines` that have the same billing line or addition. The caller
-    /// compares each with its own line, because a row may be earlier than some of them.
+    /// The push lines that are later than the earliest of `lines` and have the same billing line or addition as one of
+    /// them. The caller compares each with its own line, because a row may be earlier than some of them.
     pub fn written_since(&mut self, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
         let Some(first) = lines.iter().map(|line| &line.id).min() else { return Ok(Vec::new()) };
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
@@ -120,7 +120,7 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
-    /// What later jobs wrote for the billing lines of these lines of a job, or to their additions.
+    /// The lines that later jobs wrote for the billing lines, or to the additions, of the given lines of a job.
     pub fn written_after_job(&mut self, job: &PushJobId, lines: &[PushLine]) -> Result<Vec<LaterLine>> {
         let mut rows: Vec<Row> = Vec::new();
         let billing_lines: Vec<BillingLineId> = lines.iter().map(|line| line.billing_line_id.clone()).collect();
@@ -140,8 +140,8 @@ impl Tx<'_> {
         Ok(rows.into_iter().map(LaterLine::from).collect())
     }
 
-    /// The companies, products and months for which a push has computed the quantity or found none, with any result.
-    /// Lines that were not enabled do not count.
+    /// The companies, products and months for which a push has computed a quantity or found that there is none,
+    /// whatever its result. Lines that were not enabled do not count.
     pub fn months_computed(
         &mut self,
         companies: &[CompanyId],
@@ -184,13 +184,14 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// What the last push of each of the given billing lines wrote for each of the months, or found in ConnectWise.
+    /// The quantity that the last push of each given billing line wrote, or found in ConnectWise, for each of the
+    /// months.
     pub fn last_written(
         &mut self,
         lines: &[BillingLineId],
         months: &[BillingMonth],
     ) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
-        // Lines stored by earlier versions have no month: they bill the job's.
+        // Lines stored by earlier versions have no month of their own, and bill the job's month.
         let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
         let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
         let named = self.scoped(push_lines::table).filter(push_lines::billing_month.in_list(months));
@@ -217,7 +218,7 @@ impl Tx<'_> {
         self.written_by(&newest.into_iter().flatten().collect::<Vec<_>>())
     }
 
-    /// What the last push of each of the given lines wrote or found, whatever month it billed.
+    /// The quantity that the last push of each given line wrote or found, whatever month it billed.
     pub fn last_pushed(&mut self, lines: &[BillingLineId]) -> Result<HashMap<BillingLineId, PushedQuantity>> {
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
@@ -229,13 +230,13 @@ impl Tx<'_> {
         Ok(found.into_iter().map(|((line, _), pushed)| (line, pushed)).collect())
     }
 
-    /// What push lines wrote or found, by billing line and month.
+    /// The quantities that push lines wrote or found, by billing line and month.
     fn written_by(&mut self, ids: &[PushLineId]) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
         let mut found = HashMap::new();
         for chunk in chunks(ids) {
             let rows: Vec<Row> = scoped_joined!(self, push_lines, push_jobs)
                 .filter(push_lines::id.in_list(chunk))
-                // If a month has lines with and without a month of their own, those with one are the later ones.
+                // If a month has lines with and without a month of their own, the lines with one are later.
                 .order(push_lines::id)
                 .select(newer_line!())
                 .load(self.conn)?;

@@ -1,5 +1,5 @@
-//! What a reconciliation needs of all lines of a tenant: few columns, in a number of queries that does not depend on
-//! the number of lines.
+//! The data that a reconciliation needs about all lines of a tenant: few columns, in a number of queries that does not
+//! depend on the number of lines.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,7 @@ use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::PushKind;
 use crate::domain::quantity::Quantity;
 
-/// What a reconciliation needs of a line.
+/// The data that a reconciliation needs about a line.
 #[derive(Debug, Clone, Queryable)]
 pub struct ReconciledLine {
     pub id: BillingLineId,
@@ -45,7 +45,7 @@ pub struct ReconciledCompany {
 }
 
 impl Tx<'_> {
-    /// The companies of lines: one, or all of the tenant.
+    /// The given company, or all companies of the tenant.
     pub fn reconciled_companies(&mut self, company: Option<&CompanyId>) -> Result<Vec<ReconciledCompany>> {
         use companies as c;
         let mut query = self.scoped(c::table).into_boxed();
@@ -108,7 +108,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The quantity that each of the given additions, or each of all, had when it was last read or written.
+    /// The quantity of each given addition, or of all additions, when it was last read or written.
     pub fn addition_quantities(
         &mut self,
         additions: Option<&[CwAdditionId]>,
@@ -126,7 +126,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The ConnectWise companies whose name another one has, too.
+    /// The ConnectWise companies that share their name with another one.
     pub fn companies_with_namesakes(&mut self) -> Result<HashSet<CwCompanyId>> {
         let names: Vec<String> = self
             .scoped(cw_companies::table)
@@ -144,14 +144,14 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The lines that were pushed for a later month: ConnectWise's quantity is that month's by now.
+    /// The lines that were pushed for a later month, so ConnectWise has that month's quantity now.
     pub fn pushed_after(&mut self, month: BillingMonth) -> Result<HashSet<BillingLineId>> {
         let later = written!(self).filter(push_lines::billing_month.gt(month));
         let is_pushed: bool = diesel::select(exists(later)).get_result(self.conn)?;
         if !is_pushed {
             return Ok(HashSet::new());
         }
-        // One look into the index for each line, however many pushes it has.
+        // One index lookup for each line, however many pushes it has.
         let later = written!(self).filter(push_lines::billing_month.gt(month));
         let of_line = later.filter(push_lines::billing_line_id.eq(billing_lines::id));
         let own = self.scoped(billing_lines::table).filter(exists(of_line));

@@ -1,4 +1,4 @@
-//! What a reconciliation found just before each scheduled push.
+//! The results of a reconciliation just before each scheduled push.
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -26,12 +26,12 @@ pub struct ReconciliationSnapshot {
     pub billing_month: BillingMonth,
     pub items: i64,
     pub to_look_at: i64,
-    /// In units, of the product in all currencies; so are the next two.
+    /// In units, for the product in all currencies. Also applies to the next two members.
     pub quantity: Quantity,
     pub connectwise_quantity: Quantity,
     pub difference: Quantity,
     pub currency: Option<String>,
-    /// `None` if no price is known, or if the sum has too many digits; so are the next three.
+    /// `None` if no price is known, or if the sum has too many digits. Also applies to the next three members.
     pub amount: Option<Money>,
     pub connectwise_amount: Option<Money>,
     pub amount_difference: Option<Money>,
@@ -40,13 +40,13 @@ pub struct ReconciliationSnapshot {
 }
 
 impl Tx<'_> {
-    /// Keeps the totals of a scheduled push.
+    /// Stores the totals of a scheduled push.
     pub fn insert_reconciliation_snapshots(&mut self, rows: &[ReconciliationSnapshot]) -> Result<()> {
         insert_scoped!(self, reconciliation_snapshots, rows)?;
         Ok(())
     }
 
-    /// The snapshots until a month, of a product or of all, in the order in which they were taken.
+    /// The snapshots up to a month, of one product or of all, in the order in which they were taken.
     pub fn reconciliation_snapshots(
         &mut self,
         product: Option<&ProductId>,

@@ -1,7 +1,7 @@
-//! The index of records: the stored ConnectWise records, indexed for resolving and cached in memory until they change.
+//! The record index: the stored ConnectWise records, indexed for resolving and cached in memory until they change.
 //!
-//! Every change sets a new generation for the tenant, a UUID that is never reused. A index of records built in one generation is
-//! valid in every transaction that reads the same generation.
+//! Every change sets a new generation for the tenant, a UUID that is never reused. A record index built in one
+//! generation is valid in every transaction that reads the same generation.
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub(in crate::db) struct Generation {
 }
 
 impl Tx<'_> {
-    /// The index of records for a day. It covers at least the companies in `scope`, or all without one: if the index of records is not
-    /// cached, only the records of the companies in `scope` are loaded.
+    /// The record index for a day. It covers at least the companies in `scope`, or all companies without a scope. If
+    /// the index is not cached, only the records of the companies in `scope` are loaded.
     pub fn record_index(&mut self, scope: Option<&[CwCompanyId]>, today: NaiveDate) -> Result<Arc<RecordIndex>> {
         // A missing row is a generation too: it lasts until the first change, which adds the row.
         let generation: Option<String> =

@@ -96,8 +96,8 @@ pub enum RateReservation {
 }
 
 impl Tx<'_> {
-    /// Forgets what was reserved and paused, because the connection has changed.
-    pub fn forget_request_budget(&mut self) -> Result<()> {
+    /// Deletes all reservations and pauses, because the connection has changed.
+    pub fn delete_request_budget(&mut self) -> Result<()> {
         diesel::delete(self.scoped(request_budgets::table)).execute(self.conn)?;
         Ok(())
     }

@@ -24,7 +24,7 @@ pub struct PushSchedule {
     pub time_zone: String,
     /// How many days before its next invoice each agreement is pushed; `None` if all are pushed on the day.
     pub days_before_invoice: Option<i64>,
-    /// Since when the schedule is enabled with its current settings. Earlier due times do not start a push.
+    /// The time since which the schedule is enabled with its current settings. Earlier due times do not start a push.
     pub enabled_at: Option<NaiveDateTime>,
     pub version: i64,
     pub updated_at: NaiveDateTime,

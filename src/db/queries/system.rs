@@ -63,8 +63,8 @@ impl SystemTx<'_> {
         Ok(diesel::delete(old).execute(self.conn)?)
     }
 
-    /// Some tenants, products and companies with records that are not part of the totals yet, in order, after the given
-    /// one.
+    /// The next tenants, products and companies, in order after the given one, with records that are not part of the
+    /// totals yet.
     pub fn not_totalled(&mut self, after: Option<&UsageKey>) -> Result<Vec<UsageKey>> {
         use crate::db::engine::schema::usage_records::{company_id, product_id, tenant_id};
         let key = (tenant_id, product_id, company_id);

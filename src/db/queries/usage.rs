@@ -38,19 +38,19 @@ pub struct UsageRecord {
     pub superseded_by: Option<UsageId>,
     /// Whether it arrived after a push had computed the quantity of its month.
     pub late: bool,
-    /// When it became part of the totals; `None` if it is not.
+    /// When it became part of the totals; `None` if it is not part of them.
     pub totalled_at: Option<NaiveDateTime>,
 }
 
 impl UsageRecord {
-    /// The record, as far as totals depend on it.
+    /// The data of the record on which totals depend.
     pub fn measured(&self) -> Measured<'_> {
         Measured { at: self.measured_at.and_utc(), source: &self.source, amount: self.amount }
     }
 }
 
-/// Divides records into parts with few combinations of their companies and times, each of which costs a look into an
-/// index: many companies at one time, many times of one company, or few of both.
+/// Divides records into parts with few combinations of company and time, because each combination costs an index
+/// lookup. A part has many companies at one time, many times of one company, or few of both.
 fn few_combinations(records: &[UsageRecord]) -> Vec<Vec<&UsageRecord>> {
     let mut sorted: Vec<&UsageRecord> = records.iter().collect();
     sorted.sort_by_key(|record| (record.measured_at, &record.company_id));
@@ -80,9 +80,9 @@ string_enum! {
 /// The filter of usage records.
 #[derive(Debug, Clone, Default)]
 pub struct UsageFilter {
-    /// Of this company.
+    /// By company.
     pub company_id: Option<CompanyId>,
-    /// Of this product.
+    /// By product.
     pub product_id: Option<ProductId>,
     /// Measured at or after this time.
     pub from: Option<Timestamp>,
@@ -199,7 +199,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The number of current records of a company that were measured within some bounds, by product.
+    /// The number of current records of a company that were measured within the given bounds, by product.
     pub fn usage_counts_of_company(
         &mut self,
         company: &CompanyId,
@@ -218,8 +218,8 @@ impl Tx<'_> {
         Ok(rows.into_iter().collect())
     }
 
-    /// The current records of a company that were measured within some bounds, the last excluded: the newest, at most
-    /// so many.
+    /// The newest current records of a company, up to a limit, that were measured within the given bounds, end
+    /// excluded.
     pub fn usage_of_company(
         &mut self,
         company: &CompanyId,

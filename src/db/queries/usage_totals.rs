@@ -42,7 +42,7 @@ pub struct UsageTotalsRow {
     pub sum_amount: ExactSum,
 }
 
-/// Whose totals, and of which month.
+/// The product, company and month that totals belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TotalsKey {
     pub product_id: ProductId,
@@ -68,12 +68,12 @@ impl UsageTotalsRow {
         }
     }
 
-    /// What the row is about.
+    /// The row's key.
     pub fn key(&self) -> TotalsKey {
         TotalsKey { product_id: self.product_id.clone(), company_id: self.company_id.clone(), month: self.month }
     }
 
-    /// The row's totals, without what they are of.
+    /// The row's totals, without its key.
     pub fn totals(&self) -> UsageTotals {
         UsageTotals {
             records: self.records,
@@ -87,17 +87,17 @@ impl UsageTotalsRow {
     }
 }
 
-/// Whose usage is read.
+/// The companies whose usage is read.
 #[derive(Debug, Clone, Copy)]
 pub enum CompanySelection<'c> {
-    /// At least these companies; the result may hold others. Reading all costs less than naming thousands.
+    /// At least these companies; the result may include others. Reading all costs less than naming thousands.
     AtLeast(&'c [CompanyId]),
-    /// That of these companies.
+    /// Only these companies.
     Only(&'c [CompanyId]),
 }
 
 impl<'c> CompanySelection<'c> {
-    /// The companies whose usage is needed; of `AtLeast`, the usage of others may be read too.
+    /// The companies whose usage is needed. With `AtLeast`, the usage of others may also be read.
     pub fn companies(self) -> &'c [CompanyId] {
         match self {
             Self::AtLeast(companies) | Self::Only(companies) => companies,
@@ -123,7 +123,7 @@ fn count<A>(
     (company, MonthlyCountedUsage::new(last_at.and_utc(), records, of(amount)))
 }
 
-/// Reads what an aggregation counts, and only the columns that it needs.
+/// Reads the usage that an aggregation counts, and only the columns that it needs.
 macro_rules! counted {
     ($tx:expr, $query:expr, $aggregation:expr, $into:expr) => {{
         use usage_totals as t;
@@ -149,7 +149,7 @@ macro_rules! counted {
 }
 
 impl Tx<'_> {
-    /// What counts of a product's records in a month, for each of the companies that has some.
+    /// The usage of a product that counts in a month, for each of the companies that has records.
     pub fn usage_counted(
         &mut self,
         product: &ProductId,
@@ -170,8 +170,8 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// For each of the given companies, the usage that counts of its newest month with records before `month`. One
-    /// query finds the months, and one reads each month that is found.
+    /// For each of the given companies, the usage that counts in its newest month with records before `month`. One
+    /// query finds the months, and one query per month reads the usage.
     pub fn usage_counted_before(
         &mut self,
         product: &ProductId,
@@ -203,7 +203,7 @@ impl Tx<'_> {
         Ok(diesel::select(exists(records)).get_result(self.conn)?)
     }
 
-    /// Those of the companies with records of a product that are not part of the totals yet.
+    /// The companies with records of a product that are not part of the totals yet.
     pub fn companies_not_totalled(
         &mut self,
         product: &ProductId,
@@ -222,14 +222,14 @@ impl Tx<'_> {
                 .filter(usage_records::product_id.eq(product.clone()))
                 .filter(usage_records::company_id.eq(companies::id))
                 .filter(usage_records::totalled_at.is_null());
-            // One look into the index for each company, however many records it has.
+            // One index lookup for each company, however many records it has.
             let own = self.scoped(companies::table).filter(companies::id.in_list(chunk)).filter(exists(records));
             found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)
     }
 
-    /// The stored totals of a product in a month, of those of the given companies that have some.
+    /// The stored totals of a product in a month, for the given companies that have some.
     pub fn usage_totals_rows(
         &mut self,
         product: &ProductId,
@@ -244,7 +244,7 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Replaces totals: removes the old rows, and adds the new.
+    /// Replaces totals: deletes the old rows, and adds the new ones.
     pub fn replace_usage_totals(
         &mut self,
         old: &[UsageTotalsRow],
@@ -270,7 +270,7 @@ impl Tx<'_> {
         Ok(own.select(UsageTotalsRow::as_select()).load(self.conn)?)
     }
 
-    /// The current records of a company and product: all, or those measured within some bounds, the last excluded.
+    /// The current records of a company and product: all, or those measured within the given bounds, end excluded.
     pub fn usage_to_total(
         &mut self,
         product: &ProductId,
@@ -312,7 +312,7 @@ impl Tx<'_> {
 
     /// The companies with records of a product.
     pub fn companies_with_usage(&mut self, product: &ProductId) -> Result<Vec<CompanyId>> {
-        // The index has only current records, and whoever has others has a current one.
+        // The index has only current records, and every company with records has a current one.
         let own = self
             .scoped(usage_records::table)
             .filter(usage_records::product_id.eq(product.clone()))

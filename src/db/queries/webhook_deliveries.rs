@@ -64,11 +64,11 @@ string_enum! {
 /// The filter of deliveries.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryFilter {
-    /// To this webhook.
+    /// By webhook.
     pub webhook_id: Option<WebhookId>,
-    /// In one of these states, if there are any.
+    /// By state: one of these, if there are any.
     pub states: Vec<DeliveryState>,
-    /// Of one of these events, if there are any.
+    /// By type of event: one of these, if there are any.
     pub events: Vec<EventType>,
 }
 
@@ -113,8 +113,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Claims by lease the deliveries that have been due longest: of each webhook at most `limit`. One query for each
-    /// webhook with due deliveries, of which a tenant has few.
+    /// Claims by lease the deliveries that have been due longest, at most `limit` for each webhook. Runs one query for
+    /// each webhook with due deliveries, of which a tenant has few.
     pub fn claim_deliveries(
         &mut self,
         owner: &str,

@@ -27,13 +27,13 @@ pub struct Webhook {
     pub secret: String,
     /// The former secret, encrypted.
     pub old_secret: Option<String>,
-    /// Until when deliveries are signed with the former secret, too.
+    /// The time until which deliveries are also signed with the former secret.
     pub old_secret_until: Option<NaiveDateTime>,
-    /// The number of claims of its deliveries in a row in which every attempt failed.
+    /// The number of consecutive claims of its deliveries in which every attempt failed.
     pub failures: i64,
     /// When the first of these failed.
     pub failing_since: Option<NaiveDateTime>,
-    /// Until when nothing is sent, because attempts failed.
+    /// The time until which nothing is sent, because attempts failed.
     pub paused_until: Option<NaiveDateTime>,
     pub version: i64,
     pub created_at: NaiveDateTime,
@@ -47,7 +47,7 @@ impl Tx<'_> {
         Ok(own.select(Webhook::as_select()).load(self.conn)?)
     }
 
-    /// The enabled webhooks that get an event.
+    /// The enabled webhooks that receive an event.
     pub fn webhooks_for(&mut self, event: EventType) -> Result<Vec<Webhook>> {
         let own = self.scoped(webhooks::table).filter(webhooks::disabled_reason.is_null()).order(webhooks::id);
         let mut rows: Vec<Webhook> = own.select(Webhook::as_select()).load(self.conn)?;

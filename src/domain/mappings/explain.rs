@@ -1,4 +1,4 @@
-//! Explains a line's mappings: the candidates of the rule, and why each was taken or not.
+//! Explains a line's mappings: the candidates of the rule, and why each was chosen or not.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,7 @@ string_enum! {
 }
 
 string_enum! {
-    /// Why a candidate is what the line bills to, or is not.
+    /// Why the line bills to a candidate, or does not.
     Verdict {
         /// The line bills to the candidate.
         Chosen = "chosen",
@@ -44,7 +44,7 @@ string_enum! {
         NotLive = "not_live",
         /// The rule does not match the candidate.
         NotMatched = "not_matched",
-        /// The rule matches several candidates, so none is taken.
+        /// The rule matches several candidates, so none is chosen.
         OneOfSeveral = "one_of_several",
         /// A person chose another candidate.
         Overruled = "overruled",
@@ -60,9 +60,9 @@ impl Verdict {
             Self::Chosen => "The line bills to it.",
             Self::NotLive => "It is not live in ConnectWise, so it cannot be chosen.",
             Self::NotMatched => "The rule does not match it.",
-            Self::OneOfSeveral => "The rule matches it and others, so none was taken.",
-            Self::Overruled => "A person chose another, which overrides the rule.",
-            Self::NoRule => "The product has no rule, so none was taken.",
+            Self::OneOfSeveral => "The rule matches it and others, so none was chosen.",
+            Self::Overruled => "A person chose another candidate, which overrides the rule.",
+            Self::NoRule => "The product has no rule, so none was chosen.",
         }
     }
 }

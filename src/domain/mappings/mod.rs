@@ -1,4 +1,4 @@
-//! Resolves what a billing line bills to, first the agreement and then the addition, and explains the result.
+//! Resolves the agreement and then the addition that a billing line bills to, and explains the result.
 
 mod explain;
 mod facts;

@@ -31,7 +31,7 @@ pub struct RecordIndex {
 
 impl RecordIndex {
     /// Indexes the records and decides which are live on `today`. `read` lists the agreements whose additions were
-    /// read, to tell "has no additions" from "not read yet".
+    /// read, to distinguish "has no additions" from "not read yet".
     pub fn new(
         today: NaiveDate,
         gone_companies: impl IntoIterator<Item = CwCompanyId>,
@@ -76,7 +76,7 @@ impl RecordIndex {
         self.by_agreement.get(&agreement).into_iter().flatten().filter_map(|id| self.additions.get(id))
     }
 
-    /// The live agreements that a rule matches, or all live agreements without one.
+    /// The live agreements that a rule matches, or all live agreements without a rule.
     pub fn live_agreements(&self, rule: Option<&Rule>) -> impl Iterator<Item = &Agreement> {
         let is_matched = move |known: &&IndexedRecord<Agreement>| {
             known.inactive.is_none()
@@ -122,7 +122,7 @@ impl RecordIndex {
         }
     }
 
-    /// Resolves a line's agreement. `before` is the mapping until now.
+    /// Resolves a line's agreement. `before` is the previous mapping.
     pub fn agreement(
         &self,
         company: Option<CwCompanyId>,
@@ -131,7 +131,7 @@ impl RecordIndex {
     ) -> AgreementMapping {
         let Some(company) = company else { return Mapping::unresolved(MappingReason::CompanyNotSet) };
         if self.gone_companies.contains(&company) {
-            // The target is kept: the company may be back with the next refresh.
+            // The target is kept, because the company may return with the next refresh.
             let kept = before.target.zip(before.source);
             return kept.map_or_else(
                 || Mapping::unresolved(MappingReason::CompanyGone),

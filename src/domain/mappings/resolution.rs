@@ -1,4 +1,4 @@
-//! What a line's agreement or addition resolved to, and how.
+//! The result of resolving a line's agreement or addition.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct Candidate {
     pub name: String,
 }
 
-/// What a line's agreement or addition resolved to, and how.
+/// The result of resolving a line's agreement or addition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping<Id> {
     /// The status.
@@ -32,14 +32,14 @@ pub struct Mapping<Id> {
     pub candidates: Vec<Candidate>,
 }
 
-/// What a line's agreement resolved to.
+/// The result of resolving a line's agreement.
 pub type AgreementMapping = Mapping<CwAgreementId>;
-/// What a line's addition resolved to.
+/// The result of resolving a line's addition.
 pub type AdditionMapping = Mapping<CwAdditionId>;
 
 impl<Id: PartialEq> Mapping<Id> {
-    /// Whether the status, the source or the target differ. Another reason for having no target is no change that
-    /// anybody must know of.
+    /// Whether the status, the source or the target differ. A different reason for having no target is not a change
+    /// that anybody needs to know about.
     pub fn differs_from(&self, other: &Self) -> bool {
         (self.status, self.source, &self.target) != (other.status, other.source, &other.target)
     }
@@ -48,7 +48,7 @@ impl<Id: PartialEq> Mapping<Id> {
 /// A mapping with the name of its target, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedMapping<Id> {
-    /// What the line resolved to, with the target's id alone.
+    /// The mapping, with only the target's id.
     pub mapping: Mapping<Id>,
     /// The agreement's name, or the addition's label; `None` if nothing is mapped or the record is unknown.
     pub name: Option<String>,

@@ -1,11 +1,11 @@
-//! What is wrong with an expression, and where.
+//! Errors in an expression, and their positions.
 
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
     /// Why an expression was rejected.
     RuleCode {
-        /// Something else was expected at this place.
+        /// Something else was expected at this position.
         Unexpected = "unexpected",
         /// There is no such attribute.
         UnknownAttribute = "unknown_attribute",
@@ -36,7 +36,7 @@ string_enum! {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RuleError {
-    /// What kind of error it is.
+    /// The kind of error.
     pub code: RuleCode,
     /// The whole message: what was found, what was expected, and advice.
     pub message: String,
@@ -48,9 +48,9 @@ pub struct RuleError {
     pub offset_utf16: usize,
     /// `length` in UTF-16 code units.
     pub length_utf16: usize,
-    /// What would have been valid there.
+    /// The alternatives that would have been valid at that position.
     pub expected: Vec<String>,
-    /// What to write instead, for common mistakes.
+    /// Advice on what to write instead, for common mistakes.
     pub advice: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl RuleError {
         }
     }
 
-    /// Counts the place in UTF-16 code units, too. `text` is the expression.
+    /// Also counts the position in UTF-16 code units. `text` is the expression.
     pub(super) fn located_in(mut self, text: &str) -> Self {
         let units = |from: usize, count: usize| text.chars().skip(from).take(count).map(char::len_utf16).sum();
         self.offset_utf16 = units(0, self.offset);

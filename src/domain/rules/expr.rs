@@ -12,7 +12,7 @@ string_enum! {
         Name = "name",
         /// The name of an agreement's type.
         TypeName = "type/name",
-        /// The identifier of an addition's index of records product.
+        /// The identifier of an addition's catalog product.
         ProductIdentifier = "product/identifier",
         /// An addition's description.
         Description = "description",

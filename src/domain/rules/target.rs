@@ -1,9 +1,9 @@
-//! What a rule selects.
+//! The kinds of record that a rule selects.
 
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
-    /// What a matching rule selects.
+    /// The kind of record that a matching rule selects.
     Target {
         /// One of a company's agreements.
         Agreement = "agreement",
@@ -13,7 +13,7 @@ string_enum! {
 }
 
 impl Target {
-    /// What the product's other rule selects.
+    /// The target of the product's other rule.
     pub const fn other(self) -> Self {
         match self {
             Self::Agreement => Self::Addition,

@@ -99,7 +99,7 @@ fn quoted(chars: &[char], at: usize, quote: char) -> Result<(Token, usize), Rule
             let span = Span { offset: at, length: chars.len() - at };
             Err(RuleError::new(RuleCode::UnterminatedText, span, "the text that begins here has no closing quote")
                 .with_hint(format!(
-                    "Close it with {quote}; write a text that contains {quote} in the other kind of quotes"
+                    "Close it with {quote}. If the text contains {quote}, use the other kind of quotes"
                 )))
         }
     }

@@ -57,7 +57,7 @@ async fn identify(req: &ServiceRequest) -> Result<(), ApiError> {
 fn acting_user(req: &ServiceRequest) -> Result<Option<String>, ApiError> {
     let Some(header) = req.headers().get(ACTING_USER) else { return Ok(None) };
     let text = std::str::from_utf8(header.as_bytes()).ok().map(str::trim);
-    // Neither controls, nor marks that change the direction in which a history is read.
+    // Control characters, and marks that change the text direction in a history.
     let is_hidden = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

@@ -1,4 +1,4 @@
-//! What browsers and caches expect of every path: `HEAD`, `OPTIONS`, other origins, and conditional requests.
+//! Features that browsers and caches expect of every path: `HEAD`, `OPTIONS`, other origins, and conditional requests.
 
 use actix_cors::Cors;
 use actix_web::body::{BodySize, BodyStream, BoxBody, EitherBody, MessageBody, SizedStream};
@@ -23,7 +23,7 @@ use super::settings::HttpSettings;
 /// How long a browser may remember that a request from another origin is allowed, in seconds.
 const PREFLIGHT_VALID_FOR: usize = 3_600;
 
-/// Allows browsers to call the service from pages of these origins. The key is sent in a header, so that no cookie is
+/// Allows browsers to call the service from pages of these origins. The key is sent in a header, so no cookie is
 /// involved.
 pub fn cors(origins: &[String]) -> Cors {
     let headers = ["content-type", "idempotency-key", "last-event-id", "x-acting-user", "x-request-id"]
@@ -37,8 +37,8 @@ pub fn cors(origins: &[String]) -> Cors {
     origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// What the pages of Swagger UI may load: only what this service serves. They set styles of elements, but run no inline
-/// script.
+/// The content security policy of Swagger UI's pages: they may load only what this service serves. They set styles of
+/// elements, but run no inline script.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
                            img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'";
@@ -75,8 +75,7 @@ pub async fn head(
     }))
 }
 
-/// Answers `OPTIONS` with the methods of the path. A browser's question before a request from another origin is
-/// answered by [`cors`].
+/// Answers `OPTIONS` with the methods of the path. Preflight requests from other origins are answered by [`cors`].
 pub async fn options(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -109,9 +108,9 @@ pub fn allowed(document: &ServedDocument, path: &str) -> Option<String> {
     Some(names.join(", "))
 }
 
-/// Gives each JSON response of the API an `ETag` of its content, and answers 304 if the caller has that content. It is
-/// weak, unless the response has a version: then it is the version and the content, because a response may change while
-/// its version stays the same (a line's usage, a schedule's next runs).
+/// Adds an `ETag` of its content to each JSON response of the API, and answers 304 if the caller has that content. The
+/// tag is weak, unless the response has a version: then it contains the version and the content, because a response may
+/// change while its version stays the same (a line's usage, a schedule's next runs).
 pub async fn conditional(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-/// What is kept of a request.
+/// The data kept about a request.
 #[derive(Debug, Clone)]
 struct Current {
     id: String,

@@ -1,7 +1,7 @@
 //! Announces operations that will be removed: `Deprecation` (RFC 9745) and `Sunset` (RFC 8594).
 //!
-//! An operation is deprecated in the document: `deprecated`, since when (`x-deprecated-since`), and when it is removed
-//! at the earliest (`x-sunset`), both as dates. `openapi/deprecations.rs` lists them.
+//! The document marks a deprecated operation with `deprecated`, the date of the deprecation (`x-deprecated-since`), and
+//! the earliest date of its removal (`x-sunset`). `openapi/deprecations.rs` lists these operations.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};

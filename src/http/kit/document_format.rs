@@ -3,7 +3,7 @@
 use crate::domain::string_enum::string_enum;
 
 string_enum! {
-    /// In which form a document is returned.
+    /// The form in which a document is returned.
     DocumentFormat {
         /// JSON, for programs.
         Json = "json",

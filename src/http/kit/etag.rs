@@ -1,6 +1,6 @@
 //! The `ETag` of a version: `"3"`, or `"3.5f2c"` with the content that the version had when it was read.
 
-/// Stands between the version and the content.
+/// Separates the version from the content.
 const CONTENT: char = '.';
 
 /// The number in quotes, as `If-Match` names it.
@@ -13,7 +13,7 @@ pub fn with_content(etag: &str, content: &str) -> String {
     format!("\"{}{CONTENT}{content}\"", etag.trim_matches('"'))
 }
 
-/// The version that a tag, without its quotes, names.
+/// The version in a tag, which is given without its quotes.
 pub fn version_of(tag: &str) -> &str {
     tag.split_once(CONTENT).map_or(tag, |(version, _)| version)
 }

@@ -1,8 +1,8 @@
-//! The ids that the OpenAPI document has as examples, and those that replace them in a demo.
+//! The example ids in the OpenAPI document, and the ids that replace them in a demo.
 
 use std::sync::{Arc, OnceLock};
 
-/// A record that examples of the OpenAPI document name.
+/// A record whose id is an example in the OpenAPI document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExampleRecord {
     /// A company.
@@ -36,7 +36,7 @@ pub enum ExampleRecord {
 }
 
 impl ExampleRecord {
-    /// The id that the document has as an example.
+    /// The example id in the document.
     pub const fn placeholder(self) -> &'static str {
         match self {
             Self::Product => "0193f0a0-0000-7000-8000-000000000001",
@@ -57,7 +57,7 @@ impl ExampleRecord {
     }
 }
 
-/// The ids that stand for the document's examples in a demo; empty until its records exist.
+/// The ids that replace the document's examples in a demo; empty until its records exist.
 #[derive(Debug, Clone, Default)]
 pub struct ExampleIds(Arc<OnceLock<Vec<(ExampleRecord, String)>>>);
 
@@ -73,7 +73,7 @@ impl ExampleIds {
         let ids = self.0.get().into_iter().flatten();
         ids.fold(document.to_owned(), |text, (record, id)| {
             match record {
-                // They stand within tables, too.
+                // They also occur within tables.
                 ExampleRecord::ExternalId | ExampleRecord::Identifier => text.replace(record.placeholder(), id),
                 _ => text.replace(&format!("\"{}\"", record.placeholder()), &format!("\"{id}\"")),
             }

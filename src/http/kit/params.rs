@@ -19,7 +19,7 @@ pub struct IdempotencyKeyParam {
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub struct IfMatchParam {
     /// The `ETag` of the version to change, such as `"3"` with its quotes. The request fails with 412 if the resource
-    /// has another version by now. Without it, any version is changed.
+    /// has a different version. If left out, the version is not checked.
     #[param(rename = "If-Match", required = false, value_type = String, pattern = r#"^("[!#-~]*"|W/"[!#-~]*"|[*])$"#, example = "*")]
     if_match: Option<String>,
 }

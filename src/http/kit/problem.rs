@@ -36,7 +36,7 @@ pub struct Problem {
     #[serde(rename = "type")]
     #[schema(format = "uri-reference")]
     pub page: String,
-    /// The kind of problem. It is stable: compare this.
+    /// The kind of problem. It is stable, so compare this value.
     #[schema(schema_with = open_enumeration::<ProblemCode>)]
     pub code: ProblemCode,
     /// A short name of the type of error, for people.
@@ -99,7 +99,7 @@ pub struct ProblemField {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub length_utf16: Option<usize>,
-    /// What would be valid at that place. Only for matching rules.
+    /// What would be valid at that position. Only for matching rules.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<String>,
 }
@@ -198,7 +198,7 @@ impl ApiError {
     }
 }
 
-/// Cuts a text that may repeat what was sent, so that the response is never much larger than the request.
+/// Shortens a text that may repeat what was sent, so that the response is never much larger than the request.
 fn shortened(text: String) -> String {
     match text.char_indices().nth(MAX_TEXT_LENGTH) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -301,7 +301,7 @@ pub enum Errors {
     /// The key has no access: a tenant's key on an operator's path, or the operator's key on a tenant's.
     #[response(status = 403, content_type = "application/problem+json")]
     Forbidden(Problem),
-    /// There is no such resource, or it belongs to another tenant.
+    /// The resource does not exist, or it belongs to another tenant.
     #[response(status = 404, content_type = "application/problem+json")]
     NotFound(Problem),
     /// The request is well formed, but a field or parameter is invalid.

@@ -1,5 +1,4 @@
-//! The kinds of problems: one list, from which come the document's enumeration, the titles and the pages of
-//! `/problems`.
+//! The kinds of problems. This one list defines the document's enumeration, the titles and the pages of `/problems`.
 
 use std::borrow::Cow;
 
@@ -15,32 +14,31 @@ use crate::domain::{ConflictCode, ConnectWiseCode, Error, ErrorCode};
 pub const PAGES: &str = "/problems";
 
 string_enum! {
-    /// The problems that concern the request itself, or the service. As for the other codes, the first sentence says
-    /// what it means, and the others what to do.
+    /// The problems that concern the request itself, or the service. As with the other codes, the first sentence
+    /// explains the meaning, and the others say what to do.
     RequestCode {
-        /// The request cannot be parsed. `errors` names the parameter, the header or the place in the body.
+        /// The request cannot be parsed. `errors` names the parameter, the header or the position in the body.
         Malformed = "malformed",
         /// The API key is missing or unknown. Send a valid one, as in `Authorization: Bearer cwb_…`.
         Unauthorized = "unauthorized",
-        /// The API key has no access to this path. Send a tenant's key, or to `/tenants` the operator's.
+        /// The API key has no access to this path. Send a tenant's key, or the operator's key for `/tenants`.
         Forbidden = "forbidden",
         /// There is no such path or resource, or it belongs to another tenant. Check the address and the id.
         NotFound = "not_found",
-        /// The path does not support the method. `Allow` lists those that it supports.
+        /// The path does not support the method. `Allow` lists the methods that it supports.
         MethodNotAllowed = "method_not_allowed",
         /// The body arrived too slowly. Send it again over a faster connection, or in smaller parts.
         BodyTooSlow = "body_too_slow",
         /// The resource has changed since it was read. Get it again, and repeat the change with its new `ETag`.
         VersionMismatch = "version_mismatch",
-        /// The operator of the service requires the version that a change is meant for. Get the resource, and send its
-        /// `ETag` as `If-Match`; in an edit of many lines, send the version of each.
+        /// The operator of the service requires each change to name the version that it applies to. Get the resource,
+        /// and send its `ETag` as `If-Match`; in an edit of many lines, send the version of each.
         VersionRequired = "version_required",
         /// The body is too large. Send it in smaller parts.
         TooLarge = "too_large",
-        /// The body has another media type than the operation takes. Send the header `Content-Type` that `detail`
-        /// names.
+        /// The operation does not accept the body's media type. Send the header `Content-Type` that `detail` names.
         UnsupportedMediaType = "unsupported_media_type",
-        /// A field is invalid. `errors` lists all invalid fields, each with its place and a code.
+        /// A field is invalid. `errors` lists all invalid fields, each with its position and a code.
         Validation = "validation",
         /// A matching rule cannot be parsed. `errors` says where the error begins, and what was expected there.
         Rule = "rule",

@@ -23,7 +23,7 @@ struct OperationInfo {
     deprecation: Option<Deprecation>,
 }
 
-/// What an operation takes beside its path and headers.
+/// The input that an operation accepts besides its path and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Takes {
     /// Whether it has query parameters.
@@ -32,7 +32,7 @@ pub struct Takes {
     pub body: bool,
 }
 
-/// Since when an operation is deprecated, and when it is removed at the earliest.
+/// Since when an operation is deprecated, and the earliest date of its removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deprecation {
     since: DateTime<Utc>,
@@ -79,7 +79,7 @@ impl ServedDocument {
         operations.map(|(method, _)| method.clone()).collect()
     }
 
-    /// What an operation takes; `None` if there is no such operation.
+    /// The input that an operation accepts; `None` if there is no such operation.
     pub fn takes(&self, path: &str, method: &Method) -> Option<Takes> {
         Some(self.operation(path, method)?.takes)
     }

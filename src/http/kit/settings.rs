@@ -27,9 +27,9 @@ pub struct HttpSettings {
     pub serves_console: bool,
     /// Number of threads that serve requests.
     pub threads: usize,
-    /// Whether changes and deletions must say which version they are meant for.
+    /// Whether changes and deletions must name the version that they apply to.
     pub require_versions: bool,
-    /// The ids that the served document has as examples.
+    /// The example ids of the served document.
     pub example_ids: ExampleIds,
     /// The limits for reading request bodies.
     pub body_limits: BodyLimits,

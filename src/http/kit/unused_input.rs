@@ -1,5 +1,5 @@
-//! Refuses what an operation would ignore: a query parameter where it takes none, and a body where it takes none. A
-//! caller who sends `dry_run` to an operation without it would otherwise believe in a dry run.
+//! Rejects input that an operation would ignore: query parameters or a body that it does not accept. Otherwise, a
+//! caller who sends `dry_run` to an operation without it would believe that it was a dry run.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,8 +16,8 @@ use crate::domain::{FieldCode, FieldError};
 /// Maximum length of a body that counts as empty: some clients send `{}` or `null` where an operation takes no body.
 const MAX_EMPTY: usize = 4;
 
-/// Refuses a request with parameters or a body that its operation does not take. Operations that take parameters check
-/// their names themselves.
+/// Rejects a request with parameters or a body that its operation does not accept. Operations that accept parameters
+/// check their names themselves.
 pub async fn refuse(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -25,13 +25,13 @@ pub async fn refuse(
     let document = req.app_data::<web::Data<ServedDocument>>();
     let takes = document.and_then(|document| document.takes(req.path(), req.method()));
     let refusal = match takes {
-        // The router decodes a path, and the document does not: what only the router finds is not checked.
+        // The router decodes paths, but the document does not, so the input of this path would not be checked.
         None if req.path().contains('%') => Some(ApiError::no_path()),
         None => None,
         Some(takes) => {
             let mut bad = if takes.query { Vec::new() } else { parameters(req.query_string()) };
-            if !takes.body && says_something(&mut req).await {
-                let message = "this operation takes no body; send none, or {}";
+            if !takes.body && has_content(&mut req).await {
+                let message = "this operation accepts no body; send none, or {}";
                 bad.push(FieldError::new("", FieldCode::UnknownField, message));
             }
             (!bad.is_empty()).then_some(ApiError::Malformed(bad))
@@ -43,8 +43,8 @@ pub async fn refuse(
     }
 }
 
-/// Whether a request has a body with content. Reads at most as much as a body without content has.
-async fn says_something(req: &mut ServiceRequest) -> bool {
+/// Whether a request has a body with content. Stops reading once it is longer than [`MAX_EMPTY`].
+async fn has_content(req: &mut ServiceRequest) -> bool {
     let length = req.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     match length {
         Some(0) => return false,
@@ -59,7 +59,7 @@ async fn says_something(req: &mut ServiceRequest) -> bool {
 }
 
 fn parameters(query: &str) -> Vec<FieldError> {
-    let message = "unknown parameter; this operation takes none in its query";
+    let message = "unknown parameter; this operation accepts no query parameters";
     let names = form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name);
     names.map(|name| FieldError::new(name, FieldCode::UnknownParameter, message)).collect()
 }

@@ -1,10 +1,10 @@
-//! Writes the document for people to read: what is short stands on one line.
+//! Writes the document for people to read, with short values on one line.
 
-/// The longest line that is made.
+/// Maximum length of a line of combined values.
 const MAX_LINE_LENGTH: usize = 125;
 
-/// Writes each object or array that fits on a line on one, such as `"type": ["string", "null"]`. Takes JSON with one
-/// value a line, as serde writes it. The members of the outermost three levels, such as paths, keep lines of their own.
+/// Writes each object or array that fits on one line, such as `"type": ["string", "null"]`. Expects JSON with one value
+/// per line, as serde writes it. The members of the outermost three levels, such as paths, keep lines of their own.
 pub(super) fn lines(json: &str) -> String {
     const KEPT_LEVELS: usize = 3;
     let mut open: Vec<Vec<String>> = vec![Vec::new()];
@@ -39,7 +39,7 @@ fn on_one_line(block: &[String]) -> Option<String> {
     Some(format!("{first}{}{}", inner.join(" "), block.last()?.trim()))
 }
 
-/// A block with as many values on a line as fit, if it is an array of texts, such as the required members of an object.
+/// A block with as many values per line as fit, if it is an array of texts, such as the required members of an object.
 fn filled(block: Vec<String>) -> Vec<String> {
     let is_array = block.first().is_some_and(|line| line.ends_with('['));
     let inner = block.get(1..block.len() - 1).unwrap_or_default();
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_stands_on_one_line() {
+    fn short_values_are_on_one_line() {
         let long = "x".repeat(100);
         let names: Vec<String> = (0..40).map(|number| format!("member_{number}")).collect();
         let value = json!({"a": {"b": {"c": {

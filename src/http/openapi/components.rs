@@ -1,4 +1,4 @@
-//! The schemas of the document, as generators of clients need them.
+//! The schemas of the document, as client generators need them.
 
 use utoipa::openapi::schema::{ArrayItems, OneOf, Schema};
 use utoipa::openapi::{OpenApi, Ref, RefOr};
@@ -19,7 +19,7 @@ pub(super) fn improve(openapi: &mut OpenApi) {
                 lift_description(member);
                 drop_default(member);
                 if is_request {
-                    say_what_a_text_is(member);
+                    add_plain_text_pattern(member);
                 }
             }
         }
@@ -36,7 +36,7 @@ fn is_request(name: &str) -> bool {
 }
 
 /// Gives the pattern of plain texts to the texts of a request that must not be empty, unless they have their own.
-fn say_what_a_text_is(member: &mut RefOr<Schema>) {
+fn add_plain_text_pattern(member: &mut RefOr<Schema>) {
     if let RefOr::T(Schema::Object(text)) = member
         && text.min_length.is_some_and(|length| length > 0)
         && text.pattern.is_none()
@@ -59,7 +59,7 @@ pub(super) fn rename_lists(json: &str) -> String {
     text
 }
 
-/// Moves the description of a member that can be null to where generators look for it: beside `oneOf`, not within.
+/// Moves the description of a nullable member to where generators look for it: beside `oneOf`, not within.
 fn lift_description(member: &mut RefOr<Schema>) {
     let RefOr::T(Schema::OneOf(OneOf { items, description, .. })) = member else { return };
     for item in items {
@@ -71,7 +71,7 @@ fn lift_description(member: &mut RefOr<Schema>) {
     }
 }
 
-/// Removes the default of a member, which its description names. Generators would make a member with a default a
+/// Removes the default of a member, because its description names it. Generators would make a member with a default a
 /// required one, or send the default of an older document.
 fn drop_default(member: &mut RefOr<Schema>) {
     match member {

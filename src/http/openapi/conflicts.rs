@@ -2,7 +2,7 @@
 
 use crate::domain::ConflictCode::{self, *};
 
-/// What an operation can return that reads from ConnectWise.
+/// The conflicts of an operation that reads from ConnectWise.
 const READING: &[ConflictCode] = &[NotConnected, RefreshRunning, RefreshWouldDrop, ConnectionChanged];
 
 /// The conflicts of an operation.

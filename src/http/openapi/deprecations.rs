@@ -11,14 +11,14 @@ struct Deprecation {
     operation_id: &'static str,
     /// Since when it is deprecated, such as `2026-12-01`.
     since: &'static str,
-    /// When it is removed at the earliest: at least six months later.
+    /// The earliest date of its removal: at least six months later.
     sunset: &'static str,
 }
 
 /// The deprecated operations. There is none yet.
 const DEPRECATED: [Deprecation; 0] = [];
 
-/// Marks them in the document.
+/// Marks the deprecated operations in the document.
 pub(super) fn mark(openapi: &mut OpenApi) {
     for operation in operations(openapi) {
         let found = DEPRECATED.iter().find(|known| operation.operation_id.as_deref() == Some(known.operation_id));

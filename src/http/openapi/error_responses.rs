@@ -19,11 +19,11 @@ const ERRORS: [(&str, &str, &str); 13] = [
         "Forbidden",
         "The API key has no access: a tenant's key was sent to `/tenants`, or the operator's key to any other path",
     ),
-    ("404", "NotFound", "There is no such resource, or it belongs to another tenant"),
+    ("404", "NotFound", "The resource does not exist, or it belongs to another tenant"),
     ("408", "RequestTimeout", "The body arrived too slowly"),
     ("412", "PreconditionFailed", "The resource has changed: its version is not the one in `If-Match`. Get it again"),
-    ("413", "PayloadTooLarge", "The body is too large; `detail` has the limit"),
-    ("415", "UnsupportedMediaType", "The `Content-Type` is not the one of the request body"),
+    ("413", "PayloadTooLarge", "The body is too large; `detail` states the limit"),
+    ("415", "UnsupportedMediaType", "The operation does not accept this `Content-Type`"),
     (
         "422",
         "UnprocessableEntity",
@@ -56,7 +56,7 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
                 "408" | "413" | "415" => body,
                 "409" => false,
                 "412" => if_match,
-                "428" => if_match || takes_versions(&id),
+                "428" => if_match || accepts_versions(&id),
                 "422" => validates,
                 _ => true,
             });
@@ -80,7 +80,7 @@ pub(super) fn share_errors(openapi: &mut OpenApi) {
 }
 
 /// Whether an operation takes versions in its body.
-fn takes_versions(operation_id: &str) -> bool {
+fn accepts_versions(operation_id: &str) -> bool {
     matches!(operation_id, "update_billing_lines" | "choose_agreements" | "choose_additions")
 }
 

@@ -22,7 +22,7 @@ const DESCRIBED: [(&str, ExampleRecord); 10] = [
     ("ConnectWise's id of the agreement", ExampleRecord::Agreement),
 ];
 
-/// Gives the parameters of paths an example each.
+/// Gives each path parameter an example.
 pub(super) fn add(openapi: &mut OpenApi) {
     for parameter in operations(openapi).flat_map(|operation| operation.parameters.iter_mut().flatten()) {
         let RefOr::T(described) = parameter else { continue };

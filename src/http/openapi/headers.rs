@@ -20,8 +20,8 @@ pub(super) fn declare_etags(openapi: &mut OpenApi) {
     }
 }
 
-/// Declares what `kit::browsers::conditional` does to the other JSON responses of the API: a weak `ETag`. The 304
-/// response is documented in the introduction only: declared here, it would remove the response types from generated
+/// Declares the weak `ETag` that `kit::browsers::conditional` adds to the other JSON responses of the API. The 304
+/// response is documented in the introduction only: declaring it here would remove the response types from generated
 /// clients.
 pub(super) fn declare_content_tags(openapi: &mut OpenApi) {
     for (_, item) in openapi.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/api/")) {
@@ -40,7 +40,7 @@ pub(super) fn declare_content_tags(openapi: &mut OpenApi) {
 
 /// Every response header: its name in `components/headers` and its description.
 const HEADERS: [(&str, &str); 8] = [
-    ("Content-Disposition", "The name under which to save the file"),
+    ("Content-Disposition", "The file name for saving"),
     (
         "ETag",
         "The resource's version, such as `\"3\"`, or version and content, such as `\"3.5f2c\"`, for `If-Match` and \

@@ -66,7 +66,7 @@ use crate::domain::ErrorCode;
             **People behind a key.** A frontend that uses one key for several people names the person in \
             `X-Acting-User`: 1 to 100 characters of UTF-8. Histories show the person and the key, and the audit log \
             can be filtered by the person. The service believes what the owner of the key says.\n\n\
-            **Webhooks.** Instead of asking again and again, let the service tell an address of yours: see *webhooks*.",
+            **Webhooks.** Instead of polling, let the service send events to your address: see *webhooks*.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
         contact(name = "connectwise-billing")
     ),
@@ -108,8 +108,7 @@ use crate::domain::ErrorCode;
         ),
         (
             name = "mappings",
-            description = "The agreement and the addition that each billing line bills to. A manual choice wins \
-                over the matching rule"
+            description = "The agreement and the addition that each billing line bills to. A manual choice overrides the matching rule"
         ),
         (
             name = "import and export",
@@ -127,7 +126,7 @@ use crate::domain::ErrorCode;
         ),
         (
             name = "reconciliation",
-            description = "What should be billed beside what ConnectWise bills, and the difference in units and in money"
+            description = "Compares what should be billed with what ConnectWise bills, in units and in money"
         ),
         (
             name = "webhooks",

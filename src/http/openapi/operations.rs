@@ -23,7 +23,7 @@ pub(super) fn takes_if_match(operation: &Operation) -> bool {
     })
 }
 
-/// Marks the bodies that are no JSON as files: generators of clients can send only those.
+/// Marks bodies that are not JSON as files, because generated clients can send only those.
 pub(super) fn mark_files(openapi: &mut OpenApi) {
     for operation in operations(openapi) {
         let Some(RefOr::T(body)) = &mut operation.request_body else { continue };

@@ -10,7 +10,7 @@ use crate::http::kit::extract::query::MAX_VALUES;
 /// Minimum number of uses of a shared parameter.
 const MIN_USES_TO_SHARE: usize = 3;
 
-/// Says that no text in a query contains a NUL character: `kit::fallback` refuses it.
+/// Declares that no text in a query contains a NUL character, which `kit::fallback` rejects.
 pub(super) fn reject_nul(openapi: &mut OpenApi) {
     for parameter in parameters(openapi) {
         let RefOr::T(Parameter { parameter_in: ParameterIn::Query, schema: Some(RefOr::T(schema)), .. }) = parameter
@@ -26,7 +26,7 @@ pub(super) fn reject_nul(openapi: &mut OpenApi) {
     }
 }
 
-/// Says how many values a filter may have.
+/// Declares how many values a filter may have.
 pub(super) fn limit_lists(openapi: &mut OpenApi) {
     for parameter in parameters(openapi) {
         if let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Array(values))), .. }) = parameter {

@@ -1,4 +1,4 @@
-//! Links of the document: which operation takes the id that a response has.
+//! Links of the document: the operations that take an id from a response.
 
 use serde_json::json;
 use utoipa::openapi::link::LinkBuilder;
@@ -13,7 +13,7 @@ struct Linked {
     /// Where the id is in the response's body, as a JSON pointer.
     id: &'static str,
     to: &'static str,
-    /// The name of the parameter, with its place if the operation has two of this name.
+    /// The name of the parameter, with its location if the operation has two of this name.
     parameter: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! The section `webhooks` of the document: what is sent to the addresses of webhooks.
+//! The section `webhooks` of the document: the requests that are sent to webhooks.
 
 use utoipa::openapi::path::{
     HttpMethod, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, PathsBuilder,
@@ -49,7 +49,10 @@ pub(super) fn add(openapi: &mut OpenApi) {
             .parameters(Some(HEADERS.map(header)))
             .request_body(Some(body.build()))
             .response("2XX", ResponseBuilder::new().description("The event was received: it is not sent again"))
-            .response("410", ResponseBuilder::new().description("The address is gone: the webhook is disabled"))
+            .response(
+                "410",
+                ResponseBuilder::new().description("The address no longer exists: the webhook is disabled"),
+            )
             .response("default", ResponseBuilder::new().description("The event is sent again later"));
         paths = paths.path(event.as_str(), PathItem::new(HttpMethod::Post, operation));
     }

@@ -65,7 +65,7 @@ pub struct CreateApiKeyResponse {
     pub key: String,
 }
 
-/// Names that histories and the audit log give to those who use no key.
+/// Names that histories and the audit log show for changes made without an API key.
 const RESERVED: [&str; 6] = ["schedule", "refresh", "webhooks", "operator", "command line", "unknown"];
 
 fn not_reserved(name: &str) -> Result<(), ValidationError> {
@@ -112,8 +112,8 @@ pub async fn create_api_key(
 
 /// Revoke an API key
 ///
-/// The key stops working immediately, even if it is the one of this request; where several processes share a database,
-/// within a second in the others. A revoked key stays in the list, and revoking it again changes nothing.
+/// The key stops working immediately, even if it authenticated this request; if several processes share a database, the
+/// others reject it within a second. A revoked key stays in the list, and revoking it again changes nothing.
 #[utoipa::path(
     tag = "api keys",
     params(("id" = String, Path, description = "The API key")),

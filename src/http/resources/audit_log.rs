@@ -18,7 +18,7 @@ use crate::http::kit::problem::{ApiResult, Errors};
 use crate::http::kit::response::page_of;
 use crate::services::AppContext;
 
-/// An entry of the audit log. It is written in the transaction of the change, and never changed.
+/// An entry of the audit log. It is written in the same transaction as the change, and never modified.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditEntry {
     /// The entry's id.
@@ -27,8 +27,8 @@ pub struct AuditEntry {
     pub at: DateTime<Utc>,
     /// Who did it: the name of an API key, or `schedule` for a scheduled push.
     pub actor: String,
-    /// The person for whom the actor acted: the request's `X-Acting-User`; null if it had none. The service cannot
-    /// check it: it is what the owner of the key says.
+    /// The person for whom the actor acted, from the request's `X-Acting-User`; null if the header was missing. The
+    /// service cannot verify it and relies on the owner of the key.
     #[schema(required)]
     pub acting_user: Option<String>,
     /// The id of the API key; null if no key was involved.
@@ -45,10 +45,10 @@ pub struct AuditEntry {
     /// The name of the record at that time, for people; null if it has none.
     #[schema(required)]
     pub subject_name: Option<String>,
-    /// The members that changed, as they were before; null if there was nothing before.
+    /// The changed members with their values before the change; null if there was nothing before.
     #[schema(required, value_type = Option<Object>)]
     pub old: Option<Map<String, Value>>,
-    /// The members that changed, as they are after; null if there is nothing after.
+    /// The changed members with their values after the change; null if there is nothing after.
     #[schema(required, value_type = Option<Object>)]
     pub new: Option<Map<String, Value>>,
 }
@@ -120,8 +120,8 @@ impl ListFilter for AuditQuery {
 
 /// List the audit log
 ///
-/// Returns one page of the entries: every change of a setting, every choice, push, approval, revert and key, with who
-/// made it and what was before, newest first by default. Entries are never changed or deleted.
+/// Returns one page of the entries, newest first by default: every change of a setting, choice, push, approval, revert
+/// and key, with who made it and the previous values. Entries are never changed or deleted.
 #[utoipa::path(tag = "audit log", params(ListQuery<AuditQuery>), responses((status = 200, description = "A page of entries", body = List<AuditEntry>), Errors))]
 #[get("/audit-log")]
 pub async fn list_audit_log(ctx: web::Data<AppContext>, caller: Caller, query: ListQuery<AuditQuery>) -> ApiResult {
@@ -136,7 +136,7 @@ const HEADER: [&str; 10] =
 
 /// Export the audit log
 ///
-/// Returns the entries that fit the filters as CSV, oldest first. A text that begins like a formula gets an apostrophe.
+/// Returns the entries that match the filters as CSV, oldest first. Text that looks like a formula gets an apostrophe.
 #[utoipa::path(
     tag = "import and export",
     params(TableQuery<AuditQuery>),

@@ -30,13 +30,13 @@ pub struct Connection {
     pub company_id: String,
     /// The client id of the integration, issued by ConnectWise.
     pub client_id: String,
-    /// The caption of the custom field of additions in which each push writes its id and date; null if none does.
+    /// The caption of the additions' custom field to which each push writes its id and date; null if there is none.
     #[schema(required)]
     pub provenance_field: Option<String>,
     /// Requests to ConnectWise are suspended until this time, because they failed repeatedly. Null if they are not.
     #[schema(required)]
     pub circuit_open_until: Option<DateTime<Utc>>,
-    /// Since when pushes fail because of the connection: their lines wait until it works. Null if they do not.
+    /// Since when pushes have failed because of the connection; their lines wait until it works. Null if none fail.
     #[schema(required)]
     pub failing_since: Option<DateTime<Utc>>,
     /// What failed, and what to do; null unless `failing_since` or `circuit_open_until` is set.
@@ -93,15 +93,15 @@ pub struct ConnectionRequest {
     /// if the site and the company id stay the same.
     #[schema(min_length = 1, max_length = 200, pattern = "^[!-~]+$", write_only, value_type = Option<String>)]
     pub public_key: Option<SecretString>,
-    /// The private key of the ConnectWise API member. Left out together with the public key.
+    /// The private key of the ConnectWise API member. Leave it out together with the public key.
     #[schema(min_length = 1, max_length = 200, pattern = "^[!-~]+$", write_only, value_type = Option<String>)]
     pub private_key: Option<SecretString>,
     /// The client id of the integration, issued by ConnectWise.
     #[validate(length(min = 1, max = 100), custom(function = header_text))]
     #[schema(min_length = 1, max_length = 100, pattern = "^[!-~]+$")]
     pub client_id: String,
-    /// The caption of a custom text field of additions. With each quantity, pushes write there which push it was, and
-    /// when. Null, or left out, means that they write the quantity alone.
+    /// The caption of a custom text field of additions. With each quantity, pushes write their id and date to this
+    /// field. If null or left out, they write only the quantity.
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100)]
     pub provenance_field: Option<String>,
@@ -144,7 +144,7 @@ impl ConnectionRequest {
     }
 }
 
-/// The error of a key. The validator is not used here: it would keep a copy of the secret.
+/// The error of an invalid key. The validator is not used here because it would keep a copy of the secret.
 fn check_key(field: &str, key: &SecretString) -> Option<FieldError> {
     let text = key.expose_secret();
     let is_valid = (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
@@ -154,8 +154,7 @@ fn check_key(field: &str, key: &SecretString) -> Option<FieldError> {
 /// Get the connection
 ///
 /// Returns the connection without its keys, whether pushes fail because of it, and whether requests to ConnectWise are
-/// suspended. 404 if no connection is
-/// set.
+/// suspended. Fails with 404 if no connection is set.
 #[utoipa::path(
     tag = "connection",
     responses((status = 200, description = "The connection, without its keys", body = Connection), Errors)
@@ -171,9 +170,9 @@ pub async fn get_connection(ctx: web::Data<AppContext>, caller: Caller) -> ApiRe
 
 /// Set the connection
 ///
-/// Creates or replaces the connection, without sending a request to ConnectWise: use `POST /connection/test` to test
-/// it. The keys are stored encrypted and are never returned. Push lines that wait for a working connection are tried
-/// again. Once records have been read, another host, port or company id is a 409: delete the connection first.
+/// Creates or replaces the connection without sending a request to ConnectWise; use `POST /connection/test` to test it.
+/// The keys are stored encrypted and are never returned. Push lines that wait for a working connection are retried.
+/// Once records have been read, changing the host, port or company id fails with 409: delete the connection first.
 #[utoipa::path(
     tag = "connection", request_body = ConnectionRequest, params(IfMatchParam),
     responses((status = 200, description = "The connection, without its keys", body = Connection), Errors, WriteErrors)
@@ -229,7 +228,7 @@ pub struct ConnectionTest {
 ///
 /// Tests in steps whether the site responds, knows the company id, accepts the keys and the client id, and allows
 /// reading companies, agreements and additions. Stops at the first failure and returns what to fix, with status 200.
-/// Also finds out where the site reports the last invoices, which refreshes read from then on. Fails with 409 if no
+/// Also finds out where the site reports its last invoices; later refreshes read them there. Fails with 409 if no
 /// connection is set.
 #[utoipa::path(tag = "connection", responses((status = 200, description = "The result of each step", body = ConnectionTest), Errors, WriteErrors))]
 #[post("/connection/test")]

@@ -1,4 +1,4 @@
-//! `/connectwise`: the records of ConnectWise as choices, and the refresh that reads them again.
+//! `/connectwise`: ConnectWise's records to choose from, and the refresh that rereads them.
 
 use actix_web::{get, post, web};
 use chrono::{DateTime, NaiveDate, Utc};
@@ -37,7 +37,7 @@ pub struct ConnectWiseCompany {
     /// The name of the company's status in ConnectWise, such as `Active`; null if it has none.
     #[schema(required)]
     pub status: Option<String>,
-    /// The company that is matched to it; null if none is. Of several, the first by name.
+    /// The company that is matched to it; null if none is. If several are, the first by name.
     #[schema(required)]
     pub matched_company: Option<MatchedCompany>,
 }
@@ -100,7 +100,7 @@ impl ConnectWiseAgreement {
 pub struct ConnectWiseAddition {
     /// ConnectWise's id of the addition.
     pub id: String,
-    /// The identifier of the addition's index of records product; null if it has none. Rules compare it as `product/identifier`.
+    /// The identifier of the addition's product; null if it has none. Rules compare it as `product/identifier`.
     #[schema(required)]
     pub product_identifier: Option<String>,
     /// The addition's description; null if it has none.
@@ -150,8 +150,8 @@ impl ListFilter for CwCompanyQuery {
 
 /// List ConnectWise companies
 ///
-/// Returns one page of the ConnectWise companies that a company can be matched to, without deleted ones. The list is
-/// that of the last refresh; the first request reads it from ConnectWise.
+/// Returns one page of the ConnectWise companies that a company can be matched to, without deleted ones. The list is as
+/// of the last refresh; the first request reads it from ConnectWise.
 #[utoipa::path(
     tag = "connectwise",
     params(ListQuery<CwCompanyQuery>),
@@ -233,7 +233,7 @@ pub async fn list_connectwise_additions(
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"force": false}))]
 pub struct RefreshRequest {
-    /// Whether to accept a response of ConnectWise that has less than half of the known companies or agreements.
+    /// Whether to accept a response from ConnectWise with less than half of the known companies or agreements.
     #[serde(default)]
     pub force: bool,
 }
@@ -245,12 +245,12 @@ pub struct RefreshResponse {
     pub companies: usize,
     /// The number of agreements that were read.
     pub agreements: usize,
-    /// The number of agreements whose additions were read: those that billing lines bill to, or a product's rule
+    /// The number of agreements whose additions were read: agreements that billing lines bill to or a product's rule
     /// matches.
     pub agreements_with_additions: usize,
     /// When the refresh ended.
     pub finished_at: DateTime<Utc>,
-    /// What the refresh changed in the mappings of billing lines.
+    /// The mapping changes that the refresh caused.
     pub resolved: ResolveResponse,
 }
 
@@ -262,7 +262,7 @@ pub struct RefreshResponse {
 /// `force`, if more than half of the known records would disappear.
 #[utoipa::path(
     tag = "connectwise", request_body = RefreshRequest,
-    responses((status = 200, description = "What was read, and what it changed", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The numbers of records read, and the resulting changes", body = RefreshResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/connectwise/refresh")]
 pub async fn refresh_connectwise(

@@ -59,12 +59,12 @@ impl From<db::MatchingRule> for MatchingRule {
     }
 }
 
-/// A rule that was created or replaced, and what that changed.
+/// A rule that was created or replaced, and the resulting changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SavedMatchingRule {
     /// The rule.
     pub rule: MatchingRule,
-    /// What the rule changed in the mappings of the product's billing lines.
+    /// The mapping changes that the rule caused in the product's billing lines.
     pub resolved: ResolveResponse,
 }
 
@@ -128,7 +128,7 @@ pub struct PreviewMatchingRuleRequest {
     #[schema(minimum = 1, maximum = 500, default = 100)]
     #[serde(default, deserialize_with = "optional_whole_number")]
     pub limit: Option<u32>,
-    /// The `next_cursor` of the previous page. Left out for the first page. The other members must stay the same.
+    /// The `next_cursor` of the previous page. Omit it for the first page. The other members must stay the same.
     pub cursor: Option<String>,
 }
 
@@ -172,7 +172,7 @@ impl From<&PreviewLine> for RulePreviewLine {
     }
 }
 
-/// What an unsaved rule would do.
+/// The effects of an unsaved rule.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PreviewMatchingRuleResponse {
     /// The expression in its canonical spelling.
@@ -183,7 +183,7 @@ pub struct PreviewMatchingRuleResponse {
     pub additions: MappingStatusCounts,
     /// The number of lines with a mapping that would change.
     pub changed: usize,
-    /// The lines of this page that fit `changed_only` and `status`, by company name.
+    /// The lines of this page that match `changed_only` and `status`, sorted by company name.
     pub items: Vec<RulePreviewLine>,
     /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
@@ -208,7 +208,7 @@ pub struct RuleQuery {
 #[utoipa::path(
     tag = "matching rules",
     params(RuleQuery),
-    responses((status = 200, description = "All matching rules that fit the filter", body = List<MatchingRule>), Errors)
+    responses((status = 200, description = "All matching rules that match the filter", body = List<MatchingRule>), Errors)
 )]
 #[get("/matching-rules")]
 pub async fn list_matching_rules(
@@ -224,9 +224,9 @@ pub async fn list_matching_rules(
 
 /// Create a matching rule
 ///
-/// Saves the rule and resolves the product's billing lines with it; manual choices stay. Returns what changed. An
-/// invalid expression is a 422 with its place in the text and what would be valid there. Fails with 409 if the product
-/// has a rule for the target.
+/// Saves the rule and resolves the product's billing lines with it; manual choices are kept. Returns the changes. An
+/// invalid expression fails with 422, which reports its position and what would be valid there. Fails with 409 if the
+/// product already has a rule for the target.
 #[utoipa::path(
     tag = "matching rules", request_body = CreateMatchingRuleRequest, params(IdempotencyKeyParam),
     responses((status = 201, description = "The new rule, and what saving it changed; `Location` has its address", body = SavedMatchingRule), Errors, WriteErrors)
@@ -258,8 +258,8 @@ pub async fn get_matching_rule(ctx: web::Data<AppContext>, caller: Caller, id: w
 
 /// Replace a matching rule
 ///
-/// Replaces the expression and resolves the product's billing lines with it; manual choices stay. Returns what changed.
-/// An invalid expression is a 422 with its place in the text and what would be valid there.
+/// Replaces the expression and resolves the product's billing lines with it; manual choices are kept. Returns the
+/// changes. An invalid expression fails with 422, which reports its position and what would be valid there.
 #[utoipa::path(
     tag = "matching rules", request_body = ReplaceMatchingRuleRequest, params(("id" = String, Path, description = "The matching rule"), IfMatchParam),
     responses((status = 200, description = "The matching rule, and what saving it changed", body = SavedMatchingRule), Errors, WriteErrors)
@@ -280,11 +280,11 @@ pub async fn replace_matching_rule(
 /// Delete a matching rule
 ///
 /// Deletes the rule and resolves the product's billing lines again: mappings that the rule decided become unresolved.
-/// Manual choices stay. Returns what changed.
+/// Manual choices are kept. Returns the changes.
 #[utoipa::path(
     tag = "matching rules",
     params(("id" = String, Path, description = "The matching rule"), IfMatchParam),
-    responses((status = 200, body = ResolveResponse, description = "The rule was deleted; what that changed in the billing lines"), Errors, WriteErrors)
+    responses((status = 200, body = ResolveResponse, description = "The rule was deleted; the resulting changes in the billing lines"), Errors, WriteErrors)
 )]
 #[delete("/matching-rules/{id}")]
 pub async fn delete_matching_rule(
@@ -299,8 +299,8 @@ pub async fn delete_matching_rule(
 
 /// Preview a matching rule
 ///
-/// Returns the mappings that the product's billing lines would have under a rule that is not saved. Uses the records of
-/// the last refresh, and changes nothing. An invalid expression is a 422 with its place in the text and what would be
+/// Returns the mappings that the product's billing lines would have under an unsaved rule. Uses the records of the last
+/// refresh, and changes nothing. An invalid expression fails with 422, which reports its position and what would be
 /// valid there.
 #[utoipa::path(
     tag = "matching rules", request_body = PreviewMatchingRuleRequest,

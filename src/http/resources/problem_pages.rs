@@ -1,4 +1,4 @@
-//! The pages about problems: what each code means and what to do. The `type` of a problem leads to its page.
+//! The pages about problems: what each code means and what to do. The `type` of a problem links to its page.
 
 use std::fmt::Write;
 
@@ -37,7 +37,7 @@ pub async fn list_problems() -> HttpResponse {
     params(("code" = ProblemCode, Path, description = "The code of the problem", example = "not_found")),
     responses(
         (status = 200, description = "The page", body = String, content_type = "text/html"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such code"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "The code does not exist"),
         PlainErrors
     )
 )]
@@ -68,7 +68,7 @@ fn page(title: &str, body: &str) -> HttpResponse {
         .body(html)
 }
 
-/// The text as HTML; what stands between backquotes is shown as code.
+/// The text as HTML; text between backquotes is shown as code.
 fn escaped(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let parts = text.split('`').enumerate();

@@ -33,8 +33,7 @@ pub struct PushSchedule {
     /// The IANA time zone that was set last, such as `Europe/Berlin`. A change takes effect with the next month; until
     /// then `current_month` has the time zone in effect.
     pub time_zone: String,
-    /// How many days before its own next invoice each agreement is pushed; null if all are pushed on the day of the
-    /// month.
+    /// How many days before its next invoice each agreement is pushed; null if all are pushed on `day_of_month`.
     #[schema(required)]
     pub days_before_invoice: Option<u32>,
     /// The bounds of the current billing month.
@@ -43,7 +42,7 @@ pub struct PushSchedule {
     pub next_month: MonthBounds,
     /// The times of the next five runs, in order. They only happen while the schedule is enabled.
     pub next_runs: Vec<DateTime<Utc>>,
-    /// The next five runs before invoices, in order, until 62 days from now; empty unless `days_before_invoice` is set.
+    /// The next five runs before invoices within 62 days, in order; empty unless `days_before_invoice` is set.
     pub next_invoice_runs: Vec<PushBeforeInvoice>,
     /// The version; it increases with every change, and is 0 until a schedule is set. Equals the `ETag`, for
     /// `If-Match`.
@@ -123,9 +122,9 @@ pub struct PushScheduleRequest {
     #[validate(custom(function = check_zone))]
     #[schema(min_length = 1, max_length = 100)]
     pub time_zone: String,
-    /// How many days before its own next invoice each agreement is pushed, once for each invoice; a child agreement
-    /// with its parent. Agreements whose next invoice is unknown, or is overdue, are pushed on the day of the month,
-    /// with the lines that cannot be pushed. Null means that all are pushed on the day of the month.
+    /// How many days before its next invoice each agreement is pushed, once for each invoice; a child agreement is
+    /// pushed with its parent. Agreements whose next invoice is unknown or overdue are pushed on `day_of_month`, with
+    /// the lines that cannot be pushed. Null means that all are pushed on `day_of_month`.
     #[serde(default, deserialize_with = "optional_whole_number")]
     #[validate(range(max = 27))]
     #[schema(minimum = 0, maximum = 27)]
@@ -137,7 +136,7 @@ pub struct PushScheduleRequest {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ScheduleQuery {
-    /// Whether to only return the schedule as it would be, with its next runs, and save nothing.
+    /// Whether to only return the schedule as it would be, with its next runs, without saving it.
     #[serde(default)]
     #[param(default = false, required = false)]
     pub dry_run: bool,
@@ -188,7 +187,7 @@ pub async fn get_push_schedule(ctx: web::Data<AppContext>, caller: Caller) -> Ap
 /// Sets when every enabled billing line is pushed, once a month; each product's `billing_period` decides which month is
 /// billed. If this month's run has happened, or its time has passed, the first run is next month. A run missed during
 /// an outage is started late, by default up to 7 days. Setting the same content again changes nothing. With `dry_run`,
-/// shows the next runs of this content, and saves nothing.
+/// returns the next runs for this content without saving it.
 #[utoipa::path(
     tag = "push schedule", request_body = PushScheduleRequest, params(ScheduleQuery, IfMatchParam),
     responses((status = 200, description = "The schedule, with its billing months and next runs", body = PushSchedule), Errors, WriteErrors)

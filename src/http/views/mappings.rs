@@ -1,4 +1,4 @@
-//! The JSON of mappings and of what resolving changed.
+//! The JSON form of mappings, and of the changes that resolving made.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus}
 use crate::domain::mappings::{Candidate, Mapping, NamedMapping};
 use crate::services::mappings::resolve::{ChangedLine, Resolved, StatusCounts};
 
-/// An agreement or addition that the rule matches, where it matches several.
+/// One of several agreements or additions that a rule matches.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingCandidate {
     /// ConnectWise's id of the agreement or addition.
@@ -171,7 +171,7 @@ impl From<ChangedLine> for ChangedMapping {
 pub struct MappingStatusCounts {
     /// The number of lines with exactly one live agreement or addition.
     pub resolved: usize,
-    /// The number of lines with none.
+    /// The number of lines without one.
     pub unresolved: usize,
     /// The number of lines whose rule matches several.
     pub ambiguous: usize,
@@ -193,7 +193,7 @@ impl From<StatusCounts> for MappingStatusCounts {
 /// Maximum number of changes that a response lists; `changed` counts all.
 const MAX_LISTED_CHANGES: usize = 500;
 
-/// What resolving billing lines found and changed.
+/// The result of resolving billing lines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ResolveResponse {
     /// The number of lines that were resolved.

@@ -18,23 +18,23 @@ use crate::services::security::actor::Actor;
 use crate::services::security::audit::{Audit, MAX_NAMED, Subject};
 
 string_enum! {
-    /// What a batch did with a company.
+    /// The outcome of a batch for one company.
     BatchOutcome {
         /// The company is new.
         Created = "created",
-        /// The company has another name than before.
+        /// The company was renamed.
         Updated = "updated",
         /// The company had this name already.
         Unchanged = "unchanged",
         /// The company was deleted.
         Deleted = "deleted",
-        /// Nothing was done; `error` says why.
+        /// Nothing was changed; `error` has the reason.
         Rejected = "rejected",
     }
 }
 
-/// What a batch did, in the order of the request: each company with its outcome, or why it was rejected, with the place
-/// in the request.
+/// The results of a batch, in request order: each company with its outcome, or the error with its position in the
+/// request.
 pub type BatchResult = Vec<Result<(CompanyId, BatchOutcome), FieldError>>;
 
 /// Creates the companies whose external ids are new, each with a billing line for every product, and renames the
@@ -149,7 +149,7 @@ fn reject_second(seen: &mut HashSet<String>, external_id: &str, place: String) -
     if seen.insert(external_id.to_owned()) {
         return Ok(());
     }
-    let detail = format!("company {external_id} occurs twice in the request");
+    let detail = format!("company {external_id} appears more than once in the request");
     Err(rejected(place, &Error::conflict(ConflictCode::NamedTwice, detail)))
 }
 
@@ -157,7 +157,7 @@ fn rejected(place: String, error: &Error) -> FieldError {
     FieldError::new(place, error.field_code(), error.to_string())
 }
 
-/// Errors with the rejected companies, in the mode in which one of them refuses the whole request.
+/// In all-or-nothing mode, errors with the rejected companies if there are any.
 fn ensure_none_refused(results: &BatchResult, mode: BulkMode) -> Result<()> {
     let rejected: Vec<FieldError> = results.iter().filter_map(|result| result.as_ref().err()).cloned().collect();
     if mode == BulkMode::AllOrNothing && !rejected.is_empty() { Err(Error::Invalid(rejected)) } else { Ok(()) }

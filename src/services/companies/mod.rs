@@ -26,7 +26,7 @@ use crate::services::remote::refresh;
 use crate::services::security::actor::{Actor, IfMatch};
 use crate::services::security::audit::{Audit, Subject};
 
-/// How many companies get their billing lines at once.
+/// Number of companies whose billing lines are inserted at once.
 const COMPANIES_PER_INSERT: usize = 500;
 
 /// A company to create.
@@ -69,17 +69,17 @@ fn subject(company: &Company) -> Subject {
     Subject::new(&company.id, &company.name)
 }
 
-/// What the audit log records of a company.
+/// A company as the audit log records it.
 fn audited(company: &Company) -> Value {
     json!({"external_id": company.external_id, "name": company.name})
 }
 
-/// What the audit log records of a company's match.
+/// A company's match as the audit log records it.
 fn audited_match(company: &Company) -> Value {
     json!({"connectwise_company_id": company.connectwise_company_id, "match_source": company.match_source})
 }
 
-/// The entry of the audit log for a company that is matched to another ConnectWise company now.
+/// The audit log entry for a changed company match.
 pub(super) fn match_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: &Company) -> Option<AuditEntry> {
     let (old, new) = (Some(audited_match(before)), Some(audited_match(after)));
     audit.entry(tx, AuditAction::CompanyMatched, subject(after), old, new)
@@ -99,7 +99,7 @@ pub fn add(tx: &mut Tx<'_>, new: Vec<NewCompany>, audit: &Audit) -> Result<Vec<C
     Ok(rows)
 }
 
-/// The entry of the audit log for a company with another name or external id.
+/// The audit log entry for a company with a changed name or external id.
 pub(super) fn update_entry(tx: &Tx<'_>, audit: &Audit, before: &Company, after: &Company) -> Option<AuditEntry> {
     let (old, new) = (Some(audited(before)), Some(audited(after)));
     audit.entry(tx, AuditAction::CompanyUpdated, subject(after), old, new)
@@ -138,9 +138,9 @@ pub(super) fn insert(tx: &mut Tx<'_>, rows: &[Company], now: Timestamp) -> Resul
     Ok(())
 }
 
-fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, by_other_than: Option<&CompanyId>) -> Result<()> {
+fn ensure_unique(tx: &mut Tx<'_>, external_id: &str, except: Option<&CompanyId>) -> Result<()> {
     match tx.company_by_external_id(external_id)? {
-        Some(other) if Some(&other.id) != by_other_than => {
+        Some(other) if Some(&other.id) != except => {
             let detail = format!("company {} already has the external id \"{external_id}\"", other.id);
             Err(Error::conflict(ConflictCode::ExternalIdTaken, detail).at("/external_id"))
         }
@@ -269,8 +269,8 @@ pub async fn choose(
     Ok(matched)
 }
 
-fn reject_taken(tx: &mut Tx<'_>, target: CwCompanyId, by_other_than: &CompanyId) -> Result<()> {
-    match tx.companies_matched_to(target)?.into_iter().find(|other| other.id != *by_other_than) {
+fn reject_taken(tx: &mut Tx<'_>, target: CwCompanyId, except: &CompanyId) -> Result<()> {
+    match tx.companies_matched_to(target)?.into_iter().find(|other| other.id != *except) {
         None => Ok(()),
         Some(other) => {
             let detail = format!(

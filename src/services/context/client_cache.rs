@@ -18,7 +18,8 @@ impl Clients {
         clients.get(&row.tenant_id).filter(|(known, _)| known == row).map(|(_, client)| client.clone())
     }
 
-    /// Whether a tenant's ConnectWise asked for a longer wait than a worker waits. `false` if there is no client yet.
+    /// Whether ConnectWise asked this tenant's client to wait longer than a worker waits. `false` if there is no client
+    /// yet.
     pub fn is_paused(&self, tenant: &TenantId) -> bool {
         let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients.get(tenant).is_some_and(|(_, client)| client.paused_for().is_some())
@@ -32,7 +33,7 @@ impl Clients {
     /// Stores a client. Returns the client to use, which may be one that another request stored first.
     pub fn put(&self, row: &Connection, client: Client) -> Arc<Client> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another request may have stored a client in the meantime. That one is used, so that there is only one request
+        // Another request may have stored a client in the meantime. Use that client, so there is only one request
         // budget.
         match clients.get(&row.tenant_id) {
             Some((known, there)) if known == row => there.clone(),

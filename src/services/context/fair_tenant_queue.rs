@@ -1,5 +1,5 @@
-//! Whose push lines this process works on next: the tenant that has waited longest, so that a large tenant never makes
-//! a small one wait.
+//! Decides which tenant this process works for next: the one that has waited longest, so a large tenant never makes a
+//! small one wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 use crate::domain::ids::TenantId;
 
-/// How long the result of a look for work is used. Other processes add work, and lines become due.
+/// How long the result of a poll is used. Other processes add work, and lines become due.
 const POLL_VALID_FOR: Duration = Duration::from_secs(1);
 
-/// How many turns ago a tenant may have been served before its last turn is forgotten.
+/// Number of turns after which a tenant's last turn is forgotten.
 const TURNS_REMEMBERED: u64 = 100_000;
 
 #[derive(Default)]
 struct State {
-    /// The tenants that had due lines at the last look, and were not found without any since.
+    /// The tenants that had due lines at the last poll, except those found without any since.
     waiting: Vec<TenantId>,
-    /// When the last look was; `None` if there is new work since.
+    /// The time of the last poll; `None` if there is new work since.
     polled_at: Option<Instant>,
     /// The number of claims that this process is working on, by tenant.
     active: HashMap<TenantId, usize>,
-    /// The turn that each tenant had last.
+    /// The last turn of each tenant.
     served: HashMap<TenantId, u64>,
     turns: u64,
 }
@@ -43,29 +43,29 @@ impl FairTenantQueue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether to look for work before the next turn.
+    /// Whether to poll for work before the next turn.
     pub fn needs_poll(&self) -> bool {
         let state = self.lock();
         state.polled_at.is_none_or(|at| at.elapsed() >= POLL_VALID_FOR) || state.waiting.is_empty()
     }
 
-    /// Makes the next turn begin with a look, because there is new work.
+    /// Makes the next turn start with a poll, because there is new work.
     pub fn poll_again(&self) {
         self.lock().polled_at = None;
     }
 
-    /// Stores the result of a look: the tenants with due lines.
+    /// Stores the result of a poll: the tenants with due lines.
     pub fn set_waiting(&self, tenants: Vec<TenantId>) {
         let mut state = self.lock();
-        // A forgotten tenant goes first once, so only tenants that have been idle for long are forgotten.
+        // A forgotten tenant goes first once, so only tenants that have been idle for a long time are forgotten.
         let State { served, turns, .. } = &mut *state;
         served.retain(|_, turn| *turns - *turn < TURNS_REMEMBERED);
         state.waiting = tenants;
         state.polled_at = Some(Instant::now());
     }
 
-    /// Returns the turn of the waiting tenant that was served least recently, among those for which this process works
-    /// on fewer than `max_parallel` claims and which `may_run`.
+    /// Gives a turn to the waiting tenant that was served least recently. Skips tenants with `max_parallel` claims in
+    /// this process, and those that `may_run` excludes.
     pub fn next(self: &Arc<Self>, max_parallel: usize, may_run: impl Fn(&TenantId) -> bool) -> Option<Turn> {
         let mut state = self.lock();
         let is_free = |tenant: &&TenantId| state.active.get(*tenant).is_none_or(|active| *active < max_parallel);
@@ -85,7 +85,7 @@ impl Turn {
         &self.tenant
     }
 
-    /// Notes that nothing of the tenant's can be claimed, until the next look.
+    /// Notes that the tenant has nothing to claim until the next poll.
     pub fn nothing_due(&self) {
         self.turns.lock().waiting.retain(|tenant| *tenant != self.tenant);
     }

@@ -1,4 +1,4 @@
-//! API keys that were looked up within the last second, so that a caller with many requests costs few lookups.
+//! API keys that were looked up within the last second, so a caller with many requests causes few lookups.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::db::ApiKey;
 
-/// How long a key is remembered. A key that another process revokes works in this one for at most this long.
+/// How long a key is remembered. A key that another process revokes keeps working in this process for at most this
+/// long.
 const REMEMBERED_FOR: Duration = Duration::from_secs(1);
 /// Maximum number of keys that are remembered.
 const MAX_KEYS: usize = 10_000;
 
-/// The remembered keys, by their readable beginning.
+/// The remembered keys, by their plain-text prefix.
 #[derive(Debug, Default)]
 pub struct KnownKeys(Mutex<Known>);
 
@@ -22,7 +23,7 @@ struct Known {
     revocations: u64,
 }
 
-/// A lookup that began. Its result is not remembered if a key has been revoked since.
+/// A started lookup. Its result is not remembered if a key has been revoked since.
 #[derive(Debug, Clone, Copy)]
 pub struct Lookup {
     begun_at: Instant,
@@ -34,7 +35,7 @@ impl KnownKeys {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the key with a prefix, if it is remembered, or begins a lookup.
+    /// Returns the remembered key with a prefix, or starts a lookup.
     pub fn get(&self, prefix: &str) -> Result<ApiKey, Lookup> {
         let known = self.lock();
         let recent = known.keys.get(prefix).filter(|(_, at)| at.elapsed() < REMEMBERED_FOR);

@@ -1,4 +1,4 @@
-//! Which background loops run in this process.
+//! Counts the background loops that run in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

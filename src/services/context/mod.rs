@@ -27,13 +27,13 @@ pub use loop_count::{LoopCount, RunningLoop};
 pub use rejected_keys::RejectedKeys;
 pub use watched_jobs::{WatchedJobs, WatchedKey};
 
-/// After how many new rows the database's statistics may be out of date.
+/// Number of new rows after which the database's statistics may be out of date.
 const MANY_ROWS: usize = 1_000;
 
-/// Whether a step of a worker found work.
+/// Whether a worker's step found work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepResult {
-    /// Some of it was done.
+    /// Some work was done.
     Worked,
     /// Nothing is due.
     Idle,
@@ -65,13 +65,13 @@ pub struct AppContext {
     pub clients: Arc<Clients>,
     /// Wakes a worker when there is work.
     pub wake: Arc<Notify>,
-    /// Whose push lines are processed next.
+    /// Decides which tenant's push lines are processed next.
     pub turns: Arc<FairTenantQueue>,
     /// Sends webhooks.
     pub webhooks: Arc<WebhookSender>,
     /// Wakes a loop that sends webhooks.
     pub wake_deliveries: Arc<Notify>,
-    /// Whose webhooks are sent next.
+    /// Decides which tenant's webhooks are sent next.
     pub delivery_turns: Arc<FairTenantQueue>,
     /// Locks that allow one refresh at a time for each tenant.
     pub refreshing: Arc<KeyedLocks>,

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::ApiKeyId;
 
-/// How long nothing more is recorded about a key.
+/// Minimum time between two recorded rejections of one key.
 const PAUSE: TimeDelta = TimeDelta::minutes(1);
 
 /// Limits how often the rejection of a key is recorded.

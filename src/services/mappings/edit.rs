@@ -29,9 +29,9 @@ struct EditContext {
     lines: HashMap<BillingLineId, MappedLine>,
     rules: HashMap<ProductId, Rules>,
     record_index: std::sync::Arc<RecordIndex>,
-    /// The first day of the month that a push would bill now, by product; only of products that an edit needs.
+    /// The first day of the month that a push would bill now, by product; empty unless an edit needs it.
     billed_from: HashMap<ProductId, NaiveDate>,
-    /// The products whose overage another product bills; only if an edit needs them.
+    /// The products whose overage another product bills; empty unless an edit needs them.
     with_overage: HashSet<ProductId>,
 }
 
@@ -66,14 +66,14 @@ impl EditContext {
         })
     }
 
-    /// Returns the line as an edit leaves it.
+    /// Returns the line after an edit.
     fn edited(&self, before: &MappedLine, change: &LineEdit) -> Result<MappedLine, EditRejection> {
         let mut line = before.clone();
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
         line.block_size = change.block_size.unwrap_or(line.block_size);
         line.minimum_quantity = change.minimum_quantity.unwrap_or(line.minimum_quantity);
         if change.includes() && !self.with_overage.contains(&line.product_id) {
-            let error = overage::nobody_bills_it();
+            let error = overage::overage_not_billed();
             return Err(EditRejection::new("included_quantity", error));
         }
         line.included_quantity = change.included_quantity.unwrap_or(line.included_quantity);
@@ -102,8 +102,8 @@ impl EditContext {
         Ok(line)
     }
 
-    /// A new adjustment. Days that are not given stay as they are in the line's adjustment; without one it begins with
-    /// the month that a push would bill now, and has no end.
+    /// The adjustment to set. Days that are not given are kept from the line's adjustment. Without one, the new
+    /// adjustment begins with the month that a push would bill now, and has no end.
     fn adjustment(&self, before: &MappedLine, new: &NewAdjustment) -> Result<Adjustment, EditRejection> {
         let known = before.adjustment.as_ref();
         let from = new.from.or(known.map(|known| known.from));
@@ -142,7 +142,7 @@ impl EditContext {
     }
 }
 
-/// The first day of the month that a push of each line's product would bill now.
+/// The first day of the month that a push would bill now, for each line's product.
 fn billed_from(tx: &mut Tx<'_>, lines: &[MappedLine], now: Timestamp) -> Result<HashMap<ProductId, NaiveDate>> {
     let current = billing_calendar::load(tx)?.month_of(now);
     let products: HashSet<ProductId> = lines.iter().map(|line| line.product_id.clone()).collect();
@@ -153,7 +153,7 @@ fn billed_from(tx: &mut Tx<'_>, lines: &[MappedLine], now: Timestamp) -> Result<
         .collect())
 }
 
-/// Makes edits. A rejected edit changes nothing, and its outcome is the reason.
+/// Applies edits. A rejected edit changes nothing; its outcome is the reason.
 pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Result<EditResults> {
     let (now, by) = (audit.now(), audit.by());
     let context = EditContext::load(tx, edits, now)?;
@@ -164,7 +164,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
             if named.insert(&edit.line) {
                 return context.outcome(edit);
             }
-            let detail = format!("billing line {} occurs twice", edit.line);
+            let detail = format!("billing line {} appears more than once", edit.line);
             Err(EditRejection::new("billing_line_id", Error::conflict(ConflictCode::NamedTwice, detail)))
         })
         .collect();
@@ -186,7 +186,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
     Ok(EditResults { outcomes, resolved })
 }
 
-/// Changes one line, without reading from ConnectWise. Returns what it bills.
+/// Changes one line, without reading from ConnectWise. Returns the line with its quantity.
 pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<LineWithQuantity> {
     let audit = Audit::new(actor, ctx.clock.now());
     let work = move |tx: &mut Tx<'_>| {
@@ -204,7 +204,7 @@ fn change(tx: &mut Tx<'_>, edit: Edit, audit: &Audit) -> Result<BillingLineView>
 }
 
 /// Makes the same change to many lines, or to none if an id is unknown or a line has another version. Returns the
-/// number of lines that changed, and what the first `shown` lines bill.
+/// number of lines that changed, and the first `shown` lines with their quantities.
 pub async fn update_many(
     ctx: &AppContext,
     actor: &Actor,
@@ -264,7 +264,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
     Ok(applied)
 }
 
-/// Same as [`edit`] for one line. Returns what the line bills, and the resulting changes to mappings.
+/// Same as [`edit`] for one line. Returns the line with its quantity, and the resulting changes to mappings.
 pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(LineWithQuantity, Resolved)> {
     let id = edit.line.clone();
     let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;

@@ -21,9 +21,9 @@ pub struct ChangeRecorder<'a> {
     by: &'a str,
     lines: Vec<MappedLine>,
     entries: Vec<LineHistoryRow>,
-    /// The lines whose target is no longer live since this change, for webhooks.
+    /// The mappings that became stale, for webhooks.
     stale: Vec<EventMapping>,
-    /// The lines with several candidates since this change, for webhooks.
+    /// The mappings that became ambiguous, for webhooks.
     ambiguous: Vec<EventMapping>,
 }
 
@@ -72,7 +72,7 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
-    /// Notes a mapping that needs a person's choice since this change.
+    /// Notes a mapping that became stale or ambiguous, so a person must choose.
     fn note_alert<Id>(&mut self, line: &MappedLine, target: Target, before: &Mapping<Id>, after: &Mapping<Id>) {
         let lines = match after.status {
             _ if before.status == after.status => return,
@@ -103,7 +103,7 @@ impl<'a> ChangeRecorder<'a> {
         Ok(())
     }
 
-    /// Saves the recorded lines and their history entries, and notifies webhooks which lines need a choice now.
+    /// Saves the recorded lines and their history entries, and notifies webhooks of the lines that now need a choice.
     pub fn save(self, tx: &mut Tx<'_>) -> Result<()> {
         tx.save_mapped_lines(self.lines, self.now)?;
         tx.insert_line_changes(&self.entries)?;
@@ -112,13 +112,13 @@ impl<'a> ChangeRecorder<'a> {
     }
 }
 
-/// What the audit log records of a mapping.
+/// A mapping as the audit log records it.
 fn audited<Id: ToString>(mapping: &Mapping<Id>) -> Value {
     let id = mapping.target.as_ref().map(ToString::to_string);
     json!({"status": mapping.status, "source": mapping.source, "id": id})
 }
 
-/// The entry of the audit log for a line that a person changed; `None` if nothing that it records changed.
+/// The audit log entry for a line that a person changed; `None` if no recorded field changed.
 pub fn line_entry(tx: &Tx<'_>, audit: &Audit, before: &MappedLine, after: &MappedLine) -> Option<AuditEntry> {
     let line = |line: &MappedLine| {
         json!({

@@ -1,4 +1,4 @@
-//! An edit of a billing line, and what became of it.
+//! An edit of a billing line, and its result.
 
 use chrono::NaiveDate;
 
@@ -22,7 +22,7 @@ string_enum! {
 }
 
 impl BulkMode {
-    /// What applies if a request says nothing.
+    /// The mode of a request that does not specify one.
     pub const fn all_or_nothing() -> Self {
         Self::AllOrNothing
     }
@@ -69,9 +69,10 @@ impl LineEdit {
 pub struct NewAdjustment {
     /// The units to add to the usage, or to take away.
     pub amount: AdjustmentAmount,
-    /// The first day; `None` keeps that of the line's adjustment, or means the month that a push would bill now.
+    /// The first day; `None` keeps the day of the line's adjustment. Without one, it means the first day of the month
+    /// that a push would bill now.
     pub from: Option<NaiveDate>,
-    /// The last day: `None` keeps that of the line's adjustment, and `Some(None)` means that it has no end.
+    /// The last day; `None` keeps the day of the line's adjustment, and `Some(None)` means no end.
     pub until: Option<Option<NaiveDate>>,
     /// Why it was agreed.
     pub reason: String,
@@ -108,8 +109,8 @@ impl EditRejection {
         Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
     }
 
-    /// Converts the rejection to the error of a request that changes one line: its address names the line, its body the
-    /// other members.
+    /// Converts the rejection to the error of a request that changes one line. The request's address identifies the
+    /// line; its body has the other members.
     pub(super) fn into_body_error(self) -> Error {
         match self.member {
             "agreement_id" => self.error.at("/agreement_id"),

@@ -33,8 +33,8 @@ pub struct ChangedLine {
 }
 
 impl ChangedLine {
-    /// Creates the change of a line from its states before and after; `None` if at most the reason of a mapping
-    /// changed.
+    /// Creates the change of a line from its states before and after; `None` if nothing changed except the reason of a
+    /// mapping.
     pub fn new(record_index: &RecordIndex, before: MappedLine, after: MappedLine) -> Option<Self> {
         let differs = before.agreement.differs_from(&after.agreement) || before.addition.differs_from(&after.addition);
         let agreement = |mapping| record_index.named_agreement(mapping);

@@ -1,4 +1,4 @@
-//! How many billing lines each product has in which state.
+//! Counts each product's billing lines by state.
 
 use std::collections::BTreeMap;
 
@@ -18,15 +18,15 @@ pub struct ProductSummary {
     pub lines: i64,
     /// The number of lines that pushes write.
     pub enabled: i64,
-    /// The number of lines that need a person.
+    /// The number of lines that need a person's attention.
     pub needs_attention: i64,
-    /// The number of these lines by what a person must do.
+    /// The number of these lines by the action that a person must take.
     pub needs: BTreeMap<LineNeed, i64>,
     /// The number of lines by the status of their agreement mapping.
     pub agreements: StatusCounts,
     /// The number of lines by the status of their addition mapping.
     pub additions: StatusCounts,
-    /// The number of lines by the state of their last push; lines that were never pushed are not in it.
+    /// The number of lines by the state of their last push; lines that were never pushed are not counted.
     pub last_pushes: BTreeMap<PushLineState, i64>,
 }
 

@@ -24,15 +24,15 @@ use crate::services::schedule::billing_calendar;
 /// How long a job uses the lists of companies and agreements before it reads them again.
 const LISTS_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 
-/// How long after its read an agreement's lines may be written. A person's change in between is overwritten.
+/// How long after an agreement was read its lines may be written. A person's change in between is overwritten.
 const READ_VALID_FOR: Duration = Duration::from_secs(30);
 
-/// What the claimed lines are compared with.
+/// The data that the claimed lines are compared with.
 pub(super) struct PushContext {
     pub(super) client: Arc<Client>,
     /// The live additions of the agreements that were read.
     pub(super) additions: HashMap<(CwAgreementId, CwAdditionId), Addition>,
-    /// The custom field of additions in which the push writes its id and date, if there is one, and that text.
+    /// The custom field of additions for the push's id and date, with the text to write; `None` if no field is set.
     provenance: Option<(String, String)>,
     /// The custom fields of the additions, if the push writes to one of them.
     custom_fields: HashMap<(CwAgreementId, CwAdditionId), CustomFields>,
@@ -40,14 +40,14 @@ pub(super) struct PushContext {
     read_at: HashMap<CwAgreementId, Instant>,
     pub(super) products: HashMap<ProductId, Product>,
     agreements: HashMap<CwAgreementId, Agreement>,
-    /// Agreements and their parents as they are now, of the lines that are held or skipped once they are invoiced.
+    /// The current agreements, with their parents, of lines that are held or skipped once they are invoiced.
     invoiced: HashMap<CwAgreementId, Agreement>,
     today: NaiveDate,
 }
 
 impl PushContext {
-    /// An addition's custom fields with a note of this push; `None` if no field is named for it, or the addition has
-    /// none of that name.
+    /// An addition's custom fields with a note of this push; `None` if no field is set for the note, or the addition
+    /// lacks it.
     pub(super) fn fields_with_note(&self, agreement: CwAgreementId, addition: CwAdditionId) -> Option<CustomFields> {
         let (field, note) = self.provenance.as_ref()?;
         self.custom_fields.get(&(agreement, addition))?.with_text(field, note)
@@ -58,7 +58,7 @@ impl PushContext {
         self.read_at.get(&agreement).is_some_and(|at| at.elapsed() <= READ_VALID_FOR)
     }
 
-    /// If the invoice for a month has already been made, on the agreement or on its parent, returns why.
+    /// Returns why the invoice for a month counts as made, on the agreement or on its parent; `None` if it does not.
     pub(super) fn invoiced_after(&self, agreement: CwAgreementId, month: BillingMonth) -> Option<String> {
         let own = self.invoiced.get(&agreement)?;
         let parent = own.terms.parent.and_then(|parent| self.invoiced.get(&parent));
@@ -69,7 +69,7 @@ impl PushContext {
         Some(match (terms.last_invoice.filter(|last| *last >= month.next().first_day()), terms.next_invoice) {
             (Some(last), _) => format!("the agreement was invoiced on {last}, after {month}"),
             (None, Some(next)) => {
-                format!("the next invoice of the agreement is on {next}, after the one that takes {month}")
+                format!("the agreement's next invoice is on {next}, after the invoice for {month}")
             }
             (None, None) => format!("the agreement was invoiced after {month}"),
         })
@@ -100,7 +100,7 @@ async fn read_additions(context: &mut PushContext, agreement: CwAgreementId) -> 
 }
 
 impl ClaimedLines<'_> {
-    /// Reads what all claimed lines need, except the additions.
+    /// Reads the data that all claimed lines need, except the additions.
     pub(super) async fn prepare(&self) -> Result<PushContext, PushInterrupted> {
         self.refresh_lists(self.left.values().any(|line| line.approved)).await?;
         let now = self.ctx.clock.now();
@@ -129,8 +129,8 @@ impl ClaimedLines<'_> {
         })
     }
 
-    /// Reads an agreement's current additions from ConnectWise. Returns a stop if the agreement is no longer live, or
-    /// cannot be read.
+    /// Reads an agreement's current additions from ConnectWise. Errors if the agreement is no longer live, or cannot be
+    /// read.
     pub(super) async fn read_agreement(
         &self,
         context: &mut PushContext,
@@ -158,8 +158,8 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Reads how an agreement is invoiced now, and its parent, if one of its lines is held or skipped once it is
-    /// invoiced: invoices may have been made since the lists were read.
+    /// Reads the current terms of an agreement and its parent, if one of its lines is held or skipped once it is
+    /// invoiced. Invoices may have been made since the lists were read.
     async fn read_terms(&self, context: &mut PushContext, agreement: CwAgreementId) -> Result<(), CwError> {
         let is_guarded = |line: &PushLine| {
             let product = context.products.get(&line.product_id);
@@ -181,8 +181,8 @@ impl ClaimedLines<'_> {
 
     /// Reads companies and agreements again if the stored lists are too old.
     async fn refresh_lists(&self, approved: bool) -> Result<(), PushInterrupted> {
-        // The age is counted from the job's creation, so that a job reads the lists once, and again for each hour that
-        // it takes: it may wait for its connection for days. An approval may also come days after the job.
+        // The age is counted from the job's creation, so a job reads the lists once, and again for each hour that it
+        // takes. It may wait for its connection for days. An approval may also come days after the job.
         let now = self.ctx.clock.now();
         let since = if approved { now } else { self.job.created_at.and_utc().max(now - LISTS_VALID_FOR) };
         let oldest = since - self.ctx.settings.refresh_max_age;
@@ -231,8 +231,8 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Reads back, with one request, the additions of an agreement's lines whose write was sent and whose response was
-    /// lost.
+    /// Reads back, with one request, the additions of an agreement's lines whose writes were sent but whose responses
+    /// were lost.
     pub(super) async fn read_back(&self, lines: &[(PushLine, LineResult)]) -> Vec<ReadBack> {
         let Some(agreement) = lines.first().and_then(|(line, _)| line.agreement_id) else {
             return vec![ReadBack::Unreadable; lines.len()];

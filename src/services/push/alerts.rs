@@ -1,4 +1,4 @@
-//! Tells webhooks what a person should look at: held and failed lines, and a connection that fails.
+//! Notifies webhooks of problems that need a person: held and failed lines, and a failing connection.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use crate::domain::push::{PushKind, PushLineEvent, PushLineState, PushReason};
 use crate::domain::webhooks::EventType;
 use crate::services::webhooks::{Event, EventPushLine, record, record_if_wanted};
 
-/// Tells of the lines that were held or failed, from their results. A dry run's lines are shown to whoever asked for
-/// it.
+/// Reports the lines that were held or failed, from their results. A dry run's lines are not reported: whoever
+/// requested it sees them.
 pub(super) fn record_results(
     tx: &mut Tx<'_>,
     job: &PushJob,
@@ -31,12 +31,12 @@ pub(super) fn record_results(
     record(tx, Event::PushLinesFailed { push_job_id: job.id.clone(), lines: failed }, now)
 }
 
-/// Tells of the lines that have just failed because their job waited for too long, besides those with a result of their
-/// own, which are reported already.
+/// Reports the lines that have just failed because their job waited too long. Lines with a result of their own are
+/// already reported.
 pub(super) fn record_given_up(
     tx: &mut Tx<'_>,
     job: &PushJob,
-    told: &[(PushLine, LineResult)],
+    reported: &[(PushLine, LineResult)],
     now: Timestamp,
 ) -> Result<()> {
     if job.kind != PushKind::Push {
@@ -45,14 +45,14 @@ pub(super) fn record_given_up(
     record_if_wanted(tx, EventType::PushLineFailed, now, |tx| {
         let failed = tx.all_push_lines(&job.id, Some(PushLineState::Failed))?;
         let now = Some(now.naive_utc());
-        let told: HashSet<&PushLineId> = told.iter().map(|(line, _)| &line.id).collect();
-        let new = failed.into_iter().filter(|line| line.finished_at == now && !told.contains(&line.id));
+        let reported: HashSet<&PushLineId> = reported.iter().map(|(line, _)| &line.id).collect();
+        let new = failed.into_iter().filter(|line| line.finished_at == now && !reported.contains(&line.id));
         let lines = new.map(EventPushLine::from).collect();
         Ok(Event::PushLinesFailed { push_job_id: job.id.clone(), lines })
     })
 }
 
-/// Tells of the lines of a new job that have failed already, because their quantity cannot be computed.
+/// Reports the lines of a new job that have already failed, because their quantity cannot be computed.
 pub(super) fn record_stored(tx: &mut Tx<'_>, job: &PushJob, lines: &[PushLine], now: Timestamp) -> Result<()> {
     if job.kind != PushKind::Push {
         return Ok(());
@@ -70,7 +70,7 @@ pub(super) fn record_failing(tx: &mut Tx<'_>, job: &PushJob, cause: &str, now: T
     record(tx, Event::ConnectionFailing { push_job_id: job.id.clone(), cause: cause.to_owned() }, now)
 }
 
-/// Whether ConnectWise answered, as far as the results of lines show.
+/// Whether the results of lines show that ConnectWise answered.
 pub(super) fn proves_connection_works(results: &[(PushLine, LineResult)]) -> bool {
     use PushLineEvent::{Fail, Hold, LeaveUnchanged, Push, WouldPush};
     use PushReason::{ChangedSince, NotApplied, Rejected};

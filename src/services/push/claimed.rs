@@ -9,7 +9,7 @@ use crate::db::{Connection, LINES_PER_TRANSACTION, LineResult, PushJob, PushLine
 use crate::domain::ids::{PushLineId, TenantId};
 use crate::services::context::AppContext;
 
-/// How long a result may wait to be stored, so that a caller who watches the job sees it.
+/// Maximum time before a result is stored, so a caller who watches the job soon sees it.
 pub(super) const STORE_RESULTS_AFTER: Duration = Duration::from_secs(1);
 /// Lines of some agreements in one job, claimed by one worker.
 pub(super) struct ClaimedLines<'s> {
@@ -24,7 +24,7 @@ pub(super) struct ClaimedLines<'s> {
     pub(super) left: BTreeMap<PushLineId, PushLine>,
     /// The results that are not stored yet.
     pub(super) results: Vec<(PushLine, LineResult)>,
-    /// When the oldest of these results was known.
+    /// When the oldest of these results was added.
     oldest_result: Option<Instant>,
 }
 
@@ -40,20 +40,20 @@ impl<'s> ClaimedLines<'s> {
         ClaimedLines { ctx, tenant, job, connection, was_failing, left, results: Vec::new(), oldest_result: None }
     }
 
-    /// Notes the result of a line, to be stored with others.
+    /// Adds the result of a line, to be stored with others.
     pub(super) fn add_result(&mut self, line: PushLine, result: LineResult) {
         self.left.remove(&line.id);
         self.results.push((line, result));
         self.oldest_result.get_or_insert_with(Instant::now);
     }
 
-    /// Whether results wait for so long, or are so many, that they are stored now.
+    /// Whether the results must be stored now, because of their age or number.
     pub(super) fn must_store(&self) -> bool {
         self.results.len() >= LINES_PER_TRANSACTION
             || self.oldest_result.is_some_and(|at| at.elapsed() >= STORE_RESULTS_AFTER)
     }
 
-    /// Returns the results to store. If they cannot be stored, their lines have no result.
+    /// Takes the results to store. If they cannot be stored, their lines have no result.
     pub(super) fn take_results(&mut self) -> Vec<(PushLine, LineResult)> {
         self.oldest_result = None;
         std::mem::take(&mut self.results)

@@ -66,7 +66,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         return Err(Error::conflict(ConflictCode::NotConnected, detail));
     }
     if let Some(id) = &new.product_id {
-        // A retry names no product itself.
+        // A retry request does not name a product.
         tx.product(id).map_err(|error| if new.parent.is_none() { error.at("/product_id") } else { error })?;
     }
     reject_unknown_companies(tx, new)?;
@@ -111,7 +111,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
     tx.push_job(&job_id)
 }
 
-/// What a job is limited to, for the audit log.
+/// The limits of a job's scope, for the audit log.
 fn scope(new: &NewPush) -> Value {
     let mut scope = Map::new();
     if let Some(ids) = &new.company_ids {
@@ -168,7 +168,7 @@ fn reject_unknown_companies(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
 
 fn reject_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.billing_line_ids else { return Ok(()) };
-    let known = tx.places_of_lines(ids)?;
+    let known = tx.product_and_company_of_lines(ids)?;
     let companies: Option<HashSet<&CompanyId>> = new.company_ids.as_ref().map(|ids| ids.iter().collect());
     let refusal = |id: &BillingLineId| {
         let Some((product, company)) = known.get(id) else {
@@ -176,7 +176,7 @@ fn reject_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
         };
         let of_product = new.product_id.as_ref().is_none_or(|wanted| wanted == product);
         let of_company = companies.as_ref().is_none_or(|wanted| wanted.contains(company));
-        let message = format!("billing line {id} is not one of the product and companies of the request");
+        let message = format!("billing line {id} does not belong to the product and companies in the request");
         (!of_product || !of_company).then_some((FieldCode::Contradiction, message))
     };
     let rejected = ids.iter().enumerate().filter_map(|(index, id)| {
@@ -287,9 +287,12 @@ fn nothing_to_retry(failed: usize, changed_since: usize) -> String {
         );
     }
     let pushed = failed - changed_since;
-    let others =
-        if changed_since > 0 { format!("; {changed_since} others were changed in ConnectWise") } else { String::new() };
-    format!("{pushed} lines that failed were pushed again since{others}")
+    let others = if changed_since > 0 {
+        format!("; {changed_since} other lines were changed in ConnectWise")
+    } else {
+        String::new()
+    };
+    format!("{pushed} failed lines have since been pushed again{others}")
 }
 
 /// Creates a job that retries the failed and unverified lines of a job. Their quantities are computed again for the

@@ -36,11 +36,11 @@ pub fn from_dry_run(tx: &mut Tx<'_>, id: &PushJobId, audit: &Audit) -> Result<Pu
     derive(tx, &job, PushTrigger::FromDryRun, shown.iter().map(line).collect(), &blocking, audit)
 }
 
-/// Flags usage that arrived after a dry run computed the quantities that are pushed now: they do not include it.
+/// Flags usage that arrived after a dry run computed the quantities to push, which do not include it.
 fn flag_usage_since(tx: &mut Tx<'_>, dry_run: &PushJob, lines: &[PushLine]) -> Result<()> {
     let calendar = billing_calendar::load(tx)?;
     let names = tx.product_names()?;
-    // Overage is computed of the other product's usage.
+    // Overage is computed from the usage of the base product.
     let measured: HashMap<ProductId, ProductId> =
         names.into_iter().filter_map(|product| Some((product.id, product.overage_of?))).collect();
     let mut companies: BTreeMap<(ProductId, BillingMonth), Vec<CompanyId>> = BTreeMap::new();
@@ -120,7 +120,7 @@ pub(super) fn same_connectwise(tx: &mut Tx<'_>, job: &PushJob) -> Result<()> {
     match tx.connection()? {
         Some(connection) if connection.created_at <= job.created_at => Ok(()),
         _ => {
-            let detail = "the connection to ConnectWise was deleted or created again after this push job";
+            let detail = "the connection to ConnectWise was deleted or recreated after this push job";
             Err(Error::conflict(ConflictCode::ConnectionChanged, detail))
         }
     }
@@ -189,7 +189,7 @@ fn derive(
 /// Returns why there is no line to push, retry or revert, and lists the later jobs that prevent it.
 fn nothing_left(of: &PushJob, trigger: PushTrigger, blocking: &BTreeSet<PushJobId>) -> Error {
     let (code, none) = match trigger {
-        PushTrigger::Revert => (ConflictCode::NothingToRevert, "wrote no line whose former quantity is known"),
+        PushTrigger::Revert => (ConflictCode::NothingToRevert, "wrote no line with a known former quantity"),
         _ => (ConflictCode::NothingToPush, "has no lines to push"),
     };
     if blocking.is_empty() {

@@ -7,7 +7,7 @@ use crate::domain::Result;
 use crate::domain::audit::AuditAction;
 use crate::services::security::audit::{Audit, Subject};
 
-/// Records in the audit log that a job was created, with its scope: what it is limited to.
+/// Records in the audit log that a job was created, with the limits of its scope.
 pub(super) fn record_job_created(tx: &mut Tx<'_>, audit: &Audit, job: &PushJob, scope: Value) -> Result<()> {
     let mut new = scope;
     new["kind"] = json!(job.kind);

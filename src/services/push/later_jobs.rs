@@ -26,8 +26,8 @@ impl LaterLinesOfJob {
         Ok(later)
     }
 
-    /// Removes the lines that later jobs block, together with their base or overage line: a line and that of its
-    /// overage are pushed or reverted together, or not at all. Returns the later jobs.
+    /// Removes the lines that later jobs block, with their base or overage lines: a base line and its overage line are
+    /// pushed or reverted together, or not at all. Returns the later jobs.
     pub(super) fn retain(
         &self,
         tx: &mut Tx<'_>,
@@ -64,7 +64,7 @@ impl LaterLinesOfJob {
         self.jobs(line, |later| later.supersedes(None))
     }
 
-    /// Returns the later jobs because of which the line must not be reverted.
+    /// Returns the later jobs that prevent a revert of the line.
     pub(super) fn blocking_revert(&self, line: &PushLine, month: BillingMonth) -> BTreeSet<PushJobId> {
         self.jobs(line, |later| later.blocks_revert_of(month))
     }

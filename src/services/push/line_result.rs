@@ -36,7 +36,7 @@ pub(super) enum StopReason {
     Cancelled,
     /// The process stops: another one may take the lines at once.
     Shutdown,
-    /// The agreement is gone or no longer live.
+    /// The agreement or addition was deleted or is no longer live.
     Stale(String),
     /// A permanent failure: a retry would fail again.
     Failed(PushReason, String),
@@ -47,8 +47,8 @@ pub(super) enum StopReason {
 pub(super) enum PushInterrupted {
     /// The work on all claimed lines stops for now.
     AllLines(StopReason),
-    /// The work on the lines of one agreement stops for now. Those of the other agreements go back to the queue, unless
-    /// the stop concerns them too.
+    /// The work on the lines of one agreement stops for now. The lines of the other agreements go back to the queue,
+    /// unless the reason also applies to them.
     Agreement(CwAgreementId, StopReason),
     /// An internal error or a database error.
     Internal(Error),
@@ -72,20 +72,20 @@ impl StopReason {
             Self::Connection(text) | Self::Retry(text) | Self::Busy(text) | Self::Stale(text) => text,
             Self::Wait(_, text) | Self::Failed(_, text) => text,
             Self::Cancelled => "the job was cancelled",
-            Self::Shutdown => "the process stops",
+            Self::Shutdown => "the process is stopping",
         }
     }
 
-    /// Whether the stop ends the lines, instead of returning them to the queue.
+    /// Whether the lines end, instead of returning to the queue.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, Self::Stale(_) | Self::Failed(..))
     }
 
-    /// Whether the stop concerns all agreements of the job, not only the one at which it was noticed.
+    /// Whether the reason applies to all agreements of the job, not only to the one where it was found.
     pub(super) fn concerns_all(&self) -> bool {
         match self {
             Self::Connection(_) | Self::Wait(..) | Self::Busy(_) | Self::Cancelled | Self::Shutdown => true,
-            // The other agreements may work, and must not count failures of this one.
+            // The other agreements may work, and must not count this agreement's failures.
             Self::Retry(_) | Self::Stale(_) | Self::Failed(..) => false,
         }
     }
@@ -117,7 +117,7 @@ impl StopReason {
     }
 
     /// Classifies a failure of one agreement or addition. A fault of the connection counts as temporary here: the
-    /// caller confirms it before.
+    /// caller has already confirmed it.
     pub(super) fn of(error: CwError) -> Self {
         let text = error.to_string();
         match error {
@@ -216,7 +216,7 @@ pub(super) fn retry_later(line: &PushLine, why: &str, now: Timestamp) -> LineRes
     LineResult { detail: Some(why.to_owned()), counts_as_failure: true, ..released(now, wait) }
 }
 
-/// What reading the addition showed about a write whose response was lost.
+/// The result of reading back an addition after a write whose response was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadBack {
     /// The addition could not be read.
@@ -237,7 +237,7 @@ pub(super) fn after_read_back(line: &PushLine, planned: LineResult, read: ReadBa
         ReadBack::Has(Some(has)) if Some(has) == line.to_quantity => result(PushLineEvent::Push, line.from_quantity),
         ReadBack::Has(has) if has == line.from_quantity => planned,
         ReadBack::Has(has) => {
-            let detail = format!("{why}; a write was sent before, and ConnectWise now has {}", text(has));
+            let detail = format!("{why}; an earlier write was sent, and ConnectWise now has {}", text(has));
             LineResult { detail: Some(detail), ..planned }
         }
         ReadBack::NotFound => planned,

@@ -20,9 +20,9 @@ use crate::services::schedule::invoice_dates::{self, DueInvoices};
 use crate::services::schedule::{self, Schedule};
 use crate::services::security::audit::Audit;
 
-/// How old the dates of invoices may be where agreements are pushed before them.
+/// Maximum age of the invoice dates of tenants whose agreements are pushed before their invoices.
 const DATES_VALID_FOR: TimeDelta = TimeDelta::hours(20);
-/// How long one tenant's dates are waited for, so that it does not hold up the others.
+/// Maximum time to wait for one tenant's invoice dates, so it does not delay the others.
 const REFRESH_AT_MOST: Duration = Duration::from_secs(120);
 
 /// Starts the pushes that are due: exactly one for each tenant and month, also across restarts, replicas and clock
@@ -54,8 +54,8 @@ async fn start_tenant(ctx: &AppContext, tenant: &TenantId, now: Timestamp) -> Re
     ctx.db.write(tenant, move |tx| start(tx, now, late, found)).await
 }
 
-/// What a month's push will find. It is compared before the job exists, and apart from it: the push does not depend on
-/// it.
+/// Compares a month with ConnectWise before its scheduled push. The job does not exist yet and does not depend on the
+/// result.
 async fn compared(ctx: &AppContext, tenant: &TenantId, month: BillingMonth, now: Timestamp) -> Option<Totals> {
     let scope = ReconciliationScope { months: BilledMonths::ScheduledRun(month), ..ReconciliationScope::default() };
     let compare = move |tx: &mut Tx<'_>| {
@@ -80,7 +80,7 @@ enum Run {
     BeforeInvoices(DueInvoices),
 }
 
-/// The run that is due. One at a time: the next check finds the next run.
+/// Returns one due run. The next check finds the next one.
 fn due(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta) -> Result<Option<Run>> {
     let schedule = schedule::get(tx)?;
     let Some(enabled_at) = schedule.enabled_at.filter(|_| schedule.enabled) else { return Ok(None) };
@@ -96,7 +96,7 @@ fn due(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta) -> Result<Option<Ru
     Ok(invoice_dates::due(tx, before, enabled_at, now, max_late)?.map(Run::BeforeInvoices))
 }
 
-/// Starts the due push of a tenant. The job, the record of its run and what was found before are stored in one
+/// Starts the due push of a tenant. The job, the record of its run and the earlier comparison are stored in one
 /// transaction.
 fn start(tx: &mut Tx<'_>, now: Timestamp, max_late: TimeDelta, found: Option<(BillingMonth, Totals)>) -> Result<usize> {
     // Another process may have started it in between.
@@ -163,8 +163,8 @@ fn create_run(
     Ok(create(tx, &new, &Audit::internal(tx.tenant(), "schedule", now))?.id)
 }
 
-/// Reads the lists of the tenants whose agreements are pushed before their invoices, if nobody has read them for a day:
-/// the dates of the next invoices are among them.
+/// Reads the lists of companies and agreements, which include the next invoice dates, for tenants whose agreements are
+/// pushed before their invoices. Skips lists that are not older than `DATES_VALID_FOR`.
 pub async fn refresh_invoice_dates(ctx: &AppContext) -> Result<()> {
     let oldest = ctx.clock.now() - DATES_VALID_FOR;
     for tenant in ctx.db.read_system(|tx| tx.tenants_by_invoice()).await? {
@@ -175,8 +175,8 @@ pub async fn refresh_invoice_dates(ctx: &AppContext) -> Result<()> {
         .await
         {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%tenant, cause = %error.chain(), "failed to read the dates of invoices"),
-            Err(_) => tracing::warn!(%tenant, "gave up waiting for the dates of invoices"),
+            Ok(Err(error)) => tracing::warn!(%tenant, cause = %error.chain(), "failed to read invoice dates"),
+            Err(_) => tracing::warn!(%tenant, "gave up waiting for invoice dates"),
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! A company's line of a product (the base line), and its line of the product that bills the overage (the overage
-//! line). No unit may be billed on both, and none may be left unbilled.
+//! Checks a company's line of a product (the base line) against its line of the product that bills the overage (the
+//! overage line). No unit may be billed on both, and none may be left unbilled.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -35,7 +35,7 @@ struct CheckedLine {
     product: ProductId,
     /// The product of the base line; `None` for a base line.
     overage_of: Option<ProductId>,
-    /// What is above the included quantity of a base line; 0 for an overage line.
+    /// The amount above the included quantity of a base line; 0 for an overage line.
     overage: Amount,
 }
 
@@ -54,7 +54,7 @@ impl CheckedLine {
     }
 }
 
-/// What a line leaves to the product that bills its overage.
+/// The amount of a line that the overage product bills.
 fn overage(line: &PushLine, product: &Product) -> Amount {
     let Some(included) = line.included_quantity.filter(|_| product.overage_of.is_none()) else { return Amount::ZERO };
     let terms = QuantitySettings {
@@ -69,14 +69,15 @@ fn overage(line: &PushLine, product: &Product) -> Amount {
 }
 
 impl PushContext {
-    /// Whether a line bills the overage of another, which is written first.
+    /// Whether a line is an overage line, whose base line is written first.
     pub(super) fn bills_overage(&self, line: &PushLine) -> bool {
         self.products.get(&line.product_id).is_some_and(|product| product.overage_of.is_some())
     }
 }
 
 impl ClaimedLines<'_> {
-    /// Finds the base and overage lines that must not be written now. No query if there are none of either.
+    /// Finds the base and overage lines that must not be written now. Runs no query if there are no such lines to
+    /// check.
     pub(super) async fn overage_checks(
         &self,
         context: &PushContext,
@@ -106,7 +107,7 @@ impl ClaimedLines<'_> {
 
 /// The base lines of overage lines, and the overage lines of base lines.
 struct PartnerLines {
-    /// The products that bill overage, by the product whose overage it is.
+    /// The overage products, by base product.
     overage_products: HashMap<ProductId, (ProductId, String)>,
     lines: HashMap<(ProductId, CompanyId), PairedLine>,
 }
@@ -141,7 +142,7 @@ impl PartnerLines {
         }
     }
 
-    /// What is above the included quantity would be billed nowhere.
+    /// Holds a base line whose overage would not be billed.
     fn check_base_line(&self, line: &CheckedLine) -> Option<OverageCheck> {
         let other = self.overage_products.get(&line.product);
         if other.and_then(|(id, _)| self.line(id, &line.company)).is_some_and(PairedLine::is_pushable) {
@@ -167,6 +168,6 @@ fn check_overage_line(
         return Some(OverageCheck::WaitUntil(not_before.map_or(soon, |at| at.and_utc().max(soon))));
     }
     let state = base.last_push_state.filter(|_| base.push_enabled && base.quantity_may_be_unwritten())?;
-    let detail = format!("its base line was {state}, so that ConnectWise may still bill these units there");
+    let detail = format!("its base line was {state}, so ConnectWise may still bill these units there");
     Some(OverageCheck::Hold(ApprovalReason { reason: PushReason::BaseNotPushed, detail }))
 }

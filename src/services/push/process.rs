@@ -1,8 +1,8 @@
-//! Processes claimed lines, from what ConnectWise has to their results.
+//! Processes claimed lines, from reading ConnectWise to their results.
 //!
-//! A claim costs few transactions, however many lines it has: one claims them, one stores what ConnectWise has before
-//! the writes, and one records the results. A worker that is killed in between leaves lines whose writes may have been
-//! sent; their `from_quantity` distinguishes a write whose response was lost from one that was never sent.
+//! A claim costs few transactions, however many lines it has: one claims them, one stores ConnectWise's quantities
+//! before the writes, and one records the results. A worker that is killed in between leaves lines whose writes may
+//! have been sent; their `from_quantity` distinguishes a write whose response was lost from one that was never sent.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::domain::ids::{CwAgreementId, PushLineId};
 use crate::services::push::line_result::{PushInterrupted, StopReason};
 use crate::services::push::store_results::StorePhase;
 
-/// Maximum time to spend reading agreements before their lines are written, so that what was read is still current.
+/// Maximum time to spend reading agreements before their lines are written, so the data is still current.
 const READ_TOGETHER: Duration = Duration::from_millis(500);
-/// After this time, the last of these reads is given up, to be made again later.
+/// Time after which the last of these reads is abandoned, to be repeated later.
 const READ_AT_MOST: Duration = Duration::from_secs(2);
 
 impl ClaimedLines<'_> {
@@ -71,8 +71,7 @@ impl ClaimedLines<'_> {
         Ok(())
     }
 
-    /// The agreements in the order in which they are read: last those that have failed before, so that they hold up no
-    /// other.
+    /// The agreements in reading order. Agreements that failed before come last, so they do not delay the others.
     fn agreements(&self) -> VecDeque<CwAgreementId> {
         let mut failures: BTreeMap<CwAgreementId, i64> = BTreeMap::new();
         for line in self.left.values() {
@@ -86,13 +85,14 @@ impl ClaimedLines<'_> {
         agreements.into_iter().map(|(agreement, _)| agreement).collect()
     }
 
-    /// Reads agreements whose lines begin together. Returns these lines, and the failure after which no more are read.
+    /// Reads agreements whose lines are prepared together. Returns these lines, and the failure that ended the reading,
+    /// if any.
     async fn read_some(
         &mut self,
         context: &mut PushContext,
         unread: &mut VecDeque<CwAgreementId>,
     ) -> Result<(Vec<PushLine>, Option<(CwAgreementId, StopReason)>), PushInterrupted> {
-        // Reading may take long.
+        // Reading may take a long time.
         self.store_results(None, StorePhase::SoFar).await?;
         let begun = Instant::now();
         let mut lines = Vec::new();
@@ -106,7 +106,7 @@ impl ClaimedLines<'_> {
             } else if let Ok(read) = tokio::time::timeout_at(begun + READ_AT_MOST, reading).await {
                 read
             } else {
-                // What was read before must not become old meanwhile.
+                // The agreements already read must not become outdated in the meantime.
                 unread.push_front(agreement);
                 break;
             };
@@ -125,8 +125,8 @@ impl ClaimedLines<'_> {
         Ok((lines, None))
     }
 
-    /// Ends an agreement's lines if the stop is final. The lines of the other agreements go on, unless the stop may
-    /// concern them too.
+    /// Ends an agreement's lines if `stop` is final; the lines of the other agreements continue. Otherwise returns
+    /// `stop` as an error, because it may also apply to them.
     pub(super) async fn end_agreement(
         &mut self,
         agreement: CwAgreementId,

@@ -54,8 +54,8 @@ pub async fn poll(ctx: &AppContext) -> Result<()> {
     Ok(())
 }
 
-/// Reads the open jobs, and remembers whose lines are due. Returns whether there are any, and the jobs without open
-/// lines.
+/// Reads the open jobs, and remembers the tenants with due lines. Returns whether there are any, and the jobs without
+/// open lines.
 async fn find_work(ctx: &AppContext) -> Result<(bool, Vec<OpenJob>)> {
     let now = ctx.clock.now();
     let jobs = ctx.db.query_system(move |tx| tx.open_jobs(now)).await?;
@@ -69,7 +69,7 @@ async fn find_work(ctx: &AppContext) -> Result<(bool, Vec<OpenJob>)> {
 }
 
 /// Finishes each job under its tenant's lock, because a person may be deciding about its lines. A tenant whose lock is
-/// held for long, or whose job cannot be finished, holds up no other.
+/// held for a long time, or whose job cannot be finished, does not block the others.
 async fn finish_unfinished(ctx: &AppContext, jobs: Vec<OpenJob>) {
     for OpenJob { tenant_id, id, .. } in jobs {
         let (job, now) = (id.clone(), ctx.clock.now());
@@ -90,28 +90,29 @@ async fn process(ctx: &AppContext, claimed: Claimed) -> Result<StepResult> {
     let outcome = tokio::select! {
         outcome = claimed.process() => outcome,
         () = keep_lease(ctx, &tenant, leased) => {
-            // The worker that took over the lines processes them; the fence rejects what this worker still records.
+            // The worker that took over the lines processes them; the fence rejects anything that this worker still
+            // records.
             tracing::warn!(%tenant, push_job = %id, "lost the lease of push lines; another worker has them");
             return Ok(StepResult::Worked);
         }
     };
     if let Err(error) = outcome {
         tracing::error!(
-            %tenant, push_job = %id, cause = %error.chain(), "failed to push lines; they are retried"
+            %tenant, push_job = %id, cause = %error.chain(), "failed to push lines; they will be retried"
         );
         claimed.give_back(error.to_string()).await?;
     }
     Ok(StepResult::Worked)
 }
 
-/// Renews the leases of lines repeatedly. Returns when other workers have taken all that are left.
+/// Renews the leases of lines repeatedly. Returns when other workers have taken all remaining lines.
 async fn keep_lease(ctx: &AppContext, tenant: &TenantId, lines: Vec<PushLine>) {
     let lease = ctx.settings.lease;
     let pause = (lease / 3).to_std().unwrap_or_default();
     loop {
         tokio::time::sleep(pause).await;
         let (lines, clock) = (lines.clone(), ctx.clock.clone());
-        // The time is read in the transaction, so that waiting for the transaction does not shorten the lease.
+        // The time is read in the transaction, so waiting for the transaction does not shorten the lease.
         match ctx.db.write(tenant, move |tx| tx.renew_leases(&lines, clock.now() + lease)).await {
             Ok(0) => return,
             Ok(_) => {}

@@ -1,4 +1,4 @@
-//! Whether lines may still be written: what changed after their job was stored.
+//! Checks whether lines may still be written after changes since their job was stored.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::push::PushReason;
 use crate::services::push::line_result::skipped;
 
-/// Returns the results of those lines that must no longer be written, because something changed after their job was
+/// Returns the results of the lines that must no longer be written, because something changed after their job was
 /// stored.
 pub(super) fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Result<HashMap<PushLineId, LineResult>> {
     let later = tx.written_since(lines)?;
@@ -32,7 +32,7 @@ pub(super) fn check(tx: &mut Tx<'_>, lines: &[PushLine], is_revert: bool) -> Res
     Ok(results)
 }
 
-/// Why a line must not be written, if its billing line changed after its job was stored.
+/// Returns why a line must not be written, if its billing line changed after its job was stored.
 fn changed(
     line: &PushLine,
     present: Option<&CurrentTarget>,
@@ -56,7 +56,7 @@ fn changed(
 }
 
 /// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
-/// line, including an unverified one: it would restore what a person wanted before that line.
+/// line, including an unverified one, because it would restore a quantity from before that line.
 fn superseded(later: &[LaterLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
     let concerns = |later: &&LaterLine| {
         later.id > line.id

@@ -14,12 +14,12 @@ use crate::services::push::line_result::{
     CONNECTION_RETRY_SECONDS, ReadBack, StopReason, after_read_back, result, untouched,
 };
 
-/// Which results of a claim are stored.
+/// Whether more results of a claim will follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StorePhase {
-    /// Those that are known; more will follow.
+    /// The results so far; more will follow.
     SoFar,
-    /// The last ones: the job may have ended.
+    /// The last results: the job may have ended.
     Last,
 }
 
@@ -37,7 +37,7 @@ struct Results {
 }
 
 impl ClaimedLines<'_> {
-    /// Stores the results that are known, in one transaction. If it fails, their lines are left without a result.
+    /// Stores the results so far, in one transaction. If this fails, their lines are left without a result.
     pub(super) async fn store_results(&mut self, stop: Option<&StopReason>, store: StorePhase) -> Result<()> {
         let lines = self.take_results();
         if lines.is_empty() && store == StorePhase::SoFar {
@@ -69,8 +69,8 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Ends the work on all lines for now, because of one agreement or of something that concerns all. Returns the stop
-    /// to store with the results.
+    /// Ends the work on all lines for now, for a reason that concerns one agreement or all lines. Returns the reason to
+    /// store with the results.
     pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: StopReason) -> Result<StopReason> {
         self.log_stop(&stop);
         let stop = if matches!(stop, StopReason::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
@@ -84,7 +84,7 @@ impl ClaimedLines<'_> {
         Ok(stop)
     }
 
-    /// The connection may have been corrected in the meantime.
+    /// Replaces the reason if the connection was changed in the meantime.
     async fn unless_reconnected(&self, stop: StopReason) -> Result<StopReason> {
         let present = self.ctx.db.query(&self.tenant, |tx| tx.connection()).await?;
         Ok(if present == self.connection { stop } else { StopReason::Busy("the connection was changed".to_owned()) })
@@ -111,7 +111,8 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Returns the results of lines whose writes were sent and whose responses were lost, from their additions.
+    /// Returns the results of lines whose writes were sent and whose responses were lost, by reading back their
+    /// additions.
     async fn verify_lost_writes(
         &self,
         mut planned: Vec<(PushLine, LineResult)>,
@@ -123,7 +124,7 @@ impl ClaimedLines<'_> {
         for of_agreement in planned.chunk_by(|(one, _), (other, _)| one.agreement_id == other.agreement_id) {
             for ((line, planned), read) in of_agreement.iter().zip(self.read_back(of_agreement).await) {
                 let read = match read {
-                    // A wait that is renewed again and again must not keep a line open for ever.
+                    // Repeated waits must not keep a line open forever.
                     ReadBack::NotYet(_) if now - line.waits_since(stored_at) >= max_late => ReadBack::Unreadable,
                     other => other,
                 };
@@ -137,7 +138,7 @@ impl ClaimedLines<'_> {
         let (tenant, job, lines) = (&self.tenant, &self.job.id, self.left.len());
         if matches!(stop, StopReason::Busy(_) | StopReason::Cancelled | StopReason::Shutdown) {
             // A cancellation, or a refresh by another process: the operator need not act.
-            tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines wait");
+            tracing::debug!(%tenant, push_job = %job, lines, why = stop.text(), "push lines are waiting");
         } else {
             tracing::warn!(%tenant, push_job = %job, lines, cause = stop.text(), "push lines stopped");
         }
@@ -145,7 +146,7 @@ impl ClaimedLines<'_> {
 }
 
 impl Results {
-    /// Returns what happened to the lines, for the metrics.
+    /// Returns the events of the lines, for the metrics.
     fn store(mut self, tx: &mut Tx<'_>) -> Result<Vec<PushLineEvent>> {
         let id = self.job.id.clone();
         let cancelled = tx.push_job(&id)?.cancel_requested;
@@ -171,7 +172,7 @@ impl Results {
             // The cancellation was requested while the lines were being processed.
             tx.cancel_push_job(&id, self.now)?;
         } else if events.contains(&PushLineEvent::Release) && tx.connection()? != self.connection {
-            // The connection was saved meanwhile, which woke only the lines that were pending then.
+            // The connection was saved in the meantime, which woke only the lines that were pending then.
             tx.make_pending_lines_due()?;
         }
         if self.store == StorePhase::Last {
@@ -180,7 +181,7 @@ impl Results {
         Ok(events)
     }
 
-    /// Applies the stop to the job and its pending lines.
+    /// Applies the reason for stopping to the job and its pending lines.
     fn note_stop(&self, tx: &mut Tx<'_>) -> Result<()> {
         let is_late = self.now - self.job.created_at.and_utc() >= self.max_late;
         let id = &self.job.id;
@@ -215,8 +216,8 @@ impl Results {
         }
     }
 
-    /// Fails the lines of a job that have waited for too long for the connection, or because ConnectWise asked to wait.
-    /// Also fails the job if no open line is left and every line was failed, skipped or cancelled.
+    /// Fails the lines of a job that waited too long for the connection, or because ConnectWise asked to wait. Also
+    /// fails the job if no open line is left and every line was failed, skipped or cancelled.
     fn give_up(&self, tx: &mut Tx<'_>, reason: PushReason, why: &str) -> Result<()> {
         let id: &PushJobId = &self.job.id;
         let end = PushLineEnd {

@@ -21,13 +21,13 @@ use crate::services::push::line_result::{
 use crate::services::push::still_valid::check;
 use crate::services::push::store_results::StorePhase;
 
-/// What a line needs, after it was compared with ConnectWise.
+/// The next step for a line after its comparison with ConnectWise.
 enum LineDecision {
-    /// Nothing: it has a result.
+    /// None: the line has a result.
     AlreadyDecided(LineResult),
-    /// Its work stops.
+    /// The work on the line stops.
     Stopped(StopReason),
-    /// A write. ConnectWise has this quantity.
+    /// A write. ConnectWise currently has this quantity.
     MustWrite(Option<Quantity>),
 }
 
@@ -38,8 +38,8 @@ struct WritesToSend {
 }
 
 impl ClaimedLines<'_> {
-    /// Compares lines with ConnectWise. For those that need a write, it stores ConnectWise's current quantity first,
-    /// and returns them as stored.
+    /// Compares lines with ConnectWise. For lines that need a write, stores ConnectWise's current quantity first, and
+    /// returns the lines as stored.
     pub(super) async fn begin(
         &mut self,
         context: &PushContext,
@@ -64,7 +64,7 @@ impl ClaimedLines<'_> {
         if to_write.is_empty() {
             return Ok(to_write);
         }
-        let WritesToSend { writes, results } = self.store_begin(&to_write).await?;
+        let WritesToSend { writes, results } = self.store_prepared(&to_write).await?;
         for (id, result) in results {
             if let Some(line) = self.left.get(&id).cloned() {
                 self.add_result(line, result);
@@ -120,7 +120,7 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Sends the writes that have begun, one after the other.
+    /// Sends the prepared writes, one after the other.
     pub(super) async fn write_all(
         &mut self,
         context: &PushContext,
@@ -200,7 +200,8 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Notes what a failed write means for its line, or returns what it means for the lines after it.
+    /// Handles a failed write: adds the result of its line, or returns a failure that may also affect the lines after
+    /// it.
     async fn after_failed_write(
         &mut self,
         context: &PushContext,
@@ -263,8 +264,8 @@ impl ClaimedLines<'_> {
         Some(ApprovalReason { reason, detail: details.join("; and ") })
     }
 
-    /// Returns why the invoice that takes the line's quantity counts as made, if it does, and what the product says to
-    /// do then: hold or skip the line. Reverts are exempt.
+    /// If the invoice for the line's month counts as made, returns why, and whether the product holds or skips such
+    /// lines. Reverts are exempt.
     fn already_invoiced(&self, context: &PushContext, line: &PushLine) -> Option<(WhenInvoiced, String)> {
         let what = context.products.get(&line.product_id)?.when_invoiced;
         let month = line.billing_month.unwrap_or(self.job.billing_month);
@@ -278,8 +279,8 @@ impl ClaimedLines<'_> {
         self.job.trigger == PushTrigger::Revert
     }
 
-    /// Stores the quantities that ConnectWise has before the writes, except of lines that must no longer be written.
-    async fn store_begin(&self, lines: &[PushLine]) -> Result<WritesToSend, PushInterrupted> {
+    /// Stores ConnectWise's quantities before the writes, except for lines that must no longer be written.
+    async fn store_prepared(&self, lines: &[PushLine]) -> Result<WritesToSend, PushInterrupted> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (lines, job, is_revert) = (lines.to_vec(), self.job.id.clone(), self.is_revert());
         let work = move |tx: &mut Tx<'_>| {
@@ -294,8 +295,8 @@ impl ClaimedLines<'_> {
         Ok(self.ctx.db.write(&self.tenant, work).await?.ok_or(StopReason::Cancelled)?)
     }
 
-    /// Finds why a write that has begun may no longer be sent, and ends its line. Returns the new end of the lease if
-    /// it may be sent, because what was wrong has been corrected.
+    /// Finds why a prepared write may no longer be sent, and ends its line. Returns the new end of the lease if the
+    /// write may be sent after all.
     async fn check_again(&mut self, line: &PushLine) -> Result<Option<Timestamp>, PushInterrupted> {
         let until = self.ctx.clock.now() + self.ctx.settings.lease;
         let (is_revert, checked) = (self.is_revert(), line.clone());
@@ -323,7 +324,7 @@ impl ClaimedLines<'_> {
         Ok(None)
     }
 
-    /// The worker that took over the line processes it.
+    /// Forgets a line that another worker took over and processes.
     fn forget_lost(&mut self, id: &PushLineId) {
         self.left.remove(id);
         tracing::warn!(
@@ -333,7 +334,7 @@ impl ClaimedLines<'_> {
     }
 }
 
-/// What a second look at a write that has begun found.
+/// The result of checking a prepared write again.
 enum WriteCheck {
     MayWrite,
     Cancelled,

@@ -1,4 +1,4 @@
-//! Computes what billing lines bill in a month: the usage that counts and the resulting quantity.
+//! Computes the quantities of billing lines in a month, from the usage that counts.
 
 use std::collections::{HashMap, HashSet};
 
@@ -66,13 +66,13 @@ pub struct LineWithQuantity {
     /// Whether a push would write a different quantity from the last push of the same month. Always `false` in the
     /// result of [`compute_quantities`].
     pub out_of_date: bool,
-    /// What an invoice makes of the quantity; always `None` in the result of [`compute_quantities`], and for a line
-    /// that bills to no addition.
+    /// How the quantity is invoiced; always `None` in the result of [`compute_quantities`], and for a line that bills
+    /// to no addition.
     pub invoice: Option<LineInvoice>,
 }
 
-/// Computes what lines bill, in the same order. The number of queries depends on the number of products and months, not
-/// on the number of lines.
+/// Computes the quantities of lines, in the same order. The number of queries depends on the number of products and
+/// months, not on the number of lines.
 pub fn compute_quantities(
     tx: &mut Tx<'_>,
     views: Vec<BillingLineView>,
@@ -153,7 +153,7 @@ pub fn compute_with_invoices(
     Ok(lines)
 }
 
-/// Returns a page of lines with what they bill. Whether a line is out of date is known only after its usage is
+/// Returns a page of lines with their quantities. Whether a line is out of date is known only after its usage is
 /// aggregated, so with the filter `out_of_date` more lines are read until the page is full.
 pub fn compute_page(
     tx: &mut Tx<'_>,
@@ -168,7 +168,7 @@ pub fn compute_page(
         return Ok(Page { items: compute_with_invoices(tx, items, months, now)?, next, total });
     };
     if page.with_total() {
-        let message = "cannot be counted with out_of_date: leave one of them out";
+        let message = "cannot be combined with out_of_date: omit one of them";
         return Err(Error::invalid("total", FieldCode::Contradiction, message));
     }
     let mut found: Vec<LineWithQuantity> = Vec::new();
@@ -189,7 +189,7 @@ pub fn compute_page(
     }
 }
 
-/// Computes what one line bills.
+/// Computes the quantity of one line.
 pub fn compute_one(
     tx: &mut Tx<'_>,
     view: BillingLineView,

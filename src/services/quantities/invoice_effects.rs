@@ -1,4 +1,4 @@
-//! What ConnectWise's invoices make of the quantities of lines.
+//! How ConnectWise invoices the quantities of lines.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,7 +13,7 @@ use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::Agreement;
 use crate::domain::text::fold;
 
-/// What an invoice makes of a line, and from what.
+/// How a line is invoiced, with the data behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineInvoice {
     /// The price of a unit.
@@ -22,20 +22,20 @@ pub struct LineInvoice {
     pub less_included: Option<Quantity>,
     /// The code of the agreement's currency.
     pub currency: Option<String>,
-    /// The date of the next invoice: of the parent, for a child agreement.
+    /// The date of the next invoice (the parent's, for a child agreement).
     pub next_invoice: Option<NaiveDate>,
-    /// The date of the last invoice: of the parent, for a child agreement.
+    /// The date of the last invoice (the parent's, for a child agreement).
     pub last_invoice: Option<NaiveDate>,
-    /// The number of periods that were not invoiced yet: of the parent, for a child agreement.
+    /// The number of periods that were not invoiced yet (the parent's, for a child agreement).
     pub unbilled_periods: Option<i64>,
-    /// What is billed, for how much, and what to look at before.
+    /// The billed quantity, its amount, and what to check before the invoice is made.
     pub invoiced: InvoiceEffect,
 }
 
 /// A line, the month that it bills, and its quantity.
 pub type InvoicedLine<'l> = (&'l BillingLineView, BillingMonth, Option<Quantity>);
 
-/// What an invoice makes of each line's quantity; `None` for a line that bills to no addition. Two queries at most.
+/// Returns how each line's quantity is invoiced; `None` for a line that bills to no addition. Runs at most two queries.
 pub fn of_lines(tx: &mut Tx<'_>, lines: &[InvoicedLine<'_>], today: NaiveDate) -> Result<Vec<Option<LineInvoice>>> {
     let parents: HashSet<CwAgreementId> = lines.iter().filter_map(|(view, ..)| parent_of(view)).collect();
     let parents: HashMap<CwAgreementId, Agreement> = if parents.is_empty() {
@@ -68,7 +68,7 @@ fn parent_of(view: &BillingLineView) -> Option<CwAgreementId> {
     view.agreement.as_ref()?.terms.parent
 }
 
-/// The name of the matched ConnectWise company, as names are compared, if the line bills to an addition.
+/// The name of the matched ConnectWise company, folded for comparison, if the line bills to an addition.
 fn name_of(view: &BillingLineView) -> Option<String> {
     view.addition.as_ref()?;
     view.cw_company.as_ref().map(|company| fold(&company.name))

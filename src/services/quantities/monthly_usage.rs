@@ -1,4 +1,4 @@
-//! The usage of a product in a month, and what its lines bill of it.
+//! The usage of a product in a month, and the quantities that its lines bill.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,15 +13,15 @@ use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuanti
 use crate::domain::usage::{CountedUsage, UsageWindow};
 use crate::domain::usage_totals::MonthlyCountedUsage;
 
-/// What a line bills in a month, or why there is no quantity.
+/// The quantity that a line bills in a month, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComputedQuantity {
     /// The billing month.
     pub month: BillingMonth,
     /// Whether the month had ended when the quantity was computed.
     pub month_closed: bool,
-    /// The aggregated usage; `None` if no record counts. Of a product that bills overage: what is above the included
-    /// quantity of the other product.
+    /// The aggregated usage; `None` if no record counts. For a product that bills overage: the amount above the base
+    /// product's included quantity.
     pub usage: Option<CountedUsage>,
     /// When the newest record was measured, if it is too old to count.
     pub too_old: Option<Timestamp>,
@@ -31,15 +31,15 @@ pub struct ComputedQuantity {
     pub adjustment: Option<Adjustment>,
     /// The minimum in effect: the line's own, or else the product's.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The included quantity in effect: the line's own, or else the product's. Of a product that bills overage: that of
-    /// the other product.
+    /// The included quantity in effect: the line's own, or else the product's. For a product that bills overage: the
+    /// base product's.
     pub included_quantity: Option<IncludedQuantity>,
-    /// What is above the included quantity; `None` without one, without a quantity, and of a product that bills
-    /// overage.
+    /// The amount above the included quantity; `None` without an included quantity, without a quantity, and for a
+    /// product that bills overage.
     pub overage: Option<Amount>,
-    /// The steps to the quantity; `None` without one.
+    /// The steps to the quantity; `None` without a quantity.
     pub breakdown: Option<QuantityBreakdown>,
-    /// The quantity; `None` without usage, or if no quantity that ConnectWise can store results from it.
+    /// The quantity; `None` without usage, or if ConnectWise cannot store the result.
     pub quantity: Option<Quantity>,
     /// Why there is no quantity although there are records.
     pub problem: Option<String>,
@@ -69,7 +69,7 @@ const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
 pub struct UsageReading<'c> {
     calendar: &'c BillingCalendar,
     now: Timestamp,
-    /// Whether all records are part of the totals. If not, each product is asked whose records are missing.
+    /// Whether all records are part of the totals. If not, each product is checked for companies with missing records.
     all_totalled: bool,
 }
 
@@ -86,20 +86,20 @@ pub struct MonthlyUsage {
     product: Product,
     month: BillingMonth,
     month_closed: bool,
-    /// The usage that counts, of each company that has some.
+    /// The usage that counts, for each company that has some.
     counted: HashMap<CompanyId, CountedUsage>,
     /// When the newest record was measured, for each company whose records are all too old.
     too_old: HashMap<CompanyId, Timestamp>,
-    /// Why no quantity can be made of a company's records.
+    /// Why no quantity can be computed from a company's records.
     problems: HashMap<CompanyId, String>,
-    /// Of a product that bills overage: the included quantities above which it bills.
+    /// For a product that bills overage: the included quantities above which it bills.
     above: HashMap<CompanyId, IncludedQuantity>,
 }
 
 impl MonthlyUsage {
     /// Loads the usage of some companies. The number of queries does not depend on the number of companies or records.
-    /// The usage of a product that bills overage is what is above the included quantity of the other product, computed
-    /// with the settings that apply now.
+    /// For a product that bills overage, the usage is the amount above the base product's included quantity, computed
+    /// with the current settings.
     pub fn load(
         tx: &mut Tx<'_>,
         product: Product,
@@ -116,14 +116,14 @@ impl MonthlyUsage {
             }
             // An older version of the service, which does not know of overage, may have deleted the base product.
             None => {
-                let problem = || "the product whose overage it bills was deleted: delete this one, too".to_owned();
+                let problem = || "the base product was deleted: delete this product as well".to_owned();
                 let problems = selection.companies().iter().map(|company| (company.clone(), problem())).collect();
                 Ok(Self { problems, ..measured(tx, product)? })
             }
         }
     }
 
-    /// What is above the included quantities of another product's lines.
+    /// The amounts above the included quantities of a base product's lines.
     fn overage(tx: &mut Tx<'_>, product: Product, base: Self, selection: CompanySelection<'_>) -> Result<Self> {
         let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
         for line in tx.line_settings(&base.product.id, selection)? {
@@ -141,8 +141,8 @@ impl MonthlyUsage {
         Ok(Self { product, counted, problems, above, ..base })
     }
 
-    /// The usage of a product's own records, from the totals. The aggregation `last` is read at the end of the month, or now if that
-    /// is earlier.
+    /// The usage of a product's own records, from the totals. The aggregation `last` is read at the end of the month,
+    /// or now if that is earlier.
     fn measured(
         tx: &mut Tx<'_>,
         product: Product,
@@ -159,7 +159,8 @@ impl MonthlyUsage {
                 companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
             newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &without_usage)?);
         }
-        // The totals lack records of earlier versions, and do not have what the aggregation `last` had before the newest record.
+        // The totals lack records of earlier versions, and the amount of the aggregation `last` before the newest
+        // record.
         let mut from_records =
             if all_totalled { HashSet::new() } else { tx.companies_not_totalled(&product.id, selection)? };
         let is_ahead = |totals: &MonthlyCountedUsage| window.carries_over && totals.last_at >= window.until;
@@ -195,12 +196,12 @@ impl MonthlyUsage {
         Ok(Self { product, month, month_closed: window.month_closed, counted: valid, too_old, problems, above })
     }
 
-    /// Computes what a line of the product bills.
+    /// Computes the quantity of a line of the product.
     pub fn quantity_of(&self, line: &BillingLine) -> ComputedQuantity {
         self.quantity_with(&line.settings())
     }
 
-    /// Computes what a line with these settings bills.
+    /// Computes the quantity of a line with these settings.
     pub fn quantity_with(&self, line: &LineSettings) -> ComputedQuantity {
         let is_overage = self.product.overage_of.is_some();
         let own_included = line.included_quantity.or(self.product.included_quantity).filter(|_| !is_overage);
@@ -245,7 +246,7 @@ impl MonthlyUsage {
     }
 }
 
-/// Says that a company's newest record is too old to count.
+/// The problem that a company's newest record is too old to count.
 fn too_old_problem(product: &Product, at: Timestamp, read_at: Timestamp) -> String {
     let (days, at, read_at) = (product.max_usage_age_days, at.format(TIME_FORMAT), read_at.format(TIME_FORMAT));
     format!("the newest usage record was measured at {at}, more than {days} days before {read_at}: check the meter")

@@ -1,4 +1,4 @@
-//! The statement of a company: why it is billed what it is billed in a month.
+//! The statement of a company, which explains how it is billed for a month.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use crate::services::quantities::compute::{BilledMonths, LineWithQuantity, compu
 use crate::services::reconciliation::{Item, ReconciliationScope, reconcile};
 use crate::services::schedule::billing_calendar;
 
-/// Maximum number of records that are shown of a product.
+/// Maximum number of records that are shown for each product.
 const MAX_RECORDS: usize = 100;
 /// Maximum number of records that are read.
 const MAX_READ: i64 = 10_000;
@@ -24,7 +24,7 @@ const MAX_READ: i64 = 10_000;
 /// A company's statement.
 #[derive(Debug)]
 pub struct Statement {
-    /// The company whose usage and pushes it states.
+    /// The company that the statement is for.
     pub company: Company,
     /// When it was made.
     pub made_at: Timestamp,
@@ -41,7 +41,7 @@ pub struct StatementLine {
     pub line: LineWithQuantity,
     /// How it compares with ConnectWise.
     pub item: Item,
-    /// What the quantity was made of: what the month's last push recorded, or, without one, the usage as it is now.
+    /// The basis of the quantity: what the month's last push recorded or, without a push, the current usage.
     pub basis: QuantitySource,
     /// The steps from the usage to the amount, in sentences.
     pub steps: Vec<String>,
@@ -49,7 +49,7 @@ pub struct StatementLine {
     pub records: Vec<UsageRecord>,
     /// The number of the month's records.
     pub records_in_month: i64,
-    /// What pushes wrote for the month or found in ConnectWise, the newest first.
+    /// The push lines that wrote the month's quantity or found it in ConnectWise, the newest first.
     pub pushes: Vec<(PushLine, PushJob)>,
 }
 
@@ -60,7 +60,7 @@ impl StatementLine {
     }
 }
 
-/// What a quantity was made of.
+/// The basis of a quantity.
 #[derive(Debug, Clone)]
 pub struct QuantitySource {
     /// The usage that counted.
@@ -75,9 +75,9 @@ pub struct QuantitySource {
     pub included_quantity: Option<IncludedQuantity>,
     /// The steps to the quantity, if they are known.
     pub breakdown: Option<QuantityBreakdown>,
-    /// The quantity to bill; `None` without one.
+    /// The quantity to bill, if there is one.
     pub quantity: Option<Quantity>,
-    /// Whether a revert set it back.
+    /// Whether a revert restored the quantity.
     pub is_reverted: bool,
 }
 
@@ -103,8 +103,8 @@ impl QuantitySource {
         }
     }
 
-    /// What a push recorded. The rounding was not recorded: the steps are shown only if the current rounding gives the
-    /// same quantity.
+    /// The basis that a push recorded. The rounding was not recorded, so the steps are shown only if the current
+    /// rounding gives the same quantity.
     fn of_push(line: &LineWithQuantity, pushed: &PushLine, job: &PushJob) -> Self {
         let block_size = pushed.block_size.unwrap_or(line.computed.block_size);
         let terms = QuantitySettings {
@@ -152,16 +152,16 @@ pub fn load(tx: &mut Tx<'_>, company: &CompanyId, month: Option<BillingMonth>, n
     Ok(Statement { company: row, made_at: now, totals: totals(&lines), lines })
 }
 
-/// Whether there is anything to say of a product.
+/// Whether a product has anything to show.
 fn is_shown(line: &StatementLine) -> bool {
     let is_billed = line.item.connectwise_quantity.is_some_and(|has| has != Quantity::ZERO);
     let has_quantity = line.basis.quantity.is_some_and(|quantity| quantity != Quantity::ZERO);
-    // A product that bills overage has usage wherever the other one has, mostly of 0.
+    // An overage product has usage wherever its base product has, mostly 0.
     let has_usage = if line.is_overage() { has_quantity } else { line.basis.usage.is_some() };
     is_billed || line.records_in_month > 0 || !line.pushes.is_empty() || has_usage
 }
 
-/// What is known beside the lines.
+/// The data that the lines are combined with.
 #[derive(Default)]
 struct StatementData {
     items: HashMap<BillingLineId, Item>,
@@ -236,7 +236,7 @@ fn statement_input<'l>(
     }
 }
 
-/// What pushes wrote for a month or found in ConnectWise, the newest first: at most 500 lines.
+/// The push lines that wrote a month's quantity or found it in ConnectWise, the newest first: at most 500 lines.
 fn pushes_of(tx: &mut Tx<'_>, company: &CompanyId, month: BillingMonth) -> Result<Vec<(PushLine, PushJob)>> {
     let filter = PushLineFilter {
         company_id: Some(company.clone()),
@@ -250,7 +250,7 @@ fn pushes_of(tx: &mut Tx<'_>, company: &CompanyId, month: BillingMonth) -> Resul
     Ok(tx.push_lines(&filter, &page)?.items)
 }
 
-/// What the next invoices charge.
+/// The amounts that the next invoices charge, by currency.
 fn totals(lines: &[StatementLine]) -> Vec<(Option<String>, Option<Money>)> {
     let mut sums: BTreeMap<Option<String>, Option<Money>> = BTreeMap::new();
     for item in lines.iter().map(|line| &line.item).filter(|item| !item.is_not_invoiced) {

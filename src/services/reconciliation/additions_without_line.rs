@@ -1,4 +1,4 @@
-//! Finds additions that a product's rules match, and that no line bills to.
+//! Finds additions that match a product's rules but that no line bills to.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::domain::records::{Addition, Agreement};
 use crate::domain::rules::Target;
 use crate::services::mappings::resolve;
 
-/// What was found.
+/// The result of the search.
 #[derive(Default)]
 pub(super) struct AdditionsWithoutLine {
     pub(super) items: Vec<Item>,
     pub(super) unread_agreements: usize,
 }
 
-/// Finds the additions of the products' rules that no line bills to, also in ConnectWise companies that no company is
-/// matched to. None for past months, because ConnectWise keeps only current quantities.
+/// Finds additions that match the products' rules but that no line bills to, including those of unmatched ConnectWise
+/// companies. Finds none for past months, because ConnectWise keeps only current quantities.
 pub(super) fn find(
     tx: &mut Tx<'_>,
     connectwise: &ConnectWiseState<'_>,
@@ -35,14 +35,14 @@ pub(super) fn find(
 ) -> Result<AdditionsWithoutLine> {
     let rules = resolve::rules(tx, scope.product.as_ref())?;
     if scope.company.is_some() {
-        // The lines of a company are compared, and nothing else.
+        // For a single company, only its lines are compared.
         return Ok(AdditionsWithoutLine::default());
     }
     let billed = if scope.product.is_none() { lines.billed_additions() } else { tx.billed_additions()? };
     let mut ours: HashMap<CwCompanyId, &Arc<ReconciledCompany>> = HashMap::new();
     for company in lines.companies.values() {
         if let Some(id) = company.connectwise_company_id {
-            // If several companies are matched, always the same one is used.
+            // If several companies are matched, the same one is always used.
             let first = ours.entry(id).or_insert(company);
             *first = if company.id < first.id { company } else { *first };
         }
@@ -59,11 +59,11 @@ pub(super) fn find(
         for agreement in connectwise.record_index.live_agreements(rules.get(Target::Agreement)) {
             let company = ours.get(&agreement.company_id);
             let Some(additions) = connectwise.record_index.live_additions(agreement.id, addition_rule) else {
-                // Without a rule for agreements, nobody knows which are to be read.
+                // Without a rule for agreements, it is unknown which agreements to read.
                 unread.extend(rules.get(Target::Agreement).map(|_| agreement.id));
                 continue;
             };
-            // One of these is the line's, but which is unknown yet.
+            // One of these belongs to the line, but it is not yet known which.
             if undecided.contains(&(&product.id, agreement.company_id)) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What was found just before each scheduled push, so that months can be compared.
+//! Keeps the totals found just before each scheduled push, so months can be compared.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{ProductId, PushJobId, SnapshotId};
 use crate::domain::quantity::Money;
 
-/// By how much, in percent, an amount differs from the month before to be marked.
+/// An amount is marked if it differs from the month before by more than this, in percent.
 const NOTABLE_CHANGE_PERCENT: i64 = 10;
 
 /// A product in a month.
@@ -27,13 +27,13 @@ pub struct MonthOfProduct {
 /// The amounts of a product, month and currency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonthlyAmount {
-    /// What invoices with the computed quantities and with ConnectWise's charge, in one currency.
+    /// The amounts that invoices charge with the computed quantities and with ConnectWise's, in one currency.
     pub totals: MoneyTotals,
-    /// The amount of the month before that was kept.
+    /// The amount of the previous month that was kept.
     pub before: Option<Money>,
-    /// The change since then, in percent, rounded to one place; `None` without one, or if it was 0.
+    /// The change since that month, in percent, rounded to one decimal place; `None` if its amount is unknown or 0.
     pub change_percent: Option<Decimal>,
-    /// Whether it differs by more than 10 % from the month before.
+    /// Whether the amount differs by more than 10 % from the month before.
     pub changed_notably: bool,
 }
 
@@ -66,7 +66,7 @@ pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Timestamp) ->
         .flat_map(|mut product| {
             let mut money = std::mem::take(&mut product.money);
             if money.is_empty() {
-                // Without a price, the quantities are kept all the same.
+                // Without a price, the quantities are still kept.
                 money.push(MoneyTotals::UNKNOWN);
             }
             money.into_iter().map(|money| row(&product, money)).collect::<Vec<_>>()
@@ -75,8 +75,8 @@ pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Timestamp) ->
     tx.insert_reconciliation_snapshots(&rows)
 }
 
-/// The months of a product, or of all products, from one month until another: by product code, the latest month first.
-/// Of a month that several scheduled pushes billed, the last one counts.
+/// The months of a product, or of all products, from one month until another, ordered by product code, the latest month
+/// first. If several scheduled pushes billed a month, the last one counts.
 pub fn months(
     tx: &mut Tx<'_>,
     product: Option<&ProductId>,
@@ -93,7 +93,7 @@ pub fn months(
         }
         rows.push(row);
     }
-    // The amounts of the product's month before.
+    // The amounts of the product's previous month.
     let mut before: (Option<ProductId>, Amounts) = Default::default();
     let mut found = Vec::new();
     for ((product, month), rows) in by_month {
@@ -116,7 +116,7 @@ pub fn months(
 /// The amount of each currency.
 type Amounts = BTreeMap<Option<String>, Option<Money>>;
 
-/// The amounts of a month beside those of the month before. A currency that is gone has an amount of 0.
+/// The amounts of a month, compared with the month before. A currency that no longer occurs has an amount of 0.
 fn amounts(rows: &[ReconciliationSnapshot], before: &Amounts) -> Vec<MonthlyAmount> {
     let mut totals: BTreeMap<Option<String>, MoneyTotals> = BTreeMap::new();
     for (currency, amount) in before {

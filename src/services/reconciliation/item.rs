@@ -9,7 +9,7 @@ use crate::domain::quantity::{Amount, Money, Quantity};
 use crate::domain::reconciliation::{ReconciliationKind, ReconciliationResult, WarningImpact};
 use crate::services::quantities::compute::BilledMonths;
 
-/// What is compared.
+/// The scope of a reconciliation.
 #[derive(Debug, Clone, Default)]
 pub struct ReconciliationScope {
     /// Only this product.
@@ -31,7 +31,8 @@ pub struct Item {
     pub line: Option<BillingLineId>,
     /// The line's company; `None` for an addition in a ConnectWise company that no company is matched to.
     pub company: Option<Arc<ReconciledCompany>>,
-    /// The ConnectWise company: that of the line's company, or the owner of the agreement; `None` if it is Not Set.
+    /// The ConnectWise company that the line's company is matched to, or that owns the agreement; `None` if it is Not
+    /// Set.
     pub cw_company: Option<CwCompanyId>,
     /// The agreement that the line bills to, or billed to before it became stale.
     pub agreement: Option<CwAgreementId>,
@@ -39,12 +40,12 @@ pub struct Item {
     pub addition: Option<CwAdditionId>,
     /// The usage that counts.
     pub usage: Option<Amount>,
-    /// Why the usage makes no quantity, or is too old.
+    /// Why the usage gives no quantity, or is too old.
     pub problem: Option<String>,
-    /// The quantity of the usage.
+    /// The quantity computed from the usage.
     pub quantity: Option<Quantity>,
-    /// The quantity in ConnectWise, or the line's part of it; `None` if it is unknown, or no live addition is billed
-    /// to.
+    /// The quantity in ConnectWise, or the line's part of it; `None` if it is unknown, or the line bills to no live
+    /// addition.
     pub connectwise_quantity: Option<Quantity>,
     /// The quantity that the month's last push wrote or found.
     pub pushed_quantity: Option<Quantity>,
@@ -52,17 +53,17 @@ pub struct Item {
     pub currency: Option<String>,
     /// The price of a unit.
     pub unit_price: Option<Money>,
-    /// How they compare.
+    /// The result of the comparison.
     pub compared: ReconciliationResult,
-    /// What each warning is about.
+    /// The units and the amount that each warning affects.
     pub warnings: Vec<WarningImpact>,
-    /// Whether the next invoice takes nothing of it.
+    /// Whether the next invoice does not include the item.
     pub is_not_invoiced: bool,
 }
 
 impl Item {
-    /// Whether there is something to do.
-    pub fn needs_a_look(&self) -> bool {
+    /// Whether a person should check the item.
+    pub fn needs_review(&self) -> bool {
         self.compared.kind != ReconciliationKind::Agrees || !self.warnings.is_empty()
     }
 }

@@ -20,10 +20,10 @@ use crate::domain::reconciliation::{ReconciliationInput, ReconciliationKind, War
 use crate::domain::records::{Addition, Agreement};
 use crate::services::quantities::monthly_usage::{ComputedQuantity, MonthlyUsage, UsageReading};
 
-/// What ConnectWise has.
+/// The state of ConnectWise.
 pub(super) struct ConnectWiseState<'a> {
     pub(super) record_index: &'a RecordIndex,
-    /// The index of records's own quantities are those of the last read.
+    /// The current quantities. The quantities in `record_index` are those of the last read.
     pub(super) quantities: &'a HashMap<CwAdditionId, Option<Quantity>>,
     pub(super) today: NaiveDate,
 }
@@ -34,8 +34,8 @@ impl ConnectWiseState<'_> {
         self.quantities.get(&addition).map(|quantity| quantity.unwrap_or(Quantity::ZERO))
     }
 
-    /// The units and the amount that each warning is about, and whether the next invoice takes nothing of the addition
-    /// because of the warnings.
+    /// The units and the amount that each warning affects, and whether the next invoice leaves out the addition because
+    /// of the warnings.
     pub(super) fn impacts(
         &self,
         (agreement, addition): (&Agreement, &Addition),
@@ -57,7 +57,7 @@ impl ConnectWiseState<'_> {
 pub(super) struct Lines {
     pub(super) rows: Vec<ReconciledLine>,
     pub(super) companies: HashMap<CompanyId, Arc<ReconciledCompany>>,
-    /// The additions to which lines bill that are not compared, and whether one of these is enabled.
+    /// The additions that lines outside the scope bill to, and whether one of those lines is enabled.
     outside: HashMap<CwAdditionId, bool>,
 }
 
@@ -71,14 +71,14 @@ impl Lines {
         Ok(Self { rows, companies, outside })
     }
 
-    /// The additions to which these lines bill.
+    /// The additions that these lines bill to.
     pub(super) fn billed_additions(&self) -> HashSet<CwAdditionId> {
         let resolved = self.rows.iter().filter(|row| row.addition_status == MappingStatus::Resolved);
         resolved.filter_map(|row| row.addition_id).collect()
     }
 }
 
-/// The additions of these lines to which other lines bill, too, and whether one of the others is enabled.
+/// The additions of these lines that other lines also bill to, and whether one of those lines is enabled.
 fn outside(tx: &mut Tx<'_>, rows: &[ReconciledLine]) -> Result<HashMap<CwAdditionId, bool>> {
     let own: HashSet<&BillingLineId> = rows.iter().map(|row| &row.id).collect();
     let additions: Vec<CwAdditionId> = rows.iter().filter_map(|row| row.addition_id).collect();
@@ -91,14 +91,14 @@ fn outside(tx: &mut Tx<'_>, rows: &[ReconciledLine]) -> Result<HashMap<CwAdditio
     Ok(found)
 }
 
-/// What pushes did in a month.
+/// The pushes of a month.
 struct Pushes {
     of_month: HashMap<(BillingLineId, BillingMonth), PushedQuantity>,
-    /// The lines that were pushed for a later month since: ConnectWise has that month's quantity now.
+    /// The lines that were since pushed for a later month, whose quantity ConnectWise now has.
     later: HashSet<BillingLineId>,
 }
 
-/// A line with what it bills.
+/// A line with its quantity and its share of the addition.
 struct LineToReconcile {
     row: ReconciledLine,
     company: Arc<ReconciledCompany>,
@@ -106,27 +106,27 @@ struct LineToReconcile {
     share: AdditionShare,
 }
 
-/// How much of its addition a line takes.
+/// A line's share of its addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AdditionShare {
     /// All of it: no other line bills to the addition.
     Whole,
     /// A part: several lines bill to it. If several of them are enabled, none is pushed.
     Part { quantity: Quantity, is_shared: bool },
-    /// It is unknown how much: lines that are not compared here bill to it, too.
+    /// Unknown: lines that are not compared here also bill to the addition.
     Unknown,
 }
 
 impl LineToReconcile {
-    /// Whether the comparison depends on what the month's last push wrote: where ConnectWise has the computed quantity
-    /// by now, it does not matter.
+    /// Whether the comparison depends on the quantity that the month's last push wrote. It does not if ConnectWise
+    /// already has the computed quantity.
     fn needs_last_push(&self, connectwise: &ConnectWiseState<'_>, later: &HashSet<BillingLineId>) -> bool {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
         let has = self.connectwise_quantity(connectwise);
         is_resolved && (has != self.computed.quantity || later.contains(&self.row.id))
     }
 
-    /// What ConnectWise has of the line's addition now; `None` if the line bills to none.
+    /// The line's quantity in ConnectWise now; `None` if it is unknown or the line bills to no addition.
     fn connectwise_quantity(&self, connectwise: &ConnectWiseState<'_>) -> Option<Quantity> {
         let is_resolved = self.row.addition_status == MappingStatus::Resolved;
         match self.share {
@@ -166,7 +166,8 @@ pub(super) fn compare(
     Ok(items)
 }
 
-/// Where a later job pushed another month, ConnectWise has that month's quantity: nobody changed it by hand.
+/// Marks items as out of date if ConnectWise has the quantity of another month that a later job pushed: nobody changed
+/// it by hand.
 fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
     let is_changed = |item: &Item| item.compared.kind == ReconciliationKind::ChangedInConnectwise;
     let changed = items.iter().filter(|item| is_changed(item));
@@ -183,7 +184,7 @@ fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
     Ok(())
 }
 
-/// Computes what each line bills.
+/// Computes the quantity of each line.
 fn compared(
     tx: &mut Tx<'_>,
     connectwise: &ConnectWiseState<'_>,
@@ -210,7 +211,7 @@ fn compared(
     Ok(compared)
 }
 
-/// Divides additions to which several lines bill, so that each is counted once. A single enabled line takes all of it.
+/// Divides additions that several lines bill to, so each is counted once. A single enabled line gets all of it.
 fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [LineToReconcile], outside: &HashMap<CwAdditionId, bool>) {
     let mut by_addition: HashMap<CwAdditionId, Vec<usize>> = HashMap::new();
     for (place, one) in compared.iter().enumerate() {
@@ -225,7 +226,7 @@ fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [LineToReconcile], 
         let enabled: Vec<usize> = places.iter().copied().filter(|place| compared[*place].row.push_enabled).collect();
         let other = outside.get(&addition).copied();
         let share = match other {
-            // The other line takes all of it.
+            // The other line gets all of it.
             Some(true) if enabled.is_empty() => {
                 Some(AdditionShare::Part { quantity: Quantity::ZERO, is_shared: false })
             }

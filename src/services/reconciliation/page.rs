@@ -1,4 +1,4 @@
-//! A page of what a person should look at, with the names to show.
+//! A page of the items that a person should check, with the names to show.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,12 +24,12 @@ string_enum! {
     }
 }
 
-/// Which items are listed.
+/// Selects the items to list.
 #[derive(Debug, Clone, Default)]
 pub struct ItemFilter {
-    /// Of one of these kinds, if there are any. Without, those that agree are left out unless they have warnings.
+    /// Only items of these kinds. If empty, items that agree are left out unless they have warnings.
     pub kinds: Vec<ReconciliationKind>,
-    /// With one of these warnings, if there are any.
+    /// Only items with one of these warnings. If empty, warnings do not matter.
     pub warnings: Vec<InvoiceWarning>,
 }
 
@@ -38,7 +38,7 @@ impl ItemFilter {
         let of_kind = self.kinds.is_empty() || self.kinds.contains(&item.compared.kind);
         let is_warned =
             self.warnings.is_empty() || item.warnings.iter().any(|impact| self.warnings.contains(&impact.warning));
-        let is_asked_for = !self.kinds.is_empty() || item.needs_a_look();
+        let is_asked_for = !self.kinds.is_empty() || item.needs_review();
         of_kind && is_warned && is_asked_for
     }
 }
@@ -58,7 +58,7 @@ pub struct NamedItem {
     pub addition_name: Option<String>,
 }
 
-/// The items that fit a filter, in the order of a page, up to its end.
+/// Returns a page of the items that match a filter.
 pub fn page(
     tx: &mut Tx<'_>,
     reconciled: &ReconciledScope,
@@ -78,7 +78,7 @@ pub fn page(
     Ok(found)
 }
 
-/// All items that fit a filter, by company name.
+/// Returns all items that match a filter, by company name.
 pub fn all(tx: &mut Tx<'_>, reconciled: &ReconciledScope, filter: &ItemFilter) -> Result<Vec<NamedItem>> {
     let listed: Vec<&Item> = reconciled.items.iter().filter(|item| filter.fits(item)).collect();
     let companies: Vec<CwCompanyId> = listed.iter().filter_map(|item| item.cw_company).collect();
@@ -93,7 +93,7 @@ pub fn all(tx: &mut Tx<'_>, reconciled: &ReconciledScope, filter: &ItemFilter) -
     Ok(found)
 }
 
-/// Adds what was pushed where the comparison did not need it.
+/// Adds the pushed quantities that the comparison did not need.
 fn add_pushed(tx: &mut Tx<'_>, items: &mut [NamedItem]) -> Result<()> {
     let open = items.iter().map(|named| &named.item).filter(|item| item.pushed_quantity.is_none());
     let open: Vec<(BillingLineId, BillingMonth)> =
@@ -131,7 +131,7 @@ fn named(reconciled: &ReconciledScope, item: Item, companies: &HashMap<CwCompany
     }
 }
 
-/// What the items are ordered by, as text.
+/// The sort key of an item, as text.
 fn sort_key(sort: ReconciliationSort, item: &Item, others: &HashMap<CwCompanyId, String>) -> String {
     match (sort, &item.company) {
         (ReconciliationSort::AmountDifference, _) => item.compared.amount_difference.map(by_size).unwrap_or_default(),
@@ -142,7 +142,7 @@ fn sort_key(sort: ReconciliationSort, item: &Item, others: &HashMap<CwCompanyId,
     }
 }
 
-/// An amount as text that sorts like its size: with as many digits before the point as an amount can have.
+/// An amount as text that sorts by its size: with as many digits before the point as an amount can have.
 fn by_size(amount: Money) -> String {
     let text = amount.get().abs().to_string();
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));

@@ -14,11 +14,11 @@ use crate::domain::ids::{CwAdditionId, ProductId};
 use crate::domain::mappings::RecordIndex;
 use crate::services::schedule::billing_calendar;
 
-/// Everything in a scope, compared.
+/// The result of comparing a scope.
 pub struct ReconciledScope {
     /// The products, by id, each with its month.
     pub products: HashMap<ProductId, (Product, BillingMonth)>,
-    /// The lines and the additions without one, those that agree included.
+    /// The lines and the additions without a line, including items that agree.
     pub items: Vec<Item>,
     /// The number of agreements that a product's rule matches and whose additions were never read.
     pub unread_agreements: usize,
@@ -41,7 +41,7 @@ pub fn reconcile(tx: &mut Tx<'_>, scope: &ReconciliationScope, now: Timestamp) -
     let record_index = tx.record_index(None, today)?;
     let lines = Lines::load(tx, scope.product.as_ref(), scope.company.as_ref())?;
     let of_lines: Vec<CwAdditionId> = lines.rows.iter().filter_map(|row| row.addition_id).collect();
-    // Of a company, only what its lines bill to is compared.
+    // For a single company, only the additions of its lines are compared.
     let quantities = tx.addition_quantities(scope.company.as_ref().map(|_| of_lines.as_slice()))?;
     let connectwise = ConnectWiseState { record_index: &record_index, quantities: &quantities, today };
     let without_line =

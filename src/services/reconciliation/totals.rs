@@ -18,18 +18,18 @@ use crate::domain::reconciliation::ReconciliationKind;
 pub struct MoneyTotals {
     /// The currency's code; `None` for agreements without one.
     pub currency: Option<String>,
-    /// What invoices with the computed quantities charge.
+    /// The amount that invoices charge with the computed quantities.
     pub amount: Option<Money>,
-    /// What invoices with ConnectWise's quantities charge.
+    /// The amount that invoices charge with ConnectWise's quantities.
     pub connectwise_amount: Option<Money>,
-    /// The sum of the differences that are known.
+    /// The sum of the known differences.
     pub difference: Option<Money>,
-    /// The part of `amount` that the next invoices do not take.
+    /// The part of `amount` that the next invoices do not include.
     pub left_out: Option<Money>,
 }
 
 impl MoneyTotals {
-    /// Nothing is known.
+    /// All amounts are unknown.
     pub const UNKNOWN: Self =
         Self { currency: None, amount: None, connectwise_amount: None, difference: None, left_out: None };
 }
@@ -54,7 +54,7 @@ pub struct WarningTotals {
     pub warning: InvoiceWarning,
     /// How many items there are.
     pub items: usize,
-    /// What the warning is about, by currency.
+    /// The amounts that the warning affects, by currency.
     pub amounts: Vec<(Option<String>, Option<Money>)>,
 }
 
@@ -65,15 +65,15 @@ pub struct ProductTotals {
     pub product: Product,
     /// The month that is compared.
     pub month: BillingMonth,
-    /// The number of items, those that agree included.
+    /// The number of items, including those that agree.
     pub items: usize,
-    /// Those of them that a person should look at.
+    /// The number of items that a person should check.
     pub to_look_at: usize,
     /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities.
     pub connectwise_quantity: Quantity,
-    /// The sum of the differences that are known.
+    /// The sum of the known differences.
     pub difference: Quantity,
     /// Their amounts, one entry for each currency.
     pub money: Vec<MoneyTotals>,
@@ -84,11 +84,11 @@ pub struct ProductTotals {
 pub struct Totals {
     /// All amounts, by currency.
     pub money: Vec<MoneyTotals>,
-    /// By kind, in the order of the kinds; those without items are left out.
+    /// Totals by kind, in the order of the kinds; kinds without items are left out.
     pub kinds: Vec<KindTotals>,
-    /// By warning, in the order of the warnings; those without items are left out.
+    /// Totals by warning, in the order of the warnings; warnings without items are left out.
     pub warnings: Vec<WarningTotals>,
-    /// By product, in the order of their names.
+    /// Totals by product, ordered by name.
     pub products: Vec<ProductTotals>,
 }
 
@@ -190,7 +190,7 @@ struct ProductSums<'i> {
 impl<'i> ProductSums<'i> {
     fn add(&mut self, item: &'i Item) {
         self.items += 1;
-        self.to_look_at += usize::from(item.needs_a_look());
+        self.to_look_at += usize::from(item.needs_review());
         let values = [item.quantity, item.connectwise_quantity, item.compared.difference];
         for (sum, value) in self.quantities.iter_mut().zip(values) {
             *sum = sum.saturating_add(value.map_or(Decimal::ZERO, Quantity::get));

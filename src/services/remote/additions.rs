@@ -17,7 +17,7 @@ const BATCH: usize = 200;
 
 /// The conflict that another refresh of the tenant is running.
 pub fn refresh_running() -> Error {
-    let detail = "a refresh from ConnectWise is already running: try again when it has ended";
+    let detail = "a refresh from ConnectWise is already running: try again when it has finished";
     Error::conflict(ConflictCode::RefreshRunning, detail)
 }
 
@@ -89,7 +89,7 @@ pub async fn read_under(
     save(ctx, tenant, before, read_under).await
 }
 
-/// What ConnectWise answered for an agreement.
+/// ConnectWise's answer for an agreement.
 type AdditionsAnswer = (CwAgreementId, Result<Vec<Addition>, CwError>);
 
 /// Saves the additions that could be read. Errors after a failure that concerns more than one agreement.

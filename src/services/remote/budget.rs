@@ -29,13 +29,13 @@ struct Shared {
 /// Requests that were reserved together.
 struct ReservedBatch {
     reserved_at: Instant,
-    /// How far ahead the next one was, at the steady rate, when they were reserved.
+    /// How far ahead the next request was, at the steady rate, when the batch was reserved.
     ahead: Duration,
     left: u32,
 }
 
 impl ReservedBatch {
-    /// Takes the next request. Returns how far ahead it is now; `None` if there is none.
+    /// Takes the next request. Returns how far ahead it is now; `None` if none is left or the batch is too old.
     fn take(&mut self, interval: Duration) -> Option<Duration> {
         let age = self.reserved_at.elapsed();
         if self.left == 0 || age >= BLOCK_VALID_FOR {

@@ -65,12 +65,12 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
             new["keys"] = json!("set");
         }
         audit.record(tx, AuditAction::ConnectionSet, Subject::NONE, old, Some(new))?;
-        // Whether the new one works is unknown yet.
+        // It is unknown whether the new connection works.
         tx.clear_connection_failure()?;
         // Lines that wait for the connection are retried at once with the new one.
         tx.make_pending_lines_due()?;
-        // What the former connection had to wait for does not concern the new one.
-        tx.forget_request_budget()?;
+        // Waits of the former connection do not apply to the new one.
+        tx.delete_request_budget()?;
         Ok(row)
     };
     let row = ctx.db.write(&actor.tenant, work).await?;
@@ -100,8 +100,8 @@ fn sealed_keys(
     site: &str,
     new: &NewConnection,
 ) -> Result<String> {
-    let same_place = |row: &&Connection| row.site == site && row.company_id == new.company_id;
-    match (&new.keys, before.filter(same_place)) {
+    let same_site = |row: &&Connection| row.site == site && row.company_id == new.company_id;
+    match (&new.keys, before.filter(same_site)) {
         (Some((public_key, private_key)), _) => client::seal_keys(vault, tenant, public_key, private_key),
         (None, Some(row)) => Ok(row.secrets.clone()),
         // Stored keys must never be sent to a site or company id other than the one they were entered for.
@@ -132,7 +132,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
             unmatched.push(company);
         }
         tx.save_matches(&mut unmatched)?;
-        tx.forget_connectwise()?;
+        tx.delete_connectwise_records()?;
         tx.delete_connection()?;
         tx.clear_connection_failure()?;
         audit.record(tx, AuditAction::ConnectionDeleted, Subject::NONE, Some(audited(&row)), None)?;
@@ -142,7 +142,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, if_match: IfMatch) -> Resul
     ctx.db.write(&actor.tenant, work).await
 }
 
-/// What the audit log records of a connection: never its keys.
+/// A connection as the audit log records it, without its keys.
 fn audited(row: &Connection) -> Value {
     json!({
         "site": row.site, "company_id": row.company_id, "client_id": row.client_id,
@@ -150,20 +150,20 @@ fn audited(row: &Connection) -> Value {
     })
 }
 
-/// Records that ConnectWise answered: a failure that pushes found is over.
-pub async fn works_again(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
+/// Records that ConnectWise answered, which ends a failure that pushes found.
+pub async fn record_working(ctx: &AppContext, tenant: &TenantId) -> Result<()> {
     if ctx.db.query(tenant, |tx| tx.connection_failure()).await?.is_some() {
         ctx.db.write(tenant, |tx| tx.clear_connection_failure()).await?;
     }
     Ok(())
 }
 
-/// Tests the connection and returns the result of each step. Remembers where the site reports what was invoiced.
+/// Tests the connection and returns the result of each step. Remembers where the site has the agreement recap.
 pub async fn test(ctx: &AppContext, actor: &Actor) -> Result<Check> {
     let row = ctx.db.query(&actor.tenant, |tx| tx.connection()).await?.ok_or_else(client::not_connected)?;
     let check = client::for_connection(ctx, &row)?.check(row.provenance_field.as_deref()).await;
     if check.passed() {
-        works_again(ctx, &actor.tenant).await?;
+        record_working(ctx, &actor.tenant).await?;
         refresh::remember_recap_list(ctx, &actor.tenant, check.recap_list).await?;
     }
     Ok(check)

@@ -39,7 +39,7 @@ pub struct Report {
     pub resolved: resolve::Resolved,
 }
 
-/// What a refresh reads.
+/// The data that a refresh reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshScope {
     /// Companies and agreements.
@@ -49,12 +49,12 @@ pub enum RefreshScope {
     Additions,
 }
 
-/// How a refresh is made.
+/// The options of a refresh.
 #[derive(Debug, Clone, Copy)]
 pub struct RefreshOptions {
-    /// How long it keeps trying.
+    /// How long the refresh keeps trying.
     pub policy: RetryPolicy,
-    /// What it reads.
+    /// The data to read.
     pub scope: RefreshScope,
     /// Whether more than half of the known records may disappear.
     pub force: bool,
@@ -198,7 +198,7 @@ async fn take_lease(ctx: &AppContext, tenant: &TenantId) -> Result<String> {
     ctx.db.write(tenant, take).await
 }
 
-/// Renews the lease repeatedly, so that it can be short. Returns when another process has taken it.
+/// Renews the lease repeatedly, so it can be short. Returns when another process has taken it.
 async fn keep_lease(ctx: &AppContext, tenant: &TenantId, owner: &str) {
     let lease = ctx.settings.lease;
     let pause = (lease / 3).to_std().unwrap_or_default();
@@ -265,7 +265,8 @@ async fn read_and_save(
     Ok(report)
 }
 
-/// Adds what the agreement recap reports. Without it, what was known stays: nothing depends on it alone.
+/// Adds the data of the agreement recap. If it cannot be read, the known data is kept: nothing depends on the recap
+/// alone.
 async fn add_recaps(
     tenant: &TenantId,
     client: &Client,
@@ -303,8 +304,8 @@ fn guard_against_mass_deletion(tx: &mut Tx<'_>, companies: &[CwCompany], agreeme
     Ok(())
 }
 
-/// The agreements that lines bill to, and those that a product's rule matches, also in ConnectWise companies that no
-/// company is matched to: a reconciliation finds additions there that no line bills to.
+/// The agreements that lines bill to or that a product's rule matches, including those of unmatched ConnectWise
+/// companies: a reconciliation finds additions there that no line bills to.
 fn agreements_to_read(tx: &mut Tx<'_>, now: Timestamp) -> Result<Vec<CwAgreementId>> {
     let lines = tx.mapped_lines(&LineFilter::default())?;
     let mut used: HashSet<CwAgreementId> = lines.iter().filter_map(|line| line.agreement.target).collect();

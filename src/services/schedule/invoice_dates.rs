@@ -1,4 +1,4 @@
-//! Which agreements are pushed before their own next invoice, and which on the day of the month.
+//! Decides which agreements are pushed before their own next invoice, and which on the day of the month.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,9 +14,9 @@ use crate::domain::schedule::MonthlySchedule;
 /// Pushes of agreements some days before their invoices.
 #[derive(Debug, Clone, Copy)]
 pub struct BeforeInvoices<'a> {
-    /// How many days before.
+    /// The number of days before the invoice.
     pub days: u32,
-    /// At which time of day.
+    /// The time of day of the pushes.
     pub monthly: MonthlySchedule,
     /// The tenant's billing months.
     pub calendar: &'a BillingCalendar,
@@ -30,7 +30,7 @@ impl BeforeInvoices<'_> {
 
 /// The lines that are due before invoices.
 pub struct DueInvoices {
-    /// The month of the run, by which each product's billing period decides what is billed.
+    /// The month of the run, from which each product's billing period determines the billed month.
     pub month: BillingMonth,
     /// The agreements that are invoiced, each with the date of its invoice.
     pub invoices: Vec<(CwAgreementId, NaiveDate)>,
@@ -38,7 +38,7 @@ pub struct DueInvoices {
     pub lines: Vec<BillingLineId>,
 }
 
-/// What is due at `now` and was not pushed yet: the lines of one month.
+/// Returns the lines of one month that are due at `now` and were not pushed yet.
 pub fn due(
     tx: &mut Tx<'_>,
     schedule: BeforeInvoices<'_>,

@@ -72,7 +72,7 @@ fn view(tx: &mut Tx<'_>, schedule: Schedule, now: Timestamp) -> Result<ScheduleV
 }
 
 impl Schedule {
-    /// The pushes of agreements before their invoices, if they are pushed so.
+    /// The pushes of agreements before their invoices, if the schedule has such pushes.
     pub fn before_invoices(&self) -> Option<BeforeInvoices<'_>> {
         let days = self.days_before_invoice?;
         Some(BeforeInvoices { days, monthly: self.monthly, calendar: &self.calendar })
@@ -87,7 +87,7 @@ impl Schedule {
 }
 
 /// Returns the tenant's schedule. Until one is set, it is disabled, on the first of the month at 02:00 UTC. A stored
-/// schedule that cannot be read is an error, so that no month is left out unnoticed.
+/// schedule that cannot be read is an error, so no month is left out unnoticed.
 pub fn get(tx: &mut Tx<'_>) -> Result<Schedule> {
     let row = tx.push_schedule()?;
     let calendar = billing_calendar::of_schedule(tx, row.as_ref())?;
@@ -163,7 +163,7 @@ pub async fn preview(ctx: &AppContext, actor: &Actor, new: NewSchedule, if_match
     ctx.db.write_and_roll_back(&actor.tenant, work).await
 }
 
-/// What the audit log records of a schedule.
+/// A schedule as the audit log records it.
 fn audited(schedule: &NewSchedule) -> Value {
     let NewSchedule { enabled, monthly, days_before_invoice, zone } = schedule;
     let time = monthly.time.format("%H:%M").to_string();
@@ -228,7 +228,7 @@ fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Tim
         // Until now all months had one time zone, which was not stored by month.
         tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
     }
-    // The next month begins when it would have. The first month that begins at another time is the one after it, for
+    // The next month still begins at its old time. The first month that begins at a new time is the one after it, for
     // which nothing can have been measured: records are at most a day ahead.
     tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])
 }

@@ -69,7 +69,7 @@ pub async fn revoke(ctx: &AppContext, actor: &Actor, id: ApiKeyId) -> Result<()>
     let (ctx, tenant) = (ctx.clone(), actor.tenant.clone());
     let task = tokio::spawn(async move {
         let revoked = ctx.db.write(&tenant, work).await;
-        // After an error, too: what was written may have been committed.
+        // Also after an error, because the write may have been committed.
         ctx.known_keys.forget();
         revoked
     });
@@ -116,7 +116,7 @@ pub async fn authenticate(ctx: &AppContext, presented: &str, request_id: Option<
     Ok(None)
 }
 
-/// Finds the stored key that a presented one may be, by its readable beginning.
+/// Finds the stored key that may match a presented key, by its plain-text prefix.
 async fn find(ctx: &AppContext, presented: &str) -> Result<Option<ApiKey>> {
     let prefix: String = presented.chars().take(READABLE_LENGTH).collect();
     let lookup = match ctx.known_keys.get(&prefix) {
@@ -130,7 +130,7 @@ async fn find(ctx: &AppContext, presented: &str) -> Result<Option<ApiKey>> {
     Ok(found)
 }
 
-/// Records that a key was rejected, at most once a minute and key: a caller without access must not fill the log.
+/// Records that a key was rejected, at most once a minute for each key: a caller without access must not fill the log.
 async fn rejected(ctx: &AppContext, key: ApiKey, request_id: Option<String>, is_revoked: bool) {
     let now = ctx.clock.now();
     if !ctx.rejected_keys.may_record(&key.id, now) {

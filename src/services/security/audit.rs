@@ -12,7 +12,7 @@ use crate::domain::ids::{AuditId, TenantId};
 /// Maximum number of records that one entry names; it counts all of them.
 pub const MAX_NAMED: usize = 100;
 
-/// Who acts, and when: what every entry of one request has in common.
+/// The actor and time, which all entries of one request share.
 #[derive(Debug, Clone)]
 pub struct Audit {
     actor: Actor,
@@ -58,8 +58,8 @@ impl Audit {
         &self.by
     }
 
-    /// Records an action with what was before and after. Of two objects, only the members that differ are recorded, and
-    /// nothing if they are equal.
+    /// Records an action with the values before and after. For two objects, only the members that differ are recorded,
+    /// and nothing if they are equal.
     pub fn record(
         &self,
         tx: &mut Tx<'_>,
@@ -72,7 +72,7 @@ impl Audit {
         tx.insert_audit(entry.as_slice())
     }
 
-    /// An entry to be stored with others; `None` if what was before and what is after are equal.
+    /// An entry to be stored with others; `None` if the values before and after are equal.
     pub fn entry(
         &self,
         tx: &Tx<'_>,

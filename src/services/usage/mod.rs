@@ -43,7 +43,7 @@ pub enum MeasuredAt {
 /// A usage record as submitted.
 #[derive(Debug, Clone)]
 pub struct NewUsage {
-    /// Where the record is in its request, for errors: a JSON pointer, or the number of its line.
+    /// The record's position in the request, for errors: a JSON pointer or a line number.
     pub place: String,
     /// The company that used the product.
     pub company: EntityRef,
@@ -90,7 +90,7 @@ where
 /// duplicate if the amount is the same, and a correction if it is not.
 pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Timestamp) -> Result<UsageCounts> {
     let ids = KnownIds::load(tx, &batch)?;
-    // In this transaction, because the time zone of a tenant without usage may change before it.
+    // Loaded in this transaction, because the time zone of a tenant without usage may change before it.
     let calendar = billing_calendar::load(tx)?;
     let (mut rows, mut bad) = (Vec::with_capacity(batch.len()), Vec::new());
     let mut first_at = HashMap::new();
@@ -115,7 +115,7 @@ pub fn record(tx: &mut Tx<'_>, batch: Vec<NewUsage>, now: Timestamp) -> Result<U
     save(tx, rows, &calendar)
 }
 
-/// Marks records that arrive after a push has computed the quantity of their month, company and product, or the
+/// Marks records that arrive after a push has computed the quantity of their month, company and product, or of its
 /// overage.
 fn mark_late(
     tx: &mut Tx<'_>,
@@ -197,7 +197,7 @@ impl KnownIds {
         })
     }
 
-    /// The products that bill overage, by the product whose overage it is.
+    /// The overage products, by base product.
     fn overage_products(&self) -> HashMap<ProductId, ProductId> {
         let pair = |product: &ProductName| Some((product.overage_of.clone()?, product.id.clone()));
         self.products.values().filter_map(pair).collect()
@@ -229,11 +229,11 @@ impl KnownIds {
         }
         if let Ok(ProductName { code, overage_of: Some(other), .. }) = product {
             let field = if matches!(new.product, EntityRef::Id(_)) { "product_id" } else { "product_code" };
-            let message = format!("{code} bills the overage of product {other}: send the usage of that one");
+            let message = format!("{code} bills the overage of product {other}: send usage for that product");
             bad.push(FieldError::new(format!("{}/{field}", new.place), FieldCode::Contradiction, message));
         }
         if BillingMonth::of(measured_at, Tz::UTC) <= BillingMonth::FIRST {
-            // All of January 2000 UTC is rejected, so that in every time zone a record is in a supported month.
+            // All of January 2000 UTC is rejected, so a record is in a supported month in every time zone.
             let message = "measured_at is before February 2000";
             bad.push(FieldError::new(format!("{}/measured_at", new.place), FieldCode::OutOfRange, message));
         }

@@ -1,4 +1,4 @@
-//! Keeps the totals of usage records: as records come in, for records of earlier versions, and when it is verified.
+//! Maintains the totals of usage records: adds new records and records of earlier versions, and verifies the totals.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,14 +12,14 @@ use crate::domain::usage_totals::UsageTotals;
 use crate::services::context::AppContext;
 use crate::services::schedule::billing_calendar;
 
-/// A record that comes in, with the amount of the record that it corrects.
+/// An incoming record, with the amount of the record that it corrects.
 pub(super) struct IncomingRecord<'r> {
     pub(super) record: &'r UsageRecord,
     pub(super) corrects: Option<Amount>,
 }
 
-/// Maximum number of months that are added up again in the transaction that takes in a batch. The others are added up
-/// in the background, and until then their companies' usage comes from the records.
+/// Maximum number of months that are added up again in the transaction that stores a batch. The others are added up in
+/// the background, and until then their companies' usage comes from the records.
 const MONTHS_PER_BATCH: usize = 100;
 
 /// The month of a record. Earlier versions accepted any time: records from before the first month count towards it.
@@ -53,7 +53,7 @@ pub(super) fn add(tx: &mut Tx<'_>, incoming: &[IncomingRecord<'_>], calendar: &B
     }
     tx.mark_usage_not_totalled(&left)?;
     for key in incomplete {
-        // The first month also has what was measured before it.
+        // The first month also includes usage that was measured before it.
         let bounds = (key.month > BillingMonth::FIRST).then(|| calendar.bounds(key.month));
         if let Some(computed) = compute(tx, &key.product_id, &key.company_id, calendar, bounds)?.remove(&key) {
             totals.insert(key, computed);
@@ -75,7 +75,7 @@ fn count(totals: &mut Option<UsageTotals>, incoming: &IncomingRecord<'_>) -> boo
             *totals = Some(UsageTotals::of(record));
             true
         }
-        // The corrected record is of an earlier version.
+        // The corrected record is from an earlier version.
         (None, Some(_)) => false,
     }
 }
@@ -114,9 +114,9 @@ fn compute(
     Ok(totals)
 }
 
-/// Adds the records that are not part of the totals yet, until shutdown. Until then their companies' usage is added up
-/// from the records. Returns the number of companies and products whose totals were completed. One that fails is
-/// logged, and holds up no other.
+/// Adds the records that are not part of the totals yet, until shutdown. Until then, their companies' usage is added up
+/// from the records. Returns the number of pairs of company and product whose totals were completed. A pair that fails
+/// is logged and does not block the others.
 pub async fn complete(ctx: &AppContext) -> Result<usize> {
     let (mut completed, mut after) = (0, None);
     loop {
@@ -149,12 +149,12 @@ fn complete_one(tx: &mut Tx<'_>, product: &ProductId, company: &CompanyId, now: 
     tx.mark_usage_totalled(product, company, now)
 }
 
-/// What verifying the totals found.
+/// The result of verifying the totals.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifiedTotals {
     /// The number of totals that were compared.
     pub compared: usize,
-    /// What differs, as text.
+    /// The differences, as text.
     pub differences: Vec<String>,
 }
 

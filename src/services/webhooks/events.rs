@@ -21,7 +21,7 @@ use crate::domain::{Error, Result};
 /// Maximum number of lines that one event names.
 const LINES_PER_EVENT: usize = 100;
 
-/// What happened. Its fields become the `data` of the payload; `http/resources/webhooks/payloads.rs` documents them.
+/// An event. Its fields become the `data` of the payload; `http/resources/webhooks/payloads.rs` documents them.
 #[derive(Debug, Clone, Serialize)]
 #[serde(untagged)]
 pub enum Event {
@@ -78,7 +78,7 @@ pub struct EventMapping {
     pub company_id: CompanyId,
     pub company_name: String,
     pub product_id: ProductId,
-    /// Which of its mappings.
+    /// The mapping that the event is about.
     pub target: Target,
     pub reason: Option<MappingReason>,
 }
@@ -142,8 +142,8 @@ impl Event {
     }
 }
 
-/// Stores the deliveries of an event to the enabled webhooks that get it, in the transaction in which it happens. An
-/// event type that lists lines is not sent if it has none.
+/// Stores the deliveries of an event to the enabled webhooks that subscribe to it, in the transaction in which it
+/// happens. An event type that lists lines is not sent if it has no lines.
 pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> Result<()> {
     match event.lines() {
         Some(0) => Ok(()),
@@ -151,7 +151,7 @@ pub fn record(tx: &mut Tx<'_>, event: Event, now: Timestamp) -> Result<()> {
     }
 }
 
-/// Same as [`record`], for an event that takes more queries: they are made only if a webhook gets the event.
+/// Same as [`record`], for an event that needs more queries: they run only if a webhook subscribes to it.
 pub fn record_if_wanted(
     tx: &mut Tx<'_>,
     event_type: EventType,

@@ -25,18 +25,18 @@ const MAX_WEBHOOKS: usize = 20;
 pub struct NewWebhook {
     /// Where to send events.
     pub url: String,
-    /// What it is for.
+    /// The purpose of the webhook.
     pub description: Option<String>,
     /// Which events to send.
     pub events: EventTypes,
 }
 
-/// What to change of a webhook; `None` keeps a value.
+/// Changes to a webhook; `None` leaves a value unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct WebhookChange {
     /// Where to send events.
     pub url: Option<String>,
-    /// What it is for; `Some(None)` clears it.
+    /// The purpose of the webhook; `Some(None)` clears it.
     pub description: Option<Option<String>>,
     /// Which events to send.
     pub events: Option<EventTypes>,
@@ -89,7 +89,7 @@ pub async fn create(ctx: &AppContext, actor: &Actor, new: NewWebhook) -> Result<
     Ok(WithSecret { webhook, secret })
 }
 
-/// Changes a webhook. One that is disabled gets no events, and its pending deliveries are cancelled.
+/// Changes a webhook. A disabled webhook gets no events, and its pending deliveries are cancelled.
 pub async fn update(
     ctx: &AppContext,
     actor: &Actor,
@@ -115,7 +115,7 @@ pub async fn update(
             return Ok(row);
         }
         if row.url != before.url || row.disabled_reason != before.disabled_reason {
-            // What failed before concerned another address, or was corrected.
+            // Earlier failures concerned another address, or were corrected.
             (row.failures, row.failing_since, row.paused_until) = (0, None, None);
         }
         if row.url != before.url {
@@ -145,7 +145,7 @@ pub async fn delete(ctx: &AppContext, actor: &Actor, id: WebhookId, if_match: If
     ctx.db.write(&actor.tenant, work).await
 }
 
-/// Gives a webhook a new secret. For `overlap`, deliveries are signed with the former one, too.
+/// Gives a webhook a new secret. For the time `overlap`, deliveries are also signed with the former secret.
 pub async fn rotate_secret(
     ctx: &AppContext,
     actor: &Actor,
@@ -205,7 +205,7 @@ pub async fn resend(ctx: &AppContext, actor: &Actor, id: DeliveryId) -> Result<W
         let webhook = tx.webhook(&row.webhook_id)?;
         reject_disabled(&webhook)?;
         row.state = row.state.after(DeliveryEvent::Resend).map_err(|_| {
-            Error::conflict(ConflictCode::DeliveryPending, "the delivery has not ended: it is sent without this")
+            Error::conflict(ConflictCode::DeliveryPending, "the delivery is still pending and will be sent anyway")
         })?;
         (row.attempts, row.finished_at, row.not_before) = (0, None, audit.now().naive_utc());
         tx.save_deliveries(std::slice::from_ref(&row))?;
@@ -244,7 +244,7 @@ pub(super) fn subject(row: &Webhook) -> Subject {
     Subject::new(&row.id, host_of(&row.url))
 }
 
-/// The beginning of an address: the path may contain a secret, as in the webhook URLs of chats.
+/// The scheme and host of an address. The path may contain a secret, as in the webhook URLs of chats.
 fn host_of(url: &str) -> String {
     let end = url.find("://").and_then(|scheme| Some(scheme + 3 + url.get(scheme + 3..)?.find('/')?));
     end.map_or_else(|| url.to_owned(), |end| format!("{}/…", &url[..end]))
@@ -255,7 +255,7 @@ fn fingerprint(url: &str) -> String {
     Sha256::digest(url.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the audit log records of a webhook: never its secret, nor the path of its address.
+/// A webhook as the audit log records it, without its secret and the path of its address.
 pub(super) fn audited(row: &Webhook) -> Value {
     json!({
         "url": host_of(&row.url), "url_fingerprint": fingerprint(&row.url), "description": row.description, "events": row.events.to_string(),

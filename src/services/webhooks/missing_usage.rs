@@ -1,4 +1,4 @@
-//! Finds companies whose usage stopped, and notifies the webhooks that subscribe to it, once for each.
+//! Finds companies whose usage stopped, and notifies the webhooks that subscribe to this event, once for each company.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::services::schedule::billing_calendar;
 
 /// How long after the end of a month its usage may arrive before it counts as stopped.
 const GRACE: TimeDelta = TimeDelta::days(3);
-/// How far a check looks back at most: after an outage, or if no webhook wanted to know before.
+/// Maximum time that a check looks back, after an outage or if no webhook subscribed before.
 const LONGEST_CHECK: TimeDelta = TimeDelta::days(7);
 
 /// Checks the meters of all tenants with webhooks. A failure of one tenant does not affect the others.
@@ -25,13 +25,13 @@ pub async fn find(ctx: &AppContext) -> Result<()> {
     let now = ctx.clock.now();
     for tenant in ctx.db.query_system(|tx| tx.tenants_with_webhooks()).await? {
         if let Err(error) = ctx.db.write(&tenant, move |tx| check(tx, now)).await {
-            tracing::warn!(%tenant, cause = %error.chain(), "failed to look for stopped usage");
+            tracing::warn!(%tenant, cause = %error.chain(), "failed to check for stopped usage");
         }
     }
     Ok(())
 }
 
-/// Checks what happened since the last check, which is stored in the same transaction: each is reported once.
+/// Checks the time since the last check, which is stored in the same transaction, so each company is reported once.
 fn check(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     if tx.webhooks_for(EventType::UsageMissing)?.is_empty() {
         return Ok(());
@@ -91,11 +91,11 @@ fn windows(product: &Product, calendar: &BillingCalendar, since: Timestamp, now:
     let mut month = calendar.month_of(since - GRACE).previous();
     let mut windows = Vec::new();
     loop {
-        let told_at = calendar.bounds(month).1 + GRACE;
-        if told_at > now {
+        let reported_at = calendar.bounds(month).1 + GRACE;
+        if reported_at > now {
             return windows;
         }
-        if told_at > since {
+        if reported_at > since {
             windows.push(NewestUsage::NewestIn(month.previous()));
         }
         month = month.next();

@@ -1,7 +1,8 @@
-//! Webhooks: notifies addresses of the tenant's choice of events.
+//! Webhooks: sends events to addresses that the tenant chooses.
 //!
 //! An event is stored as one delivery for each webhook in the transaction in which it happens (`events`). Workers send
-//! the deliveries (`send`), which may send one twice if a process dies in between: the receiver knows it by its id.
+//! the deliveries (`send`), which may send one twice if a process dies in between: the receiver recognises it by its
+//! id.
 
 mod events;
 mod manage;

@@ -16,12 +16,13 @@ use crate::outgoing::{Attempt, DeliveryHeaders, Secret, WebhookUrl};
 use crate::services::context::{AppContext, StepResult, Turn};
 use crate::services::security::audit::Audit;
 
-/// Maximum number of deliveries to one webhook that a process sends at the same time. The other webhooks of the tenant
-/// have theirs in the same claim, so that a slow one delays them by one request at most.
+/// Maximum number of deliveries to one webhook that a process sends at the same time. The tenant's other webhooks have
+/// their deliveries in the same claim, so a slow webhook delays them by at most one request.
 const DELIVERIES_PER_WEBHOOK: i64 = 3;
 /// How long a claim lasts: several times as long as a request may take.
 const LEASE: TimeDelta = TimeDelta::seconds(90);
-/// Failures that are further apart belong to different outages. No delivery waits as long for its next attempt.
+/// Failures that are further apart than this belong to different outages. No delivery waits this long for its next
+/// attempt.
 const STREAK_ENDS_AFTER: TimeDelta = TimeDelta::days(2);
 /// How long an ended delivery is kept.
 const RETENTION: TimeDelta = TimeDelta::days(30);
@@ -69,11 +70,11 @@ async fn deliver(ctx: &AppContext, owner: &str, turn: &Turn) -> Result<bool> {
     if deliveries.is_empty() {
         return Ok(false);
     }
-    // Other tenants may have deliveries, too.
+    // Other tenants may also have deliveries.
     ctx.wake_deliveries.notify_one();
     let webhooks: HashMap<WebhookId, Webhook> = webhooks.into_iter().map(|row| (row.id.clone(), row)).collect();
     let attempts = deliveries.into_iter().filter_map(|delivery| {
-        // A deleted webhook takes its deliveries with it.
+        // Deleting a webhook also deletes its deliveries.
         let webhook = webhooks.get(&delivery.webhook_id)?;
         Some(async move {
             let attempt = attempt(ctx, webhook, &delivery).await;
@@ -106,7 +107,7 @@ async fn attempt(ctx: &AppContext, webhook: &Webhook, delivery: &WebhookDelivery
     };
     let url = match WebhookUrl::parse(&webhook.url, ctx.webhooks.allows_private()) {
         Ok(url) => url,
-        Err(error) => return Attempt::failed(format!("the address is not allowed any more: {error}")),
+        Err(error) => return Attempt::failed(format!("the address is no longer allowed: {error}")),
     };
     match DeliveryHeaders::new(delivery.message_id.as_str(), now.timestamp(), &delivery.payload, &secrets) {
         Ok(signed) => ctx.webhooks.send(&url, &signed, delivery.payload.clone(), now).await,
@@ -114,7 +115,7 @@ async fn attempt(ctx: &AppContext, webhook: &Webhook, delivery: &WebhookDelivery
     }
 }
 
-/// The secrets that sign a delivery: the present one, and for a while after a rotation the former one.
+/// The secrets that sign a delivery: the current one and, for a while after a rotation, the former one.
 fn secrets(ctx: &AppContext, webhook: &Webhook, now: Timestamp) -> Result<Vec<Secret>> {
     let is_valid = webhook.old_secret_until.is_some_and(|until| now < until.and_utc());
     let old = webhook.old_secret.as_ref().filter(|_| is_valid);
@@ -122,12 +123,12 @@ fn secrets(ctx: &AppContext, webhook: &Webhook, now: Timestamp) -> Result<Vec<Se
         let text = ctx.vault.open(&webhook.tenant_id, sealed)?;
         Secret::parse(&text).map_err(Error::internal)
     };
-    // A former secret that cannot be decrypted is why the present one was made.
+    // If the former secret cannot be decrypted, that is why it was replaced.
     let former = old.and_then(|sealed| open(sealed).ok());
     Ok(std::iter::once(open(&webhook.secret)?).chain(former).collect())
 }
 
-/// Records attempts, and what they say of their webhooks.
+/// Records attempts, and the resulting health of their webhooks.
 fn store(tx: &mut Tx<'_>, attempts: Vec<AttemptedDelivery>, now: Timestamp) -> Result<()> {
     let mut by_webhook: HashMap<(WebhookId, i64), Vec<Attempt>> = HashMap::new();
     let mut rows = Vec::with_capacity(attempts.len());
@@ -137,7 +138,7 @@ fn store(tx: &mut Tx<'_>, attempts: Vec<AttemptedDelivery>, now: Timestamp) -> R
     }
     tx.save_deliveries(&rows)?;
     for webhook in tx.webhooks()? {
-        // What was sent to a former address says nothing about the present one.
+        // Attempts at a former address say nothing about the current one.
         if let Some(attempts) = by_webhook.get(&(webhook.id.clone(), webhook.version)) {
             store_health(tx, webhook, attempts, now)?;
         }
@@ -167,8 +168,8 @@ fn after_attempt(mut row: WebhookDelivery, attempt: &Attempt, now: Timestamp) ->
     Ok(row)
 }
 
-/// Records whether a webhook works. One that fails is paused, and disabled after [`DISABLED_AFTER`], or when it is
-/// gone.
+/// Records whether a webhook works. A failing webhook is paused. It is disabled after [`DISABLED_AFTER`], or when its
+/// address reports that it is gone.
 fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: Timestamp) -> Result<()> {
     let before = webhook.clone();
     let mut row = webhook;
@@ -179,7 +180,8 @@ fn store_health(tx: &mut Tx<'_>, webhook: Webhook, attempts: &[Attempt], now: Ti
         (row.failures, row.failing_since, row.paused_until) = (0, None, None);
     } else {
         if row.paused_until.is_none_or(|paused| now - paused.and_utc() >= STREAK_ENDS_AFTER) {
-            // Nothing was attempted for longer than any delivery waits: what failed before says nothing about now.
+            // No attempt was made for longer than any delivery waits, so earlier failures say nothing about the current
+            // state.
             (row.failures, row.failing_since) = (0, None);
         }
         row.failures += 1;

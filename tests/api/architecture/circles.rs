@@ -1,4 +1,4 @@
-//! Which file uses what is defined in which other, and that no file comes back to itself that way.
+//! Finds which file uses definitions of which other file, and checks that there are no circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::{code, sources, src};
 /// The files of the crate by module path, such as `db::engine::tx`.
 struct Modules {
     code: BTreeMap<String, String>,
-    /// What each module re-exports: the name, and the path that it stands for.
+    /// The re-exports of each module: the name, and the path that it stands for.
     reexports: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -36,7 +36,7 @@ impl Modules {
         modules
     }
 
-    /// A path of this crate as it is seen from its root; `None` for a library's.
+    /// A path of this crate, from its root; `None` for a library's.
     fn absolute(&self, path: &str, module: &str) -> Option<String> {
         let mut base: Vec<&str> = module.split("::").collect();
         let mut parts = path.split("::").peekable();
@@ -52,7 +52,7 @@ impl Modules {
                 }
             }
             first => {
-                // A child's name, as a mod.rs may write it.
+                // A child's name, as in a mod.rs.
                 self.code.contains_key(&format!("{module}::{first}")).then_some(())?;
             }
         }
@@ -60,7 +60,7 @@ impl Modules {
         Some(base.join("::"))
     }
 
-    /// The module in which what a path names is defined.
+    /// The module that defines the item of a path.
     fn definer(&self, path: &str) -> Option<String> {
         let mut path = path.to_owned();
         for _ in 0..8 {
@@ -88,7 +88,7 @@ impl Modules {
     }
 }
 
-/// The `use` statements of a text, with whether they re-export; and the text without them.
+/// The `use` statements of a text, each with whether it re-exports; and the text without them.
 fn uses(code: &str) -> (Vec<(bool, String)>, String) {
     let (mut found, mut rest) = (Vec::new(), String::new());
     let mut lines = code.lines();
@@ -131,7 +131,7 @@ fn leaves(tree: &str) -> Vec<String> {
     parts.flat_map(|part| leaves(&format!("{}{part}", prefix.trim()))).collect()
 }
 
-/// The paths that stand in code and begin with `crate` or `super`.
+/// The paths in the code that begin with `crate` or `super`.
 fn inline_paths(code: &str) -> Vec<String> {
     let starts = ["crate::", "super::"].into_iter().flat_map(|start| code.match_indices(start));
     let first = |at: &usize| !code[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
@@ -143,7 +143,7 @@ fn inline_paths(code: &str) -> Vec<String> {
     starts.map(path).collect()
 }
 
-/// A way from a module back to itself, if there is one.
+/// A path from a module back to itself, if there is one.
 fn circle(used: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn visit(
         module: &str,
@@ -183,7 +183,7 @@ fn the_search_for_circles_sees_imports() {
     let modules = Modules::load();
     let used = |module: &str| modules.used_by(module).into_iter().collect::<Vec<_>>();
     assert!(used("services::push::jobs").contains(&"services::push::progress".to_owned()));
-    // Through a re-export: where it is defined.
+    // Through a re-export: the module with the definition.
     assert!(used("services::push::jobs").contains(&"db::engine::page".to_owned()));
     assert!(used("http::server").contains(&"http::kit::request_id".to_owned()));
     let all: usize = modules.code.keys().map(|module| used(module).len()).sum();

@@ -1,5 +1,5 @@
-//! What axe-core (<https://github.com/dequelabs/axe-core>) finds on each page, how far things move while a page loads,
-//! and whether a page fits a narrow window.
+//! Violations that axe-core (<https://github.com/dequelabs/axe-core>) finds on each page, layout shifts while a page
+//! loads, and whether a page fits a narrow window.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::console::{Console, TAB, in_a_browser};
 use super::webdriver::Browser;
 use crate::support::Backend;
 
-/// The pages, and what says that each is there.
+/// The pages, each with an element that shows that it has loaded.
 const PAGES: [(&str, &str); 7] = [
     ("#/billing", "document.querySelectorAll('tr[data-line]').length > 10"),
     ("#/billing?view=grouped", "document.querySelectorAll('th[scope=rowgroup]').length > 2"),
@@ -47,7 +47,7 @@ async fn every_page_is_accessible(backend: Backend) {
             browser.run("document.querySelector('dialog').close()").await;
         }
     }
-    // The first stop of the keyboard leads past the navigation.
+    // The first tab stop skips the navigation.
     browser.open(&format!("{}/console/", console.base)).await;
     browser.until(PAGES[0].1).await;
     browser.run("document.activeElement.blur()").await;
@@ -55,7 +55,7 @@ async fn every_page_is_accessible(backend: Backend) {
     assert_eq!(browser.run("return document.activeElement.className").await, "skip");
 }
 
-/// Measured from the moment at which the page is opened, with the rows coming later.
+/// Measured from the moment the page is opened; the rows arrive later.
 async fn nothing_moves_and_everything_fits(backend: Backend) {
     let console = Console::start(backend).await;
     let browser = &console.browser;

@@ -31,7 +31,7 @@ async fn an_agreement_is_chosen_in_place(backend: Backend) {
     needing(&console, "agreement").await;
     let row = row(&line);
     assert!(browser.text().await.contains("The rule matches several."), "the API's sentence");
-    // By the keyboard alone: the focus comes back to where it was.
+    // With the keyboard alone: the focus returns to where it was.
     let button = format!("{row} [data-part=agreement]");
     browser.run(&format!("document.querySelector({}).focus()", json!(button))).await;
     browser.press(ENTER).await;
@@ -55,7 +55,7 @@ async fn an_agreement_is_chosen_in_place(backend: Backend) {
     browser.until("document.querySelector('dialog') !== null").await;
     browser.click_button("dialog", "Back to the rule").await;
     browser.until(&has_text(&row, "ambiguous")).await;
-    // Many at once: the same name for each line that has it.
+    // In bulk: the same name for each line that has it.
     let second = console.line("Birchwood Academy", "STORAGE").await;
     browser.click(&format!("{row} [data-select]")).await;
     browser.click(&format!("{} [data-select]", super::console::row(&second))).await;
@@ -107,7 +107,7 @@ async fn settings_of_lines_are_changed(backend: Backend) {
     browser.enter(&block, "250").await;
     browser.until(&has_text(&format!("{row} .quantity"), "12")).await;
     assert_eq!(console.line("Alder Creek Winery", "STORAGE").await["usage"]["quantity"], "12");
-    // ConnectWise has what was pushed before.
+    // ConnectWise has the quantities from before the push.
     assert!(
         browser
             .run(&format!("return document.querySelector({}).textContent", json!(row)))
@@ -121,10 +121,10 @@ async fn settings_of_lines_are_changed(backend: Backend) {
     browser.until(&format!("document.querySelector({}).value === '250'", json!(block))).await;
     let rejected = browser.run("return document.querySelector('#notices [role=alert]').textContent").await;
     assert!(rejected.as_str().unwrap().contains("block size: is not valid"), "{rejected}");
-    // An empty one is the product's.
+    // An empty value means the product's.
     browser.enter(&block, "").await;
     browser.until(&format!("document.querySelector({}).value === '100'", json!(block))).await;
-    // Many at once.
+    // In bulk.
     browser.click("[data-part=all]").await;
     browser.until("document.querySelector('.selection strong')?.textContent === '50 lines selected'").await;
     browser.click_button(".selection", "Disable push").await;
@@ -195,7 +195,7 @@ async fn lines_are_grouped_by_what_they_need(backend: Backend) {
         });
         assert!(found, "{need}: {headings}");
     }
-    // No usage is a dash, zero is a number, and a meter that went silent is said in words.
+    // No usage is a dash, zero is a number, and a silent meter is described in words.
     let companies = ["Eastgate Pediatrics", "Apex Title Agency", "Alder Creek Winery"];
     let old = Clock::system().now() - chrono::TimeDelta::days(50);
     for (company, at, amount) in [(companies[0], old, "7"), (companies[1], Clock::system().now(), "0")] {
@@ -227,7 +227,7 @@ async fn held_lines_are_approved_at_once(backend: Backend) {
     let lines = [console.line(names[0], "STORAGE").await, console.line(names[1], "STORAGE").await];
     let ids: Vec<_> = lines.iter().map(|line| line["id"].clone()).collect();
     console.call(Method::POST, "/push-jobs", &json!({"billing_line_ids": ids})).await;
-    // Until the push holds both.
+    // Waits until the push holds both.
     let mut held = 0;
     while held < 2 {
         held = console.get("/billing-lines?need=approval&total=true&limit=1").await["total"].as_i64().unwrap();
@@ -237,7 +237,7 @@ async fn held_lines_are_approved_at_once(backend: Backend) {
     browser.click_button(".selection", "Approve").await;
     browser.click("dialog button.danger").await;
     browser.until(&has_text("#notices", "2 lines approved")).await;
-    // They are gone from this filter when they are pushed.
+    // They disappear from this filter when they are pushed.
     browser.until("document.querySelectorAll('tr[data-line]').length === 0").await;
     for name in names {
         assert_eq!(console.line(name, "STORAGE").await["last_push"]["state"], "pushed", "{name}");
@@ -245,7 +245,7 @@ async fn held_lines_are_approved_at_once(backend: Backend) {
     console.hold_clean().await;
 }
 
-/// The second browser is told, sees what the first one saved, and can then change it.
+/// The second browser gets an error, sees what the first one saved, and can then change it.
 async fn two_browsers_change_one_line(backend: Backend) {
     let console = Console::start(backend).await;
     let (first, second) = (&console.browser, console.another().await);
@@ -262,7 +262,7 @@ async fn two_browsers_change_one_line(backend: Backend) {
     assert_eq!(console.line("Apex Title Agency", "STORAGE").await["block_size"], "50", "nothing is overwritten");
     second.enter(&block, "75").await;
     second.until(&has_text(&format!("{row} .quantity"), "34")).await;
-    // In bulk, too.
+    // The same in bulk.
     first.click(&format!("{row} [data-select]")).await;
     first.click_button(".selection", "Disable push").await;
     first.until("document.querySelector('#notices [role=alert]') !== null").await;

@@ -8,7 +8,7 @@ use super::webdriver::Browser;
 use crate::process::{Demo, after};
 use crate::support::{Backend, TestDatabase, http_client};
 
-/// The keys that WebDriver names by a code.
+/// The keys that WebDriver identifies by a code.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
 pub const ESCAPE: &str = "\u{e00c}";
@@ -36,7 +36,7 @@ macro_rules! in_a_browser {
 }
 pub(super) use in_a_browser;
 
-/// A demo, and a browser in which somebody has signed in to its console.
+/// A demo, and a browser that is signed in to its console.
 pub struct Console {
     pub browser: Browser,
     pub base: String,
@@ -61,7 +61,7 @@ impl Console {
         console
     }
 
-    /// Signs in, and comes to a page.
+    /// Signs in and opens a page.
     pub async fn sign_in(&self, browser: &Browser, page: &str) {
         browser.open(&format!("{}/console/{page}", self.base)).await;
         Self::enter_key(browser, &self.key).await;
@@ -75,20 +75,20 @@ impl Console {
         browser.click("main form button").await;
     }
 
-    /// Goes to a page, and waits until something of it is there.
+    /// Opens a page, and waits until an element of it exists.
     pub async fn go(&self, page: &str, shown: &str) {
         self.browser.run(&format!("location.hash = {}", json!(page))).await;
         self.browser.until(shown).await;
     }
 
-    /// Another browser in which somebody has signed in.
+    /// Another browser, also signed in.
     pub async fn another(&self) -> Browser {
         let browser = Browser::start(1400).await;
         self.sign_in(&browser, "#/billing").await;
         browser
     }
 
-    /// Calls the API, past the console.
+    /// Calls the API directly, without the console.
     pub async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
         let mut request = http_client().request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(&self.key);
         if !body.is_null() {
@@ -123,7 +123,7 @@ impl Console {
         assert!(reply.status().is_success(), "{fault}");
     }
 
-    /// Nothing went wrong in the browser, but for the responses with an error that a test is about.
+    /// Nothing failed in the browser, except the error responses that the test expects.
     pub async fn hold_clean(&self) {
         let unexpected = |error: &String| !error.contains("the server responded with a status of 4");
         let errors: Vec<String> = self.browser.errors().await.into_iter().filter(unexpected).collect();

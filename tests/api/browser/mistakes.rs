@@ -1,4 +1,4 @@
-//! What happens in front of a screen: double clicks, quick typing, a network that fails, letters of any language.
+//! Accidents at the screen: double clicks, quick typing, a network that fails, letters of any language.
 
 use reqwest::Method;
 use serde_json::json;
@@ -57,7 +57,7 @@ async fn quick_changes_of_one_line_follow_each_other(backend: Backend) {
     let saved = console.line("Apex Title Agency", "STORAGE").await;
     assert_eq!((&saved["push_enabled"], &saved["block_size"]), (&json!(false), &json!("25")));
     assert_eq!(browser.run("return document.querySelectorAll('#notices [role=alert]').length").await, 0);
-    // What is being typed while another change of the row arrives stays.
+    // Text being typed is kept when another change of the row arrives.
     browser.click(&format!("{row} [data-part=push]")).await;
     browser
         .run(&format!("document.querySelector({0}).focus(); document.querySelector({0}).select()", json!(block)))
@@ -73,7 +73,7 @@ async fn quick_changes_of_one_line_follow_each_other(backend: Backend) {
     assert_eq!(browser.run("return document.activeElement.dataset.part").await, "block");
 }
 
-/// A row never shows what was not saved.
+/// A row never shows a value that was not saved.
 async fn a_change_that_does_not_arrive_is_taken_back(backend: Backend) {
     let (console, row) = on_a_line(backend).await;
     let (browser, block) = (&console.browser, format!("{row} [data-part=block]"));
@@ -105,7 +105,7 @@ async fn a_name_has_letters_of_any_language(backend: Backend) {
     assert_eq!(changed["by"], "Łukasz Müller 山田 (demo)", "{detail}");
 }
 
-/// What a dialog is about is gone with its page; an error in a dialog is shown within it.
+/// A dialog closes with its page; an error in a dialog is shown in the dialog.
 async fn a_dialog_ends_with_its_page(backend: Backend) {
     let console = Console::start(backend).await;
     let browser = &console.browser;

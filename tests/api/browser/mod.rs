@@ -24,7 +24,7 @@ async fn send_example(browser: &Browser, tag: &str, operation: &str) -> String {
     found.as_str().unwrap().split_whitespace().next().unwrap().to_owned()
 }
 
-/// Swagger UI is a console: authorised once, it tries the operations of a demo with their examples.
+/// Swagger UI works as a console: authorised once, it tries the operations of a demo with their examples.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 // Plain `cargo test` may be without Chromium; `scripts/test` runs it through `scripts/browser`.
 #[ignore = "needs Chromium: scripts/browser"]
@@ -38,7 +38,7 @@ async fn swagger_ui_tries_operations() {
     browser.fill(".auth-container input", &demo.key).await;
     browser.click(".auth-btn-wrapper .authorize").await;
     browser.click(".auth-btn-wrapper .btn-done").await;
-    // The key is kept over a reload.
+    // The key survives a reload.
     browser.open(&format!("{}/swagger-ui/", demo.address)).await;
     browser.until("document.querySelector('.btn.authorize.locked') !== null").await;
     for (tag, operation, status) in [
@@ -49,7 +49,7 @@ async fn swagger_ui_tries_operations() {
         ("matching_rules", "preview_matching_rule", "200"),
     ] {
         if operation == "create_company" {
-            // The tag is open already: a click would close it.
+            // The tag is already open: a click would close it.
             browser.click(&format!("#operations-tag-{tag}")).await;
         }
         assert_eq!(send_example(&browser, tag, operation).await, status, "{operation}");

@@ -14,7 +14,7 @@ async fn a_rule_is_tried_as_it_is_typed(backend: Backend) {
     browser.fill("textarea", "type/name like \"SP%\"\nand nme = \"b\"").await;
     browser.until("document.querySelector('mark') !== null").await;
     assert_eq!(browser.run("return document.querySelector('mark').textContent").await, "nme");
-    // The mark lies where the letters are.
+    // The mark is exactly under the letters.
     let marked = browser.run("const mark = document.querySelector('mark').getBoundingClientRect(), area = document.querySelector('textarea').getBoundingClientRect(); return mark.top > area.top + 20 && mark.bottom < area.bottom").await;
     assert_eq!(marked, true, "in the second line");
     let text = browser.run("return document.querySelector('.rule .wrong').textContent").await;
@@ -36,7 +36,7 @@ async fn a_rule_is_tried_as_it_is_typed(backend: Backend) {
     console.hold_clean().await;
 }
 
-/// Holds what changes by more than one unit, and pushes it: held lines are approved, then the push is reverted.
+/// Holds changes of more than one unit, and pushes: held lines are approved, then the push is reverted.
 async fn a_push_is_followed_approved_and_reverted(backend: Backend) {
     let console = Console::start(backend).await;
     let (browser, product) = (&console.browser, console.product("STORAGE").await);
@@ -66,7 +66,7 @@ async fn a_push_is_followed_approved_and_reverted(backend: Backend) {
     let decided: Vec<_> =
         states["items"].as_array().unwrap().iter().map(|line| (&line["state"], &line["decided_by"])).collect();
     assert!(decided.contains(&(&json!("pushed"), &json!("Ann (demo)"))), "{decided:?}");
-    // Reverting is a push of its own.
+    // A revert is a separate push.
     browser.click_button("main", "Revert").await;
     browser.click("dialog button.danger").await;
     browser.until(&format!("location.hash.startsWith('#/pushes/') && !location.hash.includes('{job}')")).await;
@@ -138,7 +138,7 @@ async fn settings_are_tested_and_saved(backend: Backend) {
     console.hold_clean().await;
 }
 
-/// A wrong connection is reported in the API's words, and its site stays to be corrected.
+/// A wrong connection is reported in the API's words, and its site stays in the form to be corrected.
 async fn a_wrong_connection_is_explained(backend: Backend) {
     let console = Console::start(backend).await;
     let browser = &console.browser;

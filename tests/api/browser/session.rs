@@ -7,8 +7,8 @@ use serde_json::json;
 use super::console::{Console, has_text, in_a_browser};
 use crate::support::Backend;
 
-/// The key is in the session's storage only. A wrong one is explained; one that was revoked asks for another, and then
-/// the same page is shown.
+/// The key is only in the session's storage. A wrong key is explained; a revoked key leads to the sign-in form, and
+/// then back to the same page.
 async fn a_revoked_key_asks_for_another(backend: Backend) {
     let console = Console::start(backend).await;
     let browser = &console.browser;

@@ -23,13 +23,13 @@ pub struct Browser {
     session: String,
     requested: Mutex<Vec<String>>,
     profile: TempDir,
-    /// Kept open: the driver ends if it cannot write.
+    /// Kept open, because the driver ends if it cannot write.
     _said: BufReader<ChildStdout>,
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // A driver that is killed leaves its browser running.
+        // Killing the driver leaves its browser running.
         let _ = self.end_session();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
@@ -44,7 +44,7 @@ impl Browser {
         command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
         let mut driver =
             command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
-        // It chooses a port, and says which.
+        // The driver chooses a port and prints it.
         let mut said = BufReader::new(driver.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("on port ") || !line.contains("success") {
@@ -73,7 +73,7 @@ impl Browser {
         browser
     }
 
-    /// Asks the driver to end the browser. Without a runtime, because a value is dropped in any place.
+    /// Asks the driver to end the browser. Needs no runtime, because a value may be dropped anywhere.
     fn end_session(&self) -> std::io::Result<()> {
         let address = self.session.trim_start_matches("http://");
         let (host, path) = address.split_once('/').unwrap_or((address, ""));
@@ -89,7 +89,7 @@ impl Browser {
         reply
     }
 
-    /// What the driver answers, which may be an error.
+    /// The driver's response, which may be an error.
     async fn ask(&self, path: &str, body: &Value) -> Value {
         let request = self.http.post(format!("{}{path}", self.session)).json(body).timeout(Duration::from_secs(60));
         let reply: Value = request.send().await.unwrap().json().await.unwrap();
@@ -106,14 +106,14 @@ impl Browser {
         self.post("/refresh", &json!({})).await;
     }
 
-    /// Runs a script, and returns what it returns.
+    /// Runs a script and returns its result.
     pub async fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({"script": script, "args": []})).await
     }
 
     /// Waits until an expression is true in the page, and returns its value.
     pub async fn until(&self, expression: &str) -> Value {
-        // The page looks itself, after each of its changes.
+        // The page itself checks, after each of its changes.
         let script = format!(
             "const done = arguments[0];
              const look = () => {{ let found; try {{ found = {expression}; }} catch (error) {{}} return found; }};
@@ -136,13 +136,13 @@ impl Browser {
         self.run("return document.body.innerText").await.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Clicks an element as a person does: it must be there, and visible.
+    /// Clicks an element as a person does: it must exist and be visible.
     pub async fn click(&self, selector: &str) {
         self.until(&format!("document.querySelector({}) !== null", json!(selector))).await;
         loop {
             let element = self.element(selector).await;
             let answer = self.ask(&format!("/element/{element}/click"), &json!({})).await;
-            // The page drew it again after it was found: a person clicks what is there now.
+            // The page drew it again after it was found: a person clicks the new one.
             if answer["error"] != "stale element reference" {
                 assert!(answer["error"].is_null(), "{selector}: {}", answer["message"]);
                 return;
@@ -161,7 +161,7 @@ impl Browser {
         self.until(&format!("(button => button !== undefined && (button.click(), true))({find})")).await;
     }
 
-    /// Types a text into a field, instead of what is there.
+    /// Replaces the text in a field by typing.
     pub async fn fill(&self, selector: &str, text: &str) {
         self.until(&format!("document.querySelector({}) !== null", json!(selector))).await;
         let element = self.element(selector).await;
@@ -175,20 +175,20 @@ impl Browser {
         id.as_str().unwrap().to_owned()
     }
 
-    /// Types a text into a field, over what is there, and presses Enter. Unlike [`Self::fill`], the field never has
-    /// another value, which a page that listens would save.
+    /// Types over the text in a field and presses Enter. Unlike [`Self::fill`], the field never has another value,
+    /// which a listening page would save.
     pub async fn enter(&self, selector: &str, text: &str) {
         self.run(&format!(
             "document.querySelector({0}).focus(); document.querySelector({0}).select()",
             json!(selector)
         ))
         .await;
-        // Backspace, for an empty text.
+        // Backspace, to leave the field empty.
         self.press("\u{e003}").await;
         self.press(&format!("{text}\u{e007}")).await;
     }
 
-    /// Presses a key where the focus is: a letter, or one of WebDriver's codes, such as `\u{e007}` for Enter.
+    /// Presses a key in the focused element: a letter, or one of WebDriver's codes, such as `\u{e007}` for Enter.
     pub async fn press(&self, key: &str) {
         let focused: Value =
             self.http.get(format!("{}/element/active", self.session)).send().await.unwrap().json().await.unwrap();
@@ -213,7 +213,7 @@ impl Browser {
         self.post("/goog/cdp/execute", &json!({"cmd": name, "params": parameters})).await;
     }
 
-    /// Runs a script that returns a promise, and returns what that comes to.
+    /// Runs a script that returns a promise, and returns the promise's value.
     pub async fn promised(&self, promise: &str) -> Value {
         let script = format!("const done = arguments[0]; ({promise}).then(done, (error) => done(String(error)));");
         self.post("/execute/async", &json!({"script": script, "args": []})).await
@@ -226,7 +226,7 @@ impl Browser {
         severe.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The addresses that were requested until now.
+    /// The addresses requested so far.
     pub async fn requested(&self) -> Vec<String> {
         let entries = self.post("/se/log", &json!({"type": "performance"})).await;
         let messages = entries
@@ -236,14 +236,13 @@ impl Browser {
             .map(|entry| -> Value { serde_json::from_str(entry["message"].as_str().unwrap()).unwrap() });
         let sent = messages.filter(|message| message["message"]["method"] == "Network.requestWillBeSent");
         let new = sent.map(|message| message["message"]["params"]["request"]["url"].as_str().unwrap().to_owned());
-        // The driver tells each only once.
+        // The driver returns each entry only once.
         let mut requested = self.requested.lock().unwrap();
         requested.extend(new);
         requested.clone()
     }
 
-    /// The requests to other hosts than this one until now. What the browser loads from itself, such as the page
-    /// of a new tab, is none.
+    /// The requests to other hosts so far. Pages that the browser loads from itself, such as a new tab, do not count.
     pub async fn requested_elsewhere(&self, base: &str) -> Vec<String> {
         let requested = self.requested().await;
         assert!(requested.iter().any(|address| address.starts_with(base)), "nothing is recorded: {requested:?}");
@@ -251,7 +250,7 @@ impl Browser {
         requested.iter().filter(is_remote).filter(|address| !address.starts_with(base)).cloned().collect()
     }
 
-    /// Saves a picture of the window, to be looked at. Returns its path.
+    /// Saves a screenshot of the window for a person to look at. Returns its path.
     pub async fn picture(&self, name: &str) -> PathBuf {
         let reply: Value =
             self.http.get(format!("{}/screenshot", self.session)).send().await.unwrap().json().await.unwrap();

@@ -1,5 +1,5 @@
-//! What fails around replicas, for real: processes killed and stopped, PostgreSQL restarted, connections cut. Every
-//! line comes out right, and `/readyz` tells the truth.
+//! Failures around replicas, for real: processes killed and stopped, PostgreSQL restarted, connections cut. Every line
+//! ends correctly, and `/readyz` is correct.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::service::{Service, every_line_is_right, progress, set_up, start_push, store, written_once};
 use crate::support::{Cluster, TestDatabase, Way, http_client, sandbox};
 
-/// What `/readyz` said, asked again and again; nothing where nobody answered.
+/// The responses of `/readyz`, polled; `None` if there was none.
 struct Watch(Arc<Mutex<Vec<Said>>>);
 
-/// When it was asked, when that was answered, and how.
+/// When the request was sent, when the response arrived, and its status.
 type Said = (Instant, Instant, Option<u16>);
 
 impl Watch {
@@ -61,7 +61,7 @@ async fn three_replicas_end_a_push_whatever_fails() {
     drop(first); // kill -9
     second.process.signal("STOP");
     let stopped = Instant::now();
-    // Longer than the lease of 3 s, and than the 10 s for which the database leaves it a lock that it may hold.
+    // Longer than the lease of 3 s, and than the 10 s for which the database lets it keep a lock.
     tokio::time::sleep(Duration::from_secs(13)).await;
     let (meanwhile, _) = progress(&third, &job).await;
     assert!(meanwhile > before && meanwhile < LINES, "{before}, then {meanwhile}: one goes on alone");
@@ -79,7 +79,7 @@ async fn three_replicas_end_a_push_whatever_fails() {
     let starting = Instant::now();
     cluster.start_again();
     let up = Instant::now();
-    // As a supervisor would.
+    // As a supervisor would do.
     let first = Service::start(&database, Some(&key));
     let (_, job_now) = progress(&first, &job).await;
     assert_eq!(job_now["finished_at"], Value::Null, "it is not over yet: {job_now}");

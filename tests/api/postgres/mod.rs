@@ -1,4 +1,4 @@
-//! What only PostgreSQL can show: several processes on one database, and that its tables are SQLite's.
+//! Tests that need PostgreSQL: several processes on one database, and the same tables as on SQLite.
 
 mod failures;
 mod replicas;

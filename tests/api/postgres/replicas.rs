@@ -1,4 +1,4 @@
-//! Replicas: what they share, and what one does to the others through the database.
+//! Replicas: what they share, and how they affect each other through the database.
 
 use connectwise_billing::app::Config;
 use connectwise_billing::sandbox::{Fault, FaultKind, sample};
@@ -30,7 +30,7 @@ async fn reads_go_on_while_writes_wait_for_another_replica() {
     let bodies: Vec<_> = (1..=8).map(|n| json!({"external_id": format!("C{n}"), "name": "Waiting"})).collect();
     let writes = futures_util::future::join_all(bodies.iter().map(|body| app.post("/companies", body)));
     let reads = async {
-        // Once all of the writes have begun to wait, however many connections they take.
+        // Continues once all writes are waiting, however many connections they use.
         for _ in 0..20 {
             tokio::time::sleep(std::time::Duration::from_millis(25)).await;
             app.get("/companies").await.expect(200);
@@ -43,8 +43,8 @@ async fn reads_go_on_while_writes_wait_for_another_replica() {
     }
 }
 
-/// A replica that is stopped in the middle of a claim, or of recording a line, holds rows for as long as the database
-/// leaves them to it. Nobody waits for those: the workers of other replicas claim the lines of other agreements.
+/// A replica that is stopped during a claim, or while it records a line, holds rows until the database ends its
+/// transaction. Nobody waits for them: the workers of other replicas claim the lines of other agreements.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_worker_waits_for_lines_that_another_transaction_holds() {
     let (app, _) = ready(Backend::Postgres, 3).await;
@@ -52,7 +52,7 @@ async fn no_worker_waits_for_lines_that_another_transaction_holds() {
     let mut other = PgConnection::establish(app.database_url()).unwrap();
     let mut run = |text: &str| diesel::sql_query(text).execute(&mut other).unwrap();
     run("BEGIN");
-    // One line of an agreement is enough: the rest of it is left alone, too.
+    // One line of an agreement is enough: its other lines are left alone as well.
     assert_eq!(run("SELECT id FROM push_lines ORDER BY id LIMIT 1 FOR UPDATE"), 1);
     // The step would wait for 15 s for the rows, and then fail.
     let began = std::time::Instant::now();
@@ -75,7 +75,7 @@ async fn two_replicas_never_claim_one_agreement_at_once() {
     let mut other = PgConnection::establish(app.database_url()).unwrap();
     let mut run = |text: &str| diesel::sql_query(text).execute(&mut other).unwrap();
     run("BEGIN");
-    // What another replica has written of its claim and not committed yet.
+    // The uncommitted claim of another replica.
     let lease_until = |hours| (app.clock.now() + chrono::TimeDelta::hours(hours)).format("%F %T").to_string();
     let claim = format!(
         "UPDATE push_lines SET state = 'working', lease_owner = 'another', lease_until = '{}', fence = fence + 1 \
@@ -92,7 +92,7 @@ async fn two_replicas_never_claim_one_agreement_at_once() {
     assert_eq!(app.sandbox.ledger().writes.len(), 1, "one job wrote, and the other found its quantity");
 }
 
-/// Both ask as fast as they may for some seconds: ConnectWise sees what one of them alone may ask.
+/// Both send requests as fast as they may for some seconds: ConnectWise receives no more than one alone may send.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_budget_of_requests_is_shared() {
     let slow = |config: &mut Config| config.connectwise_per_minute = 120.try_into().unwrap();
@@ -109,13 +109,13 @@ async fn the_budget_of_requests_is_shared() {
     let seconds = started.elapsed().as_secs_f64();
     let asked =
         first.sandbox.ledger().requests.iter().filter(|request| !request.path.contains("companyinfo")).count() as f64;
-    // 120 a minute: 6 at once, and 114 a minute from there.
+    // 120 a minute: 6 at once, then 114 a minute.
     let allowed = 6.0 + seconds * 114.0 / 60.0;
     assert!(asked <= allowed + 1.0, "{asked} requests in {seconds} s");
     assert!(asked >= allowed - 3.0, "{asked} requests in {seconds} s: some are lost");
 }
 
-/// What ConnectWise tells one replica holds for all.
+/// A `Retry-After` that one replica receives applies to all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_retry_after_holds_for_every_replica() {
     let first = TestApp::connected(Backend::Postgres, sample::many(3, 1, 1)).await;
@@ -151,7 +151,7 @@ async fn schedulers_fire_once_and_refreshes_are_not_doubled() {
     assert_eq!(first.all("/push-jobs").await.len(), 1);
 }
 
-/// One process answers, another works, a third watches the clock.
+/// One process serves requests, another pushes, a third runs the scheduler.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_role_may_have_a_process_of_its_own() {
     let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store(20)));
@@ -175,8 +175,8 @@ async fn each_role_may_have_a_process_of_its_own() {
     assert!(problem["detail"].as_str().unwrap().contains("role http"), "{problem}");
 }
 
-/// Two replicas share a push. One is stopped for longer than its lease and then goes on: the other has done its lines,
-/// and nothing is written twice.
+/// Two replicas share a push. One is stopped for longer than its lease and then continues: the other has done its
+/// lines, and nothing is written twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
     let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store(300)));
@@ -188,7 +188,7 @@ async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
     let job = first.ask(Method::POST, "/push-jobs", json!({})).await["id"].as_str().unwrap().to_owned();
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     first.process.signal("STOP");
-    // Longer than its lease of 3 s, and than the 10 s for which the database leaves it a lock that it may hold.
+    // Longer than its lease of 3 s, and than the 10 s for which the database lets it keep a lock.
     tokio::time::sleep(std::time::Duration::from_secs(14)).await;
     let meanwhile = second.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
     assert!(meanwhile["lines"]["pushed"].as_i64().unwrap() > 20, "the other goes on: {meanwhile}");
@@ -198,7 +198,7 @@ async fn a_replica_stopped_past_its_lease_writes_nothing_late() {
     every_line_is_right(&first, &sandbox, &job, 300).await;
 }
 
-/// A replica that cannot reach the database, though it reaches ConnectWise, gives way; and is back by itself.
+/// A replica that cannot reach the database, but can reach ConnectWise, gives up its lines, and recovers by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_cut_off_past_its_lease_writes_nothing_late() {
     let (database, sandbox) = (TestDatabase::new(Backend::Postgres), sandbox(store(300)));
@@ -223,7 +223,7 @@ async fn a_replica_cut_off_past_its_lease_writes_nothing_late() {
     while readiness().await != 200 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    // A network that loses everything, without a word.
+    // A network that silently drops every packet.
     way.freeze(true);
     let asked = std::time::Instant::now();
     assert_eq!(readiness().await, 503);

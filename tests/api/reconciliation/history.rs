@@ -1,4 +1,4 @@
-//! What was found before each scheduled push is kept.
+//! The differences before each scheduled push are stored.
 
 use chrono::TimeDelta;
 use connectwise_billing::sandbox::Kind;
@@ -16,7 +16,7 @@ async fn each_scheduled_push_keeps_what_was_found_before_it(backend: Backend) {
     assert_eq!(app.get("/reconciliation/history").await.expect(200)["items"], json!([]));
     let schedule = json!({"enabled": true, "day_of_month": 25, "time": "02:00", "time_zone": "UTC"});
     app.put("/push-schedule", &schedule).await.expect(200);
-    // November as it is, December with a tenth more in USD and twice as much in EUR, and January with the same again.
+    // November unchanged, December with a tenth more in USD and twice as much in EUR, and January the same as December.
     for (days, [first, second]) in [(4, ["950", "250"]), (30, ["1050", "480"]), (31, ["1150", "490"])] {
         app.clock.advance(TimeDelta::days(days));
         app.usage("C1", "STORAGE", first).await;

@@ -1,4 +1,4 @@
-//! What is billed against what was used, in units and in money.
+//! Compares what is billed with what was used, in units and in money.
 
 mod history;
 mod money;
@@ -12,7 +12,7 @@ use crate::invoices::merge;
 use crate::push::{enable, ready};
 use crate::support::{Backend, TestApp};
 
-/// Reads everything from ConnectWise again, the additions of companies that are not ours, too.
+/// Reads everything from ConnectWise again, including the additions of companies that are not ours.
 async fn refresh(app: &TestApp) {
     app.clock.advance(TimeDelta::minutes(20));
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
@@ -38,7 +38,7 @@ const UNITS: [&str; 5] = ["company_name", "kind", "quantity", "connectwise_quant
 const MONEY: [&str; 4] = ["amount", "connectwise_amount", "amount_difference", "currency"];
 
 /// Each line has 250 GB, which are 3 blocks at 9.50 USD; ConnectWise has 1.
-async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend) {
+async fn every_cause_of_a_difference_is_reported_in_units_and_money(backend: Backend) {
     let (app, product) = ready(backend, 8).await;
     app.company("C9", "Company 9").await;
     app.usage("C9", "STORAGE", "1").await;
@@ -46,7 +46,7 @@ async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend
     let id = |place: usize| lines[place]["id"].as_str().unwrap().to_owned();
     let push = json!({"billing_line_ids": [id(0), id(1), id(2)]});
     app.push(&push).await;
-    // 1 agrees. 2 has new usage. 3 is changed by hand. 4 was not pushed. 5 is disabled. 6 is cancelled. 7 is ambiguous.
+    // 1 agrees. 2 has new usage. 3 was edited by hand. 4 was not pushed. 5 is disabled. 6 is cancelled. 7 is ambiguous.
     app.usage("C2", "STORAGE", "400").await;
     merge(&app, Kind::Additions, 300, json!({"quantity": 7}));
     app.patch(&format!("/billing-lines/{}", id(4)), &json!({"push_enabled": false})).await.expect(200);
@@ -97,7 +97,7 @@ async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend
     assert_eq!(found["items"][1]["pushed_quantity"], "3");
     assert!(found["items"][1]["explanation"].as_str().unwrap().contains("somebody changed it there"), "{found}");
     assert_eq!(found["unread_agreements"], 0);
-    // Nothing is added across currencies, and what agrees is part of the totals.
+    // Currencies are never added up, and lines that agree are part of the totals.
     let totals = &found["totals"];
     let sums = json!({"currency": "USD", "amount": "180.5", "connectwise_amount": "190", "amount_difference": "-9.5", "not_invoiced_amount": "0"});
     assert_eq!(totals.as_array().unwrap().len(), 2, "{totals}");
@@ -151,9 +151,8 @@ async fn every_cause_of_a_difference_is_told_in_units_and_money(backend: Backend
     app.get("/reconciliation?product_id=nobody").await.problem(422, "validation");
 }
 
-/// A push leaves no difference, and what was measured again for a month of the past is compared with what was pushed
-/// for it.
-async fn nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed(backend: Backend) {
+/// A push leaves no difference, and late usage of a past month is compared with the push of that month.
+async fn no_difference_after_a_push_and_past_months_are_compared_with_their_push(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
     let before = reconciliation(&app, "").await;
     assert_eq!(before["totals"][0]["amount_difference"], "57");
@@ -162,7 +161,7 @@ async fn nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pus
     assert_eq!((&after["items"], &after["totals"][0]["amount_difference"]), (&json!([]), &json!("0")));
     assert_eq!(after["totals"][0]["connectwise_amount"], "85.5");
     assert_eq!(rows(&reconciliation(&app, "?kind=agrees").await, &["kind"]).len(), 3);
-    // December is pushed, and then a record of November comes late.
+    // December is pushed, and then a record of November arrives late.
     app.clock.advance(TimeDelta::days(15));
     for c in 1..=3 {
         app.usage(&format!("C{c}"), "STORAGE", "800").await;
@@ -174,7 +173,7 @@ async fn nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pus
     assert_eq!(rows(&november, &UNITS), ["Company 2 past_differs 4 3 1"]);
     assert_eq!(november["totals"][0]["connectwise_amount"], "85.5", "it is what November's push wrote");
     assert_eq!(reconciliation(&app, "").await["items"], json!([]));
-    // A month that was never pushed is not known.
+    // A month that was never pushed is unknown.
     let october = json!({"records": [{"company_external_id": "C1", "product_code": "STORAGE", "amount": "350", "measured_at": "2026-10-31T00:00:00Z"}]});
     app.post("/usage", &october).await.expect(200);
     assert_eq!(rows(&reconciliation(&app, "?billing_month=2026-10").await, &UNITS), ["Company 1 past_unknown 4 - -"]);
@@ -190,8 +189,7 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
     app.push(&json!({})).await;
     refresh(&app).await;
     let found = reconciliation(&app, "").await;
-    // 3 was invoiced with the quantity that ConnectWise has, so that no unit is affected, whatever else there is to
-    // look at.
+    // 3 was invoiced with ConnectWise's quantity, so no unit is affected, whatever else needs attention.
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let mut impacts = Vec::new();
     for item in found["items"].as_array().unwrap() {
@@ -217,12 +215,12 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
     assert_eq!(warned[0]["code"], "do_not_bill");
     assert_eq!(warned[0]["amounts"], json!([{"currency": "USD", "amount": "28.5"}]));
     assert_eq!(reconciliation(&app, "?warning=less_included").await["items"].as_array().unwrap().len(), 2);
-    // More usage comes after the invoice: only the difference is affected.
+    // More usage arrives after the invoice: only the difference is affected.
     app.usage("C3", "STORAGE", "450").await;
     let late = reconciliation(&app, "?warning=already_invoiced").await;
     let warning = &late["items"][0]["warnings"][1];
     assert_eq!((&warning["quantity"], &warning["amount"]), (&json!("2"), &json!("19")), "{late}");
-    // The meters stop, and ConnectWise goes on billing.
+    // The meters stop, but ConnectWise still bills.
     app.clock.advance(TimeDelta::days(40));
     let silent = reconciliation(&app, "?kind=silent_meter").await;
     assert_eq!(
@@ -245,20 +243,20 @@ async fn each_addition_is_counted_once_and_no_person_is_blamed_for_a_push(backen
     app.usage("C1b", "STORAGE", "400").await;
     merge(&app, Kind::Additions, 100, json!({"quantity": 7}));
     refresh(&app).await;
-    // The branch is not enabled: its usage is billed by nobody.
+    // The branch is not enabled: nobody bills its usage.
     let found = reconciliation(&app, "").await;
     let of_one =
         |found: &Value| rows(found, &UNITS).into_iter().filter(|row| row.starts_with("Company 1")).collect::<Vec<_>>();
     assert_eq!(of_one(&found), ["Company 1 not_pushed 3 7 -4", "Company 1, branch disabled 4 0 4"]);
     assert_eq!(found["totals"][0]["connectwise_amount"], "85.5", "7, 1 and 1 at 9.50");
-    // Enabled, neither is pushed, and together they have what they need.
+    // Once it is enabled, neither is pushed, and the addition has what both need together.
     enable(&app, true).await;
     let found = reconciliation(&app, "").await;
     let both = ["Company 1 addition_shared 3 3 0", "Company 1, branch addition_shared 4 4 0"];
     assert_eq!(of_one(&found), both);
     assert_eq!(found["totals"][0]["connectwise_amount"], "85.5");
     let statement = app.get(&format!("/companies/{twin}/statement")).await.expect(200);
-    assert_eq!(statement["totals"], json!([]), "how much of the addition is its own is not known: {statement}");
+    assert_eq!(statement["totals"], json!([]), "its share of the addition is unknown: {statement}");
     // November is pushed, and then October.
     let october = json!({"records": [{"company_external_id": "C2", "product_code": "STORAGE", "amount": "950", "measured_at": "2026-10-31T00:00:00Z"}]});
     app.post("/usage", &october).await.expect(200);
@@ -270,7 +268,7 @@ async fn each_addition_is_counted_once_and_no_person_is_blamed_for_a_push(backen
 
 on_both!(
     each_addition_is_counted_once_and_no_person_is_blamed_for_a_push,
-    every_cause_of_a_difference_is_told_in_units_and_money,
-    nothing_is_left_after_a_push_and_the_past_is_compared_with_what_was_pushed,
+    every_cause_of_a_difference_is_reported_in_units_and_money,
+    no_difference_after_a_push_and_past_months_are_compared_with_their_push,
     silent_meters_and_warnings_are_listed_with_what_they_affect,
 );

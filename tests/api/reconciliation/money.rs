@@ -1,4 +1,4 @@
-//! The money of the reconciliation against an invoice run.
+//! Compares the money of the reconciliation with an invoice run.
 
 use std::collections::BTreeMap;
 
@@ -29,10 +29,10 @@ fn decimal(value: &Value) -> Decimal {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// Whatever the terms, adjustments, minimums and edits by hand: after a push no difference is left, and the money of
-/// the reconciliation is what an invoice run charges; and where somebody edits ConnectWise after that, the difference
-/// is what the run charges too little or too much.
-async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
+/// Whatever the terms, adjustments, minimums and manual edits: after a push no difference is left, and the money of the
+/// reconciliation equals the charges of an invoice run. If somebody then edits ConnectWise, the difference is what the
+/// run charges too little or too much.
+async fn reconciled_amounts_equal_an_invoice_run(backend: Backend) {
     const COMPANIES: i64 = 20;
     let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
@@ -88,7 +88,7 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     };
     assert_eq!(of_totals(&totals, |one| decimal(&one["amount_difference"])), Sums::new(), "seed {seed}");
     let to_charge = of_totals(&totals, |one| decimal(&one["amount"]) - decimal(&one["not_invoiced_amount"]));
-    // Somebody edits half of the additions. It is read again, before the invoices are made.
+    // Somebody edits half of the additions. They are read again before the invoices are made.
     for c in 1..=COMPANIES {
         if random.bool() {
             merge(&app, Kind::Additions, c * 100, json!({"quantity": random.u32(0..40)}));
@@ -98,7 +98,7 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     let items = app.all(&all).await;
     let charges = app.sandbox.change(|store| store.invoice("2026-12-01".parse().unwrap()));
     let charged = sums(charges.iter().map(|charge| (charge.currency.as_str(), charge.amount)));
-    // What was invoiced before is not charged again.
+    // Charges that were invoiced before are not made again.
     let lines = app.all("/billing-lines?limit=500").await;
     let was_invoiced = |item: &Value| {
         let line = lines.iter().find(|line| line["id"] == item["billing_line_id"]).unwrap();
@@ -128,4 +128,4 @@ async fn its_money_is_what_an_invoice_run_charges(backend: Backend) {
     assert_eq!(back, expected, "seed {seed}: what was charged and the difference make what should be charged");
 }
 
-on_both!(its_money_is_what_an_invoice_run_charges,);
+on_both!(reconciled_amounts_equal_an_invoice_run,);

@@ -1,4 +1,4 @@
-//! A company's statement: why it is billed so much, and when.
+//! A company's statement: why it is billed this amount, and when.
 
 use connectwise_billing::sandbox::Kind;
 use serde_json::json;
@@ -52,7 +52,7 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
     assert!(page.text.contains("A &lt;b&gt;trial&lt;/b&gt; &amp; more") && !page.text.contains("<b>"), "{}", page.text);
     assert!(page.text.contains("104.5 USD, without taxes"), "{}", page.text);
-    // What is changed later is no reason for what was pushed.
+    // Later changes do not explain an earlier push.
     app.patch(&path, &json!({"block_size": "1"})).await.expect(200);
     let same = app.get(&format!("/companies/{company}/statement")).await.expect(200)["products"][0].clone();
     assert_eq!((&same["steps"], &same["quantity"]), (&product["steps"], &json!("12")));
@@ -73,7 +73,7 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     assert_eq!(changed["products"][0]["steps"][2], "The quantity on the agreement is 5.", "{changed}");
     assert_eq!(changed["products"][0]["steps"][3], "It is not billed under the agreement.", "{changed}");
     assert_eq!((&changed["products"][0]["kind"], &changed["totals"]), (&json!("changed_in_connectwise"), &json!([])));
-    // A month without usage, and a company that is not there.
+    // A month without usage, and a company that does not exist.
     let nothing = app.get(&format!("/companies/{company}/statement?billing_month=2026-01")).await.expect(200);
     assert_eq!((&nothing["products"], &nothing["totals"]), (&json!([]), &json!([])));
     app.get("/companies/nobody/statement").await.problem(404, "not_found");

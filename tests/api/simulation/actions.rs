@@ -1,4 +1,4 @@
-//! What happens in a simulation, in the order that its seed decides.
+//! The events of a simulation, in an order that its seed decides.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::people;
 use super::world::{LEASE, TIMEOUT, Template, World};
 use crate::support::{Backend, schema};
 
-/// How long a task may take to end when nothing holds it up any more.
+/// How long a task may take to end once nothing blocks it.
 const MUST_END: Duration = Duration::from_secs(120);
 
 /// How long a replica is frozen. A writer that waited longer for its turn gives up.
@@ -52,7 +52,7 @@ impl<'t> Simulation<'t> {
         self.trace.push(format!("  {} {text}", self.world.clock.now().format("%d %H:%M:%S%.3f")));
     }
 
-    /// Runs to the end. Gives what did not hold.
+    /// Runs to the end. Returns the checks that failed.
     pub async fn run(&mut self) -> Vec<String> {
         for step in 0..self.rng.usize(200..500) {
             self.act().await;
@@ -133,7 +133,7 @@ impl<'t> Simulation<'t> {
         });
     }
 
-    /// A replica on which nothing is frozen. One always is.
+    /// A replica without a frozen task. There is always one.
     pub(super) fn awake(&mut self) -> usize {
         let awake: Vec<usize> = (0..self.frozen.len()).filter(|replica| self.frozen[*replica].is_none()).collect();
         awake[self.rng.usize(..awake.len())]
@@ -147,7 +147,7 @@ impl<'t> Simulation<'t> {
         self.tasks.kill(|role| role == Role::Worker(replica, number));
     }
 
-    /// Ends a process wherever its workers are, and starts another.
+    /// Ends a process at whatever step its workers are, and starts another.
     async fn restart(&mut self) {
         let replica = self.awake();
         self.note(format!("replica {replica} is killed and started again"));
@@ -182,7 +182,7 @@ impl<'t> Simulation<'t> {
         self.note(format!("{by} later"));
     }
 
-    /// Lets a frozen replica go on, where it was. Its requests have timed out by then.
+    /// Lets a frozen replica continue where it was. Its requests have timed out by then.
     async fn thaw(&mut self) {
         for replica in 0..self.frozen.len() {
             let Some(since) = self.frozen[replica] else { continue };
@@ -195,7 +195,7 @@ impl<'t> Simulation<'t> {
         }
     }
 
-    /// Runs tasks to their end. All others run, too, because one may hold what another waits for.
+    /// Runs tasks to their end. All others run as well, because one may block another.
     async fn finish(&mut self, of: impl Fn(Role) -> bool + Copy) {
         let begun = Instant::now();
         while self.tasks.count(of) > 0 && begun.elapsed() < MUST_END {
@@ -204,7 +204,7 @@ impl<'t> Simulation<'t> {
         assert_eq!(self.tasks.count(of), 0, "a task never ends");
     }
 
-    /// Lets everything work again, and everything end.
+    /// Repairs everything, and runs everything to its end.
     async fn heal(&mut self) {
         self.note("everything works again".to_owned());
         for tenant in &self.world.template.tenants {
@@ -234,7 +234,7 @@ impl<'t> Simulation<'t> {
             }
             self.world.clock.advance(TimeDelta::minutes(25));
         }
-        // What waits for a person is dropped, and must then end, too.
+        // Jobs that wait for a person are dropped, and must then end as well.
         for tenant in 0..self.world.template.tenants.len() {
             let api = self.world.api(tenant, 0);
             for job in api.items("/push-jobs?state=waiting_for_approval&limit=500").await {

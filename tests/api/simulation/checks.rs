@@ -1,4 +1,4 @@
-//! What must hold whatever happened.
+//! What must always hold.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -105,7 +105,7 @@ impl Checks {
         self.rows.lines().into_iter().filter(|line| line.finished_at.is_none()).collect()
     }
 
-    /// What the sandbox recorded and what the lines say is the same.
+    /// The sandbox's ledger and the push lines agree.
     fn history_agrees(&self, lines: &[Line], number: usize, tenant: &Tenant, addition: i64) {
         let writes = effective_writes(&tenant.sandbox, addition);
         let lines: Vec<&Line> = lines.iter().filter(|line| line.writes(&tenant.id, addition)).collect();

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// How long a task that was polled may take to be ready again before another one is chosen. Most waits (a query, a
-/// request to the sandbox) are shorter, so that the same seed makes nearly the same choices.
+/// How long a polled task may take to be ready again before another is chosen. Most waits (a query, a request to the
+/// sandbox) are shorter, so the same seed makes nearly the same choices.
 const SETTLE: Duration = Duration::from_millis(4);
 
 struct Flag {
@@ -53,7 +53,7 @@ struct Task {
     flag: Arc<Flag>,
 }
 
-/// The tasks that have begun and not ended.
+/// The tasks that have begun but not ended.
 #[derive(Default)]
 pub struct Tasks {
     list: Vec<Task>,
@@ -70,7 +70,7 @@ impl Tasks {
         self.list.iter().filter(|task| of(task.role)).count()
     }
 
-    /// Drops tasks wherever they are, as the end of their process or a panic would.
+    /// Drops tasks at any step, as the end of their process or a panic would.
     pub fn kill(&mut self, of: impl Fn(Role) -> bool) {
         self.list.retain(|task| !of(task.role));
     }

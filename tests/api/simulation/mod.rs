@@ -3,7 +3,7 @@
 //! pushes must agree.
 //!
 //! `scripts/simulate --seeds N` runs N seeds on each database. A seed that fails prints the command that replays it.
-//! The choices are the seed's; threads and sockets are real, so that a replay may take another course.
+//! The seed makes the choices, but threads and sockets are real, so a replay may take another course.
 
 mod actions;
 mod checks;
@@ -22,14 +22,14 @@ use crate::support::Backend;
 use actions::Simulation;
 use world::Template;
 
-/// How many seeds run with all other tests. `scripts/test` runs more with `scripts/simulate`.
+/// How many seeds run with the other tests. `scripts/test` runs more with `scripts/simulate`.
 const SEEDS_IN_SUITE: u64 = 6;
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// Runs each seed once, on as many threads as there are processors; fails with all that failed.
+/// Runs each seed once, on as many threads as there are processors; reports all seeds that failed.
 fn run(backend: Backend) {
     let first = number("CWB_SIMULATE_FROM", 0);
     let last = first + number("CWB_SIMULATE_SEEDS", SEEDS_IN_SUITE);

@@ -1,4 +1,4 @@
-//! What people do: MSPs' clerks through the API, and users of ConnectWise there.
+//! People's actions: MSPs' clerks through the API, and users of ConnectWise directly there.
 
 use connectwise_billing::sandbox::{Fault, FaultKind, Kind};
 use reqwest::Method;
@@ -42,7 +42,7 @@ async fn edit_a_line(api: &Api, pick: usize) {
     api.send(Method::PATCH, &path, edit).await;
 }
 
-/// Limits how far a push may change a quantity unseen, or lifts the limit.
+/// Limits how far a push may change a quantity without approval, or lifts the limit.
 async fn guard_a_product(api: &Api, pick: usize) {
     let Some(product) = one_of(api, "/products", pick).await else { return };
     let path = format!("/products/{}", product["id"].as_str().unwrap());
@@ -128,7 +128,7 @@ pub fn break_connectwise(simulation: &mut Simulation<'_>) {
     simulation.world.template.tenants[tenant].sandbox.fail(fault);
 }
 
-/// A user of ConnectWise changes an addition's quantity, cancels an agreement, or takes that back.
+/// A user of ConnectWise changes an addition's quantity, cancels an agreement, or undoes that.
 pub fn change_connectwise(simulation: &mut Simulation<'_>) {
     let tenant = simulation.rng.usize(..simulation.world.template.tenants.len());
     let sandbox = simulation.world.template.tenants[tenant].sandbox.clone();
@@ -137,7 +137,7 @@ pub fn change_connectwise(simulation: &mut Simulation<'_>) {
         let (addition, quantity) = (all[simulation.rng.usize(..all.len())], f64::from(simulation.rng.u32(..20)) + 0.5);
         simulation.note(format!("a user of ConnectWise sets addition {addition} of tenant {tenant} to {quantity}"));
         let members = json!({"quantity": quantity}).as_object().unwrap().clone();
-        // Recorded before the change is made, because a write may find it at once.
+        // Recorded before the change is made, because a write may see it at once.
         let mut set = simulation.checks.set_by_people.lock().unwrap();
         set.entry((tenant, addition)).or_default().push(Some(quantity));
         drop(set);

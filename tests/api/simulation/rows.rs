@@ -1,4 +1,4 @@
-//! The rows of pushes, read on a connection of their own, past the application.
+//! The rows of pushes, read on a separate connection, without the application.
 
 use std::sync::{Arc, Mutex};
 

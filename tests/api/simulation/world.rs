@@ -49,7 +49,7 @@ pub fn agreements(tenant: usize) -> Vec<i64> {
     (1..=COMPANIES).map(|c| c * 10 + i64::try_from(tenant).unwrap()).collect()
 }
 
-/// What sends requests for a tenant, as a person would.
+/// Sends requests for a tenant, as a person would.
 #[derive(Clone)]
 pub struct Api {
     http: reqwest::Client,
@@ -57,12 +57,12 @@ pub struct Api {
     key: String,
     /// Responses that no request may have.
     wrong: Arc<Mutex<Vec<String>>>,
-    /// What people were told.
+    /// The responses that people received.
     refusals: Arc<Mutex<Vec<String>>>,
 }
 
 impl Api {
-    /// Sends a request. Gives nothing if it was rejected, or if the replica ended.
+    /// Sends a request. Returns `None` if it was rejected, or if the replica ended.
     pub async fn send(&self, method: Method, path: &str, body: Value) -> Option<Value> {
         let mut request = self.http.request(method.clone(), format!("{}/api/v1{path}", self.base));
         request = request.bearer_auth(&self.key);
@@ -81,7 +81,7 @@ impl Api {
         status.is_success().then(|| serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Notes what a person was told, to be shown when a seed fails.
+    /// Notes a response that a person received, to be shown when a seed fails.
     fn rejected(&self, method: &Method, path: &str, why: &dyn std::fmt::Display) {
         self.refusals.lock().unwrap().push(format!("{method} {path}: {why}"));
     }
@@ -116,7 +116,7 @@ impl Tenant {
     }
 }
 
-/// What each seed begins with: a database with two tenants that are ready to push.
+/// The start of each seed: a database with two tenants that are ready to push.
 pub struct Template {
     pub backend: Backend,
     pub tenants: Vec<Tenant>,
@@ -225,7 +225,7 @@ impl Replica {
     }
 }
 
-/// What one seed acts on.
+/// Everything that one seed acts on.
 pub struct World<'t> {
     pub template: &'t Template,
     pub clock: Clock,
@@ -256,7 +256,7 @@ impl Grace {
         self.0.lock().unwrap().killed = Some(Instant::now());
     }
 
-    /// Call it before the clock jumps, or leases end.
+    /// Call this before the clock jumps or leases end.
     pub fn note_jump(&self, before: DateTime<Utc>) {
         let mut state = self.0.lock().unwrap();
         if state.killed.is_some_and(Self::is_young) && !state.jumped.is_some_and(|(at, _)| Self::is_young(at)) {
@@ -264,7 +264,7 @@ impl Grace {
         }
     }
 
-    /// The time by which the lease of a write that arrives now is judged.
+    /// The time at which the lease of a write that arrives now is judged.
     pub fn judge_by(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let jumped = self.0.lock().unwrap().jumped;
         jumped.filter(|(at, _)| Self::is_young(*at)).map_or(now, |(_, before)| before)
@@ -309,7 +309,7 @@ impl<'t> World<'t> {
         old.stop().await;
         // A process that starts on SQLite ends all leases a second before its time.
         self.grace.note_jump(self.clock.now() - TimeDelta::seconds(1));
-        // What was sent is processed by now: the sandbox takes no longer.
+        // Requests sent before are processed by now: the sandbox takes no longer.
         self.until_quiet().await;
         let new = self.new_replica().await;
         self.replicas.insert(replica, new);

@@ -1,4 +1,4 @@
-//! A PostgreSQL of a test's own, to be stopped and started; and a way to it that can be cut.
+//! A separate PostgreSQL for a test, which can be stopped and started, and a proxy to it that can be cut.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// Stopped and removed when it is dropped.
+/// Stopped and removed on drop.
 pub struct Cluster {
     folder: TempDir,
     bin: PathBuf,
@@ -45,8 +45,8 @@ impl Cluster {
             Command::new(tool)
         };
         command.args(["-D", &self.folder.path().join("data").display().to_string()]).args(arguments).current_dir("/");
-        // Always at the real time: under libfaketime PostgreSQL's time-outs never come, and a process that was stopped
-        // would keep its locks.
+        // Always at the real time: under libfaketime PostgreSQL's time-outs never come, and a stopped process would
+        // keep its locks.
         command.env_remove("LD_PRELOAD");
         // Its log goes to a file: a pipe would be held open by the server.
         let log =
@@ -62,12 +62,12 @@ impl Cluster {
         self.run("pg_ctl", &["-w", "-l", &format!("{folder}/log"), "-o", &options, "start"]);
     }
 
-    /// As if it had crashed.
+    /// Stops it as a crash would.
     pub fn stop(&self) {
         self.run("pg_ctl", &["-m", "immediate", "stop"]);
     }
 
-    /// Makes a database; gives its address at a port, its own or that of a way to it.
+    /// Creates a database; returns its address at a port, its own or a proxy's.
     pub fn database(&self, name: &str) -> impl Fn(u16) -> String + use<> {
         let at = |name: &str, port: u16| format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable");
         let mut admin = PgConnection::establish(&at("postgres", self.port)).unwrap();
@@ -109,7 +109,7 @@ enum Passed {
     Frozen,
 }
 
-/// Passes on until one side ends, or nothing is to be passed.
+/// Forwards until one side ends, or forwarding stops.
 async fn pass(here: &mut TcpStream, there: &mut TcpStream, frozen: &watch::Sender<bool>) -> Passed {
     let mut freezing = frozen.subscribe();
     tokio::select! {
@@ -148,12 +148,12 @@ impl Way {
         way
     }
 
-    /// Passes nothing on any more, without a word, as a network does that loses every packet; or again.
+    /// Silently stops forwarding, like a network that loses every packet; or resumes.
     pub fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
     }
 
-    /// Lets nobody through any more, or again.
+    /// Rejects new connections, or accepts them again.
     pub fn close(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
         if closed {
@@ -161,7 +161,7 @@ impl Way {
         }
     }
 
-    /// Cuts every connection that is open; gives how many were.
+    /// Cuts all open connections; returns how many there were.
     pub fn cut(&self) -> usize {
         let open = std::mem::take(&mut *self.open.lock().unwrap());
         open.iter().filter(|one| !one.is_finished()).inspect(|one| one.abort()).count()

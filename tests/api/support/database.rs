@@ -16,7 +16,7 @@ pub enum Backend {
     Postgres,
 }
 
-/// What copies are made from: an SQLite file's bytes, or the name of a PostgreSQL database.
+/// The template for copies: an SQLite file's bytes, or the name of a PostgreSQL database.
 pub enum Original {
     Sqlite(Vec<u8>),
     Postgres(String),
@@ -28,7 +28,7 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// A database with the present schema and no rows: a copy of a template, which is quicker than to migrate each.
+    /// A database with the current schema and no rows: a copy of a template, which is faster than migrating each.
     pub fn new(backend: Backend) -> Self {
         static TEMPLATES: [OnceLock<Original>; 2] = [OnceLock::new(), OnceLock::new()];
         let template = &TEMPLATES[usize::from(backend == Backend::Postgres)];
@@ -39,7 +39,7 @@ impl TestDatabase {
         }))
     }
 
-    /// A copy of a database that nobody uses.
+    /// A copy of a database that is not in use.
     pub fn copy(original: &Original) -> Self {
         match original {
             Original::Postgres(name) => Self::at(new_postgres(name)),
@@ -51,18 +51,18 @@ impl TestDatabase {
         }
     }
 
-    /// What it holds, to be copied. Everybody who used it must have ended.
+    /// Its content, to be copied. Everything that used it must have ended.
     pub fn into_original(self) -> Original {
         match self.text().strip_prefix("sqlite:") {
             Some(file) => {
-                // Whoever used it may have left its content in the write-ahead log.
+                // Part of the content may still be in the write-ahead log.
                 let mut conn = SqliteConnection::establish(file).unwrap();
                 conn.batch_execute("PRAGMA busy_timeout = 10000; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
                 Original::Sqlite(std::fs::read(file).unwrap())
             }
             None => {
                 let name = self.name().to_owned();
-                // A connection that was closed a moment ago may still be open on the server.
+                // A recently closed connection may still be open on the server.
                 as_admin(&format!(
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
                 ));
@@ -71,7 +71,7 @@ impl TestDatabase {
         }
     }
 
-    /// Deletes it, for a test that makes thousands. The others are deleted with their server.
+    /// Deletes it, for a test that creates thousands. The others are deleted with their server.
     pub fn remove(self) {
         if self.text().starts_with("postgres:") {
             as_admin(&format!("DROP DATABASE {} WITH (FORCE)", self.name()));
@@ -92,7 +92,7 @@ impl TestDatabase {
         Self { url: format!("sqlite:{}", folder.path().join("test.db").display()), folder }
     }
 
-    /// One that is there already.
+    /// An existing database.
     pub fn at(url: String) -> Self {
         Self { url, folder: tempfile::tempdir().unwrap() }
     }
@@ -110,7 +110,7 @@ impl TestDatabase {
     }
 }
 
-/// By the command, whose process has closed all its connections when it ends: nobody may use a template that is copied.
+/// Uses the command, whose process closes all connections at its end: a template must not be in use while it is copied.
 fn migrate(url: &str) {
     let output = program().args(["migrate", "--database-url", url]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -126,7 +126,7 @@ fn as_admin(command: &str) {
     diesel::sql_query(command).execute(&mut admin).unwrap();
 }
 
-/// Makes a database; gives its address.
+/// Creates a database; returns its address.
 fn new_postgres(template: &str) -> String {
     let name = format!("test_{}", uuid::Uuid::now_v7().simple());
     as_admin(&format!("CREATE DATABASE {name} TEMPLATE {template}"));

@@ -1,5 +1,4 @@
-//! Disks of one process's own, in a namespace that nobody else sees: a small one, which can be filled, and
-//! the disk that is there, read-only.
+//! Disks of one process, in a private namespace: a small one, which can be filled, and the existing disk, read-only.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,7 @@ impl Disk {
         format!("sqlite:{}", self.folder.join("test.db").display())
     }
 
-    /// The program with the disk, empty.
+    /// The program with the empty disk.
     pub fn program(&self) -> Command {
         with_mounts(&format!("mount -t tmpfs -o {SIZE} none \"$1\""), &self.folder)
     }
@@ -35,7 +34,7 @@ impl Disk {
         PathBuf::from(format!("/proc/{}/root{}", process.id(), self.folder.display()))
     }
 
-    /// Until not a byte more fits.
+    /// Fills the disk until not a byte more fits.
     pub fn fill(&self, process: &Running) {
         let mut file = std::fs::File::create(self.inside(process).join("filler")).unwrap();
         for size in [65_536, 4_096, 1] {
@@ -48,7 +47,7 @@ impl Disk {
     }
 }
 
-/// The program with a folder as it is, read-only.
+/// The program with an existing folder, read-only.
 pub fn read_only(folder: &Path) -> Command {
     with_mounts("mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"", folder)
 }

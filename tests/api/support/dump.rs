@@ -1,4 +1,4 @@
-//! All rows of all tables, read without the application's own code, in words that do not depend on the database.
+//! All rows of all tables, read without the application's code, in a form that does not depend on the database.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use diesel::sql_types::Text;
 use diesel::{Connection, PgConnection, QueryableByName, RunQueryDsl, SqliteConnection};
 use serde_json::{Value, json};
 
-/// Each table's rows, in an order of their own.
+/// Each table's rows, sorted.
 pub type Dump = BTreeMap<String, Vec<Value>>;
 
 #[derive(QueryableByName)]
@@ -27,7 +27,7 @@ struct Row {
     row: String,
 }
 
-/// Runs a statement that the application has no way to run. Gives how many rows it changed.
+/// Runs a statement that the application cannot run. Returns how many rows it changed.
 pub fn execute(url: &str, statement: &str) -> usize {
     match url.strip_prefix("sqlite:") {
         Some(path) => {
@@ -44,7 +44,7 @@ pub fn dump(url: &str) -> Dump {
     match url.strip_prefix("sqlite:") {
         Some(path) => {
             let mut conn = SqliteConnection::establish(path).unwrap();
-            // An application that ended just now may be putting its log into the file with its last connection.
+            // An application that has just ended may still be writing its log into the file with its last connection.
             conn.batch_execute("PRAGMA busy_timeout = 10000").unwrap();
             let columns = "SELECT m.name AS in_table, c.name, c.type AS kind FROM sqlite_master m, \
                            pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY 1, c.cid";
@@ -82,7 +82,7 @@ fn read(columns: Vec<Column>, mut rows: impl FnMut(&str, &[String]) -> Vec<Row>)
     tables.into_iter().map(all).collect()
 }
 
-/// A row with true and false for truth, and all times written alike.
+/// A row with all booleans and times in one format.
 fn plain(row: &str, kinds: &BTreeMap<String, String>) -> Value {
     let mut row: Value = serde_json::from_str(row).unwrap();
     for (name, value) in row.as_object_mut().unwrap() {

@@ -1,4 +1,4 @@
-//! The application under test, with a sandbox, a clock to move, and a worker to step.
+//! The application under test, with a sandbox, a clock that the test moves, and a worker that it steps.
 
 mod cluster;
 mod database;
@@ -43,17 +43,17 @@ macro_rules! on_both {
     };
 }
 
-/// When every test begins.
+/// The time at which every test begins.
 pub fn start_of_test() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 11, 22, 12, 0, 0).unwrap()
 }
 
-/// An answer with this status and ConnectWise's body of an error.
+/// A response with this status and an error body as ConnectWise sends it.
 pub fn status(status: u16) -> FaultKind {
     FaultKind::Status { status, code: None, message: None }
 }
 
-/// Where a push job is read.
+/// The path of a push job.
 pub fn job_path(job: &Value) -> String {
     format!("/push-jobs/{}", job["id"].as_str().unwrap())
 }
@@ -76,7 +76,7 @@ pub struct TestApp {
 impl Drop for TestApp {
     fn drop(&mut self) {
         self.stop.cancel();
-        // Whatever a test was about: what it sent to ConnectWise must be as ConnectWise has it.
+        // In every test, the requests to ConnectWise must match its schema.
         if !std::thread::panicking() {
             schema::hold(&self.sandbox.ledger());
         }
@@ -90,12 +90,12 @@ pub fn http_client() -> reqwest::Client {
     builder.tls_certs_only(std::iter::empty()).build().unwrap()
 }
 
-/// Writes the application's log to standard error where `TEST_LOG` is set: a filter as of `--log`, or 1 for everything
-/// of ours.
+/// Writes the application's log to standard error if `TEST_LOG` is set: a filter like that of `--log`, or 1 for
+/// everything of ours.
 fn show_log_if_asked() {
     let Ok(filter) = std::env::var("TEST_LOG") else { return };
     let filter = if filter == "1" { "info,connectwise_billing=debug".to_owned() } else { filter };
-    // One log a process; the second application of a test writes to it, too.
+    // One log for each process; the second application of a test uses it as well.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 
@@ -130,13 +130,13 @@ impl TestApp {
         Self::start_at(start_of_test(), backend, store, change).await
     }
 
-    /// Starts it a day before the machine's present time: for a test that then starts a real process on its database.
-    /// That process reads the machine's clock, and must not find data from another time.
+    /// Starts it a day before the machine's time, for a test that then starts a real process on its database. That
+    /// process reads the machine's clock, and must not find data from another time.
     pub async fn start_yesterday(backend: Backend, store: Store) -> Self {
         Self::start_at(Clock::system().now() - TimeDelta::days(1), backend, store, |_| {}).await
     }
 
-    /// Starts it at the machine's present time.
+    /// Starts it at the machine's time.
     pub async fn start_now(backend: Backend, store: Store) -> Self {
         Self::start_at(Clock::system().now(), backend, store, |_| {}).await
     }
@@ -153,7 +153,7 @@ impl TestApp {
         Self::run(application, key, clock, sandbox, database)
     }
 
-    /// Runs a statement on the database, past the application.
+    /// Runs a statement on the database, without the application.
     pub fn execute(&self, statement: &str) -> usize {
         tokio::task::block_in_place(|| execute(self.database.text(), statement))
     }
@@ -166,7 +166,7 @@ impl TestApp {
         Self::run(application, self.key.clone(), self.clock.clone(), self.sandbox.clone(), self.database.clone())
     }
 
-    /// One on a database that is there already.
+    /// An application on an existing database.
     pub async fn on(database: Arc<TestDatabase>, key: String, clock: Clock, sandbox: Arc<Sandbox>) -> Self {
         let application = Application::build(&test_config(&database), clock.clone()).await.unwrap();
         Self::run(application, key, clock, sandbox, database)
@@ -186,19 +186,19 @@ impl TestApp {
         Self { base, key, clock, sandbox, worker, second_worker, http, stop, running, database }
     }
 
-    /// Ends it; gives its database.
+    /// Ends it; returns its database.
     pub async fn stop(mut self) -> Arc<TestDatabase> {
         self.stop.cancel();
         self.running.take().unwrap().await.unwrap();
         self.database.clone()
     }
 
-    /// What seals its connections' keys.
+    /// The encryption key for its connections' keys.
     pub fn key_file(&self) -> std::path::PathBuf {
         self.database.folder().join("test.key")
     }
 
-    /// Where its database is.
+    /// The address of its database.
     pub fn database_url(&self) -> &str {
         self.database.text()
     }
@@ -268,7 +268,7 @@ impl TestApp {
         self.send_json(Method::PATCH, path, body).await
     }
 
-    /// Something outside `/api/v1`.
+    /// A request outside `/api/v1`.
     pub async fn outside(&self, path: &str) -> Reply {
         self.send(Method::GET, &format!("/v{path}"), &[("authorization", "")], None).await
     }
@@ -288,25 +288,25 @@ impl TestApp {
         }
     }
 
-    /// Adds a company; gives its id.
+    /// Adds a company; returns its id.
     pub async fn company(&self, external_id: &str, name: &str) -> String {
         let body = json!({"external_id": external_id, "name": name});
         self.post("/companies", &body).await.expect(201)["id"].as_str().unwrap().to_owned()
     }
 
-    /// Adds a product billed in blocks of 100 GB; gives its id.
+    /// Adds a product billed in blocks of 100 GB; returns its id.
     pub async fn product(&self, code: &str) -> String {
         let body = json!({"code": code, "name": format!("Product {code}"), "unit": "GB", "block_size": "100"});
         self.post("/products", &body).await.expect(201)["id"].as_str().unwrap().to_owned()
     }
 
-    /// Adds a rule; gives its id.
+    /// Adds a rule; returns its id.
     pub async fn rule(&self, product: &str, target: &str, expression: &str) -> String {
         let body = json!({"product_id": product, "target": target, "expression": expression});
         self.post("/matching-rules", &body).await.expect(201)["rule"]["id"].as_str().unwrap().to_owned()
     }
 
-    /// Takes in one usage record, measured now.
+    /// Adds one usage record, measured now.
     pub async fn usage(&self, company_external_id: &str, product_code: &str, amount: &str) {
         let record = json!({
             "company_external_id": company_external_id, "product_code": product_code, "amount": amount,
@@ -323,7 +323,7 @@ impl TestApp {
         page["items"][0].clone()
     }
 
-    /// Starts a push, steps the worker to its end, and gives the job and its lines.
+    /// Starts a push, steps the worker to its end, and returns the job and its lines.
     pub async fn push(&self, body: &Value) -> (Value, Vec<Value>) {
         let job = self.post("/push-jobs", body).await.expect(202);
         self.worker.run_until_idle().await.unwrap();

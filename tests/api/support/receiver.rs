@@ -1,4 +1,4 @@
-//! A receiver of webhooks, which keeps what it gets and responds as a test wants.
+//! A receiver of webhooks, which keeps the requests and responds as the test wants.
 
 use std::collections::VecDeque;
 use std::net::TcpListener;
@@ -9,7 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use serde_json::Value;
 
-/// What a receiver got.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub path: String,
@@ -26,7 +26,7 @@ impl Received {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// Whether one of the signatures is the one that a library of Standard Webhooks makes.
+    /// Whether one of the signatures equals that of a Standard Webhooks library.
     pub fn is_signed_with(&self, secret: &str) -> bool {
         let timestamp = self.header("webhook-timestamp").parse().unwrap();
         let webhook = standardwebhooks::Webhook::new(secret).unwrap();
@@ -34,7 +34,7 @@ impl Received {
         self.header("webhook-signature").split(' ').any(|signature| signature == expected)
     }
 
-    /// Whether a library of Standard Webhooks accepts it now. Most tests have a time of their own, and cannot ask this.
+    /// Whether a Standard Webhooks library accepts it now. Most tests have their own time and cannot use this.
     pub fn is_valid_now(&self, secret: &str) -> bool {
         let mut headers = http::HeaderMap::new();
         for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
@@ -122,7 +122,7 @@ impl Receiver {
         self.state.lock().unwrap().responses.extend(responses);
     }
 
-    /// What was received since the last call.
+    /// The requests received since the last call.
     pub fn take(&self) -> Vec<Received> {
         std::mem::take(&mut self.state.lock().unwrap().received)
     }

@@ -1,4 +1,4 @@
-//! An answer, with what tests ask of it.
+//! A response, with checks for tests.
 
 use std::ops::Deref;
 

@@ -1,4 +1,4 @@
-//! Holding what crossed the wire against ConnectWise's schema.
+//! Checks requests and responses against ConnectWise's schema.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 struct Schema {
     document: Value,
-    /// By method and path, the validators of bodies by what they are: `request` or a status.
+    /// The validators of bodies by method and path, and then by `request` or a status.
     validators: HashMap<(String, String), HashMap<String, Validator>>,
 }
 
@@ -19,7 +19,7 @@ fn schema() -> &'static Schema {
     SCHEMA.get_or_init(Schema::load)
 }
 
-/// Panics where a request or an answer is not as the schema has it, or a rule of ConnectWise's was broken.
+/// Panics if a request or a response does not match the schema, or breaks a rule of ConnectWise.
 pub fn hold(ledger: &Ledger) {
     assert_eq!(ledger.violations, Vec::<String>::new());
     for entry in &ledger.requests {
@@ -27,14 +27,14 @@ pub fn hold(ledger: &Ledger) {
     }
 }
 
-/// Panics where an answer is not as the schema has it, whatever was asked.
+/// Panics if a response does not match the schema, whatever the request was.
 pub fn hold_answers(ledger: &Ledger) {
     for entry in &ledger.requests {
         schema().hold_answer(entry);
     }
 }
 
-/// How many bodies of how many operations can be checked: so that the check cannot be empty.
+/// How many bodies of how many operations can be checked, to ensure that the check is not empty.
 #[test]
 fn the_schema_is_understood() {
     let schema = schema();
@@ -85,7 +85,7 @@ impl Schema {
     }
 
     fn hold(&self, entry: &Entry) {
-        // ConnectWise's schema does not have it under any of its names.
+        // ConnectWise's schema has it under none of its names.
         if RecapPath::ALL.iter().any(|list| list.as_str() == entry.path) {
             return;
         }
@@ -128,7 +128,7 @@ fn is_id(known: &str, part: &str) -> bool {
     known.starts_with('{') && part.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// What a value of a document stands for: itself, or what it refers to.
+/// A value of a document, with a reference resolved.
 pub fn resolve<'d>(document: &'d Value, value: &'d Value) -> &'d Value {
     match value.get("$ref").and_then(Value::as_str) {
         Some(reference) => document.pointer(&reference[1..]).unwrap(),
@@ -141,7 +141,7 @@ fn validator(document: &Value, schema: &Value) -> Validator {
     jsonschema::validator_for(&whole).unwrap()
 }
 
-/// From OpenAPI 3.0 to JSON Schema: `nullable` becomes a type, and what is required is not, as `fields` picks members.
+/// Converts OpenAPI 3.0 to JSON Schema: `nullable` becomes a type, and nothing is required, as `fields` picks members.
 fn to_json_schema(value: &mut Value) {
     match value {
         Value::Object(members) => {

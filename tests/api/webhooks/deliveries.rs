@@ -1,4 +1,4 @@
-//! How events are delivered: again after a failure, later where the receiver asks for it, never twice at once.
+//! How events are delivered: again after a failure, later if the receiver asks for it, never twice at once.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn an_address_may_ask_to_wait_or_be_gone(backend: Backend) {
     test().await.expect(202);
     app.push(&json!({})).await;
     deliver(&app).await;
-    // A test is sent at once: somebody corrects the address and wants to know.
+    // A test is sent at once: somebody has corrected the address and waits for the result.
     assert_eq!(types(&receiver.take()), ["webhook.test"]);
     app.clock.advance(TimeDelta::minutes(2));
     deliver(&app).await;
@@ -107,7 +107,7 @@ async fn an_address_that_fails_for_days_is_disabled(backend: Backend) {
         hours += 1;
         assert!(hours < 100);
     }
-    // 75 hours, each wait up to a fifth shorter or longer.
+    // 75 hours, where each wait is up to a fifth shorter or longer.
     assert!((60..=100).contains(&hours), "tried for {hours} hours");
     assert_eq!(receiver.take().len(), 10);
     assert_eq!(app.get(&format!("/webhooks/{id}")).await.expect(200)["enabled"], true, "not for five days yet");
@@ -132,7 +132,7 @@ async fn an_address_that_fails_for_days_is_disabled(backend: Backend) {
     assert_eq!(app.all("/webhook-deliveries").await.len(), 0, "ended deliveries are kept for 30 days");
 }
 
-/// Failures with a long time between them are several outages, and no reason to disable.
+/// Failures far apart are separate outages, and no reason to disable the webhook.
 async fn a_failure_weeks_after_another_disables_nothing(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let receiver = Receiver::start();
@@ -154,7 +154,7 @@ async fn a_failure_weeks_after_another_disables_nothing(backend: Backend) {
     assert_eq!(app.all("/webhook-deliveries?state=delivered").await.len(), 1);
 }
 
-/// A corrected address gets what waits at once, and one slow webhook does not hold up the others.
+/// A corrected address gets waiting deliveries at once, and one slow webhook does not delay the others.
 async fn a_corrected_address_gets_what_waits(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let receiver = Receiver::start();
@@ -163,7 +163,7 @@ async fn a_corrected_address_gets_what_waits(backend: Backend) {
     for _ in 0..8 {
         app.send(Method::POST, &format!("/webhooks/{id}/test"), &[], None).await.expect(202);
     }
-    // It has a receiver of its own: whichever request comes first gets the failure.
+    // It has its own receiver: whichever request arrives first gets the failure.
     let second = Receiver::start();
     let (other, _) = create(&app, json!({"url": second.url("/other")})).await;
     app.send(Method::POST, &format!("/webhooks/{other}/test"), &[], None).await.expect(202);
@@ -180,7 +180,7 @@ async fn a_corrected_address_gets_what_waits(backend: Backend) {
     assert!(!entries[0].to_string().contains("/right"), "the path may be a secret: {}", entries[0]);
 }
 
-/// A worker that dies while it sends: another sends the same again when the lease is over.
+/// A worker dies while it sends: another sends the same delivery when the lease has expired.
 async fn a_delivery_of_a_dead_worker_is_sent_by_another(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let receiver = Receiver::start();

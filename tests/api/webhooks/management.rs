@@ -111,7 +111,7 @@ async fn a_test_that_is_repeated_is_sent_once(backend: Backend) {
     assert_eq!(receiver.take().len(), 1);
 }
 
-/// A library of Standard Webhooks accepts a delivery, and none that was changed.
+/// A Standard Webhooks library accepts a delivery, but not a changed one.
 async fn a_receiver_with_a_library_accepts_a_delivery(backend: Backend) {
     let app = TestApp::start_now(backend, Store::default()).await;
     let receiver = Receiver::start();

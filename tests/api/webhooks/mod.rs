@@ -1,4 +1,4 @@
-//! What webhooks tell: the ends of pushes, lines and mappings that need a person, silent meters, failing connections.
+//! The events of webhooks: ends of pushes, lines and mappings that need a person, silent meters, failing connections.
 
 mod deliveries;
 mod management;
@@ -36,7 +36,7 @@ fn event(received: &[Received], name: &str) -> Value {
     event["data"].clone()
 }
 
-/// Panics where a body is not as the document's section `webhooks` has it.
+/// Panics if a body does not match the document's section `webhooks`.
 fn hold(received: &[Received]) {
     let document: Value = serde_json::from_str(include_str!("../../../openapi/openapi.json")).unwrap();
     for one in received {
@@ -61,7 +61,7 @@ fn resolve<'d>(document: &'d Value, reference: &Value) -> &'d Value {
     document.pointer(reference.as_str().unwrap().trim_start_matches('#')).unwrap()
 }
 
-async fn the_end_of_a_push_is_told_and_signed(backend: Backend) {
+async fn the_end_of_a_push_is_reported_and_signed(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     let receiver = Receiver::start();
     let (id, secret) = create(&app, json!({"url": receiver.url("/hooks?x=1"), "description": "chat"})).await;
@@ -93,7 +93,7 @@ async fn the_end_of_a_push_is_told_and_signed(backend: Backend) {
     assert!(!app.get("/webhooks").await.expect(200).to_string().contains("whsec_"));
 }
 
-async fn lines_that_need_a_person_are_told(backend: Backend) {
+async fn lines_that_need_a_person_are_reported(backend: Backend) {
     let (app, product) = ready(backend, 3).await;
     let receiver = Receiver::start();
     create(&app, json!({"url": receiver.url("/"), "events": ["push_line.held", "push_line.failed"]})).await;
@@ -117,10 +117,10 @@ async fn lines_that_need_a_person_are_told(backend: Backend) {
     assert!(failed["lines"][0]["detail"].is_string());
     app.push(&json!({"dry_run": true})).await;
     deliver(&app).await;
-    assert_eq!(receiver.count(), 0, "a dry run tells nobody");
+    assert_eq!(receiver.count(), 0, "a dry run sends no events");
 }
 
-async fn mappings_that_need_a_choice_are_told_in_parts(backend: Backend) {
+async fn mappings_that_need_a_choice_are_reported_in_parts(backend: Backend) {
     let mut store = Store::default();
     for c in 1..=130 {
         store.put(Kind::Companies, sample::company(c, &format!("C{c}"), &format!("Company {c}")));
@@ -161,7 +161,7 @@ async fn mappings_that_need_a_choice_are_told_in_parts(backend: Backend) {
     );
 }
 
-async fn a_failing_connection_is_told_once(backend: Backend) {
+async fn a_failing_connection_is_reported_once(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     let receiver = Receiver::start();
     create(&app, json!({"url": receiver.url("/"), "events": ["connection.failing"]})).await;
@@ -202,7 +202,7 @@ async fn a_failing_connection_is_told_once(backend: Backend) {
     }
 }
 
-async fn a_meter_that_went_silent_is_told_once(backend: Backend) {
+async fn a_meter_that_went_silent_is_reported_once(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     let sum = json!({"code": "RESTORES", "name": "Restores", "unit": "GB", "block_size": "1", "aggregation": "sum"});
     app.post("/products", &sum).await.expect(201);
@@ -216,7 +216,7 @@ async fn a_meter_that_went_silent_is_told_once(backend: Backend) {
         receiver.take()
     };
     assert_eq!(check().await.len(), 0);
-    // The gauge of the first company goes on; that of the second ends 35 days after 22 November.
+    // The gauge of the first company continues; that of the second ends 35 days after 22 November.
     for _ in 0..5 {
         app.clock.advance(TimeDelta::days(6));
         app.usage("C1", "STORAGE", "250").await;
@@ -230,7 +230,7 @@ async fn a_meter_that_went_silent_is_told_once(backend: Backend) {
     assert_eq!((&lines[0]["company_name"], &lines[0]["product_code"]), (&json!("Company 2"), &json!("STORAGE")));
     assert_eq!(lines[0]["last_measured_at"], "2026-11-22T12:00:00Z");
     assert_eq!(check().await.len(), 0, "once");
-    // It is 28 December. The sum of December has no record, that of November had one. The usage of December may arrive
+    // It is 28 December. The sum of December has no record, the sum of November had one. December's usage may arrive
     // until 4 January.
     app.clock.advance(TimeDelta::days(6));
     assert_eq!(check().await.len(), 0, "not yet");
@@ -243,9 +243,8 @@ async fn a_meter_that_went_silent_is_told_once(backend: Backend) {
     assert_eq!(check().await.len(), 0, "once");
 }
 
-/// Every line that fails is told, once: also those that fail when the job is stored, and those that waited for too
-/// long.
-async fn every_failed_line_is_told_once(backend: Backend) {
+/// Every failed line is reported once, including lines that fail when the job is stored or that waited too long.
+async fn every_failed_line_is_reported_once(backend: Backend) {
     let (app, product) = ready(backend, 30).await;
     let receiver = Receiver::start();
     create(&app, json!({"url": receiver.url("/"), "events": ["push_line.failed"]})).await;
@@ -276,10 +275,10 @@ async fn every_failed_line_is_told_once(backend: Backend) {
 }
 
 on_both!(
-    the_end_of_a_push_is_told_and_signed,
-    lines_that_need_a_person_are_told,
-    mappings_that_need_a_choice_are_told_in_parts,
-    a_failing_connection_is_told_once,
-    a_meter_that_went_silent_is_told_once,
-    every_failed_line_is_told_once,
+    the_end_of_a_push_is_reported_and_signed,
+    lines_that_need_a_person_are_reported,
+    mappings_that_need_a_choice_are_reported_in_parts,
+    a_failing_connection_is_reported_once,
+    a_meter_that_went_silent_is_reported_once,
+    every_failed_line_is_reported_once,
 );

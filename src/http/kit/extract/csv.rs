@@ -21,11 +21,11 @@ const LIMIT: usize = LARGEST_BODY;
 const MAX_ROWS: usize = 50_000;
 /// Maximum number of columns of a table.
 const MAX_COLUMNS: usize = 100;
-/// Maximum number of cells of a table: its memory grows with them, and each comma makes one.
+/// Maximum number of cells of a table. Memory use grows with them, and each comma adds one.
 const MAX_CELLS: usize = 1_000_000;
 
 string_enum! {
-    /// What separates the columns of a table.
+    /// The separator between the columns of a table.
     Delimiter {
         /// `,`
         Comma = "comma",
@@ -69,8 +69,8 @@ impl FromRequest for CsvBody {
 /// The columns that a table may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Columns {
-    /// The columns of the export, in its order. An import ignores those that are only for people. A setting without a
-    /// column stays as it is.
+    /// The columns of the export, in its order. An import ignores the columns that are only for people. A setting
+    /// without a column stays as it is.
     pub exported: &'static [&'static str],
     /// Further columns that only an import has.
     pub import_only: &'static [&'static str],
@@ -121,8 +121,8 @@ impl Table {
         Self::parse(&body.0.bytes, Delimiter::Comma, |headers| places(headers, columns))
     }
 
-    /// Parses a table that somebody else designed. `names` are the columns that are wanted, each with its name in the
-    /// table; without a name, the table need not have the column. Other columns are ignored.
+    /// Parses a table in somebody else's layout. `names` are the wanted columns, each with its name in the table; an
+    /// optional column may be missing. Other columns are ignored.
     pub fn read_named(bytes: &[u8], delimiter: Delimiter, names: &[(&'static str, Name<'_>)]) -> Result<Self> {
         Self::parse(bytes, delimiter, |headers| named_places(headers, names))
     }
@@ -237,7 +237,7 @@ fn check_quotes(bytes: &[u8], delimiter: Delimiter) -> Result<()> {
 
 fn bad_quotes(bytes: &[u8], opened: usize) -> Error {
     let line = memchr::memchr_iter(b'\n', bytes.get(..opened).unwrap_or_default()).count() + 1;
-    let message = "a quoted text must end with a quote at the end of its cell; write a quote inside of it twice";
+    let message = "quoted text must end with a quote at the end of its cell; double any quote inside it";
     Error::invalid(format!("/{line}"), FieldCode::BadCsv, message)
 }
 
@@ -260,7 +260,7 @@ impl LineCounter<'_> {
     }
 }
 
-/// The name of a wanted column in a table that somebody else designed.
+/// The name of a wanted column in a table in somebody else's layout.
 #[derive(Debug, Clone, Copy)]
 pub enum Name<'n> {
     /// The table must have a column with this name.
@@ -299,7 +299,9 @@ fn unreadable(error: &csv::Error, bytes: &[u8]) -> Error {
     let message = match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8; save it as CSV UTF-8".to_owned(),
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("the row has {len} columns and the header has {expected_len}; put texts with commas in quotes")
+            format!(
+                "the row has {len} columns and the header has {expected_len}; put text that contains commas in quotes"
+            )
         }
         _ => "the row is not valid CSV".to_owned(),
     };
@@ -325,7 +327,7 @@ impl<'t> Row<'t> {
         self.required(column).map(unescape_formula)
     }
 
-    /// The name or id in a cell that may be blank, as our exports wrote it: `None` if it is, or without the column.
+    /// The name or id in a cell that may be blank, as our exports wrote it: `None` if it is blank or missing.
     pub fn name(&self, column: &str) -> Option<&'t str> {
         self.cell(column).map(str::trim).filter(|text| !text.is_empty()).map(unescape_formula)
     }

@@ -39,7 +39,7 @@ impl Writer {
         Self(csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(start))
     }
 
-    /// What was written.
+    /// The bytes written so far.
     fn into_bytes(self) -> Result<Vec<u8>> {
         self.0.into_inner().map_err(|error| Error::internal(error.to_string()))
     }

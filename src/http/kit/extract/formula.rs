@@ -6,7 +6,7 @@ pub fn escape_formula(text: &str) -> String {
     if looks_like_formula(text) { format!("'{text}") } else { text.to_owned() }
 }
 
-/// The text that [`escape_formula`] was given. Only for columns that an import reads and that our exports have.
+/// Restores the text that was passed to [`escape_formula`]. Only for columns that an import reads and our exports have.
 pub(super) fn unescape_formula(text: &str) -> &str {
     text.strip_prefix('\'').filter(|rest| looks_like_formula(rest)).unwrap_or(text)
 }

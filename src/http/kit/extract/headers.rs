@@ -35,7 +35,7 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
     if !req.headers().contains_key(IF_MATCH) && HttpSettings::of(req).is_some_and(|settings| settings.require_versions)
     {
         let detail =
-            "send the ETag of the version that you have read as If-Match, or * if there is none yet or for any";
+            "send the ETag of the version that you read as If-Match, or * for any version or if there is none yet";
         return Err(ApiError::Http(RequestCode::VersionRequired, detail.to_owned()));
     }
     let mut versions: Option<Vec<String>> = None;
@@ -49,7 +49,7 @@ fn if_match(req: &HttpRequest) -> ApiResult<IfMatch> {
     Ok(IfMatch(versions))
 }
 
-/// Whether the operator requires versions in edits of many records, whose versions are in the body.
+/// Whether the operator requires versions in bulk edits, which have the versions in the body.
 #[derive(Debug, Clone, Copy)]
 pub struct RequiredVersions(bool);
 
@@ -59,7 +59,7 @@ impl RequiredVersions {
         if !self.0 || edits_with_version.all(|has_version| has_version) {
             return Ok(());
         }
-        let detail = "send the version of each line that you have read with its change";
+        let detail = "send with each change the version of the line that you read";
         Err(ApiError::Http(RequestCode::VersionRequired, detail.to_owned()))
     }
 }
@@ -82,7 +82,7 @@ fn tags(text: &str) -> Option<Vec<String>> {
         // A comma within the quotes is a part of the tag.
         let (tag, after) = tag.strip_prefix('"')?.split_once('"')?;
         if !is_weak {
-            // Whoever changes a version need not have its latest content: usage may have arrived since.
+            // A caller who changes a version need not have its latest content: usage may have arrived since.
             strong.push(version_of(tag).to_owned());
         }
         let after = after.trim_start();

@@ -16,7 +16,7 @@ use crate::services::idempotency::IdempotentWrite;
 
 /// A request with a JSON body of at most `LIMIT` bytes, handled once for its `Idempotency-Key`.
 pub struct IdempotentRequest<T, const LIMIT: usize = DEFAULT_LIMIT> {
-    /// What handlers need of the service.
+    /// The context of the service.
     pub ctx: web::Data<AppContext>,
     /// Who sent the request.
     pub caller: Caller,

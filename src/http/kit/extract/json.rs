@@ -22,8 +22,8 @@ use crate::http::kit::problem_code::RequestCode;
 
 /// Maximum size of a body in bytes, unless the extractor's type has another.
 pub(super) const DEFAULT_LIMIT: usize = 1024 * 1024;
-/// Maximum size in bytes of a body whose invalid fields are all listed: the list needs a multiple of that memory. Of a
-/// larger body, only the first is.
+/// Maximum size in bytes of a body whose invalid fields are all listed: the list needs a multiple of that memory. For a
+/// larger body, only the first one is listed.
 const MAX_FULL_CHECK: usize = 64 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes, parsed and validated.
@@ -103,7 +103,7 @@ fn unreadable<T: ToSchema>(error: &serde_path_to_error::Error<serde_json::Error>
     let is_small = bytes.len() <= MAX_FULL_CHECK;
     let value = is_small.then(|| serde_json::from_slice::<Value>(bytes).ok()).flatten();
     let is_of_content = inner.classify() == serde_json::error::Category::Data;
-    // Serde reports anything but a string, where an enumeration is expected, as a syntax error.
+    // Where an enumeration is expected, serde reports anything but a string as a syntax error.
     let first = if is_of_content {
         first_error(path, message)
     } else if value.is_some() || !is_small && serde_json::from_slice::<IgnoredAny>(bytes).is_ok() {
@@ -114,7 +114,7 @@ fn unreadable<T: ToSchema>(error: &serde_path_to_error::Error<serde_json::Error>
     };
     let checked = value.and_then(|value| Some(Checked::of::<T>()?.errors(&value)));
     let mut fields = checked.unwrap_or_default();
-    // What the schema cannot say, such as that a time zone is unknown, only serde has found.
+    // Only serde finds errors that the schema cannot express, such as an unknown time zone.
     if fields.iter().all(|field| field.field != first.field) {
         fields.push(first);
         fields.sort_by(|a, b| a.field.cmp(&b.field));
@@ -122,7 +122,7 @@ fn unreadable<T: ToSchema>(error: &serde_path_to_error::Error<serde_json::Error>
     ApiError::Domain(Error::Invalid(fields))
 }
 
-/// The error at which serde stopped: valid JSON with other content than expected.
+/// The error at which serde stopped: valid JSON with unexpected content.
 fn first_error(path: String, message: &str) -> FieldError {
     let name = |start: &str| message.strip_prefix(start).and_then(|rest| rest.split('`').next());
     if let Some(name) = name("missing field `") {
@@ -212,7 +212,7 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
-/// For whole numbers. `29.0` is one, too: JSON Schema says so, and some clients write it.
+/// For whole numbers. `29.0` also counts: JSON Schema says so, and some clients write it.
 pub fn whole_number<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,

@@ -57,7 +57,7 @@ struct PageParams {
     /// Maximum number of items in the page.
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<i64>,
-    /// The `next_cursor` of the previous page. Left out for the first page. The filters and `sort` must stay the same.
+    /// The `next_cursor` of the previous page. Omit it for the first page. The filters and `sort` must stay the same.
     #[param(min_length = 1, max_length = 4000)]
     cursor: Option<String>,
     /// Whether to count all items that match the filters, as `total`. It takes longer with very many items.
@@ -99,7 +99,7 @@ impl<F: ListFilter> IntoParams for ListQuery<F> {
     }
 }
 
-/// One or more values of a filter, separated by commas, such as `ambiguous,unresolved`. Empty without the parameter.
+/// One or more values of a filter, separated by commas, such as `ambiguous,unresolved`. Empty if not given.
 #[derive(Debug, Clone)]
 pub struct Values<T>(pub Vec<T>);
 
@@ -132,7 +132,7 @@ const MAX_CURSOR: usize = 4_000;
 /// Maximum number of parameters of a request: no operation has nearly as many.
 const MAX_PARAMETERS: usize = 50;
 
-/// Refuses more parameters than any operation takes, before anything is done for each of them.
+/// Rejects more parameters than any operation accepts, before any work is done for each of them.
 fn reject_many(query: &str) -> ApiResult<()> {
     if form_urlencoded::parse(query.as_bytes()).nth(MAX_PARAMETERS).is_none() {
         return Ok(());
@@ -262,7 +262,7 @@ fn invalid_parameter(error: &ReadError, known: impl Fn() -> Vec<Parameter>) -> (
     (name.clone(), FieldError::new(name, code, message))
 }
 
-/// Rewords what the parsers of values say.
+/// Rewords the messages of value parsers.
 fn plain_message(text: &str) -> String {
     if let Some((_, values)) = text.strip_prefix("unknown variant").and_then(|rest| rest.split_once("expected ")) {
         return format!("must be one of: {}", values.trim_start_matches("one of ").replace('`', ""));
@@ -285,7 +285,7 @@ mod tests {
     use crate::domain::string_enum::string_enum;
 
     string_enum! {
-        /// What the list of these tests can be sorted by.
+        /// The sort keys of the list in these tests.
         Sort {
             /// By name.
             Name = "name",

@@ -28,7 +28,7 @@ pub enum Format {
 /// A body that is received but not parsed.
 #[derive(Debug)]
 pub struct RecordsBody {
-    /// What the `Content-Type` says.
+    /// The format that the `Content-Type` names.
     pub format: Format,
     body: BodyBytes,
 }

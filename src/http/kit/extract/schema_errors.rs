@@ -36,7 +36,7 @@ impl Checked {
         Some(Self { document, validator })
     }
 
-    /// The errors of a value, in the order of their places.
+    /// The errors of a value, in the order of their positions.
     pub(super) fn errors(&self, value: &Value) -> Vec<FieldError> {
         let mut found = Vec::new();
         for error in self.validator.iter_errors(value).take(MAX_ERRORS) {
@@ -64,7 +64,7 @@ impl Checked {
                 return;
             }
             ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
-                // A value that can be null has two schemas; what is wrong with it is what the other one says.
+                // A nullable value has two schemas; report the errors of the one that is not null.
                 let fits_not = |errors: &&Vec<ValidationError<'_>>| !errors.iter().any(|error| expects_null(error, at));
                 if let Some(errors) = context.iter().filter(fits_not).min_by_key(|errors| errors.len()) {
                     errors.iter().for_each(|error| self.collect(error, found));

@@ -25,7 +25,7 @@ pub struct TableQuery<F> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct TableParams {
-    /// Whether to begin the table with a byte order mark, without which Excel shows accents and umlauts wrongly.
+    /// Whether to begin the table with a byte order mark, which Excel needs to show accents and umlauts correctly.
     #[param(default = false)]
     bom: Option<bool>,
 }

@@ -31,15 +31,15 @@ pub struct UpdateBillingLineRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
-    /// The line's own block size. Null removes it, so that the product's applies.
+    /// The line's own block size. Null removes it, so the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
-    /// The line's own minimum quantity. Null removes it, so that the product's applies; `"0"` means none.
+    /// The line's own minimum quantity. Null removes it, so the product's applies; `"0"` means none.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<MinimumQuantity>)]
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
-    /// The line's own included quantity, above which the product with `overage_of` bills. Null removes it, so that the
+    /// The line's own included quantity; the product with `overage_of` bills the rest. Null removes it, so the
     /// product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<IncludedQuantity>)]
@@ -56,18 +56,18 @@ pub struct UpdateBillingLineRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"amount": "-2", "until": "2027-03-31", "reason": "Two kiosk users, agreed with Ms Ames"}))]
 pub struct AdjustmentRequest {
-    /// The units to add to the usage before it is counted in blocks; negative to take units away. The result is never
+    /// The units to add to the usage before it is counted in blocks; negative to subtract units. The result is never
     /// less than 0.
     pub amount: AdjustmentAmount,
-    /// The first day: the adjustment applies from the billing month of this day on. If it is left out or null, it stays
-    /// as it is; without an adjustment until now, it is the first day of the month that a push would bill now.
+    /// The first day: the adjustment applies from the billing month of this day on. If left out or null, it stays as it
+    /// is; for a new adjustment, it is the first day of the month that a push would bill now.
     pub from: Option<NaiveDate>,
     /// The last day: the adjustment applies until the billing month of this day, inclusive. Null means that it has no
-    /// end; if it is left out, it stays as it is.
+    /// end; if left out, it stays as it is.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<NaiveDate>)]
     pub until: Option<Option<NaiveDate>>,
-    /// Why it was agreed, for whoever asks about the number.
+    /// Why the exception was agreed, for anyone who asks about the quantity.
     #[validate(length(min = 1, max = 500), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 500)]
     pub reason: String,
@@ -96,8 +96,8 @@ pub struct UpdateBillingLinesRequest {
     #[validate(length(min = 1, max = 5000))]
     #[schema(min_items = 1, max_items = 5000)]
     pub ids: Vec<String>,
-    /// The version of each line, by its id: a line that has another version by now is not changed, and neither is any
-    /// other. A line without one is changed whatever its version is.
+    /// The expected version of each line, by the line's id. If any line has a different version, no line is changed.
+    /// The version of a line without an entry is not checked.
     #[serde(default, deserialize_with = "whole_numbers")]
     #[validate(length(max = 5000))]
     #[schema(nullable = false)]
@@ -106,15 +106,15 @@ pub struct UpdateBillingLinesRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub push_enabled: Option<bool>,
-    /// The lines' own block size. Null removes it, so that the product's applies.
+    /// The lines' own block size. Null removes it, so the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BlockSize>)]
     pub block_size: Option<Option<BlockSize>>,
-    /// The lines' own minimum quantity. Null removes it, so that the product's applies; `"0"` means none.
+    /// The lines' own minimum quantity. Null removes it, so the product's applies; `"0"` means none.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<MinimumQuantity>)]
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
-    /// The lines' own included quantity. Null removes it, so that the product's applies.
+    /// The lines' own included quantity. Null removes it, so the product's applies.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<IncludedQuantity>)]
     pub included_quantity: Option<Option<IncludedQuantity>>,
@@ -127,17 +127,17 @@ pub struct UpdateBillingLinesResponse {
     pub lines: usize,
     /// The number of lines that changed.
     pub changed: usize,
-    /// The lines as they are now, by company name: those of the first 500 ids.
+    /// The lines after the update, sorted by company name: those of the first 500 ids.
     pub items: Vec<BillingLine>,
 }
 
-/// Maximum number of lines in the response to an update of many.
+/// Maximum number of lines in the response to a bulk update.
 const MAX_LINES_SHOWN: usize = 500;
 
 /// Update a billing line
 ///
 /// Enables or disables pushes of the line, or sets its own block size, minimum, included quantity or adjustment. The
-/// quantity in ConnectWise changes with the next push, not before. Repeating the request changes nothing.
+/// quantity in ConnectWise does not change until the next push. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines", request_body = UpdateBillingLineRequest,
     params(("id" = String, Path, description = "The billing line"), IfMatchParam),
@@ -167,8 +167,8 @@ pub async fn update_billing_line(
 
 /// Update many billing lines
 ///
-/// Makes the same change to up to 5,000 billing lines. If an id is unknown, or a line has another version than the one
-/// in `versions`, no line is changed, and the 422 lists these ids. Repeating the request changes nothing.
+/// Makes the same change to up to 5,000 billing lines. If an id is unknown, or a line's version differs from the one in
+/// `versions`, no line is changed, and the 422 lists these ids. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "billing lines", request_body = UpdateBillingLinesRequest,
     responses((status = 200, description = "The number of lines that changed", body = UpdateBillingLinesResponse), Errors, WriteErrors)

@@ -32,7 +32,7 @@ pub struct BillingLineDetail {
     pub explanation: LineExplanation,
 }
 
-/// How a line's mappings were found: the rules with their candidates as of now, and the changes in the past.
+/// How a line's mappings were found: the rules with their current candidates, and the past changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineExplanation {
     /// The agreement rule, and the agreements of the company.
@@ -123,7 +123,7 @@ impl From<TracedComparison> for ConditionResult {
     }
 }
 
-/// A value of a part of a billing line, as its history has it.
+/// The value of one part of a billing line in its history.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum ChangedValue {
@@ -137,7 +137,7 @@ pub enum ChangedValue {
     Mapping(MappingInHistory),
 }
 
-/// A mapping as the history of its line has it.
+/// A mapping as recorded in the history of its line.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MappingInHistory {
     /// The mapping's status.
@@ -148,7 +148,7 @@ pub struct MappingInHistory {
     /// ConnectWise's id of the agreement or addition; null if nothing was mapped.
     #[schema(required)]
     pub id: Option<String>,
-    /// The name that the agreement or addition had; null if nothing was mapped.
+    /// The name of the agreement or addition at that time; null if nothing was mapped.
     #[schema(required)]
     pub name: Option<String>,
     /// The reason for the status; null if the status needs none.
@@ -165,7 +165,7 @@ pub struct LineHistoryEntry {
     /// `included_quantity` a decimal, or null for the product's; for `adjustment` the adjustment, or null for none.
     #[schema(required)]
     pub new: Option<ChangedValue>,
-    /// The old value, in the same form. Null, too, if none of the listed changes has it.
+    /// The old value, in the same form. Also null if none of the listed changes contains it.
     #[schema(required)]
     pub old: Option<ChangedValue>,
     /// When the change was made.
@@ -203,15 +203,15 @@ impl From<explain::Explanation> for LineExplanation {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct MonthQuery {
-    /// The month whose usage is shown, such as `2026-11`. The default is the month that a push would bill now, by the
-    /// product's `billing_period`.
+    /// The month whose usage is shown, such as `2026-11`. The default is the month that a push would bill now,
+    /// according to the product's `billing_period`.
     pub billing_month: Option<BillingMonth>,
 }
 
 /// Get a billing line
 ///
 /// Returns the line with an explanation of its mappings: the product's matching rules, their candidates and why each
-/// one was taken or not, and who changed what and when. The line's version is the `ETag`.
+/// one was chosen or not, and who changed what and when. The line's version is the `ETag`.
 #[utoipa::path(
     tag = "billing lines",
     params(("id" = String, Path, description = "The billing line"), MonthQuery),

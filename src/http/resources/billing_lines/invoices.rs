@@ -1,4 +1,4 @@
-//! What ConnectWise's invoice makes of a line's quantity.
+//! How ConnectWise invoices a line's quantity.
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -9,45 +9,45 @@ use crate::domain::quantity::{Money, Quantity};
 use crate::domain::string_enum::StringEnum;
 use crate::services::quantities::invoice_effects;
 
-/// What ConnectWise's invoice makes of the quantity in `usage`, as far as ConnectWise reported when it was last read.
+/// How ConnectWise will invoice the quantity in `usage`, according to the data last read from ConnectWise.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineInvoice {
-    /// The quantity that is billed: without the units that are included, and 0 if the addition is not billed. Null if
-    /// there is no quantity.
+    /// The quantity that is billed: without included units, and 0 if the addition is not billed. Null if there is no
+    /// quantity.
     #[schema(required)]
     pub billed_quantity: Option<Quantity>,
-    /// The billed quantity at the unit price, without taxes; 0 if the addition is not billed. Null if the quantity or
-    /// the price is unknown.
+    /// The billed quantity times the unit price, without taxes; 0 if the addition is not billed. Null if the quantity
+    /// or the price is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
     /// The code of the agreement's currency, such as `USD`; null if it has none. Amounts of different currencies must
     /// not be added up.
     #[schema(required)]
     pub currency: Option<String>,
-    /// The price of a unit; null if it is unknown.
+    /// The price per unit; null if it is unknown.
     #[schema(required)]
     pub unit_price: Option<Money>,
-    /// The units that are included in the agreement; null if that is unknown.
+    /// The number of units that the agreement includes; null if it is unknown.
     #[schema(required)]
     pub less_included: Option<Quantity>,
-    /// The date of the next invoice, of the parent for a child agreement; null if it is unknown.
+    /// The date of the next invoice (for a child agreement, the parent's); null if it is unknown.
     #[schema(required)]
     pub next_invoice_on: Option<NaiveDate>,
-    /// The date of the last invoice, of the parent for a child agreement; null if the site does not tell it.
+    /// The date of the last invoice (for a child agreement, the parent's); null if the site does not report it.
     #[schema(required)]
     pub last_invoice_on: Option<NaiveDate>,
-    /// The number of periods that were not invoiced yet, of the parent for a child agreement; null if the site does not
-    /// tell it.
+    /// The number of periods not invoiced yet (for a child agreement, the parent's); null if the site does not report
+    /// it.
     #[schema(required)]
     pub unbilled_periods: Option<i64>,
-    /// What to look at before the invoice is made.
+    /// Problems to check before the invoice is created.
     pub warnings: Vec<InvoiceWarningBody>,
 }
 
-/// Something to look at before the invoice is made.
+/// A problem to check before the invoice is created.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct InvoiceWarningBody {
-    /// What it is, for programs.
+    /// The warning's code, for programs.
     pub code: InvoiceWarning,
     /// The warning as a sentence, with what to do.
     pub explanation: String,

@@ -38,7 +38,7 @@ pub struct LineCompany {
     pub external_id: String,
     /// The company's name.
     pub name: String,
-    /// The company's version, for the `If-Match` of a change of its match.
+    /// The company's version, for `If-Match` when its match is changed.
     pub version: i64,
     /// The ConnectWise company that the company is matched to; null means Not Set.
     #[schema(required)]
@@ -54,19 +54,19 @@ pub struct LineConnectWiseCompany {
     pub identifier: String,
     /// The company's name in ConnectWise.
     pub name: String,
-    /// Whether the company was deleted in ConnectWise. Then the company must be matched again.
+    /// Whether the company was deleted in ConnectWise. If so, the company must be matched again.
     pub deleted: bool,
 }
 
-/// The usage of a billing line in one month, and the quantity that follows from it.
+/// The usage of a billing line in one month, and the resulting quantity.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineUsage {
     /// The month whose usage is shown: the requested one, or by default the one that a push would bill now.
     pub billing_month: BillingMonth,
     /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
-    /// The billed amount in the product's unit; null if no record counts. Of a product that bills overage, it is what
-    /// is above the included quantity of the other product, in units of its quantity.
+    /// The billed amount in the product's unit; null if no record counts. For an overage product, the part of the base
+    /// product's quantity above its included quantity, in units of that quantity.
     #[schema(required)]
     pub amount: Option<Amount>,
     /// When the newest record that counts was measured; null if no record counts.
@@ -79,25 +79,25 @@ pub struct LineUsage {
     /// The units that the line's adjustment adds to the amount in this month; null if none applies.
     #[schema(required)]
     pub adjustment: Option<AdjustmentAmount>,
-    /// The amount with the adjustment, at least 0; null if there is no quantity.
+    /// The amount after the adjustment, at least 0; null if there is no quantity.
     #[schema(required)]
     pub adjusted_amount: Option<Amount>,
-    /// The adjusted amount in blocks, rounded as the product says; null if there is no quantity.
+    /// The adjusted amount in blocks, rounded according to the product; null if there is no quantity.
     #[schema(required)]
     pub blocks: Option<Quantity>,
-    /// What is above the included quantity, which the product with `overage_of` bills; null without an included
-    /// quantity, or if there is no quantity.
+    /// The amount above the included quantity, which the product with `overage_of` bills; null if there is no included
+    /// quantity or no quantity.
     #[schema(required)]
     pub overage: Option<Amount>,
-    /// The quantity that a push would write: the blocks, or the minimum quantity if that is more, and no more than the
-    /// included quantity. Null if no record counts, or if there is a `problem`.
+    /// The quantity that a push would write: the blocks, raised to the minimum quantity and capped at the included
+    /// quantity. Null if no record counts, or if there is a `problem`.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// Why the records make no quantity, for people; null if there is no problem.
+    /// Why no quantity can be computed from the records, for people; null if there is no problem.
     #[schema(required)]
     pub problem: Option<String>,
-    /// Why there is no quantity: `no_usage`, `usage_too_old` if the newest record is too old, or `quantity`
-    /// if the usage makes none. Null if there is a quantity.
+    /// Why there is no quantity: `no_usage`, `usage_too_old` if the newest record is too old, or `quantity` if none can
+    /// be computed from the usage. Null if there is a quantity.
     #[schema(required)]
     pub reason: Option<PushReason>,
     /// The reason as a sentence, with what to do; null if there is a quantity.
@@ -172,21 +172,21 @@ pub struct BillingLine {
     /// The line's own minimum quantity; null if the product's applies.
     #[schema(required)]
     pub minimum_quantity_override: Option<MinimumQuantity>,
-    /// The included quantity that applies: the line's own, or the product's; null if there is none. The line bills no
-    /// more, and the product with `overage_of` bills what is above it. Of a product that bills overage, that of the
-    /// other product.
+    /// The included quantity that applies: the line's own, or the product's; null if there is none. The line bills at
+    /// most this quantity, and the product with `overage_of` bills the rest. For an overage product, the base
+    /// product's.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The line's own included quantity; null if the product's applies.
     #[schema(required)]
     pub included_quantity_override: Option<IncludedQuantity>,
-    /// The line's agreed exception, in whichever month it applies; null if it has none.
+    /// The line's agreed exception, whichever months it applies to; null if it has none.
     #[schema(required)]
     pub adjustment: Option<LineAdjustment>,
     /// The usage of a month, and the quantity that a push would write.
     pub usage: LineUsage,
-    /// Whether a push would now write another quantity than the last push for the same month wrote. False if there was
-    /// no push for that month, or if the line cannot be pushed.
+    /// Whether a push would now write a different quantity than the last push for the same month. False if there was no
+    /// push for that month, or if the line cannot be pushed.
     pub out_of_date: bool,
     /// The agreement mapping: the agreement that the line bills to.
     pub agreement: MappingBody,
@@ -196,7 +196,7 @@ pub struct BillingLine {
     /// addition.
     #[schema(required)]
     pub addition_product_identifier: Option<String>,
-    /// What ConnectWise's invoice makes of the quantity; null if the line bills to no addition.
+    /// How ConnectWise will invoice the quantity; null if the line bills to no addition.
     #[schema(required)]
     pub invoice: Option<LineInvoice>,
     /// The addition's quantity in ConnectWise when it was last read or written; null if unknown.
@@ -205,7 +205,7 @@ pub struct BillingLine {
     /// The result of the last push; null before the first.
     #[schema(required)]
     pub last_push: Option<LastPushResult>,
-    /// What a person must do so that the line is billed; null if nothing.
+    /// What a person must do before the line can be billed; null if nothing.
     #[schema(required)]
     pub need: Option<LineNeed>,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
@@ -282,8 +282,8 @@ pub struct LineQuery {
     /// Only lines of the company with this id.
     #[param(max_length = 300)]
     pub company_id: Option<String>,
-    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this
-    /// text, ignoring case.
+    /// Only lines whose company has this text in its name, its external id or the identifier of its ConnectWise
+    /// company, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
@@ -302,18 +302,18 @@ pub struct LineQuery {
     #[serde(default)]
     #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<PushLineState>)]
     pub last_push_state: Values<PushLineState>,
-    /// Only lines that need a person (`true`), or only the others (`false`): a mapping is not resolved, or the last
+    /// Only lines that need attention (`true`), or only the others (`false`): a mapping is not resolved, or the last
     /// push of the line is held, failed or unverified.
     pub needs_attention: Option<bool>,
-    /// Only lines about which a person must do this, or one of these, separated by commas.
+    /// Only lines that need this action, or one of these, separated by commas.
     #[serde(default)]
     #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineNeed>)]
     pub need: Values<LineNeed>,
     /// Only lines that are out of date (`true`), or only the others (`false`). A line is out of date if a push would
-    /// now write another quantity than the last push for the same month wrote.
+    /// now write a different quantity than the last push for the same month.
     pub out_of_date: Option<bool>,
-    /// The month whose usage is shown, such as `2026-11`. The default is the month that a push would bill now, by each
-    /// product's `billing_period`.
+    /// The month whose usage is shown, such as `2026-11`. The default is the month that a push would bill now,
+    /// according to each product's `billing_period`.
     pub billing_month: Option<BillingMonth>,
 }
 

@@ -1,4 +1,4 @@
-//! `/billing-lines/summary`: how many billing lines each product has in which state.
+//! `/billing-lines/summary`: the number of each product's billing lines in each state.
 
 use actix_web::{get, web};
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct SummaryQuery {
     pub product_id: Option<String>,
 }
 
-/// The number of lines with a state in their last push.
+/// The number of lines with a given state in their last push.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LastPushCount {
     /// The state of these lines in their last push.
@@ -35,14 +35,14 @@ pub struct LastPushCount {
     pub lines: i64,
 }
 
-/// The number of lines that need the same of a person.
+/// The number of lines that need the same action.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LineNeedCount {
-    /// What a person must do.
+    /// The action that a person must take.
     pub need: LineNeed,
     /// What these lines have in common and what to do, as a sentence.
     pub explanation: &'static str,
-    /// The number of lines: those that the filter `need` of the list selects.
+    /// The number of lines: the list's filter `need` selects the same ones.
     pub lines: i64,
 }
 
@@ -61,14 +61,14 @@ pub struct BillingLineSummary {
     pub push_enabled: i64,
     /// The number of lines that the filter `needs_attention` of the list selects.
     pub needs_attention: i64,
-    /// The number of these lines by what a person must do, in the order in which to do it. Needs without lines are left
-    /// out.
+    /// The number of these lines by the action that they need, in the order in which to take the actions. Actions that
+    /// no line needs are left out.
     pub needs: Vec<LineNeedCount>,
     /// The number of lines by the status of their agreement mapping.
     pub agreements: MappingStatusCounts,
     /// The number of lines by the status of their addition mapping.
     pub additions: MappingStatusCounts,
-    /// The number of lines by the state of their last push, without those that were never pushed.
+    /// The number of lines by the state of their last push, without lines that were never pushed.
     pub last_pushes: Vec<LastPushCount>,
 }
 
@@ -95,8 +95,8 @@ impl From<ProductSummary> for BillingLineSummary {
 
 /// Summarize billing lines
 ///
-/// Returns, for each product, how many billing lines it has, how many of them need a person, and in which states their
-/// mappings and last pushes are, sorted by the product's name.
+/// Returns, for each product, the number of its billing lines, how many of them need attention, and the states of their
+/// mappings and last pushes, sorted by the product's name.
 #[utoipa::path(tag = "billing lines", params(SummaryQuery), responses((status = 200, description = "The summary of each product", body = List<BillingLineSummary>), Errors))]
 #[get("/billing-lines/summary")]
 pub async fn summarize_billing_lines(

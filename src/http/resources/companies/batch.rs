@@ -50,7 +50,7 @@ pub struct DeleteCompaniesRequest {
     pub external_ids: Vec<String>,
 }
 
-/// What a batch did with one company.
+/// The result of a batch for one company.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompanyBatchItem {
     /// The vendor's own id of the company.
@@ -109,8 +109,8 @@ impl CompanyBatchResponse {
 
 /// Create or rename many companies
 ///
-/// Creates the companies whose external ids are new, each with a billing line for every product, and gives the others
-/// the name that is sent. Matches stay as they are. Up to 10,000 companies. Repeating the request changes nothing.
+/// Creates the companies whose external ids are new, each with a billing line for every product, and renames the
+/// others. Matches stay as they are. Up to 10,000 companies. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "companies", request_body = CompanyBatchRequest, params(IdempotencyKeyParam),
     responses((status = 200, description = "The outcome of each company", body = CompanyBatchResponse), Errors, WriteErrors)

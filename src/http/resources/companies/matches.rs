@@ -20,7 +20,7 @@ use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::companies::{self, CompanyReference, NamedProposal};
 
-/// The ConnectWise company to match: by id or by identifier, one of the two.
+/// The ConnectWise company to match, either by id or by identifier.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"identifier": "HarborDental"}))]
@@ -33,7 +33,7 @@ pub struct MatchCompanyRequest {
     #[validate(length(min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     pub identifier: Option<String>,
-    /// Whether to allow a ConnectWise company that another company is matched to. Both would write to the same
+    /// Whether to allow a ConnectWise company that another company is already matched to. Both would write to the same
     /// additions.
     #[serde(default)]
     pub shared: bool,
@@ -49,7 +49,7 @@ impl MatchCompanyRequest {
     }
 }
 
-/// A company after its match was set or removed, and what that changed in its billing lines.
+/// A company after its match was set or removed, and the resulting changes in its billing lines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MatchCompanyResponse {
     /// The company.
@@ -66,7 +66,7 @@ pub struct MatchCompanyResponse {
 #[utoipa::path(
     tag = "companies", request_body = MatchCompanyRequest,
     params(("id" = String, Path, description = "The company"), IfMatchParam),
-    responses((status = 200, description = "The company, and what changed in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The company, and the resulting changes in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/companies/{id}/connectwise-company")]
 pub async fn match_company(
@@ -89,7 +89,7 @@ pub async fn match_company(
 #[utoipa::path(
     tag = "companies",
     params(("id" = String, Path, description = "The company"), IfMatchParam),
-    responses((status = 200, description = "The company, and what changed in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The company, and the resulting changes in its billing lines", body = MatchCompanyResponse), Errors, WriteErrors)
 )]
 #[delete("/companies/{id}/connectwise-company")]
 pub async fn unmatch_company(
@@ -113,7 +113,7 @@ fn matched_reply(matched: companies::Matched) -> HttpResponse {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
 pub struct AutoMatchRequest {
-    /// Whether to only return the proposals and apply none.
+    /// Whether to only return the proposals, without applying them.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -146,7 +146,7 @@ pub struct MatchProposal {
     pub name: String,
     /// Whether a match was found, or why not.
     pub outcome: MatchOutcome,
-    /// What is equal; null if no ConnectWise company fits.
+    /// The criterion that matched; null if no ConnectWise company fits.
     #[schema(required)]
     pub match_criterion: Option<MatchCriterion>,
     /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
@@ -173,9 +173,9 @@ pub struct AutoMatched {
     pub dry_run: bool,
     /// The number of matches that were applied; 0 in a dry run.
     pub applied: usize,
-    /// One entry for each company that was Not Set, by name.
+    /// One entry for each company that was Not Set, sorted by name.
     pub proposals: Vec<MatchProposal>,
-    /// What the applied matches changed in the mappings of billing lines.
+    /// The mapping changes that the applied matches caused.
     pub resolved: ResolveResponse,
 }
 
@@ -183,11 +183,11 @@ pub struct AutoMatched {
 ///
 /// For each company that is Not Set, looks for a ConnectWise company whose identifier equals the external id, then for
 /// one with an equal name. Applies a match only if it is unique, and no other company is, or could be, matched to the
-/// same ConnectWise company; everything else is only reported. Companies are read from ConnectWise first if the last
-/// refresh is not recent. Existing matches stay.
+/// same ConnectWise company; otherwise only reports it. Companies are read from ConnectWise first if the last refresh
+/// is not recent. Existing matches stay as they are.
 #[utoipa::path(
     tag = "companies", request_body = AutoMatchRequest,
-    responses((status = 200, description = "One proposal for each company that was Not Set, and what was applied", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "One proposal for each company that was Not Set, and the applied matches", body = AutoMatched), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[post("/companies/auto-match")]
 pub async fn auto_match_companies(

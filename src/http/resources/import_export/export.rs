@@ -19,14 +19,14 @@ use crate::http::kit::extract::table_query::{NoFilter, TableQuery};
 use crate::http::kit::problem::{ApiResult, Errors};
 use crate::services::AppContext;
 use crate::services::import_export;
-use crate::services::import_export::{LineOut, MatchOut};
+use crate::services::import_export::{ExportedLine, ExportedMatch};
 use crate::services::quantities::compute::BilledMonths;
 
 /// Export company matches
 ///
 /// Returns all companies with the ConnectWise company that each is matched to, as CSV, sorted by name. The table can be
-/// edited and imported; importing it unchanged changes nothing. A
-/// name or id that begins like a formula gets an apostrophe, which the import takes away.
+/// edited and imported; importing it unchanged changes nothing. A name or id that looks like a formula gets an
+/// apostrophe, which the import removes.
 #[utoipa::path(
     tag = "import and export",
     params(TableQuery<NoFilter>),
@@ -38,9 +38,9 @@ pub async fn export_company_matches(
     caller: Caller,
     query: TableQuery<NoFilter>,
 ) -> ApiResult {
-    let rows = ctx.db.read(&caller.tenant, import_export::matches_out).await?;
+    let rows = ctx.db.read(&caller.tenant, import_export::export_matches).await?;
     let mut table = Writer::new(MATCHES.exported, query.bom)?;
-    for MatchOut { company, cw_company } in rows {
+    for ExportedMatch { company, cw_company } in rows {
         let id = company.connectwise_company_id.map(|id| id.to_string()).unwrap_or_default();
         let (identifier, name) = cw_company.map(|known| (known.identifier, known.name)).unwrap_or_default();
         let texts = [&company.external_id, &company.name, &id, &identifier, &name];
@@ -57,8 +57,8 @@ pub struct LinesToExport {
     /// Only lines of the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this
-    /// text, ignoring case.
+    /// Only lines whose company has this text in its name, its external id or the identifier of its ConnectWise
+    /// company, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines whose agreement mapping has this status, or one of these, separated by commas.
@@ -71,9 +71,9 @@ pub struct LinesToExport {
     pub addition_status: Values<MappingStatus>,
     /// Only lines that are enabled for pushes (`true`), or only the others (`false`).
     pub push_enabled: Option<bool>,
-    /// Only lines that need a person (`true`), or only the others (`false`).
+    /// Only lines that need attention (`true`), or only the others (`false`).
     pub needs_attention: Option<bool>,
-    /// Only lines about which a person must do this, or one of these, separated by commas.
+    /// Only lines that need this action, or one of these, separated by commas.
     #[serde(default)]
     #[param(style = Form, explode = false, required = false, min_items = 1, value_type = Vec<LineNeed>)]
     pub need: Values<LineNeed>,
@@ -85,9 +85,9 @@ pub struct LinesToExport {
 
 /// Export billing lines
 ///
-/// Returns the settings and manual choices of the billing lines that fit the filters as CSV, with the usage and
+/// Returns the settings and manual choices of the billing lines that match the filters as CSV, with the usage and
 /// quantity that a push would bill. The table can be edited and imported; importing it unchanged changes nothing. A
-/// name or id that begins like a formula gets an apostrophe, which the import takes away.
+/// name or id that looks like a formula gets an apostrophe, which the import removes.
 #[utoipa::path(
     tag = "import and export",
     params(TableQuery<LinesToExport>),
@@ -112,7 +112,7 @@ pub async fn export_billing_lines(
         need: wanted.need.0,
         ..LineFilter::default()
     };
-    let rows = ctx.db.read(&caller.tenant, move |tx| import_export::lines_out(tx, &filter, &months, now)).await?;
+    let rows = ctx.db.read(&caller.tenant, move |tx| import_export::export_lines(tx, &filter, &months, now)).await?;
     let mut table = Writer::new(LINES.exported, bom)?;
     for row in rows.iter().filter(|row| out_of_date.is_none_or(|wanted| wanted == row.out_of_date)) {
         table.row(&line_cells(row))?;
@@ -120,7 +120,7 @@ pub async fn export_billing_lines(
     Ok(table.reply("billing-lines.csv")?)
 }
 
-fn line_cells(row: &LineOut) -> [String; 30] {
+fn line_cells(row: &ExportedLine) -> [String; 30] {
     let (line, company, computed) = (&row.view.line, &row.view.company, &row.computed);
     let text = |value: Option<String>| value.unwrap_or_default();
     let adjustment = line.adjustment.as_ref();

@@ -16,7 +16,7 @@ use crate::http::kit::response::ok;
 use crate::http::views::mappings::ResolveResponse;
 use crate::services::AppContext;
 use crate::services::import_export;
-use crate::services::import_export::{LineIn, MatchIn, Rematched};
+use crate::services::import_export::{ImportedMatch, LineRow, MatchRow};
 use crate::services::mappings::line_edit::BulkMode;
 use crate::services::mappings::line_edit::{Bulk, EditRejection, EditedLine};
 use crate::services::mappings::resolve::Resolved;
@@ -71,7 +71,7 @@ const LINES: Columns = Columns {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ImportQuery {
-    /// Whether to only report what each row would change, and save nothing.
+    /// Whether to only report what each row would change, without saving it.
     #[serde(default)]
     pub dry_run: bool,
     /// What happens to the other rows if one is rejected. The default is `all_or_nothing`.
@@ -91,7 +91,7 @@ impl ImportQuery {
 pub enum RowOutcome {
     /// The row changed something, or would have in a dry run.
     Changed,
-    /// The row has nothing that differs from the stored values.
+    /// The row does not differ from the stored values.
     Unchanged,
     /// The row was rejected; `error` says why.
     Rejected,
@@ -147,8 +147,8 @@ pub struct ImportResponse {
     pub rejected: usize,
     /// The report of each row, in the order of the table.
     pub items: Vec<RowReport>,
-    /// What the import changed in the mappings of billing lines. In a dry run, an import of billing lines reports what
-    /// it would change, and an import of company matches reports nothing.
+    /// The mapping changes that the import caused. A dry run of billing lines reports the changes that it would cause;
+    /// a dry run of company matches reports none.
     pub resolved: ResolveResponse,
 }
 
@@ -228,12 +228,12 @@ pub async fn import_company_matches(
 ) -> ApiResult {
     let bulk = query.0.bulk();
     let (matches, read) = read_rows(body, MATCHES, match_in).await?;
-    let done = import_export::matches_in(&ctx, &caller, matches, after_reading(bulk, &read)).await?;
+    let done = import_export::import_matches(&ctx, &caller, matches, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, match_changes, done.resolved)?))
 }
 
-fn match_in(row: Row<'_>) -> Result<MatchIn, FieldError> {
-    Ok(MatchIn {
+fn match_in(row: Row<'_>) -> Result<MatchRow, FieldError> {
+    Ok(MatchRow {
         external_id: row.required_name("external_id")?.to_owned(),
         id: row.parsed("connectwise_company_id")?.flatten(),
         identifier: row.name("connectwise_identifier").map(str::to_owned),
@@ -241,7 +241,7 @@ fn match_in(row: Row<'_>) -> Result<MatchIn, FieldError> {
     })
 }
 
-fn match_changes(one: &Rematched) -> Vec<CellChange> {
+fn match_changes(one: &ImportedMatch) -> Vec<CellChange> {
     let change = || CellChange::new("connectwise_company_id", one.company.connectwise_company_id, one.target);
     one.changes().then(change).into_iter().collect()
 }
@@ -282,12 +282,12 @@ pub async fn import_billing_lines(
 ) -> ApiResult {
     let bulk = query.0.bulk();
     let (lines, read) = read_rows(body, LINES, line_in).await?;
-    let done = import_export::lines_in(&ctx, &caller, lines, after_reading(bulk, &read)).await?;
+    let done = import_export::import_lines(&ctx, &caller, lines, after_reading(bulk, &read)).await?;
     Ok(ok(&report(bulk, read, done.outcomes, line_changes, done.resolved)?))
 }
 
-fn line_in(row: Row<'_>) -> Result<LineIn, FieldError> {
-    Ok(LineIn {
+fn line_in(row: Row<'_>) -> Result<LineRow, FieldError> {
+    Ok(LineRow {
         company: row.required_name("company_external_id")?.to_owned(),
         product: row.required_name("product_code")?.to_owned(),
         push_enabled: row.flag("push_enabled")?,

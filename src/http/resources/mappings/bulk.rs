@@ -25,12 +25,12 @@ use crate::services::mappings::line_edit::{self, Bulk, Edit, LineEdit};
 pub struct LineAgreementChoice {
     /// The billing line's id. A request can have one choice for each line.
     pub billing_line_id: String,
-    /// ConnectWise's id of the agreement, such as `1201`. Null clears the choice, so that the rule decides.
+    /// ConnectWise's id of the agreement, such as `1201`. Null clears the choice, so the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(value_type = Option<String>, required, pattern = "^[1-9][0-9]{0,17}$")]
     pub agreement_id: Option<CwAgreementId>,
-    /// The version of the billing line that the choice is meant for. If the line has another version by now, the choice
-    /// is rejected. Without it, any version is changed.
+    /// The expected version of the billing line. If the line has a different version, the choice is rejected. If left
+    /// out, the version is not checked.
     #[serde(default, deserialize_with = "optional_whole_number")]
     #[validate(range(min = 0, max = 2147483647))]
     #[schema(minimum = 0, maximum = 2147483647)]
@@ -43,12 +43,12 @@ pub struct LineAgreementChoice {
 pub struct LineAdditionChoice {
     /// The billing line's id. A request can have one choice for each line.
     pub billing_line_id: String,
-    /// ConnectWise's id of the addition, such as `50310`. Null clears the choice, so that the rule decides.
+    /// ConnectWise's id of the addition, such as `50310`. Null clears the choice, so the rule decides.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(value_type = Option<String>, required, pattern = "^[1-9][0-9]{0,17}$")]
     pub addition_id: Option<CwAdditionId>,
-    /// The version of the billing line that the choice is meant for. If the line has another version by now, the choice
-    /// is rejected. Without it, any version is changed.
+    /// The expected version of the billing line. If the line has a different version, the choice is rejected. If left
+    /// out, the version is not checked.
     #[serde(default, deserialize_with = "optional_whole_number")]
     #[validate(range(min = 0, max = 2147483647))]
     #[schema(minimum = 0, maximum = 2147483647)]
@@ -111,7 +111,7 @@ pub struct BulkChoiceResponse {
     pub rejected: usize,
     /// The outcome of each choice, in the order of the request.
     pub items: Vec<ChoiceOutcome>,
-    /// What the choices changed in the mappings of billing lines.
+    /// The mapping changes that the choices caused.
     pub resolved: ResolveResponse,
 }
 
@@ -119,7 +119,7 @@ pub struct BulkChoiceResponse {
 ///
 /// Sets or clears the agreement choices of up to 5,000 billing lines, by the same rules as for one line. In the mode
 /// `all_or_nothing`, a rejected choice fails the request with 422, which lists the rejected choices. In the mode
-/// `each`, the valid choices are made, and `items` reports the rejected ones. Repeating the request changes nothing.
+/// `each`, the valid choices are applied, and `items` reports the rejected ones. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "mappings", request_body = ChooseAgreementsRequest,
     responses((status = 200, description = "The outcome of each choice", body = BulkChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
@@ -144,7 +144,7 @@ pub async fn choose_agreements(
 ///
 /// Sets or clears the addition choices of up to 5,000 billing lines, by the same rules as for one line. In the mode
 /// `all_or_nothing`, a rejected choice fails the request with 422, which lists the rejected choices. In the mode
-/// `each`, the valid choices are made, and `items` reports the rejected ones. Repeating the request changes nothing.
+/// `each`, the valid choices are applied, and `items` reports the rejected ones. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "mappings", request_body = ChooseAdditionsRequest,
     responses((status = 200, description = "The outcome of each choice", body = BulkChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)

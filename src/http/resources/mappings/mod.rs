@@ -1,4 +1,4 @@
-//! `/agreement-mappings` and `/addition-mappings`: what billing lines bill to, and manual choices.
+//! `/agreement-mappings` and `/addition-mappings`: the agreements and additions that lines bill to, and manual choices.
 
 pub mod bulk;
 
@@ -35,13 +35,13 @@ pub struct LineMapping {
     pub company_name: String,
     /// The product's id.
     pub product_id: String,
-    /// The agreement mapping or the addition mapping, as the path says.
+    /// The agreement mapping or the addition mapping, depending on the path.
     pub mapping: MappingBody,
     /// The billing line's version; it increases with every change of the line. Equals the `ETag`, for `If-Match`.
     pub version: i64,
 }
 
-/// A mapping after a manual choice was made or cleared, and what that changed.
+/// A mapping after a manual choice was made or cleared, and the resulting changes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ChoiceResponse {
     /// The mapping.
@@ -49,7 +49,7 @@ pub struct ChoiceResponse {
     pub mapping: LineMapping,
     /// The billing line as it is now, with both mappings.
     pub line: BillingLine,
-    /// What the choice changed, including an addition that was cleared with its agreement.
+    /// The changes that the choice caused, including an addition that was cleared with its agreement.
     pub resolved: ResolveResponse,
 }
 
@@ -91,15 +91,15 @@ pub struct MappingQuery {
     pub status: Values<MappingStatus>,
     /// Only mappings that a rule decided, or only manual choices.
     pub source: Option<MappingSource>,
-    /// Only lines whose company's name or external id, or the identifier of its ConnectWise company, contains this
-    /// text, ignoring case.
+    /// Only lines whose company has this text in its name, its external id or the identifier of its ConnectWise
+    /// company, ignoring case.
     #[param(max_length = 300)]
     pub search: Option<String>,
     /// Only lines of matched companies (`true`), or of companies that are Not Set (`false`).
     pub matched: Option<bool>,
     /// Only lines that are enabled for pushes (`true`), or only the others (`false`).
     pub push_enabled: Option<bool>,
-    /// Only lines that need a person (`true`), or only the others (`false`).
+    /// Only lines that need attention (`true`), or only the others (`false`).
     pub needs_attention: Option<bool>,
 }
 
@@ -211,13 +211,13 @@ pub async fn get_agreement_mapping(ctx: web::Data<AppContext>, caller: Caller, i
 
 /// Choose an agreement manually
 ///
-/// Sets the agreement of a billing line. A manual choice wins over the matching rule until it is cleared. An addition
+/// Sets the agreement of a billing line. A manual choice overrides the matching rule until it is cleared. An addition
 /// of another agreement is cleared and resolved again. Fails with 409 if the company is Not Set, or if the agreement is
-/// not one of the ConnectWise company or not live. Repeating the request changes nothing.
+/// not live or does not belong to the ConnectWise company. Repeating the request changes nothing.
 #[utoipa::path(
     tag = "mappings", request_body = ChooseAgreementRequest,
     params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
-    responses((status = 200, description = "The mapping after the choice, and what the choice changed", body = ChoiceResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The mapping after the choice, and the resulting changes", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[put("/agreement-mappings/{billing_line_id}")]
 pub async fn choose_agreement(
@@ -238,7 +238,7 @@ pub async fn choose_agreement(
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
-    responses((status = 200, description = "The mapping as the rule decides it, and what that changed", body = ChoiceResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The mapping that the rule selects, and the resulting changes", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/agreement-mappings/{billing_line_id}")]
 pub async fn clear_agreement_choice(
@@ -282,14 +282,14 @@ pub async fn get_addition_mapping(ctx: web::Data<AppContext>, caller: Caller, id
 
 /// Choose an addition manually
 ///
-/// Sets the addition of a billing line. A manual choice wins over the matching rule until it is cleared. The
+/// Sets the addition of a billing line. A manual choice overrides the matching rule until it is cleared. The
 /// agreement's additions are read from ConnectWise first if they were not read recently. Fails with 409 if the line's
-/// agreement is not resolved, or if the addition is not one of that agreement or not live. Repeating the request
-/// changes nothing.
+/// agreement is not resolved, or if the addition is not live or does not belong to that agreement. Repeating the
+/// request changes nothing.
 #[utoipa::path(
     tag = "mappings", request_body = ChooseAdditionRequest,
     params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
-    responses((status = 200, description = "The mapping after the choice, and what the choice changed", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
+    responses((status = 200, description = "The mapping after the choice, and the resulting changes", body = ChoiceResponse), Errors, WriteErrors, ConnectWiseErrors)
 )]
 #[put("/addition-mappings/{billing_line_id}")]
 pub async fn choose_addition(
@@ -309,7 +309,7 @@ pub async fn choose_addition(
 #[utoipa::path(
     tag = "mappings",
     params(("billing_line_id" = String, Path, description = "The billing line"), IfMatchParam),
-    responses((status = 200, description = "The mapping as the rule decides it, and what that changed", body = ChoiceResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The mapping that the rule selects, and the resulting changes", body = ChoiceResponse), Errors, WriteErrors)
 )]
 #[delete("/addition-mappings/{billing_line_id}")]
 pub async fn clear_addition_choice(

@@ -27,15 +27,15 @@ pub struct Product {
     pub name: String,
     /// The unit of measured usage, such as `GB` or `account`.
     pub unit: String,
-    /// The amount of usage that makes one unit of the quantity. A billing line can have its own.
+    /// The amount of usage in one unit of the quantity. A billing line can have its own.
     pub block_size: BlockSize,
     /// How a fraction of a block is rounded.
     pub rounding: Rounding,
-    /// How the usage records of a month become the billed amount.
+    /// How the usage records of a month are combined into the billed amount.
     pub aggregation: Aggregation,
     /// The month that a push bills: the current one, or the one before it.
     pub billing_period: BillingPeriod,
-    /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
+    /// Only for the aggregation `last`: the maximum age in days of the newest record. If it is older, the line is not
     /// billed.
     pub max_usage_age_days: i64,
     /// The largest change of a quantity that a push makes without approval, in percent of the quantity in ConnectWise.
@@ -46,11 +46,11 @@ pub struct Product {
     /// limit.
     #[schema(required)]
     pub max_change_units: Option<Amount>,
-    /// The quantity that a line with usage bills at least; a billing line can have its own. Null means no minimum.
+    /// The minimum quantity of a line with usage; a billing line can have its own. Null means no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that a line bills at most: the product with `overage_of` bills what is above it. A billing line can
-    /// have its own. Null means that all is billed here.
+    /// The maximum quantity of a line; the product with `overage_of` bills the rest. A billing line can have its own.
+    /// Null means no maximum: this product bills everything.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The id of the base product whose overage this one bills. Its usage is the part of the base product's quantity
@@ -58,7 +58,7 @@ pub struct Product {
     /// of its own.
     #[schema(required)]
     pub overage_of: Option<String>,
-    /// What a push does with a line if the invoice that takes its quantity has been made.
+    /// What a push does with a line if the invoice for its quantity has already been created.
     pub when_invoiced: WhenInvoiced,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
@@ -110,21 +110,21 @@ pub struct ProductRequest {
     #[validate(length(min = 1, max = 30), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 30)]
     pub unit: String,
-    /// The amount of usage that makes one unit of the quantity: with `100` and a unit of GB, a quantity of 1 is 100 GB.
-    /// A billing line can have its own.
+    /// The amount of usage in one unit of the quantity: with `100` and a unit of GB, a quantity of 1 is 100 GB. A
+    /// billing line can have its own.
     pub block_size: BlockSize,
     /// How a fraction of a block is rounded. The default is `ceil`.
     #[serde(default = "up")]
     #[schema(default = "ceil")]
     pub rounding: Rounding,
-    /// How the usage records of a month become the billed amount. The default is `last`, the newest record.
+    /// How the usage records of a month are combined into the billed amount. The default is `last`, the newest record.
     #[serde(default = "newest")]
     #[schema(default = "last")]
     pub aggregation: Aggregation,
     /// The month that a push bills. If it is left out or null: `current` for the aggregation `last`, otherwise
     /// `previous`.
     pub billing_period: Option<BillingPeriod>,
-    /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
+    /// Only for the aggregation `last`: the maximum age in days of the newest record. If it is older, the line is not
     /// billed. The default is 35.
     #[serde(default = "usual_age", deserialize_with = "whole_number")]
     #[validate(range(min = 1, max = 366))]
@@ -135,21 +135,21 @@ pub struct ProductRequest {
     /// limit.
     pub max_change_percent: Option<Amount>,
     /// The largest change of a quantity that a push makes without approval, in units of the quantity. Null means no
-    /// limit. With both limits, a change must be within each.
+    /// limit. If both limits are set, a change must be within both.
     pub max_change_units: Option<Amount>,
-    /// The quantity that a line with usage bills at least, such as a committed number of seats. A billing line can have
-    /// its own. Null means no minimum.
+    /// The minimum quantity of a line with usage, such as a committed number of seats. A billing line can have its own.
+    /// Null means no minimum.
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that a line bills at most. A product with `overage_of` must bill what is above it, also of a
-    /// minimum quantity. A billing line can have its own. Null means that all is billed here.
+    /// The maximum quantity of a line, even if the minimum quantity is higher. A product with `overage_of` must bill
+    /// the rest. A billing line can have its own. Null means no maximum: this product bills everything.
     pub included_quantity: Option<IncludedQuantity>,
-    /// The id of the product whose overage this one bills: its usage is what is above the included quantity of the
-    /// other one, after that one's blocks, rounding and minimum, so that a block size of 1 bills each unit. It has the
-    /// other's `aggregation`, `billing_period` and `max_usage_age_days`, whatever is sent. It cannot be changed. Null
-    /// means that the product has usage of its own.
+    /// The id of the base product whose overage this one bills. Its usage is the part of the base product's quantity,
+    /// after blocks, rounding and minimum, that exceeds the included quantity, so use a block size of 1 to bill every
+    /// unit. It always has the base product's `aggregation`, `billing_period` and `max_usage_age_days`. `overage_of`
+    /// cannot be changed later. Null means that the product has usage of its own.
     #[schema(max_length = 300)]
     pub overage_of: Option<String>,
-    /// What a push does with a line if the invoice that takes its quantity has been made. The default is `warn`.
+    /// What a push does with a line if the invoice for its quantity has already been created. The default is `warn`.
     #[serde(default = "only_warn")]
     #[schema(default = "warn")]
     pub when_invoiced: WhenInvoiced,
@@ -191,7 +191,7 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(min_length = 1, max_length = 30, nullable = false)]
     pub unit: Option<String>,
-    /// The amount of usage that makes one unit of the quantity.
+    /// The amount of usage in one unit of the quantity.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub block_size: Option<BlockSize>,
@@ -199,7 +199,7 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub rounding: Option<Rounding>,
-    /// How the usage records of a month become the billed amount.
+    /// How the usage records of a month are combined into the billed amount.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub aggregation: Option<Aggregation>,
@@ -207,7 +207,7 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<BillingPeriod>)]
     pub billing_period: Option<Option<BillingPeriod>>,
-    /// Only for the aggregation `last`: the maximum age in days of the newest record. With an older one the line is not
+    /// Only for the aggregation `last`: the maximum age in days of the newest record. If it is older, the line is not
     /// billed.
     #[serde(default, deserialize_with = "present_whole_number")]
     #[validate(range(min = 1, max = 366))]
@@ -223,15 +223,15 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<Amount>)]
     pub max_change_units: Option<Option<Amount>>,
-    /// The quantity that a line with usage bills at least. Null removes the minimum.
+    /// The minimum quantity of a line with usage. Null removes the minimum.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<MinimumQuantity>)]
     pub minimum_quantity: Option<Option<MinimumQuantity>>,
-    /// The quantity that a line bills at most. A product with `overage_of` must bill what is above it. Null removes it.
+    /// The maximum quantity of a line. A product with `overage_of` must bill the rest. Null removes the maximum.
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<IncludedQuantity>)]
     pub included_quantity: Option<Option<IncludedQuantity>>,
-    /// What a push does with a line if the invoice that takes its quantity has been made.
+    /// What a push does with a line if the invoice for its quantity has already been created.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub when_invoiced: Option<WhenInvoiced>,

@@ -83,8 +83,8 @@ pub async fn get_product(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 
 /// Replace a product
 ///
-/// Replaces all settings; an optional one that is left out gets its default. Quantities in ConnectWise change with the
-/// next push, not before. Fails with 409 if another product has the code.
+/// Replaces all settings; optional settings that are left out get their defaults. Quantities in ConnectWise do not
+/// change until the next push. Fails with 409 if another product has the code.
 #[utoipa::path(
     tag = "products", request_body = ProductRequest, params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
@@ -102,8 +102,8 @@ pub async fn replace_product(
 
 /// Update a product
 ///
-/// Changes the members that are sent. Quantities in ConnectWise change with the next push, not before. Fails with 409
-/// if another product has the code.
+/// Changes the members that are sent. Quantities in ConnectWise do not change until the next push. Fails with 409 if
+/// another product has the code.
 #[utoipa::path(
     tag = "products", request_body = UpdateProductRequest, params(("id" = String, Path, description = "The product"), IfMatchParam),
     responses((status = 200, description = "The product", body = Product), Errors, WriteErrors)
@@ -152,9 +152,9 @@ pub async fn delete_product(
 
 /// Resolve a product's billing lines
 ///
-/// Applies the product's two matching rules again: first the one for the agreement, then the one for the addition.
-/// Manual choices stay. Records that were not read recently are read from ConnectWise first. Returns what changed;
-/// repeating the request is safe. Fails with 409 if no connection is set.
+/// Applies the product's two matching rules again: first the agreement rule, then the addition rule. Manual choices are
+/// kept. Records that were not read recently are read from ConnectWise first. Returns the changes; repeating the
+/// request is safe. Fails with 409 if no connection is set.
 #[utoipa::path(
     tag = "products",
     params(("id" = String, Path, description = "The product")),

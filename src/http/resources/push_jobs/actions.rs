@@ -90,9 +90,9 @@ pub struct HeldLinesRequest {
 
 /// Approve held lines
 ///
-/// Lets workers write the held lines; the job continues. The approval is for the change and the reason that were shown:
-/// if ConnectWise has another quantity by then, or an invoice was made since, the line may be held again. Fails with
-/// 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
+/// Lets workers write the held lines; the job continues. The approval covers only the change and the reason that were
+/// shown: if the quantity in ConnectWise has changed or an invoice was created since, the line may be held again. Fails
+/// with 422 if an id is not a held line of the job, and with 409 if no line is held or the job was cancelled or failed.
 #[utoipa::path(
     tag = "push jobs", request_body = HeldLinesRequest, params(("id" = String, Path, description = "The push job")),
     responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)
@@ -109,8 +109,8 @@ pub async fn approve_push_lines(
 
 /// Drop held lines
 ///
-/// Writes nothing for the held lines: they become `skipped` with the reason `dropped`. When no other line is left to
-/// do, the job ends. Fails with 422 if an id is not a held line of the job, and with 409 if no line is held.
+/// Writes nothing for the held lines: they become `skipped` with the reason `dropped`. If no other line remains, the
+/// job ends. Fails with 422 if an id is not a held line of the job, and with 409 if no line is held.
 #[utoipa::path(
     tag = "push jobs", request_body = HeldLinesRequest, params(("id" = String, Path, description = "The push job")),
     responses((status = 200, description = "The push job with its progress", body = PushJob), Errors, WriteErrors)

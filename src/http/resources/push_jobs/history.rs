@@ -140,7 +140,7 @@ pub async fn list_push_history(
 
 /// Export push lines
 ///
-/// Returns the push lines that fit the filters as CSV, oldest first. A text that begins like a formula gets an
+/// Returns the push lines that match the filters as CSV, oldest first. Text that looks like a formula gets an
 /// apostrophe.
 #[utoipa::path(
     tag = "import and export",

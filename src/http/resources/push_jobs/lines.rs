@@ -70,8 +70,8 @@ pub struct PushLine {
     /// The minimum quantity that applied; null if none did, and in reverts.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The included quantity that applied; for a product that bills overage, that of the other product. Null if none
-    /// did, and in reverts.
+    /// The included quantity that applied; for an overage product, the base product's. Null if none did, and in
+    /// reverts.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
     /// The quantity in ConnectWise before the push; null if it is unknown.
@@ -103,7 +103,7 @@ pub struct PushLine {
     /// When the line was approved or dropped; null if it was not.
     #[schema(required)]
     pub decided_at: Option<DateTime<Utc>>,
-    /// After a temporary failure, when the line is tried again at the earliest; null if it does not wait.
+    /// After a temporary failure, the earliest time of the next attempt; null if the line does not wait.
     #[schema(required)]
     pub not_before: Option<DateTime<Utc>>,
     /// When a worker last started the line; null before.
@@ -182,7 +182,7 @@ impl ListFilter for PushLineQuery {
 /// List a push job's lines
 ///
 /// Returns one page of the job's lines: for each billing line in the job's scope the quantity before, the quantity to
-/// write, and the reason if nothing was written. They come in the order in which they were created, by default.
+/// write, and the reason if nothing was written. By default they are in the order of their creation.
 #[utoipa::path(
     tag = "push jobs",
     params(("id" = String, Path, description = "The push job"), ListQuery<PushLineQuery>),

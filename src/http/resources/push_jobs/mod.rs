@@ -49,7 +49,7 @@ pub struct PushLineCounts {
     pub pushed: i64,
     /// Lines whose quantity would be written. Only in dry runs.
     pub would_push: i64,
-    /// Lines whose addition already had the quantity, so that nothing was written.
+    /// Lines whose addition already had the quantity, so nothing was written.
     pub unchanged: i64,
     /// Lines with nothing to push; each line's `reason` says why.
     pub skipped: i64,
@@ -152,7 +152,7 @@ impl From<&Progress> for PushJob {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"dry_run": true}))]
 pub struct CreatePushJobRequest {
-    /// Whether to only find out what would be written, and write nothing.
+    /// Whether to only compute what would be written, without writing it.
     #[serde(default)]
     pub dry_run: bool,
     /// The id of the product to push. The default is all products.
@@ -170,8 +170,8 @@ pub struct CreatePushJobRequest {
     /// The month whose usage is billed, such as `2026-11`; not a future one. By default each product's `billing_period`
     /// decides, as in a scheduled push.
     pub billing_month: Option<BillingMonth>,
-    /// Whether to push only lines that are out of date: a push would now write another quantity than the last push for
-    /// the same month wrote.
+    /// Whether to push only lines that are out of date: a push would now write a different quantity than the last push
+    /// for the same month.
     #[serde(default)]
     pub out_of_date: bool,
     /// The id of a dry run to push. The job writes the quantities that the dry run showed, and only where ConnectWise
@@ -180,7 +180,7 @@ pub struct CreatePushJobRequest {
 }
 
 impl CreatePushJobRequest {
-    /// The dry run to push, if the request names one. Errors if another member is set, too.
+    /// The dry run to push, if the request names one. Errors if another member is also set.
     fn dry_run_to_push(&self) -> crate::domain::Result<Option<PushJobId>> {
         let Some(id) = &self.from_dry_run else { return Ok(None) };
         let others = self.dry_run
@@ -251,8 +251,8 @@ impl ListFilter for PushJobQuery {
 /// Push now: creates a job with a push line for every billing line in its scope, including lines that cannot be pushed,
 /// with the reason. Returns at once; workers write the quantities. Follow the job at the address in `Location`, or with
 /// server-sent events at `/push-jobs/{id}/events`. Fails with 409 if no connection is set, or if the dry run in
-/// `from_dry_run` has not completed or has nothing left to push. Send an `Idempotency-Key`, so that repeating the
-/// request creates no second job.
+/// `from_dry_run` has not completed or has nothing left to push. Send an `Idempotency-Key` so that repeating the
+/// request does not create a second job.
 #[utoipa::path(
     tag = "push jobs", request_body = CreatePushJobRequest, params(IdempotencyKeyParam),
     responses((status = 202, description = "The new push job; `Location` has its address", body = PushJob), Errors, WriteErrors)

@@ -1,4 +1,4 @@
-//! `/export/reconciliation`: what a person should look at, as CSV.
+//! `/export/reconciliation`: the items that need attention, as CSV.
 
 use actix_web::{get, web};
 
@@ -41,12 +41,12 @@ const COLUMNS: [&str; 23] = [
 
 /// Export a reconciliation
 ///
-/// Returns what `GET /reconciliation` lists, as CSV, sorted by company name. A text that begins like a formula gets an
+/// Returns the items of `GET /reconciliation` as CSV, sorted by company name. Text that looks like a formula gets an
 /// apostrophe.
 #[utoipa::path(
     tag = "import and export",
     params(TableQuery<ReconciliationQuery>),
-    responses((status = 200, body = String, content_type = "text/csv", description = "The table of what to look at"), Errors)
+    responses((status = 200, body = String, content_type = "text/csv", description = "The table of items that need attention"), Errors)
 )]
 #[get("/export/reconciliation")]
 pub async fn export_reconciliation(

@@ -1,4 +1,4 @@
-//! `/reconciliation/history`: what was found just before each scheduled push.
+//! `/reconciliation/history`: the comparisons made just before each scheduled push.
 
 use actix_web::{get, web};
 use chrono::{DateTime, Utc};
@@ -19,7 +19,7 @@ use crate::http::kit::response::ok;
 use crate::services::AppContext;
 use crate::services::reconciliation::history::{MonthOfProduct, MonthlyAmount, months};
 
-/// What was found of a product in a month, just before the scheduled push that billed it.
+/// The comparison of a product in a month, made just before the scheduled push that billed the month.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReconciliationMonth {
     /// The billing month that the push billed.
@@ -30,23 +30,23 @@ pub struct ReconciliationMonth {
     pub product_code: String,
     /// The product's name at that time.
     pub product_name: String,
-    /// The scheduled push.
+    /// The id of the scheduled push job.
     pub push_job_id: String,
-    /// When it was found.
+    /// When the comparison was made.
     pub taken_at: DateTime<Utc>,
-    /// The number of items: lines, and additions of the product's rules without a line.
+    /// The number of items: lines, and additions that match the product's rules but have no line.
     pub items: i64,
-    /// The number of items that did not agree, or had warnings.
+    /// The number of items that did not agree or had warnings.
     pub to_look_at: i64,
     /// The sum of the computed quantities.
     pub quantity: Quantity,
-    /// The sum of ConnectWise's quantities, as they were last read or written before the push.
+    /// The sum of ConnectWise's quantities, as last read or written before the push.
     pub connectwise_quantity: Quantity,
-    /// The sum of the differences that were known, in units.
+    /// The sum of the known differences, in units.
     pub quantity_difference: Quantity,
     /// The amounts, by currency; empty if no price was known.
     pub totals: Vec<MonthlyTotals>,
-    /// Whether an amount differs by more than 10 % from the month before.
+    /// Whether an amount differs by more than 10 % from the previous month.
     pub changed_notably: bool,
 }
 
@@ -56,26 +56,26 @@ pub struct MonthlyTotals {
     /// The currency's code; null for agreements without one.
     #[schema(required)]
     pub currency: Option<String>,
-    /// What invoices with the computed quantities charge.
+    /// The amount that invoices charge with the computed quantities.
     #[schema(required)]
     pub amount: Option<Money>,
-    /// What invoices with ConnectWise's quantities, as they were last read or written, would have charged.
+    /// The amount that invoices would have charged with ConnectWise's quantities, as last read or written.
     #[schema(required)]
     pub connectwise_amount: Option<Money>,
-    /// The sum of the differences that were known.
+    /// The sum of the known differences.
     #[schema(required)]
     pub amount_difference: Option<Money>,
-    /// The part of `amount` that the next invoices did not take, because of warnings.
+    /// The part of `amount` that the next invoices did not include, because of warnings.
     #[schema(required)]
     pub not_invoiced_amount: Option<Money>,
-    /// `amount` of the month before that was kept; null if that had none in this currency.
+    /// `amount` of the previous stored month; null if that had none in this currency.
     #[schema(required)]
     pub amount_before: Option<Money>,
-    /// The change of `amount` since the month before, in percent, with one decimal place; null without one, or if it
-    /// was 0.
+    /// The change from `amount_before` to `amount` in percent, with one decimal place; null if `amount_before` is null
+    /// or 0.
     #[schema(required, value_type = Option<Quantity>)]
     pub change_percent: Option<String>,
-    /// Whether `amount` differs by more than 10 % from the month before.
+    /// Whether `amount` differs by more than 10 % from the previous month.
     pub changed_notably: bool,
 }
 
@@ -114,7 +114,7 @@ impl From<MonthOfProduct> for ReconciliationMonth {
     }
 }
 
-/// Which months are returned.
+/// The months to return.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -122,17 +122,17 @@ pub struct ReconciliationHistoryQuery {
     /// Only the product with this id.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
-    /// The first month, such as `2026-01`. The default is the first one that was kept.
+    /// The first month, such as `2026-01`. The default is the first stored month.
     pub from: Option<BillingMonth>,
-    /// The last month, such as `2026-12`. The default is the last one that was kept.
+    /// The last month, such as `2026-12`. The default is the last stored month.
     pub to: Option<BillingMonth>,
 }
 
 /// Compare months
 ///
-/// Returns, for each product and month, what was found just before the scheduled push that billed it, with
-/// ConnectWise's quantities as they were last read or written: all at once, by product code, the latest month first. A
-/// month whose amount differs by more than 10 % from the one before is marked.
+/// Returns, for each product and month, the comparison made just before the scheduled push that billed the month, with
+/// ConnectWise's quantities as last read or written. Returns everything in one page, sorted by product code, latest
+/// month first. A month whose amount differs by more than 10 % from the previous one is marked.
 #[utoipa::path(
     tag = "reconciliation",
     params(ReconciliationHistoryQuery),

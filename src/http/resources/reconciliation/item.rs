@@ -13,7 +13,7 @@ use crate::services::reconciliation::NamedItem;
 /// A line, or an addition without a line, compared with ConnectWise.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReconciliationItem {
-    /// How it compares.
+    /// The result of the comparison.
     pub kind: ReconciliationKind,
     /// The kind as a sentence, with what to do.
     pub explanation: String,
@@ -33,7 +33,7 @@ pub struct ReconciliationItem {
     /// to.
     #[schema(required)]
     pub company_external_id: Option<String>,
-    /// The company's name; ConnectWise's if no company is matched to it.
+    /// The company's name; ConnectWise's name for it if no company is matched to it.
     pub company_name: String,
     /// ConnectWise's id of the company; null if the company is not matched.
     #[schema(required)]
@@ -56,7 +56,7 @@ pub struct ReconciliationItem {
     /// The billed amount of usage, in the product's unit; null without usage that counts.
     #[schema(required)]
     pub usage: Option<Amount>,
-    /// Why the records make no quantity, for people; null if there is no problem.
+    /// Why no quantity can be computed from the records, for people; null if there is no problem.
     #[schema(required)]
     pub problem: Option<String>,
     /// The quantity that a push would write; null without usage that counts.
@@ -68,41 +68,41 @@ pub struct ReconciliationItem {
     /// The quantity that the month's last push wrote to the addition, or found there; null if there was no such push.
     #[schema(required)]
     pub pushed_quantity: Option<Quantity>,
-    /// The quantity that is missing in ConnectWise; negative if it has too many units; null if that is unknown.
+    /// The quantity that is missing in ConnectWise; negative if ConnectWise has too many units; null if it is unknown.
     #[schema(required)]
     pub quantity_difference: Option<Quantity>,
     /// The code of the agreement's currency; null if it has none.
     #[schema(required)]
     pub currency: Option<String>,
-    /// The price of a unit; null if it is unknown.
+    /// The price per unit; null if it is unknown.
     #[schema(required)]
     pub unit_price: Option<Money>,
-    /// What an invoice with `quantity` charges; null if the quantity or the price is unknown.
+    /// The amount that an invoice with `quantity` charges; null if the quantity or the price is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
-    /// What an invoice with `connectwise_quantity` charges; null if the quantity or the price is unknown.
+    /// The amount that an invoice with `connectwise_quantity` charges; null if the quantity or the price is unknown.
     #[schema(required)]
     pub connectwise_amount: Option<Money>,
-    /// The amount that is missing; negative if too much is billed; null if that is unknown.
+    /// The amount that is missing; negative if too much is billed; null if it is unknown.
     #[schema(required)]
     pub amount_difference: Option<Money>,
-    /// Whether the next invoice takes nothing of it, because of a warning.
+    /// Whether the next invoice will not include it, because of a warning.
     pub not_invoiced: bool,
-    /// What to look at before the invoice is made.
+    /// Problems to check before the invoice is created.
     pub warnings: Vec<ItemWarning>,
 }
 
-/// Something to look at before the invoice is made, and what it is about.
+/// A problem to check before the invoice is created, with the units and amount that it affects.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ItemWarning {
-    /// What it is, for programs.
+    /// The warning's code, for programs.
     pub code: InvoiceWarning,
     /// The warning as a sentence, with what to do.
     pub explanation: String,
-    /// The units that the customer may not be charged; null if that is unknown.
+    /// The units that the customer might not be charged for; null if they are unknown.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// The price of these units; null if that is unknown.
+    /// The price of these units; null if it is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
 }

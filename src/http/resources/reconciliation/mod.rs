@@ -1,4 +1,4 @@
-//! `/reconciliation`: what should be billed beside what ConnectWise bills, and the difference in money.
+//! `/reconciliation`: compares what should be billed with what ConnectWise bills, in units and in money.
 
 pub mod export;
 pub mod history;
@@ -25,20 +25,20 @@ use crate::services::AppContext;
 use crate::services::quantities::compute::BilledMonths;
 use crate::services::reconciliation::{self, ItemFilter, NamedItem, ReconciliationScope, ReconciliationSort, Totals};
 
-/// The comparison of a month: totals of everything, and a page of what a person should look at.
+/// The comparison of a month: the totals of all items, and a page of items that need attention.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Reconciliation {
-    /// The amounts of everything, by currency, whatever `kind` and `warning` list. Amounts of different currencies are
-    /// never added up.
+    /// The amounts of all items by currency, whatever the filters `kind` and `warning`. Amounts of different currencies
+    /// are never added up.
     pub totals: Vec<CurrencyTotals>,
-    /// The same by kind. Each line, and each addition without one, is of exactly one kind.
+    /// The totals by kind. Each line, and each addition without a line, has exactly one kind.
     pub kinds: Vec<KindTotals>,
-    /// How many items have which warning. An item can have several.
+    /// The number of items with each warning. An item can have several.
     pub warnings: Vec<WarningTotals>,
-    /// The same by product, by name.
+    /// The totals by product, sorted by name.
     pub products: Vec<ProductTotals>,
-    /// The number of agreements that a product's rule matches and whose additions were never read: their additions are
-    /// not compared. `POST /connectwise/refresh` reads them.
+    /// The number of agreements that a product's rule matches but whose additions were never read. Their additions are
+    /// not compared; `POST /connectwise/refresh` reads them.
     pub unread_agreements: usize,
     /// The items of this page.
     pub items: Vec<ReconciliationItem>,
@@ -67,16 +67,16 @@ impl Reconciliation {
     }
 }
 
-/// What is compared and listed.
+/// The month to compare, and the filter of the items.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ReconciliationQuery {
-    /// The month to compare, such as `2026-11`. The default is the month that a push would bill now, by each product's
-    /// `billing_period`. If later months have been pushed, `connectwise_quantity` is what the last push of this month
-    /// wrote, because ConnectWise keeps only the current quantity.
+    /// The month to compare, such as `2026-11`. The default is the month that a push would bill now, according to each
+    /// product's `billing_period`. If later months have been pushed, `connectwise_quantity` is what the last push of
+    /// this month wrote, because ConnectWise keeps only the current quantity.
     pub billing_month: Option<BillingMonth>,
-    /// Only the product with this id; the totals, too.
+    /// Only the product with this id. Also limits the totals.
     #[param(max_length = 300)]
     pub product_id: Option<String>,
     /// Only items of this kind, or one of these, separated by commas. Without it, items that agree are listed only if
@@ -91,7 +91,7 @@ pub struct ReconciliationQuery {
 }
 
 impl ReconciliationQuery {
-    /// What is compared, and what of it is listed.
+    /// What to compare, and which of the items to list.
     fn into_parts(self) -> (ReconciliationScope, ItemFilter) {
         let scope = ReconciliationScope {
             product: self.product_id.map(ProductId::from),
@@ -109,16 +109,16 @@ impl ListFilter for ReconciliationQuery {
 
 /// Compare a month with ConnectWise
 ///
-/// Compares every billing line's quantity with the one in ConnectWise, and finds additions of the products' rules that
-/// no line bills to, also in ConnectWise companies that no company is matched to. In a company with a line that is not
-/// resolved yet, one of them may be that line's, so that none is listed. The quantity of an addition to which several
-/// lines bill is divided among them. Each item has the difference in units and in money: what invoices charge with
-/// either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities are those that
-/// were last read or written; `POST /connectwise/refresh` reads them again.
+/// Compares every billing line's quantity with the one in ConnectWise. Also finds additions that match the products'
+/// rules but that no line bills to, including in ConnectWise companies that no company is matched to. In a company with
+/// an unresolved line, none are listed, because one of them may belong to that line. If several lines bill to one
+/// addition, its quantity is divided among them. Each item has the difference in units and in money: what invoices
+/// charge with either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities
+/// are as last read or written; `POST /connectwise/refresh` rereads them.
 #[utoipa::path(
     tag = "reconciliation",
     params(ListQuery<ReconciliationQuery>),
-    responses((status = 200, description = "The totals, and a page of what to look at", body = Reconciliation), Errors)
+    responses((status = 200, description = "The totals, and a page of items that need attention", body = Reconciliation), Errors)
 )]
 #[get("/reconciliation")]
 pub async fn get_reconciliation(

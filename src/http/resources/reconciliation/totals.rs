@@ -10,22 +10,22 @@ use crate::domain::reconciliation::ReconciliationKind;
 use crate::domain::string_enum::StringEnum;
 use crate::services::reconciliation as service;
 
-/// Amounts of one currency. An amount is null if it has too many digits to be exact.
+/// Amounts in one currency. An amount is null if it has too many digits to be exact.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CurrencyTotals {
     /// The currency's code; null for agreements without one.
     #[schema(required)]
     pub currency: Option<String>,
-    /// What invoices with the computed quantities charge.
+    /// The amount that invoices charge with the computed quantities.
     #[schema(required)]
     pub amount: Option<Money>,
-    /// What invoices with ConnectWise's quantities charge.
+    /// The amount that invoices charge with ConnectWise's quantities.
     #[schema(required)]
     pub connectwise_amount: Option<Money>,
-    /// The sum of the differences that are known: what is missing on invoices, less what is too much.
+    /// The sum of the known differences: the amounts missing on invoices, less the amounts billed in excess.
     #[schema(required)]
     pub amount_difference: Option<Money>,
-    /// The part of `amount` that the next invoices do not take, because of warnings.
+    /// The part of `amount` that the next invoices will not include, because of warnings.
     #[schema(required)]
     pub not_invoiced_amount: Option<Money>,
 }
@@ -73,11 +73,11 @@ pub struct WarningTotals {
     pub explanation: String,
     /// The number of items.
     pub items: usize,
-    /// The price of the units that customers may not be charged, by currency.
+    /// The price of the units that customers might not be charged for, by currency.
     pub amounts: Vec<CurrencyAmount>,
 }
 
-/// An amount of one currency.
+/// An amount in one currency.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CurrencyAmount {
     /// The currency's code; null for agreements without one.
@@ -111,15 +111,15 @@ pub struct ProductTotals {
     pub product_name: String,
     /// The month that is compared.
     pub billing_month: BillingMonth,
-    /// The number of items: its lines, and the additions of its rules without a line.
+    /// The number of items: its lines, and additions that match its rules but have no line.
     pub items: usize,
-    /// The number of items that do not agree, or have warnings.
+    /// The number of items that do not agree or have warnings.
     pub to_look_at: usize,
     /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities.
     pub connectwise_quantity: Quantity,
-    /// The sum of the differences that are known, in units.
+    /// The sum of the known differences, in units.
     pub quantity_difference: Quantity,
     /// The amounts, by currency.
     pub totals: Vec<CurrencyTotals>,

@@ -1,4 +1,4 @@
-//! The three formats in which usage records come in: JSON, JSON on each line, and CSV as a vendor exports it.
+//! The three formats of usage records: one JSON object, a JSON object on each line, and CSV as a vendor exports it.
 
 use chrono::{DateTime, Datelike, NaiveDate, SubsecRound, Utc};
 use serde::{Deserialize, Serialize};
@@ -44,18 +44,18 @@ pub struct NewUsageRecord {
     pub product_code: Option<String>,
     /// The measured amount, in the product's unit.
     pub amount: Amount,
-    /// When the amount was measured, to the microsecond: from February 2000 to one day in the future. It decides the
+    /// When the amount was measured, to the microsecond: from February 2000 to one day in the future. It determines the
     /// billing month.
     pub measured_at: DateTime<Utc>,
     /// The meter or report that the record comes from. If several records of a company and product have the same time,
-    /// the aggregation `last` takes the one whose source sorts last. The default is `api`.
+    /// the aggregation `last` uses the one whose source sorts last. The default is `api`.
     #[serde(default = "default_source")]
     #[validate(length(min = 1, max = 100), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 100, default = "api")]
     pub source: String,
 }
 
-/// The source of a record that names none.
+/// The source of a record that does not name one.
 fn default_source() -> String {
     "api".to_owned()
 }
@@ -89,13 +89,13 @@ pub struct UsageTableQuery {
     /// The source of all records, instead of a column.
     #[param(max_length = 300)]
     pub source: Option<String>,
-    /// What separates the columns: a comma by default, or a semicolon or tab.
+    /// The column separator: a comma by default, or a semicolon or tab.
     #[param(inline)]
     pub delimiter: Option<Delimiter>,
 }
 
 impl UsageTableQuery {
-    /// Rejects parameters that would have no effect: the records would be stored as others than the caller means.
+    /// Rejects parameters that would have no effect: the records would not be stored as the caller intends.
     fn check(&self, format: Format) -> ApiResult<()> {
         let invalid =
             |name: &str, message: &str| Err(ApiError::Domain(Error::invalid(name, FieldCode::Contradiction, message)));

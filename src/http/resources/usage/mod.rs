@@ -44,11 +44,11 @@ pub struct AddUsageResponse {
 /// Add usage
 ///
 /// Stores a batch of up to 10,000 usage records. A record is identified by company, product, `measured_at` and
-/// `source`: sent again with the same amount it changes nothing, with another amount it corrects the stored record. So
-/// a batch can be repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
+/// `source`: sent again with the same amount, it changes nothing; with another amount, it corrects the stored record.
+/// So a batch can be repeated safely. If a record is invalid, none is stored, and the 422 lists the invalid records.
 ///
-/// The records come as one JSON object, as a JSON object on each line (NDJSON), or as a CSV table with a header row. A
-/// table may be a vendor's own: name its columns in the query; others are ignored. In a table, a day such as
+/// Send the records as one JSON object, as a JSON object on each line (NDJSON), or as a CSV table with a header row. A
+/// table may be a vendor's own: name its columns in the query; other columns are ignored. In a table, a day such as
 /// `2026-11-21` means its start in the tenant's time zone. In NDJSON and CSV, `/7/amount` is the amount on line 7.
 #[utoipa::path(
     tag = "usage",
@@ -58,7 +58,7 @@ pub struct AddUsageResponse {
         (String = "text/csv", example = "company_external_id,product_code,amount,measured_at\r\nC-1001,STORAGE,250.5,2026-11-21\r\n"),
     )),
     params(UsageTableQuery, IdempotencyKeyParam),
-    responses((status = 200, description = "The number of records that are new, duplicate, correcting and late", body = AddUsageResponse), Errors, WriteErrors)
+    responses((status = 200, description = "The numbers of new, duplicate, correcting and late records", body = AddUsageResponse), Errors, WriteErrors)
 )]
 #[post("/usage")]
 pub async fn add_usage(

@@ -1,4 +1,4 @@
-//! `/webhook-deliveries`: what was sent to webhooks, and what will be.
+//! `/webhook-deliveries`: past and pending deliveries to webhooks.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
@@ -30,11 +30,11 @@ pub struct WebhookDelivery {
     pub webhook_id: String,
     /// The id of the event, as sent in `webhook-id`: the same for all webhooks and all attempts.
     pub message_id: String,
-    /// What happened.
+    /// The type of the event.
     pub event_type: EventType,
     /// Whether it was delivered.
     pub state: DeliveryState,
-    /// The number of attempts since the event, or since it was sent again.
+    /// The number of attempts since the event, or since the delivery was sent again.
     pub attempts: i64,
     /// The status of the response to the last attempt; null if there was no response.
     #[schema(required)]
@@ -47,10 +47,10 @@ pub struct WebhookDelivery {
     /// When the last attempt was made; null before the first.
     #[schema(required)]
     pub attempted_at: Option<DateTime<Utc>>,
-    /// When the next attempt is made, at the earliest; null if none follows.
+    /// The earliest time of the next attempt; null if there is none.
     #[schema(required)]
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// The body that is sent, as the section `webhooks` of this document describes it.
+    /// The body that is sent, as described in the section `webhooks` of this document.
     #[schema(value_type = Object)]
     pub payload: Map<String, Value>,
 }
@@ -99,7 +99,7 @@ impl ListFilter for DeliveryQuery {
 
 /// List webhook deliveries
 ///
-/// Returns one page of what was sent to webhooks and what will be, newest first by default.
+/// Returns one page of past and pending deliveries, newest first by default.
 #[utoipa::path(
     tag = "webhooks",
     params(ListQuery<DeliveryQuery>),
@@ -152,7 +152,7 @@ pub async fn resend_webhook_delivery(ctx: web::Data<AppContext>, caller: Caller,
 
 /// Send a test event
 ///
-/// Sends `webhook.test` to this webhook alone, whichever events it gets. Watch the returned delivery to see whether it
+/// Sends `webhook.test` to this webhook only, whatever its `events`. Watch the returned delivery to see whether it
 /// arrived. Fails with 409 if the webhook is disabled.
 #[utoipa::path(
     tag = "webhooks",

@@ -33,10 +33,10 @@ pub struct Webhook {
     pub id: String,
     /// Where events are sent.
     pub url: String,
-    /// What the webhook is for; null if nobody said.
+    /// What the webhook is for; null if it has no description.
     #[schema(required)]
     pub description: Option<String>,
-    /// The events that are sent; null if all are, those of later versions too.
+    /// The events that are sent; null means all, including events added in later versions.
     #[schema(required)]
     pub events: Option<Vec<EventType>>,
     /// Whether events are sent.
@@ -48,10 +48,10 @@ pub struct Webhook {
     /// disabled.
     #[schema(required)]
     pub failing_since: Option<DateTime<Utc>>,
-    /// Until when nothing is sent, because attempts failed; null if they did not.
+    /// Until when sending is paused because attempts failed; null if they did not.
     #[schema(required)]
     pub paused_until: Option<DateTime<Utc>>,
-    /// Until when deliveries are signed with the former secret, too; null if the secret was never rotated.
+    /// Until when deliveries are also signed with the former secret; null if the secret was never rotated.
     #[schema(required)]
     pub old_secret_until: Option<DateTime<Utc>>,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
@@ -89,8 +89,8 @@ impl From<db::Webhook> for Webhook {
 pub struct WebhookWithSecret {
     /// The webhook.
     pub webhook: Webhook,
-    /// The secret that verifies deliveries: `whsec_` and base64, as the libraries of Standard Webhooks take it. It
-    /// cannot be shown again.
+    /// The secret that verifies deliveries: `whsec_` and base64, as Standard Webhooks libraries expect it. It cannot be
+    /// shown again.
     pub secret: String,
 }
 
@@ -113,7 +113,7 @@ pub struct CreateWebhookRequest {
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(min_length = 1, max_length = 200)]
     pub description: Option<String>,
-    /// The events to send, in any order. Left out or null: all, those of later versions too.
+    /// The events to send, in any order. Null or left out means all, including events added in later versions.
     #[validate(length(min = 1, max = 20))]
     #[schema(min_items = 1, max_items = 20)]
     pub events: Option<Vec<EventType>>,
@@ -134,7 +134,7 @@ pub struct UpdateWebhookRequest {
     #[validate(length(min = 1, max = 200), custom(function = plain_text))]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
     pub description: Option<Option<String>>,
-    /// The events to send. Null: all, those of later versions too.
+    /// The events to send. Null means all, including events added in later versions.
     #[serde(default, deserialize_with = "double_option")]
     #[validate(length(min = 1, max = 20))]
     #[schema(value_type = Option<Vec<EventType>>, min_items = 1, max_items = 20)]
@@ -150,7 +150,7 @@ pub struct UpdateWebhookRequest {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"overlap_hours": 24}))]
 pub struct RotateSecretRequest {
-    /// For how many hours deliveries are signed with the former secret, too; 0 stops using it at once.
+    /// For how many hours deliveries are also signed with the former secret; 0 stops using it at once.
     #[serde(default = "one_day", deserialize_with = "whole_number")]
     #[validate(range(max = 720))]
     #[schema(maximum = 720, default = 24)]
@@ -181,10 +181,10 @@ pub async fn list_webhooks(ctx: web::Data<AppContext>, caller: Caller) -> ApiRes
 
 /// Create a webhook
 ///
-/// Events from now on are sent to the address, signed by the Standard Webhooks specification. Each is sent until the
-/// address responds with a 2xx status, for about three days, and may arrive twice or out of order: `webhook-id` is the
-/// same for the same event. Returns the secret once. There is no `Idempotency-Key`, because the secret is not kept in
-/// plain text: if the response is lost, delete the webhook and create another.
+/// Sends future events to the address, signed according to the Standard Webhooks specification. Each event is sent
+/// until the address responds with a 2xx status, for about three days, and may arrive twice or out of order:
+/// `webhook-id` is the same for the same event. Returns the secret once. There is no `Idempotency-Key`, because the
+/// secret is not kept in plain text: if the response is lost, delete the webhook and create another.
 #[utoipa::path(
     tag = "webhooks", request_body = CreateWebhookRequest,
     responses((status = 201, description = "The new webhook with its secret", body = WebhookWithSecret), Errors, WriteErrors)
@@ -220,8 +220,8 @@ pub async fn get_webhook(ctx: web::Data<AppContext>, caller: Caller, id: web::Pa
 
 /// Change a webhook
 ///
-/// Changes the members that are sent. Disabling a webhook cancels its pending deliveries; enabling one that was
-/// disabled because its deliveries failed starts anew.
+/// Changes the members that are sent. Disabling a webhook cancels its pending deliveries; enabling it again resets its
+/// failures.
 #[utoipa::path(
     tag = "webhooks", request_body = UpdateWebhookRequest,
     params(("id" = String, Path, description = "The webhook"), IfMatchParam),
@@ -243,7 +243,7 @@ pub async fn update_webhook(
 
 /// Delete a webhook
 ///
-/// Its deliveries are deleted, too, and those that are pending are not sent any more.
+/// Also deletes its deliveries; pending ones are not sent any more.
 #[utoipa::path(
     tag = "webhooks",
     params(("id" = String, Path, description = "The webhook"), IfMatchParam),
@@ -263,7 +263,7 @@ pub async fn delete_webhook(
 /// Rotate a webhook's secret
 ///
 /// Returns a new secret once. For `overlap_hours`, each delivery has two signatures, one with each secret, so that the
-/// receiver can change to the new one without missing any.
+/// receiver can switch to the new one without missing any.
 #[utoipa::path(
     tag = "webhooks", request_body = RotateSecretRequest,
     params(("id" = String, Path, description = "The webhook"), IfMatchParam),

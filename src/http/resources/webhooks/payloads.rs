@@ -1,4 +1,4 @@
-//! The bodies of deliveries, for the document. `services/webhooks/events.rs` makes them; a test compares the two.
+//! The bodies of deliveries, for the document. `services/webhooks/events.rs` builds them; a test compares the two.
 
 use std::collections::BTreeMap;
 
@@ -88,18 +88,18 @@ pub struct PushJobFinished {
     finished_at: DateTime<Utc>,
 }
 
-/// Push lines that somebody should look at.
+/// Push lines that need attention.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub struct PushLinesInEvent {
-    /// Their push job.
+    /// The lines' push job.
     push_job_id: String,
     /// The lines.
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<PushLineInEvent>,
 }
 
-/// A push line that somebody should look at.
+/// A push line that needs attention.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub struct PushLineInEvent {
@@ -117,10 +117,10 @@ pub struct PushLineInEvent {
     product_code: String,
     /// The state: `held`, `failed` or `unverified`.
     state: PushLineState,
-    /// Why, for programs; null if there is only a detail.
+    /// The reason, for programs; null if there is only a detail.
     #[schema(required)]
     reason: Option<PushReason>,
-    /// Why, for people.
+    /// The reason, for people.
     #[schema(required)]
     detail: Option<String>,
     /// The quantity in ConnectWise; null if it is unknown.
@@ -152,18 +152,18 @@ pub struct MappingInEvent {
     company_name: String,
     /// The line's product.
     product_id: String,
-    /// Which of its mappings it is about.
+    /// Which of the line's mappings needs the choice.
     target: Target,
-    /// Why, for programs.
+    /// The reason, for programs.
     #[schema(required)]
     reason: Option<MappingReason>,
 }
 
-/// Usage that stopped.
+/// Billing lines whose usage stopped.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub struct UsageMissing {
-    /// Their billing lines.
+    /// The billing lines.
     #[schema(min_items = 1, max_items = 100)]
     lines: Vec<MissingUsage>,
 }
@@ -186,11 +186,11 @@ pub struct MissingUsage {
     last_measured_at: DateTime<Utc>,
 }
 
-/// A connection that fails.
+/// A failing connection.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "read by the derive, for the document alone")]
 pub struct ConnectionFailing {
-    /// The push job that found it. Its lines wait until the connection works.
+    /// The push job that found the failure. Its lines wait until the connection works.
     push_job_id: String,
     /// What failed, and what to do, for people.
     cause: String,

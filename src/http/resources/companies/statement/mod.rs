@@ -1,4 +1,4 @@
-//! `/companies/{id}/statement`: why a company is billed what it is billed in a month.
+//! `/companies/{id}/statement`: explains a company's bill for a month.
 
 mod page;
 mod table;
@@ -28,7 +28,7 @@ use crate::http::views::adjustment::LineAdjustment;
 use crate::services::AppContext;
 use crate::services::quantities::statement::{self, StatementLine};
 
-/// Why a company is billed what it is billed in a month.
+/// An explanation of a company's bill for a month.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Statement {
     /// The company's id.
@@ -37,11 +37,11 @@ pub struct Statement {
     pub company_external_id: String,
     /// The company's name.
     pub company_name: String,
-    /// When the statement was made. What was measured or changed later is not in it.
+    /// When the statement was created. Later measurements and changes are not included.
     pub made_at: DateTime<Utc>,
-    /// The products with usage or pushes, by code.
+    /// The products with usage or pushes, sorted by code.
     pub products: Vec<StatementProduct>,
-    /// The sum of what the next invoices charge, by currency.
+    /// The total that the next invoices charge, by currency.
     pub totals: Vec<CurrencyAmount>,
 }
 
@@ -60,7 +60,7 @@ pub struct StatementProduct {
     pub month_closed: bool,
     /// The unit of measured usage.
     pub unit: String,
-    /// How the month's records become one amount.
+    /// How the month's records are combined into one amount.
     pub aggregation: Aggregation,
     /// The billed amount of usage; null if no record counts.
     #[schema(required)]
@@ -68,7 +68,7 @@ pub struct StatementProduct {
     /// The adjustment that applies; null if none does.
     #[schema(required)]
     pub adjustment: Option<LineAdjustment>,
-    /// The usage with the adjustment; null if there is no quantity.
+    /// The usage after the adjustment; null if there is no quantity.
     #[schema(required)]
     pub adjusted_amount: Option<Amount>,
     /// The amount of usage in a block.
@@ -78,38 +78,38 @@ pub struct StatementProduct {
     /// The adjusted usage in blocks, rounded; null if there is no quantity.
     #[schema(required)]
     pub blocks: Option<Quantity>,
-    /// The quantity that is billed at least; null if there is no minimum.
+    /// The minimum quantity that is billed; null if there is no minimum.
     #[schema(required)]
     pub minimum_quantity: Option<MinimumQuantity>,
-    /// The quantity that is included, above which another product bills; of overage, that of the other product. Null if
+    /// The included quantity; another product bills the rest. For an overage product, the base product's. Null if
     /// nothing is included.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
-    /// The quantity of the month's last push; if there was none, the blocks, or the minimum if that is more, and no
-    /// more than is included. Null without either.
+    /// The quantity of the month's last push. Without a push, the blocks, raised to the minimum and capped at the
+    /// included quantity. Null if there is neither.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// The quantity in ConnectWise, or, if later months were pushed since, the one that was pushed for this month; null
-    /// if it is unknown, or no addition is billed.
+    /// The quantity in ConnectWise or, if later months have been pushed since, the quantity pushed for this month; null
+    /// if it is unknown, or if no addition is billed.
     #[schema(required)]
     pub connectwise_quantity: Option<Quantity>,
     /// How the quantity that a push would write now compares with ConnectWise's.
     pub kind: ReconciliationKind,
     /// The kind as a sentence, with what to do.
     pub explanation: String,
-    /// The units that the agreement includes; null if that is unknown.
+    /// The number of units that the agreement includes; null if it is unknown.
     #[schema(required)]
     pub less_included: Option<Quantity>,
-    /// The quantity that is charged: ConnectWise's, without what is included; null if it is unknown.
+    /// The quantity that is charged: ConnectWise's, less the included units; null if it is unknown.
     #[schema(required)]
     pub billed_quantity: Option<Quantity>,
-    /// The price of a unit; null if it is unknown.
+    /// The price per unit; null if it is unknown.
     #[schema(required)]
     pub unit_price: Option<Money>,
-    /// What is charged, without taxes; null if the quantity or the price is unknown.
+    /// The amount charged, without taxes; null if the quantity or the price is unknown.
     #[schema(required)]
     pub amount: Option<Money>,
-    /// Whether the next invoice takes nothing of it; then it is not in the totals.
+    /// Whether the next invoice will not include it; if so, it is not in the totals.
     pub not_invoiced: bool,
     /// The code of the agreement's currency; null if it has none.
     #[schema(required)]
@@ -119,12 +119,12 @@ pub struct StatementProduct {
     pub next_invoice_on: Option<NaiveDate>,
     /// The steps from the usage to the amount, as sentences.
     pub steps: Vec<String>,
-    /// The month's records, the newest first, at most 100. With the aggregation `last`, a record of
-    /// an earlier month may count.
+    /// The month's records, newest first, at most 100. With the aggregation `last`, a record of an earlier month may
+    /// count.
     pub records: Vec<StatementRecord>,
     /// The number of the month's records.
     pub records_in_month: i64,
-    /// What pushes wrote for the month, or found in ConnectWise, the newest first.
+    /// The quantities that pushes wrote for the month or already found in ConnectWise, newest first.
     pub pushes: Vec<StatementPush>,
 }
 
@@ -135,7 +135,7 @@ pub struct StatementRecord {
     pub measured_at: DateTime<Utc>,
     /// The amount, in the product's unit.
     pub amount: Amount,
-    /// Who measured it.
+    /// The meter or report that the record comes from.
     pub source: String,
 }
 
@@ -150,7 +150,7 @@ impl From<UsageRecord> for StatementRecord {
 pub struct StatementPush {
     /// The push job's id.
     pub push_job_id: String,
-    /// When the line ended.
+    /// When the push finished the line.
     #[schema(required)]
     pub at: Option<DateTime<Utc>>,
     /// Whether the quantity was written, found there already, or may have been written.
@@ -231,12 +231,12 @@ impl From<statement::Statement> for Statement {
     }
 }
 
-/// Which statement is returned, and how.
+/// The month and the form of a statement.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StatementQuery {
-    /// The month, such as `2026-11`. The default is the month that a push would bill now, by each product's
+    /// The month, such as `2026-11`. The default is the month that a push would bill now, according to each product's
     /// `billing_period`.
     pub billing_month: Option<BillingMonth>,
     /// The form: for programs, as a table, or as a page to print. The default is `json`.
@@ -246,10 +246,10 @@ pub struct StatementQuery {
 
 /// Get a company's statement
 ///
-/// Returns why the company is billed what it is billed in a month: the records, each step from the usage to the amount,
-/// and what was pushed and when; as evidence for the customer who asks. What a push wrote is explained by what that
-/// push recorded, whatever has changed since. With `format=csv` it is a table with a row for each product, and with
-/// `format=html` a page to print.
+/// Explains the company's bill for a month, as evidence for the customer: the records, each step from the usage to the
+/// amount, and what was pushed and when. Pushed quantities are explained with the values that the push recorded, even
+/// if settings have changed since. `format=csv` returns a table with a row for each product, and `format=html` a page
+/// to print.
 #[utoipa::path(
     tag = "reconciliation",
     params(("id" = String, Path, description = "The company"), StatementQuery),

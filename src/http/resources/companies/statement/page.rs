@@ -1,4 +1,4 @@
-//! A statement as a page to print: plain HTML without scripts, which loads nothing.
+//! A statement as a page to print: plain HTML that has no scripts and loads nothing.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ padding-top:1rem}table{border-collapse:collapse;width:100%;margin:.5rem 0}th,td{
 border-bottom:1px solid #ddd}td.n,th.n{text-align:right}caption{text-align:left;font-weight:600}.sum{font-weight:600}\
 @media print{body{margin:0;max-width:none}h2{break-after:avoid}table{break-inside:avoid}}";
 
-/// The page may apply its own style, and nothing else.
+/// The page's content security policy: it may apply its own style, and nothing else.
 pub(super) fn policy() -> String {
     static HASH: LazyLock<String> = LazyLock::new(|| STANDARD.encode(Sha256::digest(STYLE)));
     format!("default-src 'none'; style-src 'sha256-{}'", *HASH)
@@ -91,7 +91,7 @@ fn section(page: &mut String, product: &StatementProduct) {
     }
 }
 
-/// What became of a push, for people.
+/// The outcome of a push, for people.
 fn result(state: PushLineState) -> &'static str {
     match state {
         PushLineState::Pushed => "written",
