@@ -47,10 +47,12 @@ impl LineNeed {
         match self {
             Self::Company => "These companies are not matched to an existing ConnectWise company. Match them first.",
             Self::Agreement => {
-                "These lines have no agreement: none or several fit, or the one in use is gone. Choose one, or change the rule."
+                "These lines have no agreement: none or several match, or the current one is no longer live. Choose one, \
+                 or change the rule."
             }
             Self::Addition => {
-                "These lines have no addition: none or several fit, or the one in use is gone. Choose one, or change the rule."
+                "These lines have no addition: none or several match, or the current one is no longer live. Choose one, \
+                 or change the rule."
             }
             Self::Approval => "The last push is holding these lines. Review each line, then approve or drop it.",
             Self::Failure => {

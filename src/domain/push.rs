@@ -213,10 +213,12 @@ impl PushReason {
             }
             Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
             Self::OverageNotBilled => {
-                "The units above the included quantity would not be billed. Enable and resolve the overage line, drop this line and push again. To bill only the included quantity, approve this line."
+                "The units above the included quantity would not be billed. Enable and resolve the overage line, drop this \
+                 line and push again. To bill only the included quantity, approve this line."
             }
             Self::BaseNotPushed => {
-                "The base line was not pushed, so these units may still be billed on it. Push the base line first, then approve this line."
+                "The base line was not pushed, so these units may still be billed on it. Push the base line first, then \
+                 approve this line."
             }
             Self::AlreadyInvoiced => {
                 "The invoice for this month has been made already. Undo that invoice and push again, or drop the line and \

@@ -216,7 +216,7 @@ async function chooseTarget(line, view, target, targets, save) {
   });
   await openForm({
     title: `${target === "agreement" ? "Agreement" : "Addition"} of ${line.company.name}`,
-    intro: mapping.explanation ?? "A choice wins over the rule until it is cleared.",
+    intro: mapping.explanation ?? "A choice overrides the rule until it is cleared.",
     body: [targets.length > 0 ? list : h("p", { class: "empty" }, none)],
     save: "Save and close",
     canSave: targets.some((one) => one.live),

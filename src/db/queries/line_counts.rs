@@ -10,6 +10,21 @@ use crate::domain::line_need::LineNeed;
 use crate::domain::mapping_status::{MappingReason, MappingStatus};
 use crate::domain::push::PushLineState;
 
+/// The columns by which lines are grouped, and what is selected beside them.
+macro_rules! states {
+    ($($beside:expr)?) => {
+        (
+            billing_lines::product_id,
+            billing_lines::push_enabled,
+            billing_lines::agreement_status,
+            billing_lines::agreement_reason,
+            billing_lines::addition_status,
+            billing_lines::last_push_state,
+            $($beside,)?
+        )
+    };
+}
+
 /// The number of lines of a product with the same states.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable)]
 pub struct BillingLineCounts {
@@ -34,23 +49,8 @@ impl Tx<'_> {
     pub fn line_counts(&mut self, product: Option<&ProductId>) -> Result<Vec<BillingLineCounts>> {
         let mut query = self
             .scoped(billing_lines::table)
-            .group_by((
-                billing_lines::product_id,
-                billing_lines::push_enabled,
-                billing_lines::agreement_status,
-                billing_lines::agreement_reason,
-                billing_lines::addition_status,
-                billing_lines::last_push_state,
-            ))
-            .select((
-                billing_lines::product_id,
-                billing_lines::push_enabled,
-                billing_lines::agreement_status,
-                billing_lines::agreement_reason,
-                billing_lines::addition_status,
-                billing_lines::last_push_state,
-                diesel::dsl::count_star(),
-            ))
+            .group_by(states!())
+            .select(states!(diesel::dsl::count_star()))
             .into_boxed();
         if let Some(id) = product {
             query = query.filter(billing_lines::product_id.eq(id.clone()));

@@ -108,7 +108,8 @@ use crate::domain::ErrorCode;
         ),
         (
             name = "mappings",
-            description = "The agreement and the addition that each billing line bills to. A manual choice overrides the matching rule"
+            description = "The agreement and the addition that each billing line bills to. A manual choice overrides \
+                the matching rule"
         ),
         (
             name = "import and export",

@@ -54,6 +54,12 @@ impl BilledMonths {
     }
 }
 
+/// Lines with their companies, agreements and additions.
+type Views = Vec<BillingLineView>;
+
+/// Lines with their quantities.
+type Quantities = Vec<LineWithQuantity>;
+
 /// A line with its usage and quantity.
 #[derive(Debug, Clone)]
 pub struct LineWithQuantity {
@@ -73,12 +79,7 @@ pub struct LineWithQuantity {
 
 /// Computes the quantities of lines, in the same order. The number of queries depends on the number of products and
 /// months, not on the number of lines.
-pub fn compute_quantities(
-    tx: &mut Tx<'_>,
-    views: Vec<BillingLineView>,
-    months: &BilledMonths,
-    now: Timestamp,
-) -> Result<Vec<LineWithQuantity>> {
+pub fn compute_quantities(tx: &mut Tx<'_>, views: Views, months: &BilledMonths, now: Timestamp) -> Result<Quantities> {
     let calendar = billing_calendar::load(tx)?;
     compute_in(tx, views, months, &calendar, now)
 }
@@ -121,10 +122,10 @@ fn compute_in(
 /// Same as [`compute_quantities`], but also sets [`LineWithQuantity::out_of_date`] and [`LineWithQuantity::invoice`].
 pub fn compute_with_invoices(
     tx: &mut Tx<'_>,
-    views: Vec<BillingLineView>,
+    views: Views,
     months: &BilledMonths,
     now: Timestamp,
-) -> Result<Vec<LineWithQuantity>> {
+) -> Result<Quantities> {
     let calendar = billing_calendar::load(tx)?;
     let mut lines = compute_in(tx, views, months, &calendar, now)?;
     let ids: Vec<BillingLineId> = lines.iter().map(|line| line.view.line.id.clone()).collect();
