@@ -90,7 +90,7 @@ pub trait SharedBudget: Send + Sync {
     /// Reserves the next request, unless it would have to wait longer than `max_wait`.
     fn reserve(&self, max_wait: Duration) -> BoxFuture<'_, Result<Admission, String>>;
     /// Pauses the requests of all processes for `wait`.
-    fn hold(&self, wait: Duration) -> BoxFuture<'_, ()>;
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, ()>;
 }
 
 /// Where requests are counted.
@@ -213,7 +213,7 @@ impl RequestLimiter {
         if let Some(CwError::Throttled(wait)) = error {
             self.pause_for(*wait);
             if let Rate::Shared(budget) = &self.rate {
-                budget.hold(*wait).await;
+                budget.pause(*wait).await;
             }
         }
         let mut circuit = lock(&self.circuit);

@@ -61,13 +61,17 @@ pub struct Proposal {
     pub outcome: MatchOutcome,
     /// The attribute that was equal; `None` if none was.
     pub by: Option<MatchCriterion>,
-    /// The ConnectWise companies that fit: one if proposed or claimed, several if ambiguous.
+    /// The ConnectWise companies that fit: one if proposed or already matched, several if ambiguous.
     pub candidates: Vec<CwCompanyId>,
 }
 
 /// Proposes a ConnectWise company for each unmatched company, by equal identifier, then by equal name. A match must be
-/// unique on both sides and not `claimed`. `offered` must not contain deleted ConnectWise companies.
-pub fn propose(unmatched: &[UnmatchedCompany], offered: &[CwCompany], claimed: &HashSet<CwCompanyId>) -> Vec<Proposal> {
+/// unique on both sides and not already matched. `offered` must not contain deleted ConnectWise companies.
+pub fn propose(
+    unmatched: &[UnmatchedCompany],
+    offered: &[CwCompany],
+    already_matched: &HashSet<CwCompanyId>,
+) -> Vec<Proposal> {
     let mut by_identifier: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
     let mut by_name: HashMap<String, Vec<CwCompanyId>> = HashMap::new();
     for company in offered {
@@ -75,7 +79,7 @@ pub fn propose(unmatched: &[UnmatchedCompany], offered: &[CwCompany], claimed: &
         by_name.entry(fold_name(&company.name)).or_default().push(company.id);
     }
     let found: Vec<Proposal> =
-        unmatched.iter().map(|company| find(company, &by_identifier, &by_name, claimed)).collect();
+        unmatched.iter().map(|company| find(company, &by_identifier, &by_name, already_matched)).collect();
     let mut wanted: HashMap<CwCompanyId, usize> = HashMap::new();
     for proposal in found.iter().filter(|proposal| proposal.outcome == MatchOutcome::Proposed) {
         proposal.candidates.iter().for_each(|id| *wanted.entry(*id).or_default() += 1);
@@ -96,7 +100,7 @@ fn find(
     company: &UnmatchedCompany,
     by_identifier: &HashMap<String, Vec<CwCompanyId>>,
     by_name: &HashMap<String, Vec<CwCompanyId>>,
-    claimed: &HashSet<CwCompanyId>,
+    already_matched: &HashSet<CwCompanyId>,
 ) -> Proposal {
     let tries = [
         (MatchCriterion::Identifier, by_identifier.get(&fold(company.external_id.trim()))),
@@ -107,7 +111,7 @@ fn find(
         None => (MatchOutcome::None, None, Vec::new()),
         Some((by, ids)) => {
             let outcome = match ids.as_slice() {
-                [one] if claimed.contains(one) => MatchOutcome::AlreadyMatched,
+                [one] if already_matched.contains(one) => MatchOutcome::AlreadyMatched,
                 [_] => MatchOutcome::Proposed,
                 _ => MatchOutcome::Ambiguous,
             };

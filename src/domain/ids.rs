@@ -97,7 +97,7 @@ ids! {
     /// The id of a reconciliation's stored totals of a product and currency.
     SnapshotId,
     /// The id of an agreement's push before an invoice.
-    InvoiceRunId,
+    PushBeforeInvoiceId,
 }
 
 /// Defines id types of ConnectWise: integers there, opaque text in our JSON.

@@ -78,7 +78,7 @@ pub struct InvoiceFacts<'a> {
     /// Today's date in the tenant's time zone.
     pub today: NaiveDate,
     /// Whether ConnectWise has another company of the same name.
-    pub has_namesake: bool,
+    pub has_twin: bool,
 }
 
 /// The part of a quantity that ConnectWise bills: nothing if the addition is not billed, otherwise the units that are
@@ -131,7 +131,7 @@ pub fn is_not_invoiced(warnings: &[InvoiceWarning], addition: &Addition, facts: 
 
 /// The warnings to check before the invoice is made.
 pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarning> {
-    let InvoiceFacts { agreement, invoiced, month, today, has_namesake } = facts;
+    let InvoiceFacts { agreement, invoiced, month, today, has_twin } = facts;
     let terms = &addition.terms;
     let is_billed = !matches!(terms.bill_customer, Some(BillCustomer::DoNotBill | BillCustomer::NoCharge));
     let cycle = invoiced.terms.cycle();
@@ -150,7 +150,7 @@ pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarn
         (EffectiveLater, terms.effective.is_some_and(|day| day > today)),
         (PriceZero, is_billed && terms.unit_price == Some(Money::ZERO)),
         (EndsBeforeInvoice, ends_before),
-        (TwinCompany, has_namesake),
+        (TwinCompany, has_twin),
     ];
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
@@ -192,8 +192,7 @@ mod tests {
     /// How 12 units are invoiced for November, on 22 November.
     fn november(agreement: &Agreement, addition: &Addition) -> InvoiceEffect {
         let month = "2026-11".parse().unwrap();
-        let facts =
-            InvoiceFacts { agreement, invoiced: agreement, month, today: day("2026-11-22"), has_namesake: false };
+        let facts = InvoiceFacts { agreement, invoiced: agreement, month, today: day("2026-11-22"), has_twin: false };
         invoiced(Some(number("12")), addition, facts)
     }
 

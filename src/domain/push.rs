@@ -183,8 +183,8 @@ string_enum! {
 
 impl PushReason {
     /// Whether an approval for this reason also covers another one. The reasons are checked in this order: invoice,
-    /// overage, change limit. A held line has the first reason that applies, and the details of all. Approving the line
-    /// approves that reason and those after it.
+    /// overage, change limit. A held line has the first reason that applies, and the details of all. An approval also
+    /// covers the reasons that are checked later: one for the invoice covers overage and the change limit, too.
     pub fn covers(self, other: Self) -> bool {
         let rank = |reason: Self| match reason {
             Self::AlreadyInvoiced => 0,

@@ -78,7 +78,7 @@ impl Agreement {
     /// Returns why the agreement is not live, or `None` if it is.
     ///
     /// ConnectWise's dates are days, written as midnight. They are compared with `today` in the tenant's time zone.
-    pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
+    pub fn not_live_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
         }
@@ -131,7 +131,7 @@ impl Addition {
 
     /// Returns why the addition is not live, or `None` if it is. Ignores its `agreementStatus`: it is not documented
     /// whether that refers to the agreement or to the addition, and the agreement is checked separately.
-    pub fn inactive_reason(&self, today: NaiveDate) -> Option<MappingReason> {
+    pub fn not_live_reason(&self, today: NaiveDate) -> Option<MappingReason> {
         if self.gone {
             return Some(MappingReason::Deleted);
         }
@@ -186,18 +186,18 @@ mod tests {
     fn an_agreement_bills_through_its_last_day() {
         let end = Utc.with_ymd_and_hms(2026, 11, 30, 0, 0, 0).unwrap();
         let agreement = Agreement { ends_at: Some(end), ..live() };
-        assert_eq!(agreement.inactive_reason(end.date_naive()), None);
-        assert_eq!(agreement.inactive_reason(end.date_naive() + Days::new(1)), Some(MappingReason::Ended));
-        assert_eq!(Agreement { no_end: true, ..agreement }.inactive_reason(end.date_naive() + Days::new(400)), None);
+        assert_eq!(agreement.not_live_reason(end.date_naive()), None);
+        assert_eq!(agreement.not_live_reason(end.date_naive() + Days::new(1)), Some(MappingReason::Ended));
+        assert_eq!(Agreement { no_end: true, ..agreement }.not_live_reason(end.date_naive() + Days::new(400)), None);
     }
 
     #[test]
     fn a_cancellation_in_the_future_is_not_one_yet() {
         let day = Utc.with_ymd_and_hms(2026, 12, 1, 0, 0, 0).unwrap();
         let agreement = Agreement { cancelled_at: Some(day), ..live() };
-        assert_eq!(agreement.inactive_reason(day.date_naive() - Days::new(1)), None);
-        assert_eq!(agreement.inactive_reason(day.date_naive()), Some(MappingReason::Cancelled));
+        assert_eq!(agreement.not_live_reason(day.date_naive() - Days::new(1)), None);
+        assert_eq!(agreement.not_live_reason(day.date_naive()), Some(MappingReason::Cancelled));
         let expired = Agreement { status: Some("expired".into()), ..live() };
-        assert_eq!(expired.inactive_reason(day.date_naive()), Some(MappingReason::Expired));
+        assert_eq!(expired.not_live_reason(day.date_naive()), Some(MappingReason::Expired));
     }
 }

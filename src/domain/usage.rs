@@ -60,7 +60,7 @@ pub struct UsageWindow {
     pub from: Timestamp,
     /// The first moment that no longer counts.
     pub until: Timestamp,
-    /// Whether the month had ended at that moment.
+    /// Whether the month has ended by now.
     pub month_closed: bool,
     /// Whether a record from before the month may count, if it is not too old.
     pub carries_over: bool,

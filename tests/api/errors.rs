@@ -160,7 +160,7 @@ async fn unknown_parameters_and_bodies_are_rejected(backend: Backend) {
     ] {
         let body = b"{\"dry_run\": true}".to_vec();
         let problem = app.send(method, path, &[JSON], Some(body)).await.problem(400, "malformed");
-        assert!(problem["detail"].as_str().unwrap().contains("takes no body"), "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("accepts no body"), "{path}: {problem}");
     }
     for path in ["/connection?x=1", "/api-keys?limit=5", "/push-schedule?x"] {
         let problem = app.get(path).await.problem(400, "malformed");

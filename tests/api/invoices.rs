@@ -221,7 +221,7 @@ async fn a_product_can_hold_or_skip_what_was_invoiced(backend: Backend) {
     assert_eq!(outcomes(&lines), ["pushed -", "held already_invoiced", "held already_invoiced", "pushed -"]);
     assert_eq!(job["state"], "waiting_for_approval");
     let detail = lines[1]["detail"].as_str().unwrap();
-    assert_eq!(detail, "the next invoice of the agreement is on 2027-01-01, after the one that takes 2026-11");
+    assert_eq!(detail, "the agreement's next invoice is on 2027-01-01, after the invoice for 2026-11");
     assert!(lines[1]["explanation"].as_str().unwrap().contains("Undo that invoice"), "{}", lines[1]);
     let approve = format!("/push-jobs/{}/lines/approve", job["id"].as_str().unwrap());
     app.post(&approve, &json!({"push_line_ids": [lines[1]["id"]]})).await.expect(200);
@@ -297,7 +297,7 @@ async fn the_agreement_recap_tells_the_last_invoice(backend: Backend) {
     assert_eq!(invoices(&app).await[0]["last_invoice_on"], "2026-12-01", "what was known stays");
     let tested = app.post("/connection/test", &json!({})).await.expect(200);
     assert_eq!(tested["passed"], true, "{tested}");
-    assert!(tested["steps"][6]["detail"].as_str().unwrap().contains("does not tell the last invoices"), "{tested}");
+    assert!(tested["steps"][6]["detail"].as_str().unwrap().contains("does not report past invoices"), "{tested}");
     app.sandbox.clear_ledger();
     refresh(&app).await;
     let asked = app.sandbox.ledger().requests.into_iter().any(|entry| entry.path.to_lowercase().contains("recap"));

@@ -320,7 +320,7 @@ async fn a_deleted_base_product_does_not_block_others(backend: Backend) {
     app.execute(&format!("DELETE FROM products WHERE id = '{product}'"));
     let lines = app.all("/billing-lines").await;
     let problem = lines[0]["usage"]["problem"].as_str().unwrap();
-    assert!(problem.starts_with("the product whose overage it bills was deleted"), "{problem}");
+    assert!(problem.starts_with("the base product was deleted"), "{problem}");
     app.get("/reconciliation").await.expect(200);
     assert_eq!(results(&app.push(&json!({})).await.1), ["failed quantity"]);
     app.delete(&format!("/products/{overage}")).await.expect(204);

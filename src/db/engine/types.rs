@@ -17,8 +17,8 @@ use crate::domain::calendar::BillingMonth;
 use crate::domain::company_match::MatchSource;
 use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{
-    ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, InvoiceRunId,
-    LineChangeId, MessageId, ProductId, PushJobId, PushLineId, RuleId, SnapshotId, TenantId, UsageId, WebhookId,
+    ApiKeyId, AuditId, BillingLineId, CompanyId, CwAdditionId, CwAgreementId, CwCompanyId, DeliveryId, LineChangeId,
+    MessageId, ProductId, PushBeforeInvoiceId, PushJobId, PushLineId, RuleId, SnapshotId, TenantId, UsageId, WebhookId,
 };
 use crate::domain::invoice_terms::{BillCustomer, RecapPath};
 use crate::domain::invoices::WhenInvoiced;
@@ -139,7 +139,7 @@ macro_rules! texts {
     };
 }
 
-texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId, WebhookId, DeliveryId, MessageId, SnapshotId, InvoiceRunId);
+texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId, WebhookId, DeliveryId, MessageId, SnapshotId, PushBeforeInvoiceId);
 texts!(
     parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, PushLineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,

@@ -181,7 +181,7 @@ row_update! { AdditionQuantity; cw_additions where id set quantity }
 
 impl Tx<'_> {
     /// The given name keys that more than one ConnectWise company has.
-    pub fn names_of_several_companies(&mut self, names: &[String]) -> Result<HashSet<String>> {
+    pub fn twin_company_names(&mut self, names: &[String]) -> Result<HashSet<String>> {
         let mut several = HashSet::new();
         for chunk in chunks(names) {
             let own = self

@@ -127,7 +127,7 @@ impl Tx<'_> {
     }
 
     /// The ConnectWise companies that share their name with another one.
-    pub fn companies_with_namesakes(&mut self) -> Result<HashSet<CwCompanyId>> {
+    pub fn twin_companies(&mut self) -> Result<HashSet<CwCompanyId>> {
         let names: Vec<String> = self
             .scoped(cw_companies::table)
             .filter(cw_companies::deleted.eq(false))

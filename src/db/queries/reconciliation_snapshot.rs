@@ -25,17 +25,25 @@ pub struct ReconciliationSnapshot {
     pub product_name: String,
     pub billing_month: BillingMonth,
     pub items: i64,
-    pub to_look_at: i64,
-    /// In units, for the product in all currencies. Also applies to the next two members.
+    /// The number of items that a person should review.
+    #[diesel(column_name = to_look_at)]
+    pub to_review: i64,
+    /// The sum of the computed quantities of the product, in all currencies.
     pub quantity: Quantity,
+    /// The sum of ConnectWise's quantities, in all currencies.
     pub connectwise_quantity: Quantity,
+    /// The sum of the known differences, in units, in all currencies.
     pub difference: Quantity,
     pub currency: Option<String>,
-    /// `None` if no price is known, or if the sum has too many digits. Also applies to the next three members.
+    /// The charge for the computed quantities; `None` if no price is known, or if the sum has too many digits.
     pub amount: Option<Money>,
+    /// The charge for ConnectWise's quantities; `None` as above.
     pub connectwise_amount: Option<Money>,
+    /// The sum of the known differences in money; `None` as above.
     pub amount_difference: Option<Money>,
-    pub left_out: Option<Money>,
+    /// The part of `amount` that the next invoices do not include; `None` as above.
+    #[diesel(column_name = left_out)]
+    pub not_invoiced_amount: Option<Money>,
     pub taken_at: NaiveDateTime,
 }
 

@@ -20,8 +20,8 @@ macro_rules! now {
     };
 }
 
-/// The stored `next_at`, or the current time if that is later or if `next_at` is more than 5 minutes ahead. It can only
-/// be so far ahead if the database's clock was set back after it was written.
+/// `next_at` if it is within the next 5 minutes, otherwise the current time. It is further ahead only if the database's
+/// clock was set back after it was written.
 macro_rules! next_at {
     () => {
         concat!(

@@ -40,7 +40,7 @@ string_enum! {
     Verdict {
         /// The line bills to the candidate.
         Chosen = "chosen",
-        /// The candidate is cancelled, ended, expired, inactive or deleted.
+        /// The candidate is cancelled, ended, expired, not_live or deleted.
         NotLive = "not_live",
         /// The rule does not match the candidate.
         NotMatched = "not_matched",
@@ -77,7 +77,7 @@ pub struct CandidateVerdict {
     /// The attributes that rules can compare, with their values in ConnectWise.
     pub attributes: Vec<(Attribute, Option<String>)>,
     /// Why the candidate is not live; `None` if it is.
-    pub inactive: Option<MappingReason>,
+    pub not_live: Option<MappingReason>,
     /// Whether the rule matches the candidate; `None` without a rule.
     pub matched: Option<bool>,
     /// Each comparison of the rule with its result.
@@ -157,7 +157,7 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
         let (id, name) = name(&known.record);
         let matched = rule.map(|rule| rule.matches(&known.facts));
         let taken = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
-        let verdict = match (taken, known.inactive, matched) {
+        let verdict = match (taken, known.not_live, matched) {
             (true, ..) => Verdict::Chosen,
             (_, Some(_), _) => Verdict::NotLive,
             _ if by_hand => Verdict::Overruled,
@@ -169,7 +169,7 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
             id: id.to_string(),
             name,
             attributes: Attribute::of(target).map(|one| (one, value(&known.record, one).map(str::to_owned))).collect(),
-            inactive: known.inactive,
+            not_live: known.not_live,
             matched,
             tested: rule.map(|rule| rule.trace(&known.facts)).unwrap_or_default(),
             verdict,

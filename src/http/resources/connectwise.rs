@@ -30,7 +30,7 @@ use crate::services::schedule::billing_calendar;
 pub struct ConnectWiseCompany {
     /// ConnectWise's id of the company.
     pub id: String,
-    /// The company's identifier in ConnectWise, which is unique there.
+    /// The company's identifier, unique in ConnectWise.
     pub identifier: String,
     /// The company's name in ConnectWise.
     pub name: String,
@@ -84,7 +84,7 @@ pub struct ConnectWiseAgreement {
 
 impl ConnectWiseAgreement {
     fn new(agreement: Agreement, today: NaiveDate) -> Self {
-        let reason = agreement.inactive_reason(today);
+        let reason = agreement.not_live_reason(today);
         Self {
             id: agreement.id.into(),
             name: agreement.name,
@@ -109,7 +109,7 @@ pub struct ConnectWiseAddition {
     /// The addition's quantity when it was last read or written; null if ConnectWise returned none.
     #[schema(required)]
     pub quantity: Option<Quantity>,
-    /// Whether the addition can be chosen: it is not cancelled or deleted.
+    /// Whether the addition can be chosen: not cancelled or deleted.
     pub live: bool,
     /// Why the addition cannot be chosen; null if it can.
     #[schema(required)]
@@ -118,7 +118,7 @@ pub struct ConnectWiseAddition {
 
 impl ConnectWiseAddition {
     fn new(addition: Addition, today: NaiveDate) -> Self {
-        let reason = addition.inactive_reason(today);
+        let reason = addition.not_live_reason(today);
         Self {
             id: addition.id.into(),
             product_identifier: addition.product_identifier,

@@ -118,7 +118,7 @@ pub struct PreviewMatchingRuleRequest {
     /// The expression for the other target, to preview both rules together. The default is the saved rule.
     #[schema(max_length = 4000)]
     pub other_expression: Option<String>,
-    /// Whether to list only lines with a mapping that would change.
+    /// Whether to list only lines whose mapping would change.
     #[serde(default)]
     pub changed_only: bool,
     /// List only lines whose mapping for `target` would have this status. The default is all lines.

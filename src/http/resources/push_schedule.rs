@@ -38,7 +38,7 @@ pub struct PushSchedule {
     pub days_before_invoice: Option<u32>,
     /// The bounds of the current billing month.
     pub current_month: MonthBounds,
-    /// The bounds of the next billing month.
+    /// The bounds of the next month.
     pub next_month: MonthBounds,
     /// The times of the next five runs, in order. They only happen while the schedule is enabled.
     pub next_runs: Vec<DateTime<Utc>>,

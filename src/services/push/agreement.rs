@@ -48,7 +48,11 @@ pub(super) struct PushContext {
 impl PushContext {
     /// An addition's custom fields with a note of this push; `None` if no field is set for the note, or the addition
     /// lacks it.
-    pub(super) fn fields_with_note(&self, agreement: CwAgreementId, addition: CwAdditionId) -> Option<CustomFields> {
+    pub(super) fn fields_with_provenance(
+        &self,
+        agreement: CwAgreementId,
+        addition: CwAdditionId,
+    ) -> Option<CustomFields> {
         let (field, note) = self.provenance.as_ref()?;
         self.custom_fields.get(&(agreement, addition))?.with_text(field, note)
     }
@@ -139,7 +143,7 @@ impl ClaimedLines<'_> {
         let Some(known) = context.agreements.get(&agreement) else {
             return Err(StopReason::Stale("agreement: no longer known".to_owned()));
         };
-        if let Some(reason) = known.inactive_reason(context.today) {
+        if let Some(reason) = known.not_live_reason(context.today) {
             return Err(StopReason::Stale(format!("agreement: {reason}")));
         }
         if let Err(error) = self.read_terms(context, agreement).await {
@@ -149,7 +153,7 @@ impl ClaimedLines<'_> {
         match read_additions(context, agreement).await {
             Ok(additions) => {
                 // Additions that are no longer live are treated as deleted.
-                let live = additions.into_iter().filter(|row| row.inactive_reason(context.today).is_none());
+                let live = additions.into_iter().filter(|row| row.not_live_reason(context.today).is_none());
                 context.additions.extend(live.map(|row| ((agreement, row.id), row)));
                 context.read_at.insert(agreement, begun);
                 Ok(())

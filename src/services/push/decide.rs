@@ -1,4 +1,4 @@
-//! A person's decision about lines that the change guard held.
+//! A person's decision about held lines.
 
 use std::collections::HashSet;
 

@@ -10,7 +10,7 @@ use crate::db::{PushedBeforeInvoice, ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::{BillingLineId, InvoiceRunId, PushJobId, TenantId};
+use crate::domain::ids::{BillingLineId, PushBeforeInvoiceId, PushJobId, TenantId};
 use crate::domain::push::PushTrigger;
 use crate::services::context::AppContext;
 use crate::services::quantities::compute::BilledMonths;
@@ -138,7 +138,7 @@ fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvo
         "started a scheduled push before invoices"
     );
     let run = |(agreement_id, invoice_on)| PushedBeforeInvoice {
-        id: InvoiceRunId::new(),
+        id: PushBeforeInvoiceId::new(),
         tenant_id: tx.tenant().clone(),
         agreement_id,
         invoice_on,
@@ -146,7 +146,7 @@ fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvo
         created_at: now.naive_utc(),
     };
     let runs: Vec<PushedBeforeInvoice> = invoices.into_iter().map(run).collect();
-    tx.insert_invoice_runs(&runs)
+    tx.insert_pushes_before_invoices(&runs)
 }
 
 fn create_run(

@@ -93,8 +93,8 @@ impl ClaimedLines<'_> {
         if has == Some(to) {
             return LineDecision::AlreadyDecided(already_there(line, to));
         }
-        let bound = matches!(self.job.trigger, PushTrigger::FromDryRun | PushTrigger::Revert);
-        if bound && has != line.expected_from {
+        let requires_expected_from = matches!(self.job.trigger, PushTrigger::FromDryRun | PushTrigger::Revert);
+        if requires_expected_from && has != line.expected_from {
             return LineDecision::AlreadyDecided(changed_since(line, has));
         }
         let invoiced = match self.already_invoiced(context, line) {
@@ -171,7 +171,7 @@ impl ClaimedLines<'_> {
         // From here on the write may have been sent, whatever happens.
         self.left.insert(line.id.clone(), line.clone());
         let client = context.client.clone();
-        let fields = context.fields_with_note(agreement, addition);
+        let fields = context.fields_with_provenance(agreement, addition);
         let policy = RetryPolicy::Background;
         let mut sending = Box::pin(client.set_quantity(agreement, addition, to, fields.as_ref(), policy, until));
         let (written, stored) = match tokio::time::timeout(STORE_RESULTS_AFTER, &mut sending).await {

@@ -45,12 +45,12 @@ pub fn of_lines(tx: &mut Tx<'_>, lines: &[InvoicedLine<'_>], today: NaiveDate) -
         rows.into_iter().map(|row| (row.id, row.into())).collect()
     };
     let names: HashSet<String> = lines.iter().filter_map(|(view, ..)| name_of(view)).collect();
-    let namesakes = tx.names_of_several_companies(&names.into_iter().collect::<Vec<_>>())?;
+    let twins = tx.twin_company_names(&names.into_iter().collect::<Vec<_>>())?;
     let invoice = |(view, month, quantity): &InvoicedLine<'_>| {
         let (agreement, addition) = (view.agreement.as_ref()?, view.addition.as_ref()?);
         let invoiced_agreement = parent_of(view).and_then(|id| parents.get(&id)).unwrap_or(agreement);
-        let has_namesake = name_of(view).is_some_and(|name| namesakes.contains(&name));
-        let facts = InvoiceFacts { agreement, invoiced: invoiced_agreement, month: *month, today, has_namesake };
+        let has_twin = name_of(view).is_some_and(|name| twins.contains(&name));
+        let facts = InvoiceFacts { agreement, invoiced: invoiced_agreement, month: *month, today, has_twin };
         Some(LineInvoice {
             unit_price: addition.terms.unit_price,
             less_included: addition.terms.less_included,

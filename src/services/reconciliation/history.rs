@@ -49,7 +49,7 @@ pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Timestamp) ->
         product_name: product.product.name.clone(),
         billing_month: product.month,
         items: i64::try_from(product.items).unwrap_or(i64::MAX),
-        to_look_at: i64::try_from(product.to_look_at).unwrap_or(i64::MAX),
+        to_review: i64::try_from(product.to_review).unwrap_or(i64::MAX),
         quantity: product.quantity,
         connectwise_quantity: product.connectwise_quantity,
         difference: product.difference,
@@ -57,7 +57,7 @@ pub fn keep(tx: &mut Tx<'_>, totals: Totals, job: &PushJobId, now: Timestamp) ->
         amount: money.amount,
         connectwise_amount: money.connectwise_amount,
         amount_difference: money.difference,
-        left_out: money.left_out,
+        not_invoiced_amount: money.not_invoiced_amount,
         taken_at: now.naive_utc(),
     };
     let rows: Vec<ReconciliationSnapshot> = totals
@@ -127,7 +127,7 @@ fn amounts(rows: &[ReconciliationSnapshot], before: &Amounts) -> Vec<MonthlyAmou
                 amount: zero,
                 connectwise_amount: zero,
                 difference: zero,
-                left_out: zero,
+                not_invoiced_amount: zero,
             };
             totals.insert(currency.clone(), gone);
         }
@@ -138,7 +138,7 @@ fn amounts(rows: &[ReconciliationSnapshot], before: &Amounts) -> Vec<MonthlyAmou
             amount: row.amount,
             connectwise_amount: row.connectwise_amount,
             difference: row.amount_difference,
-            left_out: row.left_out,
+            not_invoiced_amount: row.not_invoiced_amount,
         };
         totals.insert(row.currency.clone(), known);
     }

@@ -40,12 +40,12 @@ impl ConnectWiseState<'_> {
         &self,
         (agreement, addition): (&Agreement, &Addition),
         month: BillingMonth,
-        has_namesake: bool,
+        has_twin: bool,
         (quantity, connectwise_quantity): (Option<Quantity>, Option<Quantity>),
     ) -> (Vec<WarningImpact>, bool) {
         let parent = agreement.terms.parent.and_then(|id| self.record_index.agreement_record(id));
         let invoiced = parent.unwrap_or(agreement);
-        let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_namesake };
+        let facts = InvoiceFacts { agreement, invoiced, month, today: self.today, has_twin };
         let impacts = warning_impacts(&warnings(addition, facts), quantity, connectwise_quantity, &addition.terms);
         let remaining: Vec<InvoiceWarning> = impacts.iter().map(|impact| impact.warning).collect();
         let is_not_invoiced = is_not_invoiced(&remaining, addition, facts);
@@ -148,7 +148,7 @@ pub(super) fn compare(
     calendar: &BillingCalendar,
     now: Timestamp,
 ) -> Result<Vec<Item>> {
-    let namesakes = tx.companies_with_namesakes()?;
+    let twins = tx.twin_companies()?;
     let compared = compared(tx, connectwise, products, lines, calendar, now)?;
     let mut pushes: HashMap<BillingMonth, Pushes> = HashMap::new();
     for month in products.values().map(|(_, month)| *month) {
@@ -160,7 +160,7 @@ pub(super) fn compare(
             vacant.insert(Pushes { of_month: tx.last_written(&ids, &[month])?, later });
         }
     }
-    let item = |one: LineToReconcile| Some(line_item(connectwise, pushes.get(&one.computed.month)?, &namesakes, one));
+    let item = |one: LineToReconcile| Some(line_item(connectwise, pushes.get(&one.computed.month)?, &twins, one));
     let mut items: Vec<Item> = compared.into_iter().filter_map(item).collect();
     recognize_own_pushes(tx, &mut items)?;
     Ok(items)
@@ -254,7 +254,7 @@ fn divide(connectwise: &ConnectWiseState<'_>, compared: &mut [LineToReconcile], 
 fn line_item(
     connectwise: &ConnectWiseState<'_>,
     pushes: &Pushes,
-    namesakes: &HashSet<CwCompanyId>,
+    twins: &HashSet<CwCompanyId>,
     one: LineToReconcile,
 ) -> Item {
     let now = one.connectwise_quantity(connectwise);
@@ -281,10 +281,10 @@ fn line_item(
     }
     .compared();
     let is_resolved = row.addition_status == MappingStatus::Resolved;
-    let has_namesake = company.connectwise_company_id.is_some_and(|id| namesakes.contains(&id));
+    let has_twin = company.connectwise_company_id.is_some_and(|id| twins.contains(&id));
     let quantities = (computed.quantity, connectwise_quantity);
     let impacts = agreement.zip(addition).filter(|_| is_resolved);
-    let impacts = impacts.map(|records| connectwise.impacts(records, computed.month, has_namesake, quantities));
+    let impacts = impacts.map(|records| connectwise.impacts(records, computed.month, has_twin, quantities));
     let (warnings, is_not_invoiced) = impacts.unwrap_or_default();
     Item {
         month: computed.month,

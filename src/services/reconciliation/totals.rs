@@ -25,13 +25,13 @@ pub struct MoneyTotals {
     /// The sum of the known differences.
     pub difference: Option<Money>,
     /// The part of `amount` that the next invoices do not include.
-    pub left_out: Option<Money>,
+    pub not_invoiced_amount: Option<Money>,
 }
 
 impl MoneyTotals {
     /// All amounts are unknown.
     pub const UNKNOWN: Self =
-        Self { currency: None, amount: None, connectwise_amount: None, difference: None, left_out: None };
+        Self { currency: None, amount: None, connectwise_amount: None, difference: None, not_invoiced_amount: None };
 }
 
 /// The items of one kind.
@@ -68,7 +68,7 @@ pub struct ProductTotals {
     /// The number of items, including those that agree.
     pub items: usize,
     /// The number of items that a person should check.
-    pub to_look_at: usize,
+    pub to_review: usize,
     /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities.
@@ -126,8 +126,14 @@ impl<'i> ByCurrency<'i> {
 
     fn totals(self) -> Vec<MoneyTotals> {
         let of = |(currency, sums): (Option<&str>, Sums)| {
-            let Sums([amount, connectwise_amount, difference, left_out]) = sums;
-            MoneyTotals { currency: currency.map(str::to_owned), amount, connectwise_amount, difference, left_out }
+            let Sums([amount, connectwise_amount, difference, not_invoiced_amount]) = sums;
+            MoneyTotals {
+                currency: currency.map(str::to_owned),
+                amount,
+                connectwise_amount,
+                difference,
+                not_invoiced_amount,
+            }
         };
         self.0.into_iter().map(of).collect()
     }
@@ -182,7 +188,7 @@ pub fn totals(reconciled: &ReconciledScope) -> Totals {
 #[derive(Default)]
 struct ProductSums<'i> {
     items: usize,
-    to_look_at: usize,
+    to_review: usize,
     quantities: [Decimal; 3],
     money: ByCurrency<'i>,
 }
@@ -190,7 +196,7 @@ struct ProductSums<'i> {
 impl<'i> ProductSums<'i> {
     fn add(&mut self, item: &'i Item) {
         self.items += 1;
-        self.to_look_at += usize::from(item.needs_review());
+        self.to_review += usize::from(item.needs_review());
         let values = [item.quantity, item.connectwise_quantity, item.compared.difference];
         for (sum, value) in self.quantities.iter_mut().zip(values) {
             *sum = sum.saturating_add(value.map_or(Decimal::ZERO, Quantity::get));
@@ -204,7 +210,7 @@ impl<'i> ProductSums<'i> {
             product: product.clone(),
             month,
             items: self.items,
-            to_look_at: self.to_look_at,
+            to_review: self.to_review,
             quantity,
             connectwise_quantity,
             difference,

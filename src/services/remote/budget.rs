@@ -14,22 +14,22 @@ use crate::services::context::AppContext;
 
 /// If the pace allows several requests in this time, they are reserved together, because each reservation is a round
 /// trip to the database. A request that is reserved but not sent is lost to the budget.
-const BLOCK: Duration = Duration::from_millis(10);
-/// How long a block may be used: a `Retry-After` that another replica receives is respected at most this much later.
-const BLOCK_VALID_FOR: Duration = Duration::from_millis(50);
+const BATCH_PERIOD: Duration = Duration::from_millis(10);
+/// How long a batch may be used: a `Retry-After` that another replica receives is respected at most this much later.
+const BATCH_VALID_FOR: Duration = Duration::from_millis(50);
 
 /// The request budget of one tenant's connection.
 struct Shared {
     db: Db,
     tenant: TenantId,
     pace: RateLimit,
-    block: Mutex<Option<ReservedBatch>>,
+    batch: Mutex<Option<ReservedBatch>>,
 }
 
 /// Requests that were reserved together.
 struct ReservedBatch {
     reserved_at: Instant,
-    /// How far ahead the next request was, at the steady rate, when the batch was reserved.
+    /// How long after `reserved_at` the next request is due, at the steady rate.
     ahead: Duration,
     left: u32,
 }
@@ -38,7 +38,7 @@ impl ReservedBatch {
     /// Takes the next request. Returns how far ahead it is now; `None` if none is left or the batch is too old.
     fn take(&mut self, interval: Duration) -> Option<Duration> {
         let age = self.reserved_at.elapsed();
-        if self.left == 0 || age >= BLOCK_VALID_FOR {
+        if self.left == 0 || age >= BATCH_VALID_FOR {
             return None;
         }
         let ahead = self.ahead.saturating_sub(age);
@@ -49,25 +49,25 @@ impl ReservedBatch {
 
 impl Shared {
     /// The number of requests to reserve together: at most a burst.
-    fn block_size(&self) -> u32 {
-        let fit = BLOCK.as_nanos() / self.pace.interval().as_nanos().max(1);
+    fn batch_size(&self) -> u32 {
+        let fit = BATCH_PERIOD.as_nanos() / self.pace.interval().as_nanos().max(1);
         u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, self.pace.burst.get())
     }
 
-    /// Reserves a request, from the last block if one is left.
+    /// Reserves a request, from the last batch if one is left.
     async fn take(&self, limit: Duration) -> Result<RateReservation> {
-        let (interval, size) = (self.pace.interval(), self.block_size());
+        let (interval, size) = (self.pace.interval(), self.batch_size());
         if size == 1 {
             return self.db.take_request(&self.tenant, interval, limit).await;
         }
-        let mut block = self.block.lock().await;
-        if let Some(ahead) = block.as_mut().and_then(|block| block.take(interval)) {
+        let mut batch = self.batch.lock().await;
+        if let Some(ahead) = batch.as_mut().and_then(|batch| batch.take(interval)) {
             return Ok(if ahead > limit { RateReservation::TooLate(ahead) } else { RateReservation::Taken(ahead) });
         }
         let reserved = self.db.take_request(&self.tenant, interval * size, limit).await?;
         let RateReservation::Taken(last) = reserved else { return Ok(reserved) };
         let first = last.saturating_sub(interval * (size - 1));
-        *block = Some(ReservedBatch { reserved_at: Instant::now(), ahead: first + interval, left: size - 1 });
+        *batch = Some(ReservedBatch { reserved_at: Instant::now(), ahead: first + interval, left: size - 1 });
         Ok(RateReservation::Taken(first))
     }
 }
@@ -75,7 +75,7 @@ impl Shared {
 /// Returns the shared budget of a tenant's connection; `None` if no other process can use the database.
 pub(super) fn shared(ctx: &AppContext, tenant: &TenantId) -> Option<Arc<dyn SharedBudget>> {
     let pace = RateLimit::of(ctx.settings.connectwise.per_minute);
-    let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace, block: Mutex::default() };
+    let budget = Shared { db: ctx.db.clone(), tenant: tenant.clone(), pace, batch: Mutex::default() };
     ctx.db.is_shared().then(|| Arc::new(budget) as Arc<dyn SharedBudget>)
 }
 
@@ -99,7 +99,7 @@ impl SharedBudget for Shared {
         })
     }
 
-    fn hold(&self, wait: Duration) -> BoxFuture<'_, ()> {
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Err(error) = self.db.pause_requests(&self.tenant, wait).await {
                 // This process still respects the wait.
@@ -119,18 +119,18 @@ mod tests {
     #[test]
     fn the_requests_of_a_block_follow_each_other() {
         let interval = Duration::from_secs(1);
-        let mut block = ReservedBatch { reserved_at: Instant::now(), ahead: Duration::from_secs(10), left: 2 };
-        let first = block.take(interval).unwrap();
-        let second = block.take(interval).unwrap();
+        let mut batch = ReservedBatch { reserved_at: Instant::now(), ahead: Duration::from_secs(10), left: 2 };
+        let first = batch.take(interval).unwrap();
+        let second = batch.take(interval).unwrap();
         assert!(first <= Duration::from_secs(10) && first > Duration::from_secs(9), "{first:?}");
         assert!(second > Duration::from_secs(10) && second <= Duration::from_secs(11), "{second:?}");
-        assert_eq!(block.take(interval), None);
+        assert_eq!(batch.take(interval), None);
     }
 
     #[test]
     fn an_old_block_is_not_used() {
-        let reserved_at = Instant::now().checked_sub(BLOCK_VALID_FOR).unwrap();
-        let mut block = ReservedBatch { reserved_at, ahead: Duration::ZERO, left: 2 };
-        assert_eq!(block.take(Duration::from_millis(1)), None);
+        let reserved_at = Instant::now().checked_sub(BATCH_VALID_FOR).unwrap();
+        let mut batch = ReservedBatch { reserved_at, ahead: Duration::ZERO, left: 2 };
+        assert_eq!(batch.take(Duration::from_millis(1)), None);
     }
 }

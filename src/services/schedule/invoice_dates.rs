@@ -56,7 +56,7 @@ pub fn due(
     let mut invoices = own_invoices(tx, earliest, latest)?;
     invoices.retain(|(_, on)| is_due(*on));
     let ids: Vec<CwAgreementId> = invoices.iter().map(|(id, _)| *id).collect();
-    let pushed = tx.invoice_runs(&ids)?;
+    let pushed = tx.pushes_before_invoices(&ids)?;
     invoices.retain(|invoice| !pushed.contains(invoice));
     // Agreements without lines are never recorded, so they must not decide which month is next.
     let mut lines = lines_of(tx, &invoices)?;
@@ -120,7 +120,7 @@ pub fn next_runs(
     let invoices = own_invoices(tx, today, until)?;
     let with_lines: HashSet<CwAgreementId> =
         lines_of(tx, &invoices)?.into_iter().map(|(_, invoiced)| invoiced).collect();
-    let pushed = tx.invoice_runs(&with_lines.iter().copied().collect::<Vec<_>>())?;
+    let pushed = tx.pushes_before_invoices(&with_lines.iter().copied().collect::<Vec<_>>())?;
     let mut runs: BTreeMap<(Timestamp, NaiveDate), usize> = BTreeMap::new();
     for (agreement, on) in invoices {
         let at = schedule.due_at(on);

@@ -228,7 +228,7 @@ fn set_time_zone(tx: &mut Tx<'_>, calendar: &BillingCalendar, zone: Tz, now: Tim
         // Until now all months had one time zone, which was not stored by month.
         tx.put_billing_time_zones(first, &[row(first, calendar.zone_of(present))])?;
     }
-    // The next month still begins at its old time. The first month that begins at a new time is the one after it, for
-    // which nothing can have been measured: records are at most a day ahead.
+    // The next month begins by the old zone and ends by the new one. So the month after it is the first that begins at
+    // a new time, and nothing can have been measured for it yet: records are at most a day ahead.
     tx.put_billing_time_zones(present.next(), &[row(present.next(), zone)])
 }

@@ -80,8 +80,9 @@ fn stopped(
     Ok(meter.collect())
 }
 
-/// The companies whose usage stopped in a period: with the aggregation `last`, when the newest record became too old;
-/// with another one, three days after the end of a month without records that follows a month with records.
+/// The companies whose usage stopped in a period. With the aggregation `last`, usage stops when the newest record
+/// becomes too old. With `max` and `sum`, it stops if a month had records and the next one had none, three days after
+/// the latter has ended.
 fn windows(product: &Product, calendar: &BillingCalendar, since: Timestamp, now: Timestamp) -> Vec<NewestUsage> {
     if product.aggregation == Aggregation::Last {
         let age = TimeDelta::try_days(product.max_usage_age_days).unwrap_or(TimeDelta::MAX);

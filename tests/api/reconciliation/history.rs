@@ -53,7 +53,7 @@ async fn each_scheduled_push_keeps_what_was_found_before_it(backend: Backend) {
     let december = &found["items"][1];
     assert_eq!((&december["changed_notably"], &december["quantity"]), (&json!(true), &json!("16")));
     assert_eq!((&december["connectwise_quantity"], &december["quantity_difference"]), (&json!("13"), &json!("3")));
-    assert_eq!((&december["items"], &december["to_look_at"]), (&json!(2), &json!(2)));
+    assert_eq!((&december["items"], &december["to_review"]), (&json!(2), &json!(2)));
     let job = app.get(&format!("/push-jobs/{}", december["push_job_id"].as_str().unwrap())).await.expect(200);
     assert_eq!(job["trigger"], "schedule");
     let path = format!("/reconciliation/history?product_id={product}&from=2026-12&to=2026-12");

@@ -128,7 +128,7 @@ async fn every_cause_of_a_difference_is_reported_in_units_and_money(backend: Bac
     );
     let totals = &found["products"][0];
     assert_eq!(
-        (&totals["product_id"], &totals["items"], &totals["to_look_at"]),
+        (&totals["product_id"], &totals["items"], &totals["to_review"]),
         (&json!(product), &json!(10), &json!(9))
     );
     assert_eq!((&totals["quantity"], &totals["quantity_difference"]), (&json!("26"), &json!("5")));

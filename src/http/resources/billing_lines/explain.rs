@@ -89,7 +89,7 @@ impl From<CandidateVerdict> for CandidateExplanation {
             id: seen.id,
             name: seen.name,
             attributes: seen.attributes.into_iter().map(value).collect(),
-            not_live: seen.inactive,
+            not_live: seen.not_live,
             matched: seen.matched,
             comparisons: seen.tested.into_iter().map(Into::into).collect(),
             verdict: seen.verdict,

@@ -33,8 +33,8 @@ pub struct MatchCompanyRequest {
     #[validate(length(min = 1, max = 100))]
     #[schema(min_length = 1, max_length = 100)]
     pub identifier: Option<String>,
-    /// Whether to allow a ConnectWise company that another company is already matched to. Both would write to the same
-    /// additions.
+    /// Whether to allow a ConnectWise company that another company is already matched to. Pushes skip two enabled
+    /// lines that bill to one addition, so choose different additions for the two companies.
     #[serde(default)]
     pub shared: bool,
 }

@@ -45,7 +45,7 @@ pub struct PushLine {
     /// The addition's product identifier and description when the job was created; null if the line had no addition.
     #[schema(required)]
     pub addition_name: Option<String>,
-    /// The month whose usage is billed.
+    /// The month that is billed.
     pub billing_month: BillingMonth,
     /// Whether the month had ended when the quantity was computed. Null for lines of older versions, which did not
     /// record it.

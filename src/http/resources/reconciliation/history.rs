@@ -37,7 +37,7 @@ pub struct ReconciliationMonth {
     /// The number of items: lines, and additions that match the product's rules but have no line.
     pub items: i64,
     /// The number of items that did not agree or had warnings.
-    pub to_look_at: i64,
+    pub to_review: i64,
     /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities, as last read or written before the push.
@@ -86,7 +86,7 @@ impl From<MonthlyAmount> for MonthlyTotals {
             amount: month.totals.amount,
             connectwise_amount: month.totals.connectwise_amount,
             amount_difference: month.totals.difference,
-            not_invoiced_amount: month.totals.left_out,
+            not_invoiced_amount: month.totals.not_invoiced_amount,
             amount_before: month.before,
             change_percent: month.change_percent.as_ref().map(Decimal::to_string),
             changed_notably: month.changed_notably,
@@ -104,7 +104,7 @@ impl From<MonthOfProduct> for ReconciliationMonth {
             push_job_id: snapshot.push_job_id.to_string(),
             taken_at: snapshot.taken_at.and_utc(),
             items: snapshot.items,
-            to_look_at: snapshot.to_look_at,
+            to_review: snapshot.to_review,
             quantity: snapshot.quantity,
             connectwise_quantity: snapshot.connectwise_quantity,
             quantity_difference: snapshot.difference,

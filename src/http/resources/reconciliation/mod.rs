@@ -113,8 +113,8 @@ impl ListFilter for ReconciliationQuery {
 /// rules but that no line bills to, including in ConnectWise companies that no company is matched to. In a company with
 /// an unresolved line, none are listed, because one of them may belong to that line. If several lines bill to one
 /// addition, its quantity is divided among them. Each item has the difference in units and in money: what invoices
-/// charge with either quantity, without taxes. Sort by `-difference` for the largest first. ConnectWise's quantities
-/// are as last read or written; `POST /connectwise/refresh` rereads them.
+/// charge with either quantity, without taxes. Sort by `-amount_difference` for the largest first. ConnectWise's
+/// quantities are as last read or written; `POST /connectwise/refresh` rereads them.
 #[utoipa::path(
     tag = "reconciliation",
     params(ListQuery<ReconciliationQuery>),

@@ -32,8 +32,14 @@ pub struct CurrencyTotals {
 
 impl From<service::MoneyTotals> for CurrencyTotals {
     fn from(totals: service::MoneyTotals) -> Self {
-        let service::MoneyTotals { currency, amount, connectwise_amount, difference, left_out } = totals;
-        Self { currency, amount, connectwise_amount, amount_difference: difference, not_invoiced_amount: left_out }
+        let service::MoneyTotals { currency, amount, connectwise_amount, difference, not_invoiced_amount } = totals;
+        Self {
+            currency,
+            amount,
+            connectwise_amount,
+            amount_difference: difference,
+            not_invoiced_amount: not_invoiced_amount,
+        }
     }
 }
 
@@ -114,7 +120,7 @@ pub struct ProductTotals {
     /// The number of items: its lines, and additions that match its rules but have no line.
     pub items: usize,
     /// The number of items that do not agree or have warnings.
-    pub to_look_at: usize,
+    pub to_review: usize,
     /// The sum of the computed quantities.
     pub quantity: Quantity,
     /// The sum of ConnectWise's quantities.
@@ -133,7 +139,7 @@ impl From<service::ProductTotals> for ProductTotals {
             product_name: totals.product.name,
             billing_month: totals.month,
             items: totals.items,
-            to_look_at: totals.to_look_at,
+            to_review: totals.to_review,
             quantity: totals.quantity,
             connectwise_quantity: totals.connectwise_quantity,
             quantity_difference: totals.difference,

@@ -152,7 +152,7 @@ pub struct MappingInEvent {
     company_name: String,
     /// The line's product.
     product_id: String,
-    /// Which of the line's mappings needs the choice.
+    /// The mapping that needs the choice.
     target: Target,
     /// The reason, for programs.
     #[schema(required)]

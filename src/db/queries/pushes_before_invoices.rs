@@ -12,14 +12,14 @@ use crate::db::engine::schema::{billing_lines, cw_agreements, push_invoice_runs}
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
-use crate::domain::ids::{BillingLineId, CwAgreementId, InvoiceRunId, PushJobId, TenantId};
+use crate::domain::ids::{BillingLineId, CwAgreementId, PushBeforeInvoiceId, PushJobId, TenantId};
 use crate::domain::mapping_status::MappingStatus;
 
 /// An invoice before which an agreement was pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = push_invoice_runs, check_for_backend(MultiBackend))]
 pub struct PushedBeforeInvoice {
-    pub id: InvoiceRunId,
+    pub id: PushBeforeInvoiceId,
     pub tenant_id: TenantId,
     /// The agreement that is invoiced: the parent of child agreements.
     pub agreement_id: CwAgreementId,
@@ -89,7 +89,10 @@ impl Tx<'_> {
     }
 
     /// The invoices before which the given agreements were pushed.
-    pub fn invoice_runs(&mut self, agreements: &[CwAgreementId]) -> Result<HashSet<(CwAgreementId, NaiveDate)>> {
+    pub fn pushes_before_invoices(
+        &mut self,
+        agreements: &[CwAgreementId],
+    ) -> Result<HashSet<(CwAgreementId, NaiveDate)>> {
         let mut found = HashSet::new();
         for chunk in chunks(agreements) {
             let own = self.scoped(push_invoice_runs::table).filter(push_invoice_runs::agreement_id.in_list(chunk));
@@ -100,7 +103,7 @@ impl Tx<'_> {
     }
 
     /// Records that agreements were pushed before their invoices. An index rejects a second record.
-    pub fn insert_invoice_runs(&mut self, rows: &[PushedBeforeInvoice]) -> Result<()> {
+    pub fn insert_pushes_before_invoices(&mut self, rows: &[PushedBeforeInvoice]) -> Result<()> {
         for chunk in rows.chunks(500) {
             insert_scoped!(self, push_invoice_runs, chunk)?;
         }
