@@ -235,10 +235,8 @@ mod tests {
         assert_eq!(making.steps()[4..], ["The agreement includes 2: 3 are charged.", "At 9.5 USD each: 28.5 USD."]);
         let free = AdditionInvoicing { bill_customer: Some(BillCustomer::DoNotBill), ..billed.clone() };
         let changed = StatementInput { connectwise_quantity: Some("7".parse().unwrap()), terms: Some(&free), ..making };
-        assert_eq!(
-            changed.steps()[4..],
-            ["The quantity on the agreement is 7.", "It is not billed under the agreement."]
-        );
+        let other_quantity = "The quantity on the agreement is 7.";
+        assert_eq!(changed.steps()[4..], [other_quantity, "It is not billed under the agreement."]);
         let silent = StatementInput {
             usage: None,
             breakdown: None,
@@ -246,10 +244,7 @@ mod tests {
             problem: Some("the meter is silent"),
             ..changed
         };
-        assert_eq!(
-            silent.steps()[..2],
-            ["No usage counts: the meter is silent.", "The quantity on the agreement is 7."]
-        );
+        assert_eq!(silent.steps()[..2], ["No usage counts: the meter is silent.", other_quantity]);
         let reverted = StatementInput { is_reverted: true, ..making };
         assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
         let unmapped = StatementInput { terms: None, connectwise_quantity: None, ..making };

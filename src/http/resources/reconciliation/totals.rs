@@ -33,13 +33,7 @@ pub struct CurrencyTotals {
 impl From<service::MoneyTotals> for CurrencyTotals {
     fn from(totals: service::MoneyTotals) -> Self {
         let service::MoneyTotals { currency, amount, connectwise_amount, difference, not_invoiced_amount } = totals;
-        Self {
-            currency,
-            amount,
-            connectwise_amount,
-            amount_difference: difference,
-            not_invoiced_amount: not_invoiced_amount,
-        }
+        Self { currency, amount, connectwise_amount, amount_difference: difference, not_invoiced_amount }
     }
 }
 
