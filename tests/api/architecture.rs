@@ -203,6 +203,33 @@ fn http_opens_no_write_transaction() {
     assert!(writes(&code(&src().join("services/products.rs"))), "the check sees one");
 }
 
+/// The name of a file, or of its folder if it is a `mod.rs`.
+fn stem(path: &Path) -> String {
+    let named = if path.ends_with("mod.rs") { path.parent().unwrap() } else { path };
+    named.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+fn is_one_letter_apart(one: &str, other: &str) -> bool {
+    let (short, long) = if one.len() <= other.len() { (one, other) } else { (other, one) };
+    match long.len() - short.len() {
+        0 => short.bytes().zip(long.bytes()).filter(|(left, right)| left != right).count() == 1,
+        1 => (0..long.len()).any(|at| [&long[..at], &long[at + 1..]].concat() == short),
+        _ => false,
+    }
+}
+
+#[test]
+fn file_names_differ_by_more_than_a_letter() {
+    assert!(is_one_letter_apart("product", "products") && is_one_letter_apart("batch", "patch"));
+    let mut names: Vec<String> = sources(&src()).iter().map(|path| stem(path)).collect();
+    names.sort();
+    names.dedup();
+    for (at, one) in names.iter().enumerate() {
+        let alike: Vec<&String> = names[at + 1..].iter().filter(|other| is_one_letter_apart(one, other)).collect();
+        assert!(alike.is_empty(), "{one} is easily confused with {alike:?}: rename one of them");
+    }
+}
+
 #[test]
 fn files_stay_readable() {
     for path in sources(&src()) {
