@@ -30,7 +30,7 @@ string_enum! {
 string_enum! {
     /// The result of auto-match for one company.
     MatchOutcome {
-        /// Exactly one unclaimed ConnectWise company fits.
+        /// Exactly one ConnectWise company fits, and no other company is or could be matched to it.
         Proposed = "proposed",
         /// Several ConnectWise companies fit.
         Ambiguous = "ambiguous",

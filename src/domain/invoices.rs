@@ -155,9 +155,9 @@ pub fn warnings(addition: &Addition, facts: InvoiceFacts<'_>) -> Vec<InvoiceWarn
     all.into_iter().filter(|(_, applies)| *applies).map(|(warning, _)| warning).collect()
 }
 
-/// Whether the invoice for a month, which is the first one after the month, has been made, by the terms of the
-/// agreement that is invoiced. If the date of the last invoice is unknown, the next date implies it for a monthly
-/// agreement, but not for one with a longer cycle.
+/// Whether the invoice for a month (the first one after the month) has been made, by the terms of the agreement that is
+/// invoiced. If the date of the last invoice is unknown, a monthly agreement's next date shows whether it was made; for
+/// a longer cycle it counts as not made.
 pub fn is_invoiced(month: BillingMonth, terms: &AgreementInvoicing) -> bool {
     if terms.last_invoice.is_some_and(|last| last >= month.next().first_day()) {
         return true;

@@ -170,8 +170,8 @@ pub struct WarningImpact {
     pub amount: Option<Money>,
 }
 
-/// The units and the amount that each warning affects. If ConnectWise already has the quantity, the last invoice
-/// covered it.
+/// The units and the amount that each warning affects. The warning `already_invoiced` is left out if ConnectWise
+/// already has the quantity, because the last invoice covered it.
 pub fn warning_impacts(
     warnings: &[InvoiceWarning],
     quantity: Option<Quantity>,

@@ -16,7 +16,7 @@ pub struct Measured<'r> {
     pub amount: Amount,
 }
 
-/// The usage that an aggregation counts among one month's current records.
+/// The usage that an aggregation counts among one month's records that no later record corrects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MonthlyCountedUsage {
     /// When the newest record was measured.
@@ -33,7 +33,7 @@ impl MonthlyCountedUsage {
     }
 }
 
-/// The totals of one month's current records: all that any aggregation needs.
+/// The totals of one month's current records (those that no later record corrects): all that any aggregation needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageTotals {
     /// The number of records.

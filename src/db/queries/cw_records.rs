@@ -32,7 +32,9 @@ pub struct CwCompanyRow {
     pub name: String,
     pub name_key: String,
     pub status: Option<String>,
+    /// Whether it is marked as deleted in ConnectWise.
     pub deleted: bool,
+    /// When a refresh no longer found it; `None` while ConnectWise has it.
     pub gone_at: Option<NaiveDateTime>,
 }
 
@@ -198,7 +200,7 @@ impl Tx<'_> {
         Ok(several)
     }
 
-    /// A page of the ConnectWise companies that can be chosen, which are neither deleted nor missing.
+    /// A page of the ConnectWise companies that can be chosen, which are neither deleted nor gone.
     pub fn cw_companies(
         &mut self,
         filter: &CwCompanyFilter,

@@ -1,5 +1,6 @@
 //! The request budget that replicas on one PostgreSQL share. It uses the database's clock, so the replicas' clocks may
-//! differ. A reservation is one statement and does not wait for other transactions.
+//! differ. A reservation is one statement and does not wait for other transactions. `next_at` is the time up to which
+//! requests are reserved at the steady rate.
 
 use std::time::Duration;
 
@@ -104,8 +105,9 @@ impl Tx<'_> {
 }
 
 impl Db {
-    /// Reserves requests to a tenant's ConnectWise that take `interval` at the steady rate, unless earlier reservations
-    /// reach further ahead than `limit`. On SQLite there are no replicas, and it always succeeds.
+    /// Reserves one or more requests to a tenant's ConnectWise: as many as take `interval` at the steady rate. Reserves
+    /// nothing if earlier reservations reach further ahead than `limit`. On SQLite there are no replicas, and it always
+    /// succeeds.
     pub async fn take_request(
         &self,
         tenant: &TenantId,

@@ -40,7 +40,7 @@ string_enum! {
     Verdict {
         /// The line bills to the candidate.
         Chosen = "chosen",
-        /// The candidate is cancelled, ended, expired, not_live or deleted.
+        /// The candidate is cancelled, ended, expired, inactive or deleted.
         NotLive = "not_live",
         /// The rule does not match the candidate.
         NotMatched = "not_matched",

@@ -123,8 +123,8 @@ pub struct PushScheduleRequest {
     #[schema(min_length = 1, max_length = 100)]
     pub time_zone: String,
     /// How many days before its next invoice each agreement is pushed, once for each invoice; a child agreement is
-    /// pushed with its parent. Agreements whose next invoice is unknown or overdue are pushed on `day_of_month`, with
-    /// the lines that cannot be pushed. Null means that all are pushed on `day_of_month`.
+    /// pushed with its parent. On `day_of_month`, agreements whose next invoice is unknown or overdue are pushed, and
+    /// lines without an agreement are reported as skipped. Null means that all are pushed on `day_of_month`.
     #[serde(default, deserialize_with = "optional_whole_number")]
     #[validate(range(max = 27))]
     #[schema(minimum = 0, maximum = 27)]

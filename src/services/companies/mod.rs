@@ -374,7 +374,7 @@ pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Resul
 fn proposals(tx: &mut Tx<'_>) -> Result<Vec<NamedProposal>> {
     let companies = tx.all_companies()?;
     let offered: Vec<CwCompany> = tx.cw_companies_by_id(None)?.into_iter().filter(CwCompany::can_be_offered).collect();
-    let claimed: HashSet<CwCompanyId> = companies.iter().filter_map(|row| row.connectwise_company_id).collect();
+    let matched_to: HashSet<CwCompanyId> = companies.iter().filter_map(|row| row.connectwise_company_id).collect();
     let open: HashMap<CompanyId, Company> = companies
         .into_iter()
         .filter(|row| row.connectwise_company_id.is_none())
@@ -390,7 +390,7 @@ fn proposals(tx: &mut Tx<'_>) -> Result<Vec<NamedProposal>> {
         .collect();
     unmatched.sort_by(|a, b| (fold(&a.name), &a.id).cmp(&(fold(&b.name), &b.id)));
     let by_id: HashMap<CwCompanyId, &CwCompany> = offered.iter().map(|company| (company.id, company)).collect();
-    let named = propose(&unmatched, &offered, &claimed).into_iter().filter_map(|proposal| {
+    let named = propose(&unmatched, &offered, &matched_to).into_iter().filter_map(|proposal| {
         let company = open.get(&proposal.company_id)?.clone();
         let candidates = proposal.candidates.iter().filter_map(|id| by_id.get(id).map(|c| (*c).clone())).collect();
         Some(NamedProposal { proposal, company, candidates })

@@ -159,8 +159,8 @@ impl MonthlyUsage {
                 companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
             newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &without_usage)?);
         }
-        // The totals lack records of earlier versions, and the amount of the aggregation `last` before the newest
-        // record.
+        // The totals lack records that an earlier release stored. For the aggregation `last`, they also have no amount
+        // but the newest one, which does not count if its time is in the future.
         let mut from_records =
             if all_totalled { HashSet::new() } else { tx.companies_not_totalled(&product.id, selection)? };
         let is_ahead = |totals: &MonthlyCountedUsage| window.carries_over && totals.last_at >= window.until;

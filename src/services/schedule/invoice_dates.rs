@@ -58,7 +58,7 @@ pub fn due(
     let ids: Vec<CwAgreementId> = invoices.iter().map(|(id, _)| *id).collect();
     let pushed = tx.pushes_before_invoices(&ids)?;
     invoices.retain(|invoice| !pushed.contains(invoice));
-    // Agreements without lines are never recorded, so they must not decide which month is next.
+    // An agreement without lines is never recorded as pushed: its invoice would stay the next one forever.
     let mut lines = lines_of(tx, &invoices)?;
     let with_lines: HashSet<CwAgreementId> = lines.iter().map(|(_, invoiced)| *invoiced).collect();
     invoices.retain(|(id, _)| with_lines.contains(id));
