@@ -6,7 +6,7 @@ import { badge, decimal, startedBy, time } from "./format.js";
 import { link } from "./route.js";
 
 /** @typedef {import("../types/call.js").Schemas} Schemas */
-/** @typedef {Schemas["PushLine"] & { push_job?: Schemas["LineJob"] }} PushLine */
+/** @typedef {Schemas["PushLine"] & { push_job?: Schemas["PushLineJob"] }} PushLine */
 
 /**
  * @param {string} label

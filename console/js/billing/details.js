@@ -125,7 +125,7 @@ function pushSection(lines) {
   );
 }
 
-/** @param {Schemas["LineChanged"][]} changes */
+/** @param {Schemas["LineHistoryEntry"][]} changes */
 function changesSection(changes) {
   /** @param {unknown} value */
   const written = (value) => {
