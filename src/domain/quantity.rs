@@ -139,7 +139,7 @@ fn agreed_quantity(value: Decimal) -> Result<(), DecimalError> {
 }
 
 impl Quantity {
-    /// Zero units.
+    /// The quantity of a line that bills nothing.
     pub const ZERO: Self = Self(Decimal::ZERO);
 }
 

@@ -52,13 +52,13 @@ string_enum! {
 pub struct AuditFilter {
     /// By action: one of these, if there are any.
     pub actions: Vec<AuditAction>,
-    /// By actor.
+    /// Only changes by this API key or process.
     pub actor: Option<String>,
-    /// By the person for whom the actor acted.
+    /// Only changes on behalf of this person.
     pub acting_user: Option<String>,
-    /// By the id of the changed record.
+    /// Only changes of the record with this id.
     pub subject_id: Option<String>,
-    /// By request id.
+    /// Only changes that the request with this id made.
     pub request_id: Option<String>,
     /// At or after this time.
     pub from: Option<Timestamp>,

@@ -8,31 +8,32 @@ use crate::domain::push::PushLineState;
 /// The filter of billing lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LineFilter {
-    /// By product.
+    /// Only lines of this product.
     pub product_id: Option<ProductId>,
-    /// By company: one of these.
+    /// Only lines of these companies.
     pub company_ids: Option<Vec<CompanyId>>,
-    /// By id: one of these.
+    /// Only lines with one of these ids.
     pub ids: Option<Vec<BillingLineId>>,
     /// The company's name or external id, or its ConnectWise company's identifier, contains this text, ignoring case.
     pub search: Option<String>,
-    /// By the status of the agreement mapping: one of these, if there are any.
+    /// Only lines whose agreement mapping has one of these statuses, if there are any.
     pub agreement_status: Vec<MappingStatus>,
     /// By the source of the agreement mapping: manual or rule.
     pub agreement_source: Option<MappingSource>,
-    /// By the status of the addition mapping: one of these, if there are any.
+    /// Only lines whose addition mapping has one of these statuses, if there are any.
     pub addition_status: Vec<MappingStatus>,
     /// By the source of the addition mapping: manual or rule.
     pub addition_source: Option<MappingSource>,
-    /// By whether push is enabled.
+    /// `true` for enabled lines only, `false` for the others only.
     pub push_enabled: Option<bool>,
-    /// By the result of the last push: one of these, if there are any.
+    /// Only lines whose last push ended in one of these states, if there are any.
     pub last_push_state: Vec<PushLineState>,
-    /// By whether it needs attention: a mapping is not resolved, or the last push was held, failed or unverified.
+    /// `true` for lines that need attention only, `false` for the others only. A line needs attention if a mapping is not
+    /// resolved, or if the last push was held, failed or unverified.
     pub needs_attention: Option<bool>,
-    /// By the action that it needs from a person: one of these, if there are any.
+    /// Only lines that need one of these actions from a person, if there are any.
     pub need: Vec<LineNeed>,
-    /// By whether the company is matched.
+    /// `true` for lines of matched companies only, `false` for the others only.
     pub matched: Option<bool>,
 }
 

@@ -28,9 +28,9 @@ pub struct MatchingRule {
 /// The filter of rules.
 #[derive(Debug, Clone, Default)]
 pub struct RuleFilter {
-    /// By product.
+    /// Only rules of this product.
     pub product_id: Option<ProductId>,
-    /// By target.
+    /// Only rules that choose agreements, or only rules that choose additions.
     pub target: Option<Target>,
 }
 

@@ -27,15 +27,15 @@ string_enum! {
 /// The filter of push jobs.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// By state.
+    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// By kind.
+    /// Only jobs of this kind.
     pub kind: Option<PushKind>,
     /// Has a line of this product.
     pub product_id: Option<ProductId>,
     /// Has a line of this company.
     pub company_id: Option<CompanyId>,
-    /// By trigger.
+    /// Only jobs with this cause, such as the schedule.
     pub trigger: Option<PushTrigger>,
     /// Created at or after this time.
     pub from: Option<Timestamp>,
@@ -50,21 +50,21 @@ pub struct JobFilter {
 /// The filter of push lines.
 #[derive(Debug, Clone, Default)]
 pub struct PushLineFilter {
-    /// By job.
+    /// Only push lines of this job.
     pub job_id: Option<PushJobId>,
-    /// By state: one of these, if there are any.
+    /// Only push lines in one of these states, if there are any.
     pub states: Vec<PushLineState>,
-    /// By the reason for being skipped, held, failed or unverified: one of these, if there are any.
+    /// Only push lines with one of these reasons for being skipped, held, failed or unverified, if there are any.
     pub reasons: Vec<PushReason>,
-    /// By company.
+    /// Only push lines of this company.
     pub company_id: Option<CompanyId>,
-    /// By product.
+    /// Only push lines of this product.
     pub product_id: Option<ProductId>,
-    /// By billing line.
+    /// Only push lines of this billing line.
     pub billing_line_id: Option<BillingLineId>,
     /// Bills this month.
     pub billing_month: Option<BillingMonth>,
-    /// By the kind of the job.
+    /// Only push lines of jobs of this kind.
     pub kind: Option<PushKind>,
     /// The job was created at or after this time.
     pub from: Option<Timestamp>,

@@ -80,9 +80,9 @@ string_enum! {
 /// The filter of usage records.
 #[derive(Debug, Clone, Default)]
 pub struct UsageFilter {
-    /// By company.
+    /// Only records of this company.
     pub company_id: Option<CompanyId>,
-    /// By product.
+    /// Only records of this product.
     pub product_id: Option<ProductId>,
     /// Measured at or after this time.
     pub from: Option<Timestamp>,

@@ -64,11 +64,11 @@ string_enum! {
 /// The filter of deliveries.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryFilter {
-    /// By webhook.
+    /// Only deliveries to this webhook.
     pub webhook_id: Option<WebhookId>,
-    /// By state: one of these, if there are any.
+    /// Only deliveries in one of these states, if there are any.
     pub states: Vec<DeliveryState>,
-    /// By type of event: one of these, if there are any.
+    /// Only deliveries of one of these events, if there are any.
     pub events: Vec<EventType>,
 }
 

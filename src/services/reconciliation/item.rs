@@ -31,8 +31,8 @@ pub struct Item {
     pub line: Option<BillingLineId>,
     /// The line's company; `None` for an addition in a ConnectWise company that no company is matched to.
     pub company: Option<Arc<ReconciledCompany>>,
-    /// The ConnectWise company that the line's company is matched to, or that owns the agreement; `None` if it is Not
-    /// Set.
+    /// The ConnectWise company that the line's company is matched to, or that owns the agreement. `None` if the line's
+    /// company is Not Set.
     pub cw_company: Option<CwCompanyId>,
     /// The agreement that the line bills to, or billed to before it became stale.
     pub agreement: Option<CwAgreementId>,

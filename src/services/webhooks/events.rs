@@ -47,7 +47,7 @@ pub enum Event {
     MappingsStale { lines: Vec<EventMapping> },
     /// Several targets match the rules for lines.
     MappingsAmbiguous { lines: Vec<EventMapping> },
-    /// Usage stopped.
+    /// Enabled lines whose usage has stopped since the last check, at most [`LINES_PER_EVENT`] in one event.
     UsageMissing { lines: Vec<MissingUsage> },
     /// The connection fails.
     ConnectionFailing { push_job_id: PushJobId, cause: String },
