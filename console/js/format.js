@@ -87,7 +87,7 @@ const TONES = {
   unchanged: "good",
   succeeded: "good",
   agrees: "good",
-  taken: "good",
+  chosen: "good",
   ambiguous: "warn",
   unresolved: "warn",
   held: "warn",

@@ -136,7 +136,7 @@ impl DemoTenant {
         Ok(format!(
             "{} matched now, {} have several candidates, {} have none",
             count(MatchOutcome::Proposed),
-            count(MatchOutcome::Ambiguous) + count(MatchOutcome::AlreadyMatched),
+            count(MatchOutcome::Ambiguous) + count(MatchOutcome::NotUnique),
             count(MatchOutcome::None)
         ))
     }

@@ -52,7 +52,7 @@ pub(super) fn agreement(value: &Value) -> Read<Agreement> {
         ends_at: date(value, "endDate", "agreement", id)?,
         no_end: flag(value, "noEndingDateFlag", "agreement", id)?,
         gone: false,
-        terms: agreement_terms(value, id),
+        terms: agreement_invoicing(value, id),
     })
 }
 
@@ -67,12 +67,12 @@ pub(super) fn addition(value: &Value, parent: CwAgreementId) -> Read<Addition> {
         quantity: quantity(value, id)?,
         cancelled_at: date(value, "cancelledDate", "addition", id)?,
         gone: false,
-        terms: addition_terms(value, id),
+        terms: addition_invoicing(value, id),
     })
 }
 
 /// How an agreement is invoiced. No write depends on it, so values that cannot be parsed count as absent.
-fn agreement_terms(value: &Value, id: i64) -> AgreementInvoicing {
+fn agreement_invoicing(value: &Value, id: i64) -> AgreementInvoicing {
     let day = |path| date(value, path, "agreement", id).ok().flatten().map(|at| at.date_naive());
     AgreementInvoicing {
         billing_cycle: text(value, "billingCycle/name"),
@@ -97,7 +97,7 @@ pub(super) fn recap(value: &Value) -> Read<(CwAgreementId, Recap)> {
 }
 
 /// How an addition is invoiced.
-fn addition_terms(value: &Value, id: i64) -> AdditionInvoicing {
+fn addition_invoicing(value: &Value, id: i64) -> AdditionInvoicing {
     let number = |path| at(value, path).and_then(decimal);
     AdditionInvoicing {
         less_included: number("lessIncluded").map(Quantity::from),

@@ -34,8 +34,8 @@ string_enum! {
         Proposed = "proposed",
         /// Several ConnectWise companies fit.
         Ambiguous = "ambiguous",
-        /// The ConnectWise company that fits is already matched to another company, or fits another company as well.
-        AlreadyMatched = "already_matched",
+        /// Another company is matched to the ConnectWise company that fits, or fits it as well.
+        NotUnique = "not_unique",
         /// No ConnectWise company fits.
         None = "none",
     }
@@ -61,7 +61,7 @@ pub struct Proposal {
     pub outcome: MatchOutcome,
     /// The attribute that was equal; `None` if none was.
     pub by: Option<MatchCriterion>,
-    /// The ConnectWise companies that fit: one if proposed or already matched, several if ambiguous.
+    /// The ConnectWise companies that fit: one if proposed or not unique, several if ambiguous.
     pub candidates: Vec<CwCompanyId>,
 }
 
@@ -88,9 +88,7 @@ pub fn propose(
     found
         .into_iter()
         .map(|proposal| match proposal.outcome {
-            MatchOutcome::Proposed if contested(&proposal) => {
-                Proposal { outcome: MatchOutcome::AlreadyMatched, ..proposal }
-            }
+            MatchOutcome::Proposed if contested(&proposal) => Proposal { outcome: MatchOutcome::NotUnique, ..proposal },
             _ => proposal,
         })
         .collect()
@@ -111,7 +109,7 @@ fn find(
         None => (MatchOutcome::None, None, Vec::new()),
         Some((by, ids)) => {
             let outcome = match ids.as_slice() {
-                [one] if already_matched.contains(one) => MatchOutcome::AlreadyMatched,
+                [one] if already_matched.contains(one) => MatchOutcome::NotUnique,
                 [_] => MatchOutcome::Proposed,
                 _ => MatchOutcome::Ambiguous,
             };
@@ -160,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_match_is_not_applied_twice() {
+    fn one_connectwise_company_is_not_proposed_to_two_companies() {
         let offered = [theirs(1, "acme", "Acme")];
         let both = [ours("acme", "A"), ours("other", "Acme")];
-        assert!(propose(&both, &offered, &HashSet::new()).iter().all(|p| p.outcome == MatchOutcome::AlreadyMatched));
+        assert!(propose(&both, &offered, &HashSet::new()).iter().all(|p| p.outcome == MatchOutcome::NotUnique));
         let taken = HashSet::from([CwCompanyId(1)]);
-        assert_eq!(propose(&both[..1], &offered, &taken)[0].outcome, MatchOutcome::AlreadyMatched);
+        assert_eq!(propose(&both[..1], &offered, &taken)[0].outcome, MatchOutcome::NotUnique);
     }
 }

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_quantity_from_the_invoice_is_told() {
+    fn reasons_a_quantity_is_not_invoiced_are_reported() {
         use InvoiceWarning::*;
         let monthly = |next: &str| AgreementInvoicing {
             billing_cycle: Some("Monthly".into()),

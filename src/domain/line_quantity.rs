@@ -122,14 +122,14 @@ mod tests {
     }
 
     fn of(usage: &str, adjustment: Option<&Adjustment>, minimum: Option<&str>) -> (String, String, String) {
-        let terms = QuantitySettings {
+        let settings = QuantitySettings {
             adjustment,
             block_size: "10".parse().unwrap(),
             rounding: Rounding::Ceil,
             minimum: minimum.map(|minimum| minimum.parse().unwrap()),
             included: None,
         };
-        let found = terms.quantity_of(usage.parse().unwrap()).unwrap();
+        let found = settings.quantity_of(usage.parse().unwrap()).unwrap();
         (found.adjusted.to_string(), found.blocks.to_string(), found.quantity.to_string())
     }
 
@@ -161,14 +161,14 @@ mod tests {
     #[test]
     fn overage_begins_above_the_included_quantity() {
         let of = |usage: &str, included: &str| {
-            let terms = QuantitySettings {
+            let settings = QuantitySettings {
                 adjustment: None,
                 block_size: BlockSize::ONE,
                 rounding: Rounding::Exact,
                 minimum: Some("2".parse().unwrap()),
                 included: Some(included.parse().unwrap()),
             };
-            let found = terms.quantity_of(usage.parse().unwrap()).unwrap();
+            let found = settings.quantity_of(usage.parse().unwrap()).unwrap();
             (found.quantity.to_string(), found.overage().unwrap().to_string())
         };
         for (usage, included, quantity, overage) in [
@@ -192,11 +192,11 @@ mod tests {
                 amount, from: NaiveDate::MIN, until: None, reason: String::new(),
             });
             let minimum = Some(MinimumQuantity::new(decimal(least)).unwrap());
-            let terms = QuantitySettings {
+            let settings = QuantitySettings {
                 adjustment: adjustment.as_ref(), block_size: BlockSize::ONE, rounding: Rounding::Exact, minimum,
                 included: included.map(|included| IncludedQuantity::new(decimal(included)).unwrap()),
             };
-            let found = terms.quantity_of(Amount::new(decimal(usage)).unwrap()).unwrap();
+            let found = settings.quantity_of(Amount::new(decimal(usage)).unwrap()).unwrap();
             let total = decimal((usage + change).max(0).max(least));
             prop_assert_eq!(found.quantity.get() + found.overage().unwrap().get(), total.normalize());
             prop_assert_eq!(found.quantity.get(), included.map_or(total, |included| total.min(decimal(included))).normalize());

@@ -99,7 +99,7 @@ impl StatementInput<'_> {
     fn charge_steps(&self, steps: &mut Vec<String>) {
         let (Some(terms), Some(has)) = (self.terms, self.connectwise_quantity) else {
             if self.quantity.is_some() {
-                steps.push("No invoice charges it yet.".to_owned());
+                steps.push("It is unknown whether an invoice charges it.".to_owned());
             }
             return;
         };
@@ -199,7 +199,7 @@ mod tests {
             reason: "Two kiosk users.".to_owned(),
         };
         let (block_size, minimum) = ("100".parse().unwrap(), Some("5".parse().unwrap()));
-        let terms = QuantitySettings {
+        let settings = QuantitySettings {
             adjustment: Some(&adjustment),
             block_size,
             rounding: Rounding::Ceil,
@@ -217,7 +217,7 @@ mod tests {
             adjustment: Some(&adjustment),
             block_size,
             minimum,
-            breakdown: terms.quantity_of(amount).ok(),
+            breakdown: settings.quantity_of(amount).ok(),
             quantity: Some("5".parse().unwrap()),
             connectwise_quantity: Some("5".parse().unwrap()),
             terms: Some(&billed),
@@ -248,12 +248,12 @@ mod tests {
         let reverted = StatementInput { is_reverted: true, ..making };
         assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
         let unmapped = StatementInput { terms: None, connectwise_quantity: None, ..making };
-        assert_eq!(unmapped.steps()[4..], ["No invoice charges it yet."]);
+        assert_eq!(unmapped.steps()[4..], ["It is unknown whether an invoice charges it."]);
     }
 
     #[test]
     fn overage_is_reported_on_both_sides() {
-        let terms = QuantitySettings {
+        let settings = QuantitySettings {
             adjustment: None,
             block_size: BlockSize::ONE,
             rounding: Rounding::Ceil,
@@ -262,9 +262,10 @@ mod tests {
         };
         let steps = |text: &str, overage_of: Option<&str>| {
             let amount = text.parse().unwrap();
-            let included = terms.included.filter(|_| overage_of.is_none());
-            let breakdown = QuantitySettings { included, ..terms }.quantity_of(amount).ok();
-            let making = StatementInput { included: terms.included, overage_of, breakdown, ..input("seats", text, 1) };
+            let included = settings.included.filter(|_| overage_of.is_none());
+            let breakdown = QuantitySettings { included, ..settings }.quantity_of(amount).ok();
+            let making =
+                StatementInput { included: settings.included, overage_of, breakdown, ..input("seats", text, 1) };
             making.steps()
         };
         assert_eq!(steps("30", None)[1], "25 are included, so the quantity is 25, and the overage 5.");

@@ -195,10 +195,10 @@ async fn hourly_tasks(ctx: &AppContext) {
         tracing::warn!(cause = %error.chain(), "failed to delete old deliveries of webhooks");
     }
     if let Err(error) = webhooks::find_stopped_usage(ctx).await {
-        tracing::warn!(cause = %error.chain(), "failed to look for stopped usage");
+        tracing::warn!(cause = %error.chain(), "failed to check for stopped usage");
     }
     if let Err(error) = push::refresh_invoice_dates(ctx).await {
-        tracing::warn!(cause = %error.chain(), "failed to read the dates of invoices");
+        tracing::warn!(cause = %error.chain(), "failed to read invoice dates");
     }
     match totals::complete(ctx).await {
         Ok(0) => {}

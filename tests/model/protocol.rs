@@ -101,7 +101,7 @@ impl Protocol {
                 if self.has(Safeguard::Renewal) {
                     state.lines[job][line].lease_until = holds_until;
                 }
-                steps[line] = Some(Step::WritesToSend(has));
+                steps[line] = Some(Step::Prepared(has));
             }
         }
         state.workers[worker] = Worker::Busy { job, fences, steps, holds_until };
@@ -111,9 +111,9 @@ impl Protocol {
     fn send(state: &mut State, worker: usize, line: usize) -> bool {
         let now = state.now;
         let Worker::Busy { job, fences, steps, holds_until } = &mut state.workers[worker] else { return false };
-        let (Some(Step::WritesToSend(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
+        let (Some(Step::Prepared(has)), Some(fence)) = (steps[line], fences[line]) else { return false };
         // One after the other: the order makes no difference.
-        if steps[..line].iter().flatten().any(|step| matches!(step, Step::WritesToSend(_))) {
+        if steps[..line].iter().flatten().any(|step| matches!(step, Step::Prepared(_))) {
             return false;
         }
         // A request must have ended before the lease does.

@@ -37,7 +37,7 @@ pub enum Step {
     /// The addition was read.
     Read(u8),
     /// `from` is stored; the write may be sent.
-    WritesToSend(u8),
+    Prepared(u8),
     /// The write is in flight.
     Sent(u8),
     /// ConnectWise confirmed the write.

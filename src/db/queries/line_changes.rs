@@ -14,7 +14,7 @@ use crate::domain::mappings::LineField;
 /// One change of a billing line.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = line_changes, check_for_backend(MultiBackend))]
-pub struct LineHistoryRow {
+pub struct LineChangeRow {
     pub id: LineChangeId,
     pub tenant_id: TenantId,
     pub billing_line_id: BillingLineId,
@@ -27,7 +27,7 @@ pub struct LineHistoryRow {
 
 impl Tx<'_> {
     /// Adds changes to the history of lines.
-    pub fn insert_line_changes(&mut self, rows: &[LineHistoryRow]) -> Result<()> {
+    pub fn insert_line_changes(&mut self, rows: &[LineChangeRow]) -> Result<()> {
         for chunk in rows.chunks(500) {
             insert_scoped!(self, line_changes, chunk)?;
         }
@@ -35,8 +35,8 @@ impl Tx<'_> {
     }
 
     /// The latest changes of a line, newest first.
-    pub fn line_changes(&mut self, line: &BillingLineId, limit: i64) -> Result<Vec<LineHistoryRow>> {
+    pub fn line_changes(&mut self, line: &BillingLineId, limit: i64) -> Result<Vec<LineChangeRow>> {
         let own = self.scoped(line_changes::table).filter(line_changes::billing_line_id.eq(line));
-        Ok(own.order(line_changes::id.desc()).limit(limit).select(LineHistoryRow::as_select()).load(self.conn)?)
+        Ok(own.order(line_changes::id.desc()).limit(limit).select(LineChangeRow::as_select()).load(self.conn)?)
     }
 }

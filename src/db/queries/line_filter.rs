@@ -28,8 +28,8 @@ pub struct LineFilter {
     pub push_enabled: Option<bool>,
     /// Only lines whose last push ended in one of these states, if there are any.
     pub last_push_state: Vec<PushLineState>,
-    /// `true` for lines that need attention only, `false` for the others only. A line needs attention if a mapping is not
-    /// resolved, or if the last push was held, failed or unverified.
+    /// `true` for lines that need attention only, `false` for the others only. A line needs attention if a mapping is
+    /// not resolved, or if the last push was held, failed or unverified.
     pub needs_attention: Option<bool>,
     /// Only lines that need one of these actions from a person, if there are any.
     pub need: Vec<LineNeed>,

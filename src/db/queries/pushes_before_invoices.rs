@@ -18,7 +18,7 @@ use crate::domain::mapping_status::MappingStatus;
 /// An invoice before which an agreement was pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
 #[diesel(treat_none_as_default_value = false, table_name = push_invoice_runs, check_for_backend(MultiBackend))]
-pub struct PushedBeforeInvoice {
+pub struct PushBeforeInvoice {
     pub id: PushBeforeInvoiceId,
     pub tenant_id: TenantId,
     /// The agreement that is invoiced: the parent of child agreements.
@@ -103,7 +103,7 @@ impl Tx<'_> {
     }
 
     /// Records that agreements were pushed before their invoices. An index rejects a second record.
-    pub fn insert_pushes_before_invoices(&mut self, rows: &[PushedBeforeInvoice]) -> Result<()> {
+    pub fn insert_pushes_before_invoices(&mut self, rows: &[PushBeforeInvoice]) -> Result<()> {
         for chunk in rows.chunks(500) {
             insert_scoped!(self, push_invoice_runs, chunk)?;
         }

@@ -52,7 +52,7 @@ fn one_match_resolves_none_does_not_several_are_listed() {
 }
 
 #[test]
-fn why_nothing_resolved_is_told() {
+fn reasons_for_no_target_are_reported() {
     let inactive = Agreement { cancelled: true, ..agreement(1, "Backup") };
     let record_index = record_index(vec![inactive], vec![]);
     let reason = |company| record_index.agreement(company, None, &fresh()).reason.unwrap();

@@ -43,7 +43,7 @@ pub struct PushSchedule {
     /// The times of the next five runs, in order. They only happen while the schedule is enabled.
     pub next_runs: Vec<DateTime<Utc>>,
     /// The next five runs before invoices within 62 days, in order; empty unless `days_before_invoice` is set.
-    pub next_invoice_runs: Vec<PushBeforeInvoice>,
+    pub next_invoice_runs: Vec<RunBeforeInvoice>,
     /// The version; it increases with every change, and is 0 until a schedule is set. Equals the `ETag`, for
     /// `If-Match`.
     pub version: i64,
@@ -51,7 +51,7 @@ pub struct PushSchedule {
 
 /// A run before invoices.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct PushBeforeInvoice {
+pub struct RunBeforeInvoice {
     /// When the agreements are pushed.
     pub at: DateTime<Utc>,
     /// The date of their next invoice.
@@ -83,7 +83,7 @@ impl MonthBounds {
 impl From<ScheduleView> for PushSchedule {
     fn from(view: ScheduleView) -> Self {
         let ScheduleView { schedule, current_month, next_runs, next_invoice_runs } = view;
-        let run = |(at, invoice_on, agreements)| PushBeforeInvoice { at, invoice_on, agreements };
+        let run = |(at, invoice_on, agreements)| RunBeforeInvoice { at, invoice_on, agreements };
         let calendar = &schedule.calendar;
         Self {
             current_month: MonthBounds::new(current_month, calendar),

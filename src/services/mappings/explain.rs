@@ -1,7 +1,7 @@
 //! Explains a billing line: how its rules evaluate now, and what changed when.
 
 use super::resolve;
-use crate::db::{BillingLineView, LineHistoryRow, MatchingRule, RuleFilter, Tx};
+use crate::db::{BillingLineView, LineChangeRow, MatchingRule, RuleFilter, Tx};
 use crate::domain::Result;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::CwCompanyId;
@@ -24,7 +24,7 @@ pub struct Explanation {
     /// The agreement's additions, and how the rule evaluates for each.
     pub additions: Vec<CandidateVerdict>,
     /// The changes to the line, newest first.
-    pub changes: Vec<LineHistoryRow>,
+    pub changes: Vec<LineChangeRow>,
 }
 
 /// Explains how a line's mappings were found.

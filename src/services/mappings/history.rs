@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::db::{AuditEntry, LineHistoryRow, MappedLine, Tx};
+use crate::db::{AuditEntry, LineChangeRow, MappedLine, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::LineChangeId;
@@ -20,7 +20,7 @@ pub struct ChangeRecorder<'a> {
     now: Timestamp,
     by: &'a str,
     lines: Vec<MappedLine>,
-    entries: Vec<LineHistoryRow>,
+    entries: Vec<LineChangeRow>,
     /// The mappings that became stale, for webhooks.
     stale: Vec<EventMapping>,
     /// The mappings that became ambiguous, for webhooks.
@@ -91,7 +91,7 @@ impl<'a> ChangeRecorder<'a> {
     }
 
     fn note(&mut self, tx: &Tx<'_>, line: &MappedLine, part: LineField, became: &impl Serialize) -> Result<()> {
-        self.entries.push(LineHistoryRow {
+        self.entries.push(LineChangeRow {
             id: LineChangeId::new(),
             tenant_id: tx.tenant().clone(),
             billing_line_id: line.id.clone(),

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use super::create::{NewPush, create};
 use crate::connectwise::RetryPolicy;
-use crate::db::{PushedBeforeInvoice, ScheduleRun, Tx};
+use crate::db::{PushBeforeInvoice, ScheduleRun, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
@@ -137,7 +137,7 @@ fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvo
         tenant = %tx.tenant(), push_job = %job, %month, agreements = invoices.len(),
         "started a scheduled push before invoices"
     );
-    let run = |(agreement_id, invoice_on)| PushedBeforeInvoice {
+    let run = |(agreement_id, invoice_on)| PushBeforeInvoice {
         id: PushBeforeInvoiceId::new(),
         tenant_id: tx.tenant().clone(),
         agreement_id,
@@ -145,7 +145,7 @@ fn start_before(tx: &mut Tx<'_>, DueInvoices { month, invoices, lines }: DueInvo
         job_id: job.clone(),
         created_at: now.naive_utc(),
     };
-    let runs: Vec<PushedBeforeInvoice> = invoices.into_iter().map(run).collect();
+    let runs: Vec<PushBeforeInvoice> = invoices.into_iter().map(run).collect();
     tx.insert_pushes_before_invoices(&runs)
 }
 

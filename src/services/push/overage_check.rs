@@ -57,14 +57,14 @@ impl CheckedLine {
 /// The amount of a line that the overage product bills.
 fn overage(line: &PushLine, product: &Product) -> Amount {
     let Some(included) = line.included_quantity.filter(|_| product.overage_of.is_none()) else { return Amount::ZERO };
-    let terms = QuantitySettings {
+    let settings = QuantitySettings {
         adjustment: line.adjustment.as_ref(),
         block_size: line.block_size.unwrap_or(BlockSize::ONE),
         rounding: product.rounding,
         minimum: line.minimum_quantity,
         included: Some(included),
     };
-    let breakdown = line.usage_amount.and_then(|usage| terms.quantity_of(usage).ok());
+    let breakdown = line.usage_amount.and_then(|usage| settings.quantity_of(usage).ok());
     breakdown.and_then(|breakdown| breakdown.overage().ok()).unwrap_or(Amount::ZERO)
 }
 

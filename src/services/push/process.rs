@@ -17,7 +17,8 @@ use crate::domain::ids::{CwAgreementId, PushLineId};
 use crate::services::push::line_result::{PushInterrupted, StopReason};
 use crate::services::push::store_results::StorePhase;
 
-/// Maximum time to spend reading agreements before their lines are written, so the data is still current.
+/// Time after which no further agreement is read before the lines of those read are written, so that what was read is
+/// still current.
 const READ_TOGETHER: Duration = Duration::from_millis(500);
 /// Time after which the last of these reads is abandoned, to be repeated later.
 const READ_AT_MOST: Duration = Duration::from_secs(2);

@@ -219,14 +219,14 @@ impl MonthlyUsage {
             quantity: None,
             problem: self.problems.get(&line.company_id).cloned(),
         };
-        let terms = QuantitySettings {
+        let settings = QuantitySettings {
             adjustment: computed.adjustment.as_ref(),
             block_size: computed.block_size,
             rounding: self.product.rounding,
             minimum: computed.minimum_quantity,
             included: own_included,
         };
-        match computed.usage.map(|usage| terms.quantity_of(usage.amount)).transpose() {
+        match computed.usage.map(|usage| settings.quantity_of(usage.amount)).transpose() {
             Ok(breakdown) => {
                 (computed.breakdown, computed.quantity) = (breakdown, breakdown.map(|breakdown| breakdown.quantity))
             }

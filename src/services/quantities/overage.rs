@@ -9,7 +9,8 @@ use crate::domain::{ConflictCode, Error, FieldCode, Result};
 
 /// The error for an included quantity of a product without an overage product.
 pub(in crate::services) fn overage_not_billed() -> Error {
-    let detail = "no product bills the overage above the included quantity: first create one with this product's id as \"overage_of\". A product that bills overage has no included quantity itself";
+    let detail = "no product bills the overage above the included quantity: first create one with this product's id as \
+                  \"overage_of\". A product that bills overage has no included quantity itself";
     Error::conflict(ConflictCode::OverageNotBilled, detail)
 }
 
@@ -59,14 +60,15 @@ pub(in crate::services) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> 
     let Some(base) = base else { return Ok(()) };
     if base.included_quantity.is_some() || tx.has_included_quantities(&base.id)? {
         return refuse(format!(
-            "product {} or some of its lines have an included quantity, and the overage above it would no longer be billed: \
-             remove the included quantities first",
+            "product {} or some of its lines have an included quantity, and the overage above it would no longer be \
+             billed: remove the included quantities first",
             base.id
         ));
     }
     if tx.has_pushed_quantities(&product.id)? {
         return refuse(
-            "ConnectWise still has quantities of this product, which the base product will bill: push this product first to set them to 0"
+            "ConnectWise still has quantities of this product, which the base product will bill: push this product \
+             first to set them to 0"
                 .to_owned(),
         );
     }

@@ -107,14 +107,14 @@ impl QuantitySource {
     /// rounding gives the same quantity.
     fn of_push(line: &LineWithQuantity, pushed: &PushLine, job: &PushJob) -> Self {
         let block_size = pushed.block_size.unwrap_or(line.computed.block_size);
-        let terms = QuantitySettings {
+        let settings = QuantitySettings {
             adjustment: pushed.adjustment.as_ref(),
             block_size,
             rounding: line.product.rounding,
             minimum: pushed.minimum_quantity,
             included: pushed.included_quantity.filter(|_| line.product.overage_of.is_none()),
         };
-        let breakdown = pushed.usage_amount.and_then(|amount| terms.quantity_of(amount).ok());
+        let breakdown = pushed.usage_amount.and_then(|amount| settings.quantity_of(amount).ok());
         let usage = |amount| {
             let (through, records) = (pushed.usage_through?.and_utc(), pushed.usage_records.unwrap_or(1));
             Some(CountedUsage { amount, through, records })

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_requests_of_a_block_follow_each_other() {
+    fn the_requests_of_a_batch_follow_each_other() {
         let interval = Duration::from_secs(1);
         let mut batch = ReservedBatch { reserved_at: Instant::now(), ahead: Duration::from_secs(10), left: 2 };
         let first = batch.take(interval).unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_block_is_not_used() {
+    fn an_old_batch_is_not_used() {
         let reserved_at = Instant::now().checked_sub(BATCH_VALID_FOR).unwrap();
         let mut batch = ReservedBatch { reserved_at, ahead: Duration::ZERO, left: 2 };
         assert_eq!(batch.take(Duration::from_millis(1)), None);

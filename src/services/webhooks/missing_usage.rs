@@ -1,4 +1,5 @@
-//! Finds companies whose usage stopped, and notifies the webhooks that subscribe to this event, once for each company.
+//! Finds enabled billing lines whose usage stopped, and notifies the webhooks that subscribe to this event, once for
+//! each line.
 
 use std::collections::HashMap;
 
@@ -31,7 +32,7 @@ pub async fn find(ctx: &AppContext) -> Result<()> {
     Ok(())
 }
 
-/// Checks the time since the last check, which is stored in the same transaction, so each company is reported once.
+/// Checks the time since the last check, which is stored in the same transaction, so each line is reported once.
 fn check(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     if tx.webhooks_for(EventType::UsageMissing)?.is_empty() {
         return Ok(());

@@ -175,10 +175,10 @@ pub struct LineHistoryEntry {
 }
 
 /// Renders changes, newest first. The old value of a change is the new value of the previous change of the same part.
-fn changes(rows: Vec<db::LineHistoryRow>) -> Vec<LineHistoryEntry> {
-    let value = |row: &db::LineHistoryRow| -> Option<ChangedValue> { serde_json::from_str(&row.became).ok().flatten() };
+fn changes(rows: Vec<db::LineChangeRow>) -> Vec<LineHistoryEntry> {
+    let value = |row: &db::LineChangeRow| -> Option<ChangedValue> { serde_json::from_str(&row.became).ok().flatten() };
     let was = |place: usize, part: LineField| rows.iter().skip(place + 1).find(|row| row.part == part).and_then(value);
-    let changed = |(place, row): (usize, &db::LineHistoryRow)| LineHistoryEntry {
+    let changed = |(place, row): (usize, &db::LineChangeRow)| LineHistoryEntry {
         part: row.part,
         new: value(row),
         old: was(place, row.part),

@@ -65,8 +65,8 @@ pub struct LineUsage {
     pub billing_month: BillingMonth,
     /// Whether the month has ended. Until then the usage may still grow.
     pub month_closed: bool,
-    /// The billed amount in the product's unit; null if no record counts. For an overage product, the part of the base
-    /// product's quantity above its included quantity, in units of that quantity.
+    /// The billed amount in the product's unit; null if no record counts. For an overage product, the base line's
+    /// `overage`: its units above the included quantity.
     #[schema(required)]
     pub amount: Option<Amount>,
     /// When the newest record that counts was measured; null if no record counts.

@@ -149,7 +149,7 @@ pub struct MatchProposal {
     /// The criterion that matched; null if no ConnectWise company fits.
     #[schema(required)]
     pub match_criterion: Option<MatchCriterion>,
-    /// The ConnectWise companies that fit: one if proposed or already matched, several if ambiguous.
+    /// The ConnectWise companies that fit: one if proposed or not unique, several if ambiguous.
     pub candidates: Vec<MatchCandidate>,
 }
 

@@ -53,12 +53,12 @@ pub struct Product {
     /// Null means no maximum: this product bills everything.
     #[schema(required)]
     pub included_quantity: Option<IncludedQuantity>,
-    /// The id of the base product whose overage this one bills. Its usage is the part of the base product's quantity
-    /// that exceeds the included quantity, so use a block size of 1 to bill every unit. Null if the product has usage
-    /// of its own.
+    /// The id of the base product whose overage this one bills. Its usage is the base line's `overage`: the units above
+    /// the included quantity, after blocks, rounding and minimum. Use a block size of 1 to bill every unit. Null if the
+    /// product has usage of its own.
     #[schema(required)]
     pub overage_of: Option<String>,
-    /// What a push does with a line if the invoice for its quantity has already been created.
+    /// What a push does with a line if the invoice for its month has already been made.
     pub when_invoiced: WhenInvoiced,
     /// The version; it increases with every change. Equals the `ETag`, for `If-Match`.
     pub version: i64,
@@ -143,13 +143,13 @@ pub struct ProductRequest {
     /// The maximum quantity of a line, even if the minimum quantity is higher. A product with `overage_of` must bill
     /// the rest. A billing line can have its own. Null means no maximum: this product bills everything.
     pub included_quantity: Option<IncludedQuantity>,
-    /// The id of the base product whose overage this one bills. Its usage is the part of the base product's quantity,
-    /// after blocks, rounding and minimum, that exceeds the included quantity, so use a block size of 1 to bill every
-    /// unit. It always has the base product's `aggregation`, `billing_period` and `max_usage_age_days`. `overage_of`
-    /// cannot be changed later. Null means that the product has usage of its own.
+    /// The id of the base product whose overage this one bills. Its usage is the base line's `overage`: the units above
+    /// the included quantity, after blocks, rounding and minimum. Use a block size of 1 to bill every unit. The product
+    /// always has the base product's `aggregation`, `billing_period` and `max_usage_age_days`. `overage_of` cannot be
+    /// changed later. Null means that the product has usage of its own.
     #[schema(max_length = 300)]
     pub overage_of: Option<String>,
-    /// What a push does with a line if the invoice for its quantity has already been created. The default is `warn`.
+    /// What a push does with a line if the invoice for its month has already been made. The default is `warn`.
     #[serde(default = "only_warn")]
     #[schema(default = "warn")]
     pub when_invoiced: WhenInvoiced,
@@ -231,7 +231,7 @@ pub struct UpdateProductRequest {
     #[serde(default, deserialize_with = "double_option")]
     #[schema(value_type = Option<IncludedQuantity>)]
     pub included_quantity: Option<Option<IncludedQuantity>>,
-    /// What a push does with a line if the invoice for its quantity has already been created.
+    /// What a push does with a line if the invoice for its month has already been made.
     #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     pub when_invoiced: Option<WhenInvoiced>,
