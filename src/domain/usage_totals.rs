@@ -102,6 +102,11 @@ impl UsageTotals {
         true
     }
 
+    /// Returns the usage that an aggregation counts, with the time of the newest record.
+    pub fn in_month(&self, aggregation: Aggregation) -> MonthlyCountedUsage {
+        MonthlyCountedUsage { last_at: self.last_at, counted: self.counted(aggregation) }
+    }
+
     /// Returns the usage that an aggregation counts.
     pub fn counted(&self, aggregation: Aggregation) -> Result<CountedUsage, UsageOverflow> {
         let (amount, records) = match aggregation {

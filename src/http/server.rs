@@ -23,8 +23,9 @@ use super::routes;
 use crate::http::kit::unread_bodies;
 use crate::services::AppContext;
 
-/// The OpenAPI document. It is the same for every server of a process, and takes a while to make.
-static DOCUMENT: LazyLock<Arc<ServedDocument>> = LazyLock::new(|| Arc::new(ServedDocument::new(openapi::document())));
+/// The OpenAPI document. It is the same for every server of a process.
+static DOCUMENT: LazyLock<Arc<ServedDocument>> =
+    LazyLock::new(|| Arc::new(ServedDocument::new(&openapi::operations_only(), openapi::document)));
 
 /// A server that listens on an address.
 pub struct Server {

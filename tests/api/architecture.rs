@@ -138,7 +138,7 @@ fn past_the_tenant(code: &str) -> Vec<String> {
             && !name.ends_with("self.scoped(")
             && !name.ends_with("tx.scoped(")
     });
-    let others = ["insert_into(", "sql_query("].into_iter().flat_map(|text| code.match_indices(text));
+    let others = ["insert_into(", "copy_from(", "sql_query("].into_iter().flat_map(|text| code.match_indices(text));
     let around = |at: usize| code[at.saturating_sub(30)..].chars().take(60).collect();
     tables.chain(others).map(|(at, _)| around(at)).collect()
 }

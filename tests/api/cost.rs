@@ -65,6 +65,29 @@ async fn a_page_costs_what_it_shows(backend: Backend) {
     assert_eq!(cheaper(&app, page).await, first, "with more lines and records beside it");
 }
 
+async fn a_page_costs_no_more_statements_for_more_products(backend: Backend) {
+    let app = TestApp::start(backend, Default::default()).await;
+    let with_totals = app.product("P").await;
+    app.product("Q").await;
+    companies(&app, 1, 5).await;
+    measure(&app, 5, 0).await;
+    let page = async || drop(app.get("/billing-lines?limit=50").await.expect(200));
+    page().await;
+    let first = cheaper(&app, page).await;
+    assert!(first.0 <= 14 && first.1 == 0, "{first:?}");
+    for code in ["R", "S", "T"] {
+        app.product(code).await;
+    }
+    let sum = json!({"code": "SUM", "name": "SUM", "unit": "GB", "block_size": "1", "aggregation": "sum"});
+    app.post("/products", &sum).await.expect(201);
+    page().await;
+    assert_eq!(cheaper(&app, page).await, first, "with more products");
+    let lines = app.get("/billing-lines?limit=50").await.expect(200);
+    let with_usage = lines["items"].as_array().unwrap().iter().filter(|line| !line["usage"]["amount"].is_null());
+    assert!(with_usage.clone().all(|line| line["product_id"] == with_totals.as_str()));
+    assert_eq!(with_usage.count(), 5);
+}
+
 async fn a_reconciliation_costs_no_more_statements_for_more_lines(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     app.product("P").await;
@@ -157,6 +180,7 @@ async fn looking_for_work_is_one_read(backend: Backend) {
 on_both!(
     a_reconciliation_costs_no_more_statements_for_more_lines,
     a_page_costs_what_it_shows,
+    a_page_costs_no_more_statements_for_more_products,
     one_row_costs_one_row,
     a_batch_of_usage_costs_what_it_brings,
     a_pushed_line_costs_what_it_writes,

@@ -1,7 +1,7 @@
 //! Tenant scoping: the one place that keeps tenants apart.
 //!
 //! Every table except `tenants` has a `tenant_id`. A [`Tx`] reaches rows through `scoped` and `scoped_joined!`, inserts
-//! rows through `insert_scoped!`, and updates many at once through `update_rows`, which names the tenant itself.
+//! rows through `insert_scoped!` and `insert_many!`, and updates many at once through `update_rows`, which names the tenant itself.
 //! `tests/api/architecture.rs` rejects any other query of a `Tx`. Only `system.rs` and `push_claim.rs` query across
 //! tenants. `request_budget.rs` passes the tenant's id itself, and `copy.rs` copies all rows.
 
@@ -97,6 +97,29 @@ macro_rules! insert_scoped {
     }};
 }
 pub(in crate::db) use insert_scoped;
+
+/// Maximum number of rows in one statement of SQLite, which allows some 32,000 parameters.
+pub(in crate::db) const ROWS_PER_INSERT: usize = 500;
+
+/// Inserts any number of rows (a slice) of the tenant: on PostgreSQL with one COPY, on SQLite in statements of many rows.
+macro_rules! insert_many {
+    ($tx:expr, $table:ident, $rows:expr) => {{
+        let rows = &$rows[..];
+        $tx.ensure_scoped(rows.iter().map(|row| &row.tenant_id))?;
+        match &mut *$tx.conn {
+            _ if rows.is_empty() => {}
+            $crate::db::engine::conn::Conn::Postgres(c) => {
+                diesel::copy_from($table::table).from_insertable(rows).execute(c)?;
+            }
+            $crate::db::engine::conn::Conn::Sqlite(c) => {
+                for rows in rows.chunks($crate::db::engine::scope::ROWS_PER_INSERT) {
+                    diesel::insert_into($table::table).values(rows).execute(c)?;
+                }
+            }
+        }
+    }};
+}
+pub(in crate::db) use insert_many;
 
 #[cfg(test)]
 mod tests {

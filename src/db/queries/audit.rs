@@ -7,7 +7,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::audit_log;
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::audit::AuditAction;
@@ -69,9 +69,7 @@ pub struct AuditFilter {
 impl Tx<'_> {
     /// Adds entries to the audit log.
     pub fn insert_audit(&mut self, rows: &[AuditEntry]) -> Result<()> {
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, audit_log, chunk)?;
-        }
+        insert_many!(self, audit_log, rows);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{chunks, without_nul};
 use crate::db::engine::schema::{billing_lines, companies};
-use crate::db::engine::scope::{insert_scoped, scoped_joined};
+use crate::db::engine::scope::{insert_many, scoped_joined};
 use crate::db::engine::tx::Tx;
 use crate::db::queries::companies::Company;
 use crate::domain::clock::Timestamp;
@@ -245,9 +245,7 @@ impl Tx<'_> {
 
     /// Adds lines.
     pub fn insert_billing_lines(&mut self, rows: &[BillingLine]) -> Result<()> {
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, billing_lines, chunk)?;
-        }
+        insert_many!(self, billing_lines, rows);
         Ok(())
     }
 }

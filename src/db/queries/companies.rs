@@ -9,7 +9,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, total, without_nul};
 use crate::db::engine::schema::companies;
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::clock::Timestamp;
@@ -210,9 +210,7 @@ impl Tx<'_> {
 
     /// Adds companies.
     pub fn insert_companies(&mut self, rows: &[Company]) -> Result<()> {
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, companies, chunk)?;
-        }
+        insert_many!(self, companies, rows);
         Ok(())
     }
 

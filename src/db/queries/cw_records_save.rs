@@ -9,7 +9,7 @@ use super::cw_records::{AdditionRow, AgreementRow, CwCompanyRow};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{cw_additions, cw_agreements, cw_companies};
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
@@ -74,9 +74,7 @@ impl Tx<'_> {
             gone_at: None,
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
-        for chunk in new.chunks(500) {
-            insert_scoped!(self, cw_companies, chunk)?;
-        }
+        insert_many!(self, cw_companies, new);
         self.update_rows(&changed)?;
         for chunk in chunks(&gone) {
             let gone = self.scoped(cw_companies::table).filter(cw_companies::id.in_list(chunk));
@@ -124,9 +122,7 @@ impl Tx<'_> {
             currency: agreement.terms.currency,
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
-        for chunk in new.chunks(500) {
-            insert_scoped!(self, cw_agreements, chunk)?;
-        }
+        insert_many!(self, cw_agreements, new);
         self.update_rows(&changed)?;
         for chunk in chunks(&gone) {
             let gone = self.scoped(cw_agreements::table).filter(cw_agreements::id.in_list(chunk));
@@ -163,9 +159,7 @@ impl Tx<'_> {
             effective: addition.terms.effective,
         });
         let (new, changed, gone) = difference(rows, &known, |row| row.id, |row| row.gone_at.is_some());
-        for chunk in new.chunks(500) {
-            insert_scoped!(self, cw_additions, chunk)?;
-        }
+        insert_many!(self, cw_additions, new);
         self.update_rows(&changed)?;
         for chunk in chunks(&gone) {
             let gone = self.scoped(cw_additions::table).filter(cw_additions::id.in_list(chunk));

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::schema::line_changes;
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, LineChangeId, TenantId};
@@ -28,9 +28,7 @@ pub struct LineChangeRow {
 impl Tx<'_> {
     /// Adds changes to the history of lines.
     pub fn insert_line_changes(&mut self, rows: &[LineChangeRow]) -> Result<()> {
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, line_changes, chunk)?;
-        }
+        insert_many!(self, line_changes, rows);
         Ok(())
     }
 

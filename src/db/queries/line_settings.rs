@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 
-use super::usage_totals::CompanySelection;
+use super::counted_usage::CompanySelection;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::billing_lines;

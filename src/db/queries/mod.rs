@@ -4,6 +4,7 @@ pub(super) mod audit;
 pub(super) mod billing_lines;
 pub(super) mod billing_page;
 pub(super) mod companies;
+pub(super) mod counted_usage;
 pub(super) mod cw_connection;
 pub(super) mod cw_records;
 pub(super) mod cw_records_save;

@@ -9,7 +9,7 @@ use super::last_push::LastPush;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::schema::{push_jobs, push_lines};
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::{insert_many, insert_scoped};
 use crate::db::engine::tx::Tx;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
@@ -145,9 +145,7 @@ impl Tx<'_> {
     /// Stores a job with its lines.
     pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {
         insert_scoped!(self, push_jobs, std::slice::from_ref(job))?;
-        for chunk in lines.chunks(300) {
-            insert_scoped!(self, push_lines, chunk)?;
-        }
+        insert_many!(self, push_lines, lines);
         if job.kind == PushKind::Push {
             // A disabled line is not pushed, so it keeps the result of its last push.
             let ended = |line: &&PushLine| !line.state.is_open() && line.reason != Some(PushReason::Disabled);

@@ -9,7 +9,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, cw_agreements, push_invoice_runs};
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::{BillingLineId, CwAgreementId, PushBeforeInvoiceId, PushJobId, TenantId};
@@ -104,9 +104,7 @@ impl Tx<'_> {
 
     /// Records that agreements were pushed before their invoices. An index rejects a second record.
     pub fn insert_pushes_before_invoices(&mut self, rows: &[PushBeforeInvoice]) -> Result<()> {
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, push_invoice_runs, chunk)?;
-        }
+        insert_many!(self, push_invoice_runs, rows);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, total};
 use crate::db::engine::schema::usage_records;
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
@@ -193,9 +193,7 @@ impl Tx<'_> {
 
     /// Adds records.
     pub fn insert_usage(&mut self, rows: &[UsageRecord]) -> Result<()> {
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, usage_records, chunk)?;
-        }
+        insert_many!(self, usage_records, rows);
         Ok(())
     }
 

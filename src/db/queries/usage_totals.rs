@@ -1,19 +1,16 @@
 //! The totals of usage records by company, product and month.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
-use diesel::IntoSql;
-use diesel::dsl::exists;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 
 use super::usage::UsageRecord;
 use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
-use crate::db::engine::schema::{companies, usage_records, usage_totals};
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::schema::{usage_records, usage_totals};
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
@@ -21,8 +18,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::exact_sum::ExactSum;
 use crate::domain::ids::{CompanyId, ProductId, TenantId, UsageId};
 use crate::domain::quantity::Amount;
-use crate::domain::usage::{Aggregation, UsageOverflow};
-use crate::domain::usage_totals::{MonthlyCountedUsage, UsageTotals, total};
+use crate::domain::usage_totals::UsageTotals;
 
 /// The totals of a company and product in a month, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
@@ -87,24 +83,6 @@ impl UsageTotalsRow {
     }
 }
 
-/// The companies whose usage is read.
-#[derive(Debug, Clone, Copy)]
-pub enum CompanySelection<'c> {
-    /// At least these companies; the result may include others. Reading all costs less than naming thousands.
-    AtLeast(&'c [CompanyId]),
-    /// Only these companies.
-    Only(&'c [CompanyId]),
-}
-
-impl<'c> CompanySelection<'c> {
-    /// The companies whose usage is needed. With `AtLeast`, the usage of others may also be read.
-    pub fn companies(self) -> &'c [CompanyId] {
-        match self {
-            Self::AtLeast(companies) | Self::Only(companies) => companies,
-        }
-    }
-}
-
 /// The totals of a product for the given companies.
 macro_rules! totals_of {
     ($tx:expr, $product:expr, $companies:expr) => {
@@ -114,121 +92,7 @@ macro_rules! totals_of {
     };
 }
 
-type CountRow<A> = (CompanyId, NaiveDateTime, i64, A);
-
-fn count<A>(
-    (company, last_at, records, amount): CountRow<A>,
-    of: impl Fn(A) -> std::result::Result<Amount, UsageOverflow>,
-) -> (CompanyId, MonthlyCountedUsage) {
-    (company, MonthlyCountedUsage::new(last_at.and_utc(), records, of(amount)))
-}
-
-/// Reads the usage that an aggregation counts, and only the columns that it needs.
-macro_rules! counted {
-    ($tx:expr, $query:expr, $aggregation:expr, $into:expr) => {{
-        use usage_totals as t;
-        let query = $query;
-        match $aggregation {
-            Aggregation::Last => {
-                let columns = (t::company_id, t::last_at, 1_i64.into_sql::<BigInt>(), t::last_amount);
-                let rows: Vec<CountRow<Amount>> = query.select(columns).load($tx.conn)?;
-                $into.extend(rows.into_iter().map(|row| count(row, Ok)));
-            }
-            Aggregation::Max => {
-                let columns = (t::company_id, t::last_at, t::records, t::max_amount);
-                let rows: Vec<CountRow<Amount>> = query.select(columns).load($tx.conn)?;
-                $into.extend(rows.into_iter().map(|row| count(row, Ok)));
-            }
-            Aggregation::Sum => {
-                let columns = (t::company_id, t::last_at, t::records, t::sum_amount);
-                let rows: Vec<CountRow<ExactSum>> = query.select(columns).load($tx.conn)?;
-                $into.extend(rows.into_iter().map(|row| count(row, total)));
-            }
-        }
-    }};
-}
-
 impl Tx<'_> {
-    /// The usage of a product that counts in a month, for each of the companies that has records.
-    pub fn usage_counted(
-        &mut self,
-        product: &ProductId,
-        aggregation: Aggregation,
-        month: BillingMonth,
-        selection: CompanySelection<'_>,
-    ) -> Result<HashMap<CompanyId, MonthlyCountedUsage>> {
-        let mut found = HashMap::new();
-        let CompanySelection::Only(companies) = selection else {
-            let all = self.scoped(usage_totals::table).filter(usage_totals::product_id.eq(product.clone()));
-            counted!(self, all.filter(usage_totals::month.eq(month)), aggregation, found);
-            return Ok(found);
-        };
-        for chunk in chunks(companies) {
-            let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
-            counted!(self, own, aggregation, found);
-        }
-        Ok(found)
-    }
-
-    /// For each of the given companies, the usage that counts in its newest month with records before `month`. One
-    /// query finds the months, and one query per month reads the usage.
-    pub fn usage_counted_before(
-        &mut self,
-        product: &ProductId,
-        aggregation: Aggregation,
-        month: BillingMonth,
-        companies: &[CompanyId],
-    ) -> Result<HashMap<CompanyId, MonthlyCountedUsage>> {
-        let mut found = HashMap::new();
-        for chunk in chunks(companies) {
-            let newest: Vec<(CompanyId, Option<BillingMonth>)> = totals_of!(self, product, chunk)
-                .filter(usage_totals::month.lt(month))
-                .group_by(usage_totals::company_id)
-                .select((usage_totals::company_id, diesel::dsl::max(usage_totals::month)))
-                .load(self.conn)?;
-            let mut by_month: HashMap<BillingMonth, Vec<CompanyId>> = HashMap::new();
-            for (company, month) in newest {
-                by_month.entry(month.unwrap_or(BillingMonth::FIRST)).or_default().push(company);
-            }
-            for (month, companies) in by_month {
-                found.extend(self.usage_counted(product, aggregation, month, CompanySelection::Only(&companies))?);
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether any records are not part of the totals yet.
-    pub fn has_usage_not_totalled(&mut self) -> Result<bool> {
-        let records = self.scoped(usage_records::table).filter(usage_records::totalled_at.is_null());
-        Ok(diesel::select(exists(records)).get_result(self.conn)?)
-    }
-
-    /// The companies with records of a product that are not part of the totals yet.
-    pub fn companies_not_totalled(
-        &mut self,
-        product: &ProductId,
-        selection: CompanySelection<'_>,
-    ) -> Result<HashSet<CompanyId>> {
-        let CompanySelection::Only(companies) = selection else {
-            // The index has only such records.
-            let records = self.scoped(usage_records::table).filter(usage_records::product_id.eq(product.clone()));
-            let records = records.filter(usage_records::totalled_at.is_null()).select(usage_records::company_id);
-            return Ok(records.distinct().load::<CompanyId>(self.conn)?.into_iter().collect());
-        };
-        let mut found = HashSet::new();
-        for chunk in chunks(companies) {
-            let records = self
-                .scoped(usage_records::table)
-                .filter(usage_records::product_id.eq(product.clone()))
-                .filter(usage_records::company_id.eq(companies::id))
-                .filter(usage_records::totalled_at.is_null());
-            // One index lookup for each company, however many records it has.
-            let own = self.scoped(companies::table).filter(companies::id.in_list(chunk)).filter(exists(records));
-            found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
-        }
-        Ok(found)
-    }
-
     /// The stored totals of a product in a month, for the given companies that have some.
     pub fn usage_totals_rows(
         &mut self,
@@ -258,9 +122,7 @@ impl Tx<'_> {
         let tenant = self.tenant().clone();
         let rows: Vec<UsageTotalsRow> =
             new.iter().map(|(key, totals)| UsageTotalsRow::new(&tenant, key, totals)).collect();
-        for chunk in rows.chunks(500) {
-            insert_scoped!(self, usage_totals, chunk)?;
-        }
+        insert_many!(self, usage_totals, rows);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::db::engine::conn::MultiBackend;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, keyset, total};
 use crate::db::engine::schema::webhook_deliveries;
-use crate::db::engine::scope::insert_scoped;
+use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
 use crate::db::engine::update_rows::row_update;
 use crate::domain::clock::Timestamp;
@@ -107,9 +107,7 @@ impl Tx<'_> {
 
     /// Adds deliveries.
     pub fn insert_deliveries(&mut self, rows: &[WebhookDelivery]) -> Result<()> {
-        for chunk in rows.chunks(300) {
-            insert_scoped!(self, webhook_deliveries, chunk)?;
-        }
+        insert_many!(self, webhook_deliveries, rows);
         Ok(())
     }
 

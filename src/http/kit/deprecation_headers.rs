@@ -32,17 +32,21 @@ mod tests {
     use actix_web::http::Method;
     use actix_web::middleware::from_fn;
     use actix_web::{App, HttpResponse, test};
-    use serde_json::json;
+    use utoipa::openapi::OpenApiBuilder;
+    use utoipa::openapi::extensions::Extensions;
+    use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItemBuilder, PathsBuilder};
 
     use super::*;
 
     #[tokio::test]
     async fn a_deprecated_operation_announces_its_end() {
-        let document = json!({"paths": {"/old/{id}": {
-            "get": {"deprecated": true, "x-deprecated-since": "2026-12-01", "x-sunset": "2027-06-01"},
-            "delete": {},
-        }}});
-        let document = web::Data::new(ServedDocument::new(document.to_string()));
+        let dates = Extensions::from_iter([("x-deprecated-since", "2026-12-01"), ("x-sunset", "2027-06-01")]);
+        let deprecated = OperationBuilder::new().extensions(Some(dates));
+        let item = PathItemBuilder::new()
+            .operation(HttpMethod::Get, deprecated)
+            .operation(HttpMethod::Delete, OperationBuilder::new());
+        let openapi = OpenApiBuilder::new().paths(PathsBuilder::new().path("/old/{id}", item.build())).build();
+        let document = web::Data::new(ServedDocument::new(&openapi, String::new));
         let app = App::new().app_data(document).wrap(from_fn(announce));
         let app = app.route("/old/{id}", web::route().to(HttpResponse::Ok));
         let app = test::init_service(app).await;

@@ -1,14 +1,18 @@
 //! The OpenAPI document as the server uses it.
 
+use std::sync::OnceLock;
+
 use actix_web::http::Method;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use serde_json::Value;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
 
-/// The document as it is served, with the operations of each path.
+/// The operations of each path, and the document as it is served.
 pub struct ServedDocument {
-    /// The document as JSON.
-    pub json: String,
     paths: Vec<ServedPath>,
+    render: fn() -> String,
+    json: OnceLock<String>,
 }
 
 struct ServedPath {
@@ -40,10 +44,10 @@ pub struct Deprecation {
 }
 
 impl Deprecation {
-    /// Reads the deprecation of an operation from the document; `None` if it is not deprecated.
-    pub fn read(operation: &Value) -> Option<Self> {
+    /// Reads the deprecation of an operation from its extensions; `None` if it is not deprecated.
+    fn read(extensions: &Extensions) -> Option<Self> {
         let day = |name: &str| -> Option<DateTime<Utc>> {
-            let day: NaiveDate = operation.get(name)?.as_str()?.parse().ok()?;
+            let day: NaiveDate = extensions.get(name)?.as_str()?.parse().ok()?;
             Some(day.and_time(NaiveTime::MIN).and_utc())
         };
         Some(Self { since: day("x-deprecated-since")?, sunset: day("x-sunset")? })
@@ -57,20 +61,19 @@ impl Deprecation {
 }
 
 impl ServedDocument {
-    /// Reads the paths and their operations from the document.
-    pub fn new(json: String) -> Self {
-        let document: Value = serde_json::from_str(&json).unwrap_or_default();
-        let paths = document.get("paths").and_then(Value::as_object).into_iter().flatten();
-        let paths = paths.map(|(path, item)| {
+    /// Reads the paths and their operations from a document whose parameters are not shared yet. `render` makes the
+    /// document as JSON when it is first asked for: most processes are never asked, and would start later.
+    pub fn new(openapi: &OpenApi, render: fn() -> String) -> Self {
+        let paths = openapi.paths.paths.iter().map(|(path, item)| {
             let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
-            let operations = item.as_object().into_iter().flatten().filter_map(|(name, operation)| {
-                let served =
-                    OperationInfo { takes: takes(&document, operation), deprecation: Deprecation::read(operation) };
-                Some((name.to_ascii_uppercase().parse().ok()?, served))
-            });
-            ServedPath { segments: path.split('/').map(segment).collect(), operations: operations.collect() }
+            ServedPath { segments: path.split('/').map(segment).collect(), operations: operations_of(item) }
         });
-        Self { paths: paths.collect(), json }
+        Self { paths: paths.collect(), render, json: OnceLock::new() }
+    }
+
+    /// The document as JSON.
+    pub fn json(&self) -> &str {
+        self.json.get_or_init(self.render)
     }
 
     /// The methods that a path supports; empty if there is no such path.
@@ -110,12 +113,25 @@ impl ServedDocument {
     }
 }
 
-fn takes(document: &Value, operation: &Value) -> Takes {
-    let parameters = operation.get("parameters").and_then(Value::as_array).into_iter().flatten();
-    let mut places = parameters.filter_map(|parameter| {
-        let reference = parameter.get("$ref").and_then(Value::as_str);
-        let parameter = reference.map_or(Some(parameter), |at| document.pointer(at.trim_start_matches('#')));
-        parameter?.get("in")?.as_str()
-    });
-    Takes { query: places.any(|place| place == "query"), body: operation.get("requestBody").is_some() }
+fn operations_of(item: &PathItem) -> Vec<(Method, OperationInfo)> {
+    let operations = [
+        (Method::DELETE, &item.delete),
+        (Method::GET, &item.get),
+        (Method::PATCH, &item.patch),
+        (Method::POST, &item.post),
+        (Method::PUT, &item.put),
+    ];
+    operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?.into()))).collect()
+}
+
+impl From<&Operation> for OperationInfo {
+    fn from(operation: &Operation) -> Self {
+        let is_query = |parameter: &RefOr<Parameter>| match parameter {
+            RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
+            RefOr::Ref(_) => false,
+        };
+        let query = operation.parameters.iter().flatten().any(is_query);
+        let takes = Takes { query, body: operation.request_body.is_some() };
+        Self { takes, deprecation: operation.extensions.as_ref().and_then(Deprecation::read) }
+    }
 }

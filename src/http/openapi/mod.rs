@@ -13,6 +13,7 @@ mod response_links;
 mod webhooks;
 
 use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
@@ -158,17 +159,24 @@ impl utoipa::Modify for Security {
     }
 }
 
+/// The operations of all routes, and which are deprecated: what the server needs to know. It is far quicker to make than
+/// the whole document.
+pub(super) fn operations_only() -> OpenApiDocument {
+    let app = actix_web::App::new().into_utoipa_app().openapi(Base::openapi());
+    let (_, mut openapi) = app.configure(routes::document).split_for_parts();
+    deprecations::mark(&mut openapi);
+    openapi
+}
+
 /// The whole document as JSON, as it is served and committed.
 pub fn document() -> String {
-    let (_, mut openapi) =
-        actix_web::App::new().into_utoipa_app().openapi(Base::openapi()).configure(routes::document).split_for_parts();
+    let mut openapi = operations_only();
     headers::declare_etags(&mut openapi);
     headers::declare_content_tags(&mut openapi);
     error_responses::share_errors(&mut openapi);
     headers::declare_headers(&mut openapi);
     response_links::add(&mut openapi);
     webhooks::add(&mut openapi);
-    deprecations::mark(&mut openapi);
     examples::add(&mut openapi);
     parameters::reject_nul(&mut openapi);
     parameters::limit_lists(&mut openapi);

@@ -80,7 +80,7 @@ pub async fn metrics(settings: web::Data<HttpSettings>) -> HttpResponse {
 #[utoipa::path(tag = "operation", security(()), responses((status = 200, description = "The OpenAPI document", body = Object), PlainErrors))]
 #[get("/openapi.json")]
 pub async fn openapi(document: web::Data<ServedDocument>, settings: web::Data<HttpSettings>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(settings.example_ids.apply(&document.json))
+    HttpResponse::Ok().content_type("application/json").body(settings.example_ids.apply(document.json()))
 }
 
 /// Redirects the root path to Swagger UI.

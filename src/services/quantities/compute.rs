@@ -4,10 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::invoice_effects;
 use super::invoice_effects::{InvoicedLine, LineInvoice};
-use super::monthly_usage::{ComputedQuantity, MonthlyUsage, UsageReading};
-use crate::db::{
-    BillingLine, BillingLineSort, BillingLineView, CompanySelection, LineFilter, Page, PageRequest, Product, Tx,
-};
+use super::monthly_usage::{ComputedQuantity, MonthlyUsage, UsageReading, UsageToLoad};
+use crate::db::{BillingLine, BillingLineSort, BillingLineView, LineFilter, Page, PageRequest, Product, Tx};
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
@@ -104,13 +102,11 @@ fn compute_in(
         companies.entry((product.id.clone(), month)).or_default().push(view.company.id.clone());
         lines.push((view, month));
     }
-    let mut usage: HashMap<(ProductId, BillingMonth), MonthlyUsage> = HashMap::new();
+    let to_load = companies.into_iter().filter_map(|((product, month), companies)| {
+        Some(UsageToLoad { product: products.get(&product)?.clone(), month, companies })
+    });
     let reading = UsageReading::begin(tx, calendar, now)?;
-    for ((product, month), companies) in companies {
-        let Some(row) = products.get(&product) else { continue };
-        let loaded = MonthlyUsage::load(tx, row.clone(), month, reading, CompanySelection::Only(&companies))?;
-        usage.insert((product, month), loaded);
-    }
+    let usage = MonthlyUsage::load_all(tx, to_load.collect(), reading)?;
     let bill = |(view, month): (BillingLineView, BillingMonth)| {
         let usage = usage.get(&(view.line.product_id.clone(), month))?;
         let computed = usage.quantity_of(&view.line);

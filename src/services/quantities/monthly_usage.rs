@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::db::{BillingLine, CompanySelection, LineSettings, Product, Tx};
+use crate::db::{BillingLine, CompanySelection, CountedByCompany, LineSettings, Product, Tx, UsageToRead};
 use crate::domain::Result;
 use crate::domain::calendar::{BillingCalendar, BillingMonth};
 use crate::domain::clock::Timestamp;
-use crate::domain::ids::CompanyId;
+use crate::domain::ids::{CompanyId, ProductId};
 use crate::domain::line_quantity::{Adjustment, QuantityBreakdown, QuantitySettings};
 use crate::domain::push::PushReason;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
@@ -78,6 +78,66 @@ impl<'c> UsageReading<'c> {
     pub fn begin(tx: &mut Tx<'_>, calendar: &'c BillingCalendar, now: Timestamp) -> Result<Self> {
         Ok(Self { calendar, now, all_totalled: !tx.has_usage_not_totalled()? })
     }
+
+    /// The time within which a product's usage counts in a month.
+    fn window(&self, product: &Product, month: BillingMonth) -> UsageWindow {
+        UsageWindow::new(product.aggregation, product.max_usage_age_days, month, self.calendar, self.now)
+    }
+}
+
+/// Whether a company without usage in the month is billed for its usage of an earlier month.
+fn carries_over(one: &UsageToLoad, reading: UsageReading<'_>) -> bool {
+    reading.window(&one.product, one.month).carries_over
+}
+
+fn without_usage(companies: &[CompanyId], counted: Option<&CountedByCompany>) -> Vec<CompanyId> {
+    let has_usage = |id: &&CompanyId| counted.is_some_and(|counted| counted.contains_key(*id));
+    companies.iter().filter(|id| !has_usage(id)).cloned().collect()
+}
+
+/// The usage of many products that counts in their months or, where usage carries over, in each company's newest month
+/// before.
+fn newest_of_all<'u>(
+    tx: &mut Tx<'_>,
+    wanted: impl Iterator<Item = &'u UsageToLoad> + Clone,
+    reading: UsageReading<'_>,
+) -> Result<HashMap<(ProductId, BillingMonth), CountedByCompany>> {
+    let in_month: Vec<UsageToRead> = wanted.clone().map(|one| one.read(one.companies.clone())).collect();
+    let mut newest = tx.usage_counted_of_many(&in_month)?;
+    let before = wanted.filter(|one| carries_over(one, reading)).map(|one| {
+        let counted = newest.get(&(one.product.id.clone(), one.month));
+        one.read(without_usage(&one.companies, counted))
+    });
+    let before = before.collect();
+    for (key, counted) in tx.usage_counted_before_many(before)? {
+        newest.entry(key).or_default().extend(counted);
+    }
+    Ok(newest)
+}
+
+/// The problem of each company of a product that bills the overage of a deleted product. An older version of the service,
+/// which does not know of overage, may have deleted it.
+fn base_deleted(selection: CompanySelection<'_>) -> HashMap<CompanyId, String> {
+    let problem = || "the base product was deleted: delete this product as well".to_owned();
+    selection.companies().iter().map(|company| (company.clone(), problem())).collect()
+}
+
+/// A product and month of which usage is loaded, for some companies.
+#[derive(Debug)]
+pub struct UsageToLoad {
+    /// The product.
+    pub product: Product,
+    /// The billing month.
+    pub month: BillingMonth,
+    /// The companies.
+    pub companies: Vec<CompanyId>,
+}
+
+impl UsageToLoad {
+    fn read(&self, companies: Vec<CompanyId>) -> UsageToRead {
+        let (product_id, aggregation) = (self.product.id.clone(), self.product.aggregation);
+        UsageToRead { product_id, aggregation, month: self.month, companies }
+    }
 }
 
 /// The usage of one product in one month, by company.
@@ -107,24 +167,71 @@ impl MonthlyUsage {
         reading: UsageReading<'_>,
         selection: CompanySelection<'_>,
     ) -> Result<Self> {
-        let measured = |tx: &mut Tx<'_>, product: Product| Self::measured(tx, product, month, reading, selection);
+        let measured = |tx: &mut Tx<'_>, product: Product| {
+            let mut newest = tx.usage_counted(&product.id, product.aggregation, month, selection)?;
+            let companies = selection.companies().to_vec();
+            let one = UsageToLoad { product, month, companies };
+            if carries_over(&one, reading) {
+                let before = one.read(without_usage(&one.companies, Some(&newest)));
+                newest.extend(tx.usage_counted_before_many(vec![before])?.into_values().flatten());
+            }
+            Self::measured(tx, one.product, month, reading, selection, newest)
+        };
         let Some(of) = product.overage_of.clone() else { return measured(tx, product) };
         match tx.products_by_id(&[of])?.pop() {
             Some(base) => {
                 let base = measured(tx, base)?;
-                Self::overage(tx, product, base, selection)
+                Self::overage(tx, product, &base, selection)
             }
-            // An older version of the service, which does not know of overage, may have deleted the base product.
-            None => {
-                let problem = || "the base product was deleted: delete this product as well".to_owned();
-                let problems = selection.companies().iter().map(|company| (company.clone(), problem())).collect();
-                Ok(Self { problems, ..measured(tx, product)? })
-            }
+            None => Ok(Self { problems: base_deleted(selection), ..measured(tx, product)? }),
         }
     }
 
+    /// Loads the usage of many products, each in a month, as [`Self::load`] does for one. The number of queries does not
+    /// depend on the number of products either, unless they bill overage.
+    pub fn load_all(
+        tx: &mut Tx<'_>,
+        wanted: Vec<UsageToLoad>,
+        reading: UsageReading<'_>,
+    ) -> Result<HashMap<(ProductId, BillingMonth), Self>> {
+        let bases: Vec<ProductId> = wanted.iter().filter_map(|one| one.product.overage_of.clone()).collect();
+        let bases = if bases.is_empty() { Vec::new() } else { tx.products_by_id(&bases)? };
+        let bases: HashMap<ProductId, Product> = bases.into_iter().map(|base| (base.id.clone(), base)).collect();
+        let base_of = |product: &Product| product.overage_of.as_ref().and_then(|id| bases.get(id));
+        // The usage of a product that bills overage is its base product's.
+        let mut measured: HashMap<(ProductId, BillingMonth), UsageToLoad> = HashMap::new();
+        for one in &wanted {
+            let product = base_of(&one.product).unwrap_or(&one.product);
+            let new = || UsageToLoad { product: product.clone(), month: one.month, companies: Vec::new() };
+            let load = measured.entry((product.id.clone(), one.month)).or_insert_with(new);
+            load.companies.extend(one.companies.iter().cloned());
+        }
+        let mut newest = newest_of_all(tx, measured.values(), reading)?;
+        let mut usage = HashMap::with_capacity(wanted.len());
+        for (key, UsageToLoad { product, month, companies }) in measured {
+            let newest = newest.remove(&key).unwrap_or_default();
+            let selection = CompanySelection::Only(&companies);
+            usage.insert(key, Self::measured(tx, product, month, reading, selection, newest)?);
+        }
+        for UsageToLoad { product, month, companies } in wanted {
+            let (key, selection) = ((product.id.clone(), month), CompanySelection::Only(&companies));
+            match (base_of(&product), &product.overage_of) {
+                (Some(base), _) => {
+                    let Some(base) = usage.get(&(base.id.clone(), month)) else { continue };
+                    let overage = Self::overage(tx, product, base, selection)?;
+                    usage.insert(key, overage);
+                }
+                (None, Some(_)) => {
+                    usage.entry(key).and_modify(|own| own.problems = base_deleted(selection));
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(usage)
+    }
+
     /// The amounts above the included quantities of a base product's lines.
-    fn overage(tx: &mut Tx<'_>, product: Product, base: Self, selection: CompanySelection<'_>) -> Result<Self> {
+    fn overage(tx: &mut Tx<'_>, product: Product, base: &Self, selection: CompanySelection<'_>) -> Result<Self> {
         let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
         for line in tx.line_settings(&base.product.id, selection)? {
             let computed = base.quantity_with(&line);
@@ -138,27 +245,23 @@ impl MonthlyUsage {
                 }
             }
         }
-        Ok(Self { product, counted, problems, above, ..base })
+        let (month, month_closed, too_old) = (base.month, base.month_closed, base.too_old.clone());
+        Ok(Self { product, month, month_closed, counted, too_old, problems, above })
     }
 
-    /// The usage of a product's own records, from the totals. The aggregation `last` is read at the end of the month,
-    /// or now if that is earlier.
+    /// The usage of a product's own records, from the totals of the month or, where usage carries over, of each company's
+    /// newest month. The aggregation `last` is read at the end of the month, or now if that is earlier.
     fn measured(
         tx: &mut Tx<'_>,
         product: Product,
         month: BillingMonth,
-        UsageReading { calendar, now, all_totalled }: UsageReading<'_>,
+        reading: UsageReading<'_>,
         selection: CompanySelection<'_>,
+        mut newest: CountedByCompany,
     ) -> Result<Self> {
-        let (companies, aggregation) = (selection.companies(), product.aggregation);
-        let window = UsageWindow::new(aggregation, product.max_usage_age_days, month, calendar, now);
+        let UsageReading { calendar, now, all_totalled } = reading;
+        let window = reading.window(&product, month);
         let read_at = calendar.bounds(month).1.min(now);
-        let mut newest = tx.usage_counted(&product.id, aggregation, month, selection)?;
-        if window.carries_over {
-            let without_usage: Vec<CompanyId> =
-                companies.iter().filter(|id| !newest.contains_key(id)).cloned().collect();
-            newest.extend(tx.usage_counted_before(&product.id, aggregation, month, &without_usage)?);
-        }
         // The totals lack records that an earlier release stored. For the aggregation `last`, they also have no amount
         // but the newest one, which does not count if its time is in the future.
         let mut from_records =
