@@ -57,6 +57,10 @@ PAGES = {
     "by external id": "&product_id={product}&sort=company_external_id",
     "by agreement status": "&product_id={product}&sort=agreement_status",
     "newest": "&product_id={product}&sort=-created_at",
+    "newest of all products": "&sort=-created_at",
+    "all products by agreement status": "&sort=agreement_status",
+    "all products, stale agreements": "&agreement_status=stale",
+    "one company, newest": "&company_id={company}&sort=-created_at",
 }
 
 

@@ -17,8 +17,8 @@ use crate::services::webhooks;
 use crate::services::{AppContext, LoopCount, StepResult};
 use supervise::supervise;
 
-/// How often the process looks for work that it was not notified of: lines that became due, and work of other
-/// processes.
+/// How often the process looks for work that it was not notified of: lines that became due, and work of other processes
+/// whose announcement was lost.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
@@ -159,6 +159,7 @@ async fn look_for_work(ctx: AppContext) {
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = ctx.db.work_announced() => {}
             () = ctx.shutdown.cancelled() => return,
         }
     }

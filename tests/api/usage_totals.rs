@@ -1,5 +1,7 @@
 //! The totals of usage records: kept up to date, completed for records of earlier versions, and verified.
 
+use std::collections::BTreeMap;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
@@ -74,6 +76,66 @@ async fn totals_follow_the_records(backend: Backend) {
 }
 
 /// A gauge is read now: a record measured in the future does not count yet.
+/// The records of a company and product: when each was measured, in hours from now, and its amount.
+type Records = BTreeMap<i64, i64>;
+
+/// The amount that counts now, by the definition of each aggregation. The month began 516 hours ago. A record with a
+/// time in the future does not count as the newest before that time.
+fn amount_now(aggregation: &str, records: &Records) -> Option<i64> {
+    let in_month = || records.range(-516..).map(|(_, amount)| *amount);
+    match aggregation {
+        "last" => records.range(..0).next_back().map(|(_, amount)| *amount),
+        "max" => in_month().max(),
+        _ => in_month().reduce(|sum, amount| sum + amount),
+    }
+}
+
+/// Many products and companies on one page, whose newest records are of different months and partly in the future.
+async fn each_line_of_a_page_has_its_own_usage(backend: Backend) {
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let app = TestApp::start(backend, Default::default()).await;
+    let aggregations = ["last", "last", "last", "last", "max", "sum"];
+    for (number, aggregation) in aggregations.iter().enumerate() {
+        let body = json!({
+            "code": format!("P{number}"), "name": "P", "unit": "GB", "block_size": "1", "aggregation": aggregation,
+            "billing_period": "current", "max_usage_age_days": 400,
+        });
+        app.post("/products", &body).await.expect(201);
+    }
+    let (mut records, mut bodies) = (BTreeMap::<(usize, usize), Records>::new(), Vec::new());
+    for company in 0..12 {
+        app.company(&format!("C{company}"), &format!("Company {company}")).await;
+        for product in 0..aggregations.len() {
+            for _ in 0..random.usize(0..4) {
+                // Up to some four months ago, or within the next day.
+                let (hours, amount) = (random.i64(-2_900..24), random.i64(1..1_000));
+                let known = records.entry((company, product)).or_default();
+                if hours == 0 || known.contains_key(&hours) {
+                    continue;
+                }
+                known.insert(hours, amount);
+                bodies.push(json!({
+                    "company_external_id": format!("C{company}"), "product_code": format!("P{product}"),
+                    "amount": amount.to_string(), "measured_at": app.clock.now() + TimeDelta::hours(hours)
+                }));
+            }
+        }
+    }
+    app.post("/usage", &json!({"records": bodies})).await.expect(200);
+    let lines = app.all("/billing-lines?limit=500").await;
+    assert_eq!(lines.len(), 12 * aggregations.len());
+    for line in lines {
+        let number = |name: &Value| name.as_str().unwrap()[1..].parse::<usize>().unwrap();
+        let key = (number(&line["company"]["external_id"]), number(&line["product_code"]));
+        let expected = records.get(&key).and_then(|records| amount_now(aggregations[key.1], records));
+        let amount = line["usage"]["amount"].as_str().map(|amount| amount.parse::<i64>().unwrap());
+        assert_eq!(amount, expected, "seed {seed}: company and product {key:?}, records {:?}", records.get(&key));
+        let alone = app.get(&format!("/billing-lines/{}", line["id"].as_str().unwrap())).await.expect(200);
+        assert_eq!(alone["usage"], line["usage"], "seed {seed}: {key:?} alone");
+    }
+}
+
 async fn a_record_with_a_time_in_the_future_waits(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;
@@ -183,6 +245,7 @@ async fn many_corrections_are_right_at_once(backend: Backend) {
 }
 
 on_both!(
+    each_line_of_a_page_has_its_own_usage,
     records_from_before_the_first_month_break_nothing,
     many_corrections_are_right_at_once,
     totals_follow_the_records,

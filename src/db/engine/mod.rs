@@ -1,5 +1,6 @@
 //! The foundation of the queries: connections, transactions, tenant scoping, pages, and the schema.
 
+pub(super) mod announcements;
 pub(super) mod conn;
 pub(super) mod error;
 pub(super) mod file;

@@ -9,6 +9,7 @@ use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::announcements::Announcements;
 use super::conn::{Conn, Counts, read_transaction, write_transaction};
 use super::file::{ensure_file_exists, try_to_grow, try_to_write};
 use super::keyed_locks::KeyedLocks;
@@ -93,6 +94,8 @@ impl r2d2::ManageConnection for Manager {
 /// The database. Clones share one connection pool.
 #[derive(Clone)]
 pub struct Db {
+    /// The database's address, for connections outside the pool.
+    pub(super) url: DatabaseUrl,
     pool: r2d2::Pool<Manager>,
     /// Writers queue here rather than for a connection. SQLite allows one writer at a time.
     writers: Arc<Semaphore>,
@@ -107,6 +110,7 @@ pub struct Db {
     /// not written successfully since.
     unwritable: Arc<AtomicBool>,
     counts: Arc<Counts>,
+    pub(super) announcements: Arc<Announcements>,
 }
 
 impl fmt::Debug for Db {
@@ -138,7 +142,8 @@ impl Db {
         let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
         let (turns, record_indexes, unwritable) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(Self { pool, writers, turns, record_indexes, file, unwritable, counts })
+        let (url, announcements) = (url.clone(), Arc::default());
+        Ok(Self { url, pool, writers, turns, record_indexes, file, unwritable, counts, announcements })
     }
 
     /// Whether other processes may use the same database.

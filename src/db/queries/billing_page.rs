@@ -1,12 +1,14 @@
 //! Pages of billing lines. The cost is proportional to the page size, unless a very selective filter forces many other
 //! lines to be read.
 
+use std::collections::HashMap;
+
 use diesel::IntoSql;
 use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::line_filter::{LineFilter, filtered, has_need, needs_attention, of_companies};
+use super::line_filter::{LineFilter, filtered, has_need, needs_attention, of_companies, of_lines};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Cursor, Page, PageRequest, keyset, total};
 use crate::db::engine::schema::{billing_lines, companies, products};
@@ -15,7 +17,7 @@ use crate::db::engine::tx::Tx;
 use crate::db::queries::billing_lines::{BillingLine, BillingLineView};
 use crate::db::queries::companies::Company;
 use crate::domain::Result;
-use crate::domain::ids::CompanyId;
+use crate::domain::ids::{BillingLineId, CompanyId};
 use crate::domain::string_enum::string_enum;
 
 /// Separates the parts of a cursor's key. No id contains it.
@@ -156,6 +158,15 @@ fn by_company_order(filter: &LineFilter, page: &PageRequest<BillingLineSort>) ->
         && filter.company_ids.is_none()
 }
 
+/// Whether a page is sorted by a column of the lines, and its filter does not depend on their companies.
+fn by_line_order(filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> bool {
+    let by_line = matches!(
+        page.sort,
+        BillingLineSort::AgreementStatus | BillingLineSort::AdditionStatus | BillingLineSort::CreatedAt
+    );
+    by_line && !filter.depends_on_company()
+}
+
 impl Tx<'_> {
     /// A page of lines with their records. Runs a few queries for the lines and one for each kind of record.
     pub fn billing_lines(
@@ -169,6 +180,8 @@ impl Tx<'_> {
         };
         let rows = if by_company_order(filter, page) {
             self.rows_by_company(filter, page)?
+        } else if by_line_order(filter, page) {
+            self.rows_by_line(filter, page)?
         } else {
             self.rows_of_page(filter, page)?
         };
@@ -201,6 +214,32 @@ impl Tx<'_> {
             }
             limit = enough;
         }
+    }
+
+    /// The rows of a page that is sorted by a column of the lines: first finds their ids without the companies. Joined
+    /// with them, SQLite may begin with the companies and sort all lines.
+    fn rows_by_line(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+    ) -> Result<Vec<(BillingLine, Company)>> {
+        let query = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
+        let id = billing_lines::id;
+        let query = match page.sort {
+            BillingLineSort::AgreementStatus => keyset!(query, page, billing_lines::agreement_status, id),
+            BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
+            BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId | BillingLineSort::CreatedAt => {
+                keyset!(query, page, id, id)
+            }
+        };
+        let ids: Vec<BillingLineId> = query.limit(page.fetch()).select(id).load(self.conn)?;
+        let rows = scoped_joined!(self, billing_lines, companies)
+            .filter(id.in_list(&ids))
+            .select((BillingLine::as_select(), Company::as_select()))
+            .load::<(BillingLine, Company)>(self.conn)?;
+        let mut by_id: HashMap<BillingLineId, (BillingLine, Company)> =
+            rows.into_iter().map(|row| (row.0.id.clone(), row)).collect();
+        Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
     }
 
     /// The rows of a page, plus one if there is a next page.

@@ -71,6 +71,16 @@ fn read_together(wanted: &[UsageToRead]) -> Vec<Vec<&UsageToRead>> {
     groups
 }
 
+/// The aggregation of each product and month that is asked for, and its companies.
+type Asked<'u> = HashMap<(&'u ProductId, BillingMonth), (Aggregation, HashSet<&'u CompanyId>)>;
+
+fn asked<'u>(group: &[&'u UsageToRead]) -> Asked<'u> {
+    let one = |one: &&'u UsageToRead| {
+        ((&one.product_id, one.month), (one.aggregation, one.companies.iter().collect::<HashSet<_>>()))
+    };
+    group.iter().map(one).collect()
+}
+
 /// The distinct products, companies and months of a group.
 fn combined(group: &[&UsageToRead]) -> (HashSet<ProductId>, HashSet<CompanyId>, HashSet<BillingMonth>) {
     let companies = group.iter().flat_map(|one| one.companies.iter().cloned()).collect();
@@ -138,8 +148,7 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    /// The usage that counts in each product and month, which are distinct. One query reads many products. The result
-    /// may include other companies.
+    /// The usage that counts in each product and month, which are distinct. One query reads many products.
     pub fn usage_counted_of_many(
         &mut self,
         wanted: &[UsageToRead],
@@ -159,12 +168,14 @@ impl Tx<'_> {
                 .filter(usage_totals::company_id.in_list(companies))
                 .filter(usage_totals::month.in_list(months));
             let rows: Vec<UsageTotalsRow> = own.select(UsageTotalsRow::as_select()).load(self.conn)?;
-            let asked: HashMap<(&ProductId, BillingMonth), &UsageToRead> =
-                group.iter().map(|one| ((&one.product_id, one.month), *one)).collect();
+            let asked = asked(&group);
             for row in rows {
-                let Some(one) = asked.get(&(&row.product_id, row.month)) else { continue };
-                let counted = row.totals().in_month(one.aggregation);
-                found.entry((row.product_id, row.month)).or_default().insert(row.company_id, counted);
+                // The query combines each product and month with the companies of all.
+                let Some((aggregation, companies)) = asked.get(&(&row.product_id, row.month)) else { continue };
+                if companies.contains(&row.company_id) {
+                    let counted = row.totals().in_month(*aggregation);
+                    found.entry((row.product_id, row.month)).or_default().insert(row.company_id, counted);
+                }
             }
         }
         Ok(found)
@@ -196,8 +207,7 @@ impl Tx<'_> {
         month: BillingMonth,
         wanted: &[UsageToRead],
     ) -> Result<Vec<(ProductId, CountedByCompany)>> {
-        let asked: HashMap<&ProductId, (Aggregation, HashSet<&CompanyId>)> =
-            wanted.iter().map(|one| (&one.product_id, (one.aggregation, one.companies.iter().collect()))).collect();
+        let asked = asked(&wanted.iter().collect::<Vec<_>>());
         let mut newest: HashMap<(ProductId, BillingMonth), Vec<CompanyId>> = HashMap::new();
         for group in read_together(wanted) {
             let (products, companies, _) = combined(&group);
@@ -210,17 +220,18 @@ impl Tx<'_> {
                     .group_by((usage_totals::product_id, usage_totals::company_id))
                     .select((usage_totals::product_id, usage_totals::company_id, diesel::dsl::max(usage_totals::month)))
                     .load(self.conn)?;
-                for (product, company, month) in rows {
+                for (product, company, newest_month) in rows {
                     // The query combines each product with the companies of all.
-                    if asked.get(&product).is_some_and(|(_, companies)| companies.contains(&company)) {
-                        newest.entry((product, month.unwrap_or(BillingMonth::FIRST))).or_default().push(company);
+                    if asked.get(&(&product, month)).is_some_and(|(_, companies)| companies.contains(&company)) {
+                        let newest_month = newest_month.unwrap_or(BillingMonth::FIRST);
+                        newest.entry((product, newest_month)).or_default().push(company);
                     }
                 }
             }
         }
-        let to_read = newest.into_iter().filter_map(|((product_id, month), companies)| {
-            let (aggregation, _) = *asked.get(&product_id)?;
-            Some(UsageToRead { product_id, aggregation, month, companies })
+        let to_read = newest.into_iter().filter_map(|((product_id, newest_month), companies)| {
+            let aggregation = asked.get(&(&product_id, month))?.0;
+            Some(UsageToRead { product_id, aggregation, month: newest_month, companies })
         });
         let counted = self.usage_counted_of_many(&to_read.collect::<Vec<_>>())?;
         Ok(counted.into_iter().map(|((product, _), counted)| (product, counted)).collect())

@@ -38,6 +38,11 @@ pub struct LineFilter {
 }
 
 impl LineFilter {
+    /// Whether the filter depends on data of the company.
+    pub(in crate::db) fn depends_on_company(&self) -> bool {
+        self.search.is_some() || self.matched.is_some()
+    }
+
     /// Whether the filter depends on the company alone.
     pub(in crate::db) fn selects_whole_companies(&self) -> bool {
         let of_companies = Self {
@@ -53,9 +58,17 @@ impl LineFilter {
 /// Applies a filter to a boxed query over lines joined with their companies.
 macro_rules! filtered {
     ($tx:expr, $query:expr, $filter:expr) => {{
+        let query = $crate::db::queries::line_filter::of_companies!($tx, $query, $filter);
+        $crate::db::queries::line_filter::of_lines!(query, $filter)
+    }};
+}
+pub(in crate::db) use filtered;
+
+/// Applies the part of a filter that concerns the lines themselves to a boxed query over lines.
+macro_rules! of_lines {
+    ($query:expr, $filter:expr) => {{
         use $crate::db::engine::in_list::InListMethod as _;
-        let (query, filter): (_, &LineFilter) = ($query, $filter);
-        let mut query = $crate::db::queries::line_filter::of_companies!($tx, query, filter);
+        let (mut query, filter): (_, &LineFilter) = ($query, $filter);
         if let Some(id) = &filter.product_id {
             query = query.filter(billing_lines::product_id.eq(id.clone()));
         }
@@ -94,7 +107,7 @@ macro_rules! filtered {
         query
     }};
 }
-pub(in crate::db) use filtered;
+pub(in crate::db) use of_lines;
 
 /// Whether a line needs a person's attention. A line without a last push is judged by its mappings alone.
 macro_rules! needs_attention {

@@ -95,16 +95,18 @@ pub struct AppContext {
 }
 
 impl AppContext {
-    /// Wakes a worker of this process for new work.
+    /// Wakes a worker of this process for new work, and announces the work to other processes.
     pub fn wake_worker(&self) {
         self.turns.poll_again();
         self.wake.notify_one();
+        self.db.announce_work();
     }
 
-    /// Wakes a loop that sends webhooks, for a new delivery.
+    /// Wakes a loop that sends webhooks, for a new delivery, and announces it to other processes.
     pub fn wake_deliveries(&self) {
         self.delivery_turns.poll_again();
         self.wake_deliveries.notify_one();
+        self.db.announce_work();
     }
 
     /// Counts rows that were added or changed, and updates the database's statistics after many. A failure only makes

@@ -1,0 +1,127 @@
+//! Tells the other processes on the same PostgreSQL of new work (`LISTEN`, `NOTIFY`), so that they need not wait until
+//! they next look for it. An announcement that is lost only delays the work until then. SQLite has one process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::conn::Conn;
+use super::pool::Db;
+use super::url::DatabaseUrl;
+use crate::domain::{Error, Result};
+
+const LISTEN: &str = "LISTEN connectwise_billing_work";
+const NOTIFY: &str = "NOTIFY connectwise_billing_work";
+/// How often announcements are sent and received. Receiving reads the connection's socket and sends no statement.
+const EXCHANGE_INTERVAL: Duration = Duration::from_millis(50);
+/// How many intervals to wait after the connection was lost.
+const INTERVALS_BEFORE_RETRY: usize = 40;
+
+/// The announcements of a process.
+#[derive(Debug, Default)]
+pub(in crate::db) struct Announcements {
+    /// Whether an announcement waits to be sent.
+    unsent: AtomicBool,
+    received: Notify,
+}
+
+impl Db {
+    /// Announces new work to the other processes. Several announcements at the same time are sent as one.
+    pub fn announce_work(&self) {
+        self.announcements.unsent.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until work is announced; forever unless [`Self::exchange_announcements`] runs.
+    pub async fn work_announced(&self) {
+        self.announcements.received.notified().await;
+    }
+
+    /// Sends and receives announcements until `stop`, with a connection of its own. Returns at once on SQLite.
+    pub async fn exchange_announcements(&self, stop: CancellationToken) {
+        if !self.is_shared() {
+            return;
+        }
+        let (url, announcements) = (self.url.clone(), self.announcements.clone());
+        // A panic ends the exchange; the process then finds the work when it looks for it.
+        drop(tokio::task::spawn_blocking(move || exchange(&url, &announcements, &stop)).await);
+    }
+}
+
+fn exchange(url: &DatabaseUrl, announcements: &Arc<Announcements>, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = exchange_until_error(url, announcements, stop) {
+            tracing::warn!(
+                cause = %error.chain(),
+                "lost the connection that announces work between processes; opening it again"
+            );
+        }
+        for _ in 0..INTERVALS_BEFORE_RETRY {
+            if !stop.is_cancelled() {
+                std::thread::sleep(EXCHANGE_INTERVAL);
+            }
+        }
+    }
+}
+
+fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: &CancellationToken) -> Result<()> {
+    let Conn::Postgres(mut conn) = url.connect().map_err(|error| Error::Unavailable(Box::new(error)))? else {
+        return Ok(());
+    };
+    conn.batch_execute(LISTEN)?;
+    // Work may have been announced before.
+    announcements.received.notify_one();
+    while !stop.is_cancelled() {
+        if announcements.unsent.swap(false, Ordering::Relaxed)
+            && let Err(error) = conn.batch_execute(NOTIFY)
+        {
+            announcements.unsent.store(true, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        let mut is_received = false;
+        for notification in conn.notifications_iter() {
+            notification?;
+            is_received = true;
+        }
+        if is_received {
+            announcements.received.notify_one();
+        }
+        std::thread::sleep(EXCHANGE_INTERVAL);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    mod postgres {
+        use std::time::Duration;
+
+        use tokio_util::sync::CancellationToken;
+
+        use crate::db::Db;
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn work_is_announced_to_other_processes() {
+            let server = std::env::var("CWB_TEST_POSTGRES_URL").expect("run scripts/test, which starts a PostgreSQL");
+            let url = format!("{server}/postgres?sslmode=disable").parse().unwrap();
+            let (one, other) = (Db::open(&url, 1).unwrap(), Db::open(&url, 1).unwrap());
+            let stop = CancellationToken::new();
+            let processes = [&one, &other].map(|db| {
+                let (db, stop) = (db.clone(), stop.clone());
+                tokio::spawn(async move { db.exchange_announcements(stop).await })
+            });
+            let hears =
+                |db: Db| tokio::time::timeout(Duration::from_secs(20), async move { db.work_announced().await });
+            hears(other.clone()).await.expect("it looks for work when it begins to listen");
+            one.announce_work();
+            hears(other.clone()).await.expect("an announcement arrives");
+            stop.cancel();
+            for process in processes {
+                process.await.unwrap();
+            }
+        }
+    }
+}
