@@ -99,7 +99,7 @@ async fn each_line_of_a_page_has_its_own_usage(backend: Backend) {
     for (number, aggregation) in aggregations.iter().enumerate() {
         let body = json!({
             "code": format!("P{number}"), "name": "P", "unit": "GB", "block_size": "1", "aggregation": aggregation,
-            "billing_period": "current", "max_usage_age_days": 400,
+            "billing_period": "current", "max_usage_age_days": 366,
         });
         app.post("/products", &body).await.expect(201);
     }

@@ -10,7 +10,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::conn::Conn;
-use super::pool::Db;
 use super::url::DatabaseUrl;
 use crate::domain::{Error, Result};
 
@@ -29,29 +28,25 @@ pub(in crate::db) struct Announcements {
     received: Notify,
 }
 
-impl Db {
+impl Announcements {
     /// Announces new work to the other processes. Several announcements at the same time are sent as one.
-    pub fn announce_work(&self) {
-        self.announcements.unsent.store(true, Ordering::Relaxed);
+    pub(in crate::db) fn announce(&self) {
+        self.unsent.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until work is announced; forever unless [`Self::exchange_announcements`] runs.
-    pub async fn work_announced(&self) {
-        self.announcements.received.notified().await;
+    /// Waits for an announcement.
+    pub(in crate::db) async fn received(&self) {
+        self.received.notified().await;
     }
 
-    /// Sends and receives announcements until `stop`, with a connection of its own. Returns at once on SQLite.
-    pub async fn exchange_announcements(&self, stop: CancellationToken) {
-        if !self.is_shared() {
-            return;
-        }
-        let (url, announcements) = (self.url.clone(), self.announcements.clone());
+    /// Sends and receives announcements until `stop`, with a connection of its own.
+    pub(in crate::db) async fn exchange(self: Arc<Self>, url: DatabaseUrl, stop: CancellationToken) {
         // A panic ends the exchange; the process then finds the work when it looks for it.
-        drop(tokio::task::spawn_blocking(move || exchange(&url, &announcements, &stop)).await);
+        drop(tokio::task::spawn_blocking(move || exchange(&url, &self, &stop)).await);
     }
 }
 
-fn exchange(url: &DatabaseUrl, announcements: &Arc<Announcements>, stop: &CancellationToken) {
+fn exchange(url: &DatabaseUrl, announcements: &Announcements, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         if let Err(error) = exchange_until_error(url, announcements, stop) {
             tracing::warn!(
@@ -97,27 +92,26 @@ fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: 
 #[cfg(test)]
 mod tests {
     mod postgres {
+        use std::sync::Arc;
         use std::time::Duration;
 
         use tokio_util::sync::CancellationToken;
 
-        use crate::db::Db;
+        use crate::db::DatabaseUrl;
+        use crate::db::engine::announcements::Announcements;
 
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn work_is_announced_to_other_processes() {
             let server = std::env::var("CWB_TEST_POSTGRES_URL").expect("run scripts/test, which starts a PostgreSQL");
-            let url = format!("{server}/postgres?sslmode=disable").parse().unwrap();
-            let (one, other) = (Db::open(&url, 1).unwrap(), Db::open(&url, 1).unwrap());
+            let url: DatabaseUrl = format!("{server}/postgres?sslmode=disable").parse().unwrap();
+            let (one, other) = (Arc::new(Announcements::default()), Arc::new(Announcements::default()));
             let stop = CancellationToken::new();
-            let processes = [&one, &other].map(|db| {
-                let (db, stop) = (db.clone(), stop.clone());
-                tokio::spawn(async move { db.exchange_announcements(stop).await })
-            });
-            let hears =
-                |db: Db| tokio::time::timeout(Duration::from_secs(20), async move { db.work_announced().await });
-            hears(other.clone()).await.expect("it looks for work when it begins to listen");
-            one.announce_work();
-            hears(other.clone()).await.expect("an announcement arrives");
+            let processes =
+                [&one, &other].map(|process| tokio::spawn(process.clone().exchange(url.clone(), stop.clone())));
+            let hears = || tokio::time::timeout(Duration::from_secs(20), other.received());
+            hears().await.expect("it looks for work when it begins to listen");
+            one.announce();
+            hears().await.expect("an announcement arrives");
             stop.cancel();
             for process in processes {
                 process.await.unwrap();

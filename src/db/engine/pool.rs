@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::r2d2::R2D2Connection;
 use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::announcements::Announcements;
 use super::conn::{Conn, Counts, read_transaction, write_transaction};
@@ -95,7 +96,7 @@ impl r2d2::ManageConnection for Manager {
 #[derive(Clone)]
 pub struct Db {
     /// The database's address, for connections outside the pool.
-    pub(super) url: DatabaseUrl,
+    url: DatabaseUrl,
     pool: r2d2::Pool<Manager>,
     /// Writers queue here rather than for a connection. SQLite allows one writer at a time.
     writers: Arc<Semaphore>,
@@ -110,7 +111,7 @@ pub struct Db {
     /// not written successfully since.
     unwritable: Arc<AtomicBool>,
     counts: Arc<Counts>,
-    pub(super) announcements: Arc<Announcements>,
+    announcements: Arc<Announcements>,
 }
 
 impl fmt::Debug for Db {
@@ -154,6 +155,23 @@ impl Db {
     /// Returns the number of statements that were sent so far, and of writing transactions that were committed.
     pub fn counts(&self) -> (u64, u64) {
         (self.counts.statements.load(Ordering::Relaxed), self.counts.commits.load(Ordering::Relaxed))
+    }
+
+    /// Announces new work to the other processes on the same PostgreSQL.
+    pub fn announce_work(&self) {
+        self.announcements.announce();
+    }
+
+    /// Waits until work is announced; forever unless [`Self::exchange_announcements`] runs.
+    pub async fn work_announced(&self) {
+        self.announcements.received().await;
+    }
+
+    /// Exchanges announcements with the other processes until `stop`. Returns at once on SQLite, which has one process.
+    pub async fn exchange_announcements(&self, stop: CancellationToken) {
+        if self.is_shared() {
+            self.announcements.clone().exchange(self.url.clone(), stop).await;
+        }
     }
 
     /// Migrates the schema and returns the names of the applied migrations.
