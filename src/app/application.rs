@@ -131,11 +131,9 @@ impl Application {
     /// Runs the server and the worker until the token is cancelled.
     pub async fn run(self) -> Result<(), StartError> {
         let worker = tokio::spawn(self.worker.run());
-        let (db, stop) = (self.ctx.db.clone(), self.ctx.shutdown.clone());
-        let announcements = tokio::spawn(async move { db.exchange_announcements(stop).await });
+        self.ctx.db.exchange_announcements(self.ctx.shutdown.clone());
         Self::serve(self.server, self.ctx.shutdown).await?;
         worker.await?;
-        announcements.await?;
         drop(self.alone);
         Ok(())
     }

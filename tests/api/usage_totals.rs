@@ -75,7 +75,6 @@ async fn totals_follow_the_records(backend: Backend) {
     assert!(right && said.contains("6 totals of usage records compared, 0 differ"), "{said}");
 }
 
-/// A gauge is read now: a record measured in the future does not count yet.
 /// The records of a company and product: when each was measured, in hours from now, and its amount.
 type Records = BTreeMap<i64, i64>;
 
@@ -136,6 +135,7 @@ async fn each_line_of_a_page_has_its_own_usage(backend: Backend) {
     }
 }
 
+/// A gauge is read now: a record measured in the future does not count yet.
 async fn a_record_with_a_time_in_the_future_waits(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     products(&app).await;

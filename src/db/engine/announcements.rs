@@ -1,11 +1,14 @@
-//! Tells the other processes on the same PostgreSQL of new work (`LISTEN`, `NOTIFY`), so that they need not wait until
-//! they next look for it. An announcement that is lost only delays the work until then. SQLite has one process.
+//! Announces new work to the other processes on the same PostgreSQL database (`LISTEN`, `NOTIFY`), so that they need not
+//! wait until they next look for it. An announcement that is lost only delays the work until then. SQLite has one process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use diesel::RunQueryDsl;
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::sql_types::Integer;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -39,10 +42,10 @@ impl Announcements {
         self.received.notified().await;
     }
 
-    /// Sends and receives announcements until `stop`, with a connection of its own.
-    pub(in crate::db) async fn exchange(self: Arc<Self>, url: DatabaseUrl, stop: CancellationToken) {
-        // A panic ends the exchange; the process then finds the work when it looks for it.
-        drop(tokio::task::spawn_blocking(move || exchange(&url, &self, &stop)).await);
+    /// Sends and receives announcements until `stop`, with a thread and a connection of its own. The end of the process
+    /// does not wait for the thread, which may be waiting for a database that does not respond.
+    pub(in crate::db) fn exchange(self: Arc<Self>, url: DatabaseUrl, stop: CancellationToken) {
+        std::thread::spawn(move || exchange(&url, &self, &stop));
     }
 }
 
@@ -51,7 +54,7 @@ fn exchange(url: &DatabaseUrl, announcements: &Announcements, stop: &Cancellatio
         if let Err(error) = exchange_until_error(url, announcements, stop) {
             tracing::warn!(
                 cause = %error.chain(),
-                "lost the connection that announces work between processes; opening it again"
+                "cannot exchange announcements of new work with other processes; trying again"
             );
         }
         for _ in 0..INTERVALS_BEFORE_RETRY {
@@ -66,6 +69,7 @@ fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: 
     let Conn::Postgres(mut conn) = url.connect().map_err(|error| Error::Unavailable(Box::new(error)))? else {
         return Ok(());
     };
+    let own: i32 = diesel::select(sql::<Integer>("pg_backend_pid()")).get_result(&mut conn)?;
     conn.batch_execute(LISTEN)?;
     // Work may have been announced before.
     announcements.received.notify_one();
@@ -78,8 +82,8 @@ fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: 
         }
         let mut is_received = false;
         for notification in conn.notifications_iter() {
-            notification?;
-            is_received = true;
+            // PostgreSQL also sends a process its own notifications.
+            is_received |= notification?.process_id != own;
         }
         if is_received {
             announcements.received.notify_one();
@@ -106,16 +110,14 @@ mod tests {
             let url: DatabaseUrl = format!("{server}/postgres?sslmode=disable").parse().unwrap();
             let (one, other) = (Arc::new(Announcements::default()), Arc::new(Announcements::default()));
             let stop = CancellationToken::new();
-            let processes =
-                [&one, &other].map(|process| tokio::spawn(process.clone().exchange(url.clone(), stop.clone())));
+            for process in [&one, &other] {
+                process.clone().exchange(url.clone(), stop.clone());
+            }
             let hears = || tokio::time::timeout(Duration::from_secs(20), other.received());
             hears().await.expect("it looks for work when it begins to listen");
             one.announce();
             hears().await.expect("an announcement arrives");
             stop.cancel();
-            for process in processes {
-                process.await.unwrap();
-            }
         }
     }
 }

@@ -167,10 +167,11 @@ impl Db {
         self.announcements.received().await;
     }
 
-    /// Exchanges announcements with the other processes until `stop`. Returns at once on SQLite, which has one process.
-    pub async fn exchange_announcements(&self, stop: CancellationToken) {
+    /// Starts to exchange announcements with the other processes, until `stop`. Does nothing on SQLite, which has one
+    /// process.
+    pub fn exchange_announcements(&self, stop: CancellationToken) {
         if self.is_shared() {
-            self.announcements.clone().exchange(self.url.clone(), stop).await;
+            self.announcements.clone().exchange(self.url.clone(), stop);
         }
     }
 

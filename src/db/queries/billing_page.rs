@@ -216,8 +216,8 @@ impl Tx<'_> {
         }
     }
 
-    /// The rows of a page that is sorted by a column of the lines: first finds their ids without the companies. Joined
-    /// with them, SQLite may begin with the companies and sort all lines.
+    /// The rows of a page that is sorted by a column of the lines: first finds their ids without the companies. If
+    /// they were joined at once, SQLite might start with the companies and sort all lines.
     fn rows_by_line(
         &mut self,
         filter: &LineFilter,

@@ -67,7 +67,9 @@ fn read_together(wanted: &[UsageToRead]) -> Vec<Vec<&UsageToRead>> {
         }
         group.push(one);
     }
-    groups.push(group);
+    if !group.is_empty() {
+        groups.push(group);
+    }
     groups
 }
 

@@ -187,8 +187,8 @@ impl MonthlyUsage {
         }
     }
 
-    /// Loads the usage of many products, each in a month, as [`Self::load`] does for one. The number of queries does not
-    /// depend on the number of products either, unless they bill overage.
+    /// Loads the usage of many products, each in a month, as [`Self::load`] does for one. Products are read together where
+    /// possible; products that bill overage, and records outside the totals, need queries of their own.
     pub fn load_all(
         tx: &mut Tx<'_>,
         wanted: Vec<UsageToLoad>,
