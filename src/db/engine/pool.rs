@@ -193,12 +193,23 @@ impl Db {
             migrate::is_current(conn)
         };
         // An outer limit, in case a pooled connection does not respond.
-        let answer = tokio::time::timeout(
-            READINESS_TIMEOUT + Duration::from_secs(1),
-            self.blocking_within(READINESS_TIMEOUT, look),
-        )
-        .await;
+        let answer = tokio::time::timeout(READINESS_TIMEOUT + Duration::from_secs(1), self.look_twice(look)).await;
         answer.map_err(|late| Error::Unavailable(Box::new(late)))?
+    }
+
+    /// Runs a check, and again with another connection to PostgreSQL if the first was cut during the check: the database
+    /// itself may well respond.
+    async fn look_twice<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Conn) -> Result<T> + Clone + Send + 'static,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        match self.blocking_within(READINESS_TIMEOUT, look.clone()).await {
+            Err(Error::Unavailable(_)) if self.is_shared() && begun.elapsed() < READINESS_TIMEOUT => {
+                self.blocking_within(READINESS_TIMEOUT.saturating_sub(begun.elapsed()), look).await
+            }
+            answer => answer,
+        }
     }
 
     /// Reads within one tenant, in one transaction and from one snapshot.
