@@ -67,7 +67,7 @@ async fn a_page_costs_what_it_shows(backend: Backend) {
 
 async fn a_page_costs_no_more_statements_for_more_products(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
-    let with_totals = app.product("P").await;
+    let measured = app.product("P").await;
     app.product("Q").await;
     companies(&app, 1, 5).await;
     measure(&app, 5, 0).await;
@@ -84,7 +84,7 @@ async fn a_page_costs_no_more_statements_for_more_products(backend: Backend) {
     assert_eq!(cheaper(&app, page).await, first, "with more products");
     let lines = app.get("/billing-lines?limit=50").await.expect(200);
     let with_usage = lines["items"].as_array().unwrap().iter().filter(|line| !line["usage"]["amount"].is_null());
-    assert!(with_usage.clone().all(|line| line["product_id"] == with_totals.as_str()));
+    assert!(with_usage.clone().all(|line| line["product_id"] == measured.as_str()));
     assert_eq!(with_usage.count(), 5);
 }
 

@@ -5,7 +5,7 @@ use connectwise_billing::sandbox::{Kind, sample};
 use serde_json::{Value, json};
 
 use crate::push::ready;
-use crate::support::{Backend, TestApp};
+use crate::support::{Backend, TestApp, seed};
 
 /// Changes a record in ConnectWise.
 pub fn merge(app: &TestApp, kind: Kind, id: i64, members: Value) {
@@ -115,11 +115,6 @@ async fn reasons_a_quantity_is_not_invoiced_are_reported(backend: Backend) {
     // December's quantity is in time for January's invoice.
     let later = app.all("/billing-lines?billing_month=2026-12").await;
     assert_eq!(codes(&later[1]["invoice"]), Vec::<&str>::new());
-}
-
-/// The seed of a random test: the given one, to replay it, or a random one.
-pub fn seed() -> u64 {
-    std::env::var("INVOICE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
 
 /// Gives each company random terms, a price and usage: what is included, what is not billed, what begins or ends, which

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::process::program;
-use crate::support::{Backend, TestApp, execute};
+use crate::support::{Backend, TestApp, execute, seed};
 
 /// A product for each aggregation, without ConnectWise. A gauge carries over from before the month for 35 days.
 async fn products(app: &TestApp) {
@@ -91,7 +91,7 @@ fn amount_now(aggregation: &str, records: &Records) -> Option<i64> {
 
 /// Many products and companies on one page, whose newest records are of different months and partly in the future.
 async fn each_line_of_a_page_has_its_own_usage(backend: Backend) {
-    let seed = fastrand::u64(..);
+    let seed = seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let app = TestApp::start(backend, Default::default()).await;
     let aggregations = ["last", "last", "last", "last", "max", "sum"];
@@ -107,7 +107,7 @@ async fn each_line_of_a_page_has_its_own_usage(backend: Backend) {
         app.company(&format!("C{company}"), &format!("Company {company}")).await;
         for product in 0..aggregations.len() {
             for _ in 0..random.usize(0..4) {
-                // Up to some four months ago, or within the next day.
+                // Up to about four months ago, or within the next day.
                 let (hours, amount) = (random.i64(-2_900..24), random.i64(1..1_000));
                 let known = records.entry((company, product)).or_default();
                 if hours == 0 || known.contains_key(&hours) {

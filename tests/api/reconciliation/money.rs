@@ -8,10 +8,10 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::{reconciliation, refresh};
-use crate::invoices::{merge, seed, with_random_terms};
+use crate::invoices::{merge, with_random_terms};
 use crate::overage::with_overage;
 use crate::push::ready;
-use crate::support::Backend;
+use crate::support::{Backend, seed};
 
 /// A sum for each currency, without those that are 0.
 type Sums = BTreeMap<String, Decimal>;

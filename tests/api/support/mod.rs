@@ -48,6 +48,11 @@ pub fn start_of_test() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2026, 11, 22, 12, 0, 0).unwrap()
 }
 
+/// The seed of a random test: the number in `TEST_SEED`, to replay a failure, or a random one.
+pub fn seed() -> u64 {
+    std::env::var("TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
+}
+
 /// A response with this status and an error body as ConnectWise sends it.
 pub fn status(status: u16) -> FaultKind {
     FaultKind::Status { status, code: None, message: None }
