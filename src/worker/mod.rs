@@ -148,8 +148,8 @@ impl Worker {
     }
 }
 
-/// Looks for work on behalf of all loops of the process, so that an idle process rarely queries its database: at intervals,
-/// and when another process announces work.
+/// Looks for work on behalf of all loops of the process, so that an idle process rarely queries its database: at
+/// intervals, and when another process announces work.
 async fn look_for_work(ctx: AppContext) {
     loop {
         if let Err(error) = push::poll(&ctx).await {

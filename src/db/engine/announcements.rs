@@ -1,5 +1,6 @@
-//! Announces new work to the other processes on the same PostgreSQL database (`LISTEN`, `NOTIFY`), so that they need not
-//! wait until they next look for it. An announcement that is lost only delays the work until then. SQLite has one process.
+//! Announces new work to the other processes on the same PostgreSQL database (`LISTEN`, `NOTIFY`), so that they need
+//! not wait until they next look for it. An announcement that is lost only delays the work until then. An SQLite
+//! database has one process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ const LISTEN: &str = "LISTEN connectwise_billing_work";
 const NOTIFY: &str = "NOTIFY connectwise_billing_work";
 /// How often announcements are sent and received. Receiving reads the connection's socket and sends no statement.
 const EXCHANGE_INTERVAL: Duration = Duration::from_millis(50);
-/// How many intervals to wait after the connection was lost.
+/// How many intervals to wait before connecting again: two seconds.
 const INTERVALS_BEFORE_RETRY: usize = 40;
 
 /// The announcements of a process.
@@ -50,21 +51,21 @@ impl Announcements {
 }
 
 fn exchange(url: &DatabaseUrl, announcements: &Announcements, stop: &CancellationToken) {
-    while !stop.is_cancelled() {
-        if let Err(error) = exchange_until_error(url, announcements, stop) {
-            tracing::warn!(
-                cause = %error.chain(),
-                "cannot exchange announcements of new work with other processes; trying again"
-            );
-        }
+    while let Err(error) = exchange_until_error(url, announcements, stop) {
+        tracing::warn!(
+            cause = %error.chain(),
+            "cannot exchange announcements of new work with other processes; trying again"
+        );
         for _ in 0..INTERVALS_BEFORE_RETRY {
-            if !stop.is_cancelled() {
-                std::thread::sleep(EXCHANGE_INTERVAL);
+            if stop.is_cancelled() {
+                return;
             }
+            std::thread::sleep(EXCHANGE_INTERVAL);
         }
     }
 }
 
+/// Exchanges announcements until `stop`, or until the connection is lost.
 fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: &CancellationToken) -> Result<()> {
     let Conn::Postgres(mut conn) = url.connect().map_err(|error| Error::Unavailable(Box::new(error)))? else {
         return Ok(());

@@ -95,7 +95,7 @@ impl r2d2::ManageConnection for Manager {
 /// The database. Clones share one connection pool.
 #[derive(Clone)]
 pub struct Db {
-    /// The database's address, for connections outside the pool.
+    /// The database's address. No other process uses an SQLite file.
     url: DatabaseUrl,
     pool: r2d2::Pool<Manager>,
     /// Writers queue here rather than for a connection. SQLite allows one writer at a time.
@@ -105,8 +105,6 @@ pub struct Db {
     /// connections of a stopped process, one after the other.
     turns: Arc<KeyedLocks>,
     record_indexes: Arc<RecordIndexes>,
-    /// The SQLite file, which no other process uses; `None` for PostgreSQL.
-    file: Option<Arc<std::path::Path>>,
     /// Whether a write failed because the database was unavailable (full disk, read-only file, lock) and `is_ready` has
     /// not written successfully since.
     unwritable: Arc<AtomicBool>,
@@ -140,16 +138,15 @@ impl Db {
         // On PostgreSQL writers may wait for one another and for other replicas, so a quarter of the connections is
         // reserved for reads.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
-        let file = url.file().map(Arc::from);
         let writers = Arc::new(Semaphore::new(writers));
         let (turns, record_indexes, unwritable) = (Arc::default(), Arc::default(), Arc::default());
         let (url, announcements) = (url.clone(), Arc::default());
-        Ok(Self { url, pool, writers, turns, record_indexes, file, unwritable, counts, announcements })
+        Ok(Self { url, pool, writers, turns, record_indexes, unwritable, counts, announcements })
     }
 
     /// Whether other processes may use the same database.
     pub fn is_shared(&self) -> bool {
-        self.file.is_none()
+        self.url.file().is_none()
     }
 
     /// Returns the number of statements that were sent so far, and of writing transactions that were committed.
@@ -182,31 +179,33 @@ impl Db {
 
     /// Whether the database responds in time, accepts writes, and has the current schema.
     pub async fn is_ready(&self) -> Result<bool> {
-        let (unwritable, file) = (self.unwritable.clone(), self.file.clone());
+        let (unwritable, url) = (self.unwritable.clone(), self.url.clone());
         let look = move |conn: &mut Conn| {
-            ensure_file_exists(file.as_deref()).map_err(|gone| Error::Unavailable(gone.into()))?;
+            ensure_file_exists(url.file()).map_err(|gone| Error::Unavailable(gone.into()))?;
             if unwritable.load(Ordering::Relaxed) {
                 try_to_write(conn)?;
-                try_to_grow(file.as_deref())?;
+                try_to_grow(url.file())?;
                 unwritable.store(false, Ordering::Relaxed);
             }
             migrate::is_current(conn)
         };
         // An outer limit, in case a pooled connection does not respond.
-        let answer = tokio::time::timeout(READINESS_TIMEOUT + Duration::from_secs(1), self.look_twice(look)).await;
+        let answer = tokio::time::timeout(READINESS_TIMEOUT + Duration::from_secs(1), self.check_twice(look)).await;
         answer.map_err(|late| Error::Unavailable(Box::new(late)))?
     }
 
-    /// Runs a check, and again with another connection to PostgreSQL if the first was cut during the check: the database
-    /// itself may well respond.
-    async fn look_twice<T: Send + 'static>(
+    /// Runs a check. If its connection to PostgreSQL turns out to be lost, runs it again with another, because the
+    /// database itself may well respond.
+    async fn check_twice<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&mut Conn) -> Result<T> + Clone + Send + 'static,
+        check: impl FnOnce(&mut Conn) -> Result<T> + Clone + Send + 'static,
     ) -> Result<T> {
         let begun = Instant::now();
-        match self.blocking_within(READINESS_TIMEOUT, look.clone()).await {
-            Err(Error::Unavailable(_)) if self.is_shared() && begun.elapsed() < READINESS_TIMEOUT => {
-                self.blocking_within(READINESS_TIMEOUT.saturating_sub(begun.elapsed()), look).await
+        let first = self.blocking_within(READINESS_TIMEOUT, check.clone()).await;
+        let left = READINESS_TIMEOUT.saturating_sub(begun.elapsed());
+        match first {
+            Err(Error::Unavailable(_)) if self.is_shared() && !left.is_zero() => {
+                self.blocking_within(left, check).await
             }
             answer => answer,
         }

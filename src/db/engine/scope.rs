@@ -1,9 +1,9 @@
 //! Tenant scoping: the one place that keeps tenants apart.
 //!
 //! Every table except `tenants` has a `tenant_id`. A [`Tx`] reaches rows through `scoped` and `scoped_joined!`, inserts
-//! rows through `insert_scoped!` and `insert_many!`, and updates many at once through `update_rows`, which names the tenant itself.
-//! `tests/api/architecture.rs` rejects any other query of a `Tx`. Only `system.rs` and `push_claim.rs` query across
-//! tenants. `request_budget.rs` passes the tenant's id itself, and `copy.rs` copies all rows.
+//! rows through `insert_scoped!` and `insert_many!`, and updates many at once through `update_rows`, which names the
+//! tenant itself. `tests/api/architecture.rs` rejects any other query of a `Tx`. Only `system.rs` and `push_claim.rs`
+//! query across tenants. `request_budget.rs` passes the tenant's id itself, and `copy.rs` copies all rows.
 
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;
@@ -101,10 +101,11 @@ pub(in crate::db) use insert_scoped;
 /// Maximum number of rows in one statement of SQLite, which allows some 32,000 parameters.
 pub(in crate::db) const ROWS_PER_INSERT: usize = 500;
 
-/// Minimum number of rows for which COPY is faster: it takes three round trips, and INSERT two.
+/// Minimum number of rows to insert with COPY. It has no parameters, but takes a round trip more than INSERT.
 pub(in crate::db) const MIN_ROWS_TO_COPY: usize = 50;
 
-/// Inserts any number of rows (a slice) of the tenant, many at once on PostgreSQL with COPY.
+/// Inserts any number of rows (a slice) of the tenant, many at once on PostgreSQL with COPY. An error must be returned,
+/// so that the transaction ends: after a failed COPY, diesel does not know that the transaction cannot be committed.
 macro_rules! insert_many {
     ($tx:expr, $table:ident, $rows:expr) => {{
         let rows = &$rows[..];

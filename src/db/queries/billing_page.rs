@@ -145,6 +145,21 @@ macro_rules! by_company {
     }};
 }
 
+/// Orders a boxed query of lines by a column of their own, and starts it after the page's cursor.
+macro_rules! by_line {
+    ($query:expr, $page:expr) => {{
+        let (query, id) = ($query, billing_lines::id);
+        match $page.sort {
+            BillingLineSort::AgreementStatus => keyset!(query, $page, billing_lines::agreement_status, id),
+            BillingLineSort::AdditionStatus => keyset!(query, $page, billing_lines::addition_status, id),
+            // The ids are in the order of creation.
+            BillingLineSort::CreatedAt | BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId => {
+                keyset!(query, $page, id, id)
+            }
+        }
+    }};
+}
+
 /// The sort key and the company of a cursor in the order of companies.
 fn company_cursor(at: &Cursor) -> (String, String) {
     let (key, company) = at.key.rsplit_once(SEPARATOR).unwrap_or((&at.key, ""));
@@ -225,14 +240,7 @@ impl Tx<'_> {
     ) -> Result<Vec<(BillingLine, Company)>> {
         let query = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
         let id = billing_lines::id;
-        let query = match page.sort {
-            BillingLineSort::AgreementStatus => keyset!(query, page, billing_lines::agreement_status, id),
-            BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
-            BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId | BillingLineSort::CreatedAt => {
-                keyset!(query, page, id, id)
-            }
-        };
-        let ids: Vec<BillingLineId> = query.limit(page.fetch()).select(id).load(self.conn)?;
+        let ids: Vec<BillingLineId> = by_line!(query, page).limit(page.fetch()).select(id).load(self.conn)?;
         let rows = scoped_joined!(self, billing_lines, companies)
             .filter(id.in_list(&ids))
             .select((BillingLine::as_select(), Company::as_select()))
@@ -250,13 +258,12 @@ impl Tx<'_> {
     ) -> Result<Vec<(BillingLine, Company)>> {
         let query = scoped_joined!(self, billing_lines, companies).into_boxed();
         let query = filtered!(self, query, filter);
-        let id = billing_lines::id;
         let query = match page.sort {
             BillingLineSort::CompanyName => by_company!(query, page, companies::name_key),
             BillingLineSort::CompanyExternalId => by_company!(query, page, companies::external_id),
-            BillingLineSort::AgreementStatus => keyset!(query, page, billing_lines::agreement_status, id),
-            BillingLineSort::AdditionStatus => keyset!(query, page, billing_lines::addition_status, id),
-            BillingLineSort::CreatedAt => keyset!(query, page, id, id),
+            BillingLineSort::AgreementStatus | BillingLineSort::AdditionStatus | BillingLineSort::CreatedAt => {
+                by_line!(query, page)
+            }
         };
         let rows = query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select()));
         Ok(rows.load(self.conn)?)

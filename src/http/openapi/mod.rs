@@ -159,8 +159,8 @@ impl utoipa::Modify for Security {
     }
 }
 
-/// The operations of all routes, and which are deprecated: what the server needs to know. It is far quicker to make than
-/// the whole document.
+/// The operations of all routes, and which of them are deprecated: what the server needs at its start. The rest of the
+/// document takes longer to make.
 pub(super) fn operations_only() -> OpenApiDocument {
     let app = actix_web::App::new().into_utoipa_app().openapi(Base::openapi());
     let (_, mut openapi) = app.configure(routes::document).split_for_parts();

@@ -85,59 +85,59 @@ impl<'c> UsageReading<'c> {
     }
 }
 
-/// Whether a company without usage in the month is billed for its usage of an earlier month.
-fn carries_over(one: &UsageToLoad, reading: UsageReading<'_>) -> bool {
-    reading.window(&one.product, one.month).carries_over
-}
-
-fn without_usage(companies: &[CompanyId], counted: Option<&CountedByCompany>) -> Vec<CompanyId> {
-    let has_usage = |id: &&CompanyId| counted.is_some_and(|counted| counted.contains_key(*id));
-    companies.iter().filter(|id| !has_usage(id)).cloned().collect()
-}
-
-/// The usage of many products that counts in their months or, where usage carries over, in each company's newest month
-/// before.
-fn newest_of_all<'u>(
-    tx: &mut Tx<'_>,
-    wanted: impl Iterator<Item = &'u UsageToLoad> + Clone,
-    reading: UsageReading<'_>,
-) -> Result<HashMap<(ProductId, BillingMonth), CountedByCompany>> {
-    let in_month: Vec<UsageToRead> = wanted.clone().map(|one| one.read(one.companies.clone())).collect();
-    let mut newest = tx.usage_counted_of_many(&in_month)?;
-    let before = wanted.filter(|one| carries_over(one, reading)).map(|one| {
-        let counted = newest.get(&(one.product.id.clone(), one.month));
-        one.read(without_usage(&one.companies, counted))
-    });
-    let before = before.collect();
-    for (key, counted) in tx.usage_counted_before_many(before)? {
-        newest.entry(key).or_default().extend(counted);
-    }
-    Ok(newest)
-}
-
-/// The problem of each company of a product that bills the overage of a deleted product. An older version of the service,
-/// which does not know of overage, may have deleted it.
-fn base_deleted(selection: CompanySelection<'_>) -> HashMap<CompanyId, String> {
-    let problem = || "the base product was deleted: delete this product as well".to_owned();
-    selection.companies().iter().map(|company| (company.clone(), problem())).collect()
-}
-
-/// A product and month of which usage is loaded, for some companies.
+/// A product and the billing month in which its usage is loaded, for some companies.
 #[derive(Debug)]
 pub struct UsageToLoad {
-    /// The product.
+    /// The product whose quantities are computed; it may bill the overage of another product.
     pub product: Product,
-    /// The billing month.
+    /// The billing month in which usage counts.
     pub month: BillingMonth,
-    /// The companies.
+    /// The companies whose usage is needed.
     pub companies: Vec<CompanyId>,
 }
 
 impl UsageToLoad {
-    fn read(&self, companies: Vec<CompanyId>) -> UsageToRead {
+    fn key(&self) -> UsageKey {
+        (self.product.id.clone(), self.month)
+    }
+
+    /// Asks for the usage of some of the companies.
+    fn request(&self, companies: Vec<CompanyId>) -> UsageToRead {
         let (product_id, aggregation) = (self.product.id.clone(), self.product.aggregation);
         UsageToRead { product_id, aggregation, month: self.month, companies }
     }
+
+    /// Asks for earlier usage of the companies without usage in the month, if the product's usage carries over.
+    fn request_earlier(&self, in_month: Option<&CountedByCompany>, reading: UsageReading<'_>) -> Option<UsageToRead> {
+        let has_usage = |id: &&CompanyId| in_month.is_some_and(|counted| counted.contains_key(*id));
+        let carries_over = reading.window(&self.product, self.month).carries_over;
+        carries_over.then(|| self.request(self.companies.iter().filter(|id| !has_usage(id)).cloned().collect()))
+    }
+}
+
+/// A product and a billing month.
+type UsageKey = (ProductId, BillingMonth);
+
+/// Adds to the usage of the months the usage that carries over: that of the newest month before, for each company without
+/// usage in the month.
+fn carry_over<'u>(
+    tx: &mut Tx<'_>,
+    wanted: impl Iterator<Item = &'u UsageToLoad>,
+    reading: UsageReading<'_>,
+    usage: &mut HashMap<UsageKey, CountedByCompany>,
+) -> Result<()> {
+    let earlier = wanted.filter_map(|one| one.request_earlier(usage.get(&one.key()), reading)).collect();
+    for (key, counted) in tx.usage_counted_before_many(earlier)? {
+        usage.entry(key).or_default().extend(counted);
+    }
+    Ok(())
+}
+
+/// The problem of each company of a product that bills the overage of a deleted product. An older version of the
+/// service, which does not know of overage, may have deleted it.
+fn base_deleted(selection: CompanySelection<'_>) -> HashMap<CompanyId, String> {
+    let problem = || "the base product was deleted: delete this product as well".to_owned();
+    selection.companies().iter().map(|company| (company.clone(), problem())).collect()
 }
 
 /// The usage of one product in one month, by company.
@@ -168,13 +168,11 @@ impl MonthlyUsage {
         selection: CompanySelection<'_>,
     ) -> Result<Self> {
         let measured = |tx: &mut Tx<'_>, product: Product| {
-            let mut newest = tx.usage_counted(&product.id, product.aggregation, month, selection)?;
-            let companies = selection.companies().to_vec();
-            let one = UsageToLoad { product, month, companies };
-            if carries_over(&one, reading) {
-                let before = one.read(without_usage(&one.companies, Some(&newest)));
-                newest.extend(tx.usage_counted_before_many(vec![before])?.into_values().flatten());
-            }
+            let in_month = tx.usage_counted(&product.id, product.aggregation, month, selection)?;
+            let one = UsageToLoad { product, month, companies: selection.companies().to_vec() };
+            let mut usage = HashMap::from([(one.key(), in_month)]);
+            carry_over(tx, std::iter::once(&one), reading, &mut usage)?;
+            let newest = usage.remove(&one.key()).unwrap_or_default();
             Self::measured(tx, one.product, month, reading, selection, newest)
         };
         let Some(of) = product.overage_of.clone() else { return measured(tx, product) };
@@ -187,26 +185,28 @@ impl MonthlyUsage {
         }
     }
 
-    /// Loads the usage of many products, each in a month, as [`Self::load`] does for one. Products are read together where
-    /// possible; products that bill overage, and records outside the totals, need queries of their own.
+    /// Loads the usage of many products, each in a month, as [`Self::load`] does for one. Products are read together
+    /// where possible; products that bill overage, and records outside the totals, need queries of their own.
     pub fn load_all(
         tx: &mut Tx<'_>,
         wanted: Vec<UsageToLoad>,
         reading: UsageReading<'_>,
-    ) -> Result<HashMap<(ProductId, BillingMonth), Self>> {
+    ) -> Result<HashMap<UsageKey, Self>> {
         let bases: Vec<ProductId> = wanted.iter().filter_map(|one| one.product.overage_of.clone()).collect();
         let bases = if bases.is_empty() { Vec::new() } else { tx.products_by_id(&bases)? };
         let bases: HashMap<ProductId, Product> = bases.into_iter().map(|base| (base.id.clone(), base)).collect();
         let base_of = |product: &Product| product.overage_of.as_ref().and_then(|id| bases.get(id));
         // The usage of a product that bills overage is its base product's.
-        let mut measured: HashMap<(ProductId, BillingMonth), UsageToLoad> = HashMap::new();
+        let mut measured: HashMap<UsageKey, UsageToLoad> = HashMap::new();
         for one in &wanted {
             let product = base_of(&one.product).unwrap_or(&one.product);
             let new = || UsageToLoad { product: product.clone(), month: one.month, companies: Vec::new() };
             let load = measured.entry((product.id.clone(), one.month)).or_insert_with(new);
             load.companies.extend(one.companies.iter().cloned());
         }
-        let mut newest = newest_of_all(tx, measured.values(), reading)?;
+        let requests: Vec<UsageToRead> = measured.values().map(|one| one.request(one.companies.clone())).collect();
+        let mut newest = tx.usage_counted_of_many(&requests)?;
+        carry_over(tx, measured.values(), reading, &mut newest)?;
         let mut usage = HashMap::with_capacity(wanted.len());
         for (key, UsageToLoad { product, month, companies }) in measured {
             let newest = newest.remove(&key).unwrap_or_default();
@@ -249,8 +249,8 @@ impl MonthlyUsage {
         Ok(Self { product, month, month_closed, counted, too_old, problems, above })
     }
 
-    /// The usage of a product's own records, from the totals of the month or, where usage carries over, of each company's
-    /// newest month. The aggregation `last` is read at the end of the month, or now if that is earlier.
+    /// The usage of a product's own records: `newest`, from the totals of the month or, where usage carries over, of each
+    /// company's newest month before. The aggregation `last` is read at the end of the month, or now if that is earlier.
     fn measured(
         tx: &mut Tx<'_>,
         product: Product,
