@@ -1,7 +1,6 @@
 //! A headless Chromium, driven through WebDriver (<https://www.w3.org/TR/webdriver2/>).
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -30,10 +29,9 @@ pub struct Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Killing the driver leaves its browser running.
-        let _ = self.end_session();
+        let _ = Command::new("pkill").arg("-9").arg("-f").arg(self.profile.path()).status();
         let _ = self.driver.kill();
         let _ = self.driver.wait();
-        let _ = Command::new("pkill").arg("-9").arg("-f").arg(self.profile.path()).status();
     }
 }
 
@@ -41,17 +39,20 @@ impl Browser {
     /// Starts a browser with a window of this width.
     pub async fn start(width: u32) -> Self {
         let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut driver =
             command.spawn().expect("chromedriver is missing: run scripts/browser, which says what is needed");
         // The driver chooses a port and prints it.
         let mut said = BufReader::new(driver.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("on port ") || !line.contains("success") {
-            line.clear();
-            assert!(said.read_line(&mut line).unwrap() > 0, "chromedriver has ended");
-        }
-        let port = line.rsplit("on port ").next().unwrap().trim().trim_end_matches('.');
+        let mut text = String::new();
+        let port = loop {
+            if said.read_line(&mut text).unwrap() == 0 {
+                panic!("chromedriver has ended ({}): {text}", driver.wait().unwrap());
+            }
+            if let Some((_, port)) = text.split_once("successfully on port ") {
+                break port.trim().trim_end_matches('.');
+            }
+        };
         let (http, address) = (http_client(), format!("http://127.0.0.1:{port}"));
         let mut browser = Self {
             driver,
@@ -71,16 +72,6 @@ impl Browser {
         let made = browser.post("/session", &json!({"capabilities": {"alwaysMatch": wanted}})).await;
         browser.session = format!("{address}/session/{}", made["sessionId"].as_str().unwrap());
         browser
-    }
-
-    /// Asks the driver to end the browser. Needs no runtime, because a value may be dropped anywhere.
-    fn end_session(&self) -> std::io::Result<()> {
-        let address = self.session.trim_start_matches("http://");
-        let (host, path) = address.split_once('/').unwrap_or((address, ""));
-        let mut stream = TcpStream::connect(host)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
-        stream.read_to_end(&mut Vec::new()).map(drop)
     }
 
     async fn post(&self, path: &str, body: &Value) -> Value {
