@@ -33,7 +33,7 @@ pub use queries::overage_pair::PairedLine;
 pub use queries::products::{Product, ProductFilter, ProductName, ProductSort};
 pub use queries::push_claim::{LINES_PER_TRANSACTION, OpenJob};
 pub use queries::push_history::{JobFilter, PushLineFilter, PushSort};
-pub use queries::push_jobs::{LineResult, PushJob, PushLine, PushLineCount};
+pub use queries::push_jobs::{LineResult, PushJob, PushLine};
 pub use queries::push_transitions::PushLineEnd;
 pub use queries::push_written::{LaterLine, PushedQuantity};
 pub use queries::pushes_before_invoices::{InvoiceDate, PushBeforeInvoice};

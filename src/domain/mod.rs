@@ -13,6 +13,7 @@ pub mod exact_sum;
 pub mod ids;
 pub mod invoice_terms;
 pub mod invoices;
+pub mod line_counts;
 pub mod line_need;
 pub mod line_quantity;
 pub mod mapping_status;

@@ -47,6 +47,7 @@ mod migrations;
 mod openapi;
 mod overage;
 mod pages;
+mod plans;
 mod postgres;
 mod process;
 mod provenance;

@@ -1,5 +1,6 @@
 //! The real process: its output, its start and its end.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::RecvTimeoutError;
@@ -32,6 +33,13 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Its log goes to a file.
+    pub fn start_logging(command: &mut Command, log: File) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out, errors: None }
+    }
+
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -51,7 +59,7 @@ impl Running {
         while !text.contains(sign) {
             let read = self.out.read_line(&mut text).unwrap();
             if read == 0 {
-                let errors = self.errors.take().unwrap().join().unwrap();
+                let errors = self.errors.take().map(|errors| errors.join().unwrap()).unwrap_or_default();
                 panic!("it ended before it said {sign}:\n{text}\n{errors}");
             }
         }

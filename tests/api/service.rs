@@ -1,6 +1,7 @@
 //! The real process, or several of them, and a push of many lines through it.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -42,14 +43,27 @@ impl Service {
         Self::begin(disk.program(), &disk.database(), &database.folder().join("key"), None, &[])
     }
 
+    /// Starts it with a filter for its log, which goes to a file.
+    pub fn start_logging(database: &TestDatabase, url: &str, key: Option<&str>, filter: &str, log: File) -> Self {
+        let mut command = program();
+        command.args(["serve", "--log", filter, "--log-format", "json"]);
+        let command = Self::with_settings(&mut command, url, &database.folder().join("key"));
+        Self::listening(Running::start_logging(command, log), key)
+    }
+
     fn begin(mut command: Command, url: &str, key_file: &Path, key: Option<&str>, more: &[&str]) -> Self {
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log", "off", "--allow-private-connectwise"]);
+        command.args(["serve", "--log", "off"]).args(more);
+        Self::listening(Running::start(Self::with_settings(&mut command, url, key_file)), key)
+    }
+
+    fn with_settings<'c>(command: &'c mut Command, url: &str, key_file: &Path) -> &'c mut Command {
+        command.args(["--listen", "127.0.0.1:0", "--allow-private-connectwise", "--database-url", url]);
         // Lines of a killed process are free after the lease, and on SQLite at once.
         command.args(["--connectwise-timeout", "1", "--connectwise-first-wait", "5", "--lease", "3"]);
-        command.args(["--connectwise-per-minute", "100000", "--database-url", url]);
-        command.args(["--encryption-key-file", &key_file.display().to_string()]);
-        command.args(more);
-        let mut process = Running::start(&mut command);
+        command.args(["--connectwise-per-minute", "100000"]).arg("--encryption-key-file").arg(key_file)
+    }
+
+    fn listening(mut process: Running, key: Option<&str>) -> Self {
         let said = process.until("Listening on ");
         let key = key.map_or_else(|| format!("cwb_{}", after(&said, "cwb_")), str::to_owned);
         let base = after(&said, "Listening on ");
@@ -130,18 +144,23 @@ pub async fn set_up(service: &Service, sandbox: &Sandbox, lines: i64) {
     service.ask(Method::PATCH, "/billing-lines", json!({"ids": lines, "push_enabled": true})).await;
 }
 
-/// Waits for the job's end; then every line is recorded once, and ConnectWise has the right quantities.
-pub async fn every_line_is_right(service: &Service, sandbox: &Sandbox, job: &str, lines: i64) {
-    let path = format!("/push-jobs/{job}");
+/// Waits until a push job has finished; returns it.
+pub async fn finished(service: &Service, job: &str) -> Value {
     let started = Instant::now();
-    let ended = loop {
-        let now = service.ask(Method::GET, &path, json!({})).await;
+    loop {
+        let now = service.ask(Method::GET, &format!("/push-jobs/{job}"), json!({})).await;
         if now["finished_at"].is_string() {
-            break now;
+            return now;
         }
         assert!(started.elapsed() < Duration::from_secs(240), "it does not end: {now}");
         tokio::time::sleep(Duration::from_millis(200)).await;
-    };
+    }
+}
+
+/// Waits for the job's end; then every line is recorded once, and ConnectWise has the right quantities.
+pub async fn every_line_is_right(service: &Service, sandbox: &Sandbox, job: &str, lines: i64) {
+    let path = format!("/push-jobs/{job}");
+    let ended = finished(service, job).await;
     assert_eq!((&ended["state"], &ended["lines"]["pushed"]), (&json!("succeeded"), &json!(lines)), "{ended}");
     let rows = service.all(&format!("{path}/lines?limit=500")).await;
     let distinct: HashSet<&str> = rows.iter().map(|line| line["billing_line_id"].as_str().unwrap()).collect();

@@ -115,7 +115,7 @@ pub struct Counts {
     pub commits: AtomicU64,
 }
 
-/// Counts the statements sent to the database.
+/// Counts the statements sent to the database. At the level `trace` it logs their text, without values.
 struct Statements {
     all: metrics::Counter,
     of_pool: Arc<Counts>,
@@ -129,9 +129,15 @@ impl Statements {
 
 impl Instrumentation for Statements {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        if let InstrumentationEvent::StartQuery { .. } = event {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
             self.all.increment(1);
             self.of_pool.statements.fetch_add(1, Ordering::Relaxed);
+            if tracing::enabled!(tracing::Level::TRACE) {
+                let text = query.to_string();
+                // Values may be a customer's data or a key.
+                let sql = text.split(" -- binds: ").next().unwrap_or_default();
+                tracing::trace!(sql, "statement");
+            }
         }
     }
 }

@@ -289,6 +289,7 @@ diesel::table! {
         created_at -> Timestamp,
         started_at -> Nullable<Timestamp>,
         finished_at -> Nullable<Timestamp>,
+        final_counts -> Nullable<Text>,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::domain::ids::{
 };
 use crate::domain::invoice_terms::{BillCustomer, RecapPath};
 use crate::domain::invoices::WhenInvoiced;
+use crate::domain::line_counts::FinalCounts;
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::mappings::LineField;
@@ -141,7 +142,7 @@ macro_rules! texts {
 
 texts!(opaque: TenantId, ApiKeyId, AuditId, CompanyId, ProductId, RuleId, BillingLineId, UsageId, PushJobId, PushLineId, LineChangeId, WebhookId, DeliveryId, MessageId, SnapshotId, PushBeforeInvoiceId);
 texts!(
-    parsed: Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
+    parsed: FinalCounts, Rounding, Aggregation, BillingPeriod, Target, MappingSource, MappingStatus, MappingReason, MatchSource, PushKind,
     PushTrigger, JobState, PushLineState, PushReason, Amount, ExactSum, BlockSize, Quantity, BillingMonth, LineField, AuditAction,
     BillCustomer, RecapPath, WhenInvoiced, Money, Adjustment, MinimumQuantity, IncludedQuantity, EventType, EventTypes, DisabledReason, DeliveryState,
 );

@@ -16,9 +16,10 @@ use crate::db::engine::scope::scoped_joined;
 use crate::db::engine::tx::Tx;
 use crate::db::queries::billing_lines::{BillingLine, BillingLineView};
 use crate::db::queries::companies::Company;
-use crate::domain::Result;
-use crate::domain::ids::{BillingLineId, CompanyId};
+use crate::domain::ids::{BillingLineId, CompanyId, ProductId};
+use crate::domain::mapping_status::MappingStatus;
 use crate::domain::string_enum::string_enum;
+use crate::domain::{Error, Result};
 
 /// Separates the parts of a cursor's key. No id contains it.
 const SEPARATOR: char = '\u{1f}';
@@ -238,9 +239,7 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Vec<(BillingLine, Company)>> {
-        let query = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
-        let id = billing_lines::id;
-        let ids: Vec<BillingLineId> = by_line!(query, page).limit(page.fetch()).select(id).load(self.conn)?;
+        let (ids, id) = (self.ids_by_line(filter, page)?, billing_lines::id);
         let rows = scoped_joined!(self, billing_lines, companies)
             .filter(id.in_list(&ids))
             .select((BillingLine::as_select(), Company::as_select()))
@@ -248,6 +247,37 @@ impl Tx<'_> {
         let mut by_id: HashMap<BillingLineId, (BillingLine, Company)> =
             rows.into_iter().map(|row| (row.0.id.clone(), row)).collect();
         Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
+    }
+
+    /// The ids of a page that is sorted by a column of the lines, in order. The indexes of lines begin with the
+    /// product, so the first lines of each product are read, and merged. A tenant has few products.
+    fn ids_by_line(&mut self, filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> Result<Vec<BillingLineId>> {
+        let products: Vec<ProductId> = match &filter.product_id {
+            Some(id) => vec![id.clone()],
+            None => self.scoped(products::table).select(products::id).load(self.conn)?,
+        };
+        let columns = (billing_lines::id, billing_lines::agreement_status, billing_lines::addition_status);
+        let mut found = Vec::new();
+        for product in products {
+            let own = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
+            let own = by_line!(own.filter(billing_lines::product_id.eq(product)), page);
+            let rows: Vec<(BillingLineId, MappingStatus, MappingStatus)> =
+                own.limit(page.fetch()).select(columns).load(self.conn)?;
+            found.extend(rows.into_iter().map(|(id, agreement, addition)| match page.sort {
+                BillingLineSort::AgreementStatus => (Some(agreement.as_str()), id),
+                BillingLineSort::AdditionStatus => (Some(addition.as_str()), id),
+                BillingLineSort::CreatedAt | BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId => {
+                    (None, id)
+                }
+            }));
+        }
+        // Both databases compare texts by their bytes, as this does.
+        found.sort();
+        if page.descending {
+            found.reverse();
+        }
+        found.truncate(usize::try_from(page.fetch()).map_err(Error::internal)?);
+        Ok(found.into_iter().map(|(_, id)| id).collect())
     }
 
     /// The rows of a page, plus one if there is a next page.

@@ -16,6 +16,7 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, MonotonicIds, ProductId, PushJobId, PushLineId, TenantId,
 };
+use crate::domain::line_counts::{FinalCounts, LineCount};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::push::{JobState, PushLineEvent, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
@@ -45,6 +46,8 @@ pub struct PushJob {
     pub created_at: NaiveDateTime,
     pub started_at: Option<NaiveDateTime>,
     pub finished_at: Option<NaiveDateTime>,
+    /// Stored when the job ends; `None` before, and in jobs of earlier versions.
+    pub final_counts: Option<FinalCounts>,
 }
 
 /// The push of one billing line in a job.
@@ -124,16 +127,6 @@ pub struct LineResult {
     pub counts_as_failure: bool,
 }
 
-/// The number of a job's lines that have one state and billing month.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushLineCount {
-    pub job_id: PushJobId,
-    pub state: PushLineState,
-    /// `None` in lines stored by earlier versions, which bill the job's month.
-    pub billing_month: Option<BillingMonth>,
-    pub lines: i64,
-}
-
 impl PushLine {
     /// The time since which the line waits: when its job was stored or, if later, when a person decided about the line.
     pub fn waits_since(&self, job_stored_at: Timestamp) -> Timestamp {
@@ -187,15 +180,34 @@ impl Tx<'_> {
         Ok(query.order(push_lines::id).select(PushLine::as_select()).load(self.conn)?)
     }
 
-    /// The numbers of lines of the given jobs, by state and billing month.
-    pub fn push_line_counts(&mut self, jobs: &[PushJobId]) -> Result<Vec<PushLineCount>> {
+    /// The numbers of lines of the given jobs. Reads the lines of only those jobs that have no final counts.
+    pub fn push_line_counts(&mut self, jobs: &[PushJob]) -> Result<HashMap<PushJobId, Vec<LineCount>>> {
+        let mut counts: HashMap<PushJobId, Vec<LineCount>> = HashMap::new();
+        let mut others = Vec::new();
+        for job in jobs {
+            match &job.final_counts {
+                Some(known) => drop(counts.insert(job.id.clone(), known.counts().to_vec())),
+                None => others.push(job.id.clone()),
+            }
+        }
+        for (job, count) in self.count_push_lines(&others)? {
+            counts.entry(job).or_default().push(count);
+        }
+        Ok(counts)
+    }
+
+    /// Counts the lines of the given jobs, by state and billing month.
+    pub(super) fn count_push_lines(&mut self, jobs: &[PushJobId]) -> Result<Vec<(PushJobId, LineCount)>> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows: Vec<(PushJobId, PushLineState, Option<BillingMonth>, i64)> = self
             .scoped(push_lines::table)
             .filter(push_lines::job_id.in_list(jobs))
             .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
             .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
             .load(self.conn)?;
-        let count = |(job_id, state, billing_month, lines)| PushLineCount { job_id, state, billing_month, lines };
+        let count = |(job, state, billing_month, lines)| (job, LineCount { state, billing_month, lines });
         Ok(rows.into_iter().map(count).collect())
     }
 

@@ -12,6 +12,7 @@ use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
+use crate::domain::line_counts::FinalCounts;
 use crate::domain::push::PushKind;
 use crate::domain::push::{JobEvent, JobState, PushLineEvent, PushLineState, PushReason};
 use crate::domain::{ConflictCode, Error, Result};
@@ -46,6 +47,12 @@ impl Tx<'_> {
             .state
             .after(event)
             .map_err(|step| Error::conflict(ConflictCode::InvalidTransition, step.to_string()))?;
+        let final_counts = if state.is_final() {
+            let counts = self.count_push_lines(std::slice::from_ref(id))?;
+            FinalCounts::new(counts.into_iter().map(|(_, count)| count).collect())
+        } else {
+            None
+        };
         let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
         diesel::update(own.filter(push_jobs::state.eq(job.state)))
             .set((
@@ -53,6 +60,7 @@ impl Tx<'_> {
                 push_jobs::detail.eq(detail.map(str::to_owned)),
                 push_jobs::started_at.eq(job.started_at.or(Some(now.naive_utc()))),
                 push_jobs::finished_at.eq(state.is_final().then(|| now.naive_utc())),
+                push_jobs::final_counts.eq(final_counts),
             ))
             .execute(self.conn)?;
         Ok(state)

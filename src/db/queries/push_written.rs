@@ -194,8 +194,7 @@ impl Tx<'_> {
         // Lines stored by earlier versions have no month of their own, and bill the job's month.
         let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
         let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
-        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.in_list(months));
-        if !has_unnamed && !diesel::select(exists(named)).get_result::<bool>(self.conn)? {
+        if !has_unnamed && !self.is_any_month_pushed(months)? {
             return Ok(HashMap::new());
         }
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
@@ -216,6 +215,15 @@ impl Tx<'_> {
             newest.extend(of_month.load::<Option<PushLineId>>(self.conn)?);
         }
         self.written_by(&newest.into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    /// Whether any push line bills one of the months, or a later one.
+    fn is_any_month_pushed(&mut self, months: &[BillingMonth]) -> Result<bool> {
+        let Some(first) = months.iter().min() else { return Ok(false) };
+        // In the order of the index of months. PostgreSQL would read all lines to find that there are none.
+        let lines = self.scoped(push_lines::table).filter(push_lines::billing_month.ge(first));
+        let found = lines.order((push_lines::billing_month, push_lines::job_id)).select(push_lines::job_id);
+        Ok(found.first::<PushJobId>(self.conn).optional()?.is_some())
     }
 
     /// The quantity that the last push of each given line wrote or found, whatever month it billed.

@@ -146,9 +146,11 @@ impl Tx<'_> {
 
     /// The lines that were pushed for a later month, so ConnectWise has that month's quantity now.
     pub fn pushed_after(&mut self, month: BillingMonth) -> Result<HashSet<BillingLineId>> {
-        let later = written!(self).filter(push_lines::billing_month.gt(month));
-        let is_pushed: bool = diesel::select(exists(later)).get_result(self.conn)?;
-        if !is_pushed {
+        // The end of the index of months. PostgreSQL would read all lines to find that none bills a later month.
+        let of_a_month = self.scoped(push_lines::table).filter(push_lines::billing_month.is_not_null());
+        let last = of_a_month.order(push_lines::billing_month.desc()).select(push_lines::billing_month);
+        let last: Option<Option<BillingMonth>> = last.first(self.conn).optional()?;
+        if last.flatten().is_none_or(|last| last <= month) {
             return Ok(HashSet::new());
         }
         // One index lookup for each line, however many pushes it has.

@@ -12,6 +12,7 @@ use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{usage_records, usage_totals};
 use crate::db::engine::scope::insert_many;
 use crate::db::engine::tx::Tx;
+use crate::db::engine::update_rows::row_update;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
@@ -36,6 +37,12 @@ pub struct UsageTotalsRow {
     pub last_amount: Amount,
     pub max_amount: Amount,
     pub sum_amount: ExactSum,
+}
+
+row_update! {
+    UsageTotalsRow; usage_totals
+    where id
+    set records, first_at, last_at, last_source, last_amount, max_amount, sum_amount
 }
 
 /// The product, company and month that totals belong to.
@@ -108,21 +115,28 @@ impl Tx<'_> {
         Ok(rows)
     }
 
-    /// Replaces totals: deletes the old rows, and adds the new ones.
+    /// Replaces the stored totals `old` with `new`. A row whose key is in both keeps its id, so that no index changes.
     pub fn replace_usage_totals(
         &mut self,
         old: &[UsageTotalsRow],
         new: &HashMap<TotalsKey, UsageTotals>,
     ) -> Result<()> {
-        let ids: Vec<UsageId> = old.iter().map(|row| row.id.clone()).collect();
-        for chunk in chunks(&ids) {
+        let mut ids: HashMap<TotalsKey, UsageId> = old.iter().map(|row| (row.key(), row.id.clone())).collect();
+        let (mut changed, mut added) = (Vec::new(), Vec::new());
+        for (key, totals) in new {
+            let row = UsageTotalsRow::new(self.tenant(), key, totals);
+            match ids.remove(key) {
+                Some(id) => changed.push(UsageTotalsRow { id, ..row }),
+                None => added.push(row),
+            }
+        }
+        let gone: Vec<UsageId> = ids.into_values().collect();
+        for chunk in chunks(&gone) {
             let own = self.scoped(usage_totals::table).filter(usage_totals::id.in_list(chunk));
             diesel::delete(own).execute(self.conn)?;
         }
-        let tenant = self.tenant().clone();
-        let rows: Vec<UsageTotalsRow> =
-            new.iter().map(|(key, totals)| UsageTotalsRow::new(&tenant, key, totals)).collect();
-        insert_many!(self, usage_totals, rows);
+        self.update_rows(&changed)?;
+        insert_many!(self, usage_totals, added);
         Ok(())
     }
 

@@ -103,6 +103,7 @@ pub fn create(tx: &mut Tx<'_>, new: &NewPush, audit: &Audit) -> Result<PushJob> 
         created_at: now.naive_utc(),
         started_at: None,
         finished_at: None,
+        final_counts: None,
     };
     tx.insert_push_job(&job, &lines)?;
     alerts::record_stored(tx, &job, &lines, now)?;

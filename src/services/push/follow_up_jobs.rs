@@ -176,6 +176,7 @@ fn derive(
         created_at: audit.now().naive_utc(),
         started_at: None,
         finished_at: None,
+        final_counts: None,
         ..of.clone()
     };
     for line in &mut lines {

@@ -1,9 +1,7 @@
 //! Lists, reads, cancels and finishes push jobs.
 
-use std::collections::HashMap;
-
 use super::progress::{Progress, progress};
-use crate::db::{JobFilter, Page, PageRequest, PushLineCount, PushSort, Tx};
+use crate::db::{JobFilter, Page, PageRequest, PushSort, Tx};
 use crate::domain::audit::AuditAction;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{PushJobId, TenantId};
@@ -23,11 +21,7 @@ pub fn list(
     at: Timestamp,
 ) -> Result<Page<Progress>> {
     let Page { items, next, total } = tx.push_jobs(filter, page)?;
-    let ids: Vec<PushJobId> = items.iter().map(|job| job.id.clone()).collect();
-    let mut counts: HashMap<PushJobId, Vec<PushLineCount>> = HashMap::new();
-    for count in tx.push_line_counts(&ids)? {
-        counts.entry(count.job_id.clone()).or_default().push(count);
-    }
+    let mut counts = tx.push_line_counts(&items)?;
     let items = items.into_iter().map(|job| {
         let counts = counts.remove(&job.id).unwrap_or_default();
         Progress::new(job, counts, at)

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::TimeDelta;
 
-use crate::db::{PushJob, PushLineCount, Tx};
+use crate::db::{PushJob, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushJobId;
+use crate::domain::line_counts::LineCount;
 use crate::domain::push::{JobState, PushLineState};
 
 /// A job with its progress.
@@ -26,7 +27,7 @@ pub struct Progress {
 
 impl Progress {
     /// Sums up the counts of a job's lines.
-    pub(super) fn new(job: PushJob, counts: Vec<PushLineCount>, at: Timestamp) -> Self {
+    pub(super) fn new(job: PushJob, counts: Vec<LineCount>, at: Timestamp) -> Self {
         let mut progress = Self { job, counts: HashMap::new(), billing_months: BTreeSet::new(), at };
         for count in counts {
             *progress.counts.entry(count.state).or_default() += count.lines;
@@ -73,6 +74,6 @@ impl Progress {
 /// Returns the progress of a job.
 pub fn progress(tx: &mut Tx<'_>, id: &PushJobId, at: Timestamp) -> Result<Progress> {
     let job = tx.push_job(id)?;
-    let counts = tx.push_line_counts(std::slice::from_ref(id))?;
+    let counts = tx.push_line_counts(std::slice::from_ref(&job))?.remove(id).unwrap_or_default();
     Ok(Progress::new(job, counts, at))
 }

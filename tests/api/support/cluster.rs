@@ -79,6 +79,11 @@ impl Cluster {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// The file to which the server logs.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
 }
 
 impl Drop for Cluster {

@@ -1,0 +1,2 @@
+DROP INDEX companies_created;
+ALTER TABLE push_jobs DROP COLUMN final_counts;
