@@ -26,7 +26,7 @@ pub struct Application {
     worker: Worker,
     example_ids: ExampleIds,
     first_key: Option<String>,
-    alone: InstanceLock,
+    instance_lock: InstanceLock,
 }
 
 impl Application {
@@ -42,7 +42,7 @@ impl Application {
         let vault = config.vault()?;
         let listener =
             TcpListener::bind(config.listen).map_err(|cause| format!("cannot listen on {}: {cause}", config.listen))?;
-        let alone = InstanceLock::take(&config.database_url).map_err(|error| error.chain())?;
+        let instance_lock = InstanceLock::take(&config.database_url).map_err(|error| error.chain())?;
         let ctx = AppContext {
             db: open_database(config).await?,
             clock,
@@ -86,7 +86,7 @@ impl Application {
         let background_tasks =
             BackgroundTasks { push: config.has(Role::Worker), schedule: config.has(Role::Scheduler) };
         let worker = Worker::new(ctx.clone(), config.workers, background_tasks);
-        Ok(Self { ctx, server, worker, example_ids, first_key, alone })
+        Ok(Self { ctx, server, worker, example_ids, first_key, instance_lock })
     }
 
     /// The address that the service listens on.
@@ -134,14 +134,14 @@ impl Application {
         self.ctx.db.exchange_announcements(self.ctx.shutdown.clone());
         Self::serve(self.server, self.ctx.shutdown).await?;
         worker.await?;
-        drop(self.alone);
+        drop(self.instance_lock);
         Ok(())
     }
 
     /// Runs the server without the worker, until the token is cancelled.
     pub async fn run_without_worker(self) -> Result<(), StartError> {
         Self::serve(self.server, self.ctx.shutdown).await?;
-        drop(self.alone);
+        drop(self.instance_lock);
         Ok(())
     }
 

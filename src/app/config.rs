@@ -60,7 +60,7 @@ pub struct Config {
     /// Origins whose pages may call the API from a browser, such as `https://billing.example.com`, separated by commas
     #[arg(long, env = "CWB_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
-    /// Refuse changes and deletions that do not say which version they are meant for (`If-Match`), with 428
+    /// Reject changes and deletions that do not say which version they are meant for (`If-Match`), with 428
     #[arg(long, env = "CWB_REQUIRE_VERSIONS")]
     pub require_versions: bool,
     /// Leave out the console, the page at /console/
@@ -90,13 +90,13 @@ pub struct Config {
     /// Maximum number of concurrent requests to each ConnectWise
     #[arg(long, env = "CWB_CONNECTWISE_PARALLEL", value_name = "N", default_value_t = 4)]
     pub connectwise_parallel: usize,
-    /// Time-out of one request to ConnectWise, in seconds
+    /// Timeout of one request to ConnectWise, in seconds
     #[arg(long, env = "CWB_CONNECTWISE_TIMEOUT", value_name = "SECONDS", default_value_t = 30)]
     pub connectwise_timeout: u32,
     /// Wait before the first retry of a failed request to ConnectWise, in milliseconds; it doubles with each retry
     #[arg(long, env = "CWB_CONNECTWISE_FIRST_WAIT", value_name = "MS", default_value_t = 300)]
     pub connectwise_first_wait: u32,
-    /// Time-out for receiving the body of a request, in seconds
+    /// Timeout for receiving the body of a request, in seconds
     #[arg(long, env = "CWB_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 300)]
     pub body_timeout: u32,
     /// Maximum memory for the bodies of all requests together, in MiB
@@ -233,7 +233,7 @@ impl Config {
         if u64::from(self.body_memory) * MIB < http::LARGEST_BODY as u64 {
             wrong.push(format!("--body-memory must be at least {}: the largest body", http::LARGEST_BODY as u64 / MIB));
         }
-        // No request is sent in the last time-out of a lease, so the lease must be longer to send any at all.
+        // No request is sent in the last timeout of a lease, so the lease must be longer to send any at all.
         let needed = self.connectwise_timeout.saturating_mul(2);
         if self.lease <= needed {
             wrong.push(format!(

@@ -48,7 +48,7 @@ pub struct Options {
     /// Origins whose pages may call the API from a browser, separated by commas
     #[arg(long, env = "CWB_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     cors_origins: Vec<String>,
-    /// Print every line of the push, not only those that need a person
+    /// Print every line of the push, not only those that need attention
     #[arg(long)]
     all: bool,
 }
@@ -86,7 +86,7 @@ pub(super) async fn run(options: &Options) -> Result<(), StartError> {
     }
     if !stop.is_cancelled() {
         examples.set(demo_examples::ids(&tenant).await?);
-        invite(&tenant, address, &sandbox.site(), &key).await?;
+        print_next_steps(&tenant, address, &sandbox.site(), &key).await?;
     }
     running.await??;
     sandbox.stop().await;
@@ -149,14 +149,14 @@ async fn show(tenant: &DemoTenant, sandbox: &Sandbox, again: bool, all: bool) ->
     say(demo_table::summary(&done))
 }
 
-/// Prints the results of all lines, or only of those that need a person.
+/// Prints the results of all lines, or only of those that need attention.
 async fn print_lines(tenant: &DemoTenant, id: &PushJobId, done: &Progress, all: bool) -> Result<(), StartError> {
     let tables = if all {
         demo_table::by_product(tenant, id).await?
     } else {
         let tables = demo_table::exceptions(tenant, id).await?;
         let exceptions: usize = tables.iter().map(|table| table.rows.len()).sum();
-        say(format!("{exceptions} of {} lines need a person. demo --all prints every line.\n", done.job.line_count))?;
+        say(format!("{exceptions} of {} lines need attention. demo --all prints every line.\n", done.job.line_count))?;
         tables
     };
     for lines in tables {
@@ -216,14 +216,14 @@ async fn watch(tenant: &DemoTenant, id: &PushJobId, title: &'static str) -> Resu
 }
 
 /// Prints the addresses, the key, and commands to try.
-async fn invite(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str) -> Result<(), StartError> {
+async fn print_next_steps(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str) -> Result<(), StartError> {
     let api = format!("http://{address}/api/v1");
     let product = tenant.storage_product().await?;
     let curl = format!("curl -s -H 'Authorization: Bearer {key}'");
     let preview =
         json!({"product_id": product, "target": "agreement", "expression": "name contains \"Backup\"", "limit": 3});
     say(format!(
-        "\nThe service goes on at http://{address}\n\
+        "\nThe service keeps running at http://{address}\n\
          Console:      http://{address}/console/\n\
          Swagger UI:   http://{address}/swagger-ui/\n\
          API key:      {key}\n\
@@ -237,6 +237,6 @@ async fn invite(tenant: &DemoTenant, address: SocketAddr, site: &str, key: &str)
          {curl} -X POST -H 'Content-Type: application/json' -d '{{\"dry_run\": true}}' {api}/push-jobs\n\
          # the last pushes\n\
          {curl} '{api}/push-jobs?limit=2'\n\n\
-         Ctrl-C ends it."
+         Press Ctrl-C to stop."
     ))
 }

@@ -211,7 +211,7 @@ impl DemoTenant {
                 .filter(|(_, company)| !disabled.contains(&company.external_id))
                 .map(|(line, _)| Edit { line: line.id, change: change.clone(), if_match: IfMatch::default() })
                 .collect();
-            edit::apply(tx, &edits, Bulk::TOGETHER, &audit)
+            edit::apply(tx, &edits, Bulk::ALL_OR_NOTHING, &audit)
         };
         self.write(work).await.map(drop)
     }

@@ -311,8 +311,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(!job.is_finished() && limiter.parallel.available_permits() == 1, "the job waits, and holds no permit");
-        let refused = limiter.acquire(Duration::from_secs(5)).await.map(drop).unwrap_err();
-        assert!(matches!(refused, CwError::Throttled(wait) if wait > Duration::from_secs(500)), "{refused}");
+        let rejected = limiter.acquire(Duration::from_secs(5)).await.map(drop).unwrap_err();
+        assert!(matches!(rejected, CwError::Throttled(wait) if wait > Duration::from_secs(500)), "{rejected}");
         job.abort();
     }
 }

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_records_are_read_and_dangerous_ones_refused() {
+    fn odd_records_are_read_and_dangerous_ones_rejected() {
         let odd = read(r#"{"id": 7.0, "unknown": [], "description": null, "cancelledDate": "2026-01-31"}"#).unwrap();
         assert_eq!((odd.id, odd.agreement_id), (CwAdditionId(7), CwAgreementId(9)));
         assert_eq!(odd.cancelled_at.unwrap().to_rfc3339(), "2026-01-31T00:00:00+00:00");

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_site_is_refused() {
+    fn what_is_no_site_is_rejected() {
         for (text, error) in [
             ("", BadSite::Syntax),
             ("ftp://x", BadSite::Syntax),

@@ -124,7 +124,7 @@ string_enum! {
         /// The number or time is too small or too large.
         OutOfRange = "out_of_range",
         /// The text is blank, or has control characters.
-        PlainText = "plain_text",
+        NotPlainText = "plain_text",
         /// The text contains a character that cannot be stored.
         BadText = "bad_text",
         /// The object has no such member.

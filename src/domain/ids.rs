@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_ours_grow() {
+    fn our_ids_increase() {
         let (first, second) = (CompanyId::new(), CompanyId::new());
         assert!(first < second);
         assert_eq!(first.as_str().len(), 36);

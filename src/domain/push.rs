@@ -154,9 +154,9 @@ string_enum! {
         /// A later push job has written to the addition, or found its own quantity there.
         Superseded = "superseded",
         /// The computed quantity cannot be stored in ConnectWise.
-        Quantity = "quantity",
+        QuantityNotStorable = "quantity",
         /// The change is larger than the product's limit.
-        Guard = "guard",
+        ChangeLimit = "guard",
         /// The units above the included quantity would not be billed.
         OverageNotBilled = "overage_not_billed",
         /// The base line, whose overage this line bills, was not written: it was held or skipped, has failed or is
@@ -208,10 +208,10 @@ impl PushReason {
                 "Another line bills to the same addition. Choose another addition for one of the two lines."
             }
             Self::Superseded => "A later push has written to the addition. Check that push instead.",
-            Self::Quantity => {
+            Self::QuantityNotStorable => {
                 "The computed quantity cannot be stored in ConnectWise. Change the rounding or the block size."
             }
-            Self::Guard => "The change is larger than the product's limit. Approve the line, or drop it.",
+            Self::ChangeLimit => "The change is larger than the product's limit. Approve the line, or drop it.",
             Self::OverageNotBilled => {
                 "The units above the included quantity would not be billed. Enable and resolve the overage line, drop this \
                  line and push again. To bill only the included quantity, approve this line."
@@ -339,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_final_takes_no_event() {
+    fn final_states_reject_every_event() {
         for state in JobState::ALL.iter().filter(|state| state.is_final()) {
             let taken: Vec<_> = JobEvent::ALL.iter().filter(|event| state.after(**event).is_ok()).collect();
             let resumes = *state == JobState::CompletedWithFailures;

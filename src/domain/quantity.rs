@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_roundings() {
+    fn floor_round_and_exact() {
         assert_eq!(of("149", "100", Rounding::Floor).as_deref(), Ok("1"));
         assert_eq!(of("150", "100", Rounding::Round).as_deref(), Ok("2"));
         assert_eq!(of("149.9", "100", Rounding::Round).as_deref(), Ok("1"));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_quotient_cannot_be_kept_is_true() {
+    fn an_inexact_quotient_reports_the_reason() {
         let finite = [("302448882706.15058637665346", "100"), ("1.0000001", "1024"), ("0.1", "1125899906842624")];
         for (amount, block) in finite {
             assert_eq!(of(amount, block, Rounding::Exact), Err(QuantityError::TooPrecise), "{amount} / {block}");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connectwise_cannot_keep_is_refused() {
+    fn what_connectwise_cannot_keep_is_rejected() {
         assert_eq!(of("9999999999999999999999999999", "1", Rounding::Ceil), Err(QuantityError::TooPrecise));
         assert_eq!(of("999999999999999", "1", Rounding::Ceil).as_deref(), Ok("999999999999999"));
         assert_eq!(of("999999999999999.1", "1", Rounding::Ceil), Err(QuantityError::TooPrecise));
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_decimals_are_refused() {
+    fn bad_decimals_are_rejected() {
         for bad in ["", ".", "1.", ".5", "1e3", " 1", "1_000", "1,5", "NaN", "+1", "--1", "٣"] {
             assert_eq!(parse_decimal(bad), Err(DecimalError::Syntax), "{bad}");
         }

@@ -63,7 +63,7 @@ impl StatementInput<'_> {
     fn quantity_steps(&self, steps: &mut Vec<String>) {
         match (self.usage, self.problem) {
             (Some(usage), _) => steps.push(self.measured(usage)),
-            (None, Some(problem)) => steps.push(format!("No usage counts: {problem}.")),
+            (None, Some(problem)) => steps.push(format!("No usage was counted: {problem}.")),
             (None, None) => steps.push("No usage was measured.".to_owned()),
         }
         let Some(breakdown) = self.breakdown else {
@@ -129,17 +129,17 @@ impl StatementInput<'_> {
         let CountedUsage { amount, through, records } = usage;
         if let Some(other) = self.overage_of {
             return match self.included {
-                Some(included) => format!("Beyond the {included} included with {other}: {amount}."),
+                Some(included) => format!("Above the {included} included with {other}: {amount}."),
                 None => format!("No quantity of {other} is included, so there is no overage."),
             };
         }
         let (unit, at) = (self.unit, through.format("%Y-%m-%d %H:%M UTC"));
         let count = if records == 1 { "one record".to_owned() } else { format!("{records} records") };
         match self.aggregation {
-            _ if records == 1 => format!("{amount} {unit} were measured at {at}."),
-            Aggregation::Last => format!("{amount} {unit} were measured at {at}."),
-            Aggregation::Max => format!("{amount} {unit} are the largest of {count}, the newest of {at}."),
-            Aggregation::Sum => format!("{amount} {unit} are the sum of {count}, the newest of {at}."),
+            _ if records == 1 => format!("Measured at {at}: {amount} {unit}."),
+            Aggregation::Last => format!("Measured at {at}: {amount} {unit}."),
+            Aggregation::Max => format!("Highest of {count}: {amount} {unit}, the latest measured at {at}."),
+            Aggregation::Sum => format!("Sum of {count}: {amount} {unit}, the latest measured at {at}."),
         }
     }
 
@@ -226,7 +226,7 @@ mod tests {
             ..input("GB", "250", 3)
         };
         let until_quantity = [
-            "250 GB are the largest of 3 records, the newest of 2026-11-22 12:00 UTC.",
+            "Highest of 3 records: 250 GB, the latest measured at 2026-11-22 12:00 UTC.",
             "Adjusted by -60.5 GB (Two kiosk users): 189.5 GB.",
             "In blocks of 100 GB, rounded up: 2.",
             "The agreed minimum is 5: 5.",
@@ -244,7 +244,7 @@ mod tests {
             problem: Some("the meter is silent"),
             ..changed
         };
-        assert_eq!(silent.steps()[..2], ["No usage counts: the meter is silent.", other_quantity]);
+        assert_eq!(silent.steps()[..2], ["No usage was counted: the meter is silent.", other_quantity]);
         let reverted = StatementInput { is_reverted: true, ..making };
         assert_eq!(reverted.steps()[0], "A revert set the quantity back.");
         let unmapped = StatementInput { terms: None, connectwise_quantity: None, ..making };
@@ -270,6 +270,6 @@ mod tests {
         };
         assert_eq!(steps("30", None)[1], "25 are included, so the quantity is 25, and the overage 5.");
         assert_eq!(steps("25", None)[1], "25 are included, so there is no overage.");
-        assert_eq!(steps("5", Some("Seats"))[..], ["Beyond the 25 included with Seats: 5."]);
+        assert_eq!(steps("5", Some("Seats"))[..], ["Above the 25 included with Seats: 5."]);
     }
 }

@@ -74,7 +74,7 @@ handlers! {
 /// Serves the paths of the API, which need an API key.
 pub(super) fn serve_api(config: &mut web::ServiceConfig) {
     let api = web::scope("/api/v1")
-        .wrap(from_fn(unused_input::refuse))
+        .wrap(from_fn(unused_input::reject))
         .wrap(from_fn(deprecation_headers::announce))
         // The outermost middleware, so that callers without a key learn nothing else.
         .wrap(from_fn(auth::authenticate))

@@ -51,7 +51,7 @@ pub(super) fn answer(inner: &mut Inner, request: &Request<'_>) -> Response {
         }
         _ => Err(Response::not_found("Resource")),
     };
-    outcome.unwrap_or_else(|refusal| refusal)
+    outcome.unwrap_or_else(|rejection| rejection)
 }
 
 fn info() -> Response {
@@ -195,7 +195,7 @@ fn change(
 ) -> Result<Response, Response> {
     let id = id.parse().unwrap_or_default();
     let before = inner.store.addition(parent, id).ok_or_else(|| Response::not_found("Addition"))?.clone();
-    if let Some(why) = inner.store.refusal(id) {
+    if let Some(why) = inner.store.rejection(id) {
         return Err(Response::invalid("addition", "effectiveDate", "InvalidObject", why));
     }
     if request.false_success {

@@ -92,7 +92,7 @@ pub const TO_BE_CANCELLED: usize = 10;
 /// Customers whose storage additions already have the quantity that the demo's usage results in.
 pub const UNCHANGED: [usize; 2] = [11, 12];
 /// The customer whose storage addition rejects every change.
-pub const REFUSING: usize = 15;
+pub const REJECTING: usize = 15;
 
 /// A customer's identifier in ConnectWise: the ASCII letters and digits of its name, at most 30.
 pub fn identifier(name: &str) -> String {
@@ -135,8 +135,8 @@ pub fn small(storage_quantity: impl Fn(usize) -> f64) -> Store {
     store.put(Kind::Companies, company(901, "TwinWest", twin));
     store.put(Kind::Agreements, agreement(9_010, 901, "Backup Services 2026", (1, "SP Backup")));
     store.put(Kind::Additions, addition(90_100, 9_010, "BKP-GB", "Backup storage, 100 GB", 1.0));
-    store.refuse(
-        storage_addition(REFUSING),
+    store.reject(
+        storage_addition(REJECTING),
         "The agreement is not prorated and its period was invoiced: use a date on or after the next invoice date",
     );
     store

@@ -27,7 +27,7 @@ pub enum Kind {
 pub struct Store {
     records: BTreeMap<Kind, BTreeMap<i64, Map<String, Value>>>,
     /// The additions that reject every change, with the error message.
-    refusals: BTreeMap<i64, String>,
+    rejections: BTreeMap<i64, String>,
     /// The ids of each agreement's additions, so that a large store is as fast as a small one.
     #[serde(skip)]
     by_agreement: BTreeMap<i64, BTreeSet<i64>>,
@@ -148,12 +148,12 @@ impl Store {
     }
 
     /// Makes every change of an addition fail with an error message.
-    pub fn refuse(&mut self, addition: i64, why: &str) {
-        self.refusals.insert(addition, why.to_owned());
+    pub fn reject(&mut self, addition: i64, why: &str) {
+        self.rejections.insert(addition, why.to_owned());
     }
 
-    pub(super) fn refusal(&self, addition: i64) -> Option<&str> {
-        self.refusals.get(&addition).map(String::as_str)
+    pub(super) fn rejection(&self, addition: i64) -> Option<&str> {
+        self.rejections.get(&addition).map(String::as_str)
     }
 
     /// An addition's quantity.

@@ -102,7 +102,7 @@ fn rematch(tx: &mut Tx<'_>, rows: &[MatchRow], bulk: Bulk, audit: &Audit) -> Res
     let mut outcomes = targets(rows, &companies, &known);
     reject_taken(rows, &companies, &mut outcomes);
     let (mut moved, mut entries) = (Vec::new(), Vec::new());
-    if bulk.writes(outcomes.iter().all(Result::is_ok)) {
+    if bulk.should_save(outcomes.iter().all(Result::is_ok)) {
         for one in outcomes.iter().flatten().filter(|one| one.changes()) {
             let mut company = one.company.clone();
             company.set_match(one.target.map(|id| (id, MatchSource::Manual)), now, by);
@@ -290,7 +290,7 @@ pub async fn import_lines(ctx: &AppContext, actor: &Actor, rows: Vec<LineRow>, b
             Err(rejected) => unknown.push((place, rejected)),
         }
     }
-    let bulk = Bulk { dry_run: !bulk.writes(all_found), ..bulk };
+    let bulk = Bulk { dry_run: !bulk.should_save(all_found), ..bulk };
     let mut applied = edit::edit(ctx, actor, edits, bulk).await?;
     for rejected in applied.outcomes.iter_mut().filter_map(|outcome| outcome.as_mut().err()) {
         rejected.member = column(rejected.member);

@@ -144,7 +144,7 @@ fn remove(tx: &mut Tx<'_>, id: &RuleId, if_match: &IfMatch, audit: &Audit) -> Re
 }
 
 fn resolve_product(tx: &mut Tx<'_>, product: &ProductId, now: Timestamp, by: &str) -> Result<Resolved> {
-    resolve::lines(tx, &of_product(product), now, by)
+    resolve::resolve_lines(tx, &of_product(product), now, by)
 }
 
 /// Selects the lines of a product.
@@ -223,7 +223,7 @@ pub fn preview(tx: &mut Tx<'_>, unsaved: &UnsavedRules, now: Timestamp) -> Resul
         lines: Vec::new(),
     };
     for line in rows {
-        let (agreement, addition) = resolve::decide(&record_index, &rules, &line);
+        let (agreement, addition) = resolve::resolve_mappings(&record_index, &rules, &line);
         preview.agreements.count(agreement.status);
         preview.additions.count(addition.status);
         let agreement_now = record_index.named_agreement(line.agreement.clone());

@@ -273,5 +273,5 @@ pub async fn resolve(ctx: &AppContext, actor: &Actor, product: &ProductId) -> Re
     let older_than = now - ctx.settings.refresh_max_age;
     missing_additions::read_additions(ctx, actor, &filter, older_than).await?;
     let by = actor.shown_name();
-    ctx.db.write(&actor.tenant, move |tx| resolve::lines(tx, &filter, now, &by)).await
+    ctx.db.write(&actor.tenant, move |tx| resolve::resolve_lines(tx, &filter, now, &by)).await
 }

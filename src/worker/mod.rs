@@ -19,7 +19,7 @@ use supervise::supervise;
 
 /// How often the process looks for work that it was not notified of: lines that became due, and work of other processes
 /// whose announcement was lost.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the schedules are checked.
 const SCHEDULE_INTERVAL: Duration = Duration::from_secs(15);
 /// How many tenants' webhooks are sent at the same time. The loops mostly wait for the addresses.
@@ -159,7 +159,7 @@ async fn look_for_work(ctx: AppContext) {
             tracing::warn!(cause = %error.chain(), "failed to look for webhooks to send");
         }
         tokio::select! {
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = ctx.db.work_announced() => {}
             () = ctx.shutdown.cancelled() => return,
         }

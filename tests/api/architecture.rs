@@ -11,7 +11,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("outgoing", &["domain"]),
     ("connectwise", &["domain", "outgoing"]),
     ("services", &["domain", "db", "connectwise", "outgoing"]),
-    // connectwise only for its types (statuses, steps, patience); db for reads without a service.
+    // connectwise only for its types (statuses, steps, retry policy); db for reads without a service.
     ("http", &["domain", "db", "connectwise", "services"]),
     ("worker", &["domain", "services"]),
     ("app", &["domain", "db", "connectwise", "outgoing", "services", "http", "worker", "sandbox"]),

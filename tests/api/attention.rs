@@ -1,4 +1,4 @@
-//! A billing clerk's view: counts by state, the lines that need a person, and what an edit changed.
+//! A billing clerk's view: counts by state, the lines that need attention, and what an edit changed.
 
 use std::collections::BTreeSet;
 

@@ -7,7 +7,7 @@ use crate::support::{Backend, TestApp};
 
 const OPERATOR: &str = "Bearer the-operators-own-key";
 
-async fn without_a_known_key_nothing_answers(backend: Backend) {
+async fn requests_without_a_valid_key_are_rejected(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let unknown = format!("Bearer cwb_{}", "A".repeat(43));
     let almost = format!("Bearer {}x", &app.key[..app.key.len() - 1]);
@@ -50,7 +50,7 @@ async fn the_operator_manages_tenants_and_sees_nothing_inside(backend: Backend) 
 }
 
 on_both!(
-    without_a_known_key_nothing_answers,
+    requests_without_a_valid_key_are_rejected,
     keys_are_made_listed_and_revoked,
     the_operator_manages_tenants_and_sees_nothing_inside,
 );

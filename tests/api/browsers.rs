@@ -145,7 +145,7 @@ async fn a_response_is_compressed(backend: Backend) {
 }
 
 /// If the operator requires it, a change must name the version it is meant for.
-async fn a_change_without_a_version_can_be_refused(backend: Backend) {
+async fn a_change_without_a_version_can_be_rejected(backend: Backend) {
     let app = TestApp::start_with(backend, Store::default(), |config| config.require_versions = true).await;
     let id = app.company("C1", "One").await;
     let product = app.product("P").await;
@@ -193,5 +193,5 @@ on_both!(
     a_line_is_sent_again_though_its_version_is_the_same,
     a_versioned_resource_that_has_not_changed_is_not_sent_again,
     a_response_is_compressed,
-    a_change_without_a_version_can_be_refused,
+    a_change_without_a_version_can_be_rejected,
 );

@@ -60,7 +60,7 @@ fn flood(app: &TestApp, head: String, chunked: bool) -> Flood {
 }
 
 /// The server answers and closes, however much more the client would send.
-async fn an_unread_body_ends_with_the_answer(backend: Backend) {
+async fn the_connection_closes_if_a_body_was_not_read(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let key = format!("Authorization: Bearer {}\r\n", app.key);
     let json = "Content-Type: application/json\r\n";
@@ -90,7 +90,7 @@ async fn an_unread_body_ends_with_the_answer(backend: Backend) {
     }
 }
 
-async fn a_refusal_has_the_headers_of_every_answer(backend: Backend) {
+async fn a_rejection_has_the_headers_of_every_answer(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     for (path, key) in [("/companies", "authorization"), ("/companies?search=%00", "x-nothing")] {
         let reply = app.send(reqwest::Method::GET, path, &[(key, "Bearer none"), ("x-request-id", "mine")], None).await;
@@ -123,7 +123,7 @@ async fn a_stalled_body_times_out(backend: Backend) {
 
 /// Sends requests until one is rejected because a stalled body has all the memory; returns that body's connection and
 /// the rejection. If another body has some of the memory while this one arrives, this one is rejected and starts again.
-async fn refused_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply) -> (TcpStream, Reply) {
+async fn rejected_beside_a_large_body(app: &TestApp, ask: impl AsyncFn() -> Reply) -> (TcpStream, Reply) {
     let began = Instant::now();
     loop {
         let slow = stall(app, 8_388_000, 8_300_000);
@@ -146,7 +146,7 @@ async fn all_bodies_together_have_a_budget(backend: Backend) {
     let body = format!("{{\"external_id\": \"C1\", \"name\": \"One\"}}{}", " ".repeat(400_000));
     let headers = [("content-type", "application/json")];
     let send = || app.send(reqwest::Method::POST, "/companies", &headers, Some(body.clone().into_bytes()));
-    let (slow, rejected) = refused_beside_a_large_body(&app, send).await;
+    let (slow, rejected) = rejected_beside_a_large_body(&app, send).await;
     assert_eq!(rejected.header("retry-after"), "1");
     rejected.problem(503, "busy");
     // A small body is still read.
@@ -172,7 +172,7 @@ async fn one_tenants_bodies_leave_room_for_the_others(backend: Backend) {
         let headers = [("authorization", bearer), ("content-type", "application/json")];
         app.send(reqwest::Method::POST, "/companies", &headers, Some(body.clone().into_bytes())).await
     };
-    let (slow, _) = refused_beside_a_large_body(&app, async || send(&own).await).await;
+    let (slow, _) = rejected_beside_a_large_body(&app, async || send(&own).await).await;
     send(&other).await.expect(201);
     drop(slow);
 }
@@ -197,7 +197,7 @@ async fn answers_repeat_little_of_what_was_sent(backend: Backend) {
 }
 
 /// Eight million commas are rejected at once with the right reason, while other requests are answered.
-async fn a_table_of_commas_is_refused_and_holds_nobody_up(backend: Backend) {
+async fn a_table_of_commas_is_rejected_and_holds_nobody_up(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let commas = vec![b','; 8_000_000];
     let path = "/import/billing-lines";
@@ -342,13 +342,13 @@ fn settings_that_cannot_work_are_all_named_at_the_start() {
 }
 
 on_both!(
-    an_unread_body_ends_with_the_answer,
-    a_refusal_has_the_headers_of_every_answer,
+    the_connection_closes_if_a_body_was_not_read,
+    a_rejection_has_the_headers_of_every_answer,
     a_stalled_body_times_out,
     all_bodies_together_have_a_budget,
     one_tenants_bodies_leave_room_for_the_others,
     answers_repeat_little_of_what_was_sent,
-    a_table_of_commas_is_refused_and_holds_nobody_up,
+    a_table_of_commas_is_rejected_and_holds_nobody_up,
     every_text_of_a_query_has_a_length,
     measured_at_is_limited_to_storable_times,
     etags_are_compared_as_text_and_cursors_belong_to_one_list,

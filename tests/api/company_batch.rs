@@ -33,7 +33,7 @@ async fn companies_are_created_renamed_and_left_alone(backend: Backend) {
     assert_eq!(counts(&repeated), [0, 0, 3, 0, 0]);
 }
 
-async fn one_refused_company_refuses_all_unless_each_is_asked_for(backend: Backend) {
+async fn one_rejected_company_rejects_all_unless_each_is_asked_for(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let mut twice = companies(0, 2);
     twice.push(json!({"external_id": "C1", "name": "Another"}));
@@ -92,7 +92,7 @@ async fn ten_thousand_companies_fit_in_one_request(backend: Backend) {
 
 on_both!(
     companies_are_created_renamed_and_left_alone,
-    one_refused_company_refuses_all_unless_each_is_asked_for,
+    one_rejected_company_rejects_all_unless_each_is_asked_for,
     companies_are_deleted_with_their_lines,
     a_batch_that_is_repeated_with_its_key_is_answered_from_memory,
     ten_thousand_companies_fit_in_one_request,

@@ -42,7 +42,7 @@ async fn secrets_go_in_and_never_come_out(backend: Backend) {
     app.get("/connection").await.problem(404, "not_found");
 }
 
-async fn private_sites_are_refused_unless_allowed(backend: Backend) {
+async fn private_sites_are_rejected_unless_allowed(backend: Backend) {
     let app = TestApp::start_with(backend, Default::default(), |config| config.allow_private_connectwise = false).await;
     app.put("/connection", &app.connection()).await.problem(422, "validation");
     for site in ["127.0.0.1", "169.254.169.254", "[::1]", "localhost"] {
@@ -228,9 +228,9 @@ async fn never_two_refreshes_at_once(backend: Backend) {
     app.sandbox.tune(|behavior| behavior.latency_ms = 300);
     let refresh = || async { app.post("/connectwise/refresh", &json!({})).await };
     let (first, second) = tokio::join!(refresh(), refresh());
-    let (done, refused) = if first.status == 200 { (first, second) } else { (second, first) };
+    let (done, rejected) = if first.status == 200 { (first, second) } else { (second, first) };
     done.expect(200);
-    refused.problem(409, "refresh_running");
+    rejected.problem(409, "refresh_running");
     app.sandbox.tune(|behavior| behavior.latency_ms = 0);
     refresh().await.expect(200);
 }
@@ -250,7 +250,7 @@ on_both!(
     never_two_refreshes_at_once,
     an_agreement_deleted_meanwhile_is_gone,
     secrets_go_in_and_never_come_out,
-    private_sites_are_refused_unless_allowed,
+    private_sites_are_rejected_unless_allowed,
     a_connection_is_tried_step_by_step,
     a_refresh_asks_for_pages_only_and_marks_what_vanished,
     odd_connectwise_responses_break_nothing,

@@ -11,7 +11,7 @@ fn bytes(value: &Value) -> Option<Vec<u8>> {
     Some(serde_json::to_vec(value).unwrap())
 }
 
-async fn companies_and_products_live(backend: Backend) {
+async fn companies_and_products_are_created_changed_and_deleted(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let body = json!({"external_id": "C1", "name": "Harbor Dental"});
     let made = app.post("/companies", &body).await;
@@ -43,7 +43,7 @@ async fn companies_and_products_live(backend: Backend) {
     app.delete(&format!("/companies/{company}")).await.problem(404, "not_found");
 }
 
-async fn changes_meet_only_the_version_they_name(backend: Backend) {
+async fn changes_need_the_current_version(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let id = app.company("C1", "One").await;
     let path = format!("/companies/{id}");
@@ -151,8 +151,8 @@ async fn many_lines_change_at_once_or_not_at_all(backend: Backend) {
 }
 
 on_both!(
-    companies_and_products_live,
-    changes_meet_only_the_version_they_name,
+    companies_and_products_are_created_changed_and_deleted,
+    changes_need_the_current_version,
     a_repeated_request_is_done_once,
     lists_are_paged_filtered_and_sorted,
     many_lines_change_at_once_or_not_at_all,

@@ -234,7 +234,7 @@ async fn every_problem_has_a_page(backend: Backend) {
     app.outside("/problems/no_such_code").await.problem(404, "not_found");
 }
 
-async fn a_lost_body_starts_nothing_and_null_clears_nothing(backend: Backend) {
+async fn a_missing_body_is_rejected_and_null_clears_nothing(backend: Backend) {
     let app = TestApp::connected(backend, Default::default()).await;
     for path in ["/push-jobs", "/companies/auto-match", "/connectwise/refresh"] {
         app.send(Method::POST, path, &[], None).await.problem(415, "unsupported_media_type");
@@ -283,7 +283,7 @@ async fn bad_parameters_are_named(backend: Backend) {
     app.send(Method::POST, "/companies", &headers, body).await.problem(422, "validation");
 }
 
-async fn large_bodies_are_refused(backend: Backend) {
+async fn large_bodies_are_rejected(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let body = json!({"external_id": "x", "name": "y".repeat(2 * 1024 * 1024)});
     app.post("/companies", &body).await.problem(413, "too_large");
@@ -329,7 +329,7 @@ async fn request_ids_are_returned(backend: Backend) {
 
 /// Sends a million random bytes as the body of every operation, and random texts in every path and query: each is
 /// rejected, and nothing fails.
-async fn random_bytes_are_refused_everywhere(backend: Backend) {
+async fn random_bytes_are_rejected_everywhere(backend: Backend) {
     let app = TestApp::connected(backend, Store::default()).await;
     let document: Value = serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
     let mut random = fastrand::Rng::with_seed(20_261_129);
@@ -363,8 +363,8 @@ async fn random_bytes_are_refused_everywhere(backend: Backend) {
 }
 
 on_both!(
-    random_bytes_are_refused_everywhere,
-    a_lost_body_starts_nothing_and_null_clears_nothing,
+    random_bytes_are_rejected_everywhere,
+    a_missing_body_is_rejected_and_null_clears_nothing,
     paths_and_methods,
     bad_json_says_where,
     bad_fields_are_named,
@@ -373,7 +373,7 @@ on_both!(
     unknown_parameters_and_bodies_are_rejected,
     an_unknown_record_in_a_body_is_an_invalid_field,
     bad_parameters_are_named,
-    large_bodies_are_refused,
+    large_bodies_are_rejected,
     ids_and_collisions,
     request_ids_are_returned,
 );

@@ -25,7 +25,7 @@ async fn add_company(service: &Service, name: &str) -> (u16, Value) {
 }
 
 /// The response of a service that cannot write: what to do, and no internal details.
-fn refused(reply: &(u16, Value)) {
+fn rejected(reply: &(u16, Value)) {
     assert_eq!((reply.0, &reply.1["title"]), (503, &json!("Service unavailable")), "{}", reply.1);
     let text = reply.1.to_string();
     assert!(!text.contains("disk") && !text.contains("readonly") && !text.contains("sqlite"), "{text}");
@@ -33,7 +33,7 @@ fn refused(reply: &(u16, Value)) {
 
 /// Writes fail, reads continue, and `/readyz` reports it; once the disk has space, the service recovers by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_writes_and_loses_nothing() {
+async fn a_full_disk_rejects_writes_and_loses_nothing() {
     let (database, sandbox) = (TestDatabase::new(Backend::Sqlite), sandbox(store(LINES)));
     let disk = Disk::new(database.folder());
     let service = Service::start_in(&disk, &database);
@@ -51,10 +51,10 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
         }
         tries += 1;
     };
-    refused(&reply);
+    rejected(&reply);
     assert_eq!(ready(&service).await.0, 503, "it cannot do its work");
     let companies = service.all("/companies?limit=500").await.len() as i64;
-    assert_eq!(companies, LINES + tries, "reads go on; what was answered for is there, what was refused is not");
+    assert_eq!(companies, LINES + tries, "reads go on; what was answered for is there, what was rejected is not");
     let (done, _) = progress(&service, &job).await;
     assert!(done < LINES, "{done}: it failed in the middle");
     disk.free(&service.process);
@@ -77,7 +77,7 @@ async fn a_database_that_another_process_holds_is_waited_for() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut other = SqliteConnection::establish(database.text().strip_prefix("sqlite:").unwrap()).unwrap();
     other.batch_execute("PRAGMA busy_timeout = 10000; BEGIN EXCLUSIVE").unwrap();
-    refused(&add_company(&service, "LOCKED-OUT").await);
+    rejected(&add_company(&service, "LOCKED-OUT").await);
     assert_eq!(ready(&service).await.0, 503);
     assert_eq!(service.all("/companies?limit=500").await.len() as i64, LINES, "reads go on");
     other.batch_execute("COMMIT").unwrap();
@@ -88,7 +88,7 @@ async fn a_database_that_another_process_holds_is_waited_for() {
 
 /// A second process on the same file would assume that the first is dead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_process_on_the_file_is_refused() {
+async fn a_second_process_on_the_file_is_rejected() {
     let database = TestDatabase::new(Backend::Sqlite);
     let first = Service::start(&database, None);
     let mut command = program();

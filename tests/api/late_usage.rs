@@ -20,7 +20,7 @@ async fn usage_is_late_from_the_moment_its_quantity_is_stored(backend: Backend) 
     assert_eq!(late(&app, "C1", "251").await, 0, "no push yet");
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "1"})).await.expect(200);
     app.usage("C5", "STORAGE", "120").await;
-    app.sandbox.change(|store| store.refuse(500, "its period was invoiced"));
+    app.sandbox.change(|store| store.reject(500, "its period was invoiced"));
     app.post("/push-jobs", &json!({})).await.expect(202);
     assert_eq!(late(&app, "C1", "252").await, 1, "pending");
     app.worker.run_until_idle().await.unwrap();

@@ -48,7 +48,7 @@ fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&
         return None;
     }
     if upper.starts_with("CREATE TRIGGER") {
-        return (!in_new(" ON ")).then_some("the version before may do what the trigger refuses");
+        return (!in_new(" ON ")).then_some("the version before may do what the trigger rejects");
     }
     if upper.starts_with("CREATE UNIQUE INDEX") {
         return (!in_new(" ON ")).then_some("what the version before writes twice would be rejected");

@@ -46,7 +46,7 @@ fn every_operation_is_described() {
             }
         }
         if let Some(body) = operation.get("requestBody") {
-            assert!(responses.contains_key("422"), "{at} takes a body and never refuses it");
+            assert!(responses.contains_key("422"), "{at} takes a body and never rejects it");
             if let Some(table) = body["content"].get("text/csv") {
                 assert!(table["example"].is_string(), "{at} has no example a person can send");
                 continue;

@@ -73,7 +73,7 @@ async fn units_above_the_included_quantity_are_billed_by_the_overage_product(bac
         products.iter().find(|one| one["product_code"] == code).unwrap()["steps"].clone()
     };
     assert_eq!(steps("STORAGE")[2], "0.5 are included, so the quantity is 0.5, and the overage 2.5.");
-    assert_eq!(steps("OVERAGE")[0], "Beyond the 0.5 included with Product STORAGE: 2.5.");
+    assert_eq!(steps("OVERAGE")[0], "Above the 0.5 included with Product STORAGE: 2.5.");
     let found = app.get("/reconciliation").await.expect(200);
     assert_eq!(found["items"], json!([]), "nothing differs: {found}");
     // Without an included quantity, everything is billed on the base line, and nothing twice.
@@ -104,7 +104,7 @@ async fn overage_is_unknown_without_a_quantity(backend: Backend) {
     assert_eq!(base[0]["detail"], pushed[0]["detail"]);
 }
 
-async fn overage_that_nobody_would_bill_is_refused(backend: Backend) {
+async fn overage_that_nobody_would_bill_is_rejected(backend: Backend) {
     let (app, product) = ready(backend, 2).await;
     let path = format!("/products/{product}");
     let included = json!({"included_quantity": "2"});
@@ -212,7 +212,7 @@ async fn a_line_is_not_capped_if_its_overage_would_be_unbilled(backend: Backend)
 async fn overage_is_not_written_while_the_base_line_still_bills_it(backend: Backend) {
     let (app, product, overage) = with_included(backend, 2).await;
     app.patch(&format!("/products/{product}"), &json!({"max_change_units": "0.5"})).await.expect(200);
-    app.sandbox.change(|store| store.refuse(200, "its period was invoiced"));
+    app.sandbox.change(|store| store.reject(200, "its period was invoiced"));
     let (job, lines) = app.push(&json!({})).await;
     let expected = ["held base_not_pushed", "held base_not_pushed", "held guard", "held guard"];
     let mut found = results(&lines);
@@ -334,6 +334,6 @@ on_both!(
     overage_bills_the_same_month_as_the_base_line,
     a_deleted_base_product_does_not_block_others,
     overage_is_unknown_without_a_quantity,
-    overage_that_nobody_would_bill_is_refused,
+    overage_that_nobody_would_bill_is_rejected,
     units_above_the_included_quantity_are_billed_by_the_overage_product
 );

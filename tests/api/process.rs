@@ -117,8 +117,8 @@ impl Demo {
         command.args(["demo", "--listen", "127.0.0.1:0", "--sandbox-listen", "127.0.0.1:0", "--data-dir"]);
         command.arg(folder.path()).args(more);
         let mut running = Running::start(&mut command);
-        let said = running.until("Ctrl-C ends it.");
-        let address = after(&said, "The service goes on at ");
+        let said = running.until("Press Ctrl-C to stop.");
+        let address = after(&said, "The service keeps running at ");
         let key = after(&said, "API key:");
         Self { running, said, address, key }
     }
@@ -168,7 +168,7 @@ fn demo_twice(more: &[&str]) {
     let second = Demo::start_with(&folder, more);
     assert!(second.said.contains("Continuing where the last demo ended."), "{}", second.said);
     assert!(second.said.contains("198 lines: 165 unchanged, 32 skipped, 1 failed."), "{}", second.said);
-    assert!(second.said.contains("33 of 198 lines need a person. demo --all prints every line."), "{}", second.said);
+    assert!(second.said.contains("33 of 198 lines need attention. demo --all prints every line."), "{}", second.said);
     assert_eq!((second.rows("unchanged"), second.rows("skipped") + second.rows("failed")), (0, 33), "{}", second.said);
     assert!(second.said.contains("\nfailed: rejected, ") && second.said.contains(": 1 line\n"), "{}", second.said);
     second.stop();

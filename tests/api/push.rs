@@ -138,7 +138,7 @@ async fn a_line_without_anything_to_push_says_why(backend: Backend) {
 
 async fn one_failure_stops_no_other_and_is_retried_alone(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
-    app.sandbox.change(|store| store.refuse(200, "its period was invoiced"));
+    app.sandbox.change(|store| store.reject(200, "its period was invoiced"));
     let (job, lines) = app.push(&json!({})).await;
     assert_eq!(
         (&job["state"], states(&lines)),
@@ -171,7 +171,7 @@ async fn faults_that_pass_are_waited_out(backend: Backend) {
         FaultKind::Truncated,
         FaultKind::Drop,
         FaultKind::DropAfter,
-        // Longer than the tests' time-out.
+        // Longer than the tests' timeout.
         FaultKind::Hang { ms: 2_500 },
         FaultKind::Slow { ms: 100 },
     ];

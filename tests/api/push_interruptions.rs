@@ -93,7 +93,7 @@ async fn a_write_that_was_not_accepted_is_no_lost_response(backend: Backend) {
 }
 
 /// After this many failures, ConnectWise gets no requests for half a minute: the check waits until then.
-async fn a_read_back_that_must_wait_is_made_later(backend: Backend) {
+async fn a_throttled_read_back_is_retried(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let job = app.post("/push-jobs", &json!({})).await.expect(202);
     app.sandbox.fail(Fault::once(FaultKind::DropAfter).on("PATCH").times(7));
@@ -264,7 +264,7 @@ async fn a_job_cancelled_during_an_outage_ends(backend: Backend) {
 
 /// A worker is stopped after it has read the addition, for longer than its lease. Meanwhile another worker writes the
 /// same addition for an older job, so the value that the first one read is no longer true.
-async fn a_worker_that_was_stopped_begins_no_write_beside_another(backend: Backend) {
+async fn a_stopped_worker_does_not_write_beside_its_successor(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     app.sandbox.fail(Fault::once(status(500)).on("GET").at("additions").times(7));
     let first = app.post("/push-jobs", &json!({})).await.expect(202);
@@ -306,13 +306,13 @@ async fn a_revert_that_waited_undoes_nothing_that_a_newer_push_found(backend: Ba
 
 on_both!(
     a_revert_that_waited_undoes_nothing_that_a_newer_push_found,
-    a_worker_that_was_stopped_begins_no_write_beside_another,
+    a_stopped_worker_does_not_write_beside_its_successor,
     a_revert_leaves_what_another_line_found,
     what_ended_while_a_job_waited_is_not_written,
     approved_lines_wait_for_the_connection_too,
     lines_approved_by_a_faster_clock_are_cancelled,
     a_write_that_was_not_accepted_is_no_lost_response,
-    a_read_back_that_must_wait_is_made_later,
+    a_throttled_read_back_is_retried,
     a_line_that_may_have_been_written_is_out_of_date,
     an_older_quantity_stays_away_from_a_newer_one_that_is_unverified,
     a_cancelled_job_holds_no_line,

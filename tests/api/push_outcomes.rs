@@ -163,7 +163,7 @@ async fn a_revert_leaves_what_another_line_wrote_to_the_addition(backend: Backen
     assert_eq!(quantities(&app, 1), [5.0]);
 }
 
-async fn a_revert_is_refused_only_for_what_was_changed_since(backend: Backend) {
+async fn a_revert_is_rejected_only_for_what_was_changed_since(backend: Backend) {
     let (app, _) = ready(backend, 2).await;
     let (first, _) = app.push(&json!({})).await;
     let (second, _) = app.push(&json!({})).await;
@@ -184,7 +184,7 @@ async fn a_revert_is_refused_only_for_what_was_changed_since(backend: Backend) {
     assert!(!detail.contains(second["id"].as_str().unwrap()), "{rejected}");
 }
 
-/// Another port is also another ConnectWise, even if nothing of the old one is left but a match.
+/// Another port is also another ConnectWise site, even if nothing of the old one is left but a match.
 async fn another_connectwise_needs_a_clean_start(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let mut other = app.connection();
@@ -381,7 +381,7 @@ on_both!(
     a_rejection_after_a_lost_response_is_no_failure,
     one_odd_answer_never_ends_a_job,
     a_revert_leaves_what_another_line_wrote_to_the_addition,
-    a_revert_is_refused_only_for_what_was_changed_since,
+    a_revert_is_rejected_only_for_what_was_changed_since,
     another_connectwise_needs_a_clean_start,
     additions_are_saved_under_the_connection_they_were_read_under,
     a_saved_rule_is_confirmed,

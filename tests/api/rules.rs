@@ -42,7 +42,7 @@ async fn resolved(backend: Backend) -> (TestApp, String, Vec<String>) {
     (app, product, companies)
 }
 
-async fn each_line_says_what_it_came_to_and_why(backend: Backend) {
+async fn each_line_reports_its_status_and_reason(backend: Backend) {
     let (app, product, companies) = resolved(backend).await;
     let line = app.line(&product, &companies[0]).await;
     assert_eq!((&line["agreement"]["status"], &line["agreement"]["source"]), (&json!("resolved"), &json!("rule")));
@@ -68,7 +68,7 @@ async fn each_line_says_what_it_came_to_and_why(backend: Backend) {
     assert_eq!(again["changed"], 0, "resolving twice changes nothing");
 }
 
-async fn a_bad_expression_is_refused_and_nothing_is_saved(backend: Backend) {
+async fn a_bad_expression_is_rejected_and_nothing_is_saved(backend: Backend) {
     let (app, product, _) = resolved(backend).await;
     let rule = app.all("/matching-rules?target=agreement").await[0].clone();
     let path = format!("/matching-rules/{}", rule["id"].as_str().unwrap());
@@ -233,8 +233,8 @@ async fn another_match_undoes_choices_by_hand(backend: Backend) {
 
 on_both!(
     another_match_undoes_choices_by_hand,
-    each_line_says_what_it_came_to_and_why,
-    a_bad_expression_is_refused_and_nothing_is_saved,
+    each_line_reports_its_status_and_reason,
+    a_bad_expression_is_rejected_and_nothing_is_saved,
     saving_a_rule_resolves_what_it_touches,
     a_preview_shows_and_saves_nothing,
     a_choice_by_hand_wins_until_taken_back,

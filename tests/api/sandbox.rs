@@ -26,7 +26,7 @@ fn with(store: Store) -> Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            schema::hold_answers(&self.sandbox.ledger());
+            schema::assert_responses_match(&self.sandbox.ledger());
         }
     }
 }
@@ -54,7 +54,7 @@ fn ids(value: &Value) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_may_come_in() {
+async fn requests_need_the_right_credentials() {
     let raw = raw();
     let url = format!("{}/v2025_1/apis/3.0/company/companies", raw.sandbox.site());
     let bare = |request: RequestBuilder| async { Reply::read(request.send().await.unwrap()).await };

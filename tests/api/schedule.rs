@@ -32,7 +32,7 @@ async fn a_schedule_is_stored_and_returns_its_next_runs(backend: Backend) {
     reply.problem(412, "version_mismatch");
 }
 
-async fn bad_schedules_are_refused(backend: Backend) {
+async fn bad_schedules_are_rejected(backend: Backend) {
     let app = TestApp::start(backend, Default::default()).await;
     let good = json!({"enabled": true, "day_of_month": 1, "time": "02:00", "time_zone": "UTC"});
     for (field, value) in [
@@ -270,7 +270,7 @@ on_both!(
     a_schedule_that_cannot_be_read_is_an_error_until_it_is_set_again,
     a_billing_time_zone_that_cannot_be_read_is_an_error,
     a_schedule_is_stored_and_returns_its_next_runs,
-    bad_schedules_are_refused,
+    bad_schedules_are_rejected,
     it_pushes_once_a_month_for_years_in_many_zones,
     it_never_pushes_retroactively_and_makes_up_for_an_outage_once,
     a_tenant_that_cannot_push_holds_up_no_other_and_is_tried_again,

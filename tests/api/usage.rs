@@ -39,7 +39,7 @@ async fn the_same_record_is_taken_in_once_and_another_amount_corrects_it(backend
     assert_eq!(app.all("/usage?to=2026-11-20T12:00:00Z").await.len(), 1);
 }
 
-/// PostgreSQL refuses a NUL even in a comparison.
+/// PostgreSQL rejects a NUL even in a comparison.
 async fn an_id_with_a_nul_is_an_unknown_id(backend: Backend) {
     let (app, company, product) = set_up(backend).await;
     for (field, other) in

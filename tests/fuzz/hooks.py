@@ -68,4 +68,4 @@ def valid_requests_are_accepted(ctx, response, case):
     problem = json.loads(response.content or b"{}")
     if response.status_code == 422 and fits_no_schema(case, problem):
         return
-    raise AssertionError(f"a valid request was refused: {response.status_code} {problem}")
+    raise AssertionError(f"a valid request was rejected: {response.status_code} {problem}")

@@ -5,7 +5,7 @@
 //! model stores `from` of both additions in one transaction, and both results in one. The code does so for each line
 //! separately, which leaves fewer lines between two steps. Held lines, cancelling and reading back are not modelled.
 //! Time passes at any point, as for a process that is stopped; a worker can die at any point; a request can be lost
-//! before or after it takes effect. The only assumption is the request time-out: after it, a request has taken effect
+//! before or after it takes effect. The only assumption is the request timeout: after it, a request has taken effect
 //! or never will.
 //!
 //! Four variants of the protocol, each without one of its safeguards, must fail.

@@ -212,7 +212,7 @@ impl Model for Protocol {
         let mut state = last.clone();
         let possible = match action {
             Action::Tick => {
-                // No request is in flight for longer than the time-out.
+                // No request is in flight for longer than the timeout.
                 let overdue = state.requests.iter().any(|request| request.sent_at + TIMEOUT <= state.now);
                 state.now += 1;
                 !overdue

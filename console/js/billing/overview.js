@@ -26,7 +26,7 @@ export const NEEDS = {
 const count = (view, need) => view.summary.needs.find((one) => one.need === need)?.lines ?? 0;
 
 /**
- * The products, each with the number of lines that need a person.
+ * The products, each with the number of lines that need attention.
  * @param {View} view
  */
 export function productTabs(view) {

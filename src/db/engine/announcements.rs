@@ -1,5 +1,5 @@
 //! Announces new work to the other processes on the same PostgreSQL database (`LISTEN`, `NOTIFY`), so that they need
-//! not wait until they next look for it. An announcement that is lost only delays the work until then. An SQLite
+//! not wait until they next poll for it. An announcement that is lost only delays the work until then. An SQLite
 //! database has one process.
 
 use std::sync::Arc;

@@ -39,7 +39,7 @@ pub(in crate::db) enum DatabaseTarget {
 pub(in crate::db) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
     SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
 
-/// Adds the network time-outs that the URL does not set itself. With them, a lost database is detected within seconds.
+/// Adds the network timeouts that the URL does not set itself. With them, a lost database is detected within seconds.
 /// TCP alone gives up only after a quarter of an hour.
 fn with_time_outs(url: &str) -> String {
     let mut url = url.to_owned();

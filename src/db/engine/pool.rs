@@ -124,7 +124,7 @@ impl Db {
         if let Some(folder) = url.file().and_then(std::path::Path::parent) {
             std::fs::create_dir_all(folder).map_err(Error::internal)?;
         }
-        // Opens one connection directly, so that its error is reported instead of a time-out of the pool.
+        // Opens one connection directly, so that its error is reported instead of a timeout of the pool.
         drop(url.connect_or_create().map_err(|error| Error::Unavailable(Box::new(error)))?);
         let counts = Arc::new(Counts::default());
         let pool = r2d2::Pool::builder()

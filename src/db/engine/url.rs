@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_guessed_of_a_url() {
+    fn an_unclear_url_is_rejected() {
         for bad in ["", "billing.db", "host=db password=x", "sqlite:", "sqlite::memory:", "mysql://x", "Postgres://x"] {
             assert_eq!(bad.parse::<DatabaseUrl>().unwrap_err(), BadDatabaseUrl, "{bad}");
         }

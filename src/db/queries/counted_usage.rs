@@ -151,7 +151,7 @@ impl Tx<'_> {
     }
 
     /// The usage that counts in each product and month, which are distinct. One query reads many products.
-    pub fn usage_counted_of_many(
+    pub fn counted_usage_of_many(
         &mut self,
         wanted: &[UsageToRead],
     ) -> Result<HashMap<(ProductId, BillingMonth), CountedByCompany>> {
@@ -185,8 +185,8 @@ impl Tx<'_> {
 
     /// For each product and month, the usage that counts in each company's newest month with records before that month.
     /// For each month, one query finds the newest months of many products; their usage is read as in
-    /// [`Self::usage_counted_of_many`].
-    pub fn usage_counted_before_many(
+    /// [`Self::counted_usage_of_many`].
+    pub fn counted_usage_before_many(
         &mut self,
         wanted: Vec<UsageToRead>,
     ) -> Result<HashMap<(ProductId, BillingMonth), CountedByCompany>> {
@@ -196,7 +196,7 @@ impl Tx<'_> {
         }
         let mut found: HashMap<(ProductId, BillingMonth), CountedByCompany> = HashMap::new();
         for (month, wanted) in by_month {
-            for (product, counted) in self.usage_counted_of_newest(month, &wanted)? {
+            for (product, counted) in self.counted_usage_of_newest(month, &wanted)? {
                 found.entry((product, month)).or_default().extend(counted);
             }
         }
@@ -204,7 +204,7 @@ impl Tx<'_> {
     }
 
     /// The usage that counts in the newest months with records before `month`.
-    fn usage_counted_of_newest(
+    fn counted_usage_of_newest(
         &mut self,
         month: BillingMonth,
         wanted: &[UsageToRead],
@@ -235,7 +235,7 @@ impl Tx<'_> {
             let aggregation = asked.get(&(&product_id, month))?.0;
             Some(UsageToRead { product_id, aggregation, month: newest_month, companies })
         });
-        let counted = self.usage_counted_of_many(&to_read.collect::<Vec<_>>())?;
+        let counted = self.counted_usage_of_many(&to_read.collect::<Vec<_>>())?;
         Ok(counted.into_iter().map(|((product, _), counted)| (product, counted)).collect())
     }
 

@@ -36,17 +36,18 @@ row_update! {
     only if STILL_LEASED
 }
 
-/// A line with its new state and result.
-struct FinishedLine(PushLine);
+/// A line with its new state and result. `finished_at` is set if no worker will work on it, which includes a held line.
+struct RecordedLine(PushLine);
 
-impl FinishedLine {
+impl RecordedLine {
     fn new(line: &PushLine, result: &LineResult, now: Timestamp) -> Result<Self> {
         let state = PushLineState::Working.after(result.event).map_err(Error::internal)?;
         // A person who decides must see the current quantity in ConnectWise, even if there is none.
-        let sees = result.from.is_some() || matches!(result.event, PushLineEvent::Hold | PushLineEvent::WouldPush);
+        let shows_current =
+            result.from.is_some() || matches!(result.event, PushLineEvent::Hold | PushLineEvent::WouldPush);
         Ok(Self(PushLine {
             state,
-            from_quantity: if sees { result.from } else { line.from_quantity },
+            from_quantity: if shows_current { result.from } else { line.from_quantity },
             approved: line.approved && result.event != PushLineEvent::Hold,
             reason: result.reason,
             detail: result.detail.clone(),
@@ -61,7 +62,7 @@ impl FinishedLine {
 }
 
 row_update! {
-    FinishedLine, in 0; push_lines
+    RecordedLine, in 0; push_lines
     where id, fence
     set state, from_quantity, approved, reason, detail, attempts, failures, not_before, finished_at, lease_owner, lease_until;
     only if STILL_LEASED
@@ -97,7 +98,7 @@ impl Tx<'_> {
         let begun = lines.iter().map(|line| PreparedWrite(PushLine { lease_until, ..line.clone() }));
         let begun: Vec<PreparedWrite> = begun.collect();
         let found = self.update_rows(&begun)?;
-        self.still_ours(lines, found)
+        self.still_leased(lines, found)
     }
 
     /// Returns the time until which the worker may write a line, which is the end of its lease. Returns `None` if
@@ -111,7 +112,7 @@ impl Tx<'_> {
             .filter(push_lines::fence.eq(line.fence))
             .filter(push_lines::state.eq(PushLineState::Working));
         let job = self.scoped(push_jobs::table).filter(push_jobs::id.eq(line.job_id.clone()));
-        let goes_on = exists(job.filter(push_jobs::cancel_requested.eq(false)));
+        let not_cancelled = exists(job.filter(push_jobs::cancel_requested.eq(false)));
         let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq(line.billing_line_id.clone()));
         let resolved = self
             .scoped(billing_lines::table)
@@ -130,8 +131,12 @@ impl Tx<'_> {
             .into_sql::<Bool>()
             .and(not(exists(later)))
             .or((!is_revert).into_sql::<Bool>().and(exists(bills)).and(not(exists(other))));
-        let until: Option<Option<NaiveDateTime>> =
-            leased.filter(goes_on).filter(may_write).select(push_lines::lease_until).first(self.conn).optional()?;
+        let until: Option<Option<NaiveDateTime>> = leased
+            .filter(not_cancelled)
+            .filter(may_write)
+            .select(push_lines::lease_until)
+            .first(self.conn)
+            .optional()?;
         Ok(until.flatten().map(|until| until.and_utc()))
     }
 
@@ -158,17 +163,17 @@ impl Tx<'_> {
     /// Records the results of lines that a worker holds, in the push lines and in their billing lines. No other code
     /// changes the state of such a line. Returns the ids of the lines whose results were recorded, without lines that
     /// another worker holds.
-    pub fn finish_lines(
+    pub fn record_results(
         &mut self,
         results: &[(PushLine, LineResult)],
         kind: PushKind,
         now: Timestamp,
     ) -> Result<HashSet<PushLineId>> {
-        let finished: Vec<FinishedLine> =
-            results.iter().map(|(line, result)| FinishedLine::new(line, result, now)).collect::<Result<_>>()?;
+        let finished: Vec<RecordedLine> =
+            results.iter().map(|(line, result)| RecordedLine::new(line, result, now)).collect::<Result<_>>()?;
         let found = self.update_rows(&finished)?;
-        let lines: Vec<PushLine> = finished.into_iter().map(|FinishedLine(line)| line).collect();
-        let recorded = self.still_ours(&lines, found)?;
+        let lines: Vec<PushLine> = finished.into_iter().map(|RecordedLine(line)| line).collect();
+        let recorded = self.still_leased(&lines, found)?;
         if kind == PushKind::Push {
             let ended = lines.iter().filter(|line| !line.state.is_open() && recorded.contains(&line.id));
             let last = ended.map(|line| LastPushOf {
@@ -189,7 +194,7 @@ impl Tx<'_> {
 
     /// The ids of the lines that no other worker has claimed, and that have the state that an update has just given
     /// them. `updated` is the number of lines that the update found; another worker may hold the others.
-    fn still_ours(&mut self, lines: &[PushLine], updated: usize) -> Result<HashSet<PushLineId>> {
+    fn still_leased(&mut self, lines: &[PushLine], updated: usize) -> Result<HashSet<PushLineId>> {
         let ids: Vec<PushLineId> = lines.iter().map(|line| line.id.clone()).collect();
         if updated == lines.len() {
             return Ok(ids.into_iter().collect());

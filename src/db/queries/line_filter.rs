@@ -109,7 +109,7 @@ macro_rules! of_lines {
 }
 pub(in crate::db) use of_lines;
 
-/// Whether a line needs a person's attention. A line without a last push is judged by its mappings alone.
+/// Whether a line needs attention. A line without a last push is judged by its mappings alone.
 macro_rules! needs_attention {
     () => {{
         use $crate::db::engine::in_list::InListMethod as _;

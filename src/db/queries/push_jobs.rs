@@ -129,7 +129,7 @@ pub struct LineResult {
 
 impl PushLine {
     /// The time since which the line waits: when its job was stored or, if later, when a person decided about the line.
-    pub fn waits_since(&self, job_stored_at: Timestamp) -> Timestamp {
+    pub fn waiting_since(&self, job_stored_at: Timestamp) -> Timestamp {
         self.decided_at.map_or(job_stored_at, |at| at.and_utc().max(job_stored_at))
     }
 }

@@ -77,12 +77,12 @@ pub struct CandidateVerdict {
     /// The attributes that rules can compare, with their values in ConnectWise.
     pub attributes: Vec<(Attribute, Option<String>)>,
     /// Why the candidate is not live; `None` if it is.
-    pub not_live: Option<MappingReason>,
+    pub not_live_reason: Option<MappingReason>,
     /// Whether the rule matches the candidate; `None` without a rule.
     pub matched: Option<bool>,
     /// Each comparison of the rule with its result.
     pub tested: Vec<TracedComparison>,
-    /// The verdict.
+    /// Whether the candidate was chosen, and if not, why.
     pub verdict: Verdict,
 }
 
@@ -110,25 +110,39 @@ impl<Id: ToString> From<NamedMapping<Id>> for MappingSnapshot {
 
 impl RecordIndex {
     /// Returns the company's agreements as candidates for a line with this mapping, each with its verdict.
-    pub fn judged_agreements(
+    pub fn agreement_verdicts(
         &self,
         company: Option<CwCompanyId>,
         rule: Option<&Rule>,
         mapping: &AgreementMapping,
     ) -> Vec<CandidateVerdict> {
         let known = company.into_iter().flat_map(|company| self.agreements_of(company));
-        seen(known, Target::Agreement, rule, mapping, |record| (record.id, record.name.clone()), Agreement::attribute)
+        candidate_verdicts(
+            known,
+            Target::Agreement,
+            rule,
+            mapping,
+            |record| (record.id, record.name.clone()),
+            Agreement::attribute,
+        )
     }
 
     /// Returns the agreement's additions as candidates for a line with this mapping, each with its verdict.
-    pub fn judged_additions(
+    pub fn addition_verdicts(
         &self,
         agreement: &AgreementMapping,
         rule: Option<&Rule>,
         mapping: &AdditionMapping,
     ) -> Vec<CandidateVerdict> {
         let known = agreement.target.into_iter().flat_map(|agreement| self.additions_of(agreement));
-        seen(known, Target::Addition, rule, mapping, |record| (record.id, record.label()), Addition::attribute)
+        candidate_verdicts(
+            known,
+            Target::Addition,
+            rule,
+            mapping,
+            |record| (record.id, record.label()),
+            Addition::attribute,
+        )
     }
 
     /// Returns an agreement mapping with the agreement's name.
@@ -144,7 +158,7 @@ impl RecordIndex {
     }
 }
 
-fn seen<'a, T: 'a, Id: PartialEq + ToString>(
+fn candidate_verdicts<'a, T: 'a, Id: PartialEq + ToString>(
     known: impl Iterator<Item = &'a IndexedRecord<T>>,
     target: Target,
     rule: Option<&Rule>,
@@ -153,11 +167,11 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
     value: impl Fn(&T, Attribute) -> Option<&str>,
 ) -> Vec<CandidateVerdict> {
     let by_hand = mapping.source == Some(MappingSource::Manual);
-    let tell = |known: &IndexedRecord<T>| {
+    let verdict_of = |known: &IndexedRecord<T>| {
         let (id, name) = name(&known.record);
         let matched = rule.map(|rule| rule.matches(&known.facts));
-        let taken = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
-        let verdict = match (taken, known.not_live, matched) {
+        let is_chosen = mapping.status == MappingStatus::Resolved && mapping.target.as_ref() == Some(&id);
+        let verdict = match (is_chosen, known.not_live_reason, matched) {
             (true, ..) => Verdict::Chosen,
             (_, Some(_), _) => Verdict::NotLive,
             _ if by_hand => Verdict::Overruled,
@@ -169,11 +183,11 @@ fn seen<'a, T: 'a, Id: PartialEq + ToString>(
             id: id.to_string(),
             name,
             attributes: Attribute::of(target).map(|one| (one, value(&known.record, one).map(str::to_owned))).collect(),
-            not_live: known.not_live,
+            not_live_reason: known.not_live_reason,
             matched,
             tested: rule.map(|rule| rule.trace(&known.facts)).unwrap_or_default(),
             verdict,
         }
     };
-    known.take(MAX_CANDIDATES_SHOWN).map(tell).collect()
+    known.take(MAX_CANDIDATES_SHOWN).map(verdict_of).collect()
 }

@@ -16,7 +16,13 @@ use crate::domain::rules::{Facts, Rule};
 pub(super) struct IndexedRecord<T> {
     pub(super) record: T,
     pub(super) facts: Facts,
-    pub(super) not_live: Option<MappingReason>,
+    pub(super) not_live_reason: Option<MappingReason>,
+}
+
+impl<T> IndexedRecord<T> {
+    fn is_live(&self) -> bool {
+        self.not_live_reason.is_none()
+    }
 }
 
 /// The ConnectWise records that resolving needs, indexed by id so that no line needs a query.
@@ -45,12 +51,14 @@ impl RecordIndex {
         }
         for record in agreements {
             record_index.by_company.entry(record.company_id).or_default().push(record.id);
-            let known = IndexedRecord { facts: Facts::from(&record), not_live: record.not_live_reason(today), record };
+            let known =
+                IndexedRecord { facts: Facts::from(&record), not_live_reason: record.not_live_reason(today), record };
             record_index.agreements.insert(known.record.id, known);
         }
         for record in additions {
             record_index.by_agreement.entry(record.agreement_id).or_default().push(record.id);
-            let known = IndexedRecord { facts: Facts::from(&record), not_live: record.not_live_reason(today), record };
+            let known =
+                IndexedRecord { facts: Facts::from(&record), not_live_reason: record.not_live_reason(today), record };
             record_index.additions.insert(known.record.id, known);
         }
         record_index
@@ -79,7 +87,7 @@ impl RecordIndex {
     /// The live agreements that a rule matches, or all live agreements without a rule.
     pub fn live_agreements(&self, rule: Option<&Rule>) -> impl Iterator<Item = &Agreement> {
         let is_matched = move |known: &&IndexedRecord<Agreement>| {
-            known.not_live.is_none()
+            known.is_live()
                 && !self.gone_companies.contains(&known.record.company_id)
                 && rule.is_none_or(|rule| rule.matches(&known.facts))
         };
@@ -90,7 +98,7 @@ impl RecordIndex {
     pub fn live_additions(&self, agreement: CwAgreementId, rule: &Rule) -> Option<impl Iterator<Item = &Addition>> {
         let ids = self.by_agreement.get(&agreement)?;
         let known = ids.iter().filter_map(|id| self.additions.get(id));
-        Some(known.filter(|known| known.not_live.is_none() && rule.matches(&known.facts)).map(|known| &known.record))
+        Some(known.filter(|known| known.is_live() && rule.matches(&known.facts)).map(|known| &known.record))
     }
 
     /// Checks that an agreement can be chosen by hand: it must exist, belong to the line's company and be live.
@@ -101,7 +109,7 @@ impl RecordIndex {
     ) -> Result<(), MappingChoiceError> {
         let company = company.ok_or(MappingChoiceError::CompanyNotSet)?;
         let known = self.agreements.get(&id).filter(|known| known.record.company_id == company);
-        match known.ok_or(MappingChoiceError::NotOfCompany(id, company))?.not_live {
+        match known.ok_or(MappingChoiceError::NotOfCompany(id, company))?.not_live_reason {
             None => Ok(()),
             Some(reason) => Err(MappingChoiceError::AgreementNotLive(id, company, reason)),
         }
@@ -116,14 +124,14 @@ impl RecordIndex {
         let resolved = agreement.target.filter(|_| agreement.status == MappingStatus::Resolved);
         let parent = resolved.ok_or(MappingChoiceError::AgreementNotResolved)?;
         let known = self.additions.get(&id).filter(|known| known.record.agreement_id == parent);
-        match known.ok_or(MappingChoiceError::NotOfAgreement(id, parent))?.not_live {
+        match known.ok_or(MappingChoiceError::NotOfAgreement(id, parent))?.not_live_reason {
             None => Ok(()),
             Some(reason) => Err(MappingChoiceError::AdditionNotLive(id, parent, reason)),
         }
     }
 
     /// Resolves a line's agreement. `before` is the previous mapping.
-    pub fn agreement(
+    pub fn resolve_agreement(
         &self,
         company: Option<CwCompanyId>,
         rule: Option<&Rule>,
@@ -143,19 +151,19 @@ impl RecordIndex {
             return kept(
                 MappingSource::Manual,
                 *id,
-                own(id).map_or(Some(MappingReason::Deleted), |known| known.not_live),
+                own(id).map_or(Some(MappingReason::Deleted), |known| known.not_live_reason),
             );
         }
-        let live = self.agreements_of(company).filter(|known| known.not_live.is_none());
+        let live = self.agreements_of(company).filter(|known| known.is_live());
         let found = pick(live, rule, MappingReason::NoLiveAgreement, |agreement| {
             (agreement.id, Candidate { id: agreement.id.to_string(), name: agreement.name.clone() })
         });
-        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.not_live)));
+        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.not_live_reason)));
         stale_if_lost(found, was)
     }
 
     /// Resolves a line's addition among the live additions of its agreement, which must be resolved first.
-    pub fn addition(
+    pub fn resolve_addition(
         &self,
         agreement: &AgreementMapping,
         rule: Option<&Rule>,
@@ -171,7 +179,7 @@ impl RecordIndex {
         };
         // A previous addition that belongs to another agreement is dropped.
         let own = |id: &CwAdditionId| self.additions.get(id).filter(|known| known.record.agreement_id == parent);
-        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.not_live)));
+        let was = before.target.and_then(|id| own(&id).map(|known| (id, known.not_live_reason)));
         if agreement.status != MappingStatus::Resolved {
             let kept = was.zip(before.source).map(|((id, _), source)| (id, source));
             return kept.map_or_else(
@@ -182,10 +190,10 @@ impl RecordIndex {
         if !self.by_agreement.contains_key(&parent) {
             return Mapping::unresolved(MappingReason::AdditionsNotRead);
         }
-        if let (Some(_), Some((id, not_live))) = (before.manual_target(), was) {
-            return kept(MappingSource::Manual, id, not_live);
+        if let (Some(_), Some((id, not_live_reason))) = (before.manual_target(), was) {
+            return kept(MappingSource::Manual, id, not_live_reason);
         }
-        let live = self.additions_of(parent).filter(|known| known.not_live.is_none());
+        let live = self.additions_of(parent).filter(|known| known.is_live());
         let found = pick(live, rule, MappingReason::NoLiveAddition, |addition| {
             (addition.id, Candidate { id: addition.id.to_string(), name: addition.label() })
         });

@@ -37,12 +37,12 @@ fn fresh<Id>() -> Mapping<Id> {
 }
 
 #[test]
-fn one_match_resolves_none_does_not_several_are_listed() {
+fn one_match_resolves_and_several_are_ambiguous() {
     let record_index =
         record_index(vec![agreement(1, "Backup"), agreement(2, "Backup 2"), agreement(3, "Other")], vec![]);
     let of = |text: &str| {
         let rule = rule(Target::Agreement, text);
-        record_index.agreement(Some(CwCompanyId(7)), Some(&rule), &fresh())
+        record_index.resolve_agreement(Some(CwCompanyId(7)), Some(&rule), &fresh())
     };
     assert_eq!(of(r#"name = "other""#), Mapping::resolved(MappingSource::Rule, CwAgreementId(3)));
     assert_eq!(of(r#"name = "x""#), Mapping::unresolved(MappingReason::NoneMatched));
@@ -55,11 +55,11 @@ fn one_match_resolves_none_does_not_several_are_listed() {
 fn reasons_for_no_target_are_reported() {
     let inactive = Agreement { cancelled: true, ..agreement(1, "Backup") };
     let record_index = record_index(vec![inactive], vec![]);
-    let reason = |company| record_index.agreement(company, None, &fresh()).reason.unwrap();
+    let reason = |company| record_index.resolve_agreement(company, None, &fresh()).reason.unwrap();
     assert_eq!(reason(None), MappingReason::CompanyNotSet);
     assert_eq!(reason(Some(CwCompanyId(7))), MappingReason::NoLiveAgreement);
     let gone = RecordIndex::new(now(), [CwCompanyId(7)], [], [], []);
-    assert_eq!(gone.agreement(Some(CwCompanyId(7)), None, &fresh()).reason, Some(MappingReason::CompanyGone));
+    assert_eq!(gone.resolve_agreement(Some(CwCompanyId(7)), None, &fresh()).reason, Some(MappingReason::CompanyGone));
 }
 
 #[test]
@@ -67,12 +67,12 @@ fn a_manual_choice_wins_and_goes_stale_when_it_dies() {
     let any = rule(Target::Agreement, r#"name = "Other""#);
     let manual = Mapping::resolved(MappingSource::Manual, CwAgreementId(1));
     let live = record_index(vec![agreement(1, "Backup"), agreement(3, "Other")], vec![]);
-    assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &manual), manual);
+    assert_eq!(live.resolve_agreement(Some(CwCompanyId(7)), Some(&any), &manual), manual);
     let dead =
         record_index(vec![Agreement { cancelled: true, ..agreement(1, "Backup") }, agreement(3, "Other")], vec![]);
-    let stale = dead.agreement(Some(CwCompanyId(7)), Some(&any), &manual);
+    let stale = dead.resolve_agreement(Some(CwCompanyId(7)), Some(&any), &manual);
     assert_eq!((stale.status, stale.reason), (MappingStatus::Stale, Some(MappingReason::Cancelled)));
-    assert_eq!(live.agreement(Some(CwCompanyId(7)), Some(&any), &stale), manual, "live again, mapped again");
+    assert_eq!(live.resolve_agreement(Some(CwCompanyId(7)), Some(&any), &stale), manual, "live again, mapped again");
 }
 
 #[test]
@@ -80,15 +80,16 @@ fn a_dead_target_of_a_rule_is_stale_until_the_rule_finds_another() {
     let backup = rule(Target::Agreement, r#"name contains "Backup""#);
     let was = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
     let inactive = Agreement { cancelled: true, ..agreement(1, "Backup 2025") };
-    let none = record_index(vec![inactive.clone()], vec![]).agreement(Some(CwCompanyId(7)), Some(&backup), &was);
+    let none =
+        record_index(vec![inactive.clone()], vec![]).resolve_agreement(Some(CwCompanyId(7)), Some(&backup), &was);
     assert_eq!((none.status, none.target), (MappingStatus::Stale, Some(CwAgreementId(1))));
     let renewed = record_index(vec![inactive, agreement(2, "Backup 2026")], vec![]);
-    let found = renewed.agreement(Some(CwCompanyId(7)), Some(&backup), &none);
+    let found = renewed.resolve_agreement(Some(CwCompanyId(7)), Some(&backup), &none);
     assert_eq!(found, Mapping::resolved(MappingSource::Rule, CwAgreementId(2)));
 }
 
 #[test]
-fn an_addition_hangs_on_its_agreement() {
+fn an_addition_depends_on_its_agreement() {
     let product = rule(Target::Addition, r#"product/identifier = "GB""#);
     let record_index = record_index(
         vec![agreement(1, "A"), agreement(2, "B")],
@@ -97,25 +98,27 @@ fn an_addition_hangs_on_its_agreement() {
     let first = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
     let second = Mapping::resolved(MappingSource::Rule, CwAgreementId(2));
     let manual = Mapping::resolved(MappingSource::Manual, CwAdditionId(11));
-    assert_eq!(record_index.addition(&first, Some(&product), &manual), manual);
-    let moved = record_index.addition(&second, Some(&product), &manual);
+    assert_eq!(record_index.resolve_addition(&first, Some(&product), &manual), manual);
+    let moved = record_index.resolve_addition(&second, Some(&product), &manual);
     assert_eq!(moved, Mapping::resolved(MappingSource::Rule, CwAdditionId(20)));
     let by_rule = Mapping::resolved(MappingSource::Rule, CwAdditionId(10));
-    let none = record_index.addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &by_rule);
+    let none =
+        record_index.resolve_addition(&Mapping::unresolved(MappingReason::NoneMatched), Some(&product), &by_rule);
     assert_eq!(none, Mapping::unresolved(MappingReason::AgreementNotResolved));
-    let kept = record_index.addition(&Mapping::unresolved(MappingReason::SeveralMatched), Some(&product), &manual);
+    let kept =
+        record_index.resolve_addition(&Mapping::unresolved(MappingReason::SeveralMatched), Some(&product), &manual);
     assert_eq!((kept.status, kept.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
-    assert_eq!(record_index.addition(&first, Some(&product), &kept), manual, "the agreement is resolved again");
-    assert_eq!(record_index.addition(&second, Some(&product), &kept), moved_to(20));
+    assert_eq!(record_index.resolve_addition(&first, Some(&product), &kept), manual, "the agreement is resolved again");
+    assert_eq!(record_index.resolve_addition(&second, Some(&product), &kept), moved_to(20));
     let stale = Mapping::stale(MappingSource::Rule, CwAgreementId(1), MappingReason::Cancelled);
-    let below = record_index.addition(&stale, Some(&product), &manual);
+    let below = record_index.resolve_addition(&stale, Some(&product), &manual);
     assert_eq!((below.status, below.target), (MappingStatus::Stale, Some(CwAdditionId(11))));
-    assert_eq!(record_index.addition(&first, Some(&product), &below), manual, "the agreement is live again");
+    assert_eq!(record_index.resolve_addition(&first, Some(&product), &below), manual, "the agreement is live again");
 }
 
 #[test]
 fn not_read_is_not_the_same_as_none() {
     let record_index = RecordIndex::new(now(), [], [agreement(1, "A")], [], []);
     let mapped = Mapping::resolved(MappingSource::Rule, CwAgreementId(1));
-    assert_eq!(record_index.addition(&mapped, None, &fresh()).reason, Some(MappingReason::AdditionsNotRead));
+    assert_eq!(record_index.resolve_addition(&mapped, None, &fresh()).reason, Some(MappingReason::AdditionsNotRead));
 }

@@ -99,7 +99,7 @@ fn the_canonical_form_reads_back() {
 }
 
 #[test]
-fn slips_are_explained() {
+fn common_mistakes_are_explained() {
     for (expression, code, offset, length, advice) in [
         (r"name like 'SP'", "like_without_percent", 10, 4, "\"SP%\""),
         (r#"name == "x""#, "unexpected", 5, 2, "Write ="),
@@ -150,8 +150,8 @@ fn limits_hold_and_are_fast() {
 }
 
 #[test]
-fn every_character_is_read_back_or_refused() {
-    let (mut read, mut refused_ones) = (0, 0);
+fn every_character_is_read_back_or_rejected() {
+    let (mut read, mut rejected_ones) = (0, 0);
     for c in '\0'..=char::MAX {
         let expression = if c == '"' { "name = 'a\"'".to_owned() } else { format!("name = \"a{c}\"") };
         match Rule::parse(Target::Agreement, &expression) {
@@ -162,11 +162,11 @@ fn every_character_is_read_back_or_refused() {
             }
             Err(error) => {
                 assert_eq!(error.code.as_str(), "bad_character", "{c:?}");
-                refused_ones += 1;
+                rejected_ones += 1;
             }
         }
     }
-    assert!(read > 1_100_000 && refused_ones < 70, "{read} read, {refused_ones} rejected");
+    assert!(read > 1_100_000 && rejected_ones < 70, "{read} read, {rejected_ones} rejected");
     let hebrew = agreement("גיבוי שירות", None);
     assert!(holds("name contains \"שירות\"", &hebrew), "from right to left");
 }

@@ -29,7 +29,7 @@ pub async fn authenticate(
     match identify(&req).await {
         Ok(()) => next.call(req).await.map(ServiceResponse::map_into_left_body),
         // A response rather than an error, so that the outer middleware adds its headers.
-        Err(refusal) => Ok(req.into_response(refusal.error_response()).map_into_right_body()),
+        Err(rejection) => Ok(req.into_response(rejection.error_response()).map_into_right_body()),
     }
 }
 

@@ -16,7 +16,7 @@ pub async fn reject_nul(
     req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let refusal = if req.path().contains("%00") {
+    let rejection = if req.path().contains("%00") {
         ApiError::no_path()
     } else if req.query_string().contains("%00") {
         let error = FieldError::new("query", FieldCode::BadValue, "must not contain a NUL character");
@@ -24,7 +24,7 @@ pub async fn reject_nul(
     } else {
         return next.call(req).await.map(ServiceResponse::map_into_left_body);
     };
-    Ok(req.into_response(refusal.error_response()).map_into_right_body())
+    Ok(req.into_response(rejection.error_response()).map_into_right_body())
 }
 
 /// Responds to a request that matches no route: 405 with `Allow` if the path has other methods, otherwise 404.

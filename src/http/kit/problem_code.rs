@@ -41,7 +41,7 @@ string_enum! {
         /// A field is invalid. `errors` lists all invalid fields, each with its position and a code.
         Validation = "validation",
         /// A matching rule cannot be parsed. `errors` says where the error begins, and what was expected there.
-        Rule = "rule",
+        InvalidRule = "rule",
         /// The `Idempotency-Key` was used before with a different request. Send a new key with each new request.
         IdempotencyKeyReused = "idempotency_key_reused",
         /// The service failed. Its log has the cause, under the request's id; repeat the request later.
@@ -85,7 +85,7 @@ impl ProblemCode {
         match error {
             Error::NotFound { .. } => Self::Request(RequestCode::NotFound),
             Error::Invalid(_) => Self::Request(RequestCode::Validation),
-            Error::Rule { .. } => Self::Request(RequestCode::Rule),
+            Error::Rule { .. } => Self::Request(RequestCode::InvalidRule),
             Error::Conflict { code, .. } => Self::Conflict(*code),
             Error::ConnectWise { code, .. } => Self::ConnectWise(*code),
             Error::VersionMismatch { .. } => Self::Request(RequestCode::VersionMismatch),
@@ -153,7 +153,7 @@ impl RequestCode {
             Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Validation | Self::Rule | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Validation | Self::InvalidRule | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy | Self::Unavailable | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -172,7 +172,7 @@ impl RequestCode {
             Self::TooLarge => "Content too large",
             Self::UnsupportedMediaType => "Unsupported media type",
             Self::Validation => "Validation failed",
-            Self::Rule => "Invalid expression",
+            Self::InvalidRule => "Invalid rule",
             Self::IdempotencyKeyReused => "Idempotency-Key reused",
             Self::Internal => "Internal server error",
             Self::Busy | Self::Unavailable => "Service unavailable",

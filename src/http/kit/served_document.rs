@@ -23,20 +23,20 @@ struct ServedPath {
 
 /// An operation.
 struct OperationInfo {
-    takes: Takes,
+    accepted_input: AcceptedInput,
     deprecation: Option<Deprecation>,
 }
 
 /// The input that an operation accepts besides its path and headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Takes {
+pub struct AcceptedInput {
     /// Whether it has query parameters.
     pub query: bool,
     /// Whether it has a body.
     pub body: bool,
 }
 
-/// Since when an operation is deprecated, and the earliest date of its removal.
+/// When an operation became deprecated, and the earliest date of its removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deprecation {
     since: DateTime<Utc>,
@@ -83,8 +83,8 @@ impl ServedDocument {
     }
 
     /// The input that an operation accepts; `None` if there is no such operation.
-    pub fn takes(&self, path: &str, method: &Method) -> Option<Takes> {
-        Some(self.operation(path, method)?.takes)
+    pub fn accepted_input(&self, path: &str, method: &Method) -> Option<AcceptedInput> {
+        Some(self.operation(path, method)?.accepted_input)
     }
 
     /// The deprecation of an operation; `None` if it is not deprecated.
@@ -131,7 +131,7 @@ impl From<&Operation> for OperationInfo {
             RefOr::Ref(_) => false,
         };
         let query = operation.parameters.iter().flatten().any(is_query);
-        let takes = Takes { query, body: operation.request_body.is_some() };
-        Self { takes, deprecation: operation.extensions.as_ref().and_then(Deprecation::read) }
+        let accepted_input = AcceptedInput { query, body: operation.request_body.is_some() };
+        Self { accepted_input, deprecation: operation.extensions.as_ref().and_then(Deprecation::read) }
     }
 }

@@ -18,13 +18,13 @@ const MAX_EMPTY: usize = 4;
 
 /// Rejects a request with parameters or a body that its operation does not accept. Operations that accept parameters
 /// check their names themselves.
-pub async fn refuse(
+pub async fn reject(
     mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let document = req.app_data::<web::Data<ServedDocument>>();
-    let takes = document.and_then(|document| document.takes(req.path(), req.method()));
-    let refusal = match takes {
+    let takes = document.and_then(|document| document.accepted_input(req.path(), req.method()));
+    let rejection = match takes {
         // The router decodes paths, but the document does not, so the input of this path would not be checked.
         None if req.path().contains('%') => Some(ApiError::no_path()),
         None => None,
@@ -37,9 +37,9 @@ pub async fn refuse(
             (!bad.is_empty()).then_some(ApiError::Malformed(bad))
         }
     };
-    match refusal {
+    match rejection {
         None => next.call(req).await.map(ServiceResponse::map_into_left_body),
-        Some(refusal) => Ok(req.into_response(refusal.error_response()).map_into_right_body()),
+        Some(rejection) => Ok(req.into_response(rejection.error_response()).map_into_right_body()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::operations::operations;
 /// An operation that will be removed.
 struct Deprecation {
     operation_id: &'static str,
-    /// Since when it is deprecated, such as `2026-12-01`.
+    /// When it became deprecated, such as `2026-12-01`.
     since: &'static str,
     /// The earliest date of its removal: at least six months later.
     sunset: &'static str,

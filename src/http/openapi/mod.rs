@@ -59,8 +59,8 @@ use crate::domain::ErrorCode;
             new request. If the response is lost, repeat the request with the same key: the work is done once, and \
             for 48 hours the first response is returned, with the header `Idempotent-Replayed: true`. The same key \
             with a different request is 422. A request that failed is not stored and can be repeated with its key.\n\n\
-            **Errors.** Errors are RFC 9457 `application/problem+json`. Compare `type`, which is stable; show \
-            `detail`, which says what went wrong and what to do. `errors` lists the invalid fields. After 503, retry \
+            **Errors.** Errors are RFC 9457 `application/problem+json`. Compare `code`, which is stable; `type` is \
+            a page about it. Show `detail`, which says what went wrong and what to do. `errors` lists the invalid fields. After 503, retry \
             when the seconds in `Retry-After` have passed.\n\n\
             **Request ids.** Each response has an `X-Request-Id`, which is also in the service's log. A request may \
             bring its own.\n\n\

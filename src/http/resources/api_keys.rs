@@ -22,7 +22,7 @@ use crate::services::security::api_keys;
 pub struct ApiKey {
     /// The API key's id.
     pub id: String,
-    /// The key's name. Histories show it as who made a change.
+    /// The key's name. It is shown in histories as the author of a change.
     pub name: String,
     /// The first 12 characters of the secret, such as `cwb_AbCdEfGh`, which identifies the key.
     pub prefix: String,
@@ -50,7 +50,7 @@ impl From<db::ApiKey> for ApiKey {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"name": "billing dashboard"}))]
 pub struct CreateApiKeyRequest {
-    /// The key's name: the person or integration that uses it. Histories show it as who made a change.
+    /// The key's name: the person or integration that uses it. It is shown in histories as the author of a change.
     #[validate(length(min = 1, max = 100), custom(function = plain_text), custom(function = not_reserved))]
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,

@@ -36,7 +36,7 @@ pub struct Connection {
     /// Requests to ConnectWise are suspended until this time, because they failed repeatedly. Null if they are not.
     #[schema(required)]
     pub circuit_open_until: Option<DateTime<Utc>>,
-    /// Since when pushes have failed because of the connection; their lines wait until it works. Null if none fail.
+    /// When pushes began to fail because of the connection; their lines wait until it works. Null if none fail.
     #[schema(required)]
     pub failing_since: Option<DateTime<Utc>>,
     /// What failed, and what to do; null unless `failing_since` or `circuit_open_until` is set.

@@ -114,7 +114,7 @@ fn upsert_all(tx: &mut Tx<'_>, new: Vec<NewCompany>, mode: BulkMode, audit: &Aud
             }
         }));
     }
-    ensure_none_refused(&results, mode)?;
+    ensure_none_rejected(&results, mode)?;
     tx.rename_companies(to_rename)?;
     tx.insert_audit(&entries)?;
     companies::insert(tx, &to_create, now)?;
@@ -134,7 +134,7 @@ fn delete_all(tx: &mut Tx<'_>, external_ids: &[String], mode: BulkMode) -> Resul
         }
     };
     let results: BatchResult = external_ids.iter().enumerate().map(delete).collect();
-    ensure_none_refused(&results, mode)?;
+    ensure_none_rejected(&results, mode)?;
     let ids: Vec<CompanyId> = results.iter().flatten().map(|(id, _)| id.clone()).collect();
     tx.delete_companies(&ids)?;
     Ok(results)
@@ -158,7 +158,7 @@ fn rejected(place: String, error: &Error) -> FieldError {
 }
 
 /// In all-or-nothing mode, errors with the rejected companies if there are any.
-fn ensure_none_refused(results: &BatchResult, mode: BulkMode) -> Result<()> {
+fn ensure_none_rejected(results: &BatchResult, mode: BulkMode) -> Result<()> {
     let rejected: Vec<FieldError> = results.iter().filter_map(|result| result.as_ref().err()).cloned().collect();
     if mode == BulkMode::AllOrNothing && !rejected.is_empty() { Err(Error::Invalid(rejected)) } else { Ok(()) }
 }

@@ -18,7 +18,8 @@ use crate::domain::ids::{CompanyId, CwCompanyId};
 use crate::domain::records::CwCompany;
 use crate::domain::text::fold;
 use crate::domain::{ConflictCode, Error, Result};
-use crate::services::mappings::{missing_additions, resolve};
+use crate::services::mappings::missing_additions;
+use crate::services::mappings::resolve::{self, re_resolve, resolve_lines};
 use crate::services::remote::refresh;
 use crate::services::security::actor::{Actor, IfMatch};
 use crate::services::security::audit::{Audit, Subject};
@@ -256,8 +257,7 @@ pub async fn choose(
         }
         let filter = LineFilter { company_ids: Some(vec![id]), ..LineFilter::default() };
         // Mappings of the old match are cleared, including manual choices.
-        let resolved =
-            if moved { resolve::re_resolve(tx, &filter, &audit)? } else { resolve::lines(tx, &filter, now, by)? };
+        let resolved = if moved { re_resolve(tx, &filter, &audit)? } else { resolve_lines(tx, &filter, now, by)? };
         Ok(Matched { company, resolved })
     };
     let mut matched = ctx.db.write(&actor.tenant, work).await?;
@@ -362,7 +362,7 @@ pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Resul
         let resolved = if applied.is_empty() {
             resolve::Resolved::default()
         } else {
-            resolve::lines(tx, &LineFilter { company_ids: Some(applied), ..LineFilter::default() }, now, by)?
+            resolve_lines(tx, &LineFilter { company_ids: Some(applied), ..LineFilter::default() }, now, by)?
         };
         Ok(AutoMatched { proposals, resolved })
     };

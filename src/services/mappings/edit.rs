@@ -41,17 +41,17 @@ impl EditContext {
         let filter = LineFilter { ids: Some(ids), ..LineFilter::default() };
         let rows = tx.mapped_lines(&filter)?;
         // Edits that only set flags and block sizes need no records from ConnectWise.
-        let (record_index, rules) = if edits.iter().any(|edit| edit.change.chooses()) {
+        let (record_index, rules) = if edits.iter().any(|edit| edit.change.changes_choice()) {
             (resolve::record_index(tx, &rows, &filter, now)?, resolve::rules(tx, None)?)
         } else {
             Default::default()
         };
-        let billed_from = if edits.iter().any(|edit| edit.change.adjusts_without_first_day()) {
+        let billed_from = if edits.iter().any(|edit| edit.change.sets_adjustment_without_first_day()) {
             billed_from(tx, &rows, now)?
         } else {
             HashMap::new()
         };
-        let with_overage = if edits.iter().any(|edit| edit.change.includes()) {
+        let with_overage = if edits.iter().any(|edit| edit.change.sets_included_quantity()) {
             let of: HashSet<ProductId> = rows.iter().map(|line| line.product_id.clone()).collect();
             tx.overage_products(&Vec::from_iter(of))?.into_keys().collect()
         } else {
@@ -72,7 +72,7 @@ impl EditContext {
         line.push_enabled = change.push_enabled.unwrap_or(line.push_enabled);
         line.block_size = change.block_size.unwrap_or(line.block_size);
         line.minimum_quantity = change.minimum_quantity.unwrap_or(line.minimum_quantity);
-        if change.includes() && !self.with_overage.contains(&line.product_id) {
+        if change.sets_included_quantity() && !self.with_overage.contains(&line.product_id) {
             let error = overage::overage_not_billed();
             return Err(EditRejection::new("included_quantity", error));
         }
@@ -80,7 +80,7 @@ impl EditContext {
         if let Some(new) = &change.adjustment {
             line.adjustment = new.as_ref().map(|new| self.adjustment(before, new)).transpose()?;
         }
-        if !change.chooses() {
+        if !change.changes_choice() {
             return Ok(line);
         }
         line.agreement = self.agreement(before, change)?;
@@ -91,14 +91,14 @@ impl EditContext {
             Some(None) => line.addition = Mapping::unresolved(MappingReason::NoneMatched),
             Some(Some(id)) if line.addition.manual_target() == Some(&id) => {}
             Some(Some(id)) => {
-                let agreement = resolve::decide(&self.record_index, rules, &line).0;
+                let agreement = resolve::resolve_mappings(&self.record_index, rules, &line).0;
                 self.record_index
                     .may_choose_addition(&agreement, id)
-                    .map_err(|refusal| EditRejection::choice("addition_id", refusal))?;
+                    .map_err(|rejection| EditRejection::choice("addition_id", rejection))?;
                 line.addition = Mapping::resolved(MappingSource::Manual, id);
             }
         }
-        (line.agreement, line.addition) = resolve::decide(&self.record_index, rules, &line);
+        (line.agreement, line.addition) = resolve::resolve_mappings(&self.record_index, rules, &line);
         Ok(line)
     }
 
@@ -126,7 +126,7 @@ impl EditContext {
             Some(Some(id)) => {
                 self.record_index
                     .may_choose_agreement(before.cw_company, id)
-                    .map_err(|refusal| EditRejection::choice("agreement_id", refusal))?;
+                    .map_err(|rejection| EditRejection::choice("agreement_id", rejection))?;
                 Mapping::resolved(MappingSource::Manual, id)
             }
         })
@@ -169,7 +169,7 @@ pub fn apply(tx: &mut Tx<'_>, edits: &[Edit], bulk: Bulk, audit: &Audit) -> Resu
         })
         .collect();
     let mut resolved = Resolved::default();
-    if bulk.writes(outcomes.iter().all(Result::is_ok)) {
+    if bulk.should_save(outcomes.iter().all(Result::is_ok)) {
         let mut recorder = ChangeRecorder::new(&context.record_index, now, by);
         let mut entries = Vec::new();
         for edited in outcomes.iter().flatten().filter(|edited| edited.changes()) {
@@ -198,7 +198,7 @@ pub async fn update(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<LineW
 
 fn change(tx: &mut Tx<'_>, edit: Edit, audit: &Audit) -> Result<BillingLineView> {
     let id = edit.line.clone();
-    let applied = apply(tx, &[edit], Bulk::TOGETHER, audit)?;
+    let applied = apply(tx, &[edit], Bulk::ALL_OR_NOTHING, audit)?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::into_body_error))?;
     tx.billing_line(&id)
 }
@@ -238,7 +238,7 @@ fn change_many(
         .filter(|(_, (id, _))| named.insert(id.clone()))
         .map(|(place, (line, if_match))| (place, Edit { line, change: change.clone(), if_match }))
         .unzip();
-    let applied = apply(tx, &edits, Bulk::TOGETHER, audit)?;
+    let applied = apply(tx, &edits, Bulk::ALL_OR_NOTHING, audit)?;
     let rejected: Vec<FieldError> = applied
         .outcomes
         .iter()
@@ -267,7 +267,7 @@ pub async fn edit(ctx: &AppContext, actor: &Actor, edits: Vec<Edit>, bulk: Bulk)
 /// Same as [`edit`] for one line. Returns the line with its quantity, and the resulting changes to mappings.
 pub async fn edit_one(ctx: &AppContext, actor: &Actor, edit: Edit) -> Result<(LineWithQuantity, Resolved)> {
     let id = edit.line.clone();
-    let applied = self::edit(ctx, actor, vec![edit], Bulk::TOGETHER).await?;
+    let applied = self::edit(ctx, actor, vec![edit], Bulk::ALL_OR_NOTHING).await?;
     applied.outcomes.into_iter().try_for_each(|outcome| outcome.map(drop).map_err(EditRejection::into_body_error))?;
     let now = ctx.clock.now();
     let read = move |tx: &mut Tx<'_>| {

@@ -42,9 +42,9 @@ pub fn explain(tx: &mut Tx<'_>, view: &BillingLineView, now: Timestamp) -> Resul
     let (agreement, addition) = (view.line.agreement(), view.line.addition());
     Ok(Explanation {
         agreement_rule: agreement_rule.cloned(),
-        agreements: record_index.judged_agreements(company, agreement_parsed.as_ref(), &agreement),
+        agreements: record_index.agreement_verdicts(company, agreement_parsed.as_ref(), &agreement),
         addition_rule: addition_rule.cloned(),
-        additions: record_index.judged_additions(&agreement, addition_parsed.as_ref(), &addition),
+        additions: record_index.addition_verdicts(&agreement, addition_parsed.as_ref(), &addition),
         changes: tx.line_changes(&view.line.id, MAX_CHANGES)?,
     })
 }

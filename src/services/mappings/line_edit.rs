@@ -49,17 +49,17 @@ pub struct LineEdit {
 
 impl LineEdit {
     /// Returns whether the edit makes or clears a manual choice.
-    pub(super) fn chooses(&self) -> bool {
+    pub(super) fn changes_choice(&self) -> bool {
         self.agreement.is_some() || self.addition.is_some()
     }
 
     /// Returns whether the edit sets an included quantity.
-    pub(super) fn includes(&self) -> bool {
+    pub(super) fn sets_included_quantity(&self) -> bool {
         self.included_quantity.is_some_and(|included| included.is_some())
     }
 
     /// Returns whether the edit sets an adjustment whose first day is not given.
-    pub(super) fn adjusts_without_first_day(&self) -> bool {
+    pub(super) fn sets_adjustment_without_first_day(&self) -> bool {
         self.adjustment.as_ref().is_some_and(|new| new.as_ref().is_some_and(|new| new.from.is_none()))
     }
 }
@@ -105,8 +105,8 @@ impl EditRejection {
     }
 
     /// Rejects a manual choice.
-    pub(super) fn choice(member: &'static str, refusal: MappingChoiceError) -> Self {
-        Self::new(member, Error::conflict(refusal.code(), refusal.to_string()))
+    pub(super) fn choice(member: &'static str, rejection: MappingChoiceError) -> Self {
+        Self::new(member, Error::conflict(rejection.code(), rejection.to_string()))
     }
 
     /// Converts the rejection to the error of a request that changes one line. The request's address identifies the
@@ -176,10 +176,10 @@ pub struct Bulk {
 
 impl Bulk {
     /// All edits, or none.
-    pub const TOGETHER: Self = Self { mode: BulkMode::AllOrNothing, dry_run: false };
+    pub const ALL_OR_NOTHING: Self = Self { mode: BulkMode::AllOrNothing, dry_run: false };
 
-    /// Returns whether valid edits are saved; `all_can` is whether every edit is valid.
-    pub fn writes(self, all_can: bool) -> bool {
-        !self.dry_run && (self.mode == BulkMode::Each || all_can)
+    /// Returns whether valid edits are saved; `all_valid` is whether every edit is valid.
+    pub fn should_save(self, all_valid: bool) -> bool {
+        !self.dry_run && (self.mode == BulkMode::Each || all_valid)
     }
 }

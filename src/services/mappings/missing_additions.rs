@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::resolve::{Resolved, Rules, decide, lines, record_index, rules};
+use super::resolve::{Resolved, Rules, record_index, resolve_lines, resolve_mappings, rules};
 use crate::connectwise::RetryPolicy;
 use crate::db::{LineFilter, Tx};
 use crate::domain::Result;
@@ -26,7 +26,7 @@ fn additions_wanted(
     let none = Rules::default();
     let wanted: HashSet<CwAgreementId> = rows
         .iter()
-        .map(|line| decide(&record_index, rules.get(&line.product_id).unwrap_or(&none), line).0)
+        .map(|line| resolve_mappings(&record_index, rules.get(&line.product_id).unwrap_or(&none), line).0)
         .filter(|mapping| mapping.status == MappingStatus::Resolved)
         .filter_map(|mapping| mapping.target)
         .collect();
@@ -72,7 +72,7 @@ async fn read_and_resolve(ctx: &AppContext, actor: &Actor, filter: LineFilter) -
         return Ok(None);
     }
     let (now, by) = (ctx.clock.now(), actor.shown_name());
-    ctx.db.write(&actor.tenant, move |tx| lines(tx, &filter, now, &by)).await.map(Some)
+    ctx.db.write(&actor.tenant, move |tx| resolve_lines(tx, &filter, now, &by)).await.map(Some)
 }
 
 /// Calls [`fetch_missing_additions`] if lines wait for additions, and merges its result into `resolved`.

@@ -162,18 +162,22 @@ pub fn record_index(
 }
 
 /// Returns the mappings that a line resolves to.
-pub fn decide(record_index: &RecordIndex, rules: &Rules, line: &MappedLine) -> (AgreementMapping, AdditionMapping) {
-    let agreement = record_index.agreement(line.cw_company, rules.agreement.as_ref(), &line.agreement);
-    let addition = record_index.addition(&agreement, rules.addition.as_ref(), &line.addition);
+pub fn resolve_mappings(
+    record_index: &RecordIndex,
+    rules: &Rules,
+    line: &MappedLine,
+) -> (AgreementMapping, AdditionMapping) {
+    let agreement = record_index.resolve_agreement(line.cw_company, rules.agreement.as_ref(), &line.agreement);
+    let addition = record_index.resolve_addition(&agreement, rules.addition.as_ref(), &line.addition);
     (agreement, addition)
 }
 
 /// Resolves lines with the stored ConnectWise records, and saves the lines that change.
-pub fn lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Timestamp, by: &str) -> Result<Resolved> {
+pub fn resolve_lines(tx: &mut Tx<'_>, filter: &LineFilter, now: Timestamp, by: &str) -> Result<Resolved> {
     resolve(tx, filter, now, by, None)
 }
 
-/// Same as [`lines`], but clears all mappings first, including manual choices, which the audit log records.
+/// Same as [`resolve_lines`], but clears all mappings first, including manual choices, which the audit log records.
 pub fn re_resolve(tx: &mut Tx<'_>, filter: &LineFilter, audit: &Audit) -> Result<Resolved> {
     resolve(tx, filter, audit.now(), audit.by(), Some(audit))
 }
@@ -191,7 +195,8 @@ fn resolve(tx: &mut Tx<'_>, filter: &LineFilter, now: Timestamp, by: &str, anew:
             line.agreement = Mapping::unresolved(MappingReason::NoneMatched);
             line.addition = Mapping::unresolved(MappingReason::NoneMatched);
         }
-        (line.agreement, line.addition) = decide(&record_index, rules.get(&line.product_id).unwrap_or(&none), &line);
+        (line.agreement, line.addition) =
+            resolve_mappings(&record_index, rules.get(&line.product_id).unwrap_or(&none), &line);
         resolved.count(&line);
         if before != line {
             recorder.add(tx, &before, &line)?;

@@ -165,12 +165,12 @@ impl ClaimedLines<'_> {
     /// Reads the current terms of an agreement and its parent, if one of its lines is held or skipped once it is
     /// invoiced. Invoices may have been made since the lists were read.
     async fn read_terms(&self, context: &mut PushContext, agreement: CwAgreementId) -> Result<(), CwError> {
-        let is_guarded = |line: &PushLine| {
+        let checks_invoice = |line: &PushLine| {
             let product = context.products.get(&line.product_id);
             line.agreement_id == Some(agreement)
                 && product.is_some_and(|product| product.when_invoiced != WhenInvoiced::Warn)
         };
-        if self.is_revert() || !self.left.values().any(is_guarded) {
+        if self.is_revert() || !self.left.values().any(checks_invoice) {
             return Ok(());
         }
         let own = context.client.agreement(agreement, RetryPolicy::Background).await?;

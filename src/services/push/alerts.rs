@@ -1,4 +1,4 @@
-//! Notifies webhooks of problems that need a person: held and failed lines, and a failing connection.
+//! Notifies webhooks of problems that need attention: held and failed lines, and a failing connection.
 
 use std::collections::HashSet;
 

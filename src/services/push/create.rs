@@ -171,7 +171,7 @@ fn reject_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
     let Some(ids) = &new.billing_line_ids else { return Ok(()) };
     let known = tx.product_and_company_of_lines(ids)?;
     let companies: Option<HashSet<&CompanyId>> = new.company_ids.as_ref().map(|ids| ids.iter().collect());
-    let refusal = |id: &BillingLineId| {
+    let rejection = |id: &BillingLineId| {
         let Some((product, company)) = known.get(id) else {
             return Some((FieldCode::NotFound, format!("there is no billing line {id}")));
         };
@@ -181,7 +181,7 @@ fn reject_unknown_lines(tx: &mut Tx<'_>, new: &NewPush) -> Result<()> {
         (!of_product || !of_company).then_some((FieldCode::Contradiction, message))
     };
     let rejected = ids.iter().enumerate().filter_map(|(index, id)| {
-        let (code, message) = refusal(id)?;
+        let (code, message) = rejection(id)?;
         Some(FieldError::new(format!("/billing_line_ids/{index}"), code, message))
     });
     let rejected: Vec<FieldError> = rejected.collect();
@@ -200,7 +200,8 @@ fn line(
     let (state, reason, detail) = match skipped {
         None => (PushLineState::Pending, None, None),
         Some((reason, detail)) => {
-            let event = if reason == PushReason::Quantity { PushLineEvent::Fail } else { PushLineEvent::Skip };
+            let event =
+                if reason == PushReason::QuantityNotStorable { PushLineEvent::Fail } else { PushLineEvent::Skip };
             (PushLineState::Pending.after(event).map_err(Error::internal)?, Some(reason), detail)
         }
     };

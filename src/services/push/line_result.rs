@@ -99,7 +99,7 @@ impl StopReason {
         stored_at: Timestamp,
         max_late: TimeDelta,
     ) -> LineResult {
-        let asked_at = line.waits_since(stored_at);
+        let asked_at = line.waiting_since(stored_at);
         match self {
             Self::Connection(why) if now - asked_at >= max_late => failed(PushReason::Connection, why.clone()),
             Self::Connection(why) => {

@@ -23,7 +23,7 @@ use crate::services::security::audit::Audit;
 /// Maximum age of the invoice dates of tenants whose agreements are pushed before their invoices.
 const DATES_VALID_FOR: TimeDelta = TimeDelta::hours(20);
 /// Maximum time to wait for one tenant's invoice dates, so it does not delay the others.
-const REFRESH_AT_MOST: Duration = Duration::from_secs(120);
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Starts the pushes that are due: exactly one for each tenant and month, also across restarts, replicas and clock
 /// changes. A missed push is started once, unless it is later than `schedule_max_late`. Returns the number of started
@@ -169,7 +169,7 @@ pub async fn refresh_invoice_dates(ctx: &AppContext) -> Result<()> {
     let oldest = ctx.clock.now() - DATES_VALID_FOR;
     for tenant in ctx.db.read_system(|tx| tx.tenants_by_invoice()).await? {
         match tokio::time::timeout(
-            REFRESH_AT_MOST,
+            REFRESH_TIMEOUT,
             refresh::ensure_since(ctx, &tenant, oldest, RetryPolicy::Background),
         )
         .await

@@ -17,11 +17,10 @@ use crate::domain::ids::{CwAgreementId, PushLineId};
 use crate::services::push::line_result::{PushInterrupted, StopReason};
 use crate::services::push::store_results::StorePhase;
 
-/// Time after which no further agreement is read before the lines of those read are written, so that what was read is
-/// still current.
-const READ_TOGETHER: Duration = Duration::from_millis(500);
-/// Time after which the last of these reads is abandoned, to be repeated later.
-const READ_AT_MOST: Duration = Duration::from_secs(2);
+/// How long agreements are read before their lines are written, so that what was read is still current.
+const READ_BATCH_WINDOW: Duration = Duration::from_millis(500);
+/// How long one of these reads may take. A longer one is abandoned, and repeated later.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ClaimedLines<'_> {
     /// Processes all lines as far as possible, and stores their results.
@@ -104,7 +103,7 @@ impl ClaimedLines<'_> {
             let reading = self.read_agreement(context, agreement);
             let read = if lines.is_empty() {
                 reading.await
-            } else if let Ok(read) = tokio::time::timeout_at(begun + READ_AT_MOST, reading).await {
+            } else if let Ok(read) = tokio::time::timeout_at(begun + READ_TIMEOUT, reading).await {
                 read
             } else {
                 // The agreements already read must not become outdated in the meantime.
@@ -116,10 +115,10 @@ impl ClaimedLines<'_> {
                     let of_agreement = self.left.values().filter(|line| line.agreement_id == Some(agreement));
                     lines.extend(of_agreement.cloned());
                 }
-                Err(stop) if stop.is_final() => self.end_agreement(agreement, stop).await?,
+                Err(stop) if stop.is_final() => self.settle_agreement(agreement, stop).await?,
                 Err(stop) => return Ok((lines, Some((agreement, stop)))),
             }
-            if lines.len() >= LINES_PER_TRANSACTION || begun.elapsed() >= READ_TOGETHER {
+            if lines.len() >= LINES_PER_TRANSACTION || begun.elapsed() >= READ_BATCH_WINDOW {
                 break;
             }
         }
@@ -128,7 +127,7 @@ impl ClaimedLines<'_> {
 
     /// Ends an agreement's lines if `stop` is final; the lines of the other agreements continue. Otherwise returns
     /// `stop` as an error, because it may also apply to them.
-    pub(super) async fn end_agreement(
+    pub(super) async fn settle_agreement(
         &mut self,
         agreement: CwAgreementId,
         stop: StopReason,
@@ -139,7 +138,7 @@ impl ClaimedLines<'_> {
         self.log_stop(&stop);
         let of_agreement = |_: &PushLineId, line: &mut PushLine| line.agreement_id == Some(agreement);
         let lines = self.left.extract_if(.., of_agreement).map(|(_, line)| line).collect();
-        self.end_lines(lines, &stop).await;
+        self.settle_lines(lines, &stop).await;
         Ok(())
     }
 }

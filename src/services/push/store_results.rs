@@ -69,15 +69,15 @@ impl ClaimedLines<'_> {
         }
     }
 
-    /// Ends the work on all lines for now, for a reason that concerns one agreement or all lines. Returns the reason to
-    /// store with the results.
+    /// Stops the work on all lines, for a reason that concerns one agreement or all lines. Returns the reason to store
+    /// with the results.
     pub(super) async fn stop(&mut self, agreement: Option<CwAgreementId>, stop: StopReason) -> Result<StopReason> {
         self.log_stop(&stop);
         let stop = if matches!(stop, StopReason::Connection(_)) { self.unless_reconnected(stop).await? } else { stop };
         let concerned = |line: &PushLine| stop.concerns_all() || agreement.is_none() || line.agreement_id == agreement;
         let (ended, others): (Vec<PushLine>, Vec<PushLine>) =
             std::mem::take(&mut self.left).into_values().partition(concerned);
-        self.end_lines(ended, &stop).await;
+        self.settle_lines(ended, &stop).await;
         for line in others {
             self.add_result(line, untouched());
         }
@@ -90,9 +90,9 @@ impl ClaimedLines<'_> {
         Ok(if present == self.connection { stop } else { StopReason::Busy("the connection was changed".to_owned()) })
     }
 
-    /// Ends the work on lines for now. A line whose write was sent and whose response was lost gets a final result only
+    /// Decides what becomes of lines on which the work stops: a final result, or back to the queue. A line whose write was sent and whose response was lost gets a final result only
     /// after its addition was read back.
-    pub(super) async fn end_lines(&mut self, lines: Vec<PushLine>, stop: &StopReason) {
+    pub(super) async fn settle_lines(&mut self, lines: Vec<PushLine>, stop: &StopReason) {
         let now = self.ctx.clock.now();
         let (stored_at, max_late) = (self.job.created_at.and_utc(), self.ctx.settings.schedule_max_late);
         let must_read_back = |line: &PushLine, result: &LineResult| {
@@ -125,7 +125,7 @@ impl ClaimedLines<'_> {
             for ((line, planned), read) in of_agreement.iter().zip(self.read_back(of_agreement).await) {
                 let read = match read {
                     // Repeated waits must not keep a line open forever.
-                    ReadBack::NotYet(_) if now - line.waits_since(stored_at) >= max_late => ReadBack::Unreadable,
+                    ReadBack::NotYet(_) if now - line.waiting_since(stored_at) >= max_late => ReadBack::Unreadable,
                     other => other,
                 };
                 results.push((line.clone(), after_read_back(line, planned.clone(), read, now)));
@@ -154,7 +154,7 @@ impl Results {
             // A cancelled job does not wait for approval.
             *found = result(PushLineEvent::Cancel, None);
         }
-        let recorded = tx.finish_lines(&self.lines, self.job.kind, self.now)?;
+        let recorded = tx.record_results(&self.lines, self.job.kind, self.now)?;
         self.lines.retain(|(line, _)| recorded.contains(&line.id));
         let quantities: Vec<AdditionQuantity> = self.lines.iter().filter_map(quantity_in_connectwise).collect();
         tx.set_addition_quantities(&quantities)?;

@@ -23,7 +23,7 @@ use crate::services::push::store_results::StorePhase;
 
 /// The next step for a line after its comparison with ConnectWise.
 enum LineDecision {
-    /// None: the line has a result.
+    /// Nothing to do: the line already has a result.
     AlreadyDecided(LineResult),
     /// The work on the line stops.
     Stopped(StopReason),
@@ -54,7 +54,7 @@ impl ClaimedLines<'_> {
                 LineDecision::AlreadyDecided(result) => self.add_result(line, result),
                 LineDecision::Stopped(stop) => {
                     self.left.remove(&line.id);
-                    self.end_lines(vec![line], &stop).await;
+                    self.settle_lines(vec![line], &stop).await;
                 }
                 LineDecision::MustWrite(has) => {
                     to_write.push(PushLine { from_quantity: has, attempts: line.attempts + 1, ..line });
@@ -139,7 +139,7 @@ impl ClaimedLines<'_> {
             }
             match self.write(context, line).await {
                 Ok(()) => {}
-                Err(PushInterrupted::Agreement(agreement, stop)) => self.end_agreement(agreement, stop).await?,
+                Err(PushInterrupted::Agreement(agreement, stop)) => self.settle_agreement(agreement, stop).await?,
                 Err(other) => return Err(other),
             }
         }
@@ -235,7 +235,7 @@ impl ClaimedLines<'_> {
         };
         // One line's own failure never stops the others.
         self.left.remove(&line.id);
-        self.end_lines(vec![line], &stop).await;
+        self.settle_lines(vec![line], &stop).await;
         Ok(())
     }
 
@@ -252,9 +252,9 @@ impl ClaimedLines<'_> {
             return None;
         }
         let over_limit = context.products.get(&line.product_id)?.guard().violation(has, to);
-        let over_limit = over_limit.map(|detail| ApprovalReason { reason: PushReason::Guard, detail });
+        let over_limit = over_limit.map(|detail| ApprovalReason { reason: PushReason::ChangeLimit, detail });
         let all: Vec<ApprovalReason> = others.into_iter().chain([over_limit]).flatten().collect();
-        let approved = line.approved_for.unwrap_or(PushReason::Guard);
+        let approved = line.approved_for.unwrap_or(PushReason::ChangeLimit);
         let is_approved = line.approved && line.from_quantity == has;
         if all.iter().all(|objection| is_approved && approved.covers(objection.reason)) {
             return None;

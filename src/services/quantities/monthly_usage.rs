@@ -55,7 +55,7 @@ impl ComputedQuantity {
     pub fn without_quantity(&self) -> Option<PushReason> {
         match (&self.problem, self.quantity) {
             (Some(_), _) if self.too_old.is_some() => Some(PushReason::UsageTooOld),
-            (Some(_), _) => Some(PushReason::Quantity),
+            (Some(_), _) => Some(PushReason::QuantityNotStorable),
             (None, None) => Some(PushReason::NoUsage),
             (None, Some(_)) => None,
         }
@@ -127,7 +127,7 @@ fn carry_over<'u>(
     usage: &mut HashMap<UsageKey, CountedByCompany>,
 ) -> Result<()> {
     let earlier = wanted.filter_map(|one| one.request_earlier(usage.get(&one.key()), reading)).collect();
-    for (key, counted) in tx.usage_counted_before_many(earlier)? {
+    for (key, counted) in tx.counted_usage_before_many(earlier)? {
         usage.entry(key).or_default().extend(counted);
     }
     Ok(())
@@ -153,7 +153,7 @@ pub struct MonthlyUsage {
     /// Why no quantity can be computed from a company's records.
     problems: HashMap<CompanyId, String>,
     /// For a product that bills overage: the included quantities above which it bills.
-    above: HashMap<CompanyId, IncludedQuantity>,
+    included_quantities: HashMap<CompanyId, IncludedQuantity>,
 }
 
 impl MonthlyUsage {
@@ -205,7 +205,7 @@ impl MonthlyUsage {
             load.companies.extend(one.companies.iter().cloned());
         }
         let requests: Vec<UsageToRead> = measured.values().map(|one| one.request(one.companies.clone())).collect();
-        let mut newest = tx.usage_counted_of_many(&requests)?;
+        let mut newest = tx.counted_usage_of_many(&requests)?;
         carry_over(tx, measured.values(), reading, &mut newest)?;
         let mut usage = HashMap::with_capacity(wanted.len());
         for (key, UsageToLoad { product, month, companies }) in measured {
@@ -232,10 +232,10 @@ impl MonthlyUsage {
 
     /// The amounts above the included quantities of a base product's lines.
     fn overage(tx: &mut Tx<'_>, product: Product, base: &Self, selection: CompanySelection<'_>) -> Result<Self> {
-        let (mut counted, mut problems, mut above) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (mut counted, mut problems, mut included_quantities) = (HashMap::new(), HashMap::new(), HashMap::new());
         for line in tx.line_settings(&base.product.id, selection)? {
             let computed = base.quantity_with(&line);
-            above.extend(computed.included_quantity.map(|included| (line.company_id.clone(), included)));
+            included_quantities.extend(computed.included_quantity.map(|included| (line.company_id.clone(), included)));
             if let Some(problem) = computed.problem {
                 problems.insert(line.company_id, problem);
             } else if let Some((usage, breakdown)) = computed.usage.zip(computed.breakdown) {
@@ -246,7 +246,7 @@ impl MonthlyUsage {
             }
         }
         let (month, month_closed, too_old) = (base.month, base.month_closed, base.too_old.clone());
-        Ok(Self { product, month, month_closed, counted, too_old, problems, above })
+        Ok(Self { product, month, month_closed, counted, too_old, problems, included_quantities })
     }
 
     /// The usage of a product's own records: `newest`, from the totals of the month or, where usage carries over, of each
@@ -295,8 +295,16 @@ impl MonthlyUsage {
                 Err(overflow) => drop(problems.insert(company, overflow.to_string())),
             }
         }
-        let above = HashMap::new();
-        Ok(Self { product, month, month_closed: window.month_closed, counted: valid, too_old, problems, above })
+        let included_quantities = HashMap::new();
+        Ok(Self {
+            product,
+            month,
+            month_closed: window.month_closed,
+            counted: valid,
+            too_old,
+            problems,
+            included_quantities,
+        })
     }
 
     /// Computes the quantity of a line of the product.
@@ -316,7 +324,11 @@ impl MonthlyUsage {
             block_size: line.block_size.unwrap_or(self.product.block_size),
             adjustment: line.adjustment.clone().filter(|adjustment| adjustment.applies_to(self.month)),
             minimum_quantity: line.minimum_quantity.or(self.product.minimum_quantity),
-            included_quantity: if is_overage { self.above.get(&line.company_id).copied() } else { own_included },
+            included_quantity: if is_overage {
+                self.included_quantities.get(&line.company_id).copied()
+            } else {
+                own_included
+            },
             overage: None,
             breakdown: None,
             quantity: None,

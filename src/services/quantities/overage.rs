@@ -48,9 +48,9 @@ pub(in crate::services) fn copy_usage_settings(product: &mut Product, base: &Pro
 /// Refuses to delete a product while another depends on it, or while units would be left unbilled or billed twice
 /// afterwards.
 pub(in crate::services) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> Result<()> {
-    let refuse = |detail: String| Err(Error::conflict(ConflictCode::OverageNotBilled, detail));
+    let reject = |detail: String| Err(Error::conflict(ConflictCode::OverageNotBilled, detail));
     if let Some(other) = tx.overage_product(&product.id)? {
-        return refuse(format!("product {} bills the overage of this product: delete that one first", other.id));
+        return reject(format!("product {} bills the overage of this product: delete that one first", other.id));
     }
     // An earlier version may have deleted the base product.
     let base = match &product.overage_of {
@@ -59,14 +59,14 @@ pub(in crate::services) fn check_deleted(tx: &mut Tx<'_>, product: &Product) -> 
     };
     let Some(base) = base else { return Ok(()) };
     if base.included_quantity.is_some() || tx.has_included_quantities(&base.id)? {
-        return refuse(format!(
+        return reject(format!(
             "product {} or some of its lines have an included quantity, and the overage above it would no longer be \
              billed: remove the included quantities first",
             base.id
         ));
     }
     if tx.has_pushed_quantities(&product.id)? {
-        return refuse(
+        return reject(
             "ConnectWise still has quantities of this product, which the base product will bill: push this product \
              first to set them to 0"
                 .to_owned(),

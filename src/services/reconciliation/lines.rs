@@ -149,7 +149,7 @@ pub(super) fn compare(
     now: Timestamp,
 ) -> Result<Vec<Item>> {
     let twins = tx.twin_companies()?;
-    let compared = compared(tx, connectwise, products, lines, calendar, now)?;
+    let compared = with_quantities(tx, connectwise, products, lines, calendar, now)?;
     let mut pushes: HashMap<BillingMonth, Pushes> = HashMap::new();
     for month in products.values().map(|(_, month)| *month) {
         if let Entry::Vacant(vacant) = pushes.entry(month) {
@@ -185,7 +185,7 @@ fn recognize_own_pushes(tx: &mut Tx<'_>, items: &mut [Item]) -> Result<()> {
 }
 
 /// Computes the quantity of each line.
-fn compared(
+fn with_quantities(
     tx: &mut Tx<'_>,
     connectwise: &ConnectWiseState<'_>,
     products: &HashMap<ProductId, (Product, BillingMonth)>,

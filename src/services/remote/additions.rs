@@ -30,20 +30,20 @@ pub async fn read(
     policy: RetryPolicy,
 ) -> Result<()> {
     let connection = ctx.db.query(tenant, |tx| tx.connection()).await?;
-    read_under(ctx, tenant, agreements, policy, ReadUnder { connection, refresh: None }).await
+    read_if(ctx, tenant, agreements, policy, ReadPrecondition { connection, refresh: None }).await
 }
 
-/// The connection and the refresh lease under which data were read from ConnectWise. If either has changed since, the
-/// data are not saved: they may be from another ConnectWise, or older than the stored data.
+/// What must not have changed since data were read from ConnectWise: the connection and the refresh lease. If either
+/// has, the data are not saved: they may be from another ConnectWise site, or older than the stored data.
 #[derive(Debug, Clone)]
-pub struct ReadUnder {
+pub struct ReadPrecondition {
     /// The connection.
     pub connection: Option<Connection>,
     /// The owner of the refresh lease; `None` outside a refresh.
     pub refresh: Option<String>,
 }
 
-impl ReadUnder {
+impl ReadPrecondition {
     /// Errors if the connection has changed, or if another process holds the lease.
     pub fn check(&self, tx: &mut Tx<'_>) -> Result<()> {
         if tx.connection()? != self.connection {
@@ -58,18 +58,18 @@ impl ReadUnder {
     }
 }
 
-/// Same as [`read`], under a given connection and lease.
-pub async fn read_under(
+/// Same as [`read`], with a given precondition.
+pub async fn read_if(
     ctx: &AppContext,
     tenant: &TenantId,
     agreements: Vec<CwAgreementId>,
     policy: RetryPolicy,
-    read_under: ReadUnder,
+    precondition: ReadPrecondition,
 ) -> Result<()> {
     if agreements.is_empty() {
         return Ok(());
     }
-    let row = read_under.connection.as_ref().ok_or_else(client::not_connected)?;
+    let row = precondition.connection.as_ref().ok_or_else(client::not_connected)?;
     let client = client::for_connection(ctx, row)?;
     let parallel = ctx.settings.connectwise.parallel;
     let mut before = Vec::new();
@@ -82,24 +82,29 @@ pub async fn read_under(
             .buffer_unordered(parallel)
             .collect::<Vec<AdditionsAnswer>>();
         // One batch is read while the one before it is saved.
-        let saved = save(ctx, tenant, before, read_under.clone());
+        let saved = save(ctx, tenant, before, precondition.clone());
         let (answers, ()) = tokio::try_join!(read.map(Ok), saved)?;
         before = answers;
     }
-    save(ctx, tenant, before, read_under).await
+    save(ctx, tenant, before, precondition).await
 }
 
 /// ConnectWise's answer for an agreement.
 type AdditionsAnswer = (CwAgreementId, Result<Vec<Addition>, CwError>);
 
 /// Saves the additions that could be read. Errors after a failure that concerns more than one agreement.
-async fn save(ctx: &AppContext, tenant: &TenantId, answers: Vec<AdditionsAnswer>, read_under: ReadUnder) -> Result<()> {
+async fn save(
+    ctx: &AppContext,
+    tenant: &TenantId,
+    answers: Vec<AdditionsAnswer>,
+    precondition: ReadPrecondition,
+) -> Result<()> {
     if answers.is_empty() {
         return Ok(());
     }
     let now = ctx.clock.now();
     let save = move |tx: &mut Tx<'_>| {
-        read_under.check(tx)?;
+        precondition.check(tx)?;
         save_answers(tx, answers, now)
     };
     let (written, failure) = ctx.db.write(tenant, save).await?;

@@ -42,7 +42,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
         let before = tx.connection()?;
         if_match.check(before.as_ref().map_or(0, |row| row.version))?;
         if !new.same_records {
-            reject_other_connectwise(tx, before.as_ref(), &site, &new.company_id)?;
+            reject_other_site(tx, before.as_ref(), &site, &new.company_id)?;
         }
         let row = Connection {
             tenant_id: tx.tenant().clone(),
@@ -79,7 +79,7 @@ pub async fn put(ctx: &AppContext, actor: &Actor, new: NewConnection, if_match: 
     Ok(row)
 }
 
-fn reject_other_connectwise(tx: &mut Tx<'_>, before: Option<&Connection>, site: &str, company_id: &str) -> Result<()> {
+fn reject_other_site(tx: &mut Tx<'_>, before: Option<&Connection>, site: &str, company_id: &str) -> Result<()> {
     let place = |site: &str| {
         let url = url::Url::parse(site).ok()?;
         Some((url.host_str()?.to_owned(), url.port_or_known_default()))

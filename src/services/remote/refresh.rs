@@ -14,7 +14,7 @@ use crate::domain::{ConflictCode, Error, Result};
 use crate::services::context::AppContext;
 use crate::services::mappings::missing_additions;
 use crate::services::mappings::resolve;
-use crate::services::remote::additions::{self, ReadUnder, refresh_running};
+use crate::services::remote::additions::{self, ReadPrecondition, refresh_running};
 use crate::services::remote::client;
 use crate::services::schedule::billing_calendar;
 use crate::services::security::actor::Actor;
@@ -241,8 +241,8 @@ async fn read_and_save(
     }
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = ctx.clock.now();
-    let read_under = ReadUnder { connection, refresh: Some(owner.to_owned()) };
-    let still_leased = read_under.clone();
+    let precondition = ReadPrecondition { connection, refresh: Some(owner.to_owned()) };
+    let still_leased = precondition.clone();
     let save = move |tx: &mut Tx<'_>| {
         still_leased.check(tx)?;
         if !force {
@@ -256,9 +256,9 @@ async fn read_and_save(
     let (in_use, written) = ctx.db.write(&actor.tenant, save).await?;
     ctx.after_growth(written).await;
     report.agreements_with_additions = in_use.len();
-    additions::read_under(ctx, &actor.tenant, in_use, policy, read_under).await?;
+    additions::read_if(ctx, &actor.tenant, in_use, policy, precondition).await?;
     let by = actor.shown_name();
-    let resolve = move |tx: &mut Tx<'_>| resolve::lines(tx, &LineFilter::default(), now, &by);
+    let resolve = move |tx: &mut Tx<'_>| resolve::resolve_lines(tx, &LineFilter::default(), now, &by);
     report.resolved = ctx.db.write(&actor.tenant, resolve).await?;
     // Lines that now resolve to another agreement, such as one renewed for another year, need its additions.
     report.resolved = missing_additions::with_additions(ctx, actor, LineFilter::default(), report.resolved).await;

@@ -24,7 +24,7 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     assert_eq!(
         product["steps"],
         json!([
-            "1234.5 GB were measured at 2026-11-22 12:20 UTC.",
+            "Measured at 2026-11-22 12:20 UTC: 1234.5 GB.",
             "Adjusted by -200 GB (A <b>trial</b> & more): 1034.5 GB.",
             "In blocks of 100 GB, rounded up: 11.",
             "The agreed minimum is 12: 12.",
@@ -62,7 +62,7 @@ async fn a_statement_says_why_and_when(backend: Backend) {
     let other = format!("/companies/{}/statement", other["company"]["id"].as_str().unwrap());
     let billed = app.get(&other).await.expect(200);
     let steps = json!([
-        "250 GB were measured at 2026-11-22 12:00 UTC.",
+        "Measured at 2026-11-22 12:00 UTC: 250 GB.",
         "In blocks of 100 GB, rounded up: 3.",
         "At 9.5 USD each: 28.5 USD.",
     ]);

@@ -66,7 +66,7 @@ impl<'t> Simulation<'t> {
         self.heal().await;
         self.checks.at_the_end(&self.world);
         for tenant in &self.world.template.tenants {
-            schema::hold(&tenant.sandbox.ledger());
+            schema::assert_requests_match(&tenant.sandbox.ledger());
         }
         self.checks.violations()
     }
@@ -216,7 +216,7 @@ impl<'t> Simulation<'t> {
             let connection = tenant.connection(None);
             let api = self.world.api(number, 0);
             let saved = api.send(reqwest::Method::PUT, "/connection", connection).await;
-            assert!(saved.is_some(), "the connection cannot be put right: {:?}", api.refusals());
+            assert!(saved.is_some(), "the connection cannot be put right: {:?}", api.rejections());
         }
         for _ in 0..60 {
             for replica in 0..self.world.replicas.len() {

@@ -58,7 +58,7 @@ pub struct Api {
     /// Responses that no request may have.
     wrong: Arc<Mutex<Vec<String>>>,
     /// The responses that people received.
-    refusals: Arc<Mutex<Vec<String>>>,
+    rejections: Arc<Mutex<Vec<String>>>,
 }
 
 impl Api {
@@ -83,7 +83,7 @@ impl Api {
 
     /// Notes a response that a person received, to be shown when a seed fails.
     fn rejected(&self, method: &Method, path: &str, why: &dyn std::fmt::Display) {
-        self.refusals.lock().unwrap().push(format!("{method} {path}: {why}"));
+        self.rejections.lock().unwrap().push(format!("{method} {path}: {why}"));
     }
 
     pub async fn items(&self, path: &str) -> Vec<Value> {
@@ -91,8 +91,8 @@ impl Api {
         page.map_or_else(Vec::new, |page| page["items"].as_array().cloned().unwrap_or_default())
     }
 
-    pub fn refusals(&self) -> Vec<String> {
-        self.refusals.lock().unwrap().clone()
+    pub fn rejections(&self) -> Vec<String> {
+        self.rejections.lock().unwrap().clone()
     }
 
     pub fn with_key(&self, key: &str) -> Self {
@@ -215,7 +215,7 @@ impl Replica {
             base: self.base.clone(),
             key: key.to_owned(),
             wrong: wrong.clone(),
-            refusals: Arc::default(),
+            rejections: Arc::default(),
         }
     }
 
@@ -235,8 +235,8 @@ pub struct World<'t> {
     database: TestDatabase,
 }
 
-/// A killed worker's last request may still arrive, at most one time-out later. If the clock has jumped meanwhile, its
-/// lease is judged by the time before the jump, because in reality no time-out is that long.
+/// A killed worker's last request may still arrive, at most one timeout later. If the clock has jumped meanwhile, its
+/// lease is judged by the time before the jump, because in reality no timeout is that long.
 #[derive(Clone, Default)]
 pub struct Grace(Arc<Mutex<GraceState>>);
 

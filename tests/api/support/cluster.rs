@@ -45,7 +45,7 @@ impl Cluster {
             Command::new(tool)
         };
         command.args(["-D", &self.folder.path().join("data").display().to_string()]).args(arguments).current_dir("/");
-        // Always at the real time: under libfaketime PostgreSQL's time-outs never come, and a stopped process would
+        // Always at the real time: under libfaketime PostgreSQL's timeouts never come, and a stopped process would
         // keep its locks.
         command.env_remove("LD_PRELOAD");
         // Its log goes to a file: a pipe would be held open by the server.

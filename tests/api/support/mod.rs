@@ -83,7 +83,7 @@ impl Drop for TestApp {
         self.stop.cancel();
         // In every test, the requests to ConnectWise must match its schema.
         if !std::thread::panicking() {
-            schema::hold(&self.sandbox.ledger());
+            schema::assert_requests_match(&self.sandbox.ledger());
         }
     }
 }

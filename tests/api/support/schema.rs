@@ -20,7 +20,7 @@ fn schema() -> &'static Schema {
 }
 
 /// Panics if a request or a response does not match the schema, or breaks a rule of ConnectWise.
-pub fn hold(ledger: &Ledger) {
+pub fn assert_requests_match(ledger: &Ledger) {
     assert_eq!(ledger.violations, Vec::<String>::new());
     for entry in &ledger.requests {
         schema().hold(entry);
@@ -28,7 +28,7 @@ pub fn hold(ledger: &Ledger) {
 }
 
 /// Panics if a response does not match the schema, whatever the request was.
-pub fn hold_answers(ledger: &Ledger) {
+pub fn assert_responses_match(ledger: &Ledger) {
     for entry in &ledger.requests {
         schema().hold_answer(entry);
     }

@@ -155,7 +155,7 @@ async fn a_failure_weeks_after_another_disables_nothing(backend: Backend) {
 }
 
 /// A corrected address gets waiting deliveries at once, and one slow webhook does not delay the others.
-async fn a_corrected_address_gets_what_waits(backend: Backend) {
+async fn waiting_deliveries_go_to_the_corrected_address(backend: Backend) {
     let (app, _) = ready(backend, 1).await;
     let receiver = Receiver::start();
     let (id, _) = create(&app, json!({"url": receiver.url("/wrong")})).await;
@@ -258,7 +258,7 @@ on_both!(
     an_address_may_ask_to_wait_or_be_gone,
     an_address_that_fails_for_days_is_disabled,
     a_failure_weeks_after_another_disables_nothing,
-    a_corrected_address_gets_what_waits,
+    waiting_deliveries_go_to_the_corrected_address,
     a_delivery_of_a_dead_worker_is_sent_by_another,
     a_slow_address_delays_its_tenant_alone,
     replicas_share_deliveries,

@@ -1,4 +1,4 @@
-//! The events of webhooks: ends of pushes, lines and mappings that need a person, silent meters, failing connections.
+//! The events of webhooks: ends of pushes, lines and mappings that need attention, silent meters, failing connections.
 
 mod deliveries;
 mod management;
@@ -93,7 +93,7 @@ async fn the_end_of_a_push_is_reported_and_signed(backend: Backend) {
     assert!(!app.get("/webhooks").await.expect(200).to_string().contains("whsec_"));
 }
 
-async fn lines_that_need_a_person_are_reported(backend: Backend) {
+async fn lines_that_need_attention_are_reported(backend: Backend) {
     let (app, product) = ready(backend, 3).await;
     let receiver = Receiver::start();
     create(&app, json!({"url": receiver.url("/"), "events": ["push_line.held", "push_line.failed"]})).await;
@@ -276,7 +276,7 @@ async fn every_failed_line_is_reported_once(backend: Backend) {
 
 on_both!(
     the_end_of_a_push_is_reported_and_signed,
-    lines_that_need_a_person_are_reported,
+    lines_that_need_attention_are_reported,
     mappings_that_need_a_choice_are_reported_in_parts,
     a_failing_connection_is_reported_once,
     a_meter_that_went_silent_is_reported_once,

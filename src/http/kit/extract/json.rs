@@ -176,7 +176,7 @@ fn field_error(field: &str, error: &ValidationError) -> FieldError {
     let code = match error.code.as_ref() {
         "length" => FieldCode::Length,
         "range" => FieldCode::OutOfRange,
-        "plain_text" => FieldCode::PlainText,
+        "plain_text" => FieldCode::NotPlainText,
         _ => FieldCode::BadValue,
     };
     let bound = |name: &str| error.params.get(name).map(ToString::to_string);

@@ -54,8 +54,8 @@ pub struct MappingExplanation {
 }
 
 impl MappingExplanation {
-    fn new(rule: Option<db::MatchingRule>, seen: Vec<CandidateVerdict>) -> Self {
-        Self { rule: rule.map(Into::into), candidates: seen.into_iter().map(Into::into).collect() }
+    fn new(rule: Option<db::MatchingRule>, candidates: Vec<CandidateVerdict>) -> Self {
+        Self { rule: rule.map(Into::into), candidates: candidates.into_iter().map(Into::into).collect() }
     }
 }
 
@@ -83,17 +83,17 @@ pub struct CandidateExplanation {
 }
 
 impl From<CandidateVerdict> for CandidateExplanation {
-    fn from(seen: CandidateVerdict) -> Self {
+    fn from(candidate: CandidateVerdict) -> Self {
         let value = |(attribute, value)| AttributeValue { attribute, value };
         Self {
-            id: seen.id,
-            name: seen.name,
-            attributes: seen.attributes.into_iter().map(value).collect(),
-            not_live: seen.not_live,
-            matched: seen.matched,
-            comparisons: seen.tested.into_iter().map(Into::into).collect(),
-            verdict: seen.verdict,
-            explanation: seen.verdict.explain().to_owned(),
+            id: candidate.id,
+            name: candidate.name,
+            attributes: candidate.attributes.into_iter().map(value).collect(),
+            not_live: candidate.not_live_reason,
+            matched: candidate.matched,
+            comparisons: candidate.tested.into_iter().map(Into::into).collect(),
+            verdict: candidate.verdict,
+            explanation: candidate.verdict.explain().to_owned(),
         }
     }
 }

@@ -192,7 +192,7 @@ fn report<T>(
 
 /// The options after parsing: in the mode `all_or_nothing`, nothing is saved if a row could not be parsed.
 fn after_reading(bulk: Bulk, read: &[ReadRow]) -> Bulk {
-    Bulk { dry_run: !bulk.writes(read.iter().all(|(_, row)| row.is_ok())), ..bulk }
+    Bulk { dry_run: !bulk.should_save(read.iter().all(|(_, row)| row.is_ok())), ..bulk }
 }
 
 /// Import company matches

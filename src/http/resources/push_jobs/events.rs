@@ -30,7 +30,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 ///
 /// The stream stays open while the job waits for approval or for ConnectWise; after 15 seconds without an event, a
 /// comment keeps the connection open. It also ends without `end` when the service stops: reconnect. The id of an event
-/// is the number of finished lines; if that is still the `Last-Event-ID` of the request, the first event is left out. A
+/// is the number of finished lines; an initial event whose id is the `Last-Event-ID` of the request is skipped. A
 /// browser's `EventSource` cannot send the API key: use `fetch` and read the body as it arrives. A generated client
 /// that reads a response to its end should get the job from time to time instead.
 #[utoipa::path(

@@ -244,7 +244,7 @@ fn from_row(row: Row<'_>, query: &UsageTableQuery) -> Result<NewUsage, Vec<Field
         None | Some("") => Ok(default_source()),
         Some(text) if plain_text(text).is_err() || text.chars().count() > MAX_SOURCE => {
             let message = format!("must be at most {MAX_SOURCE} characters without control characters");
-            Err(row.bad("source", FieldCode::PlainText, message))
+            Err(row.bad("source", FieldCode::NotPlainText, message))
         }
         Some(text) => Ok(text.to_owned()),
     };

@@ -44,7 +44,7 @@ pub struct Webhook {
     /// Why it is disabled; null while it is enabled.
     #[schema(required)]
     pub disabled_reason: Option<DisabledReason>,
-    /// Since when every attempt has failed; null if the last one was successful. After five days the webhook is
+    /// When attempts began to fail; null if the last one was successful. After five days the webhook is
     /// disabled.
     #[schema(required)]
     pub failing_since: Option<DateTime<Utc>>,
