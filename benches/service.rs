@@ -1,5 +1,5 @@
-//! How fast the service answers and stores data, compared with a bare baseline: an HTTP server that sends the same
-//! bytes, or bare inserts of the same rows. Every commit is synced to the disk.
+//! How fast the service answers and stores data, compared with a baseline: an HTTP server that sends the same
+//! bytes, or plain inserts of the same rows. Every commit is synced to the disk.
 //!
 //! `scripts/bench` runs it on SQLite and on a temporary PostgreSQL, and prints the lines of README's table.
 
@@ -33,15 +33,15 @@ struct Service {
     key: String,
     http: Client,
     sandbox: Sandbox,
-    /// Another database of the same kind, for the bare inserts.
-    bare: String,
+    /// Another database of the same kind, for the plain inserts.
+    baseline: String,
     _folder: tempfile::TempDir,
 }
 
 impl Service {
     async fn start(name: &'static str, server: Option<&str>) -> Measured<Self> {
         let folder = tempfile::tempdir()?;
-        let (url, bare) = match server {
+        let (url, baseline) = match server {
             Some(server) => {
                 let id = uuid::Uuid::now_v7().simple().to_string();
                 let mut admin = PgConnection::establish(&format!("{server}/postgres"))?;
@@ -51,7 +51,7 @@ impl Service {
             }
             None => {
                 let file = |name: &str| folder.path().join(name).display().to_string();
-                (format!("sqlite:{}", file("billing.db")), file("bare.db"))
+                (format!("sqlite:{}", file("billing.db")), file("baseline.db"))
             }
         };
         let mut config = Config::local(url.parse()?);
@@ -65,9 +65,9 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let store = sample::many(i64::try_from(COMPANIES)?, 1, 2);
         let sandbox = Sandbox::start(listener, store, Identity::default())?;
-        // The bare server does not compress either.
+        // The baseline server does not compress either.
         let http = Client::builder().pool_max_idle_per_host(CONNECTIONS).no_gzip().build()?;
-        Ok(Self { name, base, key, http, sandbox, bare, _folder: folder })
+        Ok(Self { name, base, key, http, sandbox, baseline, _folder: folder })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Measured<Vec<u8>> {
@@ -104,8 +104,8 @@ impl Service {
         Ok(())
     }
 
-    fn line(&self, what: &str, value: String, bare: String) {
-        println!("| {what} | {} | {value} | {bare} |", self.name);
+    fn line(&self, what: &str, value: String, baseline: String) {
+        println!("| {what} | {} | {value} | {baseline} |", self.name);
     }
 }
 
@@ -125,7 +125,7 @@ async fn rate(http: &Client, url: &str, key: &str) -> Measured<f64> {
 }
 
 /// A server that only sends these bytes.
-async fn bare_rate(http: &Client, bytes: Vec<u8>) -> Measured<f64> {
+async fn baseline_rate(http: &Client, bytes: Vec<u8>) -> Measured<f64> {
     let body = web::Bytes::from(bytes);
     let server = HttpServer::new(move || {
         let body = body.clone();
@@ -147,8 +147,8 @@ async fn bare_rate(http: &Client, bytes: Vec<u8>) -> Measured<f64> {
 async fn reads(service: &Service, what: &str, path: &str) -> Measured {
     let bytes = service.send(Method::GET, path, None).await?;
     let rate = rate(&service.http, &format!("{}{path}", service.base), &service.key).await?;
-    let bare = bare_rate(&service.http, bytes).await?;
-    service.line(what, format!("{rate:.0} requests/s"), format!("{bare:.0}, {:.1} times", bare / rate));
+    let baseline = baseline_rate(&service.http, bytes).await?;
+    service.line(what, format!("{rate:.0} requests/s"), format!("{baseline:.0}, {:.1} times", baseline / rate));
     Ok(())
 }
 
@@ -166,13 +166,13 @@ async fn usage(service: &Service, batch: usize, days_ago: i64) -> Measured {
         service.send(Method::POST, "/usage", Some(batch)).await?;
     }
     let rate = COMPANIES as f64 / begun.elapsed().as_secs_f64();
-    let bare = bare_inserts(&service.bare, batch)?;
+    let baseline = plain_inserts(&service.baseline, batch)?;
     let what = format!("usage records in batches of {batch}");
-    service.line(&what, format!("{rate:.0} records/s"), format!("{bare:.0}, {:.1} times", bare / rate));
+    service.line(&what, format!("{rate:.0} records/s"), format!("{baseline:.0}, {:.1} times", baseline / rate));
     Ok(())
 }
 
-fn bare_inserts(database: &str, batch: usize) -> Measured<f64> {
+fn plain_inserts(database: &str, batch: usize) -> Measured<f64> {
     if database.starts_with("postgres") {
         return insert_rows(&mut PgConnection::establish(database)?, batch);
     }
@@ -183,8 +183,8 @@ fn bare_inserts(database: &str, batch: usize) -> Measured<f64> {
 
 /// Rows a second, as wide as a usage record, inserted in transactions of this many rows.
 fn insert_rows(conn: &mut impl SimpleConnection, batch: usize) -> Measured<f64> {
-    const TABLE: &str = "CREATE TABLE IF NOT EXISTS bare (id TEXT PRIMARY KEY, tenant TEXT, product TEXT, company TEXT, \
-        at TEXT, source TEXT, amount TEXT); CREATE INDEX IF NOT EXISTS bare_key ON bare (tenant, product, company, at)";
+    const TABLE: &str = "CREATE TABLE IF NOT EXISTS baseline (id TEXT PRIMARY KEY, tenant TEXT, product TEXT, company TEXT, \
+        at TEXT, source TEXT, amount TEXT); CREATE INDEX IF NOT EXISTS baseline_key ON baseline (tenant, product, company, at)";
     conn.batch_execute(TABLE)?;
     let id = || uuid::Uuid::now_v7();
     let (tenant, product) = (id(), id());
@@ -192,7 +192,7 @@ fn insert_rows(conn: &mut impl SimpleConnection, batch: usize) -> Measured<f64> 
     let rows: Vec<String> = (0..COMPANIES).map(row).collect();
     let begun = Instant::now();
     for rows in rows.chunks(batch) {
-        conn.batch_execute(&format!("BEGIN; INSERT INTO bare VALUES {}; COMMIT", rows.join(",")))?;
+        conn.batch_execute(&format!("BEGIN; INSERT INTO baseline VALUES {}; COMMIT", rows.join(",")))?;
     }
     Ok(COMPANIES as f64 / begun.elapsed().as_secs_f64())
 }
@@ -245,7 +245,7 @@ async fn measure(name: &'static str, server: Option<&str>) -> Measured {
 async fn main() -> Measured {
     // An error only means that it is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    println!("| what | database | service | the bare thing |\n| --- | --- | --- | --- |");
+    println!("| what | database | service | the baseline |\n| --- | --- | --- | --- |");
     measure("SQLite", None).await?;
     match std::env::var("CWB_TEST_POSTGRES_URL") {
         Ok(server) => measure("PostgreSQL", Some(&server)).await?,

@@ -27,7 +27,7 @@ pub struct WriteError {
 
 impl Client {
     /// Sends a request that does not depend on any customer. If it also fails, the connection is at fault.
-    pub async fn confirm(&self) -> Result<(), CwError> {
+    pub async fn check_connection(&self) -> Result<(), CwError> {
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
         self.send_with_retry(&info, RetryPolicy::Interactive).await.map(drop)
     }

@@ -57,7 +57,7 @@ pub struct UnmatchedCompany {
 pub struct Proposal {
     /// The company.
     pub company_id: CompanyId,
-    /// The result.
+    /// Whether a match was found, and if not, why.
     pub outcome: MatchOutcome,
     /// The attribute that was equal; `None` if none was.
     pub by: Option<MatchCriterion>,

@@ -101,7 +101,7 @@ pub(super) fn amount(billed: Quantity, terms: &AdditionInvoicing) -> Option<Mone
 }
 
 /// Returns how a line's quantity is invoiced.
-pub fn invoiced(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceFacts<'_>) -> InvoiceEffect {
+pub fn invoice_effect(quantity: Option<Quantity>, addition: &Addition, facts: InvoiceFacts<'_>) -> InvoiceEffect {
     let terms = &addition.terms;
     let billed = quantity.map(|quantity| billed_quantity(quantity, terms));
     InvoiceEffect {
@@ -193,7 +193,7 @@ mod tests {
     fn november(agreement: &Agreement, addition: &Addition) -> InvoiceEffect {
         let month = "2026-11".parse().unwrap();
         let facts = InvoiceFacts { agreement, invoiced: agreement, month, today: day("2026-11-22"), has_twin: false };
-        invoiced(Some(number("12")), addition, facts)
+        invoice_effect(Some(number("12")), addition, facts)
     }
 
     #[test]

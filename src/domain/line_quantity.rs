@@ -13,7 +13,7 @@ use super::quantity::{
     quantity, sum,
 };
 
-/// An agreed exception: units that are billed in addition to a line's usage, or that are not billed.
+/// An agreed adjustment: units that are billed in addition to a line's usage, or that are not billed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjustment {
     /// The units that are added to the usage before it is divided into blocks; negative to subtract units.

@@ -3,7 +3,7 @@
 use connectwise_billing::sandbox::{Kind, Store, sample};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, TestApp};
+use crate::support::{Backend, TestApp, job_path};
 
 /// Companies with few different names, so many share one, and three products.
 async fn ready(backend: Backend) -> (TestApp, Vec<String>) {
@@ -123,8 +123,34 @@ async fn a_list_tells_its_next_page_and_its_total(backend: Backend) {
     app.get("/billing-lines?total=true&out_of_date=true").await.problem(422, "validation");
 }
 
+/// Lists of push lines go on from one job to the next, with a cursor that has only the line's id.
+async fn push_lines_are_listed_over_several_jobs(backend: Backend) {
+    let app = TestApp::connected(backend, Default::default()).await;
+    app.product("P").await;
+    for c in 1..=4 {
+        app.company(&format!("C{c}"), &format!("Company {c}")).await;
+    }
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(app.push(&json!({})).await.0);
+    }
+    let oldest = app.all("/push-lines?sort=created_at&limit=3").await;
+    let ids: Vec<&str> = oldest.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), 12);
+    assert!(ids.is_sorted_by(|one, next| one < next), "each once, in the order of creation: {ids:?}");
+    let mut newest = app.all("/push-lines?limit=3").await;
+    newest.reverse();
+    assert_eq!(newest, oldest);
+    let mut by_job = Vec::new();
+    for job in &jobs {
+        by_job.extend(app.all(&format!("{}/lines?limit=3", job_path(job))).await);
+    }
+    assert_eq!(by_job.iter().map(|line| line["id"].as_str().unwrap()).collect::<Vec<_>>(), ids);
+}
+
 on_both!(
     pages_show_each_line_once_in_order,
     lines_come_by_company_name_and_those_of_a_company_together,
     a_list_tells_its_next_page_and_its_total,
+    push_lines_are_listed_over_several_jobs,
 );

@@ -134,9 +134,9 @@ impl Instrumentation for Statements {
             self.of_pool.statements.fetch_add(1, Ordering::Relaxed);
             if tracing::enabled!(tracing::Level::TRACE) {
                 let text = query.to_string();
-                // Values may be a customer's data or a key.
-                let sql = text.split(" -- binds: ").next().unwrap_or_default();
-                tracing::trace!(sql, "statement");
+                // Values may be a customer's data or a key. They come after this word.
+                let sql = text.split("binds").next().unwrap_or_default();
+                tracing::trace!(sql = sql.trim_end_matches([' ', '-']), "statement");
             }
         }
     }

@@ -25,21 +25,28 @@ pub(in crate::db) trait ListSyntax: Backend {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::db) enum Syntax {
     /// PostgreSQL's array syntax. PostgreSQL looks up the values in an index, and knows how many there are and how
-    /// common each is. For `IN (SELECT …)` it knows neither, and often chooses a poor join.
+    /// common each is. For `IN (SELECT …)` it knows neither, and often chooses a poor join. `string_to_array` is
+    /// immutable, so a plan computes it once; a cast of an array's text is not, and a filter would parse it again for
+    /// each row (<https://www.postgresql.org/docs/current/xfunc-volatility.html>).
     Array,
     /// SQLite's JSON syntax, because SQLite has no arrays.
     JsonEach,
 }
+
+/// Separates the values of PostgreSQL's list. No value contains it. A list with only an empty text would be an empty
+/// list, but no column that is compared with a list has empty texts.
+const SEPARATOR: &str = "\u{1f}\u{1e}\u{1f}";
+
+/// The longest list in a statement that PostgreSQL prepares once. After some executions it may plan such a statement
+/// without its values, and a filter would then make the list anew for each row.
+const LONGEST_IN_CACHED_STATEMENT: usize = 100;
 
 impl Syntax {
     /// The list as text.
     fn list(self, values: &[String]) -> String {
         match self {
             Self::JsonEach => serde_json::Value::from(values).to_string(),
-            Self::Array => {
-                let quoted = |value: &String| format!("\"{}\"", value.replace('\\', r"\\").replace('"', "\\\""));
-                format!("{{{}}}", values.iter().map(quoted).collect::<Vec<_>>().join(","))
-            }
+            Self::Array => values.join(SEPARATOR),
         }
     }
 }
@@ -133,9 +140,12 @@ where
         self.column.walk_ast(out.reborrow())?;
         match syntax {
             Syntax::Array => {
-                out.push_sql(" = ANY (CAST(");
+                if self.values.len() > LONGEST_IN_CACHED_STATEMENT {
+                    out.unsafe_to_cache_prepared();
+                }
+                out.push_sql(" = ANY (CAST(string_to_array(");
                 out.push_bind_param::<Text, String>(list)?;
-                out.push_sql(&format!(" AS {of_type}[]))"));
+                out.push_sql(&format!(", chr(31) || chr(30) || chr(31)) AS {of_type}[]))"));
             }
             Syntax::JsonEach => {
                 out.push_sql(&format!(" IN (SELECT CAST(value AS {of_type}) FROM json_each("));
@@ -154,8 +164,8 @@ mod tests {
     #[test]
     fn values_are_quoted_as_each_database_reads_them() {
         let values = ["a,b".to_owned(), r#"{"x\y"}"#.to_owned(), "NULL".to_owned(), String::new()];
-        assert_eq!(Syntax::Array.list(&values), r#"{"a,b","{\"x\\y\"}","NULL",""}"#);
+        assert_eq!(Syntax::Array.list(&values).split(SEPARATOR).collect::<Vec<_>>(), values);
         assert_eq!(Syntax::JsonEach.list(&values), r#"["a,b","{\"x\\y\"}","NULL",""]"#);
-        assert_eq!((Syntax::Array.list(&[]), Syntax::JsonEach.list(&[])), ("{}".to_owned(), "[]".to_owned()));
+        assert_eq!((Syntax::Array.list(&[]), Syntax::JsonEach.list(&[])), (String::new(), "[]".to_owned()));
     }
 }

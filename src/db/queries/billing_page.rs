@@ -21,6 +21,9 @@ use crate::domain::mapping_status::MappingStatus;
 use crate::domain::string_enum::string_enum;
 use crate::domain::{Error, Result};
 
+/// Maximum number of products whose lines are merged into a page.
+const MAX_MERGED_PRODUCTS: i64 = 20;
+
 /// Separates the parts of a cursor's key. No id contains it.
 const SEPARATOR: char = '\u{1f}';
 
@@ -250,17 +253,16 @@ impl Tx<'_> {
     }
 
     /// The ids of a page that is sorted by a column of the lines, in order. The indexes of lines begin with the
-    /// product, so the first lines of each product are read, and merged. A tenant has few products.
+    /// product, so the first lines of each product are read, and merged.
     fn ids_by_line(&mut self, filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> Result<Vec<BillingLineId>> {
-        let products: Vec<ProductId> = match &filter.product_id {
-            Some(id) => vec![id.clone()],
-            None => self.scoped(products::table).select(products::id).load(self.conn)?,
-        };
         let columns = (billing_lines::id, billing_lines::agreement_status, billing_lines::addition_status);
         let mut found = Vec::new();
-        for product in products {
-            let own = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
-            let own = by_line!(own.filter(billing_lines::product_id.eq(product)), page);
+        for product in self.products_to_merge(filter)? {
+            let mut own = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
+            if let Some(product) = product {
+                own = own.filter(billing_lines::product_id.eq(product));
+            }
+            let own = by_line!(own, page);
             let rows: Vec<(BillingLineId, MappingStatus, MappingStatus)> =
                 own.limit(page.fetch()).select(columns).load(self.conn)?;
             found.extend(rows.into_iter().map(|(id, agreement, addition)| match page.sort {
@@ -278,6 +280,18 @@ impl Tx<'_> {
         }
         found.truncate(usize::try_from(page.fetch()).map_err(Error::internal)?);
         Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// The products whose lines are read one after the other; `None` for all lines at once, if the filter leaves few
+    /// lines or if there are many products.
+    fn products_to_merge(&mut self, filter: &LineFilter) -> Result<Vec<Option<ProductId>>> {
+        if filter.product_id.is_some() || filter.ids.is_some() || filter.company_ids.is_some() {
+            return Ok(vec![None]);
+        }
+        let own = self.scoped(products::table).select(products::id).limit(MAX_MERGED_PRODUCTS + 1);
+        let products: Vec<ProductId> = own.load(self.conn)?;
+        let are_few = i64::try_from(products.len()).is_ok_and(|count| count <= MAX_MERGED_PRODUCTS);
+        Ok(if are_few { products.into_iter().map(Some).collect() } else { vec![None] })
     }
 
     /// The rows of a page, plus one if there is a next page.

@@ -73,10 +73,10 @@ fn read_together(wanted: &[UsageToRead]) -> Vec<Vec<&UsageToRead>> {
     groups
 }
 
-/// The aggregation of each product and month that is asked for, and its companies.
-type Asked<'u> = HashMap<(&'u ProductId, BillingMonth), (Aggregation, HashSet<&'u CompanyId>)>;
+/// The aggregation and the companies of each product and month that is asked for.
+type RequestIndex<'u> = HashMap<(&'u ProductId, BillingMonth), (Aggregation, HashSet<&'u CompanyId>)>;
 
-fn asked<'u>(group: &[&'u UsageToRead]) -> Asked<'u> {
+fn index_requests<'u>(group: &[&'u UsageToRead]) -> RequestIndex<'u> {
     let one = |one: &&'u UsageToRead| {
         ((&one.product_id, one.month), (one.aggregation, one.companies.iter().collect::<HashSet<_>>()))
     };
@@ -84,7 +84,7 @@ fn asked<'u>(group: &[&'u UsageToRead]) -> Asked<'u> {
 }
 
 /// The distinct products, companies and months of a group.
-fn combined(group: &[&UsageToRead]) -> (HashSet<ProductId>, HashSet<CompanyId>, HashSet<BillingMonth>) {
+fn distinct_keys(group: &[&UsageToRead]) -> (HashSet<ProductId>, HashSet<CompanyId>, HashSet<BillingMonth>) {
     let companies = group.iter().flat_map(|one| one.companies.iter().cloned()).collect();
     let products = group.iter().map(|one| one.product_id.clone()).collect();
     (products, companies, group.iter().map(|one| one.month).collect())
@@ -163,14 +163,14 @@ impl Tx<'_> {
                 found.insert((one.product_id.clone(), one.month), counted);
                 continue;
             }
-            let (products, companies, months) = combined(&group);
+            let (products, companies, months) = distinct_keys(&group);
             let own = self
                 .scoped(usage_totals::table)
                 .filter(usage_totals::product_id.in_list(products))
                 .filter(usage_totals::company_id.in_list(companies))
                 .filter(usage_totals::month.in_list(months));
             let rows: Vec<UsageTotalsRow> = own.select(UsageTotalsRow::as_select()).load(self.conn)?;
-            let asked = asked(&group);
+            let asked = index_requests(&group);
             for row in rows {
                 // The query combines each product and month with the companies of all.
                 let Some((aggregation, companies)) = asked.get(&(&row.product_id, row.month)) else { continue };
@@ -209,10 +209,10 @@ impl Tx<'_> {
         month: BillingMonth,
         wanted: &[UsageToRead],
     ) -> Result<Vec<(ProductId, CountedByCompany)>> {
-        let asked = asked(&wanted.iter().collect::<Vec<_>>());
+        let asked = index_requests(&wanted.iter().collect::<Vec<_>>());
         let mut newest: HashMap<(ProductId, BillingMonth), Vec<CompanyId>> = HashMap::new();
         for group in read_together(wanted) {
-            let (products, companies, _) = combined(&group);
+            let (products, companies, _) = distinct_keys(&group);
             for companies in chunks(&companies.into_iter().collect::<Vec<_>>()) {
                 let rows: Vec<(ProductId, CompanyId, Option<BillingMonth>)> = self
                     .scoped(usage_totals::table)

@@ -164,17 +164,19 @@ impl Tx<'_> {
         let (total, query) = (total!(page, of_filter(self), self.conn), of_filter(self));
         // The lines of a company and of a billing line have indexes in the order of ids. All lines of a tenant have only
         // one by job, which is the same order: the ids of a job and its lines are greater than those of earlier jobs.
-        let by_job = filter.company_id.is_none() && filter.billing_line_id.is_none();
-        let query = if by_job {
-            keyset!(query, page, push_lines::job_id, push_lines::id)
+        let query = if filter.company_id.is_none() && filter.billing_line_id.is_none() {
+            let mut by_job = page.clone();
+            if let Some(at) = &mut by_job.after {
+                // A cursor has only the line's id, so that it also fits the other versions.
+                let line = self.scoped(push_lines::table).filter(push_lines::id.eq(at.id.clone()));
+                let job: Option<PushJobId> = line.select(push_lines::job_id).first(self.conn).optional()?;
+                at.key = job.map_or_else(|| at.key.clone(), |job| job.to_string());
+            }
+            keyset!(query, by_job, push_lines::job_id, push_lines::id)
         } else {
             keyset!(query, page, push_lines::id, push_lines::id)
         };
         let rows = query.limit(page.fetch()).select((PushLine::as_select(), PushJob::as_select())).load(self.conn)?;
-        let place = |(row, _): &(PushLine, PushJob)| {
-            let key = if by_job { row.job_id.to_string() } else { row.id.to_string() };
-            (key, row.id.to_string())
-        };
-        Ok(page.page(rows, place).with_total(total))
+        Ok(page.page(rows, |(row, _): &(PushLine, PushJob)| (row.id.to_string(), row.id.to_string())).with_total(total))
     }
 }

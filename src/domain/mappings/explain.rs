@@ -89,7 +89,7 @@ pub struct CandidateVerdict {
 /// A mapping as recorded in a line's history, with the name that its target had at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingSnapshot {
-    /// The status.
+    /// Whether the mapping was resolved.
     pub status: MappingStatus,
     /// Whether a rule or a person decided.
     pub source: Option<MappingSource>,

@@ -20,7 +20,7 @@ pub struct Candidate {
 /// The result of resolving a line's agreement or addition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping<Id> {
-    /// The status.
+    /// Whether it is resolved.
     pub status: MappingStatus,
     /// Whether a rule or a person decided; `None` if nothing is mapped.
     pub source: Option<MappingSource>,

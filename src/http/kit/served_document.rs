@@ -21,7 +21,7 @@ struct ServedPath {
     operations: Vec<(Method, OperationInfo)>,
 }
 
-/// An operation.
+/// What the service needs to know of an operation of the document.
 struct OperationInfo {
     accepted_input: AcceptedInput,
     deprecation: Option<Deprecation>,

@@ -229,7 +229,7 @@ impl ClaimedLines<'_> {
     }
 
     async fn confirm(&self, client: &Client, detail: String) -> StopReason {
-        match client.confirm().await {
+        match client.check_connection().await {
             Err(CwError::Configuration { detail, .. }) => StopReason::Connection(detail),
             _ => StopReason::Retry(detail),
         }

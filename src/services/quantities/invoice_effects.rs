@@ -8,7 +8,7 @@ use crate::db::{BillingLineView, Tx};
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::CwAgreementId;
-use crate::domain::invoices::{InvoiceEffect, InvoiceFacts, invoiced};
+use crate::domain::invoices::{InvoiceEffect, InvoiceFacts, invoice_effect};
 use crate::domain::quantity::{Money, Quantity};
 use crate::domain::records::Agreement;
 use crate::domain::text::fold;
@@ -58,7 +58,7 @@ pub fn of_lines(tx: &mut Tx<'_>, lines: &[InvoicedLine<'_>], today: NaiveDate) -
             next_invoice: invoiced_agreement.terms.next_invoice,
             last_invoice: invoiced_agreement.terms.last_invoice,
             unbilled_periods: invoiced_agreement.terms.unbilled_periods,
-            invoiced: invoiced(*quantity, addition, facts),
+            invoiced: invoice_effect(*quantity, addition, facts),
         })
     };
     Ok(lines.iter().map(invoice).collect())

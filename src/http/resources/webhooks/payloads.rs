@@ -23,7 +23,7 @@ macro_rules! payload {
             r#type: EventType,
             /// When it happened.
             timestamp: DateTime<Utc>,
-            /// The details.
+            /// What it concerns.
             data: $data,
         }
     };

@@ -1,4 +1,4 @@
-//! Agreed exceptions of a line: an adjustment of its usage, and a minimum quantity.
+//! The settings that change a quantity: an adjustment of the usage, a minimum and an included quantity.
 
 use serde_json::{Value, json};
 
@@ -120,7 +120,7 @@ async fn a_minimum_is_billed_of_lines_with_usage(backend: Backend) {
     );
 }
 
-async fn what_cannot_be_an_exception_is_rejected(backend: Backend) {
+async fn invalid_settings_are_rejected(backend: Backend) {
     let (app, product) = ready(backend, 1).await;
     let line = app.all("/billing-lines").await[0]["id"].as_str().unwrap().to_owned();
     let adjustment = |amount: &str, from: Value, until: Value, reason: &str| json!({"adjustment": {"amount": amount, "from": from, "until": until, "reason": reason}});
@@ -153,5 +153,5 @@ async fn what_cannot_be_an_exception_is_rejected(backend: Backend) {
 on_both!(
     a_minimum_is_billed_of_lines_with_usage,
     an_adjustment_counts_before_blocks_and_is_shown_wherever_the_number_is,
-    what_cannot_be_an_exception_is_rejected
+    invalid_settings_are_rejected
 );
