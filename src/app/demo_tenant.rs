@@ -129,7 +129,7 @@ impl DemoTenant {
         Ok((connectwise::CUSTOMERS.len(), self.write(work).await?))
     }
 
-    /// Runs auto-match on the companies that are not set. Returns a summary as text.
+    /// Runs auto-match on the companies that are Not Set. Returns a summary as text.
     pub(super) async fn match_companies(&self) -> Result<String, StartError> {
         let matched = companies::auto_match(&self.ctx, &self.actor, false).await.map_err(start_error)?;
         let count = |outcome| matched.proposals.iter().filter(|named| named.proposal.outcome == outcome).count();

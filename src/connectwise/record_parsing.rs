@@ -71,7 +71,8 @@ pub(super) fn addition(value: &Value, parent: CwAgreementId) -> Read<Addition> {
     })
 }
 
-/// How an agreement is invoiced. No write depends on it, so values that cannot be parsed count as absent.
+/// How an agreement is invoiced. Values that cannot be parsed count as absent: they serve to warn, or to hold or skip
+/// what was invoiced, and never change a quantity.
 fn agreement_invoicing(value: &Value, id: i64) -> AgreementInvoicing {
     let day = |path| date(value, path, "agreement", id).ok().flatten().map(|at| at.date_naive());
     AgreementInvoicing {

@@ -105,7 +105,7 @@ impl PushLineState {
 string_enum! {
     /// An event that changes the state of a push line.
     PushLineEvent {
-        /// A worker claims the line, for the first time or after another worker's lease expired.
+        /// A worker claims the line.
         Claim = "claim",
         /// The worker releases the line to be retried later.
         Release = "release",
@@ -151,7 +151,7 @@ string_enum! {
         UsageTooOld = "usage_too_old",
         /// Another billing line writes to the same addition, and each would overwrite the other.
         AdditionShared = "addition_shared",
-        /// A later push job has written to the addition, or found its own quantity there.
+        /// A later push job has written to the addition or pushed the billing line, or found its own quantity there.
         Superseded = "superseded",
         /// The computed quantity cannot be stored in ConnectWise.
         QuantityNotStorable = "quantity",
@@ -172,7 +172,7 @@ string_enum! {
         Rejected = "rejected",
         /// ConnectWise reported success but did not change the quantity.
         NotApplied = "not_applied",
-        /// ConnectWise could not be reached, failed, or asked to wait until the last attempt.
+        /// Up to the last attempt, ConnectWise could not be reached, failed, or asked to wait.
         Unavailable = "unavailable",
         /// The connection's settings, API keys or permissions are wrong.
         Connection = "connection",
@@ -239,7 +239,8 @@ impl PushReason {
     }
 }
 
-/// A later push line that wrote, found or may have written a quantity in the same addition as an earlier line.
+/// A later push line that wrote, found or may have written a quantity in the addition of an earlier line, or for its
+/// billing line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaterWrite {
     /// The later line's state: `pushed`, `unchanged` or `unverified`.
@@ -248,7 +249,7 @@ pub struct LaterWrite {
     pub billing_month: BillingMonth,
     /// The quantity that it wrote, found or meant to write; `None` if it had none to push.
     pub quantity: Option<Quantity>,
-    /// Whether both lines belong to the same billing line, and not only to the same addition.
+    /// Whether both lines belong to the same billing line; if not, they share only the addition.
     pub same_billing_line: bool,
 }
 

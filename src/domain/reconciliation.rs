@@ -60,8 +60,8 @@ pub struct ReconciliationInput<'a> {
     pub mappings: (MappingStatus, MappingStatus, Option<MappingReason>),
     /// Whether another enabled line bills to the same addition.
     pub is_shared: bool,
-    /// Whether later months have been pushed since. Then the quantity in ConnectWise is what the month's last push
-    /// wrote.
+    /// Whether later months have been pushed since. Then the current quantity in ConnectWise is of a later month, and
+    /// `connectwise_quantity` is what this month's last push wrote or found.
     pub is_past: bool,
     /// The quantity of the month's usage; `None` without usage that counts, or if there is a problem.
     pub quantity: Option<Quantity>,

@@ -30,7 +30,7 @@ use crate::services::security::audit::Audit;
 pub struct ExportedMatch {
     /// The company.
     pub company: Company,
-    /// The ConnectWise company; `None` if the company is not set or the record is not stored.
+    /// The ConnectWise company; `None` if the company is Not Set or the record is not stored.
     pub cw_company: Option<CwCompany>,
 }
 

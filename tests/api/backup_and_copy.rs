@@ -127,7 +127,7 @@ mod postgres {
         let service = Service::start_with_key(postgres.text(), &database.folder().join("test.key"), &key);
         let test = service.ask(Method::POST, "/connection/test", json!({})).await;
         assert_eq!(test["passed"], true, "{test}");
-        // This ends the connection's failure and finds the list of invoices; nothing else changes.
+        // The test ends the connection's failure and finds the agreement recap; nothing else changes.
         before.insert("connection_failures".to_owned(), Vec::new());
         before.get_mut("cw_refreshes").unwrap()[0]["recap_list"] = json!("finance/agreementrecap/");
         let back = format!("sqlite:{}", database.folder().join("back.db").display());

@@ -280,7 +280,7 @@ async fn the_agreement_recap_tells_the_last_invoice(backend: Backend) {
         let expected = ["2026-12-01 0 2027-02-01 already_invoiced", "null 2 2026-12-15 ", "null null null "];
         assert_eq!(found, expected, "{recap:?}");
     }
-    // The guard uses it as well: that invoice can no longer include the quantity.
+    // `when_invoiced` uses it as well: that invoice can no longer include the quantity.
     app.patch(&format!("/products/{product}"), &json!({"when_invoiced": "skip"})).await.expect(200);
     let (_, pushed) = app.push(&json!({})).await;
     assert_eq!((&pushed[0]["state"], &pushed[0]["reason"]), (&json!("skipped"), &json!("already_invoiced")));

@@ -86,7 +86,7 @@ fn lists(ids: &Value) -> Vec<String> {
     for filter in filters {
         let orders = ["company_name", "-company_external_id", "-created_at", "addition_status"];
         let listed = orders.map(|order| format!("/billing-lines?sort={order}&{filter}"));
-        // By creation, SQLite prefers the index of the status, and sorts the lines that have it.
+        // For lists sorted by creation, SQLite prefers the index of the status, and then sorts the lines with that status.
         let is_known = |list: &String| list.contains("-created_at") && list.contains("agreement_status=");
         lists.extend(listed.into_iter().filter(|list| !is_known(list)));
     }

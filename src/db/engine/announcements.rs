@@ -70,7 +70,7 @@ fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: 
     let Conn::Postgres(mut conn) = url.connect().map_err(|error| Error::Unavailable(Box::new(error)))? else {
         return Ok(());
     };
-    let own: i32 = diesel::select(sql::<Integer>("pg_backend_pid()")).get_result(&mut conn)?;
+    let scoped: i32 = diesel::select(sql::<Integer>("pg_backend_pid()")).get_result(&mut conn)?;
     conn.batch_execute(LISTEN)?;
     // Work may have been announced before.
     announcements.received.notify_one();
@@ -84,7 +84,7 @@ fn exchange_until_error(url: &DatabaseUrl, announcements: &Announcements, stop: 
         let mut is_received = false;
         for notification in conn.notifications_iter() {
             // PostgreSQL also sends a process its own notifications.
-            is_received |= notification?.process_id != own;
+            is_received |= notification?.process_id != scoped;
         }
         if is_received {
             announcements.received.notify_one();

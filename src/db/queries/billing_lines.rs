@@ -184,9 +184,9 @@ impl Tx<'_> {
     ) -> Result<HashMap<BillingLineId, (ProductId, CompanyId)>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(ids)) {
-            let own = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
+            let scoped = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
             let columns = (billing_lines::id, billing_lines::product_id, billing_lines::company_id);
-            let rows: Vec<(BillingLineId, ProductId, CompanyId)> = own.select(columns).load(self.conn)?;
+            let rows: Vec<(BillingLineId, ProductId, CompanyId)> = scoped.select(columns).load(self.conn)?;
             found.extend(rows.into_iter().map(|(id, product, company)| (id, (product, company))));
         }
         Ok(found)
@@ -229,12 +229,12 @@ impl Tx<'_> {
     pub fn additions_shared_by_lines(&mut self, additions: &[CwAdditionId]) -> Result<HashSet<CwAdditionId>> {
         let mut shared = HashSet::new();
         for chunk in chunks(additions) {
-            let own = self
+            let scoped = self
                 .scoped(billing_lines::table)
                 .filter(billing_lines::push_enabled.eq(true))
                 .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
                 .filter(billing_lines::addition_id.in_list(chunk));
-            let rows: Vec<(Option<CwAdditionId>, i64)> = own
+            let rows: Vec<(Option<CwAdditionId>, i64)> = scoped
                 .group_by(billing_lines::addition_id)
                 .select((billing_lines::addition_id, diesel::dsl::count_star()))
                 .load(self.conn)?;

@@ -98,11 +98,11 @@ macro_rules! companies_of_page {
                         .and((filter.needs_attention == Some(false)).into_sql::<Bool>())),
             )
             .filter(filter.need.is_empty().into_sql::<Bool>().or(has_need!(filter.need)));
-        let own = $tx.scoped(companies::table);
+        let scoped = $tx.scoped(companies::table);
         let query = match &filter.product_id {
             // A company has one line per product, which an index finds.
-            Some(id) => own.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
-            None => own.filter(exists(has_line)).into_boxed(),
+            Some(id) => scoped.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
+            None => scoped.filter(exists(has_line)).into_boxed(),
         };
         let query = of_companies!($tx, query, filter);
         let query = match (&$page.after.as_ref().map(company_cursor), $page.descending) {
@@ -258,13 +258,13 @@ impl Tx<'_> {
         let columns = (billing_lines::id, billing_lines::agreement_status, billing_lines::addition_status);
         let mut found = Vec::new();
         for product in self.products_to_merge(filter)? {
-            let mut own = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
+            let mut scoped = of_lines!(self.scoped(billing_lines::table).into_boxed(), filter);
             if let Some(product) = product {
-                own = own.filter(billing_lines::product_id.eq(product));
+                scoped = scoped.filter(billing_lines::product_id.eq(product));
             }
-            let own = by_line!(own, page);
+            let scoped = by_line!(scoped, page);
             let rows: Vec<(BillingLineId, MappingStatus, MappingStatus)> =
-                own.limit(page.fetch()).select(columns).load(self.conn)?;
+                scoped.limit(page.fetch()).select(columns).load(self.conn)?;
             found.extend(rows.into_iter().map(|(id, agreement, addition)| match page.sort {
                 BillingLineSort::AgreementStatus => (Some(agreement.as_str()), id),
                 BillingLineSort::AdditionStatus => (Some(addition.as_str()), id),
@@ -288,8 +288,8 @@ impl Tx<'_> {
         if filter.product_id.is_some() || filter.ids.is_some() || filter.company_ids.is_some() {
             return Ok(vec![None]);
         }
-        let own = self.scoped(products::table).select(products::id).limit(MAX_MERGED_PRODUCTS + 1);
-        let products: Vec<ProductId> = own.load(self.conn)?;
+        let scoped = self.scoped(products::table).select(products::id).limit(MAX_MERGED_PRODUCTS + 1);
+        let products: Vec<ProductId> = scoped.load(self.conn)?;
         let are_few = i64::try_from(products.len()).is_ok_and(|count| count <= MAX_MERGED_PRODUCTS);
         Ok(if are_few { products.into_iter().map(Some).collect() } else { vec![None] })
     }

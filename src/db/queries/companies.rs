@@ -145,29 +145,29 @@ impl Tx<'_> {
 
     /// All companies of the tenant.
     pub fn all_companies(&mut self) -> Result<Vec<Company>> {
-        let own = self.scoped(companies::table);
-        Ok(own.order(companies::id).select(Company::as_select()).load(self.conn)?)
+        let scoped = self.scoped(companies::table);
+        Ok(scoped.order(companies::id).select(Company::as_select()).load(self.conn)?)
     }
 
     /// The company with an id, or a not-found error.
     pub fn company(&mut self, id: &CompanyId) -> Result<Company> {
-        let own = self.scoped(companies::table).filter(companies::id.eq(id));
-        let row = own.select(Company::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(companies::table).filter(companies::id.eq(id));
+        let row = scoped.select(Company::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("company", id))
     }
 
     /// The company with an external id (the vendor's id), if there is one.
     pub fn company_by_external_id(&mut self, external_id: &str) -> Result<Option<Company>> {
-        let own = self.scoped(companies::table).filter(companies::external_id.eq(external_id));
-        Ok(own.select(Company::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(companies::table).filter(companies::external_id.eq(external_id));
+        Ok(scoped.select(Company::as_select()).first(self.conn).optional()?)
     }
 
     /// The given ids that belong to a company.
     pub fn existing_companies(&mut self, ids: &[CompanyId]) -> Result<HashSet<CompanyId>> {
         let mut found = HashSet::new();
         for chunk in chunks(&without_nul(ids)) {
-            let own = self.scoped(companies::table).filter(companies::id.in_list(chunk));
-            found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
+            let scoped = self.scoped(companies::table).filter(companies::id.in_list(chunk));
+            found.extend(scoped.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)
     }
@@ -176,8 +176,9 @@ impl Tx<'_> {
     pub fn companies_by_external_id(&mut self, external_ids: &[String]) -> Result<HashMap<String, CompanyId>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(external_ids)) {
-            let own = self.scoped(companies::table).filter(companies::external_id.in_list(chunk));
-            found.extend(own.select((companies::external_id, companies::id)).load::<(String, CompanyId)>(self.conn)?);
+            let scoped = self.scoped(companies::table).filter(companies::external_id.in_list(chunk));
+            found
+                .extend(scoped.select((companies::external_id, companies::id)).load::<(String, CompanyId)>(self.conn)?);
         }
         Ok(found)
     }
@@ -186,22 +187,22 @@ impl Tx<'_> {
     pub fn companies_with_external_ids(&mut self, external_ids: &[String]) -> Result<Vec<Company>> {
         let mut found = Vec::new();
         for chunk in chunks(&without_nul(external_ids)) {
-            let own = self.scoped(companies::table).filter(companies::external_id.in_list(chunk));
-            found.extend(own.select(Company::as_select()).load(self.conn)?);
+            let scoped = self.scoped(companies::table).filter(companies::external_id.in_list(chunk));
+            found.extend(scoped.select(Company::as_select()).load(self.conn)?);
         }
         Ok(found)
     }
 
     /// The companies that are matched to a ConnectWise company.
     pub fn companies_matched_to(&mut self, id: CwCompanyId) -> Result<Vec<Company>> {
-        let own = self.scoped(companies::table).filter(companies::connectwise_company_id.eq(id));
-        Ok(own.select(Company::as_select()).load(self.conn)?)
+        let scoped = self.scoped(companies::table).filter(companies::connectwise_company_id.eq(id));
+        Ok(scoped.select(Company::as_select()).load(self.conn)?)
     }
 
     /// The first company, by name, that is matched to each of these ConnectWise companies.
     pub fn first_matched_to(&mut self, ids: &[CwCompanyId]) -> Result<HashMap<CwCompanyId, Company>> {
-        let own = self.scoped(companies::table).filter(companies::connectwise_company_id.in_list(ids));
-        let rows: Vec<Company> = own
+        let scoped = self.scoped(companies::table).filter(companies::connectwise_company_id.in_list(ids));
+        let rows: Vec<Company> = scoped
             .order((companies::name_key.desc(), companies::id.desc()))
             .select(Company::as_select())
             .load(self.conn)?;
@@ -217,8 +218,8 @@ impl Tx<'_> {
     /// Updates a company and increments its version.
     pub fn update_company(&mut self, row: &mut Company) -> Result<()> {
         row.version += 1;
-        let own = self.scoped(companies::table);
-        diesel::update(own.filter(companies::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        let scoped = self.scoped(companies::table);
+        diesel::update(scoped.filter(companies::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 

@@ -140,12 +140,12 @@ impl Tx<'_> {
             return Ok(found);
         };
         for chunk in chunks(companies) {
-            let own = self
+            let scoped = self
                 .scoped(usage_totals::table)
                 .filter(usage_totals::product_id.eq(product.clone()))
                 .filter(usage_totals::company_id.in_list(chunk))
                 .filter(usage_totals::month.eq(month));
-            counted!(self, own, aggregation, found);
+            counted!(self, scoped, aggregation, found);
         }
         Ok(found)
     }
@@ -164,12 +164,12 @@ impl Tx<'_> {
                 continue;
             }
             let (products, companies, months) = distinct_keys(&group);
-            let own = self
+            let scoped = self
                 .scoped(usage_totals::table)
                 .filter(usage_totals::product_id.in_list(products))
                 .filter(usage_totals::company_id.in_list(companies))
                 .filter(usage_totals::month.in_list(months));
-            let rows: Vec<UsageTotalsRow> = own.select(UsageTotalsRow::as_select()).load(self.conn)?;
+            let rows: Vec<UsageTotalsRow> = scoped.select(UsageTotalsRow::as_select()).load(self.conn)?;
             let asked = index_requests(&group);
             for row in rows {
                 // The query combines each product and month with the companies of all.
@@ -265,8 +265,8 @@ impl Tx<'_> {
                 .filter(usage_records::company_id.eq(companies::id))
                 .filter(usage_records::totalled_at.is_null());
             // One index lookup for each company, however many records it has.
-            let own = self.scoped(companies::table).filter(companies::id.in_list(chunk)).filter(exists(records));
-            found.extend(own.select(companies::id).load::<CompanyId>(self.conn)?);
+            let scoped = self.scoped(companies::table).filter(companies::id.in_list(chunk)).filter(exists(records));
+            found.extend(scoped.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)
     }

@@ -40,15 +40,15 @@ pub struct ConnectionFailure {
 impl Tx<'_> {
     /// The tenant's connection, if there is one.
     pub fn connection(&mut self) -> Result<Option<Connection>> {
-        let own = self.scoped(connections::table);
-        Ok(own.select(Connection::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(connections::table);
+        Ok(scoped.select(Connection::as_select()).first(self.conn).optional()?)
     }
 
     /// The tenant's connection, if there is one, and whether it is known to fail. One statement.
     pub fn connection_with_failure(&mut self) -> Result<(Option<Connection>, bool)> {
         let fails = diesel::dsl::exists(self.scoped(connection_failures::table));
-        let own = self.scoped(connections::table).select((Connection::as_select(), fails));
-        let row: Option<(Connection, bool)> = own.first(self.conn).optional()?;
+        let scoped = self.scoped(connections::table).select((Connection::as_select(), fails));
+        let row: Option<(Connection, bool)> = scoped.first(self.conn).optional()?;
         Ok(row.map_or((None, false), |(connection, fails)| (Some(connection), fails)))
     }
 
@@ -68,8 +68,8 @@ impl Tx<'_> {
 
     /// The connection's current failure, if there is one.
     pub fn connection_failure(&mut self) -> Result<Option<ConnectionFailure>> {
-        let own = self.scoped(connection_failures::table);
-        Ok(own.select(ConnectionFailure::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(connection_failures::table);
+        Ok(scoped.select(ConnectionFailure::as_select()).first(self.conn).optional()?)
     }
 
     /// Records that the connection fails. Returns whether it is a new failure.

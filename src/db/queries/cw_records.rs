@@ -186,12 +186,12 @@ impl Tx<'_> {
     pub fn twin_company_names(&mut self, names: &[String]) -> Result<HashSet<String>> {
         let mut several = HashSet::new();
         for chunk in chunks(names) {
-            let own = self
+            let scoped = self
                 .scoped(cw_companies::table)
                 .filter(cw_companies::deleted.eq(false))
                 .filter(cw_companies::gone_at.is_null())
                 .filter(cw_companies::name_key.in_list(chunk));
-            let rows: Vec<(String, i64)> = own
+            let rows: Vec<(String, i64)> = scoped
                 .group_by(cw_companies::name_key)
                 .select((cw_companies::name_key, diesel::dsl::count_star()))
                 .load(self.conn)?;
@@ -241,13 +241,13 @@ impl Tx<'_> {
 
     /// ConnectWise companies by id, or all that were ever read. Deleted ones are included.
     pub fn cw_companies_by_id(&mut self, ids: Option<&[CwCompanyId]>) -> Result<Vec<CwCompany>> {
-        let own = self.scoped(cw_companies::table);
+        let scoped = self.scoped(cw_companies::table);
         let mut rows: Vec<CwCompanyRow> = Vec::new();
         match ids {
-            None => rows = own.select(CwCompanyRow::as_select()).load(self.conn)?,
+            None => rows = scoped.select(CwCompanyRow::as_select()).load(self.conn)?,
             Some(ids) => {
                 for chunk in chunks(ids) {
-                    let some = own.clone().filter(cw_companies::id.in_list(chunk));
+                    let some = scoped.clone().filter(cw_companies::id.in_list(chunk));
                     rows.extend(some.select(CwCompanyRow::as_select()).load(self.conn)?);
                 }
             }
@@ -268,13 +268,13 @@ impl Tx<'_> {
     /// The agreements of the given ConnectWise companies, or of all. Includes those that no longer exist in
     /// ConnectWise.
     pub fn agreements_of(&mut self, companies: Option<&[CwCompanyId]>) -> Result<Vec<AgreementRow>> {
-        let own = self.scoped(cw_agreements::table);
+        let scoped = self.scoped(cw_agreements::table);
         let Some(ids) = companies else {
-            return Ok(own.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?);
+            return Ok(scoped.order(cw_agreements::id).select(AgreementRow::as_select()).load(self.conn)?);
         };
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
-            let some = own.clone().filter(cw_agreements::company_id.in_list(chunk)).order(cw_agreements::id);
+            let some = scoped.clone().filter(cw_agreements::company_id.in_list(chunk)).order(cw_agreements::id);
             rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
         }
         Ok(rows)
@@ -311,13 +311,13 @@ impl Tx<'_> {
 
     /// The additions of the given agreements, or of all. Includes those that no longer exist in ConnectWise.
     pub fn additions_of(&mut self, agreements: Option<&[CwAgreementId]>) -> Result<Vec<Addition>> {
-        let own = self.scoped(cw_additions::table);
+        let scoped = self.scoped(cw_additions::table);
         let mut rows: Vec<AdditionRow> = Vec::new();
         match agreements {
-            None => rows = own.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
+            None => rows = scoped.order(cw_additions::id).select(AdditionRow::as_select()).load(self.conn)?,
             Some(ids) => {
                 for chunk in chunks(ids) {
-                    let some = own.clone().filter(cw_additions::agreement_id.in_list(chunk)).order(cw_additions::id);
+                    let some = scoped.clone().filter(cw_additions::agreement_id.in_list(chunk)).order(cw_additions::id);
                     rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
                 }
             }
@@ -381,8 +381,8 @@ impl Tx<'_> {
 
     /// The state of the running or last refresh, if there was one.
     pub fn refresh(&mut self) -> Result<Option<RefreshRow>> {
-        let own = self.scoped(cw_refreshes::table);
-        Ok(own.select(RefreshRow::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(cw_refreshes::table);
+        Ok(scoped.select(RefreshRow::as_select()).first(self.conn).optional()?)
     }
 
     /// Stores the state of the refresh.

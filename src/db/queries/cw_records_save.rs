@@ -112,7 +112,7 @@ impl Tx<'_> {
             no_end: agreement.no_end,
             gone_at: None,
             additions_read_at: known.get(&agreement.id).and_then(|row| row.additions_read_at),
-            // Not every read includes the recap.
+            // Only the agreement recap has these two, and not every read includes it.
             last_invoice: agreement.terms.last_invoice.or_else(|| known.get(&agreement.id)?.last_invoice),
             unbilled_periods: agreement.terms.unbilled_periods.or_else(|| known.get(&agreement.id)?.unbilled_periods),
             billing_cycle: agreement.terms.billing_cycle,
@@ -165,14 +165,14 @@ impl Tx<'_> {
             let gone = self.scoped(cw_additions::table).filter(cw_additions::id.in_list(chunk));
             diesel::update(gone).set(cw_additions::gone_at.eq(now.naive_utc())).execute(self.conn)?;
         }
-        let own = self.scoped(cw_agreements::table);
-        let own = own.filter(cw_agreements::id.in_list(of));
-        let unread = own.clone().filter(cw_agreements::additions_read_at.is_null()).count();
+        let scoped = self.scoped(cw_agreements::table);
+        let scoped = scoped.filter(cw_agreements::id.in_list(of));
+        let unread = scoped.clone().filter(cw_agreements::additions_read_at.is_null()).count();
         if unread.get_result::<i64>(self.conn)? > 0 {
             // Resolving distinguishes "has no additions" from "additions were never read".
             self.renew_generation()?;
         }
-        diesel::update(own).set(cw_agreements::additions_read_at.eq(now.naive_utc())).execute(self.conn)?;
+        diesel::update(scoped).set(cw_agreements::additions_read_at.eq(now.naive_utc())).execute(self.conn)?;
         self.saved(new.len(), changed.len(), gone.len())
     }
 }

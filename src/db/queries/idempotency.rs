@@ -26,8 +26,8 @@ pub struct StoredResponse {
 impl Tx<'_> {
     /// The stored response of a key, if there is one.
     pub fn stored_response(&mut self, key: &str) -> Result<Option<StoredResponse>> {
-        let own = self.scoped(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
-        Ok(own.select(StoredResponse::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(idempotency_keys::table).filter(idempotency_keys::key.eq(key.to_owned()));
+        Ok(scoped.select(StoredResponse::as_select()).first(self.conn).optional()?)
     }
 
     /// Stores a response.

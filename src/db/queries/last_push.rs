@@ -69,11 +69,11 @@ impl Tx<'_> {
         for chunk in chunks(lines) {
             // Job ids increase with time.
             let before = billing_lines::last_push_job_id.le(push.last_push_job_id.clone());
-            let own = self
+            let scoped = self
                 .scoped(billing_lines::table)
                 .filter(billing_lines::id.in_list(chunk))
                 .filter(billing_lines::last_push_job_id.is_null().or(before));
-            diesel::update(own).set(push).execute(self.conn)?;
+            diesel::update(scoped).set(push).execute(self.conn)?;
         }
         Ok(())
     }

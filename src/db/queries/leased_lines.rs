@@ -85,8 +85,8 @@ impl Tx<'_> {
     pub fn billed_to(&mut self, lines: &[BillingLineId]) -> Result<Vec<CurrentTarget>> {
         let mut rows = Vec::with_capacity(lines.len());
         for chunk in chunks(lines) {
-            let own = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
-            rows.extend(own.select(CurrentTarget::as_select()).load(self.conn)?);
+            let scoped = self.scoped(billing_lines::table).filter(billing_lines::id.in_list(chunk));
+            rows.extend(scoped.select(CurrentTarget::as_select()).load(self.conn)?);
         }
         Ok(rows)
     }
@@ -104,7 +104,7 @@ impl Tx<'_> {
     /// Returns the time until which the worker may write a line, which is the end of its lease. Returns `None` if
     /// another worker holds the line, if the job was cancelled, or if the billing line no longer bills to this
     /// addition, or shares it with another line. A revert may write regardless of what the billing line bills to now,
-    /// unless a later job has ended for the billing line. One statement.
+    /// unless the billing line's last push is of a later job. One statement.
     pub fn may_write_until(&mut self, line: &PushLine, is_revert: bool) -> Result<Option<Timestamp>> {
         let leased = self
             .scoped(push_lines::table)
@@ -113,7 +113,7 @@ impl Tx<'_> {
             .filter(push_lines::state.eq(PushLineState::Working));
         let job = self.scoped(push_jobs::table).filter(push_jobs::id.eq(line.job_id.clone()));
         let not_cancelled = exists(job.filter(push_jobs::cancel_requested.eq(false)));
-        let own = self.scoped(billing_lines::table).filter(billing_lines::id.eq(line.billing_line_id.clone()));
+        let scoped = self.scoped(billing_lines::table).filter(billing_lines::id.eq(line.billing_line_id.clone()));
         let resolved = self
             .scoped(billing_lines::table)
             .filter(billing_lines::push_enabled.eq(true))
@@ -126,7 +126,7 @@ impl Tx<'_> {
             .filter(billing_lines::agreement_id.eq(line.agreement_id));
         let other = resolved.filter(billing_lines::id.ne(line.billing_line_id.clone()));
         // Job ids increase with time.
-        let later = own.filter(billing_lines::last_push_job_id.gt(line.job_id.clone()));
+        let later = scoped.filter(billing_lines::last_push_job_id.gt(line.job_id.clone()));
         let may_write = is_revert
             .into_sql::<Bool>()
             .and(not(exists(later)))
@@ -149,12 +149,13 @@ impl Tx<'_> {
         let mut renewed = 0;
         for (fence, ids) in by_fence {
             for chunk in chunks(&ids) {
-                let own = self
+                let scoped = self
                     .scoped(push_lines::table)
                     .filter(push_lines::id.in_list(chunk))
                     .filter(push_lines::fence.eq(fence))
                     .filter(push_lines::state.eq(PushLineState::Working));
-                renewed += diesel::update(own).set(push_lines::lease_until.eq(until.naive_utc())).execute(self.conn)?;
+                renewed +=
+                    diesel::update(scoped).set(push_lines::lease_until.eq(until.naive_utc())).execute(self.conn)?;
             }
         }
         Ok(renewed)
@@ -201,8 +202,8 @@ impl Tx<'_> {
         }
         let mut current: HashSet<(PushLineId, i64, PushLineState)> = HashSet::new();
         for chunk in chunks(&ids) {
-            let own = self.scoped(push_lines::table).filter(push_lines::id.in_list(chunk));
-            let rows = own.select((push_lines::id, push_lines::fence, push_lines::state));
+            let scoped = self.scoped(push_lines::table).filter(push_lines::id.in_list(chunk));
+            let rows = scoped.select((push_lines::id, push_lines::fence, push_lines::state));
             current.extend(rows.load::<(PushLineId, i64, PushLineState)>(self.conn)?);
         }
         let ours = lines.iter().filter(|line| current.contains(&(line.id.clone(), line.fence, line.state)));

@@ -34,7 +34,7 @@ impl Tx<'_> {
 
     /// The latest changes of a line, newest first.
     pub fn line_changes(&mut self, line: &BillingLineId, limit: i64) -> Result<Vec<LineChangeRow>> {
-        let own = self.scoped(line_changes::table).filter(line_changes::billing_line_id.eq(line));
-        Ok(own.order(line_changes::id.desc()).limit(limit).select(LineChangeRow::as_select()).load(self.conn)?)
+        let scoped = self.scoped(line_changes::table).filter(line_changes::billing_line_id.eq(line));
+        Ok(scoped.order(line_changes::id.desc()).limit(limit).select(LineChangeRow::as_select()).load(self.conn)?)
     }
 }

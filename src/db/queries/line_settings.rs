@@ -52,19 +52,19 @@ impl Tx<'_> {
         };
         let mut found = Vec::new();
         for companies in parts {
-            let mut own = self.scoped(l::table).filter(l::product_id.eq(product.clone())).into_boxed();
+            let mut scoped = self.scoped(l::table).filter(l::product_id.eq(product.clone())).into_boxed();
             if let Some(companies) = companies {
-                own = own.filter(l::company_id.in_list(companies));
+                scoped = scoped.filter(l::company_id.in_list(companies));
             }
-            found.extend(own.select(COLUMNS).load::<LineSettings>(self.conn)?);
+            found.extend(scoped.select(COLUMNS).load::<LineSettings>(self.conn)?);
         }
         Ok(found)
     }
 
     /// Whether a line of a product has an included quantity of its own.
     pub fn has_included_quantities(&mut self, product: &ProductId) -> Result<bool> {
-        let own = self.scoped(billing_lines::table).filter(billing_lines::product_id.eq(product.clone()));
-        let some = own.filter(billing_lines::included_quantity.is_not_null());
+        let scoped = self.scoped(billing_lines::table).filter(billing_lines::product_id.eq(product.clone()));
+        let some = scoped.filter(billing_lines::included_quantity.is_not_null());
         Ok(diesel::select(diesel::dsl::exists(some)).get_result(self.conn)?)
     }
 }

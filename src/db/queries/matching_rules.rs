@@ -49,8 +49,8 @@ impl Tx<'_> {
 
     /// The rule with an id, or a not-found error.
     pub fn rule(&mut self, id: &RuleId) -> Result<MatchingRule> {
-        let own = self.scoped(matching_rules::table).filter(matching_rules::id.eq(id));
-        let row = own.select(MatchingRule::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(matching_rules::table).filter(matching_rules::id.eq(id));
+        let row = scoped.select(MatchingRule::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("matching rule", id))
     }
 
@@ -63,15 +63,15 @@ impl Tx<'_> {
     /// Updates a rule and increments its version.
     pub fn update_rule(&mut self, row: &mut MatchingRule) -> Result<()> {
         row.version += 1;
-        let own = self.scoped(matching_rules::table);
-        diesel::update(own.filter(matching_rules::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        let scoped = self.scoped(matching_rules::table);
+        diesel::update(scoped.filter(matching_rules::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a rule.
     pub fn delete_rule(&mut self, id: &RuleId) -> Result<()> {
-        let own = self.scoped(matching_rules::table);
-        diesel::delete(own.filter(matching_rules::id.eq(id))).execute(self.conn)?;
+        let scoped = self.scoped(matching_rules::table);
+        diesel::delete(scoped.filter(matching_rules::id.eq(id))).execute(self.conn)?;
         Ok(())
     }
 }

@@ -33,8 +33,8 @@ pub enum NewestUsage {
 impl Tx<'_> {
     /// Returns the time until which the tenant's meters were checked.
     pub fn usage_checked_until(&mut self) -> Result<Option<Timestamp>> {
-        let own = self.scoped(usage_checks::table).select(usage_checks::checked_until);
-        let at: Option<NaiveDateTime> = own.first(self.conn).optional()?;
+        let scoped = self.scoped(usage_checks::table).select(usage_checks::checked_until);
+        let at: Option<NaiveDateTime> = scoped.first(self.conn).optional()?;
         Ok(at.map(|at| at.and_utc()))
     }
 

@@ -48,8 +48,8 @@ impl Tx<'_> {
         use billing_lines as l;
         let mut found = Vec::new();
         for chunk in chunks(companies) {
-            let own = self.scoped(l::table).filter(l::product_id.in_list(products));
-            let own = own.filter(l::company_id.in_list(chunk)).select((
+            let scoped = self.scoped(l::table).filter(l::product_id.in_list(products));
+            let scoped = scoped.filter(l::company_id.in_list(chunk)).select((
                 l::id,
                 l::product_id,
                 l::company_id,
@@ -59,16 +59,16 @@ impl Tx<'_> {
                 l::last_push_state,
                 l::last_push_reason,
             ));
-            found.extend(own.load::<PairedLine>(self.conn)?);
+            found.extend(scoped.load::<PairedLine>(self.conn)?);
         }
         Ok(found)
     }
 
     /// The id and code of the overage product of each given product that has one, by the id of the given product.
     pub fn overage_products(&mut self, of: &[ProductId]) -> Result<HashMap<ProductId, (ProductId, String)>> {
-        let own = self.scoped(products::table).filter(products::overage_of.in_list(of));
+        let scoped = self.scoped(products::table).filter(products::overage_of.in_list(of));
         let columns = (products::overage_of.assume_not_null(), products::id, products::code);
-        let rows = own.select(columns).load::<(ProductId, ProductId, String)>(self.conn)?;
+        let rows = scoped.select(columns).load::<(ProductId, ProductId, String)>(self.conn)?;
         Ok(rows.into_iter().map(|(of, id, code)| (of, (id, code))).collect())
     }
 
@@ -94,8 +94,8 @@ impl Tx<'_> {
     /// Whether the last push of any line of a product left a quantity other than 0.
     pub fn has_pushed_quantities(&mut self, product: &ProductId) -> Result<bool> {
         use billing_lines as l;
-        let own = self.scoped(l::table).filter(l::product_id.eq(product.clone()));
-        let billed = own.filter(l::last_push_quantity.is_not_null()).filter(l::last_push_quantity.ne("0"));
+        let scoped = self.scoped(l::table).filter(l::product_id.eq(product.clone()));
+        let billed = scoped.filter(l::last_push_quantity.is_not_null()).filter(l::last_push_quantity.ne("0"));
         Ok(diesel::select(diesel::dsl::exists(billed)).get_result(self.conn)?)
     }
 }

@@ -126,37 +126,37 @@ impl Tx<'_> {
 
     /// All products of the tenant.
     pub fn all_products(&mut self) -> Result<Vec<Product>> {
-        let own = self.scoped(products::table);
-        Ok(own.order(products::id).select(Product::as_select()).load(self.conn)?)
+        let scoped = self.scoped(products::table);
+        Ok(scoped.order(products::id).select(Product::as_select()).load(self.conn)?)
     }
 
     /// The given products that exist.
     pub fn products_by_id(&mut self, ids: &[ProductId]) -> Result<Vec<Product>> {
         let mut rows = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
-            let own = self.scoped(products::table).filter(products::id.in_list(chunk));
-            rows.extend(own.select(Product::as_select()).load(self.conn)?);
+            let scoped = self.scoped(products::table).filter(products::id.in_list(chunk));
+            rows.extend(scoped.select(Product::as_select()).load(self.conn)?);
         }
         Ok(rows)
     }
 
     /// The product with an id, or a not-found error.
     pub fn product(&mut self, id: &ProductId) -> Result<Product> {
-        let own = self.scoped(products::table).filter(products::id.eq(id));
-        let row = own.select(Product::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(products::table).filter(products::id.eq(id));
+        let row = scoped.select(Product::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("product", id))
     }
 
     /// The product with a code, if there is one.
     pub fn product_by_code(&mut self, code: &str) -> Result<Option<Product>> {
-        let own = self.scoped(products::table).filter(products::code.eq(code));
-        Ok(own.select(Product::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(products::table).filter(products::code.eq(code));
+        Ok(scoped.select(Product::as_select()).first(self.conn).optional()?)
     }
 
     /// The overage product of a product, if there is one.
     pub fn overage_product(&mut self, of: &ProductId) -> Result<Option<Product>> {
-        let own = self.scoped(products::table).filter(products::overage_of.eq(of.clone()));
-        Ok(own.select(Product::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(products::table).filter(products::overage_of.eq(of.clone()));
+        Ok(scoped.select(Product::as_select()).first(self.conn).optional()?)
     }
 
     /// The names of all products. A tenant has few.
@@ -168,8 +168,8 @@ impl Tx<'_> {
     pub fn products_by_code(&mut self, codes: &[String]) -> Result<HashMap<String, ProductId>> {
         let mut found = HashMap::new();
         for chunk in chunks(&without_nul(codes)) {
-            let own = self.scoped(products::table).filter(products::code.in_list(chunk));
-            found.extend(own.select((products::code, products::id)).load::<(String, ProductId)>(self.conn)?);
+            let scoped = self.scoped(products::table).filter(products::code.in_list(chunk));
+            found.extend(scoped.select((products::code, products::id)).load::<(String, ProductId)>(self.conn)?);
         }
         Ok(found)
     }
@@ -183,15 +183,15 @@ impl Tx<'_> {
     /// Updates a product and increments its version.
     pub fn update_product(&mut self, row: &mut Product) -> Result<()> {
         row.version += 1;
-        let own = self.scoped(products::table);
-        diesel::update(own.filter(products::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
+        let scoped = self.scoped(products::table);
+        diesel::update(scoped.filter(products::id.eq(row.id.clone()))).set(&*row).execute(self.conn)?;
         Ok(())
     }
 
     /// Deletes a product with its rules, billing lines and usage.
     pub fn delete_product(&mut self, id: &ProductId) -> Result<()> {
-        let own = self.scoped(products::table);
-        diesel::delete(own.filter(products::id.eq(id))).execute(self.conn)?;
+        let scoped = self.scoped(products::table);
+        diesel::delete(scoped.filter(products::id.eq(id))).execute(self.conn)?;
         Ok(())
     }
 }

@@ -196,7 +196,7 @@ impl SystemTx<'_> {
         Ok(leased.into_iter().flatten().collect())
     }
 
-    /// Returns the agreements' lines whose lease has expired to the queue, in all jobs. Their worker may only have been
+    /// Puts the agreements' lines whose lease has expired back into the queue, in all jobs. Their worker may only have been
     /// suspended. When it continues, it must not write at the same time as the worker that claims the agreements now.
     fn end_expired_leases(&mut self, tenant: &TenantId, agreements: &[CwAgreementId], at: NaiveDateTime) -> Result<()> {
         let expired = push_lines::table
@@ -283,9 +283,9 @@ impl SystemTx<'_> {
             .load(conn)?;
         let all: HashMap<CwAgreementId, i64> = all.into_iter().filter_map(|(id, lines)| Some((id?, lines))).collect();
         let is_free = |agreement: &CwAgreementId| {
-            let mut own = locked.iter().filter(|(id, _)| *id == Some(*agreement)).map(|(_, until)| until);
-            let is_complete = i64::try_from(own.clone().count()).ok() == all.get(agreement).copied();
-            is_complete && !own.any(|until| until.is_some_and(|until| until >= at))
+            let mut scoped = locked.iter().filter(|(id, _)| *id == Some(*agreement)).map(|(_, until)| until);
+            let is_complete = i64::try_from(scoped.clone().count()).ok() == all.get(agreement).copied();
+            is_complete && !scoped.any(|until| until.is_some_and(|until| until >= at))
         };
         Ok(agreements.iter().copied().filter(is_free).collect())
     }

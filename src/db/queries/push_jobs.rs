@@ -166,8 +166,8 @@ impl Tx<'_> {
 
     /// The job with an id, or a not-found error.
     pub fn push_job(&mut self, id: &PushJobId) -> Result<PushJob> {
-        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
-        let row = own.select(PushJob::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
+        let row = scoped.select(PushJob::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("push job", id))
     }
 

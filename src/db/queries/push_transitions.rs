@@ -53,8 +53,8 @@ impl Tx<'_> {
         } else {
             None
         };
-        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
-        diesel::update(own.filter(push_jobs::state.eq(job.state)))
+        let scoped = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
+        diesel::update(scoped.filter(push_jobs::state.eq(job.state)))
             .set((
                 push_jobs::state.eq(state),
                 push_jobs::detail.eq(detail.map(str::to_owned)),
@@ -69,8 +69,8 @@ impl Tx<'_> {
     /// Starts a job, unless another worker has started it.
     pub fn start_job(&mut self, id: &PushJobId, now: Timestamp) -> Result<()> {
         let state = JobState::Queued.after(JobEvent::Start).map_err(Error::internal)?;
-        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
-        diesel::update(own.filter(push_jobs::state.eq(JobState::Queued)))
+        let scoped = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
+        diesel::update(scoped.filter(push_jobs::state.eq(JobState::Queued)))
             .set((push_jobs::state.eq(state), push_jobs::started_at.eq(now.naive_utc())))
             .execute(self.conn)?;
         Ok(())
@@ -78,8 +78,9 @@ impl Tx<'_> {
 
     /// Sets the reason why an unfinished job waits. `None` means that it continues.
     pub fn set_job_detail(&mut self, id: &PushJobId, detail: Option<&str>) -> Result<()> {
-        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id)).filter(push_jobs::finished_at.is_null());
-        diesel::update(own).set(push_jobs::detail.eq(detail.map(str::to_owned))).execute(self.conn)?;
+        let scoped =
+            self.scoped(push_jobs::table).filter(push_jobs::id.eq(id)).filter(push_jobs::finished_at.is_null());
+        diesel::update(scoped).set(push_jobs::detail.eq(detail.map(str::to_owned))).execute(self.conn)?;
         Ok(())
     }
 
@@ -89,12 +90,12 @@ impl Tx<'_> {
         // Lines before the job, in the same order as a claim: taking the same locks in another order could deadlock.
         self.end_unwritten_lines(id, PushLineState::Pending, &PushLineEnd::CANCELLED, now)?;
         self.end_unwritten_lines(id, PushLineState::Held, &PushLineEnd::CANCELLED, now)?;
-        let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(id));
-        diesel::update(own.filter(push_lines::state.eq(PushLineState::Pending)))
+        let scoped = self.scoped(push_lines::table).filter(push_lines::job_id.eq(id));
+        diesel::update(scoped.filter(push_lines::state.eq(PushLineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
             .execute(self.conn)?;
-        let own = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
-        diesel::update(own).set(push_jobs::cancel_requested.eq(true)).execute(self.conn)?;
+        let scoped = self.scoped(push_jobs::table).filter(push_jobs::id.eq(id));
+        diesel::update(scoped).set(push_jobs::cancel_requested.eq(true)).execute(self.conn)?;
         Ok(())
     }
 
@@ -135,8 +136,8 @@ impl Tx<'_> {
 
     /// Delays the pending lines of a job until a time, and stores why.
     pub fn postpone_pending_lines(&mut self, job: &PushJobId, until: Timestamp, why: &str) -> Result<()> {
-        let own = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
-        diesel::update(own.filter(push_lines::state.eq(PushLineState::Pending)))
+        let scoped = self.scoped(push_lines::table).filter(push_lines::job_id.eq(job));
+        diesel::update(scoped.filter(push_lines::state.eq(PushLineState::Pending)))
             .set((push_lines::not_before.eq(until.naive_utc()), push_lines::detail.eq(why.to_owned())))
             .execute(self.conn)?;
         Ok(())
@@ -144,8 +145,8 @@ impl Tx<'_> {
 
     /// Ends the delay of every pending line of the tenant.
     pub fn make_pending_lines_due(&mut self) -> Result<()> {
-        let own = self.scoped(push_lines::table).filter(push_lines::finished_at.is_null());
-        diesel::update(own.filter(push_lines::state.eq(PushLineState::Pending)))
+        let scoped = self.scoped(push_lines::table).filter(push_lines::finished_at.is_null());
+        diesel::update(scoped.filter(push_lines::state.eq(PushLineState::Pending)))
             .set(push_lines::not_before.eq(None::<NaiveDateTime>))
             .execute(self.conn)?;
         Ok(())

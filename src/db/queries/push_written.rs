@@ -150,11 +150,11 @@ impl Tx<'_> {
     ) -> Result<HashSet<(CompanyId, ProductId, BillingMonth)>> {
         let mut lines: HashMap<BillingLineId, (CompanyId, ProductId)> = HashMap::new();
         for chunk in chunks(companies) {
-            let own = self
+            let scoped = self
                 .scoped(billing_lines::table)
                 .filter(billing_lines::company_id.in_list(chunk))
                 .filter(billing_lines::product_id.in_list(products));
-            let rows: Vec<(BillingLineId, CompanyId, ProductId)> = own
+            let rows: Vec<(BillingLineId, CompanyId, ProductId)> = scoped
                 .select((billing_lines::id, billing_lines::company_id, billing_lines::product_id))
                 .load(self.conn)?;
             lines.extend(rows.into_iter().map(|(id, company, product)| (id, (company, product))));

@@ -40,27 +40,27 @@ impl Tx<'_> {
     /// The agreements whose own next invoice date is between two days, inclusive. A child agreement counts by its own
     /// date, although it is invoiced with its parent.
     pub fn invoiced_between(&mut self, from: NaiveDate, until: NaiveDate) -> Result<Vec<InvoiceDate>> {
-        let own = self
+        let scoped = self
             .scoped(cw_agreements::table)
             .filter(cw_agreements::next_invoice.assume_not_null().between(from, until))
             .filter(cw_agreements::gone_at.is_null());
         let columns = (cw_agreements::id, cw_agreements::next_invoice, cw_agreements::parent_id);
-        Ok(own.order(cw_agreements::id).select(columns).load(self.conn)?)
+        Ok(scoped.order(cw_agreements::id).select(columns).load(self.conn)?)
     }
 
     /// The invoice dates of all agreements.
     pub fn invoice_dates(&mut self) -> Result<Vec<InvoiceDate>> {
-        let own = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
-        Ok(own.select((cw_agreements::id, cw_agreements::next_invoice, cw_agreements::parent_id)).load(self.conn)?)
+        let scoped = self.scoped(cw_agreements::table).filter(cw_agreements::gone_at.is_null());
+        Ok(scoped.select((cw_agreements::id, cw_agreements::next_invoice, cw_agreements::parent_id)).load(self.conn)?)
     }
 
     /// The child agreements of the given agreements, which are invoiced with them, each with its parent.
     pub fn children_of(&mut self, parents: &[CwAgreementId]) -> Result<Vec<(CwAgreementId, CwAgreementId)>> {
         let mut found = Vec::new();
         for chunk in chunks(parents) {
-            let own = self.scoped(cw_agreements::table).filter(cw_agreements::parent_id.in_list(chunk));
+            let scoped = self.scoped(cw_agreements::table).filter(cw_agreements::parent_id.in_list(chunk));
             let columns = (cw_agreements::id, cw_agreements::parent_id.assume_not_null());
-            found.extend(own.select(columns).load::<(CwAgreementId, CwAgreementId)>(self.conn)?);
+            found.extend(scoped.select(columns).load::<(CwAgreementId, CwAgreementId)>(self.conn)?);
         }
         Ok(found)
     }
@@ -69,12 +69,12 @@ impl Tx<'_> {
     pub fn lines_of_agreements(&mut self, agreements: &[CwAgreementId]) -> Result<Vec<(BillingLineId, CwAgreementId)>> {
         let mut found = Vec::new();
         for chunk in chunks(agreements) {
-            let own = self
+            let scoped = self
                 .scoped(billing_lines::table)
                 .filter(billing_lines::agreement_id.in_list(chunk))
                 .filter(billing_lines::agreement_status.eq(MappingStatus::Resolved));
             let columns = (billing_lines::id, billing_lines::agreement_id.assume_not_null());
-            found.extend(own.select(columns).load::<(BillingLineId, CwAgreementId)>(self.conn)?);
+            found.extend(scoped.select(columns).load::<(BillingLineId, CwAgreementId)>(self.conn)?);
         }
         Ok(found)
     }
@@ -95,9 +95,9 @@ impl Tx<'_> {
     ) -> Result<HashSet<(CwAgreementId, NaiveDate)>> {
         let mut found = HashSet::new();
         for chunk in chunks(agreements) {
-            let own = self.scoped(push_invoice_runs::table).filter(push_invoice_runs::agreement_id.in_list(chunk));
+            let scoped = self.scoped(push_invoice_runs::table).filter(push_invoice_runs::agreement_id.in_list(chunk));
             let columns = (push_invoice_runs::agreement_id, push_invoice_runs::invoice_on);
-            found.extend(own.select(columns).load::<(CwAgreementId, NaiveDate)>(self.conn)?);
+            found.extend(scoped.select(columns).load::<(CwAgreementId, NaiveDate)>(self.conn)?);
         }
         Ok(found)
     }

@@ -85,8 +85,9 @@ impl Tx<'_> {
 
     /// The additions to which a line bills.
     pub fn billed_additions(&mut self) -> Result<HashSet<CwAdditionId>> {
-        let own = self.scoped(billing_lines::table).filter(billing_lines::addition_status.eq(MappingStatus::Resolved));
-        let ids = own.select(billing_lines::addition_id).load::<Option<CwAdditionId>>(self.conn)?;
+        let scoped =
+            self.scoped(billing_lines::table).filter(billing_lines::addition_status.eq(MappingStatus::Resolved));
+        let ids = scoped.select(billing_lines::addition_id).load::<Option<CwAdditionId>>(self.conn)?;
         Ok(ids.into_iter().flatten().collect())
     }
 
@@ -97,13 +98,13 @@ impl Tx<'_> {
     ) -> Result<Vec<(BillingLineId, CwAdditionId, bool)>> {
         let mut found = Vec::new();
         for chunk in chunks(additions) {
-            let own = self
+            let scoped = self
                 .scoped(billing_lines::table)
                 .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
                 .filter(billing_lines::addition_id.in_list(chunk));
             let columns =
                 (billing_lines::id, billing_lines::addition_id.assume_not_null(), billing_lines::push_enabled);
-            found.extend(own.select(columns).load::<(BillingLineId, CwAdditionId, bool)>(self.conn)?);
+            found.extend(scoped.select(columns).load::<(BillingLineId, CwAdditionId, bool)>(self.conn)?);
         }
         Ok(found)
     }
@@ -116,12 +117,12 @@ impl Tx<'_> {
         let mut found = HashMap::new();
         let parts = additions.map_or_else(|| vec![None], |ids| chunks(ids).into_iter().map(Some).collect());
         for part in parts {
-            let mut own = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null()).into_boxed();
+            let mut scoped = self.scoped(cw_additions::table).filter(cw_additions::gone_at.is_null()).into_boxed();
             if let Some(ids) = part {
-                own = own.filter(cw_additions::id.in_list(ids));
+                scoped = scoped.filter(cw_additions::id.in_list(ids));
             }
             let columns = (cw_additions::id, cw_additions::quantity);
-            found.extend(own.select(columns).load::<(CwAdditionId, Option<Quantity>)>(self.conn)?);
+            found.extend(scoped.select(columns).load::<(CwAdditionId, Option<Quantity>)>(self.conn)?);
         }
         Ok(found)
     }
@@ -138,8 +139,8 @@ impl Tx<'_> {
             .load(self.conn)?;
         let mut found = HashSet::new();
         for chunk in chunks(&names) {
-            let own = self.scoped(cw_companies::table).filter(cw_companies::name_key.in_list(chunk));
-            found.extend(own.select(cw_companies::id).load::<CwCompanyId>(self.conn)?);
+            let scoped = self.scoped(cw_companies::table).filter(cw_companies::name_key.in_list(chunk));
+            found.extend(scoped.select(cw_companies::id).load::<CwCompanyId>(self.conn)?);
         }
         Ok(found)
     }
@@ -156,7 +157,7 @@ impl Tx<'_> {
         // One index lookup for each line, however many pushes it has.
         let later = written!(self).filter(push_lines::billing_month.gt(month));
         let of_line = later.filter(push_lines::billing_line_id.eq(billing_lines::id));
-        let own = self.scoped(billing_lines::table).filter(exists(of_line));
-        Ok(own.select(billing_lines::id).load::<BillingLineId>(self.conn)?.into_iter().collect())
+        let scoped = self.scoped(billing_lines::table).filter(exists(of_line));
+        Ok(scoped.select(billing_lines::id).load::<BillingLineId>(self.conn)?.into_iter().collect())
     }
 }

@@ -55,14 +55,14 @@ pub struct BillingTimeZone {
 impl Tx<'_> {
     /// The time zones of the tenant's billing months, by first month; none until the first schedule is set.
     pub fn billing_time_zones(&mut self) -> Result<Vec<BillingTimeZone>> {
-        let own = self.scoped(billing_time_zones::table).order(billing_time_zones::from_month);
-        Ok(own.select(BillingTimeZone::as_select()).load(self.conn)?)
+        let scoped = self.scoped(billing_time_zones::table).order(billing_time_zones::from_month);
+        Ok(scoped.select(BillingTimeZone::as_select()).load(self.conn)?)
     }
 
     /// Replaces the time zones of the tenant's billing months from a month on.
     pub fn put_billing_time_zones(&mut self, from: BillingMonth, rows: &[BillingTimeZone]) -> Result<()> {
-        let own = self.scoped(billing_time_zones::table);
-        diesel::delete(own.filter(billing_time_zones::from_month.ge(from))).execute(self.conn)?;
+        let scoped = self.scoped(billing_time_zones::table);
+        diesel::delete(scoped.filter(billing_time_zones::from_month.ge(from))).execute(self.conn)?;
         insert_scoped!(self, billing_time_zones, rows)?;
         Ok(())
     }
@@ -90,8 +90,8 @@ impl Tx<'_> {
 
     /// The tenant's schedule, if it was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
-        let own = self.scoped(push_schedules::table);
-        Ok(own.select(PushSchedule::as_select()).first(self.conn).optional()?)
+        let scoped = self.scoped(push_schedules::table);
+        Ok(scoped.select(PushSchedule::as_select()).first(self.conn).optional()?)
     }
 
     /// Sets the tenant's schedule.

@@ -44,16 +44,16 @@ impl Tx<'_> {
 
     /// The tenant's keys, oldest first, including revoked ones.
     pub fn api_keys(&mut self) -> Result<Vec<ApiKey>> {
-        let own = self.scoped(api_keys::table);
-        Ok(own.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
+        let scoped = self.scoped(api_keys::table);
+        Ok(scoped.order(api_keys::id).select(ApiKey::as_select()).load(self.conn)?)
     }
 
     /// Revokes a key. Returns it as it was before; it may have been revoked already. Errors if there is no such key.
     pub fn revoke_api_key(&mut self, id: &ApiKeyId, at: Timestamp) -> Result<ApiKey> {
-        let own = self.scoped(api_keys::table).filter(api_keys::id.eq(id));
-        let before: Option<ApiKey> = own.clone().select(ApiKey::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(api_keys::table).filter(api_keys::id.eq(id));
+        let before: Option<ApiKey> = scoped.clone().select(ApiKey::as_select()).first(self.conn).optional()?;
         let before = before.ok_or_else(|| Error::not_found("API key", id))?;
-        diesel::update(own.filter(api_keys::revoked_at.is_null()))
+        diesel::update(scoped.filter(api_keys::revoked_at.is_null()))
             .set(api_keys::revoked_at.eq(at.naive_utc()))
             .execute(self.conn)?;
         Ok(before)

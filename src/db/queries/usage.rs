@@ -151,18 +151,18 @@ impl Tx<'_> {
             let products: HashSet<ProductId> = part.iter().map(|row| row.product_id.clone()).collect();
             let companies: HashSet<CompanyId> = part.iter().map(|row| row.company_id.clone()).collect();
             let moments: HashSet<NaiveDateTime> = part.iter().map(|row| row.measured_at).collect();
-            let own = self
+            let scoped = self
                 .scoped(usage_records::table)
                 .filter(usage_records::product_id.in_list(products))
                 .filter(usage_records::company_id.in_list(companies))
                 .filter(usage_records::superseded_by.is_null())
                 .into_boxed();
             // The records of most batches have the same time. Then the statement is the same for each batch.
-            let own = match moments.iter().next().filter(|_| moments.len() == 1) {
-                Some(moment) => own.filter(usage_records::measured_at.eq(*moment)),
-                None => own.filter(usage_records::measured_at.eq_any(moments)),
+            let scoped = match moments.iter().next().filter(|_| moments.len() == 1) {
+                Some(moment) => scoped.filter(usage_records::measured_at.eq(*moment)),
+                None => scoped.filter(usage_records::measured_at.eq_any(moments)),
             };
-            rows.extend(own.select(UsageRecord::as_select()).load(self.conn)?);
+            rows.extend(scoped.select(UsageRecord::as_select()).load(self.conn)?);
         }
         Ok(rows)
     }
@@ -182,11 +182,11 @@ impl Tx<'_> {
         received_since: NaiveDateTime,
     ) -> Result<()> {
         for chunk in chunks(companies) {
-            let own = of_companies!(self, product, chunk)
+            let scoped = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.ge(from.naive_utc()))
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::received_at.gt(received_since));
-            diesel::update(own).set(usage_records::late.eq(true)).execute(self.conn)?;
+            diesel::update(scoped).set(usage_records::late.eq(true)).execute(self.conn)?;
         }
         Ok(())
     }
@@ -203,13 +203,13 @@ impl Tx<'_> {
         company: &CompanyId,
         (from, until): (Timestamp, Timestamp),
     ) -> Result<HashMap<ProductId, i64>> {
-        let own = self
+        let scoped = self
             .scoped(usage_records::table)
             .filter(usage_records::company_id.eq(company.clone()))
             .filter(usage_records::measured_at.ge(from.naive_utc()))
             .filter(usage_records::measured_at.lt(until.naive_utc()))
             .filter(usage_records::superseded_by.is_null());
-        let rows: Vec<(ProductId, i64)> = own
+        let rows: Vec<(ProductId, i64)> = scoped
             .group_by(usage_records::product_id)
             .select((usage_records::product_id, diesel::dsl::count_star()))
             .load(self.conn)?;
@@ -224,7 +224,7 @@ impl Tx<'_> {
         (from, until): (Timestamp, Timestamp),
         limit: i64,
     ) -> Result<Vec<UsageRecord>> {
-        let own = self
+        let scoped = self
             .scoped(usage_records::table)
             .filter(usage_records::company_id.eq(company.clone()))
             .filter(usage_records::measured_at.ge(from.naive_utc()))
@@ -232,7 +232,7 @@ impl Tx<'_> {
             .filter(usage_records::superseded_by.is_null())
             .order((usage_records::measured_at.desc(), usage_records::id.desc()))
             .limit(limit);
-        Ok(own.select(UsageRecord::as_select()).load(self.conn)?)
+        Ok(scoped.select(UsageRecord::as_select()).load(self.conn)?)
     }
 
     /// When the newest current record before a time was measured, for each of the given companies that has one.
@@ -244,10 +244,10 @@ impl Tx<'_> {
     ) -> Result<HashMap<CompanyId, Timestamp>> {
         let mut newest = HashMap::new();
         for chunk in chunks(companies) {
-            let own = of_companies!(self, product, chunk)
+            let scoped = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.lt(before.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());
-            let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = own
+            let rows: Vec<(CompanyId, Option<NaiveDateTime>)> = scoped
                 .group_by(usage_records::company_id)
                 .select((usage_records::company_id, diesel::dsl::max(usage_records::measured_at)))
                 .load(self.conn)?;
@@ -267,11 +267,11 @@ impl Tx<'_> {
     ) -> Result<HashMap<CompanyId, UsageTotals>> {
         let mut by_company: HashMap<CompanyId, UsageTotals> = HashMap::new();
         for chunk in chunks(companies) {
-            let own = of_companies!(self, product, chunk)
+            let scoped = of_companies!(self, product, chunk)
                 .filter(usage_records::measured_at.ge(from.naive_utc()))
                 .filter(usage_records::measured_at.lt(until.naive_utc()))
                 .filter(usage_records::superseded_by.is_null());
-            let rows: Vec<UsageRecord> = own.select(UsageRecord::as_select()).load(self.conn)?;
+            let rows: Vec<UsageRecord> = scoped.select(UsageRecord::as_select()).load(self.conn)?;
             for row in rows {
                 let record = row.measured();
                 match by_company.get_mut(&row.company_id) {

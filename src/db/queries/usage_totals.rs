@@ -109,8 +109,8 @@ impl Tx<'_> {
     ) -> Result<Vec<UsageTotalsRow>> {
         let mut rows = Vec::new();
         for chunk in chunks(companies) {
-            let own = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
-            rows.extend(own.select(UsageTotalsRow::as_select()).load::<UsageTotalsRow>(self.conn)?);
+            let scoped = totals_of!(self, product, chunk).filter(usage_totals::month.eq(month));
+            rows.extend(scoped.select(UsageTotalsRow::as_select()).load::<UsageTotalsRow>(self.conn)?);
         }
         Ok(rows)
     }
@@ -132,8 +132,8 @@ impl Tx<'_> {
         }
         let gone: Vec<UsageId> = ids.into_values().collect();
         for chunk in chunks(&gone) {
-            let own = self.scoped(usage_totals::table).filter(usage_totals::id.in_list(chunk));
-            diesel::delete(own).execute(self.conn)?;
+            let scoped = self.scoped(usage_totals::table).filter(usage_totals::id.in_list(chunk));
+            diesel::delete(scoped).execute(self.conn)?;
         }
         self.update_rows(&changed)?;
         insert_many!(self, usage_totals, added);
@@ -142,8 +142,8 @@ impl Tx<'_> {
 
     /// All totals of a company and product.
     pub fn all_usage_totals(&mut self, product: &ProductId, company: &CompanyId) -> Result<Vec<UsageTotalsRow>> {
-        let own = totals_of!(self, product, [company.clone()]).order(usage_totals::month);
-        Ok(own.select(UsageTotalsRow::as_select()).load(self.conn)?)
+        let scoped = totals_of!(self, product, [company.clone()]).order(usage_totals::month);
+        Ok(scoped.select(UsageTotalsRow::as_select()).load(self.conn)?)
     }
 
     /// The current records of a company and product: all, or those measured within the given bounds, end excluded.
@@ -153,35 +153,35 @@ impl Tx<'_> {
         company: &CompanyId,
         bounds: Option<(Timestamp, Timestamp)>,
     ) -> Result<Vec<UsageRecord>> {
-        let mut own = self
+        let mut scoped = self
             .scoped(usage_records::table)
             .filter(usage_records::product_id.eq(product.clone()))
             .filter(usage_records::company_id.eq(company.clone()))
             .filter(usage_records::superseded_by.is_null())
             .into_boxed();
         if let Some((from, until)) = bounds {
-            own = own.filter(usage_records::measured_at.ge(from.naive_utc()));
-            own = own.filter(usage_records::measured_at.lt(until.naive_utc()));
+            scoped = scoped.filter(usage_records::measured_at.ge(from.naive_utc()));
+            scoped = scoped.filter(usage_records::measured_at.lt(until.naive_utc()));
         }
-        Ok(own.select(UsageRecord::as_select()).load(self.conn)?)
+        Ok(scoped.select(UsageRecord::as_select()).load(self.conn)?)
     }
 
     /// Marks all records of a company and product as part of the totals.
     pub fn mark_usage_totalled(&mut self, product: &ProductId, company: &CompanyId, now: Timestamp) -> Result<()> {
-        let own = self
+        let scoped = self
             .scoped(usage_records::table)
             .filter(usage_records::product_id.eq(product.clone()))
             .filter(usage_records::company_id.eq(company.clone()))
             .filter(usage_records::totalled_at.is_null());
-        diesel::update(own).set(usage_records::totalled_at.eq(now.naive_utc())).execute(self.conn)?;
+        diesel::update(scoped).set(usage_records::totalled_at.eq(now.naive_utc())).execute(self.conn)?;
         Ok(())
     }
 
     /// Marks records as not part of the totals.
     pub fn mark_usage_not_totalled(&mut self, records: &[UsageId]) -> Result<()> {
         for chunk in chunks(records) {
-            let own = self.scoped(usage_records::table).filter(usage_records::id.in_list(chunk));
-            diesel::update(own).set(usage_records::totalled_at.eq(None::<NaiveDateTime>)).execute(self.conn)?;
+            let scoped = self.scoped(usage_records::table).filter(usage_records::id.in_list(chunk));
+            diesel::update(scoped).set(usage_records::totalled_at.eq(None::<NaiveDateTime>)).execute(self.conn)?;
         }
         Ok(())
     }
@@ -189,10 +189,10 @@ impl Tx<'_> {
     /// The companies with records of a product.
     pub fn companies_with_usage(&mut self, product: &ProductId) -> Result<Vec<CompanyId>> {
         // The index has only current records, and every company with records has a current one.
-        let own = self
+        let scoped = self
             .scoped(usage_records::table)
             .filter(usage_records::product_id.eq(product.clone()))
             .filter(usage_records::superseded_by.is_null());
-        Ok(own.select(usage_records::company_id).distinct().load(self.conn)?)
+        Ok(scoped.select(usage_records::company_id).distinct().load(self.conn)?)
     }
 }

@@ -100,8 +100,8 @@ impl Tx<'_> {
 
     /// The delivery with an id, or a not-found error.
     pub fn delivery(&mut self, id: &DeliveryId) -> Result<WebhookDelivery> {
-        let own = self.scoped(webhook_deliveries::table).filter(webhook_deliveries::id.eq(id));
-        let row = own.select(WebhookDelivery::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(webhook_deliveries::table).filter(webhook_deliveries::id.eq(id));
+        let row = scoped.select(WebhookDelivery::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("webhook delivery", id))
     }
 

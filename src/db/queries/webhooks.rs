@@ -43,22 +43,22 @@ pub struct Webhook {
 impl Tx<'_> {
     /// All webhooks, oldest first.
     pub fn webhooks(&mut self) -> Result<Vec<Webhook>> {
-        let own = self.scoped(webhooks::table).order(webhooks::id);
-        Ok(own.select(Webhook::as_select()).load(self.conn)?)
+        let scoped = self.scoped(webhooks::table).order(webhooks::id);
+        Ok(scoped.select(Webhook::as_select()).load(self.conn)?)
     }
 
     /// The enabled webhooks that receive an event.
     pub fn webhooks_for(&mut self, event: EventType) -> Result<Vec<Webhook>> {
-        let own = self.scoped(webhooks::table).filter(webhooks::disabled_reason.is_null()).order(webhooks::id);
-        let mut rows: Vec<Webhook> = own.select(Webhook::as_select()).load(self.conn)?;
+        let scoped = self.scoped(webhooks::table).filter(webhooks::disabled_reason.is_null()).order(webhooks::id);
+        let mut rows: Vec<Webhook> = scoped.select(Webhook::as_select()).load(self.conn)?;
         rows.retain(|row| row.events.contains(event));
         Ok(rows)
     }
 
     /// The webhook with an id, or a not-found error.
     pub fn webhook(&mut self, id: &WebhookId) -> Result<Webhook> {
-        let own = self.scoped(webhooks::table).filter(webhooks::id.eq(id));
-        let row = own.select(Webhook::as_select()).first(self.conn).optional()?;
+        let scoped = self.scoped(webhooks::table).filter(webhooks::id.eq(id));
+        let row = scoped.select(Webhook::as_select()).first(self.conn).optional()?;
         row.ok_or_else(|| Error::not_found("webhook", id))
     }
 
@@ -70,8 +70,8 @@ impl Tx<'_> {
 
     /// Saves a webhook.
     pub fn update_webhook(&mut self, row: &Webhook) -> Result<()> {
-        let own = self.scoped(webhooks::table).filter(webhooks::id.eq(row.id.clone()));
-        diesel::update(own).set(row).execute(self.conn)?;
+        let scoped = self.scoped(webhooks::table).filter(webhooks::id.eq(row.id.clone()));
+        diesel::update(scoped).set(row).execute(self.conn)?;
         Ok(())
     }
 

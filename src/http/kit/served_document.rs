@@ -61,7 +61,7 @@ impl Deprecation {
 }
 
 impl ServedDocument {
-    /// Reads the paths and their operations from a document whose parameters are not shared yet. `render` makes the
+    /// Reads the paths and their operations from a document whose parameters are still inline. `render` makes the
     /// document as JSON when it is first requested, because making it would delay every start.
     pub fn new(openapi: &OpenApi, render: fn() -> String) -> Self {
         let paths = openapi.paths.paths.iter().map(|(path, item)| {

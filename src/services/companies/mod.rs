@@ -323,7 +323,7 @@ fn find_stored(tx: &mut Tx<'_>, choice: &CompanyReference) -> Result<Option<CwCo
 /// The result of auto-match.
 #[derive(Debug, Clone)]
 pub struct AutoMatched {
-    /// One proposal for each company that was not set.
+    /// One proposal for each company that was Not Set.
     pub proposals: Vec<NamedProposal>,
     /// The changes that the applied matches made to lines; empty in a dry run.
     pub resolved: resolve::Resolved,
@@ -340,7 +340,7 @@ pub struct NamedProposal {
     pub candidates: Vec<CwCompany>,
 }
 
-/// Proposes matches for every company that is not set. Applies the unique ones unless `dry_run` is set.
+/// Proposes matches for every company that is Not Set. Applies the unique ones unless `dry_run` is set.
 pub async fn auto_match(ctx: &AppContext, actor: &Actor, dry_run: bool) -> Result<AutoMatched> {
     refresh::ensure_fresh(ctx, &actor.tenant, RetryPolicy::Interactive).await?;
     let audit = Audit::new(actor, ctx.clock.now());

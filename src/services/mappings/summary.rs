@@ -18,7 +18,7 @@ pub struct ProductSummary {
     pub lines: i64,
     /// The number of lines that pushes write.
     pub enabled: i64,
-    /// The number of lines that need attention's attention.
+    /// The number of lines that need a person's attention.
     pub needs_attention: i64,
     /// The number of these lines by the action that a person must take.
     pub needs: BTreeMap<LineNeed, i64>,

@@ -59,7 +59,7 @@ impl LaterLinesOfJob {
         Ok(jobs)
     }
 
-    /// Returns the later jobs that wrote the line's addition, or found their own quantity there.
+    /// Returns the later jobs that wrote the line's addition or pushed its billing line, or found their own quantity.
     pub(super) fn superseding(&self, line: &PushLine) -> BTreeSet<PushJobId> {
         self.jobs(line, |later| later.supersedes(None))
     }

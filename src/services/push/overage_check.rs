@@ -22,7 +22,7 @@ const WAIT_SECONDS: i64 = 5;
 /// Why a line is not written now.
 #[derive(Debug)]
 pub(super) enum OverageCheck {
-    /// It is an overage line, and its base line was not pushed yet: it waits until then.
+    /// It is an overage line, and its base line was not pushed yet: it waits until this time.
     WaitUntil(Timestamp),
     /// A person must approve it.
     Hold(ApprovalReason),

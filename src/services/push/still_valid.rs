@@ -55,7 +55,7 @@ fn changed(
     None
 }
 
-/// Returns a result if a later job wrote the addition, or found its own quantity there. A revert yields to every later
+/// Returns a result if a later job wrote the addition or pushed the billing line, or found its own quantity. A revert yields to every later
 /// line, including an unverified one, because it would restore a quantity from before that line.
 fn superseded(later: &[LaterLine], line: &PushLine, is_revert: bool) -> Option<LineResult> {
     let concerns = |later: &&LaterLine| {

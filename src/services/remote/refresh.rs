@@ -265,8 +265,8 @@ async fn read_and_save(
     Ok(report)
 }
 
-/// Adds the data of the agreement recap. If it cannot be read, the known data is kept: nothing depends on the recap
-/// alone.
+/// Adds the data of the agreement recap. If it cannot be read, the known data is kept. Only for billing cycles longer than
+/// a month does nothing else tell that an invoice was made.
 async fn add_recaps(
     tenant: &TenantId,
     client: &Client,

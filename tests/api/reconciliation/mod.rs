@@ -12,7 +12,7 @@ use crate::invoices::merge;
 use crate::push::{enable, ready};
 use crate::support::{Backend, TestApp};
 
-/// Reads everything from ConnectWise again, including the additions of companies that are not ours.
+/// Reads everything from ConnectWise again, including the additions of ConnectWise companies to which no company is matched.
 async fn refresh(app: &TestApp) {
     app.clock.advance(TimeDelta::minutes(20));
     app.post("/connectwise/refresh", &json!({})).await.expect(200);
@@ -53,7 +53,7 @@ async fn every_cause_of_a_difference_is_reported_in_units_and_money(backend: Bac
     merge(&app, Kind::Additions, 600, json!({"cancelledDate": "2026-11-01T00:00:00Z"}));
     app.sandbox.change(|store| {
         store.put(Kind::Additions, sample::addition(701, 70, "BKP-GB", "Archive", 4.0));
-        // A company that is not ours.
+        // A ConnectWise company to which no company is matched.
         store.put(Kind::Companies, sample::company(20, "Other", "Zebra Ltd"));
         store.put(Kind::Agreements, sample::agreement(200, 20, "Backup", (1, "SP Backup")));
         store.put(Kind::Additions, sample::addition(2000, 200, "BKP-GB", "Storage", 5.0));
@@ -238,8 +238,8 @@ async fn silent_meters_and_warnings_are_listed_with_what_they_affect(backend: Ba
 /// Two companies are matched to one, two products share an addition, and two months are pushed in the wrong order.
 async fn each_addition_is_counted_once_and_no_person_is_blamed_for_a_push(backend: Backend) {
     let (app, _) = ready(backend, 3).await;
-    let twin = app.company("C1b", "Company 1, branch").await;
-    app.put(&format!("/companies/{twin}/connectwise-company"), &json!({"id": "1", "shared": true})).await.expect(200);
+    let branch = app.company("C1b", "Company 1, branch").await;
+    app.put(&format!("/companies/{branch}/connectwise-company"), &json!({"id": "1", "shared": true})).await.expect(200);
     app.usage("C1b", "STORAGE", "400").await;
     merge(&app, Kind::Additions, 100, json!({"quantity": 7}));
     refresh(&app).await;
@@ -255,7 +255,7 @@ async fn each_addition_is_counted_once_and_no_person_is_blamed_for_a_push(backen
     let both = ["Company 1 addition_shared 3 3 0", "Company 1, branch addition_shared 4 4 0"];
     assert_eq!(of_one(&found), both);
     assert_eq!(found["totals"][0]["connectwise_amount"], "85.5");
-    let statement = app.get(&format!("/companies/{twin}/statement")).await.expect(200);
+    let statement = app.get(&format!("/companies/{branch}/statement")).await.expect(200);
     assert_eq!(statement["totals"], json!([]), "its share of the addition is unknown: {statement}");
     // November is pushed, and then October.
     let october = json!({"records": [{"company_external_id": "C2", "product_code": "STORAGE", "amount": "950", "measured_at": "2026-10-31T00:00:00Z"}]});

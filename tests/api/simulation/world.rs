@@ -307,7 +307,7 @@ impl<'t> World<'t> {
     pub async fn restart(&mut self, replica: usize) {
         let old = self.replicas.remove(replica);
         old.stop().await;
-        // A process that starts on SQLite ends all leases a second before its time.
+        // A process that starts on SQLite sets the end of all leases to a second before the current time.
         self.grace.note_jump(self.clock.now() - TimeDelta::seconds(1));
         // Requests sent before are processed by now: the sandbox takes no longer.
         self.until_quiet().await;
