@@ -53,7 +53,7 @@ fn change(from: Decimal, to: Decimal, places: u32) -> BigInt {
 mod tests {
     use super::*;
 
-    fn objects(percent: Option<&str>, units: Option<&str>, from: Option<&str>, to: &str) -> bool {
+    fn is_over_limit(percent: Option<&str>, units: Option<&str>, from: Option<&str>, to: &str) -> bool {
         let amount = |text: &str| text.parse().unwrap();
         let guard = ChangeGuard { percent: percent.map(amount), units: units.map(amount) };
         guard.violation(from.map(|text| text.parse().unwrap()), to.parse().unwrap()).is_some()
@@ -85,7 +85,7 @@ mod tests {
                 false,
             ),
         ] {
-            assert_eq!(objects(percent, units, from, to), expected, "{percent:?} {units:?} {from:?} {to}");
+            assert_eq!(is_over_limit(percent, units, from, to), expected, "{percent:?} {units:?} {from:?} {to}");
         }
     }
 }

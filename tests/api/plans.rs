@@ -153,7 +153,6 @@ fn sorts_many(step: &str, sql: &str) -> bool {
     step.starts_with("USE TEMP B-TREE FOR") && !step.contains("LAST TERM") && !is_found
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_walks_an_index_to_each_page() {
     let (database, sandbox) = (TestDatabase::new(Backend::Sqlite), sandbox(service::store(COMPANIES)));
     let log = database.folder().join("log");
@@ -201,7 +200,6 @@ fn plans(log: &str) -> Vec<Value> {
     plans.map(|plan| serde_json::from_str(&plan).unwrap()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_reads_few_more_rows_than_a_page_shows() {
     let (cluster, sandbox) = (Cluster::start(), sandbox(service::store(COMPANIES)));
     let url = cluster.database("plans")(cluster.port());
@@ -233,4 +231,18 @@ async fn postgresql_reads_few_more_rows_than_a_page_shows() {
         }
     }
     assert!(bad.is_empty(), "{} statements:\n{}", bad.len(), bad.join("\n"));
+}
+
+mod sqlite {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_index_leads_to_each_page() {
+        super::sqlite_walks_an_index_to_each_page().await;
+    }
+}
+
+mod postgres {
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn few_more_rows_are_read_than_a_page_shows() {
+        super::postgresql_reads_few_more_rows_than_a_page_shows().await;
+    }
 }

@@ -73,6 +73,7 @@ pub struct CompanyFilter {
 /// A company with a new name.
 struct RenamedCompany(Company);
 
+// `in 0`: the row is the member 0.
 row_update! { RenamedCompany, in 0; companies where id set name, name_key, version, updated_at }
 row_update! {
     Company; companies

@@ -29,6 +29,7 @@ const STILL_LEASED: &str = " AND push_lines.state = 'working'";
 /// A line whose write begins.
 struct PreparedWrite(PushLine);
 
+// `in 0`: the row is the member 0.
 row_update! {
     PreparedWrite, in 0; push_lines
     where id, fence

@@ -283,9 +283,9 @@ impl SystemTx<'_> {
             .load(conn)?;
         let all: HashMap<CwAgreementId, i64> = all.into_iter().filter_map(|(id, lines)| Some((id?, lines))).collect();
         let is_free = |agreement: &CwAgreementId| {
-            let mut scoped = locked.iter().filter(|(id, _)| *id == Some(*agreement)).map(|(_, until)| until);
-            let is_complete = i64::try_from(scoped.clone().count()).ok() == all.get(agreement).copied();
-            is_complete && !scoped.any(|until| until.is_some_and(|until| until >= at))
+            let mut lease_ends = locked.iter().filter(|(id, _)| *id == Some(*agreement)).map(|(_, until)| until);
+            let is_complete = i64::try_from(lease_ends.clone().count()).ok() == all.get(agreement).copied();
+            is_complete && !lease_ends.any(|until| until.is_some_and(|until| until >= at))
         };
         Ok(agreements.iter().copied().filter(is_free).collect())
     }

@@ -107,7 +107,8 @@ impl UsageToLoad {
         UsageToRead { product_id, aggregation, month: self.month, companies }
     }
 
-    /// Asks for earlier usage of the companies without usage in the month, if the product's usage carries over.
+    /// Asks for earlier usage of the companies without usage in the month, if the product is a gauge, whose record from
+    /// before the month may count.
     fn request_earlier(&self, in_month: Option<&CountedByCompany>, reading: UsageReading<'_>) -> Option<UsageToRead> {
         let has_usage = |id: &&CompanyId| in_month.is_some_and(|counted| counted.contains_key(*id));
         let carries_over = reading.window(&self.product, self.month).carries_over;

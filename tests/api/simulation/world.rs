@@ -265,7 +265,7 @@ impl Grace {
     }
 
     /// The time at which the lease of a write that arrives now is judged.
-    pub fn judge_by(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+    pub fn time_of_lease(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let jumped = self.0.lock().unwrap().jumped;
         jumped.filter(|(at, _)| Self::is_young(*at)).map_or(now, |(_, before)| before)
     }
