@@ -17,6 +17,7 @@ use super::body::{Body, ParsedResponse};
 use super::error::{ConnectionFault, CwError, Purpose, from_answer};
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::site::Site;
+use super::timed_body::{TimedBody, TooLate};
 use crate::domain::clock::{Clock, Timestamp};
 use crate::outgoing::{PrivateAddress, PublicOnly, is_public, private_address, root_cause};
 
@@ -293,9 +294,13 @@ impl Client {
         }
         if let Some(body) = &request.body {
             let bytes = serde_json::to_vec(body).map_err(|error| CwError::Rejected(error.to_string()))?;
-            http_request = http_request.header(CONTENT_TYPE, "application/json").body(bytes);
+            http_request = http_request.header(CONTENT_TYPE, "application/json");
+            http_request = match request.not_after {
+                Some(at) => http_request.body(reqwest::Body::wrap(TimedBody::new(bytes, at, self.limiter.clock()))),
+                None => http_request.body(bytes),
+            };
         }
-        // Checked last: the wait for the limiter may have been long, and the process may have been paused in between.
+        // Checked after the wait for the limiter, which may have been long. The body checks it once more.
         if request.not_after.is_some_and(|at| self.limiter.now() >= at) {
             return Err(CwError::DeadlineExceeded);
         }
@@ -325,6 +330,9 @@ fn retry_after(headers: &HeaderMap) -> Option<u64> {
 /// Classifies a failed connection. reqwest's messages contain the URL, so only the root cause is reported.
 fn unreachable_site(error: &reqwest::Error) -> CwError {
     let cause = root_cause(error);
+    if TooLate::caused(error) {
+        return CwError::DeadlineExceeded;
+    }
     if let Some(private) = private_address(error) {
         return CwError::fault(ConnectionFault::Address, private.to_string());
     }

@@ -163,6 +163,11 @@ impl RequestLimiter {
         self.clock.now()
     }
 
+    /// The clock by which requests are late.
+    pub(super) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     pub(super) fn pause(&self) -> Option<Duration> {
         let until = (*lock(&self.paused_until))?;
         until.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())

@@ -14,6 +14,7 @@ mod limiter;
 mod operations;
 mod record_parsing;
 mod site;
+mod timed_body;
 mod whole_lists;
 
 pub use client::{Client, Credentials, RetryPolicy, Settings};

@@ -33,9 +33,10 @@ pub(in crate::db) enum Syntax {
     JsonEach,
 }
 
-/// Separates the values of PostgreSQL's list. No value contains it. A list with only an empty text would be an empty
-/// list, but no column that is compared with a list has empty texts.
+/// Separates the values of PostgreSQL's list; `SEPARATOR_SQL` is the same in SQL. A value that contains it matches
+/// nothing. Neither does a list with only an empty text, but no column that is compared with a list has empty texts.
 const SEPARATOR: &str = "\u{1f}\u{1e}\u{1f}";
+const SEPARATOR_SQL: &str = "chr(31) || chr(30) || chr(31)";
 
 /// The longest list in a statement that PostgreSQL prepares once. After some executions it may plan such a statement
 /// without its values, and a filter would then make the list anew for each row.
@@ -46,7 +47,11 @@ impl Syntax {
     fn list(self, values: &[String]) -> String {
         match self {
             Self::JsonEach => serde_json::Value::from(values).to_string(),
-            Self::Array => values.join(SEPARATOR),
+            Self::Array => {
+                let values: Vec<&str> =
+                    values.iter().map(String::as_str).filter(|value| !value.contains(SEPARATOR)).collect();
+                values.join(SEPARATOR)
+            }
         }
     }
 }
@@ -145,7 +150,7 @@ where
                 }
                 out.push_sql(" = ANY (CAST(string_to_array(");
                 out.push_bind_param::<Text, String>(list)?;
-                out.push_sql(&format!(", chr(31) || chr(30) || chr(31)) AS {of_type}[]))"));
+                out.push_sql(&format!(", {SEPARATOR_SQL}) AS {of_type}[]))"));
             }
             Syntax::JsonEach => {
                 out.push_sql(&format!(" IN (SELECT CAST(value AS {of_type}) FROM json_each("));
@@ -166,6 +171,8 @@ mod tests {
         let values = ["a,b".to_owned(), r#"{"x\y"}"#.to_owned(), "NULL".to_owned(), String::new()];
         assert_eq!(Syntax::Array.list(&values).split(SEPARATOR).collect::<Vec<_>>(), values);
         assert_eq!(Syntax::JsonEach.list(&values), r#"["a,b","{\"x\\y\"}","NULL",""]"#);
+        let with_separator = [format!("a{SEPARATOR}b"), "c".to_owned()];
+        assert_eq!(Syntax::Array.list(&with_separator), "c");
         assert_eq!((Syntax::Array.list(&[]), Syntax::JsonEach.list(&[])), (String::new(), "[]".to_owned()));
     }
 }

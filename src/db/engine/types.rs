@@ -22,12 +22,12 @@ use crate::domain::ids::{
 };
 use crate::domain::invoice_terms::{BillCustomer, RecapPath};
 use crate::domain::invoices::WhenInvoiced;
-use crate::domain::line_counts::FinalCounts;
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::mapping_status::{MappingReason, MappingSource, MappingStatus};
 use crate::domain::mappings::LineField;
 use crate::domain::push::{JobState, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::push_counts::FinalCounts;
 use crate::domain::quantity::Rounding;
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Money, Quantity};
 use crate::domain::rules::Target;

@@ -16,10 +16,10 @@ use crate::domain::clock::Timestamp;
 use crate::domain::ids::{
     BillingLineId, CompanyId, CwAdditionId, CwAgreementId, MonotonicIds, ProductId, PushJobId, PushLineId, TenantId,
 };
-use crate::domain::line_counts::{FinalCounts, LineCount};
 use crate::domain::line_quantity::Adjustment;
 use crate::domain::push::{JobState, PushLineEvent, PushLineState, PushReason};
 use crate::domain::push::{PushKind, PushTrigger};
+use crate::domain::push_counts::{FinalCounts, PushLineCount};
 use crate::domain::quantity::{Amount, BlockSize, IncludedQuantity, MinimumQuantity, Quantity};
 use crate::domain::{Error, Result};
 
@@ -181,8 +181,8 @@ impl Tx<'_> {
     }
 
     /// The numbers of lines of the given jobs. Reads the lines of only those jobs that have no final counts.
-    pub fn push_line_counts(&mut self, jobs: &[PushJob]) -> Result<HashMap<PushJobId, Vec<LineCount>>> {
-        let mut counts: HashMap<PushJobId, Vec<LineCount>> = HashMap::new();
+    pub fn push_line_counts(&mut self, jobs: &[PushJob]) -> Result<HashMap<PushJobId, Vec<PushLineCount>>> {
+        let mut counts: HashMap<PushJobId, Vec<PushLineCount>> = HashMap::new();
         let mut others = Vec::new();
         for job in jobs {
             match &job.final_counts {
@@ -197,7 +197,7 @@ impl Tx<'_> {
     }
 
     /// Counts the lines of the given jobs, by state and billing month.
-    pub(super) fn count_push_lines(&mut self, jobs: &[PushJobId]) -> Result<Vec<(PushJobId, LineCount)>> {
+    pub(super) fn count_push_lines(&mut self, jobs: &[PushJobId]) -> Result<Vec<(PushJobId, PushLineCount)>> {
         if jobs.is_empty() {
             return Ok(Vec::new());
         }
@@ -207,7 +207,7 @@ impl Tx<'_> {
             .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
             .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
             .load(self.conn)?;
-        let count = |(job, state, billing_month, lines)| (job, LineCount { state, billing_month, lines });
+        let count = |(job, state, billing_month, lines)| (job, PushLineCount { state, billing_month, lines });
         Ok(rows.into_iter().map(count).collect())
     }
 

@@ -12,9 +12,9 @@ use crate::db::engine::schema::{push_jobs, push_lines};
 use crate::db::engine::tx::Tx;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{BillingLineId, PushJobId, PushLineId};
-use crate::domain::line_counts::FinalCounts;
 use crate::domain::push::PushKind;
 use crate::domain::push::{JobEvent, JobState, PushLineEvent, PushLineState, PushReason};
+use crate::domain::push_counts::FinalCounts;
 use crate::domain::{ConflictCode, Error, Result};
 
 /// How to end lines for which no write was sent.

@@ -9,8 +9,8 @@ use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::PushJobId;
-use crate::domain::line_counts::LineCount;
 use crate::domain::push::{JobState, PushLineState};
+use crate::domain::push_counts::PushLineCount;
 
 /// A job with its progress.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Progress {
 
 impl Progress {
     /// Sums up the counts of a job's lines.
-    pub(super) fn new(job: PushJob, counts: Vec<LineCount>, at: Timestamp) -> Self {
+    pub(super) fn new(job: PushJob, counts: Vec<PushLineCount>, at: Timestamp) -> Self {
         let mut progress = Self { job, counts: HashMap::new(), billing_months: BTreeSet::new(), at };
         for count in counts {
             *progress.counts.entry(count.state).or_default() += count.lines;

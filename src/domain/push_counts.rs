@@ -10,7 +10,7 @@ use super::push::PushLineState;
 
 /// The number of a job's lines with the same state and billing month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LineCount {
+pub struct PushLineCount {
     /// The lines' state.
     pub state: PushLineState,
     /// `None` in lines stored by earlier versions, which bill the job's month.
@@ -22,16 +22,16 @@ pub struct LineCount {
 /// The counts of a job whose lines are all final, so that they no longer change. Printed and parsed as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct FinalCounts(Vec<LineCount>);
+pub struct FinalCounts(Vec<PushLineCount>);
 
 impl FinalCounts {
     /// The given counts; `None` if a line may still change.
-    pub fn new(counts: Vec<LineCount>) -> Option<Self> {
+    pub fn new(counts: Vec<PushLineCount>) -> Option<Self> {
         counts.iter().all(|count| count.state.is_final()).then_some(Self(counts))
     }
 
-    /// The counts.
-    pub fn counts(&self) -> &[LineCount] {
+    /// Each combination of state and month that a line has, with its number of lines. In no particular order.
+    pub fn counts(&self) -> &[PushLineCount] {
         &self.0
     }
 }
@@ -54,8 +54,8 @@ impl FromStr for FinalCounts {
 mod tests {
     use super::*;
 
-    fn count(state: PushLineState, month: Option<&str>) -> LineCount {
-        LineCount { state, billing_month: month.map(|month| month.parse().unwrap()), lines: 3 }
+    fn count(state: PushLineState, month: Option<&str>) -> PushLineCount {
+        PushLineCount { state, billing_month: month.map(|month| month.parse().unwrap()), lines: 3 }
     }
 
     #[test]
