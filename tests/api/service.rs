@@ -110,14 +110,19 @@ pub fn store(lines: i64) -> Store {
     store
 }
 
-/// Sets up a push of all lines; each quantity is to become its company's number plus 1.
-pub async fn set_up(service: &Service, sandbox: &Sandbox, lines: i64) {
+/// Connects the service to the sandbox.
+pub async fn connect(service: &Service, sandbox: &Sandbox) {
     let identity = sandbox.identity();
     let connection = json!({
         "site": sandbox.site(), "company_id": identity.company_id, "client_id": identity.client_id,
         "public_key": identity.public_key, "private_key": identity.private_key,
     });
     service.ask(Method::PUT, "/connection", connection).await;
+}
+
+/// Sets up a push of all lines; each quantity is to become its company's number plus 1.
+pub async fn set_up(service: &Service, sandbox: &Sandbox, lines: i64) {
+    connect(service, sandbox).await;
     let product = json!({"code": "STORAGE", "name": "Storage", "unit": "GB", "block_size": "1"});
     let product = service.ask(Method::POST, "/products", product).await["id"].clone();
     for c in 1..=lines {
