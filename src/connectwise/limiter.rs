@@ -149,6 +149,8 @@ impl RequestLimiter {
                         self.pause_for(wait);
                         return Err(CwError::Throttled(wait));
                     }
+                    // Even a sleep of no time takes until the next tick of the timer, up to a millisecond.
+                    Admission::After(Duration::ZERO) => {}
                     Admission::After(wait) => tokio::time::sleep(wait).await,
                 },
             }
