@@ -9,9 +9,13 @@ use super::pool::Db;
 use crate::domain::Result;
 
 /// The PostgreSQL tables that have changed so much since their last analysis that the planner may choose a bad plan.
-/// PostgreSQL itself analyses them only after some minutes.
-const CHANGED_TABLES: &str = "SELECT relname::text AS text FROM pg_stat_user_tables \
-    WHERE schemaname = current_schema() AND n_mod_since_analyze > 1000 + n_live_tup / 3";
+/// PostgreSQL itself analyses them only after some minutes. It also counts changes late, up to a second after they were
+/// committed, so tables that have grown are found by their size in pages.
+const CHANGED_TABLES: &str = "SELECT c.relname::text AS text \
+    FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid \
+    WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace \
+    AND (s.n_mod_since_analyze > 1000 + s.n_live_tup / 3 \
+    OR pg_relation_size(c.oid) / current_setting('block_size')::bigint > 10 + c.relpages + c.relpages / 3)";
 
 /// SQLite's statistics as one text; no row before the first analysis.
 const STATISTICS: &str = "SELECT group_concat(tbl || coalesce(idx, '') || stat) AS text FROM sqlite_stat1";

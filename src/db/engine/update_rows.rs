@@ -11,8 +11,8 @@ use super::tx::Tx;
 use crate::domain::Result;
 use crate::domain::ids::TenantId;
 
-/// Maximum number of rows in one statement.
-const ROWS_PER_STATEMENT: usize = 500;
+/// Maximum number of values in one statement. SQLite allows some 32,000 parameters.
+const MAX_VALUES: usize = 30_000;
 
 /// A row with its new values. The names are SQL, in the order in which [`RowUpdate::bind`] binds the values.
 /// [`row_update!`] implements this.
@@ -124,7 +124,7 @@ impl Tx<'_> {
         use diesel::RunQueryDsl;
         let tenant = self.tenant().clone();
         let mut updated = 0;
-        for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        for rows in rows.chunks(MAX_VALUES / (R::WHERE.len() + R::SET.len())) {
             updated += UpdateRows { tenant: &tenant, rows }.execute(self.conn)?;
         }
         Ok(updated)
