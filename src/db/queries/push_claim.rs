@@ -87,14 +87,15 @@ impl SystemTx<'_> {
     /// The jobs, queued or running, of all tenants, oldest first. One statement.
     pub fn open_jobs(&mut self, now: Timestamp) -> Result<Vec<OpenJob>> {
         let at = now.naive_utc();
-        let is_due = exists(pending_without_delay!(push_jobs::id))
-            .or(exists(delay_over!(push_jobs::id, at)))
-            .or(exists(lease_expired!(push_jobs::id, at)));
+        let is_due = exists(pending_without_delay!(push_jobs::id).select(push_lines::id))
+            .or(exists(delay_over!(push_jobs::id, at).select(push_lines::id)))
+            .or(exists(lease_expired!(push_jobs::id, at).select(push_lines::id)));
+        let is_open = exists(open_lines!(push_jobs::id).select(push_lines::id));
         let jobs: Vec<(TenantId, PushJobId, bool, bool)> = push_jobs::table
             .filter(push_jobs::finished_at.is_null())
             .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
             .order(push_jobs::id)
-            .select((push_jobs::tenant_id, push_jobs::id, is_due, exists(open_lines!(push_jobs::id))))
+            .select((push_jobs::tenant_id, push_jobs::id, is_due, is_open))
             .load(self.conn)?;
         let job = |(tenant_id, id, is_due, has_open_lines)| OpenJob { tenant_id, id, is_due, has_open_lines };
         Ok(jobs.into_iter().map(job).collect())
@@ -167,7 +168,8 @@ impl SystemTx<'_> {
             .load(self.conn)?;
         found.extend(
             pending_without_delay!(job)
-                .order(push_lines::id)
+                // In the order of the index. PostgreSQL does not know that a column that is null cannot change the order.
+                .order((push_lines::not_before, push_lines::id))
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
