@@ -26,6 +26,14 @@ macro_rules! on_each {
 }
 pub(in crate::db) use on_each;
 
+/// Runs a query whose SQL is always the same, such as `run_fixed!(self, query, load)`. diesel recognises such a query by
+/// its type and does not write its SQL again, but only on the database's own connection type. Worth it for queries that
+/// run often; a boxed query gains nothing.
+macro_rules! run_fixed {
+    ($tx:expr, $query:expr, $method:ident) => {{ $crate::db::engine::conn::on_each!(&mut *$tx.conn, |c| diesel::RunQueryDsl::$method($query, c)) }};
+}
+pub(in crate::db) use run_fixed;
+
 /// A PostgreSQL URL or the path of an SQLite file, depending only on the scheme of the database URL.
 #[derive(Clone, PartialEq, Eq)]
 pub(in crate::db) enum DatabaseTarget {
@@ -93,7 +101,7 @@ impl DatabaseTarget {
             Self::Sqlite(_) => {
                 // A confirmed write must survive a power cut, so each commit is synced to the disk.
                 "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000;"
+                 PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -8000;"
             }
             Self::Postgres(_) => POSTGRES_SET_UP,
         };

@@ -79,9 +79,10 @@ macro_rules! if_any {
 macro_rules! companies_of_page {
     ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr) => {{
         let filter: &LineFilter = $filter;
-        let has_line = $tx
-            .scoped(billing_lines::table)
-            .filter(billing_lines::company_id.eq(companies::id))
+        let of_company = $tx.scoped(billing_lines::table).filter(billing_lines::company_id.eq(companies::id));
+        let of_company = of_company.select(billing_lines::id);
+        let has_line = of_company
+            .clone()
             .filter(if_any!(billing_lines::agreement_status, filter.agreement_status))
             .filter(if_given!(billing_lines::agreement_source, filter.agreement_source))
             .filter(if_any!(billing_lines::addition_status, filter.addition_status))
@@ -98,11 +99,18 @@ macro_rules! companies_of_page {
                         .and((filter.needs_attention == Some(false)).into_sql::<Bool>())),
             )
             .filter(filter.need.is_empty().into_sql::<Bool>().or(has_need!(filter.need)));
+        let all_lines = LineFilter { product_id: None, ..filter.clone() }.selects_whole_companies();
         let scoped = $tx.scoped(companies::table);
-        let query = match &filter.product_id {
+        let query = match (&filter.product_id, all_lines) {
             // A company has one line per product, which an index finds.
-            Some(id) => scoped.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
-            None => scoped.filter(exists(has_line)).into_boxed(),
+            (Some(id), false) => {
+                scoped.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed()
+            }
+            (Some(id), true) => {
+                scoped.filter(exists(of_company.filter(billing_lines::product_id.eq(id.clone())))).into_boxed()
+            }
+            (None, false) => scoped.filter(exists(has_line)).into_boxed(),
+            (None, true) => scoped.filter(exists(of_company)).into_boxed(),
         };
         let query = of_companies!($tx, query, filter);
         let query = match (&$page.after.as_ref().map(company_cursor), $page.descending) {

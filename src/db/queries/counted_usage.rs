@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 
 use super::usage_totals::UsageTotalsRow;
+use crate::db::engine::conn::run_fixed;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{companies, usage_records, usage_totals};
@@ -107,17 +108,17 @@ macro_rules! counted {
         match $aggregation {
             Aggregation::Last => {
                 let columns = (t::company_id, t::last_at, 1_i64.into_sql::<BigInt>(), t::last_amount);
-                let rows: Vec<CountRow<Amount>> = query.select(columns).load($tx.conn)?;
+                let rows: Vec<CountRow<Amount>> = run_fixed!($tx, query.select(columns), load)?;
                 $into.extend(rows.into_iter().map(|row| count(row, Ok)));
             }
             Aggregation::Max => {
                 let columns = (t::company_id, t::last_at, t::records, t::max_amount);
-                let rows: Vec<CountRow<Amount>> = query.select(columns).load($tx.conn)?;
+                let rows: Vec<CountRow<Amount>> = run_fixed!($tx, query.select(columns), load)?;
                 $into.extend(rows.into_iter().map(|row| count(row, Ok)));
             }
             Aggregation::Sum => {
                 let columns = (t::company_id, t::last_at, t::records, t::sum_amount);
-                let rows: Vec<CountRow<ExactSum>> = query.select(columns).load($tx.conn)?;
+                let rows: Vec<CountRow<ExactSum>> = run_fixed!($tx, query.select(columns), load)?;
                 $into.extend(rows.into_iter().map(|row| count(row, total)));
             }
         }
@@ -242,7 +243,7 @@ impl Tx<'_> {
     /// Whether any records are not part of the totals yet.
     pub fn has_usage_not_totalled(&mut self) -> Result<bool> {
         let records = self.scoped(usage_records::table).filter(usage_records::totalled_at.is_null());
-        Ok(diesel::select(exists(records)).get_result(self.conn)?)
+        Ok(run_fixed!(self, diesel::select(exists(records.select(usage_records::id))), get_result)?)
     }
 
     /// The companies with records of a product that are not part of the totals yet.
@@ -265,7 +266,8 @@ impl Tx<'_> {
                 .filter(usage_records::company_id.eq(companies::id))
                 .filter(usage_records::totalled_at.is_null());
             // One index lookup for each company, however many records it has.
-            let scoped = self.scoped(companies::table).filter(companies::id.in_list(chunk)).filter(exists(records));
+            let scoped = self.scoped(companies::table).filter(companies::id.in_list(chunk));
+            let scoped = scoped.filter(exists(records.select(usage_records::id)));
             found.extend(scoped.select(companies::id).load::<CompanyId>(self.conn)?);
         }
         Ok(found)

@@ -46,7 +46,7 @@ impl Tx<'_> {
 
     /// The tenant's connection, if there is one, and whether it is known to fail. One statement.
     pub fn connection_with_failure(&mut self) -> Result<(Option<Connection>, bool)> {
-        let fails = diesel::dsl::exists(self.scoped(connection_failures::table));
+        let fails = diesel::dsl::exists(self.scoped(connection_failures::table).select(connection_failures::tenant_id));
         let scoped = self.scoped(connections::table).select((Connection::as_select(), fails));
         let row: Option<(Connection, bool)> = scoped.first(self.conn).optional()?;
         Ok(row.map_or((None, false), |(connection, fails)| (Some(connection), fails)))

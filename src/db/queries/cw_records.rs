@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use chrono::{NaiveDate, NaiveDateTime};
 use diesel::prelude::*;
 
-use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::conn::{MultiBackend, run_fixed};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total};
 use crate::db::engine::schema::{companies, cw_additions, cw_agreements, cw_companies, cw_refreshes};
@@ -248,7 +248,7 @@ impl Tx<'_> {
             Some(ids) => {
                 for chunk in chunks(ids) {
                     let some = scoped.clone().filter(cw_companies::id.in_list(chunk));
-                    rows.extend(some.select(CwCompanyRow::as_select()).load(self.conn)?);
+                    rows.extend::<Vec<CwCompanyRow>>(run_fixed!(self, some.select(CwCompanyRow::as_select()), load)?);
                 }
             }
         }
@@ -285,7 +285,7 @@ impl Tx<'_> {
         let mut rows: Vec<AgreementRow> = Vec::new();
         for chunk in chunks(ids) {
             let some = self.scoped(cw_agreements::table).filter(cw_agreements::id.in_list(chunk));
-            rows.extend(some.select(AgreementRow::as_select()).load(self.conn)?);
+            rows.extend::<Vec<AgreementRow>>(run_fixed!(self, some.select(AgreementRow::as_select()), load)?);
         }
         Ok(rows)
     }
@@ -334,7 +334,7 @@ impl Tx<'_> {
         let mut rows: Vec<AdditionRow> = Vec::new();
         for chunk in chunks(ids) {
             let some = self.scoped(cw_additions::table).filter(cw_additions::id.in_list(chunk));
-            rows.extend(some.select(AdditionRow::as_select()).load(self.conn)?);
+            rows.extend::<Vec<AdditionRow>>(run_fixed!(self, some.select(AdditionRow::as_select()), load)?);
         }
         Ok(rows)
     }

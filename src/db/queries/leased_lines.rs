@@ -11,6 +11,7 @@ use diesel::sql_types::Bool;
 
 use super::last_push::LastPushOf;
 use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::conn::run_fixed;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
@@ -113,13 +114,14 @@ impl Tx<'_> {
             .filter(push_lines::fence.eq(line.fence))
             .filter(push_lines::state.eq(PushLineState::Working));
         let job = self.scoped(push_jobs::table).filter(push_jobs::id.eq(line.job_id.clone()));
-        let not_cancelled = exists(job.filter(push_jobs::cancel_requested.eq(false)));
+        let not_cancelled = exists(job.filter(push_jobs::cancel_requested.eq(false)).select(push_jobs::id));
         let scoped = self.scoped(billing_lines::table).filter(billing_lines::id.eq(line.billing_line_id.clone()));
         let resolved = self
             .scoped(billing_lines::table)
             .filter(billing_lines::push_enabled.eq(true))
             .filter(billing_lines::addition_status.eq(MappingStatus::Resolved))
-            .filter(billing_lines::addition_id.eq(line.addition_id));
+            .filter(billing_lines::addition_id.eq(line.addition_id))
+            .select(billing_lines::id);
         let bills = resolved
             .clone()
             .filter(billing_lines::id.eq(line.billing_line_id.clone()))
@@ -127,17 +129,13 @@ impl Tx<'_> {
             .filter(billing_lines::agreement_id.eq(line.agreement_id));
         let other = resolved.filter(billing_lines::id.ne(line.billing_line_id.clone()));
         // Job ids increase with time.
-        let later = scoped.filter(billing_lines::last_push_job_id.gt(line.job_id.clone()));
+        let later = scoped.filter(billing_lines::last_push_job_id.gt(line.job_id.clone())).select(billing_lines::id);
         let may_write = is_revert
             .into_sql::<Bool>()
             .and(not(exists(later)))
             .or((!is_revert).into_sql::<Bool>().and(exists(bills)).and(not(exists(other))));
-        let until: Option<Option<NaiveDateTime>> = leased
-            .filter(not_cancelled)
-            .filter(may_write)
-            .select(push_lines::lease_until)
-            .first(self.conn)
-            .optional()?;
+        let allowed = leased.filter(not_cancelled).filter(may_write).select(push_lines::lease_until);
+        let until: Option<Option<NaiveDateTime>> = run_fixed!(self, allowed, first).optional()?;
         Ok(until.flatten().map(|until| until.and_utc()))
     }
 

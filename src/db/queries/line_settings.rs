@@ -65,6 +65,6 @@ impl Tx<'_> {
     pub fn has_included_quantities(&mut self, product: &ProductId) -> Result<bool> {
         let scoped = self.scoped(billing_lines::table).filter(billing_lines::product_id.eq(product.clone()));
         let some = scoped.filter(billing_lines::included_quantity.is_not_null());
-        Ok(diesel::select(diesel::dsl::exists(some)).get_result(self.conn)?)
+        Ok(diesel::select(diesel::dsl::exists(some.select(billing_lines::id))).get_result(self.conn)?)
     }
 }

@@ -96,6 +96,6 @@ impl Tx<'_> {
         use billing_lines as l;
         let scoped = self.scoped(l::table).filter(l::product_id.eq(product.clone()));
         let billed = scoped.filter(l::last_push_quantity.is_not_null()).filter(l::last_push_quantity.ne("0"));
-        Ok(diesel::select(diesel::dsl::exists(billed)).get_result(self.conn)?)
+        Ok(diesel::select(diesel::dsl::exists(billed.select(l::id))).get_result(self.conn)?)
     }
 }

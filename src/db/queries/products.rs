@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::conn::{MultiBackend, run_fixed};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::{Page, PageRequest, chunks, keyset, like_pattern, total, without_nul};
 use crate::db::engine::schema::products;
@@ -135,7 +135,7 @@ impl Tx<'_> {
         let mut rows = Vec::with_capacity(ids.len());
         for chunk in chunks(ids) {
             let scoped = self.scoped(products::table).filter(products::id.in_list(chunk));
-            rows.extend(scoped.select(Product::as_select()).load(self.conn)?);
+            rows.extend::<Vec<Product>>(run_fixed!(self, scoped.select(Product::as_select()), load)?);
         }
         Ok(rows)
     }
@@ -143,7 +143,7 @@ impl Tx<'_> {
     /// The product with an id, or a not-found error.
     pub fn product(&mut self, id: &ProductId) -> Result<Product> {
         let scoped = self.scoped(products::table).filter(products::id.eq(id));
-        let row = scoped.select(Product::as_select()).first(self.conn).optional()?;
+        let row: Option<Product> = run_fixed!(self, scoped.select(Product::as_select()), first).optional()?;
         row.ok_or_else(|| Error::not_found("product", id))
     }
 

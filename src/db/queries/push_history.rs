@@ -109,7 +109,8 @@ impl Tx<'_> {
                 // Lines stored by earlier versions have no month of their own, and bill the job's month.
                 let unnamed =
                     lines().filter(push_lines::job_id.eq(push_jobs::id)).filter(push_lines::billing_month.is_null());
-                let of_job = push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed));
+                let of_job =
+                    push_jobs::billing_month.eq(month).and(diesel::dsl::exists(unnamed.select(push_lines::id)));
                 query = query.filter(push_jobs::id.eq_any(with).or(of_job));
             }
             query

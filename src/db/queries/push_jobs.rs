@@ -217,7 +217,7 @@ impl Tx<'_> {
             .scoped(push_jobs::table)
             .filter(push_jobs::finished_at.is_null())
             .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]));
-        Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
+        Ok(diesel::select(diesel::dsl::exists(open.select(push_jobs::id))).get_result(self.conn)?)
     }
 
     /// Whether any line of a job is unfinished.
@@ -226,6 +226,6 @@ impl Tx<'_> {
             .scoped(push_lines::table)
             .filter(push_lines::job_id.eq(job.clone()))
             .filter(push_lines::finished_at.is_null());
-        Ok(diesel::select(diesel::dsl::exists(open)).get_result(self.conn)?)
+        Ok(diesel::select(diesel::dsl::exists(open.select(push_lines::id))).get_result(self.conn)?)
     }
 }

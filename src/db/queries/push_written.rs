@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use diesel::dsl::exists;
 use diesel::prelude::*;
 
+use crate::db::engine::conn::run_fixed;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
@@ -102,6 +103,17 @@ macro_rules! written {
 
 pub(in crate::db) use written;
 
+/// Whether push lines bill some months, or later ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PushedMonths {
+    /// No push line does.
+    None,
+    /// Some do, and all push lines have a month of their own.
+    Named,
+    /// There are push lines without a month of their own.
+    MaybeUnnamed,
+}
+
 impl Tx<'_> {
     /// The push lines that are later than the earliest of `lines` and have the same billing line or addition as one of
     /// them. The caller compares each with its own line, because a row may be earlier than some of them.
@@ -148,6 +160,9 @@ impl Tx<'_> {
         products: &[ProductId],
         months: &[BillingMonth],
     ) -> Result<HashSet<(CompanyId, ProductId, BillingMonth)>> {
+        if self.pushed_months(months)? == PushedMonths::None {
+            return Ok(HashSet::new());
+        }
         let mut lines: HashMap<BillingLineId, (CompanyId, ProductId)> = HashMap::new();
         for chunk in chunks(companies) {
             let scoped = self
@@ -191,12 +206,11 @@ impl Tx<'_> {
         lines: &[BillingLineId],
         months: &[BillingMonth],
     ) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
-        // Lines stored by earlier versions have no month of their own, and bill the job's month.
-        let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
-        let has_unnamed: bool = diesel::select(exists(unnamed)).get_result(self.conn)?;
-        if !has_unnamed && !self.is_any_month_pushed(months)? {
-            return Ok(HashMap::new());
-        }
+        let has_unnamed = match self.pushed_months(months)? {
+            PushedMonths::None => return Ok(HashMap::new()),
+            PushedMonths::Named => false,
+            PushedMonths::MaybeUnnamed => true,
+        };
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
             let of_lines = || written!(self).filter(push_lines::billing_line_id.in_list(&chunk));
@@ -217,13 +231,21 @@ impl Tx<'_> {
         self.written_by(&newest.into_iter().flatten().collect::<Vec<_>>())
     }
 
-    /// Whether any push line bills one of the months, or a later one.
-    fn is_any_month_pushed(&mut self, months: &[BillingMonth]) -> Result<bool> {
-        let Some(first) = months.iter().min() else { return Ok(false) };
+    /// Whether push lines bill one of the months. One statement.
+    fn pushed_months(&mut self, months: &[BillingMonth]) -> Result<PushedMonths> {
+        let Some(first) = months.iter().min() else { return Ok(PushedMonths::None) };
+        // Lines stored by earlier versions have no month of their own, and bill the job's month.
+        let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
         // In the order of the index of months. PostgreSQL would read all lines to find that there are none.
-        let lines = self.scoped(push_lines::table).filter(push_lines::billing_month.ge(first));
-        let found = lines.order((push_lines::billing_month, push_lines::job_id)).select(push_lines::job_id);
-        Ok(found.first::<PushJobId>(self.conn).optional()?.is_some())
+        let named = self.scoped(push_lines::table).filter(push_lines::billing_month.ge(first));
+        let named = named.order((push_lines::billing_month, push_lines::job_id)).select(push_lines::job_id).limit(1);
+        let found = diesel::select((exists(unnamed.select(push_lines::id)), named.single_value()));
+        let found: (bool, Option<PushJobId>) = run_fixed!(self, found, get_result)?;
+        Ok(match found {
+            (true, _) => PushedMonths::MaybeUnnamed,
+            (false, Some(_)) => PushedMonths::Named,
+            (false, None) => PushedMonths::None,
+        })
     }
 
     /// The quantity that the last push of each given line wrote or found, whatever month it billed.

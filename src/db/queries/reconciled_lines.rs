@@ -157,7 +157,7 @@ impl Tx<'_> {
         // One index lookup for each line, however many pushes it has.
         let later = written!(self).filter(push_lines::billing_month.gt(month));
         let of_line = later.filter(push_lines::billing_line_id.eq(billing_lines::id));
-        let scoped = self.scoped(billing_lines::table).filter(exists(of_line));
+        let scoped = self.scoped(billing_lines::table).filter(exists(of_line.select(push_lines::id)));
         Ok(scoped.select(billing_lines::id).load::<BillingLineId>(self.conn)?.into_iter().collect())
     }
 }

@@ -3,7 +3,7 @@
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
 
-use crate::db::engine::conn::MultiBackend;
+use crate::db::engine::conn::{MultiBackend, run_fixed};
 use crate::db::engine::schema::{billing_time_zones, push_jobs, push_schedule_runs, push_schedules, usage_records};
 use crate::db::engine::scope::insert_scoped;
 use crate::db::engine::tx::Tx;
@@ -56,7 +56,7 @@ impl Tx<'_> {
     /// The time zones of the tenant's billing months, by first month; none until the first schedule is set.
     pub fn billing_time_zones(&mut self) -> Result<Vec<BillingTimeZone>> {
         let scoped = self.scoped(billing_time_zones::table).order(billing_time_zones::from_month);
-        Ok(scoped.select(BillingTimeZone::as_select()).load(self.conn)?)
+        Ok(run_fixed!(self, scoped.select(BillingTimeZone::as_select()), load)?)
     }
 
     /// Replaces the time zones of the tenant's billing months from a month on.
@@ -91,7 +91,7 @@ impl Tx<'_> {
     /// The tenant's schedule, if it was set.
     pub fn push_schedule(&mut self) -> Result<Option<PushSchedule>> {
         let scoped = self.scoped(push_schedules::table);
-        Ok(scoped.select(PushSchedule::as_select()).first(self.conn).optional()?)
+        Ok(run_fixed!(self, scoped.select(PushSchedule::as_select()), first).optional()?)
     }
 
     /// Sets the tenant's schedule.

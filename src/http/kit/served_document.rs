@@ -1,5 +1,6 @@
 //! The OpenAPI document as the server uses it.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use actix_web::http::Method;
@@ -10,7 +11,8 @@ use utoipa::openapi::{OpenApi, RefOr};
 
 /// The operations of each path, and the document as it is served.
 pub struct ServedDocument {
-    paths: Vec<ServedPath>,
+    /// By their number of segments.
+    paths: HashMap<usize, Vec<ServedPath>>,
     render: fn() -> String,
     json: OnceLock<String>,
 }
@@ -64,11 +66,14 @@ impl ServedDocument {
     /// Reads the paths and their operations from a document whose parameters are still inline. `render` makes the
     /// document as JSON when it is first requested, because making it would delay every start.
     pub fn new(openapi: &OpenApi, render: fn() -> String) -> Self {
-        let paths = openapi.paths.paths.iter().map(|(path, item)| {
+        let mut paths: HashMap<usize, Vec<ServedPath>> = HashMap::new();
+        for (path, item) in &openapi.paths.paths {
             let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
-            ServedPath { segments: path.split('/').map(segment).collect(), operations: operations_of(item) }
-        });
-        Self { paths: paths.collect(), render, json: OnceLock::new() }
+            let segments: Vec<Option<String>> = path.split('/').map(segment).collect();
+            let operations = operations_of(item);
+            paths.entry(segments.len()).or_default().push(ServedPath { segments, operations });
+        }
+        Self { paths, render, json: OnceLock::new() }
     }
 
     /// The document as JSON.
@@ -98,17 +103,13 @@ impl ServedDocument {
     }
 
     fn find(&self, path: &str) -> Option<&ServedPath> {
-        let parts: Vec<&str> = path.split('/').collect();
-        let fits = |path: &&ServedPath| {
-            path.segments.len() == parts.len()
-                && path
-                    .segments
-                    .iter()
-                    .zip(&parts)
-                    .all(|(known, part)| known.as_ref().map_or(!part.is_empty(), |known| known == part))
+        // From the end, because all paths begin with the same segments.
+        let fits = |known: &&ServedPath| {
+            let mut pairs = known.segments.iter().rev().zip(path.rsplit('/'));
+            pairs.all(|(known, part)| known.as_ref().map_or(!part.is_empty(), |known| known == part))
         };
         // The path with the fewest parameters wins: /companies/auto-match is not a company.
-        let fitting = self.paths.iter().filter(fits);
+        let fitting = self.paths.get(&path.split('/').count())?.iter().filter(fits);
         fitting.min_by_key(|path| path.segments.iter().filter(|part| part.is_none()).count())
     }
 }
