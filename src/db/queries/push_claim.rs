@@ -159,17 +159,18 @@ impl SystemTx<'_> {
         at: NaiveDateTime,
     ) -> Result<Vec<CwAgreementId>> {
         let leased: Vec<CwAgreementId> = leased.iter().copied().collect();
-        // One query for each kind of due line, so each query walks its own index and stops early.
+        // One query for each kind of due line, so that each walks its part of the index `push_lines_next`, in its order, and
+        // stops early. In another order, PostgreSQL may walk the lines of all jobs in that order.
+        let order = || (push_lines::not_before, push_lines::id);
         let mut found: Vec<Option<CwAgreementId>> = lease_expired!(job, at)
-            .order(push_lines::id)
+            .order(order())
             .filter(push_lines::agreement_id.ne_all(leased.clone()))
             .limit(DUE_LINES_PER_CLAIM)
             .select(push_lines::agreement_id)
             .load(self.conn)?;
         found.extend(
             pending_without_delay!(job)
-                // In the order of the index. PostgreSQL does not know that a column that is null cannot change the order.
-                .order((push_lines::not_before, push_lines::id))
+                .order(order())
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
@@ -178,7 +179,7 @@ impl SystemTx<'_> {
         // Delayed lines come last, because many of them have failed before.
         found.extend(
             delay_over!(job, at)
-                .order(push_lines::not_before)
+                .order(order())
                 .filter(push_lines::agreement_id.ne_all(leased.clone()))
                 .limit(DUE_LINES_PER_CLAIM)
                 .select(push_lines::agreement_id)
