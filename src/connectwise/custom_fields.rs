@@ -12,6 +12,11 @@ impl CustomFields {
         Self(addition.get("customFields").and_then(Value::as_array).cloned().unwrap_or_default())
     }
 
+    /// An upper bound of the memory in bytes: a value needs up to 72 bytes, and at least two characters of JSON.
+    pub(super) fn memory(&self) -> usize {
+        self.0.iter().map(|field| field.to_string().len() * 36).sum()
+    }
+
     /// Whether a field with this caption accepts any text.
     pub fn has_text(&self, caption: &str) -> bool {
         self.0.iter().any(|field| is_text(field, caption))

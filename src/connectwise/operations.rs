@@ -9,6 +9,7 @@ use serde_json::{Number, Value, json};
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
 use super::error::{CwError, Purpose};
+use super::list_budget::ListBudget;
 use super::{conditions, record_parsing};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, CwCompanyId};
@@ -33,10 +34,10 @@ impl Client {
     }
 
     /// Reads every company, including deleted ones.
-    pub async fn companies(&self, policy: RetryPolicy) -> Result<Vec<CwCompany>, CwError> {
+    pub async fn companies(&self, policy: RetryPolicy, budget: &ListBudget) -> Result<Vec<CwCompany>, CwError> {
         let request =
             ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", record_parsing::COMPANY_FIELDS);
-        self.read_all(&request, policy, record_parsing::company).await
+        self.read_all(&request, policy, budget, record_parsing::company).await
     }
 
     /// Reads the companies with an identifier, which ConnectWise compares ignoring case.
@@ -44,15 +45,15 @@ impl Client {
         let Some(condition) = conditions::equals("identifier", identifier) else { return Ok(Vec::new()) };
         let request =
             ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", record_parsing::COMPANY_FIELDS);
-        self.read_by_page(&request.with("conditions", condition), RetryPolicy::Interactive, record_parsing::company)
-            .await
+        let request = request.with("conditions", condition);
+        self.read_by_page(&request, RetryPolicy::Interactive, &ListBudget::default(), record_parsing::company).await
     }
 
     /// Reads every agreement.
-    pub async fn agreements(&self, policy: RetryPolicy) -> Result<Vec<Agreement>, CwError> {
+    pub async fn agreements(&self, policy: RetryPolicy, budget: &ListBudget) -> Result<Vec<Agreement>, CwError> {
         let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
             .with("fields", record_parsing::AGREEMENT_FIELDS);
-        self.read_all(&request, policy, record_parsing::agreement).await
+        self.read_all(&request, policy, budget, record_parsing::agreement).await
     }
 
     /// Reads the agreements of some companies.
@@ -62,13 +63,12 @@ impl Client {
         policy: RetryPolicy,
     ) -> Result<Vec<Agreement>, CwError> {
         let ids: Vec<i64> = companies.iter().map(|id| id.0).collect();
-        let mut found = Vec::new();
+        let (mut found, budget) = (Vec::new(), ListBudget::default());
         for condition in conditions::one_of("company/id", &ids) {
             let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
                 .with("fields", record_parsing::AGREEMENT_FIELDS);
-            found.extend(
-                self.read_by_page(&request.with("conditions", condition), policy, record_parsing::agreement).await?,
-            );
+            let request = request.with("conditions", condition);
+            found.extend(self.read_by_page(&request, policy, &budget, record_parsing::agreement).await?);
         }
         Ok(found)
     }
@@ -77,10 +77,10 @@ impl Client {
     pub async fn agreement(&self, id: CwAgreementId, policy: RetryPolicy) -> Result<Option<Agreement>, CwError> {
         let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
             .with("fields", record_parsing::AGREEMENT_FIELDS);
-        let mut found = Vec::new();
+        let (mut found, budget) = (Vec::new(), ListBudget::default());
         for condition in conditions::one_of("id", &[id.0]) {
             let request = request.clone().with("conditions", condition);
-            found.extend(self.read_by_page(&request, policy, record_parsing::agreement).await?);
+            found.extend(self.read_by_page(&request, policy, &budget, record_parsing::agreement).await?);
         }
         Ok(found.into_iter().find(|agreement| agreement.id == id))
     }
@@ -99,17 +99,27 @@ impl Client {
     }
 
     /// Reads the agreement recap of each agreement.
-    pub async fn recaps(&self, list: RecapPath, policy: RetryPolicy) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
+    pub async fn recaps(
+        &self,
+        list: RecapPath,
+        policy: RetryPolicy,
+        budget: &ListBudget,
+    ) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
         let request =
             ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
-        Ok(self.read_by_page(&request, policy, record_parsing::recap).await?.into_iter().collect())
+        Ok(self.read_by_page(&request, policy, budget, record_parsing::recap).await?.into_iter().collect())
     }
 
     /// Reads every addition of an agreement. Returns [`CwError::NotFound`] if the agreement does not exist.
-    pub async fn additions(&self, agreement: CwAgreementId, policy: RetryPolicy) -> Result<Vec<Addition>, CwError> {
+    pub async fn additions(
+        &self,
+        agreement: CwAgreementId,
+        policy: RetryPolicy,
+        budget: &ListBudget,
+    ) -> Result<Vec<Addition>, CwError> {
         let request = ApiRequest::get(Purpose::ReadAdditions, format!("finance/agreements/{agreement}/additions"))
             .with("fields", record_parsing::ADDITION_FIELDS);
-        self.read_by_page(&request, policy, |value| record_parsing::addition(value, agreement)).await
+        self.read_by_page(&request, policy, budget, |value| record_parsing::addition(value, agreement)).await
     }
 
     /// Same as [`Self::additions`], with the custom fields of each.
@@ -117,12 +127,15 @@ impl Client {
         &self,
         agreement: CwAgreementId,
         policy: RetryPolicy,
+        budget: &ListBudget,
     ) -> Result<Vec<(Addition, CustomFields)>, CwError> {
         let fields = format!("{},{}", record_parsing::ADDITION_FIELDS, record_parsing::CUSTOM_FIELDS);
         let path = format!("finance/agreements/{agreement}/additions");
         let request = ApiRequest::get(Purpose::ReadAdditions, path).with("fields", fields);
         let parse = |value: &Value| Ok((record_parsing::addition(value, agreement)?, CustomFields::read(value)));
-        self.read_by_page(&request, policy, parse).await
+        let found = self.read_by_page(&request, policy, budget, parse).await?;
+        budget.add(found.iter().map(|(_, fields)| fields.memory()).sum())?;
+        Ok(found)
     }
 
     /// Writes an addition's quantity, with its custom fields if they are given, and compares the quantity in the

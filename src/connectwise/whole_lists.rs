@@ -1,15 +1,18 @@
 //! Reads whole lists: with forward-only paging if the endpoint supports it, else page by page.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use url::Url;
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::CwError;
+use super::list_budget::ListBudget;
 
 /// The maximum page size of ConnectWise.
 const PAGE_SIZE: usize = 1_000;
-/// Maximum number of records of one kind. No MSP has that many; a site that returns more is not ConnectWise.
-const MAX_ROWS: usize = 1_000_000;
+/// How long reading a list may take, however slowly its pages arrive.
+const MAX_TIME: Duration = Duration::from_secs(900);
 
 /// The next page, according to a `Link` header. Links are never followed: only their parameters are read, so that
 /// credentials are sent only to the connection's own host.
@@ -47,12 +50,29 @@ impl Next {
     }
 }
 
+/// Ends the reading of a list that takes too long.
+async fn in_time<T>(read: impl Future<Output = Result<T, CwError>>) -> Result<T, CwError> {
+    let late = |_| CwError::Unavailable(format!("a list did not end within {} minutes", MAX_TIME.as_secs() / 60));
+    tokio::time::timeout(MAX_TIME, read).await.map_err(late)?
+}
+
 impl Client {
     /// Reads a whole list with forward-only paging. Records that appear or disappear meanwhile do not shift its pages.
     pub(super) async fn read_all<T>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
+        budget: &ListBudget,
+        parse: impl Fn(&Value) -> Result<T, CwError>,
+    ) -> Result<Vec<T>, CwError> {
+        in_time(self.read_forward(request, policy, budget, parse)).await
+    }
+
+    async fn read_forward<T>(
+        &self,
+        request: &ApiRequest,
+        policy: RetryPolicy,
+        budget: &ListBudget,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         let mut found = Vec::new();
@@ -63,12 +83,12 @@ impl Client {
             if let Some(id) = &after {
                 page = page.with("pageId", id.clone());
             }
-            let Page { next, last_id, is_empty } = self.read_page(&page, policy, &parse, &mut found).await?;
+            let Page { next, last_id, is_empty } = self.read_page(&page, policy, budget, &parse, &mut found).await?;
             match next {
                 Next::None => return Ok(found),
                 Next::Unknown | Next::Page(_) if is_empty => return Ok(found),
                 // The endpoint does not support forward-only paging and returned a first page: start over page by page.
-                Next::Unknown => return self.read_by_page(request, policy, parse).await,
+                Next::Unknown => return self.read_by_page(request, policy, budget, parse).await,
                 Next::Page(id) => {
                     let next = id.or(last_id);
                     if next.is_none() || next == after {
@@ -85,6 +105,17 @@ impl Client {
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
+        budget: &ListBudget,
+        parse: impl Fn(&Value) -> Result<T, CwError>,
+    ) -> Result<Vec<T>, CwError> {
+        in_time(self.read_numbered(request, policy, budget, parse)).await
+    }
+
+    async fn read_numbered<T>(
+        &self,
+        request: &ApiRequest,
+        policy: RetryPolicy,
+        budget: &ListBudget,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         let (mut found, mut before) = (Vec::new(), None);
@@ -94,7 +125,7 @@ impl Client {
                 .with("orderBy", "id asc")
                 .with("pageSize", PAGE_SIZE.to_string())
                 .with("page", number.to_string());
-            let Page { next, last_id, is_empty } = self.read_page(&page, policy, &parse, &mut found).await?;
+            let Page { next, last_id, is_empty } = self.read_page(&page, policy, budget, &parse, &mut found).await?;
             if !is_empty && last_id == before {
                 return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
             }
@@ -112,16 +143,16 @@ impl Client {
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
+        budget: &ListBudget,
         parse: impl Fn(&Value) -> Result<T, CwError>,
         found: &mut Vec<T>,
     ) -> Result<Page, CwError> {
         let page = self.send_with_retry(request, policy).await?;
         let rows = page.value.as_array().ok_or_else(|| CwError::InvalidResponse("a list was expected".to_owned()))?;
+        // The texts of the records are parts of the body.
+        budget.add(rows.len() * size_of::<T>() + page.bytes)?;
         for row in rows {
             found.push(parse(row)?);
-        }
-        if found.len() > MAX_ROWS {
-            return Err(CwError::InvalidResponse(format!("a list of more than {MAX_ROWS} records")));
         }
         let last_id = rows.last().and_then(|row| row.get("id")).map(ToString::to_string);
         Ok(Page { next: Next::read(page.link.as_deref()), last_id, is_empty: rows.is_empty() })

@@ -34,6 +34,7 @@ mod crud;
 mod deployment;
 mod differential;
 mod documentation;
+mod endless_list;
 mod errors;
 mod fairness;
 mod file_failures;

@@ -8,7 +8,7 @@ use chrono::{NaiveDate, TimeDelta};
 use tokio::time::Instant;
 
 use super::claimed::ClaimedLines;
-use crate::connectwise::{Client, ConnectionFault, CustomFields, CwError, RetryPolicy};
+use crate::connectwise::{Client, ConnectionFault, CustomFields, CwError, ListBudget, RetryPolicy};
 use crate::db::{LineResult, Product, PushLine, Tx};
 use crate::domain::calendar::BillingMonth;
 use crate::domain::ids::{CwAdditionId, CwAgreementId, ProductId};
@@ -43,6 +43,8 @@ pub(super) struct PushContext {
     /// The current agreements, with their parents, of lines that are held or skipped once they are invoiced.
     invoiced: HashMap<CwAgreementId, Agreement>,
     today: NaiveDate,
+    /// The memory of the additions that were read.
+    lists: ListBudget,
 }
 
 impl PushContext {
@@ -92,9 +94,9 @@ impl PushContext {
 async fn read_additions(context: &mut PushContext, agreement: CwAgreementId) -> Result<Vec<Addition>, CwError> {
     let client = context.client.clone();
     if context.provenance.is_none() {
-        return client.additions(agreement, RetryPolicy::Background).await;
+        return client.additions(agreement, RetryPolicy::Background, &context.lists).await;
     }
-    let read = client.additions_with_custom_fields(agreement, RetryPolicy::Background).await?;
+    let read = client.additions_with_custom_fields(agreement, RetryPolicy::Background, &context.lists).await?;
     let mut additions = Vec::with_capacity(read.len());
     for (addition, fields) in read {
         context.custom_fields.insert((agreement, addition.id), fields);
@@ -124,6 +126,7 @@ impl ClaimedLines<'_> {
             client: client::for_connection(self.ctx, &connection)?,
             provenance: connection.provenance_field.map(|field| (field, note)),
             custom_fields: HashMap::new(),
+            lists: ListBudget::default(),
             additions: HashMap::new(),
             read_at: HashMap::new(),
             products: products.into_iter().map(|row| (row.id.clone(), row)).collect(),
@@ -242,7 +245,7 @@ impl ClaimedLines<'_> {
             return vec![ReadBack::Unreadable; lines.len()];
         };
         let read = match client::for_tenant(self.ctx, &self.tenant).await {
-            Ok(client) => client.additions(agreement, RetryPolicy::Interactive).await,
+            Ok(client) => client.additions(agreement, RetryPolicy::Interactive, &ListBudget::default()).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };
         if let Err(CwError::CircuitOpen(wait) | CwError::Throttled(wait)) = read {

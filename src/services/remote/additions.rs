@@ -3,7 +3,7 @@
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::client;
-use crate::connectwise::{ConnectionFault, CwError, RetryPolicy};
+use crate::connectwise::{ConnectionFault, CwError, ListBudget, RetryPolicy};
 use crate::db::{Connection, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
@@ -72,19 +72,20 @@ pub async fn read_if(
     let row = precondition.connection.as_ref().ok_or_else(client::not_connected)?;
     let client = client::for_connection(ctx, row)?;
     let parallel = ctx.settings.connectwise.parallel;
-    let mut before = Vec::new();
+    let mut before = Batch::default();
     for batch in agreements.chunks(BATCH) {
+        let budget = ListBudget::default();
         let read = stream::iter(batch.to_vec())
             .map(|id| {
-                let client = client.clone();
-                async move { (id, client.additions(id, policy).await) }
+                let (client, budget) = (client.clone(), &budget);
+                async move { (id, client.additions(id, policy, budget).await) }
             })
             .buffer_unordered(parallel)
             .collect::<Vec<AdditionsAnswer>>();
         // One batch is read while the one before it is saved.
         let saved = save(ctx, tenant, before, precondition.clone());
         let (answers, ()) = tokio::try_join!(read.map(Ok), saved)?;
-        before = answers;
+        before = Batch { answers, budget };
     }
     save(ctx, tenant, before, precondition).await
 }
@@ -92,11 +93,18 @@ pub async fn read_if(
 /// ConnectWise's answer for an agreement.
 type AdditionsAnswer = (CwAgreementId, Result<Vec<Addition>, CwError>);
 
+/// ConnectWise's answers for some agreements, with the memory that they take.
+#[derive(Default)]
+struct Batch {
+    answers: Vec<AdditionsAnswer>,
+    budget: ListBudget,
+}
+
 /// Saves the additions that could be read. Errors after a failure that concerns more than one agreement.
 async fn save(
     ctx: &AppContext,
     tenant: &TenantId,
-    answers: Vec<AdditionsAnswer>,
+    Batch { answers, budget }: Batch,
     precondition: ReadPrecondition,
 ) -> Result<()> {
     if answers.is_empty() {
@@ -108,6 +116,7 @@ async fn save(
         save_answers(tx, answers, now)
     };
     let (written, failure) = ctx.db.write(tenant, save).await?;
+    drop(budget);
     ctx.after_growth(written).await;
     failure.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::connectwise::{Client, RetryPolicy};
+use crate::connectwise::{Client, ListBudget, RetryPolicy};
 use crate::db::{LineFilter, RefreshRow, Tx};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, TenantId};
@@ -235,9 +235,11 @@ async fn read_and_save(
 ) -> Result<Report> {
     let known = |tx: &mut Tx<'_>| Ok((tx.connection()?, tx.refresh()?));
     let (connection, row) = ctx.db.read(&actor.tenant, known).await?;
-    let (companies, mut agreements) = tokio::try_join!(client.companies(policy), client.agreements(policy))?;
+    let lists = ListBudget::default();
+    let (companies, mut agreements) =
+        tokio::try_join!(client.companies(policy, &lists), client.agreements(policy, &lists))?;
     if let Some(list) = row.and_then(|row| row.recap_list) {
-        add_recaps(&actor.tenant, client, list, policy, &mut agreements).await;
+        add_recaps(&actor.tenant, client, list, policy, &mut agreements, &lists).await;
     }
     let mut report = Report { companies: companies.len(), agreements: agreements.len(), ..Report::default() };
     let now = ctx.clock.now();
@@ -254,6 +256,7 @@ async fn read_and_save(
         Ok((in_use, written))
     };
     let (in_use, written) = ctx.db.write(&actor.tenant, save).await?;
+    drop(lists);
     ctx.after_growth(written).await;
     report.agreements_with_additions = in_use.len();
     additions::read_if(ctx, &actor.tenant, in_use, policy, precondition).await?;
@@ -273,8 +276,9 @@ async fn add_recaps(
     list: RecapPath,
     policy: RetryPolicy,
     agreements: &mut [Agreement],
+    lists: &ListBudget,
 ) {
-    match client.recaps(list, policy).await {
+    match client.recaps(list, policy, lists).await {
         Ok(recaps) => {
             for agreement in agreements {
                 if let Some(recap) = recaps.get(&agreement.id) {
