@@ -74,15 +74,15 @@ macro_rules! if_any {
     };
 }
 
-/// The ids of the first companies, in a page's order, with a line that matches the filter. Only the table of companies
-/// is walked, in the order of its index, so the database can stop after them.
+/// The ids of the first companies, in a page's order, with a line that matches the filter, or with `$any` also without
+/// one. Only the table of companies is walked, in the order of its index, so the database can stop after them.
 macro_rules! companies_of_page {
-    ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr) => {{
+    ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr, $any:expr) => {{
         let filter: &LineFilter = $filter;
-        let of_company = $tx.scoped(billing_lines::table).filter(billing_lines::company_id.eq(companies::id));
-        let of_company = of_company.select(billing_lines::id);
-        let has_line = of_company
-            .clone()
+        let has_line = $tx
+            .scoped(billing_lines::table)
+            .select(billing_lines::id)
+            .filter(billing_lines::company_id.eq(companies::id))
             .filter(if_any!(billing_lines::agreement_status, filter.agreement_status))
             .filter(if_given!(billing_lines::agreement_source, filter.agreement_source))
             .filter(if_any!(billing_lines::addition_status, filter.addition_status))
@@ -99,18 +99,12 @@ macro_rules! companies_of_page {
                         .and((filter.needs_attention == Some(false)).into_sql::<Bool>())),
             )
             .filter(filter.need.is_empty().into_sql::<Bool>().or(has_need!(filter.need)));
-        let all_lines = LineFilter { product_id: None, ..filter.clone() }.selects_whole_companies();
         let scoped = $tx.scoped(companies::table);
-        let query = match (&filter.product_id, all_lines) {
+        let query = match &filter.product_id {
+            _ if $any => scoped.into_boxed(),
             // A company has one line per product, which an index finds.
-            (Some(id), false) => {
-                scoped.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed()
-            }
-            (Some(id), true) => {
-                scoped.filter(exists(of_company.filter(billing_lines::product_id.eq(id.clone())))).into_boxed()
-            }
-            (None, false) => scoped.filter(exists(has_line)).into_boxed(),
-            (None, true) => scoped.filter(exists(of_company)).into_boxed(),
+            Some(id) => scoped.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
+            None => scoped.filter(exists(has_line)).into_boxed(),
         };
         let query = of_companies!($tx, query, filter);
         let query = match (&$page.after.as_ref().map(company_cursor), $page.descending) {
@@ -223,24 +217,37 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Vec<(BillingLine, Company)>> {
-        // All lines of the cursor's company may be on the previous page.
+        // The lines of the cursor's company may be on the previous page.
         let enough = page.fetch() + 1;
-        let mut limit = enough;
-        if filter.selects_whole_companies() {
-            // Each company has a line for each product.
-            let lines_each = self.scoped(products::table).count().get_result::<i64>(self.conn)?.max(1);
-            limit = limit.min(page.fetch() / lines_each + 2);
-        }
-        loop {
-            let companies = self.companies_of_page(filter, page, limit)?;
-            let is_all = i64::try_from(companies.len()).is_ok_and(|found| found < limit);
-            let narrowed = LineFilter { company_ids: Some(companies), ..filter.clone() };
-            let rows = self.rows_of_page(&narrowed, page)?;
-            if is_all || limit == enough || i64::try_from(rows.len()).is_ok_and(|found| found >= page.fetch()) {
+        if (LineFilter { product_id: None, ..filter.clone() }).selects_whole_companies() {
+            // Each company has a line for each product, so the first companies fill the page. PostgreSQL would spend more
+            // time on planning to look for their lines than on finding them.
+            let lines_each = match &filter.product_id {
+                Some(_) => 1,
+                None => self.scoped(products::table).count().get_result::<i64>(self.conn)?.max(1),
+            };
+            let limit = enough.min(page.fetch() / lines_each + 2);
+            let (rows, is_all) = self.rows_of_first_companies(filter, page, limit, true)?;
+            if is_all || i64::try_from(rows.len()).is_ok_and(|found| found >= page.fetch()) {
                 return Ok(rows);
             }
-            limit = enough;
         }
+        Ok(self.rows_of_first_companies(filter, page, enough, false)?.0)
+    }
+
+    /// The rows of the first companies, and whether there are no more companies. `any`: whether companies without a
+    /// matching line are among them.
+    fn rows_of_first_companies(
+        &mut self,
+        filter: &LineFilter,
+        page: &PageRequest<BillingLineSort>,
+        limit: i64,
+        any: bool,
+    ) -> Result<(Vec<(BillingLine, Company)>, bool)> {
+        let companies = self.companies_of_page(filter, page, limit, any)?;
+        let is_all = i64::try_from(companies.len()).is_ok_and(|found| found < limit);
+        let narrowed = LineFilter { company_ids: Some(companies), ..filter.clone() };
+        Ok((self.rows_of_page(&narrowed, page)?, is_all))
     }
 
     /// The rows of a page that is sorted by a column of the lines: first finds their ids without the companies. If
@@ -321,21 +328,22 @@ impl Tx<'_> {
         Ok(rows.load(self.conn)?)
     }
 
-    /// The first companies with a line that matches the filter, in the page's order.
+    /// The first companies with a line that matches the filter, or with `any` also without one, in the page's order.
     fn companies_of_page(
         &mut self,
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
         limit: i64,
+        any: bool,
     ) -> Result<Vec<CompanyId>> {
         Ok(match page.sort {
             BillingLineSort::CompanyExternalId => {
-                companies_of_page!(self, filter, page, companies::external_id, limit)
+                companies_of_page!(self, filter, page, companies::external_id, limit, any)
             }
             BillingLineSort::CompanyName
             | BillingLineSort::AgreementStatus
             | BillingLineSort::AdditionStatus
-            | BillingLineSort::CreatedAt => companies_of_page!(self, filter, page, companies::name_key, limit),
+            | BillingLineSort::CreatedAt => companies_of_page!(self, filter, page, companies::name_key, limit, any),
         })
     }
 }
