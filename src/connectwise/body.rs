@@ -21,8 +21,6 @@ static LARGE_BODIES: Semaphore = Semaphore::const_new(1);
 pub(super) struct ParsedResponse {
     pub(super) value: Value,
     pub(super) link: Option<String>,
-    /// The size of the body.
-    pub(super) bytes: usize,
     /// Kept until a large body is dropped.
     _large: Option<SemaphorePermit<'static>>,
 }
@@ -65,7 +63,7 @@ impl Body {
         }
         let value = serde_json::from_slice(&self.bytes)
             .map_err(|_| CwError::InvalidResponse(format!("{} bytes that are not JSON", self.bytes.len())))?;
-        Ok(ParsedResponse { value, link, bytes: self.bytes.len(), _large: self.large })
+        Ok(ParsedResponse { value, link, _large: self.large })
     }
 }
 

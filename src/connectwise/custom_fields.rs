@@ -12,9 +12,9 @@ impl CustomFields {
         Self(addition.get("customFields").and_then(Value::as_array).cloned().unwrap_or_default())
     }
 
-    /// An upper bound of the memory in bytes: a value needs up to 72 bytes, and at least two characters of JSON.
+    /// Estimates the memory in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.0.iter().map(|field| field.to_string().len() * 36).sum()
+        self.0.iter().map(memory).sum()
     }
 
     /// Whether a field with this caption accepts any text.
@@ -32,6 +32,21 @@ impl CustomFields {
     pub(super) fn operation(&self) -> Value {
         json!({"op": "replace", "path": "customFields", "value": self.0})
     }
+}
+
+/// Estimates the memory of a JSON value in bytes. The members of an object are kept in nodes of eleven.
+fn memory(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) => 0,
+            Value::Number(_) => 32,
+            Value::String(text) => text.len() + 16,
+            Value::Array(values) => values.iter().map(memory).sum::<usize>() + 16,
+            Value::Object(members) => {
+                let values: usize = members.iter().map(|(name, value)| name.len() + 16 + memory(value)).sum();
+                values + 640 * members.len().div_ceil(11)
+            }
+        }
 }
 
 /// Whether a field has this caption, ignoring case, and accepts any text: it is neither a list nor of another type.

@@ -149,7 +149,7 @@ impl RequestLimiter {
                         self.pause_for(wait);
                         return Err(CwError::Throttled(wait));
                     }
-                    // Even a sleep of no time takes until the next tick of the timer, up to a millisecond.
+                    // Even a sleep of no time takes until the next tick of the timer, a millisecond or two.
                     Admission::After(Duration::ZERO) => {}
                     Admission::After(wait) => tokio::time::sleep(wait).await,
                 },

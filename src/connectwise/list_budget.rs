@@ -1,16 +1,72 @@
 //! The memory that lists from ConnectWise may take, because a site that a tenant configures may send lists without an end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use super::custom_fields::CustomFields;
 use super::error::CwError;
+use crate::domain::ids::CwAgreementId;
+use crate::domain::invoice_terms::Recap;
+use crate::domain::records::{Addition, Agreement, CwCompany};
 
-/// Maximum memory in bytes of all lists in the process: some 140,000 agreements.
+/// Maximum estimated memory in bytes of all lists in the process.
 const MAX_ALL: usize = 96 * 1024 * 1024;
-/// Maximum memory in bytes of the lists of one budget.
+/// Maximum estimated memory in bytes of the lists of one budget: some 60,000 agreements.
 const MAX_ONE: usize = 48 * 1024 * 1024;
+/// Lists of up to this many bytes always find room.
+const SMALL: usize = 1024 * 1024;
+/// When to read again a list that found no room.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 
 /// The memory of the lists of all budgets.
 static ALL: AtomicUsize = AtomicUsize::new(0);
+
+/// A record of a list.
+pub(super) trait ListedRecord: Sized {
+    /// Estimates the memory in bytes that the record refers to, such as its texts.
+    fn referred(&self) -> usize;
+
+    /// Estimates the record's memory in a list, which grows by doubling.
+    fn memory(&self) -> usize {
+        2 * size_of::<Self>() + self.referred()
+    }
+}
+
+fn texts<const N: usize>(texts: [Option<&String>; N]) -> usize {
+    texts.into_iter().flatten().map(|text| text.len() + 16).sum()
+}
+
+impl ListedRecord for CwCompany {
+    fn referred(&self) -> usize {
+        texts([Some(&self.identifier), Some(&self.name), self.status.as_ref()])
+    }
+}
+
+impl ListedRecord for Agreement {
+    fn referred(&self) -> usize {
+        let terms = [self.terms.billing_cycle.as_ref(), self.terms.currency.as_ref()];
+        texts([Some(&self.name), self.type_name.as_ref(), self.status.as_ref()]) + texts(terms)
+    }
+}
+
+impl ListedRecord for Addition {
+    fn referred(&self) -> usize {
+        texts([self.product_identifier.as_ref(), self.description.as_ref()])
+    }
+}
+
+impl ListedRecord for (CwAgreementId, Recap) {
+    /// Recaps are kept in a map.
+    fn referred(&self) -> usize {
+        2 * size_of::<Self>()
+    }
+}
+
+impl ListedRecord for (Addition, CustomFields) {
+    fn referred(&self) -> usize {
+        self.0.referred() + self.1.memory()
+    }
+}
 
 /// The memory of lists that are kept at the same time. Keep the budget as long as the lists: dropping it makes room for
 /// others.
@@ -20,19 +76,21 @@ pub struct ListBudget {
 }
 
 impl ListBudget {
-    /// Adds part of a list, with an upper bound of its memory. Errors if the list is too long, or if other lists leave no
-    /// room for it now.
+    /// Adds a record's memory. Errors if the lists are too long, or if other lists leave no room for a long one now.
     pub(super) fn add(&self, bytes: usize) -> Result<(), CwError> {
         let one = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = ALL.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if one > MAX_ONE {
+        if one <= MAX_ONE && (one <= SMALL || all <= MAX_ALL) {
+            return Ok(());
+        }
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        ALL.fetch_sub(bytes, Ordering::Relaxed);
+        Err(if one > MAX_ONE {
             let limit = MAX_ONE / 1024 / 1024;
-            return Err(CwError::InvalidResponse(format!("lists that need more than {limit} MiB of memory")));
-        }
-        if all > MAX_ALL {
-            return Err(CwError::Unavailable("too many long lists are being read at the same time".to_owned()));
-        }
-        Ok(())
+            CwError::InvalidResponse(format!("lists that need more than {limit} MiB of memory"))
+        } else {
+            CwError::Throttled(WAIT_FOR_ROOM)
+        })
     }
 }
 
@@ -51,10 +109,12 @@ mod tests {
         let (first, second, third) = (ListBudget::default(), ListBudget::default(), ListBudget::default());
         let half = MAX_ONE / 2;
         assert!(first.add(half).is_ok() && first.add(half).is_ok());
-        assert!(second.add(half).is_ok());
         assert!(matches!(first.add(1), Err(CwError::InvalidResponse(_))));
-        assert!(matches!(third.add(MAX_ONE), Err(CwError::Unavailable(_))));
+        assert!(second.add(half).is_ok());
+        assert!(matches!(third.add(MAX_ONE), Err(CwError::Throttled(_))));
+        assert!(second.add(half - SMALL).is_ok(), "what was rejected takes no room");
+        assert!(third.add(SMALL).is_ok(), "a small list always finds room");
         drop((first, third));
-        assert!(second.add(half).is_ok(), "there is room again");
+        assert!(second.add(SMALL).is_ok());
     }
 }

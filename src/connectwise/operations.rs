@@ -133,9 +133,7 @@ impl Client {
         let path = format!("finance/agreements/{agreement}/additions");
         let request = ApiRequest::get(Purpose::ReadAdditions, path).with("fields", fields);
         let parse = |value: &Value| Ok((record_parsing::addition(value, agreement)?, CustomFields::read(value)));
-        let found = self.read_by_page(&request, policy, budget, parse).await?;
-        budget.add(found.iter().map(|(_, fields)| fields.memory()).sum())?;
-        Ok(found)
+        self.read_by_page(&request, policy, budget, parse).await
     }
 
     /// Writes an addition's quantity, with its custom fields if they are given, and compares the quantity in the

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::CwError;
-use super::list_budget::ListBudget;
+use super::list_budget::{ListBudget, ListedRecord};
 
 /// The maximum page size of ConnectWise.
 const PAGE_SIZE: usize = 1_000;
@@ -52,13 +52,13 @@ impl Next {
 
 /// Ends the reading of a list that takes too long.
 async fn in_time<T>(read: impl Future<Output = Result<T, CwError>>) -> Result<T, CwError> {
-    let late = |_| CwError::Unavailable(format!("a list did not end within {} minutes", MAX_TIME.as_secs() / 60));
+    let late = |_| CwError::Failed(format!("a list did not end within {} minutes", MAX_TIME.as_secs() / 60));
     tokio::time::timeout(MAX_TIME, read).await.map_err(late)?
 }
 
 impl Client {
     /// Reads a whole list with forward-only paging. Records that appear or disappear meanwhile do not shift its pages.
-    pub(super) async fn read_all<T>(
+    pub(super) async fn read_all<T: ListedRecord>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
@@ -68,7 +68,7 @@ impl Client {
         in_time(self.read_forward(request, policy, budget, parse)).await
     }
 
-    async fn read_forward<T>(
+    async fn read_forward<T: ListedRecord>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// Reads a whole list page by page, in order of id.
-    pub(super) async fn read_by_page<T>(
+    pub(super) async fn read_by_page<T: ListedRecord>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
@@ -111,7 +111,7 @@ impl Client {
         in_time(self.read_numbered(request, policy, budget, parse)).await
     }
 
-    async fn read_numbered<T>(
+    async fn read_numbered<T: ListedRecord>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Reads one page, and adds its records to those found so far. The rest of the page is dropped.
-    async fn read_page<T>(
+    async fn read_page<T: ListedRecord>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
@@ -149,10 +149,10 @@ impl Client {
     ) -> Result<Page, CwError> {
         let page = self.send_with_retry(request, policy).await?;
         let rows = page.value.as_array().ok_or_else(|| CwError::InvalidResponse("a list was expected".to_owned()))?;
-        // The texts of the records are parts of the body.
-        budget.add(rows.len() * size_of::<T>() + page.bytes)?;
         for row in rows {
-            found.push(parse(row)?);
+            let record = parse(row)?;
+            budget.add(record.memory())?;
+            found.push(record);
         }
         let last_id = rows.last().and_then(|row| row.get("id")).map(ToString::to_string);
         Ok(Page { next: Next::read(page.link.as_deref()), last_id, is_empty: rows.is_empty() })

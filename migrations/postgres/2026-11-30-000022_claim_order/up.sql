@@ -2,5 +2,5 @@
 -- state of a line was written to these two as well.
 DROP INDEX push_lines_waiting;
 DROP INDEX push_lines_leased;
--- Room for the next version of a row on its page, so that changed totals need no new index entries.
+-- Room for the next version of a row on each new page, so that changed totals need no new index entries.
 ALTER TABLE usage_totals SET (fillfactor = 70);

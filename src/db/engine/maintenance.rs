@@ -12,8 +12,8 @@ use crate::domain::Result;
 /// PostgreSQL itself analyses them only after some minutes. It also counts changes late, up to a second after they were
 /// committed, so tables that have grown are found by their size in pages.
 const CHANGED_TABLES: &str = "SELECT c.relname::text AS text \
-    FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid \
-    WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace \
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid \
+    WHERE c.relkind = 'r' AND n.nspname = current_schema() \
     AND (s.n_mod_since_analyze > 1000 + s.n_live_tup / 3 \
     OR pg_relation_size(c.oid) / current_setting('block_size')::bigint > 10 + c.relpages + c.relpages / 3)";
 
@@ -34,6 +34,10 @@ impl Db {
     /// Updates the statistics of tables that have changed much. Without them, the database may read all lines of a
     /// tenant to return one page.
     pub async fn optimize(&self) -> Result<()> {
+        if self.is_shared() {
+            // The size of a table is not known while another process alters it. Writers do not wait for that.
+            return self.blocking(update_statistics).await;
+        }
         self.with_writer(update_statistics).await
     }
 }

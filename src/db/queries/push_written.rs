@@ -231,7 +231,7 @@ impl Tx<'_> {
         self.written_by(&newest.into_iter().flatten().collect::<Vec<_>>())
     }
 
-    /// Whether push lines bill one of the months. One statement.
+    /// Whether push lines bill one of the months, or a later one. One statement.
     fn pushed_months(&mut self, months: &[BillingMonth]) -> Result<PushedMonths> {
         let Some(first) = months.iter().min() else { return Ok(PushedMonths::None) };
         // Lines stored by earlier versions have no month of their own, and bill the job's month.

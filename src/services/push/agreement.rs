@@ -244,8 +244,9 @@ impl ClaimedLines<'_> {
         let Some(agreement) = lines.first().and_then(|(line, _)| line.agreement_id) else {
             return vec![ReadBack::Unreadable; lines.len()];
         };
+        let budget = ListBudget::default();
         let read = match client::for_tenant(self.ctx, &self.tenant).await {
-            Ok(client) => client.additions(agreement, RetryPolicy::Interactive, &ListBudget::default()).await,
+            Ok(client) => client.additions(agreement, RetryPolicy::Interactive, &budget).await,
             Err(_) => return vec![ReadBack::Unreadable; lines.len()],
         };
         if let Err(CwError::CircuitOpen(wait) | CwError::Throttled(wait)) = read {

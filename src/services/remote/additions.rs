@@ -112,11 +112,11 @@ async fn save(
     }
     let now = ctx.clock.now();
     let save = move |tx: &mut Tx<'_>| {
+        let _kept_until_saved = budget;
         precondition.check(tx)?;
         save_answers(tx, answers, now)
     };
     let (written, failure) = ctx.db.write(tenant, save).await?;
-    drop(budget);
     ctx.after_growth(written).await;
     failure.map_or(Ok(()), |error| Err(error.into()))
 }

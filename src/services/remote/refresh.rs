@@ -246,6 +246,7 @@ async fn read_and_save(
     let precondition = ReadPrecondition { connection, refresh: Some(owner.to_owned()) };
     let still_leased = precondition.clone();
     let save = move |tx: &mut Tx<'_>| {
+        let _kept_until_saved = lists;
         still_leased.check(tx)?;
         if !force {
             guard_against_mass_deletion(tx, &companies, &agreements)?;
@@ -256,7 +257,6 @@ async fn read_and_save(
         Ok((in_use, written))
     };
     let (in_use, written) = ctx.db.write(&actor.tenant, save).await?;
-    drop(lists);
     ctx.after_growth(written).await;
     report.agreements_with_additions = in_use.len();
     additions::read_if(ctx, &actor.tenant, in_use, policy, precondition).await?;
