@@ -36,7 +36,6 @@ struct Results(Vec<(String, String)>);
 
 impl Results {
     fn add(&mut self, what: &str, result: String) {
-        eprintln!("{what}: {result}");
         self.0.push((what.to_owned(), result));
     }
 
