@@ -65,39 +65,35 @@ impl Client {
         budget: &ListBudget,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
-        in_time(self.read_forward(request, policy, budget, parse)).await
-    }
-
-    async fn read_forward<T: ListedRecord>(
-        &self,
-        request: &ApiRequest,
-        policy: RetryPolicy,
-        budget: &ListBudget,
-        parse: impl Fn(&Value) -> Result<T, CwError>,
-    ) -> Result<Vec<T>, CwError> {
-        let mut found = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let mut page = request.clone().with("pageSize", PAGE_SIZE.to_string());
-            page.forward_only = true;
-            if let Some(id) = &after {
-                page = page.with("pageId", id.clone());
-            }
-            let Page { next, last_id, is_empty } = self.read_page(&page, policy, budget, &parse, &mut found).await?;
-            match next {
-                Next::None => return Ok(found),
-                Next::Unknown | Next::Page(_) if is_empty => return Ok(found),
-                // The endpoint does not support forward-only paging and returned a first page: start over page by page.
-                Next::Unknown => return self.read_by_page(request, policy, budget, parse).await,
-                Next::Page(id) => {
-                    let next = id.or(last_id);
-                    if next.is_none() || next == after {
-                        return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
+        in_time(async {
+            let mut found = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                let mut page = request.clone().with("pageSize", PAGE_SIZE.to_string());
+                page.forward_only = true;
+                if let Some(id) = &after {
+                    page = page.with("pageId", id.clone());
+                }
+                let Page { next, last_id, is_empty } =
+                    self.read_page(&page, policy, budget, &parse, &mut found).await?;
+                match next {
+                    Next::None => return Ok(found),
+                    Next::Unknown | Next::Page(_) if is_empty => return Ok(found),
+                    // The endpoint does not support forward-only paging and returned a first page: start over page by page.
+                    Next::Unknown => return self.read_by_page(request, policy, budget, parse).await,
+                    Next::Page(id) => {
+                        let next = id.or(last_id);
+                        if next.is_none() || next == after {
+                            return Err(CwError::InvalidResponse(
+                                "the list does not advance to its next page".to_owned(),
+                            ));
+                        }
+                        after = next;
                     }
-                    after = next;
                 }
             }
-        }
+        })
+        .await
     }
 
     /// Reads a whole list page by page, in order of id.
@@ -108,34 +104,28 @@ impl Client {
         budget: &ListBudget,
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
-        in_time(self.read_numbered(request, policy, budget, parse)).await
-    }
-
-    async fn read_numbered<T: ListedRecord>(
-        &self,
-        request: &ApiRequest,
-        policy: RetryPolicy,
-        budget: &ListBudget,
-        parse: impl Fn(&Value) -> Result<T, CwError>,
-    ) -> Result<Vec<T>, CwError> {
-        let (mut found, mut before) = (Vec::new(), None);
-        for number in 1_u32.. {
-            let page = request
-                .clone()
-                .with("orderBy", "id asc")
-                .with("pageSize", PAGE_SIZE.to_string())
-                .with("page", number.to_string());
-            let Page { next, last_id, is_empty } = self.read_page(&page, policy, budget, &parse, &mut found).await?;
-            if !is_empty && last_id == before {
-                return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
+        in_time(async {
+            let (mut found, mut before) = (Vec::new(), None);
+            for number in 1_u32.. {
+                let page = request
+                    .clone()
+                    .with("orderBy", "id asc")
+                    .with("pageSize", PAGE_SIZE.to_string())
+                    .with("page", number.to_string());
+                let Page { next, last_id, is_empty } =
+                    self.read_page(&page, policy, budget, &parse, &mut found).await?;
+                if !is_empty && last_id == before {
+                    return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
+                }
+                before = last_id;
+                // Without a Link, a short page may be the server's own smaller limit: only an empty page ends the list.
+                if is_empty || next == Next::None {
+                    break;
+                }
             }
-            before = last_id;
-            // Without a Link, a short page may be the server's own smaller limit: only an empty page ends the list.
-            if is_empty || next == Next::None {
-                break;
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
+        .await
     }
 
     /// Reads one page, and adds its records to those found so far. The rest of the page is dropped.

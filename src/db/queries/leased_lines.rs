@@ -10,8 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
 use super::last_push::LastPushOf;
-use crate::db::engine::conn::MultiBackend;
-use crate::db::engine::conn::run_fixed;
+use crate::db::engine::conn::{MultiBackend, run_fixed};
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};

@@ -109,9 +109,9 @@ enum PushedMonths {
     /// No push line does.
     None,
     /// Some do, and all push lines have a month of their own.
-    Named,
+    WithMonth,
     /// There are push lines without a month of their own.
-    MaybeUnnamed,
+    SomeWithoutMonth,
 }
 
 impl Tx<'_> {
@@ -208,8 +208,8 @@ impl Tx<'_> {
     ) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
         let has_unnamed = match self.pushed_months(months)? {
             PushedMonths::None => return Ok(HashMap::new()),
-            PushedMonths::Named => false,
-            PushedMonths::MaybeUnnamed => true,
+            PushedMonths::WithMonth => false,
+            PushedMonths::SomeWithoutMonth => true,
         };
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
@@ -242,8 +242,8 @@ impl Tx<'_> {
         let found = diesel::select((exists(unnamed.select(push_lines::id)), named.single_value()));
         let found: (bool, Option<PushJobId>) = run_fixed!(self, found, get_result)?;
         Ok(match found {
-            (true, _) => PushedMonths::MaybeUnnamed,
-            (false, Some(_)) => PushedMonths::Named,
+            (true, _) => PushedMonths::SomeWithoutMonth,
+            (false, Some(_)) => PushedMonths::WithMonth,
             (false, None) => PushedMonths::None,
         })
     }
