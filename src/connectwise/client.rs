@@ -13,9 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::body::{Body, ParsedResponse};
+use super::body::{Body, JsonResponse};
 use super::error::{ConnectionFault, CwError, Purpose, from_answer};
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
+use super::list_budget::ConnectionMemory;
 use super::site::Site;
 use super::timed_body::{TimedBody, TooLate};
 use crate::domain::clock::{Clock, Timestamp};
@@ -89,6 +90,7 @@ pub struct Client {
     credentials: Credentials,
     pub(super) limiter: RequestLimiter,
     settings: Settings,
+    pub(super) list_memory: ConnectionMemory,
     /// The API's base URL, from the company information that was read last.
     base: Mutex<Option<Url>>,
 }
@@ -154,7 +156,7 @@ impl Client {
         }
         let http = builder.build().map_err(|error| CwError::Unavailable(root_cause(&error)))?;
         let limiter = RequestLimiter::new(RateLimit::of(settings.per_minute), settings.parallel, shared, clock);
-        Ok(Self { http, credentials, limiter, settings, base: Mutex::new(None) })
+        Ok(Self { http, credentials, limiter, settings, list_memory: Arc::default(), base: Mutex::new(None) })
     }
 
     /// Returns whether the circuit breaker lets requests through.
@@ -178,7 +180,7 @@ impl Client {
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
-    ) -> Result<ParsedResponse, CwError> {
+    ) -> Result<JsonResponse, CwError> {
         self.send_watched(request, policy, &|_| {}).await
     }
 
@@ -188,7 +190,7 @@ impl Client {
         request: &ApiRequest,
         policy: RetryPolicy,
         watch: &(dyn Fn(&CwError) + Sync),
-    ) -> Result<ParsedResponse, CwError> {
+    ) -> Result<JsonResponse, CwError> {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.settings.first_wait)
@@ -210,7 +212,7 @@ impl Client {
             .await
     }
 
-    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<ParsedResponse, CwError> {
+    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<JsonResponse, CwError> {
         let _permit = self.limiter.acquire(policy.longest_wait()).await?;
         let outcome = self.send_with_fresh_base(request).await;
         self.limiter.record_outcome(outcome.as_ref().err()).await;
@@ -222,7 +224,7 @@ impl Client {
 
     /// Sends a request once. The codebase changes when the hosted version is upgraded: if the API is not found at the
     /// known address, looks the address up again and, if it changed, repeats the request.
-    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<ParsedResponse, CwError> {
+    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<JsonResponse, CwError> {
         let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = match &known {
             Some(base) => base.clone(),
@@ -261,8 +263,8 @@ impl Client {
             return Err(from_answer(Purpose::ReadSystem, status, retry_after, body.bytes()));
         }
         let not_json = "the company information is not JSON: is this the address of a ConnectWise site?";
-        let answer = body.parse(None).await;
-        let value = answer.map_err(|_| CwError::InvalidResponse(not_json.to_owned()))?.value;
+        let info = body.into_json(None).and_then(|info| info.record());
+        let value = info.map_err(|_| CwError::InvalidResponse(not_json.to_owned()))?;
         if value.is_null() {
             return Err(unknown());
         }
@@ -279,7 +281,7 @@ impl Client {
         Ok(base)
     }
 
-    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<ParsedResponse, CwError> {
+    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<JsonResponse, CwError> {
         let url = base.join(&request.path).map_err(|error| CwError::Rejected(error.to_string()))?;
         let user = format!("{}+{}", self.credentials.company_id, self.credentials.public_key.expose_secret());
         let mut http_request = self
@@ -312,7 +314,7 @@ impl Client {
         if !status.is_success() {
             return Err(from_answer(request.purpose, status, retry_after(&headers), body.bytes()));
         }
-        body.parse(links(&headers)).await
+        body.into_json(links(&headers))
     }
 }
 

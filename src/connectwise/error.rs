@@ -206,6 +206,9 @@ pub(super) fn from_answer(purpose: Purpose, status: StatusCode, retry_after: Opt
     }
 }
 
+/// Maximum size in bytes of a body that is parsed as an error. Parsed values need many times the memory of their text.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
 /// The body of an error response, as far as it has ConnectWise's format.
 struct ErrorBody {
     code: Option<String>,
@@ -215,7 +218,8 @@ struct ErrorBody {
 
 impl ErrorBody {
     fn read(body: &[u8]) -> Self {
-        let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let is_short = body.len() <= MAX_ERROR_BODY;
+        let value = if is_short { serde_json::from_slice(body).unwrap_or_default() } else { Value::Null };
         let member = |name: &str| value.get(name).and_then(Value::as_str).map(clean);
         let mut parts: Vec<String> = member("message").into_iter().collect();
         for error in value.get("errors").and_then(Value::as_array).into_iter().flatten().take(10) {

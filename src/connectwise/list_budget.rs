@@ -1,6 +1,7 @@
 //! The memory that lists from ConnectWise may take, because a site that a tenant configures may send lists without an end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::custom_fields::CustomFields;
@@ -10,10 +11,10 @@ use crate::domain::invoice_terms::Recap;
 use crate::domain::records::{Addition, Agreement, CwCompany};
 
 /// Maximum estimated memory in bytes of all lists in the process.
-const MAX_ALL: usize = 96 * 1024 * 1024;
-/// Maximum estimated memory in bytes of the lists of one budget: some 60,000 agreements.
-const MAX_ONE: usize = 48 * 1024 * 1024;
-/// Lists of up to this many bytes always find room.
+const MAX_ALL: usize = 48 * 1024 * 1024;
+/// Maximum estimated memory in bytes of the lists of one connection: some 60,000 agreements.
+const MAX_ONE: usize = 32 * 1024 * 1024;
+/// The lists of a budget always find room up to this many bytes.
 const SMALL: usize = 1024 * 1024;
 /// When to read again a list that found no room.
 const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
@@ -21,14 +22,17 @@ const WAIT_FOR_ROOM: Duration = Duration::from_secs(10);
 /// The memory of the lists of all budgets.
 static ALL: AtomicUsize = AtomicUsize::new(0);
 
+/// The memory of the lists of one connection.
+pub(super) type ConnectionMemory = Arc<AtomicUsize>;
+
 /// A record of a list.
 pub(super) trait ListedRecord: Sized {
     /// Estimates the memory in bytes that the record refers to, such as its texts.
     fn referred(&self) -> usize;
 
-    /// Estimates the record's memory in a list, which grows by doubling.
+    /// Estimates the record's memory in a list.
     fn memory(&self) -> usize {
-        2 * size_of::<Self>() + self.referred()
+        size_of::<Self>() + self.referred()
     }
 }
 
@@ -73,19 +77,23 @@ impl ListedRecord for (Addition, CustomFields) {
 #[derive(Debug, Default)]
 pub struct ListBudget {
     used: AtomicUsize,
+    /// Known when the first list is read.
+    connection: OnceLock<ConnectionMemory>,
 }
 
 impl ListBudget {
     /// Adds a record's memory. Errors if the lists are too long, or if other lists leave no room for a long one now.
-    pub(super) fn add(&self, bytes: usize) -> Result<(), CwError> {
-        let one = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = ALL.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if one <= MAX_ONE && (one <= SMALL || all <= MAX_ALL) {
+    pub(super) fn add(&self, bytes: usize, connection: &ConnectionMemory) -> Result<(), CwError> {
+        let connection = self.connection.get_or_init(|| connection.clone());
+        let add = |counter: &AtomicUsize| counter.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let (used, of_connection, all) = (add(&self.used), add(connection), add(&ALL));
+        if used <= SMALL || (of_connection <= MAX_ONE && all <= MAX_ALL) {
             return Ok(());
         }
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
-        ALL.fetch_sub(bytes, Ordering::Relaxed);
-        Err(if one > MAX_ONE {
+        for counter in [&self.used, connection, &ALL] {
+            counter.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        Err(if used > MAX_ONE {
             let limit = MAX_ONE / 1024 / 1024;
             CwError::InvalidResponse(format!("lists that need more than {limit} MiB of memory"))
         } else {
@@ -96,7 +104,11 @@ impl ListBudget {
 
 impl Drop for ListBudget {
     fn drop(&mut self) {
-        ALL.fetch_sub(*self.used.get_mut(), Ordering::Relaxed);
+        let used = *self.used.get_mut();
+        ALL.fetch_sub(used, Ordering::Relaxed);
+        if let Some(connection) = self.connection.get() {
+            connection.fetch_sub(used, Ordering::Relaxed);
+        }
     }
 }
 
@@ -106,15 +118,20 @@ mod tests {
 
     #[test]
     fn lists_fit_into_their_budget_and_all_into_that_of_the_process() {
-        let (first, second, third) = (ListBudget::default(), ListBudget::default(), ListBudget::default());
+        let [one, other, third]: [ConnectionMemory; 3] = Default::default();
+        let [first, second, same, last]: [ListBudget; 4] = Default::default();
         let half = MAX_ONE / 2;
-        assert!(first.add(half).is_ok() && first.add(half).is_ok());
-        assert!(matches!(first.add(1), Err(CwError::InvalidResponse(_))));
-        assert!(second.add(half).is_ok());
-        assert!(matches!(third.add(MAX_ONE), Err(CwError::Throttled(_))));
-        assert!(second.add(half - SMALL).is_ok(), "what was rejected takes no room");
-        assert!(third.add(SMALL).is_ok(), "a small list always finds room");
-        drop((first, third));
-        assert!(second.add(SMALL).is_ok());
+        assert!(first.add(half, &one).is_ok() && first.add(half, &one).is_ok());
+        assert!(matches!(first.add(1, &one), Err(CwError::InvalidResponse(_))));
+        assert!(second.add(half, &other).is_ok());
+        assert!(matches!(same.add(half + 1, &other), Err(CwError::Throttled(_))), "one connection");
+        assert!(matches!(last.add(MAX_ONE, &third), Err(CwError::Throttled(_))), "all connections");
+        assert!(second.add(half, &other).is_ok(), "what was rejected takes no room");
+        assert!(last.add(SMALL, &third).is_ok(), "a small list always finds room");
+        assert!(matches!(last.add(1, &third), Err(CwError::Throttled(_))));
+        drop(first);
+        assert!(last.add(1, &third).is_ok());
+        drop((second, last));
+        assert!(same.add(MAX_ONE, &other).is_ok());
     }
 }

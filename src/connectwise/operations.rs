@@ -90,7 +90,7 @@ impl Client {
         for list in RecapPath::ALL {
             let request = ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", "id");
             match self.send_with_retry(&request.with("pageSize", "1"), RetryPolicy::Interactive).await {
-                Ok(answer) if answer.value.is_array() => return Ok(Some(*list)),
+                Ok(answer) if answer.is_list() => return Ok(Some(*list)),
                 Ok(_) | Err(CwError::Configuration { .. } | CwError::Rejected(_) | CwError::InvalidResponse(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -191,7 +191,9 @@ impl Client {
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
         let answer = self.send_watched(request, policy, &watch).await.map_err(failed)?;
         // A success response that cannot be parsed does not confirm the write.
-        let got = record_parsing::written_quantity(&answer.value, addition)
+        let got = answer
+            .record()
+            .and_then(|record| record_parsing::written_quantity(&record, addition))
             .map_err(|error| WriteError { error, may_have_written: true })?;
         if got == Some(quantity) {
             return Ok(());

@@ -138,14 +138,20 @@ impl Client {
         found: &mut Vec<T>,
     ) -> Result<Page, CwError> {
         let page = self.send_with_retry(request, policy).await?;
-        let rows = page.value.as_array().ok_or_else(|| CwError::InvalidResponse("a list was expected".to_owned()))?;
-        for row in rows {
-            let record = parse(row)?;
-            budget.add(record.memory())?;
+        let (mut last_id, mut is_empty) = (None, true);
+        page.each_record(|value| {
+            let record = parse(value)?;
+            budget.add(record.memory(), &self.list_memory)?;
+            // The list grows by pages instead of doubling, so that it needs no more memory than its records.
+            if found.len() == found.capacity() {
+                found.reserve_exact(PAGE_SIZE);
+            }
             found.push(record);
-        }
-        let last_id = rows.last().and_then(|row| row.get("id")).map(ToString::to_string);
-        Ok(Page { next: Next::read(page.link.as_deref()), last_id, is_empty: rows.is_empty() })
+            (last_id, is_empty) = (value.get("id").cloned(), false);
+            Ok(())
+        })?;
+        let last_id = last_id.map(|id| id.to_string());
+        Ok(Page { next: Next::read(page.link.as_deref()), last_id, is_empty })
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{Backend, TestApp};
 
-/// Serves lists whose pages have one long record each. Returns its address and the number of pages that were read.
+/// Serves lists whose pages have thirty long records each. Returns its address and the number of pages that were read.
 fn endless_lists() -> (String, Arc<AtomicUsize>) {
     let pages = Arc::new(AtomicUsize::new(0));
     let read = web::Data::from(pages.clone());
@@ -20,8 +20,8 @@ fn endless_lists() -> (String, Arc<AtomicUsize>) {
         }
         let page = 1 + read.fetch_add(1, Ordering::Relaxed);
         let link = format!("<http://x{}?pageId={page}>; rel=\"next\"", req.path());
-        let record = json!({"id": page, "name": "x".repeat(6 * 1024 * 1024)});
-        HttpResponse::Ok().insert_header(("Link", link)).json([record])
+        let record = |n| json!({"id": page * 30 + n, "name": "x".repeat(200 * 1024)});
+        HttpResponse::Ok().insert_header(("Link", link)).json((0..30).map(record).collect::<Vec<_>>())
     };
     let server = HttpServer::new(move || App::new().app_data(read.clone()).default_service(web::to(respond)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
