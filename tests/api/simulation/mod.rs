@@ -29,12 +29,17 @@ fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-/// Runs each seed once, on as many threads as there are processors; reports all seeds that failed.
+/// After how many seeds the progress is printed.
+const SEEDS_A_REPORT: u64 = 100;
+
+/// Runs each seed once, on several threads. Reports all seeds that failed.
 fn run(backend: Backend) {
     let first = number("CWB_SIMULATE_FROM", 0);
     let last = first + number("CWB_SIMULATE_SEEDS", SEEDS_IN_SUITE);
-    let (next, failures) = (AtomicU64::new(first), Mutex::new(Vec::new()));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, ended, failures) = (AtomicU64::new(first), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    // Most of a seed's time is spent waiting.
+    let threads = number("CWB_SIMULATE_THREADS", 2 * processors as u64);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -48,7 +53,13 @@ fn run(backend: Backend) {
                             return;
                         }
                         if let Err(failure) = run_seed(&template, seed).await {
+                            println!("{failure}");
                             failures.lock().unwrap().push(failure);
+                        }
+                        let ended = ended.fetch_add(1, Ordering::SeqCst) + 1;
+                        if ended % SEEDS_A_REPORT == 0 {
+                            let failed = failures.lock().unwrap().len();
+                            println!("{backend:?}: {ended} of {} seeds ended, {failed} failed", last - first);
                         }
                     }
                 });
