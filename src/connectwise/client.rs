@@ -7,20 +7,21 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use chrono::TimeDelta;
+use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
 use super::body::{Body, JsonResponse};
 use super::error::{ConnectionFault, CwError, Purpose, from_answer};
+use super::http_clients::HttpClients;
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
 use super::list_budget::ConnectionMemory;
 use super::site::Site;
 use super::timed_body::{TimedBody, TooLate};
 use crate::domain::clock::{Clock, Timestamp};
-use crate::outgoing::{PrivateAddress, PublicOnly, is_public, private_address, root_cause};
+use crate::outgoing::{PrivateAddress, is_public, private_address, root_cause};
 
 /// The version of ConnectWise's models that this client was written for.
 const ACCEPT_HEADER: &str = "application/vnd.connectwise.com+json; version=2025.1";
@@ -133,6 +134,7 @@ impl Client {
     pub fn new(
         credentials: Credentials,
         settings: Settings,
+        http_clients: &HttpClients,
         shared: Option<Arc<dyn SharedBudget>>,
         clock: Clock,
     ) -> Result<Self, CwError> {
@@ -141,20 +143,7 @@ impl Client {
         {
             return Err(CwError::fault(ConnectionFault::Address, PrivateAddress(address.to_string()).to_string()));
         }
-        let mut builder = reqwest::Client::builder()
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout.min(Duration::from_secs(10)))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("connectwise-billing/", env!("CARGO_PKG_VERSION")));
-        if !settings.allow_private {
-            builder = builder.dns_resolver(PublicOnly);
-        }
-        if credentials.site.api().scheme() == "http" {
-            // No TLS is used, so CA certificates need not be installed.
-            builder = builder.tls_certs_only(std::iter::empty());
-        }
-        let http = builder.build().map_err(|error| CwError::Unavailable(root_cause(&error)))?;
+        let http = http_clients.of_site(&credentials.site, settings.timeout, settings.allow_private)?;
         let limiter = RequestLimiter::new(RateLimit::of(settings.per_minute), settings.parallel, shared, clock);
         Ok(Self { http, credentials, limiter, settings, list_memory: Arc::default(), base: Mutex::new(None) })
     }

@@ -62,7 +62,8 @@ pub fn for_connection(ctx: &AppContext, row: &Connection) -> Result<Arc<Client>>
         client_id: row.client_id.clone(),
     };
     let shared = budget::shared(ctx, &row.tenant_id);
-    let client = Client::new(credentials, ctx.settings.connectwise.clone(), shared, ctx.clock.clone())?;
+    let settings = ctx.settings.connectwise.clone();
+    let client = Client::new(credentials, settings, &ctx.clients.http, shared, ctx.clock.clone())?;
     Ok(ctx.clients.put(row, client))
 }
 
