@@ -22,6 +22,8 @@ USER billing
 WORKDIR /data
 VOLUME /data
 ENV CWB_LISTEN=0.0.0.0:8080 CWB_DATABASE_URL=sqlite:/data/connectwise-billing.db CWB_LOG_FORMAT=json
+# Returns the memory of large responses to the system (docs/OPERATIONS.md).
+ENV MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["curl", "-sf", "http://127.0.0.1:8080/readyz"]
 ENTRYPOINT ["connectwise-billing"]

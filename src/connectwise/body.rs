@@ -100,9 +100,12 @@ async fn next_chunk(response: &mut Response, until: Option<Instant>) -> Result<O
     chunk.map_err(|error| CwError::Unavailable(root_cause(&error)))
 }
 
-/// Waits until a body may grow. If that takes too long, the request is repeated later.
+/// Waits until a body may grow. If that takes too long, the request is repeated later. The request has been carried out
+/// by then, so the error must not be one of a request that was not sent.
 async fn permit_of(bodies: &'static Semaphore, max_wait: Duration) -> Result<SemaphorePermit<'static>, CwError> {
-    let permit = tokio::time::timeout(max_wait, bodies.acquire()).await.map_err(|_| CwError::Throttled(max_wait))?;
+    let permit = tokio::time::timeout(max_wait, bodies.acquire())
+        .await
+        .map_err(|_| CwError::Failed("too many long responses are being received".to_owned()))?;
     permit.map_err(|_| CwError::Unavailable("shutting down".to_owned()))
 }
 
@@ -227,7 +230,8 @@ mod tests {
             assert!(matches!(read(parts, false).await, Err(CwError::Unavailable(_))), "a slow body");
         }
         let others = LARGE_BODIES.acquire_many(2).await.unwrap();
-        assert!(matches!(read(large, true).await, Err(CwError::Throttled(_))));
+        let failure = read(large, true).await.unwrap_err();
+        assert!(matches!(failure, CwError::Failed(_)) && failure.may_have_been_carried_out(), "{failure}");
         assert!(read(large - 1, true).await.is_ok(), "shorter bodies do not wait");
         drop(others);
         assert!(read(large, true).await.is_ok());

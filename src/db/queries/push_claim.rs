@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
-use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::Conn;
@@ -65,6 +64,19 @@ macro_rules! lease_expired {
     };
 }
 
+/// Whether there is any of these lines. They are asked for in the order of the index `push_lines_next`, because for
+/// `EXISTS` PostgreSQL may read the finished lines as well.
+macro_rules! any_line {
+    ($lines:expr) => {
+        $lines
+            .order((push_lines::state, push_lines::not_before, push_lines::id))
+            .select(push_lines::id)
+            .limit(1)
+            .single_value()
+            .is_not_null()
+    };
+}
+
 /// One worker's share of the agreements of due lines: the first ones. `due` has one entry for each line.
 fn share_of(due: &[CwAgreementId], workers: usize) -> Vec<CwAgreementId> {
     let mut lines: Vec<(CwAgreementId, usize)> = Vec::new();
@@ -87,10 +99,10 @@ impl SystemTx<'_> {
     /// The jobs, queued or running, of all tenants, oldest first. One statement.
     pub fn open_jobs(&mut self, now: Timestamp) -> Result<Vec<OpenJob>> {
         let at = now.naive_utc();
-        let is_due = exists(pending_without_delay!(push_jobs::id).select(push_lines::id))
-            .or(exists(delay_over!(push_jobs::id, at).select(push_lines::id)))
-            .or(exists(lease_expired!(push_jobs::id, at).select(push_lines::id)));
-        let is_open = exists(open_lines!(push_jobs::id).select(push_lines::id));
+        let is_due = any_line!(pending_without_delay!(push_jobs::id))
+            .or(any_line!(delay_over!(push_jobs::id, at)))
+            .or(any_line!(lease_expired!(push_jobs::id, at)));
+        let is_open = any_line!(open_lines!(push_jobs::id));
         let jobs: Vec<(TenantId, PushJobId, bool, bool)> = push_jobs::table
             .filter(push_jobs::finished_at.is_null())
             .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))

@@ -225,7 +225,10 @@ impl Tx<'_> {
         let open = self
             .scoped(push_lines::table)
             .filter(push_lines::job_id.eq(job.clone()))
-            .filter(push_lines::finished_at.is_null());
-        Ok(diesel::select(diesel::dsl::exists(open.select(push_lines::id))).get_result(self.conn)?)
+            .filter(push_lines::finished_at.is_null())
+            // The order of the index of unfinished lines. Without it, PostgreSQL may read the finished ones as well.
+            .order((push_lines::state, push_lines::not_before, push_lines::id));
+        let first: Option<PushLineId> = open.select(push_lines::id).first(self.conn).optional()?;
+        Ok(first.is_some())
     }
 }
