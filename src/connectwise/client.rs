@@ -110,6 +110,8 @@ pub(super) struct ApiRequest {
     pub(super) path: String,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) forward_only: bool,
+    /// Whether the response is a page of a list that may be long.
+    pub(super) is_page: bool,
     pub(super) body: Option<Value>,
     /// The request is not sent at this time or later.
     pub(super) not_after: Option<Timestamp>,
@@ -118,7 +120,21 @@ pub(super) struct ApiRequest {
 impl ApiRequest {
     pub(super) fn get(purpose: Purpose, path: impl Into<String>) -> Self {
         let (method, path) = (Method::GET, path.into());
-        Self { purpose, method, path, query: Vec::new(), forward_only: false, body: None, not_after: None }
+        Self {
+            purpose,
+            method,
+            path,
+            query: Vec::new(),
+            forward_only: false,
+            is_page: false,
+            body: None,
+            not_after: None,
+        }
+    }
+
+    /// A page of a list that may be long.
+    pub(super) fn get_page(purpose: Purpose, path: impl Into<String>) -> Self {
+        Self { is_page: true, ..Self::get(purpose, path) }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -247,7 +263,7 @@ impl Client {
         if status.as_u16() == 404 {
             return Err(unknown());
         }
-        let (retry_after, body) = (retry_after(response.headers()), Body::read(response).await?);
+        let (retry_after, body) = (retry_after(response.headers()), Body::read(response, false).await?);
         if !status.is_success() {
             return Err(from_answer(Purpose::ReadSystem, status, retry_after, body.bytes()));
         }
@@ -299,7 +315,7 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let request_id = headers.get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
         tracing::debug!(method = %request.method, path = %request.path, %status, request_id, "ConnectWise responded");
-        let body = Body::read(response).await?;
+        let body = Body::read(response, request.is_page).await?;
         if !status.is_success() {
             return Err(from_answer(request.purpose, status, retry_after(&headers), body.bytes()));
         }

@@ -119,19 +119,19 @@ mod tests {
     #[test]
     fn lists_fit_into_their_budget_and_all_into_that_of_the_process() {
         let [one, other, third]: [ConnectionMemory; 3] = Default::default();
-        let [first, second, same, last]: [ListBudget; 4] = Default::default();
-        let half = MAX_ONE / 2;
-        assert!(first.add(half, &one).is_ok() && first.add(half, &one).is_ok());
+        let [first, second, same, last, small]: [ListBudget; 5] = Default::default();
+        assert!(first.add(MAX_ONE, &one).is_ok());
         assert!(matches!(first.add(1, &one), Err(CwError::InvalidResponse(_))));
+        drop(first);
+        let half = MAX_ONE / 2;
         assert!(second.add(half, &other).is_ok());
         assert!(matches!(same.add(half + 1, &other), Err(CwError::Throttled(_))), "one connection");
-        assert!(matches!(last.add(MAX_ONE, &third), Err(CwError::Throttled(_))), "all connections");
-        assert!(second.add(half, &other).is_ok(), "what was rejected takes no room");
-        assert!(last.add(SMALL, &third).is_ok(), "a small list always finds room");
-        assert!(matches!(last.add(1, &third), Err(CwError::Throttled(_))));
-        drop(first);
-        assert!(last.add(1, &third).is_ok());
-        drop((second, last));
+        assert!(last.add(MAX_ALL - half, &third).is_ok(), "what was rejected takes no room");
+        assert!(small.add(SMALL, &one).is_ok(), "a small list always finds room");
+        assert!(matches!(small.add(1, &one), Err(CwError::Throttled(_))), "all connections");
+        drop(last);
+        assert!(small.add(1, &one).is_ok());
+        drop(second);
         assert!(same.add(MAX_ONE, &other).is_ok());
     }
 }

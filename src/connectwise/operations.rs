@@ -35,8 +35,8 @@ impl Client {
 
     /// Reads every company, including deleted ones.
     pub async fn companies(&self, policy: RetryPolicy, budget: &ListBudget) -> Result<Vec<CwCompany>, CwError> {
-        let request =
-            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", record_parsing::COMPANY_FIELDS);
+        let request = ApiRequest::get_page(Purpose::ReadCompanies, "company/companies")
+            .with("fields", record_parsing::COMPANY_FIELDS);
         self.read_all(&request, policy, budget, record_parsing::company).await
     }
 
@@ -51,7 +51,7 @@ impl Client {
 
     /// Reads every agreement.
     pub async fn agreements(&self, policy: RetryPolicy, budget: &ListBudget) -> Result<Vec<Agreement>, CwError> {
-        let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
+        let request = ApiRequest::get_page(Purpose::ReadAgreements, "finance/agreements")
             .with("fields", record_parsing::AGREEMENT_FIELDS);
         self.read_all(&request, policy, budget, record_parsing::agreement).await
     }
@@ -106,7 +106,7 @@ impl Client {
         budget: &ListBudget,
     ) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
         let request =
-            ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
+            ApiRequest::get_page(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
         Ok(self.read_by_page(&request, policy, budget, record_parsing::recap).await?.into_iter().collect())
     }
 
@@ -161,6 +161,7 @@ impl Client {
             path: format!("finance/agreements/{agreement}/additions/{addition}"),
             query: Vec::new(),
             forward_only: false,
+            is_page: false,
             body: Some(quantity_only.clone()),
             // The request must have ended, with or without a response, before another worker may write.
             not_after: Some(self.last_moment(lease_ends_at)),

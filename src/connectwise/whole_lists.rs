@@ -142,9 +142,9 @@ impl Client {
         page.each_record(|value| {
             let record = parse(value)?;
             budget.add(record.memory(), &self.list_memory)?;
-            // The list grows by pages instead of doubling, so that it needs no more memory than its records.
+            // A long list grows by a page instead of doubling, so that it needs little more memory than its records.
             if found.len() == found.capacity() {
-                found.reserve_exact(PAGE_SIZE);
+                found.reserve_exact(found.len().clamp(4, PAGE_SIZE));
             }
             found.push(record);
             (last_id, is_empty) = (value.get("id").cloned(), false);

@@ -13,7 +13,7 @@ use crate::services::context::AppContext;
 use crate::services::security::actor::Actor;
 
 /// Number of agreements whose additions are saved in one transaction.
-const BATCH: usize = 200;
+const BATCH: usize = 100;
 
 /// The conflict that another refresh of the tenant is running.
 pub fn refresh_running() -> Error {

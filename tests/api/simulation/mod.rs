@@ -39,7 +39,7 @@ fn run(backend: Backend) {
     let (next, ended, failures) = (AtomicU64::new(first), AtomicU64::new(0), Mutex::new(Vec::new()));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     // Most of a seed's time is spent waiting.
-    let threads = number("CWB_SIMULATE_THREADS", 2 * processors as u64);
+    let threads = number("CWB_SIMULATE_THREADS", 2 * processors as u64).clamp(1, last - first);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -54,7 +54,7 @@ fn run(backend: Backend) {
                         }
                         if let Err(failure) = run_seed(&template, seed).await {
                             println!("{failure}");
-                            failures.lock().unwrap().push(failure);
+                            failures.lock().unwrap().push(seed);
                         }
                         let ended = ended.fetch_add(1, Ordering::SeqCst) + 1;
                         if ended % SEEDS_A_REPORT == 0 {
@@ -67,7 +67,7 @@ fn run(backend: Backend) {
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} of {} seeds failed\n{}", failures.len(), last - first, failures.join("\n"));
+    assert!(failures.is_empty(), "{} of {} seeds failed: {failures:?}", failures.len(), last - first);
 }
 
 async fn run_seed(template: &Template, seed: u64) -> Result<(), String> {
