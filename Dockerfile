@@ -11,6 +11,7 @@ COPY tests/api/main.rs tests/api/main.rs
 COPY console console
 COPY src src
 COPY migrations migrations
+COPY openapi openapi
 RUN cargo build --release --locked --features postgres-tls
 
 FROM debian:bookworm-slim

@@ -1,7 +1,6 @@
 //! The HTTP server: start, serve, stop.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -23,10 +22,6 @@ use super::routes;
 use crate::http::kit::unread_bodies;
 use crate::services::AppContext;
 
-/// The OpenAPI document. It is the same for every server of a process.
-static DOCUMENT: LazyLock<Arc<ServedDocument>> =
-    LazyLock::new(|| Arc::new(ServedDocument::new(&openapi::operations_only(), openapi::document)));
-
 /// A server that listens on an address.
 pub struct Server {
     address: SocketAddr,
@@ -39,7 +34,8 @@ impl Server {
     /// Creates a server on a bound listener. [`Server::run`] serves requests.
     pub fn start(listener: TcpListener, ctx: AppContext, settings: HttpSettings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
-        let document = web::Data::from(DOCUMENT.clone());
+        let document = ServedDocument::parse(openapi::COMMITTED).map_err(std::io::Error::other)?;
+        let document = web::Data::new(document);
         let (threads, serves_api, serves_console) = (settings.threads, settings.serves_api, settings.serves_console);
         let limits = web::Data::new(settings.body_limits.clone());
         let origins = settings.cors_origins.clone();

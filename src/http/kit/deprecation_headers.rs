@@ -32,21 +32,15 @@ mod tests {
     use actix_web::http::Method;
     use actix_web::middleware::from_fn;
     use actix_web::{App, HttpResponse, test};
-    use utoipa::openapi::OpenApiBuilder;
-    use utoipa::openapi::extensions::Extensions;
-    use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItemBuilder, PathsBuilder};
 
     use super::*;
 
     #[tokio::test]
     async fn a_deprecated_operation_announces_its_end() {
-        let dates = Extensions::from_iter([("x-deprecated-since", "2026-12-01"), ("x-sunset", "2027-06-01")]);
-        let deprecated = OperationBuilder::new().extensions(Some(dates));
-        let item = PathItemBuilder::new()
-            .operation(HttpMethod::Get, deprecated)
-            .operation(HttpMethod::Delete, OperationBuilder::new());
-        let openapi = OpenApiBuilder::new().paths(PathsBuilder::new().path("/old/{id}", item.build())).build();
-        let document = web::Data::new(ServedDocument::new(&openapi, String::new));
+        let json = r#"{"paths": {"/old/{id}": {
+            "get": {"x-deprecated-since": "2026-12-01", "x-sunset": "2027-06-01"}, "delete": {}
+        }}}"#;
+        let document = web::Data::new(ServedDocument::parse(json).unwrap());
         let app = App::new().app_data(document).wrap(from_fn(announce));
         let app = app.route("/old/{id}", web::route().to(HttpResponse::Ok));
         let app = test::init_service(app).await;

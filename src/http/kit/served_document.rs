@@ -1,20 +1,61 @@
 //! The OpenAPI document as the server uses it.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
 use actix_web::http::Method;
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
-use utoipa::openapi::{OpenApi, RefOr};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The operations of each path, and the document as it is served.
 pub struct ServedDocument {
     /// By their number of segments.
     paths: HashMap<usize, Vec<ServedPath>>,
-    render: fn() -> String,
-    json: OnceLock<String>,
+    json: &'static str,
+}
+
+/// The part of a document that the server needs to know.
+#[derive(Deserialize)]
+struct Document {
+    paths: HashMap<String, PathItem>,
+    #[serde(default)]
+    components: Components,
+}
+
+#[derive(Default, Deserialize)]
+struct Components {
+    #[serde(default)]
+    parameters: HashMap<String, Parameter>,
+}
+
+#[derive(Deserialize)]
+struct PathItem {
+    delete: Option<Operation>,
+    get: Option<Operation>,
+    patch: Option<Operation>,
+    post: Option<Operation>,
+    put: Option<Operation>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Operation {
+    #[serde(default)]
+    parameters: Vec<Parameter>,
+    request_body: Option<IgnoredAny>,
+    #[serde(rename = "x-deprecated-since")]
+    deprecated_since: Option<NaiveDate>,
+    #[serde(rename = "x-sunset")]
+    sunset: Option<NaiveDate>,
+}
+
+/// A parameter, or a reference to one of the components.
+#[derive(Deserialize)]
+struct Parameter {
+    #[serde(rename = "in")]
+    place: Option<String>,
+    #[serde(rename = "$ref")]
+    reference: Option<String>,
 }
 
 struct ServedPath {
@@ -46,13 +87,10 @@ pub struct Deprecation {
 }
 
 impl Deprecation {
-    /// Reads the deprecation of an operation from its extensions; `None` if it is not deprecated.
-    fn read(extensions: &Extensions) -> Option<Self> {
-        let day = |name: &str| -> Option<DateTime<Utc>> {
-            let day: NaiveDate = extensions.get(name)?.as_str()?.parse().ok()?;
-            Some(day.and_time(NaiveTime::MIN).and_utc())
-        };
-        Some(Self { since: day("x-deprecated-since")?, sunset: day("x-sunset")? })
+    /// Returns the deprecation of an operation; `None` if it is not deprecated.
+    fn of(operation: &Operation) -> Option<Self> {
+        let midnight = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+        Some(Self { since: operation.deprecated_since.map(midnight)?, sunset: operation.sunset.map(midnight)? })
     }
 
     /// The headers that announce it: a time in seconds since 1970, and an HTTP date.
@@ -63,22 +101,22 @@ impl Deprecation {
 }
 
 impl ServedDocument {
-    /// Reads the paths and their operations from a document whose parameters are still inline. `render` makes the
-    /// document as JSON when it is first requested, because making it would delay every start.
-    pub fn new(openapi: &OpenApi, render: fn() -> String) -> Self {
+    /// Reads the paths and their operations from a document. Errors if it is not an OpenAPI document.
+    pub fn parse(json: &'static str) -> serde_json::Result<Self> {
+        let Document { paths: items, components } = serde_json::from_str(json)?;
         let mut paths: HashMap<usize, Vec<ServedPath>> = HashMap::new();
-        for (path, item) in &openapi.paths.paths {
+        for (path, item) in items {
             let segment = |part: &str| (!part.starts_with('{')).then(|| part.to_owned());
             let segments: Vec<Option<String>> = path.split('/').map(segment).collect();
-            let operations = operations_of(item);
+            let operations = item.operations(&components);
             paths.entry(segments.len()).or_default().push(ServedPath { segments, operations });
         }
-        Self { paths, render, json: OnceLock::new() }
+        Ok(Self { paths, json })
     }
 
     /// The document as JSON.
-    pub fn json(&self) -> &str {
-        self.json.get_or_init(self.render)
+    pub fn json(&self) -> &'static str {
+        self.json
     }
 
     /// The methods that a path supports; empty if there is no such path.
@@ -114,25 +152,30 @@ impl ServedDocument {
     }
 }
 
-fn operations_of(item: &PathItem) -> Vec<(Method, OperationInfo)> {
-    let operations = [
-        (Method::DELETE, &item.delete),
-        (Method::GET, &item.get),
-        (Method::PATCH, &item.patch),
-        (Method::POST, &item.post),
-        (Method::PUT, &item.put),
-    ];
-    operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?.into()))).collect()
+impl PathItem {
+    fn operations(self, components: &Components) -> Vec<(Method, OperationInfo)> {
+        let operations = [
+            (Method::DELETE, self.delete),
+            (Method::GET, self.get),
+            (Method::PATCH, self.patch),
+            (Method::POST, self.post),
+            (Method::PUT, self.put),
+        ];
+        operations.into_iter().filter_map(|(method, operation)| Some((method, operation?.info(components)))).collect()
+    }
 }
 
-impl From<&Operation> for OperationInfo {
-    fn from(operation: &Operation) -> Self {
-        let is_query = |parameter: &RefOr<Parameter>| match parameter {
-            RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
-            RefOr::Ref(_) => false,
+impl Operation {
+    fn info(&self, components: &Components) -> OperationInfo {
+        let resolved = |parameter: &Parameter| match &parameter.reference {
+            Some(reference) => {
+                let name = reference.rsplit('/').next().unwrap_or_default();
+                components.parameters.get(name).and_then(|shared| shared.place.clone())
+            }
+            None => parameter.place.clone(),
         };
-        let query = operation.parameters.iter().flatten().any(is_query);
-        let accepted_input = AcceptedInput { query, body: operation.request_body.is_some() };
-        Self { accepted_input, deprecation: operation.extensions.as_ref().and_then(Deprecation::read) }
+        let query = self.parameters.iter().any(|parameter| resolved(parameter).as_deref() == Some("query"));
+        let accepted_input = AcceptedInput { query, body: self.request_body.is_some() };
+        OperationInfo { accepted_input, deprecation: Deprecation::of(self) }
     }
 }

@@ -13,7 +13,6 @@ mod response_links;
 mod webhooks;
 
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as OpenApiDocument;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_actix_web::AppExt;
 
@@ -159,18 +158,15 @@ impl utoipa::Modify for Security {
     }
 }
 
-/// The operations of all routes, and which of them are deprecated: what the server needs at its start. The rest of the
-/// document takes longer to make.
-pub(super) fn operations_only() -> OpenApiDocument {
+/// The document as it is committed and served. Making it at each start would take time, and memory that the process
+/// keeps.
+pub(super) const COMMITTED: &str = include_str!("../../../openapi/openapi.json");
+
+/// Makes the document as JSON. A test compares it with the committed one.
+pub fn document() -> String {
     let app = actix_web::App::new().into_utoipa_app().openapi(Base::openapi());
     let (_, mut openapi) = app.configure(routes::document).split_for_parts();
     deprecations::mark(&mut openapi);
-    openapi
-}
-
-/// The whole document as JSON, as it is served and committed.
-pub fn document() -> String {
-    let mut openapi = operations_only();
     headers::declare_etags(&mut openapi);
     headers::declare_content_tags(&mut openapi);
     error_responses::share_errors(&mut openapi);
