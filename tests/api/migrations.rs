@@ -41,6 +41,9 @@ fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&
         || upper.starts_with("CREATE UNLOGGED TABLE")
         || upper.starts_with("CREATE INDEX")
         || upper.starts_with("CREATE FUNCTION")
+        || upper.starts_with("ANALYZE ")
+        || (upper.starts_with("ALTER TABLE") && upper.contains(" SET (N_DISTINCT "))
+        || upper == "SELECT 1"
         // The end of a trigger or function, whose body has a semicolon.
         || upper == "END"
         || upper == "END $$"

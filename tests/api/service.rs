@@ -43,12 +43,12 @@ impl Service {
         Self::begin(disk.program(), &disk.database(), &database.folder().join("key"), None, &[])
     }
 
-    /// Starts it with a filter for its log, which goes to a file.
-    pub fn start_logging(database: &TestDatabase, url: &str, key: Option<&str>, filter: &str, log: File) -> Self {
+    /// Starts it with a filter for its log, which goes to a file, and more settings.
+    pub fn start_logging(database: &TestDatabase, filter: &str, log: File, more: &[&str]) -> Self {
         let mut command = program();
-        command.args(["serve", "--log", filter, "--log-format", "json"]);
-        let command = Self::with_settings(&mut command, url, &database.folder().join("key"));
-        Self::listening(Running::start_logging(command, log), key)
+        command.args(["serve", "--log", filter, "--log-format", "json"]).args(more);
+        let command = Self::with_settings(&mut command, database.text(), &database.folder().join("key"));
+        Self::listening(Running::start_logging(command, log), None)
     }
 
     fn begin(mut command: Command, url: &str, key_file: &Path, key: Option<&str>, more: &[&str]) -> Self {

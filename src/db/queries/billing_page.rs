@@ -99,6 +99,8 @@ macro_rules! companies_of_page {
                         .and((filter.needs_attention == Some(false)).into_sql::<Bool>())),
             )
             .filter(filter.need.is_empty().into_sql::<Bool>().or(has_need!(filter.need)));
+        // With the limit, PostgreSQL cannot turn this into a join, which would read all lines first.
+        let has_line = has_line.limit(1);
         let scoped = $tx.scoped(companies::table);
         let query = match &filter.product_id {
             _ if $any => scoped.into_boxed(),

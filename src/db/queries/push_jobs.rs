@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
+use diesel::dsl::count_star;
 use diesel::prelude::*;
 
 use super::last_push::LastPush;
@@ -198,15 +199,21 @@ impl Tx<'_> {
 
     /// Counts the lines of the given jobs, by state and billing month.
     pub(super) fn count_push_lines(&mut self, jobs: &[PushJobId]) -> Result<Vec<(PushJobId, PushLineCount)>> {
-        if jobs.is_empty() {
-            return Ok(Vec::new());
+        macro_rules! counts_where {
+            ($jobs:expr) => {
+                self.scoped(push_lines::table)
+                    .filter($jobs)
+                    .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
+                    .select((push_lines::job_id, push_lines::state, push_lines::billing_month, count_star()))
+                    .load(self.conn)?
+            };
         }
-        let rows: Vec<(PushJobId, PushLineState, Option<BillingMonth>, i64)> = self
-            .scoped(push_lines::table)
-            .filter(push_lines::job_id.in_list(jobs))
-            .group_by((push_lines::job_id, push_lines::state, push_lines::billing_month))
-            .select((push_lines::job_id, push_lines::state, push_lines::billing_month, diesel::dsl::count_star()))
-            .load(self.conn)?;
+        let rows: Vec<(PushJobId, PushLineState, Option<BillingMonth>, i64)> = match jobs {
+            [] => Vec::new(),
+            // PostgreSQL plans a list as if it had ten jobs, and could then read the lines of all jobs.
+            [job] => counts_where!(push_lines::job_id.eq(job)),
+            jobs => counts_where!(push_lines::job_id.in_list(jobs)),
+        };
         let count = |(job, state, billing_month, lines)| (job, PushLineCount { state, billing_month, lines });
         Ok(rows.into_iter().map(count).collect())
     }

@@ -1,0 +1,12 @@
+ALTER TABLE audit_log ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE billing_lines ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE companies ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE cw_additions ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE cw_agreements ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE cw_companies ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE line_changes ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE push_jobs ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE push_lines ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE usage_records ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE usage_totals ALTER COLUMN tenant_id RESET (n_distinct);
+ALTER TABLE webhook_deliveries ALTER COLUMN tenant_id RESET (n_distinct);

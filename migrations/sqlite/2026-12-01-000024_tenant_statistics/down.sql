@@ -1,0 +1,2 @@
+-- Only PostgreSQL needs to be told about tenants of different size.
+SELECT 1;
