@@ -7,6 +7,7 @@
 
 use diesel::dsl::{Eq, Filter};
 use diesel::prelude::*;
+use diesel::sql_types::{Nullable, Text};
 
 use super::schema;
 use super::tx::Tx;
@@ -85,6 +86,32 @@ macro_rules! scoped_joined {
     };
 }
 pub(in crate::db) use scoped_joined;
+
+diesel::define_sql_function! {
+    /// The value, or the default if it is null.
+    fn coalesce(value: Nullable<Text>, default: Text) -> Text;
+}
+
+/// A text of a table that is left-joined, for a condition. A condition on the column itself would turn the left join into
+/// an inner one.
+macro_rules! or_empty {
+    ($column:expr) => {
+        $crate::db::engine::scope::coalesce($column.nullable(), "")
+    };
+}
+pub(in crate::db) use or_empty;
+
+/// Like `scoped_joined!`, but the rows of the table are always found first, and each row of the other table by its key.
+/// If SQLite is free to begin with the other table, it may read all the tenant's rows there. Conditions on the other
+/// table need `or_empty!`.
+macro_rules! scoped_joined_from {
+    ($tx:expr, $table:ident, $other:ident) => {
+        $tx.scoped($table::table)
+            .left_join($other::table)
+            .filter($crate::db::engine::scope::or_empty!($other::tenant_id).eq($tx.tenant().clone()))
+    };
+}
+pub(in crate::db) use scoped_joined_from;
 
 /// Inserts rows (a slice) of the tenant, on either database. Tokens after the rows are appended to the insert, such as
 /// `.on_conflict(…)`.

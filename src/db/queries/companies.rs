@@ -203,10 +203,9 @@ impl Tx<'_> {
     /// The first company, by name, that is matched to each of these ConnectWise companies.
     pub fn first_matched_to(&mut self, ids: &[CwCompanyId]) -> Result<HashMap<CwCompanyId, Company>> {
         let scoped = self.scoped(companies::table).filter(companies::connectwise_company_id.in_list(ids));
-        let rows: Vec<Company> = scoped
-            .order((companies::name_key.desc(), companies::id.desc()))
-            .select(Company::as_select())
-            .load(self.conn)?;
+        let mut rows: Vec<Company> = scoped.select(Company::as_select()).load(self.conn)?;
+        // Not in SQL: SQLite would read all companies in this order to find a few. The last row for a key remains.
+        rows.sort_by(|a, b| (&b.name_key, &b.id).cmp(&(&a.name_key, &a.id)));
         Ok(rows.into_iter().filter_map(|row| Some((row.connectwise_company_id?, row))).collect())
     }
 

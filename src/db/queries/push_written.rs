@@ -9,7 +9,7 @@ use crate::db::engine::conn::run_fixed;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, push_jobs, push_lines};
-use crate::db::engine::scope::scoped_joined;
+use crate::db::engine::scope::{or_empty, scoped_joined_from};
 use crate::db::engine::tx::Tx;
 use crate::db::queries::push_jobs::PushLine;
 use crate::domain::Result;
@@ -85,7 +85,7 @@ macro_rules! newer_line {
             push_lines::state,
             push_lines::to_quantity,
             push_lines::billing_month,
-            push_jobs::billing_month,
+            push_jobs::billing_month.assume_not_null(),
         )
     };
 }
@@ -95,8 +95,8 @@ macro_rules! written {
     ($tx:expr) => {{
         let [first, second, third] = $crate::db::queries::push_written::WRITTEN;
         let state = push_lines::state;
-        scoped_joined!($tx, push_lines, push_jobs)
-            .filter(push_jobs::kind.eq(PushKind::Push))
+        scoped_joined_from!($tx, push_lines, push_jobs)
+            .filter(or_empty!(push_jobs::kind).eq(PushKind::Push))
             .filter(state.eq(first).or(state.eq(second)).or(state.eq(third)))
     }};
 }
@@ -160,7 +160,8 @@ impl Tx<'_> {
         products: &[ProductId],
         months: &[BillingMonth],
     ) -> Result<HashSet<(CompanyId, ProductId, BillingMonth)>> {
-        if self.pushed_months(months)? == PushedMonths::None {
+        let pushed = self.pushed_months(months)?;
+        if pushed == PushedMonths::None {
             return Ok(HashSet::new());
         }
         let mut lines: HashMap<BillingLineId, (CompanyId, ProductId)> = HashMap::new();
@@ -178,19 +179,22 @@ impl Tx<'_> {
         let mut found = HashSet::new();
         for chunk in chunks(&ids) {
             let known = || {
-                scoped_joined!(self, push_lines, push_jobs)
-                    .filter(push_jobs::kind.eq(PushKind::Push))
+                scoped_joined_from!(self, push_lines, push_jobs)
+                    .filter(or_empty!(push_jobs::kind).eq(PushKind::Push))
                     .filter(push_lines::billing_line_id.in_list(&chunk))
                     .filter(push_lines::reason.is_null().or(push_lines::reason.ne(PushReason::Disabled)))
             };
-            let of_month = known().filter(push_lines::billing_month.in_list(months));
+            let (of_month, of_job) = (known(), known());
+            let of_month = of_month.filter(push_lines::billing_month.in_list(months));
             let of_month = of_month.select((push_lines::billing_line_id, push_lines::billing_month.assume_not_null()));
-            let of_job = known().filter(push_lines::billing_month.is_null());
-            let of_job = of_job.filter(push_jobs::billing_month.in_list(months));
-            let of_job = of_job.select((push_lines::billing_line_id, push_jobs::billing_month));
-            // Two statements, because no index serves one condition over two tables.
             let mut rows: Vec<(BillingLineId, BillingMonth)> = of_month.distinct().load(self.conn)?;
-            rows.extend(of_job.distinct().load::<(BillingLineId, BillingMonth)>(self.conn)?);
+            if pushed == PushedMonths::SomeWithoutMonth {
+                // A statement of its own, because no index serves one condition over two tables.
+                let of_job = of_job.filter(push_lines::billing_month.is_null());
+                let of_job = of_job.filter(push_jobs::billing_month.in_list(months));
+                let of_job = of_job.select((push_lines::billing_line_id, push_jobs::billing_month.assume_not_null()));
+                rows.extend(of_job.distinct().load::<(BillingLineId, BillingMonth)>(self.conn)?);
+            }
             found.extend(rows.into_iter().filter_map(|(line, month)| {
                 let (company, product) = lines.get(&line)?.clone();
                 Some((company, product, month))
@@ -206,11 +210,10 @@ impl Tx<'_> {
         lines: &[BillingLineId],
         months: &[BillingMonth],
     ) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
-        let has_unnamed = match self.pushed_months(months)? {
-            PushedMonths::None => return Ok(HashMap::new()),
-            PushedMonths::WithMonth => false,
-            PushedMonths::SomeWithoutMonth => true,
-        };
+        let pushed = self.pushed_months(months)?;
+        if pushed == PushedMonths::None {
+            return Ok(HashMap::new());
+        }
         let mut newest: Vec<Option<PushLineId>> = Vec::new();
         for chunk in chunks(lines) {
             let of_lines = || written!(self).filter(push_lines::billing_line_id.in_list(&chunk));
@@ -218,7 +221,7 @@ impl Tx<'_> {
                 .filter(push_lines::billing_month.in_list(months))
                 .group_by((push_lines::billing_line_id, push_lines::billing_month))
                 .select(diesel::dsl::max(push_lines::id));
-            if has_unnamed {
+            if pushed == PushedMonths::SomeWithoutMonth {
                 let of_job = of_lines()
                     .filter(push_lines::billing_month.is_null())
                     .filter(push_jobs::billing_month.in_list(months))
@@ -236,10 +239,12 @@ impl Tx<'_> {
         let Some(first) = months.iter().min() else { return Ok(PushedMonths::None) };
         // Lines stored by earlier versions have no month of their own, and bill the job's month.
         let unnamed = self.scoped(push_lines::table).filter(push_lines::billing_month.is_null());
+        // Only columns of the index of months, or SQLite would read another one.
+        let unnamed = unnamed.select(push_lines::job_id);
         // In the order of the index of months. PostgreSQL would read all lines to find that there are none.
         let named = self.scoped(push_lines::table).filter(push_lines::billing_month.ge(first));
         let named = named.order((push_lines::billing_month, push_lines::job_id)).select(push_lines::job_id).limit(1);
-        let found = diesel::select((exists(unnamed.select(push_lines::id)), named.single_value()));
+        let found = diesel::select((exists(unnamed), named.single_value()));
         let found: (bool, Option<PushJobId>) = run_fixed!(self, found, get_result)?;
         Ok(match found {
             (true, _) => PushedMonths::SomeWithoutMonth,
@@ -264,7 +269,7 @@ impl Tx<'_> {
     fn written_by(&mut self, ids: &[PushLineId]) -> Result<HashMap<(BillingLineId, BillingMonth), PushedQuantity>> {
         let mut found = HashMap::new();
         for chunk in chunks(ids) {
-            let rows: Vec<Row> = scoped_joined!(self, push_lines, push_jobs)
+            let rows: Vec<Row> = scoped_joined_from!(self, push_lines, push_jobs)
                 .filter(push_lines::id.in_list(chunk))
                 // If a month has lines with and without a month of their own, the lines with one are later.
                 .order(push_lines::id)

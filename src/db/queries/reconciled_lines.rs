@@ -11,7 +11,7 @@ use super::push_written::written;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::page::chunks;
 use crate::db::engine::schema::{billing_lines, companies, cw_additions, cw_companies, push_jobs, push_lines};
-use crate::db::engine::scope::scoped_joined;
+use crate::db::engine::scope::{or_empty, scoped_joined_from};
 use crate::db::engine::tx::Tx;
 use crate::domain::Result;
 use crate::domain::calendar::BillingMonth;
