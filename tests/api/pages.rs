@@ -66,6 +66,8 @@ async fn lines_come_by_company_name_and_those_of_a_company_together(backend: Bac
         .map(|line| (line["company"]["name"].as_str().unwrap(), line["company"]["id"].as_str().unwrap()))
         .collect();
     assert!(places.is_sorted(), "{places:?}");
+    // Each page begins or ends within a company, or both.
+    assert_eq!(app.all("/billing-lines?limit=2").await, lines);
     let enabled = app.all("/billing-lines?limit=7&push_enabled=true").await;
     assert_eq!(enabled.len(), 40, "a third of them");
 }

@@ -1,6 +1,7 @@
 //! Pages of billing lines. The cost is proportional to the page size, unless a very selective filter forces many other
 //! lines to be read.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use diesel::IntoSql;
@@ -74,10 +75,10 @@ macro_rules! if_any {
     };
 }
 
-/// The ids of the first companies, in a page's order, with a line that matches the filter, or with `$any` also without
-/// one. Only the table of companies is walked, in the order of its index, so the database can stop after them.
-macro_rules! companies_of_page {
-    ($tx:expr, $filter:expr, $page:expr, $key:expr, $limit:expr, $any:expr) => {{
+/// Selects the companies with a line that matches a filter. Only the table of companies is walked, in the order of its
+/// index, so the database can stop after the first ones.
+macro_rules! with_line {
+    ($tx:expr, $filter:expr) => {{
         let filter: &LineFilter = $filter;
         let has_line = $tx
             .scoped(billing_lines::table)
@@ -102,13 +103,18 @@ macro_rules! companies_of_page {
         // With the limit, PostgreSQL cannot turn this into a join, which would read all lines first.
         let has_line = has_line.limit(1);
         let scoped = $tx.scoped(companies::table);
-        let query = match &filter.product_id {
-            _ if $any => scoped.into_boxed(),
+        match &filter.product_id {
             // A company has one line per product, which an index finds.
             Some(id) => scoped.filter(exists(has_line.filter(billing_lines::product_id.eq(id.clone())))).into_boxed(),
             None => scoped.filter(exists(has_line)).into_boxed(),
-        };
-        let query = of_companies!($tx, query, filter);
+        }
+    }};
+}
+
+/// Orders a boxed query of companies by a column, and starts it at the cursor's company.
+macro_rules! from_company {
+    ($query:expr, $page:expr, $key:expr) => {{
+        let query = $query;
         let query = match (&$page.after.as_ref().map(company_cursor), $page.descending) {
             (None, _) => query,
             (Some((key, company)), false) => {
@@ -118,12 +124,26 @@ macro_rules! companies_of_page {
                 query.filter($key.le(key.clone())).filter($key.lt(key.clone()).or(companies::id.le(company.clone())))
             }
         };
-        let query = if $page.descending {
+        if $page.descending {
             query.order(($key.desc(), companies::id.desc()))
         } else {
             query.order(($key.asc(), companies::id.asc()))
+        }
+    }};
+}
+
+/// The first companies of a boxed query, in the page's order.
+macro_rules! first_companies {
+    ($tx:expr, $query:expr, $page:expr, $limit:expr, $columns:expr) => {{
+        let query = $query;
+        let query = match $page.sort {
+            BillingLineSort::CompanyExternalId => from_company!(query, $page, companies::external_id),
+            BillingLineSort::CompanyName
+            | BillingLineSort::AgreementStatus
+            | BillingLineSort::AdditionStatus
+            | BillingLineSort::CreatedAt => from_company!(query, $page, companies::name_key),
         };
-        query.limit($limit).select(companies::id).load::<CompanyId>($tx.conn)?
+        query.limit($limit).select($columns).load($tx.conn)?
     }};
 }
 
@@ -174,6 +194,25 @@ fn company_cursor(at: &Cursor) -> (String, String) {
     (key.to_owned(), company.to_owned())
 }
 
+/// Whether a line comes after the cursor of a page in the order of companies.
+fn is_after_cursor(page: &PageRequest<BillingLineSort>, line: &BillingLine, company: &Company) -> bool {
+    let Some(at) = &page.after else { return true };
+    let (key, id) = company_cursor(at);
+    let company_key = match page.sort {
+        BillingLineSort::CompanyExternalId => &company.external_id,
+        BillingLineSort::CompanyName
+        | BillingLineSort::AgreementStatus
+        | BillingLineSort::AdditionStatus
+        | BillingLineSort::CreatedAt => &company.name_key,
+    };
+    // Both databases compare texts by their bytes, as this does.
+    match (company_key.as_str(), company.id.as_str(), line.id.as_str()).cmp(&(&key, &id, &at.id)) {
+        Ordering::Equal => false,
+        Ordering::Greater => !page.descending,
+        Ordering::Less => page.descending,
+    }
+}
+
 /// Whether a page is sorted by company, and its filter names neither companies nor lines.
 fn by_company_order(filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> bool {
     matches!(page.sort, BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId)
@@ -219,37 +258,55 @@ impl Tx<'_> {
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
     ) -> Result<Vec<(BillingLine, Company)>> {
-        // The lines of the cursor's company may be on the previous page.
-        let enough = page.fetch() + 1;
         if (LineFilter { product_id: None, ..filter.clone() }).selects_whole_companies() {
-            // Each company has a line for each product, so the first companies fill the page. PostgreSQL would spend more
-            // time on planning to look for their lines than on finding them.
+            // Each company has a line for each product, so the first companies fill the page.
             let lines_each = match &filter.product_id {
                 Some(_) => 1,
                 None => self.scoped(products::table).count().get_result::<i64>(self.conn)?.max(1),
             };
-            let limit = enough.min(page.fetch() / lines_each + 2);
-            let (rows, is_all) = self.rows_of_first_companies(filter, page, limit, true)?;
-            if is_all || i64::try_from(rows.len()).is_ok_and(|found| found >= page.fetch()) {
-                return Ok(rows);
+            if lines_each <= page.fetch() {
+                // Some lines of the cursor's company may be on the previous page.
+                let limit = (page.fetch() + lines_each - 1) / lines_each + i64::from(page.after.is_some());
+                let query = of_companies!(self, self.scoped(companies::table).into_boxed(), filter);
+                let companies: Vec<Company> = first_companies!(self, query, page, limit, Company::as_select());
+                let is_all = i64::try_from(companies.len()).is_ok_and(|found| found < limit);
+                let rows = self.rows_of_companies(filter, page, companies)?;
+                if is_all || i64::try_from(rows.len()).is_ok_and(|found| found >= page.fetch()) {
+                    return Ok(rows);
+                }
             }
         }
-        Ok(self.rows_of_first_companies(filter, page, enough, false)?.0)
+        let query = of_companies!(self, with_line!(self, filter), filter);
+        let companies: Vec<CompanyId> = first_companies!(self, query, page, page.fetch() + 1, companies::id);
+        let narrowed = LineFilter { company_ids: Some(companies), ..filter.clone() };
+        self.rows_of_page(&narrowed, page)
     }
 
-    /// The rows of the first companies, and whether there are no more companies. `any`: whether companies without a
-    /// matching line are among them.
-    fn rows_of_first_companies(
+    /// The rows of a page with lines of the given companies, which are in the page's order. The companies are not read
+    /// again for each line.
+    fn rows_of_companies(
         &mut self,
         filter: &LineFilter,
         page: &PageRequest<BillingLineSort>,
-        limit: i64,
-        any: bool,
-    ) -> Result<(Vec<(BillingLine, Company)>, bool)> {
-        let companies = self.companies_of_page(filter, page, limit, any)?;
-        let is_all = i64::try_from(companies.len()).is_ok_and(|found| found < limit);
-        let narrowed = LineFilter { company_ids: Some(companies), ..filter.clone() };
-        Ok((self.rows_of_page(&narrowed, page)?, is_all))
+        companies: Vec<Company>,
+    ) -> Result<Vec<(BillingLine, Company)>> {
+        let ids = companies.iter().map(|company| company.id.clone()).collect();
+        let narrowed = LineFilter { company_ids: Some(ids), ..filter.clone() };
+        let scoped = of_lines!(self.scoped(billing_lines::table).into_boxed(), &narrowed);
+        let mut lines: HashMap<CompanyId, Vec<BillingLine>> = HashMap::new();
+        for line in scoped.select(BillingLine::as_select()).load::<BillingLine>(self.conn)? {
+            lines.entry(line.company_id.clone()).or_default().push(line);
+        }
+        let mut rows = Vec::new();
+        for company in companies {
+            let mut of_company = lines.remove(&company.id).unwrap_or_default();
+            of_company
+                .sort_by(|one, other| if page.descending { other.id.cmp(&one.id) } else { one.id.cmp(&other.id) });
+            let later = of_company.into_iter().filter(|line| is_after_cursor(page, line, &company));
+            rows.extend(later.map(|line| (line, company.clone())));
+        }
+        rows.truncate(usize::try_from(page.fetch()).map_err(Error::internal)?);
+        Ok(rows)
     }
 
     /// The rows of a page that is sorted by a column of the lines: first finds their ids without the companies. If
@@ -328,24 +385,5 @@ impl Tx<'_> {
         };
         let rows = query.limit(page.fetch()).select((BillingLine::as_select(), Company::as_select()));
         Ok(rows.load(self.conn)?)
-    }
-
-    /// The first companies with a line that matches the filter, or with `any` also without one, in the page's order.
-    fn companies_of_page(
-        &mut self,
-        filter: &LineFilter,
-        page: &PageRequest<BillingLineSort>,
-        limit: i64,
-        any: bool,
-    ) -> Result<Vec<CompanyId>> {
-        Ok(match page.sort {
-            BillingLineSort::CompanyExternalId => {
-                companies_of_page!(self, filter, page, companies::external_id, limit, any)
-            }
-            BillingLineSort::CompanyName
-            | BillingLineSort::AgreementStatus
-            | BillingLineSort::AdditionStatus
-            | BillingLineSort::CreatedAt => companies_of_page!(self, filter, page, companies::name_key, limit, any),
-        })
     }
 }
