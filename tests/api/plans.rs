@@ -79,8 +79,8 @@ async fn fill(service: &Service, sandbox: &Sandbox) {
     }
 }
 
-/// Other tenants with a single line each. PostgreSQL plans a statement once for all tenants, so its estimates are those
-/// of an average tenant.
+/// Other tenants with a single line each. If PostgreSQL plans a statement for all tenants, its estimates are those of an
+/// average tenant.
 async fn add_small_tenants(service: &mut Service) {
     let key = service.key.clone();
     for n in 0..SMALL_TENANTS {
@@ -313,9 +313,14 @@ async fn postgresql_reads_few_more_rows_than_it_shows_or_changes() {
     ] {
         execute(&url, &format!("ALTER DATABASE plans SET {setting}"));
     }
-    let service = Service::start(&database, Some(&key));
-    let mut bad = that_read_more(read(&service, &cluster.log()).await, MOST_ROWS);
-    bad.extend(that_read_more(change(&service, &cluster.log()).await, MOST_ROWS_OF_A_CHANGE));
+    let mut bad = Vec::new();
+    // After some executions, PostgreSQL may plan a statement once for all values.
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        execute(&url, &format!("ALTER DATABASE plans SET plan_cache_mode = {mode}"));
+        let service = Service::start(&database, Some(&key));
+        bad.extend(that_read_more(read(&service, &cluster.log()).await, MOST_ROWS));
+        bad.extend(that_read_more(change(&service, &cluster.log()).await, MOST_ROWS_OF_A_CHANGE));
+    }
     assert!(bad.is_empty(), "{} statements:\n{}", bad.len(), bad.join("\n"));
 }
 

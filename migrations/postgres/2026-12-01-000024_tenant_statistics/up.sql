@@ -1,5 +1,6 @@
--- Statements are planned once for all tenants. From the average tenant, PostgreSQL would conclude that every tenant has few
--- rows, and read all rows of the largest one to find some of them. Plans for a tenth of a table suit both.
+-- After some executions, PostgreSQL plans a statement once for all tenants. From the average tenant, it would conclude that
+-- every tenant has few rows, and read all rows of the largest one to find some of them. Plans for a tenth of a table suit
+-- both.
 ALTER TABLE audit_log ALTER COLUMN tenant_id SET (n_distinct = 10);
 ALTER TABLE billing_lines ALTER COLUMN tenant_id SET (n_distinct = 10);
 ALTER TABLE companies ALTER COLUMN tenant_id SET (n_distinct = 10);

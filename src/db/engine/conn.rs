@@ -44,12 +44,8 @@ pub(in crate::db) enum DatabaseTarget {
 /// The settings of every connection to PostgreSQL. Our transactions wait only for the database and for short
 /// computations, so a transaction that stays idle belongs to a process that was stopped or cut off. Its locks must be
 /// released before other writers time out.
-///
-/// A statement is planned once for all values. Planning it for its values again and again takes as long as a page's
-/// statements themselves, and all values need the same plan: the one that follows an index.
 pub(in crate::db) const POSTGRES_SET_UP: &str = "SET TIME ZONE 'UTC'; SET statement_timeout = '60s'; SET lock_timeout = '15s'; \
-    SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing'; \
-    SET plan_cache_mode = force_generic_plan;";
+    SET idle_in_transaction_session_timeout = '10s'; SET application_name = 'connectwise-billing';";
 
 /// Adds the network timeouts that the URL does not set itself. With them, a lost database is detected within seconds.
 /// TCP alone gives up only after a quarter of an hour.

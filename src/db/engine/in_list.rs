@@ -24,8 +24,10 @@ pub(in crate::db) trait ListSyntax: Backend {
 /// The ways to compare a column with a list.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::db) enum Syntax {
-    /// PostgreSQL's array syntax. PostgreSQL looks up the values in an index. For `IN (SELECT …)` it often chooses a poor
-    /// join. The inner `SELECT` makes the array once for a statement; without it, a filter would make it for each row.
+    /// PostgreSQL's array syntax. PostgreSQL looks up the values in an index, and knows how many there are and how
+    /// common each is. For `IN (SELECT …)` it knows neither, and often chooses a poor join. `string_to_array` is
+    /// immutable, so a plan computes it once; a cast of an array's text is not, and a filter would parse it again for
+    /// each row (<https://www.postgresql.org/docs/current/xfunc-volatility.html>).
     Array,
     /// SQLite's JSON syntax, because SQLite has no arrays.
     JsonEach,
@@ -35,6 +37,10 @@ pub(in crate::db) enum Syntax {
 /// nothing. Neither does a list with only an empty text, but no column that is compared with a list has empty texts.
 const SEPARATOR: &str = "\u{1f}\u{1e}\u{1f}";
 const SEPARATOR_SQL: &str = "chr(31) || chr(30) || chr(31)";
+
+/// The longest list in a statement that PostgreSQL prepares once. After some executions it may plan such a statement
+/// without its values, and a filter would then make the list anew for each row.
+const LONGEST_IN_CACHED_STATEMENT: usize = 100;
 
 impl Syntax {
     /// The list as text.
@@ -139,9 +145,12 @@ where
         self.column.walk_ast(out.reborrow())?;
         match syntax {
             Syntax::Array => {
-                out.push_sql(" = ANY (CAST((SELECT CAST(string_to_array(");
+                if self.values.len() > LONGEST_IN_CACHED_STATEMENT {
+                    out.unsafe_to_cache_prepared();
+                }
+                out.push_sql(" = ANY (CAST(string_to_array(");
                 out.push_bind_param::<Text, String>(list)?;
-                out.push_sql(&format!(", {SEPARATOR_SQL}) AS {of_type}[])) AS {of_type}[]))"));
+                out.push_sql(&format!(", {SEPARATOR_SQL}) AS {of_type}[]))"));
             }
             Syntax::JsonEach => {
                 out.push_sql(&format!(" IN (SELECT CAST(value AS {of_type}) FROM json_each("));

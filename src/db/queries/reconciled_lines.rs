@@ -154,9 +154,11 @@ impl Tx<'_> {
         if last.flatten().is_none_or(|last| last <= month) {
             return Ok(HashSet::new());
         }
-        // One index lookup for each line, however many pushes it has.
         let later = written!(self).filter(push_lines::billing_month.gt(month));
         let of_line = later.filter(push_lines::billing_line_id.eq(billing_lines::id));
+        // One lookup in the index of lines and months for each line, however many pushes it has. Without order and limit,
+        // PostgreSQL could read all pushes of each line, or compare each line with all pushes.
+        let of_line = of_line.order(push_lines::billing_month.desc()).limit(1);
         let scoped = self.scoped(billing_lines::table).filter(exists(of_line.select(push_lines::id)));
         Ok(scoped.select(billing_lines::id).load::<BillingLineId>(self.conn)?.into_iter().collect())
     }
