@@ -42,14 +42,21 @@ const SEPARATOR_SQL: &str = "chr(31) || chr(30) || chr(31)";
 /// without its values, and a filter would then make the list anew for each row.
 const LONGEST_IN_CACHED_STATEMENT: usize = 100;
 
+/// The number of values that PostgreSQL assumes in a list when it plans a statement once for all values.
+const ASSUMED_LENGTH: usize = 10;
+
 impl Syntax {
-    /// The list as text.
+    /// The list as text. For PostgreSQL, a short list repeats its last value: a plan for fewer values than it assumes would
+    /// seem cheaper than the one for all values, and PostgreSQL would plan the statement again each time.
     fn list(self, values: &[String]) -> String {
         match self {
             Self::JsonEach => serde_json::Value::from(values).to_string(),
             Self::Array => {
-                let values: Vec<&str> =
+                let mut values: Vec<&str> =
                     values.iter().map(String::as_str).filter(|value| !value.contains(SEPARATOR)).collect();
+                if let Some(last) = values.last().copied() {
+                    values.resize(values.len().max(ASSUMED_LENGTH), last);
+                }
                 values.join(SEPARATOR)
             }
         }
@@ -169,10 +176,13 @@ mod tests {
     #[test]
     fn values_are_quoted_as_each_database_reads_them() {
         let values = ["a,b".to_owned(), r#"{"x\y"}"#.to_owned(), "NULL".to_owned(), String::new()];
-        assert_eq!(Syntax::Array.list(&values).split(SEPARATOR).collect::<Vec<_>>(), values);
+        let list = Syntax::Array.list(&values);
+        let padded: Vec<&str> = list.split(SEPARATOR).collect();
+        assert_eq!((&padded[..4], padded.len()), (&["a,b", r#"{"x\y"}"#, "NULL", ""][..], ASSUMED_LENGTH));
+        assert!(padded[4..].iter().all(|value| value.is_empty()), "the last value is repeated");
         assert_eq!(Syntax::JsonEach.list(&values), r#"["a,b","{\"x\\y\"}","NULL",""]"#);
         let with_separator = [format!("a{SEPARATOR}b"), "c".to_owned()];
-        assert_eq!(Syntax::Array.list(&with_separator), "c");
+        assert_eq!(Syntax::Array.list(&with_separator), vec!["c"; ASSUMED_LENGTH].join(SEPARATOR));
         assert_eq!((Syntax::Array.list(&[]), Syntax::JsonEach.list(&[])), (String::new(), "[]".to_owned()));
     }
 }
