@@ -182,7 +182,7 @@ mod tests {
         assert!(padded[4..].iter().all(|value| value.is_empty()), "the last value is repeated");
         assert_eq!(Syntax::JsonEach.list(&values), r#"["a,b","{\"x\\y\"}","NULL",""]"#);
         let with_separator = [format!("a{SEPARATOR}b"), "c".to_owned()];
-        assert_eq!(Syntax::Array.list(&with_separator), vec!["c"; ASSUMED_LENGTH].join(SEPARATOR));
+        assert_eq!(Syntax::Array.list(&with_separator), ["c"; ASSUMED_LENGTH].join(SEPARATOR));
         assert_eq!((Syntax::Array.list(&[]), Syntax::JsonEach.list(&[])), (String::new(), "[]".to_owned()));
     }
 }
