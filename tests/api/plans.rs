@@ -1,5 +1,5 @@
 //! How both databases find rows: in each of its orders, a list reads few more rows than it shows, among 20,000 billing
-//! lines; [`lists`] names the exceptions. On PostgreSQL, a small change reads few more rows than it changes.
+//! lines; [`lists`] names the exceptions. A small change of a large tenant reads few more rows than it changes.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -240,7 +240,7 @@ fn bad_steps<K: Display>(
     bad
 }
 
-async fn sqlite_walks_an_index_to_each_page() {
+async fn sqlite_finds_rows_by_an_index() {
     let (database, sandbox) = (TestDatabase::new(Backend::Sqlite), sandbox(service::store(COMPANIES)));
     let log = database.folder().join("log");
     let filter = "off,connectwise_billing::db=trace";
@@ -326,8 +326,8 @@ async fn postgresql_reads_few_more_rows_than_it_shows_or_changes() {
 
 mod sqlite {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn an_index_leads_to_each_page() {
-        super::sqlite_walks_an_index_to_each_page().await;
+    async fn an_index_leads_to_each_page_and_change() {
+        super::sqlite_finds_rows_by_an_index().await;
     }
 }
 

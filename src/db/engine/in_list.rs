@@ -33,8 +33,7 @@ pub(in crate::db) enum Syntax {
     JsonEach,
 }
 
-/// Separates the values of PostgreSQL's list; `SEPARATOR_SQL` is the same in SQL. A value that contains it matches
-/// nothing. Neither does a list with only an empty text, but no column that is compared with a list has empty texts.
+/// Separates the values of PostgreSQL's list; `SEPARATOR_SQL` is the same in SQL. A value that contains it matches nothing.
 const SEPARATOR: &str = "\u{1f}\u{1e}\u{1f}";
 const SEPARATOR_SQL: &str = "chr(31) || chr(30) || chr(31)";
 

@@ -1,7 +1,6 @@
 //! Pages of billing lines. The cost is proportional to the page size, unless a very selective filter forces many other
 //! lines to be read.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use diesel::IntoSql;
@@ -53,11 +52,23 @@ impl BillingLineView {
 
 fn sort_key(sort: BillingLineSort, line: &BillingLine, company: &Company) -> String {
     match sort {
-        BillingLineSort::CompanyName => format!("{}{SEPARATOR}{}", company.name_key, company.id),
-        BillingLineSort::CompanyExternalId => format!("{}{SEPARATOR}{}", company.external_id, company.id),
+        BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId => {
+            format!("{}{SEPARATOR}{}", company_key(sort, company), company.id)
+        }
         BillingLineSort::AgreementStatus => line.agreement_status.to_string(),
         BillingLineSort::AdditionStatus => line.addition_status.to_string(),
         BillingLineSort::CreatedAt => line.id.to_string(),
+    }
+}
+
+/// The text by which companies are sorted.
+fn company_key(sort: BillingLineSort, company: &Company) -> &str {
+    match sort {
+        BillingLineSort::CompanyExternalId => &company.external_id,
+        BillingLineSort::CompanyName
+        | BillingLineSort::AgreementStatus
+        | BillingLineSort::AdditionStatus
+        | BillingLineSort::CreatedAt => &company.name_key,
     }
 }
 
@@ -194,25 +205,6 @@ fn company_cursor(at: &Cursor) -> (String, String) {
     (key.to_owned(), company.to_owned())
 }
 
-/// Whether a line comes after the cursor of a page in the order of companies.
-fn is_after_cursor(page: &PageRequest<BillingLineSort>, line: &BillingLine, company: &Company) -> bool {
-    let Some(at) = &page.after else { return true };
-    let (key, id) = company_cursor(at);
-    let company_key = match page.sort {
-        BillingLineSort::CompanyExternalId => &company.external_id,
-        BillingLineSort::CompanyName
-        | BillingLineSort::AgreementStatus
-        | BillingLineSort::AdditionStatus
-        | BillingLineSort::CreatedAt => &company.name_key,
-    };
-    // Both databases compare texts by their bytes, as this does.
-    match (company_key.as_str(), company.id.as_str(), line.id.as_str()).cmp(&(&key, &id, &at.id)) {
-        Ordering::Equal => false,
-        Ordering::Greater => !page.descending,
-        Ordering::Less => page.descending,
-    }
-}
-
 /// Whether a page is sorted by company, and its filter names neither companies nor lines.
 fn by_company_order(filter: &LineFilter, page: &PageRequest<BillingLineSort>) -> bool {
     matches!(page.sort, BillingLineSort::CompanyName | BillingLineSort::CompanyExternalId)
@@ -297,12 +289,20 @@ impl Tx<'_> {
         for line in scoped.select(BillingLine::as_select()).load::<BillingLine>(self.conn)? {
             lines.entry(line.company_id.clone()).or_default().push(line);
         }
+        let cursor = page.after.as_ref().map(|at| (company_cursor(at), at.id.as_str()));
+        // Both databases compare texts by their bytes, as this does.
+        let is_after_cursor = |line: &BillingLine, company: &Company| {
+            let Some(((key, id), last)) = &cursor else { return true };
+            let place = (company_key(page.sort, company), company.id.as_str(), line.id.as_str());
+            let from = (key.as_str(), id.as_str(), *last);
+            if page.descending { place < from } else { place > from }
+        };
         let mut rows = Vec::new();
         for company in companies {
             let mut of_company = lines.remove(&company.id).unwrap_or_default();
             of_company
                 .sort_by(|one, other| if page.descending { other.id.cmp(&one.id) } else { one.id.cmp(&other.id) });
-            let later = of_company.into_iter().filter(|line| is_after_cursor(page, line, &company));
+            let later = of_company.into_iter().filter(|line| is_after_cursor(line, &company));
             rows.extend(later.map(|line| (line, company.clone())));
         }
         rows.truncate(usize::try_from(page.fetch()).map_err(Error::internal)?);
