@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use chrono::TimeDelta;
-use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
 
-use super::body::{Body, JsonResponse};
+use super::body::{JsonText, read_start};
 use super::error::{ConnectionFault, CwError, Purpose, from_answer};
 use super::http_clients::HttpClients;
 use super::limiter::{CircuitStatus, RateLimit, RequestLimiter, SharedBudget};
@@ -110,8 +110,6 @@ pub(super) struct ApiRequest {
     pub(super) path: String,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) forward_only: bool,
-    /// Whether the response is a page of a list that may be long.
-    pub(super) is_page: bool,
     pub(super) body: Option<Value>,
     /// The request is not sent at this time or later.
     pub(super) not_after: Option<Timestamp>,
@@ -120,21 +118,7 @@ pub(super) struct ApiRequest {
 impl ApiRequest {
     pub(super) fn get(purpose: Purpose, path: impl Into<String>) -> Self {
         let (method, path) = (Method::GET, path.into());
-        Self {
-            purpose,
-            method,
-            path,
-            query: Vec::new(),
-            forward_only: false,
-            is_page: false,
-            body: None,
-            not_after: None,
-        }
-    }
-
-    /// A page of a list that may be long.
-    pub(super) fn get_page(purpose: Purpose, path: impl Into<String>) -> Self {
-        Self { is_page: true, ..Self::get(purpose, path) }
+        Self { purpose, method, path, query: Vec::new(), forward_only: false, body: None, not_after: None }
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -180,28 +164,31 @@ impl Client {
         timeout.and_then(|timeout| lease_ends_at.checked_sub_signed(timeout)).unwrap_or(Timestamp::MIN_UTC)
     }
 
-    /// Sends a request and retries it as the policy allows. Returns the JSON and the `Link` header.
-    pub(super) async fn send_with_retry(
+    /// Sends a request and retries it as the policy allows. `receive` reads the successful response; it is called again
+    /// for each retry.
+    pub(super) async fn send_with_retry<T, F: Future<Output = Result<T, CwError>>>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
-    ) -> Result<JsonResponse, CwError> {
-        self.send_watched(request, policy, &|_| {}).await
+        receive: impl Fn(Response) -> F,
+    ) -> Result<T, CwError> {
+        self.send_watched(request, policy, &receive, &|_| {}).await
     }
 
     /// Like [`Self::send_with_retry`], but also calls `watch` with each failure.
-    pub(super) async fn send_watched(
+    pub(super) async fn send_watched<T, F: Future<Output = Result<T, CwError>>>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
+        receive: &impl Fn(Response) -> F,
         watch: &(dyn Fn(&CwError) + Sync),
-    ) -> Result<JsonResponse, CwError> {
+    ) -> Result<T, CwError> {
         let backoff = ExponentialBuilder::default()
             .with_jitter()
             .with_min_delay(self.settings.first_wait)
             .with_max_delay(policy.longest_wait())
             .with_max_times(policy.tries());
-        let once = || async { self.send_once(request, policy).await.inspect_err(|error| watch(error)) };
+        let once = || async { self.send_once(request, policy, receive).await.inspect_err(|error| watch(error)) };
         once.retry(backoff)
             .when(CwError::is_transient)
             // A Retry-After applies to the whole connection, so the limiter waits for it.
@@ -217,9 +204,14 @@ impl Client {
             .await
     }
 
-    async fn send_once(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<JsonResponse, CwError> {
+    async fn send_once<T, F: Future<Output = Result<T, CwError>>>(
+        &self,
+        request: &ApiRequest,
+        policy: RetryPolicy,
+        receive: &impl Fn(Response) -> F,
+    ) -> Result<T, CwError> {
         let _permit = self.limiter.acquire(policy.longest_wait()).await?;
-        let outcome = self.send_with_fresh_base(request).await;
+        let outcome = self.send_with_fresh_base(request, receive).await;
         self.limiter.record_outcome(outcome.as_ref().err()).await;
         let code = outcome.as_ref().map_or_else(|error| error.code().as_str(), |_| "ok");
         metrics::counter!("connectwise_requests_total", "method" => request.method.to_string(), "outcome" => code)
@@ -229,20 +221,24 @@ impl Client {
 
     /// Sends a request once. The codebase changes when the hosted version is upgraded: if the API is not found at the
     /// known address, looks the address up again and, if it changed, repeats the request.
-    async fn send_with_fresh_base(&self, request: &ApiRequest) -> Result<JsonResponse, CwError> {
+    async fn send_with_fresh_base<T, F: Future<Output = Result<T, CwError>>>(
+        &self,
+        request: &ApiRequest,
+        receive: &impl Fn(Response) -> F,
+    ) -> Result<T, CwError> {
         let known = self.base.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let base = match &known {
             Some(base) => base.clone(),
             None => self.discover().await?,
         };
-        let first = self.send_to(request, &base).await;
+        let first = self.send_to(request, &base, receive).await;
         let lost =
             matches!(&first, Err(CwError::NotFound | CwError::Configuration { fault: ConnectionFault::Codebase, .. }));
         if known.is_none() || !lost {
             return first;
         }
         let fresh = self.discover().await?;
-        if fresh == base { first } else { self.send_to(request, &fresh).await }
+        if fresh == base { first } else { self.send_to(request, &fresh, receive).await }
     }
 
     /// Reads the API's base URL from the company information. Sends no credentials.
@@ -263,13 +259,14 @@ impl Client {
         if status.as_u16() == 404 {
             return Err(unknown());
         }
-        let (retry_after, body) = (retry_after(response.headers()), Body::read(response, false).await?);
         if !status.is_success() {
-            return Err(from_answer(Purpose::ReadSystem, status, retry_after, body.bytes()));
+            return Err(failure(Purpose::ReadSystem, response).await?);
         }
         let not_json = "the company information is not JSON: is this the address of a ConnectWise site?";
-        let info = body.into_json(None).and_then(|info| info.record());
-        let value = info.map_err(|_| CwError::InvalidResponse(not_json.to_owned()))?;
+        let value = match JsonText::read(response).await.and_then(|info| info.record()) {
+            Err(CwError::InvalidResponse(_)) => return Err(CwError::InvalidResponse(not_json.to_owned())),
+            read => read?,
+        };
         if value.is_null() {
             return Err(unknown());
         }
@@ -286,7 +283,12 @@ impl Client {
         Ok(base)
     }
 
-    async fn send_to(&self, request: &ApiRequest, base: &Url) -> Result<JsonResponse, CwError> {
+    async fn send_to<T, F: Future<Output = Result<T, CwError>>>(
+        &self,
+        request: &ApiRequest,
+        base: &Url,
+        receive: &impl Fn(Response) -> F,
+    ) -> Result<T, CwError> {
         let url = base.join(&request.path).map_err(|error| CwError::Rejected(error.to_string()))?;
         let user = format!("{}+{}", self.credentials.company_id, self.credentials.public_key.expose_secret());
         let mut http_request = self
@@ -312,22 +314,17 @@ impl Client {
             return Err(CwError::DeadlineExceeded);
         }
         let response = http_request.send().await.map_err(|error| unreachable_site(&error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let request_id = headers.get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
+        let status = response.status();
+        let request_id = response.headers().get("x-cw-request-id").and_then(|id| id.to_str().ok()).unwrap_or("-");
         tracing::debug!(method = %request.method, path = %request.path, %status, request_id, "ConnectWise responded");
-        let body = Body::read(response, request.is_page).await?;
-        if !status.is_success() {
-            return Err(from_answer(request.purpose, status, retry_after(&headers), body.bytes()));
-        }
-        body.into_json(links(&headers))
+        if status.is_success() { receive(response).await } else { Err(failure(request.purpose, response).await?) }
     }
 }
 
-/// Joins the `Link` headers into one list: several are equivalent to one with commas (RFC 9110, section 5.3).
-fn links(headers: &HeaderMap) -> Option<String> {
-    let all = headers.get_all(reqwest::header::LINK);
-    let texts: Vec<&str> = all.iter().map(|link| link.to_str().unwrap_or_default()).collect();
-    (!texts.is_empty()).then(|| texts.join(", "))
+/// Reads the failure that a response reports. Errors if the response is cut off.
+async fn failure(purpose: Purpose, response: Response) -> Result<CwError, CwError> {
+    let (status, retry_after) = (response.status(), retry_after(response.headers()));
+    Ok(from_answer(purpose, status, retry_after, &read_start(response).await?))
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
@@ -354,20 +351,4 @@ fn unreachable_site(error: &reqwest::Error) -> CwError {
         return CwError::fault(ConnectionFault::Address, format!("the site cannot be reached: {cause}"));
     }
     CwError::Unavailable(cause)
-}
-
-#[cfg(test)]
-mod tests {
-    use reqwest::header::{HeaderValue, LINK};
-
-    use super::*;
-
-    #[test]
-    fn several_link_headers_are_one_list() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(links(&headers), None);
-        headers.append(LINK, HeaderValue::from_static("<https://x/?page=1>; rel=\"first\""));
-        headers.append(LINK, HeaderValue::from_static("<https://x/?page=3>; rel=\"next\""));
-        assert_eq!(links(&headers).unwrap(), "<https://x/?page=1>; rel=\"first\", <https://x/?page=3>; rel=\"next\"");
-    }
 }

@@ -1,5 +1,6 @@
 //! Tests a connection step by step, to report what to fix.
 
+use super::body::JsonText;
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
 use super::error::{ConnectionFault, CwError, Purpose};
@@ -66,14 +67,14 @@ impl Client {
         steps.push(step("reach", "the site answers"));
         steps.push(step("company", format!("the API is at {base}")));
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
-        let info = self.send_with_retry(&info, RetryPolicy::Interactive).await?.record()?;
+        let info = self.send_with_retry(&info, RetryPolicy::Interactive, JsonText::read).await?.record()?;
         let version = info.get("version").and_then(|version| version.as_str()).unwrap_or("unknown").to_owned();
         steps.push(step("keys", format!("the keys and the client id are accepted; version {version}")));
         let one = |purpose, path: &str| ApiRequest::get(purpose, path).with("fields", "id").with("pageSize", "1");
-        self.send_with_retry(&one(Purpose::ReadCompanies, "company/companies"), RetryPolicy::Interactive).await?;
+        self.first_record(&one(Purpose::ReadCompanies, "company/companies")).await?;
         steps.push(step("companies", "companies can be read"));
         let agreements = one(Purpose::ReadAgreements, "finance/agreements");
-        let agreement = self.send_with_retry(&agreements, RetryPolicy::Interactive).await?.first_record()?;
+        let agreement = self.first_record(&agreements).await?;
         steps.push(step("agreements", "agreements can be read"));
         match agreement.as_ref().and_then(|agreement| agreement.get("id")) {
             None => steps.push(step("additions", "no agreement exists whose additions could be read")),
@@ -82,7 +83,7 @@ impl Client {
                 let fields = if provenance_field.is_some() { "id,customFields" } else { "id" };
                 let additions = ApiRequest::get(Purpose::ReadAdditions, path).with("fields", fields);
                 let additions = additions.with("pageSize", "1");
-                let addition = self.send_with_retry(&additions, RetryPolicy::Interactive).await?.first_record()?;
+                let addition = self.first_record(&additions).await?;
                 let fields = addition.as_ref().map(CustomFields::read);
                 let lacks = |caption: &&str| fields.as_ref().is_some_and(|fields| !fields.has_text(caption));
                 let detail = "additions can be read; the first push shows whether they can be changed";

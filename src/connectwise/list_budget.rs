@@ -83,7 +83,7 @@ pub struct ListBudget {
 
 impl ListBudget {
     /// Adds a record's memory. Errors if the lists are too long, or if other lists leave no room for a long one now.
-    pub(super) fn add(&self, bytes: usize, connection: &ConnectionMemory) -> Result<(), CwError> {
+    fn add(&self, bytes: usize, connection: &ConnectionMemory) -> Result<(), CwError> {
         let connection = self.connection.get_or_init(|| connection.clone());
         let add = |counter: &AtomicUsize| counter.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let (used, of_connection, all) = (add(&self.used), add(connection), add(&ALL));
@@ -100,15 +100,50 @@ impl ListBudget {
             CwError::Throttled(WAIT_FOR_ROOM)
         })
     }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        ALL.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(connection) = self.connection.get() {
+            connection.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for ListBudget {
     fn drop(&mut self) {
-        let used = *self.used.get_mut();
-        ALL.fetch_sub(used, Ordering::Relaxed);
-        if let Some(connection) = self.connection.get() {
-            connection.fetch_sub(used, Ordering::Relaxed);
-        }
+        self.release(self.used.load(Ordering::Relaxed));
+    }
+}
+
+/// The memory of a page that is being read. If the page fails, dropping this releases it.
+pub(super) struct PageBudget<'b> {
+    lists: &'b ListBudget,
+    connection: &'b ConnectionMemory,
+    used: usize,
+}
+
+impl<'b> PageBudget<'b> {
+    pub(super) fn new(lists: &'b ListBudget, connection: &'b ConnectionMemory) -> Self {
+        Self { lists, connection, used: 0 }
+    }
+
+    /// Adds a record's memory. See [`ListBudget::add`].
+    pub(super) fn add(&mut self, bytes: usize) -> Result<(), CwError> {
+        self.lists.add(bytes, self.connection)?;
+        self.used += bytes;
+        Ok(())
+    }
+
+    /// Keeps the memory with the lists, because the page was read.
+    pub(super) fn keep(mut self) {
+        self.used = 0;
+    }
+}
+
+impl Drop for PageBudget<'_> {
+    fn drop(&mut self) {
+        self.lists.release(self.used);
     }
 }
 
@@ -132,6 +167,13 @@ mod tests {
         drop(last);
         assert!(small.add(1, &one).is_ok());
         drop(second);
-        assert!(same.add(MAX_ONE, &other).is_ok());
+        {
+            let mut failed = PageBudget::new(&same, &other);
+            assert!(failed.add(MAX_ONE).is_ok());
+        }
+        let mut read = PageBudget::new(&same, &other);
+        assert!(read.add(MAX_ONE).is_ok(), "a failed page takes no room");
+        read.keep();
+        assert!(matches!(same.add(1, &other), Err(CwError::InvalidResponse(_))));
     }
 }

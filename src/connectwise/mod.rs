@@ -15,6 +15,7 @@ mod limiter;
 mod list_budget;
 mod operations;
 mod record_parsing;
+mod record_stream;
 mod site;
 mod timed_body;
 mod whole_lists;

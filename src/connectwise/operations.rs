@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::Method;
 use serde_json::{Number, Value, json};
 
+use super::body::JsonText;
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::custom_fields::CustomFields;
 use super::error::{CwError, Purpose};
@@ -30,13 +31,13 @@ impl Client {
     /// Sends a request that does not depend on any customer. If it also fails, the connection is at fault.
     pub async fn check_connection(&self) -> Result<(), CwError> {
         let info = ApiRequest::get(Purpose::ReadSystem, "system/info");
-        self.send_with_retry(&info, RetryPolicy::Interactive).await.map(drop)
+        self.send_with_retry(&info, RetryPolicy::Interactive, JsonText::read).await.map(drop)
     }
 
     /// Reads every company, including deleted ones.
     pub async fn companies(&self, policy: RetryPolicy, budget: &ListBudget) -> Result<Vec<CwCompany>, CwError> {
-        let request = ApiRequest::get_page(Purpose::ReadCompanies, "company/companies")
-            .with("fields", record_parsing::COMPANY_FIELDS);
+        let request =
+            ApiRequest::get(Purpose::ReadCompanies, "company/companies").with("fields", record_parsing::COMPANY_FIELDS);
         self.read_all(&request, policy, budget, record_parsing::company).await
     }
 
@@ -51,7 +52,7 @@ impl Client {
 
     /// Reads every agreement.
     pub async fn agreements(&self, policy: RetryPolicy, budget: &ListBudget) -> Result<Vec<Agreement>, CwError> {
-        let request = ApiRequest::get_page(Purpose::ReadAgreements, "finance/agreements")
+        let request = ApiRequest::get(Purpose::ReadAgreements, "finance/agreements")
             .with("fields", record_parsing::AGREEMENT_FIELDS);
         self.read_all(&request, policy, budget, record_parsing::agreement).await
     }
@@ -89,9 +90,9 @@ impl Client {
     pub async fn find_recap_list(&self) -> Result<Option<RecapPath>, CwError> {
         for list in RecapPath::ALL {
             let request = ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", "id");
-            match self.send_with_retry(&request.with("pageSize", "1"), RetryPolicy::Interactive).await {
-                Ok(answer) if answer.is_list() => return Ok(Some(*list)),
-                Ok(_) | Err(CwError::Configuration { .. } | CwError::Rejected(_) | CwError::InvalidResponse(_)) => {}
+            match self.first_record(&request.with("pageSize", "1")).await {
+                Ok(_) => return Ok(Some(*list)),
+                Err(CwError::Configuration { .. } | CwError::Rejected(_) | CwError::InvalidResponse(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -106,7 +107,7 @@ impl Client {
         budget: &ListBudget,
     ) -> Result<HashMap<CwAgreementId, Recap>, CwError> {
         let request =
-            ApiRequest::get_page(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
+            ApiRequest::get(Purpose::ReadAgreements, list.as_str()).with("fields", record_parsing::RECAP_FIELDS);
         Ok(self.read_by_page(&request, policy, budget, record_parsing::recap).await?.into_iter().collect())
     }
 
@@ -161,7 +162,6 @@ impl Client {
             path: format!("finance/agreements/{agreement}/additions/{addition}"),
             query: Vec::new(),
             forward_only: false,
-            is_page: false,
             body: Some(quantity_only.clone()),
             // The request must have ended, with or without a response, before another worker may write.
             not_after: Some(self.last_moment(lease_ends_at)),
@@ -190,7 +190,7 @@ impl Client {
             lost_answer.fetch_or(error.may_have_been_carried_out(), Ordering::Relaxed);
         };
         let failed = |error| WriteError { error, may_have_written: lost_answer.load(Ordering::Relaxed) };
-        let answer = self.send_watched(request, policy, &watch).await.map_err(failed)?;
+        let answer = self.send_watched(request, policy, &JsonText::read, &watch).await.map_err(failed)?;
         // A success response that cannot be parsed does not confirm the write.
         let got = answer
             .record()

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use reqwest::Response;
+use reqwest::header::{HeaderMap, LINK};
 use serde_json::Value;
 use url::Url;
 
 use super::client::{ApiRequest, Client, RetryPolicy};
 use super::error::CwError;
-use super::list_budget::{ListBudget, ListedRecord};
+use super::list_budget::{ListBudget, ListedRecord, PageBudget};
+use super::record_stream::each_record;
 
 /// The maximum page size of ConnectWise.
 const PAGE_SIZE: usize = 1_000;
@@ -26,15 +29,32 @@ enum Next {
     Page(Option<String>),
 }
 
-/// How a list continues after a page.
-struct Page {
+/// The records of a page, and how the list continues after it.
+struct Page<T> {
+    records: Vec<T>,
     next: Next,
     /// The id of the last record.
     last_id: Option<String>,
-    is_empty: bool,
+}
+
+/// Joins the pages of a list. Until its end they are kept apart, because a list that grows leaves holes in the memory.
+fn join<T>(mut pages: Vec<Vec<T>>) -> Vec<T> {
+    pages.retain(|page| !page.is_empty());
+    if let [only] = &mut pages[..] {
+        return std::mem::take(only);
+    }
+    let mut all = Vec::with_capacity(pages.iter().map(Vec::len).sum());
+    all.extend(pages.into_iter().flatten());
+    all
 }
 
 impl Next {
+    /// Several `Link` headers are equivalent to one with commas (RFC 9110, section 5.3).
+    fn of(headers: &HeaderMap) -> Self {
+        let links: Vec<&str> = headers.get_all(LINK).iter().map(|link| link.to_str().unwrap_or_default()).collect();
+        Self::read((!links.is_empty()).then(|| links.join(", ")).as_deref())
+    }
+
     fn read(link: Option<&str>) -> Self {
         let Some(link) = link else { return Self::Unknown };
         let next = link.split(',').find(|part| {
@@ -66,7 +86,7 @@ impl Client {
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         in_time(async {
-            let mut found = Vec::new();
+            let mut pages = Vec::new();
             let mut after: Option<String> = None;
             loop {
                 let mut page = request.clone().with("pageSize", PAGE_SIZE.to_string());
@@ -74,11 +94,12 @@ impl Client {
                 if let Some(id) = &after {
                     page = page.with("pageId", id.clone());
                 }
-                let Page { next, last_id, is_empty } =
-                    self.read_page(&page, policy, budget, &parse, &mut found).await?;
+                let Page { records, next, last_id } = self.read_page(&page, policy, budget, &parse).await?;
+                let is_empty = records.is_empty();
+                pages.push(records);
                 match next {
-                    Next::None => return Ok(found),
-                    Next::Unknown | Next::Page(_) if is_empty => return Ok(found),
+                    Next::None => return Ok(join(pages)),
+                    Next::Unknown | Next::Page(_) if is_empty => return Ok(join(pages)),
                     // The endpoint does not support forward-only paging and returned a first page: start over page by page.
                     Next::Unknown => return self.read_by_page(request, policy, budget, parse).await,
                     Next::Page(id) => {
@@ -105,15 +126,16 @@ impl Client {
         parse: impl Fn(&Value) -> Result<T, CwError>,
     ) -> Result<Vec<T>, CwError> {
         in_time(async {
-            let (mut found, mut before) = (Vec::new(), None);
+            let (mut pages, mut before) = (Vec::new(), None);
             for number in 1_u32.. {
                 let page = request
                     .clone()
                     .with("orderBy", "id asc")
                     .with("pageSize", PAGE_SIZE.to_string())
                     .with("page", number.to_string());
-                let Page { next, last_id, is_empty } =
-                    self.read_page(&page, policy, budget, &parse, &mut found).await?;
+                let Page { records, next, last_id } = self.read_page(&page, policy, budget, &parse).await?;
+                let is_empty = records.is_empty();
+                pages.push(records);
                 if !is_empty && last_id == before {
                     return Err(CwError::InvalidResponse("the list does not advance to its next page".to_owned()));
                 }
@@ -123,41 +145,69 @@ impl Client {
                     break;
                 }
             }
-            Ok(found)
+            Ok(join(pages))
         })
         .await
     }
 
-    /// Reads one page, and adds its records to those found so far. The rest of the page is dropped.
+    /// Reads one page.
     async fn read_page<T: ListedRecord>(
         &self,
         request: &ApiRequest,
         policy: RetryPolicy,
         budget: &ListBudget,
         parse: impl Fn(&Value) -> Result<T, CwError>,
-        found: &mut Vec<T>,
-    ) -> Result<Page, CwError> {
-        let page = self.send_with_retry(request, policy).await?;
-        let (mut last_id, mut is_empty) = (None, true);
-        page.each_record(|value| {
-            let record = parse(value)?;
-            budget.add(record.memory(), &self.list_memory)?;
-            // A long list grows by a page instead of doubling, so that it needs little more memory than its records.
-            if found.len() == found.capacity() {
-                found.reserve_exact(found.len().clamp(4, PAGE_SIZE));
-            }
-            found.push(record);
-            (last_id, is_empty) = (value.get("id").cloned(), false);
-            Ok(())
-        })?;
-        let last_id = last_id.map(|id| id.to_string());
-        Ok(Page { next: Next::read(page.link.as_deref()), last_id, is_empty })
+    ) -> Result<Page<T>, CwError> {
+        let (parse, list_memory) = (&parse, &self.list_memory);
+        let receive = |response: Response| async move {
+            let (next, mut last_id) = (Next::of(response.headers()), None);
+            let (mut records, mut memory) = (Vec::new(), PageBudget::new(budget, list_memory));
+            let read = each_record(response, |value| {
+                let record = parse(value)?;
+                memory.add(record.memory())?;
+                records.push(record);
+                last_id = value.get("id").cloned();
+                Ok(())
+            });
+            let read = read.await?;
+            records.shrink_to_fit();
+            let last_id = last_id.map(|id| id.to_string());
+            Ok(read.map(|()| (Page { records, next, last_id }, memory)))
+        };
+        let (page, memory) = self.send_with_retry(request, policy, receive).await??;
+        memory.keep();
+        Ok(page)
+    }
+
+    /// Reads the first record of a list, if there is one. The request should ask for a page of one.
+    pub(super) async fn first_record(&self, request: &ApiRequest) -> Result<Option<Value>, CwError> {
+        let receive = |response: Response| async move {
+            let mut first = None;
+            let read = each_record(response, |record| {
+                first.get_or_insert_with(|| record.clone());
+                Ok(())
+            });
+            Ok(read.await?.map(|()| first))
+        };
+        self.send_with_retry(request, RetryPolicy::Interactive, receive).await?
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn several_link_headers_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Next::of(&headers), Next::Unknown);
+        headers.append(LINK, HeaderValue::from_static("<https://x/?page=1>; rel=\"first\""));
+        assert_eq!(Next::of(&headers), Next::None);
+        headers.append(LINK, HeaderValue::from_static("<https://x/?pageId=3>; rel=\"next\""));
+        assert_eq!(Next::of(&headers), Next::Page(Some("3".to_owned())));
+    }
 
     #[test]
     fn links_are_read_and_never_followed() {
