@@ -98,6 +98,8 @@ pub struct Db {
     /// The database's address. No other process uses an SQLite file.
     url: DatabaseUrl,
     pool: r2d2::Pool<Manager>,
+    /// All callers queue here for a connection. In the pool's own queue, each would block a thread.
+    connections: Arc<Semaphore>,
     /// Writers queue here rather than for a connection. SQLite allows one writer at a time.
     writers: Arc<Semaphore>,
     /// Writers that need the same database lock queue here first: those of one tenant, and those that claim push lines.
@@ -139,9 +141,10 @@ impl Db {
         // reserved for reads.
         let writers = if url.file().is_some() { 1 } else { (connections - connections.div_ceil(4)).max(1) as usize };
         let writers = Arc::new(Semaphore::new(writers));
+        let connections = Arc::new(Semaphore::new(connections as usize));
         let (turns, record_indexes, unwritable) = (Arc::default(), Arc::default(), Arc::default());
         let (url, announcements) = (url.clone(), Arc::default());
-        Ok(Self { url, pool, writers, turns, record_indexes, unwritable, counts, announcements })
+        Ok(Self { url, pool, connections, writers, turns, record_indexes, unwritable, counts, announcements })
     }
 
     /// Whether other processes may use the same database.
@@ -298,7 +301,7 @@ impl Db {
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let begun = tokio::time::Instant::now();
-        let _turn = with_deadline(begun, self.turns.wait(name)).await?;
+        let _turn = before(begun + WRITER_TIMEOUT, self.turns.wait(name)).await?;
         self.write_since(begun, body).await
     }
 
@@ -308,7 +311,7 @@ impl Db {
         begun: tokio::time::Instant,
         body: impl FnOnce(&mut SystemTx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn = with_deadline(begun, self.writers.acquire()).await?.map_err(Error::internal)?;
+        let _turn = before(begun + WRITER_TIMEOUT, self.writers.acquire()).await?.map_err(Error::internal)?;
         let record_indexes = self.record_indexes.clone();
         let write = move |conn: &mut Conn| body(&mut SystemTx { conn, record_indexes: &record_indexes });
         let written = self.blocking(move |conn| write_transaction(conn, write)).await;
@@ -326,8 +329,8 @@ impl Db {
         &self,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _turn =
-            with_deadline(tokio::time::Instant::now(), self.writers.acquire()).await?.map_err(Error::internal)?;
+        let until = tokio::time::Instant::now() + WRITER_TIMEOUT;
+        let _turn = before(until, self.writers.acquire()).await?.map_err(Error::internal)?;
         self.blocking(body).await
     }
 
@@ -345,9 +348,14 @@ impl Db {
         wait: Duration,
         body: impl FnOnce(&mut Conn) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let until = tokio::time::Instant::now() + wait;
+        let turn = before(until, self.connections.clone().acquire_owned()).await?.map_err(Error::internal)?;
         let (pool, span) = (self.pool.clone(), tracing::Span::current());
         let task = tokio::task::spawn_blocking(move || {
+            // Kept until the connection is back in the pool, even if the caller is gone.
+            let _turn = turn;
             span.in_scope(|| {
+                let wait = until.saturating_duration_since(tokio::time::Instant::now());
                 let mut pooled = pool.get_timeout(wait).map_err(|error| Error::Unavailable(Box::new(error)))?;
                 pooled.run(body)
             })
@@ -356,9 +364,9 @@ impl Db {
     }
 }
 
-/// Waits for a turn, but no longer than [`WRITER_TIMEOUT`] after `begun`.
-async fn with_deadline<T>(begun: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout_at(begun + WRITER_TIMEOUT, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
+/// Waits for a turn, but no longer than until the given time.
+async fn before<T>(until: tokio::time::Instant, turn: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout_at(until, turn).await.map_err(|late| Error::Unavailable(Box::new(late)))
 }
 
 #[derive(Debug)]
