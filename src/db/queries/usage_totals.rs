@@ -1,6 +1,6 @@
 //! The totals of usage records by company, product and month.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDateTime;
 use diesel::prelude::*;
@@ -46,7 +46,7 @@ row_update! {
 }
 
 /// The product, company and month that totals belong to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TotalsKey {
     pub product_id: ProductId,
     pub company_id: CompanyId,
@@ -119,7 +119,7 @@ impl Tx<'_> {
     pub fn replace_usage_totals(
         &mut self,
         old: &[UsageTotalsRow],
-        new: &HashMap<TotalsKey, UsageTotals>,
+        new: &BTreeMap<TotalsKey, UsageTotals>,
     ) -> Result<()> {
         let mut ids: HashMap<TotalsKey, UsageId> = old.iter().map(|row| (row.key(), row.id.clone())).collect();
         let (mut changed, mut added) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! Maintains the totals of usage records: adds new records and records of earlier versions, and verifies the totals.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::db::{CompanySelection, Db, TotalsKey, Tx, UsageRecord, UsageTotalsRow};
 use crate::domain::Result;
@@ -35,12 +35,13 @@ pub(super) fn add(tx: &mut Tx<'_>, incoming: &[IncomingRecord<'_>], calendar: &B
         company_id: record.company_id.clone(),
         month: month_of(record, calendar),
     };
-    let mut changes: HashMap<TotalsKey, Vec<&IncomingRecord<'_>>> = HashMap::new();
+    // In the order of their index, where neighbours change the same pages.
+    let mut changes: BTreeMap<TotalsKey, Vec<&IncomingRecord<'_>>> = BTreeMap::new();
     for one in incoming {
         changes.entry(key(one.record)).or_default().push(one);
     }
     let old = stored(tx, changes.keys())?;
-    let mut totals: HashMap<TotalsKey, UsageTotals> = old.iter().map(|row| (row.key(), row.totals())).collect();
+    let mut totals: BTreeMap<TotalsKey, UsageTotals> = old.iter().map(|row| (row.key(), row.totals())).collect();
     let (mut incomplete, mut left) = (Vec::new(), Vec::new());
     for (key, records) in changes {
         let mut known = totals.remove(&key);
@@ -82,7 +83,7 @@ fn count(totals: &mut Option<UsageTotals>, incoming: &IncomingRecord<'_>) -> boo
 
 /// Reads the stored totals with the given keys, with one query for each product and month.
 fn stored<'k>(tx: &mut Tx<'_>, keys: impl Iterator<Item = &'k TotalsKey>) -> Result<Vec<UsageTotalsRow>> {
-    let mut companies: HashMap<(&ProductId, BillingMonth), Vec<CompanyId>> = HashMap::new();
+    let mut companies: BTreeMap<(&ProductId, BillingMonth), Vec<CompanyId>> = BTreeMap::new();
     for key in keys {
         companies.entry((&key.product_id, key.month)).or_default().push(key.company_id.clone());
     }
@@ -101,8 +102,8 @@ fn compute(
     company: &CompanyId,
     calendar: &BillingCalendar,
     bounds: Option<(Timestamp, Timestamp)>,
-) -> Result<HashMap<TotalsKey, UsageTotals>> {
-    let mut totals: HashMap<TotalsKey, UsageTotals> = HashMap::new();
+) -> Result<BTreeMap<TotalsKey, UsageTotals>> {
+    let mut totals: BTreeMap<TotalsKey, UsageTotals> = BTreeMap::new();
     for record in tx.usage_to_total(product, company, bounds)? {
         let month = month_of(&record, calendar);
         let key = TotalsKey { product_id: product.clone(), company_id: company.clone(), month };
@@ -183,7 +184,7 @@ fn verify_tenant(tx: &mut Tx<'_>) -> Result<VerifiedTotals> {
             }
             let computed = compute(tx, &product.id, &company, &calendar, None)?;
             let rows = tx.all_usage_totals(&product.id, &company)?;
-            let stored: HashMap<TotalsKey, UsageTotals> = rows.iter().map(|row| (row.key(), row.totals())).collect();
+            let stored: BTreeMap<TotalsKey, UsageTotals> = rows.iter().map(|row| (row.key(), row.totals())).collect();
             let months: HashSet<BillingMonth> = computed.keys().chain(stored.keys()).map(|key| key.month).collect();
             verified.compared += months.len();
             for month in months {
