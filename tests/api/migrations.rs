@@ -37,12 +37,14 @@ fn breaks_the_version_before(statement: &str, new_tables: &[String]) -> Option<&
         let table = upper.split(after).nth(1).and_then(|rest| rest.split([' ', '(']).find(|word| !word.is_empty()));
         table.is_some_and(|table| new_tables.contains(&table.to_owned()))
     };
+    // They change how PostgreSQL plans and stores, not what.
+    let settings = [" SET (N_DISTINCT ", " SET (FILLFACTOR "];
     if upper.starts_with("CREATE TABLE")
         || upper.starts_with("CREATE UNLOGGED TABLE")
         || upper.starts_with("CREATE INDEX")
         || upper.starts_with("CREATE FUNCTION")
         || upper.starts_with("ANALYZE ")
-        || (upper.starts_with("ALTER TABLE") && upper.contains(" SET (N_DISTINCT "))
+        || (upper.starts_with("ALTER TABLE") && settings.iter().any(|setting| upper.contains(setting)))
         || upper == "SELECT 1"
         // The end of a trigger or function, whose body has a semicolon.
         || upper == "END"

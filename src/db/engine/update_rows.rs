@@ -14,6 +14,10 @@ use crate::domain::ids::TenantId;
 /// Maximum number of values in one statement. SQLite allows some 32,000 parameters.
 const MAX_VALUES: usize = 30_000;
 
+/// The numbers of rows for which the database prepares the statement only once. Another small number of rows is filled up
+/// with the last row.
+const PREPARED: [usize; 3] = [1, 4, 20];
+
 /// A row with its new values. The names are SQL, in the order in which [`RowUpdate::bind`] binds the values.
 /// [`row_update!`] implements this.
 pub(in crate::db) trait RowUpdate {
@@ -91,15 +95,20 @@ impl<R> QueryId for UpdateRows<'_, R> {
 
 impl<R: RowUpdate> QueryFragment<MultiBackend> for UpdateRows<'_, R> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, MultiBackend>) -> QueryResult<()> {
-        // The number of values differs between statements.
-        out.unsafe_to_cache_prepared();
+        let prepared = PREPARED.into_iter().find(|size| *size >= self.rows.len());
+        if prepared.is_none() {
+            out.unsafe_to_cache_prepared();
+        }
         out.push_sql(&format!("UPDATE {} SET ", R::TABLE));
         for (index, column) in R::SET.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             out.push_sql(&format!("{comma}{column} = given.column{}", R::WHERE.len() + index + 1));
         }
         out.push_sql(" FROM (VALUES ");
-        for (index, row) in self.rows.iter().enumerate() {
+        // A row that is given twice is updated once.
+        let repeated =
+            std::iter::repeat_n(self.rows.last(), prepared.map_or(0, |size| size - self.rows.len())).flatten();
+        for (index, row) in self.rows.iter().chain(repeated).enumerate() {
             if index > 0 {
                 out.push_sql(", ");
             }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
+use diesel::dsl::not;
 use diesel::prelude::*;
 
 use crate::db::engine::conn::Conn;
@@ -64,6 +65,13 @@ macro_rules! lease_expired {
     };
 }
 
+/// The jobs that are queued or running. `eq_any` would make the database prepare the statement each time.
+macro_rules! is_unfinished {
+    () => {
+        push_jobs::state.eq(JobState::Queued).or(push_jobs::state.eq(JobState::Running))
+    };
+}
+
 /// Whether there is any of these lines. They are asked for in the order of the index `push_lines_next`, because for
 /// `EXISTS` PostgreSQL may read the finished lines as well.
 macro_rules! any_line {
@@ -75,6 +83,14 @@ macro_rules! any_line {
             .single_value()
             .is_not_null()
     };
+}
+
+/// The agreements of a tenant's leased lines.
+struct LeasedAgreements {
+    /// Those that a worker holds.
+    held: HashSet<CwAgreementId>,
+    /// Whether a worker let a lease expire.
+    any_expired: bool,
 }
 
 /// One worker's share of the agreements of due lines: the first ones. `due` has one entry for each line.
@@ -105,7 +121,7 @@ impl SystemTx<'_> {
         let is_open = any_line!(open_lines!(push_jobs::id));
         let jobs: Vec<(TenantId, PushJobId, bool, bool)> = push_jobs::table
             .filter(push_jobs::finished_at.is_null())
-            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
+            .filter(is_unfinished!())
             .order(push_jobs::id)
             .select((push_jobs::tenant_id, push_jobs::id, is_due, is_open))
             .load(self.conn)?;
@@ -132,7 +148,7 @@ impl SystemTx<'_> {
         let jobs: Vec<PushJobId> = push_jobs::table
             .filter(push_jobs::tenant_id.eq(tenant))
             .filter(push_jobs::finished_at.is_null())
-            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]))
+            .filter(is_unfinished!())
             .order(push_jobs::id)
             .select(push_jobs::id)
             .load(self.conn)?;
@@ -140,7 +156,7 @@ impl SystemTx<'_> {
             let mut tried = HashSet::new();
             loop {
                 let mut due = self.due_agreements(&job, &leased, at)?;
-                due.retain(|agreement| !leased.contains(agreement) && !tried.contains(agreement));
+                due.retain(|agreement| !leased.held.contains(agreement) && !tried.contains(agreement));
                 let chosen = share_of(&due, workers);
                 if chosen.is_empty() {
                     break;
@@ -167,48 +183,41 @@ impl SystemTx<'_> {
     fn due_agreements(
         &mut self,
         job: &PushJobId,
-        leased: &HashSet<CwAgreementId>,
+        leased: &LeasedAgreements,
         at: NaiveDateTime,
     ) -> Result<Vec<CwAgreementId>> {
-        let leased: Vec<CwAgreementId> = leased.iter().copied().collect();
         // One query for each kind of due line, so that each walks its part of the index `push_lines_next`, in its order, and
         // stops early. In another order, PostgreSQL may walk the lines of all jobs in that order.
-        let order = || (push_lines::not_before, push_lines::id);
-        let mut found: Vec<Option<CwAgreementId>> = lease_expired!(job, at)
-            .order(order())
-            .filter(push_lines::agreement_id.ne_all(leased.clone()))
-            .limit(DUE_LINES_PER_CLAIM)
-            .select(push_lines::agreement_id)
-            .load(self.conn)?;
-        found.extend(
-            pending_without_delay!(job)
-                .order(order())
-                .filter(push_lines::agreement_id.ne_all(leased.clone()))
-                .limit(DUE_LINES_PER_CLAIM)
-                .select(push_lines::agreement_id)
-                .load::<Option<CwAgreementId>>(self.conn)?,
-        );
+        macro_rules! agreements {
+            ($lines:expr) => {
+                $lines
+                    .filter(not(push_lines::agreement_id.in_list(&leased.held)))
+                    .order((push_lines::not_before, push_lines::id))
+                    .limit(DUE_LINES_PER_CLAIM)
+                    .select(push_lines::agreement_id)
+                    .load::<Option<CwAgreementId>>(self.conn)?
+            };
+        }
+        let mut found = if leased.any_expired { agreements!(lease_expired!(job, at)) } else { Vec::new() };
+        found.extend(agreements!(pending_without_delay!(job)));
         // Delayed lines come last, because many of them have failed before.
-        found.extend(
-            delay_over!(job, at)
-                .order(order())
-                .filter(push_lines::agreement_id.ne_all(leased.clone()))
-                .limit(DUE_LINES_PER_CLAIM)
-                .select(push_lines::agreement_id)
-                .load::<Option<CwAgreementId>>(self.conn)?,
-        );
+        if i64::try_from(found.len()).is_ok_and(|lines| lines < DUE_LINES_PER_CLAIM) {
+            found.extend(agreements!(delay_over!(job, at)));
+        }
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn leased_agreements(&mut self, tenant: &TenantId, at: NaiveDateTime) -> Result<HashSet<CwAgreementId>> {
-        let leased: Vec<Option<CwAgreementId>> = push_lines::table
+    fn leased_agreements(&mut self, tenant: &TenantId, at: NaiveDateTime) -> Result<LeasedAgreements> {
+        let leased: Vec<(Option<CwAgreementId>, Option<NaiveDateTime>)> = push_lines::table
             .filter(push_lines::tenant_id.eq(tenant))
             .filter(push_lines::lease_owner.is_not_null())
-            .filter(push_lines::lease_until.ge(at))
-            .select(push_lines::agreement_id)
+            .select((push_lines::agreement_id, push_lines::lease_until))
             .distinct()
             .load(self.conn)?;
-        Ok(leased.into_iter().flatten().collect())
+        let (held, expired): (Vec<_>, Vec<_>) =
+            leased.into_iter().partition(|(_, until)| until.is_some_and(|until| until >= at));
+        let held = held.into_iter().filter_map(|(agreement, _)| agreement).collect();
+        Ok(LeasedAgreements { held, any_expired: !expired.is_empty() })
     }
 
     /// Puts the agreements' lines whose lease has expired back into the queue, in all jobs. Their worker may only have been

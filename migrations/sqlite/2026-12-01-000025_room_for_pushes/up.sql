@@ -1,0 +1,2 @@
+-- Only PostgreSQL writes new versions of rows.
+SELECT 1;
