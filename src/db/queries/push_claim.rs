@@ -10,10 +10,10 @@ use crate::db::engine::conn::Conn;
 use crate::db::engine::in_list::InListMethod;
 use crate::db::engine::schema::{cw_refreshes, push_jobs, push_lines};
 use crate::db::engine::tx::SystemTx;
-use crate::db::queries::push_jobs::PushLine;
+use crate::db::queries::push_jobs::{PushLine, is_queued_or_running};
 use crate::domain::clock::Timestamp;
 use crate::domain::ids::{CwAgreementId, PushJobId, TenantId};
-use crate::domain::push::{JobState, PushLineEvent, PushLineState};
+use crate::domain::push::{PushLineEvent, PushLineState};
 use crate::domain::{Error, Result};
 
 /// Maximum number of due lines of a job that one claim examines to find an agreement that no other worker or
@@ -62,13 +62,6 @@ macro_rules! delay_over {
 macro_rules! lease_expired {
     ($job:expr, $at:expr) => {
         open_lines!($job).filter(push_lines::state.eq(PushLineState::Working)).filter(push_lines::lease_until.lt($at))
-    };
-}
-
-/// The jobs that are queued or running. `eq_any` would make the database prepare the statement each time.
-macro_rules! is_unfinished {
-    () => {
-        push_jobs::state.eq(JobState::Queued).or(push_jobs::state.eq(JobState::Running))
     };
 }
 
@@ -121,7 +114,7 @@ impl SystemTx<'_> {
         let is_open = any_line!(open_lines!(push_jobs::id));
         let jobs: Vec<(TenantId, PushJobId, bool, bool)> = push_jobs::table
             .filter(push_jobs::finished_at.is_null())
-            .filter(is_unfinished!())
+            .filter(is_queued_or_running!())
             .order(push_jobs::id)
             .select((push_jobs::tenant_id, push_jobs::id, is_due, is_open))
             .load(self.conn)?;
@@ -148,7 +141,7 @@ impl SystemTx<'_> {
         let jobs: Vec<PushJobId> = push_jobs::table
             .filter(push_jobs::tenant_id.eq(tenant))
             .filter(push_jobs::finished_at.is_null())
-            .filter(is_unfinished!())
+            .filter(is_queued_or_running!())
             .order(push_jobs::id)
             .select(push_jobs::id)
             .load(self.conn)?;

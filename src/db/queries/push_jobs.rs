@@ -135,6 +135,16 @@ impl PushLine {
     }
 }
 
+/// Whether a job is queued or running. With `eq_any`, the database would prepare the statement each time.
+macro_rules! is_queued_or_running {
+    () => {
+        push_jobs::state
+            .eq($crate::domain::push::JobState::Queued)
+            .or(push_jobs::state.eq($crate::domain::push::JobState::Running))
+    };
+}
+pub(in crate::db) use is_queued_or_running;
+
 impl Tx<'_> {
     /// Stores a job with its lines.
     pub fn insert_push_job(&mut self, job: &PushJob, lines: &[PushLine]) -> Result<()> {
@@ -220,10 +230,8 @@ impl Tx<'_> {
 
     /// Whether any push job is queued or running. A job that waits for approval does not count.
     pub fn has_open_push_job(&mut self) -> Result<bool> {
-        let open = self
-            .scoped(push_jobs::table)
-            .filter(push_jobs::finished_at.is_null())
-            .filter(push_jobs::state.eq_any([JobState::Queued, JobState::Running]));
+        let open =
+            self.scoped(push_jobs::table).filter(push_jobs::finished_at.is_null()).filter(is_queued_or_running!());
         Ok(diesel::select(diesel::dsl::exists(open.select(push_jobs::id))).get_result(self.conn)?)
     }
 
